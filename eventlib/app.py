@@ -1,0 +1,100 @@
+"""An App says what there is: who handles which events, in which group, how carefully. Making one does no I/O."""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from eventlib.errors import DuplicateHandler, InvalidDeclaration
+from eventlib.policy import Lease, Retry
+from eventlib.schema import Event, spec_of, valid_name
+
+if TYPE_CHECKING:
+    from eventlib.delivery import Delivery
+
+E = TypeVar("E", bound=Event)
+Handler = Callable[[E, "Delivery"], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSettings:
+    """How one consumer of a group works, on each stream the group reads."""
+
+    concurrency: int = 16
+    prefetch: int = 0
+    lease: Lease = field(default_factory=lambda: Lease(30.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One handler for one event type in one group."""
+
+    event_class: type[Event]
+    group: str
+    handler: Handler[Any]
+    retry: Retry
+    timeout_s: float | None
+
+
+@dataclass
+class App:
+    """Declarations of one program. `name` becomes the CloudEvents source of what it publishes."""
+
+    name: str
+    groups: dict[str, GroupSettings] = field(default_factory=dict)
+    subscriptions: list[Subscription] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        valid_name(self.name, "App name")
+
+    def group(self, name: str, *, concurrency: int = 16, prefetch: int = 0, lease_s: float = 30.0) -> None:
+        """Set how each consumer of a group works; a group never mentioned here has the defaults.
+
+        `concurrency` handlers run at once in one consumer; `prefetch` more entries may wait in it. An entry whose
+        consumer has been silent for `lease_s` seconds is taken over by another one.
+
+        Raises:
+            InvalidDeclaration: the group is set twice, or a number makes no sense.
+        """
+        where = f"group {valid_name(name, 'group')!r}"
+        if name in self.groups:
+            raise InvalidDeclaration(where, "is already set; set each group once")
+        if concurrency < 1 or prefetch < 0 or lease_s <= 0:
+            raise InvalidDeclaration(where, "needs concurrency >= 1, prefetch >= 0 and lease_s > 0")
+        self.groups[name] = GroupSettings(concurrency, prefetch, Lease(lease_s))
+
+    def subscribe(
+        self, event_class: type[E], *, group: str, retry: Retry | None = None, timeout_s: float | None = None
+    ) -> Callable[[Handler[E]], Handler[E]]:
+        """Declare the decorated coroutine function as the group's handler of an event type.
+
+        It is called as `handler(event, delivery)`. Returning means handled. Raising means this attempt failed and
+        `retry` decides; `Reject`, `RetryAfter` and `Snooze` decide themselves. An attempt that takes longer than
+        `timeout_s` seconds is cancelled and failed. Delivery is at least once: a handler may see an event again.
+
+        Raises:
+            UnknownEventType: the class declares no event type.
+            DuplicateHandler: the group has a handler for this type already.
+            InvalidDeclaration: the handler is no coroutine function, or a setting makes no sense.
+        """
+        spec = spec_of(event_class)
+        valid_name(group, "group")
+        if any(s.group == group and spec_of(s.event_class).type == spec.type for s in self.subscriptions):
+            raise DuplicateHandler(group, spec.type)
+        if timeout_s is not None and timeout_s <= 0:
+            raise InvalidDeclaration(f"group {group!r}", f"timeout_s={timeout_s}; it must be above zero")
+
+        def declare(handler: Handler[E]) -> Handler[E]:
+            if not inspect.iscoroutinefunction(handler):
+                raise InvalidDeclaration(f"handler {handler!r}", "write it as `async def handler(event, delivery)`")
+            self.subscriptions.append(Subscription(event_class, group, handler, retry or Retry(), timeout_s))
+            return handler
+
+        return declare
+
+    def settings(self, group: str) -> GroupSettings:
+        """How the group's consumers work."""
+        return self.groups.get(group, _DEFAULT)
+
+
+_DEFAULT = GroupSettings()

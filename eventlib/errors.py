@@ -1,0 +1,146 @@
+"""Errors say whose fault it is: your code, the entry, or the world.
+
+Callers branch on types and fields, never on text. Every error takes positional arguments only, so that it can be
+rebuilt from ``error.args`` and pickled.
+"""
+
+
+class EventlibError(Exception):
+    """Anything that eventlib itself raises."""
+
+
+class UsageError(EventlibError):
+    """Your code is wrong. Never retried."""
+
+
+class InvalidDeclaration(UsageError):
+    """An event, group or subscription is declared in a way that cannot work."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem)
+        self.where = where
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}"
+
+
+class UnknownEventType(UsageError):
+    """The class has no event type of its own, so it cannot be published or subscribed to."""
+
+    def __init__(self, class_name: str) -> None:
+        super().__init__(class_name)
+        self.class_name = class_name
+
+    def __str__(self) -> str:
+        return (
+            f"{self.class_name} declares no event type; write "
+            f'`class {self.class_name}(Event, type="area.happened", version=1, stream="area")`'
+        )
+
+
+class DuplicateHandler(UsageError):
+    """Two handlers of one group ask for the same event type."""
+
+    def __init__(self, group: str, event_type: str) -> None:
+        super().__init__(group, event_type)
+        self.group = group
+        self.event_type = event_type
+
+    def __str__(self) -> str:
+        return f"group {self.group!r} already has a handler for {self.event_type!r}; use another group to fan out"
+
+
+class BusClosed(UsageError):
+    """The bus was used after its `async with` block ended."""
+
+    def __str__(self) -> str:
+        return "the bus is closed; use it inside `async with connect(...)`"
+
+
+class DataError(EventlibError):
+    """The entry is wrong. It goes to the dead-letter queue at once, raw bytes kept."""
+
+
+class DecodeError(DataError):
+    """The entry is no valid event."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"entry cannot be decoded: {self.reason}"
+
+
+class UnsupportedVersion(DataError):
+    """The entry holds a version of its event type that this program cannot read."""
+
+    def __init__(self, event_type: str, version: int, supported: int) -> None:
+        super().__init__(event_type, version, supported)
+        self.event_type = event_type
+        self.version = version
+        self.supported = supported
+
+    def __str__(self) -> str:
+        return f"{self.event_type} version {self.version} cannot be read here; this program reads {self.supported}"
+
+
+class BrokerError(EventlibError):
+    """The world is wrong: the server, the network or its configuration."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem)
+        self.where = where
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}"
+
+
+class BrokerUnavailable(BrokerError):
+    """The server did not answer. The call may or may not have taken effect; repeating it is safe."""
+
+
+class AccessDenied(BrokerError):
+    """The server answered and refused: password, user, permission or TLS."""
+
+
+class MissingCommand(BrokerError):
+    """The server lacks a command that eventlib needs."""
+
+
+class MissingGroup(BrokerError):
+    """The consumer group or its stream is gone (flushed, deleted, failed over)."""
+
+
+class NoServer(BrokerError):
+    """No Redis server was found to start."""
+
+
+class Signal(Exception):  # noqa: N818 - a handler raises it to say what to do; it is not an error
+    """What a handler raises to say what happens next."""
+
+
+class Reject(Signal):
+    """Dead-letter this event now, without another attempt."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RetryAfter(Signal):
+    """This attempt failed; make the next one after `delay_s` seconds instead of the policy's wait."""
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__(delay_s)
+        self.delay_s = delay_s
+
+
+class Snooze(Signal):
+    """Not now: deliver again after `delay_s` seconds. Does not count as an attempt."""
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__(delay_s)
+        self.delay_s = delay_s

@@ -1,0 +1,21 @@
+-- Move an entry to the group's dead-letter queue, if this consumer still owns it, with all of its raw fields.
+-- KEYS  source (stream or retry), retry, dlq
+-- ARGV  group, consumer, id, then fields and values that say why...
+-- Returns 1; 0 where the claim was lost; -1 where the entry itself is gone (its reason is kept all the same).
+local source, group, id = KEYS[1], ARGV[1], ARGV[3]
+local owner = redis.call('XPENDING', source, group, id, id, 1)[1]
+if not owner or owner[2] ~= ARGV[2] then
+  return 0
+end
+local fields = {unpack(ARGV, 4)}
+local entry = redis.call('XRANGE', source, id, id)[1]
+for i = 1, entry and #entry[2] or 0, 2 do
+  fields[#fields + 1] = 'raw.' .. entry[2][i]
+  fields[#fields + 1] = entry[2][i + 1]
+end
+redis.call('XADD', KEYS[3], '*', unpack(fields))
+redis.call('XACK', source, group, id)
+if source == KEYS[2] then
+  redis.call('XDEL', source, id)
+end
+return entry and 1 or -1

@@ -1,0 +1,34 @@
+-- A consumer leaves: what it still holds goes back to the group at once, not counted as an attempt, then its name goes.
+-- KEYS  stream, retry     ARGV  group, consumer
+-- Returns how many entries went back.
+local group, consumer = ARGV[1], ARGV[2]
+local returned = 0
+for source = 1, 2 do
+  local page
+  repeat
+    page = redis.call('XPENDING', KEYS[source], group, '-', '+', 1000, consumer)
+    for _, pending in ipairs(page) do
+      local id, entry = pending[1], redis.call('XRANGE', KEYS[source], pending[1], pending[1])[1]
+      if entry then
+        local attempts, origin, args = 0, id, {}
+        for i = 1, #entry[2], 2 do
+          local name, value = entry[2][i], entry[2][i + 1]
+          if source == 2 and name == 'attempts' then
+            attempts = value
+          elseif source == 2 and name == 'origin' then
+            origin = value
+          else
+            args[#args + 1] = name
+            args[#args + 1] = value
+          end
+        end
+        redis.call('XADD', KEYS[2], '*', 'attempts', attempts + pending[4] - 1, 'origin', origin, unpack(args))
+        returned = returned + 1
+      end
+      redis.call('XACK', KEYS[source], group, id)
+      if source == 2 then redis.call('XDEL', KEYS[2], id) end
+    end
+  until #page < 1000
+  redis.call('XGROUP', 'DELCONSUMER', KEYS[source], group, consumer)
+end
+return returned

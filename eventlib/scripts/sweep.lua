@@ -1,0 +1,49 @@
+-- Take over entries whose consumer has been silent for a lease, one sweeper of the group at a time.
+-- KEYS  stream, retry, sweep     ARGV  group, consumer, lease in ms, count, ms between sweeps
+-- Returns {1 for stream or 2 for retry, id, fields and values, deliveries} for each entry taken over.
+local group, consumer, lease, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local now = redis.call('TIME')
+now = now[1] * 1000 + math.floor(now[2] / 1000)
+if now < tonumber(redis.call('HGET', KEYS[3], 'due') or '0') then
+  return {}
+end
+local taken, more = {}, false
+for source = 1, 2 do
+  local at = 'at' .. source -- XAUTOCLAIM looks at 10 x COUNT entries a call: go on where the last sweep stopped
+  local reply = redis.call('XAUTOCLAIM', KEYS[source], group, consumer, lease,
+    redis.call('HGET', KEYS[3], at) or '0-0', 'COUNT', count)
+  redis.call('HSET', KEYS[3], at, reply[1])
+  more = more or reply[1] ~= '0-0'
+  for _, entry in ipairs(reply[2]) do
+    local pending = redis.call('XPENDING', KEYS[source], group, entry[1], entry[1], 1)[1]
+    taken[#taken + 1] = {source, entry[1], entry[2], pending[4]}
+  end
+end
+redis.call('HSET', KEYS[3], 'due', string.format('%.0f', more and now or now + ARGV[5]))
+
+-- Where this group would have to start again if it were deleted: before its oldest pending entry.
+local summary = redis.call('XPENDING', KEYS[1], group)
+local cursor
+if summary[1] > 0 then
+  local ms, seq = summary[2]:match('(%d+)-(%d+)')
+  if seq == '0' then
+    cursor = string.format('%.0f-18446744073709551615', ms - 1)
+  else
+    cursor = string.format('%s-%.0f', ms, seq - 1)
+  end
+else
+  for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+    if info[2] == group then cursor = info[8] end
+  end
+end
+redis.call('HSET', KEYS[3], 'cursor', cursor)
+
+-- Consumers that left without a word keep their names: forget those that hold nothing and have long been silent.
+for source = 1, 2 do
+  for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[source], group)) do
+    if info[4] == 0 and info[6] > 10 * lease and info[2] ~= consumer then
+      redis.call('XGROUP', 'DELCONSUMER', KEYS[source], group, info[2])
+    end
+  end
+end
+return taken

