@@ -118,7 +118,7 @@ class NoServer(BrokerError):
     """No Redis server was found to start."""
 
 
-class Signal(Exception):  # noqa: N818 - a handler raises it to say what to do; it is not an error
+class Signal(Exception):
     """What a handler raises to say what happens next."""
 
 

@@ -23,8 +23,12 @@ def die_with_guard() -> None:
 def main(directory: str, command: list[str]) -> None:
     with open(os.path.join(directory, "server.log"), "wb") as log:
         # No thread runs yet, so preexec_fn is safe.
-        server = subprocess.Popen(  # noqa: PLW1509
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_guard
+        server = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            preexec_fn=die_with_guard,  # noqa: PLW1509
         )
     print(server.pid, flush=True)  # noqa: T201 - the owner reads it
 
