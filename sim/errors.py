@@ -1,0 +1,29 @@
+"""What can be wrong with an experiment. Every message names the place and the mend."""
+
+
+class SimError(Exception):
+    """Anything that sim itself raises. `where` names the place; `problem` says what is wrong and how to mend it."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem)
+        self.where = where
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}"
+
+
+class InvalidScenario(SimError):
+    """The scenario cannot be run as it is declared."""
+
+
+class InvalidTrace(SimError):
+    """A recorded trace is missing, or has a row that cannot be read."""
+
+
+class InvalidHistory(SimError):
+    """A history that cannot be read, or two that cannot be compared."""
+
+
+class LiveRunFailed(SimError):
+    """A live run could not be finished: one of its processes failed."""
