@@ -7,7 +7,7 @@ Source: https://github.com/cloudevents/spec, JSON event format 1.0.2. Extension 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -36,11 +36,9 @@ class Envelope:
     causation_id: str | None = None
 
 
-def seal(
-    event: Event, source: str, correlation_id: str | None, causation_id: str | None, event_id: str | None = None
-) -> Envelope:
+def seal(event: Event, source: str, correlation_id: str | None, causation_id: str | None) -> Envelope:
     """Put an event into a new envelope: id (UUID version 7, sorts by time) and time are given here."""
-    return Envelope(event_id or str(uuid7()), source, datetime.now(UTC), event, correlation_id, causation_id)
+    return Envelope(str(uuid7()), source, datetime.now(UTC), event, correlation_id, causation_id)
 
 
 def encode(envelope: Envelope) -> bytes:
@@ -48,20 +46,28 @@ def encode(envelope: Envelope) -> bytes:
 
     Written by hand because it is the publisher's hot path: one pydantic call for the data, none for the frame.
     """
-    spec = spec_of(type(envelope.event))
     extensions = b""
     if envelope.correlation_id is not None:
         extensions += b',"correlationid":' + to_json(envelope.correlation_id)
     if envelope.causation_id is not None:
         extensions += b',"causationid":' + to_json(envelope.causation_id)
-    return b'{"specversion":"1.0","id":%b,"source":%b,"type":"%b","eventversion":%d,"time":"%b"%b,"data":%b}' % (
-        to_json(envelope.id),
-        to_json(envelope.source),
-        spec.type.encode(),
-        spec.version,
+    return b'%b,"id":"%b","time":"%b"%b,"data":%b}' % (
+        _constant_head(type(envelope.event), envelope.source),
+        envelope.id.encode(),
         envelope.time.isoformat().encode(),
         extensions,
         envelope.event.__pydantic_serializer__.to_json(envelope.event),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _constant_head(event_class: type[Event], source: str) -> bytes:
+    """What is the same for all events of a class that one program publishes."""
+    spec = spec_of(event_class)
+    return b'{"specversion":"1.0","source":%b,"type":"%b","eventversion":%d' % (
+        to_json(source),
+        spec.type.encode(),
+        spec.version,
     )
 
 

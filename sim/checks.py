@@ -3,7 +3,7 @@
 Pure functions of the rows, in the manner of Jepsen: they know nothing of how the history came about.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,13 +27,23 @@ class Check:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Something said of the library, what was measured of it, and how."""
+
+    claim: str
+    measured: str
+    verdict: Verdict
+    how: str
+
+
 def check(history: History) -> list[Check]:
     """Judge a history; a claim holds if it holds for every run and service."""
     done = [_judge(history, name, claim, count) for name, (claim, count) in _COUNTS.items()]
     return [*done, _pending(history), _generator_on_time(history)]
 
 
-def passed(checks: list[Check]) -> bool:
+def passed(checks: Iterable[Check]) -> bool:
     """Nothing was found false."""
     return all(check.verdict != "false" for check in checks)
 

@@ -57,13 +57,14 @@ class PoissonLoad(Declared):
 class TraceLoad(Declared):
     """A recorded trace, replayed: one event for each row between `from_s` and `from_s + for_s` of the recording.
 
-    `time_scale` stretches recorded seconds into seconds of the run: 0.05 replays twenty times as fast. A relative
-    `file` is looked up beside the scenario's own file.
+    `time_scale` stretches recorded seconds into seconds of the run: 0.05 replays twenty times as fast. Relative files
+    are looked up beside the scenario's own; `sample` may stand in for a missing `file` where that is asked for.
     """
 
     kind: Literal["trace"]
     event: str
     file: Path
+    sample: Path | None = None
     time_scale: float = Field(default=1.0, gt=0)
     from_s: float = Field(default=0.0, ge=0)
     for_s: float | None = Field(default=None, gt=0)
@@ -180,7 +181,8 @@ def read_trace(file: Path) -> Trace:
         stat = file.stat()
     except OSError as error:
         raise InvalidTrace(
-            str(file), "no such trace. data/README.md says where the public file comes from and where to put it"
+            str(file),
+            "no such trace; data/README.md says what to fetch and where to put it (or use --sample-if-missing)",
         ) from error
     return _read_trace(file, stat.st_mtime_ns, stat.st_size)
 

@@ -31,8 +31,9 @@ _Row = tuple[float, int, int, int, int, int, int, float, float]
 class Overheads:
     """What a real machine adds to a scenario's own times, in seconds; zero is an infinitely fast one."""
 
-    publish_s: float = 0.0  # from handing an event to the bus until the server has it
-    dispatch_s: float = 0.0  # from there to the start of an idle consumer's handler
+    publish_s: float = 0.0  # from handing an event to the bus until its reply; the server has it half-way
+    dispatch_s: float = 0.0  # from the server to the start of the handler, where a reader waits for it
+    read_s: float = 0.0  # from asking to the start of the handler, where the entry waits for a reader
     handle_s: float = 0.0  # what a handler takes longer than its service time
     settle_s: float = 0.0  # from its end until the server knows
     retry_s: float = 0.0  # what a retry comes later than its delay, beside the dispatch
@@ -116,26 +117,25 @@ class _World:
         return sorted_rows(array)
 
     def _load(self) -> Process:
-        env, event, publish_s = self.env, self.scenario.offered_load.event, self.overheads.publish_s
+        env, event, append_s = self.env, self.scenario.offered_load.event, self.overheads.publish_s / 2.0
         for index, at_s in enumerate(self.plan.arrivals_s.tolist()):
-            yield env.timeout(at_s + publish_s - env.now)
+            yield env.timeout(max(0.0, at_s + append_s - env.now))
             self.publish(event, index, at_s, at_s, -1, -1)
         yield env.timeout(max(0.0, self.scenario.offered_load.duration_s - env.now))
         self.sending = False
-        self.settled(0)
+        self.end_if_settled()
 
     def publish(self, event: str, index: int, intended_s: float, sent_s: float, service: int, consumer: int) -> None:
         """The server has a message: every service that consumes it will get it."""
-        code, now = self.event_codes[event], self.env.now
+        code, done_s = self.event_codes[event], sent_s + self.overheads.publish_s
         self.rows.append((sent_s, _SENT, service, consumer, code, index, 0, intended_s, _NAN))
-        self.rows.append((now, _PUBLISHED, service, consumer, code, index, 0, intended_s, _NAN))
+        self.rows.append((done_s, _PUBLISHED, service, consumer, code, index, 0, intended_s, _NAN))
         for group in self.subscribed[event]:
             self.open_messages += 1
             group.push(_Message(index, intended_s))
 
-    def settled(self, count: int) -> None:
-        """So many messages are done; the run ends with the last one."""
-        self.open_messages -= count
+    def end_if_settled(self) -> None:
+        """The run ends with the last message, once the load is sent."""
         if not self.open_messages and not self.sending and not self.finished.triggered:
             self.finished.succeed()
 
@@ -222,8 +222,7 @@ class _Group:
         """New entries go to the reader that has waited longest, and all that it asked for at once."""
         while self.blocked and (self.stream or self.retry):
             reader = self.blocked.popleft()
-            reader.reading = False
-            reader.read()
+            reader.receive(reader.asked, self.world.overheads.dispatch_s)
 
     def take(self, count: int) -> list[_Message]:
         """COUNT is for each stream: a read may bring that many new and as many retried entries."""
@@ -283,32 +282,42 @@ class _Consumer:
         self.event_code = group.event_code
         self.rows = group.world.rows
         self.service_s = group.service_s
-        self.dispatch_s = group.world.overheads.dispatch_s
+        self.concurrency = group.service.concurrency
+        self.prefetch = group.service.prefetch
+        self.retry = group.service.retry
+        self.timeout = group.world.env.timeout
         self.index = index
         self.born_at = self.world.env.now
         self.killed = False
         self.reading = False
+        self.asked = 0  # COUNT of the read it is blocked in
         self.sweeps_on = False  # the last sweep found something: try again as soon as there is room
         self.running = 0
         self.waiting: deque[_Message] = deque()
         self.held: dict[_Message, None] = {}  # a set that keeps its order
 
     def room(self) -> int:
-        service = self.service
-        return policy.room(service.concurrency, service.prefetch, self.running + len(self.waiting))
+        return policy.room(self.concurrency, self.prefetch, self.running + len(self.waiting))
 
     def read(self) -> None:
         """Ask for as much as there is room for; wait where there is nothing."""
-        if self.reading or not (count := self.room()):
+        if self.reading:
+            return
+        count = policy.room(self.concurrency, self.prefetch, self.running + len(self.waiting))
+        if not count:
             return
         self.reading = True
-        group = self.group
-        if not group.stream and not group.retry:
-            group.blocked.append(self)
-            return
-        messages = group.take(count)
+        if self.group.stream or self.group.retry:
+            self.receive(count, self.world.overheads.read_s)
+        else:
+            self.asked = count
+            self.group.blocked.append(self)
+
+    def receive(self, count: int, after_s: float) -> None:
+        """The server answers: what it hands out is this consumer's from now on, and here after `after_s`."""
+        messages = self.group.take(count)
         self._hold(messages)
-        reply = self.world.env.timeout(self.dispatch_s, messages)
+        reply = self.timeout(after_s, messages)
         reply.callbacks.append(self._delivered)
 
     def _hold(self, messages: list[_Message]) -> None:
@@ -325,14 +334,13 @@ class _Consumer:
         self.read()
 
     def start_handlers(self) -> None:
-        concurrency = self.service.concurrency
-        while self.waiting and self.running < concurrency:
+        while self.waiting and self.running < self.concurrency:
             self._handle(self.waiting.popleft())
 
     def _handle(self, message: _Message) -> None:
         world = self.world
         attempt = message.used + message.deliveries
-        if dead := policy.admit(self.service.retry, attempt):
+        if dead := policy.admit(self.retry, attempt):
             self._bury(message, attempt, dead)
             return
         now = world.env.now
@@ -342,7 +350,7 @@ class _Consumer:
         if not fails:
             takes_s += len(self.service.emits) * world.overheads.publish_s
         self.running += 1
-        end = world.env.timeout(takes_s, (message, attempt, fails))
+        end = self.timeout(takes_s, (message, attempt, fails))
         end.callbacks.append(self._handled)
 
     def _handled(self, end: simpy.Event) -> None:
@@ -354,7 +362,7 @@ class _Consumer:
             self._emit(message)
         now = self.world.env.now
         self._record(_FAILED if fails else _HANDLED, now, message, attempt)
-        match policy.decide(self.service.retry, attempt, _FAILURE if fails else None, self.world.rng):
+        match policy.decide(self.retry, attempt, _FAILURE if fails else None, self.world.rng):
             case Ack():
                 self._record(_ACKED, now + self.world.overheads.settle_s, message, attempt)
                 self._settle(message)
@@ -363,7 +371,8 @@ class _Consumer:
                 self._put_aside(message, attempt, delay_s)
             case DeadLetter() as dead:
                 self._bury(message, attempt, dead)
-        self.start_handlers()
+        if self.waiting:
+            self.start_handlers()
         if self.sweeps_on:
             self._sweep()
         self.read()
@@ -388,7 +397,10 @@ class _Consumer:
     def _settle(self, message: _Message) -> None:
         del self.held[message]
         self.group.backlog -= 1
-        self.world.settled(1)
+        world = self.world
+        world.open_messages -= 1
+        if not world.open_messages:
+            world.end_if_settled()
 
     def sweeping(self) -> Process:
         lease = self.group.service.lease

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import yaml
@@ -61,8 +61,8 @@ class Scenario(Declared):
     drain_s: float = Field(default=30.0, gt=0)
 
     @classmethod
-    def load(cls, file: str | Path) -> Self:
-        """Read a scenario from a YAML file.
+    def load(cls, file: str | Path, *, sample_if_missing: bool = False) -> Self:
+        """Read a scenario from a YAML file; with `sample_if_missing`, a missing trace is replaced by its sample.
 
         Raises:
             InvalidScenario: the file is missing, is no YAML, or declares something that cannot be run.
@@ -79,8 +79,8 @@ class Scenario(Declared):
         if not isinstance(declared, dict):
             raise InvalidScenario(str(file), "holds no scenario; it needs name, load and services")
         load = declared.get("load")
-        if isinstance(load, dict) and isinstance(load.get("file"), str):
-            declared["load"] = load | {"file": file.parent / load["file"]}
+        if isinstance(load, dict):
+            declared["load"] = _resolved(load, file.parent, sample_if_missing)
         try:
             return cls.model_validate(declared)
         except ValidationError as error:
@@ -209,6 +209,14 @@ class Plan:
             if window.at_s <= at_s < window.at_s + window.for_s:
                 rate = window.error_rate
         return bool(self.luck[service].item(index, attempt - 1) < rate)
+
+
+def _resolved(load: dict[str, Any], directory: Path, sample_if_missing: bool) -> dict[str, Any]:
+    """The load with its files found beside the scenario's."""
+    files = {key: directory / load[key] for key in ("file", "sample") if isinstance(load.get(key), str)}
+    if sample_if_missing and "sample" in files and not files["file"].exists():
+        files["file"] = files["sample"]
+    return load | files
 
 
 def _overlap(one: Kill, other: Kill) -> bool:

@@ -1,0 +1,52 @@
+# Everything sets itself up: all it needs is Python 3.11 or newer, make and bash.
+
+PYTHON ?= python3
+BIN    := .venv/bin
+READY  := .venv/.ready
+SHELL  := bash
+
+.PHONY: help report test check lab bench
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+report: $(READY) ## run the sample experiment in both worlds and write reports/validation.html
+	@$(BIN)/workbench report --sample-if-missing --output reports/validation.html
+
+# Tests that measure time, and notebooks with live runs, get both cores to themselves.
+test: $(READY) ## run all tests and all notebooks
+	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/live -n 2 --dist loadfile
+	@$(BIN)/pytest tests/live notebooks --nbval --nbval-current-env --nbval-cell-timeout=120
+
+check: $(READY) ## check form, types, import rules and notebooks; seconds, runs no experiment
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { echo 'Mend: $(BIN)/ruff format'; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q tests/style
+
+lab: $(READY) ## open the notebooks in JupyterLab, with a private Redis
+	@$(BIN)/workbench lab
+
+bench: $(READY) ## measure the library and the simulator on this machine
+	@$(BIN)/python -m benchmarks
+
+# No bytecode is compiled here: Python does that for what it really imports, and set-up takes a third less time.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'This needs Python 3.11 or newer; $(PYTHON) is older or missing.'; \
+	  echo 'Mend: install one, then name it: make PYTHON=python3.13'; exit 1; }
+	@echo "Setting up .venv with $$($(PYTHON) --version), once: it takes one to two minutes."
+	@$(PYTHON) -m venv .venv || { \
+	  echo 'Python could not make .venv.'; \
+	  echo 'Mend: on Debian and Ubuntu its venv module is a package of its own: apt install python3-venv'; exit 1; }
+	@set -o pipefail; \
+	$(BIN)/python -m pip install --no-compile -c constraints.txt -e '.[dev]' 2>&1 | tee .venv/pip.log | { \
+	  n=0; while read -r word _; do case $$word in \
+	    Collecting) n=$$((n + 1)); if [ $$((n % 25)) = 0 ]; then echo "  $$n packages found"; fi;; \
+	    Installing) if [ $$n -gt 0 ]; then echo '  installing them'; fi;; \
+	  esac; done; } || { \
+	  grep ERROR .venv/pip.log | tail -n 3; \
+	  echo 'pip could not install the packages; all it said is in .venv/pip.log.'; \
+	  echo 'Mend: check the network, or name an index in reach: PIP_INDEX_URL, HTTPS_PROXY'; exit 1; }
+	@touch $@

@@ -1,0 +1,357 @@
+"""The command line: workbench simulate | live | compare | report | lab | server."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from typer.core import TyperGroup
+
+from eventlib import EventlibError, private_server
+from sim.calibrate import calibrate
+from sim.checks import Check, check, passed
+from sim.compare import Comparison, compare
+from sim.errors import SimError
+from sim.history import History
+from sim.live import run_live
+from sim.load import TraceLoad
+from sim.metrics import measure, summarize, unit_of
+from sim.model import simulate
+from sim.report import environment, render
+from sim.scenario import Scenario
+from sim.validate import validate
+
+T = TypeVar("T")
+
+FAILED, WRONG, INTERRUPTED = 1, 2, 130  # a check is false; bad input or no server; Ctrl-C
+
+out = Console()
+err = Console(stderr=True)
+
+
+class _Commands(TyperGroup):
+    """Every foreseen error becomes one message and an exit status; a traceback is a defect of ours."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            err.print("Interrupted. Nothing was left running.")
+            raise typer.Exit(INTERRUPTED) from None
+        except (SimError, EventlibError) as error:
+            problem = str(error)
+        except ValidationError as error:
+            problem = "; ".join(found["msg"] for found in error.errors(include_url=False))
+        except OSError as error:
+            problem = f"{error.filename or 'system'}: {error.strerror or error}"
+        err.print(f"[bold red]error:[/] {escape(problem)}", soft_wrap=True, highlight=False)
+        raise typer.Exit(WRONG)
+
+
+app = typer.Typer(
+    name="workbench",
+    cls=_Commands,
+    help="Simulate an event-driven system, run it for real on Redis, and measure the difference.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+ScenarioFile = Annotated[Path, typer.Argument(help="A scenario's YAML file.", metavar="SCENARIO")]
+Seeds = Annotated[int, typer.Option(help="How many seeds to simulate: 0, 1, ...", min=1)]
+LiveSeeds = Annotated[int, typer.Option(help="How many seeds to run live: 0, 1, ...", min=1)]
+Repeats = Annotated[int, typer.Option(help="Live runs of each seed; two or more show the noise floor.", min=1)]
+Url = Annotated[str | None, typer.Option(help="Redis to use; without it REDIS_URL, or else a private one.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the result here, for machines.")]
+Keep = Annotated[Path | None, typer.Option("--history", help="Also write the history here, as Parquet.")]
+Sample = Annotated[bool, typer.Option("--sample-if-missing", help="Use the shipped sample where a trace is missing.")]
+DEFAULT_SCENARIOS = (Path("data/scenarios/quickstart.yaml"), Path("data/scenarios/llm-trace.yaml"))
+
+
+@app.command("simulate", epilog="Example: `workbench simulate data/scenarios/quickstart.yaml --seeds 30`")
+def simulate_command(
+    scenario: ScenarioFile, seeds: Seeds = 30, json_file: Json = None, history: Keep = None, sample: Sample = False
+) -> None:
+    """Run a scenario in virtual time."""
+    declared = Scenario.load(scenario, sample_if_missing=sample)
+    with _progress(f"simulating {declared.name}") as tell:
+        result = simulate(declared, range(seeds), progress=tell)
+    _show_history(result, json_file, history)
+
+
+@app.command("live", epilog="Example: `workbench live data/scenarios/quickstart.yaml --seeds 1 --repeats 1`")
+def live_command(
+    scenario: ScenarioFile,
+    seeds: LiveSeeds = 2,
+    repeats: Repeats = 2,
+    url: Url = None,
+    json_file: Json = None,
+    history: Keep = None,
+    sample: Sample = False,
+) -> None:
+    """Run a scenario for real: the library, a Redis, processes, SIGKILL."""
+    declared = Scenario.load(scenario, sample_if_missing=sample)
+    with _progress(f"running {declared.name} live") as tell:
+        result = _run(run_live(declared, range(seeds), repeats=repeats, url=url, progress=tell))
+    _show_history(result, json_file, history)
+
+
+@app.command("compare", epilog="Example: `workbench compare data/scenarios/quickstart.yaml --json compare.json`")
+def compare_command(
+    scenario: ScenarioFile,
+    seeds: Seeds = 30,
+    live_seeds: LiveSeeds = 2,
+    repeats: Repeats = 2,
+    url: Url = None,
+    json_file: Json = None,
+    sample: Sample = False,
+) -> None:
+    """Run a scenario in both worlds and show each difference beside its noise floor."""
+    declared = Scenario.load(scenario, sample_if_missing=sample)
+    with _server(url) as address:
+        with _progress("timing this machine") as tell:
+            overheads, _ = _run(calibrate(url=address, progress=tell))
+        with _progress(f"simulating {declared.name}") as tell:
+            simulated = simulate(declared, range(max(seeds, live_seeds)), overheads=overheads, progress=tell)
+        with _progress(f"running {declared.name} live") as tell:
+            live = _run(run_live(declared, range(live_seeds), repeats=repeats, url=address, progress=tell))
+    result = compare(simulated, live)
+    out.print(_comparison_table(result))
+    _conclude(result.checks, json_file, comparison_json(result))
+
+
+@app.command("report", epilog="Example: `workbench report --sample-if-missing --output reports/validation.html`")
+def report_command(
+    scenarios: Annotated[list[Path] | None, typer.Argument(help="Scenarios; the shipped ones by default.")] = None,
+    output: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("reports/validation.html"),
+    url: Url = None,
+    json_file: Json = None,
+    sample: Sample = False,
+) -> None:
+    """Run the scenarios in both worlds and write the validation report."""
+    declared = [Scenario.load(file, sample_if_missing=sample) for file in scenarios or DEFAULT_SCENARIOS]
+    with _server(url) as address, _steps() as tell:
+        result = _run(validate(declared, url=address, progress=tell))
+    page = render(
+        result.comparisons,
+        result.claims,
+        command=" ".join(("workbench", *sys.argv[1:])),
+        notes=[_SAMPLED.format(s.name) for s in declared if _is_sampled(s)],
+        environment=environment(result.server),
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(page, encoding="utf-8")
+    for comparison in result.comparisons:
+        out.print(_comparison_table(comparison))
+    out.print(f"The report is {output}", soft_wrap=True)
+    found = {comparison.live.scenario.name: comparison_json(comparison) for comparison in result.comparisons}
+    _conclude([check for comparison in result.comparisons for check in comparison.checks], json_file, found)
+
+
+@app.command("lab", epilog="Example: `workbench lab --port 8899`")
+def lab_command(
+    url: Url = None,
+    port: Annotated[int, typer.Option(help="Port of JupyterLab on this machine.", min=1, max=65535)] = 8888,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+) -> None:
+    """Open JupyterLab on the notebooks, with a Redis running."""
+    with _server(url) as address:
+        command = [sys.executable, "-m", "jupyterlab", "notebooks", f"--port={port}", "--ip=127.0.0.1"]
+        lab = subprocess.Popen(
+            command if browser else [*command, "--no-browser"], env=os.environ | {"REDIS_URL": address}
+        )
+        try:
+            status = lab.wait()
+        finally:
+            if lab.poll() is None:
+                lab.terminate()
+                lab.wait()
+    raise typer.Exit(FAILED if status else 0)
+
+
+@app.command("server", epilog="Example: `workbench server --port 6399`, then `redis-cli -p 6399`")
+def server_command(
+    port: Annotated[
+        int | None, typer.Option(help="TCP port on 127.0.0.1; 0 picks one. Default: a Unix socket.")
+    ] = None,
+    json_file: Json = None,
+) -> None:
+    """Run a private Redis until Ctrl-C; prints its URL."""
+    with private_server(port=port) as server:
+        _write(json_file, {"url": server.url, "pid": server.pid})
+        out.print(f"export REDIS_URL={server.url}", soft_wrap=True, highlight=False)
+        err.print("Ctrl-C stops it and deletes its data.")
+        threading.Event().wait()
+
+
+def main() -> None:
+    """Entry point."""
+    # A plain `kill` ends the command as Ctrl-C does: in order, nothing left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app()
+
+
+# Running
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+@contextmanager
+def _server(url: str | None) -> Iterator[str]:
+    """The Redis that was named, or a private one."""
+    if address := url or os.environ.get("REDIS_URL"):
+        yield address
+    else:
+        with private_server() as server:
+            yield server.url
+
+
+@contextmanager
+def _steps() -> Iterator[Callable[[str, float], None]]:
+    """Progress bars, one for each step as it comes up."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(step: str, share: float) -> None:
+            if step not in tasks:
+                for task in tasks.values():
+                    bars.update(task, completed=1.0)
+                tasks[step] = bars.add_task(step, total=1.0)
+            bars.update(tasks[step], completed=share)
+
+        yield tell
+        for task in tasks.values():
+            bars.update(task, completed=1.0)
+
+
+@contextmanager
+def _progress(step: str) -> Iterator[Callable[[float], None]]:
+    with _steps() as tell:
+        yield partial(tell, step)
+
+
+# Showing
+
+
+def _show_history(history: History, json_file: Path | None, history_file: Path | None) -> None:
+    if history_file is not None:
+        history.save(history_file)
+    checks = check(history)
+    table = Table(title=f"{history.scenario.name}, {history.world}, {len(history.runs)} runs", title_justify="left")
+    for column in ("metric", "mean", "95 % interval", "unit"):
+        table.add_column(column, justify="left" if column in ("metric", "unit") else "right")
+    summaries = {name: summarize(values) for name, values in measure(history).items()}
+    for name, found in summaries.items():
+        interval = f"{_number(found.low)} to {_number(found.high)}" if np.isfinite(found.low) else ""
+        table.add_row(name, _number(found.mean), interval, unit_of(name))
+    out.print(table)
+    metrics = {
+        name: {"mean": found.mean, "low": found.low, "high": found.high, "runs": found.runs, "unit": unit_of(name)}
+        for name, found in summaries.items()
+    }
+    _conclude(checks, json_file, _about(history) | {"metrics": metrics, "checks": _checks_json(checks)})
+
+
+def _comparison_table(comparison: Comparison) -> Table:
+    title = f"{comparison.live.scenario.name} on {comparison.live.server}, seeds {list(comparison.seeds)}"
+    table = Table(title=title, title_justify="left")
+    for column in ("metric", "simulated", "live", "error", "noise floor", "unit"):
+        table.add_column(column, justify="left" if column in ("metric", "unit") else "right")
+    for row in comparison.rows:
+        numbers = (row.simulated, row.live, row.error, row.noise_floor)
+        table.add_row(row.metric, *(_number(number) for number in numbers), row.unit)
+    return table
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison for machines; null where there is no such number."""
+    metrics = {
+        row.metric: {
+            "simulated": row.simulated,
+            "live": row.live,
+            "error": row.error,
+            "noise_floor": row.noise_floor,
+            "unit": row.unit,
+        }
+        for row in comparison.rows
+    }
+    about = _about(comparison.live) | {"seeds": list(comparison.seeds)}
+    return about | {"metrics": metrics, "checks": _checks_json(comparison.checks)}
+
+
+def _about(history: History) -> dict[str, Any]:
+    product, _, version = history.server.partition(" ")
+    seeds = sorted({run.seed for run in history.runs})
+    return {
+        "scenario": history.scenario.name,
+        "world": history.world,
+        "server": {"product": product, "version": version},
+        "seeds": seeds,
+    }
+
+
+def _checks_json(checks: Sequence[Check]) -> dict[str, dict[str, str]]:
+    return {check.name: {"verdict": check.verdict, "detail": check.detail} for check in checks}
+
+
+def _conclude(checks: Sequence[Check], json_file: Path | None, result: Mapping[str, Any]) -> None:
+    """Write the result, show the checks, and fail where one is false."""
+    _write(json_file, result)
+    for found in checks:
+        mark = {"true": "[green]true[/]   ", "false": "[bold red]false[/]  ", "unknown": "[yellow]unknown[/]"}
+        out.print(f"{mark[found.verdict]} {found.claim}: {escape(found.detail)}", soft_wrap=True, highlight=False)
+    if not passed(checks):
+        raise typer.Exit(FAILED)
+
+
+def _write(json_file: Path | None, result: Mapping[str, Any]) -> None:
+    if json_file is not None:
+        json_file.write_text(json.dumps(_finite(result), indent=2) + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.4g}"
+
+
+_SAMPLED = "{} ran on the shipped sample, not on the real trace; data/README.md says how to fetch it"
+
+
+def _is_sampled(scenario: Scenario) -> bool:
+    load = scenario.offered_load
+    return isinstance(load, TraceLoad) and load.file == load.sample
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The repository's style where no linter knows it. Every rule is also shown to find the fault it is for."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+FUNCTION_LINES_MAX = 70
+LINE_LENGTH_MAX = 120
+BANNED_WORDS = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}
+
+Rule = Callable[[str], Iterator[str]]  # the text of a file -> what is wrong with it
+
+
+@cache
+def files() -> dict[str, str]:
+    """Every text file of the repository, committed or about to be, by its path from the top."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True).stdout
+    texts = {}
+    for name in filter(None, listing.split("\0")):
+        try:
+            texts[name] = (TOP / name).read_text("utf-8")
+        except (UnicodeDecodeError, FileNotFoundError):  # not text, or just removed
+            continue
+    return texts
+
+
+def long_lines(text: str) -> Iterator[str]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(line) > LINE_LENGTH_MAX:
+            yield f"line {number} has {len(line)} characters; at most {LINE_LENGTH_MAX} fit on a screen"
+
+
+def long_functions(text: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > FUNCTION_LINES_MAX:
+                yield f"line {node.lineno}: {node.name} has {lines} lines; split it where it does two things"
+
+
+def unfinished_notes(text: str) -> Iterator[str]:
+    for note in re.finditer(r"\b(TO[D]O|FIX[M]E)\b.*", text):
+        yield f"{note[0]!r}: do it, or file it"
+
+
+def machine_paths(text: str) -> Iterator[str]:
+    for path in re.finditer(r"(?<![\w.}*])/(work|root|home|Users)/[\w.-]+", text):
+        yield f"{path[0]} exists on one machine only"
+
+
+def unpinned(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*==\d[\w.]*", line):
+            yield f"{line!r} is not name==version"
+
+
+RULES: list[tuple[Rule, tuple[str, ...], str]] = [  # rule, endings of the files it is for, a text that breaks it
+    (long_lines, (".lua", ".css", ".html", "Makefile"), "x" * 121),  # ruff watches Python's
+    (long_functions, (".py",), "def f():\n" + "    f()\n" * 70),
+    (unfinished_notes, ("",), "# todo: retry".upper()),
+    (machine_paths, ("",), "open('/ROOT/data.csv')".lower()),
+    (unpinned, ("constraints.txt",), "redis @ file:///redis.whl"),
+]
+
+
+@pytest.mark.parametrize(("rule", "endings"), [rule[:2] for rule in RULES])
+def test_files_keep(rule: Rule, endings: tuple[str, ...]) -> None:
+    chosen = {name: text for name, text in files().items() if name.endswith(endings)}
+    assert chosen
+    assert not [f"{name}: {fault}" for name, text in chosen.items() for fault in rule(text)]
+
+
+@pytest.mark.parametrize(("rule", "broken"), [(rule, broken) for rule, _, broken in RULES])
+def test_the_rule_finds_its_fault(rule: Rule, broken: str) -> None:
+    assert list(rule(broken))
+
+
+def vague_names(paths: Iterable[str]) -> list[str]:
+    return [path for path in paths if BANNED_WORDS & set(re.split(r"[/_.]", path.lower()))]
+
+
+def test_names_say_what_is_inside() -> None:
+    assert not vague_names(name for name in files() if name.endswith(".py"))
+    assert vague_names(["sim/utils.py", "sim/queue_manager.py", "sim/common/load.py", "sim/load.py"]) == [
+        "sim/utils.py",
+        "sim/queue_manager.py",
+        "sim/common/load.py",
+    ]
+
+
+def mentions(source: str) -> set[str]:
+    """Every module that the source imports, and every string in it, where a module is started by its name."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+    return found
+
+
+def dead(parts: Iterable[str], sources: Mapping[str, str]) -> list[str]:
+    """The files of the packages that no other source mentions, by module, by file name or by its stem."""
+    mentioned = {name: mentions(source) for name, source in sources.items()}
+
+    def alive(part: str) -> bool:
+        path = Path(part)
+        names = {path.name} if path.suffix == ".py" else {path.name, path.stem}
+        names.add(part.removesuffix(".py").replace("/", ".").removesuffix(".__init__"))
+        return any(names & found for name, found in mentioned.items() if name != part)
+
+    return [part for part in parts if not alive(part)]
+
+
+def python_of(notebook: str) -> str:
+    """The notebook's imports as one source."""
+    lines = "".join("".join(cell["source"]) + "\n" for cell in json.loads(notebook)["cells"]).splitlines()
+    return "\n".join(line for line in lines if re.match(r"(import|from) [\w., ]+( as \w+)?$", line))
+
+
+def test_no_file_of_the_packages_is_dead() -> None:
+    parts = [
+        name
+        for name in files()
+        if name.startswith(("eventlib/", "sim/")) and name not in ("eventlib/__init__.py", "sim/__init__.py")
+    ]
+    sources = {name: text for name, text in files().items() if name.endswith(".py") and not name.startswith("tests/")}
+    sources |= {name: python_of(text) for name, text in files().items() if name.endswith(".ipynb")}
+    scripts = tomllib.loads(files()["pyproject.toml"])["project"]["scripts"].values()
+    sources["pyproject.toml"] = "\n".join(f"import {script.partition(':')[0]}" for script in scripts)
+    assert not dead((part for part in parts if not part.endswith("py.typed")), sources)
+
+
+def test_a_dead_file_is_found() -> None:
+    sources = {"sim/a.py": "import sim.b", "sim/b.py": "from sim import c", "sim/lost.py": "import sim.lost"}
+    parts = ["sim/b.py", "sim/c.py", "sim/lost.py", "sim/page.html"]
+    assert dead(parts, sources) == ["sim/lost.py", "sim/page.html"]
+
+
+def test_every_dependency_is_pinned() -> None:
+    project = tomllib.loads(files()["pyproject.toml"])["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+
+    def normal(requirement: str) -> str:
+        return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0].lower())  # type: ignore[index]
+
+    pinned = {normal(line) for line in files()["constraints.txt"].splitlines()}
+    assert not {normal(requirement) for requirement in wanted} - pinned
+
+
+SCHEMAS = [("docker-compose.yml", "vendor.compose-spec"), (".github/workflows/ci.yml", "vendor.github-workflows")]
+
+
+@pytest.mark.parametrize(("name", "schema"), SCHEMAS)
+def test_configuration_follows_its_schema(name: str, schema: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, name]
+    verdict = subprocess.run(command, cwd=TOP, check=False, capture_output=True, text=True)
+    assert verdict.returncode == 0, verdict.stdout
+
+
+def test_make_help_names_the_commands() -> None:
+    # Without the outer make's flags: what it was told (-j, -n) is not for this one.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "--no-print-directory"]
+    lines = subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=True).stdout
+    commands = [line.split(maxsplit=2) for line in lines.splitlines()]
+    assert [name for _, name, _ in commands] == ["report", "test", "check", "lab", "bench"]
+
+
+def test_the_gate_can_be_started() -> None:
+    assert os.access(TOP / ".ci" / "run", os.X_OK)
