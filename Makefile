@@ -43,7 +43,7 @@ $(READY): pyproject.toml constraints.txt
 	@set -o pipefail; \
 	$(BIN)/python -m pip install --no-compile -c constraints.txt -e '.[dev]' 2>&1 | tee .venv/pip.log | { \
 	  n=0; while read -r word _; do case $$word in \
-	    Collecting) n=$$((n + 1)); if [ $$((n % 25)) = 0 ]; then echo "  $$n packages found"; fi;; \
+	    Collecting|Processing) n=$$((n + 1)); if [ $$((n % 25)) = 0 ]; then echo "  $$n packages found"; fi;; \
 	    Installing) if [ $$n -gt 0 ]; then echo '  installing them'; fi;; \
 	  esac; done; } || { \
 	  grep ERROR .venv/pip.log | tail -n 3; \

@@ -8,6 +8,7 @@ children's pipes close and they end: nobody is left behind, however anybody ends
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import selectors
@@ -143,4 +144,5 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         sys.exit("sim.crew is started by sim.live and takes no arguments")
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    gc.freeze()  # what was imported stays: no child collects it, and its pages stay shared
     Crew().serve()

@@ -4,6 +4,7 @@ Each notes what happens in a file of its own, one write a row: what was written 
 """
 
 import asyncio
+import gc
 import os
 import struct
 import time
@@ -125,6 +126,7 @@ async def _generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Or
     event, due_s = scenario.offered_load.event, scenario.plan(job.seed).arrivals_s.tolist()
     event_class = event_classes(scenario)[event]
     messages = [event_class(index=index, intended_s=at_s) for index, at_s in enumerate(due_s)]
+    gc.freeze()  # or a full collection walks all of them, and whatever is due meanwhile is late
     async with connect(App("load"), job.url, namespace=job.namespace) as bus, asyncio.TaskGroup() as publishing:
         tell("ready")
         await orders.go.wait()
