@@ -10,7 +10,7 @@ import numpy as np
 from sim.load import TRACE_COLUMNS
 
 SEED, LENGTH_S = 20231116, 700.0
-BUSY_PER_S, CALM_PER_S, MEAN_BUSY_S, MEAN_CALM_S = 9.0, 0.5, 25.0, 35.0
+BUSY_PER_S, CALM_PER_S, MEAN_BUSY_S, MEAN_CALM_S = 22.0, 0.5, 5.0, 25.0
 
 
 def arrivals_s(rng: np.random.Generator) -> list[float]:

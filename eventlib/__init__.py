@@ -10,9 +10,14 @@ Look
     Backlog, DeadEntry, ServerInfo
 Develop
     private_server
-Errors
-    EventlibError: UsageError (InvalidDeclaration, UnknownEventType, DuplicateHandler, BusClosed), DataError
-    (DecodeError, UnsupportedVersion), BrokerError (BrokerUnavailable, AccessDenied, MissingCommand, MissingGroup,
+All errors
+    EventlibError
+Your code is wrong
+    UsageError, InvalidDeclaration, UnknownEventType, DuplicateHandler, BusClosed
+The entry is wrong
+    DataError, DecodeError, UnsupportedVersion
+The world is wrong
+    BrokerError, BrokerUnavailable, AccessDenied, MissingCommand, MissingGroup, NoServer
 """
 
 from eventlib.app import App

@@ -1,6 +1,7 @@
 """An App says what there is: who handles which events, in which group, how carefully. Making one does no I/O."""
 
 import inspect
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -59,7 +60,7 @@ class App:
         where = f"group {valid_name(name, 'group')!r}"
         if name in self.groups:
             raise InvalidDeclaration(where, "is already set; set each group once")
-        if concurrency < 1 or prefetch < 0 or lease_s <= 0:
+        if not (concurrency >= 1 and prefetch >= 0 and 0 < lease_s < math.inf):
             raise InvalidDeclaration(where, "needs concurrency >= 1, prefetch >= 0 and lease_s > 0")
         self.groups[name] = GroupSettings(concurrency, prefetch, Lease(lease_s))
 
@@ -81,7 +82,7 @@ class App:
         valid_name(group, "group")
         if any(s.group == group and spec_of(s.event_class).type == spec.type for s in self.subscriptions):
             raise DuplicateHandler(group, spec.type)
-        if timeout_s is not None and timeout_s <= 0:
+        if timeout_s is not None and not timeout_s > 0:
             raise InvalidDeclaration(f"group {group!r}", f"timeout_s={timeout_s}; it must be above zero")
 
         def declare(handler: Handler[E]) -> Handler[E]:

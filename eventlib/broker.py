@@ -92,16 +92,15 @@ class Broker:
         self.where = _without_password(url)
         self.keys = Keys(namespace)
         self._url = url
-        self._client = self._connect(_REPLY_TIMEOUT_S)
+        self._client = self._connect()
         self._readers: list[redis.Redis] = []
 
-    def _connect(self, timeout_s: float | None) -> redis.Redis:
+    def _connect(self) -> redis.Redis:
         try:
+            # No socket_timeout: `_execute` has its own. On Python 3.11 redis-py's is a wait_for round each write, which
+            # swallows a cancellation that comes when the write is done already, so that tasks could not be stopped.
             return redis.Redis.from_url(
-                self._url,
-                retry=Retry(NoBackoff(), 0),
-                socket_timeout=timeout_s,
-                socket_connect_timeout=_REPLY_TIMEOUT_S,
+                self._url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=_REPLY_TIMEOUT_S
             )
         except (ValueError, TypeError) as error:
             raise BrokerError(self.where, f"no valid Redis URL ({error}); try redis://localhost:6379/0") from error
@@ -127,16 +126,24 @@ class Broker:
             )
         return server
 
-    async def ask(self, *command: str | bytes | float, client: redis.Redis | None = None) -> Any:
+    async def ask(self, *command: str | bytes | float) -> Any:
         """Send one command and return its reply.
 
         Raises:
             BrokerUnavailable: no answer. It may have taken effect.
             AccessDenied, MissingGroup, BrokerError: the server refused.
         """
+        return await self._execute(self._client, _REPLY_TIMEOUT_S, *command)
+
+    async def _execute(self, client: redis.Redis, timeout_s: float, *command: str | bytes | float) -> Any:
         try:
-            return await (client or self._client).execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
-        except (redis_errors.RedisError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            async with asyncio.timeout(timeout_s):
+                return await client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
+        except redis_errors.NoScriptError:
+            raise
+        except TimeoutError as error:
+            raise BrokerUnavailable(self.where, f"Redis has not answered for {timeout_s:.0f} s; is it busy?") from error
+        except (redis_errors.RedisError, OSError, asyncio.IncompleteReadError) as error:
             raise self._translate(error) from error
 
     def _translate(self, error: Exception) -> BrokerError:
@@ -152,13 +159,9 @@ class Broker:
 
     async def _run(self, script: Script, script_keys: Sequence[str], *args: str | bytes | float) -> Any:
         try:
-            return await self._client.execute_command(  # type: ignore[no-untyped-call]  # redis-py
-                "EVALSHA", script.sha, len(script_keys), *script_keys, *args
-            )
+            return await self.ask("EVALSHA", script.sha, len(script_keys), *script_keys, *args)
         except redis_errors.NoScriptError:
             return await self.ask("EVAL", script.text, len(script_keys), *script_keys, *args)
-        except (redis_errors.RedisError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            raise self._translate(error) from error
 
     # Publishing
 
@@ -190,7 +193,7 @@ class Broker:
 
     def reader(self, block_s: float) -> "Reader":
         """A connection of its own for blocking reads, which outlasts the longest block."""
-        client = self._connect(block_s + _REPLY_TIMEOUT_S)
+        client = self._connect()
         self._readers.append(client)
         return Reader(self, client, block_s)
 
@@ -287,14 +290,15 @@ class Reader:
     def __init__(self, broker: Broker, client: redis.Redis, block_s: float) -> None:
         self._broker = broker
         self._client = client
-        self._block_ms = _ms(block_s)
+        self._block_s = block_s
 
     async def read(self, group: GroupKeys, consumer: str, count: int) -> list[Entry]:
         """Up to `count` entries from the event stream and as many from the retry stream; [] after the block."""
-        reply = await self._broker.ask(
-            *("XREADGROUP", "GROUP", group.group, consumer, "COUNT", count, "BLOCK", self._block_ms),
+        reply = await self._broker._execute(
+            self._client,
+            self._block_s + _REPLY_TIMEOUT_S,
+            *("XREADGROUP", "GROUP", group.group, consumer, "COUNT", count, "BLOCK", _ms(self._block_s)),
             *("STREAMS", group.retry, group.stream, ">", ">"),
-            client=self._client,
         )
         retry_stream = group.retry.encode()
         return [

@@ -56,7 +56,7 @@ def encode(envelope: Envelope) -> bytes:
         envelope.id.encode(),
         envelope.time.isoformat().encode(),
         extensions,
-        envelope.event.__pydantic_serializer__.to_json(envelope.event),
+        envelope.event.__pydantic_serializer__.to_json(envelope.event, by_alias=True),
     )
 
 

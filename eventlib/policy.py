@@ -37,8 +37,10 @@ class Retry(BaseModel):
 
     def delay_s(self, attempt: int, rng: Uniform) -> float:
         """Seconds to wait after attempt number `attempt` (1-based) failed."""
-        # 2.0 ** 1024 overflows; past 64 doublings every real wait_s_max has long been reached.
-        wait_s = min(self.wait_s_max, self.wait_s * self.factor ** min(attempt - 1, 64))
+        try:
+            wait_s = min(self.wait_s_max, self.wait_s * self.factor ** (attempt - 1))
+        except OverflowError:  # far past any cap
+            wait_s = self.wait_s_max if self.wait_s else 0.0
         if self.jitter == "full":
             return wait_s * rng.random()
         if self.jitter == "equal":

@@ -42,15 +42,13 @@ class Event(BaseModel):
         cls.event_spec = None  # a subclass of a typed event is another event: it does not inherit the name
         if type is None and stream is None:
             return
-        if type is None or not _TYPE.fullmatch(type):
-            raise InvalidDeclaration(
-                cls.__name__, f"type={type!r}; use lower-case words joined by dots: 'order.placed'"
-            )
         if stream is None:
             raise InvalidDeclaration(cls.__name__, 'name the stream it travels on: stream="orders"')
         if version < 1:
             raise InvalidDeclaration(cls.__name__, f"version={version}; versions count from 1")
-        cls.event_spec = EventSpec(type, version, valid_name(stream, f"{cls.__name__} stream"))
+        cls.event_spec = EventSpec(
+            valid_type(type, cls.__name__), version, valid_name(stream, f"{cls.__name__} stream")
+        )
 
 
 def spec_of(event_class: type[Event]) -> EventSpec:
@@ -62,6 +60,17 @@ def spec_of(event_class: type[Event]) -> EventSpec:
     if event_class.event_spec is None:
         raise UnknownEventType(event_class.__name__)
     return event_class.event_spec
+
+
+def valid_type(type_: str | None, where: str) -> str:
+    """`type_`, if it can be an event type on the wire.
+
+    Raises:
+        InvalidDeclaration: it cannot.
+    """
+    if type_ is None or not _TYPE.fullmatch(type_):
+        raise InvalidDeclaration(where, f"type={type_!r}; use lower-case words joined by dots: 'order.placed'")
+    return type_
 
 
 def valid_name(name: str, where: str) -> str:

@@ -7,11 +7,14 @@ Run
 Evidence
     History, measure, summarize, check
 Infer
-    compare
-Errors
-    SimError (InvalidScenario, InvalidTrace, InvalidHistory, LiveRunFailed)
+    calibrate, compare
+All errors
+    SimError
+One by one
+    InvalidScenario, InvalidTrace, InvalidHistory, LiveRunFailed
 """
 
+from sim.calibrate import calibrate
 from sim.checks import check
 from sim.compare import compare
 from sim.errors import InvalidHistory, InvalidScenario, InvalidTrace, LiveRunFailed, SimError
@@ -30,6 +33,7 @@ __all__ = [
     "Overheads",
     "Scenario",
     "SimError",
+    "calibrate",
     "check",
     "compare",
     "measure",

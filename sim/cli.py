@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 import typer
 from pydantic import ValidationError
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -30,7 +31,7 @@ from sim.errors import SimError
 from sim.history import History
 from sim.live import run_live
 from sim.load import TraceLoad
-from sim.metrics import measure, summarize, unit_of
+from sim.metrics import measure, of_seeds, summarize, unit_of
 from sim.model import simulate
 from sim.report import environment, render
 from sim.scenario import Scenario
@@ -202,7 +203,7 @@ def server_command(
 def main() -> None:
     """Entry point."""
     # A plain `kill` ends the command as Ctrl-C does: in order, nothing left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     app()
 
 
@@ -260,10 +261,8 @@ def _show_history(history: History, json_file: Path | None, history_file: Path |
     if history_file is not None:
         history.save(history_file)
     checks = check(history)
-    table = Table(title=f"{history.scenario.name}, {history.world}, {len(history.runs)} runs", title_justify="left")
-    for column in ("metric", "mean", "95 % interval", "unit"):
-        table.add_column(column, justify="left" if column in ("metric", "unit") else "right")
-    summaries = {name: summarize(values) for name, values in measure(history).items()}
+    table = _table(f"{history.scenario.name}, {history.world}, {len(history.runs)} runs", "mean", "95 % interval")
+    summaries = {name: summarize(of_seeds(history, values)) for name, values in measure(history).items()}
     for name, found in summaries.items():
         interval = f"{_number(found.low)} to {_number(found.high)}" if np.isfinite(found.low) else ""
         table.add_row(name, _number(found.mean), interval, unit_of(name))
@@ -277,12 +276,20 @@ def _show_history(history: History, json_file: Path | None, history_file: Path |
 
 def _comparison_table(comparison: Comparison) -> Table:
     title = f"{comparison.live.scenario.name} on {comparison.live.server}, seeds {list(comparison.seeds)}"
-    table = Table(title=title, title_justify="left")
-    for column in ("metric", "simulated", "live", "error", "noise floor", "unit"):
-        table.add_column(column, justify="left" if column in ("metric", "unit") else "right")
+    table = _table(title, "simulated", "live", "error", "noise floor")
     for row in comparison.rows:
         numbers = (row.simulated, row.live, row.error, row.noise_floor)
         table.add_row(row.metric, *(_number(number) for number in numbers), row.unit)
+    return table
+
+
+def _table(title: str, *numbers: str) -> Table:
+    """A table of metrics that fits eighty columns."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("metric", no_wrap=True)
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
     return table
 
 
@@ -320,8 +327,8 @@ def _checks_json(checks: Sequence[Check]) -> dict[str, dict[str, str]]:
 def _conclude(checks: Sequence[Check], json_file: Path | None, result: Mapping[str, Any]) -> None:
     """Write the result, show the checks, and fail where one is false."""
     _write(json_file, result)
+    mark = {"true": "[green]true[/]   ", "false": "[bold red]false[/]  ", "unknown": "[yellow]unknown[/]"}
     for found in checks:
-        mark = {"true": "[green]true[/]   ", "false": "[bold red]false[/]  ", "unknown": "[yellow]unknown[/]"}
         out.print(f"{mark[found.verdict]} {found.claim}: {escape(found.detail)}", soft_wrap=True, highlight=False)
     if not passed(checks):
         raise typer.Exit(FAILED)
@@ -342,7 +349,7 @@ def _finite(value: Any) -> Any:
 
 
 def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.4g}"
+    return "-" if np.isnan(value) else f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 _SAMPLED = "{} ran on the shipped sample, not on the real trace; data/README.md says how to fetch it"

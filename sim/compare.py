@@ -13,7 +13,7 @@ from sim.checks import Check, check
 from sim.errors import InvalidHistory
 from sim.history import History
 from sim.load import Floats
-from sim.metrics import Interval, measure, summarize, unit_of
+from sim.metrics import Interval, measure, of_seeds, summarize, unit_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,8 @@ def _row(
 ) -> Row:
     by_seed = [(_of_seed(simulated, predicted, seed), _of_seed(live, measured, seed)) for seed in seeds]
     pairs = [(float(ours.mean()), float(theirs.mean())) for ours, theirs in by_seed]
-    noise = [abs(a - b) for _, repeats in by_seed for a, b in itertools.combinations(repeats, 2)]
+    pairs_of_repeats = [pair for _, repeats in by_seed for pair in itertools.combinations(repeats.tolist(), 2)]
+    noise = [0.0 if a == b else abs(a - b) for a, b in pairs_of_repeats]  # two infinities agree
     return Row(
         metric,
         unit_of(metric),
@@ -100,7 +101,7 @@ def _row(
         _mean([ours - theirs for ours, theirs in pairs]),
         _mean(noise),
         summarize(predicted),
-        summarize(measured),
+        summarize(of_seeds(live, measured)),
     )
 
 

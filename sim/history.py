@@ -154,11 +154,17 @@ class History:
             rows = np.empty(table.num_rows, ROW)
             for name in ROW.names or ():
                 rows[name] = table[name].to_numpy()
-            runs = tuple(_run(run) for run in about["runs"])
-            scenario = Scenario.model_validate(about["scenario"])
+            return cls(
+                about["world"],
+                Scenario.model_validate(about["scenario"]),
+                about["server"],
+                tuple(_run(run) for run in about["runs"]),
+                rows,
+                about["overheads"],
+            )
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-            raise InvalidHistory(str(file), f"is no history ({error}); write one with `--history`") from error
-        return cls(about["world"], scenario, about["server"], runs, rows, about["overheads"])
+            problem = " ".join(str(error).split())
+            raise InvalidHistory(str(file), f"is no history ({problem}); write one with `--history`") from error
 
 
 def sorted_rows(rows: Rows) -> Rows:

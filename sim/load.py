@@ -1,8 +1,10 @@
 """Load: when events are sent, and how much work each one is. Declarations, and the draws made from them."""
 
 import csv
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -179,40 +181,62 @@ def read_trace(file: Path) -> Trace:
     """
     try:
         stat = file.stat()
+        return _read_trace(file, stat.st_mtime_ns, stat.st_size)
+    except FileNotFoundError as error:
+        problem = "no such trace; data/README.md says what to fetch and where to put it (or use --sample-if-missing)"
+        raise InvalidTrace(str(file), problem) from error
     except OSError as error:
-        raise InvalidTrace(
-            str(file),
-            "no such trace; data/README.md says what to fetch and where to put it (or use --sample-if-missing)",
-        ) from error
-    return _read_trace(file, stat.st_mtime_ns, stat.st_size)
+        raise InvalidTrace(str(file), f"cannot be read ({error.strerror}); name a CSV file") from error
 
 
 @lru_cache(maxsize=8)
 def _read_trace(file: Path, _mtime_ns: int, _size: int) -> Trace:
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.reader(lines)
+    at_ns: list[int] = []
+    tokens: list[int] = []
+    with file.open("rb") as lines:
+        rows = csv.reader(_decoded(lines))
         try:
             header = next(rows, [])
             if tuple(header) != TRACE_COLUMNS:
                 raise InvalidTrace(f"{file}, line 1", f"columns {header}; expected {list(TRACE_COLUMNS)}")
-            parsed = [_parse_row(row, f"{file}, line {rows.line_num}") for row in rows]
+            for row in rows:
+                at, generated = _parse_row(row, f"{file}, line {rows.line_num}")
+                if at_ns and at < at_ns[-1]:
+                    where = f"{file}, line {rows.line_num}"
+                    raise InvalidTrace(where, "is earlier than the line before it; sort by TIMESTAMP")
+                at_ns.append(at)
+                tokens.append(generated)
         except (UnicodeDecodeError, csv.Error) as error:
             raise InvalidTrace(f"{file}, line {rows.line_num + 1}", f"not a CSV file in UTF-8 ({error})") from error
-    if not parsed:
+    if not at_ns:
         raise InvalidTrace(str(file), "has no rows")
-    at_ns = np.array([at for at, _ in parsed])
-    if (backwards := np.flatnonzero(np.diff(at_ns) < 0)).size:
-        raise InvalidTrace(f"{file}, line {backwards[0] + 3}", "is earlier than the line before it; sort by TIMESTAMP")
-    return Trace((at_ns - at_ns[0]) / 1e9, np.array([tokens for _, tokens in parsed], dtype=np.float64))
+    return Trace(np.array([at - at_ns[0] for at in at_ns]) / 1e9, np.array(tokens, dtype=np.float64))
+
+
+def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
+    """Line by line, so that an error is found in its line; the first one may carry a byte order mark."""
+    for number, line in enumerate(lines):
+        yield line.decode("utf-8" if number else "utf-8-sig")
+
+
+_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)?", re.ASCII)
+_TOKENS_MAX = 10**9
 
 
 def _parse_row(row: Sequence[str], where: str) -> tuple[int, int]:
+    """Nanoseconds since 1970, and tokens generated."""
     try:
         timestamp, context, generated = row
-        at_ns = int(np.datetime64(timestamp, "ns").astype(np.int64))
-        tokens = int(generated)
-        if min(tokens, int(context)) < 0:
-            raise ValueError("a negative number of tokens")
+        parts = _TIMESTAMP.fullmatch(timestamp)
+        if parts is None:
+            raise ValueError("the timestamp is not YYYY-MM-DD HH:MM:SS in UTC")
+        moment = datetime.fromisoformat(parts[1]).replace(tzinfo=UTC)
+        if not 1970 <= moment.year < 2262:
+            raise ValueError("the timestamp is out of range")
+        if not (0 <= int(context) <= _TOKENS_MAX and 0 <= int(generated) <= _TOKENS_MAX):
+            raise ValueError("no such number of tokens")
     except ValueError as error:
-        raise InvalidTrace(where, f"{','.join(row)!r} is no row of this trace ({error}); mend or delete it") from error
-    return at_ns, tokens
+        text = ",".join(row)
+        shown = repr(text if len(text) <= 80 else text[:77] + "...")
+        raise InvalidTrace(where, f"{shown} is no row of this trace ({error}); mend or delete it") from error
+    return int(moment.timestamp()) * 10**9 + int((parts[2] or "").ljust(9, "0")), int(generated)

@@ -66,6 +66,12 @@ def summarize(values: Floats) -> Interval:
     return Interval(mean, mean - half, mean + half, known.size)
 
 
+def of_seeds(history: History, values: Floats) -> Floats:
+    """The mean of each seed's repeats, shape (seeds,): repeats of one seed are no independent runs."""
+    seeds = np.array([run.seed for run in history.runs])
+    return np.array([values[seeds == seed].mean() for seed in np.unique(seeds)])
+
+
 def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> dict[str, float]:
     found: dict[str, float] = {}
     services = list(scenario.services)

@@ -14,8 +14,9 @@ import numpy as np
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from eventlib.errors import InvalidDeclaration
 from eventlib.policy import Lease, Retry
-from eventlib.schema import valid_name
+from eventlib.schema import valid_name, valid_type
 from sim.errors import InvalidScenario
 from sim.faults import Errors, Fault, Kill
 from sim.load import Declared, Floats, Load, ServiceTime, TokenTime, TraceLoad
@@ -75,7 +76,7 @@ class Scenario(Declared):
                 str(file), f"cannot be read ({error.strerror}); name a scenario's YAML file"
             ) from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InvalidScenario(str(file), f"is no YAML: {error}") from error
+            raise InvalidScenario(str(file), f"is no YAML: {' '.join(str(error).split())}") from error
         if not isinstance(declared, dict):
             raise InvalidScenario(str(file), "holds no scenario; it needs name, load and services")
         load = declared.get("load")
@@ -88,8 +89,13 @@ class Scenario(Declared):
 
     @model_validator(mode="after")
     def _runnable(self) -> Self:
-        for name in (*self.services, *self.flow.paths):
-            valid_name(name, "service or event type")
+        try:
+            for name in self.services:
+                valid_name(name, f"services.{name}")
+            for event in self.flow.paths:
+                valid_type(event, "event")
+        except InvalidDeclaration as error:
+            raise ValueError(str(error)) from error
         for fault in self.faults:
             self._check_fault(fault)
         for name, service in self.services.items():
@@ -227,15 +233,31 @@ def _overlap(one: Kill, other: Kill) -> bool:
     return same and one.at_s <= down_until(other) and other.at_s <= down_until(one)
 
 
+_TAGS = {"constant", "poisson", "trace", "exponential", "lognormal", "tokens", "kill", "errors"}
+
+
 def _problems(error: ValidationError) -> str:
-    """One line for each problem: where in the file, what is wrong."""
-    lines = []
+    """All problems in one line: where in the file, what is wrong."""
+    found = []
     for problem in error.errors(include_url=False):
-        place = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown field; check its spelling, or take it out"
-        elif problem["type"] not in ("missing", "value_error"):
-            message += f", not {problem['input']!r}"
-        lines.append(f"{place}: {message}" if place else message)
-    return "; ".join(lines)
+        match problem["type"]:
+            case "extra_forbidden":
+                message = "unknown field; check its spelling, or take it out"
+            case "union_tag_invalid":
+                message = f"there is no kind {problem['ctx']['tag']!r}; use one of {problem['ctx']['expected_tags']}"
+            case "union_tag_not_found":
+                message = "say which kind it is: kind: ..."
+            case "missing":
+                message = "is missing; add it"
+            case type_ if type_ != "value_error":
+                message += f", not {problem['input']!r}"
+        place = _place(problem["loc"])
+        found.append(f"{place}: {message}" if place else message)
+    return "; ".join(found)
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """The path in the file; pydantic's has the kind in it, which the file has not."""
+    parts = [str(part) for i, part in enumerate(loc) if i == 0 or part not in _TAGS or loc[i - 1] == "services"]
+    return ".".join(parts)

@@ -1,0 +1,132 @@
+"""What all tests share: real servers, a namespace for each test, and a look at what it left behind."""
+
+import asyncio
+import functools
+import inspect
+import os
+import re
+import secrets
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import cast
+
+import psutil
+import pytest
+import redis.asyncio as redis
+
+import eventlib as ev
+from eventlib.server import find_binaries
+from tests.shop import Connect
+
+
+def _version(binary: Path) -> str:
+    """Such as `redis-8.2.3`: it names the server in the names of the tests."""
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.match(r"(\w+) server v=([\d.]+)", said)
+    return f"{found[1].lower()}-{found[2]}" if found else binary.name
+
+
+BINARIES = {_version(binary): binary for binary in find_binaries()}
+GIVEN = {"given": os.environ["REDIS_URL"]} if os.environ.get("REDIS_URL") else {}
+SERVERS: dict[str, Path | str] = {**GIVEN, **BINARIES}
+TEST_PREFIX = b"test-"
+DEADLINE_S = 20.0  # a test that hangs fails, and the rest still run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every coroutine test a deadline."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = _within_deadline(item.obj)
+
+
+def _within_deadline(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(test)
+    async def run(*args: object, **kwargs: object) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            await test(*args, **kwargs)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def start_server() -> Iterator[Callable[[str], str]]:
+    """Start a found server when it is first asked for; each process that runs tests has its own."""
+    with ExitStack() as running:
+
+        @functools.cache
+        def start(name: str) -> str:
+            source = SERVERS[name]
+            return source if isinstance(source, str) else running.enter_context(ev.private_server(binary=source)).url
+
+        yield start
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def server(request: pytest.FixtureRequest, start_server: Callable[[str], str]) -> str:
+    """The URL of every server found, one after the other."""
+    return start_server(request.param)
+
+
+@pytest.fixture(scope="session")
+def url(start_server: Callable[[str], str]) -> str:
+    """The URL of one server, for what does not depend on which it is."""
+    return start_server(next(iter(SERVERS)))
+
+
+@pytest.fixture(scope="session", params=BINARIES)
+def binary(request: pytest.FixtureRequest) -> Path:
+    """Every server program found, for tests that start their own."""
+    return BINARIES[request.param]
+
+
+@pytest.fixture
+async def raw(url: str) -> AsyncIterator[redis.Redis]:
+    """A connection of the test's own, to look past the library."""
+    async with redis.Redis.from_url(url) as client:
+        yield client
+
+
+@pytest.fixture
+async def namespace(raw: redis.Redis) -> AsyncIterator[str]:
+    """A key prefix of the test's own; the test fails if it leaves a key outside of any test's."""
+    name = f"{TEST_PREFIX.decode()}{secrets.token_hex(6)}"
+    before = await _keys(raw)
+    yield name
+    after = await _keys(raw)
+    if mine := [key for key in after if key.startswith(f"{name}:".encode())]:
+        await raw.unlink(*mine)
+    stray = {key for key in after - before if not key.startswith(TEST_PREFIX)}
+    assert not stray, f"keys outside of the namespace: {sorted(stray)}"
+
+
+async def _keys(client: redis.Redis) -> set[bytes]:
+    return {cast(bytes, key) async for key in client.scan_iter(count=1000)}
+
+
+@pytest.fixture
+def connect(url: str, namespace: str) -> Connect:
+    """`eventlib.connect` to this test's server and namespace."""
+    return functools.partial(ev.connect, url=url, namespace=namespace)
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    """Fail a test that leaves a child process behind, and end it."""
+    me = psutil.Process()
+    before = set(me.children(recursive=True))
+    yield
+    _, alive = psutil.wait_procs([p for p in me.children(recursive=True) if p not in before and _is_ours(p)], timeout=5)
+    for process in alive:
+        process.kill()
+    assert not alive, f"the test left processes behind: {alive}"
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    """multiprocessing keeps a tracker for the rest of its process's life."""
+    try:
+        return "multiprocessing" not in " ".join(process.cmdline())
+    except psutil.Error:
+        return False

@@ -1,0 +1,150 @@
+"""What is published is appended once, in order, whatever happens on the way."""
+
+import asyncio
+
+import pytest
+import redis.asyncio as redis
+
+import eventlib as ev
+from eventlib.broker import Broker
+from eventlib.envelope import decode
+from tests.faults import relay
+from tests.ledger import Ledger
+from tests.shop import Connect, OrderPlaced, StockCounted, new_app, orders
+from tests.waiting import eventually
+
+
+async def numbers(ledger: Ledger) -> list[int]:
+    """The orders in the stream."""
+    read = [decode(fields[b"event"], {"order.placed": OrderPlaced}) for fields in await ledger.events()]
+    return [envelope.event.number for envelope in read if envelope and isinstance(envelope.event, OrderPlaced)]
+
+
+async def test_order_within_a_stream_is_kept(connect: Connect) -> None:
+    app, handled = new_app(concurrency=1)
+    async with connect(app) as bus, bus.running():
+        for start in range(0, 200, 50):
+            await bus.publish_many(orders(*range(start, start + 50)))
+        await eventually(lambda: len(handled) == 200)
+    assert handled == list(range(200))
+
+
+@pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1234])
+async def test_publish_many_appends_all_in_order_and_returns_their_ids(
+    connect: Connect, ledger: Ledger, count: int
+) -> None:
+    async with connect(ev.App("shop")) as bus:
+        ids = await bus.publish_many(orders(*range(count)), correlation_id="c1", causation_id="e0")
+    written = [decode(fields[b"event"], {"order.placed": OrderPlaced}) for fields in await ledger.events()]
+    assert await numbers(ledger) == list(range(count))
+    assert [e.id for e in written if e] == ids
+    assert {(e.source, e.correlation_id, e.causation_id) for e in written if e} <= {("shop", "c1", "e0")}
+
+
+async def test_publish_many_keeps_the_order_of_each_stream(connect: Connect, ledger: Ledger) -> None:
+    mixed = [event for n in range(20) for event in (OrderPlaced(number=n), StockCounted(number=n))]
+    async with connect(ev.App("shop")) as bus:
+        assert len(set(await bus.publish_many(mixed))) == 40
+    assert await numbers(ledger) == list(range(20))
+
+
+async def test_publishes_at_the_same_time_are_all_appended_once(connect: Connect, ledger: Ledger) -> None:
+    async with connect(ev.App("shop")) as bus:
+        ids = await asyncio.gather(*(bus.publish(event) for event in orders(*range(1000))))
+    assert len(set(ids)) == 1000
+    assert await numbers(ledger) == list(range(1000))
+
+
+async def test_a_cancelled_publish_leaves_the_others_alone(connect: Connect, ledger: Ledger) -> None:
+    async with connect(ev.App("shop")) as bus:
+        calls = [asyncio.create_task(bus.publish(event)) for event in orders(*range(9))]
+        await asyncio.sleep(0)
+        calls[4].cancel()
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        await bus.publish(OrderPlaced(number=9))
+    assert [isinstance(result, str) for result in results] == [n != 4 for n in range(9)]
+    assert set(range(10)) - {4} <= set(await numbers(ledger))
+
+
+async def test_a_numbered_batch_sent_twice_is_appended_once(broker: Broker, ledger: Ledger) -> None:
+    await broker.publish("orders", "p1", 1, [b"a", b"b"])
+    await broker.publish("orders", "p1", 1, [b"a", b"b"])
+    await broker.publish("orders", "p1", 2, [b"b", b"c"])  # the first of them was appended before
+    await broker.publish("orders", "p2", 1, [b"d"])  # numbers of another producer mean nothing here
+    assert [fields[b"event"] for fields in await ledger.events()] == [b"a", b"b", b"c", b"d"]
+
+
+async def test_a_producer_that_says_goodbye_leaves_no_key(connect: Connect, raw: redis.Redis, namespace: str) -> None:
+    async with connect(ev.App("shop")) as bus:
+        await bus.publish(OrderPlaced(number=1))
+        assert await raw.keys(f"{namespace}:*producer*")
+    assert not await raw.keys(f"{namespace}:*producer*")
+
+
+async def test_a_killed_producer_leaves_a_key_that_expires(broker: Broker, raw: redis.Redis) -> None:
+    await broker.publish("orders", "p1", 1, [b"a"])
+    assert 0 < await raw.pttl(broker.keys.producer("orders", "p1")) <= 3_600_000
+
+
+@pytest.mark.parametrize("count", [1, 400])
+async def test_trap_22_a_lost_reply_does_not_double_events(connect: Connect, ledger: Ledger, url: str, count: int) -> None:
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        faulty.lose_reply_to(b'"number":1}')
+        await bus.publish_many(orders(*range(1, count + 1)))
+        assert faulty.lost == 1
+    assert await numbers(ledger) == list(range(count + 1))
+
+
+async def test_trap_22_nor_does_one_lost_at_the_very_first(connect: Connect, ledger: Ledger, url: str) -> None:
+    """The first publish of all may have to send the script's text: that repeat is safe as well."""
+    await ledger.raw.script_flush()
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+        faulty.lose_reply_to(b"redis.call('XADD', KEYS[1]")
+        await bus.publish(OrderPlaced(number=0))
+        assert faulty.lost == 1
+    assert await numbers(ledger) == [0]
+
+
+async def test_a_publish_waits_for_a_server_that_comes_back(connect: Connect, ledger: Ledger, url: str) -> None:
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+        faulty.refusing = True
+        faulty.cut()
+        publishing = asyncio.create_task(bus.publish_many(orders(1, 2, 3)))
+        await eventually(lambda: faulty.refused >= 3)
+        assert not publishing.done()
+        faulty.refusing = False
+        assert len(await publishing) == 3
+    assert await numbers(ledger) == [1, 2, 3]
+
+
+async def test_patience_ends(connect: Connect, ledger: Ledger, url: str) -> None:
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, patience_s=0.2) as bus:
+        faulty.refusing = True
+        faulty.cut()
+        with pytest.raises(ev.BrokerUnavailable):
+            await bus.publish(OrderPlaced(number=1))
+        faulty.refusing = False
+        await bus.publish(OrderPlaced(number=2))
+    assert await numbers(ledger) == [2]
+
+
+async def test_an_event_without_a_type_is_refused_before_anything_is_sent(connect: Connect, ledger: Ledger) -> None:
+    class Untyped(ev.Event):
+        pass
+
+    async with connect(ev.App("shop")) as bus:
+        with pytest.raises(ev.UnknownEventType):
+            await bus.publish_many([OrderPlaced(number=1), Untyped()])
+    assert await ledger.events() == []
+
+
+async def test_a_closed_bus_says_so(connect: Connect) -> None:
+    app, _ = new_app()
+    async with connect(app) as bus:
+        pass
+    with pytest.raises(ev.BusClosed):
+        await bus.publish(OrderPlaced(number=1))
+    with pytest.raises(ev.BusClosed):
+        async with bus.running():
+            pass

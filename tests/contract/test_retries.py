@@ -1,0 +1,220 @@
+"""A failing event is tried again as its group's policy says, and ends in the dead-letter queue, whole."""
+
+import asyncio
+import time
+
+import pytest
+import redis.asyncio as redis
+
+import eventlib as ev
+from eventlib.broker import Broker
+from eventlib.envelope import decode, encode, seal
+from tests.ledger import Ledger
+from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, orders
+from tests.waiting import eventually
+
+LATER = ev.Retry(attempts=3, wait_s=30.0, jitter="none")
+
+
+async def test_trap_13_a_retry_is_for_the_failing_group_alone(connect: Connect, ledger: Ledger) -> None:
+    app, seen = ev.App("shop"), list[tuple[str, int]]()
+
+    @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
+        seen.append(("billing", delivery.attempt))
+        if delivery.attempt < 3:
+            raise ValueError("not yet")
+
+    @app.subscribe(OrderPlaced, group="stock")
+    async def reserve(_: OrderPlaced, delivery: ev.Delivery) -> None:
+        seen.append(("stock", delivery.attempt))
+
+    record = Record()
+    async with connect(app) as bus, bus.running(observe=record):
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: record.count("acked") == 2)
+    assert sorted(seen) == [("billing", 1), ("billing", 2), ("billing", 3), ("stock", 1)]
+    assert len(await ledger.events()) == 1
+
+
+async def test_trap_12_a_failing_event_does_not_hold_up_the_next(connect: Connect, ledger: Ledger) -> None:
+    app, handled = ev.App("shop"), list[int]()
+    app.group("billing", concurrency=1)
+
+    @app.subscribe(OrderPlaced, group="billing", retry=LATER)
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        if event.number == 0:
+            raise ValueError("not yet")
+        handled.append(event.number)
+
+    async with connect(app) as bus, bus.running():
+        await bus.publish_many(orders(0, 1, 2, 3))
+        await eventually(lambda: len(handled) == 3)
+        backlog = await eventually(lambda: settled(bus))
+    assert handled == [1, 2, 3]
+    assert backlog == ev.Backlog(waiting=0, pending=0, retrying=0, delayed=1, dead=0)
+    assert await ledger.pending() == []  # it waits outside of the stream, and is nobody's
+
+
+async def settled(bus: ev.Bus) -> ev.Backlog | None:
+    """The group's backlog, once nothing is in anybody's hands."""
+    backlog = await bus.backlog("orders", "billing")
+    return None if backlog.waiting or backlog.pending else backlog
+
+
+async def test_attempts_and_waits_follow_the_policy(connect: Connect) -> None:
+    app, tries, record = ev.App("shop"), list[tuple[int, float]](), Record()
+    policy = ev.Retry(attempts=4, wait_s=0.1, factor=2.0, wait_s_max=0.2, jitter="none")
+
+    @app.subscribe(OrderPlaced, group="billing", retry=policy)
+    async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
+        tries.append((delivery.attempt, time.monotonic()))
+        raise ValueError("never")
+
+    async with connect(app) as bus, bus.running(observe=record):
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: record.count("dead"))
+    times = [at for _, at in tries]
+    waits = [after - before for before, after in zip(times[:-1], times[1:], strict=True)]
+    assert [attempt for attempt, _ in tries] == [1, 2, 3, 4]
+    for waited_s, wanted_s in zip(waits, [0.1, 0.2, 0.2], strict=True):
+        assert wanted_s - 0.005 <= waited_s < wanted_s + 2.0
+    kinds = ["started", "failed", "retried"] * 3 + ["started", "failed", "dead"]
+    assert record.kinds() == kinds
+
+
+async def test_an_exhausted_event_goes_to_the_dead_letters_whole(connect: Connect, ledger: Ledger) -> None:
+    app, record = ev.App("shop"), Record()
+
+    @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        raise ValueError(f"no money for {event.number}")
+
+    async with connect(app) as bus, bus.running(observe=record):
+        event_id = await bus.publish(OrderPlaced(number=7))
+        await eventually(lambda: record.count("dead"))
+        [dead] = await bus.dead_letters("orders", "billing")
+        assert await bus.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, dead=1)
+    [fields] = await ledger.events()
+    assert (dead.reason, dead.error, dead.attempts) == ("exhausted", "ValueError: no money for 7", 3)
+    assert dead.handler == f"{bill.__module__}.{bill.__qualname__}"
+    assert dead.raw[b"event"] == fields[b"event"]
+    envelope = decode(dead.raw[b"event"], {"order.placed": OrderPlaced})
+    assert envelope is not None and envelope.id == event_id
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(ev.Reject("negative"), "rejected"), (ev.UnknownEventType("Order"), "usage"), (ev.DecodeError("bad"), "undecodable")],
+)
+async def test_trap_10_what_no_retry_can_mend_is_dead_at_once(connect: Connect, error: Exception, reason: str) -> None:
+    app, record = ev.App("shop"), Record()
+
+    @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(_: OrderPlaced, __: ev.Delivery) -> None:
+        raise error
+
+    async with connect(app) as bus, bus.running(observe=record):
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: record.count("dead"))
+        [dead] = await bus.dead_letters("orders", "billing")
+        assert (await bus.backlog("orders", "billing")).total == 0
+    assert (dead.reason, dead.attempts) == (reason, 1)
+    assert str(error) in dead.error
+
+
+async def test_retry_after_replaces_the_wait_and_counts(connect: Connect) -> None:
+    app, tries = ev.App("shop"), list[int]()
+
+    @app.subscribe(OrderPlaced, group="billing", retry=LATER)
+    async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
+        tries.append(delivery.attempt)
+        raise ev.RetryAfter(0.02)
+
+    async with connect(app) as bus, bus.running():
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: bus.dead_letters("orders", "billing"))
+    assert tries == [1, 2, 3]
+
+
+async def test_snooze_does_not_count(connect: Connect) -> None:
+    app, tries = ev.App("shop"), list[int]()
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=1))
+    async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
+        tries.append(delivery.attempt)
+        if len(tries) < 5:
+            raise ev.Snooze(0.01)
+
+    async with connect(app) as bus, bus.running():
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: len(tries) == 5)
+    assert tries == [1] * 5
+
+
+async def test_trap_26_due_times_are_the_servers(
+    broker: Broker, ledger: Ledger, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A consumer whose clock is an hour ahead delays by what it was told."""
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + 3600.0)
+    await broker.publish("orders", "p1", 1, [b"x"])
+    [id_] = await ledger.read_and_die()
+    [entry] = [e for e in await broker.sweep(ledger.keys, "c1", 0.0, 10, 0.0) if e.id == id_]
+    before = (await raw.time())[0]
+    assert await broker.retry(ledger.keys, "c1", entry, 1, 100.0)
+    [(_, due_ms)] = await raw.zrange(ledger.keys.delayed, 0, -1, withscores=True)
+    assert before + 100 <= due_ms / 1000.0 <= (await raw.time())[0] + 101
+
+
+async def test_trap_27_promotion_takes_a_bounded_bite_and_loses_nothing(broker: Broker, ledger: Ledger) -> None:
+    await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(5)])
+    await ledger.read_and_die()
+    entries = await broker.sweep(ledger.keys, "c1", 0.0, 10, 0.0)
+    for entry in entries:
+        assert await broker.retry(ledger.keys, "c1", entry, 1, 0.001)
+    await eventually(lambda: due_now(broker, ledger))
+    moved = [(await broker.promote(ledger.keys, 2))[0] for _ in range(4)]
+    assert moved == [2, 2, 1, 0]
+    assert (await broker.backlog("orders", "billing")) == ev.Backlog(0, 0, retrying=5, delayed=0, dead=0)
+
+
+async def due_now(broker: Broker, ledger: Ledger) -> bool:
+    """All waits are over by the server's clock: a bite of nothing sees the earliest, so look at the last."""
+    seconds, micros = await ledger.raw.time()
+    [(_, last_ms)] = await ledger.raw.zrange(ledger.keys.delayed, -1, -1, withscores=True)
+    return bool(last_ms <= seconds * 1000 + micros // 1000)
+
+
+async def test_many_failing_events_are_each_tried_as_often_as_allowed(connect: Connect) -> None:
+    app, tries, record = ev.App("shop"), dict[int, list[int]](), Record()
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=3, wait_s=0.01))
+    async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        tries.setdefault(event.number, []).append(delivery.attempt)
+        await asyncio.sleep(0)
+        raise ValueError("never")
+
+    async with connect(app) as bus, bus.running(observe=record):
+        await bus.publish_many(orders(*range(150)))  # more than one bite of the promotion
+        await eventually(lambda: record.count("dead") == 150)
+        assert len(await bus.dead_letters("orders", "billing", count=1000)) == 150
+        assert len(await bus.dead_letters("orders", "billing")) == 100
+    assert tries == {number: [1, 2, 3] for number in range(150)}
+
+
+async def test_an_event_of_an_older_program_is_retried_with_its_bytes_untouched(connect: Connect, ledger: Ledger) -> None:
+    app, seen, record = ev.App("shop"), list[ev.Delivery](), Record()
+
+    @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
+        seen.append(delivery)
+        raise ValueError("never")
+
+    raw = encode(seal(OrderPlaced(number=1), "elsewhere", "c1", "e0")).replace(b'"data"', b'"traceparent":"00-ab" ,  "data"')
+    async with connect(app) as bus, bus.running(observe=record):
+        await ledger.add(event=raw)
+        await eventually(lambda: record.count("dead"))
+        [dead] = await bus.dead_letters("orders", "billing")
+    assert dead.raw[b"event"] == raw
+    assert {d.correlation_id for d in seen} == {"c1"} and len({d.event_id for d in seen}) == 1

@@ -1,0 +1,325 @@
+"""The live world: real processes, a real server, a real SIGKILL; and nobody left behind, however it ends."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import redis.asyncio as redis
+
+from eventlib import AccessDenied, BrokerError, BrokerUnavailable, private_server
+from eventlib.policy import Retry
+from sim.checks import check
+from sim.compare import compare
+from sim.errors import InvalidScenario, LiveRunFailed
+from sim.history import KIND, ROW, History
+from sim.live import run_live
+from sim.model import simulate
+from sim.scenario import Scenario
+from tests.faults import free_port
+from tests.model.small import attempts_by_message, exponential, kill, poisson, rows_of, scenario, service, steady
+from tests.waiting import eventually
+
+LEASE_S = 0.5
+KILLED_AT_S, BACK_AFTER_S = 0.6, 0.2
+OF_THE_MACHINE = {"generator_on_time"}  # says whether the machine had time for the load, nothing about the library
+
+
+def shop() -> Scenario:
+    """Billing is as busy as it can be when one of its consumers is killed; what it emits is shipped."""
+    billing = service(0.05, consumers=2, concurrency=4, error_rate=0.1, lease_s=LEASE_S, emits=("paid",))
+    retry = Retry(attempts=8, wait_s=0.02)
+    return scenario(
+        steady(140.0, 1.2),
+        kill("billing", KILLED_AT_S, BACK_AFTER_S),
+        billing=billing.model_copy(update={"retry": retry}),
+        shipping=service(0.002, "paid", concurrency=8, lease_s=LEASE_S, retry=retry),
+    )
+
+
+def endless() -> Scenario:
+    """A run to be broken off: a minute of light load on two consumers."""
+    return scenario(steady(20.0, 60.0), desk=service(0.01, consumers=2))
+
+
+def mine() -> set[psutil.Process]:
+    """Processes that this one is answerable for."""
+    return set(psutil.Process().children(recursive=True))
+
+
+def crews() -> list[psutil.Process]:
+    """The crew processes of the runs that are under way; those that they forked look alike, but are not our own."""
+    return [one for one in psutil.Process().children() if "sim.crew" in " ".join(one.cmdline())]
+
+
+def crew() -> psutil.Process:
+    """The only one."""
+    (found,) = crews()
+    return found
+
+
+async def keys_of_runs(url: str) -> set[bytes]:
+    async with redis.Redis.from_url(url) as client:
+        return {key async for key in client.scan_iter(match="wb-*")}
+
+
+@contextmanager
+def nobody_left() -> Iterator[None]:
+    """All processes started inside are gone soon after."""
+    before = mine()
+    yield
+    _, alive = psutil.wait_procs(mine() - before, timeout=10)
+    assert not alive
+
+
+@asynccontextmanager
+async def under_way(url: str) -> AsyncIterator["asyncio.Task[History]"]:
+    """An endless run, once its load is being sent; ended with the block."""
+    begun = asyncio.Event()
+    run = asyncio.create_task(run_live(endless(), [0], repeats=1, url=url, progress=lambda _: begun.set()))
+    try:
+        done = asyncio.create_task(begun.wait())
+        await asyncio.wait({done, run}, return_when=asyncio.FIRST_COMPLETED)
+        assert begun.is_set(), run.result()
+        yield run
+    finally:
+        run.cancel()
+        await asyncio.wait({run})
+
+
+async def in_time(run: Awaitable[object], limit_s: float = 15.0) -> None:
+    """Await what must not hang."""
+    async with asyncio.timeout(limit_s):
+        await run
+
+
+@pytest.fixture(scope="module")
+def measured(url: str) -> History:
+    """The shop, live, with a consumer killed; nothing of it is left."""
+    with nobody_left():
+        return asyncio.run(run_live(shop(), [0], repeats=1, url=url))
+
+
+# What a kill must not do
+
+
+def test_nothing_is_lost_in_a_kill(measured: History) -> None:
+    assert {one.name: one for one in check(measured) if one.verdict != "true" and one.name not in OF_THE_MACHINE} == {}
+    assert len(rows_of(measured, "sent")) >= 2 * 168  # placed and paid
+
+
+def test_the_kill_is_in_the_history(measured: History) -> None:
+    """As a SIGKILL at its time, and a new consumer in the same place after the time declared."""
+    (killed,), (restarted,) = rows_of(measured, "killed"), rows_of(measured, "restarted")
+    assert killed["service"] == restarted["service"] == 0
+    assert killed["consumer"] == restarted["consumer"] == 0
+    assert killed["t_s"] >= KILLED_AT_S
+    assert restarted["t_s"] >= KILLED_AT_S + BACK_AFTER_S
+    first = rows_of(measured, "started", "billing")
+    first = first[first["consumer"] == 0]["t_s"]
+    assert not np.any((first > killed["t_s"]) & (first < KILLED_AT_S + BACK_AFTER_S))
+    assert np.any(first > restarted["t_s"])
+
+
+def test_what_the_killed_consumer_held_is_delivered_again(measured: History) -> None:
+    """Each attempt that the kill cut off is followed by the next one, when the lease has run out and not before."""
+    (killed_s,) = rows_of(measured, "killed")["t_s"]
+    started = rows_of(measured, "started", "billing")
+    ended = np.concatenate([rows_of(measured, kind, "billing") for kind in ("handled", "failed")])
+    done = {(int(row["message"]), int(row["attempt"])) for row in ended}
+    cut = [row for row in started if (int(row["message"]), int(row["attempt"])) not in done]
+    assert 1 <= len(cut) <= 4
+    for row in cut:
+        assert row["consumer"] == 0 and row["t_s"] <= killed_s
+        (again,) = started[(started["message"] == row["message"]) & (started["attempt"] == row["attempt"] + 1)]
+        # Held entries were last renewed a third of a lease before the kill at the earliest, when all went well.
+        assert again["t_s"] >= row["t_s"] + LEASE_S * 0.9
+
+
+def test_both_worlds_write_the_same_table(measured: History, tmp_path: Path) -> None:
+    simulated = simulate(shop(), [0])
+    assert measured.rows.dtype == simulated.rows.dtype == ROW
+    assert measured.events == simulated.events
+    assert {run.seed for run in measured.runs} == {0}
+    assert measured.server.startswith(("Redis ", "Valkey ", "redis ", "valkey "))
+    assert np.all(np.diff(measured.rows["t_s"]) >= 0)
+    assert rows_of(measured, "sampled")["value"].max() > 0
+    measured.save(tmp_path / "live.parquet")
+    assert History.open(tmp_path / "live.parquet").rows.tobytes() == measured.rows.tobytes()
+    assert compare(simulated, measured)["billing.attempts_mean"].live > 1.0
+
+
+async def test_a_run_leaves_no_key(measured: History, url: str) -> None:
+    assert measured.rows.size
+    assert await keys_of_runs(url) == set()
+
+
+async def test_a_message_that_kills_its_consumers_is_given_up(url: str) -> None:
+    """Two attempts are allowed and two consumers die of it: the third delivery goes to the dead letters unseen."""
+    poison = service(60.0, lease_s=0.4, retry=Retry(attempts=2))
+    kills = [kill("desk", 0.5, 0.0), kill("desk", 3.0, 0.0)]
+    history = await run_live(scenario(steady(1.0, 1.0), *kills, desk=poison), [0], repeats=1, url=url)
+    assert rows_of(history, "started")["attempt"].tolist() == [1, 2]
+    assert len(rows_of(history, "dead")) == history.runs[0].left["desk"].dead == 1
+    assert {one.name for one in check(history) if one.verdict != "true"} <= OF_THE_MACHINE
+
+
+# Where nothing depends on time, the worlds agree exactly
+
+
+async def test_both_worlds_make_the_same_attempts(url: str) -> None:
+    """Without kills and windows of errors, the seed decides what fails: attempt by attempt, message by message."""
+    retry = Retry(attempts=3, wait_s=0.01)
+    declared = scenario(
+        poisson(100.0, 1.0),
+        billing=service(0.001, concurrency=4, error_rate=0.4, retry=retry, emits=("paid", "paid")),
+        audit=service(0.0, consumers=2, prefetch=5, error_rate=0.1, retry=Retry(attempts=1)),
+        shipping=service(consumes="paid", concurrency=8, error_rate=0.3, retry=retry).model_copy(
+            update={"service_time": exponential(0.002)}
+        ),
+    )
+    simulated = simulate(declared, [3, 4])
+    live = await run_live(declared, [3, 4], repeats=1, url=url)
+    for name in declared.services:
+        assert attempts_by_message(live, name) == attempts_by_message(simulated, name)
+        assert max(count for *_, count in attempts_by_message(live, name)) == declared.services[name].retry.attempts
+        assert [run.left[name] for run in live.runs] == [run.left[name] for run in simulated.runs]
+    for kind in set(KIND) - {"sampled"}:
+        columns = ["run", "service", "event", "message", "attempt"]
+        assert np.array_equal(np.sort(rows_of(live, kind)[columns]), np.sort(rows_of(simulated, kind)[columns])), kind
+
+
+# Nobody is left behind
+
+
+async def test_a_cancelled_run_leaves_nothing(url: str) -> None:
+    with nobody_left():
+        async with under_way(url) as run:
+            assert len(crew().children()) == 3
+            run.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await in_time(run)
+    assert await keys_of_runs(url) == set()
+
+
+async def test_a_run_cancelled_before_it_began_leaves_nothing(url: str) -> None:
+    """The crew is there, and still importing."""
+    with nobody_left():
+        run = asyncio.create_task(run_live(endless(), [0], repeats=1, url=url))
+        await eventually(crews)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await in_time(run)
+    assert await keys_of_runs(url) == set()
+
+
+OWNER = """
+import asyncio, sys
+from sim.live import run_live
+from sim.scenario import Scenario
+asyncio.run(run_live(Scenario.model_validate_json(sys.argv[1]), [0], progress=lambda _: print("running", flush=True)))
+"""
+
+
+def test_a_killed_owner_leaves_nobody() -> None:
+    """Neither the crew, nor consumers, nor the private server with its guard, nor the server's directory."""
+    command = [sys.executable, "-c", OWNER, endless().model_dump_json(by_alias=True)]
+    environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == b"running\n"
+        family = psutil.Process(owner.pid).children(recursive=True)
+        assert len(family) == 6  # crew, two consumers, generator, guard, server
+        (server,) = (one for one in family if "redis.sock" in " ".join(one.cmdline()) and not one.children())
+        directory = Path(server.cwd())
+        owner.kill()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    for process in alive:
+        process.kill()
+    assert not alive
+    assert not directory.exists()
+
+
+async def test_a_killed_crew_fails_the_run_and_leaves_nobody(url: str) -> None:
+    with nobody_left():
+        async with under_way(url) as run:
+            orphans = crew().children()
+            assert len(orphans) == 3
+            crew().kill()
+            with pytest.raises(LiveRunFailed, match="live run: the crew ended unasked"):
+                await in_time(run)
+        _, alive = psutil.wait_procs(orphans, timeout=10)  # no longer children of anyone we know
+        assert not alive
+    assert await keys_of_runs(url) == set()
+
+
+async def test_a_crew_killed_at_once_fails_the_run(url: str) -> None:
+    """Before it has started anyone."""
+    with nobody_left():
+        run = asyncio.create_task(run_live(endless(), [0], repeats=1, url=url))
+        await eventually(crews)
+        crew().kill()
+        with pytest.raises(LiveRunFailed, match="the crew ended unasked"):
+            await in_time(run)
+
+
+async def test_a_consumer_that_ends_by_itself_fails_the_run(url: str) -> None:
+    """It may have run out of memory: such a run is no evidence, and says who it was."""
+    with nobody_left():
+        async with under_way(url) as run:
+            (second,) = (p for p in crew().children() if any(f.path.endswith("/1.rows") for f in p.open_files()))
+            second.send_signal(signal.SIGKILL)
+            with pytest.raises(LiveRunFailed, match=r"live run: desk 1 ended unasked with status -9"):
+                await in_time(run)
+    assert await keys_of_runs(url) == set()
+
+
+# The server
+
+
+async def test_an_unreachable_server() -> None:
+    began_s = time.monotonic()
+    with nobody_left(), pytest.raises(BrokerUnavailable):
+        await run_live(endless(), [0], url=f"redis://127.0.0.1:{free_port()}/0")
+    assert time.monotonic() - began_s < 10.0
+
+
+async def test_a_wrong_password() -> None:
+    with private_server() as server:
+        async with redis.Redis.from_url(server.url) as client:
+            await client.config_set("requirepass", "right")
+        with nobody_left(), pytest.raises(AccessDenied):
+            await in_time(run_live(endless(), [0], url=server.url.replace("unix://", "unix://:wrong@")))
+
+
+async def test_a_server_that_dies_in_the_middle() -> None:
+    """The run fails with the library's own error, not with a group of them."""
+    with private_server() as server, nobody_left():
+        async with under_way(server.url) as run:
+            os.kill(server.pid, signal.SIGKILL)
+            with pytest.raises(BrokerError):
+                await in_time(run)
+
+
+@pytest.mark.parametrize(("seeds", "repeats"), [([], 1), ([0], 0)])
+async def test_nothing_to_run(seeds: list[int], repeats: int) -> None:
+    """Refused before anything is started, although there is no server."""
+    with pytest.raises(InvalidScenario, match=r"^seeds: "):
+        await run_live(endless(), seeds, repeats=repeats, url="redis://127.0.0.1:1/0")
+
+
+async def test_progress_goes_from_nothing_to_all(url: str) -> None:
+    told: list[float] = []
+    tiny = scenario(steady(50.0, 0.1), desk=service(0.0))
+    history = await run_live(tiny, [5, 6], repeats=2, url=url, progress=told.append)
+    assert told == sorted(told)
+    assert 0.0 <= told[0] < 0.25 and 0.75 <= told[-1] <= 1.0
+    assert [(run.seed, run.repeat) for run in history.runs] == [(5, 0), (6, 0), (5, 1), (6, 1)]

@@ -1,0 +1,145 @@
+"""At the ends of every scale the results are known without a calculation."""
+
+import numpy as np
+import pytest
+
+from eventlib.policy import Retry
+from sim.checks import check
+from sim.faults import Errors, Fault
+from sim.history import History
+from sim.metrics import attempts, measure
+from sim.model import simulate
+from tests.model.small import kill, poisson, rows_of, scenario, service, steady
+
+THRICE = Retry(attempts=3, wait_s=0.01, jitter="none")
+
+
+def verdicts(history: History) -> dict[str, str]:
+    return {one.name: one.verdict for one in check(history)}
+
+
+def test_next_to_no_load() -> None:
+    """Nothing is sent: no number is invented and no check claims to have seen something."""
+    history = simulate(scenario(poisson(1e-9, 2.0), desk=service()), [0])
+    assert len(rows_of(history, "sent")) == 0
+    assert history.runs[0].ended_s == 2.0
+    assert np.isnan(measure(history)["lag_s_p50"][0])
+    assert verdicts(history)["lost"] == "unknown"
+
+
+def test_every_attempt_fails() -> None:
+    """Each message dies at the policy's last attempt exactly: 1 + N retries of work where all fails.
+
+    Source: Brooker, "Fixing retries with token buckets and circuit breakers", 2022.
+    """
+    for allowed in (1, 2, 5):
+        failing = service(error_rate=1.0, retry=Retry(attempts=allowed, wait_s=0.01))
+        history = simulate(scenario(steady(50.0, 1.0), desk=failing), [0])
+        assert set(rows_of(history, "dead")["attempt"]) == {allowed}
+        assert len(rows_of(history, "dead")) == history.runs[0].left["desk"].dead == 50
+        assert len(rows_of(history, "started")) == allowed * 50
+        assert len(rows_of(history, "handled")) == 0
+        assert set(verdicts(history).values()) == {"true"}
+
+
+def test_no_attempt_fails() -> None:
+    history = simulate(scenario(poisson(100.0, 2.0), desk=service(error_rate=0.0)), [0])
+    assert len(rows_of(history, "failed")) == len(rows_of(history, "retried")) == len(rows_of(history, "dead")) == 0
+    assert attempts(history.rows, 0).tolist() == [len(rows_of(history, "sent"))]
+
+
+def test_work_that_takes_no_time() -> None:
+    """On an infinitely fast machine every message is handled the moment it is sent, through three services."""
+    chain = {
+        "a": service(0.0, emits=("second",)),
+        "b": service(0.0, "second", emits=("third",)),
+        "c": service(0.0, "third", concurrency=3, prefetch=2),
+    }
+    history = simulate(scenario(poisson(500.0, 1.0), drain_s=30.0, **chain), [0])
+    last = rows_of(history, "handled", "c")
+    assert len(last) > 400
+    assert last["t_s"].tolist() == last["intended_s"].tolist()
+
+
+@pytest.mark.parametrize(("drain_s", "back_after_s"), [(0.5, None), (3.0, None), (0.5, 60.0)])
+def test_all_consumers_die_and_none_comes_back(drain_s: float, back_after_s: float | None) -> None:
+    faults = [kill("desk", 0.5, back_after_s, consumer) for consumer in (0, 1)]
+    history = simulate(scenario(steady(100.0, 1.0), *faults, drain_s=drain_s, desk=service(consumers=2)), [0])
+    left = history.runs[0].left["desk"]
+    assert history.runs[0].ended_s == 1.0 + drain_s
+    assert left.waiting + left.pending == 100 - len(rows_of(history, "handled")) > 0
+    assert np.all(rows_of(history, "handled")["t_s"] <= 0.5)
+    assert verdicts(history)["pending"] == verdicts(history)["lost"] == "false"
+    assert measure(history)["recovery_s"][0] == np.inf
+
+
+def test_a_kill_before_anything_is_sent() -> None:
+    """The consumer that takes its place does all the work, none of it for the second time."""
+    history = simulate(scenario(poisson(100.0, 1.0), kill("desk", 0.0, 0.2), desk=service(0.001)), [0])
+    assert rows_of(history, "killed")["t_s"].tolist() == [0.0]
+    assert rows_of(history, "restarted")["t_s"].tolist() == [0.2]
+    assert len(rows_of(history, "handled")) == len(rows_of(history, "started")) == len(rows_of(history, "sent")) > 50
+    assert rows_of(history, "started")["t_s"].min() == 0.2
+    assert set(verdicts(history).values()) == {"true"}
+
+
+def test_a_kill_at_the_moment_of_the_first_message() -> None:
+    """The message is the dead consumer's already: it is handled once its lease has ended, at the second attempt."""
+    desk = service(0.001, lease_s=0.5)
+    history = simulate(scenario(steady(100.0, 1.0), kill("desk", 0.0, 0.2), desk=desk), [0])
+    again = rows_of(history, "handled")
+    again = again[again["attempt"] > 1]
+    assert again["message"].tolist() == [0]
+    assert 0.5 < again["t_s"][0] < 1.3
+    assert set(verdicts(history).values()) == {"true"}
+
+
+def test_a_kill_after_the_end_never_happens() -> None:
+    desk = service(0.001)
+    late: list[Fault] = [
+        kill("desk", 20.0, 1.0),
+        Errors(kind="errors", service="desk", at_s=20.0, for_s=1.0, error_rate=1),
+    ]
+    with_faults = simulate(scenario(steady(100.0, 1.0), *late, desk=desk), [0])
+    without = simulate(scenario(steady(100.0, 1.0), desk=desk), [0])
+    assert with_faults.rows.tobytes() == without.rows.tobytes()
+    assert with_faults.runs == without.runs
+
+
+def test_errors_come_in_their_window_alone() -> None:
+    """Attempts that start in [1 s, 2 s) all fail, and none before or after."""
+    window = Errors(kind="errors", service="desk", at_s=1.0, for_s=1.0, error_rate=1.0)
+    history = simulate(scenario(steady(100.0, 3.0), window, desk=service(0.0, retry=THRICE)), [0])
+    failed, started = rows_of(history, "failed"), rows_of(history, "started")
+    inside = (started["t_s"] >= 1.0) & (started["t_s"] < 2.0)
+    assert len(failed) == inside.sum() > 250
+    assert np.all((failed["t_s"] >= 1.0) & (failed["t_s"] < 2.0))
+
+
+def test_a_window_may_also_heal() -> None:
+    window = Errors(kind="errors", service="desk", at_s=0.0, for_s=10.0, error_rate=0.0)
+    history = simulate(scenario(steady(100.0, 1.0), window, desk=service(error_rate=1.0)), [0])
+    assert len(rows_of(history, "failed")) == 0
+
+
+@pytest.mark.parametrize("allowed", [1, 2, 3])
+def test_a_message_that_kills_its_consumers_is_given_up(allowed: int) -> None:
+    """A consumer that dies without a word uses up an attempt: no handler sees the message once all are used up."""
+    poison = service(10.0, lease_s=0.4, retry=Retry(attempts=allowed))
+    kills = [kill("desk", 1.0 + 2.0 * number, 0.1) for number in range(allowed + 2)]
+    history = simulate(scenario(steady(1.0, 1.0), *kills, desk=poison), [0])
+    assert rows_of(history, "started")["attempt"].tolist() == list(range(1, allowed + 1))
+    assert len(rows_of(history, "dead")) == history.runs[0].left["desk"].dead == 1
+    assert len(rows_of(history, "handled")) == len(rows_of(history, "failed")) == 0
+    assert set(verdicts(history).values()) == {"true"}
+
+
+def test_attempts_before_a_retry_count_towards_the_poisonous_ones() -> None:
+    """The first attempt fails and is put aside, the second and third kill: of three attempts none is left."""
+    failing = Errors(kind="errors", service="desk", at_s=0.0, for_s=0.5, error_rate=1.0)
+    kills = [kill("desk", at_s, 0.1) for at_s in (4.0, 6.0)]
+    poison = service(3.0, lease_s=0.4, retry=THRICE)
+    history = simulate(scenario(steady(1.0, 1.0), failing, *kills, desk=poison), [0])
+    assert rows_of(history, "failed")["attempt"].tolist() == [1]
+    assert rows_of(history, "started")["attempt"].tolist() == [1, 2, 3]
+    assert len(rows_of(history, "dead")) == 1

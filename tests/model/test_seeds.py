@@ -1,0 +1,111 @@
+"""A simulated run is a function of scenario and seed: the same bytes in every process, alone or among others."""
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sim.history import History, Rows
+from sim.model import simulate
+from sim.scenario import Scenario
+from tests.model.small import any_scenario, exponential, lognormal, poisson, scenario, service
+
+# Every kind of fault, a diamond and jitter: what could depend on the order of a set or a dictionary is in there.
+BUSY = [any_scenario(number) for number in (1, 2, 3)]
+
+ELSEWHERE = """
+import hashlib, sys
+from sim.model import simulate
+from sim.scenario import Scenario
+for line in sys.stdin:
+    history = simulate(Scenario.model_validate_json(line), [3, 4])
+    print(hashlib.sha256(history.rows.tobytes() + repr(history.runs).encode()).hexdigest())
+"""
+
+
+def fingerprint(history: History) -> str:
+    return hashlib.sha256(history.rows.tobytes() + repr(history.runs).encode()).hexdigest()
+
+
+def without_run(rows: Rows) -> bytes:
+    """The bytes of the rows, the run's index set to nothing."""
+    rows = rows.copy()
+    rows["run"] = 0
+    return rows.tobytes()
+
+
+@pytest.mark.parametrize("declared", BUSY)
+def test_the_same_seed_gives_the_same_bytes(declared: Scenario) -> None:
+    assert fingerprint(simulate(declared, [3, 4])) == fingerprint(simulate(declared, [3, 4]))
+    assert fingerprint(simulate(declared, [3, 4])) != fingerprint(simulate(declared, [3, 5]))
+
+
+def test_another_process_gives_the_same_bytes() -> None:
+    """Whatever order its sets have, and although the scenario went there as JSON, as it does to live processes."""
+    hash_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    command = [sys.executable, "-c", ELSEWHERE]
+    declared = "\n".join(one.model_dump_json(by_alias=True) for one in BUSY)
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+    said = subprocess.run(command, input=declared, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said.split() == [fingerprint(simulate(one, [3, 4])) for one in BUSY]
+
+
+@pytest.mark.parametrize("declared", BUSY)
+def test_a_run_does_not_notice_the_others(declared: Scenario) -> None:
+    among = simulate(declared, [9, 7, 8])
+    alone = simulate(declared, [7])
+    assert without_run(among.run(1)) == without_run(alone.run(0))
+    assert among.runs[1] == alone.runs[0]
+    assert [run.seed for run in among.runs] == [9, 7, 8]
+
+
+def test_a_new_service_downstream_changes_nothing_upstream() -> None:
+    """Every source has a random stream of its own."""
+    load = poisson(200.0, 2.0)
+    billing = service(error_rate=0.3).model_copy(update={"service_time": lognormal(0.01, 1.0)})
+    short = scenario(load, billing=billing)
+    shipping = service(consumes="paid").model_copy(update={"service_time": exponential(0.02)})
+    long = scenario(load, billing=billing.model_copy(update={"emits": ("paid",)}), shipping=shipping)
+    before, after = short.plan(5), long.plan(5)
+    assert before.arrivals_s.tobytes() == after.arrivals_s.tobytes()
+    assert before.service_s["billing"].tobytes() == after.service_s["billing"].tobytes()
+    assert before.luck["billing"].tobytes() == after.luck["billing"].tobytes()
+
+
+def test_a_slower_service_sees_the_same_load_and_luck() -> None:
+    """So two settings are compared under the same arrivals, not under two samples of them."""
+    plans = [scenario(poisson(200.0, 2.0), desk=service(mean_s)).plan(5) for mean_s in (0.01, 0.02)]
+    assert plans[0].arrivals_s.tobytes() == plans[1].arrivals_s.tobytes()
+    assert plans[0].luck["desk"].tobytes() == plans[1].luck["desk"].tobytes()
+
+
+@pytest.mark.parametrize("declared", BUSY)
+def test_the_live_processes_draw_the_same_plan(declared: Scenario) -> None:
+    """They get the scenario as JSON and the seed as a number; nothing of the plan is lost on the way."""
+    there = Scenario.model_validate_json(declared.model_dump_json(by_alias=True))
+    ours, theirs = declared.plan(11), there.plan(11)
+    assert there == declared
+    assert list(theirs.service_s) == list(ours.service_s)
+    assert theirs.arrivals_s.tobytes() == ours.arrivals_s.tobytes()
+    for name in ours.service_s:
+        assert theirs.service_s[name].tobytes() == ours.service_s[name].tobytes()
+        assert theirs.luck[name].tobytes() == ours.luck[name].tobytes()
+    assert (theirs.faults, theirs.error_rate) == (ours.faults, ours.error_rate)
+
+
+def test_seeds_differ() -> None:
+    declared = scenario(poisson(100.0, 2.0), desk=service())
+    arrivals_s = [declared.plan(seed).arrivals_s for seed in range(20)]
+    assert len({one.tobytes() for one in arrivals_s}) == 20
+    # 20 x 200 uniform arrivals: their mean is within 4 standard errors of the middle, for these fixed seeds.
+    assert abs(np.concatenate(arrivals_s).mean() - 1.0) < 4 * (2.0 / 12**0.5) / 4000**0.5
+
+
+def test_services_draw_from_different_streams() -> None:
+    """Two services alike in all but name do not take the same times or fail together."""
+    plan = scenario(poisson(100.0, 2.0), a=service(error_rate=0.5), b=service(error_rate=0.5)).plan(0)
+    correlation = np.corrcoef(plan.luck["a"].ravel(), plan.luck["b"].ravel())[0, 1]
+    assert abs(correlation) < 0.15

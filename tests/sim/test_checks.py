@@ -1,0 +1,146 @@
+"""Every check turns false when what it denies is planted in a good history, and no other check does."""
+
+import pytest
+
+from sim.checks import check, passed
+from sim.history import History, Left
+from sim.metrics import LATE_S
+from tests.sim.handmade import Row, attempted, chain, history, row, sent, whole
+
+GOOD: list[Row] = [one for i in range(20) for one in whole(i, i / 10, i / 10 + 0.05)]
+
+
+def false_in(of: History) -> set[str]:
+    return {one.name for one in check(of) if one.verdict == "false"}
+
+
+def good_and(*rows: Row) -> History:
+    """Twenty messages handled as they should be, and what is planted beside them."""
+    return history(GOOD, rows)
+
+
+def test_a_good_history() -> None:
+    found = check(good_and())
+    assert [one.verdict for one in found] == ["true"] * 7
+    assert passed(found)
+    assert len({one.name for one in found}) == len({one.claim for one in found}) == 7
+
+
+def test_messages_may_fail_be_retried_and_die() -> None:
+    retried = attempted(20, 2.0, 2.1, "retried", 1) + attempted(20, 2.2, 2.3, "handled", 2)
+    dead = [one for n in (1, 2) for one in attempted(21, 2.0 + n, 2.1 + n, "retried", n)]
+    dead += attempted(21, 5.0, 5.1, "dead", 3)
+    assert false_in(good_and(*sent(20, 2.0), *retried, *sent(21, 2.0), *dead)) == set()
+
+
+def test_a_message_that_is_never_settled_is_lost() -> None:
+    """Started and killed in the middle, without anyone taking it over."""
+    assert false_in(good_and(*sent(20, 2.0))) == {"lost", "balanced"}
+    assert false_in(good_and(*sent(20, 2.0), *attempted(20, 2.0, 2.1)[:1])) == {"lost", "balanced"}
+    assert false_in(good_and(*sent(20, 2.0), *attempted(20, 2.0, 2.1, "retried"))) == {"lost", "balanced"}
+
+
+def test_a_publish_without_an_answer_may_be_lost() -> None:
+    """The server never said that it has the message, so nobody was promised anything."""
+    assert false_in(good_and(sent(20, 2.0)[0])) == set()
+
+
+def test_a_publish_without_an_answer_may_be_handled() -> None:
+    """The server had it, but its sender died before it heard so."""
+    assert false_in(good_and(sent(20, 2.0)[0], *attempted(20, 2.0, 2.1))) == set()
+
+
+@pytest.mark.parametrize("outcome", ["handled", "dead"])
+def test_what_nobody_sent_is_unexpected(outcome: str) -> None:
+    assert "unexpected" in false_in(good_and(*attempted(20, 2.0, 2.1, outcome)))
+    assert false_in(good_and(*attempted(20, 2.0, 2.1, outcome))) <= {"unexpected", "balanced"}
+
+
+def test_a_duplicate_needs_a_redelivery() -> None:
+    """The consumer died between handling and the server's knowing: that is a second attempt, and no fault."""
+    unexplained = attempted(3, 0.5, 0.6, attempt=1)
+    assert false_in(good_and(*unexplained)) == {"duplicates_explained"}
+    explained = attempted(3, 0.5, 0.6, attempt=2)
+    assert false_in(good_and(*explained)) == set()
+
+
+def test_one_redelivery_explains_one_duplicate() -> None:
+    once = attempted(3, 0.5, 0.6, attempt=2)
+    assert false_in(good_and(*once, *attempted(3, 0.7, 0.8, attempt=2))) == {"duplicates_explained"}
+    assert false_in(good_and(*once, *attempted(3, 0.7, 0.8, attempt=3))) == set()
+
+
+def emitted(*noted: str, at_s: float) -> list[Row]:
+    """Billing emits message 0 to shipping, as far as it noted that."""
+    there = {"service": 0, "consumer": 0, "event": 1, "message": 0, "intended_s": 0.0}
+    return [row(kind, at_s, **there) for kind in noted]
+
+
+def shipped(at_s: float) -> list[Row]:
+    return attempted(0, at_s, at_s + 0.1, service=1, event=1)
+
+
+def test_a_message_emitted_twice_is_handled_twice() -> None:
+    """Billing died after it had emitted; its second attempt emitted again. Shipping saw two entries, each once."""
+    once = [*whole(0, 0.0, 0.1), *emitted("sent", "published", at_s=0.1), *shipped(0.2)]
+    again = [*attempted(0, 0.4, 0.5, attempt=2), *emitted("sent", "published", at_s=0.5), *shipped(0.6)]
+    assert false_in(history(once, again, declared=chain())) == set()
+    assert false_in(history(once, again[:3], shipped(0.6), declared=chain())) == {"duplicates_explained"}
+
+
+def test_a_message_emitted_twice_but_noted_once_is_handled_twice() -> None:
+    """Billing died between the server's having the first copy and its own noting so."""
+    died = [*sent(0, 0.0), *attempted(0, 0.0, 0.1)[:1], *emitted("sent", at_s=0.1), *shipped(0.2)]
+    again = [*attempted(0, 0.4, 0.5, attempt=2), *emitted("sent", "published", at_s=0.5), *shipped(0.6)]
+    assert false_in(history(died, again, declared=chain())) == set()
+
+
+@pytest.mark.parametrize("attempt", [0, 4, 100])
+def test_an_attempt_beyond_the_policy(attempt: int) -> None:
+    """Three are allowed, counted from one."""
+    assert false_in(good_and(*attempted(3, 0.5, 0.6, "retried", attempt))) == {"attempts_within_policy"}
+
+
+@pytest.mark.parametrize("left", [Left(1, 0, 0, 0, 0), Left(0, 1, 0, 0, 0), Left(0, 0, 1, 0, 0), Left(0, 0, 0, 1, 0)])
+def test_what_is_left_at_the_end(left: Left) -> None:
+    assert false_in(history(GOOD, left=left)) == {"pending"}
+
+
+def test_dead_letters_may_be_left() -> None:
+    assert false_in(history(GOOD, left=Left(0, 0, 0, 0, 7))) == set()
+
+
+@pytest.mark.parametrize(("late_s", "expected"), [(LATE_S * 1.01, {"generator_on_time"}), (LATE_S * 0.99, set())])
+def test_a_late_generator(late_s: float, expected: set[str]) -> None:
+    """Two late messages of twenty are more than the one in a hundred that may be."""
+    late = [one for i in (20, 21) for one in (*sent(i, 2.0, late_s=late_s), *attempted(i, 2.1, 2.2))]
+    assert false_in(good_and(*late)) == expected
+    assert passed(check(good_and(*late)))  # a slow machine is no fault of the system that is judged
+
+
+def test_what_was_found_false_does_not_pass() -> None:
+    assert not passed(check(good_and(*sent(20, 2.0))))
+    assert not passed(check(history(GOOD, left=Left(1, 0, 0, 0, 0))))
+
+
+def test_one_bad_run_of_many_is_found_and_named() -> None:
+    """Also where the other runs have a message of that number."""
+    runs = [one for run in range(3) for i in range(5) for one in sent(i, 0.0, run=run)]
+    handled = [one for run in range(3) for i in range(5) if (run, i) != (1, 2) for one in attempted(i, 0, 1, run=run)]
+    found = {one.name: one for one in check(history(runs, handled, seeds=(7, 8, 9)))}
+    assert found["lost"].verdict == "false"
+    assert found["lost"].detail == "1 of 15; desk in run 1 (seed 8): 1"
+
+
+def test_what_one_service_did_does_not_settle_another_ones_message() -> None:
+    """Shipping's message 0 is lost, although billing handled its own message 0."""
+    billed = [*whole(0, 0.0, 0.1), *emitted("sent", "published", at_s=0.1)]
+    found = {one.name: one for one in check(history(billed, declared=chain()))}
+    assert found["lost"].detail == "1 of 2; shipping in run 0 (seed 0): 1"
+
+
+def test_where_nothing_happened_nothing_is_known() -> None:
+    verdicts = {one.name: one.verdict for one in check(history())}
+    unknown = {"lost", "unexpected", "attempts_within_policy", "balanced", "generator_on_time"}
+    assert {name for name, verdict in verdicts.items() if verdict == "unknown"} == unknown
+    assert passed(check(history()))

@@ -1,0 +1,91 @@
+"""compare() pairs runs by seed, and shows what the live world disagrees with itself by."""
+
+import math
+
+import pytest
+
+from sim.compare import compare
+from sim.errors import InvalidHistory
+from sim.history import History, World
+from sim.metrics import measure
+from tests.sim.handmade import attempted, chain, history, row, sent
+
+
+def of_lags(world: World, lags_s: dict[tuple[int, int], float]) -> History:
+    """One message a run, by seed and repeat, with its lag."""
+    rows = [
+        one
+        for run, lag_s in enumerate(lags_s.values())
+        for one in (*sent(0, 1.0, run=run), *attempted(0, 1.0, 1.0 + lag_s, run=run, intended_s=1.0))
+    ]
+    return history(rows, world=world, seeds=[seed for seed, _ in lags_s])
+
+
+SIMULATED = of_lags("simulated", {(0, 0): 1.0, (1, 0): 2.0, (2, 0): 40.0})
+LIVE = of_lags("live", {(0, 0): 1.5, (1, 0): 2.0, (0, 1): 1.7, (1, 1): 3.0})
+
+
+def test_error_and_noise_floor() -> None:
+    """Seed 0: 1.0 against 1.5 and 1.7; seed 1: 2.0 against 2.0 and 3.0; seed 2 ran in one world only."""
+    found = compare(SIMULATED, LIVE)
+    lag = found["lag_s_p50"]
+    assert found.seeds == (0, 1)
+    assert lag.simulated == pytest.approx(1.5)
+    assert lag.live == pytest.approx((1.6 + 2.5) / 2)
+    assert lag.error == pytest.approx((-0.6 - 0.5) / 2)
+    assert lag.noise_floor == pytest.approx((0.2 + 1.0) / 2)
+    assert lag.relative_error == pytest.approx(-0.55 / 2.05)
+    assert lag.within_noise is True
+    assert lag.unit == "s"
+
+
+def test_intervals_are_of_all_runs() -> None:
+    lag = compare(SIMULATED, LIVE)["lag_s_p50"]
+    assert (lag.simulated_interval.runs, lag.live_interval.runs) == (3, 4)
+    assert lag.simulated_interval.mean == pytest.approx(43 / 3)
+
+
+def test_an_error_above_the_noise() -> None:
+    assert compare(of_lags("simulated", {(0, 0): 0.1}), LIVE)["lag_s_p50"].within_noise is False
+
+
+def test_without_a_repeat_there_is_no_noise_floor() -> None:
+    lag = compare(SIMULATED, of_lags("live", {(0, 0): 1.5}))["lag_s_p50"]
+    assert math.isnan(lag.noise_floor)
+    assert lag.within_noise is None
+
+
+def test_equal_worlds_have_no_error() -> None:
+    found = compare(SIMULATED, of_lags("live", {(0, 0): 1.0, (0, 1): 1.0}))
+    assert found["lag_s_p50"].error == found["lag_s_p50"].noise_floor == 0.0
+    assert found["lag_s_p50"].within_noise is True
+
+
+def test_every_metric_is_compared_and_the_live_history_is_judged() -> None:
+    found = compare(SIMULATED, LIVE)
+    assert {row.metric for row in found.rows} == set(measure(LIVE))
+    assert {check.verdict for check in found.checks} == {"true"}
+    lost = history([row("published", 1.0, event=0, message=5)], world="live")
+    assert "false" in {check.verdict for check in compare(SIMULATED, lost).checks}
+
+
+def test_it_prints_as_a_table() -> None:
+    said = str(compare(SIMULATED, LIVE)).splitlines()
+    assert said[0] == "small on Redis 8.2, seeds [0, 1]"
+    (lag,) = [line.split() for line in said if line.startswith("lag_s_p50")]
+    assert lag == ["lag_s_p50", "1.5", "2.05", "-0.55", "0.6", "s"]
+
+
+@pytest.mark.parametrize(
+    ("simulated", "live", "problem"),
+    [
+        (LIVE, SIMULATED, "needs a simulated and a live history, not live and simulated"),
+        (SIMULATED, SIMULATED, "not simulated and simulated"),
+        (SIMULATED, history(declared=chain()), "different scenarios"),
+        (SIMULATED, of_lags("live", {(9, 0): 1.0}), "share no seed"),
+    ],
+)
+def test_what_cannot_be_compared(simulated: History, live: History, problem: str) -> None:
+    with pytest.raises(InvalidHistory, match=problem) as refused:
+        compare(simulated, live)
+    assert refused.value.where == "compare"

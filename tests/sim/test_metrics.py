@@ -1,0 +1,209 @@
+"""Metrics of histories whose numbers are known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sim.faults import Errors
+from sim.history import History, Left
+from sim.load import Floats
+from sim.metrics import Interval, attempts, backlog, lags_s, lateness_s, measure, recovery_s, summarize, unit_of
+from sim.scenario import Scenario
+from tests.model.small import kill
+from tests.sim.handmade import NOTHING, attempted, chain, desk, history, row, sampled, sent, whole
+
+
+def metric(of: History, name: str) -> float:
+    """Of the only run."""
+    (value,) = measure(of)[name]
+    return float(value)
+
+
+def test_lag_counts_from_the_intended_time() -> None:
+    """A hundred lags of 1, 2, ... 100 ms: quantiles between the order statistics, linearly."""
+    known = history(*(whole(i, 0.5, 0.5 + (i + 1) / 1000) for i in range(100)))
+    assert metric(known, "lag_s_p50") == pytest.approx(0.0505)
+    assert metric(known, "lag_s_p95") == pytest.approx(0.09505)
+    assert metric(known, "lag_s_p99") == pytest.approx(0.09901)
+    assert lags_s(known).tolist() == pytest.approx([(i + 1) / 1000 for i in range(100)])
+    assert metric(known, "throughput_per_s") == pytest.approx(100 / 0.6)
+
+
+def test_a_late_generator_does_not_shorten_the_lag() -> None:
+    """Coordinated omission: what the generator was late by is part of what the customer waited."""
+    late = history(sent(0, 1.0, late_s=0.25), attempted(0, 1.25, 1.5, intended_s=1.0))
+    assert metric(late, "lag_s_p50") == pytest.approx(0.5)
+    assert metric(late, "lateness_s_p99") == pytest.approx(0.25)
+    assert lateness_s(late.rows).tolist() == pytest.approx([0.25])
+
+
+def test_lateness_is_the_loads_alone() -> None:
+    """What a service emits is sent when it is handled, not late."""
+    emitted = sent(0, 1.0, late_s=3.0, service=0, consumer=0, event=1)
+    assert metric(history(whole(0, 1.0, 2.0), emitted, declared=chain()), "lateness_s_p99") == 0.0
+
+
+def test_the_system_ends_where_nothing_is_emitted() -> None:
+    billed = whole(0, 1.0, 1.5)
+    shipped = attempted(0, 1.5, 3.0, service=1, event=1, intended_s=1.0)
+    both = history(billed, sent(0, 1.0, late_s=0.5, service=0, event=1), shipped, declared=chain())
+    assert metric(both, "lag_s_p50") == pytest.approx(2.0)
+    assert metric(both, "billing.lag_s_p50") == pytest.approx(0.5)
+    assert metric(both, "shipping.lag_s_p50") == pytest.approx(2.0)
+    assert lags_s(both).tolist() == lags_s(both, "shipping").tolist() != lags_s(both, "billing").tolist()
+
+
+def test_a_message_handled_twice_counts_once_when_first_done() -> None:
+    """It is a duplicate, and no second result."""
+    twice = history(whole(0, 0.0, 1.0), attempted(0, 2.0, 5.0, attempt=2), whole(1, 0.0, 1.0))
+    assert metric(twice, "duplicates") == 1.0
+    assert metric(twice, "lag_s_p99") == pytest.approx(1.0)
+    assert metric(twice, "throughput_per_s") == pytest.approx(2.0)
+
+
+def test_the_same_message_of_two_runs_is_no_duplicate() -> None:
+    two = history(whole(0, 0.0, 1.0), [*sent(0, 0.0, run=1), *attempted(0, 0.0, 3.0, run=1)], seeds=(0, 1))
+    assert measure(two)["duplicates"].tolist() == [0.0, 0.0]
+    assert measure(two)["lag_s_p50"].tolist() == pytest.approx([1.0, 3.0])
+    assert lags_s(two).tolist() == pytest.approx([1.0, 3.0])
+
+
+def test_attempts_are_those_at_which_messages_were_settled() -> None:
+    first, again = attempted(1, 0.0, 0.1, "retried", 1), attempted(1, 0.2, 0.3, "retried", 2)
+    dead = attempted(2, 0.0, 0.1, "retried", 1) + attempted(2, 0.2, 0.3, "dead", 2)
+    known = history(whole(0, 0.0, 0.1), first, again, attempted(1, 0.4, 0.5, attempt=3), dead)
+    assert attempts(known.rows, 0).tolist() == [1, 1, 1]
+    assert metric(known, "attempts_mean") == pytest.approx(2.0)
+    assert metric(known, "dead_letters") == 1.0
+
+
+def test_backlog() -> None:
+    known = history(sampled([0, 2, 7, 3]), sampled([100, 100], service=1), declared=chain())
+    at_s, entries = backlog(known.rows, 0)
+    assert at_s.tolist() == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    assert entries.tolist() == [0, 2, 7, 3]
+    assert metric(known, "billing.backlog_mean") == pytest.approx(3.0)
+    assert metric(known, "billing.backlog_max") == 7.0
+
+
+# Recovery: samples 0.1 s apart, a fault at 1.05 s unless said otherwise
+
+KILLED = desk(kill("desk", 1.05, 0.5))
+CALM = [3.0] * 11  # until 1.0 s
+
+
+def recovery(values: list[float], left: Left = NOTHING) -> float:
+    """Of samples from 0 s on; the run ended at 9 s."""
+    known = history(sampled(values), declared=KILLED, left=left, ended_s=9.0)
+    return recovery_s(KILLED, known.runs[0], known.rows, 0)
+
+
+def test_recovery_ends_with_the_first_sample_that_is_back() -> None:
+    assert recovery(CALM + [4.0, 9.0, 4.0] + [3.0] * 20) == pytest.approx(1.4 - 1.05)
+
+
+def test_a_backlog_that_never_rose_has_recovered_at_once() -> None:
+    assert recovery([3.0, 1.0] * 5 + [2.0] * 20) == 0.0
+
+
+def test_a_dip_of_less_than_a_second_is_no_recovery() -> None:
+    """Back means for a second: after nine low samples it is up again at 2.1 s, and really back at 2.2 s."""
+    assert recovery(CALM + [9.0] + [0.0] * 9 + [9.0] + [0.0] * 20) == pytest.approx(2.2 - 1.05)
+
+
+def test_a_later_rise_is_another_matter() -> None:
+    """After more than a second at the old level the fault is over, whatever comes then."""
+    assert recovery(CALM + [9.0] + [0.0] * 15 + [9.0] * 5) == pytest.approx(1.2 - 1.05)
+
+
+@pytest.mark.parametrize("left", [Left(1, 0, 0, 0, 0), Left(0, 1, 0, 0, 0), Left(0, 0, 1, 0, 0), Left(0, 0, 0, 1, 0)])
+def test_a_backlog_that_is_never_back_takes_for_ever(left: Left) -> None:
+    assert recovery(CALM + [9.0] * 30, left) == math.inf
+
+
+def test_a_run_that_leaves_nothing_has_recovered_at_its_end() -> None:
+    """Dead letters are done with."""
+    assert recovery(CALM + [9.0] * 30, Left(0, 0, 0, 0, 5)) == pytest.approx(9.0 - 1.05)
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        desk(),  # no fault
+        desk(kill("desk", 0.0, 1.0)),  # no sample before it
+    ],
+)
+def test_without_a_before_there_is_no_recovery(declared: Scenario) -> None:
+    known = history(sampled([9.0] * 30), declared=declared)
+    assert math.isnan(recovery_s(declared, known.runs[0], known.rows, 0))
+
+
+def test_recovery_counts_from_the_first_fault_of_the_service_itself() -> None:
+    errors = Errors(kind="errors", service="desk", at_s=0.55, for_s=0.1, error_rate=1.0)
+    declared = desk(kill("desk", 1.05, 0.1), errors)
+    known = history(sampled([1.0] * 6 + [5.0, 5.0] + [1.0] * 20), declared=declared)
+    assert recovery_s(declared, known.runs[0], known.rows, 0) == pytest.approx(0.8 - 0.55)
+
+
+# Little's law
+
+
+def steady_stays(count: int, stay_s: float) -> list[tuple[object, ...]]:
+    """One message a second, each of which stays `stay_s`."""
+    return [one for i in range(count) for one in whole(i, float(i), i + stay_s)]
+
+
+def test_littles_law_holds_where_all_is_counted() -> None:
+    """Ten messages, one after the other, a second each: one is there at any time."""
+    assert metric(history(steady_stays(10, 1.0), sampled([1.0] * 101)), "little_residual") == pytest.approx(0.0)
+
+
+def test_littles_law_finds_what_was_overlooked() -> None:
+    """The server counts three where the notes know of two; and one and a half."""
+    assert metric(history(steady_stays(10, 2.0), sampled([3.0] * 101)), "little_residual") == pytest.approx(0.5)
+    assert metric(history(steady_stays(10, 2.0), sampled([1.5] * 101)), "little_residual") == pytest.approx(0.25)
+
+
+def test_littles_law_is_unknown_where_something_is_still_there() -> None:
+    assert math.isnan(metric(history(steady_stays(9, 1.0), sent(9, 9.0), sampled([1.0] * 101)), "little_residual"))
+
+
+# Whole histories
+
+
+def test_a_history_of_nothing_has_no_numbers() -> None:
+    numbers = {name: float(value) for name, (value,) in measure(history()).items() if not math.isnan(value)}
+    assert numbers == {"dead_letters": 0.0, "duplicates": 0.0}
+
+
+def test_every_metric_has_a_unit() -> None:
+    names = list(measure(history(whole(0, 0.0, 1.0), declared=chain())))
+    assert [name for name in names if not unit_of(name)] == []
+    assert unit_of("billing.lag_s_p95") == unit_of("recovery_s") == "s"
+    assert unit_of("throughput_per_s") == "1/s"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        # Student's t for two degrees of freedom: 4.302653.
+        ([1.0, 2.0, 3.0], Interval(2.0, 2.0 - 4.302653 / 3**0.5, 2.0 + 4.302653 / 3**0.5, 3)),
+        ([1.0, math.nan, 2.0, 3.0], Interval(2.0, 2.0 - 4.302653 / 3**0.5, 2.0 + 4.302653 / 3**0.5, 3)),
+        ([5.0, 5.0], Interval(5.0, 5.0, 5.0, 2)),
+        ([5.0], Interval(5.0, math.nan, math.nan, 1)),
+        ([math.nan], Interval(math.nan, math.nan, math.nan, 0)),
+        ([1.0, math.inf], Interval(math.inf, math.nan, math.nan, 2)),
+    ],
+)
+def test_summarize(values: list[float], expected: Interval) -> None:
+    found = summarize(np.array(values))
+    assert found.runs == expected.runs
+    of: Floats = np.array([found.mean, found.low, found.high])
+    assert of == pytest.approx([expected.mean, expected.low, expected.high], nan_ok=True, abs=1e-5)
+
+
+def test_samples_and_faults_are_no_messages() -> None:
+    noted = [row("killed", 0.5, service=0, consumer=0), row("restarted", 0.6, service=0, consumer=0)]
+    assert measure(history(whole(0, 0.0, 1.0), noted, sampled([1.0]))).keys() == measure(history()).keys()
+    assert metric(history(whole(0, 0.0, 1.0), noted, sampled([1.0])), "throughput_per_s") == pytest.approx(1.0)

@@ -1,0 +1,115 @@
+"""An App is a declaration: it is checked where it is written, long before anything runs."""
+
+import math
+from typing import Any
+
+import pytest
+
+import eventlib as ev
+from eventlib.app import GroupSettings
+from eventlib.policy import Lease
+from tests.shop import OrderPlaced, OrderShipped
+
+
+async def handle(event: ev.Event, delivery: ev.Delivery) -> None: ...
+
+
+def not_a_coroutine(event: ev.Event, delivery: ev.Delivery) -> None: ...
+
+
+def test_a_subscription_keeps_what_was_said() -> None:
+    app, retry = ev.App("shop"), ev.Retry(attempts=2)
+    declared = app.subscribe(OrderPlaced, group="billing", retry=retry, timeout_s=3.0)(handle)
+    assert declared is handle
+    [subscription] = app.subscriptions
+    assert (subscription.event_class, subscription.group, subscription.handler) == (OrderPlaced, "billing", handle)
+    assert (subscription.retry, subscription.timeout_s) == (retry, 3.0)
+
+
+def test_defaults() -> None:
+    app = ev.App("shop")
+    app.subscribe(OrderPlaced, group="billing")(handle)
+    assert app.subscriptions[0].retry == ev.Retry()
+    assert app.subscriptions[0].timeout_s is None
+    assert app.settings("billing") == GroupSettings(concurrency=16, prefetch=0, lease=Lease(30.0))
+
+
+def test_group_settings() -> None:
+    app = ev.App("shop")
+    app.group("billing", concurrency=4, prefetch=2, lease_s=1.5)
+    assert app.settings("billing") == GroupSettings(4, 2, Lease(1.5))
+
+
+def test_two_apps_share_nothing() -> None:
+    one, two = ev.App("one"), ev.App("two")
+    one.group("billing", concurrency=1)
+    one.subscribe(OrderPlaced, group="billing")(handle)
+    assert (two.groups, two.subscriptions) == ({}, [])
+
+
+def test_one_group_may_handle_many_types_and_one_type_go_to_many_groups() -> None:
+    app = ev.App("shop")
+    for event_class, group in ((OrderPlaced, "billing"), (OrderShipped, "billing"), (OrderPlaced, "stock")):
+        app.subscribe(event_class, group=group)(handle)
+    assert len(app.subscriptions) == 3
+
+
+def test_a_second_handler_of_a_type_in_a_group_is_refused() -> None:
+    app = ev.App("shop")
+    app.subscribe(OrderPlaced, group="billing")(handle)
+    with pytest.raises(ev.DuplicateHandler) as caught:
+        app.subscribe(OrderPlaced, group="billing")
+    assert (caught.value.group, caught.value.event_type) == ("billing", "order.placed")
+
+
+def test_an_event_without_a_type_cannot_be_subscribed_to() -> None:
+    class Untyped(ev.Event):
+        pass
+
+    with pytest.raises(ev.UnknownEventType):
+        ev.App("shop").subscribe(Untyped, group="billing")
+
+
+def test_a_handler_is_a_coroutine_function() -> None:
+    with pytest.raises(ev.InvalidDeclaration, match="async def"):
+        ev.App("shop").subscribe(OrderPlaced, group="billing")(not_a_coroutine)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["", "my shop", "a:b", "{a}"])
+def test_a_name_that_cannot_stand_in_a_key_is_refused(name: str) -> None:
+    app = ev.App("shop")
+    with pytest.raises(ev.InvalidDeclaration, match="App name"):
+        ev.App(name)
+    with pytest.raises(ev.InvalidDeclaration, match="group"):
+        app.group(name)
+    with pytest.raises(ev.InvalidDeclaration, match="group"):
+        app.subscribe(OrderPlaced, group=name)
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, math.nan])
+def test_a_senseless_timeout_is_refused(timeout_s: float) -> None:
+    with pytest.raises(ev.InvalidDeclaration, match="timeout_s"):
+        ev.App("shop").subscribe(OrderPlaced, group="billing", timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"concurrency": 0},
+        {"prefetch": -1},
+        {"lease_s": 0.0},
+        {"lease_s": -1.0},
+        {"lease_s": math.nan},
+        {"lease_s": math.inf},
+    ],
+)
+def test_a_senseless_group_setting_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ev.InvalidDeclaration, match="billing"):
+        ev.App("shop").group("billing", **wrong)
+
+
+def test_a_group_is_set_once() -> None:
+    app = ev.App("shop")
+    app.group("billing")
+    with pytest.raises(ev.InvalidDeclaration, match="once"):
+        app.group("billing", concurrency=2)

@@ -1,0 +1,157 @@
+"""Decisions are pure functions: every case here is a table or a bound, nothing waits."""
+
+import asyncio
+import itertools
+import math
+import random
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+import eventlib as ev
+from eventlib import policy
+from eventlib.policy import ACK, DeadLetter, Lease, RetryIn
+
+HIGHEST = math.nextafter(1.0, 0.0)
+
+
+class Always:
+    """A generator that always draws the same number."""
+
+    def __init__(self, drawn: float) -> None:
+        self._drawn = drawn
+
+    def random(self) -> float:
+        return self._drawn
+
+
+MIDDLE = Always(0.5)
+
+
+def wanted_wait_s(retry: ev.Retry, attempt: int) -> float:
+    """The documented formula, computed in logarithms so that nothing overflows."""
+    if retry.wait_s == 0.0 or retry.wait_s_max == 0.0:
+        return 0.0
+    log_wait = math.log(retry.wait_s) + (attempt - 1) * math.log(retry.factor)
+    return math.exp(min(log_wait, math.log(retry.wait_s_max)))
+
+
+def test_waits_double_up_to_the_cap() -> None:
+    retry = ev.Retry(attempts=9, wait_s=1.0, wait_s_max=10.0, factor=2.0, jitter="none")
+    assert [retry.delay_s(attempt, MIDDLE) for attempt in range(1, 7)] == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+
+
+@pytest.mark.parametrize(("jitter", "lowest", "highest"), [("full", 0.0, 8.0), ("equal", 4.0, 8.0), ("none", 8.0, 8.0)])
+def test_jitter_draws_from_its_whole_interval(jitter: Any, lowest: float, highest: float) -> None:
+    retry = ev.Retry(wait_s=1.0, jitter=jitter)
+    assert retry.delay_s(4, Always(0.0)) == lowest
+    assert retry.delay_s(4, Always(HIGHEST)) == pytest.approx(highest)
+
+
+def some_retries() -> list[ev.Retry]:
+    rng = random.Random(7)
+    return [
+        ev.Retry(
+            wait_s=rng.choice([0.0, 1e-6, 0.1, 3.0, 1e6]),
+            wait_s_max=rng.choice([0.0, 1e-3, 30.0, 1e9]),
+            factor=rng.choice([1.0, 1.01, 1.5, 2.0, 10.0, 1e6]),
+            jitter=rng.choice(["full", "equal", "none"]),
+        )
+        for _ in range(300)
+    ]
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 7, 64, 65, 66, 1000, 10**6, 10**9])
+def test_every_wait_is_finite_and_within_the_documented_bounds(attempt: int) -> None:
+    rng = random.Random(8)
+    for retry in some_retries():
+        wait_s, delay_s = wanted_wait_s(retry, attempt), retry.delay_s(attempt, rng)
+        lowest = {"full": 0.0, "equal": wait_s / 2.0, "none": wait_s}[retry.jitter]
+        assert lowest * (1 - 1e-6) <= delay_s <= wait_s * (1 + 1e-6), retry
+
+
+def test_without_jitter_a_later_attempt_never_waits_less() -> None:
+    for retry in some_retries():
+        steady = retry.model_copy(update={"jitter": "none"})
+        waits = [steady.delay_s(attempt, MIDDLE) for attempt in range(1, 100)]
+        assert all(earlier <= later for earlier, later in itertools.pairwise(waits)), steady
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attempts": 0},
+        {"wait_s": -0.1},
+        {"wait_s": math.nan},
+        {"wait_s_max": math.inf},
+        {"factor": 0.5},
+        {"jitter": "some"},
+        {"tries": 3},
+    ],
+)
+def test_a_senseless_retry_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ev.Retry(**wrong)
+
+
+def test_a_retry_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        ev.Retry().attempts = 6  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("attempt", "admitted"), [(1, True), (3, True), (4, False), (900, False)])
+def test_an_entry_that_used_up_its_attempts_without_a_word_is_poison(attempt: int, admitted: bool) -> None:
+    assert policy.admit(ev.Retry(attempts=3), attempt) == (None if admitted else DeadLetter("poison"))
+
+
+RETRY = ev.Retry(attempts=3, wait_s=1.0, jitter="none")
+DECISIONS = [
+    (1, None, ACK),
+    (3, None, ACK),
+    (1, ValueError("no"), RetryIn(1.0)),
+    (2, ValueError("no"), RetryIn(2.0)),
+    (3, ValueError("no"), DeadLetter("exhausted")),
+    (4, ValueError("no"), DeadLetter("exhausted")),
+    (1, asyncio.CancelledError(), RetryIn(1.0)),
+    (1, SystemExit(1), RetryIn(1.0)),
+    (1, TimeoutError(), RetryIn(1.0)),
+    (1, ev.BrokerUnavailable("here", "gone"), RetryIn(1.0)),
+    (1, ev.Reject("no"), DeadLetter("rejected")),
+    (3, ev.Reject("no"), DeadLetter("rejected")),
+    (1, ev.RetryAfter(7.0), RetryIn(7.0)),
+    (1, ev.RetryAfter(-7.0), RetryIn(0.0)),
+    (3, ev.RetryAfter(7.0), DeadLetter("exhausted")),
+    (1, ev.Snooze(7.0), RetryIn(7.0, counts=False)),
+    (3, ev.Snooze(7.0), RetryIn(7.0, counts=False)),
+    (1, ev.Snooze(-7.0), RetryIn(0.0, counts=False)),
+    (1, ev.BusClosed(), DeadLetter("usage")),
+    (1, ev.UnknownEventType("Order"), DeadLetter("usage")),
+    (1, ev.DecodeError("no"), DeadLetter("undecodable")),
+]
+
+
+@pytest.mark.parametrize(("attempt", "error", "decision"), DECISIONS)
+def test_what_follows_an_attempt(attempt: int, error: BaseException | None, decision: policy.Decision) -> None:
+    assert policy.decide(RETRY, attempt, error, MIDDLE) == decision
+
+
+def test_one_attempt_means_no_retry() -> None:
+    assert policy.decide(ev.Retry(attempts=1), 1, ValueError(), MIDDLE) == DeadLetter("exhausted")
+
+
+def test_a_lease_leaves_room_for_two_lost_renewals() -> None:
+    lease = Lease(30.0)
+    assert lease.renew_every_s * 3 == pytest.approx(lease.duration_s)
+    assert lease.sweep_every_s < lease.duration_s
+
+
+def test_consumers_do_not_all_sweep_at_once() -> None:
+    lease = Lease(10.0)
+    assert lease.sweep_wait_s(Always(0.0)) == pytest.approx(4.0)
+    assert lease.sweep_wait_s(Always(HIGHEST)) == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize(("held", "room"), [(0, 6), (5, 1), (6, 0), (9, 0)])
+def test_a_consumer_asks_for_no_more_than_it_may_hold(held: int, room: int) -> None:
+    assert policy.room(concurrency=4, prefetch=2, held=held) == room
