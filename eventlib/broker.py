@@ -5,10 +5,10 @@ events and strands deliveries. Everything here is safe to repeat instead, and it
 """
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import redis.asyncio as redis
 from redis import exceptions as redis_errors
@@ -21,8 +21,13 @@ from eventlib.keys import GroupKeys, Keys, Script
 
 # XAUTOCLAIM purges deleted entries, and XINFO knows the lag, from Redis 7.0.
 _NEEDED = ("XADD", "XREADGROUP", "XACK", "XPENDING", "XCLAIM", "XAUTOCLAIM", "XINFO", "EVALSHA", "ZADD", "HSET")
-_DENIED = ("NOAUTH", "WRONGPASS", "NOPERM")
-_AWAY = ("LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "BUSY", "UNBLOCKED")
+_DENIED = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
+_AWAY = (  # answers of a server that will write again later, or whose successor will
+    redis_errors.ReadOnlyError,
+    redis_errors.TryAgainError,
+    redis_errors.ClusterDownError,
+    redis_errors.MasterDownError,
+)
 _PRODUCER_TTL_MS = 3_600_000  # far longer than any publish is retried
 _REPLY_TIMEOUT_S = 5.0
 
@@ -102,8 +107,9 @@ class Broker:
             return redis.Redis.from_url(
                 self._url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=_REPLY_TIMEOUT_S
             )
-        except (ValueError, TypeError) as error:
-            raise BrokerError(self.where, f"no valid Redis URL ({error}); try redis://localhost:6379/0") from error
+        except (ValueError, TypeError):
+            problem = "no valid Redis URL; write redis://user:password@host:6379/0, special characters percent-encoded"
+            raise BrokerError(self.where, problem) from None  # what it was made from may show the password
 
     async def check(self) -> ServerInfo:
         """Make sure the server answers, lets us in and can do what is needed.
@@ -113,9 +119,8 @@ class Broker:
             MissingCommand: it lacks a command.
         """
         info = await self.ask("INFO", "server")
-        known = await self.ask("COMMAND", "INFO", *_NEEDED)
-        names = {name.upper() for name in known} if isinstance(known, dict) else {c[0].upper() for c in known if c}
-        missing = [name for name in _NEEDED if name not in names and name.encode() not in names]
+        names = {name.upper() for name in await self.ask("COMMAND LIST")}
+        missing = [name for name in _NEEDED if name.encode() not in names]
         server = ServerInfo(
             "Valkey" if "valkey_version" in info else "Redis",
             str(info.get("valkey_version") or info.get("redis_version", "unknown")),
@@ -149,11 +154,12 @@ class Broker:
     def _translate(self, error: Exception) -> BrokerError:
         """Our error for one of redis-py's or the socket's."""
         text = str(error) or type(error).__name__
-        if isinstance(error, redis_errors.AuthenticationError) or text.startswith(_DENIED):
-            return AccessDenied(self.where, f"the server refused us ({text}); put the user and password into the URL")
+        causes = (error, error.__cause__, error.__context__)  # redis-py hides a refused connection's reason in them
+        if any(isinstance(cause, _DENIED) for cause in causes) or text.startswith(("NOAUTH", "WRONGPASS")):
+            return AccessDenied(self.where, f"the server refused us ({text}); check user, password and permissions")
         if "NOGROUP" in text:
             return MissingGroup(self.where, text)
-        if isinstance(error, redis_errors.ResponseError) and not text.startswith(_AWAY):
+        if isinstance(error, redis_errors.ResponseError) and not isinstance(error, _AWAY):
             return BrokerError(self.where, text)
         return BrokerUnavailable(self.where, f"Redis does not answer ({text}); is it running, is the URL right?")
 
@@ -330,7 +336,9 @@ def _dead_entry(id_: str, fields: Mapping[bytes, bytes]) -> DeadEntry:
 
 
 def _without_password(url: str) -> str:
-    """The URL as it may be shown in messages and reports."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"***@{host}" if "@" in parts.netloc else host, query="").geturl()
+    """The URL as it may be shown in messages and reports, however it is misspelt: no user, password, or query."""
+    scheme, _, rest = url.partition(":")
+    _, at, after = rest.rpartition("@")
+    place = re.split(r"[?#]", after)[0].lstrip("/")
+    slash = "/" if scheme == "unix" else ""
+    return f"{scheme}://{'***@' if at else ''}{slash}{place}"

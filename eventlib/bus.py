@@ -117,7 +117,7 @@ class Bus:
         """
         if self._closed:
             raise BusClosed
-        consumers = self._consumers(groups, consumer or _consumer_name(), observe or _ignore)
+        consumers = self._consumers(groups, consumer or _consumer_name(), _ignore if observe is None else observe)
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(c.run()) for c in consumers]

@@ -125,14 +125,23 @@ class GroupConsumer:
             acks = self._tasks.create_task(self._ack())
             if not self._stopping:
                 self._reading = self._tasks.create_task(self._read())
-                await asyncio.wait({self._reading})
-            while self._handlers:
-                await asyncio.wait(set(self._handlers))
-            self._done_added.set()
-            await asyncio.wait({acks})
+            try:
+                await self._finish_all(acks)
+            except asyncio.CancelledError:
+                self._abandoned = True  # a sibling failed: the handlers' cancellation is ours
+                raise
             for loop in loops:
                 loop.cancel()
         await self._steadily(lambda: self._broker.leave(self._group, self._consumer))
+
+    async def _finish_all(self, acks: asyncio.Task[None]) -> None:
+        """Until reading has stopped, then the handlers, then the acks."""
+        if self._reading is not None:
+            await asyncio.wait({self._reading})
+        while self._handlers:
+            await asyncio.wait(set(self._handlers))
+        self._done_added.set()
+        await asyncio.wait({acks})
 
     def stop(self) -> None:
         """Stop reading; `run` returns when the running handlers have ended.
@@ -160,6 +169,7 @@ class GroupConsumer:
             try:
                 return await call()
             except AccessDenied:
+                self._abandoned = True
                 raise
             except BrokerError as error:
                 if self._abandoned:
@@ -176,7 +186,7 @@ class GroupConsumer:
     async def _read(self) -> None:
         reader = self._broker.reader(BLOCK_S)
         try:
-            while True:
+            while not self._stopping:
                 count = await self._room()
                 for entry in await self._steadily(lambda: reader.read(self._group, self._consumer, count)):  # noqa: B023
                     self._accept(entry)
@@ -194,6 +204,8 @@ class GroupConsumer:
             await self._has_room.wait()
 
     def _accept(self, entry: Entry) -> None:
+        if (entry.retried, entry.id) in self._held:
+            return  # in hand already: a sweep found our own lease expired, or the group was made anew
         attempt = entry.attempts + entry.deliveries
         delivery = Delivery(self._stream, self._group.group, self._consumer, attempt, entry)
         self._held[entry.retried, entry.id] = delivery
@@ -257,10 +269,13 @@ class GroupConsumer:
             async with asyncio.timeout(subscription.timeout_s):
                 await subscription.handler(delivery.envelope.event, delivery)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if self._abandoned:
                 raise
-            return error  # raised by something the handler awaited: a failure like any other
+            # Not ours: the handler cancelled itself, or awaited what was cancelled. A failure like any other.
+            if (task := asyncio.current_task()) is not None:
+                while task.cancelling():
+                    task.uncancel()
+            return error
         except BaseException as error:  # a handler's sys.exit() fails its attempt, it does not end the consumer
             if not isinstance(error, Signal):
                 log.debug("handler of %s failed", delivery, exc_info=error)
@@ -289,8 +304,11 @@ class GroupConsumer:
                 }
                 kept = await self._steadily(lambda: self._broker.bury(self._group, self._consumer, delivery.entry, why))
                 kind = "dead"
-        self._held.pop((delivery.entry.retried, delivery.entry.id), None)
+        self._let_go(delivery)
         self._tell(kind if kept else "lost", delivery, error)
+
+    def _let_go(self, delivery: Delivery) -> None:
+        self._held.pop((delivery.entry.retried, delivery.entry.id), None)
 
     def _handler_name(self, delivery: Delivery) -> str:
         if delivery.envelope is None:
@@ -319,7 +337,7 @@ class GroupConsumer:
                 entries = [delivery.entry for delivery in batch]
                 await self._steadily(lambda: self._broker.ack(self._group, entries))  # noqa: B023
                 for delivery in batch:
-                    del self._held[delivery.entry.retried, delivery.entry.id]
+                    self._let_go(delivery)
                     if delivery.envelope is not None:
                         self._tell("acked", delivery)
             if self._stopping and not self._handlers:
@@ -341,6 +359,7 @@ class GroupConsumer:
             # An entry settled while the renewal was under way is not lost, it is done.
             if (key := (delivery.entry.retried, delivery.entry.id)) in lost and self._held.get(key) is delivery:
                 delivery.lost = True
+                self._let_go(delivery)
                 self._tell("lost", delivery)
 
     async def _sweep(self) -> None:

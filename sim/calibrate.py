@@ -3,6 +3,9 @@
 The rules need no calibration, since both worlds run the library's own; only these times do.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -51,7 +54,7 @@ async def calibrate(*, url: str | None = None, progress: Progress | None = None)
 
 
 def overheads_of(history: History) -> Overheads:
-    """Medians of what each step of a `probe` history took.
+    """What each step of a `probe` history took: medians of what makes an event late, means of what uses up capacity.
 
     Raises:
         LiveRunFailed: the history lacks one of the steps.
@@ -64,9 +67,9 @@ def overheads_of(history: History) -> Overheads:
         return frame[chosen].set_index(["message", "attempt"])["t_s"]
 
     sent_s = at_s("sent", None, "first").xs(0, level="attempt")
-    publish_s = _median("publish_s", at_s("published", None, "first").xs(0, level="attempt") - sent_s)
+    publish_s = _typical("publish_s", at_s("published", None, "first").xs(0, level="attempt") - sent_s)
     started_s = at_s("started", "one", "first")
-    dispatch_s = _median("dispatch_s", started_s.xs(1, level="attempt") - sent_s - publish_s / 2.0)
+    dispatch_s = _typical("dispatch_s", started_s.xs(1, level="attempt") - sent_s - publish_s / 2.0)
     retried_s = at_s("retried", "one", "first").rename(index=lambda attempt: attempt + 1, level="attempt")
     handled_s = at_s("handled", "two", "second")
     busy_s = at_s("started", "busy", "first").sort_values()
@@ -75,16 +78,16 @@ def overheads_of(history: History) -> Overheads:
     return Overheads(
         publish_s=publish_s,
         dispatch_s=dispatch_s,
-        read_s=_median("read_s", rest_s[len(rest_s) // 4 :]),
-        handle_s=_median("handle_s", handled_s - at_s("started", "two", "second") - _WORK_S),
-        settle_s=_median("settle_s", at_s("acked", "two", "second") - handled_s),
-        retry_s=_median("retry_s", started_s - retried_s - _RETRY_S - dispatch_s),
-        start_s=_median("start_s", fault_s.loc[["restarted"]].to_numpy() - fault_s.loc["killed"] - _BACK_AFTER_S),
+        read_s=_typical("read_s", rest_s[len(rest_s) // 4 :], np.mean),
+        handle_s=_typical("handle_s", handled_s - at_s("started", "two", "second") - _WORK_S, np.mean),
+        settle_s=_typical("settle_s", at_s("acked", "two", "second") - handled_s),
+        retry_s=_typical("retry_s", started_s - retried_s - _RETRY_S - dispatch_s),
+        start_s=_typical("start_s", fault_s.loc[["restarted"]].to_numpy() - fault_s.loc["killed"] - _BACK_AFTER_S),
     )
 
 
-def _median(name: str, values: "pd.Series[float] | Floats") -> float:
+def _typical(name: str, values: "pd.Series[float] | Floats", middle: Callable[[Floats], Any] = np.median) -> float:
     known = np.asarray(values)[~np.isnan(values)]
     if not known.size:
         raise LiveRunFailed("calibration", f"nothing to read {name} from; run it again on a quieter machine")
-    return max(0.0, float(np.median(known)))
+    return max(0.0, float(middle(known)))

@@ -17,7 +17,9 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib.keys import Keys
 from eventlib.server import find_binaries
+from tests.ledger import Ledger
 from tests.shop import Connect
 
 
@@ -110,6 +112,12 @@ async def _keys(client: redis.Redis) -> set[bytes]:
 def connect(url: str, namespace: str) -> Connect:
     """`eventlib.connect` to this test's server and namespace."""
     return functools.partial(ev.connect, url=url, namespace=namespace)
+
+
+@pytest.fixture
+def ledger(raw: redis.Redis, namespace: str) -> Ledger:
+    """What the server knows about group "billing" on stream "orders"."""
+    return Ledger(raw, Keys(namespace).group("orders", "billing"))
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import redis.asyncio as redis
@@ -69,9 +70,7 @@ class Relay:
             return await asyncio.open_unix_connection(self._upstream.path)
         return await asyncio.open_connection(self._upstream.hostname, self._upstream.port)
 
-    async def _pass_up(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event
-    ) -> None:
+    async def _pass_up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event) -> None:
         tail = b""  # a request may come in pieces
         while data := await reader.read(65536):
             if self._marker is not None and self._marker in tail + data:
@@ -130,8 +129,11 @@ class OwnServer:
     async def start(self) -> None:
         """Start it on the data that it has; returns when it answers."""
         with (self.directory / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = self._popen(log)
         await eventually(self._answers)
+
+    def _popen(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     async def _answers(self) -> bool:
         assert self.process is not None
@@ -140,7 +142,8 @@ class OwnServer:
             try:
                 return bool(await client.ping())
             except redis_errors.ConnectionError as error:
-                return isinstance(error, redis_errors.AuthenticationError)  # it is up, and guarded
+                refused = redis_errors.AuthenticationError  # it is up, and guarded
+                return isinstance(error, refused) or isinstance(error.__cause__, refused)
 
     def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
         """End it without a word, as the kernel does when memory is short."""

@@ -28,12 +28,14 @@ class Ledger:
         """Append an entry that the library did not write."""
         return _text(await self.raw.xadd(self.keys.stream, fields))  # type: ignore[arg-type]  # invariant dict
 
-    async def events(self) -> list[dict[bytes, bytes]]:
-        """The fields of everything in the stream."""
-        return [fields for _, fields in await self.raw.xrange(self.keys.stream)]
+    async def events(self, *, retried: bool = False) -> list[dict[bytes, bytes]]:
+        """The fields of everything in the stream, or in the group's retry stream."""
+        rows: Any = await self.raw.xrange(self.keys.retry if retried else self.keys.stream)
+        return [fields for _, fields in rows]
 
     async def pending(self, *, retried: bool = False) -> list[Pending]:
         key = self.keys.retry if retried else self.keys.stream
+        await self.create()
         rows: list[dict[str, Any]] = await self.raw.xpending_range(key, self.keys.group, "-", "+", 1000)
         return [
             Pending(_text(r["message_id"]), _text(r["consumer"]), r["time_since_delivered"], r["times_delivered"])
@@ -49,28 +51,40 @@ class Ledger:
 
     async def cursor(self) -> str:
         """The group's durable cursor; empty before its first sweep."""
-        return _text(await self.raw.hget(self.keys.sweep, "cursor") or b"")  # type: ignore[misc]  # sync or async
+        return _text(await self.raw.hget(self.keys.sweep, "cursor") or b"")
+
+    async def due_s(self) -> list[float]:
+        """When the delayed entries are due, by the server's clock, earliest first."""
+        rows: Any = await self.raw.zrange(self.keys.delayed, 0, -1, withscores=True)
+        return [due_ms / 1000.0 for _, due_ms in rows]
+
+    async def now_s(self) -> float:
+        """The server's clock."""
+        reply: Any = await self.raw.time()
+        return float(reply[0] + reply[1] / 1e6)
 
     async def read_and_die(self, count: int = 100, *, retried: bool = False) -> list[str]:
         """Take entries as a consumer named "dead", which never says another word."""
         key = self.keys.retry if retried else self.keys.stream
-        await self._create(key)
+        await self.create()
         reply: Any = await self.raw.xreadgroup(self.keys.group, "dead", {key: ">"}, count)
         entries = reply[key.encode()][0] if isinstance(reply, dict) else [e for _, part in reply for e in part]
         return [_text(id_) for id_, _ in entries]
 
     async def claim(self, id_: str, consumer: str, *, idle_ms: int = 0, deliveries: int | None = None) -> None:
         """Give an entry to a consumer, silent for so long and delivered so often."""
-        arguments = ["IDLE", idle_ms] + ([] if deliveries is None else ["RETRYCOUNT", deliveries])
-        await self.raw.execute_command(  # type: ignore[no-untyped-call]  # redis-py
-            "XCLAIM", self.keys.stream, self.keys.group, consumer, 0, id_, *arguments, "JUSTID"
+        await self.raw.xclaim(
+            self.keys.stream, self.keys.group, consumer, 0, [id_], idle=idle_ms, retrycount=deliveries, justid=True
         )
 
-    async def _create(self, key: str) -> None:
-        try:
-            await self.raw.xgroup_create(key, self.keys.group, "0", mkstream=True)
-        except redis.ResponseError as error:
-            assert "BUSYGROUP" in str(error)
+    async def create(self) -> None:
+        """Create the group, where it is missing, before any consumer does."""
+        for key in (self.keys.stream, self.keys.retry):
+            try:
+                await self.raw.xgroup_create(key, self.keys.group, "0", mkstream=True)
+            except redis.ResponseError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
 
 
 def _text(value: bytes | str) -> str:

@@ -9,7 +9,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
     for i = 1, #info, 2 do group[info[i]] = info[i + 1] end
     if group.name == ARGV[1] then
       pending = group.pending
-      waiting = group.lag
+      waiting = group.lag and math.min(group.lag, waiting) -- after a trim a server may count what is gone
       if not waiting then -- the server does not know after deletions: count
         waiting = 0
         local from = '(' .. group['last-delivered-id']

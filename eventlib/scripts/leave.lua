@@ -22,7 +22,9 @@ for source = 1, 2 do
             args[#args + 1] = value
           end
         end
-        redis.call('XADD', KEYS[2], '*', 'attempts', attempts + pending[4] - 1, 'origin', origin, unpack(args))
+        -- Ours come last: a reader takes the last of two fields of one name, and a foreign entry may have any.
+        for _, part in ipairs({'attempts', attempts + pending[4] - 1, 'origin', origin}) do args[#args + 1] = part end
+        redis.call('XADD', KEYS[2], '*', unpack(args))
         returned = returned + 1
       end
       redis.call('XACK', KEYS[source], group, id)

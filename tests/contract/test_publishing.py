@@ -87,7 +87,9 @@ async def test_a_killed_producer_leaves_a_key_that_expires(broker: Broker, raw: 
 
 
 @pytest.mark.parametrize("count", [1, 400])
-async def test_trap_22_a_lost_reply_does_not_double_events(connect: Connect, ledger: Ledger, url: str, count: int) -> None:
+async def test_trap_22_a_lost_reply_does_not_double_events(
+    connect: Connect, ledger: Ledger, url: str, count: int
+) -> None:
     async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         await bus.publish(OrderPlaced(number=0))
         faulty.lose_reply_to(b'"number":1}')

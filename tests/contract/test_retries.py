@@ -1,13 +1,13 @@
 """A failing event is tried again as its group's policy says, and ends in the dead-letter queue, whole."""
 
 import asyncio
+import itertools
 import time
 
 import pytest
-import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib.broker import Broker
+from eventlib.broker import Broker, Entry
 from eventlib.envelope import decode, encode, seal
 from tests.ledger import Ledger
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, orders
@@ -75,7 +75,7 @@ async def test_attempts_and_waits_follow_the_policy(connect: Connect) -> None:
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: record.count("dead"))
     times = [at for _, at in tries]
-    waits = [after - before for before, after in zip(times[:-1], times[1:], strict=True)]
+    waits = [after - before for before, after in itertools.pairwise(times)]
     assert [attempt for attempt, _ in tries] == [1, 2, 3, 4]
     for waited_s, wanted_s in zip(waits, [0.1, 0.2, 0.2], strict=True):
         assert wanted_s - 0.005 <= waited_s < wanted_s + 2.0
@@ -105,7 +105,11 @@ async def test_an_exhausted_event_goes_to_the_dead_letters_whole(connect: Connec
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(ev.Reject("negative"), "rejected"), (ev.UnknownEventType("Order"), "usage"), (ev.DecodeError("bad"), "undecodable")],
+    [
+        (ev.Reject("negative"), "rejected"),
+        (ev.UnknownEventType("Order"), "usage"),
+        (ev.DecodeError("bad"), "undecodable"),
+    ],
 )
 async def test_trap_10_what_no_retry_can_mend_is_dead_at_once(connect: Connect, error: Exception, reason: str) -> None:
     app, record = ev.App("shop"), Record()
@@ -153,37 +157,41 @@ async def test_snooze_does_not_count(connect: Connect) -> None:
 
 
 async def test_trap_26_due_times_are_the_servers(
-    broker: Broker, ledger: Ledger, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A consumer whose clock is an hour ahead delays by what it was told."""
     right = time.time
     monkeypatch.setattr(time, "time", lambda: right() + 3600.0)
     await broker.publish("orders", "p1", 1, [b"x"])
-    [id_] = await ledger.read_and_die()
-    [entry] = [e for e in await broker.sweep(ledger.keys, "c1", 0.0, 10, 0.0) if e.id == id_]
-    before = (await raw.time())[0]
+    [entry] = await take(broker, ledger, 1)
+    before_s = await ledger.now_s()
     assert await broker.retry(ledger.keys, "c1", entry, 1, 100.0)
-    [(_, due_ms)] = await raw.zrange(ledger.keys.delayed, 0, -1, withscores=True)
-    assert before + 100 <= due_ms / 1000.0 <= (await raw.time())[0] + 101
+    [due_s] = await ledger.due_s()
+    assert before_s + 99.9 <= due_s <= await ledger.now_s() + 100.1
 
 
 async def test_trap_27_promotion_takes_a_bounded_bite_and_loses_nothing(broker: Broker, ledger: Ledger) -> None:
     await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(5)])
-    await ledger.read_and_die()
-    entries = await broker.sweep(ledger.keys, "c1", 0.0, 10, 0.0)
-    for entry in entries:
+    for entry in await take(broker, ledger, 5):
         assert await broker.retry(ledger.keys, "c1", entry, 1, 0.001)
-    await eventually(lambda: due_now(broker, ledger))
+    await eventually(lambda: all_due(ledger))
     moved = [(await broker.promote(ledger.keys, 2))[0] for _ in range(4)]
     assert moved == [2, 2, 1, 0]
     assert (await broker.backlog("orders", "billing")) == ev.Backlog(0, 0, retrying=5, delayed=0, dead=0)
 
 
-async def due_now(broker: Broker, ledger: Ledger) -> bool:
-    """All waits are over by the server's clock: a bite of nothing sees the earliest, so look at the last."""
-    seconds, micros = await ledger.raw.time()
-    [(_, last_ms)] = await ledger.raw.zrange(ledger.keys.delayed, -1, -1, withscores=True)
-    return bool(last_ms <= seconds * 1000 + micros // 1000)
+async def take(broker: Broker, ledger: Ledger, count: int) -> list[Entry]:
+    """Read as consumer "c1"."""
+    await ledger.create()
+    reader = broker.reader(1.0)
+    try:
+        return await reader.read(ledger.keys, "c1", count)
+    finally:
+        await reader.close()
+
+
+async def all_due(ledger: Ledger) -> bool:
+    return max(await ledger.due_s()) <= await ledger.now_s()
 
 
 async def test_many_failing_events_are_each_tried_as_often_as_allowed(connect: Connect) -> None:
@@ -203,7 +211,9 @@ async def test_many_failing_events_are_each_tried_as_often_as_allowed(connect: C
     assert tries == {number: [1, 2, 3] for number in range(150)}
 
 
-async def test_an_event_of_an_older_program_is_retried_with_its_bytes_untouched(connect: Connect, ledger: Ledger) -> None:
+async def test_an_event_of_an_older_program_is_retried_with_its_bytes_untouched(
+    connect: Connect, ledger: Ledger
+) -> None:
     app, seen, record = ev.App("shop"), list[ev.Delivery](), Record()
 
     @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
@@ -211,7 +221,9 @@ async def test_an_event_of_an_older_program_is_retried_with_its_bytes_untouched(
         seen.append(delivery)
         raise ValueError("never")
 
-    raw = encode(seal(OrderPlaced(number=1), "elsewhere", "c1", "e0")).replace(b'"data"', b'"traceparent":"00-ab" ,  "data"')
+    raw = encode(seal(OrderPlaced(number=1), "elsewhere", "c1", "e0")).replace(
+        b'"data"', b'"traceparent":"00-ab" ,  "data"'
+    )
     async with connect(app) as bus, bus.running(observe=record):
         await ledger.add(event=raw)
         await eventually(lambda: record.count("dead"))

@@ -24,7 +24,7 @@ def test_what_it_links_to_is_there() -> None:
 
 
 def test_the_commands_it_names_exist() -> None:
-    named = set(re.findall(r"workbench (\w+)", README))
+    named = set(re.findall(r"bin/workbench (\w+)", README))
     assert named
     for command in sorted(named):
         done = subprocess.run([sys.executable, "-m", "sim.cli", command, "--help"], capture_output=True, text=True)

@@ -69,7 +69,7 @@ def test_all_consumers_die_and_none_comes_back(drain_s: float, back_after_s: flo
     assert history.runs[0].ended_s == 1.0 + drain_s
     assert left.waiting + left.pending == 100 - len(rows_of(history, "handled")) > 0
     assert np.all(rows_of(history, "handled")["t_s"] <= 0.5)
-    assert verdicts(history)["pending"] == verdicts(history)["lost"] == "false"
+    assert (verdicts(history)["pending"], verdicts(history)["lost"]) == ("false", "true"), "left is not lost"
     assert measure(history)["recovery_s"][0] == np.inf
 
 
@@ -132,6 +132,25 @@ def test_a_message_that_kills_its_consumers_is_given_up(allowed: int) -> None:
     assert len(rows_of(history, "dead")) == history.runs[0].left["desk"].dead == 1
     assert len(rows_of(history, "handled")) == len(rows_of(history, "failed")) == 0
     assert set(verdicts(history).values()) == {"true"}
+
+
+def test_a_lease_is_renewed_while_its_handler_works() -> None:
+    """Read at 0 s and killed at 3 s, with a lease of 0.6 s: renewed at 2.8 s at the earliest, so held until 3.4 s."""
+    history = simulate(scenario(steady(1.0, 1.0), kill("desk", 3.0, 0.0), desk=service(10.0, lease_s=0.6)), [0])
+    first, again = rows_of(history, "started")["t_s"].tolist()
+    assert first == 0.0
+    assert 3.4 - 1e-9 <= again <= 3.0 + 2.1 * 0.6
+
+
+def test_a_group_looks_for_the_dead_twice_a_lease() -> None:
+    """However many consumers offer to look: what several dead ones left is taken over in steps of half a lease."""
+    kills = [kill("desk", 1.0 + 0.13 * consumer, None, consumer) for consumer in range(10)]
+    desk = service(30.0, consumers=20, concurrency=20, lease_s=1.0)
+    history = simulate(scenario(steady(100.0, 0.2), *kills, drain_s=60.0, desk=desk), [0])
+    again = rows_of(history, "started")
+    looks_s = np.unique(again[again["attempt"] > 1]["t_s"])
+    assert len(looks_s) >= 3
+    assert np.all(np.diff(looks_s) >= 0.5 - 1e-9)
 
 
 def test_attempts_before_a_retry_count_towards_the_poisonous_ones() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from eventlib.policy import Retry
+from sim.faults import Errors
 from sim.history import History
 from sim.load import Floats
 from sim.model import simulate
@@ -66,6 +67,18 @@ def test_nothing_waits_behind_a_retry() -> None:
     assert len(rows_of(history, "retried")) > 10
     assert len(first) == 100
     assert np.all(first["t_s"] - first["intended_s"] < 0.002)
+
+
+def test_a_retry_does_not_queue_behind_new_messages() -> None:
+    """A read brings new and retried entries alike: what is due goes before five seconds of backlog."""
+    window = Errors(kind="errors", service="desk", at_s=0.0, for_s=0.05, error_rate=1.0)
+    desk = service(0.1, retry=Retry(attempts=2, wait_s=0.0))
+    history = simulate(scenario(steady(1000.0, 0.05), window, desk=desk), [0])
+    again = rows_of(history, "started")
+    again = again[again["attempt"] == 2]
+    assert again["message"].tolist() == [0]
+    assert again["t_s"][0] < 0.35
+    assert history.runs[0].ended_s > 5.0
 
 
 def test_a_message_fails_by_its_luck_alone() -> None:

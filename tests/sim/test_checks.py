@@ -40,6 +40,14 @@ def test_a_message_that_is_never_settled_is_lost() -> None:
     assert false_in(good_and(*sent(20, 2.0), *attempted(20, 2.0, 2.1, "retried"))) == {"lost", "balanced"}
 
 
+def test_what_is_still_there_is_not_lost() -> None:
+    """Of two messages that nobody settled the server still has one: the other one is lost."""
+    two = [*GOOD, *sent(20, 2.0), *sent(21, 2.0)]
+    assert false_in(history(two, left=Left(1, 0, 0, 1, 0))) == {"pending", "balanced"}
+    found = {one.name: one for one in check(history(two, left=Left(0, 0, 1, 0, 5)))}
+    assert found["lost"].detail == "1 of 22; desk in run 0 (seed 0): 1"
+
+
 def test_a_publish_without_an_answer_may_be_lost() -> None:
     """The server never said that it has the message, so nobody was promised anything."""
     assert false_in(good_and(sent(20, 2.0)[0])) == set()

@@ -160,7 +160,7 @@ def test_a_directory_in_place_of_a_trace(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [TRACE.encode("utf-16"), bytes(range(256)), HEADER.encode() + b"x" * 200_000 + b",1,2\n"]
+    "content", [TRACE.encode("utf-16"), b"\x80" * 300, HEADER.encode() + b"x" * 200_000 + b",1,2\n"]
 )
 def test_a_file_that_is_no_text(file: Path, content: bytes) -> None:
     file.write_bytes(content)
@@ -251,7 +251,15 @@ def test_a_sample_stands_in_where_that_is_asked_for(file: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("rate_per_s", "duration_s", "expected"),
-    [(10.0, 1.0, 10), (3.0, 1.0, 3), (0.3, 10.0, 3), (1 / 3, 3.0, 1), (10.0, 0.05, 0), (2.5, 1.0, 2)],
+    [
+        (10.0, 1.0, 10),
+        (3.0, 1.0, 3),
+        (0.3, 10.0, 3),
+        (1 / 3, 3.0, 1),
+        (10.0, 0.05, 0),
+        (2.5, 1.0, 2),
+        (0.29, 100.0, 29),
+    ],
 )
 def test_a_constant_load(rate_per_s: float, duration_s: float, expected: int) -> None:
     load: ConstantLoad = steady(rate_per_s, duration_s)

@@ -166,7 +166,7 @@ def test_littles_law_finds_what_was_overlooked() -> None:
 
 
 def test_littles_law_is_unknown_where_something_is_still_there() -> None:
-    assert math.isnan(metric(history(steady_stays(9, 1.0), sent(9, 9.0), sampled([1.0] * 101)), "little_residual"))
+    assert math.isnan(metric(history(steady_stays(9, 3.0), sent(9, 9.0), sampled([1.0] * 101)), "little_residual"))
 
 
 # Whole histories

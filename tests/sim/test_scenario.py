@@ -189,6 +189,13 @@ def test_what_cannot_be_run(file: Path, fields: dict[str, Any], said: list[str])
     assert [word for word in said if word not in problem] == [], problem
 
 
+@pytest.mark.parametrize("name", ["kill", "tokens", "services", "a.b"])
+def test_a_place_is_named_whatever_the_service_is_called(file: Path, name: str) -> None:
+    broken = {"consumes": "order.placed", "consumers": 0, "service_time": {"kind": "constant", "mean_s": 0.01}}
+    file.write_text(yaml.safe_dump(changed(services={name: broken}, faults=[])))
+    assert refusal(file).startswith(f"services.{name}.consumers: ")
+
+
 @pytest.mark.parametrize("missing", ["name", "load", "services"])
 def test_a_field_that_is_missing(file: Path, missing: str) -> None:
     file.write_text(yaml.safe_dump({name: value for name, value in changed().items() if name != missing}))

@@ -45,7 +45,9 @@ def test_a_namespace_that_cannot_stand_in_a_key_is_refused(namespace: str) -> No
 
 
 def test_every_script_is_loaded_and_known_by_the_hash_that_redis_gives_it() -> None:
-    files = {f.name.removesuffix(".lua") for f in resources.files("eventlib.scripts").iterdir() if f.name.endswith(".lua")}
+    files = {
+        f.name.removesuffix(".lua") for f in resources.files("eventlib.scripts").iterdir() if f.name.endswith(".lua")
+    }
     assert {script.name for script in SCRIPTS} == files
     assert all(script.sha == hashlib.sha1(script.text.encode()).hexdigest() for script in SCRIPTS)
 

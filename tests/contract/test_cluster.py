@@ -1,0 +1,44 @@
+"""Everything also runs on a cluster, where a script may only touch keys of one slot."""
+
+from pathlib import Path
+
+import redis.asyncio as redis
+
+import eventlib as ev
+from tests.faults import free_port, own_server
+from tests.ledger import Ledger
+from tests.shop import OrderPlaced, StockCounted
+from tests.waiting import eventually
+
+
+async def test_trap_29_every_script_runs_on_a_cluster(binary: Path) -> None:
+    app, record = ev.App("shop"), list[str]()
+    app.group("billing", lease_s=0.3)
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=2, wait_s=0.01))
+    async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        if event.number == 1:
+            raise ValueError("no")
+
+    @app.subscribe(StockCounted, group="billing")
+    async def count(event: StockCounted, delivery: ev.Delivery) -> None: ...
+
+    cluster = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    async with own_server(binary, *cluster, tcp=True) as server, redis.Redis.from_url(server.url) as raw:
+        await raw.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)  # type: ignore[no-untyped-call]  # redis-py
+        await eventually(lambda: is_up(raw))
+        async with ev.connect(app, server.url) as bus:
+            await bus.publish_many([OrderPlaced(number=0), StockCounted(number=0)])
+            ledger = Ledger(raw, bus._broker.keys.group("orders", "billing"))
+            await ledger.read_and_die()  # so that there is something to sweep
+            async with bus.running(observe=lambda happening: record.append(happening.kind)):
+                await eventually(lambda: record.count("acked") == 2)
+                await bus.publish(OrderPlaced(number=1))
+                await eventually(lambda: "dead" in record)
+            for stream, dead in (("orders", 1), ("stock", 0)):
+                assert await bus.backlog(stream, "billing") == ev.Backlog(0, 0, 0, 0, dead)
+
+
+async def is_up(raw: redis.Redis) -> bool:
+    info = await raw.execute_command("CLUSTER", "INFO")  # type: ignore[no-untyped-call]  # redis-py
+    return "cluster_state:ok" in str(info) or "'cluster_state': 'ok'" in str(info)

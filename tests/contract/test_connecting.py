@@ -1,0 +1,168 @@
+"""Connecting works, or says what is wrong in a typed error that never shows the password."""
+
+import asyncio
+import traceback
+from pathlib import Path
+
+import pytest
+import redis.asyncio as redis
+
+import eventlib as ev
+from eventlib import broker as broker_module
+from eventlib.broker import Broker
+from tests.faults import free_port, own_server, relay
+from tests.ledger import Ledger
+from tests.shop import Connect, OrderPlaced, new_app
+from tests.waiting import eventually
+
+SECRET = "s3cr3t"
+
+
+async def refusal(url: str, kind: type[ev.BrokerError] = ev.BrokerError) -> ev.BrokerError:
+    """What connecting raises; neither it nor its traceback may show the password."""
+    with pytest.raises(kind) as caught:
+        async with ev.connect(ev.App("shop"), url):
+            pass
+    shown = [str(caught.value), repr(caught.value), *map(str, vars(caught.value).values())]
+    assert not [text for text in shown if SECRET in text]
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    return caught.value
+
+
+async def test_it_names_the_server(connect: Connect, raw: redis.Redis) -> None:
+    info = await raw.info("server")
+    async with connect(ev.App("shop")) as bus:
+        product, version = bus.server.product, bus.server.version
+    assert product == ("Valkey" if "valkey_version" in info else "Redis")
+    assert version == info.get("valkey_version", info["redis_version"])
+
+
+async def test_nobody_listens() -> None:
+    error = await refusal(f"redis://:{SECRET}@127.0.0.1:{free_port()}/0", ev.BrokerUnavailable)
+    assert "127.0.0.1" in error.where and "running" in error.problem
+
+
+async def test_no_socket_file(tmp_path: Path) -> None:
+    await refusal(f"unix://{tmp_path}/redis.sock", ev.BrokerUnavailable)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis:/:{SECRET}@localhost:6379/0",
+        f"redis//:{SECRET}@localhost:6379/0",
+        f"http://:{SECRET}@localhost:6379/0",
+        f"localhost:6379?password={SECRET}",
+        f"redis://:{SECRET}@localhost:port/0",
+        f"redis://:{SECRET}@localhost:99999/0",
+        f"redis://:{SECRET}@[::1:6379/0",
+        f"redis://:{SECRET}/2@localhost:6379/0",
+        f"redis://:a/{SECRET}@localhost:6379/0",
+        f"redis://:{SECRET}#2@localhost:6379/0",
+        f"redis://:a#{SECRET}@localhost:6379/0",
+        f"redis://:a?{SECRET}@localhost:6379/0",
+    ],
+)
+async def test_a_url_with_a_mistake(url: str) -> None:
+    await refusal(url)
+
+
+async def test_no_url_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    with pytest.raises(ev.BrokerError, match="REDIS_URL"):
+        async with ev.connect(ev.App("shop")):
+            pass
+
+
+async def test_the_url_of_the_environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    async with ev.connect(ev.App("shop")) as bus:
+        assert bus.server.version
+
+
+async def test_a_bad_namespace_is_a_mistake_of_the_program(url: str) -> None:
+    with pytest.raises(ev.InvalidDeclaration):
+        async with ev.connect(ev.App("shop"), url, namespace="{a}"):
+            pass
+
+
+async def test_passwords(binary: Path) -> None:
+    async with own_server(binary, "--requirepass", SECRET, tcp=True) as server:
+        host = server.url.removeprefix("redis://")
+        assert "password" in (await refusal(server.url, ev.AccessDenied)).problem
+        await refusal(f"redis://:{SECRET}-but-wrong@{host}", ev.AccessDenied)
+        await refusal(f"redis://nobody:{SECRET}@{host}", ev.AccessDenied)
+        async with ev.connect(ev.App("shop"), f"redis://:{SECRET}@{host}") as bus:
+            assert await bus.publish(OrderPlaced(number=1))
+
+
+async def test_passwords_on_a_unix_socket(binary: Path) -> None:
+    async with own_server(binary, "--requirepass", SECRET) as server:
+        path = server.url.removeprefix("unix://")
+        await refusal(server.url, ev.AccessDenied)
+        await refusal(f"unix://:{SECRET}-but-wrong@{path}", ev.AccessDenied)
+        async with ev.connect(ev.App("shop"), f"unix://:{SECRET}@{path}") as bus:
+            assert await bus.publish(OrderPlaced(number=1))
+
+
+async def test_a_user_without_permission(binary: Path) -> None:
+    async with own_server(binary, tcp=True) as server, redis.Redis.from_url(server.url) as admin:
+        clerk = server.url.replace("redis://", f"redis://clerk:{SECRET}@")
+        await allow_clerk(admin, "on", f">{SECRET}", "~*", "+@all", "-evalsha", "-eval", "-info")
+        await refusal(clerk, ev.AccessDenied)
+        await allow_clerk(admin, "+info")
+        async with ev.connect(ev.App("shop"), clerk) as bus:
+            with pytest.raises(ev.AccessDenied):
+                await bus.publish(OrderPlaced(number=1))
+
+
+async def allow_clerk(admin: redis.Redis, *rules: str) -> None:
+    await admin.execute_command("ACL", "SETUSER", "clerk", *rules)  # type: ignore[no-untyped-call]  # redis-py
+
+
+async def test_a_server_without_a_command_that_is_needed(binary: Path) -> None:
+    async with own_server(binary, "--rename-command", "XAUTOCLAIM", "") as server:
+        error = await refusal(server.url, ev.MissingCommand)
+    assert "XAUTOCLAIM" in error.problem and "7.0" in error.problem
+
+
+async def test_a_publish_waits_out_a_failover(binary: Path) -> None:
+    """A primary that has become a replica refuses to write; the next one is on its way."""
+    async with own_server(binary) as server, redis.Redis.from_url(server.url) as admin:
+        await replicate(admin, "127.0.0.1", free_port())
+        async with ev.connect(ev.App("shop"), server.url) as bus, asyncio.TaskGroup() as tasks:
+            publishing = tasks.create_task(bus.publish(OrderPlaced(number=1)))
+            await eventually(lambda: refused_writes(admin))
+            await replicate(admin, "NO", "ONE")
+        assert publishing.result()
+
+
+async def replicate(admin: redis.Redis, *whom: str | int) -> None:
+    await admin.execute_command("REPLICAOF", *whom)  # type: ignore[no-untyped-call]  # redis-py
+
+
+async def refused_writes(admin: redis.Redis) -> bool:
+    return "errorstat_READONLY" in await admin.info("errorstats")
+
+
+async def test_trap_24_a_consumer_that_lost_its_connection_hears_again(connect: Connect, url: str) -> None:
+    app, handled = new_app()
+    async with relay(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
+        for number in range(5):
+            await bus.publish(OrderPlaced(number=number))
+            await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
+            faulty.refusing = True
+            faulty.cut()
+            await eventually(lambda: faulty.refused > number)  # noqa: B023 - awaited in the loop
+            faulty.refusing = False
+    assert handled == [0, 1, 2, 3, 4]
+
+
+async def test_trap_21_a_read_may_block_longer_than_a_reply_may_take(
+    broker: Broker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_module, "_REPLY_TIMEOUT_S", 0.2)
+    await ledger.create()
+    reader = broker.reader(block_s=0.5)
+    assert await reader.read(ledger.keys, "c1", 10) == []
+    await reader.close()

@@ -1,0 +1,152 @@
+"""Groups: each sees every event, from the very beginning, and survives the loss of its place."""
+
+import asyncio
+import logging
+
+import pytest
+import redis.asyncio as redis
+
+import eventlib as ev
+from tests.ledger import Ledger
+from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
+from tests.waiting import eventually
+
+
+async def test_trap_19_a_group_made_later_sees_the_backlog(connect: Connect) -> None:
+    app, handled = new_app(concurrency=1)
+    async with connect(app) as bus:
+        await bus.publish_many(orders(1, 2, 3))
+        async with bus.running():
+            await eventually(lambda: handled == [1, 2, 3])
+
+
+async def test_a_consumer_that_comes_back_goes_on_where_it_stopped(connect: Connect) -> None:
+    app, handled = new_app(concurrency=1)
+    async with connect(app) as bus:
+        for number in (1, 2, 3):
+            await bus.publish(OrderPlaced(number=number))
+            async with bus.running():
+                await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
+    assert handled == [1, 2, 3]
+
+
+async def test_consumers_of_one_group_share_the_work(connect: Connect) -> None:
+    app, handled = new_app()
+    record = Record()
+    async with connect(app) as bus, bus.running(observe=record), bus.running(observe=record):
+        for start in range(0, 200, 20):
+            await bus.publish_many(orders(*range(start, start + 20)))
+        await eventually(lambda: record.count("acked") == 200)
+    assert sorted(handled) == list(range(200))
+
+
+async def test_running_some_groups_leaves_the_others_their_events(connect: Connect) -> None:
+    app, handled = new_app()
+
+    @app.subscribe(OrderPlaced, group="stock")
+    async def reserve(_: OrderPlaced, __: ev.Delivery) -> None:
+        raise AssertionError("its group does not run")
+
+    async with connect(app) as bus:
+        async with bus.running(groups=["billing"]):
+            await bus.publish(OrderPlaced(number=1))
+            await eventually(lambda: handled == [1])
+        assert (await bus.backlog("orders", "stock")).waiting == 1
+
+
+@pytest.mark.parametrize("groups", [["nobody"], ["billing", "nobody"], []])
+async def test_running_an_unknown_group_is_a_mistake(connect: Connect, groups: list[str]) -> None:
+    app, _ = new_app()
+    async with connect(app) as bus:
+        with pytest.raises(ev.InvalidDeclaration, match="billing"):
+            async with bus.running(groups=groups):
+                pass
+
+
+async def test_a_consumer_holds_no_more_than_it_was_told(connect: Connect, ledger: Ledger) -> None:
+    app, release, running, most = ev.App("shop"), asyncio.Event(), set[int](), list[int]()
+    app.group("billing", concurrency=3, prefetch=2)
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        running.add(event.number)
+        most.append(len(running))
+        await release.wait()
+        await asyncio.sleep(0)
+        running.discard(event.number)
+
+    record = Record()
+    async with connect(app) as bus, bus.running(observe=record):
+        await bus.publish_many(orders(*range(20)))
+        await eventually(lambda: len(running) == 3)
+        await bus.backlog("orders", "billing")  # a round trip in which it could have read more
+        assert len(await ledger.pending()) <= 5
+        release.set()
+        await eventually(lambda: record.count("acked") == 20)
+    assert max(most) == 3
+
+
+async def handled_and_noted(ledger: Ledger, handled: list[int], count: int) -> bool:
+    """So many are handled, and a sweep has written down where the group stands."""
+    info = await ledger.raw.xinfo_groups(ledger.keys.stream)
+    at = info[0]["last-delivered-id"].decode()
+    return len(handled) == count and await ledger.pending() == [] and await ledger.cursor() == at
+
+
+async def test_trap_20_a_destroyed_group_goes_on_at_its_durable_cursor(connect: Connect, ledger: Ledger) -> None:
+    """Not at `$`, which would lose 4 and 5, and not at `0`, which would repeat 1 to 3."""
+    app, handled = new_app(concurrency=1, lease_s=0.3)
+    async with connect(app) as bus:
+        async with bus.running():
+            await bus.publish_many(orders(1, 2, 3))
+            await eventually(lambda: handled_and_noted(ledger, handled, 3))
+            await ledger.raw.xgroup_destroy(ledger.keys.stream, "billing")
+            await bus.publish_many(orders(4, 5))
+            await eventually(lambda: len(handled) >= 5)
+        assert (await bus.backlog("orders", "billing")).total == 0
+    assert handled == [1, 2, 3, 4, 5]
+
+
+async def test_trap_20_a_group_destroyed_with_work_in_hand_loses_nothing(connect: Connect, ledger: Ledger) -> None:
+    """What is in hand is read again, because its acknowledgement may not have counted; the consumer goes on."""
+    app, started, handled, release = ev.App("shop"), list[int](), list[int](), asyncio.Event()
+    app.group("billing", lease_s=0.3)
+
+    @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        started.append(event.number)
+        await release.wait()
+        handled.append(event.number)
+
+    async with connect(app) as bus, bus.running():
+        await bus.publish_many(orders(1, 2, 3))
+        await eventually(lambda: len(started) == 3)
+        await ledger.raw.xgroup_destroy(ledger.keys.stream, "billing")
+        await bus.publish(OrderPlaced(number=4))
+        await eventually(lambda: 4 in started)
+        release.set()
+        await bus.publish(OrderPlaced(number=5))
+        await eventually(lambda: {1, 2, 3, 4, 5} <= set(handled))
+        await eventually(lambda: nothing_left(bus))
+
+
+async def nothing_left(bus: ev.Bus) -> bool:
+    return (await bus.backlog("orders", "billing")).total == 0
+
+
+@pytest.mark.parametrize("what", ["everything", "the stream", "the retry stream"])
+async def test_trap_20_a_flushed_server_makes_nobody_deaf_or_noisy(
+    connect: Connect, ledger: Ledger, raw: redis.Redis, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    app, handled = new_app(lease_s=0.3)
+    caplog.set_level(logging.INFO, "eventlib")
+    async with connect(app) as bus, bus.running():
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: handled == [1])
+        if what == "everything":
+            await bus.delete_all()
+        else:
+            await raw.unlink(ledger.keys.stream if what == "the stream" else ledger.keys.retry)
+        await bus.publish(OrderPlaced(number=2))
+        await eventually(lambda: 2 in handled)
+    assert len(caplog.records) < 20

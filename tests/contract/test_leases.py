@@ -1,0 +1,304 @@
+"""Who holds an entry keeps it while alive; who is silent for a lease loses it, and nothing is lost with him."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import redis
+
+import eventlib as ev
+from eventlib.broker import Broker, Entry
+from eventlib.keys import EVENT
+from tests.ledger import Ledger
+from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
+from tests.waiting import eventually
+
+LEASE_S = 0.3
+
+
+class Desk:
+    """A group whose handlers stay in the middle of their work until they are released."""
+
+    def __init__(self, **group: float) -> None:
+        self.app = ev.App("shop")
+        self.app.group("billing", **{"lease_s": LEASE_S, **group})  # type: ignore[arg-type]
+        self.started: list[ev.Delivery] = []
+        self.release = asyncio.Event()
+        self.error: Exception | None = None
+
+        @self.app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+        async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
+            self.started.append(delivery)
+            await self.release.wait()
+            if self.error is not None:
+                raise self.error
+
+
+async def renewals(ledger: Ledger, ids: set[str], count: int) -> None:
+    """Wait until each of the entries had its lease renewed so often."""
+    seen, before = dict.fromkeys(ids, 0), dict.fromkeys(ids, 0)
+
+    async def enough() -> bool:
+        for row in await ledger.pending():
+            if row.id in seen:
+                seen[row.id] += row.idle_ms < before[row.id]
+                before[row.id] = row.idle_ms
+        return all(n >= count for n in seen.values())
+
+    await eventually(enough)
+
+
+async def test_trap_03_a_handler_longer_than_its_lease_is_not_run_twice(connect: Connect, ledger: Ledger) -> None:
+    desk = Desk()
+    async with connect(desk.app) as bus, bus.running(consumer="a"), bus.running(consumer="b"):
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: desk.started)
+        await renewals(ledger, {desk.started[0].entry.id}, 7)  # more than two leases
+        [row] = await ledger.pending()
+        assert row.deliveries == 1  # renewing is not delivering
+        desk.release.set()
+    assert len(desk.started) == 1 and not desk.started[0].lost
+    assert await ledger.pending() == []
+
+
+async def test_trap_04_entries_that_wait_in_a_consumer_keep_their_lease(connect: Connect, ledger: Ledger) -> None:
+    desk = Desk(concurrency=1, prefetch=3)
+    async with connect(desk.app) as bus:
+        await bus.publish_many(orders(1, 2, 3, 4))
+        async with bus.running(consumer="a"):
+            await eventually(lambda: held(ledger, 4))
+            async with bus.running(consumer="b"):
+                await renewals(ledger, {row.id for row in await ledger.pending()}, 7)
+                assert {(row.consumer, row.deliveries) for row in await ledger.pending()} == {("a", 1)}
+                desk.release.set()
+                await eventually(lambda: len(desk.started) == 4)
+    assert [(d.consumer, d.attempt) for d in desk.started] == [("a", 1)] * 4
+
+
+async def held(ledger: Ledger, count: int) -> bool:
+    return len(await ledger.pending()) == count
+
+
+async def test_trap_04_ownership_is_asked_for_after_a_standstill(connect: Connect, ledger: Ledger, url: str) -> None:
+    """A process that stood still for a lease may have lost what waits in it: then it must not start it."""
+    app, started, record = ev.App("shop"), list[int](), Record()
+    app.group("billing", concurrency=1, prefetch=1, lease_s=LEASE_S)
+    may_block, second = asyncio.Event(), ""
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        started.append(event.number)
+        if event.number == 1:
+            await may_block.wait()
+            time.sleep(LEASE_S * 1.2)  # noqa: ASYNC251 - standing still is the fault under test
+            with redis.Redis.from_url(url) as thief:  # meanwhile another consumer took the second one over
+                thief.xclaim(ledger.keys.stream, "billing", "thief", 0, [second], justid=True)
+
+    async with connect(app) as bus, bus.running(observe=record):
+        await bus.publish_many(orders(1, 2))
+        await eventually(lambda: held(ledger, 2))
+        second = (await ledger.pending())[1].id
+        may_block.set()
+        await eventually(lambda: "lost" in record.kinds() and "acked" in record.kinds())
+        assert started == [1]
+        assert [(row.id, row.consumer) for row in await ledger.pending()] == [(second, "thief")]
+
+
+async def test_trap_01_a_dead_consumers_work_is_taken_over_on_a_quiet_stream(connect: Connect, ledger: Ledger) -> None:
+    app, handled = new_app(lease_s=LEASE_S)
+    record = Record()
+    async with connect(app) as bus:
+        await bus.publish_many(orders(1, 2, 3))
+        assert len(await ledger.read_and_die()) == 3
+        async with bus.running(observe=record):
+            await eventually(lambda: record.count("acked") == 3)
+    assert sorted(handled) == [1, 2, 3]
+    assert {h.delivery.attempt for h in record.happenings} == {2}  # the dead consumer may have begun: it counts
+    assert await ledger.pending() == []
+
+
+async def test_work_is_taken_over_from_the_retry_stream_as_well(connect: Connect, ledger: Ledger) -> None:
+    app, handled = new_app(lease_s=LEASE_S)
+    record = Record()
+    async with connect(app) as bus:
+        await bus.publish(OrderPlaced(number=1))
+        await ledger.read_and_die()
+        await bus._broker.leave(ledger.keys, "dead")  # gives it back to the retry stream
+        assert len(await ledger.read_and_die(retried=True)) == 1
+        async with bus.running(observe=record):
+            await eventually(lambda: record.count("acked") == 1)
+    assert handled == [1]
+    assert record.happenings[0].delivery.attempt == 2
+    assert await ledger.pending(retried=True) == []
+
+
+async def test_a_live_consumers_entries_are_left_alone(broker: Broker, ledger: Ledger) -> None:
+    await broker.publish("orders", "p1", 1, [b"a", b"b"])
+    old, fresh = await ledger.read_and_die()
+    await ledger.claim(old, "dead", idle_ms=31_000)
+    taken = await broker.sweep(ledger.keys, "c1", 30.0, 100, 0.0)
+    assert [(entry.id, entry.deliveries, entry.retried) for entry in taken] == [(old, 2, False)]
+    assert {row.id: row.consumer for row in await ledger.pending()} == {old: "c1", fresh: "dead"}
+
+
+async def test_trap_02_a_sweeper_that_dies_blocks_nobody_for_long(broker: Broker, ledger: Ledger) -> None:
+    await broker.publish("orders", "p1", 1, [b"a"])
+    [id_] = await ledger.read_and_die()
+    await ledger.claim(id_, "dead", idle_ms=0)
+    assert await broker.sweep(ledger.keys, "c1", 30.0, 100, every_s=0.1) == []  # its turn; then it dies
+    await ledger.claim(id_, "dead", idle_ms=31_000)
+    taken = await eventually(lambda: broker.sweep(ledger.keys, "c2", 30.0, 100, every_s=0.1))
+    assert [entry.id for entry in taken] == [id_]
+
+
+async def test_trap_08_one_sweeper_at_a_time(broker: Broker, ledger: Ledger) -> None:
+    await broker.publish("orders", "p1", 1, [b"a"])
+    [id_] = await ledger.read_and_die()
+    assert await broker.sweep(ledger.keys, "c1", 30.0, 100, every_s=60.0) == []
+    await ledger.claim(id_, "dead", idle_ms=31_000)
+    assert await broker.sweep(ledger.keys, "c2", 30.0, 100, every_s=60.0) == []  # not its turn
+
+
+async def test_trap_08_a_sweep_goes_on_where_the_last_one_stopped(broker: Broker, ledger: Ledger) -> None:
+    """XAUTOCLAIM looks at ten times COUNT entries: what lies behind many healthy ones must be reached as well."""
+    await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(35)])
+    last = (await ledger.read_and_die())[-1]
+    await ledger.claim(last, "dead", idle_ms=3_600_000)
+    taken = [entry.id for _ in range(4) for entry in await broker.sweep(ledger.keys, "c1", 1800.0, 1, 60.0)]
+    assert taken == [last]
+
+
+async def test_trap_09_a_deleted_entry_does_not_stay_pending(connect: Connect, ledger: Ledger) -> None:
+    app, handled = new_app(lease_s=LEASE_S)
+    async with connect(app) as bus:
+        await bus.publish_many(orders(1, 2))
+        gone, _ = await ledger.read_and_die()
+        await ledger.raw.xdel(ledger.keys.stream, gone)
+        async with bus.running():
+            await eventually(lambda: held(ledger, 0))
+    assert handled == [2]
+
+
+@pytest.mark.parametrize(("died", "admitted"), [(2, True), (3, False)])
+async def test_trap_07_what_kills_its_consumers_is_poison(
+    connect: Connect, ledger: Ledger, died: int, admitted: bool
+) -> None:
+    """Counted by the server: a process that is killed reports nothing. Three attempts are allowed."""
+    app, handled = new_app(lease_s=LEASE_S)
+    record = Record()
+    async with connect(app) as bus:
+        await bus.publish(OrderPlaced(number=1))
+        [id_] = await ledger.read_and_die()
+        await ledger.claim(id_, "dead", idle_ms=60_000, deliveries=died)
+        async with bus.running(observe=record):
+            await eventually(lambda: record.count("dead") + record.count("acked"))
+        letters = await bus.dead_letters("orders", "billing")
+    assert handled == ([1] if admitted else [])
+    assert [(letter.reason, letter.attempts) for letter in letters] == ([] if admitted else [("poison", 3)])
+
+
+async def test_trap_06_a_lost_claim_can_neither_retry_nor_bury(broker: Broker, ledger: Ledger) -> None:
+    await broker.publish("orders", "p1", 1, [b"a"])
+    [id_] = await ledger.read_and_die()
+    entry = Entry(False, id_, {EVENT: b"a"})
+    assert not await broker.retry(ledger.keys, "not the owner", entry, 1, 0.0)
+    assert not await broker.bury(ledger.keys, "not the owner", entry, {"reason": "exhausted"})
+    assert await broker.renew(ledger.keys, "not the owner", [entry]) == {(False, id_)}
+    assert await broker.backlog("orders", "billing") == ev.Backlog(0, pending=1, retrying=0, delayed=0, dead=0)
+    assert [row.consumer for row in await ledger.pending()] == ["dead"]
+
+
+async def test_trap_06_a_handler_that_fails_after_its_claim_was_lost_changes_nothing(
+    connect: Connect, ledger: Ledger
+) -> None:
+    desk, record = Desk(), Record()
+    desk.error = ValueError("no")
+    async with connect(desk.app) as bus, bus.running(observe=record):
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: desk.started)
+        async with stolen_by_another(ledger, desk.started[0].entry.id):
+            await eventually(lambda: desk.started[0].lost)
+            desk.release.set()
+            await eventually(lambda: record.kinds()[-1] == "lost" and record.count("failed"))
+            assert await bus.backlog("orders", "billing") == ev.Backlog(0, pending=1, retrying=0, delayed=0, dead=0)
+            assert [row.consumer for row in await ledger.pending()] == ["thief"]
+
+
+@asynccontextmanager
+async def stolen_by_another(ledger: Ledger, id_: str) -> AsyncIterator[None]:
+    """Another consumer holds the entry and is alive."""
+    released = asyncio.Event()
+
+    async def hold() -> None:
+        while not released.is_set():
+            await ledger.claim(id_, "thief")
+            await asyncio.sleep(LEASE_S / 6.0)
+
+    holding = asyncio.create_task(hold())
+    try:
+        yield
+    finally:
+        released.set()
+        await holding
+
+
+async def test_a_lost_claim_is_told_once(connect: Connect, ledger: Ledger) -> None:
+    desk, record = Desk(), Record()
+    async with connect(desk.app) as bus, bus.running(observe=record):
+        await bus.publish_many(orders(1, 2))
+        await eventually(lambda: len(desk.started) == 2)
+        kept, stolen = sorted(desk.started, key=lambda d: d.entry.id)
+        async with stolen_by_another(ledger, stolen.entry.id):
+            await eventually(lambda: stolen.lost)
+            await renewals(ledger, {kept.entry.id}, 4)
+            assert [h.delivery for h in record.happenings if h.kind == "lost"] == [stolen]
+        desk.release.set()
+
+
+async def test_a_late_renewal_does_not_make_a_consumer_run_its_own_entry_twice(
+    connect: Connect, ledger: Ledger
+) -> None:
+    """The sweep may find that the sweeper itself was silent for a lease, for example after a lost connection."""
+    desk, record = Desk(), Record()
+    async with connect(desk.app) as bus, bus.running(consumer="a", observe=record):
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: desk.started)
+        for _ in range(3):
+            await eventually(lambda: swept_own(ledger, desk.started[0].entry.id))
+        desk.release.set()
+        await bus.publish(OrderPlaced(number=2))
+        await eventually(lambda: record.count("acked") == 2)
+    assert len(desk.started) == 2
+
+
+async def swept_own(ledger: Ledger, id_: str) -> bool:
+    """Make the entry look abandoned until a sweep has taken it: that counts as a delivery."""
+    [row] = await ledger.pending()
+    if row.deliveries > 1:
+        await ledger.claim(id_, "a", deliveries=1)
+        return True
+    await ledger.claim(id_, "a", idle_ms=10_000)
+    return False
+
+
+async def test_an_acknowledgement_counts_what_was_pending(broker: Broker, ledger: Ledger) -> None:
+    await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(2500)])
+    entries = [Entry(False, id_, {EVENT: b""}) for id_ in await ledger.read_and_die(2500)]
+    assert await broker.ack(ledger.keys, entries[:2400]) == 2400
+    assert await broker.ack(ledger.keys, entries) == 100
+    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)
+
+
+async def test_an_acknowledged_retry_is_deleted(connect: Connect, ledger: Ledger) -> None:
+    """It belongs to this group alone, so nobody else could want it."""
+    app, handled = new_app()
+    async with connect(app) as bus:
+        await bus.publish_many(orders(1, 2))
+        await ledger.read_and_die()
+        await bus._broker.leave(ledger.keys, "dead")
+        assert await ledger.raw.xlen(ledger.keys.retry) == 2
+        async with bus.running():
+            await eventually(lambda: len(handled) == 2)
+    assert await ledger.raw.xlen(ledger.keys.retry) == 0

@@ -1,0 +1,150 @@
+"""A consumer that leaves finishes or gives back; nobody waits for a lease that nobody renews."""
+
+import asyncio
+
+import pytest
+
+import eventlib as ev
+from eventlib.broker import Broker
+from tests.ledger import Ledger
+from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
+from tests.waiting import eventually
+
+
+async def test_trap_14_a_graceful_stop_finishes_what_runs_and_gives_back_the_rest(
+    connect: Connect, ledger: Ledger
+) -> None:
+    app, release, seen = ev.App("shop"), asyncio.Event(), list[tuple[int, int]]()
+    app.group("billing", concurrency=1, prefetch=4)  # a lease of 30 s: waiting for it would fail the test
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        await release.wait()
+        seen.append((event.number, delivery.attempt))
+
+    async with connect(app) as bus:
+        await bus.publish_many(orders(1, 2, 3, 4, 5))
+        async with bus.running():
+            await eventually(lambda: held(ledger, 5))
+            asyncio.get_running_loop().call_soon(release.set)  # after the stop, which comes without a pause
+        assert seen == [(1, 1)]
+        assert await bus.backlog("orders", "billing") == ev.Backlog(0, pending=0, retrying=4, delayed=0, dead=0)
+        async with bus.running():
+            await eventually(lambda: len(seen) == 5)
+    assert sorted(seen) == [(n, 1) for n in range(1, 6)]  # being given back is no attempt
+
+
+async def held(ledger: Ledger, count: int) -> bool:
+    return len(await ledger.pending()) == count
+
+
+async def test_when_the_grace_is_over_handlers_are_cancelled_and_their_events_go_back(connect: Connect) -> None:
+    app, seen, cancelled = ev.App("shop"), list[int](), list[int]()
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=1))
+    async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
+        seen.append(delivery.attempt)
+        if len(seen) == 1:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.append(delivery.attempt)
+
+    record = Record()
+    async with connect(app) as bus:
+        async with bus.running(grace_s=0.05):
+            await bus.publish(OrderPlaced(number=1))
+            await eventually(lambda: seen)
+        assert cancelled == [1]
+        async with bus.running(observe=record):
+            await eventually(lambda: record.count("acked"))
+    assert seen == [1, 1]
+
+
+async def test_an_error_in_the_block_is_raised_as_itself_after_a_graceful_stop(connect: Connect) -> None:
+    app, handled = new_app()
+
+    async def fail() -> None:
+        async with connect(app) as bus, bus.running():
+            await bus.publish(OrderPlaced(number=1))
+            await eventually(lambda: handled)
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await fail()
+
+
+async def test_trap_16_who_leaves_takes_his_name_with_him(connect: Connect, ledger: Ledger) -> None:
+    app, handled = new_app()
+    async with connect(app) as bus:
+        async with bus.running(consumer="c1"):
+            await bus.publish(OrderPlaced(number=1))
+            await eventually(lambda: handled)
+            assert await ledger.consumers() == {"c1"}
+        assert await ledger.consumers() == set()
+
+
+async def test_trap_16_names_of_those_that_left_without_a_word_are_forgotten(connect: Connect, ledger: Ledger) -> None:
+    app, handled = new_app(lease_s=0.1)
+    async with connect(app) as bus:
+        await bus.publish(OrderPlaced(number=1))
+        await ledger.read_and_die()
+        async with bus.running(consumer="alive"):
+            await eventually(lambda: handled)  # what the dead one held is not forgotten with it
+            await eventually(lambda: forgotten(ledger))
+            await bus.publish(OrderPlaced(number=2))
+            await eventually(lambda: 2 in handled)
+    assert handled == [1, 2]
+
+
+async def forgotten(ledger: Ledger) -> bool:
+    return "dead" not in await ledger.consumers()
+
+
+async def test_trap_15_leaving_gives_back_however_much_was_held(broker: Broker, ledger: Ledger) -> None:
+    await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(2500)])
+    await ledger.read_and_die(2500)
+    assert await broker.leave(ledger.keys, "dead") == 2500
+    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=2500, delayed=0, dead=0)
+    assert await broker.leave(ledger.keys, "dead") == 0
+    given_back = await ledger.events(retried=True)
+    assert [fields[b"event"] for fields in given_back] == [b"%d" % n for n in range(2500)]
+    assert {fields[b"attempts"] for fields in given_back} == {b"0"}
+
+
+async def test_giving_back_twice_keeps_the_origin_and_the_attempts(broker: Broker, ledger: Ledger) -> None:
+    await broker.publish("orders", "p1", 1, [b"a"])
+    [origin] = await ledger.read_and_die()
+    await ledger.claim(origin, "dead", deliveries=3)  # two attempts were used up before this delivery
+    for _ in range(2):
+        await broker.leave(ledger.keys, "dead")
+        await ledger.read_and_die(retried=True)
+    [fields] = await ledger.events(retried=True)
+    assert fields == {b"event": b"a", b"attempts": b"2", b"origin": origin.encode()}
+
+
+async def test_starting_and_stopping_without_end_loses_and_repeats_nothing(connect: Connect) -> None:
+    """A stop may cut off a read whose entries are already on their way."""
+    app, seen = ev.App("shop"), list[tuple[int, int]]()
+    app.group("billing", concurrency=4, prefetch=4)
+
+    @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        await asyncio.sleep(0)
+        seen.append((event.number, delivery.attempt))
+
+    async with connect(app) as bus:
+
+        async def publish_all() -> None:
+            for number in range(150):
+                await bus.publish(OrderPlaced(number=number))
+
+        publishing = asyncio.create_task(publish_all())
+        while not publishing.done():
+            async with bus.running():
+                await bus.backlog("orders", "billing")
+        await publishing
+        async with bus.running():
+            await eventually(lambda: len({number for number, _ in seen}) == 150)
+        assert (await bus.backlog("orders", "billing")).total == 0
+    assert sorted(seen) == [(number, 1) for number in range(150)]

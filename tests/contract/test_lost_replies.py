@@ -1,0 +1,68 @@
+"""A reply that is lost leaves the sender in doubt: whatever it does next, nothing is lost and nothing doubled."""
+
+import pytest
+
+import eventlib as ev
+from eventlib.keys import BURY, RETRY, Script
+from tests.faults import relay
+from tests.ledger import Ledger
+from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
+from tests.waiting import eventually
+
+
+async def test_trap_23_entries_of_a_lost_read_are_found_again(connect: Connect, ledger: Ledger, url: str) -> None:
+    app, handled = new_app(lease_s=0.3)
+    async with relay(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
+        faulty.lose_reply_to(b"XREADGROUP")  # the next one; until then the present one answers
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: handled == [1])
+        await bus.publish(OrderPlaced(number=2))
+        await eventually(lambda: handled == [1, 2])
+        assert faulty.lost == 1
+        await eventually(lambda: nothing_left(bus))
+
+
+async def nothing_left(bus: ev.Bus) -> bool:
+    return (await bus.backlog("orders", "billing")).total == 0
+
+
+async def test_a_lost_reply_to_an_acknowledgement_is_no_repetition(connect: Connect, url: str) -> None:
+    app, handled = new_app(lease_s=0.3)
+    record = Record()
+    async with relay(url) as faulty, connect(app, url=faulty.url) as bus:
+        async with bus.running(observe=record):
+            await bus.publish(OrderPlaced(number=1))
+            await eventually(lambda: record.count("acked") == 1)
+            faulty.lose_reply_to(b"billing\r\n$1\r\n1\r\n")  # ARGV of the script: group, 1 id
+            await bus.publish(OrderPlaced(number=2))
+            await eventually(lambda: record.count("acked") == 2)
+        assert faulty.lost == 1
+        assert (await bus.backlog("orders", "billing")).total == 0
+    assert handled == [1, 2]
+
+
+@pytest.mark.parametrize(("script", "error"), [(RETRY, ValueError("no")), (BURY, ev.Reject("no"))])
+async def test_trap_06_a_failure_settled_twice_counts_once(
+    connect: Connect, url: str, script: Script, error: Exception
+) -> None:
+    app, tries, record = ev.App("shop"), list[tuple[int, int]](), Record()
+
+    @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        tries.append((event.number, delivery.attempt))
+        if delivery.attempt == 1:
+            raise error
+
+    async with relay(url) as faulty, connect(app, url=faulty.url) as bus, bus.running(observe=record):
+        await bus.publish(OrderPlaced(number=1))  # so that the server knows the scripts
+        await eventually(lambda: record.count("acked") + record.count("dead") == 1)
+        faulty.lose_reply_to(script.sha.encode())
+        await bus.publish_many(orders(2))
+        await eventually(lambda: faulty.lost == 1)
+        await eventually(lambda: settled(bus, 2 if script is BURY else 0))
+    attempts = [1] if script is BURY else [1, 2]
+    assert tries == [(number, attempt) for number in (1, 2) for attempt in attempts]
+
+
+async def settled(bus: ev.Bus, dead: int) -> bool:
+    return await bus.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, dead)

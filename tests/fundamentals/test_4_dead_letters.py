@@ -1,0 +1,25 @@
+"""An event that fails every attempt is kept, with the reason, in the dead-letter queue of its group."""
+
+import eventlib as ev
+from tests.shop import Connect, OrderPlaced
+from tests.waiting import eventually
+
+
+async def test_dead_letters(connect: Connect) -> None:
+    app = ev.App("shop")
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=2, wait_s=0.01))
+    async def charge(_: OrderPlaced, __: ev.Delivery) -> None:
+        raise ConnectionError("the bank does not answer")
+
+    async with connect(app) as bus, bus.running():
+        await bus.publish(OrderPlaced(number=1))
+
+        [dead] = await eventually(lambda: bus.dead_letters("orders", "billing"))
+        backlog = await bus.backlog("orders", "billing")
+
+    assert dead.reason == "exhausted"
+    assert dead.error == "ConnectionError: the bank does not answer"
+    assert dead.attempts == 2
+    assert b'"number":1' in dead.raw[b"event"]
+    assert (backlog.total, backlog.dead) == (0, 1)

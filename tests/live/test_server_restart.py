@@ -1,0 +1,51 @@
+"""The server is killed and started again on its append-only file: what was acknowledged is handled."""
+
+import asyncio
+from pathlib import Path
+
+import eventlib as ev
+from tests.faults import OwnServer, own_server
+from tests.live.conftest import Office
+from tests.shop import OrderPlaced
+from tests.waiting import eventually
+
+
+async def publish_steadily(bus: ev.Bus, acknowledged: list[int], enough: asyncio.Event) -> None:
+    """One order after the other; each is noted once the server has acknowledged it."""
+    for number in range(100_000):
+        await bus.publish(OrderPlaced(number=number))
+        acknowledged.append(number)
+        await asyncio.sleep(0.002)
+        if enough.is_set():
+            return
+
+
+async def nothing_left(bus: ev.Bus) -> bool:
+    try:
+        return (await bus.backlog("orders", "billing")).total == 0
+    except ev.BrokerUnavailable:
+        return False  # a connection that died with the old server
+
+
+async def restart_in_between(server: OwnServer, acknowledged: list[int], office: Office) -> None:
+    """Kill while orders are being published and handled, and wait until both go on."""
+    published, done = len(acknowledged), len(office.noted("done"))
+    await eventually(lambda: len(acknowledged) > published + 30 and len(office.noted("done")) > done + 10)
+    server.kill()
+    await server.start()
+
+
+async def test_all_that_was_acknowledged_is_handled(binary: Path, office: Office) -> None:
+    acknowledged, enough = list[int](), asyncio.Event()
+    async with own_server(binary) as server, ev.connect(ev.App("shop"), server.url) as bus:
+        office.hire(server.url, "ev", work_s=0.01)
+        publishing = asyncio.create_task(publish_steadily(bus, acknowledged, enough))
+        for _ in range(3):
+            await restart_in_between(server, acknowledged, office)
+        enough.set()
+        await publishing
+        await eventually(lambda: set(acknowledged) == set(office.noted("done")))
+        await eventually(lambda: nothing_left(bus))
+        assert acknowledged == list(range(len(acknowledged)))
+        entries = await bus._broker.ask("XLEN", bus._broker.keys.stream("orders"))
+        assert entries == len(acknowledged)  # none twice, although publishes were repeated
