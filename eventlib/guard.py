@@ -5,12 +5,14 @@ usage: guard.py DIRECTORY COMMAND...   Prints the server's pid; stops it when st
 
 import ctypes
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 
+_LOOK_S = 0.05  # how often the guard looks whether the server still runs
+_STOP_S = 5.0
 _PR_SET_PDEATHSIG = 1  # Source: prctl(2)
 
 
@@ -31,19 +33,17 @@ def main(directory: str, command: list[str]) -> None:
             preexec_fn=die_with_guard,  # noqa: PLW1509
         )
     print(server.pid, flush=True)  # noqa: T201 - the owner reads it
-
-    def end_with_owner() -> None:
-        sys.stdin.buffer.read()
-        server.terminate()
-        try:
-            server.wait(5)
-        except subprocess.TimeoutExpired:
-            server.kill()
-
-    threading.Thread(target=end_with_owner, daemon=True).start()
-    server.wait()
-    if server.returncode not in (0, -signal.SIGTERM) and sys.stdin.buffer.closed is False:
-        sys.stdin.buffer.read()  # it died early: the owner reads its log before the directory goes
+    owner_lives = True
+    while owner_lives and server.poll() is None:
+        readable, _, _ = select.select([0], [], [], _LOOK_S)
+        owner_lives = not (readable and os.read(0, 1024) == b"")
+    if owner_lives:
+        return  # the server ended by itself: its owner may want to read why before the directory goes
+    server.terminate()
+    try:
+        server.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
     shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -88,6 +88,7 @@ def private_server(*, binary: Path | None = None, port: int | None = None) -> It
         stdin.close()
         stdout.close()
         guard.wait()
+        shutil.rmtree(directory, ignore_errors=True)  # where the guard could not
 
 
 def _free_port() -> int:

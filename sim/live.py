@@ -168,7 +168,7 @@ class _LiveRun:
         """Until the load is sent and every group is done, or the drain is over; seconds since time 0."""
         length_s = self._scenario.offered_load.duration_s
         while (now_s := time.monotonic() - self._t0) < length_s + self._scenario.drain_s:
-            progress(now_s / (length_s + 0.5))
+            progress(max(0.0, now_s / (length_s + 0.5)))
             if generator.done.is_set() and await self._is_settled(bus):
                 return time.monotonic() - self._t0
             await asyncio.sleep(SAMPLE_EVERY_S / 4)
@@ -250,11 +250,15 @@ class _Crew:
         self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._current: dict[str, _Member] = {}
         self.members: list[_Member] = []
+        self._gone = False
 
     def start(self, name: str, job: Mapping[str, Any]) -> _Member:
         member = _Member(f"{name}#{len(self.members)}")
         self.members.append(member)
         self._current[name] = member
+        if self._gone:
+            member.started.set()
+            member.ended.set()
         self._send({"start": member.name, "job": job})
         return member
 
@@ -283,8 +287,10 @@ class _Crew:
                     self._fail(f"{member.name.partition('#')[0]} ended unasked with status {report['ended']}")
             else:
                 (member.ready if "ready" in report else member.done).set()
+        self._gone = True
         self._fail("the crew ended unasked")
         for member in self.members:
+            member.started.set()
             member.ended.set()
 
     def _fail(self, why: str) -> None:
