@@ -54,9 +54,10 @@ def test_one_server_is_waited_for_as_often_as_it_is_busy() -> None:
     assert waiting_probability(24 / HOUR_S, HOUR_S / 30, 1) == pytest.approx(1.0 - 0.2), BRONSON
 
 
-def test_constant_service_halves_the_wait() -> None:
+def test_the_wait_grows_with_the_square_of_the_variation() -> None:
     assert wait_s_mean_general(0.8, 1.0, cv=0.0) == pytest.approx(2.0), "Pollaczek-Khinchine for M/D/1 at load 0.8"
     assert wait_s_mean_general(0.8, 1.0, cv=1.0) == pytest.approx(wait_s_mean(0.8, 1.0, 1))
+    assert wait_s_mean_general(0.8, 1.0, cv=2.0) == pytest.approx(2.5 * wait_s_mean(0.8, 1.0, 1)), "(1 + cv^2) / 2"
 
 
 def test_thousands_of_servers_neither_overflow_nor_vanish() -> None:
