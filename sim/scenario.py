@@ -24,6 +24,7 @@ from sim.load import Declared, Floats, Load, ServiceTime, TokenTime, TraceLoad
 Progress = Callable[[float], None]  # told what share of the work is done, from 0 to 1
 
 MAX_PATHS = 1000  # messages that one sent event may set off at one service
+MAX_DRAWS = 100_000_000  # random numbers that one service's plan may hold: 0.8 GB
 
 
 class Service(Declared):
@@ -98,10 +99,22 @@ class Scenario(Declared):
             raise ValueError(str(error)) from error
         for fault in self.faults:
             self._check_fault(fault)
+        self._check_size()
         for name, service in self.services.items():
             if isinstance(service.service_time, TokenTime) and not isinstance(self.offered_load, TraceLoad):
                 raise ValueError(f"services.{name}.service_time: kind 'tokens' needs a load of kind 'trace'")
         return self
+
+    def _check_size(self) -> None:
+        load = self.offered_load
+        events = 1.0 if isinstance(load, TraceLoad) else load.rate_per_s * load.duration_s
+        for name, service in self.services.items():
+            draws = events * self.flow.paths[service.consumes] * service.retry.attempts
+            if draws > MAX_DRAWS:
+                raise ValueError(
+                    f"services.{name}: {draws:,.0f} attempts would have to be planned, over {MAX_DRAWS:,}; "
+                    "lower the load's rate_per_s or duration_s, or retry.attempts"
+                )
 
     def _check_fault(self, fault: Fault) -> None:
         service = self.services.get(fault.service)

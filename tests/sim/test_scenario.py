@@ -324,3 +324,12 @@ def test_the_last_window_that_holds_decides() -> None:
     times_s = [0.0, 0.99, 1.0, 1.99, 2.0, 2.49, 2.5, 2.99, 3.0]
     fails = [plan.fails("desk", 0, 1, at_s) for at_s in times_s]
     assert fails == [False, False, True, True, False, False, True, True, False]
+
+
+@pytest.mark.parametrize(("rate_per_s", "attempts"), [(1e12, 5), (100.0, 1_000_000_000)])
+def test_a_plan_that_no_memory_holds(rate_per_s: float, attempts: int) -> None:
+    """Refused before it is drawn; the message says what to lower."""
+    desk = {"consumes": "asked", "service_time": {"kind": "constant", "mean_s": 0.01}, "retry": {"attempts": attempts}}
+    load = {"kind": "poisson", "event": "asked", "rate_per_s": rate_per_s, "duration_s": 10.0}
+    with pytest.raises(ValueError, match=r"services\.desk: .*lower the load's rate_per_s"):
+        Scenario.model_validate({"name": "huge", "load": load, "services": {"desk": desk}})
