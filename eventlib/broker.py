@@ -119,6 +119,8 @@ class Broker:
             MissingCommand: it lacks a command.
         """
         info = await self.ask("INFO", "server")
+        if (await self.ask("INFO", "replication")).get("role") != "master":
+            raise BrokerError(self.where, "is a replica, which refuses to write; name the primary")
         names = {name.upper() for name in await self.ask("COMMAND LIST")}
         missing = [name for name in _NEEDED if name.encode() not in names]
         server = ServerInfo(

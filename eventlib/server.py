@@ -19,6 +19,7 @@ from pathlib import Path
 from eventlib.errors import NoServer
 
 _START_S = 10.0
+_SOCKET_PATH_MAX = 100  # Source: unix(7), sun_path has 108 bytes, on macOS 104
 # Everything a private server needs and nothing it shares: no snapshot, an append-only file, no eviction.
 _CONFIG = ("--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--protected-mode", "yes")
 
@@ -64,6 +65,9 @@ def private_server(*, binary: Path | None = None, port: int | None = None) -> It
         binary = binaries[0]
     directory = Path(tempfile.mkdtemp(prefix="workbench-redis-"))
     if port is None:
+        if len(f"{directory}/redis.sock") > _SOCKET_PATH_MAX:
+            directory.rmdir()
+            raise NoServer("private server", f"{directory} is too long for a socket; set TMPDIR to a shorter one")
         url, listen = f"unix://{directory}/redis.sock", ("--port", "0", "--unixsocket", f"{directory}/redis.sock")
     else:
         port = port or _free_port()
@@ -82,7 +86,7 @@ def private_server(*, binary: Path | None = None, port: int | None = None) -> It
     assert stdout is not None
     try:
         pid = int(stdout.readline() or 0)
-        _wait_until_ready(url, directory, guard)
+        _wait_until_ready(url, pid, directory, guard)
         yield PrivateServer(url, directory, binary, pid)
     finally:
         stdin.close()
@@ -97,7 +101,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_ready(url: str, directory: Path, guard: subprocess.Popen[str]) -> None:
+def _wait_until_ready(url: str, pid: int, directory: Path, guard: subprocess.Popen[str]) -> None:
     import redis
 
     give_up_at = time.monotonic() + _START_S
@@ -105,7 +109,8 @@ def _wait_until_ready(url: str, directory: Path, guard: subprocess.Popen[str]) -
     try:
         while True:
             try:
-                client.ping()
+                if client.info("server")["process_id"] != pid:
+                    raise NoServer("private server", f"another one answers at {url}; choose another port, or 0")
                 return
             except redis.RedisError as error:
                 if guard.poll() is not None or time.monotonic() > give_up_at:

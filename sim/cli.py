@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -73,13 +72,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+def _writable(file: Path | None) -> Path | None:
+    """Refuse at once what could not be written after minutes of work."""
+    if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+        raise typer.BadParameter(f"{file} cannot be written; name a file in a directory that exists")
+    return file
+
+
 ScenarioFile = Annotated[Path, typer.Argument(help="A scenario's YAML file.", metavar="SCENARIO")]
-Seeds = Annotated[int, typer.Option(help="How many seeds to simulate: 0, 1, ...", min=1)]
+Seeds = Annotated[int, typer.Option(help="How many seeds to simulate: 0, 1, ...", min=1, max=100_000)]
 LiveSeeds = Annotated[int, typer.Option(help="How many seeds to run live: 0, 1, ...", min=1)]
 Repeats = Annotated[int, typer.Option(help="Live runs of each seed; two or more show the noise floor.", min=1)]
 Url = Annotated[str | None, typer.Option(help="Redis to use; without it REDIS_URL, or else a private one.")]
-Json = Annotated[Path | None, typer.Option("--json", help="Also write the result here, for machines.")]
-Keep = Annotated[Path | None, typer.Option("--history", help="Also write the history here, as Parquet.")]
+Json = Annotated[
+    Path | None, typer.Option("--json", help="Also write the result here, for machines.", callback=_writable)
+]
+Keep = Annotated[
+    Path | None, typer.Option("--history", help="Also write the history here, as Parquet.", callback=_writable)
+]
 Sample = Annotated[bool, typer.Option("--sample-if-missing", help="Use the shipped sample where a trace is missing.")]
 DEFAULT_SCENARIOS = (Path("data/scenarios/quickstart.yaml"), Path("data/scenarios/llm-trace.yaml"))
 
@@ -145,6 +157,8 @@ def report_command(
     sample: Sample = False,
 ) -> None:
     """Run the scenarios in both worlds and write the validation report."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    _writable(output)
     declared = [Scenario.load(file, sample_if_missing=sample) for file in scenarios or DEFAULT_SCENARIOS]
     with _server(url) as address, _steps() as tell:
         result = _run(validate(declared, url=address, progress=tell))
@@ -155,7 +169,6 @@ def report_command(
         notes=[_SAMPLED.format(s.name) for s in declared if _is_sampled(s)],
         environment=environment(result.server),
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(page, encoding="utf-8")
     for comparison in result.comparisons:
         out.print(_comparison_table(comparison))
@@ -188,7 +201,7 @@ def lab_command(
 @app.command("server", epilog="Example: `workbench server --port 6399`, then `redis-cli -p 6399`")
 def server_command(
     port: Annotated[
-        int | None, typer.Option(help="TCP port on 127.0.0.1; 0 picks one. Default: a Unix socket.")
+        int | None, typer.Option(help="TCP port on 127.0.0.1; 0 picks one. Default: a Unix socket.", min=0, max=65535)
     ] = None,
     json_file: Json = None,
 ) -> None:
@@ -198,13 +211,6 @@ def server_command(
         out.print(f"export REDIS_URL={server.url}", soft_wrap=True, highlight=False)
         err.print("Ctrl-C stops it and deletes its data.")
         threading.Event().wait()
-
-
-def main() -> None:
-    """Entry point."""
-    # A plain `kill` ends the command as Ctrl-C does: in order, nothing left behind.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    app()
 
 
 # Running
@@ -358,7 +364,3 @@ _SAMPLED = "{} ran on the shipped sample, not on the real trace; data/README.md 
 def _is_sampled(scenario: Scenario) -> bool:
     load = scenario.offered_load
     return isinstance(load, TraceLoad) and load.file == load.sample
-
-
-if __name__ == "__main__":
-    main()

@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import selectors
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
@@ -35,6 +36,7 @@ class Crew:
     def __init__(self) -> None:
         self._children: dict[str, _Child] = {}
         self._selector = selectors.DefaultSelector()
+        self._directories: set[str] = set()  # where the children's notes are
 
     def serve(self) -> None:
         """Obey until standard input closes."""
@@ -60,6 +62,7 @@ class Crew:
             _send(child.orders, order["order"])
 
     def _fork(self, name: str, job: Job) -> None:
+        self._directories.add(os.path.dirname(job.records))
         order_read, order_write = os.pipe()
         report_read, report_write = os.pipe()
         pid = os.fork()
@@ -94,6 +97,8 @@ class Crew:
         for child in self._children.values():
             os.kill(child.pid, signal.SIGKILL)
             os.waitpid(child.pid, 0)
+        for directory in self._directories:  # gone already, unless the owner was killed
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _send(fd: int, message: Mapping[str, Any]) -> None:

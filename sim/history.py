@@ -136,7 +136,9 @@ class History:
             "overheads": self.overheads,
         }
         table = pa.table({name: self.rows[name] for name in ROW.names or ()})
-        parquet.write_table(table.replace_schema_metadata({"history": json.dumps(about)}), file)
+        # By way of an open file: given a path, pyarrow deletes what is there when it cannot write.
+        with open(file, "wb") as target:
+            parquet.write_table(table.replace_schema_metadata({"history": json.dumps(about)}), target)
 
     @classmethod
     def open(cls, file: str | Path) -> Self:

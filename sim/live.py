@@ -321,8 +321,9 @@ class _Crew:
                 for member in running:
                     await member.ended.wait()
         except TimeoutError:
-            late = [member.name for member in running if not member.ended.is_set()]
-            raise LiveRunFailed("live run", f"{late} did not end when told to") from None
+            late = [member.name.partition("#")[0] for member in running if not member.ended.is_set()]
+            problem = f"{', '.join(late)} did not end when told to; is the server still writable?"
+            raise LiveRunFailed("live run", problem) from None
         if self._failure.done():
             raise LiveRunFailed("live run", self._failure.result())
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Annotated, Literal
 
 import numpy as np
@@ -35,7 +36,7 @@ class ConstantLoad(Declared):
     kind: Literal["constant"]
     event: str
     rate_per_s: float = Field(gt=0)
-    duration_s: float = Field(gt=0)
+    duration_s: float = Field(gt=0, le=1e6)
 
     def arrivals_s(self, rng: np.random.Generator) -> Floats:
         """Intended send times in seconds from the start, ascending, shape (n,)."""
@@ -48,7 +49,7 @@ class PoissonLoad(Declared):
     kind: Literal["poisson"]
     event: str
     rate_per_s: float = Field(gt=0)
-    duration_s: float = Field(gt=0)
+    duration_s: float = Field(gt=0, le=1e6)
 
     def arrivals_s(self, rng: np.random.Generator) -> Floats:
         """Intended send times in seconds from the start, ascending, shape (n,)."""
@@ -67,7 +68,7 @@ class TraceLoad(Declared):
     event: str
     file: Path
     sample: Path | None = None
-    time_scale: float = Field(default=1.0, gt=0)
+    time_scale: float = Field(default=1.0, gt=0, le=1e3)
     from_s: float = Field(default=0.0, ge=0)
     for_s: float | None = Field(default=None, gt=0)
 
@@ -111,7 +112,7 @@ class ConstantTime(Declared):
     """Every event takes the same time."""
 
     kind: Literal["constant"]
-    mean_s: float = Field(ge=0)
+    mean_s: float = Field(ge=0, le=1e6)
 
     def draw(self, n: int, rng: np.random.Generator, load: Load) -> Floats:
         """Service times of n events in seconds, shape (n,)."""
@@ -122,7 +123,7 @@ class ExponentialTime(Declared):
     """Exponentially distributed service time."""
 
     kind: Literal["exponential"]
-    mean_s: float = Field(gt=0)
+    mean_s: float = Field(gt=0, le=1e6)
 
     def draw(self, n: int, rng: np.random.Generator, load: Load) -> Floats:
         """Service times of n events in seconds, shape (n,)."""
@@ -133,8 +134,8 @@ class LognormalTime(Declared):
     """Lognormally distributed service time; `cv` is its standard deviation over its mean."""
 
     kind: Literal["lognormal"]
-    mean_s: float = Field(gt=0)
-    cv: float = Field(gt=0)
+    mean_s: float = Field(gt=0, le=1e6)
+    cv: float = Field(gt=0, le=100)
 
     def draw(self, n: int, rng: np.random.Generator, load: Load) -> Floats:
         """Service times of n events in seconds, shape (n,)."""
@@ -148,8 +149,8 @@ class TokenTime(Declared):
     so that the replay is as busy as the recording was."""
 
     kind: Literal["tokens"]
-    base_s: float = Field(ge=0)
-    per_token_s: float = Field(ge=0)
+    base_s: float = Field(ge=0, le=1e6)
+    per_token_s: float = Field(ge=0, le=1e3)
 
     def draw(self, n: int, rng: np.random.Generator, load: Load) -> Floats:
         """Service times of n events in seconds, shape (n,). Events that one row set off all have its work."""
@@ -181,12 +182,15 @@ def read_trace(file: Path) -> Trace:
     """
     try:
         stat = file.stat()
+        if not S_ISREG(stat.st_mode):
+            raise InvalidTrace(str(file), "is no file; name a CSV file")
         return _read_trace(file, stat.st_mtime_ns, stat.st_size)
     except FileNotFoundError as error:
         problem = "no such trace; data/README.md says what to fetch and where to put it (or use --sample-if-missing)"
         raise InvalidTrace(str(file), problem) from error
-    except OSError as error:
-        raise InvalidTrace(str(file), f"cannot be read ({error.strerror}); name a CSV file") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        problem = getattr(error, "strerror", None) or error
+        raise InvalidTrace(repr(str(file)), f"cannot be read ({problem}); name a CSV file") from error
 
 
 @lru_cache(maxsize=8)

@@ -4,6 +4,7 @@ A plan fixes every arrival, every service time and every failure before either w
 random stream. So a simulated and a live run of one seed see the same work, and their difference is not sampling.
 """
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,7 +42,7 @@ class Service(Declared):
     service_time: ServiceTime
     error_rate: float = Field(default=0.0, ge=0, le=1)
     retry: Retry = Retry()
-    lease_s: float = Field(default=30.0, gt=0)
+    lease_s: float = Field(default=30.0, ge=0.01, le=1e5)
     emits: tuple[str, ...] = ()
 
     @property
@@ -60,7 +61,7 @@ class Scenario(Declared):
     offered_load: Load = Field(alias="load")  # `load` is what reads a file
     services: Mapping[str, Service] = Field(min_length=1)
     faults: tuple[Fault, ...] = ()
-    drain_s: float = Field(default=30.0, gt=0)
+    drain_s: float = Field(default=30.0, gt=0, le=1e6)
 
     @classmethod
     def load(cls, file: str | Path, *, sample_if_missing: bool = False) -> Self:
@@ -71,12 +72,12 @@ class Scenario(Declared):
         """
         file = Path(file)
         try:
-            declared = yaml.safe_load(file.read_text(encoding="utf-8"))
+            declared = yaml.load(file.read_text(encoding="utf-8"), _Yaml)
         except OSError as error:
             raise InvalidScenario(
                 str(file), f"cannot be read ({error.strerror}); name a scenario's YAML file"
             ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise InvalidScenario(str(file), f"is no YAML: {' '.join(str(error).split())}") from error
         if not isinstance(declared, dict):
             raise InvalidScenario(str(file), "holds no scenario; it needs name, load and services")
@@ -230,6 +231,21 @@ class Plan:
         return bool(self.luck[service].item(index, attempt - 1) < rate)
 
 
+class _Yaml(yaml.SafeLoader):
+    """Safe YAML in which no key comes twice: the second one would silently replace the first."""
+
+
+def _mapping(loader: _Yaml, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]  # PyYAML
+    for key, (at, _) in zip(keys, node.value, strict=True):
+        if keys.count(key) > 1:
+            raise yaml.YAMLError(f"line {at.start_mark.line + 1}: {key!r} comes twice")
+    return loader.construct_mapping(node, deep=True)
+
+
+_Yaml.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
 def _resolved(load: dict[str, Any], directory: Path, sample_if_missing: bool) -> dict[str, Any]:
     """The load with its files found beside the scenario's."""
     files = {key: directory / load[key] for key in ("file", "sample") if isinstance(load.get(key), str)}
@@ -264,7 +280,7 @@ def _problems(error: ValidationError) -> str:
             case "missing":
                 message = "is missing; add it"
             case type_ if type_ != "value_error":
-                message += f", not {problem['input']!r}"
+                message += f", not {reprlib.repr(problem['input'])}"
         place = _place(problem["loc"])
         found.append(f"{place}: {message}" if place else message)
     return "; ".join(found)
@@ -273,4 +289,4 @@ def _problems(error: ValidationError) -> str:
 def _place(loc: tuple[int | str, ...]) -> str:
     """The path in the file; pydantic's has the kind in it, which the file has not."""
     parts = [str(part) for i, part in enumerate(loc) if i == 0 or part not in _TAGS or loc[i - 1] == "services"]
-    return ".".join(parts)
+    return ".".join(parts).replace("\n", " ")

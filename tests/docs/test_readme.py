@@ -35,4 +35,4 @@ def test_the_commands_it_names_exist() -> None:
     named = set(re.findall(r"bin/workbench (\w+)", README))
     assert named
     for command in sorted(named):
-        assert "Example" in run("-m", "sim.cli", command, "--help")
+        assert "Example" in run("-m", "workbench", command, "--help")

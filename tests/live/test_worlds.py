@@ -38,7 +38,7 @@ def shop() -> Scenario:
     billing = service(0.05, consumers=2, concurrency=4, error_rate=0.1, lease_s=LEASE_S, emits=("paid",))
     retry = Retry(attempts=8, wait_s=0.02)
     return scenario(
-        steady(140.0, 1.2),
+        steady(140.0, 2.0),
         kill("billing", KILLED_AT_S, BACK_AFTER_S),
         billing=billing.model_copy(update={"retry": retry}),
         shipping=service(0.002, "paid", concurrency=8, lease_s=LEASE_S, retry=retry),
@@ -46,8 +46,8 @@ def shop() -> Scenario:
 
 
 def endless() -> Scenario:
-    """A run to be broken off: a minute of light load on two consumers."""
-    return scenario(steady(20.0, 60.0), desk=service(0.01, consumers=2))
+    """A run to be broken off. Whoever of it were left would write to the server within milliseconds."""
+    return scenario(steady(500.0, 40.0), desk=service(0.001, consumers=2))
 
 
 def mine() -> set[psutil.Process]:
@@ -84,7 +84,12 @@ def nobody_left() -> Iterator[None]:
 async def under_way(url: str) -> AsyncIterator["asyncio.Task[History]"]:
     """An endless run, once its load is being sent; ended with the block."""
     begun = asyncio.Event()
-    run = asyncio.create_task(run_live(endless(), [0], repeats=1, url=url, progress=lambda _: begun.set()))
+
+    def progress(share: float) -> None:
+        if share > 0.005:  # a fifth of a second of the load
+            begun.set()
+
+    run = asyncio.create_task(run_live(endless(), [0], repeats=1, url=url, progress=progress))
     try:
         done = asyncio.create_task(begun.wait())
         await asyncio.wait({done, run}, return_when=asyncio.FIRST_COMPLETED)
@@ -92,13 +97,15 @@ async def under_way(url: str) -> AsyncIterator["asyncio.Task[History]"]:
         yield run
     finally:
         run.cancel()
-        await asyncio.wait({run})
+        await asyncio.wait({run}, timeout=15.0)
 
 
 async def in_time(run: Awaitable[object], limit_s: float = 15.0) -> None:
     """Await what must not hang."""
-    async with asyncio.timeout(limit_s):
-        await run
+    task = asyncio.ensure_future(run)
+    done, _ = await asyncio.wait({task}, timeout=limit_s)  # not asyncio.timeout: what hangs may not heed it
+    assert done, f"still running after {limit_s:.0f} s"
+    await task
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +120,7 @@ def measured(url: str) -> History:
 
 def test_nothing_is_lost_in_a_kill(measured: History) -> None:
     assert {one.name: one for one in check(measured) if one.verdict != "true" and one.name not in OF_THE_MACHINE} == {}
-    assert len(rows_of(measured, "sent")) >= 2 * 168  # placed and paid
+    assert len(rows_of(measured, "sent")) >= 2 * 280  # placed and paid
 
 
 def test_the_kill_is_in_the_history(measured: History) -> None:
@@ -140,8 +147,8 @@ def test_what_the_killed_consumer_held_is_delivered_again(measured: History) -> 
     for row in cut:
         assert row["consumer"] == 0 and row["t_s"] <= killed_s
         (again,) = started[(started["message"] == row["message"]) & (started["attempt"] == row["attempt"] + 1)]
-        # Held entries were last renewed a third of a lease before the kill at the earliest, when all went well.
-        assert again["t_s"] >= row["t_s"] + LEASE_S * 0.9
+        # The lease counts from the read, which a busy machine may note late; half of it tells it from none at all.
+        assert again["t_s"] >= row["t_s"] + LEASE_S / 2
 
 
 def test_both_worlds_write_the_same_table(measured: History, tmp_path: Path) -> None:
@@ -254,10 +261,12 @@ async def test_a_killed_crew_fails_the_run_and_leaves_nobody(url: str) -> None:
             orphans = crew().children()
             assert len(orphans) == 3
             crew().kill()
+            _, alive = await asyncio.to_thread(psutil.wait_procs, orphans, timeout=10)  # no longer anyone's children
+            for process in alive:
+                process.kill()
+            assert not alive
             with pytest.raises(LiveRunFailed, match="live run: the crew ended unasked"):
                 await in_time(run)
-        _, alive = psutil.wait_procs(orphans, timeout=10)  # no longer children of anyone we know
-        assert not alive
     assert await keys_of_runs(url) == set()
 
 
