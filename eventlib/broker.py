@@ -5,6 +5,7 @@ events and strands deliveries. Everything here is safe to repeat instead, and it
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _AWAY = (  # answers of a server that will write again later, or whose successor
     redis_errors.ClusterDownError,
     redis_errors.MasterDownError,
 )
+log = logging.getLogger("eventlib")
+
 _PRODUCER_TTL_MS = 3_600_000  # far longer than any publish is retried
 _REPLY_TIMEOUT_S = 5.0
 
@@ -79,7 +82,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class DeadEntry:
-    """One entry of a dead-letter queue. `raw` holds the original fields, byte for byte."""
+    """One entry of a dead-letter queue. `raw` holds its fields, byte for byte; after a retry, `event` alone."""
 
     id: str
     origin: str
@@ -121,6 +124,8 @@ class Broker:
         info = await self.ask("INFO", "server")
         if (await self.ask("INFO", "replication")).get("role") != "master":
             raise BrokerError(self.where, "is a replica, which refuses to write; name the primary")
+        if (evicts := (await self.ask("INFO", "memory")).get("maxmemory_policy", "noeviction")) != "noeviction":
+            log.warning("%s evicts keys when full (maxmemory-policy %s): whole streams vanish then", self.where, evicts)
         names = {name.upper() for name in await self.ask("COMMAND LIST")}
         missing = [name for name in _NEEDED if name.encode() not in names]
         server = ServerInfo(
@@ -247,17 +252,20 @@ class Broker:
                 lost.update((retried, id_.decode()) for id_ in reply)
         return lost
 
-    async def sweep(self, group: GroupKeys, consumer: str, lease_s: float, count: int, every_s: float) -> list[Entry]:
-        """Take over up to `count` entries a stream whose consumer was silent for `lease_s`."""
-        reply = await self._run(
+    async def sweep(
+        self, group: GroupKeys, consumer: str, lease_s: float, count: int, every_s: float
+    ) -> tuple[bool, list[Entry]]:
+        """Take over up to `count` entries a stream whose consumer was silent for `lease_s`; and may there be more?"""
+        more, taken = await self._run(
             keys.SWEEP,
             (group.stream, group.retry, group.sweep),
             *(group.group, consumer, _ms(lease_s), count, _ms(every_s)),
         )
-        return [
+        entries = [
             Entry(source == 2, id_.decode(), dict(zip(fields[::2], fields[1::2], strict=True)), deliveries)
-            for source, id_, fields, deliveries in reply
+            for source, id_, fields, deliveries in taken
         ]
+        return bool(more), entries
 
     async def leave(self, group: GroupKeys, consumer: str) -> int:
         """Give back all that the consumer holds, and forget it. Returns how many entries went back."""

@@ -66,7 +66,9 @@ class Bus:
 
         Raises:
             BrokerUnavailable: no answer for `patience_s`. The event may or may not have been appended, once.
-            BrokerError: the server refused, and nothing was appended.
+            BrokerError: the server refused; nothing was appended, unless a try before it went unanswered.
+
+        Cancelling the call does not take back what is on its way.
         """
         return (await self.publish_many([event], correlation_id=correlation_id, causation_id=causation_id))[0]
 

@@ -1,8 +1,9 @@
 """The one delivery loop: read, run, decide, then ack, retry or bury.
 
-One `GroupConsumer` works for one group on one stream. It holds at most concurrency + prefetch entries (up to twice
-that while both new and retried entries wait), renews the lease of everything held, takes over what dead consumers
-held, and leaves by finishing or giving back, so nothing waits for a lease that nobody renews.
+One `GroupConsumer` works for one group on one stream. It asks for as many entries as concurrency + prefetch leave room
+for; a read and a sweep may each bring that many new and as many retried ones. It renews the lease of everything held,
+takes over what dead consumers held, and leaves by finishing or giving back, so nothing waits for a lease that nobody
+renews.
 """
 
 import asyncio
@@ -121,10 +122,10 @@ class GroupConsumer:
         """Consume until `stop` is called; then finish what runs and give the rest back."""
         await self._steadily(lambda: self._broker.ensure_group(self._group))
         async with self._tasks:
-            loops = [self._tasks.create_task(loop()) for loop in (self._promote, self._renew, self._sweep)]
-            acks = self._tasks.create_task(self._ack())
+            loops = [self._begin(loop()) for loop in (self._promote, self._renew, self._sweep)]
+            acks = self._begin(self._ack())
             if not self._stopping:
-                self._reading = self._tasks.create_task(self._read())
+                self._reading = self._begin(self._read())
             try:
                 await self._finish_all(acks)
             except asyncio.CancelledError:
@@ -133,6 +134,16 @@ class GroupConsumer:
             for loop in loops:
                 loop.cancel()
         await self._steadily(lambda: self._broker.leave(self._group, self._consumer))
+
+    def _begin(self, loop: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        async def run() -> None:
+            try:
+                await loop
+            except Exception:
+                self._abandoned = True  # before the task group cancels the handlers: that cancellation is ours
+                raise
+
+        return self._tasks.create_task(run())
 
     async def _finish_all(self, acks: asyncio.Task[None]) -> None:
         """Until reading has stopped, then the handlers, then the acks."""
@@ -276,6 +287,8 @@ class GroupConsumer:
                 while task.cancelling():
                     task.uncancel()
             return error
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
         except BaseException as error:  # a handler's sys.exit() fails its attempt, it does not end the consumer
             if not isinstance(error, Signal):
                 log.debug("handler of %s failed", delivery, exc_info=error)
@@ -289,7 +302,7 @@ class GroupConsumer:
                 return
             case RetryIn(delay_s, counts):
                 used = delivery.attempt if counts else delivery.attempt - 1
-                kept = await self._steadily(
+                kept = await self._once(
                     lambda: self._broker.retry(self._group, self._consumer, delivery.entry, used, delay_s)
                 )
                 self._retry_scheduled.set()
@@ -297,18 +310,31 @@ class GroupConsumer:
             case DeadLetter(reason):
                 why: dict[str, str | int] = {
                     "reason": reason,
-                    "error": f"{type(error).__name__}: {error}" if error else "",
+                    "error": _described(error) if error else "",
                     "attempts": delivery.attempt if reason != "poison" else delivery.attempt - 1,
                     "handler": self._handler_name(delivery),
                     "consumer": self._consumer,
                 }
-                kept = await self._steadily(lambda: self._broker.bury(self._group, self._consumer, delivery.entry, why))
+                kept = await self._once(lambda: self._broker.bury(self._group, self._consumer, delivery.entry, why))
                 kind = "dead"
         self._let_go(delivery)
         self._tell(kind if kept else "lost", delivery, error)
 
+    async def _once(self, settle: Callable[[], Awaitable[bool]]) -> bool:
+        """Settle steadily; was it this consumer that did? After a lost reply, the repeat finds its own work done."""
+        tries = 0
+
+        def count() -> Awaitable[bool]:
+            nonlocal tries
+            tries += 1
+            return settle()
+
+        return await self._steadily(count) or tries > 1
+
     def _let_go(self, delivery: Delivery) -> None:
-        self._held.pop((delivery.entry.retried, delivery.entry.id), None)
+        key = (delivery.entry.retried, delivery.entry.id)
+        if self._held.get(key) is delivery:
+            del self._held[key]
 
     def _handler_name(self, delivery: Delivery) -> str:
         if delivery.envelope is None:
@@ -366,14 +392,16 @@ class GroupConsumer:
         lease = self._settings.lease
         while True:
             await asyncio.sleep(lease.sweep_wait_s(self._rng))
-            while taken := await self._take_over():
+            more, taken = True, list[Entry]()
+            while more or taken:
+                more, taken = await self._take_over()
                 for entry in taken:
                     self._accept(entry)
 
-    async def _take_over(self) -> list[Entry]:
+    async def _take_over(self) -> tuple[bool, list[Entry]]:
         count, lease = await self._room(), self._settings.lease
         if self._stopping:
-            return []
+            return False, []
         return await self._steadily(
             lambda: self._broker.sweep(self._group, self._consumer, lease.duration_s, count, lease.sweep_every_s)
         )
@@ -390,3 +418,12 @@ class GroupConsumer:
                     await self._retry_scheduled.wait()
             except TimeoutError:
                 pass
+
+
+def _described(error: BaseException) -> str:
+    """What a dead letter says of its error, whatever the error is: bounded, and of characters that can be stored."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text cannot be had)"
+    return f"{type(error).__name__}: {text}"[:2000].encode(errors="backslashreplace").decode()

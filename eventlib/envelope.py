@@ -114,13 +114,15 @@ def decode(raw: bytes, classes: Mapping[str, type[Event]]) -> Envelope | None:
             frame = _frame_of(classes[event_type]).model_validate_json(raw, extra="ignore")
         except ValidationError as error:
             raise DecodeError(_summary(error)) from error
+        except Exception as error:  # a validator of the class's own may raise anything
+            raise DecodeError(f"{type(error).__name__} in a validator of {event_type}") from error
     return Envelope(frame.id, frame.source, frame.time, frame.data, frame.correlationid, frame.causationid)
 
 
 def _try_frame(raw: bytes, event_class: type[Event]) -> _Frame[Any] | None:
     try:
         frame = _frame_of(event_class).model_validate_json(raw, extra="ignore")
-    except ValidationError:
+    except Exception:  # a validator of the class's own may raise anything, all the more on another type's data
         return None
     spec = spec_of(event_class)
     return frame if (frame.type, frame.eventversion) == (spec.type, spec.version) else None

@@ -4,6 +4,8 @@ Callers branch on types and fields, never on text. Every error takes positional 
 rebuilt from ``error.args`` and pickled.
 """
 
+import math
+
 
 class EventlibError(Exception):
     """Anything that eventlib itself raises."""
@@ -135,7 +137,7 @@ class RetryAfter(Signal):
 
     def __init__(self, delay_s: float) -> None:
         super().__init__(delay_s)
-        self.delay_s = delay_s
+        self.delay_s = _delay(delay_s)
 
 
 class Snooze(Signal):
@@ -143,4 +145,10 @@ class Snooze(Signal):
 
     def __init__(self, delay_s: float) -> None:
         super().__init__(delay_s)
-        self.delay_s = delay_s
+        self.delay_s = _delay(delay_s)
+
+
+def _delay(delay_s: float) -> float:
+    if not 0.0 <= float(delay_s) < math.inf:
+        raise ValueError(f"delay_s={delay_s!r}; it must be a number of seconds, zero or more")
+    return float(delay_s)

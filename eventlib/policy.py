@@ -85,7 +85,7 @@ def decide(retry: Retry, attempt: int, error: BaseException | None, rng: Uniform
         case Reject():
             return DeadLetter("rejected")
         case Snooze():
-            return RetryIn(max(0.0, error.delay_s), counts=False)
+            return RetryIn(error.delay_s, counts=False)
         case UsageError():
             return DeadLetter("usage")
         case DataError():
@@ -93,7 +93,7 @@ def decide(retry: Retry, attempt: int, error: BaseException | None, rng: Uniform
     if attempt >= retry.attempts:
         return DeadLetter("exhausted")
     if isinstance(error, RetryAfter):
-        return RetryIn(max(0.0, error.delay_s))
+        return RetryIn(error.delay_s)
     return RetryIn(retry.delay_s(attempt, rng))
 
 

@@ -25,12 +25,12 @@ _BUSY_S = 0.014
 
 
 def probe() -> Scenario:
-    """The scenario that is measured: idle enough that nothing queues, with retries and a restart."""
+    """The scenario that is measured: nothing queues in two of its services, the third always has work."""
     retry = Retry(attempts=20, wait_s=_RETRY_S, wait_s_max=_RETRY_S, jitter="none")
     steady = ConstantTime(kind="constant", mean_s=_WORK_S)
     return Scenario(
         name="calibration",
-        description="A hundred events a second through two idle services, to time the machine itself.",
+        description="A hundred events a second through two idle services and a busy one, to time the machine.",
         load=ConstantLoad(kind="constant", event="first", rate_per_s=100, duration_s=2.0),
         services={
             "one": Service(

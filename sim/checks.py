@@ -142,7 +142,12 @@ def _case(history: History, run: Run, rows: Rows, service: str) -> _Case:
         of_event["message"][of_event["kind"] == KIND["sent"]],
         own["message"][own["kind"] == KIND["handled"]],
         own["message"][own["kind"] == KIND["dead"]],
-        left.waiting + left.pending + left.retrying + left.delayed,
+        # A consumer killed between burying and noting so leaves a dead letter that nobody noted.
+        left.waiting
+        + left.pending
+        + left.retrying
+        + left.delayed
+        + max(0, left.dead - int(np.sum(own["kind"] == KIND["dead"]))),
     )
 
 

@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -28,15 +28,13 @@ from sim.checks import Check, check, passed
 from sim.compare import Comparison, compare
 from sim.errors import SimError
 from sim.history import History
-from sim.live import run_live
+from sim.live import run_live, server_at
 from sim.load import TraceLoad
 from sim.metrics import measure, of_seeds, summarize, unit_of
 from sim.model import simulate
 from sim.report import environment, render
 from sim.scenario import Scenario
 from sim.validate import validate
-
-T = TypeVar("T")
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130  # a check is false; bad input or no server; Ctrl-C
 
@@ -120,7 +118,7 @@ def live_command(
     """Run a scenario for real: the library, a Redis, processes, SIGKILL."""
     declared = Scenario.load(scenario, sample_if_missing=sample)
     with _progress(f"running {declared.name} live") as tell:
-        result = _run(run_live(declared, range(seeds), repeats=repeats, url=url, progress=tell))
+        result = asyncio.run(run_live(declared, range(seeds), repeats=repeats, url=url, progress=tell))
     _show_history(result, json_file, history)
 
 
@@ -136,13 +134,13 @@ def compare_command(
 ) -> None:
     """Run a scenario in both worlds and show each difference beside its noise floor."""
     declared = Scenario.load(scenario, sample_if_missing=sample)
-    with _server(url) as address:
+    with server_at(url) as address:
         with _progress("timing this machine") as tell:
-            overheads, _ = _run(calibrate(url=address, progress=tell))
+            overheads, _ = asyncio.run(calibrate(url=address, progress=tell))
         with _progress(f"simulating {declared.name}") as tell:
             simulated = simulate(declared, range(max(seeds, live_seeds)), overheads=overheads, progress=tell)
         with _progress(f"running {declared.name} live") as tell:
-            live = _run(run_live(declared, range(live_seeds), repeats=repeats, url=address, progress=tell))
+            live = asyncio.run(run_live(declared, range(live_seeds), repeats=repeats, url=address, progress=tell))
     result = compare(simulated, live)
     out.print(_comparison_table(result))
     _conclude(result.checks, json_file, comparison_json(result))
@@ -160,21 +158,28 @@ def report_command(
     output.parent.mkdir(parents=True, exist_ok=True)
     _writable(output)
     declared = [Scenario.load(file, sample_if_missing=sample) for file in scenarios or DEFAULT_SCENARIOS]
-    with _server(url) as address, _steps() as tell:
-        result = _run(validate(declared, url=address, progress=tell))
+    with server_at(url) as address, _steps() as tell:
+        result = asyncio.run(validate(declared, url=address, progress=tell))
+    notes = [_SAMPLED.format(s.name) for s in declared if _is_sampled(s)]
     page = render(
         result.comparisons,
         result.claims,
         command=" ".join(("workbench", *sys.argv[1:])),
-        notes=[_SAMPLED.format(s.name) for s in declared if _is_sampled(s)],
+        notes=notes,
         environment=environment(result.server),
     )
     output.write_text(page, encoding="utf-8")
+    for note in notes:
+        out.print(f"Note: {note}.", soft_wrap=True)
     for comparison in result.comparisons:
         out.print(_comparison_table(comparison))
+        _show_checks(comparison.checks)
+    for claim in result.claims:
+        out.print(f"{_MARK[claim.verdict]} {claim.claim}: {claim.measured}", soft_wrap=True, highlight=False)
+    _write(json_file, {c.live.scenario.name: comparison_json(c) for c in result.comparisons})
     out.print(f"The report is {output}", soft_wrap=True)
-    found = {comparison.live.scenario.name: comparison_json(comparison) for comparison in result.comparisons}
-    _conclude([check for comparison in result.comparisons for check in comparison.checks], json_file, found)
+    if not all(passed(comparison.checks) for comparison in result.comparisons):
+        raise typer.Exit(FAILED)
 
 
 @app.command("lab", epilog="Example: `workbench lab --port 8899`")
@@ -184,11 +189,13 @@ def lab_command(
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
 ) -> None:
     """Open JupyterLab on the notebooks, with a Redis running."""
-    with _server(url) as address:
+    with server_at(url) as address:
         command = [sys.executable, "-m", "jupyterlab", "notebooks", f"--port={port}", "--ip=127.0.0.1"]
-        lab = subprocess.Popen(
-            command if browser else [*command, "--no-browser"], env=os.environ | {"REDIS_URL": address}
-        )
+        if not browser:
+            command.append("--no-browser")
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            command.append("--allow-root")  # as in a container; it listens on this machine alone
+        lab = subprocess.Popen(command, env=os.environ | {"REDIS_URL": address})
         try:
             status = lab.wait()
         finally:
@@ -214,20 +221,6 @@ def server_command(
 
 
 # Running
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(work)
-
-
-@contextmanager
-def _server(url: str | None) -> Iterator[str]:
-    """The Redis that was named, or a private one."""
-    if address := url or os.environ.get("REDIS_URL"):
-        yield address
-    else:
-        with private_server() as server:
-            yield server.url
 
 
 @contextmanager
@@ -267,7 +260,9 @@ def _show_history(history: History, json_file: Path | None, history_file: Path |
     if history_file is not None:
         history.save(history_file)
     checks = check(history)
-    table = _table(f"{history.scenario.name}, {history.world}, {len(history.runs)} runs", "mean", "95 % interval")
+    table = _table(
+        f"{history.scenario.name}, {history.world}, runs: {len(history.runs)}", "mean", "95 % interval", "unit"
+    )
     summaries = {name: summarize(of_seeds(history, values)) for name, values in measure(history).items()}
     for name, found in summaries.items():
         interval = f"{_number(found.low)} to {_number(found.high)}" if np.isfinite(found.low) else ""
@@ -281,11 +276,13 @@ def _show_history(history: History, json_file: Path | None, history_file: Path |
 
 
 def _comparison_table(comparison: Comparison) -> Table:
-    title = f"{comparison.live.scenario.name} on {comparison.live.server}, seeds {list(comparison.seeds)}"
-    table = _table(title, "simulated", "live", "error", "noise floor")
+    name, runs = comparison.live.scenario.name, len(comparison.live.runs)
+    title = f"{name} on {comparison.live.server}: both worlds on seeds {list(comparison.seeds)}, {runs} live runs"
+    table = _table(title, "simulated", "live", "error", "noise floor", "inside?")
     for row in comparison.rows:
         numbers = (row.simulated, row.live, row.error, row.noise_floor)
-        table.add_row(row.metric, *(_number(number) for number in numbers), row.unit)
+        inside = {True: "yes", False: "no", None: "-"}[row.within_noise]
+        table.add_row(row.metric, *(_number(number) for number in numbers), inside)
     return table
 
 
@@ -295,7 +292,6 @@ def _table(title: str, *numbers: str) -> Table:
     table.add_column("metric", no_wrap=True)
     for column in numbers:
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("unit", no_wrap=True)
     return table
 
 
@@ -333,11 +329,17 @@ def _checks_json(checks: Sequence[Check]) -> dict[str, dict[str, str]]:
 def _conclude(checks: Sequence[Check], json_file: Path | None, result: Mapping[str, Any]) -> None:
     """Write the result, show the checks, and fail where one is false."""
     _write(json_file, result)
-    mark = {"true": "[green]true[/]   ", "false": "[bold red]false[/]  ", "unknown": "[yellow]unknown[/]"}
-    for found in checks:
-        out.print(f"{mark[found.verdict]} {found.claim}: {escape(found.detail)}", soft_wrap=True, highlight=False)
+    _show_checks(checks)
     if not passed(checks):
         raise typer.Exit(FAILED)
+
+
+_MARK = {"true": "[green]true[/]   ", "false": "[bold red]false[/]  ", "unknown": "[yellow]unknown[/]"}
+
+
+def _show_checks(checks: Sequence[Check]) -> None:
+    for found in checks:
+        out.print(f"{_MARK[found.verdict]} {found.claim}: {escape(found.detail)}", soft_wrap=True, highlight=False)
 
 
 def _write(json_file: Path | None, result: Mapping[str, Any]) -> None:

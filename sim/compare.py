@@ -21,7 +21,8 @@ class Row:
     """One metric in both worlds, in `unit`.
 
     `simulated` and `live` are means over the shared seeds; `error` is the mean of simulated minus live, seed by seed;
-    `noise_floor` the mean absolute difference of two live runs of one seed. NaN where there is no such number.
+    `distance` is the mean absolute difference of a simulated and a live run of one seed, `noise_floor` that of two live
+    ones. NaN where there is no such number.
     """
 
     metric: str
@@ -29,6 +30,7 @@ class Row:
     simulated: float
     live: float
     error: float
+    distance: float
     noise_floor: float
     simulated_interval: Interval
     live_interval: Interval
@@ -40,10 +42,10 @@ class Row:
 
     @property
     def within_noise(self) -> bool | None:
-        """Is the error no larger than what two live runs differ by? None where either is unknown."""
-        if np.isnan(self.error) or np.isnan(self.noise_floor):
+        """Are simulated and live no further apart than two live runs are? None where either is unknown."""
+        if np.isnan(self.distance) or np.isnan(self.noise_floor):
             return None
-        return bool(abs(self.error) <= self.noise_floor)
+        return bool(self.distance <= self.noise_floor)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def _row(
     by_seed = [(_of_seed(simulated, predicted, seed), _of_seed(live, measured, seed)) for seed in seeds]
     pairs = [(float(ours.mean()), float(theirs.mean())) for ours, theirs in by_seed]
     pairs_of_repeats = [pair for _, repeats in by_seed for pair in itertools.combinations(repeats.tolist(), 2)]
+    apart = [0.0 if a == b else abs(a - b) for ours, theirs in by_seed for a in ours.tolist() for b in theirs.tolist()]
     noise = [0.0 if a == b else abs(a - b) for a, b in pairs_of_repeats]  # two infinities agree
     return Row(
         metric,
@@ -99,6 +102,7 @@ def _row(
         _mean([ours for ours, _ in pairs]),
         _mean([theirs for _, theirs in pairs]),
         _mean([ours - theirs for ours, theirs in pairs]),
+        _mean(apart),
         _mean(noise),
         summarize(predicted),
         summarize(of_seeds(live, measured)),

@@ -113,7 +113,7 @@ def _be(job: Job, orders: int, reports: int) -> None:
         asyncio.run(_work(job, orders, reports))
         status = 0
     except BaseException as error:
-        _send(reports, {"failed": f"{type(error).__name__}: {_first(error)}"})
+        _send(reports, {"failed": f"{type(error).__name__}: {first_of(error)}"})
     finally:
         os._exit(status)  # the crew's own clean-up is not the child's
 
@@ -139,7 +139,8 @@ async def _work(job: Job, orders_fd: int, reports: int) -> None:
     await work(job, orders, lambda report: _send(reports, {report: True}))
 
 
-def _first(error: BaseException) -> BaseException:
+def first_of(error: BaseException) -> BaseException:
+    """The first error of a group: what failed before the rest was cancelled."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -4,6 +4,7 @@ The load is sent open-loop by its own process. A kill is SIGKILL. What the proce
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -19,8 +20,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from eventlib import App, Backlog, Bus, connect, private_server
-from sim.errors import InvalidScenario, LiveRunFailed, SimError
+from eventlib import App, Backlog, BrokerError, BrokerUnavailable, Bus, connect, private_server
+from sim.crew import first_of
+from sim.errors import InvalidScenario, LiveRunFailed
 from sim.faults import Kill
 from sim.history import KIND, ROW, SAMPLE_EVERY_S, History, Left, Rows, Run, sorted_rows
 from sim.scenario import Progress, Scenario
@@ -58,7 +60,7 @@ async def run_live(
     scenario.plan(order[0][0])  # a broken trace shows here, before anything is started
     runs: list[Run] = []
     rows: list[Rows] = []
-    with _server(url) as address:
+    with server_at(url) as address:
         async with _crew() as crew:
             for index, (seed, repeat) in enumerate(order):
                 with tempfile.TemporaryDirectory(prefix="workbench-run-") as directory:
@@ -70,7 +72,8 @@ async def run_live(
 
 
 @contextmanager
-def _server(url: str | None) -> Iterator[str]:
+def server_at(url: str | None) -> Iterator[str]:
+    """The URL of the Redis that was named, here or as REDIS_URL; or of a private one for the length of the block."""
     if address := url or os.environ.get("REDIS_URL"):
         yield address
     else:
@@ -111,11 +114,12 @@ class _LiveRun:
                 await self._crew.stop_all()
                 left = {name: Left(**asdict(await self._backlog(bus, name))) for name in self._scenario.services}
                 return str(bus.server), ended_s, left
-            except* SimError as failures:
-                raise failures.exceptions[0] from None
+            except BaseExceptionGroup as failures:
+                raise first_of(failures) from None
             finally:
                 await self._crew.kill_all()
-                await bus.delete_all()
+                with contextlib.suppress(BrokerError):  # or what really failed would be hidden
+                    await bus.delete_all()
 
     async def _start_all(self) -> "_Member":
         """Start consumers, then the generator; set time 0 when all are ready."""
@@ -160,8 +164,9 @@ class _LiveRun:
         tick = 0
         while True:
             await self._sleep_until(tick * SAMPLE_EVERY_S)
-            for name in self._scenario.services:
-                self._note("sampled", name, -1, float((await self._backlog(bus, name)).total))
+            with contextlib.suppress(BrokerUnavailable):  # no sample, then
+                for name in self._scenario.services:
+                    self._note("sampled", name, -1, float((await self._backlog(bus, name)).total))
             tick = max(tick + 1, int((time.monotonic() - self._t0) / SAMPLE_EVERY_S))
 
     async def _until_settled(self, bus: Bus, generator: "_Member", progress: Progress) -> float:
@@ -176,9 +181,12 @@ class _LiveRun:
 
     async def _is_settled(self, bus: Bus) -> bool:
         # Upstream first: a service publishes before it acks, so what leaves one backlog is in the next one already.
-        for name in self._scenario.flow.offsets:
-            if (await self._backlog(bus, name)).total:
-                return False
+        try:
+            for name in self._scenario.flow.offsets:
+                if (await self._backlog(bus, name)).total:
+                    return False
+        except BrokerUnavailable:
+            return False  # nobody knows; the drain's end bounds the asking
         return True
 
     async def _backlog(self, bus: Bus, service: str) -> Backlog:

@@ -189,8 +189,8 @@ def read_trace(file: Path) -> Trace:
         problem = "no such trace; data/README.md says what to fetch and where to put it (or use --sample-if-missing)"
         raise InvalidTrace(str(file), problem) from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        problem = getattr(error, "strerror", None) or error
-        raise InvalidTrace(repr(str(file)), f"cannot be read ({problem}); name a CSV file") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidTrace(repr(str(file)), f"cannot be read ({reason}); name a CSV file") from error
 
 
 @lru_cache(maxsize=8)

@@ -33,7 +33,7 @@ UNITS = {
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean over runs and its 95 % confidence interval (Student's t); NaN bounds where one run gives none."""
+    """A mean over runs and its 95 % confidence interval (Student's t); NaN bounds below three runs, which give none."""
 
     mean: float
     low: float
@@ -60,7 +60,7 @@ def summarize(values: Floats) -> Interval:
     """The mean of independent runs with its 95 % t interval, NaN runs left out."""
     known = values[~np.isnan(values)]
     mean = float(known.mean()) if known.size else np.nan
-    if known.size < 2 or not np.isfinite(mean):
+    if known.size < 3 or not np.isfinite(mean):
         return Interval(mean, np.nan, np.nan, known.size)
     half = float(stats.t.ppf(0.975, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size))
     return Interval(mean, mean - half, mean + half, known.size)

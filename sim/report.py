@@ -53,7 +53,7 @@ _GLOSSARY = {
     "backlog": "Messages a service has yet to settle: waiting in the stream, being handled, or put aside for a retry.",
     "dead letter": "A message that was given up and kept, with the reason, in the dead-letter queue.",
     "error": "Simulated minus live, seed by seed, then averaged. Runs of one seed have the same arrivals, service "
-    "times and failures in both worlds, so the error is not sampling.",
+    "times and failures in both worlds, so neither arrivals nor luck make the error; the jitter of retries may.",
     "handled twice": "At-least-once delivery may hand a message out again, after a consumer died for instance.",
     "interval": "95 % confidence interval of the mean over runs (Student's t). One run has none.",
     "lag": "Time from when the load meant to send a message until a handler was done with it for the first time. The "
@@ -63,7 +63,8 @@ _GLOSSARY = {
     "Little's law": "Mean backlog = arrival rate x mean stay. The distance from it shows whether the backlog that the "
     "server counted and the times that the processes noted agree.",
     "live": "Real processes on the real library and a real server; a kill is SIGKILL.",
-    "noise floor": "What two live runs of one seed differ by on average. No model can be told from the truth below it.",
+    "noise floor": "What two live runs of one seed differ by on average. A model whose runs are no further "
+    "from the live ones than that is as good as can be seen.",
     "p50, p95, p99": "Half, 95 % and 99 % of the messages had at most this lag.",
     "recovery": "Time from a service's first fault until its backlog is back at what it was before.",
     "repeat": "Another live run of the same seed.",

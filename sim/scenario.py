@@ -25,6 +25,7 @@ from sim.load import Declared, Floats, Load, ServiceTime, TokenTime, TraceLoad
 Progress = Callable[[float], None]  # told what share of the work is done, from 0 to 1
 
 MAX_PATHS = 1000  # messages that one sent event may set off at one service
+MAX_ATTEMPTS = 10_000
 MAX_DRAWS = 100_000_000  # random numbers that one service's plan may hold: 0.8 GB
 
 
@@ -102,6 +103,8 @@ class Scenario(Declared):
             self._check_fault(fault)
         self._check_size()
         for name, service in self.services.items():
+            if service.retry.attempts > MAX_ATTEMPTS:
+                raise ValueError(f"services.{name}.retry.attempts: at most {MAX_ATTEMPTS:,} can be recorded")
             if isinstance(service.service_time, TokenTime) and not isinstance(self.offered_load, TraceLoad):
                 raise ValueError(f"services.{name}.service_time: kind 'tokens' needs a load of kind 'trace'")
         return self
@@ -236,7 +239,7 @@ class _Yaml(yaml.SafeLoader):
 
 
 def _mapping(loader: _Yaml, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]  # PyYAML
+    keys = [loader.construct_object(key) for key, _ in node.value]
     for key, (at, _) in zip(keys, node.value, strict=True):
         if keys.count(key) > 1:
             raise yaml.YAMLError(f"line {at.start_mark.line + 1}: {key!r} comes twice")

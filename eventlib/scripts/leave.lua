@@ -17,7 +17,7 @@ for source = 1, 2 do
             attempts = value
           elseif source == 2 and name == 'origin' then
             origin = value
-          else
+          elseif #entry[2] <= 7000 or name == 'event' then -- more fields than Lua can pass on are none of ours
             args[#args + 1] = name
             args[#args + 1] = value
           end

@@ -1,18 +1,22 @@
 -- Take over entries whose consumer has been silent for a lease, one sweeper of the group at a time.
 -- KEYS  stream, retry, sweep     ARGV  group, consumer, lease in ms, count, ms between sweeps
--- Returns {1 for stream or 2 for retry, id, fields and values, deliveries} for each entry taken over.
+-- Returns whether there may be more, and {1 for stream or 2 for retry, id, fields and values, deliveries} for each
+-- entry taken over.
 local group, consumer, lease, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 if now < tonumber(redis.call('HGET', KEYS[3], 'due') or '0') then
-  return {}
+  return {0, {}}
 end
 local taken, more = {}, false
 for source = 1, 2 do
   local at = 'at' .. source -- XAUTOCLAIM looks at 10 x COUNT entries a call: go on where the last sweep stopped
-  local reply = redis.call('XAUTOCLAIM', KEYS[source], group, consumer, lease,
-    redis.call('HGET', KEYS[3], at) or '0-0', 'COUNT', count)
-  redis.call('HSET', KEYS[3], at, reply[1])
+  local from, reply, looks = redis.call('HGET', KEYS[3], at) or '0-0', nil, 0
+  repeat
+    reply = redis.call('XAUTOCLAIM', KEYS[source], group, consumer, lease, from, 'COUNT', count)
+    from, looks = reply[1], looks + 1
+  until #reply[2] > 0 or from == '0-0' or looks == 20 -- others want the server too
+  redis.call('HSET', KEYS[3], at, from)
   more = more or reply[1] ~= '0-0'
   for _, entry in ipairs(reply[2]) do
     local pending = redis.call('XPENDING', KEYS[source], group, entry[1], entry[1], 1)[1]
@@ -46,4 +50,4 @@ for source = 1, 2 do
     end
   end
 end
-return taken
+return {more and 1 or 0, taken}

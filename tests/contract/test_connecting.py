@@ -129,12 +129,19 @@ async def test_a_server_without_a_command_that_is_needed(binary: Path) -> None:
 async def test_a_publish_waits_out_a_failover(binary: Path) -> None:
     """A primary that has become a replica refuses to write; the next one is on its way."""
     async with own_server(binary) as server, redis.Redis.from_url(server.url) as admin:
-        await replicate(admin, "127.0.0.1", free_port())
         async with ev.connect(ev.App("shop"), server.url) as bus, asyncio.TaskGroup() as tasks:
+            await replicate(admin, "127.0.0.1", free_port())
             publishing = tasks.create_task(bus.publish(OrderPlaced(number=1)))
             await eventually(lambda: refused_writes(admin))
             await replicate(admin, "NO", "ONE")
         assert publishing.result()
+
+
+async def test_a_replica_is_refused_at_once(binary: Path) -> None:
+    """It would take no event for as long as it is one; the message says what to name instead."""
+    async with own_server(binary) as server, redis.Redis.from_url(server.url) as admin:
+        await replicate(admin, "127.0.0.1", free_port())
+        assert "name the primary" in (await refusal(server.url)).problem
 
 
 async def replicate(admin: redis.Redis, *whom: str | int) -> None:

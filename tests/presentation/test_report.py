@@ -150,7 +150,7 @@ def test_the_verdict_comes_first(page: Page, live: History) -> None:
 
 @pytest.mark.usefixtures("without_figures")
 def test_the_verdict_says_how_close_the_lag_is(comparison: Comparison) -> None:
-    row = replace(comparison["lag_s_p95"], simulated=0.27, live=0.26, error=0.01)
+    row = replace(comparison["lag_s_p95"], simulated=0.27, live=0.26, error=0.01, distance=0.01)
     near, far = replace(row, noise_floor=0.02), replace(row, noise_floor=0.005)
     unknown = replace(row, noise_floor=np.nan)
     said = "simulated lag p95 is 270 ms against 260 ms live, "

@@ -44,7 +44,7 @@ def test_what_is_still_there_is_not_lost() -> None:
     """Of two messages that nobody settled the server still has one: the other one is lost."""
     two = [*GOOD, *sent(20, 2.0), *sent(21, 2.0)]
     assert false_in(history(two, left=Left(1, 0, 0, 1, 0))) == {"pending", "balanced"}
-    found = {one.name: one for one in check(history(two, left=Left(0, 0, 1, 0, 5)))}
+    found = {one.name: one for one in check(history(two, left=Left(0, 0, 1, 0, 0)))}
     assert found["lost"].detail == "1 of 22; desk in run 0 (seed 0): 1"
 
 

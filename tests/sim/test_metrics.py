@@ -190,7 +190,8 @@ def test_every_metric_has_a_unit() -> None:
         # Student's t for two degrees of freedom: 4.302653.
         ([1.0, 2.0, 3.0], Interval(2.0, 2.0 - 4.302653 / 3**0.5, 2.0 + 4.302653 / 3**0.5, 3)),
         ([1.0, math.nan, 2.0, 3.0], Interval(2.0, 2.0 - 4.302653 / 3**0.5, 2.0 + 4.302653 / 3**0.5, 3)),
-        ([5.0, 5.0], Interval(5.0, 5.0, 5.0, 2)),
+        ([5.0, 5.0, 5.0], Interval(5.0, 5.0, 5.0, 3)),
+        ([5.0, 6.0], Interval(5.5, math.nan, math.nan, 2)),  # two say next to nothing
         ([5.0], Interval(5.0, math.nan, math.nan, 1)),
         ([math.nan], Interval(math.nan, math.nan, math.nan, 0)),
         ([1.0, math.inf], Interval(math.inf, math.nan, math.nan, 2)),

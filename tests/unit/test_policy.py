@@ -120,11 +120,9 @@ DECISIONS = [
     (1, ev.Reject("no"), DeadLetter("rejected")),
     (3, ev.Reject("no"), DeadLetter("rejected")),
     (1, ev.RetryAfter(7.0), RetryIn(7.0)),
-    (1, ev.RetryAfter(-7.0), RetryIn(0.0)),
     (3, ev.RetryAfter(7.0), DeadLetter("exhausted")),
     (1, ev.Snooze(7.0), RetryIn(7.0, counts=False)),
     (3, ev.Snooze(7.0), RetryIn(7.0, counts=False)),
-    (1, ev.Snooze(-7.0), RetryIn(0.0, counts=False)),
     (1, ev.BusClosed(), DeadLetter("usage")),
     (1, ev.UnknownEventType("Order"), DeadLetter("usage")),
     (1, ev.DecodeError("no"), DeadLetter("undecodable")),
@@ -155,3 +153,10 @@ def test_consumers_do_not_all_sweep_at_once() -> None:
 @pytest.mark.parametrize(("held", "room"), [(0, 6), (5, 1), (6, 0), (9, 0)])
 def test_a_consumer_asks_for_no_more_than_it_may_hold(held: int, room: int) -> None:
     assert policy.room(concurrency=4, prefetch=2, held=held) == room
+
+
+@pytest.mark.parametrize("delay_s", [-7.0, float("nan"), float("inf"), "soon", None])
+@pytest.mark.parametrize("signal", [ev.RetryAfter, ev.Snooze])
+def test_a_senseless_delay_is_refused_where_it_is_raised(signal: type[ev.Snooze], delay_s: float) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        signal(delay_s)
