@@ -30,6 +30,7 @@ from sim.worker import Job
 
 _HEADSTART_S = 0.2  # between the order to go and time 0: all have heard it by then
 _START_S = 30.0  # longest wait for the processes to be ready
+_SILENCE_S = 5.0  # longest time a server may not answer in the middle of a run
 _STOP_S = 10.0  # longest wait for them to end when told to
 
 
@@ -161,12 +162,16 @@ class _LiveRun:
         await asyncio.sleep(max(0.0, self._t0 + at_s - time.monotonic()))
 
     async def _sample(self, bus: Bus) -> None:
-        tick = 0
+        tick, heard_at = 0, time.monotonic()
         while True:
             await self._sleep_until(tick * SAMPLE_EVERY_S)
-            with contextlib.suppress(BrokerUnavailable):  # no sample, then
+            try:
                 for name in self._scenario.services:
                     self._note("sampled", name, -1, float((await self._backlog(bus, name)).total))
+                heard_at = time.monotonic()
+            except BrokerUnavailable:  # no sample, then; but a server that stays away ends the run
+                if time.monotonic() - heard_at > _SILENCE_S:
+                    raise
             tick = max(tick + 1, int((time.monotonic() - self._t0) / SAMPLE_EVERY_S))
 
     async def _until_settled(self, bus: Bus, generator: "_Member", progress: Progress) -> float:
