@@ -101,8 +101,9 @@ def decide(retry: Retry, attempt: int, error: BaseException | None, rng: Uniform
 class Lease:
     """How long a consumer may be silent about an entry it holds before another one takes it over.
 
-    A live consumer renews three times a lease, so two renewals may fail; the group looks for expired entries twice a
-    lease, jittered so that its consumers do not all look at once.
+    A live consumer renews three times a lease, so two renewals may fail. A consumer offers to look for expired entries
+    about twice a lease, jittered; the group looks at most that often. So takeover comes one to two leases after the
+    last renewal.
     """
 
     duration_s: float
