@@ -37,7 +37,9 @@ async def restart_in_between(server: OwnServer, acknowledged: list[int], office:
 
 async def test_all_that_was_acknowledged_is_handled(binary: Path, office: Office) -> None:
     acknowledged, enough = list[int](), asyncio.Event()
-    async with own_server(binary) as server, ev.connect(ev.App("shop"), server.url) as bus:
+    # With the default, everysec, the server may acknowledge what it writes only up to two seconds later.
+    strict = ("--appendfsync", "always")
+    async with own_server(binary, *strict) as server, ev.connect(ev.App("shop"), server.url) as bus:
         office.hire(server.url, "ev", work_s=0.01)
         publishing = asyncio.create_task(publish_steadily(bus, acknowledged, enough))
         for _ in range(3):
