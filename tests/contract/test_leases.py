@@ -274,8 +274,10 @@ async def test_a_lost_claim_is_told_once(connect: Connect, ledger: Ledger) -> No
         async with stolen_by_another(ledger, stolen.entry.id):
             await eventually(lambda: stolen.lost)
             await renewals(ledger, {kept.entry.id}, 4)
-            assert [h.delivery for h in record.happenings if h.kind == "lost"] == [stolen]
-        desk.release.set()
+            # On a machine that stands still the thief may lose it again: that would be another delivery's claim.
+            lost = [id(h.delivery) for h in record.happenings if h.kind == "lost"]
+            desk.release.set()
+        assert id(stolen) in lost and len(lost) == len(set(lost))
 
 
 async def test_a_late_renewal_does_not_make_a_consumer_run_its_own_entry_twice(
