@@ -1,32 +1,23 @@
-"""The command line: workbench simulate | live | compare | report | lab | server."""
+"""The command line: workbench simulate | live | compare | report | lab | server, and the operators' commands."""
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from pydantic import ValidationError
-from rich import box
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from typer.core import TyperGroup
 
-from eventlib import EventlibError, private_server
+from eventlib import private_server
 from sim.calibrate import calibrate
 from sim.checks import Check, check, passed
 from sim.compare import Comparison, compare
-from sim.errors import SimError
 from sim.history import History
 from sim.live import run_live, server_at
 from sim.load import TraceLoad
@@ -34,36 +25,12 @@ from sim.metrics import measure, of_seeds, summarize, unit_of
 from sim.model import simulate
 from sim.report import environment, render
 from sim.scenario import Scenario
+from sim.terminal import FAILED, Commands, Json, err, out, progress, steps, table_of, writable, write_json
 from sim.validate import validate
-
-FAILED, WRONG, INTERRUPTED = 1, 2, 130  # a check is false; bad input or no server; Ctrl-C
-
-out = Console()
-err = Console(stderr=True)
-
-
-class _Commands(TyperGroup):
-    """Every foreseen error becomes one message and an exit status; a traceback is a defect of ours."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            err.print("Interrupted. Nothing was left running.")
-            raise typer.Exit(INTERRUPTED) from None
-        except (SimError, EventlibError) as error:
-            problem = str(error)
-        except ValidationError as error:
-            problem = "; ".join(found["msg"] for found in error.errors(include_url=False))
-        except OSError as error:
-            problem = f"{error.filename or 'system'}: {error.strerror or error}"
-        err.print(f"[bold red]error:[/] {escape(problem)}", soft_wrap=True, highlight=False)
-        raise typer.Exit(WRONG)
-
 
 app = typer.Typer(
     name="workbench",
-    cls=_Commands,
+    cls=Commands,
     help="Simulate an event-driven system, run it for real on Redis, and measure the difference.",
     no_args_is_help=True,
     add_completion=False,
@@ -72,23 +39,13 @@ app = typer.Typer(
 )
 
 
-def _writable(file: Path | None) -> Path | None:
-    """Refuse at once what could not be written after minutes of work."""
-    if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-        raise typer.BadParameter(f"{file} cannot be written; name a file in a directory that exists")
-    return file
-
-
 ScenarioFile = Annotated[Path, typer.Argument(help="A scenario's YAML file.", metavar="SCENARIO")]
 Seeds = Annotated[int, typer.Option(help="How many seeds to simulate: 0, 1, ...", min=1, max=100_000)]
 LiveSeeds = Annotated[int, typer.Option(help="How many seeds to run live: 0, 1, ...", min=1)]
 Repeats = Annotated[int, typer.Option(help="Live runs of each seed; two or more show the noise floor.", min=1)]
 Url = Annotated[str | None, typer.Option(help="Redis to use; without it REDIS_URL, or else a private one.")]
-Json = Annotated[
-    Path | None, typer.Option("--json", help="Also write the result here, for machines.", callback=_writable)
-]
 Keep = Annotated[
-    Path | None, typer.Option("--history", help="Also write the history here, as Parquet.", callback=_writable)
+    Path | None, typer.Option("--history", help="Also write the history here, as Parquet.", callback=writable)
 ]
 Sample = Annotated[bool, typer.Option("--sample-if-missing", help="Use the shipped sample where a trace is missing.")]
 DEFAULT_SCENARIOS = (Path("data/scenarios/quickstart.yaml"), Path("data/scenarios/llm-trace.yaml"))
@@ -100,7 +57,7 @@ def simulate_command(
 ) -> None:
     """Run a scenario in virtual time."""
     declared = Scenario.load(scenario, sample_if_missing=sample)
-    with _progress(f"simulating {declared.name}") as tell:
+    with progress(f"simulating {declared.name}") as tell:
         result = simulate(declared, range(seeds), progress=tell)
     _show_history(result, json_file, history)
 
@@ -117,7 +74,7 @@ def live_command(
 ) -> None:
     """Run a scenario for real: the library, a Redis, processes, SIGKILL."""
     declared = Scenario.load(scenario, sample_if_missing=sample)
-    with _progress(f"running {declared.name} live") as tell:
+    with progress(f"running {declared.name} live") as tell:
         result = asyncio.run(run_live(declared, range(seeds), repeats=repeats, url=url, progress=tell))
     _show_history(result, json_file, history)
 
@@ -135,11 +92,11 @@ def compare_command(
     """Run a scenario in both worlds and show each difference beside its noise floor."""
     declared = Scenario.load(scenario, sample_if_missing=sample)
     with server_at(url) as address:
-        with _progress("timing this machine") as tell:
+        with progress("timing this machine") as tell:
             overheads, _ = asyncio.run(calibrate(url=address, progress=tell))
-        with _progress(f"simulating {declared.name}") as tell:
+        with progress(f"simulating {declared.name}") as tell:
             simulated = simulate(declared, range(max(seeds, live_seeds)), overheads=overheads, progress=tell)
-        with _progress(f"running {declared.name} live") as tell:
+        with progress(f"running {declared.name} live") as tell:
             live = asyncio.run(run_live(declared, range(live_seeds), repeats=repeats, url=address, progress=tell))
     result = compare(simulated, live)
     out.print(_comparison_table(result))
@@ -156,9 +113,9 @@ def report_command(
 ) -> None:
     """Run the scenarios in both worlds and write the validation report."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    _writable(output)
+    writable(output)
     declared = [Scenario.load(file, sample_if_missing=sample) for file in scenarios or DEFAULT_SCENARIOS]
-    with server_at(url) as address, _steps() as tell:
+    with server_at(url) as address, steps() as tell:
         result = asyncio.run(validate(declared, url=address, progress=tell))
     notes = [_SAMPLED.format(s.name) for s in declared if _is_sampled(s)]
     page = render(
@@ -176,7 +133,7 @@ def report_command(
         _show_checks(comparison.checks)
     for claim in result.claims:
         out.print(f"{_MARK[claim.verdict]} {claim.claim}: {claim.measured}", soft_wrap=True, highlight=False)
-    _write(json_file, {c.live.scenario.name: comparison_json(c) for c in result.comparisons})
+    write_json(json_file, {c.live.scenario.name: comparison_json(c) for c in result.comparisons})
     out.print(f"The report is {output}", soft_wrap=True)
     if not all(passed(comparison.checks) for comparison in result.comparisons):
         raise typer.Exit(FAILED)
@@ -214,43 +171,10 @@ def server_command(
 ) -> None:
     """Run a private Redis until Ctrl-C; prints its URL."""
     with private_server(port=port) as server:
-        _write(json_file, {"url": server.url, "pid": server.pid})
+        write_json(json_file, {"url": server.url, "pid": server.pid})
         out.print(f"export REDIS_URL={server.url}", soft_wrap=True, highlight=False)
         err.print("Ctrl-C stops it and deletes its data.")
         threading.Event().wait()
-
-
-# Running
-
-
-@contextmanager
-def _steps() -> Iterator[Callable[[str, float], None]]:
-    """Progress bars, one for each step as it comes up."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=err) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(step: str, share: float) -> None:
-            if step not in tasks:
-                for task in tasks.values():
-                    bars.update(task, completed=1.0)
-                tasks[step] = bars.add_task(step, total=1.0)
-            bars.update(tasks[step], completed=share)
-
-        yield tell
-        for task in tasks.values():
-            bars.update(task, completed=1.0)
-
-
-@contextmanager
-def _progress(step: str) -> Iterator[Callable[[float], None]]:
-    with _steps() as tell:
-        yield partial(tell, step)
 
 
 # Showing
@@ -260,7 +184,7 @@ def _show_history(history: History, json_file: Path | None, history_file: Path |
     if history_file is not None:
         history.save(history_file)
     checks = check(history)
-    table = _table(
+    table = table_of(
         f"{history.scenario.name}, {history.world}, runs: {len(history.runs)}", "mean", "95 % interval", "unit"
     )
     summaries = {name: summarize(of_seeds(history, values)) for name, values in measure(history).items()}
@@ -278,20 +202,11 @@ def _show_history(history: History, json_file: Path | None, history_file: Path |
 def _comparison_table(comparison: Comparison) -> Table:
     name, runs = comparison.live.scenario.name, len(comparison.live.runs)
     title = f"{name} on {comparison.live.server}: both worlds on seeds {list(comparison.seeds)}, {runs} live runs"
-    table = _table(title, "simulated", "live", "error", "noise floor", "inside?")
+    table = table_of(title, "simulated", "live", "error", "noise floor", "inside?")
     for row in comparison.rows:
         numbers = (row.simulated, row.live, row.error, row.noise_floor)
         inside = {True: "yes", False: "no", None: "-"}[row.within_noise]
         table.add_row(row.metric, *(_number(number) for number in numbers), inside)
-    return table
-
-
-def _table(title: str, *numbers: str) -> Table:
-    """A table of metrics that fits eighty columns."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("metric", no_wrap=True)
-    for column in numbers:
-        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
@@ -328,7 +243,7 @@ def _checks_json(checks: Sequence[Check]) -> dict[str, dict[str, str]]:
 
 def _conclude(checks: Sequence[Check], json_file: Path | None, result: Mapping[str, Any]) -> None:
     """Write the result, show the checks, and fail where one is false."""
-    _write(json_file, result)
+    write_json(json_file, result)
     _show_checks(checks)
     if not passed(checks):
         raise typer.Exit(FAILED)
@@ -340,20 +255,6 @@ _MARK = {"true": "[green]true[/]   ", "false": "[bold red]false[/]  ", "unknown"
 def _show_checks(checks: Sequence[Check]) -> None:
     for found in checks:
         out.print(f"{_MARK[found.verdict]} {found.claim}: {escape(found.detail)}", soft_wrap=True, highlight=False)
-
-
-def _write(json_file: Path | None, result: Mapping[str, Any]) -> None:
-    if json_file is not None:
-        json_file.write_text(json.dumps(_finite(result), indent=2) + "\n", encoding="utf-8")
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: null."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
 
 
 def _number(value: float) -> str:
