@@ -1,9 +1,9 @@
 """A compact event library on Redis Streams: typed events, at-least-once delivery, retries, dead letters.
 
 Declare
-    App, Event, Retry
+    App, Event, Retry, RetryBudget
 Connect
-    connect, Bus, Delivery, Happening
+    connect, Bus, Delivery, Batch, Happening
 A handler raises
     Reject, RetryAfter, Snooze
 Look
@@ -23,7 +23,7 @@ The world is wrong
 from eventlib.app import App
 from eventlib.broker import Backlog, DeadEntry, ServerInfo
 from eventlib.bus import Bus, connect
-from eventlib.delivery import Delivery, Happening
+from eventlib.delivery import Batch, Delivery, Happening
 from eventlib.errors import (
     AccessDenied,
     BrokerError,
@@ -44,7 +44,7 @@ from eventlib.errors import (
     UnsupportedVersion,
     UsageError,
 )
-from eventlib.policy import Retry
+from eventlib.policy import Retry, RetryBudget
 from eventlib.schema import Event
 from eventlib.server import private_server
 
@@ -52,6 +52,7 @@ __all__ = [
     "AccessDenied",
     "App",
     "Backlog",
+    "Batch",
     "BrokerError",
     "BrokerUnavailable",
     "Bus",
@@ -71,6 +72,7 @@ __all__ = [
     "Reject",
     "Retry",
     "RetryAfter",
+    "RetryBudget",
     "ServerInfo",
     "Snooze",
     "UnknownEventType",

@@ -4,17 +4,19 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from eventlib.errors import DuplicateHandler, InvalidDeclaration
-from eventlib.policy import Lease, Retry
+from eventlib.policy import Lease, Retry, RetryBudget
 from eventlib.schema import Event, spec_of, valid_name
-
-if TYPE_CHECKING:
-    from eventlib.delivery import Delivery
 
 E = TypeVar("E", bound=Event)
 Handler = Callable[[E, "Delivery"], Awaitable[None]]
+
+if TYPE_CHECKING:
+    from eventlib.delivery import Batch, Delivery
+
+    BatchHandler = Callable[[Batch[E]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +26,19 @@ class GroupSettings:
     concurrency: int = 16
     prefetch: int = 0
     lease: Lease = field(default_factory=lambda: Lease(30.0))
+    retry_budget: RetryBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One handler for one event type in one group."""
+    """One handler for one event type in one group; with a `batch` size, it takes up to that many in one call."""
 
     event_class: type[Event]
     group: str
-    handler: Handler[Any]
+    handler: Callable[..., Awaitable[None]]
     retry: Retry
     timeout_s: float | None
+    batch: int | None = None
 
 
 @dataclass
@@ -48,11 +52,20 @@ class App:
     def __post_init__(self) -> None:
         valid_name(self.name, "App name")
 
-    def group(self, name: str, *, concurrency: int = 16, prefetch: int = 0, lease_s: float = 30.0) -> None:
+    def group(
+        self,
+        name: str,
+        *,
+        concurrency: int = 16,
+        prefetch: int = 0,
+        lease_s: float = 30.0,
+        retry_budget: RetryBudget | None = None,
+    ) -> None:
         """Set how each consumer of a group works; a group never mentioned here has the defaults.
 
         `concurrency` handlers run at once in one consumer; `prefetch` more entries may wait in it. An entry whose
-        consumer has been silent for `lease_s` seconds is taken over by another one.
+        consumer has been silent for `lease_s` seconds is taken over by another one. With a `retry_budget`, no more
+        retries run than it allows, however many events fail.
 
         Raises:
             InvalidDeclaration: the group is set twice, or a number makes no sense.
@@ -62,7 +75,7 @@ class App:
             raise InvalidDeclaration(where, "is already set; set each group once")
         if not (concurrency >= 1 and prefetch >= 0 and 0 < lease_s < math.inf):
             raise InvalidDeclaration(where, "needs concurrency >= 1, prefetch >= 0 and lease_s > 0")
-        self.groups[name] = GroupSettings(concurrency, prefetch, Lease(lease_s))
+        self.groups[name] = GroupSettings(concurrency, prefetch, Lease(lease_s), retry_budget)
 
     def subscribe(
         self, event_class: type[E], *, group: str, retry: Retry | None = None, timeout_s: float | None = None
@@ -78,6 +91,42 @@ class App:
             DuplicateHandler: the group has a handler for this type already.
             InvalidDeclaration: the handler is no coroutine function, or a setting makes no sense.
         """
+        self._check(event_class, group, timeout_s)
+
+        def declare(handler: Handler[E]) -> Handler[E]:
+            self._add(Subscription(event_class, group, handler, retry or Retry(), timeout_s), "(event, delivery)")
+            return handler
+
+        return declare
+
+    def subscribe_batch(
+        self,
+        event_class: type[E],
+        *,
+        group: str,
+        size: int = 100,
+        retry: Retry | None = None,
+        timeout_s: float | None = None,
+    ) -> "Callable[[BatchHandler[E]], BatchHandler[E]]":
+        """Declare the decorated coroutine function as the group's handler of up to `size` events in one call.
+
+        It is called as `handler(batch)` with what is there: a batch never waits to fill up. Returning means all are
+        handled but those it gave to `batch.fail`; raising means all failed. Each event is acknowledged, retried or
+        dead-lettered by itself. A consumer holds up to `concurrency` batches.
+
+        Raises as `subscribe` does.
+        """
+        self._check(event_class, group, timeout_s)
+        if size < 1:
+            raise InvalidDeclaration(f"group {group!r}", f"size={size}; a batch has at least one event")
+
+        def declare(handler: "BatchHandler[E]") -> "BatchHandler[E]":
+            self._add(Subscription(event_class, group, handler, retry or Retry(), timeout_s, size), "(batch)")
+            return handler
+
+        return declare
+
+    def _check(self, event_class: type[Event], group: str, timeout_s: float | None) -> None:
         spec = spec_of(event_class)
         valid_name(group, "group")
         if any(s.group == group and spec_of(s.event_class).type == spec.type for s in self.subscriptions):
@@ -85,13 +134,10 @@ class App:
         if timeout_s is not None and not timeout_s > 0:
             raise InvalidDeclaration(f"group {group!r}", f"timeout_s={timeout_s}; it must be above zero")
 
-        def declare(handler: Handler[E]) -> Handler[E]:
-            if not inspect.iscoroutinefunction(handler):
-                raise InvalidDeclaration(f"handler {handler!r}", "write it as `async def handler(event, delivery)`")
-            self.subscriptions.append(Subscription(event_class, group, handler, retry or Retry(), timeout_s))
-            return handler
-
-        return declare
+    def _add(self, subscription: Subscription, arguments: str) -> None:
+        if not inspect.iscoroutinefunction(subscription.handler):
+            raise InvalidDeclaration(f"handler {subscription.handler!r}", f"write it as `async def handler{arguments}`")
+        self.subscriptions.append(subscription)
 
     def settings(self, group: str) -> GroupSettings:
         """How the group's consumers work."""

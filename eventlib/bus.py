@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from eventlib.app import App, Subscription
 from eventlib.broker import Backlog, Broker, DeadEntry, ServerInfo
-from eventlib.delivery import RECONNECT, GroupConsumer, Happening, Observer
+from eventlib.delivery import RECONNECT, GroupConsumer, Observer
 from eventlib.envelope import encode, seal
 from eventlib.errors import BrokerError, BrokerUnavailable, BusClosed, InvalidDeclaration
 from eventlib.schema import Event, spec_of
@@ -119,7 +119,7 @@ class Bus:
         """
         if self._closed:
             raise BusClosed
-        consumers = self._consumers(groups, consumer or _consumer_name(), _ignore if observe is None else observe)
+        consumers = self._consumers(groups, consumer or _consumer_name(), observe)
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(c.run()) for c in consumers]
@@ -130,7 +130,7 @@ class Bus:
         except BaseExceptionGroup as group:
             raise _one_of(group) from None
 
-    def _consumers(self, groups: Collection[str] | None, name: str, observe: Observer) -> list[GroupConsumer]:
+    def _consumers(self, groups: Collection[str] | None, name: str, observe: Observer | None) -> list[GroupConsumer]:
         by_loop: dict[tuple[str, str], list[Subscription]] = {}
         for s in self.app.subscriptions:
             if groups is None or s.group in groups:
@@ -261,7 +261,3 @@ def _consumer_name() -> str:
     """Unique to this process and readable: two processes of one name would take each other's entries."""
     host = "".join(c if c.isalnum() or c in "-_." else "-" for c in socket.gethostname())
     return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
-
-
-def _ignore(_: Happening) -> None:
-    pass

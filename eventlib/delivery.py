@@ -1,9 +1,9 @@
 """The one delivery loop: read, run, decide, then ack, retry or bury.
 
 One `GroupConsumer` works for one group on one stream. It asks for as many entries as concurrency + prefetch leave room
-for; a read and a sweep may each bring that many new and as many retried ones. It renews the lease of everything held,
-takes over what dead consumers held, and leaves by finishing or giving back, so nothing waits for a lease that nobody
-renews.
+for; a read and a sweep may each bring that many new and as many retried ones. Workers run the handlers. It renews the
+lease of everything held, takes over what dead consumers held, and leaves by finishing or giving back, so nothing waits
+for a lease that nobody renews.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 from eventlib import keys, policy
 from eventlib.app import GroupSettings, Subscription
@@ -29,8 +29,9 @@ from eventlib.errors import (
     Signal,
     UnsupportedVersion,
 )
-from eventlib.policy import Ack, DeadLetter, Decision, Retry, RetryIn
-from eventlib.schema import spec_of
+from eventlib.policy import Ack, DeadLetter, Purse, Retry, RetryIn
+from eventlib.schema import Event, spec_of
+from eventlib.workers import Workers
 
 log = logging.getLogger("eventlib")
 
@@ -40,7 +41,10 @@ PROMOTE_LIMIT = 100
 ACK_LIMIT = 1000
 RECONNECT = Retry(wait_s=0.05, wait_s_max=2.0, jitter="equal")
 
+SETTLE_LIMIT = 16  # failures of one batch that are settled at once, each over a connection of its own
+
 T = TypeVar("T")
+E = TypeVar("E", bound=Event)
 Kind = Literal["started", "handled", "failed", "acked", "retried", "dead", "lost"]
 
 
@@ -60,6 +64,7 @@ class Delivery:
     envelope: Envelope | None = field(default=None, repr=False)  # None: the entry could not be read
     lost: bool = False
     read_at: float = field(default_factory=time.monotonic, repr=False)
+    fault: DataError | None = field(default=None, repr=False)  # why the entry could not be read
 
     @property
     def event_id(self) -> str | None:
@@ -68,6 +73,41 @@ class Delivery:
     @property
     def correlation_id(self) -> str | None:
         return self.envelope.correlation_id if self.envelope else None
+
+
+class Batch(Generic[E]):
+    """What a batch handler takes in one call: events, oldest first, and the delivery of each.
+
+    Iterating gives (event, delivery) pairs.
+    """
+
+    def __init__(self, deliveries: list[Delivery]) -> None:
+        self.deliveries = deliveries
+        self.events = [cast(E, delivery.envelope.event) for delivery in deliveries if delivery.envelope]
+        self._errors: dict[Delivery, BaseException] = {}
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def __iter__(self) -> Iterator[tuple[E, Delivery]]:
+        return zip(self.events, self.deliveries, strict=True)
+
+    def fail(self, delivery: Delivery, error: BaseException) -> None:
+        """This one event failed with `error` (or `Reject`, `RetryAfter`, `Snooze`); the rest of the batch did not."""
+        self._errors[delivery] = error
+
+    def error_of(self, delivery: Delivery) -> BaseException | None:
+        """What the event was failed with."""
+        return self._errors.get(delivery)
+
+
+@dataclass(eq=False)
+class _Line:
+    """Where the events of one batch handler queue; `called` while a worker is to come for them."""
+
+    subscription: Subscription
+    waiting: deque[Delivery] = field(default_factory=deque)
+    called: bool = False
 
 
 class Happening(NamedTuple):
@@ -92,21 +132,24 @@ class GroupConsumer:
         consumer: str,
         settings: GroupSettings,
         subscriptions: Sequence[Subscription],
-        observe: Observer,
+        observe: Observer | None,
     ) -> None:
         self._broker = broker
         self._stream = stream
         self._group = broker.keys.group(stream, group)
         self._consumer = consumer
         self._settings = settings
-        self._subscriptions = {spec_of(s.event_class).type: s for s in subscriptions}
-        self._classes = {type_: s.event_class for type_, s in self._subscriptions.items()}
+        self._subscriptions = {s.event_class: s for s in subscriptions}
+        self._classes = {spec_of(s.event_class).type: s.event_class for s in subscriptions}
+        self._lines = {s.event_class: _Line(s) for s in subscriptions if s.batch}
+        self._capacity = settings.concurrency * max(s.batch or 1 for s in subscriptions)
         self._observe = observe
+        self._purse = Purse(settings.retry_budget, time.monotonic()) if settings.retry_budget else None
         self._rng = random.Random()
         self._tasks = asyncio.TaskGroup()
+        self._workers = Workers[Delivery | _Line](self._work, settings.concurrency, self._begin)
         self._held: dict[tuple[bool, str], Delivery] = {}
-        self._waiting: deque[Delivery] = deque()  # held, but their handlers have not started
-        self._handlers: set[asyncio.Task[None]] = set()
+        self._unhandled = 0  # deliveries accepted whose handlers have not ended
         self._done: list[Delivery] = []  # to be acked in the next batch
         self._done_added = asyncio.Event()
         self._has_room = asyncio.Event()
@@ -149,8 +192,7 @@ class GroupConsumer:
         """Until reading has stopped, then the handlers, then the acks."""
         if self._reading is not None:
             await asyncio.wait({self._reading})
-        while self._handlers:
-            await asyncio.wait(set(self._handlers))
+        await self._workers.join()
         self._done_added.set()
         await asyncio.wait({acks})
 
@@ -160,14 +202,14 @@ class GroupConsumer:
         A read cut off in the middle may leave entries pending that this process never saw: leaving gives them back.
         """
         self._stopping = True
+        self._workers.stop()
         if self._reading is not None:
             self._reading.cancel()
 
     def abandon(self) -> None:
         """The grace is over: cancel the running handlers, try nothing twice. Their entries go back uncounted."""
         self._abandoned = True
-        for task in self._handlers:
-            task.cancel()
+        self._workers.cancel()
 
     async def _steadily(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeat until the server answers. All that goes through here is safe to repeat.
@@ -206,33 +248,32 @@ class GroupConsumer:
 
     async def _room(self) -> int:
         """Wait until there is room for entries; how many."""
-        while True:
-            settings = self._settings
-            held = len(self._waiting) + len(self._handlers)
-            if count := policy.room(settings.concurrency, settings.prefetch, held):
-                return count
+        while not (count := policy.room(self._capacity, self._settings.prefetch, self._unhandled)):
             self._has_room.clear()
             await self._has_room.wait()
+        return count
 
     def _accept(self, entry: Entry) -> None:
-        if (entry.retried, entry.id) in self._held:
+        key = (entry.retried, entry.id)
+        if key in self._held:
             return  # in hand already: a sweep found our own lease expired, or the group was made anew
         attempt = entry.attempts + entry.deliveries
-        delivery = Delivery(self._stream, self._group.group, self._consumer, attempt, entry)
-        self._held[entry.retried, entry.id] = delivery
+        self._held[key] = delivery = Delivery(self._stream, self._group.group, self._consumer, attempt, entry)
         try:
             delivery.envelope = self._open(entry)
         except DataError as error:
-            reason: policy.DeadReason = (
-                "unsupported_version" if isinstance(error, UnsupportedVersion) else "undecodable"
-            )
-            self._start(self._settle(delivery, DeadLetter(reason), error))
-            return
-        if delivery.envelope is None:  # a type that this group has no handler for
-            self._finish(delivery)
+            delivery.fault = error
         else:
-            self._waiting.append(delivery)
-            self._start_handlers()
+            if delivery.envelope is None:  # a type that this group has no handler for
+                self._finish(delivery)
+                return
+        self._unhandled += 1
+        line = self._lines.get(type(delivery.envelope.event)) if delivery.envelope else None
+        if line is None:
+            self._workers.put(delivery)
+        else:
+            line.waiting.append(delivery)
+            self._call_for(line)
 
     def _open(self, entry: Entry) -> Envelope | None:
         try:
@@ -243,63 +284,116 @@ class GroupConsumer:
 
     # Handling
 
-    def _start_handlers(self) -> None:
-        while self._waiting and len(self._handlers) < self._settings.concurrency and not self._stopping:
-            self._start(self._handle(self._waiting.popleft()))
+    def _call_for(self, line: _Line) -> None:
+        if line.waiting and not line.called:
+            line.called = True
+            self._workers.put(line)
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = self._tasks.create_task(work)
-        self._handlers.add(task)
-        task.add_done_callback(self._ended)
+    async def _work(self, item: Delivery | _Line) -> None:
+        """What a worker does with its turn: one event, or as many of a line as make a batch."""
+        if isinstance(item, _Line):
+            await self._handle_batch(item)
+            return
+        try:
+            if item.envelope is None:
+                await self._settle(item, DeadLetter(_reason(item.fault)), item.fault)
+                return
+            event = item.envelope.event
+            subscription = self._subscriptions[type(event)]
+            if await self._admit(subscription, item):
+                error = await self._attempt(subscription, subscription.handler(event, item))
+                await self._conclude(subscription, item, error)
+        finally:
+            self._handled(1)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._handlers.discard(task)
-        self._start_handlers()
+    async def _handle_batch(self, line: _Line) -> None:
+        line.called = False
+        subscription = line.subscription
+        taken = [line.waiting.popleft() for _ in range(min(subscription.batch or 1, len(line.waiting)))]
+        self._call_for(line)
+        try:
+            admitted = [delivery for delivery in taken if await self._admit(subscription, delivery)]
+            if not admitted:
+                return
+            batch = Batch[Any](admitted)
+            error = await self._attempt(subscription, subscription.handler(batch))
+            failed: list[tuple[Delivery, BaseException]] = []
+            for delivery in admitted:
+                if found := error or batch.error_of(delivery):
+                    failed.append((delivery, found))
+                else:
+                    await self._conclude(subscription, delivery, None)
+            for first in range(0, len(failed), SETTLE_LIMIT):
+                some = failed[first : first + SETTLE_LIMIT]
+                await asyncio.gather(*(self._conclude(subscription, delivery, found) for delivery, found in some))
+        finally:
+            self._handled(len(taken))
+
+    def _handled(self, count: int) -> None:
+        self._unhandled -= count
         self._has_room.set()
 
-    async def _handle(self, delivery: Delivery) -> None:
-        if time.monotonic() - max(delivery.read_at, self._renewed_at) > self._settings.lease.duration_s:
+    async def _admit(self, subscription: Subscription, delivery: Delivery) -> bool:
+        """Still ours, not poison, and within the budget? Where it is not, it is settled."""
+        now_s = time.monotonic()
+        if now_s - max(delivery.read_at, self._renewed_at) > self._settings.lease.duration_s:
             await self._steadily(self._renew_held)  # this process stood still: who owns the entry now?
         if delivery.lost:
-            return
-        assert delivery.envelope is not None
-        subscription = self._subscriptions[spec_of(type(delivery.envelope.event)).type]
-        if dead := policy.admit(subscription.retry, delivery.attempt):
-            await self._settle(delivery, dead, None)
-            return
+            return False
+        refusal: RetryIn | DeadLetter | None = policy.admit(subscription.retry, delivery.attempt)
+        if refusal is None and self._purse is not None and delivery.entry.attempts:
+            refusal = self._purse.spend(now_s, self._rng)
+        if refusal is not None:
+            await self._settle(delivery, refusal, None)
+            return False
         self._tell("started", delivery)
-        error = await self._attempt(subscription, delivery)
-        self._tell("failed" if error else "handled", delivery, error)
-        decision = policy.decide(subscription.retry, delivery.attempt, error, self._rng)
-        await self._settle(delivery, decision, error)
+        return True
 
-    async def _attempt(self, subscription: Subscription, delivery: Delivery) -> BaseException | None:
-        """Run the handler once; what it raised. Only our own cancellation passes through."""
-        assert delivery.envelope is not None
+    async def _attempt(self, subscription: Subscription, handling: Awaitable[None]) -> BaseException | None:
+        """Await the handler once; what it raised. Only our own cancellation passes through."""
+        error: BaseException | None = None
         try:
-            async with asyncio.timeout(subscription.timeout_s):
-                await subscription.handler(delivery.envelope.event, delivery)
-        except asyncio.CancelledError as error:
+            if subscription.timeout_s is None:
+                await handling
+            else:
+                async with asyncio.timeout(subscription.timeout_s):
+                    await handling
+        except asyncio.CancelledError as cancelled:
             if self._abandoned:
                 raise
-            # Not ours: the handler cancelled itself, or awaited what was cancelled. A failure like any other.
-            if (task := asyncio.current_task()) is not None:
-                while task.cancelling():
-                    task.uncancel()
-            return error
+            error = cancelled  # not ours: it cancelled itself, or awaited what was cancelled. A failure like any other
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:  # a handler's sys.exit() fails its attempt, it does not end the consumer
-            if not isinstance(error, Signal):
-                log.debug("handler of %s failed", delivery, exc_info=error)
-            return error
-        return None
+        except BaseException as raised:  # a handler's sys.exit() fails its attempt, it does not end the consumer
+            if not isinstance(raised, Signal):
+                log.debug("a handler of group %s failed", self._group.group, exc_info=raised)
+            error = raised
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            await self._uncancel(task)
+        return error
 
-    async def _settle(self, delivery: Delivery, decision: Decision, error: BaseException | None) -> None:
+    async def _uncancel(self, task: "asyncio.Task[Any]") -> None:
+        """A handler cancelled the task it ran in: whether it noticed or not, that ends here."""
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if self._abandoned:
+                raise
+        while task.cancelling():
+            task.uncancel()
+
+    async def _conclude(self, subscription: Subscription, delivery: Delivery, error: BaseException | None) -> None:
+        self._tell("failed" if error else "handled", delivery, error)
+        decision = policy.decide(subscription.retry, delivery.attempt, error, self._rng)
+        if isinstance(decision, Ack):
+            if self._purse is not None:
+                self._purse.earn()
+            self._finish(delivery)
+        else:
+            await self._settle(delivery, decision, error)
+
+    async def _settle(self, delivery: Delivery, decision: RetryIn | DeadLetter, error: BaseException | None) -> None:
         match decision:
-            case Ack():
-                self._finish(delivery)
-                return
             case RetryIn(delay_s, counts):
                 used = delivery.attempt if counts else delivery.attempt - 1
                 kept = await self._once(
@@ -339,10 +433,12 @@ class GroupConsumer:
     def _handler_name(self, delivery: Delivery) -> str:
         if delivery.envelope is None:
             return ""
-        handler = self._subscriptions[spec_of(type(delivery.envelope.event)).type].handler
+        handler = self._subscriptions[type(delivery.envelope.event)].handler
         return f"{handler.__module__}.{getattr(handler, '__qualname__', repr(handler))}"
 
     def _tell(self, kind: Kind, delivery: Delivery, error: BaseException | None = None) -> None:
+        if self._observe is None:
+            return
         try:
             self._observe(Happening(kind, delivery, error))
         except Exception:
@@ -366,7 +462,7 @@ class GroupConsumer:
                     self._let_go(delivery)
                     if delivery.envelope is not None:
                         self._tell("acked", delivery)
-            if self._stopping and not self._handlers:
+            if self._stopping and not self._workers.busy:
                 return
 
     # Keeping what is held, taking over what others dropped, bringing back what waited
@@ -418,6 +514,10 @@ class GroupConsumer:
                     await self._retry_scheduled.wait()
             except TimeoutError:
                 pass
+
+
+def _reason(fault: DataError | None) -> policy.DeadReason:
+    return "unsupported_version" if isinstance(fault, UnsupportedVersion) else "undecodable"
 
 
 def _described(error: BaseException) -> str:

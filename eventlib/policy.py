@@ -22,8 +22,8 @@ class Uniform(Protocol):
 class Retry(BaseModel):
     """How often and how soon a failing event is tried again.
 
-    `attempts` counts the first one. The wait before attempt n+1 is
-    `min(wait_s_max, wait_s * factor ** (n - 1))`, then jittered: `full` draws from [0, wait], `equal` from
+    `attempts` counts the first one. The first `immediate` retries come at once. The wait before the n-th one after
+    them is `min(wait_s_max, wait_s * factor ** (n - 1))`, then jittered: `full` draws from [0, wait], `equal` from
     [wait / 2, wait], `none` keeps it. Source: Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
     """
 
@@ -34,11 +34,14 @@ class Retry(BaseModel):
     wait_s_max: float = Field(default=30.0, ge=0.0)
     factor: float = Field(default=2.0, ge=1.0)
     jitter: Literal["full", "equal", "none"] = "full"
+    immediate: int = Field(default=0, ge=0)
 
     def delay_s(self, attempt: int, rng: Uniform) -> float:
         """Seconds to wait after attempt number `attempt` (1-based) failed."""
+        if attempt <= self.immediate:
+            return 0.0
         try:
-            wait_s = min(self.wait_s_max, self.wait_s * self.factor ** (attempt - 1))
+            wait_s = min(self.wait_s_max, self.wait_s * self.factor ** (attempt - self.immediate - 1))
         except OverflowError:  # far past any cap
             wait_s = self.wait_s_max if self.wait_s else 0.0
         if self.jitter == "full":
@@ -70,6 +73,47 @@ class DeadLetter:
 
 Decision = Ack | RetryIn | DeadLetter
 ACK = Ack()
+
+
+class RetryBudget(BaseModel):
+    """How many retries one consumer may run, however many events fail: what fails is not stormed by those who need it.
+
+    Each handled event earns `ratio` of a retry, each second `per_s`; `burst` may be saved up. A retry that finds none
+    left waits about `wait_s` and asks again, which uses up no attempt. First attempts are never held back.
+    Source: Brooker, "Fixing retries with token buckets and circuit breakers", 2022.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    ratio: float = Field(default=0.2, ge=0.0)
+    per_s: float = Field(default=1.0, ge=0.0)
+    burst: float = Field(default=10.0, ge=1.0)
+    wait_s: float = Field(default=1.0, gt=0.0)
+
+
+class Purse:
+    """What one consumer has left of its retry budget. Times are seconds of any clock that only goes forward."""
+
+    __slots__ = ("_at_s", "_budget", "_left")
+
+    def __init__(self, budget: RetryBudget, now_s: float) -> None:
+        self._budget = budget
+        self._left = budget.burst
+        self._at_s = now_s
+
+    def earn(self) -> None:
+        """An event was handled."""
+        self._left = min(self._budget.burst, self._left + self._budget.ratio)
+
+    def spend(self, now_s: float, rng: Uniform) -> RetryIn | None:
+        """Pay for a retry that is to run now; or say when it may ask again, within +-50 % of the budget's `wait_s`."""
+        earned = max(0.0, now_s - self._at_s) * self._budget.per_s
+        self._left = min(self._budget.burst, self._left + earned)
+        self._at_s = now_s
+        if self._left < 1.0:
+            return RetryIn(self._budget.wait_s * (0.5 + rng.random()), counts=False)
+        self._left -= 1.0
+        return None
 
 
 def admit(retry: Retry, attempt: int) -> DeadLetter | None:
@@ -122,5 +166,5 @@ class Lease:
 
 
 def room(concurrency: int, prefetch: int, held: int) -> int:
-    """How many entries a consumer that holds `held` may ask for."""
+    """How many entries a consumer that holds `held`, and handles `concurrency` at once, may ask for."""
     return max(0, concurrency + prefetch - held)

@@ -1,0 +1,94 @@
+"""A pool of workers: runs one coroutine function for many items, so many at once, without a task for each.
+
+Making and ending a task costs several times what a short handler does. A worker goes on with the next item as long as
+there is one, and calls another worker before it starts, who gets his turn should this one have to wait for something.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+_TURN_S = 0.002  # a worker whose items never wait lets the rest of the program run this often
+
+
+class Workers(Generic[T]):
+    """Runs `work(item)` for what is put in, first come first served, `limit` at once.
+
+    `work` must not raise; what it raises all the same goes to whoever owns the tasks that `create_task` makes. Each
+    item begins in the context that the worker was made in: one whose item left something in a context variable retires.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[T], Awaitable[None]],
+        limit: int,
+        create_task: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
+    ) -> None:
+        self.waiting: deque[T] = deque()
+        self.busy = 0  # items that have begun and not ended
+        self._work = work
+        self._limit = limit
+        self._create_task = create_task
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._called = 0  # workers that were made and have not begun
+        self._stopped = False
+
+    def put(self, item: T) -> None:
+        """Work on it when its turn comes."""
+        self.waiting.append(item)
+        self._call()
+
+    def stop(self) -> None:
+        """Begin no other item: what waits stays in `waiting`."""
+        self._stopped = True
+
+    def cancel(self) -> None:
+        """Cancel what has begun."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def join(self) -> None:
+        """Wait until nothing is being worked on and, unless stopped, nothing waits."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def _call(self) -> None:
+        """Make sure that somebody comes: as many as are busy, so that items that all wait start in a few rounds."""
+        while (
+            not self._stopped
+            and self._called <= self.busy
+            and self._called < len(self.waiting)
+            and self.busy + self._called < self._limit
+        ):
+            self._called += 1
+            task = self._create_task(self._worker())
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        self._call()
+
+    async def _worker(self) -> None:
+        self._called -= 1
+        clean = copy_context()
+        now_s = asyncio.get_running_loop().time
+        turn_ends = now_s() + _TURN_S
+        while self.waiting and self.busy < self._limit and not self._stopped:
+            item = self.waiting.popleft()
+            self.busy += 1
+            if self._called <= self.busy and self.waiting:
+                self._call()
+            try:
+                await self._work(item)
+            finally:
+                self.busy -= 1
+            if copy_context() != clean:
+                return
+            if now_s() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = now_s() + _TURN_S
