@@ -17,7 +17,7 @@ import numpy as np
 import simpy
 
 from eventlib import policy
-from eventlib.policy import Ack, DeadLetter, RetryIn
+from eventlib.policy import Ack, DeadLetter, Purse, RetryIn
 from sim.errors import InvalidScenario
 from sim.faults import Kill
 from sim.history import KIND, ROW, SAMPLE_EVERY_S, History, Left, Rows, Run, sorted_rows
@@ -288,6 +288,8 @@ class _Consumer:
         self.timeout = group.world.env.timeout
         self.index = index
         self.born_at = self.world.env.now
+        budget = group.service.retry_budget
+        self.purse = Purse(budget, self.born_at) if budget else None
         self.killed = False
         self.reading = False
         self.asked = 0  # COUNT of the read it is blocked in
@@ -344,6 +346,10 @@ class _Consumer:
             self._bury(message, attempt, dead)
             return
         now = world.env.now
+        if self.purse is not None and message.used and (later := self.purse.spend(now, world.rng)):
+            message.used = attempt - 1
+            self._put_aside(message, attempt, later.delay_s)
+            return
         self._record(_STARTED, now, message, attempt)
         fails = world.plan.fails(self.group.name, message.index, attempt, now)
         takes_s = self.service_s[message.index] + world.overheads.handle_s
@@ -364,6 +370,8 @@ class _Consumer:
         self._record(_FAILED if fails else _HANDLED, now, message, attempt)
         match policy.decide(self.retry, attempt, _FAILURE if fails else None, self.world.rng):
             case Ack():
+                if self.purse is not None:
+                    self.purse.earn()
                 self._record(_ACKED, now + self.world.overheads.settle_s, message, attempt)
                 self._settle(message)
             case RetryIn(delay_s, counts):

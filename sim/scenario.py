@@ -16,7 +16,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from eventlib.errors import InvalidDeclaration
-from eventlib.policy import Lease, Retry
+from eventlib.policy import Lease, Retry, RetryBudget
 from eventlib.schema import valid_name, valid_type
 from sim.errors import InvalidScenario
 from sim.faults import Errors, Fault, Kill
@@ -32,7 +32,8 @@ MAX_DRAWS = 100_000_000  # random numbers that one service's plan may hold: 0.8 
 class Service(Declared):
     """Consumers of one event type: each handles `concurrency` at once, every one for `service_time`.
 
-    An attempt fails with probability `error_rate`, at its end; `retry` says what follows. A handled event makes the
+    An attempt fails with probability `error_rate`, at its end; `retry` says what follows, and `retry_budget` how many
+    retries one consumer may run. A handled event makes the
     service publish one event of each type in `emits`.
     """
 
@@ -43,6 +44,7 @@ class Service(Declared):
     service_time: ServiceTime
     error_rate: float = Field(default=0.0, ge=0, le=1)
     retry: Retry = Retry()
+    retry_budget: RetryBudget | None = None
     lease_s: float = Field(default=30.0, ge=0.01, le=1e5)
     emits: tuple[str, ...] = ()
 

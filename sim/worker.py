@@ -103,7 +103,13 @@ async def _consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Ord
     name, service, plan = job.service, scenario.services[job.service], scenario.plan(job.seed)
     service_s, classes = plan.service_s[name].tolist(), event_classes(scenario)
     app = App(name)
-    app.group(name, concurrency=service.concurrency, prefetch=service.prefetch, lease_s=service.lease_s)
+    app.group(
+        name,
+        concurrency=service.concurrency,
+        prefetch=service.prefetch,
+        lease_s=service.lease_s,
+        retry_budget=service.retry_budget,
+    )
     async with connect(app, job.url, namespace=job.namespace) as bus:
 
         @app.subscribe(classes[service.consumes], group=name, retry=service.retry)

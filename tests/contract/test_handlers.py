@@ -144,3 +144,21 @@ async def test_a_handler_may_publish(connect: Connect) -> None:
         async with bus.running():
             await bus.publish(OrderPlaced(number=1))
             await eventually(lambda: len(numbers) == 20)
+
+
+async def test_a_handler_that_cancels_its_task_and_returns_has_handled(connect: Connect) -> None:
+    """The cancellation would come at the next await, which is ours."""
+    app, handled, record = ev.App("shop"), list[int](), Record()
+    app.group("billing", concurrency=1)
+
+    @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        handled.append(event.number)
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    async with connect(app) as bus, bus.running(observe=record):
+        await bus.publish_many(orders(1, 2, 3))
+        await eventually(lambda: record.count("acked") == 3)
+    assert handled == [1, 2, 3]

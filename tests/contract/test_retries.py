@@ -230,3 +230,59 @@ async def test_an_event_of_an_older_program_is_retried_with_its_bytes_untouched(
         [dead] = await bus.dead_letters("orders", "billing")
     assert dead.raw[b"event"] == raw
     assert {d.correlation_id for d in seen} == {"c1"} and len({d.event_id for d in seen}) == 1
+
+
+async def test_immediate_retries_come_before_delayed_ones_and_then_the_dead_letter_queue(connect: Connect) -> None:
+    app, delays, record = ev.App("shop"), list[float](), Record()
+    retry = ev.Retry(attempts=4, immediate=2, wait_s=0.2, jitter="none")
+    last = time.monotonic()
+
+    @app.subscribe(OrderPlaced, group="billing", retry=retry)
+    async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
+        nonlocal last
+        delays.append(time.monotonic() - last)
+        last = time.monotonic()
+        raise ValueError("never")
+
+    async with connect(app) as bus, bus.running(observe=record):
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: record.count("dead"))
+        assert (await bus.backlog("orders", "billing")).dead == 1
+    assert len(delays) == 4
+    assert delays[3] >= 0.2
+
+
+async def test_a_retry_budget_holds_back_retries_and_nothing_else(connect: Connect) -> None:
+    """A dependency that fails for all: 40 events are tried once each, and only the 5 saved-up retries run."""
+    app, tries, record = ev.App("shop"), list[int](), Record()
+    app.group("billing", retry_budget=ev.RetryBudget(ratio=0.0, per_s=0.0, burst=5.0, wait_s=0.05))
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=5, wait_s=0.0))
+    async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
+        tries.append(delivery.attempt)
+        raise ValueError("the dependency is down")
+
+    async with connect(app) as bus, bus.running(observe=record):
+        await bus.publish_many(orders(*range(40)))
+        await eventually(lambda: record.count("retried") >= 45 + 80)  # each was held back twice and more
+        assert tries.count(1) == 40
+        assert len(tries) == 45
+        assert record.count("dead") == 0
+        backlog = await bus.backlog("orders", "billing")
+        assert backlog.total == 40  # nothing is given up for want of budget
+
+
+async def test_what_is_handled_earns_retries(connect: Connect) -> None:
+    app, handled = ev.App("shop"), list[int]()
+    app.group("billing", retry_budget=ev.RetryBudget(ratio=1.0, per_s=0.0, burst=1.0, wait_s=0.01))
+
+    @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        if delivery.attempt == 1:
+            raise ValueError("not yet")
+        handled.append(event.number)
+
+    async with connect(app) as bus, bus.running():
+        await bus.publish_many(orders(*range(30)))
+        await eventually(lambda: len(handled) == 30)
+    assert sorted(handled) == list(range(30))

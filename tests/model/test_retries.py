@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from eventlib.policy import Retry
+from eventlib.policy import Retry, RetryBudget
 from sim.faults import Errors
 from sim.history import History
 from sim.load import Floats
@@ -88,3 +88,25 @@ def test_a_message_fails_by_its_luck_alone() -> None:
     luck = declared.plan(3).luck["desk"]
     expected = [1 + int(np.argmin(np.append(row[:-1] < 0.4, False))) for row in luck]
     assert [count for *_, count in attempts_by_message(simulate(declared, [3]), "desk")] == expected
+
+
+def test_a_retry_budget_bounds_the_retries_whatever_fails() -> None:
+    """1,000 events fail for 10 s: 20 saved-up retries and 5 a second may run, by one consumer, and no more."""
+    budget = RetryBudget(ratio=0.1, per_s=5.0, burst=20.0, wait_s=0.5)
+    retry = Retry(attempts=10, wait_s=0.05, wait_s_max=0.1)
+    desk = service(0.0, concurrency=1000, error_rate=1.0, retry=retry, retry_budget=budget)
+    history = simulate(scenario(steady(100.0, 10.0), desk=desk, drain_s=1.0), [0])
+    started = rows_of(history, "started")
+    length_s = history.runs[0].ended_s
+    again = int((started["attempt"] > 1).sum())
+    assert int((started["attempt"] == 1).sum()) == 1000
+    assert 20 + 5.0 * length_s - 2 <= again <= 20 + 5.0 * length_s
+
+
+def test_a_budget_that_is_never_spent_changes_nothing() -> None:
+    retry = Retry(attempts=5, wait_s=0.02)
+    plain = service(0.01, concurrency=4, error_rate=0.2, retry=retry)
+    budgeted = plain.model_copy(update={"retry_budget": RetryBudget(ratio=1.0, per_s=1e6, burst=1e6)})
+    load = poisson(50.0, 4.0)
+    one, other = (simulate(scenario(load, desk=desk), range(2)) for desk in (plain, budgeted))
+    assert one.rows.tobytes() == other.rows.tobytes()

@@ -49,6 +49,11 @@ def test_jitter_draws_from_its_whole_interval(jitter: Any, lowest: float, highes
     assert retry.delay_s(4, Always(HIGHEST)) == pytest.approx(highest)
 
 
+def test_immediate_retries_come_first_and_do_not_lengthen_the_waits() -> None:
+    retry = ev.Retry(attempts=9, immediate=2, wait_s=1.0, wait_s_max=3.0, jitter="none")
+    assert [retry.delay_s(attempt, MIDDLE) for attempt in range(1, 6)] == [0.0, 0.0, 1.0, 2.0, 3.0]
+
+
 def some_retries() -> list[ev.Retry]:
     rng = random.Random(7)
     return [
@@ -103,6 +108,47 @@ def test_a_retry_cannot_be_changed() -> None:
 @pytest.mark.parametrize(("attempt", "admitted"), [(1, True), (3, True), (4, False), (900, False)])
 def test_an_entry_that_used_up_its_attempts_without_a_word_is_poison(attempt: int, admitted: bool) -> None:
     assert policy.admit(ev.Retry(attempts=3), attempt) == (None if admitted else DeadLetter("poison"))
+
+
+BUDGET = ev.RetryBudget(ratio=0.5, per_s=2.0, burst=3.0, wait_s=4.0)
+
+
+def test_a_purse_begins_full_and_is_spent() -> None:
+    purse = policy.Purse(BUDGET, 100.0)
+    assert [purse.spend(100.0, MIDDLE) for _ in range(4)] == [None, None, None, RetryIn(4.0, counts=False)]
+
+
+def test_a_purse_earns_by_what_is_handled_and_by_time_up_to_its_burst() -> None:
+    purse = policy.Purse(BUDGET, 0.0)
+    while purse.spend(0.0, MIDDLE) is None:
+        pass
+    purse.earn()
+    assert purse.spend(0.0, MIDDLE) is not None
+    purse.earn()
+    assert purse.spend(0.0, MIDDLE) is None  # two handled earn one retry
+    assert purse.spend(0.4, MIDDLE) is not None
+    assert purse.spend(0.5, MIDDLE) is None  # half a second earns one
+    assert [purse.spend(1000.0, MIDDLE) is None for _ in range(4)] == [True, True, True, False]
+
+
+def test_those_without_leave_do_not_all_ask_again_at_once() -> None:
+    purse = policy.Purse(ev.RetryBudget(ratio=0.0, per_s=0.0, burst=1.0, wait_s=4.0), 0.0)
+    purse.spend(0.0, MIDDLE)
+    assert purse.spend(0.0, Always(0.0)) == RetryIn(2.0, counts=False)
+    late = purse.spend(0.0, Always(HIGHEST))
+    assert late is not None and late.delay_s == pytest.approx(6.0)
+
+
+def test_a_clock_that_stands_still_or_goes_back_earns_nothing() -> None:
+    purse = policy.Purse(ev.RetryBudget(ratio=0.0, per_s=1.0, burst=1.0), 10.0)
+    assert purse.spend(10.0, MIDDLE) is None
+    assert purse.spend(5.0, MIDDLE) is not None
+
+
+@pytest.mark.parametrize("wrong", [{"ratio": -0.1}, {"per_s": -1.0}, {"burst": 0.5}, {"wait_s": 0.0}, {"rate": 1.0}])
+def test_a_senseless_budget_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ev.RetryBudget(**wrong)
 
 
 RETRY = ev.Retry(attempts=3, wait_s=1.0, jitter="none")

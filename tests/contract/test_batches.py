@@ -1,0 +1,172 @@
+"""A batch handler takes many events in one call; each of them is still acknowledged, retried or buried by itself."""
+
+import asyncio
+
+import pytest
+
+import eventlib as ev
+from tests.ledger import Ledger
+from tests.shop import AT_ONCE, Connect, OrderPlaced, OrderShipped, Record, orders
+from tests.waiting import eventually
+
+
+async def test_what_is_there_comes_in_one_call_and_in_order(connect: Connect, ledger: Ledger) -> None:
+    app, sizes, numbers = ev.App("shop"), list[int](), list[int]()
+    app.group("billing", concurrency=1)
+
+    @app.subscribe_batch(OrderPlaced, group="billing", size=40)
+    async def bill(batch: ev.Batch[OrderPlaced]) -> None:
+        sizes.append(len(batch))
+        numbers.extend(event.number for event in batch.events)
+        assert [event for event, _ in batch] == batch.events
+        assert [delivery.attempt for _, delivery in batch] == [1] * len(batch)
+
+    record = Record()
+    async with connect(app) as bus:
+        await bus.publish_many(orders(*range(100)))
+        async with bus.running(observe=record):
+            await eventually(lambda: record.count("acked") == 100)
+    assert numbers == list(range(100))
+    assert sizes == [40, 40, 20]
+    assert await ledger.pending() == []
+    assert record.count("started") == record.count("handled") == 100
+
+
+async def test_a_batch_does_not_wait_to_fill_up(connect: Connect) -> None:
+    app, sizes = ev.App("shop"), list[int]()
+
+    @app.subscribe_batch(OrderPlaced, group="billing", size=1000)
+    async def bill(batch: ev.Batch[OrderPlaced]) -> None:
+        sizes.append(len(batch))
+
+    async with connect(app) as bus, bus.running():
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: sizes == [1])
+
+
+async def test_events_fail_one_by_one(connect: Connect, ledger: Ledger) -> None:
+    app, seen = ev.App("shop"), list[tuple[int, int]]()
+
+    @app.subscribe_batch(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(batch: ev.Batch[OrderPlaced]) -> None:
+        for event, delivery in batch:
+            seen.append((event.number, delivery.attempt))
+            if event.number == 3:
+                batch.fail(delivery, ValueError("never"))
+            elif event.number == 5:
+                batch.fail(delivery, ev.Reject("not ours"))
+            elif event.number == 7 and delivery.attempt == 1:
+                batch.fail(delivery, ValueError("not yet"))
+
+    record = Record()
+    async with connect(app) as bus:
+        await bus.publish_many(orders(*range(10)))
+        async with bus.running(observe=record):
+            await eventually(lambda: record.count("acked") == 8 and record.count("dead") == 2)
+        letters = await bus.dead_letters("orders", "billing")
+    assert sorted(seen) == sorted([(n, 1) for n in range(10)] + [(3, 2), (3, 3), (7, 2)])
+    assert sorted((letter.reason, letter.attempts) for letter in letters) == [("exhausted", 3), ("rejected", 1)]
+    assert await ledger.pending() == []
+
+
+async def test_what_a_batch_handler_raises_fails_all_of_its_events(connect: Connect) -> None:
+    app, attempts = ev.App("shop"), list[int]()
+
+    @app.subscribe_batch(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(batch: ev.Batch[OrderPlaced]) -> None:
+        attempts.extend(delivery.attempt for delivery in batch.deliveries)
+        if any(delivery.attempt == 1 for delivery in batch.deliveries):
+            raise ValueError("not yet")
+
+    record = Record()
+    async with connect(app) as bus:
+        await bus.publish_many(orders(*range(50)))
+        async with bus.running(observe=record):
+            await eventually(lambda: record.count("acked") == 50)
+        assert (await bus.backlog("orders", "billing")).total == 0
+    assert record.count("retried") == record.count("failed") >= 50
+    assert attempts.count(1) == 50
+
+
+async def test_a_batch_that_takes_too_long_is_cancelled_and_tried_again(connect: Connect) -> None:
+    app, tries = ev.App("shop"), list[int]()
+
+    @app.subscribe_batch(OrderPlaced, group="billing", retry=AT_ONCE, timeout_s=0.05)
+    async def bill(batch: ev.Batch[OrderPlaced]) -> None:
+        tries.append(batch.deliveries[0].attempt)
+        if tries == [1]:
+            await asyncio.Event().wait()
+
+    record = Record()
+    async with connect(app) as bus, bus.running(observe=record):
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: record.count("acked"))
+    assert tries == [1, 2]
+    assert [type(h.error) for h in record.happenings if h.kind == "failed"] == [TimeoutError]
+
+
+async def test_poison_and_undecodable_entries_are_kept_out_of_batches(connect: Connect, ledger: Ledger) -> None:
+    app, numbers = ev.App("shop"), list[int]()
+    app.group("billing", lease_s=0.3)
+
+    @app.subscribe_batch(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(batch: ev.Batch[OrderPlaced]) -> None:
+        numbers.extend(event.number for event in batch.events)
+
+    record = Record()
+    async with connect(app) as bus:
+        await bus.publish_many(orders(1, 2))
+        poison, _ = await ledger.read_and_die()
+        await ledger.claim(poison, "dead", idle_ms=60_000, deliveries=3)
+        await ledger.add(event=b"{")
+        async with bus.running(observe=record):
+            await eventually(lambda: record.count("dead") == 2 and record.count("acked") == 1)
+        reasons = sorted(letter.reason for letter in await bus.dead_letters("orders", "billing"))
+    assert numbers == [2]
+    assert reasons == ["poison", "undecodable"]
+
+
+async def test_a_group_may_have_single_and_batch_handlers(connect: Connect) -> None:
+    app, placed, shipped = ev.App("shop"), list[int](), list[int]()
+
+    @app.subscribe_batch(OrderPlaced, group="billing", size=3)
+    async def bill(batch: ev.Batch[OrderPlaced]) -> None:
+        placed.extend(event.number for event in batch.events)
+
+    @app.subscribe(OrderShipped, group="billing")
+    async def close(event: OrderShipped, _: ev.Delivery) -> None:
+        shipped.append(event.number)
+
+    mixed = [event for n in range(20) for event in (OrderPlaced(number=n), OrderShipped(number=n))]
+    async with connect(app) as bus, bus.running():
+        await bus.publish_many(mixed)
+        await eventually(lambda: len(placed) == len(shipped) == 20)
+    assert sorted(placed) == sorted(shipped) == list(range(20))
+
+
+async def test_what_waits_for_a_batch_is_given_back_when_leaving(connect: Connect, ledger: Ledger) -> None:
+    app, begun, release = ev.App("shop"), list[int](), asyncio.Event()
+    app.group("billing", concurrency=1, prefetch=5)
+
+    @app.subscribe_batch(OrderPlaced, group="billing", size=2)
+    async def bill(batch: ev.Batch[OrderPlaced]) -> None:
+        begun.extend(event.number for event in batch.events)
+        await release.wait()
+
+    async with connect(app) as bus:
+        await bus.publish_many(orders(*range(7)))
+        async with bus.running():
+            await eventually(lambda: begun)
+            await eventually(lambda: _pending(ledger, 7))
+            asyncio.get_running_loop().call_later(0.05, release.set)
+        assert begun == [0, 1]
+        assert await bus.backlog("orders", "billing") == ev.Backlog(0, pending=0, retrying=5, delayed=0, dead=0)
+
+
+async def _pending(ledger: Ledger, count: int) -> bool:
+    return len(await ledger.pending()) == count
+
+
+async def test_an_empty_batch_cannot_be_declared() -> None:
+    with pytest.raises(ev.InvalidDeclaration, match="at least one"):
+        ev.App("shop").subscribe_batch(OrderPlaced, group="billing", size=0)
