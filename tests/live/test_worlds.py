@@ -16,10 +16,11 @@ import pytest
 import redis.asyncio as redis
 
 from eventlib import AccessDenied, BrokerError, BrokerUnavailable, private_server
-from eventlib.policy import Retry
+from eventlib.policy import Retry, RetryBudget
 from sim.checks import check
 from sim.compare import compare
 from sim.errors import InvalidScenario, LiveRunFailed
+from sim.faults import Errors
 from sim.history import KIND, ROW, History
 from sim.live import run_live
 from sim.model import simulate
@@ -205,6 +206,23 @@ async def test_both_worlds_make_the_same_attempts(url: str) -> None:
 
 
 # Nobody is left behind
+
+
+async def test_a_retry_budget_holds_in_both_worlds(url: str) -> None:
+    """A service that is down for a second: in neither world run more retries than its one consumer may."""
+    budget = RetryBudget(ratio=0.1, per_s=40.0, burst=10.0, wait_s=0.2)
+    retry = Retry(attempts=20, wait_s=0.02, wait_s_max=0.1)
+    desk = service(0.001, concurrency=8, retry=retry, retry_budget=budget)
+    down = Errors(kind="errors", service="desk", at_s=0.0, for_s=1.0, error_rate=1.0)
+    declared = scenario(steady(100.0, 2.0), down, desk=desk)
+    for history in (simulate(declared, [0]), await run_live(declared, [0], repeats=1, url=url)):
+        started, handled = rows_of(history, "started"), rows_of(history, "handled")
+        again_s = started["t_s"][started["attempt"] > 1]
+        assert len(handled) == 200, history.world  # all come through in the end
+        for end_s in np.linspace(0.2, history.runs[0].ended_s, 40):
+            earned = 10.0 + 40.0 * end_s + 0.1 * int((handled["t_s"] <= end_s).sum())
+            assert int((again_s <= end_s).sum()) <= earned + 5, (history.world, end_s)
+        assert len(again_s) >= 100, history.world  # each of those that failed needed one at least
 
 
 async def test_a_cancelled_run_leaves_nothing(url: str) -> None:

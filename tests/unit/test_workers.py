@@ -173,3 +173,30 @@ async def test_a_worker_that_fails_leaves_the_rest_to_others(workers: Made, made
     await pool.join()
     assert done == [0, 2, 3] and pool.busy == 0
     assert [str(task.exception()) for task in made if task.exception()] == ["no"]
+
+
+async def test_a_worker_that_lets_others_run_keeps_its_place(workers: Made) -> None:
+    """While it does, another one may be called: together they may still not be more than the limit."""
+    begun, release = list[int](), asyncio.Event()
+
+    async def work(item: int) -> None:
+        begun.append(item)
+        if item:
+            await release.wait()
+            return
+        loop = asyncio.get_running_loop()
+        for later in (1, 2, 3):
+            loop.call_soon(pool.put, later)
+        until = loop.time() + 0.005
+        while loop.time() < until:
+            pass
+
+    pool = workers(work, 1)
+    pool.put(0)
+    await eventually(lambda: len(begun) > 1)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (begun, pool.busy) == ([0, 1], 1)
+    release.set()
+    await pool.join()
+    assert begun == [0, 1, 2, 3]
