@@ -48,21 +48,14 @@ class ServerInfo:
 
 
 class Entry(NamedTuple):
-    """One delivery as the server handed it out. `attempts` were used up before it, `deliveries` count this one."""
+    """One delivery as the server handed it out."""
 
     retried: bool  # read from the group's retry stream
     id: str
-    fields: Mapping[bytes, bytes]
-    deliveries: int = 1
-
-    @property
-    def attempts(self) -> int:
-        return int(self.fields.get(keys.ATTEMPTS, b"0")) if self.retried else 0
-
-    @property
-    def origin(self) -> str:
-        """Its id in the event stream."""
-        return self.fields[keys.ORIGIN].decode() if self.retried else self.id
+    origin: str  # its id in the event stream
+    event: bytes | None  # the envelope; None where the entry has no such field
+    attempts: int = 0  # used up before this delivery came from the stream it was read from
+    deliveries: int = 1  # from that stream, this one included
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,10 +258,7 @@ class Broker:
             (group.stream, group.retry, group.sweep),
             *(group.group, consumer, _ms(lease_s), count, _ms(every_s)),
         )
-        entries = [
-            Entry(source == 2, id_.decode(), _pairs(fields), deliveries) for source, id_, fields, deliveries in taken
-        ]
-        return bool(more), entries
+        return bool(more), [_entry(source == 2, *found) for source, *found in taken]
 
     async def leave(self, group: GroupKeys, consumer: str) -> int:
         """Give back all that the consumer holds, and forget it. Returns how many entries went back."""
@@ -321,11 +311,7 @@ class Reader:
         )
         retry_stream = group.retry.encode()
         by_stream = reply.items() if isinstance(reply, dict) else reply or ()  # RESP3, RESP2
-        return [
-            Entry(stream == retry_stream, id_.decode(), _pairs(fields))
-            for stream, entries in by_stream
-            for id_, fields in entries
-        ]
+        return [_entry(stream == retry_stream, id_, fields) for stream, entries in by_stream for id_, fields in entries]
 
     async def close(self) -> None:
         self._broker._readers.remove(self._client)
@@ -341,13 +327,17 @@ def _packing(connection_class: Any) -> Any:
     return type(connection_class.__name__, (connection_class,), {"pack_command": pack_command})
 
 
-def _pairs(fields: Sequence[bytes] | None) -> dict[bytes, bytes]:
-    """Fields and values in turn; None where the entry was deleted."""
-    if not fields:
-        return {}
-    if len(fields) == 2:  # the rule
-        return {fields[0]: fields[1]}
-    return dict(zip(fields[::2], fields[1::2], strict=True))
+def _entry(retried: bool, id_: bytes, fields: Sequence[bytes] | None, deliveries: int = 1) -> Entry:
+    """An entry as read: `fields` are names and values in turn; None where it was deleted."""
+    id_text = id_.decode()
+    if not retried and fields and len(fields) == 2 and fields[0] == keys.EVENT:  # the rule
+        return Entry(False, id_text, id_text, fields[1], 0, deliveries)
+    values = dict(zip(fields[::2], fields[1::2], strict=True)) if fields else {}
+    event = values.get(keys.EVENT)
+    if not retried:
+        return Entry(False, id_text, id_text, event, 0, deliveries)
+    origin = values[keys.ORIGIN].decode() if keys.ORIGIN in values else id_text
+    return Entry(True, id_text, origin, event, int(values.get(keys.ATTEMPTS, b"0")), deliveries)
 
 
 def _source(group: GroupKeys, entry: Entry) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
-from eventlib import keys, policy
+from eventlib import policy
 from eventlib.app import GroupSettings, Subscription
 from eventlib.broker import Broker, Entry
 from eventlib.envelope import Envelope, decode
@@ -148,7 +148,7 @@ class GroupConsumer:
         self._rng = random.Random()
         self._tasks = asyncio.TaskGroup()
         self._workers = Workers[Delivery | _Line](self._work, settings.concurrency, self._begin)
-        self._held: dict[tuple[bool, str], Delivery] = {}
+        self._held: tuple[dict[str, Delivery], dict[str, Delivery]] = ({}, {})  # by id: of the stream, retried
         self._unhandled = 0  # deliveries accepted whose handlers have not ended
         self._done: list[Delivery] = []  # to be acked in the next batch
         self._done_added = asyncio.Event()
@@ -254,11 +254,11 @@ class GroupConsumer:
         return count
 
     def _accept(self, entry: Entry) -> None:
-        key = (entry.retried, entry.id)
-        if key in self._held:
+        held = self._held[entry.retried]
+        if entry.id in held:
             return  # in hand already: a sweep found our own lease expired, or the group was made anew
         attempt = entry.attempts + entry.deliveries
-        self._held[key] = delivery = Delivery(self._stream, self._group.group, self._consumer, attempt, entry)
+        held[entry.id] = delivery = Delivery(self._stream, self._group.group, self._consumer, attempt, entry)
         try:
             delivery.envelope = self._open(entry)
         except DataError as error:
@@ -276,11 +276,9 @@ class GroupConsumer:
             self._call_for(line)
 
     def _open(self, entry: Entry) -> Envelope | None:
-        try:
-            raw = entry.fields[keys.EVENT]
-        except KeyError:
-            raise DecodeError("the entry has no field 'event'") from None
-        return decode(raw, self._classes)
+        if entry.event is None:
+            raise DecodeError("the entry has no field 'event'")
+        return decode(entry.event, self._classes)
 
     # Handling
 
@@ -426,9 +424,9 @@ class GroupConsumer:
         return await self._steadily(count) or tries > 1
 
     def _let_go(self, delivery: Delivery) -> None:
-        key = (delivery.entry.retried, delivery.entry.id)
-        if self._held.get(key) is delivery:
-            del self._held[key]
+        held = self._held[delivery.entry.retried]
+        if held.get(delivery.entry.id) is delivery:
+            del held[delivery.entry.id]
 
     def _handler_name(self, delivery: Delivery) -> str:
         if delivery.envelope is None:
@@ -474,12 +472,13 @@ class GroupConsumer:
 
     async def _renew_held(self) -> None:
         now = time.monotonic()
-        held = list(self._held.values())
+        held = [delivery for part in self._held for delivery in part.values()]
         lost = await self._broker.renew(self._group, self._consumer, [d.entry for d in held]) if held else set()
         self._renewed_at = now
         for delivery in held:
             # An entry settled while the renewal was under way is not lost, it is done.
-            if (key := (delivery.entry.retried, delivery.entry.id)) in lost and self._held.get(key) is delivery:
+            retried, id_ = delivery.entry.retried, delivery.entry.id
+            if (retried, id_) in lost and self._held[retried].get(id_) is delivery:
                 delivery.lost = True
                 self._let_go(delivery)
                 self._tell("lost", delivery)

@@ -10,7 +10,6 @@ import redis
 
 import eventlib as ev
 from eventlib.broker import Broker, Entry
-from eventlib.keys import EVENT
 from tests.ledger import Ledger
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
 from tests.waiting import eventually
@@ -223,7 +222,7 @@ async def test_trap_07_what_kills_its_consumers_is_poison(
 async def test_trap_06_a_lost_claim_can_neither_retry_nor_bury(broker: Broker, ledger: Ledger) -> None:
     await broker.publish("orders", "p1", 1, [b"a"])
     [id_] = await ledger.read_and_die()
-    entry = Entry(False, id_, {EVENT: b"a"})
+    entry = Entry(False, id_, id_, b"a")
     assert not await broker.retry(ledger.keys, "not the owner", entry, 1, 0.0)
     assert not await broker.bury(ledger.keys, "not the owner", entry, {"reason": "exhausted"})
     assert await broker.renew(ledger.keys, "not the owner", [entry]) == {(False, id_)}
@@ -308,7 +307,7 @@ async def swept_own(ledger: Ledger, id_: str) -> bool:
 
 async def test_an_acknowledgement_counts_what_was_pending(broker: Broker, ledger: Ledger) -> None:
     await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(2500)])
-    entries = [Entry(False, id_, {EVENT: b""}) for id_ in await ledger.read_and_die(2500)]
+    entries = [Entry(False, id_, id_, b"") for id_ in await ledger.read_and_die(2500)]
     assert await broker.ack(ledger.keys, entries[:2400]) == 2400
     assert await broker.ack(ledger.keys, entries) == 100
     assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)
