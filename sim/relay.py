@@ -1,0 +1,101 @@
+"""A relay between a client and its server, which does on demand what networks do: lose a reply, cut, refuse."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+
+class Relay:
+    """Stands between a client and its server; every connection goes through it. Made by `relay`."""
+
+    def __init__(self, upstream: str) -> None:
+        self.url = ""
+        self.lost = 0
+        self.refusing = False
+        self.refused = 0
+        self._upstream = urlsplit(upstream)
+        self._marker: bytes | None = None
+        self._links: set[asyncio.Task[None]] = set()
+
+    def lose_reply_to(self, marker: bytes) -> None:
+        """Pass on the next request that contains `marker`, drop its reply and cut the connection."""
+        self._marker = marker
+
+    def cut(self) -> None:
+        """Cut every connection now."""
+        for link in self._links:
+            link.cancel()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Relay one connection until either side closes it, a reply is lost or it is cut."""
+        if self.refusing:
+            self.refused += 1
+            await _hang_up(writer)
+            return
+        link = asyncio.create_task(self._relay(reader, writer))
+        self._links.add(link)
+        link.add_done_callback(self._links.discard)
+        await asyncio.wait({link})
+        await _hang_up(writer)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await self._connect()
+        losing = asyncio.Event()
+        up = asyncio.create_task(self._pass_up(reader, to_server, losing))
+        down = asyncio.create_task(self._pass_down(from_server, writer, losing))
+        try:
+            await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in (up, down):
+                pump.cancel()
+            await asyncio.gather(up, down, return_exceptions=True)
+            await _hang_up(to_server)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._upstream.scheme == "unix":
+            return await asyncio.open_unix_connection(self._upstream.path)
+        return await asyncio.open_connection(self._upstream.hostname, self._upstream.port)
+
+    async def _pass_up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event) -> None:
+        tail = b""  # a request may come in pieces
+        while data := await reader.read(65536):
+            if self._marker is not None and self._marker in tail + data:
+                self._marker = None
+                losing.set()
+            tail = (tail + data)[1 - len(self._marker or b"") :]
+            writer.write(data)
+            await writer.drain()
+
+    async def _pass_down(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event
+    ) -> None:
+        while data := await reader.read(65536):
+            if losing.is_set():
+                self.lost += 1
+                return
+            writer.write(data)
+            await writer.drain()
+
+
+async def _hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+@asynccontextmanager
+async def relay(upstream: str) -> AsyncIterator[Relay]:
+    """A relay to the server at URL `upstream`."""
+    faulty = Relay(upstream)
+    server = await asyncio.start_server(faulty.serve, "127.0.0.1", 0)
+    faulty.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    try:
+        yield faulty
+    finally:
+        server.close()
+        faulty.cut()
+        while faulty._links:
+            await asyncio.wait(set(faulty._links))
+        await server.wait_closed()
