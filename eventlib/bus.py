@@ -19,6 +19,7 @@ from eventlib.schema import Event, spec_of
 log = logging.getLogger("eventlib")
 
 _RNG = random.Random()
+_LOOK_S = 0.01  # between two looks at a backlog that is to become empty
 BATCH_LIMIT = 500  # bodies in one round trip: past this the server gains nothing and others wait longer
 
 
@@ -149,6 +150,14 @@ class Bus:
     async def backlog(self, stream: str, group: str) -> Backlog:
         """What the group has still to do on the stream."""
         return await self._broker.backlog(stream, group)
+
+    async def drained(self, stream: str, group: str) -> None:
+        """Return once the group has nothing left to do on the stream, delayed retries included.
+
+        It may wait for ever, so put it into an `asyncio.timeout`. What is published meanwhile counts.
+        """
+        while (await self.backlog(stream, group)).total:  # noqa: ASYNC110 - only the server knows
+            await asyncio.sleep(_LOOK_S)
 
     async def dead_letters(self, stream: str, group: str, *, count: int = 100) -> list[DeadEntry]:
         """The oldest entries of the group's dead-letter queue on the stream."""

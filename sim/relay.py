@@ -12,12 +12,14 @@ class Relay:
 
     def __init__(self, upstream: str) -> None:
         self.url = ""
+        self.port = 0
         self.lost = 0
         self.refusing = False
         self.refused = 0
         self._upstream = urlsplit(upstream)
         self._marker: bytes | None = None
         self._links: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     def lose_reply_to(self, marker: bytes) -> None:
         """Pass on the next request that contains `marker`, drop its reply and cut the connection."""
@@ -30,6 +32,9 @@ class Relay:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Relay one connection until either side closes it, a reply is lost or it is cut."""
+        if task := asyncio.current_task():
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
         if self.refusing:
             self.refused += 1
             await _hang_up(writer)
@@ -90,12 +95,13 @@ async def relay(upstream: str) -> AsyncIterator[Relay]:
     """A relay to the server at URL `upstream`."""
     faulty = Relay(upstream)
     server = await asyncio.start_server(faulty.serve, "127.0.0.1", 0)
-    faulty.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    faulty.port = server.sockets[0].getsockname()[1]
+    faulty.url = f"redis://127.0.0.1:{faulty.port}/0"
     try:
         yield faulty
     finally:
         server.close()
         faulty.cut()
-        while faulty._links:
-            await asyncio.wait(set(faulty._links))
         await server.wait_closed()
+        while faulty._serving:  # on Python 3.11 the server does not wait for them
+            await asyncio.wait(set(faulty._serving))

@@ -76,3 +76,18 @@ async def test_delete_all_deletes_this_namespace_alone(connect: Connect, namespa
         assert (await bus.backlog("orders", "billing")).total == 0
         assert (await other.backlog("orders", "billing")).total == 1
         await other.delete_all()
+
+
+async def test_drained_waits_for_delayed_retries_as_well(connect: Connect) -> None:
+    app, attempts = ev.App("shop"), list[int]()
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=2, wait_s=0.2, jitter="none"))
+    async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
+        attempts.append(delivery.attempt)
+        if delivery.attempt == 1:
+            raise ValueError("not yet")
+
+    async with connect(app) as bus, bus.running():
+        await bus.publish(OrderPlaced(number=1))
+        await bus.drained("orders", "billing")
+        assert attempts == [1, 2]
