@@ -34,6 +34,7 @@ log = logging.getLogger("eventlib")
 
 _PRODUCER_TTL_MS = 3_600_000  # far longer than any publish is retried
 _REPLY_TIMEOUT_S = 5.0
+_CALLS_MAX = 16  # commands on their way at once, each over a connection of its own; the rest wait their turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Broker:
         self.keys = Keys(namespace)
         self._url = url
         self._client = self._connect()
+        self._turns = asyncio.Semaphore(_CALLS_MAX)
         self._readers: list[redis.Redis] = []
 
     def _connect(self) -> redis.Redis:
@@ -142,7 +144,8 @@ class Broker:
             BrokerUnavailable: no answer. It may have taken effect.
             AccessDenied, MissingGroup, BrokerError: the server refused.
         """
-        return await self._execute(self._client, _REPLY_TIMEOUT_S, *command)
+        async with self._turns:
+            return await self._execute(self._client, _REPLY_TIMEOUT_S, *command)
 
     async def _execute(self, client: redis.Redis, timeout_s: float, *command: str | bytes | float) -> Any:
         try:

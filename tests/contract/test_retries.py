@@ -286,3 +286,24 @@ async def test_what_is_handled_earns_retries(connect: Connect) -> None:
         await bus.publish_many(orders(*range(30)))
         await eventually(lambda: len(handled) == 30)
     assert sorted(handled) == list(range(30))
+
+
+async def test_very_many_may_fail_at_once(connect: Connect) -> None:
+    """More than the client has connections: the rest wait their turn, and those who look are answered too."""
+    app, started, fail = ev.App("shop"), list[int](), asyncio.Event()
+    app.group("billing", concurrency=400)
+
+    @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        started.append(event.number)
+        if delivery.attempt == 1:
+            await fail.wait()
+            raise ValueError("not yet")
+
+    async with connect(app) as bus:
+        await bus.publish_many(orders(*range(400)))
+        async with bus.running():
+            await eventually(lambda: len(started) == 400)
+            fail.set()
+            await bus.drained("orders", "billing")
+    assert sorted(started) == sorted([*range(400), *range(400)])
