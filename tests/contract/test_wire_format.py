@@ -12,11 +12,6 @@ from tests.shop import AT_ONCE, Connect, OrderPlaced, new_app
 from tests.waiting import eventually
 
 
-def rows(reply: Any) -> Any:
-    """A reply whose shape redis-py's hints leave open."""
-    return reply
-
-
 def names_in(entry: dict[bytes, bytes]) -> list[str]:
     return [name.decode() for name in entry]
 
@@ -74,7 +69,8 @@ async def test_a_dead_letter(connect: Connect, ledger: Ledger, raw: redis.Redis)
     async with connect(app) as bus, bus.running():
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: bus.dead_letters("orders", "billing"))
-    [[_, entry]] = rows(await raw.xrange(ledger.keys.dlq))
+    found: Any = await raw.xrange(ledger.keys.dlq)
+    [[_, entry]] = found
     documented = [name for name in wire.names("The dead-letter queue") if not name.startswith("raw.")]
     assert names_in(entry) == [*documented, "raw.event"]
 
@@ -84,7 +80,8 @@ async def test_a_dead_letter_of_very_many_fields_is_packed(connect: Connect, led
     await ledger.add(**{f"f{n}": b"" for n in range(3501)})
     async with connect(app) as bus, bus.running():
         await eventually(lambda: bus.dead_letters("orders", "billing"))
-    [[_, entry]] = rows(await raw.xrange(ledger.keys.dlq))
+    found: Any = await raw.xrange(ledger.keys.dlq)
+    [[_, entry]] = found
     assert [name for name in names_in(entry) if name.startswith("raw.")] == ["raw.packed"]
     assert "raw.packed" in wire.names("The dead-letter queue")
 
@@ -92,7 +89,8 @@ async def test_a_dead_letter_of_very_many_fields_is_packed(connect: Connect, led
 async def test_the_sweep_hash(broker: Broker, ledger: Ledger, raw: redis.Redis) -> None:
     await broker.ensure_group(ledger.keys)
     await broker.sweep(ledger.keys, "me", 1.0, 1, 1.0)
-    assert set(names_in(dict(rows(await raw.hgetall(ledger.keys.sweep))))) == set(wire.names("The sweep hash"))
+    found: Any = await raw.hgetall(ledger.keys.sweep)
+    assert set(names_in(found)) == set(wire.names("The sweep hash"))
 
 
 async def test_the_producer_key_holds_the_last_number(broker: Broker, raw: redis.Redis) -> None:
