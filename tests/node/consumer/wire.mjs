@@ -72,30 +72,32 @@ export class BadEntry extends Error {
   }
 }
 
-/** Reads and writes envelopes. `schemas` is `{envelope: SCHEMA, events: {TYPE: {VERSION: SCHEMA}}}`. */
+/** Reads and writes envelopes. `schemas` is `{TYPE: {VERSION: SCHEMA}}`: of whole envelopes, as eventlib exports them. */
 export class Envelopes {
   constructor(schemas) {
-    this.events = schemas.events;
-    this.validators = { read: validators(schemas, { removeAdditional: true }), write: validators(schemas, {}) };
+    this.readers = validators(schemas);
+    this.writers = validators(closed(schemas));
   }
 
   /** The envelope in an entry, validated; null where its type is none of ours. */
   open(raw) {
     if (raw === undefined) throw new BadEntry("undecodable", "the entry has no field 'event'");
     const envelope = parse(raw);
-    this.#check("read", "envelope", envelope);
-    const versions = this.events[envelope.type];
-    if (versions === undefined) return null;
-    if (!(envelope.eventversion in versions)) {
-      throw new BadEntry("unsupported_version", `${envelope.type} version ${envelope.eventversion}`);
+    const { specversion, id, type, eventversion } = Object(envelope);
+    if (specversion !== "1.0" || typeof id !== "string" || typeof type !== "string" || !Number.isInteger(eventversion)) {
+      throw new BadEntry("undecodable", "no CloudEvents 1.0 envelope");
     }
-    this.#check("read", `${envelope.type}/${envelope.eventversion}`, envelope.data);
+    const versions = this.readers[type];
+    if (versions === undefined) return null;
+    const validate = versions[eventversion];
+    if (validate === undefined) throw new BadEntry("unsupported_version", `${type} version ${eventversion}`);
+    if (!validate(envelope)) throw new BadEntry("undecodable", problemOf(validate));
     return envelope;
   }
 
   /** A new envelope around data, validated, as it goes on the wire; `cause` is the envelope being handled, if any. */
   seal(source, type, data, cause) {
-    const eventversion = Math.max(...Object.keys(this.events[type]).map(Number));
+    const eventversion = Math.max(...Object.keys(this.writers[type]).map(Number));
     const envelope = {
       specversion: "1.0",
       source,
@@ -106,31 +108,35 @@ export class Envelopes {
       ...(cause && { correlationid: cause.correlationid ?? cause.id, causationid: cause.id }),
       data,
     };
-    this.#check("write", "envelope", envelope);
-    this.#check("write", `${type}/${eventversion}`, data);
+    const validate = this.writers[type][eventversion];
+    if (!validate(envelope)) throw new TypeError(problemOf(validate));
     return JSON.stringify(envelope);
-  }
-
-  #check(direction, name, value) {
-    const validate = this.validators[direction].getSchema(name);
-    if (!validate(value)) {
-      const [{ instancePath, message }] = validate.errors;
-      const problem = `${name} ${instancePath}: ${message}`;
-      throw direction === "read" ? new BadEntry("undecodable", problem) : new TypeError(problem);
-    }
   }
 }
 
-// A reader drops what it does not know, at any depth; a writer must not write it.
-function validators(schemas, options) {
-  const ajv = new Ajv2020({ ...options, allowUnionTypes: true });
+function validators(schemas) {
+  const ajv = new Ajv2020({ allowUnionTypes: true });
   addFormats(ajv);
   ajv.addVocabulary(["personal", "data_subject"]);
-  ajv.addSchema(schemas.envelope, "envelope");
-  for (const [type, versions] of Object.entries(schemas.events)) {
-    for (const [version, schema] of Object.entries(versions)) ajv.addSchema(schema, `${type}/${version}`);
-  }
-  return ajv;
+  const compiled = (versions) => mapped(versions, (schema) => ajv.compile(schema));
+  return mapped(schemas, compiled);
+}
+
+// The exported schemas are a reader's: what they do not name is ignored. A writer must not write it.
+function closed(schema) {
+  if (Array.isArray(schema)) return schema.map(closed);
+  if (schema === null || typeof schema !== "object") return schema;
+  const parts = mapped(schema, closed);
+  return schema.type === "object" && schema.properties ? { additionalProperties: false, ...parts } : parts;
+}
+
+function mapped(object, change) {
+  return Object.fromEntries(Object.entries(object).map(([name, value]) => [name, change(value)]));
+}
+
+function problemOf(validate) {
+  const [{ instancePath, message }] = validate.errors;
+  return `${instancePath}: ${message}`;
 }
 
 function parse(raw) {
