@@ -8,10 +8,10 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from eventlib import broker, bus, catalog, keys
+from eventlib import bus, catalog, keys
 from eventlib.envelope import Envelope, decode, encode
 from eventlib.errors import DataError
-from eventlib.keys import GroupKeys, Script
+from eventlib.keys import GroupKeys, Keys, Script
 from eventlib.policy import DeadReason
 from eventlib.schema import spec_of
 from tests.catalog_samples import uploaded
@@ -56,7 +56,7 @@ def test_no_script_is_named_that_does_not_exist() -> None:
 @pytest.mark.parametrize("script", wire.SCRIPTS, ids=lambda script: script.name)
 def test_a_script_takes_the_keys_that_its_first_lines_name(script: Script) -> None:
     named = wire.keys_of(script)
-    assert {name for name in named if re.fullmatch(r"\w+", name)} <= {"source", "producer", *get_type_hints(GroupKeys)}
+    assert {name for name in named if re.fullmatch(r"\w+", name)} <= {"source", *vars(Keys), *get_type_hints(GroupKeys)}
     taken = {int(n) for n in re.findall(r"KEYS\[(\d+)", wire.FILES[script.name])}
     assert max(taken, default=0) <= len(named)
 
@@ -116,6 +116,5 @@ def test_the_reasons_are_all_reasons() -> None:
     assert set(wire.names("The dead-letter queue", 1)) == set(get_args(DeadReason))
 
 
-def test_the_lifetime_and_the_namespace_are_the_librarys_own() -> None:
-    assert f"{broker._PRODUCER_TTL_MS} as the lifetime" in wire.text()
+def test_the_namespace_is_the_librarys_own() -> None:
     assert f"`NAMESPACE` is `{inspect.signature(bus.connect).parameters['namespace'].default}`" in wire.text()
