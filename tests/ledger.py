@@ -33,6 +33,11 @@ class Ledger:
         rows: Any = await self.raw.xrange(self.keys.retry if retried else self.keys.stream)
         return [fields for _, fields in rows]
 
+    async def dead_letters(self) -> list[dict[bytes, bytes]]:
+        """The fields of everything in the group's dead-letter queue."""
+        rows: Any = await self.raw.xrange(self.keys.dlq)
+        return [fields for _, fields in rows]
+
     async def pending(self, *, retried: bool = False) -> list[Pending]:
         key = self.keys.retry if retried else self.keys.stream
         await self.create()

@@ -1,5 +1,5 @@
 -- Renew the lease of everything a consumer holds, and of nothing it has lost.
--- KEYS  stream or retry     ARGV  group, consumer, id...
+-- KEYS  source (stream or retry)     ARGV  group, consumer, id...
 -- Returns the ids that are no longer this consumer's.
 local group, consumer = ARGV[1], ARGV[2]
 local owned, mine, lost = {}, {}, {}

@@ -133,6 +133,7 @@ def python_of(notebook: str) -> str:
 
 
 FOR_TESTS = {"sim/theory.py"}  # the known answers: tests/model holds the simulated world against them
+FOR_USERS = {"eventlib/catalog/__init__.py"}  # the package's door: inside, its modules import each other
 
 
 def test_no_file_of_the_packages_is_dead() -> None:
@@ -141,7 +142,7 @@ def test_no_file_of_the_packages_is_dead() -> None:
     sources |= {name: python_of(text) for name, text in files().items() if name.endswith(".ipynb")}
     scripts = tomllib.loads(files()["pyproject.toml"])["project"]["scripts"].values()
     sources["pyproject.toml"] = "\n".join(f"import {script.partition(':')[0]}" for script in scripts)
-    assert not dead(sorted(parts - FOR_TESTS), sources)
+    assert not dead(sorted(parts - FOR_TESTS - FOR_USERS), sources)
 
 
 def test_a_dead_file_is_found() -> None:

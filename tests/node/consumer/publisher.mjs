@@ -1,0 +1,37 @@
+// Two ways to publish, as docs/wire-format.md describes them.
+
+import { randomBytes } from "node:crypto";
+
+/** Append one event, in one command. Sent again after a lost reply, it would be there twice. */
+export function append(redis, keys, body) {
+  return redis.xadd(keys.stream, "*", "event", body);
+}
+
+const PRODUCER_TTL_MS = 3_600_000;
+
+/** Appends batches that may be sent again: whoever repeats one with its number repeats nothing. */
+export class Publisher {
+  constructor(redis, scripts, keys) {
+    this.redis = redis;
+    this.scripts = scripts;
+    this.keys = { ...keys, producer: keys.producer(randomBytes(8).toString("hex")) };
+    this.next = 1;
+  }
+
+  /** Number a batch. Send one batch at a time, in order, as often as it takes. */
+  number(bodies) {
+    const batch = { first: this.next, bodies };
+    this.next += bodies.length;
+    return batch;
+  }
+
+  /** Returns how many were appended: none of those that an earlier try appended. */
+  send({ first, bodies }) {
+    return this.scripts.run(this.redis, "publish", this.keys, first, PRODUCER_TTL_MS, ...bodies);
+  }
+
+  /** Nothing will be repeated any more. */
+  close() {
+    return this.redis.del(this.keys.producer);
+  }
+}

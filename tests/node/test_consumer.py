@@ -1,0 +1,276 @@
+"""A consumer and a publisher in Node, which share no code with eventlib, join a system through docs/wire-format.md."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio as redis
+
+import eventlib as ev
+from eventlib.catalog import FileDeleted, FileTextExtracted, FileUploaded
+from eventlib.envelope import encode, seal
+from eventlib.keys import Keys
+from tests.catalog_samples import LATER, uploaded
+from tests.ledger import Ledger
+from tests.node.exported import schemas, scripts
+from tests.node.program import result, running
+from tests.shop import Connect, Record
+from tests.waiting import eventually
+
+GROUP = "extractor"
+BROKEN, SLOW = "application/x-broken", "application/x-slow"
+
+
+@pytest.fixture
+def ledger(raw: redis.Redis, namespace: str) -> Ledger:
+    return Ledger(raw, Keys(namespace).group("files", GROUP))
+
+
+@pytest.fixture
+def config(url: str, namespace: str) -> dict[str, Any]:
+    """What the extractor is told."""
+    return {
+        "url": url,
+        "namespace": namespace,
+        "group": GROUP,
+        "scripts": scripts(),
+        "schemas": schemas(FileUploaded),
+        "output_schemas": schemas(FileTextExtracted),
+        "attempts": 3,
+        "delay_ms": 20,
+        "lease_ms": 30_000,
+        "slow_ms": 60_000,
+    }
+
+
+def a_file(number: int, media_type: str = "application/pdf") -> FileUploaded:
+    return uploaded.model_copy(update={"file_id": f"f{number}", "media_type": media_type})
+
+
+def watcher(group: str, **settings: float) -> tuple[ev.App, list[tuple[FileTextExtracted, ev.Delivery]]]:
+    """A Python program that hears what the extractor says."""
+    app, heard = ev.App("watcher"), list[tuple[FileTextExtracted, ev.Delivery]]()
+
+    @app.subscribe(FileTextExtracted, group=group)
+    async def hear(event: FileTextExtracted, delivery: ev.Delivery) -> None:
+        heard.append((event, delivery))
+
+    return app, heard
+
+
+def colleague(lease_s: float) -> tuple[ev.App, list[tuple[str, int]]]:
+    """A Python program in the extractor's own group: file ids that it handled, and at which attempt."""
+    app, handled = ev.App("colleague"), list[tuple[str, int]]()
+    app.group(GROUP, lease_s=lease_s)
+
+    @app.subscribe(FileUploaded, group=GROUP, retry=ev.Retry(attempts=3))
+    async def extract(event: FileUploaded, delivery: ev.Delivery) -> None:
+        handled.append((event.file_id, delivery.attempt))
+
+    return app, handled
+
+
+async def test_node_handles_what_python_publishes_and_python_what_node_publishes(
+    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+) -> None:
+    app, heard = watcher("watch")
+    deleted = FileDeleted(file_id="f0", user_id="u0", cause="retention", deleted_at=LATER)
+    async with connect(app) as bus, bus.running(), running(programs, "extractor.mjs", config) as node:
+        ids = await bus.publish_many([*(a_file(n) for n in range(50)), deleted], correlation_id="upload-7")
+        await eventually(lambda: len(heard) == 50)
+        await eventually(lambda: _idle(bus, GROUP))
+        await eventually(lambda: _idle(bus, "watch"))
+        assert await node.stop() == 0
+        assert await ledger.dead_letters() == []
+    handled = node.said("handled")
+    assert [line["id"] for line in handled] == ids[:50]
+    assert [FileUploaded.model_validate(line["data"]) for line in handled] == [a_file(n) for n in range(50)]
+    assert [event.file_id for event, _ in heard] == [f"f{n}" for n in range(50)]
+    assert {delivery.correlation_id for _, delivery in heard} == {"upload-7"}
+    assert [d.envelope.causation_id for _, d in heard if d.envelope] == ids[:50]
+    assert await ledger.pending() == []
+    assert await ledger.consumers() == set(), "it said goodbye"
+
+
+async def _idle(bus: ev.Bus, group: str) -> bool:
+    return (await bus.backlog("files", group)).total == 0
+
+
+async def test_what_node_cannot_handle_is_retried_then_buried(
+    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+) -> None:
+    async with connect(ev.App("files")) as bus, running(programs, "extractor.mjs", config) as node:
+        id_ = await bus.publish(a_file(1, BROKEN))
+        [letter] = await eventually(ledger.dead_letters)
+        await eventually(lambda: node.said("dead"))
+    assert [line["attempt"] for line in node.said("started")] == [1, 2, 3]
+    assert (letter[b"reason"], letter[b"attempts"], letter[b"handler"]) == (b"exhausted", b"3", b"extractor.extract")
+    assert b"no text in it" in letter[b"error"]
+    assert json.loads(letter[b"raw.event"])["id"] == id_
+
+
+async def test_a_retry_in_node_is_for_its_group_alone(
+    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+) -> None:
+    app, others = ev.App("others"), list[str]()
+
+    @app.subscribe(FileUploaded, group="thumbnails")
+    async def note(event: FileUploaded, _: ev.Delivery) -> None:
+        others.append(event.file_id)
+
+    async with connect(app) as bus, bus.running(), running(programs, "extractor.mjs", config):
+        await bus.publish_many([a_file(1, BROKEN), a_file(2)])
+        await eventually(ledger.dead_letters)
+        await eventually(lambda: _idle(bus, "thumbnails"))
+    assert others == ["f1", "f2"]
+
+
+async def test_node_buries_what_it_cannot_read(
+    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+) -> None:
+    good = json.loads(encode(seal(a_file(1), "files", None, None)))
+    data = good["data"]
+    wrong: list[tuple[str, bytes]] = [
+        ("undecodable", b'{"specversion":'),
+        ("undecodable", b"\xff\xfe"),
+        ("undecodable", json.dumps({k: v for k, v in good.items() if k != "id"}).encode()),
+        ("undecodable", json.dumps({**good, "data": {**data, "size_bytes": -1}}).encode()),
+        ("undecodable", json.dumps({**good, "data": {**data, "uploaded_at": "yesterday"}}).encode()),
+        ("unsupported_version", json.dumps({**good, "eventversion": 99}).encode()),
+    ]
+    for _, body in wrong:
+        await ledger.add(event=body)
+    await ledger.add(evnt=b"{}")
+    async with connect(ev.App("files")) as bus, running(programs, "extractor.mjs", config):
+        await eventually(lambda: _idle(bus, GROUP), timeout_s=15)
+        letters = await ledger.dead_letters()
+    assert [letter[b"reason"].decode() for letter in letters] == [*(reason for reason, _ in wrong), "undecodable"]
+    assert [letter.get(b"raw.event") for letter in letters] == [*(body for _, body in wrong), None]
+    assert letters[-1][b"raw.evnt"] == b"{}"
+
+
+async def test_node_ignores_what_a_newer_writer_adds(
+    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+) -> None:
+    grown = json.loads(encode(seal(a_file(1), "files", None, None)))
+    grown["data"]["virus_free"] = grown["shard"] = True
+    await ledger.add(event=json.dumps(grown), trace="t1")
+    async with running(programs, "extractor.mjs", config) as node:
+        [handled] = await eventually(lambda: node.said("handled"))
+    assert FileUploaded.model_validate(handled["data"], extra="ignore") == a_file(1)
+
+
+async def test_python_takes_over_from_a_killed_node(connect: Connect, programs: Path, config: dict[str, Any]) -> None:
+    app, handled = colleague(lease_s=0.3)
+    async with connect(app) as bus:
+        async with running(programs, "extractor.mjs", config | {"lease_ms": 300}) as node:
+            await bus.publish(a_file(1, SLOW))
+            await eventually(lambda: node.said("started"))
+            await node.stop(signal.SIGKILL)
+        async with bus.running():
+            await eventually(lambda: _idle(bus, GROUP))
+    assert handled == [("f1", 2)]
+
+
+async def test_node_takes_over_from_a_dead_python(
+    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+) -> None:
+    async with connect(ev.App("files")) as bus:
+        await bus.publish_many([a_file(n) for n in range(5)])
+        assert len(await ledger.read_and_die()) == 5
+        async with running(programs, "extractor.mjs", config | {"lease_ms": 200}) as node:
+            await eventually(lambda: len(node.said("handled")) == 5)
+            await eventually(lambda: _idle(bus, GROUP))
+    assert {line["attempt"] for line in node.said("handled")} == {2}
+
+
+async def test_node_buries_what_killed_its_consumers(
+    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+) -> None:
+    async with connect(ev.App("files")) as bus:
+        await bus.publish(a_file(1))
+        [id_] = await ledger.read_and_die()
+        await ledger.claim(id_, "dead", idle_ms=10_000, deliveries=3)
+        async with running(programs, "extractor.mjs", config | {"lease_ms": 1000}) as node:
+            [letter] = await eventually(ledger.dead_letters)
+    assert (letter[b"reason"], letter[b"attempts"]) == (b"poison", b"3")
+    assert node.said("started") == []
+
+
+async def test_node_renews_what_it_works_on(
+    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+) -> None:
+    app, handled = colleague(lease_s=0.4)
+    observed = Record()
+    slow = config | {"lease_ms": 400, "slow_ms": 1600}
+    async with connect(app) as bus, running(programs, "extractor.mjs", slow) as node:
+        await bus.publish(a_file(1, SLOW))
+        await eventually(lambda: node.said("started"))
+        async with bus.running(observe=observed):
+            await eventually(lambda: node.said("handled"))
+            await eventually(lambda: _idle(bus, GROUP))
+    assert handled == []
+    assert observed.kinds() == []
+    assert [line["attempt"] for line in node.said("started")] == [1]
+
+
+async def test_node_begins_anew_after_a_flush(
+    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+) -> None:
+    async with connect(ev.App("files")) as bus, running(programs, "extractor.mjs", config) as node:
+        await bus.publish(a_file(1))
+        await eventually(lambda: node.said("handled"))
+        await bus.delete_all()
+        await bus.publish(a_file(2))
+        await eventually(lambda: len(node.said("handled")) == 2)
+    assert [line["data"]["file_id"] for line in node.said("handled")] == ["f1", "f2"]
+
+
+async def test_node_gives_back_what_it_has_not_begun(
+    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+) -> None:
+    """It stops after the entry in hand; those taken over with it go back to the group, uncounted."""
+    async with connect(ev.App("files")) as bus:
+        await bus.publish_many([a_file(1, SLOW), a_file(2), a_file(3)])
+        for id_ in await ledger.read_and_die():
+            await ledger.claim(id_, "dead", idle_ms=10_000, deliveries=1)
+        async with running(programs, "extractor.mjs", config | {"lease_ms": 2000, "slow_ms": 500}) as node:
+            await eventually(lambda: node.said("started"))
+            assert await node.stop() == 0
+        assert await ledger.pending() == []
+        backlog = await bus.backlog("files", GROUP)
+        attempts = [fields[b"attempts"] for fields in await ledger.events(retried=True)]
+    assert [line["data"]["file_id"] for line in node.said("handled")] == ["f1"]
+    assert backlog.retrying == 2
+    assert attempts == [b"1", b"1"], "the dead consumer's attempt counts, the one that never began does not"
+
+
+async def test_python_handles_what_node_publishes_once_and_in_order(
+    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any], namespace: str
+) -> None:
+    app, handled = colleague(lease_s=30.0)
+    files = [a_file(n).model_dump(mode="json") for n in range(20)]
+    async with connect(app) as bus, bus.running():
+        said = await result(programs, "uploader.mjs", config | {"files": files, "simply": 5})
+        await eventually(lambda: len(handled) >= 20)
+        await eventually(lambda: _idle(bus, GROUP))
+        assert await ledger.dead_letters() == []
+    assert said == {"appended": [15, 0], "refused": []}
+    assert handled == [(f"f{n}", 1) for n in range(20)]
+    assert not await ledger.raw.keys(f"{namespace}:*producer*")
+
+
+async def test_node_refuses_to_publish_what_the_schema_forbids(
+    programs: Path, config: dict[str, Any], ledger: Ledger
+) -> None:
+    data = a_file(1).model_dump(mode="json")
+    wrong = [{**data, "size_bytes": "many"}, {**data, "colour": "red"}, {**data, "sha256": "0"}]
+    said = await result(programs, "uploader.mjs", config | {"files": [data, *wrong], "simply": 1})
+    assert [line.partition(":")[0] for line in said["refused"]] == [
+        "/data/size_bytes",
+        "/data",
+        "/data/sha256",
+    ]
+    assert len(await ledger.events()) == 1

@@ -1,0 +1,64 @@
+"""An event's own constructor is typed: mypy knows its fields, which are needed, and what they take."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+TOP = Path(__file__).parents[2]
+
+# Each line is wrong, as its comment says. `tests/catalog_samples.py` is the file of correct calls.
+WRONG = """\
+from datetime import datetime
+
+from eventlib.catalog import (
+    AlertRaised, AlertResolved, EmbeddingGenerationCompleted, EmbeddingGenerationRequested, Failure, FileDeleted,
+    Message, NotificationRequested, NotificationSent, Source, TaskQueued, UserRegistered,
+)
+
+TaskQueued(task_id="k1", nam="thumbnails")  # call-arg
+TaskQueued(task_id="k1")  # call-arg
+TaskQueued("k1", "thumbnails")  # call-arg
+TaskQueued(task_id=1, name="thumbnails")  # arg-type
+TaskQueued(task_id="k1", name="thumbnails", priority="urgent")  # arg-type
+TaskQueued(task_id="k1", name="thumbnails", attempts_max="3")  # arg-type
+TaskQueued(task_id="k1", name="thumbnails", run_at="2026-05-04")  # arg-type
+FileDeleted(file_id="f1", user_id="u1", cause="whim", deleted_at=datetime.now())  # arg-type
+Failure(code="busy", message="busy", retryable="no")  # arg-type
+Source(kind="folder", id="f1")  # arg-type
+NotificationRequested(notification_id="n1", user_id="u1", message="Hello", channels=("email",))  # arg-type
+hello = Message(title="Hello", body="")
+NotificationRequested(notification_id="n1", user_id="u1", message=hello, channels=("fax",))  # arg-type
+
+
+def follow(queued: TaskQueued, requested: EmbeddingGenerationRequested, raised: AlertRaised) -> None:
+    queued.attempts_max.upper()  # attr-defined
+    queued.task_id = "k2"  # misc
+    EmbeddingGenerationRequested.after(queued, generation_id="g1", model="minilm-l6-v2")  # arg-type
+    EmbeddingGenerationCompleted.answering(requested, vectors_key="", chunk_count=1, duration_s=1)  # call-arg
+    AlertResolved.of(raised, resolved_at=5)  # arg-type
+    deleted: UserRegistered = AlertResolved.of(raised, resolved_at=datetime.now())  # assignment
+"""
+
+
+def test_mypy_passes_correct_calls_and_reports_each_wrong_one(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong_calls.py"
+    wrong.write_text(WRONG)
+    said = subprocess.run(
+        [sys.executable, "-m", "mypy", "--no-pretty", "--no-error-summary", str(wrong), "tests/catalog_samples.py"],
+        cwd=TOP,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    reported = {
+        (Path(f).name, int(line), code)
+        for f, line, code in re.findall(r"^(\S+?):(\d+): error: .*\[([\w-]+)\]$", said.stdout, re.M)
+    }
+    expected = {
+        (wrong.name, number, line.rpartition("  # ")[2])
+        for number, line in enumerate(WRONG.splitlines(), 1)
+        if "  # " in line
+    }
+    assert reported == expected, said.stdout + said.stderr
