@@ -1,7 +1,7 @@
 """A compact event library on Redis Streams: typed events, at-least-once delivery, retries, dead letters.
 
 Declare
-    App, Event, Retry
+    App, Event, upcast, Retry
 Connect
     connect, Bus, Delivery, Happening
 A handler raises
@@ -13,7 +13,7 @@ Develop
 All errors
     EventlibError
 Your code is wrong
-    UsageError, InvalidDeclaration, UnknownEventType, DuplicateHandler, BusClosed
+    UsageError, InvalidDeclaration, InvalidArgument, UnknownEventType, DuplicateHandler, BusClosed
 The entry is wrong
     DataError, DecodeError, UnsupportedVersion
 The world is wrong
@@ -33,6 +33,7 @@ from eventlib.errors import (
     DecodeError,
     DuplicateHandler,
     EventlibError,
+    InvalidArgument,
     InvalidDeclaration,
     MissingCommand,
     MissingGroup,
@@ -45,7 +46,7 @@ from eventlib.errors import (
     UsageError,
 )
 from eventlib.policy import Retry
-from eventlib.schema import Event
+from eventlib.schema import Event, upcast
 from eventlib.server import private_server
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "Event",
     "EventlibError",
     "Happening",
+    "InvalidArgument",
     "InvalidDeclaration",
     "MissingCommand",
     "MissingGroup",
@@ -78,4 +80,5 @@ __all__ = [
     "UsageError",
     "connect",
     "private_server",
+    "upcast",
 ]

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple, TypeVar
 from eventlib import keys, policy
 from eventlib.app import GroupSettings, Subscription
 from eventlib.broker import Broker, Entry
-from eventlib.envelope import Envelope, decode
+from eventlib.envelope import Envelope, current, decode
 from eventlib.errors import (
     AccessDenied,
     BrokerError,
@@ -276,6 +276,7 @@ class GroupConsumer:
     async def _attempt(self, subscription: Subscription, delivery: Delivery) -> BaseException | None:
         """Run the handler once; what it raised. Only our own cancellation passes through."""
         assert delivery.envelope is not None
+        token = current.set(delivery.envelope)
         try:
             async with asyncio.timeout(subscription.timeout_s):
                 await subscription.handler(delivery.envelope.event, delivery)
@@ -293,6 +294,8 @@ class GroupConsumer:
             if not isinstance(error, Signal):
                 log.debug("handler of %s failed", delivery, exc_info=error)
             return error
+        finally:
+            current.reset(token)
         return None
 
     async def _settle(self, delivery: Delivery, decision: Decision, error: BaseException | None) -> None:
