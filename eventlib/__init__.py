@@ -8,6 +8,8 @@ A handler raises
     Reject, RetryAfter, Snooze
 Look
     Backlog, DeadEntry, ServerInfo
+Export and compare
+    Registry, json_schema, envelope_schema, open_export, schema_changes, SchemaChange
 Develop
     private_server
 All errors
@@ -23,6 +25,7 @@ The world is wrong
 from eventlib.app import App
 from eventlib.broker import Backlog, DeadEntry, ServerInfo
 from eventlib.bus import Bus, connect
+from eventlib.compatibility import SchemaChange, schema_changes
 from eventlib.delivery import Delivery, Happening
 from eventlib.errors import (
     AccessDenied,
@@ -46,6 +49,7 @@ from eventlib.errors import (
     UsageError,
 )
 from eventlib.policy import Retry
+from eventlib.registry import Registry, envelope_schema, json_schema, open_export
 from eventlib.schema import Event, upcast
 from eventlib.server import private_server
 
@@ -70,15 +74,21 @@ __all__ = [
     "MissingCommand",
     "MissingGroup",
     "NoServer",
+    "Registry",
     "Reject",
     "Retry",
     "RetryAfter",
+    "SchemaChange",
     "ServerInfo",
     "Snooze",
     "UnknownEventType",
     "UnsupportedVersion",
     "UsageError",
     "connect",
+    "envelope_schema",
+    "json_schema",
+    "open_export",
     "private_server",
+    "schema_changes",
     "upcast",
 ]
