@@ -136,10 +136,11 @@ class _Comparison:
             return
         gone = [member for member in before if not any(self._fits(member, other) for other in after)]
         come = [member for member in after if not any(self._fits(member, other) for other in before)]
-        for member, other in _alike(gone, come):
-            gone.remove(member)
-            come.remove(other)
-            yield from self._one(path, member, other)
+        for member, other in _alike(before, after):
+            if member in gone or other in come:
+                gone = [one for one in gone if one is not member]
+                come = [one for one in come if one is not other]
+                yield from self._one(path, member, other)
         if gone:
             yield path, "type_narrowed", WRITERS, f"no longer takes {', '.join(sorted(map(_label, gone)))}"
         if come:
@@ -209,11 +210,11 @@ class _Comparison:
             yield from self.compare(f"{path}{place}".lstrip("."), old.at(was), new.at(now))
 
 
-def _alike(gone: list[_Side], come: list[_Side]) -> list[tuple[_Side, _Side]]:
+def _alike(before: list[_Side], after: list[_Side]) -> list[tuple[_Side, _Side]]:
     """Members that are one of their kind on both sides: what changed is inside of them."""
-    labels = Counter(map(_label, gone)), Counter(map(_label, come))
-    new = {_label(member): member for member in come}
-    return [(m, new[_label(m)]) for m in gone if all(counts[_label(m)] == 1 for counts in labels)]
+    counts = Counter(map(_label, before)), Counter(map(_label, after))
+    new = {_label(member): member for member in after}
+    return [(m, new[_label(m)]) for m in before if all(count[_label(m)] == 1 for count in counts)]
 
 
 def _values(path: str, old: Schema, new: Schema) -> Iterator[Found]:
