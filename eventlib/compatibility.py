@@ -104,7 +104,8 @@ def _version_changes(event: str, was: Schema, now: Schema) -> Iterator[SchemaCha
         yield SchemaChange(event, "", "version_lowered", breaks, detail)
     if was["oldest"] < now["oldest"]:
         last = min(was["version"], now["oldest"] - 1)
-        detail = f"versions {was['oldest']} to {last} can no longer be read; declare upcast({was['oldest']}) and on"
+        versions = f"version {last}" if was["oldest"] == last else f"versions {was['oldest']} to {last}"
+        detail = f"{versions} can no longer be read; declare upcast({was['oldest']}) and on"
         yield SchemaChange(event, "", "version_dropped", WRITERS, detail)
     elif now["oldest"] < was["oldest"]:
         yield SchemaChange(event, "", "version_supported", NOTHING, f"now reads from version {now['oldest']} on")
