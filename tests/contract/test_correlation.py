@@ -44,7 +44,7 @@ async def test_a_chain_of_handlers_shares_one_correlation_and_one_trace(connect:
 
 async def test_nothing_leaks_from_one_handler_to_the_next(connect: Connect) -> None:
     """This one needs the delivery loop to set `current` around each handler."""
-    app, causes = ev.App("shop"), dict[int, list[str | None]]()
+    app, causes, between = ev.App("shop"), dict[int, list[str | None]](), set[Envelope | None]()
     app.group("billing", concurrency=4)
 
     @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=2, wait_s=0.0))
@@ -57,10 +57,11 @@ async def test_nothing_leaks_from_one_handler_to_the_next(connect: Connect) -> N
         if event.number % 3 == 0 and delivery.attempt == 1:
             raise ValueError("once more")
 
-    async with connect(app) as bus, bus.running():
+    async with connect(app) as bus, bus.running(observe=lambda _: between.add(current.get())):
         ids = await bus.publish_many([OrderPlaced(number=number) for number in range(30)])
         await eventually(lambda: sum(map(len, causes.values())) == 3 * 40)
         assert current.get() is None
+    assert between == {None}
     assert {number: set(found) for number, found in causes.items()} == {n: {id_} for n, id_ in enumerate(ids)}
 
 
