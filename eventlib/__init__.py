@@ -1,19 +1,21 @@
 """A compact event library on Redis Streams: typed events, at-least-once delivery, retries, dead letters.
 
 Declare
-    App, Event, Retry, RetryBudget
+    App, Event, Retry, RetryBudget, upcast
 Connect
     connect, Bus, Delivery, Batch, Happening
 A handler raises
     Reject, RetryAfter, Snooze
 Look
     Backlog, DeadEntry, ServerInfo
+Export and compare
+    Registry, json_schema, envelope_schema, open_export, schema_changes, SchemaChange
 Develop
     private_server
 All errors
     EventlibError
 Your code is wrong
-    UsageError, InvalidDeclaration, UnknownEventType, DuplicateHandler, BusClosed
+    UsageError, InvalidDeclaration, UnknownEventType, DuplicateHandler, BusClosed, InvalidArgument
 The entry is wrong
     DataError, DecodeError, UnsupportedVersion
 The world is wrong
@@ -23,6 +25,7 @@ The world is wrong
 from eventlib.app import App
 from eventlib.broker import Backlog, DeadEntry, ServerInfo
 from eventlib.bus import Bus, connect
+from eventlib.compatibility import SchemaChange, schema_changes
 from eventlib.delivery import Batch, Delivery, Happening
 from eventlib.errors import (
     AccessDenied,
@@ -33,6 +36,7 @@ from eventlib.errors import (
     DecodeError,
     DuplicateHandler,
     EventlibError,
+    InvalidArgument,
     InvalidDeclaration,
     MissingCommand,
     MissingGroup,
@@ -45,7 +49,8 @@ from eventlib.errors import (
     UsageError,
 )
 from eventlib.policy import Retry, RetryBudget
-from eventlib.schema import Event
+from eventlib.registry import Registry, envelope_schema, json_schema, open_export
+from eventlib.schema import Event, upcast
 from eventlib.server import private_server
 
 __all__ = [
@@ -65,19 +70,27 @@ __all__ = [
     "Event",
     "EventlibError",
     "Happening",
+    "InvalidArgument",
     "InvalidDeclaration",
     "MissingCommand",
     "MissingGroup",
     "NoServer",
+    "Registry",
     "Reject",
     "Retry",
     "RetryAfter",
     "RetryBudget",
+    "SchemaChange",
     "ServerInfo",
     "Snooze",
     "UnknownEventType",
     "UnsupportedVersion",
     "UsageError",
     "connect",
+    "envelope_schema",
+    "json_schema",
+    "open_export",
     "private_server",
+    "schema_changes",
+    "upcast",
 ]

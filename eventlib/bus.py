@@ -62,19 +62,44 @@ class Bus:
 
     # Publishing
 
-    async def publish(self, event: Event, *, correlation_id: str | None = None, causation_id: str | None = None) -> str:
+    async def publish(
+        self,
+        event: Event,
+        *,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+    ) -> str:
         """Append one event to its stream; returns its id once the server has it.
 
+        Inside a handler, correlation, causation and W3C trace context are taken from the handled event where they are
+        not given.
+
         Raises:
+            InvalidArgument: the event has no JSON form, or the trace context is malformed; nothing was appended.
             BrokerUnavailable: no answer for `patience_s`. The event may or may not have been appended, once.
             BrokerError: the server refused; nothing was appended, unless a try before it went unanswered.
 
         Cancelling the call does not take back what is on its way.
         """
-        return (await self.publish_many([event], correlation_id=correlation_id, causation_id=causation_id))[0]
+        ids = await self.publish_many(
+            [event],
+            correlation_id=correlation_id,
+            causation_id=causation_id,
+            traceparent=traceparent,
+            tracestate=tracestate,
+        )
+        return ids[0]
 
     async def publish_many(
-        self, events: Sequence[Event], *, correlation_id: str | None = None, causation_id: str | None = None
+        self,
+        events: Sequence[Event],
+        *,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
     ) -> list[str]:
         """Append events, in order within each stream; returns their ids once the server has them all.
 
@@ -86,7 +111,7 @@ class Bus:
         ids: list[str] = []
         bodies: dict[str, list[bytes]] = {}
         for event in events:
-            envelope = seal(event, self.app.name, correlation_id, causation_id)
+            envelope = seal(event, self.app.name, correlation_id, causation_id, traceparent, tracestate)
             bodies.setdefault(spec_of(type(event)).stream, []).append(encode(envelope))
             ids.append(envelope.id)
         if len(bodies) == 1:

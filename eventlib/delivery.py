@@ -19,7 +19,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 from eventlib import policy
 from eventlib.app import GroupSettings, Subscription
 from eventlib.broker import Broker, Entry
-from eventlib.envelope import Envelope, decode
+from eventlib.envelope import Envelope, current, decode
 from eventlib.errors import (
     AccessDenied,
     BrokerError,
@@ -299,7 +299,11 @@ class GroupConsumer:
             event = item.envelope.event
             subscription = self._subscriptions[type(event)]
             if await self._admit(subscription, item):
-                error = await self._attempt(subscription, subscription.handler(event, item))
+                token = current.set(item.envelope)  # what the handler publishes was caused by this
+                try:
+                    error = await self._attempt(subscription, subscription.handler(event, item))
+                finally:
+                    current.reset(token)
                 await self._conclude(subscription, item, error)
         finally:
             self._handled(1)

@@ -1,31 +1,35 @@
 """The wire form of an event: one CloudEvents 1.0 envelope in structured JSON mode.
 
 Source: https://github.com/cloudevents/spec, JSON event format 1.0.2. Extension attributes: `eventversion`,
-`correlationid`, `causationid`.
+`correlationid`, `causationid`, and `traceparent` and `tracestate` of the distributed tracing extension.
+
+Reading and writing are the library's hottest path: one pydantic-core pass over the whole envelope, and what all
+envelopes of one writer have in common is worked out once.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import cache, lru_cache
-from typing import Any, Generic, Literal, TypeVar
+from functools import lru_cache, partial
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import SchemaSerializer, core_schema, from_json, to_json
+from typing_extensions import TypedDict
 from uuid_utils import uuid7
 
-from eventlib.errors import DecodeError, UnsupportedVersion
-from eventlib.schema import Event, spec_of
-
-E = TypeVar("E", bound=Event)
+from eventlib.errors import DecodeError, InvalidArgument, UnsupportedVersion
+from eventlib.schema import Data, Event, oldest_version, spec_of, upcast_data
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """An event with what is known about it.
 
     `time` is the moment of publishing by the publisher's clock. `correlation_id` is shared by everything that one
-    request set off; `causation_id` is the id of the event whose handling published this one.
+    request set off; `causation_id` is the id of the event whose handling published this one. `traceparent` and
+    `tracestate` are the W3C trace context of the publishing.
     """
 
     id: str
@@ -34,34 +38,83 @@ class Envelope:
     event: Event
     correlation_id: str | None = None
     causation_id: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
 
 
-def seal(event: Event, source: str, correlation_id: str | None, causation_id: str | None) -> Envelope:
-    """Put an event into a new envelope: id (UUID version 7, sorts by time) and time are given here."""
-    return Envelope(str(uuid7()), source, datetime.now(UTC), event, correlation_id, causation_id)
+current: ContextVar[Envelope | None] = ContextVar("eventlib_current", default=None)
+"""The event being handled: what a handler, or a task that it starts, publishes continues this one's correlation."""
+
+
+# Writing
+
+
+def seal(
+    event: Event,
+    source: str,
+    correlation_id: str | None = None,
+    causation_id: str | None = None,
+    traceparent: str | None = None,
+    tracestate: str | None = None,
+    id: str | None = None,
+) -> Envelope:
+    """Put an event into a new envelope; what is not given is taken from the `current` one.
+
+    The id, where none is given, is a UUID version 7 and sorts by time. A trace flows on with a new parent id.
+
+    Raises:
+        InvalidArgument: a trace context that the W3C recommendation does not allow, or an empty id.
+    """
+    if traceparent is not None or tracestate is not None:
+        _refuse_bad_trace(traceparent, tracestate)
+    if id is None:
+        id = str(uuid7())
+    elif not id:
+        raise InvalidArgument("id", "is empty; leave it out to have one made")
+    cause = current.get()
+    if cause is not None:
+        if correlation_id is None:
+            correlation_id = cause.id if cause.correlation_id is None else cause.correlation_id
+        if causation_id is None:
+            causation_id = cause.id
+        if traceparent is None and cause.traceparent is not None:
+            traceparent, tracestate = _child(cause.traceparent), cause.tracestate
+    return Envelope(id, source, datetime.now(UTC), event, correlation_id, causation_id, traceparent, tracestate)
 
 
 def encode(envelope: Envelope) -> bytes:
-    """The envelope as UTF-8 JSON, `data` last.
+    """The envelope as UTF-8 JSON: what is constant for a writer first, `data` last.
 
-    Written by hand because it is the publisher's hot path: one pydantic call for the data, none for the frame.
+    Raises:
+        InvalidArgument: something in it has no JSON form.
     """
-    extensions = b""
-    if envelope.correlation_id is not None:
-        extensions += b',"correlationid":' + to_json(envelope.correlation_id)
-    if envelope.causation_id is not None:
-        extensions += b',"causationid":' + to_json(envelope.causation_id)
-    return b'%b,"id":"%b","time":"%b"%b,"data":%b}' % (
-        _constant_head(type(envelope.event), envelope.source),
-        envelope.id.encode(),
-        envelope.time.isoformat().encode(),
-        extensions,
-        envelope.event.__pydantic_serializer__.to_json(envelope.event, by_alias=True),
-    )
+    id_, source, time, event, correlation_id, causation_id, traceparent, tracestate = envelope
+    try:
+        extensions = b""
+        if correlation_id is not None:
+            extensions = b',"correlationid":' + to_json(correlation_id)
+        if causation_id is not None:
+            extensions += b',"causationid":' + to_json(causation_id)
+        if traceparent is not None:
+            extensions += b',"traceparent":' + to_json(traceparent)
+            if tracestate is not None:
+                extensions += b',"tracestate":' + to_json(tracestate)
+        return b'%b,"id":%b,"time":%b%b,"data":%b}' % (
+            _head(event.__class__, source),
+            to_json(id_),
+            _time_to_json(time),
+            extensions,
+            event.__pydantic_serializer__.to_json(event, by_alias=True),
+        )
+    except ValueError as error:  # pydantic's own, for lone surrogates and unknown objects, is one
+        raise InvalidArgument(f"event {type(event).__name__}", f"has no JSON form: {error}") from error
+
+
+_time_to_json: Callable[[datetime], bytes] = SchemaSerializer(core_schema.datetime_schema()).to_json  # RFC 3339
 
 
 @lru_cache(maxsize=1024)
-def _constant_head(event_class: type[Event], source: str) -> bytes:
+def _head(event_class: type[Event], source: str) -> bytes:
     """What is the same for all events of a class that one program publishes."""
     spec = spec_of(event_class)
     return b'{"specversion":"1.0","source":%b,"type":"%b","eventversion":%d' % (
@@ -71,75 +124,194 @@ def _constant_head(event_class: type[Event], source: str) -> bytes:
     )
 
 
-class _Frame(BaseModel, Generic[E]):
-    """The envelope as read, its data already validated."""
+# Reading
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+_typed_dict: Any = TypedDict  # called at run time with what a checker cannot know
+_Read = Callable[[bytes], dict[str, Any]]
 
-    specversion: Literal["1.0"]
-    id: str
-    source: str
-    type: str
-    eventversion: int
-    time: datetime
-    data: E
-    correlationid: str | None = None
-    causationid: str | None = None
-
-
-@cache
-def _frame_of(event_class: type[Event]) -> type[_Frame[Any]]:
-    return _Frame[event_class]  # type: ignore[valid-type]  # pydantic makes the class at run time
+_HEAD_END = b',"id":"'  # what our writers put after what is constant
+_HEAD_BYTES_MAX = 512
 
 
 def decode(raw: bytes, classes: Mapping[str, type[Event]]) -> Envelope | None:
     """Read an envelope whose event type is one of `classes`; None where it is another, well-formed type.
 
-    One pass where the first class fits, which is the rule; the slow path finds out why it does not.
+    An older version, from the class's oldest upcaster on, is read as the newest. A malformed trace context is left
+    out.
 
     Raises:
-        DecodeError: not JSON, no envelope, or data that its class refuses.
-        UnsupportedVersion: a version of a known type that is not the class's own.
+        DecodeError: not JSON, no envelope, data that its class refuses, or an upcaster that fails on it.
+        UnsupportedVersion: a version of a known type that its class does not read.
     """
-    first = next(iter(classes.values()))
-    frame = _try_frame(raw, first)
-    if frame is None:
-        event_type, version = _head(raw)
-        if event_type not in classes:
-            return None
-        expected = spec_of(classes[event_type])
-        if version != expected.version:
-            raise UnsupportedVersion(event_type, version, expected.version)
-        try:
-            frame = _frame_of(classes[event_type]).model_validate_json(raw, extra="ignore")
-        except ValidationError as error:
-            raise DecodeError(_summary(error)) from error
-        except Exception as error:  # a validator of the class's own may raise anything
-            raise DecodeError(f"{type(error).__name__} in a validator of {event_type}") from error
-    return Envelope(frame.id, frame.source, frame.time, frame.data, frame.correlationid, frame.causationid)
+    end = raw.find(_HEAD_END, 0, _HEAD_BYTES_MAX)
+    if end > 0 and (named := _named_by(raw[:end])) is not None:
+        event_class = classes.get(named[0])
+        if event_class is not None:
+            try:
+                return _opened(_reader(event_class, named[1])(raw))
+            except Exception:  # the careful way says what is wrong; a validator of the class's own may raise anything
+                pass
+    return _decode_carefully(raw, classes)
 
 
-def _try_frame(raw: bytes, event_class: type[Event]) -> _Frame[Any] | None:
+@lru_cache(maxsize=1024)
+def _named_by(head: bytes) -> tuple[str, int] | None:
+    """The type and version that an envelope with this beginning is of, unless the rest of it says otherwise.
+
+    A guess, in other words: the pass over the whole envelope looks at both again. None where there is none.
+    """
     try:
-        frame = _frame_of(event_class).model_validate_json(raw, extra="ignore")
-    except Exception:  # a validator of the class's own may raise anything, all the more on another type's data
+        found = from_json(head + b"}")
+    except ValueError:
         return None
-    spec = spec_of(event_class)
-    return frame if (frame.type, frame.eventversion) == (spec.type, spec.version) else None
+    return _type_and_version(found) if isinstance(found, dict) else None
 
 
-def _head(raw: bytes) -> tuple[str, int]:
+def _decode_carefully(raw: bytes, classes: Mapping[str, type[Event]]) -> Envelope | None:
     try:
-        envelope = from_json(raw)
+        found = from_json(raw)
     except ValueError as error:
         raise DecodeError(f"not JSON: {error}") from error
-    match envelope:
-        case {"specversion": "1.0", "id": str(), "type": str(event_type), "eventversion": int(version)}:
-            return event_type, version
-        case _:
-            raise DecodeError("no CloudEvents 1.0 envelope: specversion, id, type and eventversion are needed")
+    named = _type_and_version(found) if isinstance(found, dict) and isinstance(found.get("id"), str) else None
+    if named is None:
+        raise DecodeError("no CloudEvents 1.0 envelope: specversion, id, type and eventversion are needed")
+    event_class = classes.get(named[0])
+    if event_class is None:
+        return None
+    read = _reader(event_class, named[1])
+    try:
+        return _opened(read(raw))
+    except ValidationError as error:
+        raise DecodeError(_summary(error)) from error
+    except Exception as error:
+        raise DecodeError(f"{type(error).__name__} while reading {named[0]} version {named[1]}: {error}") from error
+
+
+def _type_and_version(attributes: Mapping[str, Any]) -> tuple[str, int] | None:
+    match attributes:
+        case {"specversion": "1.0", "type": str(event_type), "eventversion": int(version)}:
+            return None if isinstance(version, bool) else (event_type, version)
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _reader(event_class: type[Event], version: int) -> _Read:
+    """What reads one version of an event into the attributes of its envelope, `data` as the class's newest version.
+
+    Raises:
+        UnsupportedVersion: the class does not read it.
+    """
+    spec, oldest = spec_of(event_class), oldest_version(event_class)
+    if not oldest <= version <= spec.version:
+        raise UnsupportedVersion(spec.type, version, oldest, spec.version)
+    if version == spec.version:
+        return _pass_over(spec.type, version, event_class)
+    attributes_of = _pass_over(spec.type, version, Data)
+    event_of = _pass_over_data(event_class)
+
+    def read_old(raw: bytes) -> dict[str, Any]:
+        attributes = attributes_of(raw)
+        attributes["data"] = event_of(upcast_data(event_class, version, attributes["data"]))
+        return attributes
+
+    return read_old
+
+
+def _pass_over(event_type: str, version: int, data: Any) -> _Read:
+    """One pass over a whole envelope. That it is of this type and version is looked at again: the last of two
+    attributes of one name wins.
+    """
+    attributes = {
+        "specversion": Literal["1.0"],
+        "type": Literal[event_type],
+        "eventversion": Literal[version],
+        "id": Annotated[str, Field(min_length=1)],
+        "source": str,
+        "time": AwareDatetime,
+        "data": data,
+        "correlationid": NotRequired[str | None],
+        "causationid": NotRequired[str | None],
+        "traceparent": NotRequired[Any],
+        "tracestate": NotRequired[Any],
+    }
+    frame = _typed_dict("frame", attributes)
+    frame.__pydantic_config__ = ConfigDict(extra="ignore")
+    return partial(TypeAdapter(frame).validator.validate_json, extra="ignore")
+
+
+def _pass_over_data(event_class: type[Event]) -> Callable[[bytes], Event]:
+    read_json = TypeAdapter(_typed_dict("frame", {"data": event_class})).validator.validate_json
+    return lambda data: read_json(b'{"data":%b}' % data, extra="ignore")["data"]
+
+
+def _opened(read: dict[str, Any]) -> Envelope:
+    given = read.get
+    traceparent, tracestate = given("traceparent"), None
+    if traceparent is not None:
+        traceparent, tracestate = _checked_trace(traceparent, given("tracestate"))
+    return Envelope(
+        read["id"],
+        read["source"],
+        read["time"],
+        read["data"],
+        given("correlationid"),
+        given("causationid"),
+        traceparent,
+        tracestate,
+    )
 
 
 def _summary(error: ValidationError) -> str:
     problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors(include_url=False)]
     return "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
+
+
+# Trace context. Source: W3C Recommendation "Trace Context", 23 November 2021, sections 3.2 and 3.3
+
+_TRACEPARENT = re.compile(
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})"
+    r"(?P<more>-.*)?",
+    re.ASCII,
+)
+_KEY = r"(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})"
+_VALUE = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+_TRACESTATE_MEMBER = re.compile(f"{_KEY}={_VALUE}")
+_TRACESTATE_MEMBERS_MAX = 32
+
+
+def _checked_trace(traceparent: object, tracestate: object) -> tuple[str | None, str | None]:
+    """Both as received, without what is malformed; a state without its parent means nothing."""
+    if not _is_traceparent(traceparent):
+        return None, None
+    return traceparent, tracestate if _is_tracestate(tracestate) else None  # type: ignore[return-value]  # text
+
+
+def _refuse_bad_trace(traceparent: str | None, tracestate: str | None) -> None:
+    if not _is_traceparent(traceparent):
+        raise InvalidArgument(
+            f"traceparent={traceparent!r}", "is no W3C trace context; give '00-<32 hex>-<16 hex>-<2 hex>', lower-case"
+        )
+    if tracestate is not None and not _is_tracestate(tracestate):
+        raise InvalidArgument(f"tracestate={tracestate!r}", "is no W3C trace state; give 'vendor=value,...'")
+
+
+def _is_traceparent(text: object) -> bool:
+    found = _TRACEPARENT.fullmatch(text) if isinstance(text, str) else None
+    return found is not None and (found["version"] != "00" or found["more"] is None)
+
+
+def _is_tracestate(text: object) -> bool:
+    if not isinstance(text, str):
+        return False
+    members = [member for part in text.split(",") if (member := part.strip(" \t"))]
+    keys = {member.partition("=")[0] for member in members}
+    return 0 < len(members) == len(keys) <= _TRACESTATE_MEMBERS_MAX and all(
+        _TRACESTATE_MEMBER.fullmatch(member) for member in members
+    )
+
+
+def _child(traceparent: str) -> str:
+    """The same trace with a new parent id, which stands for this publishing, in the version that we know."""
+    version, trace, _, flags = traceparent[:55].split("-")
+    known = flags if version == "00" else f"{int(flags, 16) & 1:02x}"  # of what a later version says, only "sampled"
+    return f"00-{trace}-{secrets.token_hex(8)}-{known}"

@@ -53,6 +53,18 @@ class DuplicateHandler(UsageError):
         return f"group {self.group!r} already has a handler for {self.event_type!r}; use another group to fan out"
 
 
+class InvalidArgument(UsageError):
+    """What a call was given cannot be used: an event that has no JSON form, a malformed trace context."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem)
+        self.where = where
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}"
+
+
 class BusClosed(UsageError):
     """The bus was used after its `async with` block ended."""
 
@@ -76,16 +88,22 @@ class DecodeError(DataError):
 
 
 class UnsupportedVersion(DataError):
-    """The entry holds a version of its event type that this program cannot read."""
+    """The entry holds a version of its event type that this program cannot read; it reads `oldest` to `newest`."""
 
-    def __init__(self, event_type: str, version: int, supported: int) -> None:
-        super().__init__(event_type, version, supported)
+    def __init__(self, event_type: str, version: int, oldest: int, newest: int) -> None:
+        super().__init__(event_type, version, oldest, newest)
         self.event_type = event_type
         self.version = version
-        self.supported = supported
+        self.oldest = oldest
+        self.newest = newest
 
     def __str__(self) -> str:
-        return f"{self.event_type} version {self.version} cannot be read here; this program reads {self.supported}"
+        mend = "update this program" if self.version > self.newest else "add an upcaster from that version"
+        reads = str(self.newest) if self.oldest == self.newest else f"{self.oldest} to {self.newest}"
+        return (
+            f"{self.event_type} version {self.version} cannot be read here: this program reads {reads}; "
+            f"{mend}, then replay the entry"
+        )
 
 
 class BrokerError(EventlibError):

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from eventlib import private_server
+from sim import cli_schemas
 from sim.calibrate import calibrate
 from sim.checks import Check, check, passed
 from sim.compare import Comparison, compare
@@ -37,8 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-
-
+app.add_typer(cli_schemas.app)
 ScenarioFile = Annotated[Path, typer.Argument(help="A scenario's YAML file.", metavar="SCENARIO")]
 Seeds = Annotated[int, typer.Option(help="How many seeds to simulate: 0, 1, ...", min=1, max=100_000)]
 LiveSeeds = Annotated[int, typer.Option(help="How many seeds to run live: 0, 1, ...", min=1)]

@@ -2,15 +2,17 @@
 
 import contextlib
 import json
+import pickle
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 import eventlib as ev
-from eventlib.envelope import Envelope, decode, encode, seal
+from eventlib.envelope import _HEAD_BYTES_MAX, Envelope, _decode_carefully, _named_by, decode, encode, seal
 
 
 class Address(BaseModel):
@@ -51,7 +53,7 @@ def frame(**changes: Any) -> bytes:
 
 
 @pytest.mark.parametrize("event", [ORDER, OrderShipped(order_id="B2"), OrderPlaced(order_id="", total_cents=-(2**63))])
-@pytest.mark.parametrize("ids", [(None, None), ("c1", None), (None, "e0"), ("c1", "e0")])
+@pytest.mark.parametrize("ids", [(None, None), ("c1", None), (None, "e0"), ("c1", "e0"), ("", "")])
 def test_round_trip(event: ev.Event, ids: tuple[str | None, str | None]) -> None:
     envelope = seal(event, "shop", *ids)
     assert decode(encode(envelope), CLASSES) == envelope
@@ -140,7 +142,10 @@ NOT_AN_EVENT = {
     "no specversion": frame(specversion=None),
     "another specversion": frame(specversion="2.0"),
     "a time that is none": frame(time="yesterday"),
+    "a time of no zone": frame(time="2026-01-02T03:04:05"),
     "an id that is a number": frame(id=7),
+    "an empty id": frame(id=""),
+    "a version that is true": frame(eventversion=True),
     "a version that is text": frame(eventversion="two"),
     "a field of the wrong type": frame(data={"order_id": "A1", "total_cents": "many"}),
     "a missing field": frame(data={"order_id": "A1"}),
@@ -151,11 +156,20 @@ NOT_AN_EVENT = {
 }
 
 
+def as_ours(raw: bytes) -> bytes:
+    """With the beginning that our own writers' envelopes have, so that it is read the short way."""
+    return raw.replace(
+        b'{"specversion": "1.0", "id": "e1", "source": "shop", "type": "order.placed", "eventversion": 2, ',
+        b'{"specversion":"1.0","source":"shop","type":"order.placed","eventversion":2,"id":"e1",',
+    )
+
+
 @pytest.mark.parametrize("raw", NOT_AN_EVENT.values(), ids=NOT_AN_EVENT)
 @pytest.mark.parametrize("order", [1, -1], ids=["first class fits", "second class fits"])
-def test_what_is_no_event_is_a_decode_error(raw: bytes, order: int) -> None:
+@pytest.mark.parametrize("written", [lambda raw: raw, as_ours], ids=["by others", "by us"])
+def test_what_is_no_event_is_a_decode_error(raw: bytes, order: int, written: Callable[[bytes], bytes]) -> None:
     with pytest.raises(ev.DecodeError) as caught:
-        decode(raw, dict(list(CLASSES.items())[::order]))
+        decode(written(raw), dict(list(CLASSES.items())[::order]))
     assert caught.value.reason
 
 
@@ -164,9 +178,120 @@ def test_a_refused_field_is_named() -> None:
         decode(frame(data={"order_id": "A1", "total_cents": "many"}), CLASSES)
 
 
-def test_no_byte_flip_ever_raises_anything_but_a_data_error() -> None:
-    good = frame()
+@pytest.mark.parametrize("good", [frame(), as_ours(frame())], ids=["by others", "by us"])
+def test_no_byte_flip_ever_raises_anything_but_a_data_error(good: bytes) -> None:
     for at in range(len(good)):
         for byte in (b"\x00", b'"', b"9", b"}", b"\xff"):
             with contextlib.suppress(ev.DataError):
                 decode(good[:at] + byte + good[at + 1 :], CLASSES)
+
+
+# The short way: by the beginning that all envelopes of one writer share. Whatever it is led to believe, it must come to
+# the same as the long way.
+
+OURS = as_ours(frame())
+SHIPPED = encode(seal(OrderShipped(order_id="B2"), "shop"))
+HEAD = b'{"specversion":"1.0","source":"shop","type":"order.placed","eventversion":2'
+TAIL = b',"id":"e1","time":"2026-01-02T03:04:05Z","data":{"order_id":"A1","total_cents":4200}}'
+TRICKS = {
+    "ours": HEAD + TAIL,
+    "another type later": HEAD + TAIL[:-1] + b',"type":"order.shipped","eventversion":1}',
+    "another version later": HEAD + TAIL[:-1] + b',"eventversion":3}',
+    "another specversion later": HEAD + TAIL[:-1] + b',"specversion":"2.0"}',
+    "an unknown type later": HEAD + TAIL[:-1] + b',"type":"order.lost"}',
+    "another id later": HEAD + TAIL[:-1] + b',"id":"e2"}',
+    "other data later": HEAD + TAIL[:-1] + b',"data":{"order_id":"A2","total_cents":1}}',
+    "no data in the end": HEAD + TAIL[:-1] + b',"data":null}',
+    "the id inside of data": HEAD.replace(b"{", b'{"data":{"order_id":"A1","total_cents":1', 1) + TAIL,
+    "all of it inside of data": b'{"data":' + HEAD + TAIL + b',"specversion":"1.0"}',
+    "data first": b'{"data":{"order_id":"A1","total_cents":4200},' + HEAD[1:] + TAIL[:42] + b"}",
+    "a list before the id": HEAD + b',"subject":[1]' + TAIL,
+    "the head as text": HEAD.replace(b"shop", b'{\\"specversion\\":,\\"id\\":') + TAIL,
+    "a long beginning": HEAD.replace(b"shop", b"s" * 1000) + TAIL,
+    "a beginning that is none": b',"id":"' + HEAD + TAIL,
+    "something before it": b"x" + HEAD + TAIL,
+    "something after it": HEAD + TAIL + b"x",
+    "white space around it": b" " + HEAD + TAIL + b"\n",
+    "a byte order mark": b"\xef\xbb\xbf" + HEAD + TAIL,
+}
+
+
+@pytest.mark.parametrize("raw", TRICKS.values(), ids=TRICKS)
+@pytest.mark.parametrize("again", [1, 2])
+def test_the_short_way_reads_what_the_long_way_reads(raw: bytes, again: int) -> None:
+    def outcome(read: Callable[..., Envelope | None]) -> object:
+        try:
+            return read(raw, CLASSES)
+        except ev.DataError as error:
+            return type(error), error.args
+
+    assert outcome(decode) == outcome(_decode_carefully)
+
+
+def test_what_a_beginning_meant_once_does_not_depend_on_who_asked() -> None:
+    assert decode(SHIPPED, {"order.placed": OrderPlaced}) is None
+    read = decode(SHIPPED, CLASSES)
+    assert read is not None and isinstance(read.event, OrderShipped)
+    assert decode(SHIPPED, {"order.placed": OrderPlaced}) is None
+
+
+def test_two_classes_of_one_type_do_not_get_into_each_others_way() -> None:
+    class Other(ev.Event, type="order.placed", version=2, stream="orders"):
+        total_cents: str
+
+    raw = OURS.replace(b"4200", b'"4200"')
+    for _ in range(2):
+        read = decode(OURS, CLASSES)
+        other = decode(raw, {"order.placed": Other})
+        assert read is not None and isinstance(read.event, OrderPlaced)
+        assert other is not None and isinstance(other.event, Other)
+
+
+def test_what_is_remembered_of_beginnings_is_bounded() -> None:
+    for number in range(3000):
+        decode(OURS.replace(b"shop", b"%d" % number), CLASSES)
+    assert _named_by.cache_info().currsize <= 1024
+    assert max(map(len, [OURS[: OURS.index(b',"id":"')]])) < _HEAD_BYTES_MAX
+
+
+def test_a_large_body_is_read() -> None:
+    large = OrderPlaced(order_id='"' * 5_000_000, total_cents=1)
+    assert decode(encode(seal(large, "shop")), CLASSES) is not None
+
+
+def test_a_validator_may_raise_anything() -> None:
+    class Picky(ev.Event, type="order.placed", version=2, stream="orders"):
+        order_id: str
+
+        @field_validator("order_id")
+        @classmethod
+        def refuse(cls, _: str) -> str:
+            raise ZeroDivisionError("picky")
+
+    with pytest.raises(ev.DecodeError, match="ZeroDivisionError"):
+        decode(OURS, {"order.placed": Picky})
+
+
+class Loose(ev.Event, type="order.loose", version=1, stream="orders"):
+    anything: Any
+
+
+@pytest.mark.parametrize("value", ["\ud800", object(), {"\udfff": 1}, b"\xff"])
+def test_what_has_no_json_form_is_refused_where_it_is_written(value: Any) -> None:
+    with pytest.raises(ev.InvalidArgument, match="Loose"):
+        encode(seal(Loose(anything=value), "shop"))
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_nor_has_a_lone_surrogate_anywhere(place: int) -> None:
+    texts = ["shop", None, None, None]
+    texts[place - 1] = "\ud800"
+    with pytest.raises(ev.InvalidArgument, match="JSON"):
+        encode(seal(ORDER, *texts[:3]))  # type: ignore[arg-type]
+
+
+def test_an_envelope_cannot_be_changed_and_can_be_pickled() -> None:
+    envelope = seal(ORDER, "shop", "c1")
+    with pytest.raises(AttributeError):
+        envelope.id = "other"  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(envelope)) == envelope

@@ -42,7 +42,13 @@ def test_the_families() -> None:
     def family(parent: type[Exception]) -> set[str]:
         return {c.__name__ for c in CLASSES if issubclass(c, parent) and c is not parent}
 
-    assert family(ev.UsageError) == {"InvalidDeclaration", "UnknownEventType", "DuplicateHandler", "BusClosed"}
+    assert family(ev.UsageError) == {
+        "InvalidDeclaration",
+        "InvalidArgument",
+        "UnknownEventType",
+        "DuplicateHandler",
+        "BusClosed",
+    }
     assert family(ev.DataError) == {"DecodeError", "UnsupportedVersion"}
     assert family(ev.BrokerError) == {"BrokerUnavailable", "AccessDenied", "MissingCommand", "MissingGroup", "NoServer"}
     assert family(errors.Signal) == {"Reject", "RetryAfter", "Snooze"}
@@ -61,7 +67,8 @@ def test_a_signal_is_no_error() -> None:
         (ev.DuplicateHandler("billing", "order.placed"), ["billing", "order.placed", "another group"]),
         (ev.BusClosed(), ["closed", "async with connect"]),
         (ev.DecodeError("not JSON"), ["not JSON"]),
-        (ev.UnsupportedVersion("order.placed", 3, 2), ["order.placed", "3", "2"]),
+        (ev.UnsupportedVersion("order.placed", 3, 1, 2), ["order.placed", "3", "1 to 2", "update", "replay"]),
+        (ev.UnsupportedVersion("order.placed", 1, 2, 2), ["reads 2", "upcaster", "replay"]),
         (ev.BrokerUnavailable("redis://here", "no answer"), ["redis://here", "no answer"]),
     ],
 )

@@ -1,0 +1,34 @@
+"""A schema changes: raise the version, say how the old data becomes the new, and old events go on being handled."""
+
+from typing import Any
+
+import eventlib as ev
+from eventlib.envelope import encode, seal
+from tests.ledger import Ledger
+from tests.shop import Connect
+from tests.waiting import eventually
+
+
+class OldOrder(ev.Event, type="order.placed", version=1, stream="orders"):
+    total: str
+
+
+class Order(ev.Event, type="order.placed", version=2, stream="orders"):
+    total_cents: int
+
+    @ev.upcast(1, example={"total": "42.00"})
+    def _in_cents(data: dict[str, Any]) -> dict[str, Any]:
+        return {"total_cents": round(float(data["total"]) * 100)}
+
+
+async def test_an_old_event_is_delivered_as_the_newest_version(connect: Connect, ledger: Ledger) -> None:
+    app, handled = ev.App("shop"), list[Order]()
+
+    @app.subscribe(Order, group="billing")
+    async def bill(event: Order, _: ev.Delivery) -> None:
+        handled.append(event)
+
+    await ledger.add(event=encode(seal(OldOrder(total="42.00"), "an old program")))
+    async with connect(app) as bus, bus.running():
+        await bus.publish(Order(total_cents=4200))
+        await eventually(lambda: handled == [Order(total_cents=4200), Order(total_cents=4200)])
