@@ -58,17 +58,20 @@ class Script:
     sha: str
 
 
-def _load(name: str) -> Script:
-    text = resources.files("eventlib.scripts").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+def _load(name: str, *, after: str | None = None) -> Script:
+    """A script; its text may begin with another file's, whose functions it shares."""
+    files = resources.files("eventlib.scripts")
+    names = (after, name) if after else (name,)
+    text = "".join(files.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in names)
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 PUBLISH = _load("publish")
 ACK = _load("ack")
-RETRY = _load("retry")
-BURY = _load("bury")
+RETRY = _load("retry", after="fields")
+BURY = _load("bury", after="fields")
 PROMOTE = _load("promote")
 RENEW = _load("renew")
 SWEEP = _load("sweep")
-LEAVE = _load("leave")
+LEAVE = _load("leave", after="fields")
 BACKLOG = _load("backlog")
