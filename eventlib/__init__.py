@@ -7,7 +7,9 @@ Connect
 A handler raises
     Reject, RetryAfter, Snooze
 Look
-    Backlog, DeadEntry, ServerInfo
+    Backlog, ServerInfo
+Mend
+    DeadLetters, DeadEntry, Selection, Outcome
 Develop
     private_server
 All errors
@@ -17,13 +19,14 @@ Your code is wrong
 The entry is wrong
     DataError, DecodeError, UnsupportedVersion
 The world is wrong
-    BrokerError, BrokerUnavailable, AccessDenied, MissingCommand, MissingGroup, NoServer
+    BrokerError, BrokerUnavailable, AccessDenied, MissingCommand, MissingGroup, MissingLetter, NoServer
 """
 
 from eventlib.app import App
-from eventlib.broker import Backlog, DeadEntry, ServerInfo
+from eventlib.broker import Backlog, ServerInfo
 from eventlib.bus import Bus, connect
 from eventlib.delivery import Delivery, Happening
+from eventlib.dlq import DeadEntry, DeadLetters, Outcome, Selection
 from eventlib.errors import (
     AccessDenied,
     BrokerError,
@@ -36,6 +39,7 @@ from eventlib.errors import (
     InvalidDeclaration,
     MissingCommand,
     MissingGroup,
+    MissingLetter,
     NoServer,
     Reject,
     RetryAfter,
@@ -58,6 +62,7 @@ __all__ = [
     "BusClosed",
     "DataError",
     "DeadEntry",
+    "DeadLetters",
     "DecodeError",
     "Delivery",
     "DuplicateHandler",
@@ -67,10 +72,13 @@ __all__ = [
     "InvalidDeclaration",
     "MissingCommand",
     "MissingGroup",
+    "MissingLetter",
     "NoServer",
+    "Outcome",
     "Reject",
     "Retry",
     "RetryAfter",
+    "Selection",
     "ServerInfo",
     "Snooze",
     "UnknownEventType",

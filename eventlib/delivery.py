@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeVar
 
-from eventlib import keys, policy
+from eventlib import dlq, keys, policy
 from eventlib.app import GroupSettings, Subscription
 from eventlib.broker import Broker, Entry
 from eventlib.envelope import Envelope, decode
@@ -308,13 +308,13 @@ class GroupConsumer:
                 self._retry_scheduled.set()
                 kind: Kind = "retried"
             case DeadLetter(reason):
-                why: dict[str, str | int] = {
-                    "reason": reason,
-                    "error": _described(error) if error else "",
-                    "attempts": delivery.attempt if reason != "poison" else delivery.attempt - 1,
-                    "handler": self._handler_name(delivery),
-                    "consumer": self._consumer,
-                }
+                why = dlq.why(
+                    reason,
+                    error,
+                    attempts=delivery.attempt if reason != "poison" else delivery.attempt - 1,
+                    handler=self._handler_name(delivery),
+                    consumer=self._consumer,
+                )
                 kept = await self._once(lambda: self._broker.bury(self._group, self._consumer, delivery.entry, why))
                 kind = "dead"
         self._let_go(delivery)
@@ -418,12 +418,3 @@ class GroupConsumer:
                     await self._retry_scheduled.wait()
             except TimeoutError:
                 pass
-
-
-def _described(error: BaseException) -> str:
-    """What a dead letter says of its error, whatever the error is: bounded, and of characters that can be stored."""
-    try:
-        text = str(error)
-    except Exception:
-        text = "(its text cannot be had)"
-    return f"{type(error).__name__}: {text}"[:2000].encode(errors="backslashreplace").decode()

@@ -23,6 +23,7 @@ class GroupKeys:
     retry: str  # stream: entries whose wait is over, for this group alone
     delayed: str  # sorted set: entries that wait for their next attempt, by due time in ms
     dlq: str  # stream: the dead-letter queue
+    edits: str  # hash: edited events of dead letters, by their ids in the dead-letter queue
     sweep: str  # hash: when the next sweep is due, its position, the group's durable cursor
     group: str
 
@@ -45,7 +46,13 @@ class Keys:
     def group(self, stream: str, group: str) -> GroupKeys:
         prefix = f"{self.namespace}:{{{stream}}}:group:{group}"
         return GroupKeys(
-            self.stream(stream), f"{prefix}:retry", f"{prefix}:delayed", f"{prefix}:dlq", f"{prefix}:sweep", group
+            stream=self.stream(stream),
+            retry=f"{prefix}:retry",
+            delayed=f"{prefix}:delayed",
+            dlq=f"{prefix}:dlq",
+            edits=f"{prefix}:edits",
+            sweep=f"{prefix}:sweep",
+            group=group,
         )
 
 
@@ -75,3 +82,8 @@ RENEW = _load("renew")
 SWEEP = _load("sweep")
 LEAVE = _load("leave", after="fields")
 BACKLOG = _load("backlog")
+DLQ = _load("dlq")
+LETTERS = _load("letters")
+EDIT = _load("edit")
+REPLAY = _load("replay", after="fields")
+PURGE = _load("purge")
