@@ -82,6 +82,17 @@ class Backlog:
         return self.waiting + self.pending + self.retrying + self.delayed
 
 
+@dataclass(frozen=True, slots=True)
+class DlqState:
+    """How a dead-letter queue stands; `first` and `last` are ids, empty where it is."""
+
+    now_ms: int  # by the server's clock
+    length: int
+    first: str
+    last: str
+    groups: Sequence[str]  # of the event stream
+
+
 class Broker:
     """One program's connections to one server, under one key namespace."""
 
@@ -271,10 +282,11 @@ class Broker:
 
     # Dead letters
 
-    async def dlq_state(self, group: GroupKeys) -> tuple[int, int, str, str]:
-        """The server's time in ms, the dead-letter queue's length, its first and its last id."""
-        now_ms, length, first, last = await self._run(keys.DLQ, (group.dlq,))
-        return int(now_ms), length, first.decode(), last.decode()
+    async def dlq_state(self, group: GroupKeys) -> DlqState:
+        """How the dead-letter queue stands."""
+        now_ms, length, first, last, groups = await self._run(keys.DLQ, (group.dlq, group.stream))
+        names = [name.decode(errors="replace") for name in groups]
+        return DlqState(int(now_ms), length, first.decode(), last.decode(), names)
 
     async def letters(
         self, group: GroupKeys, first: str, last: str, count: int
@@ -295,12 +307,6 @@ class Broker:
     async def purge(self, group: GroupKeys, ids: Sequence[str]) -> list[str]:
         """Delete dead letters; the ids of those that were there."""
         return [id_.decode() for id_ in await self._run(keys.PURGE, (group.dlq, group.edits), *ids)]
-
-    async def groups_of(self, stream: str) -> list[str]:
-        """The names of the stream's groups; none where there is no such stream."""
-        key = self.keys.stream(stream)
-        rows = await self.ask("XINFO", "GROUPS", key) if await self.ask("EXISTS", key) else []
-        return [dict(zip(row[::2], row[1::2], strict=True))[b"name"].decode(errors="replace") for row in rows]
 
     async def delete_all(self) -> int:
         """Delete every key of the namespace; for tests and experiments. Returns how many."""

@@ -23,7 +23,7 @@ from pydantic_core import from_json, to_json
 
 from eventlib import keys
 from eventlib.app import App
-from eventlib.broker import Broker
+from eventlib.broker import Broker, DlqState
 from eventlib.envelope import decode
 from eventlib.errors import BrokerUnavailable, DecodeError, InvalidDeclaration, MissingGroup, MissingLetter
 from eventlib.policy import Retry
@@ -204,21 +204,21 @@ class DeadLetters:
         Raises:
             MissingGroup: the stream has no such group, and there is no such queue.
         """
-        groups = await self._steadily(lambda: self._broker.groups_of(self._stream))
-        if self._keys.group in groups or await self.size():
+        state = await self._state()
+        if self._keys.group in state.groups or state.length:
             return
-        known = f"its groups are {', '.join(sorted(groups))}" if groups else "the stream has no groups"
+        known = f"its groups are {', '.join(sorted(state.groups))}" if state.groups else "the stream has no groups"
         place = f"{self._broker.where}, namespace {self._broker.keys.namespace}"
         raise MissingGroup(place, f"no group {self._keys.group!r} on stream {self._stream!r}; {known}")
 
     async def size(self) -> int:
         """How many letters the queue holds."""
-        return (await self._state())[1]
+        return (await self._state()).length
 
     async def oldest_age_s(self) -> float | None:
         """How long ago the oldest letter died, in seconds; None: the queue is empty."""
-        now_ms, _, first, _ = await self._state()
-        return (now_ms - _id_parts(first)[0]) / 1000.0 if first else None
+        state = await self._state()
+        return (state.now_ms - _id_parts(state.first)[0]) / 1000.0 if state.first else None
 
     async def find(self, which: Selection = ALL, *, after: str | None = None, count: int = 100) -> list[DeadEntry]:
         """Up to `count` letters, oldest first, beginning `after` an id: the last one's, for the next page."""
@@ -332,8 +332,8 @@ class DeadLetters:
 
     async def _pages(self, which: Selection, after: str | None = None) -> AsyncIterator[list[DeadEntry]]:
         """All such letters that are there now, some at a time: what dies meanwhile is for the next call."""
-        now_ms, _, _, last = await self._state()
-        bounds = which.bounds(now_ms, last, after) if last else None
+        state = await self._state()
+        bounds = which.bounds(state.now_ms, state.last, after) if state.last else None
         if bounds is None:
             return
         start, end = bounds
@@ -350,7 +350,7 @@ class DeadLetters:
         rows = await self._steadily(lambda: self._broker.letters(self._keys, first, last, _PAGE))
         return [_letter(*row) for row in rows]
 
-    async def _state(self) -> tuple[int, int, str, str]:
+    async def _state(self) -> DlqState:
         return await self._steadily(lambda: self._broker.dlq_state(self._keys))
 
     async def _steadily(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -447,9 +447,7 @@ def _obstacle(event: bytes | None) -> str | None:
 def _with_data(letter: DeadEntry, data: object) -> bytes:
     head = _json(letter.event or b"")
     if not isinstance(head, dict):
-        raise DecodeError(
-            f"the event of letter {letter.id} is no JSON object, so data alone cannot mend it; give event"
-        )
+        raise DecodeError(f"that of letter {letter.id} is no JSON object; give the whole event, not data alone")
     head.pop("data", None)
     try:
         body = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()

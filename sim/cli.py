@@ -17,6 +17,7 @@ from rich.table import Table
 from eventlib import private_server
 from sim.calibrate import calibrate
 from sim.checks import Check, check, passed
+from sim.cli_dlq import dlq
 from sim.compare import Comparison, compare
 from sim.history import History
 from sim.live import run_live, server_at
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-
+app.add_typer(dlq, name="dlq")
 
 ScenarioFile = Annotated[Path, typer.Argument(help="A scenario's YAML file.", metavar="SCENARIO")]
 Seeds = Annotated[int, typer.Option(help="How many seeds to simulate: 0, 1, ...", min=1, max=100_000)]
