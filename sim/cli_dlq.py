@@ -329,14 +329,23 @@ def _conclude(done_word: str, outcome: ev.Outcome, *, done: bool, json_file: Pat
 
 
 def _table_of_letters(letters: list[ev.DeadEntry]) -> Table:
+    """One line a letter: the error is cut to what the terminal leaves it, the id never, for it is copied from here."""
+    names, frame = ("id", "died (UTC)", "reason", "type", "error"), 12
+    narrow = out.width < 110
+    died, type_length = (slice(5, 16), 12) if narrow else (slice(0, 19), 32)
+    rows = [(lt.id, _clock(lt.died_s)[died], lt.reason, _cut(lt.event_type or "-", type_length)) for lt in letters]
+    taken = sum(max(len(cell) for cell in (name, *column)) for name, *column in zip(names, *rows, strict=False))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("id", "died (UTC)", "reason", "type"):
-        table.add_column(column, no_wrap=True, overflow="ellipsis" if column == "type" else "fold")
-    table.add_column("error", no_wrap=True, overflow="ellipsis", ratio=1)
-    for letter in letters:
-        kind, error = _plain(letter.event_type or "-"), _plain(letter.error, one_line=True)
-        table.add_row(letter.id, _clock(letter.died_s)[:19], _plain(letter.reason), kind, error)
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    for row, letter in zip(rows, letters, strict=True):
+        error = _cut(letter.error.partition("\n")[0], max(8, out.width - taken - frame))
+        table.add_row(*(_plain(cell, one_line=True) for cell in (*row, error)))
     return table
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}\u2026"
 
 
 def _show_letter(letter: ev.DeadEntry) -> None:
@@ -357,7 +366,7 @@ def _show_letter(letter: ev.DeadEntry) -> None:
         if value:
             out.print(f"[bold]{name:12}[/]{_plain(value)}", soft_wrap=True, highlight=False)
     parts = {"traceback": letter.traceback}
-    parts |= {f"field {_shown(name)}": _shown(value) for name, value in letter.raw.items()}
+    parts |= {f"published field {_shown(name)}": _shown(value) for name, value in letter.raw.items()}
     parts |= {"edited event": _shown(letter.edited)} if letter.edited is not None else {}
     for name, value in parts.items():
         if value:

@@ -27,13 +27,12 @@ Dlq = Callable[..., Awaitable[Result]]
 def dlq(url: str, namespace: str) -> Dlq:
     """Run `workbench dlq VERB orders billing ...` on this test's server and namespace."""
 
-    def run(*arguments: str) -> Result:
-        verb, *rest = arguments
+    def run(columns: int, verb: str, *rest: str) -> Result:
         command = ["dlq", verb, "orders", "billing", *rest, "--url", url, "--namespace", namespace]
-        return CliRunner(env={"COLUMNS": "160", "REDIS_URL": None}).invoke(workbench, command)
+        return CliRunner(env={"COLUMNS": str(columns), "REDIS_URL": None}).invoke(workbench, command)
 
-    async def run_beside(*arguments: str) -> Result:
-        return await asyncio.to_thread(run, *arguments)
+    async def run_beside(*arguments: str, columns: int = 160) -> Result:
+        return await asyncio.to_thread(run, columns, *arguments)
 
     return run_beside
 
@@ -78,6 +77,13 @@ async def test_list(dlq: Dlq, ids: list[str], tmp_path: Path) -> None:
     assert (listed["size"], listed["after"]) == (4, None)
     assert listed["letters"][0]["raw"]["event"] == GOOD.decode()
     assert listed["letters"][3]["raw"] == {"\x1b": {"base64": "/wA="}}
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+async def test_the_list_fits_the_terminal_and_ids_are_whole(dlq: Dlq, ids: list[str], columns: int) -> None:
+    lines = done(await dlq("list", columns=columns)).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert [id_ for id_ in ids if not any(id_ in line for line in lines)] == []
 
 
 async def test_pages(dlq: Dlq, ids: list[str]) -> None:
