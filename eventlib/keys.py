@@ -4,6 +4,7 @@ One stream's keys share one hash tag, so that every script also runs on a cluste
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -65,25 +66,24 @@ class Script:
     sha: str
 
 
-def _load(name: str, *, after: str | None = None) -> Script:
-    """A script; its text may begin with another file's, whose functions it shares."""
+def _load(name: str, *, after: Sequence[str] = ()) -> Script:
+    """The script, after the functions that it shares with others: Redis lets no script call another."""
     files = resources.files("eventlib.scripts")
-    names = (after, name) if after else (name,)
-    text = "".join(files.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in names)
+    text = "".join(files.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in (*after, name))
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 PUBLISH = _load("publish")
 ACK = _load("ack")
-RETRY = _load("retry", after="fields")
-BURY = _load("bury", after="fields")
-PROMOTE = _load("promote")
+RETRY = _load("retry", after=["fields"])
+BURY = _load("bury", after=["fields"])
+PROMOTE = _load("promote", after=["fields"])
 RENEW = _load("renew")
 SWEEP = _load("sweep")
-LEAVE = _load("leave", after="fields")
+LEAVE = _load("leave", after=["fields"])
 BACKLOG = _load("backlog")
 DLQ = _load("dlq")
 LETTERS = _load("letters")
 EDIT = _load("edit")
-REPLAY = _load("replay", after="fields")
+REPLAY = _load("replay", after=["fields"])
 PURGE = _load("purge")
