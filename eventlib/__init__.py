@@ -7,9 +7,9 @@ Connect
 A handler raises
     Reject, RetryAfter, Snooze
 Look
-    Backlog, DeadEntry, ServerInfo
-Export and compare
-    Registry, json_schema, envelope_schema, open_export, schema_changes, SchemaChange
+    Backlog, ServerInfo
+Mend
+    DeadLetters, DeadEntry, Selection, Outcome
 Develop
     private_server
 All errors
@@ -19,14 +19,17 @@ Your code is wrong
 The entry is wrong
     DataError, DecodeError, UnsupportedVersion
 The world is wrong
-    BrokerError, BrokerUnavailable, AccessDenied, MissingCommand, MissingGroup, NoServer
+    BrokerError, BrokerUnavailable, AccessDenied, MissingCommand, MissingGroup, NoServer, MissingLetter
+Export and compare
+    Registry, json_schema, envelope_schema, open_export, schema_changes, SchemaChange
 """
 
 from eventlib.app import App
-from eventlib.broker import Backlog, DeadEntry, ServerInfo
+from eventlib.broker import Backlog, ServerInfo
 from eventlib.bus import Bus, connect
 from eventlib.compatibility import SchemaChange, schema_changes
 from eventlib.delivery import Batch, Delivery, Happening
+from eventlib.dlq import DeadEntry, DeadLetters, Outcome, Selection
 from eventlib.errors import (
     AccessDenied,
     BrokerError,
@@ -40,6 +43,7 @@ from eventlib.errors import (
     InvalidDeclaration,
     MissingCommand,
     MissingGroup,
+    MissingLetter,
     NoServer,
     Reject,
     RetryAfter,
@@ -64,6 +68,7 @@ __all__ = [
     "BusClosed",
     "DataError",
     "DeadEntry",
+    "DeadLetters",
     "DecodeError",
     "Delivery",
     "DuplicateHandler",
@@ -74,13 +79,16 @@ __all__ = [
     "InvalidDeclaration",
     "MissingCommand",
     "MissingGroup",
+    "MissingLetter",
     "NoServer",
+    "Outcome",
     "Registry",
     "Reject",
     "Retry",
     "RetryAfter",
     "RetryBudget",
     "SchemaChange",
+    "Selection",
     "ServerInfo",
     "Snooze",
     "UnknownEventType",

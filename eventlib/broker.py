@@ -35,6 +35,8 @@ log = logging.getLogger("eventlib")
 _PRODUCER_TTL_MS = 3_600_000  # far longer than any publish is retried
 _REPLY_TIMEOUT_S = 5.0
 _CALLS_MAX = 16  # commands on their way at once, each over a connection of its own; the rest wait their turn
+_DLQ_NOTICED = {10**n for n in range(3, 10)}  # lengths of a dead-letter queue, which nobody trims, worth a warning
+_PAGE_BYTES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +77,14 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadEntry:
-    """One entry of a dead-letter queue. `raw` holds its fields, byte for byte; after a retry, `event` alone."""
+class DlqState:
+    """How a dead-letter queue stands; `first` and `last` are ids, empty where it is."""
 
-    id: str
-    origin: str
-    reason: str
-    error: str
-    attempts: int
-    handler: str
-    raw: Mapping[bytes, bytes]
+    now_ms: int  # by the server's clock
+    length: int
+    first: str
+    last: str
+    groups: Sequence[str]  # of the event stream
 
 
 class Broker:
@@ -234,6 +234,8 @@ class Broker:
             (_source(group, entry), group.retry, group.dlq),
             *(group.group, consumer, entry.id, "origin", entry.origin, *fields),
         )
+        if reply in _DLQ_NOTICED:
+            log.warning("the dead-letter queue of %s on %s holds %d", group.group, group.stream, reply)
         return cast(int, reply) != 0
 
     async def promote(self, group: GroupKeys, limit: int) -> tuple[int, float | None]:
@@ -274,11 +276,33 @@ class Broker:
         at = self.keys.group(stream, group)
         return Backlog(*await self._run(keys.BACKLOG, (at.stream, at.retry, at.delayed, at.dlq), group))
 
-    async def dead_letters(self, stream: str, group: str, count: int) -> list[DeadEntry]:
-        """The oldest `count` entries of the group's dead-letter queue."""
-        at = self.keys.group(stream, group)
-        reply = await self.ask("XRANGE", at.dlq, "-", "+", "COUNT", count)
-        return [_dead_entry(id_.decode(), fields) for id_, fields in reply]
+    # Dead letters
+
+    async def dlq_state(self, group: GroupKeys) -> DlqState:
+        """How the dead-letter queue stands."""
+        now_ms, length, first, last, groups = await self._run(keys.DLQ, (group.dlq, group.stream))
+        names = [name.decode(errors="replace") for name in groups]
+        return DlqState(int(now_ms), length, first.decode(), last.decode(), names)
+
+    async def letters(
+        self, group: GroupKeys, first: str, last: str, count: int
+    ) -> list[tuple[str, dict[bytes, bytes], bytes]]:
+        """Up to `count` dead letters, oldest first: id, fields, edit. Fewer where they are large; none: the end."""
+        reply = await self._run(keys.LETTERS, (group.dlq, group.edits), first, last, count, _PAGE_BYTES)
+        return [(id_.decode(), dict(zip(f[::2], f[1::2], strict=True)), edit) for id_, f, edit in reply]
+
+    async def edit(self, group: GroupKeys, id_: str, event: bytes) -> bool:
+        """Lay an edited event beside a dead letter. False where the letter is gone."""
+        return bool(await self._run(keys.EDIT, (group.dlq, group.edits), id_, event))
+
+    async def replay(self, group: GroupKeys, ids: Sequence[str], *, keep_attempts: bool) -> list[str]:
+        """Move dead letters to the retry stream; the ids of those that moved, whichever call before this moved more."""
+        reply = await self._run(keys.REPLAY, (group.dlq, group.edits, group.retry), int(keep_attempts), *ids)
+        return [id_.decode() for id_ in reply]
+
+    async def purge(self, group: GroupKeys, ids: Sequence[str]) -> list[str]:
+        """Delete dead letters; the ids of those that were there."""
+        return [id_.decode() for id_ in await self._run(keys.PURGE, (group.dlq, group.edits), *ids)]
 
     async def delete_all(self) -> int:
         """Delete every key of the namespace; for tests and experiments. Returns how many."""
@@ -349,15 +373,6 @@ def _source(group: GroupKeys, entry: Entry) -> str:
 
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000.0))
-
-
-def _dead_entry(id_: str, fields: Mapping[bytes, bytes]) -> DeadEntry:
-    def text(name: bytes) -> str:
-        return fields.get(name, b"").decode(errors="replace")
-
-    raw = {k.removeprefix(keys.RAW_PREFIX): v for k, v in fields.items() if k.startswith(keys.RAW_PREFIX)}
-    attempts = int(fields.get(keys.ATTEMPTS, b"0"))
-    return DeadEntry(id_, text(keys.ORIGIN), text(b"reason"), text(b"error"), attempts, text(b"handler"), raw)
 
 
 def _without_password(url: str) -> str:

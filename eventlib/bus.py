@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Sequ
 from contextlib import asynccontextmanager
 
 from eventlib.app import App, Subscription
-from eventlib.broker import Backlog, Broker, DeadEntry, ServerInfo
+from eventlib.broker import Backlog, Broker, ServerInfo
 from eventlib.delivery import RECONNECT, GroupConsumer, Observer
+from eventlib.dlq import DeadLetters
 from eventlib.envelope import encode, seal
 from eventlib.errors import BrokerError, BrokerUnavailable, BusClosed, InvalidDeclaration
 from eventlib.schema import Event, spec_of
@@ -184,9 +185,9 @@ class Bus:
         while (await self.backlog(stream, group)).total:  # noqa: ASYNC110 - only the server knows
             await asyncio.sleep(_LOOK_S)
 
-    async def dead_letters(self, stream: str, group: str, *, count: int = 100) -> list[DeadEntry]:
-        """The oldest entries of the group's dead-letter queue on the stream."""
-        return await self._broker.dead_letters(stream, group, count)
+    def dead_letters(self, stream: str, group: str) -> DeadLetters:
+        """The group's dead-letter queue on the stream: to look at, edit, replay and purge."""
+        return DeadLetters(self._broker, self.app, stream, group, self._patience_s)
 
     async def delete_all(self) -> int:
         """Delete every key of this namespace, events included; for tests and experiments. Returns how many."""

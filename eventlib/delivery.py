@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
-from eventlib import policy
+from eventlib import dlq, policy
 from eventlib.app import GroupSettings, Subscription
 from eventlib.broker import Broker, Entry
 from eventlib.envelope import Envelope, current, decode
@@ -404,13 +404,13 @@ class GroupConsumer:
                 self._retry_scheduled.set()
                 kind: Kind = "retried"
             case DeadLetter(reason):
-                why: dict[str, str | int] = {
-                    "reason": reason,
-                    "error": _described(error) if error else "",
-                    "attempts": delivery.attempt if reason != "poison" else delivery.attempt - 1,
-                    "handler": self._handler_name(delivery),
-                    "consumer": self._consumer,
-                }
+                why = dlq.why(
+                    reason,
+                    error,
+                    attempts=delivery.attempt if reason != "poison" else delivery.attempt - 1,
+                    handler=self._handler_name(delivery),
+                    consumer=self._consumer,
+                )
                 kept = await self._once(lambda: self._broker.bury(self._group, self._consumer, delivery.entry, why))
                 kind = "dead"
         self._let_go(delivery)
@@ -521,12 +521,3 @@ class GroupConsumer:
 
 def _reason(fault: DataError | None) -> policy.DeadReason:
     return "unsupported_version" if isinstance(fault, UnsupportedVersion) else "undecodable"
-
-
-def _described(error: BaseException) -> str:
-    """What a dead letter says of its error, whatever the error is: bounded, and of characters that can be stored."""
-    try:
-        text = str(error)
-    except Exception:
-        text = "(its text cannot be had)"
-    return f"{type(error).__name__}: {text}"[:2000].encode(errors="backslashreplace").decode()

@@ -134,6 +134,10 @@ class MissingGroup(BrokerError):
     """The consumer group or its stream is gone (flushed, deleted, failed over)."""
 
 
+class MissingLetter(BrokerError):
+    """The dead letter is not in its queue: somebody replayed or purged it, or it never was."""
+
+
 class NoServer(BrokerError):
     """No Redis server was found to start."""
 

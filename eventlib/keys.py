@@ -4,6 +4,7 @@ One stream's keys share one hash tag, so that every script also runs on a cluste
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -23,6 +24,7 @@ class GroupKeys:
     retry: str  # stream: entries whose wait is over, for this group alone
     delayed: str  # sorted set: entries that wait for their next attempt, by due time in ms
     dlq: str  # stream: the dead-letter queue
+    edits: str  # hash: edited events of dead letters, by their ids in the dead-letter queue
     sweep: str  # hash: when the next sweep is due, its position, the group's durable cursor
     group: str
 
@@ -45,7 +47,13 @@ class Keys:
     def group(self, stream: str, group: str) -> GroupKeys:
         prefix = f"{self.namespace}:{{{stream}}}:group:{group}"
         return GroupKeys(
-            self.stream(stream), f"{prefix}:retry", f"{prefix}:delayed", f"{prefix}:dlq", f"{prefix}:sweep", group
+            stream=self.stream(stream),
+            retry=f"{prefix}:retry",
+            delayed=f"{prefix}:delayed",
+            dlq=f"{prefix}:dlq",
+            edits=f"{prefix}:edits",
+            sweep=f"{prefix}:sweep",
+            group=group,
         )
 
 
@@ -58,17 +66,24 @@ class Script:
     sha: str
 
 
-def _load(name: str) -> Script:
-    text = resources.files("eventlib.scripts").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+def _load(name: str, *, after: Sequence[str] = ()) -> Script:
+    """The script, after the functions that it shares with others: Redis lets no script call another."""
+    files = resources.files("eventlib.scripts")
+    text = "".join(files.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in (*after, name))
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 PUBLISH = _load("publish")
 ACK = _load("ack")
-RETRY = _load("retry")
-BURY = _load("bury")
-PROMOTE = _load("promote")
+RETRY = _load("retry", after=["fields"])
+BURY = _load("bury", after=["fields"])
+PROMOTE = _load("promote", after=["fields"])
 RENEW = _load("renew")
 SWEEP = _load("sweep")
-LEAVE = _load("leave")
+LEAVE = _load("leave", after=["fields"])
 BACKLOG = _load("backlog")
+DLQ = _load("dlq")
+LETTERS = _load("letters")
+EDIT = _load("edit")
+REPLAY = _load("replay", after=["fields"])
+PURGE = _load("purge")

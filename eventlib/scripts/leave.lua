@@ -10,21 +10,10 @@ for source = 1, 2 do
     for _, pending in ipairs(page) do
       local id, entry = pending[1], redis.call('XRANGE', KEYS[source], pending[1], pending[1])[1]
       if entry then
-        local attempts, origin, args = 0, id, {}
-        for i = 1, #entry[2], 2 do
-          local name, value = entry[2][i], entry[2][i + 1]
-          if source == 2 and name == 'attempts' then
-            attempts = value
-          elseif source == 2 and name == 'origin' then
-            origin = value
-          elseif #entry[2] <= 7000 or name == 'event' then -- more fields than Lua can pass on are none of ours
-            args[#args + 1] = name
-            args[#args + 1] = value
-          end
-        end
-        -- Ours come last: a reader takes the last of two fields of one name, and a foreign entry may have any.
-        for _, part in ipairs({'attempts', attempts + pending[4] - 1, 'origin', origin}) do args[#args + 1] = part end
-        redis.call('XADD', KEYS[2], '*', unpack(args))
+        local theirs, ours = parted(entry[2], source == 2)
+        ours.attempts = (ours.attempts or 0) + pending[4] - 1
+        ours.origin = ours.origin or id
+        redis.call('XADD', KEYS[2], '*', unpack(joined(theirs, ours)))
         returned = returned + 1
       end
       redis.call('XACK', KEYS[source], group, id)

@@ -5,8 +5,7 @@ local now = redis.call('TIME')
 now = now[1] * 1000 + now[2] / 1000
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.3f', now), 'LIMIT', 0, ARGV[1])
 for _, member in ipairs(due) do
-  local origin, attempts, event = unpack(cmsgpack.unpack(member))
-  redis.call('XADD', KEYS[2], '*', 'event', event, 'attempts', attempts, 'origin', origin)
+  redis.call('XADD', KEYS[2], '*', unpack(put_aside(member)))
   redis.call('ZREM', KEYS[1], member)
 end
 local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')

@@ -1,4 +1,4 @@
--- Put a failed entry aside until its next attempt, if this consumer still owns it.
+-- Put a failed entry aside until its next attempt, with all of its fields, if this consumer still owns it.
 -- KEYS  source (stream or retry), stream, retry, delayed
 -- ARGV  group, consumer, id, origin id, attempts used up, delay in ms
 -- Returns 1; 0 where the claim was lost; -1 where the entry itself is gone (trimmed or deleted).
@@ -8,21 +8,23 @@ if not owner or owner[2] ~= ARGV[2] then
   return 0
 end
 local entry = redis.call('XRANGE', source, id, id)[1]
-local event
-for i = 1, entry and #entry[2] or 0, 2 do
-  if entry[2][i] == 'event' then event = entry[2][i + 1] end
-end
-if event then
+if entry then
+  local now = redis.call('TIME') -- the server's clock: consumers' clocks differ
+  now = now[1] * 1000 + now[2] / 1000
+  local theirs, ours = parted(entry[2], source == KEYS[3])
+  ours.attempts, ours.origin = ARGV[5], ARGV[4]
+  if tonumber(ARGV[5]) > 0 and not ours.failed then -- a snooze is no failure
+    ours.failed = string.format('%.0f', now)
+  end
+  local fields = joined(theirs, ours)
   if tonumber(ARGV[6]) <= 0 then
-    redis.call('XADD', KEYS[3], '*', 'event', event, 'attempts', ARGV[5], 'origin', ARGV[4])
+    redis.call('XADD', KEYS[3], '*', unpack(fields))
   else
-    local now = redis.call('TIME') -- the server's clock: consumers' clocks differ
-    local due = now[1] * 1000 + now[2] / 1000 + ARGV[6]
-    redis.call('ZADD', KEYS[4], string.format('%.3f', due), cmsgpack.pack({ARGV[4], ARGV[5], event}))
+    redis.call('ZADD', KEYS[4], string.format('%.3f', now + ARGV[6]), cmsgpack.pack(fields))
   end
 end
 redis.call('XACK', source, group, id)
 if source == KEYS[3] then
   redis.call('XDEL', source, id)
 end
-return event and 1 or -1
+return entry and 1 or -1

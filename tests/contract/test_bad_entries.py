@@ -33,7 +33,7 @@ async def test_trap_11_a_bad_entry_is_buried_and_the_next_is_handled(
     async with connect(app) as bus, bus.running(observe=record):
         await bus.publish(OrderPlaced(number=2))
         await eventually(lambda: handled == [2] and record.count("dead") == 1)
-        [dead] = await bus.dead_letters("orders", "billing")
+        [dead] = await bus.dead_letters("orders", "billing").find()
         await eventually(lambda: nothing_left(bus))
     assert (dead.reason, dead.attempts, dead.handler) == (reason, 1, "")
     assert dead.raw == fields
@@ -50,7 +50,7 @@ async def test_a_type_without_a_handler_is_passed_over(connect: Connect, ledger:
     async with connect(app) as bus, bus.running(observe=record):
         await bus.publish_many([OrderShipped(number=1), OrderPlaced(number=2)])
         await eventually(lambda: nothing_left(bus))
-        assert await bus.dead_letters("orders", "billing") == []
+        assert await bus.dead_letters("orders", "billing").find() == []
     assert handled == [2]
     assert record.kinds() == ["started", "handled", "acked"]
     assert await ledger.pending() == []

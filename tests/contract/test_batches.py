@@ -63,7 +63,7 @@ async def test_events_fail_one_by_one(connect: Connect, ledger: Ledger) -> None:
         await bus.publish_many(orders(*range(10)))
         async with bus.running(observe=record):
             await eventually(lambda: record.count("acked") == 8 and record.count("dead") == 2)
-        letters = await bus.dead_letters("orders", "billing")
+        letters = await bus.dead_letters("orders", "billing").find()
     assert sorted(seen) == sorted([(n, 1) for n in range(10)] + [(3, 2), (3, 3), (7, 2)])
     assert sorted((letter.reason, letter.attempts) for letter in letters) == [("exhausted", 3), ("rejected", 1)]
     assert await ledger.pending() == []
@@ -121,7 +121,7 @@ async def test_poison_and_undecodable_entries_are_kept_out_of_batches(connect: C
         await ledger.add(event=b"{")
         async with bus.running(observe=record):
             await eventually(lambda: record.count("dead") == 2 and record.count("acked") == 1)
-        reasons = sorted(letter.reason for letter in await bus.dead_letters("orders", "billing"))
+        reasons = sorted(letter.reason for letter in await bus.dead_letters("orders", "billing").find())
     assert numbers == [2]
     assert reasons == ["poison", "undecodable"]
 

@@ -37,6 +37,11 @@ async def test_trap_29_every_script_runs_on_a_cluster(binary: Path) -> None:
                 await eventually(lambda: "dead" in record)
             for stream, dead in (("orders", 1), ("stock", 0)):
                 assert await bus.backlog(stream, "billing") == ev.Backlog(0, 0, 0, 0, dead)
+            letters = bus.dead_letters("orders", "billing")
+            [letter] = await letters.find()
+            await letters.edit(letter.id, data={"number": 2})
+            assert (await letters.replay(ev.Selection())).ids == [letter.id]
+            assert (await letters.purge(ev.Selection(ids=[letter.id]))).gone == [letter.id]
 
 
 async def is_up(raw: redis.Redis) -> bool:

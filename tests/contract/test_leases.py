@@ -214,7 +214,7 @@ async def test_trap_07_what_kills_its_consumers_is_poison(
         await ledger.claim(id_, "dead", idle_ms=60_000, deliveries=died)
         async with bus.running(observe=record):
             await eventually(lambda: record.count("dead") + record.count("acked"))
-        letters = await bus.dead_letters("orders", "billing")
+        letters = await bus.dead_letters("orders", "billing").find()
     assert handled == ([1] if admitted else [])
     assert [(letter.reason, letter.attempts) for letter in letters] == ([] if admitted else [("poison", 3)])
 

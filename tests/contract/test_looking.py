@@ -13,7 +13,7 @@ async def test_nothing_was_ever_published(connect: Connect) -> None:
     async with connect(ev.App("shop")) as bus:
         backlog = await bus.backlog("orders", "billing")
         assert backlog == ev.Backlog(0, 0, 0, 0, 0) and backlog.total == 0
-        assert await bus.dead_letters("orders", "billing") == []
+        assert await bus.dead_letters("orders", "billing").find() == []
 
 
 async def test_a_group_that_never_ran_has_everything_to_do(connect: Connect) -> None:

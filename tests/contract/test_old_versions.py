@@ -27,7 +27,7 @@ async def test_every_stored_version_is_delivered_as_the_newest(connect: Connect,
     async with connect(app) as bus, bus.running():
         await bus.publish(OrderPlaced(order_id="A1", total_cents=4200, currency="EUR"))
         await eventually(lambda: len(handled) == len(READABLE) + 1)
-        assert await bus.dead_letters("orders", "billing") == []
+        assert await bus.dead_letters("orders", "billing").find() == []
     assert set(handled) == {OrderPlaced(order_id="A1", total_cents=4200, currency="EUR")}
 
 
@@ -37,7 +37,7 @@ async def test_the_future_is_kept_byte_for_byte_and_the_next_is_handled(connect:
     await ledger.add(event=stored("v1_bare"))
     async with connect(app) as bus, bus.running():
         await eventually(lambda: len(handled) == 1)
-        [dead] = await eventually(lambda: bus.dead_letters("orders", "billing"))
+        [dead] = await eventually(lambda: bus.dead_letters("orders", "billing").find())
     assert (dead.reason, dead.raw) == ("unsupported_version", {b"event": stored("v4_future")})
     assert "update this program" in dead.error
 
@@ -47,7 +47,7 @@ async def test_an_upcaster_that_fails_keeps_the_entry(connect: Connect, ledger: 
     raw = stored("v1_bare").replace(b'"42.00"', b'"forty"')
     await ledger.add(event=raw)
     async with connect(app) as bus, bus.running():
-        [dead] = await eventually(lambda: bus.dead_letters("orders", "billing"))
+        [dead] = await eventually(lambda: bus.dead_letters("orders", "billing").find())
     assert (dead.reason, dead.raw, handled) == ("undecodable", {b"event": raw}, [])
     assert "order.placed version 1" in dead.error and "forty" in dead.error
     read = decode(raw.replace(b"forty", b"42.00"), CLASSES)

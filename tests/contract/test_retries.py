@@ -93,7 +93,7 @@ async def test_an_exhausted_event_goes_to_the_dead_letters_whole(connect: Connec
     async with connect(app) as bus, bus.running(observe=record):
         event_id = await bus.publish(OrderPlaced(number=7))
         await eventually(lambda: record.count("dead"))
-        [dead] = await bus.dead_letters("orders", "billing")
+        [dead] = await bus.dead_letters("orders", "billing").find()
         assert await bus.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, dead=1)
     [fields] = await ledger.events()
     assert (dead.reason, dead.error, dead.attempts) == ("exhausted", "ValueError: no money for 7", 3)
@@ -121,7 +121,7 @@ async def test_trap_10_what_no_retry_can_mend_is_dead_at_once(connect: Connect, 
     async with connect(app) as bus, bus.running(observe=record):
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: record.count("dead"))
-        [dead] = await bus.dead_letters("orders", "billing")
+        [dead] = await bus.dead_letters("orders", "billing").find()
         assert (await bus.backlog("orders", "billing")).total == 0
     assert (dead.reason, dead.attempts) == (reason, 1)
     assert str(error) in dead.error
@@ -137,7 +137,7 @@ async def test_retry_after_replaces_the_wait_and_counts(connect: Connect) -> Non
 
     async with connect(app) as bus, bus.running():
         await bus.publish(OrderPlaced(number=1))
-        await eventually(lambda: bus.dead_letters("orders", "billing"))
+        await eventually(lambda: bus.dead_letters("orders", "billing").find())
     assert tries == [1, 2, 3]
 
 
@@ -206,8 +206,8 @@ async def test_many_failing_events_are_each_tried_as_often_as_allowed(connect: C
     async with connect(app) as bus, bus.running(observe=record):
         await bus.publish_many(orders(*range(150)))  # more than one bite of the promotion
         await eventually(lambda: record.count("dead") == 150)
-        assert len(await bus.dead_letters("orders", "billing", count=1000)) == 150
-        assert len(await bus.dead_letters("orders", "billing")) == 100
+        assert len(await bus.dead_letters("orders", "billing").find(count=1000)) == 150
+        assert len(await bus.dead_letters("orders", "billing").find()) == 100
     assert tries == {number: [1, 2, 3] for number in range(150)}
 
 
@@ -227,7 +227,7 @@ async def test_an_event_of_an_older_program_is_retried_with_its_bytes_untouched(
     async with connect(app) as bus, bus.running(observe=record):
         await ledger.add(event=raw)
         await eventually(lambda: record.count("dead"))
-        [dead] = await bus.dead_letters("orders", "billing")
+        [dead] = await bus.dead_letters("orders", "billing").find()
     assert dead.raw[b"event"] == raw
     assert {d.correlation_id for d in seen} == {"c1"} and len({d.event_id for d in seen}) == 1
 

@@ -15,7 +15,7 @@ async def test_dead_letters(connect: Connect) -> None:
     async with connect(app) as bus, bus.running():
         await bus.publish(OrderPlaced(number=1))
 
-        [dead] = await eventually(lambda: bus.dead_letters("orders", "billing"))
+        [dead] = await eventually(lambda: bus.dead_letters("orders", "billing").find())
         backlog = await bus.backlog("orders", "billing")
 
     assert dead.reason == "exhausted"

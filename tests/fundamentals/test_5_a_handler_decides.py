@@ -16,7 +16,7 @@ async def test_reject_gives_up_at_once(connect: Connect) -> None:
 
     async with connect(app) as bus, bus.running():
         await bus.publish(OrderPlaced(number=1))
-        [dead] = await eventually(lambda: bus.dead_letters("orders", "billing"))
+        [dead] = await eventually(lambda: bus.dead_letters("orders", "billing").find())
 
     assert (dead.reason, dead.error, dead.attempts) == ("rejected", "Reject: negative total", 1)
 

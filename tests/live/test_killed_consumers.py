@@ -28,7 +28,7 @@ async def test_a_consumer_killed_in_the_middle_of_handlers_loses_nothing(
         office.hire(url, namespace, work_s=0.0)
         await eventually(lambda: set(office.noted("done")) == set(range(40)))
         await eventually(lambda: nothing_left(bus))
-        assert await bus.dead_letters("orders", "billing") == []
+        assert await bus.dead_letters("orders", "billing").find() == []
 
 
 async def test_one_of_two_consumers_killed_again_and_again(

@@ -50,7 +50,14 @@ def test_the_families() -> None:
         "BusClosed",
     }
     assert family(ev.DataError) == {"DecodeError", "UnsupportedVersion"}
-    assert family(ev.BrokerError) == {"BrokerUnavailable", "AccessDenied", "MissingCommand", "MissingGroup", "NoServer"}
+    assert family(ev.BrokerError) == {
+        "BrokerUnavailable",
+        "AccessDenied",
+        "MissingCommand",
+        "MissingGroup",
+        "MissingLetter",
+        "NoServer",
+    }
     assert family(errors.Signal) == {"Reject", "RetryAfter", "Snooze"}
 
 

@@ -48,7 +48,7 @@ def test_every_script_is_loaded_and_known_by_the_hash_that_redis_gives_it() -> N
     files = {
         f.name.removesuffix(".lua") for f in resources.files("eventlib.scripts").iterdir() if f.name.endswith(".lua")
     }
-    assert {script.name for script in SCRIPTS} == files
+    assert {script.name for script in SCRIPTS} == files - {"fields"}  # which others begin with
     assert all(script.sha == hashlib.sha1(script.text.encode()).hexdigest() for script in SCRIPTS)
 
 

@@ -1,0 +1,478 @@
+"""The dead-letter queue of a group: what it gave up and why, and what an operator may do about it.
+
+A letter keeps its entry byte for byte under the id it died with; an edit lies beside it. A replay moves the letter to
+its group's retry stream, so that no other group sees it, and moves it once, whoever asks however often. Nobody trims
+the queue: what is in it was acknowledged and never handled.
+"""
+
+import asyncio
+import itertools
+import json
+import logging
+import math
+import random
+import re
+import traceback
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+from pydantic_core import from_json, to_json
+
+from eventlib import keys
+from eventlib.app import App
+from eventlib.broker import Broker, DlqState
+from eventlib.envelope import decode
+from eventlib.errors import BrokerUnavailable, DecodeError, InvalidDeclaration, MissingGroup, MissingLetter
+from eventlib.policy import Retry
+from eventlib.schema import spec_of, valid_name
+
+T = TypeVar("T")
+log = logging.getLogger("eventlib")
+
+LIMIT = 10_000  # letters that one replay or purge takes, unless told otherwise
+_PAGE = 100
+_ERROR_LENGTH_MAX = 2000
+_TRACEBACK_LENGTH_MAX = 4000
+_AGAIN = Retry(wait_s=0.05, wait_s_max=2.0, jitter="equal")
+_RNG = random.Random()
+_ID = re.compile(r"\d{1,20}-\d{1,20}")
+_SEQUENCE_MAX = 2**64 - 1
+
+
+def why(
+    reason: str, error: BaseException | None, *, attempts: int, handler: str, consumer: str
+) -> dict[str, str | int]:
+    """What a dead letter says beside the entry itself: fields of bounded length that can be stored."""
+    said: dict[str, str | int] = {
+        "reason": reason,
+        "error": _described(error) if error else "",
+        "attempts": attempts,
+        "handler": handler,
+        "consumer": consumer,
+    }
+    if error is not None and handler:  # without a handler it is our own refusal, whose place says nothing
+        said["traceback"] = _trace(error)
+    return said
+
+
+@dataclass(frozen=True)
+class DeadEntry:
+    """One letter of a dead-letter queue. Times are Unix seconds by the server's clock."""
+
+    id: str
+    origin: str  # its id in the event stream
+    reason: str
+    error: str  # type and text
+    traceback: str
+    attempts: int  # used up since it was published or last replayed
+    handler: str
+    consumer: str
+    failed_s: float | None  # when an attempt first failed
+    replays: int  # how often it had been replayed before it died
+    raw: Mapping[bytes, bytes] = field(repr=False)  # the entry's own fields, byte for byte
+    edited: bytes | None = field(default=None, repr=False)  # the event that a replay delivers instead
+    edited_s: float | None = None  # when it was last edited, here or before a replay
+
+    @property
+    def died_s(self) -> float:
+        return int(self.id.partition("-")[0]) / 1000.0
+
+    @property
+    def event(self) -> bytes | None:
+        """The event that a replay delivers: as edited, or as it was published."""
+        return self.raw.get(keys.EVENT) if self.edited is None else self.edited
+
+    @property
+    def event_id(self) -> str | None:
+        return self._text("id")
+
+    @property
+    def event_type(self) -> str | None:
+        return self._text("type")
+
+    @property
+    def correlation_id(self) -> str | None:
+        return self._text("correlationid")
+
+    @cached_property
+    def obstacle(self) -> str | None:
+        """Why it cannot be replayed until it is edited; None: it can.
+
+        An event that its class refused can: the program that handles it may have changed.
+        """
+        return _obstacle(self.event)
+
+    @cached_property
+    def _head(self) -> Mapping[str, Any]:
+        head = _json(self.event or b"")
+        return head if isinstance(head, dict) else {}
+
+    def _text(self, name: str) -> str | None:
+        value = self._head.get(name)
+        return value if isinstance(value, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which letters: those that fit all that is given.
+
+    `error` is looked for in the error's type and text, `handler` in the handler's full name, whatever the case.
+    `since_s` (inclusive) and `until_s` (exclusive) are Unix seconds and bound the moment of death.
+    """
+
+    ids: Collection[str] | None = None
+    reason: str | None = None
+    error: str | None = None
+    event_type: str | None = None
+    handler: str | None = None
+    origin: str | None = None
+    since_s: float | None = None
+    until_s: float | None = None
+    older_than_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for id_ in self.ids or ():
+            _valid_id(id_)
+        for name in ("since_s", "until_s", "older_than_s"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value < 1e15:
+                raise InvalidDeclaration("selection", f"{name}={value!r}; it must be a number of seconds, zero or more")
+
+    def fits(self, letter: DeadEntry) -> bool:
+        """Whether it is one of them, its id and time of death aside."""
+        return (
+            self.reason in (None, letter.reason)
+            and self.origin in (None, letter.origin)
+            and (self.error is None or self.error.casefold() in letter.error.casefold())
+            and (self.handler is None or self.handler.casefold() in letter.handler.casefold())
+            and self.event_type in (None, letter.event_type)
+        )
+
+    def bounds(self, now_ms: int, last: str, after: str | None = None) -> tuple[str, str] | None:
+        """The ids, both inclusive, of the first and the last letter that it can be; None: there can be none.
+
+        In a queue that ends with id `last`, leaving out all up to `after`.
+        """
+        starts, ends = [(_ms(self.since_s or 0.0), 0)], [_id_parts(last)]
+        if after is not None:
+            ms, sequence = _id_parts(after)
+            starts.append((ms, sequence + 1) if sequence < _SEQUENCE_MAX else (ms + 1, 0))
+        if self.until_s is not None:
+            ends.append((_ms(self.until_s) - 1, _SEQUENCE_MAX))
+        if self.older_than_s is not None:
+            ends.append((now_ms - _ms(self.older_than_s) - 1, _SEQUENCE_MAX))
+        start, end = max(starts), min(ends)
+        return None if start > end else (f"{start[0]}-{start[1]}", f"{end[0]}-{end[1]}")
+
+
+ALL = Selection()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a replay or purge did; after a dry run, what it would do."""
+
+    ids: Sequence[str]  # of the letters that were replayed or purged
+    obstacles: Mapping[str, str] = field(default_factory=dict)  # by id: why the letter stays
+    gone: Sequence[str] = ()  # no longer there: somebody else replayed or purged them
+    more: bool = False  # the limit was reached: call again
+
+
+class DeadLetters:
+    """The dead-letter queue of one group on one stream. Made by `Bus.dead_letters`.
+
+    Every call may be repeated; one that gets no answer is, for the bus's `patience_s`. All raise BrokerUnavailable
+    where it ends without one: what was moved or deleted until then stays so.
+    """
+
+    def __init__(self, broker: Broker, app: App, stream: str, group: str, patience_s: float) -> None:
+        self._broker = broker
+        self._stream = valid_name(stream, "stream")
+        self._keys = broker.keys.group(stream, valid_name(group, "group"))
+        self._patience_s = patience_s
+        mine_last = sorted(app.subscriptions, key=lambda s: s.group == group)
+        self._classes = {spec_of(s.event_class).type: s.event_class for s in mine_last}
+
+    # Looking
+
+    async def check(self) -> None:
+        """Tell an empty queue from a misspelt name.
+
+        Raises:
+            MissingGroup: the stream has no such group, and there is no such queue.
+        """
+        state = await self._state()
+        if self._keys.group in state.groups or state.length:
+            return
+        known = f"its groups are {', '.join(sorted(state.groups))}" if state.groups else "the stream has no groups"
+        place = f"{self._broker.where}, namespace {self._broker.keys.namespace}"
+        raise MissingGroup(place, f"no group {self._keys.group!r} on stream {self._stream!r}; {known}")
+
+    async def size(self) -> int:
+        """How many letters the queue holds."""
+        return (await self._state()).length
+
+    async def oldest_age_s(self) -> float | None:
+        """How long ago the oldest letter died, in seconds; None: the queue is empty."""
+        state = await self._state()
+        return (state.now_ms - _id_parts(state.first)[0]) / 1000.0 if state.first else None
+
+    async def find(self, which: Selection = ALL, *, after: str | None = None, count: int = 100) -> list[DeadEntry]:
+        """Up to `count` letters, oldest first, beginning `after` an id: the last one's, for the next page."""
+        found: list[DeadEntry] = []
+        async for page in self._pages(which, after and _valid_id(after)):
+            found += page
+            if len(found) >= count:
+                break
+        return found[:count]
+
+    async def get(self, id_: str) -> DeadEntry:
+        """The letter of this id.
+
+        Raises:
+            MissingLetter: it is not there, or no longer.
+        """
+        for letter in await self._letters(_valid_id(id_), id_):
+            return letter
+        raise self._missing(id_)
+
+    async def count(self, which: Selection = ALL) -> Counter[str]:
+        """How many letters of each reason."""
+        reasons: Counter[str] = Counter()
+        async for page in self._pages(which):
+            reasons.update(letter.reason for letter in page)
+        return reasons
+
+    # Mending
+
+    async def edit(
+        self, id_: str, *, data: Mapping[str, Any] | None = None, event: bytes | None = None, force: bool = False
+    ) -> DeadEntry:
+        """Have a replay deliver an event of other `data`, or another `event` altogether; returns the letter.
+
+        The letter's own bytes stay as they are. What cannot be read, or is refused by the App's class for its type, is
+        only kept with `force`.
+
+        Raises:
+            MissingLetter: it is not there, or no longer.
+            DataError: the event could not be handled; or `data` was given for one that is no JSON object.
+        """
+        if (data is None) == (event is None):
+            raise TypeError("give either data= or event=")
+        letter = await self.get(id_)
+        new = event if event is not None else _with_data(letter, data)
+        if not force:
+            self._validate(new)
+        if not (await self._steadily(lambda: self._broker.edit(self._keys, id_, new))):
+            raise self._missing(id_)
+        return await self.get(id_)
+
+    async def replay(
+        self, which: Selection, *, keep_attempts: bool = False, limit: int = LIMIT, dry_run: bool = False
+    ) -> Outcome:
+        """Deliver letters once more, to this group alone; each counts its attempts afresh, or goes on counting.
+
+        Takes the oldest `limit` letters that can be read. What fails again becomes a new letter, which says how often
+        it was replayed; it is not replayed within the same call.
+        """
+        return await self._act(
+            which,
+            limit,
+            None if dry_run else lambda ids: self._broker.replay(self._keys, ids, keep_attempts=keep_attempts),
+            lambda letter: letter.obstacle,
+        )
+
+    async def purge(self, which: Selection, *, limit: int = LIMIT, dry_run: bool = False) -> Outcome:
+        """Delete the oldest `limit` letters for good, with their edits."""
+        purge = None if dry_run else lambda ids: self._broker.purge(self._keys, ids)
+        return await self._act(which, limit, purge, lambda _: None)
+
+    async def _act(
+        self,
+        which: Selection,
+        limit: int,
+        move: Callable[[Sequence[str]], Awaitable[list[str]]] | None,
+        obstacle_of: Callable[[DeadEntry], str | None],
+    ) -> Outcome:
+        ids: list[str] = []
+        gone: list[str] = []
+        obstacles: dict[str, str] = {}
+        more = False
+        async for page in self._pages(which):
+            stay = {letter.id: obstacle for letter in page if (obstacle := obstacle_of(letter))}
+            able = [letter.id for letter in page if letter.id not in stay]
+            chosen = able[: max(0, limit - len(ids))]
+            moved = await self._move(move, chosen) if move and chosen else chosen
+            ids += moved
+            gone += set(chosen) - set(moved)
+            obstacles |= stay
+            if more := len(able) > len(chosen):
+                break
+        if not more:
+            for id_ in set(which.ids or ()) - {*ids, *obstacles, *gone}:
+                gone += [] if await self._letters(id_, id_) else [id_]
+        return Outcome(ids, obstacles, sorted(gone, key=_id_parts), more)
+
+    async def _move(self, move: Callable[[Sequence[str]], Awaitable[list[str]]], ids: Sequence[str]) -> Sequence[str]:
+        """The ids that moved. After a try without an answer, the next one finds its work done: what is gone counts."""
+        tries = 0
+
+        def count() -> Awaitable[list[str]]:
+            nonlocal tries
+            tries += 1
+            return move(ids)
+
+        moved = await self._steadily(count)
+        return ids if tries > 1 else moved
+
+    # Asking
+
+    async def _pages(self, which: Selection, after: str | None = None) -> AsyncIterator[list[DeadEntry]]:
+        """All such letters that are there now, some at a time: what dies meanwhile is for the next call."""
+        state = await self._state()
+        bounds = which.bounds(state.now_ms, state.last, after) if state.last else None
+        if bounds is None:
+            return
+        start, end = bounds
+        if which.ids is not None:
+            for id_ in sorted(set(which.ids), key=_id_parts):
+                if _id_parts(start) <= _id_parts(id_) <= _id_parts(end):
+                    yield [letter for letter in await self._letters(id_, id_) if which.fits(letter)]
+            return
+        while page := await self._letters(start, end):
+            yield [letter for letter in page if which.fits(letter)]
+            start = f"({page[-1].id}"
+
+    async def _letters(self, first: str, last: str) -> list[DeadEntry]:
+        rows = await self._steadily(lambda: self._broker.letters(self._keys, first, last, _PAGE))
+        return [_letter(*row) for row in rows]
+
+    async def _state(self) -> DlqState:
+        return await self._steadily(lambda: self._broker.dlq_state(self._keys))
+
+    async def _steadily(self, call: Callable[[], Awaitable[T]]) -> T:
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + self._patience_s
+        for failures in itertools.count(1):
+            try:
+                return await call()
+            except BrokerUnavailable:
+                delay_s = _AGAIN.delay_s(failures, _RNG)
+                if clock() + delay_s > give_up_at:
+                    raise
+                await asyncio.sleep(delay_s)
+        raise AssertionError("unreachable")
+
+    def _validate(self, event: bytes) -> None:
+        if obstacle := _obstacle(event):
+            raise DecodeError(obstacle)
+        event_type = _json(event)["type"]
+        if event_type in self._classes:
+            decode(event, {event_type: self._classes[event_type]})
+
+    def _missing(self, id_: str) -> MissingLetter:
+        place = f"dead letters of {self._keys.group} on {self._stream}"
+        return MissingLetter(place, f"no letter {id_}; it was replayed or purged, or never was")
+
+
+def _letter(id_: str, fields: Mapping[bytes, bytes], edit: bytes) -> DeadEntry:
+    def text(name: bytes) -> str:
+        return fields.get(name, b"").decode(errors="backslashreplace")
+
+    edited_ms, _, edited = edit.partition(b" ")
+    edited_s = _seconds(edited_ms or fields.get(b"edited", b""))
+    return DeadEntry(
+        id=id_,
+        origin=text(keys.ORIGIN),
+        reason=text(b"reason"),
+        error=text(b"error"),
+        traceback=text(b"traceback"),
+        attempts=_whole(fields.get(keys.ATTEMPTS, b"")),
+        handler=text(b"handler"),
+        consumer=text(b"consumer"),
+        failed_s=_seconds(fields.get(b"failed", b"")),
+        replays=_whole(fields.get(b"replays", b"")),
+        raw={k.removeprefix(keys.RAW_PREFIX): v for k, v in fields.items() if k.startswith(keys.RAW_PREFIX)},
+        edited=edited if edit else None,
+        edited_s=edited_s,
+    )
+
+
+def _ms(seconds: float) -> int:
+    return math.ceil(round(seconds * 1000.0, 2))  # the float nearest to a whole ms may be a hair above it
+
+
+def _whole(written: bytes) -> int:
+    return int(written) if written.isdigit() and len(written) < 20 else 0
+
+
+def _seconds(written_ms: bytes) -> float | None:
+    return _whole(written_ms) / 1000.0 if written_ms else None
+
+
+def _valid_id(id_: str) -> str:
+    if not _ID.fullmatch(id_) or max(_id_parts(id_)) > _SEQUENCE_MAX:
+        raise InvalidDeclaration("dead letter", f"{id_!r} is no id; take one from the list, such as 1732450000000-0")
+    return id_
+
+
+def _id_parts(id_: str) -> tuple[int, int]:
+    ms, _, sequence = id_.partition("-")
+    return int(ms), int(sequence)
+
+
+def _json(text: bytes) -> Any:
+    """What it says; None where it is no JSON."""
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return None
+
+
+def _obstacle(event: bytes | None) -> str | None:
+    if event is None:
+        return "the entry has no field 'event'"
+    match _json(event):
+        case None:
+            return "the event is not JSON"
+        case {"specversion": "1.0", "id": str(), "type": str(), "eventversion": int()}:
+            return None
+        case _:
+            return "no CloudEvents 1.0 envelope: specversion, id, type and eventversion are needed"
+
+
+def _with_data(letter: DeadEntry, data: object) -> bytes:
+    head = _json(letter.event or b"")
+    if not isinstance(head, dict):
+        raise DecodeError(f"that of letter {letter.id} is no JSON object; give the whole event, not data alone")
+    head.pop("data", None)
+    try:
+        body = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DecodeError(f"data has no JSON form: {error}") from error
+    return to_json(head)[:-1] + (b',"data":' if head else b'"data":') + body + b"}"
+
+
+def _described(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text cannot be had)"
+    return _storable(f"{type(error).__name__}: {text}"[:_ERROR_LENGTH_MAX])
+
+
+def _trace(error: BaseException) -> str:
+    """The last frames of it and of what caused it: the end of the text is what says most."""
+    try:
+        lines = traceback.TracebackException.from_exception(error, limit=-20, compact=True, max_group_width=5).format()
+        text = "".join(lines)
+    except Exception:  # an error may be as broken as it likes
+        return ""
+    return _storable(text if len(text) <= _TRACEBACK_LENGTH_MAX else f"...{text[-_TRACEBACK_LENGTH_MAX:]}")
+
+
+def _storable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

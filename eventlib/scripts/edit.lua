@@ -1,0 +1,9 @@
+-- Lay an edited event beside a dead letter, whose own bytes stay as they are.
+-- KEYS  dlq, edits     ARGV  id, event
+-- Returns 1; 0 where the letter is gone.
+if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then
+  return 0
+end
+local now = redis.call('TIME')
+redis.call('HSET', KEYS[2], ARGV[1], string.format('%.0f ', now[1] * 1000 + now[2] / 1000) .. ARGV[2])
+return 1

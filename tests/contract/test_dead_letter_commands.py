@@ -1,0 +1,204 @@
+"""`workbench dlq`: what an operator does from a terminal, without the App."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from eventlib.envelope import encode, seal
+from sim.cli import app as workbench
+from tests.faults import free_port
+from tests.ledger import Ledger
+from tests.shop import OrderPlaced
+
+TOP = Path(__file__).parents[2]
+GOOD = encode(seal(OrderPlaced(number=1), "shop", "c1", None))
+Dlq = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture
+def dlq(url: str, namespace: str) -> Dlq:
+    """Run `workbench dlq VERB orders billing ...` on this test's server and namespace."""
+
+    def run(columns: int, verb: str, *rest: str) -> Result:
+        command = ["dlq", verb, "orders", "billing", *rest, "--url", url, "--namespace", namespace]
+        return CliRunner(env={"COLUMNS": str(columns), "REDIS_URL": None}).invoke(workbench, command)
+
+    async def run_beside(*arguments: str, columns: int = 160) -> Result:
+        return await asyncio.to_thread(run, columns, *arguments)
+
+    return run_beside
+
+
+@pytest.fixture
+async def ids(ledger: Ledger) -> list[str]:
+    """Four letters: exhausted, rejected, truncated, and one whose text would steer the terminal."""
+    letters: list[dict[Any, Any]] = [
+        {"reason": "exhausted", "error": "TimeoutError: the bank", "handler": "shop.bill", "raw.event": GOOD},
+        {"reason": "rejected", "error": "Reject: negative", "handler": "shop.bill", "raw.event": GOOD},
+        {"reason": "undecodable", "error": "DecodeError: not JSON", "raw.event": GOOD[:-5]},
+        {
+            "reason": "exhausted",
+            "error": "E: [red]\x1b[2J\r\n[/]",
+            "traceback": "\x1b]0;x\x07",
+            "raw.\x1b": b"\xff\x00",
+        },
+    ]
+    return [(await ledger.raw.xadd(ledger.keys.dlq, letter)).decode() for letter in letters]  # type: ignore[union-attr]
+
+
+def done(result: Result) -> str:
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(result: Result, *told: str) -> None:
+    """It ends with status 2 and one message, which says all this however it is wrapped."""
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    said = " ".join(result.output.replace("│", " ").split())
+    assert [part for part in told if part not in said] == [], said
+
+
+async def test_list(dlq: Dlq, ids: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "list.json"
+    said = done(await dlq("list", "--json", str(file)))
+    assert "4 dead letters, the oldest died" in said
+    assert all(id_ in said for id_ in ids) and "order.placed" in said and "TimeoutError: the bank" in said
+    listed = json.loads(file.read_text())
+    assert [letter["id"] for letter in listed["letters"]] == ids
+    assert (listed["size"], listed["after"]) == (4, None)
+    assert listed["letters"][0]["raw"]["event"] == GOOD.decode()
+    assert listed["letters"][3]["raw"] == {"\x1b": {"base64": "/wA="}}
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+async def test_the_list_fits_the_terminal_and_ids_are_whole(dlq: Dlq, ids: list[str], columns: int) -> None:
+    lines = done(await dlq("list", columns=columns)).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert [id_ for id_ in ids if not any(id_ in line for line in lines)] == []
+
+
+async def test_pages(dlq: Dlq, ids: list[str]) -> None:
+    first = done(await dlq("list", "--limit", "3"))
+    assert ids[2] in first and ids[3] not in first and f"--after {ids[2]}" in first
+    second = done(await dlq("list", "--limit", "3", "--after", ids[2]))
+    assert ids[2] not in second and ids[3] in second and "--after" not in second
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        (["--reason", "rejected"], [1]),
+        (["--error", "timeout"], [0]),
+        (["--type", "order.placed"], [0, 1]),
+        (["--handler", "shop", "--reason", "exhausted"], [0]),
+        (["--since", "1h"], [0, 1, 2, 3]),
+        (["--since", "2026-01-01", "--until", "2026-01-02T03:04:05Z"], []),
+        (["--until", "1h"], []),
+        (["--older-than", "7d"], []),
+    ],
+)
+async def test_filters(dlq: Dlq, ids: list[str], filters: list[str], found: list[int]) -> None:
+    said = done(await dlq("list", *filters))
+    assert [n for n, id_ in enumerate(ids) if id_ in said] == found
+    assert found or "None of them fits" in said
+
+
+async def test_show_and_what_it_says_cannot_steer_the_terminal(dlq: Dlq, ids: list[str]) -> None:
+    said = done(await dlq("show", ids[0]))
+    assert all(part in said for part in ("exhausted", "TimeoutError: the bank", "shop.bill", "c1", GOOD.decode()))
+    said = done(await dlq("show", ids[3])) + done(await dlq("list"))
+    assert "\x1b" not in said and "\x07" not in said and "\r" not in said
+    assert "[red]\\x1b[2J\\x0d" in said
+
+
+async def test_count(dlq: Dlq, ids: list[str], tmp_path: Path) -> None:
+    done(await dlq("count", "--json", str(tmp_path / "count.json")))
+    counted = json.loads((tmp_path / "count.json").read_text())
+    assert (counted["all"], counted["by_reason"]) == (len(ids), {"exhausted": 2, "rejected": 1, "undecodable": 1})
+
+
+async def test_edit_and_replay(dlq: Dlq, ids: list[str], ledger: Ledger, tmp_path: Path) -> None:
+    stays = await dlq("replay", "--id", ids[0], "--id", ids[2])
+    assert stays.exit_code == 1 and f"{ids[2]} stays: the event is not JSON; edit it first" in stays.stderr
+    whole = tmp_path / "event.json"
+    whole.write_bytes(GOOD)
+    done(await dlq("edit", ids[2], "--event-file", str(whole)))
+    assert '"number":5' in done(await dlq("edit", ids[0], "--data", '{"number": 5}'))
+    (tmp_path / "data.json").write_text('{"number": 6}')
+    done(await dlq("edit", ids[0], "--data-file", str(tmp_path / "data.json")))
+    which = [part for id_ in ids[:3] for part in ("--id", id_)]
+    assert "3 dead letters would be replayed; --yes does it" in done(await dlq("replay", *which))
+    assert await ledger.events(retried=True) == []
+    assert "3 dead letters replayed" in done(await dlq("replay", *which, "--yes"))
+    again = await dlq("replay", *which, "--yes", "--json", str(tmp_path / "again.json"))
+    assert "0 dead letters replayed" in done(again) and f"{ids[0]} is gone" in again.stderr
+    assert json.loads((tmp_path / "again.json").read_text())["gone"] == ids[:3]
+    events = [fields[b"event"] for fields in await ledger.events(retried=True)]
+    assert events == [GOOD.replace(b'"number":1', b'"number":6'), GOOD, GOOD]
+
+
+async def test_purge(dlq: Dlq, ids: list[str], ledger: Ledger) -> None:
+    assert "1 dead letter would be purged" in done(await dlq("purge", "--reason", "rejected"))
+    assert "0 dead letters purged" in done(await dlq("purge", "--older-than", "1h", "--yes"))
+    assert await ledger.raw.xlen(ledger.keys.dlq) == 4
+    assert "1 dead letter purged" in done(await dlq("purge", "--reason", "rejected", "--yes"))
+    limited = done(await dlq("purge", "--limit", "2", "--yes"))
+    assert "2 dead letters purged" in limited and "More of them fit" in limited
+    assert await ledger.raw.xlen(ledger.keys.dlq) == 1
+
+
+async def test_bad_input_is_told_in_one_message(dlq: Dlq, ids: list[str], tmp_path: Path) -> None:
+    refused(await dlq("show", "7-7"), "no letter 7-7", "replayed or purged")
+    refused(await dlq("show", "last"), "'last' is no id")
+    refused(await dlq("list", "--after", "x"), "'x' is no id")
+    refused(await dlq("list", "--reason", "tired"), "'tired' is none of rejected, exhausted")
+    refused(await dlq("list", "--older-than", "7"), "'7' is no age", "7d")
+    refused(await dlq("list", "--since", "noon"), "'noon' is no moment", "2h")
+    refused(await dlq("edit", ids[0]), "one of --data, --data-file and --event-file")
+    refused(await dlq("edit", ids[0], "--data", "{"), "--data is not JSON")
+    refused(await dlq("edit", ids[0], "--data", "[1]"), "must be a JSON object")
+    refused(await dlq("edit", ids[0], "--data", '{"a": NaN}'), "no JSON form")
+    refused(await dlq("edit", ids[2], "--data", "{}"), "give the whole event")
+    refused(await dlq("edit", ids[0], "--event-file", str(tmp_path / "none")), "none", "No such file")
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe\x00")
+    refused(await dlq("edit", ids[0], "--data-file", str(binary)), "is not JSON")
+    refused(await dlq("edit", ids[0], "--event-file", str(binary)), "the event is not JSON")
+    assert done(await dlq("edit", ids[0], "--event-file", str(binary), "--force"))
+
+
+def test_no_server_is_started_and_none_is_guessed(url: str, namespace: str) -> None:
+    def run(*arguments: str) -> str:
+        environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"} | {"COLUMNS": "200"}
+        command = [sys.executable, "-m", "workbench", "dlq", *arguments]
+        ended = subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=False)
+        assert ended.returncode == 2 and "Traceback" not in ended.stderr
+        return ended.stderr
+
+    assert "pass --url or set REDIS_URL" in run("list", "orders", "billing")
+    away = f"redis://127.0.0.1:{free_port()}/0"
+    assert "is it running" in run("list", "orders", "billing", "--url", away)
+    here = ("--url", url, "--namespace", namespace)
+    assert "no group 'billing' on stream 'orders'" in run("purge", "orders", "billing", "--yes", *here)
+    assert "no valid name" in run("list", "{orders}", "billing", *here)
+
+
+@pytest.mark.parametrize("verb", ["list", "show", "count", "edit", "replay", "purge"])
+def test_every_verb_shows_an_example(verb: str) -> None:
+    said = CliRunner().invoke(workbench, ["dlq", verb, "--help"])
+    assert said.exit_code == 0 and f"Example: workbench dlq {verb} orders billing" in said.stdout
+
+
+async def test_an_empty_queue_is_no_error(dlq: Dlq, ledger: Ledger) -> None:
+    await ledger.create()
+    assert "0 dead letters" in done(await dlq("list"))
+    assert "0 dead letters would be replayed" in done(await dlq("replay"))
