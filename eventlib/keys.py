@@ -24,6 +24,8 @@ class GroupKeys:
     delayed: str  # sorted set: entries that wait for their next attempt, by due time in ms
     dlq: str  # stream: the dead-letter queue
     sweep: str  # hash: when the next sweep is due, its position, the group's durable cursor
+    heads: str  # hash: in an ordered group, the entry of each key that is being handled
+    lanes: str  # sorted set: entries parked behind the head of their key
     group: str
 
 
@@ -45,7 +47,14 @@ class Keys:
     def group(self, stream: str, group: str) -> GroupKeys:
         prefix = f"{self.namespace}:{{{stream}}}:group:{group}"
         return GroupKeys(
-            self.stream(stream), f"{prefix}:retry", f"{prefix}:delayed", f"{prefix}:dlq", f"{prefix}:sweep", group
+            stream=self.stream(stream),
+            retry=f"{prefix}:retry",
+            delayed=f"{prefix}:delayed",
+            dlq=f"{prefix}:dlq",
+            sweep=f"{prefix}:sweep",
+            heads=f"{prefix}:heads",
+            lanes=f"{prefix}:lanes",
+            group=group,
         )
 
 
@@ -58,17 +67,21 @@ class Script:
     sha: str
 
 
-def _load(name: str) -> Script:
-    text = resources.files("eventlib.scripts").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+def _load(name: str, *, after: str = "") -> Script:
+    """The script, after the functions that it shares with others: Redis lets no script call another."""
+    folder = resources.files("eventlib.scripts")
+    text = "".join(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in (after, name) if part)
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 PUBLISH = _load("publish")
-ACK = _load("ack")
-RETRY = _load("retry")
-BURY = _load("bury")
-PROMOTE = _load("promote")
+ACK = _load("ack", after="lanes")
+RETRY = _load("retry", after="lanes")
+BURY = _load("bury", after="lanes")
+PROMOTE = _load("promote", after="lanes")
 RENEW = _load("renew")
 SWEEP = _load("sweep")
-LEAVE = _load("leave")
+LEAVE = _load("leave", after="lanes")
 BACKLOG = _load("backlog")
+READ_ORDERED = _load("read_ordered", after="lanes")
+FREE_LANES = _load("free_lanes", after="lanes")

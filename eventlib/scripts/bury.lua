@@ -1,7 +1,7 @@
 -- Move an entry to the group's dead-letter queue, if this consumer still owns it, with all of its raw fields
 -- (in one field, raw.packed, where they are over 3,500).
--- KEYS  source (stream or retry), retry, dlq
--- ARGV  group, consumer, id, then fields and values that say why...
+-- KEYS  source (stream or retry), retry, dlq, heads, lanes
+-- ARGV  group, consumer, id, 'origin', origin id, then fields and values that say why...
 -- Returns 1; 0 where the claim was lost; -1 where the entry itself is gone (its reason is kept all the same).
 local source, group, id = KEYS[1], ARGV[1], ARGV[3]
 local owner = redis.call('XPENDING', source, group, id, id, 1)[1]
@@ -27,4 +27,5 @@ redis.call('XACK', source, group, id)
 if source == KEYS[2] then
   redis.call('XDEL', source, id)
 end
+release(KEYS[4], KEYS[5], KEYS[2], ARGV[5], where(source == KEYS[2], id))
 return entry and 1 or -1

@@ -1,13 +1,15 @@
 -- Move entries whose wait is over to the group's retry stream.
--- KEYS  delayed, retry     ARGV  limit
+-- KEYS  delayed, retry, heads     ARGV  limit
 -- Returns how many were moved, and the ms until the next one is due (-1: none waits).
 local now = redis.call('TIME')
 now = now[1] * 1000 + now[2] / 1000
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.3f', now), 'LIMIT', 0, ARGV[1])
 for _, member in ipairs(due) do
   local origin, attempts, event = unpack(cmsgpack.unpack(member))
-  redis.call('XADD', KEYS[2], '*', 'event', event, 'attempts', attempts, 'origin', origin)
+  local id = redis.call('XADD', KEYS[2], '*', 'event', event, 'attempts', attempts, 'origin', origin)
   redis.call('ZREM', KEYS[1], member)
+  local at, lane = find_head(KEYS[3], origin)
+  if at and at:match('^delayed/') then put_head(KEYS[3], lane, origin, where(true, id)) end
 end
 local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 return {#due, head[2] and math.max(0, math.ceil(head[2] - now)) or -1}
