@@ -76,7 +76,7 @@ class Relay:
             if self._marker is not None and self._marker in tail + data:
                 self._marker = None
                 losing.set()
-            tail = (tail + data)[1 - len(self._marker or b"") :]
+            tail = (tail + data)[1 - len(self._marker) :] if self._marker else b""  # what went before does not count
             writer.write(data)
             await writer.drain()
 

@@ -494,6 +494,59 @@ async def test_starting_and_stopping_without_end_keeps_the_order(connect: Connec
     assert len(desk.attempts) == 150
 
 
+async def test_wherever_the_head_goes_it_is_not_taken_for_gone(broker: Broker, ledger: Ledger) -> None:
+    """Through every place that an entry can be in."""
+    at = ledger.keys
+
+    async def still_waits() -> bool:
+        return await broker.free_lanes(at) == 0 and (await broker.backlog("orders", "billing")).parked == 1
+
+    await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
+    [entry] = await read_and_die(broker, ledger)
+    assert await still_waits()
+    for delay_s in (0.05, 0.0):
+        await broker.retry(at, "dead", entry, 1, delay_s)
+        assert await still_waits()
+        if delay_s:
+            await eventually(lambda: is_promoted(broker, ledger))
+            assert await still_waits()
+        [entry] = await read_and_die(broker, ledger)
+        assert await still_waits()
+        await broker.leave(at, "dead")
+        assert await still_waits()
+        [entry] = await read_and_die(broker, ledger)
+        await ledger.raw.xclaim(at.retry, "billing", "dead", 0, [entry.id], idle=60_000, justid=True)
+        _, [taken] = await broker.sweep(at, "heir", 1.0, 10, 0.0)
+        assert await still_waits()
+        await ledger.raw.xclaim(at.retry, "billing", "dead", 0, [taken.id], justid=True)
+    assert await broker.ack(at, "dead", [entry]) == 1
+    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=1, delayed=0, dead=0)
+
+
+async def is_promoted(broker: Broker, ledger: Ledger) -> bool:
+    moved, _ = await broker.promote(ledger.keys, 10)
+    return moved == 1
+
+
+@pytest.mark.parametrize("how", ["ack", "retry", "bury", "leave"])
+async def test_a_head_trimmed_in_the_hand_is_settled_and_releases_the_next(
+    broker: Broker, ledger: Ledger, how: str
+) -> None:
+    await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
+    [head] = await read_and_die(broker, ledger)
+    await ledger.raw.xdel(ledger.keys.stream, head.id)
+    if how == "ack":
+        await broker.ack(ledger.keys, "dead", [head])
+    elif how == "retry":
+        await broker.retry(ledger.keys, "dead", head, 1, 60.0)
+    elif how == "bury":
+        await broker.bury(ledger.keys, "dead", head, {"reason": "exhausted"})
+    else:
+        await broker.leave(ledger.keys, "dead")
+    dead = int(how == "bury")
+    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=1, delayed=0, dead=dead)
+
+
 # What an operator can break: nothing stays blocked
 
 
