@@ -27,6 +27,7 @@ class GroupSettings:
     prefetch: int = 0
     lease: Lease = field(default_factory=lambda: Lease(30.0))
     retry_budget: RetryBudget | None = None
+    ordered_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,19 @@ class App:
         prefetch: int = 0,
         lease_s: float = 30.0,
         retry_budget: RetryBudget | None = None,
+        ordered_by: str | None = None,
     ) -> None:
         """Set how each consumer of a group works; a group never mentioned here has the defaults.
 
         `concurrency` handlers run at once in one consumer; `prefetch` more entries may wait in it. An entry whose
         consumer has been silent for `lease_s` seconds is taken over by another one. With a `retry_budget`, no more
         retries run than it allows, however many events fail.
+
+        `ordered_by` names a field of the events' data, as it is called on the wire. Events of one stream with the same
+        text, number or truth value in it are handled one at a time, in the order of the stream, whichever consumer has
+        them; others run in parallel. An event keeps those behind it waiting until it is acknowledged or dead, its
+        retries included. Events without the field have no order, and neither has what is replayed from the dead
+        letters.
 
         Raises:
             InvalidDeclaration: the group is set twice, or a number makes no sense.
@@ -75,7 +83,7 @@ class App:
             raise InvalidDeclaration(where, "is already set; set each group once")
         if not (concurrency >= 1 and prefetch >= 0 and 0 < lease_s < math.inf):
             raise InvalidDeclaration(where, "needs concurrency >= 1, prefetch >= 0 and lease_s > 0")
-        self.groups[name] = GroupSettings(concurrency, prefetch, Lease(lease_s), retry_budget)
+        self.groups[name] = GroupSettings(concurrency, prefetch, Lease(lease_s), retry_budget, ordered_by)
 
     def subscribe(
         self, event_class: type[E], *, group: str, retry: Retry | None = None, timeout_s: float | None = None
@@ -140,8 +148,22 @@ class App:
         self.subscriptions.append(subscription)
 
     def settings(self, group: str) -> GroupSettings:
-        """How the group's consumers work."""
-        return self.groups.get(group, _DEFAULT)
+        """How the group's consumers work.
+
+        Raises:
+            InvalidDeclaration: none of the group's events has the field that orders them.
+        """
+        settings = self.groups.get(group, _DEFAULT)
+        known = {name for s in self.subscriptions if s.group == group for name in _wire_fields(s.event_class)}
+        if settings.ordered_by is not None and known and settings.ordered_by not in known:
+            problem = f"ordered_by={settings.ordered_by!r} is no field of its events; they have {sorted(known)}"
+            raise InvalidDeclaration(f"group {group!r}", problem)
+        return settings
+
+
+def _wire_fields(event_class: type[Event]) -> set[str]:
+    plain = {field.serialization_alias or name for name, field in event_class.model_fields.items()}
+    return plain | {field.alias or name for name, field in event_class.model_computed_fields.items()}
 
 
 _DEFAULT = GroupSettings()

@@ -37,6 +37,7 @@ _REPLY_TIMEOUT_S = 5.0
 _CALLS_MAX = 16  # commands on their way at once, each over a connection of its own; the rest wait their turn
 _DLQ_NOTICED = {10**n for n in range(3, 10)}  # lengths of a dead-letter queue, which nobody trims, worth a warning
 _PAGE_BYTES = 4_000_000
+_LANES_LOOKED_AT = 500  # in one call: a few ms of the server's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,11 @@ class Backlog:
     retrying: int  # their wait is over, delivered again or about to be
     delayed: int  # waiting for their next attempt
     dead: int  # in the dead-letter queue; not part of `total`
+    parked: int = 0  # in an ordered group: behind an entry of the same key that is not settled
 
     @property
     def total(self) -> int:
-        return self.waiting + self.pending + self.retrying + self.delayed
+        return self.waiting + self.pending + self.retrying + self.delayed + self.parked
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,24 +206,56 @@ class Broker:
                 if "BUSYGROUP" not in error.problem:
                     raise
 
-    def reader(self, block_s: float) -> "Reader":
+    def reader(self, block_s: float, ordered_by: str | None = None) -> "Reader | OrderedReader":
         """A connection of its own for blocking reads, which outlasts the longest block."""
         client = self._connect()
         self._readers.append(client)
-        return Reader(self, client, block_s)
+        return Reader(self, client, block_s) if ordered_by is None else OrderedReader(self, client, block_s, ordered_by)
 
-    async def ack(self, group: GroupKeys, entries: Sequence[Entry]) -> int:
-        """Mark as handled, in one round trip. Returns how many were still pending."""
+    async def read_ordered(
+        self, group: GroupKeys, consumer: str, ordered_by: str, count: int
+    ) -> tuple[list[Entry], tuple[str, str] | None]:
+        """Up to `count` entries of each source, of each key one; and, if all is read, up to which ids of each."""
+        more, stream_at, retry_at, found = await self._run(
+            keys.READ_ORDERED,
+            (group.stream, group.retry, group.delayed, group.heads, group.lanes),
+            *(group.group, consumer, ordered_by, count),
+        )
+        entries = [_entry(source == 2, id_, fields) for source, id_, fields in found]
+        return entries, None if more else (stream_at.decode(), retry_at.decode())
+
+    async def free_lanes(self, group: GroupKeys) -> int:
+        """Let those go on that wait behind an entry that is gone. Looks at a part each time; returns how many lanes."""
+        reply = await self._run(
+            keys.FREE_LANES,
+            (group.stream, group.retry, group.delayed, group.heads, group.lanes, group.sweep),
+            *(group.group, _LANES_LOOKED_AT),
+        )
+        if reply:
+            log.warning("%s: in %d lanes the entry in hand was gone; they go on", group.lanes, reply)
+        return cast(int, reply)
+
+    async def ack(self, group: GroupKeys, consumer: str, entries: Sequence[Entry]) -> int:
+        """Mark as handled, in one round trip. Returns how many were still pending.
+
+        What another consumer has claimed is done as well, except for the head of a lane.
+        """
         fresh = [entry.id for entry in entries if not entry.retried]
-        retried = [entry.id for entry in entries if entry.retried]
-        reply = await self._run(keys.ACK, (group.stream, group.retry), group.group, len(fresh), *fresh, *retried)
+        retried = [entry for entry in entries if entry.retried]
+        reply = await self._run(
+            keys.ACK,
+            (group.stream, group.retry, group.heads, group.lanes),
+            *(group.group, consumer, len(fresh)),
+            *fresh,
+            *(str(len(retried)), *(entry.id for entry in retried), *(entry.origin for entry in retried)),
+        )
         return cast(int, reply)
 
     async def retry(self, group: GroupKeys, consumer: str, entry: Entry, attempts: int, delay_s: float) -> bool:
         """Deliver to the group again after `delay_s`. False where another consumer has claimed the entry."""
         reply = await self._run(
             keys.RETRY,
-            (_source(group, entry), group.stream, group.retry, group.delayed),
+            (_source(group, entry), group.stream, group.retry, group.delayed, group.heads, group.lanes),
             *(group.group, consumer, entry.id, entry.origin, attempts, round(delay_s * 1000.0, 3)),
         )
         return cast(int, reply) != 0
@@ -231,7 +265,7 @@ class Broker:
         fields = [part for pair in why.items() for part in pair]
         reply = await self._run(
             keys.BURY,
-            (_source(group, entry), group.retry, group.dlq),
+            (_source(group, entry), group.retry, group.dlq, group.heads, group.lanes),
             *(group.group, consumer, entry.id, "origin", entry.origin, *fields),
         )
         if reply in _DLQ_NOTICED:
@@ -240,7 +274,7 @@ class Broker:
 
     async def promote(self, group: GroupKeys, limit: int) -> tuple[int, float | None]:
         """Move entries whose wait is over to the retry stream: how many, and seconds until the next is due."""
-        moved, next_ms = await self._run(keys.PROMOTE, (group.delayed, group.retry), limit)
+        moved, next_ms = await self._run(keys.PROMOTE, (group.delayed, group.retry, group.heads), limit)
         return moved, None if next_ms < 0 else next_ms / 1000.0
 
     async def renew(self, group: GroupKeys, consumer: str, entries: Sequence[Entry]) -> set[tuple[bool, str]]:
@@ -267,14 +301,15 @@ class Broker:
 
     async def leave(self, group: GroupKeys, consumer: str) -> int:
         """Give back all that the consumer holds, and forget it. Returns how many entries went back."""
-        return cast(int, await self._run(keys.LEAVE, (group.stream, group.retry), group.group, consumer))
+        at = (group.stream, group.retry, group.heads, group.lanes)
+        return cast(int, await self._run(keys.LEAVE, at, group.group, consumer))
 
     # Looking
 
     async def backlog(self, stream: str, group: str) -> Backlog:
         """What the group has still to do on the stream."""
         at = self.keys.group(stream, group)
-        return Backlog(*await self._run(keys.BACKLOG, (at.stream, at.retry, at.delayed, at.dlq), group))
+        return Backlog(*await self._run(keys.BACKLOG, (at.stream, at.retry, at.delayed, at.dlq, at.lanes), group))
 
     # Dead letters
 
@@ -365,6 +400,42 @@ def _entry(retried: bool, id_: bytes, fields: Sequence[bytes] | None, deliveries
         return Entry(False, id_text, id_text, event, 0, deliveries)
     origin = values[keys.ORIGIN].decode() if keys.ORIGIN in values else id_text
     return Entry(True, id_text, origin, event, int(values.get(keys.ATTEMPTS, b"0")), deliveries)
+
+
+class OrderedReader:
+    """A `Reader` that hands out one entry of each key at a time.
+
+    A script cannot block, so it reads without, and where nothing is left a plain XREAD waits for what comes. That wakes
+    every idle consumer of the group, of whom one gets the entry.
+    """
+
+    def __init__(self, broker: Broker, client: redis.Redis, block_s: float, ordered_by: str) -> None:
+        self._broker = broker
+        self._client = client
+        self._block_s = block_s
+        self._ordered_by = ordered_by
+        self._read_up_to: tuple[str, str] | None = None
+
+    async def read(self, group: GroupKeys, consumer: str, count: int) -> list[Entry]:
+        """Up to `count` entries from the event stream and as many from the retry stream; [] after the block."""
+        if self._read_up_to is not None:
+            up_to, self._read_up_to = self._read_up_to, None  # an error leaves us with nothing known
+            await self._broker._execute(
+                self._client,
+                self._block_s + _REPLY_TIMEOUT_S,
+                *("XREAD", "COUNT", 1, "BLOCK", _ms(self._block_s), "STREAMS", group.stream, group.retry, *up_to),
+            )
+        reading = asyncio.ensure_future(self._broker.read_ordered(group, consumer, self._ordered_by, count))
+        try:
+            entries, self._read_up_to = await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            await asyncio.wait({reading})  # or the consumer might leave before the server reads for it
+            raise
+        return entries
+
+    async def close(self) -> None:
+        self._broker._readers.remove(self._client)
+        await self._client.aclose()
 
 
 def _source(group: GroupKeys, entry: Entry) -> str:

@@ -237,7 +237,7 @@ class GroupConsumer:
     # Reading
 
     async def _read(self) -> None:
-        reader = self._broker.reader(BLOCK_S)
+        reader = self._broker.reader(BLOCK_S, self._settings.ordered_by)
         try:
             while not self._stopping:
                 count = await self._room()
@@ -459,7 +459,7 @@ class GroupConsumer:
             while self._done:
                 batch, self._done = self._done[:ACK_LIMIT], self._done[ACK_LIMIT:]
                 entries = [delivery.entry for delivery in batch]
-                await self._steadily(lambda: self._broker.ack(self._group, entries))  # noqa: B023
+                await self._steadily(lambda: self._broker.ack(self._group, self._consumer, entries))  # noqa: B023
                 for delivery in batch:
                     self._let_go(delivery)
                     if delivery.envelope is not None:
@@ -491,6 +491,7 @@ class GroupConsumer:
         lease = self._settings.lease
         while True:
             await asyncio.sleep(lease.sweep_wait_s(self._rng))
+            await self._steadily(lambda: self._broker.free_lanes(self._group))
             more, taken = True, list[Entry]()
             while more or taken:
                 more, taken = await self._take_over()

@@ -26,6 +26,8 @@ class GroupKeys:
     dlq: str  # stream: the dead-letter queue
     edits: str  # hash: edited events of dead letters, by their ids in the dead-letter queue
     sweep: str  # hash: when the next sweep is due, its position, the group's durable cursor
+    heads: str  # hash: in an ordered group, the entry of each key that is being handled
+    lanes: str  # sorted set: entries parked behind the head of their key
     group: str
 
 
@@ -53,6 +55,8 @@ class Keys:
             dlq=f"{prefix}:dlq",
             edits=f"{prefix}:edits",
             sweep=f"{prefix}:sweep",
+            heads=f"{prefix}:heads",
+            lanes=f"{prefix}:lanes",
             group=group,
         )
 
@@ -74,14 +78,17 @@ def _load(name: str, *, after: Sequence[str] = ()) -> Script:
 
 
 PUBLISH = _load("publish")
-ACK = _load("ack")
-RETRY = _load("retry", after=["fields"])
-BURY = _load("bury", after=["fields"])
-PROMOTE = _load("promote", after=["fields"])
+_MOVES = ("fields", "lanes")  # what a script that moves or settles entries begins with
+ACK = _load("ack", after=_MOVES)
+RETRY = _load("retry", after=_MOVES)
+BURY = _load("bury", after=_MOVES)
+PROMOTE = _load("promote", after=_MOVES)
 RENEW = _load("renew")
 SWEEP = _load("sweep")
-LEAVE = _load("leave", after=["fields"])
+LEAVE = _load("leave", after=_MOVES)
 BACKLOG = _load("backlog")
+READ_ORDERED = _load("read_ordered", after=_MOVES)
+FREE_LANES = _load("free_lanes", after=_MOVES)
 DLQ = _load("dlq")
 LETTERS = _load("letters")
 EDIT = _load("edit")

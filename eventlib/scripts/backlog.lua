@@ -1,6 +1,7 @@
 -- What the group has still to do, seen at one moment.
--- KEYS  stream, retry, delayed, dlq     ARGV  group
--- Returns waiting (never delivered), pending (delivered, not acked), retrying (their wait is over), delayed, dead.
+-- KEYS  stream, retry, delayed, dlq, lanes     ARGV  group
+-- Returns waiting (never delivered), pending (delivered, not acked), retrying (their wait is over), delayed, dead,
+-- parked (behind another of their key).
 local waiting, pending = 0, 0
 if redis.call('EXISTS', KEYS[1]) == 1 then
   waiting = redis.call('XLEN', KEYS[1])
@@ -22,4 +23,5 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
     end
   end
 end
-return {waiting, pending, redis.call('XLEN', KEYS[2]), redis.call('ZCARD', KEYS[3]), redis.call('XLEN', KEYS[4])}
+local delayed, parked = redis.call('ZCARD', KEYS[3]), redis.call('ZCARD', KEYS[5])
+return {waiting, pending, redis.call('XLEN', KEYS[2]), delayed, redis.call('XLEN', KEYS[4]), parked}

@@ -1,7 +1,7 @@
 -- Move an entry to the group's dead-letter queue, if this consumer still owns it: each of its own fields as raw.NAME.
 -- Where they are over 3,500, or one is named `packed`, all of them are in one field, raw.packed.
--- KEYS  source (stream or retry), retry, dlq
--- ARGV  group, consumer, id, then fields and values that say why...
+-- KEYS  source (stream or retry), retry, dlq, heads, lanes
+-- ARGV  group, consumer, id, 'origin', origin id, then fields and values that say why...
 -- Returns how many the queue holds now; 0 where the claim was lost; -1 where the entry itself is gone (its reason is
 -- kept all the same).
 local source, group, id = KEYS[1], ARGV[1], ARGV[3]
@@ -30,4 +30,5 @@ redis.call('XACK', source, group, id)
 if source == KEYS[2] then
   redis.call('XDEL', source, id)
 end
+release(KEYS[4], KEYS[5], KEYS[2], ARGV[5], where(source == KEYS[2], id))
 return entry and redis.call('XLEN', KEYS[3]) or -1

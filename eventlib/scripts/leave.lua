@@ -1,5 +1,5 @@
 -- A consumer leaves: what it still holds goes back to the group at once, not counted as an attempt, then its name goes.
--- KEYS  stream, retry     ARGV  group, consumer
+-- KEYS  stream, retry, heads, lanes     ARGV  group, consumer
 -- Returns how many entries went back.
 local group, consumer = ARGV[1], ARGV[2]
 local returned = 0
@@ -13,8 +13,11 @@ for source = 1, 2 do
         local theirs, ours = parted(entry[2], source == 2)
         ours.attempts = (ours.attempts or 0) + pending[4] - 1
         ours.origin = ours.origin or id
-        redis.call('XADD', KEYS[2], '*', unpack(joined(theirs, ours)))
+        local new_id = redis.call('XADD', KEYS[2], '*', unpack(joined(theirs, ours)))
+        move_head(KEYS[3], ours.origin, where(source == 2, id), where(true, new_id))
         returned = returned + 1
+      elseif source == 1 then
+        release(KEYS[3], KEYS[4], KEYS[2], id, where(false, id))
       end
       redis.call('XACK', KEYS[source], group, id)
       if source == 2 then redis.call('XDEL', KEYS[2], id) end

@@ -14,6 +14,7 @@ from tests.waiting import eventually
 async def test_trap_29_every_script_runs_on_a_cluster(binary: Path) -> None:
     app, record = ev.App("shop"), list[str]()
     app.group("billing", lease_s=0.3)
+    app.group("counting", lease_s=0.3, ordered_by="number")
 
     @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=2, wait_s=0.01))
     async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
@@ -21,6 +22,7 @@ async def test_trap_29_every_script_runs_on_a_cluster(binary: Path) -> None:
             raise ValueError("no")
 
     @app.subscribe(StockCounted, group="billing")
+    @app.subscribe(StockCounted, group="counting")
     async def count(event: StockCounted, delivery: ev.Delivery) -> None: ...
 
     cluster = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
@@ -28,11 +30,11 @@ async def test_trap_29_every_script_runs_on_a_cluster(binary: Path) -> None:
         await raw.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)  # type: ignore[no-untyped-call]  # redis-py
         await eventually(lambda: is_up(raw))
         async with ev.connect(app, server.url) as bus:
-            await bus.publish_many([OrderPlaced(number=0), StockCounted(number=0)])
+            await bus.publish_many([OrderPlaced(number=0), StockCounted(number=0), StockCounted(number=0)])
             ledger = Ledger(raw, bus._broker.keys.group("orders", "billing"))
             await ledger.read_and_die()  # so that there is something to sweep
             async with bus.running(observe=lambda happening: record.append(happening.kind)):
-                await eventually(lambda: record.count("acked") == 2)
+                await eventually(lambda: record.count("acked") == 5)
                 await bus.publish(OrderPlaced(number=1))
                 await eventually(lambda: "dead" in record)
             for stream, dead in (("orders", 1), ("stock", 0)):

@@ -308,8 +308,8 @@ async def swept_own(ledger: Ledger, id_: str) -> bool:
 async def test_an_acknowledgement_counts_what_was_pending(broker: Broker, ledger: Ledger) -> None:
     await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(2500)])
     entries = [Entry(False, id_, id_, b"") for id_ in await ledger.read_and_die(2500)]
-    assert await broker.ack(ledger.keys, entries[:2400]) == 2400
-    assert await broker.ack(ledger.keys, entries) == 100
+    assert await broker.ack(ledger.keys, "dead", entries[:2400]) == 2400
+    assert await broker.ack(ledger.keys, "dead", entries) == 100
     assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)
 
 

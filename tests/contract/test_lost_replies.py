@@ -30,10 +30,10 @@ async def test_a_lost_reply_to_an_acknowledgement_is_no_repetition(connect: Conn
     app, handled = new_app(lease_s=0.3)
     record = Record()
     async with relay(url) as faulty, connect(app, url=faulty.url) as bus:
-        async with bus.running(observe=record):
+        async with bus.running(observe=record, consumer="c1"):
             await bus.publish(OrderPlaced(number=1))
             await eventually(lambda: record.count("acked") == 1)
-            faulty.lose_reply_to(b"billing\r\n$1\r\n1\r\n")  # ARGV of the script: group, 1 id
+            faulty.lose_reply_to(b"billing\r\n$2\r\nc1\r\n$1\r\n1\r\n")  # ARGV of the script: group, consumer, 1 id
             await bus.publish(OrderPlaced(number=2))
             await eventually(lambda: record.count("acked") == 2)
         assert faulty.lost == 1

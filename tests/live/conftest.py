@@ -18,9 +18,9 @@ class Office:
     diary: Path
     clerks: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def hire(self, url: str, namespace: str, work_s: float) -> subprocess.Popen[bytes]:
+    def hire(self, url: str, namespace: str, work_s: float, trade: str = "clerk") -> subprocess.Popen[bytes]:
         """A new consumer process."""
-        command = [sys.executable, "-m", "tests.live.clerk", url, namespace, str(self.diary), str(work_s)]
+        command = [sys.executable, "-m", f"tests.live.{trade}", url, namespace, str(self.diary), str(work_s)]
         self.clerks.append(subprocess.Popen(command, cwd=TOP))
         return self.clerks[-1]
 

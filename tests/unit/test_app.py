@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import pytest
+from pydantic import Field, computed_field
 
 import eventlib as ev
 from eventlib.app import GroupSettings
@@ -38,6 +39,28 @@ def test_group_settings() -> None:
     app = ev.App("shop")
     app.group("billing", concurrency=4, prefetch=2, lease_s=1.5)
     assert app.settings("billing") == GroupSettings(4, 2, Lease(1.5))
+
+
+def test_what_orders_a_group_is_a_field_of_its_events_as_the_wire_calls_it() -> None:
+    class Renamed(ev.Event, type="order.renamed", version=1, stream="orders"):
+        order: str = Field(serialization_alias="order-id")
+
+        @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated properties
+        @property
+        def initial(self) -> str:
+            return self.order[0]
+
+    for field in ("order-id", "initial", "number"):
+        app = ev.App("shop")
+        app.group("billing", ordered_by=field)
+        app.subscribe(OrderPlaced, group="billing")(handle)
+        app.subscribe(Renamed, group="billing")(handle)
+        assert app.settings("billing").ordered_by == field
+    app = ev.App("shop")
+    app.group("billing", ordered_by="order")
+    app.subscribe(Renamed, group="billing")(handle)
+    with pytest.raises(ev.InvalidDeclaration, match=r"group 'billing': ordered_by='order' .*'initial', 'order-id'"):
+        app.settings("billing")
 
 
 def test_two_apps_share_nothing() -> None:

@@ -1,0 +1,752 @@
+"""In an ordered group the events of one key are handled one at a time, in order; those of other keys in parallel."""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+import redis.asyncio as redis
+
+import eventlib as ev
+from eventlib import keys
+from eventlib.broker import Broker, Entry
+from tests.faults import relay
+from tests.ledger import Ledger
+from tests.order import Note, faults
+from tests.shop import AT_ONCE, Connect, Record
+from tests.waiting import eventually
+
+LEASE_S = 0.3
+QUICK = ev.Retry(attempts=3, wait_s=0.004, wait_s_max=0.01)
+
+
+class StepTaken(ev.Event, type="step.taken", version=1, stream="orders"):
+    order_id: str
+    step: int
+
+
+class Desk:
+    """An ordered group that notes what it does, and stops or fails where it is told to."""
+
+    def __init__(self, *, retry: ev.Retry = AT_ONCE, **group: object) -> None:
+        self.app = ev.App("shop")
+        self.app.group("billing", **{"ordered_by": "order_id", **group})  # type: ignore[arg-type]
+        self.notes: list[Note] = []
+        self.attempts: list[tuple[str, int, int]] = []  # key, step, attempt
+        self.gates: dict[tuple[str, int], asyncio.Event] = {}
+        self.luck: Callable[[str, int, int], Exception | None] = lambda *_: None
+        self.work_s: Callable[[], float] = lambda: 0.0
+
+        @self.app.subscribe(StepTaken, group="billing", retry=retry)
+        async def bill(event: StepTaken, delivery: ev.Delivery) -> None:
+            await self._handle(event.order_id, event.step, delivery)
+
+    async def _handle(self, key: str, step: int, delivery: ev.Delivery) -> None:
+        self.notes.append(Note("began", delivery.consumer, key, step))
+        self.attempts.append((key, step, delivery.attempt))
+        what: str = "failed"
+        try:
+            if gate := self.gates.get((key, step)):
+                await gate.wait()
+            await asyncio.sleep(self.work_s())
+            error = self.luck(key, step, delivery.attempt)
+            if error is None or isinstance(error, ev.Reject):
+                what = "done"
+            if error:
+                raise error
+        finally:
+            last = what == "done" or delivery.attempt == QUICK.attempts
+            self.notes.append(Note("done" if last else "failed", delivery.consumer, key, step))
+
+    def gate(self, key: str, step: int) -> asyncio.Event:
+        """The handler of this step will wait for the event that is returned."""
+        return self.gates.setdefault((key, step), asyncio.Event())
+
+    def began(self) -> list[tuple[str, int]]:
+        return [(note.key, note.step) for note in self.notes if note.what == "began"]
+
+    def done(self) -> list[tuple[str, int]]:
+        return [(note.key, note.step) for note in self.notes if note.what == "done"]
+
+
+def steps(key: str, *numbers: int) -> list[StepTaken]:
+    return [StepTaken(order_id=key, step=number) for number in numbers]
+
+
+@asynccontextmanager
+async def consumers(bus: ev.Bus, *names: str) -> AsyncIterator[None]:
+    async with AsyncExitStack() as running:
+        for name in names:
+            await running.enter_async_context(bus.running(consumer=name))
+        yield
+
+
+async def nothing_left(bus: ev.Bus) -> bool:
+    return (await bus.backlog("orders", "billing")).total == 0
+
+
+async def no_lane_left(ledger: Ledger) -> bool:
+    return await ledger.raw.exists(ledger.keys.heads, ledger.keys.lanes) == 0
+
+
+async def is_parked(bus: ev.Bus, count: int) -> bool:
+    return (await bus.backlog("orders", "billing")).parked == count
+
+
+async def read_and_die(broker: Broker, ledger: Ledger, count: int = 100) -> list[Entry]:
+    """Take entries in order as a consumer named "dead", which never says another word."""
+    await broker.ensure_group(ledger.keys)
+    entries, _ = await broker.read_ordered(ledger.keys, "dead", "order_id", count)
+    return entries
+
+
+# Order
+
+
+def luck(key: str, step: int, attempt: int) -> Exception | None:
+    """The same for the same words, whoever draws it."""
+    draw = random.Random(f"{key} {step} {attempt}").random()
+    return ev.Reject("no") if draw < 0.03 else ValueError("no") if draw < 0.25 else None
+
+
+def alone(key: str, count: int) -> list[tuple[str, int, int, Exception | None]]:
+    """The model: what one consumer sees of the key, one after the other."""
+    seen = []
+    for step in range(count):
+        for attempt in range(1, QUICK.attempts + 1):
+            seen.append((key, step, attempt, luck(key, step, attempt)))
+            if not isinstance(seen[-1][3], ValueError):
+                break
+    return seen
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_each_key_sees_exactly_what_one_consumer_alone_would_see(
+    connect: Connect, ledger: Ledger, seed: int
+) -> None:
+    """Three consumers, two of whom come and go; random times and failures. The judge is the model above."""
+    rng = random.Random(seed)
+    counts = {f"{seed}-{n}": rng.randint(5, 20) for n in range(rng.randint(3, 25))}
+    turns = [key for key, count in counts.items() for _ in range(count)]
+    rng.shuffle(turns)
+    desk = Desk(retry=QUICK, concurrency=rng.choice([1, 3, 16]), prefetch=rng.choice([0, 4]))
+    desk.luck, desk.work_s = luck, lambda: rng.random() * 0.003
+    async with connect(desk.app) as bus, consumers(bus, "a"):
+        published: Counter[str] = Counter()
+        for number, key in enumerate(turns):
+            await bus.publish(StepTaken(order_id=key, step=published[key]))
+            published[key] += 1
+            if number == len(turns) // 3:
+                async with consumers(bus, "b", "c"):
+                    await eventually(lambda: len(desk.done()) > len(turns) // 6)
+        async with consumers(bus, "b", "c"):
+            await eventually(lambda: nothing_left(bus))
+        letters = await bus.dead_letters("orders", "billing").find(count=1000)
+    model = {key: alone(key, count) for key, count in counts.items()}
+    for key, wanted in model.items():
+        assert [seen for seen in desk.attempts if seen[0] == key] == [seen[:3] for seen in wanted]
+    ends = [(attempt, error) for seen in model.values() for *_, attempt, error in seen if error]
+    assert len(letters) == sum(isinstance(error, ev.Reject) or attempt == QUICK.attempts for attempt, error in ends)
+    assert faults(desk.notes) == []
+    assert await no_lane_left(ledger)
+
+
+async def test_without_the_setting_there_is_no_order(connect: Connect) -> None:
+    """The tests of this file can fail."""
+    desk = Desk(ordered_by=None)
+    gate = desk.gate("A", 0)
+    async with connect(desk.app) as bus, consumers(bus, "a"):
+        await bus.publish_many(steps("A", 0, 1))
+        await eventually(lambda: ("A", 1) in desk.done())
+        gate.set()
+        await eventually(lambda: nothing_left(bus))
+    assert len(faults(desk.notes)) == 1
+
+
+async def test_a_thousand_keys(connect: Connect, ledger: Ledger) -> None:
+    desk = Desk(concurrency=100, prefetch=100)
+    async with connect(desk.app) as bus:
+        for step in range(20):
+            await bus.publish_many([StepTaken(order_id=f"{n}", step=step) for n in range(1000)])
+        async with consumers(bus, "a", "b", "c"):
+            await eventually(lambda: len(desk.done()) >= 20_000, timeout_s=19.0)
+        assert await bus.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)
+    assert faults(desk.notes) == []
+    assert len(set(desk.done())) == len(desk.done()) == 20_000
+    assert {note.who for note in desk.notes} == {"a", "b", "c"}
+    assert await no_lane_left(ledger)
+
+
+# Parallelism
+
+
+async def test_keys_run_in_parallel(connect: Connect) -> None:
+    """Twenty keys in two consumers: all begin before any ends."""
+    desk = Desk(concurrency=10)
+    names = [f"order-{n}" for n in range(20)]
+    async with connect(desk.app) as bus, consumers(bus, "a", "b"):
+        for key in names:
+            desk.gate(key, 0)
+        await bus.publish_many([event for step in range(3) for key in names for event in steps(key, step)])
+        await eventually(lambda: len(desk.began()) == 20)
+        assert set(desk.began()) == {(key, 0) for key in names} and desk.done() == []
+        for gate in desk.gates.values():
+            gate.set()
+        await eventually(lambda: len(desk.done()) == 60)
+    assert faults(desk.notes) == []
+
+
+async def test_a_hot_key_stops_nobody_else(connect: Connect) -> None:
+    """Behind more of its entries than one look takes in, the others are found."""
+    desk = Desk(concurrency=2)
+    gate = desk.gate("hot", 0)
+    async with connect(desk.app) as bus:
+        await bus.publish_many([*steps("hot", *range(700)), *steps("A", 0), *steps("hot", *range(700, 900))])
+        await bus.publish_many(steps("B", 0))
+        async with consumers(bus, "a"):
+            await eventually(lambda: desk.done() == [("A", 0), ("B", 0)])
+            assert (await bus.backlog("orders", "billing")) == ev.Backlog(0, 1, 0, 0, 0, parked=899)
+            gate.set()
+            await eventually(lambda: nothing_left(bus))
+    assert faults(desk.notes) == []
+    assert len(desk.done()) == 902
+
+
+async def test_a_consumer_of_one_handler_does_not_serve_what_was_parked_alone(
+    connect: Connect, broker: Broker, ledger: Ledger
+) -> None:
+    desk = Desk(concurrency=1)
+    async with connect(desk.app) as bus:
+        await bus.publish_many(steps("hot", *range(300)))
+        await read_and_die(broker, ledger)
+        await read_and_die(broker, ledger)
+        await broker.leave(ledger.keys, "dead")
+        assert await is_parked(bus, 299)
+        await bus.publish_many(steps("A", 0))
+        async with consumers(bus, "a"):
+            await eventually(lambda: nothing_left(bus))
+    assert desk.done().index(("A", 0)) < 20
+    assert faults(desk.notes) == []
+
+
+async def test_an_idle_consumer_waits_in_the_server(connect: Connect, raw: redis.Redis) -> None:
+    desk = Desk()
+
+    async def waits() -> bool:
+        return any(row["cmd"] == "xread" and "b" in row["flags"] for row in await raw.client_list())
+
+    async with connect(desk.app) as bus, consumers(bus, "a"):
+        await eventually(waits)
+        await bus.publish_many(steps("A", 0))
+        await eventually(desk.done)
+        await eventually(waits)
+
+
+# Failures: who is behind waits for the retries, and for nothing after them
+
+
+async def test_a_failing_event_holds_up_its_own_key_alone(connect: Connect) -> None:
+    desk = Desk()
+    desk.luck = lambda key, step, attempt: ev.RetryAfter(3600.0) if (key, step) == ("A", 0) else None
+    async with connect(desk.app) as bus, consumers(bus, "a", "b"):
+        await bus.publish_many([*steps("A", 0, 1, 2), *steps("B", 0, 1, 2)])
+        await eventually(lambda: desk.done() == [("B", 0), ("B", 1), ("B", 2)])
+        await eventually(lambda: seen(bus, ev.Backlog(0, 0, 0, delayed=1, dead=0, parked=2)))
+    assert [attempt for attempt in desk.attempts if attempt[0] == "A"] == [("A", 0, 1)]
+
+
+async def seen(bus: ev.Bus, wanted: ev.Backlog) -> bool:
+    return await bus.backlog("orders", "billing") == wanted
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.01])
+@pytest.mark.parametrize("error", [ev.Reject("no"), ValueError("no"), ev.Snooze(0.01)])
+async def test_the_next_one_comes_when_the_head_is_settled(
+    connect: Connect, ledger: Ledger, error: Exception, wait_s: float
+) -> None:
+    desk = Desk(retry=ev.Retry(attempts=3, wait_s=wait_s, jitter="none"))
+    snoozed = iter([error, error, None])
+    desk.luck = lambda key, step, attempt: None if step else next(snoozed) if isinstance(error, ev.Snooze) else error
+    async with connect(desk.app) as bus, consumers(bus, "a", "b"):
+        await bus.publish_many(steps("A", 0, 1, 2))
+        await eventually(lambda: ("A", 2) in desk.done())
+        await eventually(lambda: nothing_left(bus))
+        assert len(await bus.dead_letters("orders", "billing").find()) == (not isinstance(error, ev.Snooze))
+    tries = {ev.Reject: [1], ValueError: [1, 2, 3], ev.Snooze: [1, 1, 1]}[type(error)]
+    assert desk.attempts == [*(("A", 0, attempt) for attempt in tries), ("A", 1, 1), ("A", 2, 1)]
+    assert await no_lane_left(ledger)
+
+
+async def test_a_replayed_dead_letter_comes_after_the_one_in_hand(connect: Connect, ledger: Ledger) -> None:
+    """Out of its place, which has long gone, but never beside another one of its key."""
+    desk = Desk()
+    desk.luck = lambda key, step, attempt: ev.Reject("no") if step == 0 and len(desk.attempts) == 1 else None
+    gate = desk.gate("A", 1)
+    async with connect(desk.app) as bus, consumers(bus, "a", "b"):
+        await bus.publish_many(steps("A", 0, 1, 2))
+        await eventually(lambda: ("A", 1) in desk.began())
+        [letter] = await bus.dead_letters("orders", "billing").find()
+        back = {b"event": letter.raw[b"event"], b"attempts": b"0", b"origin": letter.origin.encode()}
+        await ledger.raw.xadd(ledger.keys.retry, back)  # type: ignore[arg-type]  # invariant dict
+        await eventually(lambda: is_parked(bus, 2))
+        gate.set()
+        await eventually(lambda: len(desk.done()) == 4)
+        await eventually(lambda: nothing_left(bus))
+    assert desk.done() == [("A", 0), ("A", 1), ("A", 0), ("A", 2)]
+
+
+# Which entries share a key
+
+
+def body(**data: object) -> bytes:
+    return json.dumps({"specversion": "1.0", "data": data}).encode()
+
+
+async def handed_out(broker: Broker, ledger: Ledger, *bodies: bytes) -> list[int]:
+    """Which of the bodies a consumer gets, all published and read at once."""
+    await broker.publish("orders", "p1", 1, bodies)
+    entries = await read_and_die(broker, ledger)
+    return [bodies.index(entry.event or b"") for entry in entries]
+
+
+KEYS = [
+    *("A", "a", "", " ", "A B", "A!", "\x00", "A\x00B", "ü", "\u2028", "€" * 40, "x" * 64, "x" * 65, "x" * 100_000),
+    *("1", 1, -1, 0, 1.5, 1e300, 2**53, True, False, "true", "null", "-", "#", "s1", "n1"),
+]
+
+
+async def test_different_keys_have_lanes_of_their_own(broker: Broker, ledger: Ledger) -> None:
+    once = [body(order_id=key, n=1) for key in KEYS]
+    again = [body(order_id=key, n=2) for key in KEYS]
+    assert await handed_out(broker, ledger, *once, *again) == list(range(len(KEYS)))
+    assert (await broker.backlog("orders", "billing")).parked == len(KEYS)
+    for entry in await read_and_die(broker, ledger):
+        raise AssertionError(f"{entry} overtook")
+
+
+@pytest.mark.parametrize("number", [b"100", b"1e2", b"100.0", b"1E+2"])
+async def test_a_number_is_the_same_however_it_is_written(broker: Broker, ledger: Ledger, number: bytes) -> None:
+    assert await handed_out(broker, ledger, body(order_id=100), b'{"data":{"order_id":%b}, "n":2}' % number) == [0]
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**64, 10**40])
+async def test_numbers_past_what_a_double_holds_keep_their_order(broker: Broker, ledger: Ledger, number: int) -> None:
+    """They may share a lane with their neighbours: that is less parallel, never out of order."""
+    assert await handed_out(broker, ledger, body(order_id=number, n=1), body(order_id=number, n=2)) == [0]
+
+
+NO_KEY = [
+    body(),
+    body(order_id=None),
+    body(order_id=["A"]),
+    body(order_id={"a": 1}),
+    b'{"data":[1]}',
+    b'{"data":null}',
+    b'{"no":"data"}',
+    b"[]",
+    b"5",
+    b"",
+    b"\xff\x00",
+    b'{"data":{"order_id":"A"',
+    b'{"data":{"order_id":"A","x":' + b"[" * 2000 + b"]" * 2000 + b"}}",
+]
+
+
+async def test_what_has_no_key_has_no_order_and_blocks_nobody(broker: Broker, ledger: Ledger) -> None:
+    bodies = [*NO_KEY, *(one + b" " for one in NO_KEY), body(order_id="A")]
+    assert await handed_out(broker, ledger, *bodies) == list(range(len(bodies)))
+    await ledger.add(other=b"field")
+    await ledger.raw.xadd(ledger.keys.retry, {"event": body(order_id="B"), "attempts": "0", "origin": "nonsense"})
+    assert len(await read_and_die(broker, ledger)) == 2
+
+
+async def test_undecodable_entries_go_to_the_dead_letters_past_the_others(connect: Connect, ledger: Ledger) -> None:
+    desk = Desk()
+    gate = desk.gate("A", 0)
+    async with connect(desk.app) as bus, consumers(bus, "a"):
+        await bus.publish_many(steps("A", 0, 1))
+        await eventually(lambda: desk.began() == [("A", 0)])
+        await ledger.add(event=b'{"data":{"order_id":"A"}}')  # has the key, and no envelope: it dies in its turn
+        await ledger.add(event=b"no JSON")
+        await eventually(lambda: seen(bus, ev.Backlog(0, 1, 0, 0, dead=1, parked=2)))
+        gate.set()
+        await eventually(lambda: seen(bus, ev.Backlog(0, 0, 0, 0, dead=2)))
+    assert desk.done() == [("A", 0), ("A", 1)]
+
+
+# Whatever happens to a consumer, the head stays the head
+
+
+async def test_a_lost_read_loses_neither_entries_nor_order(connect: Connect, url: str) -> None:
+    desk = Desk(lease_s=LEASE_S)
+    async with relay(url) as faulty, connect(desk.app, url=faulty.url) as bus, consumers(bus, "a"):
+        await bus.publish_many(steps("A", 0))
+        await eventually(desk.done)  # so that the server knows the scripts
+        faulty.lose_reply_to(keys.READ_ORDERED.sha.encode())
+        await bus.publish_many([*steps("A", 1, 2, 3), *steps("B", 0, 1)])
+        await eventually(lambda: nothing_left(bus))
+        assert faulty.lost == 1
+    assert faults(desk.notes) == []
+    assert len(set(desk.done())) == 6
+
+
+@pytest.mark.parametrize("script", ["ACK", "RETRY", "BURY"])
+async def test_a_settlement_whose_reply_is_lost_releases_once(connect: Connect, url: str, script: str) -> None:
+    desk = Desk(lease_s=LEASE_S)
+    errors = {"ACK": None, "RETRY": ValueError("no"), "BURY": ev.Reject("no")}
+    desk.luck = lambda key, step, attempt: errors[script] if attempt == 1 else None
+    sha = getattr(keys, script).sha.encode()
+    async with relay(url) as faulty, connect(desk.app, url=faulty.url) as bus, consumers(bus, "a"):
+        await bus.publish_many(steps("A", 0))
+        await eventually(desk.done)
+        await eventually(lambda: nothing_left(bus))
+        faulty.lose_reply_to(sha)
+        await bus.publish_many(steps("A", 1, 2, 3))
+        await eventually(lambda: len(desk.done()) == 4)
+        await eventually(lambda: nothing_left(bus))
+        assert faulty.lost == 1
+    assert faults(desk.notes) == []
+    assert len(desk.attempts) == (8 if script == "RETRY" else 4)
+
+
+async def test_the_head_of_a_dead_consumer_is_taken_over_before_those_behind_it(
+    connect: Connect, broker: Broker, ledger: Ledger
+) -> None:
+    desk = Desk(lease_s=LEASE_S)
+    async with connect(desk.app) as bus:
+        await bus.publish_many([*steps("A", 0, 1, 2), *steps("B", 0, 1)])
+        assert len(await read_and_die(broker, ledger)) == 2
+        async with consumers(bus, "a", "b"):
+            await bus.publish_many(steps("A", 3))
+            await eventually(lambda: nothing_left(bus))
+    assert faults(desk.notes) == []
+    assert {(key, step, 2 if step == 0 else 1) for key, step in desk.done()} == set(desk.attempts)
+    assert len(desk.attempts) == 6
+
+
+async def test_what_kills_its_consumers_dies_and_the_key_goes_on(
+    connect: Connect, broker: Broker, ledger: Ledger
+) -> None:
+    desk = Desk(lease_s=LEASE_S)
+    async with connect(desk.app) as bus:
+        await bus.publish_many(steps("A", 0, 1))
+        [head] = await read_and_die(broker, ledger)
+        await ledger.claim(head.id, "dead", idle_ms=60_000, deliveries=AT_ONCE.attempts)
+        async with consumers(bus, "a"):
+            await eventually(lambda: nothing_left(bus))
+        [letter] = await bus.dead_letters("orders", "billing").find()
+    assert letter.reason == "poison"
+    assert desk.attempts == [("A", 1, 1)]
+
+
+async def test_who_lost_the_head_does_not_release_the_next_one(broker: Broker, ledger: Ledger) -> None:
+    """Another consumer is at work on it again: only that one's word counts."""
+    await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2), body(order_id="B")])
+    head, other = await read_and_die(broker, ledger)
+    for entry in (head, other):
+        await ledger.claim(entry.id, "heir")
+    assert await broker.ack(ledger.keys, "dead", [head, other]) == 0
+    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 2, 0, 0, 0, parked=1)
+    assert await broker.ack(ledger.keys, "heir", [head, other]) == 2
+    assert await broker.ack(ledger.keys, "heir", [head, other]) == 0
+    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=1, delayed=0, dead=0)
+
+
+async def test_who_leaves_gives_the_head_back_as_the_head(connect: Connect) -> None:
+    desk = Desk(concurrency=1, prefetch=4)
+    gate = desk.gate("A", 0)
+    async with connect(desk.app) as bus:
+        await bus.publish_many([event for step in range(3) for key in "ABCD" for event in steps(key, step)])
+        async with consumers(bus, "a"):
+            await eventually(lambda: is_parked(bus, 8))
+            asyncio.get_running_loop().call_soon(gate.set)  # after the stop, which comes without a pause
+        assert desk.done() == [("A", 0)]
+        # B, C and D go back, and A's next one has been released
+        assert await bus.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=4, delayed=0, dead=0, parked=7)
+        async with consumers(bus, "b"):
+            await eventually(lambda: nothing_left(bus))
+    assert faults(desk.notes) == []
+    assert len(desk.attempts) == 12
+    assert {attempt for *_, attempt in desk.attempts} == {1}
+
+
+async def test_starting_and_stopping_without_end_keeps_the_order(connect: Connect) -> None:
+    """A stop may cut off a read whose entries are already on their way."""
+    desk = Desk(concurrency=4, prefetch=4)
+    async with connect(desk.app) as bus:
+
+        async def publish_all() -> None:
+            for step in range(30):
+                for key in "ABCDE":
+                    await bus.publish(StepTaken(order_id=key, step=step))
+
+        publishing = asyncio.create_task(publish_all())
+        while not publishing.done():
+            async with consumers(bus, "a", "b"):
+                await bus.backlog("orders", "billing")
+        await publishing
+        async with consumers(bus, "a"):
+            await eventually(lambda: nothing_left(bus))
+    assert faults(desk.notes) == []
+    assert len(desk.attempts) == 150
+
+
+async def test_wherever_the_head_goes_it_is_not_taken_for_gone(broker: Broker, ledger: Ledger) -> None:
+    """Through every place that an entry can be in."""
+    at = ledger.keys
+
+    async def still_waits() -> bool:
+        return await broker.free_lanes(at) == 0 and (await broker.backlog("orders", "billing")).parked == 1
+
+    await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
+    [entry] = await read_and_die(broker, ledger)
+    assert await still_waits()
+    for delay_s in (0.05, 0.0):
+        await broker.retry(at, "dead", entry, 1, delay_s)
+        assert await still_waits()
+        if delay_s:
+            await eventually(lambda: is_promoted(broker, ledger))
+            assert await still_waits()
+        [entry] = await read_and_die(broker, ledger)
+        assert await still_waits()
+        await broker.leave(at, "dead")
+        assert await still_waits()
+        [entry] = await read_and_die(broker, ledger)
+        await ledger.raw.xclaim(at.retry, "billing", "dead", 0, [entry.id], idle=60_000, justid=True)
+        _, [taken] = await broker.sweep(at, "heir", 1.0, 10, 0.0)
+        assert await still_waits()
+        await ledger.raw.xclaim(at.retry, "billing", "dead", 0, [taken.id], justid=True)
+    assert await broker.ack(at, "dead", [entry]) == 1
+    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=1, delayed=0, dead=0)
+
+
+async def is_promoted(broker: Broker, ledger: Ledger) -> bool:
+    moved, _ = await broker.promote(ledger.keys, 10)
+    return moved == 1
+
+
+@pytest.mark.parametrize("how", ["ack", "retry", "bury", "leave"])
+async def test_a_head_trimmed_in_the_hand_is_settled_and_releases_the_next(
+    broker: Broker, ledger: Ledger, how: str
+) -> None:
+    await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
+    [head] = await read_and_die(broker, ledger)
+    await ledger.raw.xdel(ledger.keys.stream, head.id)
+    if how == "ack":
+        await broker.ack(ledger.keys, "dead", [head])
+    elif how == "retry":
+        await broker.retry(ledger.keys, "dead", head, 1, 60.0)
+    elif how == "bury":
+        await broker.bury(ledger.keys, "dead", head, {"reason": "exhausted"})
+    else:
+        await broker.leave(ledger.keys, "dead")
+    dead = int(how == "bury")
+    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=1, delayed=0, dead=dead)
+
+
+# What an operator can break: nothing stays blocked
+
+
+async def lose_entry(ledger: Ledger, _: Entry) -> None:
+    await ledger.raw.xtrim(ledger.keys.stream, maxlen=0, approximate=False)
+
+
+async def lose_consumer(ledger: Ledger, _: Entry) -> None:
+    await ledger.raw.xgroup_delconsumer(ledger.keys.stream, "billing", "dead")
+
+
+async def lose_by_ack(ledger: Ledger, head: Entry) -> None:
+    await ledger.raw.xack(ledger.keys.stream, "billing", head.id)
+
+
+async def lose_heads(ledger: Ledger, _: Entry) -> None:
+    await ledger.raw.unlink(ledger.keys.heads)
+    await ledger.raw.xgroup_delconsumer(ledger.keys.stream, "billing", "dead")
+
+
+async def lose_stream(ledger: Ledger, _: Entry) -> None:
+    await ledger.raw.unlink(ledger.keys.stream)
+
+
+@pytest.mark.parametrize("lose", [lose_entry, lose_consumer, lose_by_ack, lose_heads, lose_stream])
+async def test_a_lane_whose_head_is_gone_goes_on(
+    connect: Connect, broker: Broker, ledger: Ledger, lose: Callable[[Ledger, Entry], object]
+) -> None:
+    desk = Desk(lease_s=LEASE_S)
+    async with connect(desk.app) as bus:
+        await bus.publish_many(steps("A", 0, 1, 2, 3))
+        [head] = await read_and_die(broker, ledger)
+        await lose(ledger, head)  # type: ignore[misc]  # a coroutine
+        async with consumers(bus, "a"):
+            await bus.publish_many(steps("A", 4))
+            await eventually(lambda: nothing_left(bus))
+    assert desk.done() == [("A", 1), ("A", 2), ("A", 3), ("A", 4)]
+    assert await no_lane_left(ledger)
+
+
+@pytest.mark.parametrize("place", ["delayed", "retry", "read from retry"])
+async def test_a_lane_goes_on_wherever_its_head_was_lost(
+    connect: Connect, broker: Broker, ledger: Ledger, place: str
+) -> None:
+    desk = Desk(lease_s=LEASE_S)
+    async with connect(desk.app) as bus:
+        await bus.publish_many(steps("A", 0, 1, 2))
+        [head] = await read_and_die(broker, ledger)
+        await broker.retry(ledger.keys, "dead", head, 1, 60.0 if place == "delayed" else 0.0)
+        assert await broker.free_lanes(ledger.keys) == 0  # nothing is lost yet
+        if place == "delayed":
+            await ledger.raw.unlink(ledger.keys.delayed)
+        elif place == "retry":
+            await ledger.raw.xtrim(ledger.keys.retry, maxlen=0, approximate=False)
+        else:
+            [again] = await read_and_die(broker, ledger)
+            assert again.retried and await broker.free_lanes(ledger.keys) == 0
+            await ledger.raw.xack(ledger.keys.retry, "billing", again.id)
+        async with consumers(bus, "a"):
+            await eventually(lambda: desk.done() == [("A", 1), ("A", 2)])
+
+
+@pytest.mark.parametrize("count", [3, 1200])
+async def test_freeing_lanes_takes_a_part_at_a_time_and_finds_all(broker: Broker, ledger: Ledger, count: int) -> None:
+    await broker.publish("orders", "p1", 1, [body(order_id=f"{n % count}", n=n) for n in range(2 * count)])
+    assert len(await read_and_die(broker, ledger, 2 * count)) == count
+    assert await broker.free_lanes(ledger.keys) == 0
+    await ledger.raw.xgroup_delconsumer(ledger.keys.stream, "billing", "dead")
+    freed = [await broker.free_lanes(ledger.keys) for _ in range(8)]
+    assert sum(freed) == count and max(freed) < 1000
+    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=count, delayed=0, dead=0)
+
+
+async def test_lanes_without_heads_are_all_found(broker: Broker, ledger: Ledger) -> None:
+    await broker.publish("orders", "p1", 1, [body(order_id=f"{n % 1200}", n=n) for n in range(2400)])
+    await read_and_die(broker, ledger, 2400)
+    await ledger.raw.unlink(ledger.keys.heads)
+    assert [await broker.free_lanes(ledger.keys) for _ in range(4)] == [500, 500, 200, 0]
+
+
+async def test_a_group_made_anew_repeats_and_keeps_the_order(connect: Connect, ledger: Ledger) -> None:
+    """What is in hand may come again, what is parked comes once, and nothing is lost."""
+    desk = Desk(lease_s=LEASE_S)
+    gates = [desk.gate("A", 1), desk.gate("B", 0)]
+    async with connect(desk.app) as bus, consumers(bus, "a", "b"):
+        await bus.publish_many([*steps("A", 0, 1, 2, 3), *steps("B", 0, 1)])
+        await eventually(lambda: {("A", 1), ("B", 0)} <= set(desk.began()))
+        for stream in (ledger.keys.stream, ledger.keys.retry):
+            await ledger.raw.xgroup_destroy(stream, "billing")
+        await bus.publish_many(steps("C", 0))
+        await eventually(lambda: ("C", 0) in desk.done())
+        for gate in gates:
+            gate.set()
+        await eventually(lambda: nothing_left(bus))
+    assert set(desk.done()) == {*(("A", n) for n in range(4)), ("B", 0), ("B", 1), ("C", 0)}
+    firsts = list(dict.fromkeys(desk.done()))
+    assert [step for key, step in firsts if key == "A"] == [0, 1, 2, 3]
+    assert [step for key, step in firsts if key == "B"] == [0, 1]
+    assert await no_lane_left(ledger)
+
+
+async def test_a_copy_of_a_head_is_dropped(broker: Broker, ledger: Ledger) -> None:
+    """The head waits for its retry; the stream's group is made anew before it: that is no second delivery."""
+    await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
+    [head] = await read_and_die(broker, ledger)
+    await broker.retry(ledger.keys, "dead", head, 1, 60.0)
+    await ledger.raw.xgroup_destroy(ledger.keys.stream, "billing")
+    assert await read_and_die(broker, ledger) == []
+    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, 0, delayed=1, dead=0, parked=1)
+
+
+async def test_an_entry_that_will_be_read_again_is_not_gone(broker: Broker, ledger: Ledger) -> None:
+    """A group made anew holds nothing, and has its head still before it."""
+    await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
+    [head] = await read_and_die(broker, ledger)
+    await ledger.raw.xgroup_destroy(ledger.keys.stream, "billing")
+    await broker.ensure_group(ledger.keys)
+    assert await broker.free_lanes(ledger.keys) == 0
+    assert [entry.id for entry in await read_and_die(broker, ledger)] == [head.id]
+
+
+# A group that changes its mind
+
+
+async def test_parked_entries_are_drained_when_the_group_is_no_longer_ordered(connect: Connect, ledger: Ledger) -> None:
+    ordered, plain = Desk(), Desk(ordered_by=None)
+    gate = ordered.gate("A", 0)
+    async with connect(ordered.app) as bus:
+        await bus.publish_many([*steps("A", *range(50)), *steps("B", *range(50))])
+        async with consumers(bus, "a"):
+            await eventually(lambda: is_parked(bus, 49))
+            await eventually(lambda: ("B", 49) in ordered.done())
+            asyncio.get_running_loop().call_soon(gate.set)
+        async with connect(plain.app) as other, consumers(other, "b"):
+            await eventually(lambda: nothing_left(other))
+    assert plain.done() == [("A", n) for n in range(1, 50)]  # with nothing new beside them even in order
+    assert await no_lane_left(ledger)
+
+
+async def test_a_group_may_become_ordered_with_work_in_hand(connect: Connect, ledger: Ledger) -> None:
+    plain, ordered = Desk(ordered_by=None), Desk()
+    gate = plain.gate("A", 0)
+    async with connect(plain.app) as bus, consumers(bus, "a"):
+        await bus.publish_many(steps("A", 0, 1, 2))
+        await eventually(lambda: set(plain.done()) == {("A", 1), ("A", 2)})
+        async with connect(ordered.app) as other, consumers(other, "b"):
+            await other.publish_many(steps("B", *range(20)))
+            await eventually(lambda: ("B", 19) in ordered.done() + plain.done())
+            gate.set()
+            await eventually(lambda: nothing_left(bus))
+    assert len(plain.done() + ordered.done()) == 23
+    assert await no_lane_left(ledger)
+
+
+async def test_ordered_and_other_consumers_side_by_side_lose_nothing(connect: Connect, ledger: Ledger) -> None:
+    """While a deployment is under way there is no order yet, and no loss."""
+    plain, ordered = Desk(ordered_by=None), Desk()
+    async with connect(plain.app) as bus, connect(ordered.app) as other, consumers(bus, "a"), consumers(other, "b"):
+        for step in range(60):
+            await bus.publish_many([event for key in "ABC" for event in steps(key, step)])
+        await eventually(lambda: nothing_left(bus))
+    assert sorted(plain.done() + ordered.done()) == sorted((key, step) for key in "ABC" for step in range(60))
+    assert await no_lane_left(ledger)
+
+
+# Looking
+
+
+async def test_what_is_parked_is_backlog_and_is_deleted_with_everything(connect: Connect, broker: Broker) -> None:
+    desk = Desk()
+    async with connect(desk.app) as bus:
+        await bus.publish_many([*steps("A", 0, 1, 2), *steps("B", 0)])
+        at = broker.keys.group("orders", "billing")
+        await broker.ensure_group(at)
+        await broker.read_ordered(at, "dead", "order_id", 10)
+        backlog = await bus.backlog("orders", "billing")
+        assert backlog == ev.Backlog(0, pending=2, retrying=0, delayed=0, dead=0, parked=2) and backlog.total == 4
+        await bus.delete_all()
+        assert await bus.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)
+
+
+async def test_two_groups_and_two_streams_have_lanes_of_their_own(connect: Connect) -> None:
+    class Moved(ev.Event, type="parcel.moved", version=1, stream="parcels"):
+        order_id: str
+
+    desk, moved, audited = Desk(), list[str](), list[int]()
+    desk.app.group("audit", ordered_by="order_id")
+
+    @desk.app.subscribe(Moved, group="billing")
+    async def move(event: Moved, _: ev.Delivery) -> None:
+        moved.append(event.order_id)
+
+    @desk.app.subscribe(StepTaken, group="audit")
+    async def audit(event: StepTaken, _: ev.Delivery) -> None:
+        audited.append(event.step)
+
+    gate, record = desk.gate("A", 0), Record()
+    async with connect(desk.app) as bus, bus.running(observe=record):
+        await bus.publish_many([*steps("A", 0, 1, 2), Moved(order_id="A")])
+        await eventually(lambda: moved == ["A"] and audited == [0, 1, 2])
+        assert desk.done() == []
+        gate.set()
+        await eventually(lambda: record.count("acked") == 7)

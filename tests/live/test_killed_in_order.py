@@ -1,0 +1,66 @@
+"""Order survives what kills consumers: SIGKILL, SIGTERM and newcomers, in the middle of handlers, on every server."""
+
+import itertools
+import random
+import subprocess
+
+import pytest
+
+import eventlib as ev
+from tests.ledger import Ledger
+from tests.live.conftest import Office
+from tests.live.teller import Paid
+from tests.order import Note, faults
+from tests.shop import Connect
+from tests.waiting import eventually
+
+ACCOUNTS = 12
+
+
+@pytest.fixture(scope="session")
+def url(server: str) -> str:
+    return server
+
+
+def noted(office: Office) -> list[Note]:
+    lines = office.diary.read_text().splitlines() if office.diary.exists() else []
+    words = [line.split() for line in lines]
+    return [Note(what, who, *rest[:1], *map(int, rest[1:])) for what, who, *rest in words]  # type: ignore[arg-type]
+
+
+async def nothing_left(bus: ev.Bus) -> bool:
+    return (await bus.backlog("orders", "billing")).total == 0
+
+
+async def test_consumers_killed_again_and_again_never_overtake(
+    connect: Connect, ledger: Ledger, url: str, namespace: str, office: Office
+) -> None:
+    rng = random.Random(0)
+    tellers: list[subprocess.Popen[bytes]] = []
+    published = [Paid(account=f"{n}", step=step) for step, n in itertools.product(range(60), range(ACCOUNTS))]
+
+    def done() -> set[tuple[str, int]]:
+        return {(note.key, note.step) for note in noted(office) if note.what == "done"}
+
+    async with connect(ev.App("shop")) as bus:
+        for round_ in range(4):
+            while len(tellers) < 3:
+                tellers.append(office.hire(url, namespace, 0.02, "teller"))
+            share = len(published) // 4
+            await bus.publish_many(published[round_ * share : (round_ + 1) * share])
+            goal = len(done()) + share // 3
+            await eventually(lambda: len(done()) > goal)  # noqa: B023 - awaited in the loop
+            victim = tellers.pop(rng.randrange(3))
+            if round_ == 2:
+                victim.terminate()
+                await eventually(lambda: victim.poll() is not None)  # noqa: B023
+                continue
+            victim.kill()
+            victim.wait()
+            with office.diary.open("a") as diary:
+                diary.write(f"killed {victim.pid}\n")
+        await eventually(lambda: nothing_left(bus), timeout_s=15.0)
+        assert await bus.dead_letters("orders", "billing").find() == []
+        assert await ledger.raw.exists(ledger.keys.heads, ledger.keys.lanes) == 0
+    assert done() == {(event.account, event.step) for event in published}
+    assert faults(noted(office)) == []
