@@ -1,13 +1,13 @@
 """A compact event library on Redis Streams: typed events, at-least-once delivery, retries, dead letters.
 
 Declare
-    App, Event, Retry
+    App, Event, Retry, Retention
 Connect
     connect, Bus, Delivery, Happening
 A handler raises
     Reject, RetryAfter, Snooze
 Look
-    Backlog, DeadEntry, ServerInfo
+    Backlog, DeadEntry, ServerInfo, ConsumerHealth, StreamHealth, GroupHealth
 Develop
     private_server
 All errors
@@ -17,7 +17,7 @@ Your code is wrong
 The entry is wrong
     DataError, DecodeError, UnsupportedVersion
 The world is wrong
-    BrokerError, BrokerUnavailable, AccessDenied, MissingCommand, MissingGroup, NoServer
+    BrokerError, BrokerUnavailable, AccessDenied, EvictingServer, MissingCommand, MissingGroup, NoServer
 """
 
 from eventlib.app import App
@@ -33,6 +33,7 @@ from eventlib.errors import (
     DecodeError,
     DuplicateHandler,
     EventlibError,
+    EvictingServer,
     InvalidDeclaration,
     MissingCommand,
     MissingGroup,
@@ -44,7 +45,9 @@ from eventlib.errors import (
     UnsupportedVersion,
     UsageError,
 )
+from eventlib.health import ConsumerHealth
 from eventlib.policy import Retry
+from eventlib.retention import GroupHealth, Retention, StreamHealth
 from eventlib.schema import Event
 from eventlib.server import private_server
 
@@ -56,6 +59,7 @@ __all__ = [
     "BrokerUnavailable",
     "Bus",
     "BusClosed",
+    "ConsumerHealth",
     "DataError",
     "DeadEntry",
     "DecodeError",
@@ -63,16 +67,20 @@ __all__ = [
     "DuplicateHandler",
     "Event",
     "EventlibError",
+    "EvictingServer",
+    "GroupHealth",
     "Happening",
     "InvalidDeclaration",
     "MissingCommand",
     "MissingGroup",
     "NoServer",
     "Reject",
+    "Retention",
     "Retry",
     "RetryAfter",
     "ServerInfo",
     "Snooze",
+    "StreamHealth",
     "UnknownEventType",
     "UnsupportedVersion",
     "UsageError",

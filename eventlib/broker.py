@@ -6,9 +6,10 @@ events and strands deliveries. Everything here is safe to repeat instead, and it
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import redis.asyncio as redis
@@ -17,8 +18,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from eventlib import keys
-from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, MissingCommand, MissingGroup
+from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, EvictingServer, MissingCommand, MissingGroup
 from eventlib.keys import GroupKeys, Keys, Script
+from eventlib.retention import Retention
 
 # XAUTOCLAIM purges deleted entries, and XINFO knows the lag, from Redis 7.0.
 _NEEDED = ("XADD", "XREADGROUP", "XACK", "XPENDING", "XCLAIM", "XAUTOCLAIM", "XINFO", "EVALSHA", "ZADD", "HSET")
@@ -33,6 +35,7 @@ log = logging.getLogger("eventlib")
 
 _PRODUCER_TTL_MS = 3_600_000  # far longer than any publish is retried
 _REPLY_TIMEOUT_S = 5.0
+_COUNT_LIMIT = 500  # entries counted in one step, for their bodies are read as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +70,47 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What a group has still to do on one stream, in entries, seen at one moment."""
+    """What a group has still to do on one stream, in entries, seen at one moment.
+
+    Where entries were deleted by hand, those waiting are counted step by step: they are of several moments then.
+    `oldest_s` is the age of the oldest entry of `total`, since it was published (None: there is none); of retrying and
+    of delayed ones, two hundred each are looked at. Two backlogs are equal whatever their age.
+    """
 
     waiting: int  # never delivered
     pending: int  # delivered, not acknowledged
     retrying: int  # their wait is over, delivered again or about to be
     delayed: int  # waiting for their next attempt
     dead: int  # in the dead-letter queue; not part of `total`
+    oldest_s: float | None = field(default=None, compare=False)
 
     @property
     def total(self) -> int:
         return self.waiting + self.pending + self.retrying + self.delayed
+
+
+@dataclass(frozen=True, slots=True)
+class TrimmedGroup:
+    """How one group stood when its stream was trimmed. `oldest_s`: of the entries it is not done with."""
+
+    name: str
+    exists: bool
+    live: bool
+    absent_s: float
+    oldest_s: float | None
+    dropped_now: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """One step of trimming. `dropped` counts entries, of which some group may have read none."""
+
+    more: bool
+    dropped: int
+    entries: int
+    retention: Retention
+    groups: tuple[TrimmedGroup, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +135,7 @@ class Broker:
         self._url = url
         self._client = self._connect()
         self._readers: list[redis.Redis] = []
+        self._eviction = "noeviction"  # as it was last warned of
 
     def _connect(self) -> redis.Redis:
         try:
@@ -114,18 +148,19 @@ class Broker:
             problem = "no valid Redis URL; write redis://user:password@host:6379/0, special characters percent-encoded"
             raise BrokerError(self.where, problem) from None  # what it was made from may show the password
 
-    async def check(self) -> ServerInfo:
+    async def check(self, *, refuse_eviction: bool = False) -> ServerInfo:
         """Make sure the server answers, lets us in and can do what is needed.
 
         Raises:
             BrokerUnavailable, AccessDenied: it does not.
+            EvictingServer: it evicts keys when full, which is warned of if not refused.
             MissingCommand: it lacks a command.
         """
         info = await self.ask("INFO", "server")
         if (await self.ask("INFO", "replication")).get("role") != "master":
             raise BrokerError(self.where, "is a replica, which refuses to write; name the primary")
-        if (evicts := (await self.ask("INFO", "memory")).get("maxmemory_policy", "noeviction")) != "noeviction":
-            log.warning("%s evicts keys when full (maxmemory-policy %s): whole streams vanish then", self.where, evicts)
+        if (problem := await self.warn_of_eviction(quietly=refuse_eviction)) and refuse_eviction:
+            raise EvictingServer(self.where, problem)
         names = {name.upper() for name in await self.ask("COMMAND LIST")}
         missing = [name for name in _NEEDED if name.encode() not in names]
         server = ServerInfo(
@@ -137,6 +172,18 @@ class Broker:
                 self.where, f"{server} lacks {', '.join(missing)}; use Redis 7.0 or newer, or Valkey 7.2 or newer"
             )
         return server
+
+    async def warn_of_eviction(self, *, quietly: bool = False) -> str | None:
+        """Say what the server's eviction policy puts at risk, when it is another than the last time; None: nothing."""
+        policy = (await self.ask("INFO", "memory")).get("maxmemory_policy", "noeviction")
+        changed, self._eviction = policy != self._eviction, policy
+        if policy == "noeviction":
+            return None
+        lost = "whole streams vanish" if policy.startswith("allkeys") else "a publish that is repeated may double"
+        problem = f"evicts keys when full (maxmemory-policy {policy}): {lost} then; set it to noeviction"
+        if changed and not quietly:
+            log.warning("%s %s", self.where, problem)
+        return problem
 
     async def ask(self, *command: str | bytes | float) -> Any:
         """Send one command and return its reply.
@@ -196,13 +243,7 @@ class Broker:
 
     async def ensure_group(self, group: GroupKeys) -> None:
         """Create the group where it is missing: at its durable cursor if it had one, else at the very beginning."""
-        cursor = await self.ask("HGET", group.sweep, "cursor")
-        for stream, start in ((group.stream, cursor or b"0"), (group.retry, b"0")):
-            try:
-                await self.ask("XGROUP", "CREATE", stream, group.group, start, "MKSTREAM")
-            except BrokerError as error:
-                if "BUSYGROUP" not in error.problem:
-                    raise
+        await self._run(keys.JOIN, (group.stream, group.retry, group.sweep), group.group)
 
     def reader(self, block_s: float) -> "Reader":
         """A connection of its own for blocking reads, which outlasts the longest block."""
@@ -276,13 +317,41 @@ class Broker:
     async def backlog(self, stream: str, group: str) -> Backlog:
         """What the group has still to do on the stream."""
         at = self.keys.group(stream, group)
-        return Backlog(*await self._run(keys.BACKLOG, (at.stream, at.retry, at.delayed, at.dlq), group))
+        reply = await self._run(keys.BACKLOG, (at.stream, at.retry, at.delayed, at.dlq), group)
+        waiting, pending, retrying, delayed, dead, age_ms, after, last = reply
+        while after:
+            found, after = await self._run(keys.COUNT, (at.stream,), after, last, _COUNT_LIMIT)
+            waiting += found
+        return Backlog(waiting, pending, retrying, delayed, dead, _seconds(age_ms))
 
     async def dead_letters(self, stream: str, group: str, count: int) -> list[DeadEntry]:
         """The oldest `count` entries of the group's dead-letter queue."""
         at = self.keys.group(stream, group)
         reply = await self.ask("XRANGE", at.dlq, "-", "+", "COUNT", count)
         return [_dead_entry(id_.decode(), fields) for id_, fields in reply]
+
+    # Retention
+
+    async def declare_retention(self, stream: str, retention: Retention) -> Retention | None:
+        """Keep with the stream what it is to keep; returns what was declared before, if it was something else."""
+        key, text = self.keys.retention(stream), _policy_text(retention)
+        before = await self.ask("HGET", key, "policy")
+        if before == text.encode():
+            return None
+        await self.ask("HSET", key, "policy", text)
+        return _policy(before) if before else None
+
+    async def trim(self, stream: str, declared: Retention | None, every_s: float, limit: int) -> Trimmed | None:
+        """Drop up to `limit` entries that the stream no longer keeps; None where it is not time yet."""
+        reply = await self._run(
+            keys.TRIM,
+            (self.keys.stream(stream), self.keys.retention(stream)),
+            *(_policy_text(declared or Retention()), int(declared is not None), _ms(every_s), limit),
+        )
+        if not reply:
+            return None
+        more, dropped, entries, policy, groups = reply
+        return Trimmed(bool(more), dropped, entries, _policy(policy), tuple(_trimmed_group(*row) for row in groups))
 
     async def delete_all(self) -> int:
         """Delete every key of the namespace; for tests and experiments. Returns how many."""
@@ -334,6 +403,30 @@ def _source(group: GroupKeys, entry: Entry) -> str:
 
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000.0))
+
+
+def _seconds(ms: int) -> float | None:
+    return None if ms < 0 else ms / 1000.0
+
+
+def _policy_text(retention: Retention) -> str:
+    """What a stream keeps as the scripts read it: four numbers, -1 for what has no end."""
+    keep, dead = (-1 if s == math.inf else round(s * 1000.0) for s in (retention.keep_s, retention.dead_after_s))
+    entries = -1 if retention.keep_entries is None else retention.keep_entries
+    return f"{keep} {entries} {int(retention.keep_unread)} {dead}"
+
+
+def _policy(text: bytes) -> Retention:
+    keep, entries, unread, dead = map(int, text.split())
+    keep_s, dead_s = (math.inf if ms < 0 else ms / 1000.0 for ms in (keep, dead))
+    return Retention(keep_s, None if entries < 0 else entries, bool(unread), dead_s)
+
+
+def _trimmed_group(
+    name: bytes, exists: int, dead: int, absent_ms: int, oldest_ms: int, dropped_now: int, dropped: int
+) -> TrimmedGroup:
+    known = name.decode(errors="backslashreplace")  # other programs may call their groups anything
+    return TrimmedGroup(known, bool(exists), not dead, absent_ms / 1000.0, _seconds(oldest_ms), dropped_now, dropped)
 
 
 def _dead_entry(id_: str, fields: Mapping[bytes, bytes]) -> DeadEntry:

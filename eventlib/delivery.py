@@ -29,6 +29,7 @@ from eventlib.errors import (
     Signal,
     UnsupportedVersion,
 )
+from eventlib.health import ConsumerHealth, Pulse
 from eventlib.policy import Ack, DeadLetter, Decision, Retry, RetryIn
 from eventlib.schema import spec_of
 
@@ -115,6 +116,7 @@ class GroupConsumer:
         self._abandoned = False
         self._reading: asyncio.Task[None] | None = None
         self._renewed_at = time.monotonic()
+        self._pulse = Pulse()
 
     # Life
 
@@ -143,7 +145,9 @@ class GroupConsumer:
                 self._abandoned = True  # before the task group cancels the handlers: that cancellation is ours
                 raise
 
-        return self._tasks.create_task(run())
+        task = self._tasks.create_task(run())
+        task.add_done_callback(lambda _: loop.close())  # cancelled before its first step, it never awaited the loop
+        return task
 
     async def _finish_all(self, acks: asyncio.Task[None]) -> None:
         """Until reading has stopped, then the handlers, then the acks."""
@@ -183,6 +187,7 @@ class GroupConsumer:
                 self._abandoned = True
                 raise
             except BrokerError as error:
+                self._pulse.fails(error)
                 if self._abandoned:
                     raise
                 if failures == 1:
@@ -192,6 +197,10 @@ class GroupConsumer:
                     await self._steadily(lambda: self._broker.ensure_group(self._group))
         raise AssertionError("unreachable")
 
+    def health(self, running: bool) -> ConsumerHealth:
+        """How well it hears."""
+        return self._pulse.look(self._stream, self._group.group, self._consumer, running)
+
     # Reading
 
     async def _read(self) -> None:
@@ -199,8 +208,10 @@ class GroupConsumer:
         try:
             while not self._stopping:
                 count = await self._room()
+                self._pulse.asks()
                 for entry in await self._steadily(lambda: reader.read(self._group, self._consumer, count)):  # noqa: B023
                     self._accept(entry)
+                self._pulse.hears()
         finally:
             await reader.close()
 
@@ -381,6 +392,7 @@ class GroupConsumer:
         held = list(self._held.values())
         lost = await self._broker.renew(self._group, self._consumer, [d.entry for d in held]) if held else set()
         self._renewed_at = now
+        self._pulse.renews()
         for delivery in held:
             # An entry settled while the renewal was under way is not lost, it is done.
             if (key := (delivery.entry.retried, delivery.entry.id)) in lost and self._held.get(key) is delivery:

@@ -42,6 +42,10 @@ class Keys:
     def producer(self, stream: str, producer: str) -> str:
         return f"{self.namespace}:{{{stream}}}:producer:{producer}"
 
+    def retention(self, stream: str) -> str:
+        """Hash: what the stream keeps, when the next trim is due, how its groups stood at the last one."""
+        return f"{self.namespace}:{{{stream}}}:retention"
+
     def group(self, stream: str, group: str) -> GroupKeys:
         prefix = f"{self.namespace}:{{{stream}}}:group:{group}"
         return GroupKeys(
@@ -72,3 +76,6 @@ RENEW = _load("renew")
 SWEEP = _load("sweep")
 LEAVE = _load("leave")
 BACKLOG = _load("backlog")
+JOIN = _load("join")
+COUNT = _load("count")
+TRIM = _load("trim")

@@ -44,7 +44,8 @@ def test_the_families() -> None:
 
     assert family(ev.UsageError) == {"InvalidDeclaration", "UnknownEventType", "DuplicateHandler", "BusClosed"}
     assert family(ev.DataError) == {"DecodeError", "UnsupportedVersion"}
-    assert family(ev.BrokerError) == {"BrokerUnavailable", "AccessDenied", "MissingCommand", "MissingGroup", "NoServer"}
+    world = {"BrokerUnavailable", "AccessDenied", "EvictingServer", "MissingCommand", "MissingGroup", "NoServer"}
+    assert family(ev.BrokerError) == world
     assert family(errors.Signal) == {"Reject", "RetryAfter", "Snooze"}
 
 
