@@ -19,8 +19,8 @@ class Retention:
 
     History, entries that every group is done with, is kept for `keep_s` seconds and only among the newest
     `keep_entries` (None: any number): seven days and 100,000 by default, `math.inf` and None for ever, 0.0 not at all.
-    What a group has yet to handle is kept beyond that, until the group is dead: `dead_after_s` seconds, counted only
-    while some consumer of the stream runs, in which none of the group's asked for anything (`math.inf`: never). With
+    What a group has yet to handle is kept beyond that, until the group is dead: for `dead_after_s` seconds, counted
+    while some consumer of the stream runs, it had something to do and did nothing (`math.inf`: never). With
     `keep_unread=False` the two limits hold whoever has not read.
     """
 
@@ -37,7 +37,7 @@ class Retention:
     def loss_in_s(self, absent_s: float, oldest_s: float | None, unread: int) -> float | None:
         """Seconds until a group loses something it has not read, as things stand; None: it will not.
 
-        `absent_s` is how long the group has given no sign of life, `oldest_s` the age of the oldest entry in the stream
+        `absent_s` is how long the group has done nothing, `oldest_s` the age of the oldest entry in the stream
         that it is not done with, `unread` how many there are.
         """
         if oldest_s is None:
@@ -64,9 +64,9 @@ class GroupHealth:
     """A group as its stream sees it, whichever program or library made it.
 
     `exists` is false for a group that was there and is not: its place is kept for it until it is dead. `absent_s` says
-    how long none of its consumers asked for anything. `unread` entries of the stream it is not done with, the oldest of
-    them `oldest_s` old; in `loss_in_s` seconds it begins to lose them (None: it will not). `dropped` counts what it has
-    lost unread so far.
+    for how long it has had something to do and has done nothing. With `unread` entries of the stream it is not done,
+    the oldest of them `oldest_s` old; in `loss_in_s` seconds it begins to lose them (None: it will not). `dropped`
+    counts what it has lost unread so far.
     """
 
     group: str

@@ -4,7 +4,7 @@
 -- A policy is four numbers in one text: ms of history, entries, 1 to keep what is unread, ms until a group is dead; -1
 -- is without end. What was declared last is kept with the stream, and programs that declare nothing follow it.
 -- Returns nothing where it is not time yet, else: whether there is more, how many were dropped, how many are there,
--- the policy followed, and of each group {name, 1 if it exists, 1 if it is dead, ms without a sign of life, age in ms
+-- the policy followed, and of each group {name, 1 if it exists, 1 if it is dead, ms it was absent, age in ms
 -- of the oldest entry it is not done with (-1: none), how many such were dropped now, and ever}.
 local LAST = '18446744073709551615'
 local function sortable(id) -- ids are pairs of 64-bit numbers, more than Lua's numbers hold
@@ -38,7 +38,8 @@ local policy = state.policy or ARGV[1]
 local keep, entries, unread, dead_after = policy:match('^(%S+) (%S+) (%S+) (%S+)$')
 keep, entries, dead_after = tonumber(keep), tonumber(entries), tonumber(dead_after)
 
--- Where each group stands. Absence counts only while someone looks: when all is shut down, nobody is missed.
+-- Where each group stands. Absence counts only while someone looks, for when all is shut down nobody is missed, and
+-- while there is something to do: before 7.2, a server does not note that a consumer asked in vain.
 local gap = math.max(0, now - tonumber(state.ran or now))
 local looked = math.min(gap, 2 * every)
 local groups, there = {}, {}
@@ -48,16 +49,31 @@ local function judge(group, active)
   group.lost = 0
   groups[#groups + 1] = group
 end
+local function first_id()
+  local entry = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+  return entry and entry[1]
+end
+local function oldest_pending(name) -- that is there: what was deleted stays pending, for ever in some groups
+  local first = first_id()
+  local page = first and redis.call('XPENDING', KEYS[1], name, first, '+', 100) or {}
+  for _, pending in ipairs(page) do
+    if redis.call('XRANGE', KEYS[1], pending[1], pending[1])[1] then return pending[1] end
+  end
+  return #page == 100 and page[100][1] or nil
+end
 for _, flat in ipairs(redis.call('EXISTS', KEYS[1]) == 1 and redis.call('XINFO', 'GROUPS', KEYS[1]) or {}) do
   local info = map(flat)
   local group = {name = info.name, exists = 1, unread = after(info['last-delivered-id'])}
-  local oldest = redis.call('XPENDING', KEYS[1], info.name, '-', '+', 1)[1]
-  group.floor = oldest and earlier(oldest[1], group.unread) or group.unread
+  local oldest = oldest_pending(info.name)
+  group.floor = oldest and earlier(oldest, group.unread) or group.unread
   group.mark = info['last-delivered-id'] .. '/' .. info.pending
   local active = state['mark:' .. info.name] ~= group.mark or info.consumers > 10000 -- too many to ask each time
+  local todo = redis.call('XRANGE', KEYS[1], group.floor, '+', 'COUNT', 1)[1]
+  group.oldest = todo and todo[1]
+  active = active or not todo
   if not active then
     for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], info.name)) do
-      active = active or map(consumer).idle <= gap
+      active = active or map(consumer).idle <= gap + every
     end
   end
   there[info.name] = true
@@ -78,10 +94,6 @@ if unread == '1' then
 end
 
 -- Trimming, from one group's boundary to the next, so that it is known what each group has lost.
-local function first_id()
-  local entry = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-  return entry and entry[1]
-end
 local function drop(goal, most) -- whole nodes first; then of the next node what is asked for, exactly
   local dropped = redis.call('XTRIM', KEYS[1], 'MINID', '~', goal, 'LIMIT', most)
   local left = math.min(most - dropped, 100)
@@ -162,8 +174,7 @@ for _, group in ipairs(groups) do
         'mark:' .. name, group.mark, 'dropped:' .. name, string.format('%.0f', ever))
     end
   end
-  local oldest = redis.call('XRANGE', KEYS[1], group.floor, '+', 'COUNT', 1)[1]
-  local age = oldest and math.max(0, now - tonumber(oldest[1]:match('^%d+'))) or -1
+  local age = group.oldest and math.max(0, now - tonumber(group.oldest:match('^%d+'))) or -1
   told[#told + 1] = {name, group.exists, group.dead and 1 or 0, group.absent, age, group.lost, ever}
 end
 return {more and 1 or 0, dropped, redis.call('XLEN', KEYS[1]), policy, told}
