@@ -35,6 +35,7 @@ log = logging.getLogger("eventlib")
 
 _PRODUCER_TTL_MS = 3_600_000  # far longer than any publish is retried
 _REPLY_TIMEOUT_S = 5.0
+_RECOUNT_LIMIT = 4000  # up to here a lag that may be wrong is counted again
 _COUNT_LIMIT = 500  # entries counted in one step, for their bodies are read as well
 
 
@@ -72,7 +73,8 @@ class Entry:
 class Backlog:
     """What a group has still to do on one stream, in entries, seen at one moment.
 
-    Where entries were deleted by hand, those waiting are counted step by step: they are of several moments then.
+    Where the server does not know how many wait, as after entries were deleted by hand, they are counted step by step:
+    they are of several moments then. Redis 7.0 may tell more than wait, past 4,000, after unread ones were trimmed.
     `oldest_s` is the age of the oldest entry of `total`, since it was published (None: there is none); of retrying and
     of delayed ones, two hundred each are looked at. Two backlogs are equal whatever their age.
     """
@@ -136,6 +138,7 @@ class Broker:
         self._client = self._connect()
         self._readers: list[redis.Redis] = []
         self._eviction = "noeviction"  # as it was last warned of
+        self._lag_is_right: bool | None = None  # not asked yet
 
     def _connect(self) -> redis.Redis:
         try:
@@ -317,12 +320,21 @@ class Broker:
     async def backlog(self, stream: str, group: str) -> Backlog:
         """What the group has still to do on the stream."""
         at = self.keys.group(stream, group)
-        reply = await self._run(keys.BACKLOG, (at.stream, at.retry, at.delayed, at.dlq), group)
+        believed = 0 if await self._knows_lag(stream) else _RECOUNT_LIMIT
+        reply = await self._run(keys.BACKLOG, (at.stream, at.retry, at.delayed, at.dlq), group, believed)
         waiting, pending, retrying, delayed, dead, age_ms, after, last = reply
         while after:
             found, after = await self._run(keys.COUNT, (at.stream,), after, last, _COUNT_LIMIT)
             waiting += found
         return Backlog(waiting, pending, retrying, delayed, dead, _seconds(age_ms))
+
+    async def _knows_lag(self, stream: str) -> bool:
+        if self._lag_is_right is None:
+            try:
+                self._lag_is_right = bool(await self._run(keys.PROBE, (self.keys.probe(stream),)))
+            except BrokerError:  # it is full, or may only be read: then a look must do without
+                return False
+        return self._lag_is_right
 
     async def dead_letters(self, stream: str, group: str, count: int) -> list[DeadEntry]:
         """The oldest `count` entries of the group's dead-letter queue."""

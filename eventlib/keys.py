@@ -46,6 +46,10 @@ class Keys:
         """Hash: what the stream keeps, when the next trim is due, how its groups stood at the last one."""
         return f"{self.namespace}:{{{stream}}}:retention"
 
+    def probe(self, stream: str) -> str:
+        """A key that exists within one script only."""
+        return f"{self.namespace}:{{{stream}}}:probe"
+
     def group(self, stream: str, group: str) -> GroupKeys:
         prefix = f"{self.namespace}:{{{stream}}}:group:{group}"
         return GroupKeys(
@@ -78,4 +82,5 @@ LEAVE = _load("leave")
 BACKLOG = _load("backlog")
 JOIN = _load("join")
 COUNT = _load("count")
+PROBE = _load("probe")
 TRIM = _load("trim")

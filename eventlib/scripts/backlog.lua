@@ -1,5 +1,6 @@
 -- What the group has still to do, seen at one moment.
--- KEYS  stream, retry, delayed, dlq     ARGV  group
+-- KEYS  stream, retry, delayed, dlq
+-- ARGV  group, how many entries a lag must have to be believed: where a server is mistaken, it tells too many
 -- Returns waiting (never delivered), pending (delivered, not acked), retrying (their wait is over), delayed, dead, the
 -- age of the oldest unsettled in ms (-1: there is none), and the ids between which waiting is to be counted by the
 -- caller, '' for those that the server knows.
@@ -36,9 +37,9 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
     look_at(next_one[1])
     if next_one[1] == first[1] then -- it has read nothing of what is there, whatever a trim made of its lag
       waiting = stream.length
-    elseif lag and stream['max-deleted-entry-id'] == '0-0' then
+    elseif lag and lag >= tonumber(ARGV[2]) then
       waiting = math.min(lag, stream.length)
-    else -- after deletions a server does not know the lag, or (redis/redis#13957) is mistaken
+    else -- after deletions, or where the group was put elsewhere, no server knows
       after, last = '(' .. delivered, stream['last-generated-id']
     end
   end
