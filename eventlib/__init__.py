@@ -1,15 +1,13 @@
 """A compact event library on Redis Streams: typed events, at-least-once delivery, retries, dead letters.
 
 Declare
-    App, Event, Retry, RetryBudget, upcast
+    App, Event, Retry, RetryBudget, upcast, Retention
 Connect
     connect, Bus, Delivery, Batch, Happening
 A handler raises
     Reject, RetryAfter, Snooze
 Look
-    Backlog, ServerInfo
-Mend
-    DeadLetters, DeadEntry, Selection, Outcome
+    Backlog, ServerInfo, ConsumerHealth, StreamHealth, GroupHealth
 Develop
     private_server
 All errors
@@ -19,7 +17,10 @@ Your code is wrong
 The entry is wrong
     DataError, DecodeError, UnsupportedVersion
 The world is wrong
-    BrokerError, BrokerUnavailable, AccessDenied, MissingCommand, MissingGroup, NoServer, MissingLetter
+    BrokerError, BrokerUnavailable, AccessDenied, MissingCommand, MissingGroup, NoServer, MissingLetter,
+    EvictingServer
+Mend
+    DeadLetters, DeadEntry, Selection, Outcome
 Export and compare
     Registry, json_schema, envelope_schema, open_export, schema_changes, SchemaChange
 """
@@ -39,6 +40,7 @@ from eventlib.errors import (
     DecodeError,
     DuplicateHandler,
     EventlibError,
+    EvictingServer,
     InvalidArgument,
     InvalidDeclaration,
     MissingCommand,
@@ -52,8 +54,10 @@ from eventlib.errors import (
     UnsupportedVersion,
     UsageError,
 )
+from eventlib.health import ConsumerHealth
 from eventlib.policy import Retry, RetryBudget
 from eventlib.registry import Registry, envelope_schema, json_schema, open_export
+from eventlib.retention import GroupHealth, Retention, StreamHealth
 from eventlib.schema import Event, upcast
 from eventlib.server import private_server
 
@@ -66,6 +70,7 @@ __all__ = [
     "BrokerUnavailable",
     "Bus",
     "BusClosed",
+    "ConsumerHealth",
     "DataError",
     "DeadEntry",
     "DeadLetters",
@@ -74,6 +79,8 @@ __all__ = [
     "DuplicateHandler",
     "Event",
     "EventlibError",
+    "EvictingServer",
+    "GroupHealth",
     "Happening",
     "InvalidArgument",
     "InvalidDeclaration",
@@ -84,6 +91,7 @@ __all__ = [
     "Outcome",
     "Registry",
     "Reject",
+    "Retention",
     "Retry",
     "RetryAfter",
     "RetryBudget",
@@ -91,6 +99,7 @@ __all__ = [
     "Selection",
     "ServerInfo",
     "Snooze",
+    "StreamHealth",
     "UnknownEventType",
     "UnsupportedVersion",
     "UsageError",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from eventlib.errors import DuplicateHandler, InvalidDeclaration
 from eventlib.policy import Lease, Retry, RetryBudget
+from eventlib.retention import Retention
 from eventlib.schema import Event, spec_of, valid_name
 
 E = TypeVar("E", bound=Event)
@@ -49,6 +50,7 @@ class App:
     name: str
     groups: dict[str, GroupSettings] = field(default_factory=dict)
     subscriptions: list[Subscription] = field(default_factory=list)
+    streams: dict[str, Retention] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         valid_name(self.name, "App name")
@@ -84,6 +86,16 @@ class App:
         if not (concurrency >= 1 and prefetch >= 0 and 0 < lease_s < math.inf):
             raise InvalidDeclaration(where, "needs concurrency >= 1, prefetch >= 0 and lease_s > 0")
         self.groups[name] = GroupSettings(concurrency, prefetch, Lease(lease_s), retry_budget, ordered_by)
+
+    def stream(self, name: str, *, retention: Retention) -> None:
+        """Set what a stream keeps. Programs that set nothing follow whoever set it last.
+
+        Raises:
+            InvalidDeclaration: the stream is set twice.
+        """
+        if valid_name(name, "stream") in self.streams:
+            raise InvalidDeclaration(f"stream {name!r}", "is already set; set each stream once")
+        self.streams[name] = retention
 
     def subscribe(
         self, event_class: type[E], *, group: str, retry: Retry | None = None, timeout_s: float | None = None

@@ -6,9 +6,10 @@ events and strands deliveries. Everything here is safe to repeat instead, and it
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 import hiredis
@@ -18,8 +19,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from eventlib import keys
-from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, MissingCommand, MissingGroup
+from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, EvictingServer, MissingCommand, MissingGroup
 from eventlib.keys import GroupKeys, Keys, Script
+from eventlib.retention import Retention
 
 # XAUTOCLAIM purges deleted entries, and XINFO knows the lag, from Redis 7.0.
 _NEEDED = ("XADD", "XREADGROUP", "XACK", "XPENDING", "XCLAIM", "XAUTOCLAIM", "XINFO", "EVALSHA", "ZADD", "HSET")
@@ -38,6 +40,8 @@ _CALLS_MAX = 16  # commands on their way at once, each over a connection of its 
 _DLQ_NOTICED = {10**n for n in range(3, 10)}  # lengths of a dead-letter queue, which nobody trims, worth a warning
 _PAGE_BYTES = 4_000_000
 _LANES_LOOKED_AT = 500  # in one call: a few ms of the server's time
+_RECOUNT_LIMIT = 4000  # up to here a lag that may be wrong is counted again
+_COUNT_LIMIT = 500  # entries counted in one step, for their bodies are read as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,13 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What a group has still to do on one stream, in entries, seen at one moment."""
+    """What a group has still to do on one stream, in entries, seen at one moment.
+
+    Where the server does not know how many wait, as after entries were deleted by hand, they are counted step by step:
+    they are of several moments then. Redis 7.0 may tell more than wait, past 4,000, after unread ones were trimmed.
+    `oldest_s` is the age of the oldest entry of `total`, since it was published (None: there is none); of retrying and
+    of delayed ones, two hundred each are looked at. Two backlogs are equal whatever their age.
+    """
 
     waiting: int  # never delivered
     pending: int  # delivered, not acknowledged
@@ -72,10 +82,35 @@ class Backlog:
     delayed: int  # waiting for their next attempt
     dead: int  # in the dead-letter queue; not part of `total`
     parked: int = 0  # in an ordered group: behind an entry of the same key that is not settled
+    oldest_s: float | None = field(default=None, compare=False)
 
     @property
     def total(self) -> int:
         return self.waiting + self.pending + self.retrying + self.delayed + self.parked
+
+
+@dataclass(frozen=True, slots=True)
+class TrimmedGroup:
+    """How one group stood when its stream was trimmed. `oldest_s`: of the entries it is not done with."""
+
+    name: str
+    exists: bool
+    live: bool
+    absent_s: float
+    oldest_s: float | None
+    dropped_now: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """One step of trimming. `dropped` counts entries, of which some group may have read none."""
+
+    more: bool
+    dropped: int
+    entries: int
+    retention: Retention
+    groups: tuple[TrimmedGroup, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +134,8 @@ class Broker:
         self._client = self._connect()
         self._turns = asyncio.Semaphore(_CALLS_MAX)
         self._readers: list[redis.Redis] = []
+        self._eviction = "noeviction"  # as it was last warned of
+        self._lag_is_right: bool | None = None  # not asked yet
 
     def _connect(self) -> redis.Redis:
         try:
@@ -115,18 +152,19 @@ class Broker:
         client.response_callbacks.pop("XREADGROUP", None)  # what it makes of entries costs more than reading them
         return client
 
-    async def check(self) -> ServerInfo:
+    async def check(self, *, refuse_eviction: bool = False) -> ServerInfo:
         """Make sure the server answers, lets us in and can do what is needed.
 
         Raises:
             BrokerUnavailable, AccessDenied: it does not.
+            EvictingServer: it evicts keys when full, which is warned of if not refused.
             MissingCommand: it lacks a command.
         """
         info = await self.ask("INFO", "server")
         if (await self.ask("INFO", "replication")).get("role") != "master":
             raise BrokerError(self.where, "is a replica, which refuses to write; name the primary")
-        if (evicts := (await self.ask("INFO", "memory")).get("maxmemory_policy", "noeviction")) != "noeviction":
-            log.warning("%s evicts keys when full (maxmemory-policy %s): whole streams vanish then", self.where, evicts)
+        if (problem := await self.warn_of_eviction(quietly=refuse_eviction)) and refuse_eviction:
+            raise EvictingServer(self.where, problem)
         names = {name.upper() for name in await self.ask("COMMAND LIST")}
         missing = [name for name in _NEEDED if name.encode() not in names]
         server = ServerInfo(
@@ -138,6 +176,18 @@ class Broker:
                 self.where, f"{server} lacks {', '.join(missing)}; use Redis 7.0 or newer, or Valkey 7.2 or newer"
             )
         return server
+
+    async def warn_of_eviction(self, *, quietly: bool = False) -> str | None:
+        """Say what the server's eviction policy puts at risk, when it is another than the last time; None: nothing."""
+        policy = (await self.ask("INFO", "memory")).get("maxmemory_policy", "noeviction")
+        changed, self._eviction = policy != self._eviction, policy
+        if policy == "noeviction":
+            return None
+        lost = "whole streams vanish" if policy.startswith("allkeys") else "a publish that is repeated may double"
+        problem = f"evicts keys when full (maxmemory-policy {policy}): {lost} then; set it to noeviction"
+        if changed and not quietly:
+            log.warning("%s %s", self.where, problem)
+        return problem
 
     async def ask(self, *command: str | bytes | float) -> Any:
         """Send one command and return its reply.
@@ -198,13 +248,7 @@ class Broker:
 
     async def ensure_group(self, group: GroupKeys) -> None:
         """Create the group where it is missing: at its durable cursor if it had one, else at the very beginning."""
-        cursor = await self.ask("HGET", group.sweep, "cursor")
-        for stream, start in ((group.stream, cursor or b"0"), (group.retry, b"0")):
-            try:
-                await self.ask("XGROUP", "CREATE", stream, group.group, start, "MKSTREAM")
-            except BrokerError as error:
-                if "BUSYGROUP" not in error.problem:
-                    raise
+        await self._run(keys.JOIN, (group.stream, group.retry, group.sweep), group.group)
 
     def reader(self, block_s: float, ordered_by: str | None = None) -> "Reader | OrderedReader":
         """A connection of its own for blocking reads, which outlasts the longest block."""
@@ -309,7 +353,21 @@ class Broker:
     async def backlog(self, stream: str, group: str) -> Backlog:
         """What the group has still to do on the stream."""
         at = self.keys.group(stream, group)
-        return Backlog(*await self._run(keys.BACKLOG, (at.stream, at.retry, at.delayed, at.dlq, at.lanes), group))
+        believed = 0 if await self._knows_lag(stream) else _RECOUNT_LIMIT
+        reply = await self._run(keys.BACKLOG, (at.stream, at.retry, at.delayed, at.dlq, at.lanes), group, believed)
+        waiting, pending, retrying, delayed, dead, parked, age_ms, after, last = reply
+        while after:
+            found, after = await self._run(keys.COUNT, (at.stream,), after, last, _COUNT_LIMIT)
+            waiting += found
+        return Backlog(waiting, pending, retrying, delayed, dead, parked, _seconds(age_ms))
+
+    async def _knows_lag(self, stream: str) -> bool:
+        if self._lag_is_right is None:
+            try:
+                self._lag_is_right = bool(await self._run(keys.PROBE, (self.keys.probe(stream),)))
+            except BrokerError:  # it is full, or may only be read: then a look must do without
+                return False
+        return self._lag_is_right
 
     # Dead letters
 
@@ -338,6 +396,29 @@ class Broker:
     async def purge(self, group: GroupKeys, ids: Sequence[str]) -> list[str]:
         """Delete dead letters; the ids of those that were there."""
         return [id_.decode() for id_ in await self._run(keys.PURGE, (group.dlq, group.edits), *ids)]
+
+    # Retention
+
+    async def declare_retention(self, stream: str, retention: Retention) -> Retention | None:
+        """Keep with the stream what it is to keep; returns what was declared before, if it was something else."""
+        key, text = self.keys.retention(stream), _policy_text(retention)
+        before = await self.ask("HGET", key, "policy")
+        if before == text.encode():
+            return None
+        await self.ask("HSET", key, "policy", text)
+        return _policy(before) if before else None
+
+    async def trim(self, stream: str, declared: Retention | None, every_s: float, limit: int) -> Trimmed | None:
+        """Drop up to `limit` entries that the stream no longer keeps; None where it is not time yet."""
+        reply = await self._run(
+            keys.TRIM,
+            (self.keys.stream(stream), self.keys.retention(stream)),
+            *(_policy_text(declared or Retention()), int(declared is not None), _ms(every_s), limit),
+        )
+        if not reply:
+            return None
+        more, dropped, entries, policy, groups = reply
+        return Trimmed(bool(more), dropped, entries, _policy(policy), tuple(_trimmed_group(*row) for row in groups))
 
     async def delete_all(self) -> int:
         """Delete every key of the namespace; for tests and experiments. Returns how many."""
@@ -444,6 +525,30 @@ def _source(group: GroupKeys, entry: Entry) -> str:
 
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000.0))
+
+
+def _seconds(ms: int) -> float | None:
+    return None if ms < 0 else ms / 1000.0
+
+
+def _policy_text(retention: Retention) -> str:
+    """What a stream keeps as the scripts read it: four numbers, -1 for what has no end."""
+    keep, dead = (-1 if s == math.inf else round(s * 1000.0) for s in (retention.keep_s, retention.dead_after_s))
+    entries = -1 if retention.keep_entries is None else retention.keep_entries
+    return f"{keep} {entries} {int(retention.keep_unread)} {dead}"
+
+
+def _policy(text: bytes) -> Retention:
+    keep, entries, unread, dead = map(int, text.split())
+    keep_s, dead_s = (math.inf if ms < 0 else ms / 1000.0 for ms in (keep, dead))
+    return Retention(keep_s, None if entries < 0 else entries, bool(unread), dead_s)
+
+
+def _trimmed_group(
+    name: bytes, exists: int, dead: int, absent_ms: int, oldest_ms: int, dropped_now: int, dropped: int
+) -> TrimmedGroup:
+    known = name.decode(errors="backslashreplace")  # other programs may call their groups anything
+    return TrimmedGroup(known, bool(exists), not dead, absent_ms / 1000.0, _seconds(oldest_ms), dropped_now, dropped)
 
 
 def _without_password(url: str) -> str:

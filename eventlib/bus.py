@@ -15,6 +15,9 @@ from eventlib.delivery import RECONNECT, GroupConsumer, Observer
 from eventlib.dlq import DeadLetters
 from eventlib.envelope import encode, seal
 from eventlib.errors import BrokerError, BrokerUnavailable, BusClosed, InvalidDeclaration
+from eventlib.health import ConsumerHealth
+from eventlib.housekeeping import Housekeeper, look_at
+from eventlib.retention import StreamHealth
 from eventlib.schema import Event, spec_of
 
 log = logging.getLogger("eventlib")
@@ -26,12 +29,18 @@ BATCH_LIMIT = 500  # bodies in one round trip: past this the server gains nothin
 
 @asynccontextmanager
 async def connect(
-    app: App, url: str | None = None, *, namespace: str = "ev", patience_s: float = 30.0
+    app: App,
+    url: str | None = None,
+    *,
+    namespace: str = "ev",
+    patience_s: float = 30.0,
+    refuse_eviction: bool = False,
 ) -> AsyncIterator["Bus"]:
     """Connect an App to Redis and yield its Bus; `url` defaults to the environment's REDIS_URL.
 
     All keys start with `namespace`. A publish that gets no answer is repeated for `patience_s` seconds, then raises;
-    repeating never appends an event twice.
+    repeating never appends an event twice. A server that evicts keys when it is full is warned of, or refused if so
+    asked: it may delete whole streams.
 
     Raises:
         BrokerError: no URL, or the server is unreachable, refuses us or lacks a command.
@@ -41,7 +50,8 @@ async def connect(
         raise BrokerError("connect", "no Redis URL; pass url= or set REDIS_URL, for example redis://localhost:6379/0")
     broker = Broker(url, namespace)
     try:
-        bus = Bus(app, broker, await broker.check(), patience_s)
+        bus = Bus(app, broker, await broker.check(refuse_eviction=refuse_eviction), patience_s)
+        await bus._declare_streams()
         try:
             yield bus
         finally:
@@ -60,6 +70,12 @@ class Bus:
         self._patience_s = patience_s
         self._publishers: dict[str, _Publisher] = {}
         self._closed = False
+        self._running: dict[GroupConsumer, asyncio.Task[None]] = {}
+
+    async def _declare_streams(self) -> None:
+        for stream, retention in self.app.streams.items():
+            if before := await self._broker.declare_retention(stream, retention):
+                log.warning("stream %s keeps %s from now on; before, %s was declared", stream, retention, before)
 
     # Publishing
 
@@ -150,10 +166,16 @@ class Bus:
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(c.run()) for c in consumers]
+                keeping = [tasks.create_task(housekeeper.run()) for housekeeper in self._housekeepers(consumers)]
+                self._running.update(zip(consumers, running, strict=True))
                 try:
                     yield
                 finally:
+                    for task in keeping:
+                        task.cancel()
                     await _stop(consumers, running, grace_s)
+                    for consumer_ in consumers:
+                        del self._running[consumer_]
         except BaseExceptionGroup as group:
             raise _one_of(group) from None
 
@@ -171,7 +193,27 @@ class Bus:
             for (stream, group), subscriptions in by_loop.items()
         ]
 
+    def _housekeepers(self, consumers: Iterable[GroupConsumer]) -> list[Housekeeper]:
+        """One for each stream that is read, with all groups of the App on it, whether they run here or not."""
+        return [
+            Housekeeper(
+                self._broker,
+                stream,
+                sorted({s.group for s in self.app.subscriptions if spec_of(s.event_class).stream == stream}),
+                self.app.streams.get(stream),
+            )
+            for stream in sorted({consumer.health(True).stream for consumer in consumers})
+        ]
+
     # Looking
+
+    def health(self) -> list[ConsumerHealth]:
+        """How well each consumer that this bus runs hears the server; asks nobody."""
+        return [consumer.health(not task.done()) for consumer, task in self._running.items()]
+
+    async def stream_health(self, stream: str) -> StreamHealth:
+        """What the stream keeps and how all of its groups stand, those of other programs and libraries included."""
+        return await look_at(self._broker, stream, self.app.streams.get(stream))
 
     async def backlog(self, stream: str, group: str) -> Backlog:
         """What the group has still to do on the stream."""

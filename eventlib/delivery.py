@@ -29,6 +29,7 @@ from eventlib.errors import (
     Signal,
     UnsupportedVersion,
 )
+from eventlib.health import ConsumerHealth, Pulse
 from eventlib.policy import Ack, DeadLetter, Purse, Retry, RetryIn
 from eventlib.schema import Event, spec_of
 from eventlib.workers import Workers
@@ -158,6 +159,7 @@ class GroupConsumer:
         self._abandoned = False
         self._reading: asyncio.Task[None] | None = None
         self._renewed_at = time.monotonic()
+        self._pulse = Pulse()
 
     # Life
 
@@ -186,7 +188,9 @@ class GroupConsumer:
                 self._abandoned = True  # before the task group cancels the handlers: that cancellation is ours
                 raise
 
-        return self._tasks.create_task(run())
+        task = self._tasks.create_task(run())
+        task.add_done_callback(lambda _: loop.close())  # cancelled before its first step, it never awaited the loop
+        return task
 
     async def _finish_all(self, acks: asyncio.Task[None]) -> None:
         """Until reading has stopped, then the handlers, then the acks."""
@@ -225,6 +229,7 @@ class GroupConsumer:
                 self._abandoned = True
                 raise
             except BrokerError as error:
+                self._pulse.fails(error)
                 if self._abandoned:
                     raise
                 if failures == 1:
@@ -234,6 +239,10 @@ class GroupConsumer:
                     await self._steadily(lambda: self._broker.ensure_group(self._group))
         raise AssertionError("unreachable")
 
+    def health(self, running: bool) -> ConsumerHealth:
+        """How well it hears."""
+        return self._pulse.look(self._stream, self._group.group, self._consumer, running)
+
     # Reading
 
     async def _read(self) -> None:
@@ -241,8 +250,10 @@ class GroupConsumer:
         try:
             while not self._stopping:
                 count = await self._room()
+                self._pulse.asks()
                 for entry in await self._steadily(lambda: reader.read(self._group, self._consumer, count)):  # noqa: B023
                     self._accept(entry)
+                self._pulse.hears()
         finally:
             await reader.close()
 
@@ -479,6 +490,7 @@ class GroupConsumer:
         held = [delivery for part in self._held for delivery in part.values()]
         lost = await self._broker.renew(self._group, self._consumer, [d.entry for d in held]) if held else set()
         self._renewed_at = now
+        self._pulse.renews()
         for delivery in held:
             # An entry settled while the renewal was under way is not lost, it is done.
             retried, id_ = delivery.entry.retried, delivery.entry.id

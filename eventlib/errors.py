@@ -126,6 +126,10 @@ class AccessDenied(BrokerError):
     """The server answered and refused: password, user, permission or TLS."""
 
 
+class EvictingServer(BrokerError):
+    """The server deletes keys of its own choice when it is full, and that was not to be accepted."""
+
+
 class MissingCommand(BrokerError):
     """The server lacks a command that eventlib needs."""
 

@@ -46,6 +46,14 @@ class Keys:
     def producer(self, stream: str, producer: str) -> str:
         return f"{self.namespace}:{{{stream}}}:producer:{producer}"
 
+    def retention(self, stream: str) -> str:
+        """Hash: what the stream keeps, when the next trim is due, how its groups stood at the last one."""
+        return f"{self.namespace}:{{{stream}}}:retention"
+
+    def probe(self, stream: str) -> str:
+        """A key that exists within one script only."""
+        return f"{self.namespace}:{{{stream}}}:probe"
+
     def group(self, stream: str, group: str) -> GroupKeys:
         prefix = f"{self.namespace}:{{{stream}}}:group:{group}"
         return GroupKeys(
@@ -94,3 +102,7 @@ LETTERS = _load("letters")
 EDIT = _load("edit")
 REPLAY = _load("replay", after=["fields"])
 PURGE = _load("purge")
+JOIN = _load("join")
+COUNT = _load("count")
+PROBE = _load("probe")
+TRIM = _load("trim")

@@ -113,7 +113,7 @@ class _LiveRun:
                     for task in side:
                         task.cancel()
                 await self._crew.stop_all()
-                left = {name: Left(**asdict(await self._backlog(bus, name))) for name in self._scenario.services}
+                left = {name: await self._left(bus, name) for name in self._scenario.services}
                 return str(bus.server), ended_s, left
             except BaseExceptionGroup as failures:
                 raise first_of(failures) from None
@@ -193,6 +193,10 @@ class _LiveRun:
         except BrokerUnavailable:
             return False  # nobody knows; the drain's end bounds the asking
         return True
+
+    async def _left(self, bus: Bus, service: str) -> Left:
+        seen = await self._backlog(bus, service)
+        return Left(seen.waiting, seen.pending, seen.retrying, seen.delayed, seen.dead)
 
     async def _backlog(self, bus: Bus, service: str) -> Backlog:
         return await bus.backlog(self._scenario.services[service].consumes, service)

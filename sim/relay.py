@@ -16,6 +16,7 @@ class Relay:
         self.lost = 0
         self.refusing = False
         self.refused = 0
+        self.swallowing = False  # a black hole: connections stay open, and no answer comes
         self._upstream = urlsplit(upstream)
         self._marker: bytes | None = None
         self._links: set[asyncio.Task[None]] = set()
@@ -77,6 +78,8 @@ class Relay:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event
     ) -> None:
         while data := await reader.read(65536):
+            if self.swallowing:
+                continue
             if losing.is_set():
                 self.lost += 1
                 return

@@ -5,7 +5,8 @@
 local group, consumer, lease, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
-if now < tonumber(redis.call('HGET', KEYS[3], 'due') or '0') then
+local due = tonumber(redis.call('HGET', KEYS[3], 'due') or '0')
+if now < due and due <= now + 2 * ARGV[5] then -- due later than that: the server's clock was put back
   return {0, {}}
 end
 local taken, more = {}, false
@@ -40,13 +41,18 @@ else
     if info[2] == group then cursor = info[8] end
   end
 end
-redis.call('HSET', KEYS[3], 'cursor', cursor)
+local flat, stream = redis.call('XINFO', 'STREAM', KEYS[1]), {}
+for i = 1, #flat, 2 do stream[flat[i]] = flat[i + 1] end
+-- So many entries the stream had had: one that has had fewer is another, of which the cursor says nothing.
+redis.call('HSET', KEYS[3], 'cursor', cursor, 'added', stream['entries-added'])
 
 -- Consumers that left without a word keep their names: forget those that hold nothing and have long been silent.
 for source = 1, 2 do
+  local forgotten = 0
   for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[source], group)) do
-    if info[4] == 0 and info[6] > 10 * lease and info[2] ~= consumer then
+    if info[4] == 0 and info[6] > 10 * lease and info[2] ~= consumer and forgotten < 500 then
       redis.call('XGROUP', 'DELCONSUMER', KEYS[source], group, info[2])
+      forgotten = forgotten + 1
     end
   end
 end

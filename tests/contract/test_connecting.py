@@ -9,6 +9,7 @@ import redis.asyncio as redis
 
 import eventlib as ev
 from eventlib import broker as broker_module
+from eventlib import housekeeping
 from eventlib.broker import Broker
 from tests.faults import free_port, own_server, relay
 from tests.ledger import Ledger
@@ -173,3 +174,54 @@ async def test_trap_21_a_read_may_block_longer_than_a_reply_may_take(
     reader = broker.reader(block_s=0.5)
     assert await reader.read(ledger.keys, "c1", 10) == []
     await reader.close()
+
+
+@pytest.mark.parametrize(("policy", "danger"), [("allkeys-lru", "whole streams"), ("volatile-ttl", "may double")])
+async def test_trap_25_a_server_that_evicts_is_warned_of_or_refused(
+    binary: Path, caplog: pytest.LogCaptureFixture, policy: str, danger: str
+) -> None:
+    async with own_server(binary, "--maxmemory", "100mb", "--maxmemory-policy", policy) as server:
+        async with ev.connect(ev.App("shop"), server.url) as bus:
+            assert await bus.publish(OrderPlaced(number=1))
+        [warning] = [record.message for record in caplog.records]
+        assert policy in warning and danger in warning and "noeviction" in warning
+        with pytest.raises(ev.EvictingServer, match=policy):
+            async with ev.connect(ev.App("shop"), server.url, refuse_eviction=True):
+                pass
+        assert len(caplog.records) == 1
+
+
+async def test_trap_25_a_server_that_keeps_everything_is_accepted_in_silence(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connect(ev.App("shop"), refuse_eviction=True):
+        pass
+    assert not caplog.records
+
+
+async def test_trap_25_a_policy_changed_meanwhile_is_noticed_once(
+    binary: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "EVERY_S", 0.02)
+    app, _ = new_app()
+    async with (
+        own_server(binary) as server,
+        redis.Redis.from_url(server.url) as admin,
+        ev.connect(app, server.url) as bus,
+        bus.running(),
+    ):
+        await eventually(lambda: looks(bus, 2))
+        assert not caplog.records
+        for policy in ("allkeys-random", "noeviction", "allkeys-random"):
+            await admin.config_set("maxmemory-policy", policy)
+            await eventually(lambda: looks(bus, 3))
+    assert [record.message.count("allkeys-random") for record in caplog.records] == [1, 1]
+
+
+async def looks(bus: ev.Bus, count: int) -> bool:
+    """Wait until housekeeping has looked so often."""
+    key = bus._broker.keys.retention("orders")
+    seen = {await bus._broker.ask("HGET", key, "ran")}
+    while len(seen) <= count:
+        seen.add(await bus._broker.ask("HGET", key, "ran"))
+    return True

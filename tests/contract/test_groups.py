@@ -7,6 +7,7 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib.broker import Broker, Entry
 from tests.ledger import Ledger
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
 from tests.waiting import eventually
@@ -28,6 +29,21 @@ async def test_a_consumer_that_comes_back_goes_on_where_it_stopped(connect: Conn
             async with bus.running():
                 await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
     assert handled == [1, 2, 3]
+
+
+async def test_trap_19_a_restart_reads_nothing_again_that_was_acknowledged(connect: Connect, ledger: Ledger) -> None:
+    """Nor the own pending list: it asks for what is new, and the rest was given back when it left."""
+    app, handled = new_app(concurrency=4)
+    async with connect(app) as bus:
+        await bus.publish_many(orders(*range(50)))
+        async with bus.running(consumer="c1"):
+            await eventually(lambda: len(handled) == 50)
+        for number in range(50, 54):
+            async with bus.running(consumer="c1"):
+                await bus.publish(OrderPlaced(number=number))
+                await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
+    assert sorted(handled) == list(range(54))
+    assert await ledger.pending() == []
 
 
 async def test_consumers_of_one_group_share_the_work(connect: Connect) -> None:
@@ -149,4 +165,106 @@ async def test_trap_20_a_flushed_server_makes_nobody_deaf_or_noisy(
             await raw.unlink(ledger.keys.stream if what == "the stream" else ledger.keys.retry)
         await bus.publish(OrderPlaced(number=2))
         await eventually(lambda: 2 in handled)
+    assert len(caplog.records) < 20
+
+
+async def start_of(broker: Broker, ledger: Ledger) -> str:
+    """Where the group stands after it was destroyed and made anew."""
+    await ledger.raw.xgroup_destroy(ledger.keys.stream, "billing")
+    await broker.ensure_group(ledger.keys)
+    [info] = await ledger.raw.xinfo_groups(ledger.keys.stream)
+    return str(info["last-delivered-id"].decode())
+
+
+async def test_trap_20_a_cursor_of_another_stream_makes_nobody_deaf(broker: Broker, ledger: Ledger) -> None:
+    """The stream was deleted and the clock put back: what comes now has lower ids than the group's cursor."""
+    await ledger.raw.xadd(ledger.keys.stream, {"event": "old"}, id="9000-5")
+    await broker.ensure_group(ledger.keys)
+    await ledger.read_and_die()
+    await broker.ack(ledger.keys, "dead", [Entry(False, "9000-5", "9000-5", b"x")])
+    await broker.sweep(ledger.keys, "c1", 30.0, 10, 0.0)
+    assert await ledger.cursor() == "9000-5" == await start_of(broker, ledger)
+    await ledger.raw.unlink(ledger.keys.stream)
+    await ledger.raw.xadd(ledger.keys.stream, {"event": "new"}, id="100-0")
+    assert await start_of(broker, ledger) == "0-0"
+    assert await ledger.read_and_die() == ["100-0"]
+
+
+async def test_trap_20_a_stream_that_began_anew_is_read_from_its_beginning(broker: Broker, ledger: Ledger) -> None:
+    """Its last id may be above the cursor already: it has had fewer entries than the one that the cursor is of."""
+    for n in range(1, 4):
+        await ledger.raw.xadd(ledger.keys.stream, {"event": "old"}, id=f"{n}000-0")
+    await broker.ensure_group(ledger.keys)
+    read = await ledger.read_and_die()
+    await broker.ack(ledger.keys, "dead", [Entry(False, id_, id_, b"x") for id_ in read])
+    await broker.sweep(ledger.keys, "c1", 30.0, 10, 0.0)
+    await ledger.raw.unlink(ledger.keys.stream)
+    for id_ in ("2500-0", "3500-0"):
+        await ledger.raw.xadd(ledger.keys.stream, {"event": "new"}, id=id_)
+    assert await start_of(broker, ledger) == "0-0"
+    assert await ledger.read_and_die() == ["2500-0", "3500-0"]
+
+
+@pytest.mark.parametrize(("pending", "cursor"), [("7-3", "7-2"), ("7-0", "6-18446744073709551615")])
+async def test_trap_20_the_cursor_is_before_what_is_still_to_do(
+    broker: Broker, ledger: Ledger, pending: str, cursor: str
+) -> None:
+    for id_ in (pending, "8-0", "9-0"):
+        await ledger.raw.xadd(ledger.keys.stream, {"event": "x"}, id=id_)
+    await broker.ensure_group(ledger.keys)
+    assert await ledger.read_and_die(2) == [pending, "8-0"]
+    await broker.sweep(ledger.keys, "c1", 30.0, 10, 0.0)
+    assert await ledger.cursor() == cursor == await start_of(broker, ledger)
+    assert await ledger.read_and_die() == [pending, "8-0", "9-0"]
+
+
+async def test_trap_20_a_trim_past_the_cursor_is_no_obstacle(broker: Broker, ledger: Ledger) -> None:
+    for n in range(1, 6):
+        await ledger.raw.xadd(ledger.keys.stream, {"event": "x"}, id=f"{n}-0")
+    await broker.ensure_group(ledger.keys)
+    await ledger.read_and_die(1)
+    await broker.ack(ledger.keys, "dead", [Entry(False, "1-0", "1-0", b"x")])
+    await broker.sweep(ledger.keys, "c1", 30.0, 10, 0.0)
+    await ledger.raw.xtrim(ledger.keys.stream, maxlen=2, approximate=False)
+    assert await start_of(broker, ledger) == "1-0"
+    assert await ledger.read_and_die() == ["4-0", "5-0"]
+    await ledger.raw.xtrim(ledger.keys.stream, maxlen=0, approximate=False)
+    assert await start_of(broker, ledger) == "1-0"
+
+
+async def test_trap_20_a_failover_to_an_older_copy_repeats_little_and_loses_nothing(
+    connect: Connect, ledger: Ledger, raw: redis.Redis
+) -> None:
+    """The keys as they were a while ago, group and cursor among them: the consumer goes on, and hears what is new."""
+    app, handled = new_app(concurrency=1, lease_s=0.3)
+    async with connect(app) as bus, bus.running():
+        await bus.publish_many(orders(1, 2, 3))
+        await eventually(lambda: handled_and_noted(ledger, handled, 3))
+        copies = {key: await raw.dump(key) for key in (ledger.keys.stream, ledger.keys.retry, ledger.keys.sweep)}
+        await bus.publish_many(orders(4, 5))
+        await eventually(lambda: handled_and_noted(ledger, handled, 5))
+        for key, copy in copies.items():
+            assert copy is not None
+            await raw.restore(key, 0, copy, replace=True)
+        await bus.publish(OrderPlaced(number=6))
+        await eventually(lambda: 6 in handled)
+        await eventually(lambda: nothing_left(bus))
+    assert handled == [1, 2, 3, 4, 5, 6]
+
+
+async def test_trap_20_a_key_that_is_no_stream_fills_no_log(
+    connect: Connect, ledger: Ledger, raw: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cannot be mended is waited for, and told by the bus's health."""
+    app, handled = new_app(lease_s=0.3)
+    async with connect(app) as bus, bus.running():
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: handled == [1])
+        await raw.set(ledger.keys.stream, "a string")
+        await eventually(lambda: "WRONGTYPE" in (bus.health()[0].problem or ""))
+        assert not bus.health()[0].connected
+        await raw.unlink(ledger.keys.stream)
+        await bus.publish(OrderPlaced(number=2))
+        await eventually(lambda: 2 in handled)
+        await eventually(lambda: bus.health()[0].connected)
     assert len(caplog.records) < 20

@@ -1,6 +1,7 @@
 """A consumer that leaves finishes or gives back; nobody waits for a lease that nobody renews."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -110,6 +111,67 @@ async def test_trap_15_leaving_gives_back_however_much_was_held(broker: Broker, 
     given_back = await ledger.events(retried=True)
     assert [fields[b"event"] for fields in given_back] == [b"%d" % n for n in range(2500)]
     assert {fields[b"attempts"] for fields in given_back} == {b"0"}
+
+
+async def test_trap_15_a_consumer_with_pending_entries_is_never_deleted(broker: Broker, ledger: Ledger) -> None:
+    """However long it is silent: a sweep takes over no more than there is room for, and the rest is still its own."""
+    await broker.publish("orders", "p1", 1, [b"a", b"b"])
+    await ledger.read_and_die()
+    await broker.leave(ledger.keys, "dead")
+    await ledger.read_and_die(retried=True)
+    await broker.publish("orders", "p1", 3, [b"c", b"d"])
+    await ledger.read_and_die()
+    await eventually(lambda: all_idle(ledger, 50))  # ten leases
+    await broker.sweep(ledger.keys, "c1", 0.005, 1, 0.0)
+    for retried in (False, True):
+        held = [row.consumer for row in await ledger.pending(retried=retried)]
+        assert sorted(held) == ["c1", "dead"]
+    assert await ledger.consumers() == {"c1", "dead"}
+
+
+async def test_trap_16_a_thousand_leaked_names_go_in_bounded_steps(broker: Broker, ledger: Ledger) -> None:
+    """What one of them held is taken over before its name goes."""
+    await ledger.create()
+    await broker.publish("orders", "p1", 1, [b"a"])
+    await ledger.read_and_die()
+    for n in range(1000):
+        for key in (ledger.keys.stream, ledger.keys.retry):
+            await ledger.raw.xgroup_createconsumer(key, "billing", f"pod-{n}")
+    await eventually(lambda: all_idle(ledger, 50))
+    left = [len(await ledger.consumers())]
+    while left[-1] > 1 and len(left) < 5:
+        await broker.sweep(ledger.keys, "c1", 0.005, 1, 0.0)
+        left.append(len(await ledger.consumers() - {"c1"}))
+    assert left[:3] == [1001, 501, 1]
+    assert [row.consumer for row in await ledger.pending()] == ["c1"]  # it was taken over, not forgotten
+
+
+async def all_idle(ledger: Ledger, ms: int) -> bool:
+    rows: Any = await ledger.raw.xinfo_consumers(ledger.keys.stream, "billing")
+    rows += await ledger.raw.xinfo_consumers(ledger.keys.retry, "billing")
+    return all(row["idle"] > ms for row in rows)
+
+
+async def test_trap_16_a_live_consumer_whose_name_was_forgotten_hears_on(connect: Connect, ledger: Ledger) -> None:
+    """Before 7.2, a server counts who asks in vain as idle: the sweep may forget a live one on a quiet stream."""
+    app, handled = new_app()
+    async with connect(app) as bus, bus.running(consumer="alive"):
+        for number in range(5):
+            await eventually(lambda: known(ledger))
+            for key in (ledger.keys.stream, ledger.keys.retry):
+                await ledger.raw.xgroup_delconsumer(key, "billing", "alive")
+            await bus.publish(OrderPlaced(number=number))
+            await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
+            await eventually(lambda: nothing_held(ledger))
+    assert handled == [0, 1, 2, 3, 4]
+
+
+async def nothing_held(ledger: Ledger) -> bool:
+    return await ledger.pending() == []
+
+
+async def known(ledger: Ledger) -> bool:
+    return bool(await ledger.raw.exists(ledger.keys.retry))
 
 
 async def test_giving_back_twice_keeps_the_origin_and_the_attempts(broker: Broker, ledger: Ledger) -> None:

@@ -1,8 +1,13 @@
 """The backlog is everything that is still to do, wherever it waits."""
 
 import asyncio
+import random
+from typing import Any
+
+import pytest
 
 import eventlib as ev
+from eventlib import broker as broker_module
 from eventlib.broker import Broker, Entry
 from tests.ledger import Ledger
 from tests.shop import Connect, OrderPlaced, orders
@@ -91,3 +96,87 @@ async def test_drained_waits_for_delayed_retries_as_well(connect: Connect) -> No
         await bus.publish(OrderPlaced(number=1))
         await bus.drained("orders", "billing")
         assert attempts == [1, 2]
+
+
+async def backlog(broker: Broker) -> ev.Backlog:
+    return await broker.backlog("orders", "billing")
+
+
+async def test_trap_30_the_age_of_the_oldest_wherever_it_waits(broker: Broker, ledger: Ledger) -> None:
+    """By the server's clock, from when it was first published, however often it has moved since."""
+    assert (await backlog(broker)).oldest_s is None
+    now_ms = int(await ledger.now_s() * 1000.0)
+    id_ = f"{now_ms - 500_000}-0"
+    await ledger.raw.xadd(ledger.keys.stream, {"event": "x"}, id=id_)
+    await ledger.raw.xadd(ledger.keys.stream, {"event": "y"}, id=f"{now_ms - 100_000}-0")
+    seen = [await backlog(broker)]  # waiting
+    await ledger.read_and_die()
+    seen.append(await backlog(broker))  # pending
+    await broker.retry(ledger.keys, "dead", Entry(False, id_, id_, b"x"), 1, 60.0)
+    seen.append(await backlog(broker))  # delayed
+    [member] = await broker.ask("ZRANGE", ledger.keys.delayed, 0, 0)
+    await broker.ask("ZADD", ledger.keys.delayed, "XX", 0, member)
+    assert await broker.promote(ledger.keys, 10) == (1, None)
+    seen.append(await backlog(broker))  # retrying
+    assert [(b.waiting, b.pending, b.delayed, b.retrying) for b in seen] == [
+        *((2, 0, 0, 0), (0, 2, 0, 0), (0, 1, 1, 0), (0, 1, 0, 1))
+    ]
+    assert all(500.0 <= (b.oldest_s or 0.0) < 530.0 for b in seen)
+    [retried] = await ledger.read_and_die(retried=True)
+    await broker.ack(ledger.keys, "dead", [Entry(True, retried, retried, b"x")])
+    assert 100.0 <= ((await backlog(broker)).oldest_s or 0.0) < 130.0
+    await broker.ack(ledger.keys, "dead", [Entry(False, f"{now_ms - 100_000}-0", f"{now_ms - 100_000}-0", b"x")])
+    assert (await backlog(broker)).oldest_s is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_trap_30_whatever_was_deleted_trimmed_or_read_the_count_is_right(
+    broker: Broker, ledger: Ledger, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held against a look at every entry. A server's own lag is null or wrong after half of these sequences."""
+    monkeypatch.setattr(broker_module, "_COUNT_LIMIT", 7)
+    rng, raw, stream = random.Random(seed), ledger.raw, ledger.keys.stream
+    await ledger.create()
+    newest = 0
+    for _ in range(60):
+        match rng.choice(["add", "add", "read", "read", "ack", "delete", "trim", "move", "anew"][: 6 + seed % 4]):
+            case "add":
+                for _ in range(rng.randint(1, 30)):
+                    newest += 1
+                    await raw.xadd(stream, {"event": "x" * rng.randint(1, 200)}, id=f"{newest}-1")
+            case "read":
+                await raw.xreadgroup("billing", "c1", {stream: ">"}, rng.randint(1, 20))
+            case "ack":
+                for row in await ledger.pending():
+                    if rng.random() < 0.5:
+                        await raw.xack(stream, "billing", row.id)
+            case "delete":
+                for id_ in rng.sample(range(newest + 1), min(newest + 1, rng.randint(1, 4))):
+                    await raw.xdel(stream, f"{id_}-1")
+            case "trim":
+                length = await raw.xlen(stream)
+                await raw.xtrim(stream, maxlen=rng.randint(length // 2, length), approximate=rng.random() < 0.3)
+            case "move":
+                await raw.xgroup_setid(stream, "billing", f"{rng.randint(0, newest)}-1")
+            case "anew":
+                await raw.xgroup_destroy(stream, "billing")
+                await raw.xgroup_create(stream, "billing", f"{rng.randint(0, newest)}-1")
+        seen, pending, there = await backlog(broker), await ledger.pending(), await waiting(ledger)
+        assert (seen.waiting, seen.pending) == (len(there), len(pending))
+        oldest = min([number(row.id) for row in pending] + there, default=None)
+        now_ms = await ledger.now_s() * 1000.0
+        assert (oldest is None) == (seen.oldest_s is None)
+        if seen.oldest_s is not None and oldest is not None:
+            assert 0.0 <= now_ms - seen.oldest_s * 1000.0 - oldest < 10_000.0
+
+
+def number(id_: str) -> int:
+    return int(id_.split("-")[0])
+
+
+async def waiting(ledger: Ledger) -> list[int]:
+    """The numbers of the entries that the group was never given."""
+    info: Any = await ledger.raw.xinfo_groups(ledger.keys.stream)
+    last = info[0]["last-delivered-id"].decode()
+    rows: Any = await ledger.raw.xrange(ledger.keys.stream, f"({last}")
+    return [number(id_.decode()) for id_, _ in rows]

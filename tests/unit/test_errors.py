@@ -53,6 +53,7 @@ def test_the_families() -> None:
     assert family(ev.BrokerError) == {
         "BrokerUnavailable",
         "AccessDenied",
+        "EvictingServer",
         "MissingCommand",
         "MissingGroup",
         "MissingLetter",

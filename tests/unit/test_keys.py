@@ -17,7 +17,13 @@ SCRIPTS = [value for value in vars(keys).values() if isinstance(value, Script)]
 def all_keys(namespace: str = "ev", stream: str = "orders", group: str = "billing") -> list[str]:
     made = Keys(namespace)
     of_group = {name: key for name, key in asdict(made.group(stream, group)).items() if name != "group"}
-    return [made.stream(stream), made.producer(stream, "p1"), *of_group.values()]
+    return [
+        made.stream(stream),
+        made.retention(stream),
+        made.probe(stream),
+        made.producer(stream, "p1"),
+        *of_group.values(),
+    ]
 
 
 def test_trap_29_one_stream_has_one_hash_tag() -> None:
@@ -31,7 +37,12 @@ def test_every_key_is_in_the_namespace_and_has_one_meaning() -> None:
 
 
 def test_two_groups_share_the_stream_and_nothing_else() -> None:
-    assert set(all_keys(group="a")) & set(all_keys(group="b")) == {"ev:{orders}:events", "ev:{orders}:producer:p1"}
+    assert set(all_keys(group="a")) & set(all_keys(group="b")) == {
+        "ev:{orders}:events",
+        "ev:{orders}:retention",
+        "ev:{orders}:probe",
+        "ev:{orders}:producer:p1",
+    }
 
 
 def test_two_namespaces_share_nothing() -> None:

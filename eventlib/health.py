@@ -1,0 +1,78 @@
+"""Alive is who hears: a consumer's health is the age of its last successful read, not that its process runs."""
+
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerHealth:
+    """One consumer of this program, on one stream.
+
+    `read_age_s` and `renew_age_s` are the seconds since the server last answered a read, which comes about once a
+    second even on a quiet stream, and a renewal of leases (None: not yet). `full` means that it does not ask, for its
+    handlers have enough to do. `problem` is the last error, where nothing has been heard since.
+    """
+
+    stream: str
+    group: str
+    consumer: str
+    running: bool
+    full: bool
+    read_age_s: float | None
+    renew_age_s: float | None
+    silent_s: float
+    problem: str | None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the last thing heard was an answer."""
+        return self.problem is None
+
+    def hears(self, within_s: float = 10.0) -> bool:
+        """Whether it runs and, if it asks at all, was answered within `within_s` seconds: for a liveness probe."""
+        return self.running and self.silent_s <= within_s
+
+
+class Pulse:
+    """What a consumer notes of its talk with the server: two assignments a read."""
+
+    def __init__(self) -> None:
+        self._asking_since: float | None = None
+        self._read_at: float | None = None
+        self._renewed_at: float | None = None
+        self._failed_at: float | None = None
+        self._problem: str | None = None
+        self._began_at = time.monotonic()
+
+    def asks(self) -> None:
+        """A read begins; repeats of it after an error are the same read."""
+        self._asking_since = time.monotonic()
+
+    def hears(self) -> None:
+        """The read was answered, with entries or without."""
+        self._read_at = time.monotonic()
+        self._asking_since = None
+
+    def renews(self) -> None:
+        """Leases were renewed, or there were none to renew."""
+        self._renewed_at = time.monotonic()
+
+    def fails(self, error: Exception) -> None:
+        """The server did not answer, or refused."""
+        self._failed_at = time.monotonic()
+        self._problem = f"{type(error).__name__}: {error}"
+
+    def look(self, stream: str, group: str, consumer: str, running: bool) -> ConsumerHealth:
+        """How it stands now."""
+        now = time.monotonic()
+        answered_at = max(self._read_at or 0.0, self._renewed_at or 0.0)
+        began = self._read_at is not None or self._asking_since is not None
+        asking_since = self._asking_since if began else self._began_at  # it never got as far as asking
+        return ConsumerHealth(
+            *(stream, group, consumer, running),
+            full=began and self._asking_since is None,
+            read_age_s=None if self._read_at is None else now - self._read_at,
+            renew_age_s=None if self._renewed_at is None else now - self._renewed_at,
+            silent_s=0.0 if asking_since is None else now - asking_since,
+            problem=self._problem if (self._failed_at or 0.0) > answered_at else None,
+        )

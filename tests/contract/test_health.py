@@ -1,0 +1,127 @@
+"""Health is the age of the last successful read: a process that runs and hears nothing is not well."""
+
+import asyncio
+import itertools
+import random
+from pathlib import Path
+
+import pytest
+
+import eventlib as ev
+from eventlib import broker as broker_module
+from eventlib import delivery
+from tests.faults import own_server, relay
+from tests.shop import Connect, OrderPlaced, new_app
+from tests.waiting import eventually
+
+BLOCK_S = 0.1
+WITHIN_S = 1.0  # ten reads on a quiet stream; a busy machine has time enough for one
+
+
+@pytest.fixture(autouse=True)
+def _short_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "BLOCK_S", BLOCK_S)
+
+
+def health(bus: ev.Bus) -> ev.ConsumerHealth:
+    [seen] = bus.health()
+    return seen
+
+
+async def test_trap_24_a_quiet_consumer_hears(connect: Connect) -> None:
+    app, _ = new_app(lease_s=0.3)
+    async with connect(app) as bus:
+        assert bus.health() == []
+        async with bus.running(consumer="c1"):
+            ages = list[float]()
+
+            def fresh() -> bool:
+                ages.append(health(bus).read_age_s or 0.0)
+                return sum(later < earlier for earlier, later in itertools.pairwise(ages)) >= 3
+
+            await eventually(fresh)  # its age begins anew with each read
+            await eventually(lambda: health(bus).renew_age_s is not None)
+            seen = health(bus)
+            assert (seen.stream, seen.group, seen.consumer) == ("orders", "billing", "c1")
+            assert seen.running and seen.connected and seen.hears() and not seen.full
+        assert bus.health() == []
+
+
+async def test_trap_24_who_has_enough_to_do_is_not_deaf(connect: Connect) -> None:
+    app, release = ev.App("shop"), asyncio.Event()
+    app.group("billing", concurrency=1)
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(_: OrderPlaced, __: ev.Delivery) -> None:
+        await release.wait()
+
+    async with connect(app) as bus, bus.running():
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: health(bus).full)
+        await eventually(lambda: (health(bus).read_age_s or 0.0) > 5 * BLOCK_S)
+        assert health(bus).silent_s == 0.0 and health(bus).hears(BLOCK_S)
+        release.set()
+        await eventually(lambda: not health(bus).full)
+
+
+@pytest.mark.parametrize("fault", ["refusing", "swallowing"])
+async def test_trap_24_who_hears_nothing_is_seen_to_and_hears_again(
+    connect: Connect, url: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection cut with nobody to answer the next, and a black hole, in which no call ever fails by itself."""
+    monkeypatch.setattr(broker_module, "_REPLY_TIMEOUT_S", 0.5)
+    app, handled = new_app()
+    async with relay(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
+        for number in range(2):
+            await bus.publish(OrderPlaced(number=number))
+            await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
+            await eventually(lambda: health(bus).hears(WITHIN_S) and health(bus).connected)
+            setattr(faulty, fault, True)
+            if fault == "refusing":
+                faulty.cut()
+            await eventually(lambda: not health(bus).hears(WITHIN_S))
+            await eventually(lambda: not health(bus).connected)
+            deaf = health(bus)
+            assert deaf.running and deaf.problem is not None and deaf.problem.startswith("BrokerUnavailable")
+            assert deaf.read_age_s is not None and deaf.read_age_s >= WITHIN_S
+            setattr(faulty, fault, False)
+        await bus.publish(OrderPlaced(number=2))
+        await eventually(lambda: 2 in handled)
+        await eventually(lambda: health(bus).hears(WITHIN_S) and health(bus).connected)
+    assert handled == [0, 1, 2]
+
+
+async def test_trap_24_a_server_that_was_killed_and_came_back_is_heard(binary: Path) -> None:
+    app, handled = new_app()
+    strict = ("--appendfsync", "always")
+    async with own_server(binary, *strict) as server, ev.connect(app, server.url) as bus, bus.running():
+        for number in range(3):
+            await bus.publish(OrderPlaced(number=number))
+            await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
+            server.kill()
+            await eventually(lambda: not health(bus).connected)
+            await server.start()
+            await eventually(lambda: health(bus).connected and health(bus).hears(WITHIN_S))
+    assert sorted(set(handled)) == [0, 1, 2]
+
+
+async def test_trap_24_who_never_reached_the_server_does_not_hear(
+    connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, _ = new_app()
+    async with relay(url) as faulty, connect(app, url=faulty.url) as bus:
+        faulty.refusing = True
+        faulty.cut()
+        async with bus.running():
+            await eventually(lambda: not health(bus).connected)
+            await eventually(lambda: not health(bus).hears(BLOCK_S))
+            assert health(bus).read_age_s is None and not health(bus).full
+            faulty.refusing = False
+            await eventually(lambda: health(bus).connected and health(bus).hears(WITHIN_S))
+
+
+def test_trap_24_reconnecting_is_jittered() -> None:
+    """A thousand consumers of one server do not come back in the same moment."""
+    for failures in (1, 3, 10):
+        delays = {delivery.RECONNECT.delay_s(failures, random.Random(seed)) for seed in range(1000)}
+        assert len(delays) > 900 and max(delays) >= 1.8 * min(delays) > 0.0

@@ -1,0 +1,508 @@
+"""A stream keeps what some live group has yet to do, and as much history as was declared; nothing goes unnoticed."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import random
+from typing import Any
+
+import pytest
+import redis.asyncio as redis
+
+import eventlib as ev
+from eventlib import housekeeping
+from eventlib.broker import Broker, Entry, Trimmed
+from eventlib.housekeeping import Housekeeper
+from eventlib.keys import Keys
+from tests.ledger import Ledger
+from tests.shop import Connect, OrderPlaced, new_app, orders
+from tests.waiting import eventually
+
+EVERY_S = 0.02
+NO_HISTORY = ev.Retention(keep_s=0.0, keep_entries=0)
+
+
+async def trim(broker: Broker, retention: ev.Retention | None, limit: int = 1000) -> Trimmed:
+    """One step, as soon as it is due."""
+    step = await eventually(lambda: broker.trim("orders", retention, EVERY_S, limit))
+    assert step is not None
+    return step
+
+
+async def trim_until_dead(broker: Broker, retention: ev.Retention, group: str) -> list[Trimmed]:
+    """Every step until the group has been silent for too long, that one included."""
+    steps = list[Trimmed]()
+    while not any(g.name == group and not g.live for step in steps for g in step.groups):
+        steps.append(await trim(broker, retention))
+    return steps
+
+
+def dropped(steps: list[Trimmed], group: str) -> int:
+    return sum(g.dropped_now for step in steps for g in step.groups if g.name == group)
+
+
+async def add_old(ledger: Ledger, *numbers: int) -> list[str]:
+    """Entries of the year 1970: any history that has an end is too short for them."""
+    for number in numbers:
+        await ledger.raw.xadd(ledger.keys.stream, {"event": "x" * 50}, id=f"{number}-0")
+    return [f"{number}-0" for number in numbers]
+
+
+async def read(ledger: Ledger, group: str, count: int, *, ack: int) -> None:
+    """Let a group of some other library read so many, and acknowledge the first few of them."""
+    with contextlib.suppress(redis.ResponseError):  # it is there already
+        await ledger.raw.xgroup_create(ledger.keys.stream, group, "0", mkstream=True)
+    if count:
+        await ledger.raw.xreadgroup(group, "c1", {ledger.keys.stream: ">"}, count)
+        for id_ in (await pending_of(ledger, group))[:ack]:
+            await ledger.raw.xack(ledger.keys.stream, group, id_)
+
+
+async def pending_of(ledger: Ledger, group: str) -> list[bytes]:
+    rows: Any = await ledger.raw.xpending_range(ledger.keys.stream, group, "-", "+", 10_000)
+    return [row["message_id"] for row in rows]
+
+
+async def ids(ledger: Ledger, first: bytes = b"-") -> list[bytes]:
+    rows: Any = await ledger.raw.xrange(ledger.keys.stream, first)
+    return [id_ for id_, _ in rows]
+
+
+async def left(ledger: Ledger) -> list[int]:
+    return [int(id_.split(b"-")[0]) for id_ in await ids(ledger)]
+
+
+async def test_trap_17_what_every_group_has_acknowledged_gives_its_memory_back(
+    connect: Connect, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
+    app, handled = new_app(concurrency=100)
+    app.stream("orders", retention=NO_HISTORY)
+    async with connect(app) as bus:
+        await bus.publish_many(orders(*range(3000)))
+        full = await memory_usage(ledger)
+        async with bus.running():
+            await eventually(lambda: stream_length(ledger, 0))
+        assert sorted(handled) == list(range(3000))
+        assert await memory_usage(ledger) < full / 20
+
+
+async def memory_usage(ledger: Ledger) -> int:
+    used: Any = await ledger.raw.memory_usage(ledger.keys.stream)
+    return int(used)
+
+
+async def stream_length(ledger: Ledger, length: int) -> bool:
+    return bool(await ledger.raw.xlen(ledger.keys.stream) == length)
+
+
+async def test_trap_17_without_a_declaration_history_is_bounded(broker: Broker, ledger: Ledger) -> None:
+    """Seven days of it; the entries of 1970 are older than that."""
+    await add_old(ledger, 1, 2)
+    await broker.publish("orders", "p1", 1, [b"new"])
+    await read(ledger, "billing", 3, ack=3)
+    assert (await trim(broker, None)).dropped == 2
+    assert await stream_length(ledger, 1)
+
+
+@pytest.mark.parametrize("entries", [1000, 7, 0])
+async def test_history_is_as_long_as_was_declared(broker: Broker, ledger: Ledger, entries: int) -> None:
+    """To the entry, although a server drops whole nodes of many."""
+    await add_old(ledger, *range(1, 1001))
+    await read(ledger, "billing", 1000, ack=1000)
+    await trim(broker, ev.Retention(keep_s=math.inf, keep_entries=entries))
+    assert await left(ledger) == list(range(1001 - entries, 1001))
+
+
+async def test_history_without_end(broker: Broker, ledger: Ledger) -> None:
+    await add_old(ledger, *range(1, 301))
+    await read(ledger, "billing", 300, ack=300)
+    assert (await trim(broker, ev.Retention(keep_s=math.inf, keep_entries=None))).dropped == 0
+
+
+async def test_trap_18_the_slowest_group_keeps_its_unread_entries(broker: Broker, ledger: Ledger) -> None:
+    """Whoever made it, and be it that it has read nothing at all."""
+    await add_old(ledger, *range(1, 401))
+    await read(ledger, "fast", 400, ack=400)
+    await read(ledger, "slow", 150, ack=120)
+    await trim(broker, NO_HISTORY)
+    assert await left(ledger) == list(range(121, 401))  # 121 was delivered to it and is in its hands
+    await add_old(ledger, 401)
+    await read(ledger, "late", 0, ack=0)
+    await trim(broker, NO_HISTORY)
+    assert len(await left(ledger)) == 281
+
+
+async def test_trap_18_a_stream_without_groups_keeps_everything(broker: Broker, ledger: Ledger) -> None:
+    await add_old(ledger, *range(1, 401))
+    assert (await trim(broker, NO_HISTORY)).dropped == 0
+
+
+async def test_trap_18_a_dead_group_pins_nothing_for_ever_and_its_loss_is_counted(
+    broker: Broker, ledger: Ledger
+) -> None:
+    retention = ev.Retention(keep_s=0.0, keep_entries=0, dead_after_s=0.2)
+    await add_old(ledger, *range(1, 301))
+    await read(ledger, "fast", 300, ack=300)
+    await read(ledger, "gone", 200, ack=110)
+    steps = await trim_until_dead(broker, retention, "gone")
+    assert dropped(steps, "gone") == 190 and dropped(steps, "fast") == 0
+    assert await left(ledger) == []
+    assert sum(step.dropped for step in steps[:-1]) == 110  # as long as it lived, all that was its own stayed
+
+
+async def test_trap_18_the_loss_is_seen_before_it_comes(
+    broker: Broker, connect: Connect, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A week in advance, with the settings that nobody made."""
+    monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
+    await add_old(ledger, *range(1, 21))
+    await read(ledger, "fast", 20, ack=20)
+    await read(ledger, "gone", 8, ack=5)
+    await trim(broker, ev.Retention())
+    await eventually(lambda: absent(broker, "gone", 0.1))
+    async with connect(ev.App("shop")) as bus:
+        health = await bus.stream_health("orders")
+    [fast, gone] = sorted(health.groups, key=lambda g: g.group)
+    assert (health.entries, health.retention) == (15, ev.Retention())
+    assert (fast.unread, fast.at_risk, fast.loss_in_s, fast.dropped) == (0, 0, None, 0)
+    assert (gone.unread, gone.at_risk, gone.dropped, gone.live) == (15, 15, 0, True)
+    assert gone.oldest_s is not None and gone.oldest_s > 1e9
+    assert gone.loss_in_s == pytest.approx(ev.Retention().dead_after_s, rel=0.01)
+
+
+async def absent(broker: Broker, group: str, least_s: float) -> bool:
+    step = await trim(broker, ev.Retention())
+    return any(g.name == group and g.absent_s >= least_s for g in step.groups)
+
+
+async def test_trap_18_a_program_warns_before_and_tells_after(
+    connect: Connect, ledger: Ledger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
+    app, _ = new_app()
+    app.stream("orders", retention=ev.Retention(keep_s=0.0, keep_entries=None, dead_after_s=0.6))
+    await read(ledger, "gone", 0, ack=0)
+    async with connect(app) as bus, bus.running():
+        await bus.publish_many(orders(*range(40)))
+        await eventually(lambda: "40 entries dropped so far that group 'gone' had not read" in caplog.text)
+        assert next(g for g in (await bus.stream_health("orders")).groups if g.group == "gone").dropped == 40
+    levels = [record.levelname for record in caplog.records if "'gone'" in record.message]
+    assert levels[0] == "WARNING" and "ERROR" in levels
+    assert len(levels) <= 3
+
+
+async def test_trap_18_a_group_that_comes_back_in_time_loses_nothing(broker: Broker, ledger: Ledger) -> None:
+    retention = ev.Retention(keep_s=0.0, dead_after_s=0.3)
+    await add_old(ledger, *range(1, 41))
+    await read(ledger, "slow", 0, ack=0)
+    for number in range(1, 41):
+        assert (await trim(broker, retention)).groups[0].live
+        await read(ledger, "slow", 1, ack=1)
+        assert await left(ledger) and (await left(ledger))[0] <= number
+    assert dropped([await trim(broker, retention)], "slow") == 0
+
+
+async def test_trap_18_a_long_handler_is_no_absence(broker: Broker, ledger: Ledger) -> None:
+    """It renews its lease; nothing else moves."""
+    retention = ev.Retention(keep_s=0.0, dead_after_s=0.2)
+    [id_] = await add_old(ledger, 1)
+    await ledger.read_and_die()
+    for _ in range(20):
+        await ledger.claim(id_, "dead")
+        assert (await trim(broker, retention)).groups[0].live
+
+
+async def test_trap_18_nothing_to_do_is_no_absence(broker: Broker, ledger: Ledger) -> None:
+    """After a quiet week the next event must find the group alive."""
+    retention = ev.Retention(keep_s=0.0, dead_after_s=0.2)
+    await add_old(ledger, 1)
+    await read(ledger, "quiet", 1, ack=1)
+    for _ in range(20):
+        await trim(broker, retention)
+    await add_old(ledger, 2)
+    step = await trim(broker, retention)
+    assert step.groups[0].live and await left(ledger) == [2]
+
+
+async def test_trap_18_nobody_is_missed_while_nobody_looks(broker: Broker, ledger: Ledger) -> None:
+    """After a week in which all was shut down, whoever starts first must not drop what the others have to do."""
+    retention = ev.Retention(keep_s=0.0, dead_after_s=1.0)
+    await add_old(ledger, 1)
+    await read(ledger, "closed", 0, ack=0)
+    await trim(broker, retention)
+    key = broker.keys.retention("orders")
+    week_ago = (await ledger.now_s() - 7 * 86_400.0) * 1000.0
+    await ledger.raw.hset(key, mapping={"ran": f"{week_ago:.0f}", "due": f"{week_ago:.0f}"})
+    [group] = (await trim(broker, retention)).groups
+    assert group.live and group.absent_s <= 2 * EVERY_S
+
+
+async def test_trap_18_a_group_that_was_lost_keeps_its_place(broker: Broker, ledger: Ledger) -> None:
+    """A failover or a mistake destroyed it: until it is dead, it may come back."""
+    retention = ev.Retention(keep_s=0.0, dead_after_s=0.5)
+    await add_old(ledger, *range(1, 11))
+    await read(ledger, "fast", 10, ack=10)
+    await read(ledger, "lost", 4, ack=4)
+    await trim(broker, retention)
+    await ledger.raw.xgroup_destroy(ledger.keys.stream, "lost")
+    step = await trim(broker, retention)
+    assert {(g.name, g.exists) for g in step.groups} == {("fast", True), ("lost", False)}
+    assert await left(ledger) == [5, 6, 7, 8, 9, 10]
+    await trim_until_dead(broker, retention, "lost")
+    assert await left(ledger) == []
+    assert {g.name for g in (await trim(broker, retention)).groups} == {"fast"}  # and is forgotten
+
+
+async def test_trap_18_a_declared_group_exists_before_it_first_reads(
+    connect: Connect, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
+    app, handled = new_app()
+    app.stream("orders", retention=NO_HISTORY)
+    shipped: list[int] = []
+
+    @app.subscribe(OrderPlaced, group="shipping")
+    async def ship(event: OrderPlaced, _: ev.Delivery) -> None:
+        shipped.append(event.number)
+
+    async with connect(app) as bus:
+        async with bus.running(groups=["billing"]):
+            await bus.publish_many(orders(*range(20)))
+            await eventually(lambda: len(handled) == 20)
+            for _ in range(3):
+                last = await ran_at(ledger)
+                await eventually(lambda: later_than(ledger, last))  # noqa: B023 - awaited in the loop
+        async with bus.running(groups=["shipping"]):
+            await eventually(lambda: len(shipped) == 20)
+
+
+async def later_than(ledger: Ledger, last: object) -> bool:
+    return await ran_at(ledger) != last
+
+
+async def ran_at(ledger: Ledger) -> object:
+    """When the stream was last trimmed; None before."""
+    return await ledger.raw.hget(ledger.keys.stream.replace(":events", ":retention"), "ran")
+
+
+async def test_trap_18_hard_limits_count_what_each_group_lost(broker: Broker, ledger: Ledger) -> None:
+    """Deleted by hand, acknowledged out of order, partly read: what is counted is what was there and not done."""
+    limits = ev.Retention(keep_s=math.inf, keep_entries=100, keep_unread=False)
+    await add_old(ledger, *range(1, 501))
+    await read(ledger, "fast", 500, ack=500)
+    await read(ledger, "slow", 200, ack=150)
+    await read(ledger, "last", 0, ack=0)
+    await ledger.raw.xdel(ledger.keys.stream, "160-0", "300-0", "10-0")  # 497 are left
+    step = await trim(broker, limits)
+    lost = {g.name: g.dropped_now for g in step.groups}
+    assert lost == {"fast": 0, "slow": 49 + 199, "last": 397}
+    assert step.dropped == 397 and await left(ledger) == list(range(401, 501))
+
+
+async def test_trap_18_hard_limits_warn_before(
+    broker: Broker, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = ev.Retention(keep_s=math.inf, keep_entries=100, keep_unread=False)
+    keeper = Housekeeper(broker, "orders", [], limits)
+    await add_old(ledger, *range(1, 90))
+    await read(ledger, "slow", 0, ack=0)
+    assert await keeper.keep() and "'slow'" not in caplog.text
+    await add_old(ledger, 90)
+    await ledger.raw.hdel(broker.keys.retention("orders"), "due")
+    assert await keeper.keep() and "group 'slow' has 90 entries unread" in caplog.text
+    await ledger.raw.hdel(broker.keys.retention("orders"), "due")
+    assert await keeper.keep() and caplog.text.count("'slow'") == 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_trap_18_whatever_happened_what_goes_and_who_loses_is_exact(
+    broker: Broker, ledger: Ledger, seed: int
+) -> None:
+    """Held against a look at every entry and every pending list, before and after."""
+    rng = random.Random(seed)
+    stream, groups, newest = ledger.keys.stream, ["a", "b", "c"], 0
+    for group in groups:
+        await read(ledger, group, 0, ack=0)
+    for _ in range(12):
+        newest += (count := rng.randint(0, 150))
+        await add_old(ledger, *range(newest - count + 1, newest + 1))
+        for group in groups:
+            await read_some(ledger, group, rng)
+        for id_ in await some_ids(ledger, rng.randint(0, 5), rng):
+            await ledger.raw.xdel(stream, id_)
+        retention = ev.Retention(
+            rng.choice([0.0, math.inf]), rng.choice([None, 0, 50, 200]), rng.random() < 0.5, dead_after_s=math.inf
+        )
+        before, undone = await ids(ledger), {group: await undone_of(ledger, group) for group in groups}
+        await broker.declare_retention("orders", retention)
+        step = await trim(broker, retention, limit=rng.choice([40, 1000]))
+        gone = before[: len(before) - len(await ids(ledger))]
+        assert await ids(ledger) == before[len(gone) :]
+        assert {g.name: g.dropped_now for g in step.groups} == {n: len(undone[n] & set(gone)) for n in groups}
+        assert step.dropped == len(gone)
+        if not step.more:
+            assert len(gone) == expected(retention, before, undone)
+
+
+def expected(retention: ev.Retention, before: list[bytes], undone: dict[str, set[bytes]]) -> int:
+    """How many of the oldest go: those that history does not keep, up to the first that some group has yet to do."""
+    excess = len(before) - retention.keep_entries if retention.keep_entries is not None else 0
+    beyond = len(before) if retention.keep_s == 0.0 else max(0, excess)
+    needed = [before.index(id_) for ids in undone.values() for id_ in ids]
+    return min([beyond, *needed]) if retention.keep_unread else beyond
+
+
+async def read_some(ledger: Ledger, group: str, rng: random.Random) -> None:
+    await ledger.raw.xreadgroup(group, "c1", {ledger.keys.stream: ">"}, rng.randint(1, 150))
+    for id_ in await pending_of(ledger, group):
+        if rng.random() < 0.8:
+            await ledger.raw.xack(ledger.keys.stream, group, id_)
+
+
+async def some_ids(ledger: Ledger, count: int, rng: random.Random) -> list[bytes]:
+    there = await ids(ledger)
+    return rng.sample(there, min(count, len(there)))
+
+
+async def undone_of(ledger: Ledger, group: str) -> set[bytes]:
+    """What is there and not acknowledged by the group: never delivered, or pending."""
+    infos: Any = await ledger.raw.xinfo_groups(ledger.keys.stream)
+    [last] = [info["last-delivered-id"] for info in infos if info["name"] == group.encode()]
+    return {*await ids(ledger, b"(" + last), *await pending_of(ledger, group)} & set(await ids(ledger))
+
+
+async def test_a_step_is_bounded_and_the_rest_follows(broker: Broker, ledger: Ledger) -> None:
+    await add_old(ledger, *range(1, 1001))
+    await read(ledger, "billing", 1000, ack=1000)
+    step = await trim(broker, NO_HISTORY, limit=300)
+    assert (step.more, step.dropped, step.entries) == (True, 300, 700)
+    assert await Housekeeper(broker, "orders", [], None).keep()
+    assert await left(ledger) == []
+
+
+async def test_one_trimmer_at_a_time_and_none_for_ever(broker: Broker, ledger: Ledger) -> None:
+    await add_old(ledger, 1)
+    assert await broker.trim("orders", None, 60.0, 1000)
+    assert await broker.trim("orders", None, 60.0, 1000) is None
+    hour_ahead = (await ledger.now_s() + 3600.0) * 1000.0  # the server's clock was put back by an hour
+    await ledger.raw.hset(broker.keys.retention("orders"), "due", f"{hour_ahead:.0f}")
+    assert await broker.trim("orders", None, 60.0, 1000)
+
+
+async def test_retried_and_delayed_entries_need_the_stream_no_longer(connect: Connect, ledger: Ledger) -> None:
+    app, attempts = ev.App("shop"), dict[int, int]()
+    delay_s = {1: 0.0, 2: 0.3}
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=2))
+    async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        attempts[event.number] = delivery.attempt
+        if delivery.attempt == 1:
+            raise ev.RetryAfter(delay_s[event.number])
+
+    async with connect(app) as bus:
+        await bus.publish_many(orders(1, 2))
+        async with bus.running():
+            await eventually(lambda: attempts.keys() == {1, 2})
+            await eventually(lambda: nothing_pending(ledger))
+            step = await eventually(lambda: bus._broker.trim("orders", NO_HISTORY, 0.0, 1000))
+            assert step is not None
+            await bus._broker.declare_retention("orders", NO_HISTORY)
+            await eventually(lambda: trimmed_to_nothing(bus, ledger))
+            await eventually(lambda: attempts == {1: 2, 2: 2})
+
+
+async def nothing_pending(ledger: Ledger) -> bool:
+    return await ledger.pending() == []
+
+
+async def trimmed_to_nothing(bus: ev.Bus, ledger: Ledger) -> bool:
+    await bus._broker.trim("orders", None, 0.0, 1000)
+    return await stream_length(ledger, 0)
+
+
+async def test_what_was_declared_stays_with_the_stream(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    """A program that declares nothing must not drop what another one asked to keep."""
+    careful, careless, changed = ev.App("audit"), ev.App("shop"), ev.App("audit")
+    careful.stream("orders", retention=ev.Retention(keep_s=math.inf, keep_entries=None))
+    changed.stream("orders", retention=ev.Retention(keep_s=60.0))
+    async with connect(careful), connect(careless) as bus:
+        assert (await bus.stream_health("orders")).retention == ev.Retention(keep_s=math.inf, keep_entries=None)
+    assert "keeps" not in caplog.text
+    async with connect(changed), connect(careless) as bus:
+        assert (await bus.stream_health("orders")).retention == ev.Retention(keep_s=60.0)
+    assert "stream orders keeps" in caplog.text
+
+
+async def test_a_declaration_survives_a_flush(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
+    app, _ = new_app()
+    app.stream("orders", retention=NO_HISTORY)
+    async with connect(app) as bus, bus.running(), connect(ev.App("other")) as other:
+        await bus.delete_all()
+        await eventually(lambda: follows(other, NO_HISTORY))
+
+
+async def follows(bus: ev.Bus, retention: ev.Retention) -> bool:
+    return (await bus.stream_health("orders")).retention == retention
+
+
+async def test_a_look_changes_nothing(connect: Connect, broker: Broker, ledger: Ledger, namespace: str) -> None:
+    async with connect(ev.App("shop")) as bus:
+        assert (await bus.stream_health("orders")).groups == ()
+        await add_old(ledger, 1)
+        await read(ledger, "gone", 0, ack=0)
+        for _ in range(2):
+            [group] = (await bus.stream_health("orders")).groups
+            assert (group.group, group.unread, group.absent_s) == ("gone", 1, 0.0)
+    assert not await ledger.raw.exists(Keys(namespace).retention("orders"))
+
+
+async def test_groups_of_any_name_are_seen(broker: Broker, connect: Connect, ledger: Ledger) -> None:
+    await add_old(ledger, 1, 2)
+    for name in (b"a b:{c}\n", b"\xff\x00", "grüße".encode()):
+        await ledger.raw.xgroup_create(ledger.keys.stream, name, "0")
+    for _ in range(2):
+        assert (await trim(broker, NO_HISTORY)).dropped == 0
+    async with connect(ev.App("shop")) as bus:
+        assert {(g.group, g.unread) for g in (await bus.stream_health("orders")).groups} == {
+            *{("a b:{c}\n", 2), ("grüße", 2), ("\\xff\x00", 2)}
+        }
+
+
+async def test_what_goes_wrong_in_housekeeping_stops_no_handler(
+    connect: Connect,
+    broker: Broker,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
+    app, handled = new_app()
+    await broker.ask("SET", broker.keys.retention("orders"), "no hash")
+    async with connect(app) as bus, bus.running():
+        for number in range(20):
+            await bus.publish(OrderPlaced(number=number))
+            await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
+            await asyncio.sleep(EVERY_S / 2.0)
+        await eventually(lambda: "housekeeping of orders waits" in caplog.text)
+    assert caplog.text.count("housekeeping of orders waits") == 1
+    assert logging.ERROR not in {record.levelno for record in caplog.records}
+
+
+async def test_an_acknowledged_entry_is_no_group_of_anothers(broker: Broker, ledger: Ledger) -> None:
+    """The oldest pending entry counts, not only how far the group has read."""
+    await add_old(ledger, *range(1, 11))
+    await read(ledger, "billing", 10, ack=0)
+    await broker.ack(ledger.keys, "dead", [Entry(False, f"{n}-0", f"{n}-0", b"x") for n in (1, 2, 5, 9)])
+    await trim(broker, NO_HISTORY)
+    assert await left(ledger) == [3, 4, 5, 6, 7, 8, 9, 10]
+
+
+def test_declaring_a_stream_twice_is_a_mistake() -> None:
+    app = ev.App("shop")
+    app.stream("orders", retention=ev.Retention())
+    with pytest.raises(ev.InvalidDeclaration, match="orders"):
+        app.stream("orders", retention=ev.Retention())
+    with pytest.raises(ev.InvalidDeclaration):
+        app.stream("a b", retention=ev.Retention())
