@@ -4,6 +4,8 @@ Declare
     App, Event, Retry
 Connect
     connect, Bus, Delivery, Happening
+While Redis is away, a publish may
+    Wait, Fail, Spool
 A handler raises
     Reject, RetryAfter, Snooze
 Look
@@ -13,11 +15,12 @@ Develop
 All errors
     EventlibError
 Your code is wrong
-    UsageError, InvalidDeclaration, UnknownEventType, DuplicateHandler, BusClosed
+    UsageError, InvalidDeclaration, UnknownEventType, DuplicateHandler, BusClosed, EventTooLarge, UnencodableEvent
 The entry is wrong
     DataError, DecodeError, UnsupportedVersion
 The world is wrong
-    BrokerError, BrokerUnavailable, AccessDenied, MissingCommand, MissingGroup, NoServer
+    BrokerError, BrokerUnavailable, AccessDenied, MissingCommand, MissingGroup, NoServer, BrokerFull, PartlyPublished,
+    SpoolFull, SpoolUnusable
 """
 
 from eventlib.app import App
@@ -27,24 +30,31 @@ from eventlib.delivery import Delivery, Happening
 from eventlib.errors import (
     AccessDenied,
     BrokerError,
+    BrokerFull,
     BrokerUnavailable,
     BusClosed,
     DataError,
     DecodeError,
     DuplicateHandler,
     EventlibError,
+    EventTooLarge,
     InvalidDeclaration,
     MissingCommand,
     MissingGroup,
     NoServer,
+    PartlyPublished,
     Reject,
     RetryAfter,
     Snooze,
+    SpoolFull,
+    SpoolUnusable,
+    UnencodableEvent,
     UnknownEventType,
     UnsupportedVersion,
     UsageError,
 )
 from eventlib.policy import Retry
+from eventlib.publishing import Fail, Spool, Wait
 from eventlib.schema import Event
 from eventlib.server import private_server
 
@@ -53,6 +63,7 @@ __all__ = [
     "App",
     "Backlog",
     "BrokerError",
+    "BrokerFull",
     "BrokerUnavailable",
     "Bus",
     "BusClosed",
@@ -62,20 +73,28 @@ __all__ = [
     "Delivery",
     "DuplicateHandler",
     "Event",
+    "EventTooLarge",
     "EventlibError",
+    "Fail",
     "Happening",
     "InvalidDeclaration",
     "MissingCommand",
     "MissingGroup",
     "NoServer",
+    "PartlyPublished",
     "Reject",
     "Retry",
     "RetryAfter",
     "ServerInfo",
     "Snooze",
+    "Spool",
+    "SpoolFull",
+    "SpoolUnusable",
+    "UnencodableEvent",
     "UnknownEventType",
     "UnsupportedVersion",
     "UsageError",
+    "Wait",
     "connect",
     "private_server",
 ]

@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import redis.asyncio as redis
 from redis import exceptions as redis_errors
@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from eventlib import keys
-from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, MissingCommand, MissingGroup
+from eventlib.errors import AccessDenied, BrokerError, BrokerFull, BrokerUnavailable, MissingCommand, MissingGroup
 from eventlib.keys import GroupKeys, Keys, Script
 
 # XAUTOCLAIM purges deleted entries, and XINFO knows the lag, from Redis 7.0.
@@ -31,8 +31,8 @@ _AWAY = (  # answers of a server that will write again later, or whose successor
 )
 log = logging.getLogger("eventlib")
 
-_PRODUCER_TTL_MS = 3_600_000  # far longer than any publish is retried
 _REPLY_TIMEOUT_S = 5.0
+_SLOWEST_BYTES_PER_S = 1e6  # a large request may take this much longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,14 @@ class Entry:
     def origin(self) -> str:
         """Its id in the event stream."""
         return self.fields[keys.ORIGIN].decode() if self.retried else self.id
+
+
+class Unique(NamedTuple):
+    """Body number `index` of a batch, from 0, is appended only if no body of this id was for `for_s` seconds."""
+
+    index: int
+    id: str
+    for_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,29 +172,51 @@ class Broker:
         causes = (error, error.__cause__, error.__context__)  # redis-py hides a refused connection's reason in them
         if any(isinstance(cause, _DENIED) for cause in causes) or text.startswith(("NOAUTH", "WRONGPASS")):
             return AccessDenied(self.where, f"the server refused us ({text}); check user, password and permissions")
+        if isinstance(error, redis_errors.OutOfMemoryError):
+            return BrokerFull(self.where, f"{text}; raise maxmemory, or delete what is no longer needed")
         if "NOGROUP" in text:
             return MissingGroup(self.where, text)
         if isinstance(error, redis_errors.ResponseError) and not isinstance(error, _AWAY):
             return BrokerError(self.where, text)
         return BrokerUnavailable(self.where, f"Redis does not answer ({text}); is it running, is the URL right?")
 
-    async def _run(self, script: Script, script_keys: Sequence[str], *args: str | bytes | float) -> Any:
+    async def _run(
+        self,
+        script: Script,
+        script_keys: Sequence[str],
+        *args: str | bytes | float,
+        timeout_s: float | None = None,
+    ) -> Any:
+        timeout_s = timeout_s or _REPLY_TIMEOUT_S
+        rest = (len(script_keys), *script_keys, *args)
         try:
-            return await self.ask("EVALSHA", script.sha, len(script_keys), *script_keys, *args)
+            return await self._execute(self._client, timeout_s, "EVALSHA", script.sha, *rest)
         except redis_errors.NoScriptError:
-            return await self.ask("EVAL", script.text, len(script_keys), *script_keys, *args)
+            return await self._execute(self._client, timeout_s, "EVAL", script.text, *rest)
 
     # Publishing
 
-    async def publish(self, stream: str, producer: str, first: int, bodies: Sequence[bytes]) -> None:
-        """Append numbered bodies; the same numbers from the same producer are appended once."""
-        await self._run(
-            keys.PUBLISH,
-            (self.keys.stream(stream), self.keys.producer(stream, producer)),
-            first,
-            _PRODUCER_TTL_MS,
-            *bodies,
-        )
+    async def publish(
+        self,
+        stream: str,
+        producer: str,
+        first: int,
+        bodies: Sequence[bytes],
+        uniques: Sequence[Unique] = (),
+        remember_s: float = 3600.0,
+    ) -> int:
+        """Append numbered bodies; the same numbers from the same producer, within `remember_s`, are appended once.
+
+        Returns how many were appended: the server may have had some, or a body of the same unique id.
+        """
+        script_keys = [self.keys.stream(stream), self.keys.producer(stream, producer)]
+        args: list[str | bytes | float] = [first, _ms(remember_s)]
+        for unique in uniques:
+            script_keys.append(self.keys.unique(stream, unique.id))
+            args += (unique.index + 1, _ms(unique.for_s))
+        timeout_s = _REPLY_TIMEOUT_S + sum(map(len, bodies)) / _SLOWEST_BYTES_PER_S
+        reply = await self._run(keys.PUBLISH, script_keys, *args, *bodies, timeout_s=timeout_s)
+        return cast(int, reply)
 
     async def forget_producer(self, stream: str, producer: str) -> None:
         """A producer that will not repeat anything any more leaves no key behind."""

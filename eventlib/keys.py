@@ -42,6 +42,9 @@ class Keys:
     def producer(self, stream: str, producer: str) -> str:
         return f"{self.namespace}:{{{stream}}}:producer:{producer}"
 
+    def unique(self, stream: str, event_id: str) -> str:
+        return f"{self.namespace}:{{{stream}}}:unique:{event_id}"
+
     def group(self, stream: str, group: str) -> GroupKeys:
         prefix = f"{self.namespace}:{{{stream}}}:group:{group}"
         return GroupKeys(

@@ -121,7 +121,7 @@ async def test_a_publish_waits_for_a_server_that_comes_back(connect: Connect, le
 
 
 async def test_patience_ends(connect: Connect, ledger: Ledger, url: str) -> None:
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, patience_s=0.2) as bus:
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=ev.Wait(0.2)) as bus:
         faulty.refusing = True
         faulty.cut()
         with pytest.raises(ev.BrokerUnavailable):

@@ -17,7 +17,7 @@ SCRIPTS = [value for value in vars(keys).values() if isinstance(value, Script)]
 def all_keys(namespace: str = "ev", stream: str = "orders", group: str = "billing") -> list[str]:
     made = Keys(namespace)
     of_group = {name: key for name, key in asdict(made.group(stream, group)).items() if name != "group"}
-    return [made.stream(stream), made.producer(stream, "p1"), *of_group.values()]
+    return [made.stream(stream), made.producer(stream, "p1"), made.unique(stream, "e1"), *of_group.values()]
 
 
 def test_trap_29_one_stream_has_one_hash_tag() -> None:
@@ -31,7 +31,9 @@ def test_every_key_is_in_the_namespace_and_has_one_meaning() -> None:
 
 
 def test_two_groups_share_the_stream_and_nothing_else() -> None:
-    assert set(all_keys(group="a")) & set(all_keys(group="b")) == {"ev:{orders}:events", "ev:{orders}:producer:p1"}
+    assert set(all_keys(group="a")) & set(all_keys(group="b")) == {
+        *("ev:{orders}:events", "ev:{orders}:producer:p1", "ev:{orders}:unique:e1")
+    }
 
 
 def test_two_namespaces_share_nothing() -> None:
@@ -57,4 +59,4 @@ def test_trap_29_a_script_says_which_keys_it_takes_and_makes_up_none(script: Scr
     assert "-- KEYS" in script.text
     first_arguments = re.findall(r"redis\.call\('(?!TIME)\w+',\s*(?:'[A-Z]+',\s*)?([^,)]+)", script.text)
     assert first_arguments
-    assert set(first_arguments) <= {*(f"KEYS[{n}]" for n in range(1, 5)), "KEYS[source]", "source"}
+    assert set(first_arguments) <= {*(f"KEYS[{n}]" for n in range(1, 5)), "KEYS[source]", "source", "KEYS[unique]"}
