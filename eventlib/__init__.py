@@ -24,6 +24,7 @@ The world is wrong
 """
 
 from eventlib.app import App
+from eventlib.away import Fail, Spool, Wait
 from eventlib.broker import Backlog, DeadEntry, ServerInfo
 from eventlib.bus import Bus, connect
 from eventlib.delivery import Delivery, Happening
@@ -54,7 +55,6 @@ from eventlib.errors import (
     UsageError,
 )
 from eventlib.policy import Retry
-from eventlib.publishing import Fail, Spool, Wait
 from eventlib.schema import Event
 from eventlib.server import private_server
 

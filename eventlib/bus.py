@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from eventlib.app import App, Subscription
+from eventlib.away import Wait, WhenAway
 from eventlib.broker import Backlog, Broker, DeadEntry, ServerInfo
 from eventlib.delivery import GroupConsumer, Happening, Observer
 from eventlib.errors import BrokerError, BusClosed, InvalidDeclaration
-from eventlib.publishing import Publisher, Wait, WhenAway, publishing
+from eventlib.publishing import Publisher, publishing
 from eventlib.schema import Event, spec_of
 
 log = logging.getLogger("eventlib")

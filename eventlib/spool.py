@@ -8,19 +8,18 @@ and is dropped. `position` says how far the server has them all; it may lag behi
 the numbers in the frames make a repeat harmless.
 """
 
-import contextlib
 import json
 import logging
 import os
 import secrets
 import struct
+import threading
 import zlib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from eventlib.broker import Unique
+from eventlib.broker import Batch, Unique
 from eventlib.errors import SpoolFull, SpoolUnusable
 
 log = logging.getLogger("eventlib")
@@ -34,15 +33,6 @@ _EPOCH = 2**33  # numbers that one run of a program may use; 2**20 runs fit into
 _EPOCHS = 2**20
 
 
-class Batch(NamedTuple):
-    """Bodies for one stream, numbered from `first`."""
-
-    stream: str
-    first: int
-    bodies: Sequence[bytes]
-    uniques: Sequence[Unique] = ()
-
-
 @dataclass(frozen=True, slots=True)
 class _Header:
     namespace: str
@@ -54,7 +44,7 @@ class _Header:
 
 
 class SpoolFile:
-    """The open file; nobody else can open it until `close`. Not safe to call from two threads at once."""
+    """The open file; nobody else can open it until `close`."""
 
     def __init__(self, path: Path, size_bytes_max: int, namespace: str) -> None:
         """Open or create it and drop what a crash cut off.
@@ -64,6 +54,8 @@ class SpoolFile:
         """
         self.path = path
         self._size_max = size_bytes_max
+        self._using = threading.Lock()  # a thread may still write when the bus closes
+        self._cut = False  # whether a failed write may have left something after the last frame
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -110,21 +102,24 @@ class SpoolFile:
         if self.size_bytes + len(frame) > self._size_max:
             problem = f"Redis is away and the spool holds {self.size_bytes:,} of {self._size_max:,} bytes"
             raise SpoolFull(str(self.path), problem)
-        try:
-            _write_all(self._file, frame, self._end)
-            os.fdatasync(self._file)
-        except OSError as error:
-            with contextlib.suppress(OSError):  # what is left of it has a wrong CRC and would be overwritten
-                os.ftruncate(self._file, self._end)
-            raise SpoolUnusable(str(self.path), f"cannot be written: {error.strerror}") from error
-        self._end += len(frame)
+        with self._using:
+            try:
+                if self._cut:
+                    os.ftruncate(self._file, self._end)
+                self._cut = True
+                _write_all(self._file, frame, self._end)
+                os.fdatasync(self._file)
+            except OSError as error:
+                raise SpoolUnusable(str(self.path), f"cannot be written: {error.strerror}") from error
+            self._cut = False
+            self._end += len(frame)
 
     def read(self, count: int, size_bytes: int) -> tuple[list[Batch], int]:
         """The next batches, about so many and so large together, at least one if there is any; and what comes after."""
         batches: list[Batch] = []
         at = self._header.position
         while at < self._end and len(batches) < count and at - self._header.position < size_bytes:
-            payload = self._payload(at)
+            payload = self._payload(at, self._end)
             if payload is None:
                 raise SpoolUnusable(str(self.path), f"is damaged at byte {at}")
             batches.append(_batch_of(payload))
@@ -142,7 +137,9 @@ class SpoolFile:
 
     def close(self) -> None:
         """Let others open it. What it holds stays on disk."""
-        os.close(self._file)
+        with self._using:
+            os.close(self._file)
+            self._file = -1  # which no system call takes for another file
 
     def _lock(self) -> None:
         import fcntl  # not on Windows, where only the spool is missing then
@@ -154,21 +151,23 @@ class SpoolFile:
             raise SpoolUnusable(str(self.path), problem) from error
 
     def _open_header(self, namespace: str) -> _Header:
-        slots = [header for at in (0, _SLOT) if (header := _header_of(os.pread(self._file, _SLOT, at)))]
+        slots = [slot for at in (0, _SLOT) if (slot := _slot_of(os.pread(self._file, _SLOT, at)))]
         if not slots:
-            if os.fstat(self._file).st_size > _START:
-                raise SpoolUnusable(str(self.path), "is no spool, or its header is damaged; move it away")
+            # The first slot ever written is the second one: a file cut off then has nothing before it.
+            if os.fstat(self._file).st_size > _START or any(os.pread(self._file, _SLOT, 0)):
+                raise SpoolUnusable(str(self.path), "is no spool, or its header is damaged; name another path")
             return _Header(namespace, secrets.token_hex(8), 0, _START, 0)
-        header = max(slots, key=lambda slot: slot.written)
-        if header.format != _FORMAT:
-            raise SpoolUnusable(str(self.path), f"has format {header.format!r}; this program knows {_FORMAT!r}")
+        slot = max(slots, key=lambda slot: int(slot["written"]))
+        if slot["format"] != _FORMAT:
+            raise SpoolUnusable(str(self.path), f"has format {slot['format']!r}; this program knows {_FORMAT!r}")
+        header = _Header(**slot)
         if header.namespace != namespace:
             raise SpoolUnusable(str(self.path), f"holds events of namespace {header.namespace!r}, not {namespace!r}")
         if header.epoch >= _EPOCHS:
             raise SpoolUnusable(str(self.path), "was opened too often; start a new file once this one is empty")
         return header
 
-    def _write_header(self, **changes: int) -> None:
+    def _write_header(self, **changes: Any) -> None:
         header = replace(self._header, written=self._header.written + 1, **changes)
         text = json.dumps(asdict(header)).encode()
         slot = _FRAME.pack(zlib.crc32(text), len(text)) + text
@@ -181,7 +180,7 @@ class SpoolFile:
         """Where the whole frames end; what a crash left half-written after them is cut off."""
         size = os.fstat(self._file).st_size
         at = max(_START, min(self._header.position, size))
-        while at < size and (payload := self._payload(at)) is not None:
+        while at < size and (payload := self._payload(at, size)) is not None:
             at += _FRAME.size + len(payload)
         if at < size:
             self._cut_off(at, size)
@@ -198,13 +197,13 @@ class SpoolFile:
         )
         os.ftruncate(self._file, at)
 
-    def _payload(self, at: int) -> bytes | None:
-        """What the frame at this place holds; None where there is no whole one."""
+    def _payload(self, at: int, end: int) -> bytes | None:
+        """What the frame at this place holds; None where there is no whole one before `end`."""
         head = os.pread(self._file, _FRAME.size, at)
         if len(head) < _FRAME.size:
             return None
         crc, length = _FRAME.unpack(head)
-        payload = _read(self._file, length, at + _FRAME.size) if 0 < length <= self._size_max else b""
+        payload = _read(self._file, length, at + _FRAME.size) if length <= end - at else b""
         whole = len(payload) == length > 0 and zlib.crc32(payload, zlib.crc32(_LENGTH.pack(length))) == crc
         return payload if whole else None
 
@@ -226,15 +225,12 @@ def _batch_of(payload: bytes) -> Batch:
     return Batch(stream, first, bodies, [Unique(*unique) for unique in uniques])
 
 
-def _header_of(slot: bytes) -> _Header | None:
+def _slot_of(slot: bytes) -> dict[str, Any] | None:
     if len(slot) < _FRAME.size:
         return None
     crc, length = _FRAME.unpack_from(slot)
     text = slot[_FRAME.size : _FRAME.size + length]
-    if not text or zlib.crc32(text) != crc:
-        return None
-    fields: dict[str, Any] = json.loads(text)
-    return _Header(**fields)
+    return dict(json.loads(text)) if text and zlib.crc32(text) == crc else None
 
 
 def _read(file: int, size: int, at: int) -> bytes:

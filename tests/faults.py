@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,10 +27,15 @@ class Relay:
         self.url = ""
         self.lost = 0
         self.refusing = False
-        self.refused = 0
+        self.refused_at: list[float] = []
         self._upstream = urlsplit(upstream)
         self._marker: bytes | None = None
         self._links: set[asyncio.Task[None]] = set()
+
+    @property
+    def refused(self) -> int:
+        """How many connections."""
+        return len(self.refused_at)
 
     def lose_reply_to(self, marker: bytes) -> None:
         """Pass on the next request that contains `marker`, drop its reply and cut the connection."""
@@ -43,7 +49,7 @@ class Relay:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Relay one connection until either side closes it, a reply is lost or it is cut."""
         if self.refusing:
-            self.refused += 1
+            self.refused_at.append(time.monotonic())
             await _hang_up(writer)
             return
         link = asyncio.create_task(self._relay(reader, writer))
