@@ -24,13 +24,14 @@ class Desk:
         self.url = url
         self.spool = directory / "spool"
         self.process: subprocess.Popen[bytes] | None = None
+        self._seated = 0
         self._namespace = namespace
         self._diary = directory / "diary"
 
     def seat(self) -> None:
-        """A publisher that goes on above all numbers used so far."""
-        first = max([-1, *self.acknowledged()]) + 1000
-        arguments = [self.url, self._namespace, str(self._diary), str(self.spool), str(first)]
+        """A publisher of higher numbers than those before, who may have published more than they noted."""
+        self._seated += 1
+        arguments = [self.url, self._namespace, str(self._diary), str(self.spool), str(100_000 * self._seated)]
         self.process = subprocess.Popen([sys.executable, "-m", "tests.live.publisher", *arguments], cwd=TOP)
 
     def kill(self) -> None:
