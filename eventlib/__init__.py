@@ -4,6 +4,8 @@ Declare
     App, Event, Retry, RetryBudget, upcast, Retention
 Connect
     connect, Bus, Delivery, Batch, Happening
+While Redis is away, a publish may
+    Wait, Fail, Spool
 A handler raises
     Reject, RetryAfter, Snooze
 Look
@@ -13,12 +15,13 @@ Develop
 All errors
     EventlibError
 Your code is wrong
-    UsageError, InvalidDeclaration, UnknownEventType, DuplicateHandler, BusClosed, InvalidArgument
+    UsageError, InvalidDeclaration, UnknownEventType, DuplicateHandler, BusClosed, InvalidArgument, EventTooLarge,
+    UnencodableEvent
 The entry is wrong
     DataError, DecodeError, UnsupportedVersion
 The world is wrong
     BrokerError, BrokerUnavailable, AccessDenied, MissingCommand, MissingGroup, NoServer, MissingLetter,
-    EvictingServer
+    EvictingServer, BrokerFull, PartlyPublished, SpoolFull, SpoolUnusable
 Mend
     DeadLetters, DeadEntry, Selection, Outcome
 Export and compare
@@ -26,6 +29,7 @@ Export and compare
 """
 
 from eventlib.app import App
+from eventlib.away import Fail, Spool, Wait
 from eventlib.broker import Backlog, ServerInfo
 from eventlib.bus import Bus, connect
 from eventlib.compatibility import SchemaChange, schema_changes
@@ -34,12 +38,14 @@ from eventlib.dlq import DeadEntry, DeadLetters, Outcome, Selection
 from eventlib.errors import (
     AccessDenied,
     BrokerError,
+    BrokerFull,
     BrokerUnavailable,
     BusClosed,
     DataError,
     DecodeError,
     DuplicateHandler,
     EventlibError,
+    EventTooLarge,
     EvictingServer,
     InvalidArgument,
     InvalidDeclaration,
@@ -47,9 +53,12 @@ from eventlib.errors import (
     MissingGroup,
     MissingLetter,
     NoServer,
+    PartlyPublished,
     Reject,
     RetryAfter,
     Snooze,
+    SpoolFull,
+    SpoolUnusable,
     UnknownEventType,
     UnsupportedVersion,
     UsageError,
@@ -67,6 +76,7 @@ __all__ = [
     "Backlog",
     "Batch",
     "BrokerError",
+    "BrokerFull",
     "BrokerUnavailable",
     "Bus",
     "BusClosed",
@@ -78,8 +88,10 @@ __all__ = [
     "Delivery",
     "DuplicateHandler",
     "Event",
+    "EventTooLarge",
     "EventlibError",
     "EvictingServer",
+    "Fail",
     "GroupHealth",
     "Happening",
     "InvalidArgument",
@@ -89,6 +101,7 @@ __all__ = [
     "MissingLetter",
     "NoServer",
     "Outcome",
+    "PartlyPublished",
     "Registry",
     "Reject",
     "Retention",
@@ -99,10 +112,14 @@ __all__ = [
     "Selection",
     "ServerInfo",
     "Snooze",
+    "Spool",
+    "SpoolFull",
+    "SpoolUnusable",
     "StreamHealth",
     "UnknownEventType",
     "UnsupportedVersion",
     "UsageError",
+    "Wait",
     "connect",
     "envelope_schema",
     "json_schema",

@@ -18,8 +18,16 @@ from redis import exceptions as redis_errors
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from eventlib import keys
-from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, EvictingServer, MissingCommand, MissingGroup
+from eventlib import keys, policy
+from eventlib.errors import (
+    AccessDenied,
+    BrokerError,
+    BrokerFull,
+    BrokerUnavailable,
+    EvictingServer,
+    MissingCommand,
+    MissingGroup,
+)
 from eventlib.keys import GroupKeys, Keys, Script
 from eventlib.retention import Retention
 
@@ -34,14 +42,17 @@ _AWAY = (  # answers of a server that will write again later, or whose successor
 )
 log = logging.getLogger("eventlib")
 
-_PRODUCER_TTL_MS = 3_600_000  # far longer than any publish is retried
+BATCH_LIMIT = 500  # bodies in one round trip: past this the server gains nothing and others wait longer
+BATCH_BYTES = 4 * 2**20  # the same for large ones; a single body may be larger
 _REPLY_TIMEOUT_S = 5.0
+RECONNECT = policy.Retry(wait_s=0.05, wait_s_max=2.0, jitter="equal")  # jittered: programs must not step together
 _CALLS_MAX = 16  # commands on their way at once, each over a connection of its own; the rest wait their turn
 _DLQ_NOTICED = {10**n for n in range(3, 10)}  # lengths of a dead-letter queue, which nobody trims, worth a warning
 _PAGE_BYTES = 4_000_000
 _LANES_LOOKED_AT = 500  # in one call: a few ms of the server's time
 _RECOUNT_LIMIT = 4000  # up to here a lag that may be wrong is counted again
 _COUNT_LIMIT = 500  # entries counted in one step, for their bodies are read as well
+_SLOWEST_BYTES_PER_S = 1e6  # a large request may take this much longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +75,23 @@ class Entry(NamedTuple):
     event: bytes | None  # the envelope; None where the entry has no such field
     attempts: int = 0  # used up before this delivery came from the stream it was read from
     deliveries: int = 1  # from that stream, this one included
+
+
+class Unique(NamedTuple):
+    """Body number `place` of a batch, from 0, is appended only if no body of this id was for `for_s` seconds."""
+
+    place: int
+    id: str
+    for_s: float
+
+
+class NumberedBatch(NamedTuple):
+    """Bodies for one stream, numbered from `first`."""
+
+    stream: str
+    first: int
+    bodies: Sequence[bytes]
+    uniques: Sequence[Unique] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +217,7 @@ class Broker:
             log.warning("%s %s", self.where, problem)
         return problem
 
-    async def ask(self, *command: str | bytes | float) -> Any:
+    async def ask(self, *command: str | bytes | float, timeout_s: float | None = None) -> Any:
         """Send one command and return its reply.
 
         Raises:
@@ -197,7 +225,7 @@ class Broker:
             AccessDenied, MissingGroup, BrokerError: the server refused.
         """
         async with self._turns:
-            return await self._execute(self._client, _REPLY_TIMEOUT_S, *command)
+            return await self._execute(self._client, timeout_s or _REPLY_TIMEOUT_S, *command)
 
     async def _execute(self, client: redis.Redis, timeout_s: float, *command: str | bytes | float) -> Any:
         try:
@@ -216,29 +244,49 @@ class Broker:
         causes = (error, error.__cause__, error.__context__)  # redis-py hides a refused connection's reason in them
         if any(isinstance(cause, _DENIED) for cause in causes) or text.startswith(("NOAUTH", "WRONGPASS")):
             return AccessDenied(self.where, f"the server refused us ({text}); check user, password and permissions")
+        if isinstance(error, redis_errors.OutOfMemoryError):
+            return BrokerFull(self.where, f"{text}; raise maxmemory, or delete what is no longer needed")
         if "NOGROUP" in text:
             return MissingGroup(self.where, text)
         if isinstance(error, redis_errors.ResponseError) and not isinstance(error, _AWAY):
             return BrokerError(self.where, text)
         return BrokerUnavailable(self.where, f"Redis does not answer ({text}); is it running, is the URL right?")
 
-    async def _run(self, script: Script, script_keys: Sequence[str], *args: str | bytes | float) -> Any:
+    async def _run(
+        self,
+        script: Script,
+        script_keys: Sequence[str],
+        *args: str | bytes | float,
+        timeout_s: float | None = None,
+    ) -> Any:
+        rest = (len(script_keys), *script_keys, *args)
         try:
-            return await self.ask("EVALSHA", script.sha, len(script_keys), *script_keys, *args)
+            return await self.ask("EVALSHA", script.sha, *rest, timeout_s=timeout_s)
         except redis_errors.NoScriptError:
-            return await self.ask("EVAL", script.text, len(script_keys), *script_keys, *args)
+            return await self.ask("EVAL", script.text, *rest, timeout_s=timeout_s)
 
     # Publishing
 
-    async def publish(self, stream: str, producer: str, first: int, bodies: Sequence[bytes]) -> None:
-        """Append numbered bodies; the same numbers from the same producer are appended once."""
-        await self._run(
-            keys.PUBLISH,
-            (self.keys.stream(stream), self.keys.producer(stream, producer)),
-            first,
-            _PRODUCER_TTL_MS,
-            *bodies,
-        )
+    async def publish(
+        self,
+        stream: str,
+        producer: str,
+        first: int,
+        bodies: Sequence[bytes],
+        uniques: Sequence[Unique] = (),
+        remember_s: float = 3600.0,
+    ) -> int:
+        """Append numbered bodies; the same numbers from the same producer, within `remember_s`, are appended once.
+
+        Returns how many were appended: the server may have had some, or a body of the same unique id.
+        """
+        script_keys = [self.keys.stream(stream), self.keys.producer(stream, producer)]
+        args: list[str | bytes | float] = [first, _ms(remember_s)]
+        for unique in uniques:
+            script_keys.append(self.keys.unique(stream, unique.id))
+            args += (unique.place + 1, _ms(unique.for_s))
+        timeout_s = _REPLY_TIMEOUT_S + sum(map(len, bodies)) / _SLOWEST_BYTES_PER_S
+        return cast(int, await self._run(keys.PUBLISH, script_keys, *args, *bodies, timeout_s=timeout_s))
 
     async def forget_producer(self, stream: str, producer: str) -> None:
         """A producer that will not repeat anything any more leaves no key behind."""

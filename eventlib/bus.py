@@ -3,28 +3,26 @@
 import asyncio
 import logging
 import os
-import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from eventlib.app import App, Subscription
+from eventlib.away import Wait, WhenAway
 from eventlib.broker import Backlog, Broker, ServerInfo
-from eventlib.delivery import RECONNECT, GroupConsumer, Observer
+from eventlib.delivery import GroupConsumer, Observer
 from eventlib.dlq import DeadLetters
-from eventlib.envelope import encode, seal
-from eventlib.errors import BrokerError, BrokerUnavailable, BusClosed, InvalidDeclaration
+from eventlib.errors import BrokerError, BusClosed, InvalidDeclaration
 from eventlib.health import ConsumerHealth
 from eventlib.housekeeping import Housekeeper, look_at
+from eventlib.publishing import Publisher, publishing
 from eventlib.retention import StreamHealth
 from eventlib.schema import Event, spec_of
 
 log = logging.getLogger("eventlib")
 
-_RNG = random.Random()
 _LOOK_S = 0.01  # between two looks at a backlog that is to become empty
-BATCH_LIMIT = 500  # bodies in one round trip: past this the server gains nothing and others wait longer
 
 
 @asynccontextmanager
@@ -33,29 +31,33 @@ async def connect(
     url: str | None = None,
     *,
     namespace: str = "ev",
-    patience_s: float = 30.0,
+    when_away: WhenAway | None = None,
     refuse_eviction: bool = False,
 ) -> AsyncIterator["Bus"]:
     """Connect an App to Redis and yield its Bus; `url` defaults to the environment's REDIS_URL.
 
-    All keys start with `namespace`. A publish that gets no answer is repeated for `patience_s` seconds, then raises;
-    repeating never appends an event twice. A server that evicts keys when it is full is warned of, or refused if so
-    asked: it may delete whole streams.
+    All keys start with `namespace`. `when_away` says what a publish does while Redis does not answer: `Wait` (the
+    default, for 30 s), `Fail` or `Spool` to a file, which also replays what an earlier bus left there. Whichever it is,
+    repeating never appends an event twice. Connecting itself needs a server that answers. One that evicts keys when it
+    is full is warned of, or refused with `refuse_eviction`: it may delete whole streams.
 
     Raises:
         BrokerError: no URL, or the server is unreachable, refuses us or lacks a command.
+        SpoolUnusable: the spool is another bus's, damaged, or cannot be written.
     """
     url = url or os.environ.get("REDIS_URL")
     if not url:
         raise BrokerError("connect", "no Redis URL; pass url= or set REDIS_URL, for example redis://localhost:6379/0")
     broker = Broker(url, namespace)
     try:
-        bus = Bus(app, broker, await broker.check(refuse_eviction=refuse_eviction), patience_s)
-        await bus._declare_streams()
-        try:
-            yield bus
-        finally:
-            await bus._close()
+        server = await broker.check(refuse_eviction=refuse_eviction)
+        async with publishing(broker, app.name, when_away or Wait()) as publisher:
+            bus = Bus(app, broker, server, publisher)
+            await bus._declare_streams()
+            try:
+                yield bus
+            finally:
+                bus._closed = True
     finally:
         await broker.close()
 
@@ -63,12 +65,11 @@ async def connect(
 class Bus:
     """A connected App. Made by `connect`."""
 
-    def __init__(self, app: App, broker: Broker, server: ServerInfo, patience_s: float) -> None:
+    def __init__(self, app: App, broker: Broker, server: ServerInfo, publisher: Publisher) -> None:
         self.app = app
         self.server = server
         self._broker = broker
-        self._patience_s = patience_s
-        self._publishers: dict[str, _Publisher] = {}
+        self._publisher = publisher
         self._closed = False
         self._running: dict[GroupConsumer, asyncio.Task[None]] = {}
 
@@ -83,36 +84,39 @@ class Bus:
         self,
         event: Event,
         *,
+        id: str | None = None,
+        unique_for_s: float | None = None,
         correlation_id: str | None = None,
         causation_id: str | None = None,
         traceparent: str | None = None,
         tracestate: str | None = None,
     ) -> str:
-        """Append one event to its stream; returns its id once the server has it.
+        """Append one event to its stream; returns its id once the server has it (or the spool).
+
+        `id` is made up where none is given. With `unique_for_s`, nothing is appended if an event of this id was
+        published to the stream, by anyone who asked for the same, in so many seconds before; the first one stays as it
+        is, whatever the second one says, and its window is not prolonged. Waits for room while very much is queued.
 
         Inside a handler, correlation, causation and W3C trace context are taken from the handled event where they are
         not given.
 
         Raises:
-            InvalidArgument: the event has no JSON form, or the trace context is malformed; nothing was appended.
-            BrokerUnavailable: no answer for `patience_s`. The event may or may not have been appended, once.
-            BrokerError: the server refused; nothing was appended, unless a try before it went unanswered.
+            BusClosed, EventTooLarge (over 16 MiB), InvalidArgument: nothing was sent.
+            BrokerUnavailable: no answer for as long as `when_away` waits. The event may have been appended, once.
+            BrokerFull, AccessDenied, BrokerError: refused; not appended, unless a try before went unanswered.
+            SpoolFull, SpoolUnusable: Redis is away and the file takes no more; as BrokerUnavailable.
 
-        Cancelling the call does not take back what is on its way.
+        Cancelling the call takes back what is queued, not what is on its way.
         """
-        ids = await self.publish_many(
-            [event],
-            correlation_id=correlation_id,
-            causation_id=causation_id,
-            traceparent=traceparent,
-            tracestate=tracestate,
-        )
-        return ids[0]
+        about = (correlation_id, causation_id, traceparent, tracestate)
+        return await self._publisher.publish(event, id, unique_for_s, about)
 
     async def publish_many(
         self,
         events: Sequence[Event],
         *,
+        ids: Sequence[str] | None = None,
+        unique_for_s: float | None = None,
         correlation_id: str | None = None,
         causation_id: str | None = None,
         traceparent: str | None = None,
@@ -120,28 +124,16 @@ class Bus:
     ) -> list[str]:
         """Append events, in order within each stream; returns their ids once the server has them all.
 
-        Calls made at the same time share round trips. Raises as `publish` does; events of other streams, and earlier
-        batches of the same stream, may then have been appended.
-        """
-        if self._closed:
-            raise BusClosed
-        ids: list[str] = []
-        bodies: dict[str, list[bytes]] = {}
-        for event in events:
-            envelope = seal(event, self.app.name, correlation_id, causation_id, traceparent, tracestate)
-            bodies.setdefault(spec_of(type(event)).stream, []).append(encode(envelope))
-            ids.append(envelope.id)
-        if len(bodies) == 1:
-            [(stream, batch)] = bodies.items()
-            await self._publisher(stream).append(batch)
-        elif bodies:
-            await _all(self._publisher(stream).append(batch) for stream, batch in bodies.items())
-        return ids
+        Up to 500 events, or 4 MiB, of one stream are appended together or not at all; larger calls go in slices, and
+        the first that fails is the last. `ids` has one for each event; `unique_for_s` is as in `publish`. Calls made
+        at the same time share round trips.
 
-    def _publisher(self, stream: str) -> "_Publisher":
-        if stream not in self._publishers:
-            self._publishers[stream] = _Publisher(self._broker, stream, self._patience_s)
-        return self._publishers[stream]
+        Raises:
+            PartlyPublished: the events of its `ids` were appended, the others were not or may not have been.
+            What `publish` raises: none was appended, or what is said there.
+        """
+        about = (correlation_id, causation_id, traceparent, tracestate)
+        return await self._publisher.publish_many(events, ids, unique_for_s, about)
 
     # Consuming
 
@@ -229,82 +221,11 @@ class Bus:
 
     def dead_letters(self, stream: str, group: str) -> DeadLetters:
         """The group's dead-letter queue on the stream: to look at, edit, replay and purge."""
-        return DeadLetters(self._broker, self.app, stream, group, self._patience_s)
+        return DeadLetters(self._broker, self.app, stream, group)
 
     async def delete_all(self) -> int:
         """Delete every key of this namespace, events included; for tests and experiments. Returns how many."""
         return await self._broker.delete_all()
-
-    async def _close(self) -> None:
-        self._closed = True
-        for publisher in self._publishers.values():
-            await publisher.close()
-
-
-class _Publisher:
-    """Appends to one stream, one batch on its way at a time; what comes meanwhile makes the next batch.
-
-    Numbering the bodies makes repeats harmless, and one batch at a time keeps the numbers in order.
-    """
-
-    def __init__(self, broker: Broker, stream: str, patience_s: float) -> None:
-        self._broker = broker
-        self._stream = stream
-        self._patience_s = patience_s
-        self._producer = secrets.token_hex(8)
-        self._next = 1
-        self._queue: list[tuple[Sequence[bytes], asyncio.Future[None]]] = []
-        self._sender: asyncio.Task[None] | None = None
-
-    async def append(self, bodies: Sequence[bytes]) -> None:
-        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append((bodies, sent))
-        if self._sender is None or self._sender.done():
-            self._sender = asyncio.create_task(self._send_all())
-        await sent
-
-    async def _send_all(self) -> None:
-        while self._queue:
-            calls: list[asyncio.Future[None]] = []
-            bodies: list[bytes] = []
-            while self._queue and (not bodies or len(bodies) + len(self._queue[0][0]) <= BATCH_LIMIT):
-                call = self._queue.pop(0)
-                calls.append(call[1])
-                bodies.extend(call[0])
-            error: Exception | None = None
-            try:
-                for start in range(0, len(bodies), BATCH_LIMIT):
-                    await self._send(bodies[start : start + BATCH_LIMIT])
-            except Exception as refused:  # whatever it is, those who wait must hear of it
-                error = refused
-            for sent in calls:
-                if not sent.done():
-                    sent.set_result(None) if error is None else sent.set_exception(error)
-
-    async def _send(self, bodies: Sequence[bytes]) -> None:
-        first, self._next = self._next, self._next + len(bodies)
-        give_up_at = asyncio.get_running_loop().time() + self._patience_s
-        failures = 0
-        while True:
-            try:
-                return await self._broker.publish(self._stream, self._producer, first, bodies)
-            except BrokerUnavailable as error:
-                failures += 1
-                delay_s = RECONNECT.delay_s(failures, _RNG)
-                if asyncio.get_running_loop().time() + delay_s > give_up_at:
-                    raise
-                if failures == 1:
-                    log.warning("publishing to %s waits for the server: %s", self._stream, error)
-                await asyncio.sleep(delay_s)
-
-    async def close(self) -> None:
-        """Wait for what is being sent; then nothing will be repeated, so the server may forget us."""
-        if self._sender is not None:
-            await self._sender
-            try:
-                await self._broker.forget_producer(self._stream, self._producer)
-            except BrokerError:
-                log.debug("the key of producer %s will expire by itself", self._producer)
 
 
 async def _stop(consumers: list[GroupConsumer], running: list[asyncio.Task[None]], grace_s: float) -> None:
@@ -324,14 +245,6 @@ def _one_of(error: BaseException) -> BaseException:
     ):
         error = error.exceptions[0]
     return error
-
-
-async def _all(coroutines: Iterable[Awaitable[None]]) -> None:
-    """Await all; then raise the first error, so that no batch is left on its way unseen."""
-    results = await asyncio.gather(*coroutines, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
 
 
 def _consumer_name() -> str:

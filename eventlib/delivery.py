@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 from eventlib import dlq, policy
 from eventlib.app import GroupSettings, Subscription
-from eventlib.broker import Broker, Entry
+from eventlib.broker import RECONNECT, Broker, Entry
 from eventlib.envelope import Envelope, current, decode
 from eventlib.errors import (
     AccessDenied,
@@ -30,7 +30,7 @@ from eventlib.errors import (
     UnsupportedVersion,
 )
 from eventlib.health import ConsumerHealth, Pulse
-from eventlib.policy import Ack, DeadLetter, Purse, Retry, RetryIn
+from eventlib.policy import Ack, DeadLetter, Purse, RetryIn
 from eventlib.schema import Event, spec_of
 from eventlib.workers import Workers
 
@@ -40,7 +40,6 @@ BLOCK_S = 1.0  # longest blocking read: bounds how late a dead connection is not
 PROMOTE_S = 0.5  # longest wait between two looks at the delayed entries, some of which dead consumers scheduled
 PROMOTE_LIMIT = 100
 ACK_LIMIT = 1000
-RECONNECT = Retry(wait_s=0.05, wait_s_max=2.0, jitter="equal")
 
 SETTLE_LIMIT = 16  # failures of one batch that are settled at once, each over a connection of its own
 

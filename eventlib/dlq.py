@@ -23,10 +23,9 @@ from pydantic_core import from_json, to_json
 
 from eventlib import keys
 from eventlib.app import App
-from eventlib.broker import Broker, DlqState
+from eventlib.broker import RECONNECT, Broker, DlqState
 from eventlib.envelope import decode
 from eventlib.errors import BrokerUnavailable, DecodeError, InvalidDeclaration, MissingGroup, MissingLetter
-from eventlib.policy import Retry
 from eventlib.schema import spec_of, valid_name
 
 T = TypeVar("T")
@@ -36,7 +35,7 @@ LIMIT = 10_000  # letters that one replay or purge takes, unless told otherwise
 _PAGE = 100
 _ERROR_LENGTH_MAX = 2000
 _TRACEBACK_LENGTH_MAX = 4000
-_AGAIN = Retry(wait_s=0.05, wait_s_max=2.0, jitter="equal")
+_PATIENCE_S = 30.0  # for a call that gets no answer
 _RNG = random.Random()
 _ID = re.compile(r"\d{1,20}-\d{1,20}")
 _SEQUENCE_MAX = 2**64 - 1
@@ -184,15 +183,14 @@ class Outcome:
 class DeadLetters:
     """The dead-letter queue of one group on one stream. Made by `Bus.dead_letters`.
 
-    Every call may be repeated; one that gets no answer is, for the bus's `patience_s`. All raise BrokerUnavailable
+    Every call may be repeated; one that gets no answer is, for 30 s. All raise BrokerUnavailable
     where it ends without one: what was moved or deleted until then stays so.
     """
 
-    def __init__(self, broker: Broker, app: App, stream: str, group: str, patience_s: float) -> None:
+    def __init__(self, broker: Broker, app: App, stream: str, group: str) -> None:
         self._broker = broker
         self._stream = valid_name(stream, "stream")
         self._keys = broker.keys.group(stream, valid_name(group, "group"))
-        self._patience_s = patience_s
         mine_last = sorted(app.subscriptions, key=lambda s: s.group == group)
         self._classes = {spec_of(s.event_class).type: s.event_class for s in mine_last}
 
@@ -355,12 +353,12 @@ class DeadLetters:
 
     async def _steadily(self, call: Callable[[], Awaitable[T]]) -> T:
         clock = asyncio.get_running_loop().time
-        give_up_at = clock() + self._patience_s
+        give_up_at = clock() + _PATIENCE_S
         for failures in itertools.count(1):
             try:
                 return await call()
             except BrokerUnavailable:
-                delay_s = _AGAIN.delay_s(failures, _RNG)
+                delay_s = RECONNECT.delay_s(failures, _RNG)
                 if clock() + delay_s > give_up_at:
                     raise
                 await asyncio.sleep(delay_s)

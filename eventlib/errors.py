@@ -72,6 +72,22 @@ class BusClosed(UsageError):
         return "the bus is closed; use it inside `async with connect(...)`"
 
 
+class EventTooLarge(UsageError):
+    """The event takes more bytes on the wire than may be published. Nothing was sent."""
+
+    def __init__(self, event_type: str, size_bytes: int, size_bytes_max: int) -> None:
+        super().__init__(event_type, size_bytes, size_bytes_max)
+        self.event_type = event_type
+        self.size_bytes = size_bytes
+        self.size_bytes_max = size_bytes_max
+
+    def __str__(self) -> str:
+        return (
+            f"{self.event_type} of {self.size_bytes:,} bytes; at most {self.size_bytes_max:,} can be published: "
+            "store the content elsewhere and publish where it is"
+        )
+
+
 class DataError(EventlibError):
     """The entry is wrong. It goes to the dead-letter queue at once, raw bytes kept."""
 
@@ -140,6 +156,31 @@ class MissingGroup(BrokerError):
 
 class MissingLetter(BrokerError):
     """The dead letter is not in its queue: somebody replayed or purged it, or it never was."""
+
+
+class BrokerFull(BrokerError):
+    """The server has no memory left (maxmemory) and evicts nothing. It refused; nothing of this request was done."""
+
+
+class PartlyPublished(BrokerError):
+    """Some events of one call were appended before the server failed: those with `ids`. `__cause__` says why."""
+
+    def __init__(self, where: str, problem: str, ids: tuple[str, ...]) -> None:
+        Exception.__init__(self, where, problem, ids)
+        self.where = where
+        self.problem = problem
+        self.ids = ids
+
+    def __str__(self) -> str:
+        return f"{self.where}: only {len(self.ids)} events were appended: {self.problem}"
+
+
+class SpoolFull(BrokerError):
+    """Redis is away and the spool has no room left. The event is not in it."""
+
+
+class SpoolUnusable(BrokerError):
+    """The spool file cannot be used: another process has it, it is damaged, or the disk refuses."""
 
 
 class NoServer(BrokerError):

@@ -54,6 +54,9 @@ class Keys:
         """A key that exists within one script only."""
         return f"{self.namespace}:{{{stream}}}:probe"
 
+    def unique(self, stream: str, event_id: str) -> str:
+        return f"{self.namespace}:{{{stream}}}:unique:{event_id}"
+
     def group(self, stream: str, group: str) -> GroupKeys:
         prefix = f"{self.namespace}:{{{stream}}}:group:{group}"
         return GroupKeys(

@@ -284,7 +284,7 @@ def _with_letters(
 async def _letters_of(stream: str, group: str, url: str | None, namespace: str) -> AsyncIterator[ev.DeadLetters]:
     if not (address := url or os.environ.get("REDIS_URL")):
         raise typer.BadParameter("no Redis is named; pass --url or set REDIS_URL, such as redis://localhost:6379/0")
-    async with ev.connect(ev.App("workbench"), address, namespace=namespace, patience_s=10.0) as bus:
+    async with ev.connect(ev.App("workbench"), address, namespace=namespace) as bus:
         letters = bus.dead_letters(stream, group)
         await letters.check()
         yield letters

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -15,12 +16,17 @@ class Relay:
         self.port = 0
         self.lost = 0
         self.refusing = False
-        self.refused = 0
+        self.refused_at: list[float] = []
         self.swallowing = False  # a black hole: connections stay open, and no answer comes
         self._upstream = urlsplit(upstream)
         self._marker: bytes | None = None
         self._links: set[asyncio.Task[None]] = set()
         self._serving: set[asyncio.Task[None]] = set()
+
+    @property
+    def refused(self) -> int:
+        """How many connections."""
+        return len(self.refused_at)
 
     def lose_reply_to(self, marker: bytes) -> None:
         """Pass on the next request that contains `marker`, drop its reply and cut the connection."""
@@ -37,7 +43,7 @@ class Relay:
             self._serving.add(task)
             task.add_done_callback(self._serving.discard)
         if self.refusing:
-            self.refused += 1
+            self.refused_at.append(time.monotonic())
             await _hang_up(writer)
             return
         link = asyncio.create_task(self._relay(reader, writer))

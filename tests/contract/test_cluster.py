@@ -30,7 +30,9 @@ async def test_trap_29_every_script_runs_on_a_cluster(binary: Path) -> None:
         await raw.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)  # type: ignore[no-untyped-call]  # redis-py
         await eventually(lambda: is_up(raw))
         async with ev.connect(app, server.url) as bus:
-            await bus.publish_many([OrderPlaced(number=0), StockCounted(number=0), StockCounted(number=0)])
+            both = [OrderPlaced(number=0), StockCounted(number=0)]
+            await bus.publish_many(both, ids=["e1", "{e2}"], unique_for_s=60.0)
+            await bus.publish(StockCounted(number=0))
             ledger = Ledger(raw, bus._broker.keys.group("orders", "billing"))
             await ledger.read_and_die()  # so that there is something to sweep
             async with bus.running(observe=lambda happening: record.append(happening.kind)):

@@ -9,7 +9,7 @@ import pytest
 
 import eventlib as ev
 from eventlib import broker as broker_module
-from eventlib import delivery
+from eventlib.broker import RECONNECT
 from tests.faults import own_server, relay
 from tests.shop import Connect, OrderPlaced, new_app
 from tests.waiting import eventually
@@ -123,5 +123,5 @@ async def test_trap_24_who_never_reached_the_server_does_not_hear(
 def test_trap_24_reconnecting_is_jittered() -> None:
     """A thousand consumers of one server do not come back in the same moment."""
     for failures in (1, 3, 10):
-        delays = {delivery.RECONNECT.delay_s(failures, random.Random(seed)) for seed in range(1000)}
+        delays = {RECONNECT.delay_s(failures, random.Random(seed)) for seed in range(1000)}
         assert len(delays) > 900 and max(delays) >= 1.8 * min(delays) > 0.0

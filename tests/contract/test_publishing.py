@@ -6,6 +6,7 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib import broker as broker_module
 from eventlib.broker import Broker
 from eventlib.envelope import decode
 from tests.faults import relay
@@ -108,6 +109,70 @@ async def test_trap_22_nor_does_one_lost_at_the_very_first(connect: Connect, led
     assert await numbers(ledger) == [0]
 
 
+async def test_trap_22_nobody_below_sends_again_what_got_no_reply(
+    connect: Connect, ledger: Ledger, url: str, raw: redis.Redis
+) -> None:
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=ev.Fail()) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        before = await scripts_run(raw)
+        faulty.lose_reply_to(b'"number":1}')
+        with pytest.raises(ev.BrokerUnavailable):
+            await bus.publish(OrderPlaced(number=1))
+        assert await scripts_run(raw) == before + 1
+    assert await numbers(ledger) == [0, 1]
+
+
+async def scripts_run(raw: redis.Redis) -> int:
+    stats = await raw.info("commandstats")
+    return sum(stats.get(f"cmdstat_{command}", {}).get("calls", 0) for command in ("eval", "evalsha"))
+
+
+async def test_trap_21_a_server_that_answers_late_is_asked_again_and_appends_once(
+    connect: Connect, ledger: Ledger, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connect(ev.App("shop")) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        monkeypatch.setattr(broker_module, "_REPLY_TIMEOUT_S", 0.2)
+        await raw.client_pause(timeout=700, all=False)
+        await bus.publish_many(orders(*range(1, 100)))
+        await bus.publish(OrderPlaced(number=100))
+    assert await numbers(ledger) == list(range(101))
+
+
+async def test_trap_21_a_large_batch_may_take_longer(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed, execute = list[float](), broker._execute
+
+    async def noting(client: redis.Redis, timeout_s: float, *command: str | bytes | float) -> object:
+        allowed.append(timeout_s)
+        return await execute(client, timeout_s, *command)
+
+    monkeypatch.setattr(broker, "_execute", noting)
+    await broker.publish("orders", "p1", 1, [b"x"])
+    await broker.publish("orders", "p1", 2, [b"x" * 8_000_000])
+    assert allowed[-1] >= allowed[0] + 7.9  # at 1 MB/s
+
+
+async def test_trap_22_after_a_failover_to_an_older_copy_what_is_published_is_appended(
+    broker: Broker, ledger: Ledger, raw: redis.Redis
+) -> None:
+    """The copy lacks a batch, and with it the producer's number: both come from one script."""
+    copied = [ledger.keys.stream, broker.keys.producer("orders", "p1")]
+    await broker.publish("orders", "p1", 1, [b"a", b"b"])
+    older = [(key, await raw.dump(key)) for key in copied]
+    await broker.publish("orders", "p1", 3, [b"c"])  # acknowledged, but the copy never got it
+    for key, content in older:
+        await raw.restore(key, 0, content, replace=True)  # type: ignore[arg-type]  # bytes
+    for _ in range(2):
+        await broker.publish("orders", "p1", 4, [b"d", b"e"])
+    assert [fields[b"event"] for fields in await ledger.events()] == [b"a", b"b", b"d", b"e"]
+
+
+async def test_trap_22_two_buses_number_for_themselves(connect: Connect, ledger: Ledger) -> None:
+    async with connect(ev.App("shop")) as one, connect(ev.App("shop")) as two:
+        await asyncio.gather(*((one, two)[n % 2].publish(OrderPlaced(number=n)) for n in range(100)))
+    assert sorted(await numbers(ledger)) == list(range(100))
+
+
 async def test_a_publish_waits_for_a_server_that_comes_back(connect: Connect, ledger: Ledger, url: str) -> None:
     async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         faulty.refusing = True
@@ -121,7 +186,7 @@ async def test_a_publish_waits_for_a_server_that_comes_back(connect: Connect, le
 
 
 async def test_patience_ends(connect: Connect, ledger: Ledger, url: str) -> None:
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, patience_s=0.2) as bus:
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=ev.Wait(0.2)) as bus:
         faulty.refusing = True
         faulty.cut()
         with pytest.raises(ev.BrokerUnavailable):

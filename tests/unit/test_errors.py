@@ -12,7 +12,7 @@ import eventlib as ev
 from eventlib import errors
 
 CLASSES = [c for c in vars(errors).values() if inspect.isclass(c) and issubclass(c, Exception)]
-MADE_OF: dict[Any, Any] = {str: "text", int: 3, float: 1.5}
+MADE_OF: dict[Any, Any] = {str: "text", int: 3, float: 1.5, tuple[str, ...]: ("e1", "e2")}
 
 
 def made(error_class: type[Exception]) -> Exception:
@@ -43,21 +43,13 @@ def test_the_families() -> None:
         return {c.__name__ for c in CLASSES if issubclass(c, parent) and c is not parent}
 
     assert family(ev.UsageError) == {
-        "InvalidDeclaration",
-        "InvalidArgument",
-        "UnknownEventType",
-        "DuplicateHandler",
-        "BusClosed",
+        *("InvalidDeclaration", "InvalidArgument", "UnknownEventType", "DuplicateHandler", "BusClosed"),
+        "EventTooLarge",
     }
     assert family(ev.DataError) == {"DecodeError", "UnsupportedVersion"}
     assert family(ev.BrokerError) == {
-        "BrokerUnavailable",
-        "AccessDenied",
-        "EvictingServer",
-        "MissingCommand",
-        "MissingGroup",
-        "MissingLetter",
-        "NoServer",
+        *("BrokerUnavailable", "AccessDenied", "EvictingServer", "MissingCommand", "MissingGroup", "MissingLetter"),
+        *("NoServer", "BrokerFull", "PartlyPublished", "SpoolFull", "SpoolUnusable"),
     }
     assert family(errors.Signal) == {"Reject", "RetryAfter", "Snooze"}
 
@@ -74,10 +66,12 @@ def test_a_signal_is_no_error() -> None:
         (ev.UnknownEventType("Order"), ["Order", "type=", "stream="]),
         (ev.DuplicateHandler("billing", "order.placed"), ["billing", "order.placed", "another group"]),
         (ev.BusClosed(), ["closed", "async with connect"]),
+        (ev.EventTooLarge("file.uploaded", 20_000_000, 16_000_000), ["file.uploaded", "20,000,000", "elsewhere"]),
         (ev.DecodeError("not JSON"), ["not JSON"]),
         (ev.UnsupportedVersion("order.placed", 3, 1, 2), ["order.placed", "3", "1 to 2", "update", "replay"]),
         (ev.UnsupportedVersion("order.placed", 1, 2, 2), ["reads 2", "upcaster", "replay"]),
         (ev.BrokerUnavailable("redis://here", "no answer"), ["redis://here", "no answer"]),
+        (ev.PartlyPublished("redis://here", "no answer", ("e1", "e2")), ["redis://here", "no answer", "2 events"]),
     ],
 )
 def test_a_message_names_the_place_and_what_to_do(error: Exception, told: list[str]) -> None:

@@ -22,6 +22,7 @@ def all_keys(namespace: str = "ev", stream: str = "orders", group: str = "billin
         made.retention(stream),
         made.probe(stream),
         made.producer(stream, "p1"),
+        made.unique(stream, "e1"),
         *of_group.values(),
     ]
 
@@ -42,6 +43,7 @@ def test_two_groups_share_the_stream_and_nothing_else() -> None:
         "ev:{orders}:retention",
         "ev:{orders}:probe",
         "ev:{orders}:producer:p1",
+        "ev:{orders}:unique:e1",
     }
 
 
@@ -70,4 +72,4 @@ def test_trap_29_a_script_says_which_keys_it_takes_and_makes_up_none(script: Scr
     used += re.findall(r"'STREAMS',\s*([^,)]+)", script.text)
     assert used
     named = {"source", "stream", "retry", "delayed", "heads", "lanes", "sweep", "key"}  # one of KEYS, in a variable
-    assert set(used) <= {*(f"KEYS[{n}]" for n in range(1, 7)), "KEYS[source]", *named}
+    assert set(used) <= {*(f"KEYS[{n}]" for n in range(1, 7)), "KEYS[source]", "KEYS[unique]", *named}

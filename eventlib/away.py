@@ -1,0 +1,242 @@
+"""What a publish does while Redis is away: wait, fail, or go to a file that is replayed later.
+
+Whichever it is, batches are numbered and the server appends a number once, so every repeat is harmless.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from eventlib.broker import BATCH_BYTES, BATCH_LIMIT, RECONNECT, Broker, NumberedBatch
+from eventlib.errors import BrokerError, BrokerUnavailable, InvalidDeclaration
+from eventlib.spool import SpoolFile
+
+log = logging.getLogger("eventlib")
+
+REPLAY_FRAMES = 2000
+
+_WAIT_S_MAX = 7 * 86_400.0
+_REMEMBER_S = 3600.0
+_REMEMBER_SPOOL_S = 30 * 86_400.0
+_RNG = random.Random()
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """While Redis is away, a publish is repeated for `patience_s` seconds since its call, then raises."""
+
+    patience_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.patience_s <= _WAIT_S_MAX:
+            raise InvalidDeclaration("Wait", f"patience_s={self.patience_s}; it must be seconds, at most a week")
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """While Redis is away, a publish raises BrokerUnavailable at once; what was sent may have been appended, once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """While Redis is away, events go to a file and a publish returns once they are on disk (fdatasync).
+
+    A task replays the file in order when the server is back; until it has them all, later events go behind them, so
+    that each stream keeps its order. What is there when the bus closes or its process dies stays there, and the next
+    `connect` with this path and namespace replays it. Nothing is lost, whenever the process is killed, and nothing is
+    doubled as long as a replay comes within 30 days of the event's first try: for so long the server remembers how far
+    it got. One path serves one bus at a time, on a local file system; a spool that is full raises SpoolFull.
+    """
+
+    path: str | Path
+    size_bytes_max: int = 256 * 2**20
+
+    def __post_init__(self) -> None:
+        if self.size_bytes_max < 1:
+            raise InvalidDeclaration("Spool", f"size_bytes_max={self.size_bytes_max}; it must be above zero")
+
+
+WhenAway = Wait | Fail | Spool
+
+
+class Route(Protocol):
+    """How a batch gets to the server, or to where it is safe."""
+
+    @property
+    def first_number(self) -> int:
+        """Where a stream's numbers begin."""
+
+    async def send(self, batch: NumberedBatch, since_s: float) -> None:
+        """Return when the batch is safe; its oldest call was made at `since_s` by the loop's clock."""
+
+    async def close(self) -> None:
+        """Nothing more will be sent."""
+
+
+async def route_to(broker: Broker, when_away: WhenAway) -> Route:
+    """The route that the policy asks for.
+
+    Raises:
+        SpoolUnusable: the spool's file cannot be used.
+    """
+    match when_away:
+        case Wait(patience_s):
+            return _Repeated(broker, patience_s)
+        case Fail():
+            return _Repeated(broker, 0.0)
+        case Spool(path, size_bytes_max):
+            return _Spooled(
+                broker, await asyncio.to_thread(SpoolFile, Path(path), size_bytes_max, broker.keys.namespace)
+            )
+
+
+class _Repeated:
+    """Repeats a batch until the server answers or patience ends."""
+
+    first_number = 1
+
+    def __init__(self, broker: Broker, patience_s: float) -> None:
+        self._broker = broker
+        self._patience_s = patience_s
+        self._remember_s = max(_REMEMBER_S, 2.0 * patience_s)  # no repeat may come when the server has forgotten us
+        self._producer = secrets.token_hex(8)
+        self._streams: set[str] = set()
+
+    async def send(self, batch: NumberedBatch, since_s: float) -> None:
+        self._streams.add(batch.stream)
+        now_s = asyncio.get_running_loop().time
+        give_up_at, failures = since_s + self._patience_s, 0
+        while True:
+            try:
+                await self._broker.publish(
+                    batch.stream, self._producer, batch.first, batch.bodies, batch.uniques, self._remember_s
+                )
+                return
+            except BrokerUnavailable as error:
+                failures += 1
+                delay_s = RECONNECT.delay_s(failures, _RNG)
+                if now_s() + delay_s > give_up_at:
+                    raise
+                if failures == 1:
+                    log.warning("publishing to %s waits for the server: %s", batch.stream, error)
+                await asyncio.sleep(delay_s)
+                if now_s() > give_up_at + _REMEMBER_S / 2.0:  # this process was stopped meanwhile
+                    raise
+
+    async def close(self) -> None:
+        await _forget(self._broker, self._producer, self._streams)
+
+
+class _Spooled:
+    """Sends a batch where the server is there and the file empty; else keeps it in the file, which a task replays."""
+
+    def __init__(self, broker: Broker, file: SpoolFile) -> None:
+        self._broker = broker
+        self._file = file
+        self._using = asyncio.Lock()
+        self._streams: set[str] = set()
+        self._replaying: asyncio.Task[None] | None = None
+        self._replay_what_is_there()
+
+    @property
+    def first_number(self) -> int:
+        return self._file.first_number
+
+    async def send(self, batch: NumberedBatch, since_s: float) -> None:
+        if self._file.empty and not self._using.locked():
+            try:
+                await self._send(batch)
+                return
+            except BrokerUnavailable as error:
+                log.warning("publishing to %s goes to %s: %s", batch.stream, self._file.path, error)
+        async with self._using:
+            await asyncio.to_thread(self._file.append, batch)
+        self._replay_what_is_there()
+
+    async def close(self) -> None:
+        """What is in the file stays there; its repeat is harmless whatever the server has of it."""
+        try:
+            if self._replaying is not None:
+                self._replaying.cancel()
+                await asyncio.wait({self._replaying})
+            if self._file.empty:
+                await _forget(self._broker, self._file.producer, self._streams)
+        finally:
+            self._file.close()
+
+    async def _send(self, batch: NumberedBatch) -> None:
+        self._streams.add(batch.stream)
+        await self._broker.publish(
+            batch.stream, self._file.producer, batch.first, batch.bodies, batch.uniques, _REMEMBER_SPOOL_S
+        )
+
+    def _replay_what_is_there(self) -> None:
+        if self._replaying is None and not self._file.empty:
+            self._replaying = asyncio.create_task(self._replay())
+
+    async def _replay(self) -> None:
+        log.warning("replaying %d bytes of %s", self._file.size_bytes, self._file.path)
+        failures = 0
+        try:
+            while not self._file.empty:
+                try:
+                    await self._replay_some()
+                except (BrokerError, OSError) as error:  # of the disk: the server's are waited out
+                    failures += 1
+                    log.error("%s cannot be replayed: %s", self._file.path, error)
+                    await asyncio.sleep(RECONNECT.delay_s(failures, _RNG))
+        finally:
+            self._replaying = None
+
+    async def _replay_some(self) -> None:
+        batches, position = self._file.read(REPLAY_FRAMES, BATCH_BYTES)
+        for batch in _joined(batches):
+            await self._repeat(batch)
+        async with self._using:
+            self._file.advance(position)
+
+    async def _repeat(self, batch: NumberedBatch) -> None:
+        """Until the server has it. A refusal may be mended (a password, memory), and nothing may be lost."""
+        failures = 0
+        while True:
+            try:
+                await self._send(batch)
+                return
+            except BrokerError as error:
+                failures += 1
+                if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th...
+                    log.warning("%s waits for %s, try %d: %s", self._file.path, batch.stream, failures, error)
+                await asyncio.sleep(RECONNECT.delay_s(failures, _RNG))
+
+
+def _joined(batches: Sequence[NumberedBatch]) -> list[NumberedBatch]:
+    """As few batches as possible, each stream's in order: a frame may hold a single event."""
+    runs: dict[str, list[NumberedBatch]] = {}
+    for batch in batches:
+        run = runs.setdefault(batch.stream, [])
+        last = run[-1] if run else None
+        if (
+            last
+            and last.first + len(last.bodies) == batch.first
+            and len(last.bodies) + len(batch.bodies) <= BATCH_LIMIT
+        ):
+            shifted = [unique._replace(place=len(last.bodies) + unique.place) for unique in batch.uniques]
+            run[-1] = NumberedBatch(batch.stream, last.first, [*last.bodies, *batch.bodies], [*last.uniques, *shifted])
+        else:
+            run.append(batch)
+    return [batch for run in runs.values() for batch in run]
+
+
+async def _forget(broker: Broker, producer: str, streams: Iterable[str]) -> None:
+    """Nothing will be repeated any more, so the server may forget the producer."""
+    for stream in streams:
+        try:
+            await broker.forget_producer(stream, producer)
+        except BrokerError:
+            log.debug("the key of producer %s will expire by itself", producer)
+            return

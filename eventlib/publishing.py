@@ -1,0 +1,391 @@
+"""From an event to its stream: numbered batches, and a bound on what is queued.
+
+Each stream has a lane, which sends one batch at a time; what comes meanwhile makes the next batch, so a lone publish
+never waits for company. Bodies are numbered: the server appends a number once, and a repeat is harmless.
+"""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from eventlib.away import Route, WhenAway, route_to
+from eventlib.broker import BATCH_BYTES, BATCH_LIMIT, Broker, NumberedBatch, Unique
+from eventlib.envelope import encode, seal
+from eventlib.errors import (
+    BrokerUnavailable,
+    BusClosed,
+    EventTooLarge,
+    InvalidArgument,
+    PartlyPublished,
+)
+from eventlib.schema import Event, spec_of
+
+# Redis takes 512 MB, but blocks everyone while it copies it, and every group ships every delivery of it again.
+EVENT_BYTES_MAX = 16 * 2**20
+QUEUED_MAX = 10_000  # bodies queued in one bus before further publishes wait for room...
+QUEUED_BYTES_MAX = 64 * 2**20  # ...or bytes
+
+Context = tuple[str | None, str | None, str | None, str | None]  # correlation, causation, traceparent, tracestate
+
+_UNIQUE_S_MAX = 366 * 86_400.0
+_ID = re.compile(r"[!#-\[\]-~]{1,256}")  # printable ASCII; no space, quote or backslash
+
+
+@asynccontextmanager
+async def publishing(broker: Broker, source: str, when_away: WhenAway) -> AsyncIterator["Publisher"]:
+    """A Publisher of events from `source`, which is closed at the end of the block.
+
+    Raises:
+        SpoolUnusable: the spool's file cannot be used.
+    """
+    publisher = Publisher(broker, source, await route_to(broker, when_away))
+    try:
+        yield publisher
+    finally:
+        await publisher.close()
+
+
+class Publisher:
+    """Publishes the events of one bus."""
+
+    def __init__(self, broker: Broker, source: str, route: Route) -> None:
+        self._where = broker.where
+        self._source = source
+        self._route = route
+        self._room = _Room()
+        self._lanes: dict[str, _Lane] = {}
+        self._closed = False
+
+    async def publish(
+        self,
+        event: Event,
+        id_: str | None,
+        unique_for_s: float | None,
+        about: Context,
+    ) -> str:
+        """See `Bus.publish`."""
+        if self._closed:
+            raise BusClosed
+        stream = spec_of(type(event)).stream
+        uniques: Sequence[Unique] = ()
+        if unique_for_s is not None:
+            uniques = (Unique(0, _id_to_be_unique(id_), _valid_window(unique_for_s)),)
+        if not self._room.free:
+            await self._room.wait()
+        envelope_id, body = self._written(event, id_, about)
+        slice_ = _Slice((body,), uniques, len(body))
+        self._lane(stream).add(slice_)
+        await slice_.sent
+        return envelope_id
+
+    async def publish_many(
+        self,
+        events: Sequence[Event],
+        ids: Sequence[str] | None,
+        unique_for_s: float | None,
+        about: Context,
+    ) -> list[str]:
+        """See `Bus.publish_many`."""
+        if self._closed:
+            raise BusClosed
+        if ids is not None and len(ids) != len(events):
+            raise InvalidArgument("publish_many", f"{len(ids)} ids for {len(events)} events; give one for each")
+        if unique_for_s is not None:
+            _valid_window(unique_for_s)
+            _id_to_be_unique(None if ids is None else "")
+        written: list[str] = []
+        parts: dict[str, _Part] = {}
+        for index, event in enumerate(events):
+            envelope_id, body = self._written(event, ids[index] if ids else None, about)
+            written.append(envelope_id)
+            stream = spec_of(type(event)).stream
+            part = parts.get(stream)
+            if part is None:
+                part = parts[stream] = _Part(stream, [], [])
+            part.ids.append(envelope_id)
+            part.bodies.append(body)
+        if len(parts) == 1:
+            [part] = parts.values()
+            outcomes = [await self._append(part, unique_for_s)]
+        else:
+            outcomes = await asyncio.gather(*(self._append(part, unique_for_s) for part in parts.values()))
+        self._raise_if_any(outcomes, list(parts.values()))
+        return written
+
+    async def close(self) -> None:
+        """Send what is queued, unless Redis is away for longer than is waited for; refuse the rest."""
+        self._closed = True
+        self._room.close()
+        senders = [lane.sender for lane in self._lanes.values() if lane.sender is not None]
+        try:
+            if senders:
+                await asyncio.wait(senders)
+        finally:
+            for sender in senders:
+                sender.cancel()  # no more than a formality, unless we are cancelled ourselves
+            await self._route.close()
+
+    def _lane(self, stream: str) -> "_Lane":
+        lane = self._lanes.get(stream)
+        if lane is None:
+            lane = self._lanes[stream] = _Lane(stream, self._route, self._room)
+        return lane
+
+    def _written(self, event: Event, id_: str | None, about: Context) -> tuple[str, bytes]:
+        envelope = seal(event, self._source, *about, None if id_ is None else _valid_id(id_))
+        body = encode(envelope)
+        if len(body) > EVENT_BYTES_MAX:
+            raise EventTooLarge(spec_of(type(event)).type, len(body), EVENT_BYTES_MAX)
+        return envelope.id, body
+
+    async def _append(self, part: "_Part", unique_for_s: float | None) -> "_Outcome":
+        """Hand over one stream's part of a call, a slice at a time where it is large, and wait for it."""
+        if self._closed:
+            return _Outcome(0, BusClosed())
+        lane, slices = self._lane(part.stream), part.sliced(unique_for_s)
+        try:
+            for slice_ in slices:
+                if not self._room.free:
+                    await self._room.wait()
+                lane.add(slice_)
+            for slice_ in slices:
+                await slice_.sent
+        except Exception as error:
+            return _Outcome(sum(len(slice_.bodies) for slice_ in slices if slice_.arrived), error)
+        finally:
+            for slice_ in slices:
+                slice_.drop()
+        return _Outcome(len(part.ids), None)
+
+    def _raise_if_any(self, outcomes: Sequence["_Outcome"], parts: Sequence["_Part"]) -> None:
+        errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+        if not errors:
+            return
+        appended = [id_ for outcome, part in zip(outcomes, parts, strict=True) for id_ in part.ids[: outcome.appended]]
+        if appended:
+            raise PartlyPublished(self._where, str(errors[0]), tuple(appended)) from errors[0]
+        raise errors[0]
+
+
+class _Slice:
+    """As much of one call as goes into one batch, and what its caller waits for."""
+
+    __slots__ = ("after", "bodies", "sent", "since_s", "size_bytes", "uniques")
+
+    def __init__(
+        self, bodies: Sequence[bytes], uniques: Sequence[Unique], size_bytes: int, after: "_Slice | None" = None
+    ) -> None:
+        self.bodies = bodies
+        self.uniques = uniques
+        self.size_bytes = size_bytes
+        self.after = after  # the slice of the same call that must have arrived before
+        self.since_s = 0.0
+        self.sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def arrived(self) -> bool:
+        return self.sent.done() and not self.sent.cancelled() and self.sent.exception() is None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is still to be sent: its caller waits, and nothing failed that comes before it."""
+        return not self.sent.done() and (self.after is None or self.after.arrived or self.after.wanted)
+
+    def drop(self) -> None:
+        """Nobody waits any more: what is still queued is not sent."""
+        if not self.sent.cancel() and not self.sent.cancelled():
+            self.sent.exception()  # is known, or follows from the first one
+
+    def settle(self, error: Exception | None) -> None:
+        if self.sent.done():  # the caller was cancelled
+            return
+        if error is None:
+            self.sent.set_result(None)
+        else:
+            self.sent.set_exception(error)
+
+
+@dataclass(slots=True)
+class _Part:
+    """The events of one call that go to one stream."""
+
+    stream: str
+    ids: list[str]
+    bodies: list[bytes]
+
+    def sliced(self, unique_for_s: float | None) -> list[_Slice]:
+        slices, start, size = list[_Slice](), 0, 0
+        for index, body in enumerate(self.bodies):
+            if index > start and (index - start == BATCH_LIMIT or size + len(body) > BATCH_BYTES):
+                slices.append(self._slice(start, index, size, unique_for_s, slices))
+                start, size = index, 0
+            size += len(body)
+        slices.append(self._slice(start, len(self.bodies), size, unique_for_s, slices))
+        return slices
+
+    def _slice(
+        self, start: int, end: int, size_bytes: int, unique_for_s: float | None, before: Sequence[_Slice]
+    ) -> _Slice:
+        uniques: Sequence[Unique] = ()
+        if unique_for_s is not None:
+            uniques = [Unique(place, id_, unique_for_s) for place, id_ in enumerate(self.ids[start:end])]
+        return _Slice(self.bodies[start:end], uniques, size_bytes, before[-1] if before else None)
+
+
+class _Room:
+    """The bound on what one bus has queued. Whoever comes when it is full waits in turn.
+
+    It may be exceeded by one slice: room is asked for before an event is written, when its size is not known.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._size_bytes = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+
+    @property
+    def free(self) -> bool:
+        return not self._waiting and self._has_some()
+
+    def _has_some(self) -> bool:
+        return self._count < QUEUED_MAX and self._size_bytes < QUEUED_BYTES_MAX
+
+    async def wait(self) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn  # keeps its place until it runs, so that nobody slips in before
+            if self._closed:
+                raise BusClosed
+        finally:
+            self._waiting.remove(turn)
+            asyncio.get_running_loop().call_soon(self._call_next)  # after we have taken our room, or if we do not
+
+    def take(self, count: int, size_bytes: int) -> None:
+        self._count += count
+        self._size_bytes += size_bytes
+
+    def give_back(self, count: int, size_bytes: int) -> None:
+        self._count -= count
+        self._size_bytes -= size_bytes
+        if self._waiting:
+            self._call_next()
+
+    def _call_next(self) -> None:
+        if self._waiting and self._has_some() and not self._waiting[0].done():
+            self._waiting[0].set_result(None)
+
+    def close(self) -> None:
+        """Whoever still waits, has waited in vain."""
+        self._closed = True
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_exception(BusClosed())
+
+
+class _Lane:
+    """What is on its way to one stream: one batch at a time, so that the numbers stay in order."""
+
+    def __init__(self, stream: str, route: Route, room: _Room) -> None:
+        self.sender: asyncio.Task[None] | None = None
+        self._stream = stream
+        self._route = route
+        self._room = room
+        self._next = route.first_number
+        self._queue: deque[_Slice] = deque()
+        self._time = asyncio.get_running_loop().time
+
+    def add(self, slice_: _Slice) -> None:
+        slice_.since_s = self._time()
+        self._queue.append(slice_)
+        self._room.take(len(slice_.bodies), slice_.size_bytes)
+        if self.sender is None:
+            self.sender = asyncio.create_task(self._send_all())
+
+    async def _send_all(self) -> None:
+        try:
+            while slices := self._take():
+                await self._send(slices)
+        finally:
+            self.sender = None
+            while slices := self._take():  # only where we are cancelled
+                self._settle(slices, BusClosed())
+
+    async def _send(self, slices: Sequence[_Slice]) -> None:
+        batch = self._batch(slices)
+        self._next += len(batch.bodies)
+        try:
+            await self._route.send(batch, slices[0].since_s)
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            self._settle(slices, error)
+        except BaseException:
+            self._settle(slices, BrokerUnavailable(self._stream, "publishing was interrupted"))
+            raise
+        else:
+            self._settle(slices, None)
+
+    def _take(self) -> list[_Slice]:
+        """The slices of the next batch. What nobody waits for any more is dropped."""
+        slices, count, size = list[_Slice](), 0, 0
+        queue = self._queue
+        while queue:
+            head = queue[0]
+            if head.wanted:
+                count += len(head.bodies)
+                size += head.size_bytes
+                if slices and (count > BATCH_LIMIT or size > BATCH_BYTES):
+                    break
+                slices.append(head)
+            else:
+                self._room.give_back(len(head.bodies), head.size_bytes)
+            queue.popleft()
+        return slices
+
+    def _batch(self, slices: Sequence[_Slice]) -> NumberedBatch:
+        if len(slices) == 1:
+            return NumberedBatch(self._stream, self._next, slices[0].bodies, slices[0].uniques)
+        bodies: list[bytes] = []
+        uniques: list[Unique] = []
+        for slice_ in slices:
+            if slice_.uniques:
+                uniques += [unique._replace(place=len(bodies) + unique.place) for unique in slice_.uniques]
+            bodies += slice_.bodies
+        return NumberedBatch(self._stream, self._next, bodies, uniques)
+
+    def _settle(self, slices: Sequence[_Slice], error: Exception | None) -> None:
+        count = size = 0
+        for slice_ in slices:
+            count += len(slice_.bodies)
+            size += slice_.size_bytes
+            slice_.settle(error)
+        self._room.give_back(count, size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How one stream's part of a call ended: how many of its events were appended for sure, and what went wrong."""
+
+    appended: int
+    error: Exception | None
+
+
+def _valid_id(id_: str) -> str:
+    if not _ID.fullmatch(id_):
+        raise InvalidArgument("publish", f"id={id_!r}; use 1 to 256 printable ASCII characters, no space, quote or \\")
+    return id_
+
+
+def _id_to_be_unique(id_: str | None) -> str:
+    if id_ is None:
+        raise InvalidArgument("publish", "unique_for_s= needs an id of your own: one made up here is always new")
+    return id_
+
+
+def _valid_window(for_s: float) -> float:
+    if not 0.0 < for_s <= _UNIQUE_S_MAX:
+        raise InvalidArgument("publish", f"unique_for_s={for_s}; it must be seconds above zero, at most a year")
+    return for_s

@@ -1,0 +1,244 @@
+"""While Redis is away a publish waits, fails or is spooled, as chosen; nothing is lost and nothing doubled."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import redis.asyncio as redis
+
+import eventlib as ev
+from eventlib.broker import RECONNECT
+from sim.relay import Relay
+from tests.contract.test_publishing import numbers
+from tests.faults import relay
+from tests.ledger import Ledger
+from tests.shop import Connect, OrderPlaced, StockCounted, orders
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> ev.Spool:
+    return ev.Spool(tmp_path / "spool")
+
+
+def leave(faulty: Relay) -> None:
+    """The server goes away."""
+    faulty.refusing = True
+    faulty.cut()
+
+
+# Wait
+
+
+async def test_waiting_counts_from_the_call_not_from_each_batch(connect: Connect, url: str) -> None:
+    """Who is queued behind a batch that is given up does not wait as long again."""
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=ev.Wait(0.5)) as bus:
+        leave(faulty)
+        calls = [asyncio.create_task(bus.publish_many(orders(*range(500)))) for _ in range(20)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(result, ev.BrokerUnavailable) for result in results)
+        assert faulty.refused < 40  # some tries for the first batch, then one for each
+        faulty.refusing = False
+
+
+async def test_trap_24_reconnects_are_jittered_and_back_off(connect: Connect, url: str) -> None:
+    """Publishers that lost the server at the same moment do not all come back at the same moment."""
+    async with relay(url) as faulty, asyncio.TaskGroup() as tasks:
+        policy = ev.Wait(10.0)
+        async with (
+            connect(ev.App("shop"), url=faulty.url, when_away=policy) as one,
+            connect(ev.App("shop"), url=faulty.url, when_away=policy) as two,
+        ):
+            for bus in (one, two):
+                await bus.publish(OrderPlaced(number=0))
+            leave(faulty)
+            gaps = []
+            for bus in (one, two):
+                faulty.refused_at.clear()
+                faulty.refusing = True
+                publishing = tasks.create_task(bus.publish(OrderPlaced(number=1)))
+                await eventually(lambda: faulty.refused >= 6)
+                gaps.append([b - a for a, b in zip(faulty.refused_at[:6], faulty.refused_at[1:6], strict=False)])
+                faulty.refusing = False
+                await publishing
+    full = [0.05 * 2**n for n in range(5)]
+    for mine in gaps:
+        assert mine[-1] > mine[0] and sum(mine) > 0.4 * sum(full)  # "equal" jitter: at least half of each wait
+    assert sum(gap < 0.95 * wait for mine in gaps for gap, wait in zip(mine, full, strict=True)) >= 2
+    assert RECONNECT.jitter != "none" and RECONNECT.wait_s_max <= 5.0
+
+
+async def test_trap_22_the_server_remembers_a_producer_longer_than_it_repeats(
+    connect: Connect, raw: redis.Redis, namespace: str
+) -> None:
+    for patience_s in (30.0, 86_400.0):
+        async with connect(ev.App("shop"), when_away=ev.Wait(patience_s)) as bus:
+            await bus.publish(OrderPlaced(number=1))
+            [key] = await raw.keys(f"{namespace}:*producer*")
+            assert await raw.pttl(key) >= (patience_s + 1800.0) * 1000.0
+
+
+@pytest.mark.parametrize("make", [lambda: ev.Wait(-1.0), lambda: ev.Wait(float("inf")), lambda: ev.Spool("x", 0)])
+def test_a_policy_that_makes_no_sense_is_refused(make: object) -> None:
+    with pytest.raises(ev.InvalidDeclaration):
+        make()  # type: ignore[operator]
+
+
+# Fail
+
+
+async def test_failing_is_at_once_and_over_when_the_server_is_back(connect: Connect, ledger: Ledger, url: str) -> None:
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=ev.Fail()) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        leave(faulty)
+        with pytest.raises(ev.BrokerUnavailable):
+            await bus.publish(OrderPlaced(number=1))
+        assert faulty.refused <= 1
+        faulty.refusing = False
+        await bus.publish(OrderPlaced(number=2))
+    assert await numbers(ledger) == [0, 2]
+
+
+# Spool
+
+
+async def test_spooled_events_arrive_in_order_and_later_ones_behind_them(
+    connect: Connect, ledger: Ledger, url: str, raw: redis.Redis, namespace: str, spool: ev.Spool
+) -> None:
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=spool) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        leave(faulty)
+        await bus.publish(OrderPlaced(number=1))  # returns although nobody is there
+        await bus.publish_many([*orders(*range(2, 700)), StockCounted(number=0)])
+        for number in range(700, 720):
+            await bus.publish(OrderPlaced(number=number))
+        faulty.refusing = False
+        for number in range(720, 740):
+            await bus.publish(OrderPlaced(number=number))
+        await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
+        await bus.publish(OrderPlaced(number=740))
+    assert await numbers(ledger) == list(range(741))
+    assert await raw.xlen(f"{namespace}:{{stock}}:events") == 1
+    assert not await raw.keys(f"{namespace}:*producer*")
+
+
+async def test_trap_22_a_lost_reply_that_sends_an_event_to_the_spool_does_not_double_it(
+    connect: Connect, ledger: Ledger, url: str, spool: ev.Spool
+) -> None:
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=spool) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        faulty.lose_reply_to(b'"number":1}')
+        await bus.publish(OrderPlaced(number=1))
+        assert faulty.lost == 1
+        faulty.lose_reply_to(b'"number":3}')  # now while it is replayed, or sent
+        await bus.publish_many(orders(2, 3, 4))
+        await bus.publish(OrderPlaced(number=5))
+        await eventually(lambda: arrived(ledger, 6))
+    assert await numbers(ledger) == list(range(6))
+
+
+async def arrived(ledger: Ledger, count: int) -> bool:
+    return len(await ledger.events()) >= count
+
+
+async def test_what_is_left_at_close_is_replayed_by_the_next_connect(
+    connect: Connect, ledger: Ledger, url: str, spool: ev.Spool
+) -> None:
+    async with relay(url) as faulty:
+        async with connect(ev.App("shop"), url=faulty.url, when_away=spool) as bus:
+            await bus.publish(OrderPlaced(number=0))
+            leave(faulty)
+            await bus.publish_many(orders(1, 2, 3))
+        assert await numbers(ledger) == [0]
+        faulty.refusing = False
+        async with connect(ev.App("shop"), url=faulty.url, when_away=spool) as bus:
+            await bus.publish(OrderPlaced(number=4))
+            await eventually(lambda: arrived(ledger, 5))
+    assert await numbers(ledger) == [0, 1, 2, 3, 4]
+
+
+async def test_a_replay_that_was_not_noted_doubles_nothing(
+    connect: Connect, ledger: Ledger, url: str, spool: ev.Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a crash between the server's reply and the note of it in the file."""
+    async with relay(url) as faulty:
+        async with connect(ev.App("shop"), url=faulty.url, when_away=spool) as bus:
+            leave(faulty)
+            await bus.publish_many(orders(0, 1, 2))
+            kept = content(spool)
+        faulty.refusing = False
+        for _ in range(2):
+            restore(spool, kept)
+            async with connect(ev.App("shop"), url=faulty.url, when_away=spool) as bus:
+                monkeypatch.setattr(bus._broker, "forget_producer", never_sent)
+                await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
+    assert await numbers(ledger) == [0, 1, 2]
+
+
+def content(spool: ev.Spool) -> bytes:
+    return Path(spool.path).read_bytes()
+
+
+def restore(spool: ev.Spool, kept: bytes) -> None:
+    Path(spool.path).write_bytes(kept)
+
+
+async def never_sent(stream: str, producer: str) -> None:
+    """A process that is killed says no goodbye."""
+
+
+async def test_a_unique_id_is_kept_through_the_spool(
+    connect: Connect, ledger: Ledger, url: str, spool: ev.Spool
+) -> None:
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=spool) as bus:
+        leave(faulty)
+        for number in range(3):
+            await bus.publish(OrderPlaced(number=number))
+            assert await bus.publish(OrderPlaced(number=100 + number), id="same", unique_for_s=60.0) == "same"
+        faulty.refusing = False
+        await eventually(lambda: arrived(ledger, 4))
+        await bus.publish(OrderPlaced(number=9))
+    assert await numbers(ledger) == [0, 100, 1, 2, 9]
+
+
+async def test_a_full_spool_says_so_and_keeps_what_it_has(
+    connect: Connect, ledger: Ledger, url: str, tmp_path: Path
+) -> None:
+    spool = ev.Spool(tmp_path / "spool", size_bytes_max=2000)
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=spool) as bus:
+        leave(faulty)
+        calls = [bus.publish(OrderPlaced(number=number)) for number in range(20)]
+        results = [(await asyncio.gather(call, return_exceptions=True))[0] for call in calls]
+        kept = [number for number, result in enumerate(results) if isinstance(result, str)]
+        assert all(isinstance(result, str | ev.SpoolFull) for result in results)
+        assert 2 < len(kept) < 20
+        faulty.refusing = False
+        await eventually(lambda: arrived(ledger, len(kept)))
+        await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
+        await bus.publish(OrderPlaced(number=1000))
+    assert await numbers(ledger) == [*kept, 1000]
+
+
+async def test_one_spool_for_two_buses_is_refused(connect: Connect, spool: ev.Spool) -> None:
+    async with connect(ev.App("shop"), when_away=spool):
+        with pytest.raises(ev.SpoolUnusable, match="in use"):
+            async with connect(ev.App("shop"), when_away=spool):
+                pass
+    async with connect(ev.App("shop"), when_away=spool):
+        pass
+
+
+async def test_a_replay_outlasts_a_refusal(
+    connect: Connect, ledger: Ledger, raw: redis.Redis, url: str, spool: ev.Spool
+) -> None:
+    """A stream key of the wrong kind, a full server, a changed password: all can be mended, so nothing is dropped."""
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=spool) as bus:
+        leave(faulty)
+        await bus.publish_many(orders(0, 1))
+        await raw.set(ledger.keys.stream, "no stream")
+        faulty.refusing = False
+        await eventually(lambda: bus._publisher._room._count == 0)
+        await bus.publish(OrderPlaced(number=2))
+        await raw.delete(ledger.keys.stream)
+        await eventually(lambda: arrived(ledger, 3))
+    assert await numbers(ledger) == [0, 1, 2]

@@ -1,0 +1,106 @@
+"""What one bus has queued is bounded: whoever comes then waits in turn, and can be cancelled."""
+
+import asyncio
+
+import pytest
+
+import eventlib as ev
+from eventlib import publishing
+from eventlib.envelope import Envelope, encode
+from tests.contract.test_publishing import numbers
+from tests.faults import relay
+from tests.ledger import Ledger
+from tests.shop import Connect, OrderPlaced, orders
+from tests.waiting import eventually
+
+
+class Watched:
+    """Counts the events written: those beyond the bound must not be, for they would take up memory."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+
+        def counting(envelope: Envelope) -> bytes:
+            self.count += 1
+            return encode(envelope)
+
+        monkeypatch.setattr(publishing, "encode", counting)
+
+
+async def test_beyond_the_bound_nothing_is_written_until_there_is_room(
+    connect: Connect, ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "QUEUED_MAX", 10)
+    written = Watched(monkeypatch)
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+        faulty.refusing = True
+        faulty.cut()
+        calls = [asyncio.create_task(bus.publish(event)) for event in orders(*range(50))]
+        await eventually(lambda: faulty.refused >= 2)
+        assert written.count == 10
+        for cancelled in (calls[20], calls[30], calls[49]):
+            cancelled.cancel()
+        faulty.refusing = False
+        await asyncio.gather(*calls, return_exceptions=True)
+    assert await numbers(ledger) == [n for n in range(50) if n not in (20, 30, 49)]  # in the order of the calls
+
+
+async def test_the_bound_on_bytes(connect: Connect, ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "QUEUED_BYTES_MAX", 1000)
+    written = Watched(monkeypatch)
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+        faulty.refusing = True
+        faulty.cut()
+        calls = [asyncio.create_task(bus.publish(event)) for event in orders(*range(50))]
+        await eventually(lambda: faulty.refused >= 2)
+        assert 1 < written.count < 10
+        faulty.refusing = False
+        await asyncio.gather(*calls)
+    assert await numbers(ledger) == list(range(50))
+
+
+async def test_a_large_call_goes_through_a_small_bound_slice_by_slice(
+    connect: Connect, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "QUEUED_MAX", 100)
+    async with connect(ev.App("shop")) as bus:
+        first = asyncio.create_task(bus.publish_many(orders(*range(3000))))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(bus.publish(OrderPlaced(number=-1)))
+        await asyncio.gather(first, second)
+    seen = await numbers(ledger)
+    assert [n for n in seen if n >= 0] == list(range(3000))
+    assert seen.index(-1) < 3000  # a long call does not keep others out
+
+
+async def test_a_cancelled_large_call_stops(
+    connect: Connect, ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "QUEUED_MAX", 100)
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+        await bus.publish(OrderPlaced(number=-1))
+        faulty.refusing = True
+        faulty.cut()
+        call = asyncio.create_task(bus.publish_many(orders(*range(3000))))
+        await eventually(lambda: faulty.refused >= 2)
+        call.cancel()
+        await asyncio.wait({call})
+        faulty.refusing = False
+        await bus.publish(OrderPlaced(number=5000))
+        assert bus._publisher._room._count == 0 and bus._publisher._room._size_bytes == 0
+    assert await numbers(ledger) in ([-1, 5000], [-1, *range(500), 5000])  # the first slice was on its way
+
+
+async def test_queued_calls_that_were_cancelled_are_not_sent(connect: Connect, ledger: Ledger, url: str) -> None:
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        faulty.refusing = True
+        faulty.cut()
+        under_way = asyncio.create_task(bus.publish(OrderPlaced(number=1)))
+        await eventually(lambda: faulty.refused >= 1)
+        queued = [asyncio.create_task(bus.publish(event)) for event in orders(2, 3)]
+        await asyncio.sleep(0)
+        queued[0].cancel()
+        faulty.refusing = False
+        await asyncio.gather(under_way, queued[1])
+    assert await numbers(ledger) == [0, 1, 3]

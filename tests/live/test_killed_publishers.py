@@ -1,0 +1,135 @@
+"""Publishers and servers that are killed: what was acknowledged is in the stream, once, and in order."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import eventlib as ev
+from tests.contract.test_publishing import numbers
+from tests.faults import own_server, relay
+from tests.ledger import Ledger
+from tests.live.conftest import TOP
+from tests.shop import Connect, orders
+from tests.waiting import eventually
+
+
+class Desk:
+    """Starts publishers, one at a time, and reads what they were promised."""
+
+    def __init__(self, url: str, namespace: str, directory: Path) -> None:
+        self.url = url
+        self.spool = directory / "spool"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._seated = 0
+        self._namespace = namespace
+        self._diary = directory / "diary"
+
+    def seat(self) -> None:
+        """A publisher of higher numbers than those before, who may have published more than they noted."""
+        self._seated += 1
+        arguments = [self.url, self._namespace, str(self._diary), str(self.spool), str(100_000 * self._seated)]
+        self.process = subprocess.Popen([sys.executable, "-m", "tests.live.publisher", *arguments], cwd=TOP)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def acknowledged(self) -> list[int]:
+        return [int(line) for line in self._diary.read_text().split()] if self._diary.exists() else []
+
+    async def publishes(self, more: int) -> None:
+        """Until so many more were acknowledged."""
+        enough = len(self.acknowledged()) + more
+        await eventually(lambda: len(self.acknowledged()) >= enough)
+
+
+@pytest.fixture
+def desk(url: str, namespace: str, tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(url, namespace, tmp_path)
+    yield made
+    made.kill()
+
+
+def check(acknowledged: list[int], there: list[int]) -> None:
+    assert set(acknowledged) <= set(there), "an acknowledged event is lost"
+    assert len(set(there)) == len(there), "an event is there twice"
+    assert there == sorted(there), "events are out of order"
+
+
+async def test_trap_22_a_publisher_killed_while_it_spools_and_while_it_replays(
+    connect: Connect, ledger: Ledger, url: str, desk: Desk
+) -> None:
+    async with relay(url) as faulty:
+        desk.url = faulty.url
+        for _ in range(3):
+            faulty.refusing = False
+            desk.seat()
+            await desk.publishes(20)
+            faulty.refusing = True
+            faulty.cut()
+            await desk.publishes(60)  # into the file
+            desk.kill()
+            there = len(await ledger.events())
+            faulty.refusing = False
+            faulty.lose_reply_to(b'{"specversion"')
+            desk.seat()  # replays
+            await eventually(lambda: more_than(ledger, there))  # noqa: B023 - awaited in the loop
+            desk.kill()
+        async with connect(ev.App("shop"), when_away=ev.Spool(desk.spool)) as bus:
+            await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
+        assert faulty.lost == 3
+    check(desk.acknowledged(), await numbers(ledger))
+
+
+async def more_than(ledger: Ledger, count: int) -> bool:
+    return len(await ledger.events()) > count
+
+
+async def test_the_spool_of_a_live_process_is_refused_to_another(connect: Connect, desk: Desk) -> None:
+    desk.seat()
+    await desk.publishes(1)
+    with pytest.raises(ev.SpoolUnusable, match="in use"):
+        async with connect(ev.App("shop"), when_away=ev.Spool(desk.spool)):
+            pass
+    desk.kill()
+    async with connect(ev.App("shop"), when_away=ev.Spool(desk.spool)):  # a killed one holds nothing
+        pass
+
+
+@pytest.mark.parametrize("spooled", [False, True])
+async def test_trap_22_a_server_killed_in_the_middle_of_publishes(binary: Path, tmp_path: Path, spooled: bool) -> None:
+    """Many at a time, in batches, each with the server's promise that it is on disk."""
+    policy = ev.Spool(tmp_path / "spool") if spooled else ev.Wait(20.0)
+    acknowledged, enough = list[int](), asyncio.Event()
+
+    async def publish(bus: ev.Bus, first: int) -> None:
+        for number in range(first, 10**9, 10):
+            await bus.publish_many(orders(number))
+            acknowledged.append(number)
+            if enough.is_set():
+                return
+
+    async with own_server(binary, "--appendfsync", "always") as server:
+        async with ev.connect(ev.App("shop"), server.url, when_away=policy) as bus, asyncio.TaskGroup() as tasks:
+            for first in range(10):
+                tasks.create_task(publish(bus, first))
+            for _ in range(3):
+                before = len(acknowledged)
+                await eventually(lambda: len(acknowledged) > before + 200)  # noqa: B023 - awaited in the loop
+                server.kill()
+                await server.start()
+            enough.set()
+        async with ev.connect(ev.App("shop"), server.url, when_away=policy) as bus:
+            if spooled:
+                await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
+            raw = bus._broker._client
+            there = await numbers(Ledger(raw, bus._broker.keys.group("orders", "billing")))
+    assert set(acknowledged) <= set(there)
+    assert len(set(there)) == len(there)
+    assert all([n for n in there if n % 10 == k] == sorted(n for n in there if n % 10 == k) for k in range(10))

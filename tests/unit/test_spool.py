@@ -1,0 +1,190 @@
+"""The spool's file: what was acknowledged is there after any crash, what was not is dropped, and nothing else is."""
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+
+import eventlib as ev
+from eventlib.broker import NumberedBatch, Unique
+from eventlib.spool import SpoolFile
+
+ROOM = 1_000_000
+
+
+def opened(path: Path, size_bytes_max: int = ROOM, namespace: str = "ev") -> SpoolFile:
+    return SpoolFile(path, size_bytes_max, namespace)
+
+
+def batch(first: int, *bodies: bytes) -> NumberedBatch:
+    return NumberedBatch("orders", first, list(bodies), [])
+
+
+def held(file: SpoolFile) -> list[NumberedBatch]:
+    return file.read(1000, ROOM)[0]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+def test_batches_come_back_as_they_were(path: Path) -> None:
+    kept = [batch(1, b"a", b"", b"\n\0\xff"), NumberedBatch("stock", 7, [b"b"], [Unique(0, "e1", 60.0)])]
+    file = opened(path)
+    for one in kept:
+        file.append(one)
+    assert held(file) == kept
+    file.close()
+    again = opened(path)
+    assert held(again) == kept
+    again.close()
+
+
+def test_each_opening_numbers_above_the_one_before_in_the_same_name(path: Path) -> None:
+    seen = []
+    for _ in range(3):
+        file = opened(path)
+        seen.append((file.producer, file.first_number))
+        file.close()
+    assert len({producer for producer, _ in seen}) == 1
+    assert [b - a for (_, a), (_, b) in itertools.pairwise(seen)] == [2**33, 2**33]
+
+
+def test_what_the_server_has_is_not_read_again_and_the_file_shrinks(path: Path) -> None:
+    file = opened(path)
+    for number in range(1, 4):
+        file.append(batch(number, b"x" * 100))
+    first, position = file.read(1, ROOM)
+    file.advance(position)
+    file.close()
+    file = opened(path)
+    assert [one.first for one in first + held(file)] == [1, 2, 3]
+    file.advance(file.read(9, ROOM)[1])
+    assert file.empty and file.size_bytes == 0 and path.stat().st_size == 1024
+    file.close()
+
+
+@pytest.mark.parametrize("cut", range(1, 60))
+def test_a_record_that_a_crash_cut_off_is_dropped_and_those_before_stay(path: Path, cut: int) -> None:
+    file = opened(path)
+    file.append(batch(1, b"whole"))
+    whole = path.stat().st_size
+    file.append(batch(2, b"cut off" * 10))
+    file.close()
+    os.truncate(path, max(whole, path.stat().st_size - cut))
+    again = opened(path)
+    assert held(again) == [batch(1, b"whole")]
+    again.append(batch(3, b"next"))
+    again.close()
+    last = opened(path)
+    assert [one.first for one in held(last)] == [1, 3]
+    last.close()
+
+
+def test_a_tail_of_zeros_is_cut_off_too(path: Path) -> None:
+    """So some file systems leave what was not yet written when the machine lost its power."""
+    file = opened(path)
+    file.append(batch(1, b"whole"))
+    file.close()
+    os.truncate(path, path.stat().st_size + 5000)
+    again = opened(path)
+    assert held(again) == [batch(1, b"whole")]
+    again.close()
+
+
+def test_damage_before_the_end_is_no_crash_and_is_not_cut_away(path: Path) -> None:
+    file = opened(path)
+    file.append(batch(1, b"first"))
+    file.append(batch(2, b"second"))
+    file.close()
+    before = bytearray(path.read_bytes())
+    before[before.index(b"first")] ^= 1
+    path.write_bytes(before)
+    with pytest.raises(ev.SpoolUnusable, match="damaged"):
+        opened(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("slot", [0, 512])
+def test_one_torn_header_does_no_harm(path: Path, slot: int) -> None:
+    for number in (1, 2):
+        file = opened(path)
+        file.append(batch(number, b"x"))
+        file.close()
+    content = bytearray(path.read_bytes())
+    content[slot + 100] ^= 1
+    path.write_bytes(content)
+    file = opened(path)
+    assert [one.first for one in held(file)] == [1, 2]
+    file.close()
+
+
+@pytest.mark.parametrize("content", [b"my letters", b"x" * 5000])
+def test_a_file_of_somebody_else_is_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ev.SpoolUnusable, match="no spool"):
+        opened(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("size", [0, 512, 600, 1000])
+def test_a_crash_while_it_was_created_leaves_a_usable_file(path: Path, size: int) -> None:
+    opened(path).close()
+    os.truncate(path, size)
+    file = opened(path)
+    file.append(batch(1, b"x"))
+    file.close()
+
+
+def test_a_second_opening_is_refused(path: Path) -> None:
+    file = opened(path)
+    with pytest.raises(ev.SpoolUnusable, match="in use"):
+        opened(path)
+    file.close()
+    opened(path).close()
+
+
+def test_another_namespace_is_refused(path: Path) -> None:
+    opened(path).close()
+    with pytest.raises(ev.SpoolUnusable, match="namespace 'ev'"):
+        opened(path, namespace="other")
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ev.SpoolUnusable, match="cannot be opened"):
+        opened(tmp_path / "missing" / "spool")
+
+
+def test_a_full_spool_keeps_nothing_of_what_it_refuses(path: Path) -> None:
+    file = opened(path, size_bytes_max=300)
+    file.append(batch(1, b"x" * 100))
+    with pytest.raises(ev.SpoolFull):
+        file.append(batch(2, b"x" * 200))
+    file.append(batch(3, b"y"))
+    assert [one.first for one in held(file)] == [1, 3]
+    file.close()
+    smaller = opened(path, size_bytes_max=10)
+    assert len(held(smaller)) == 2  # what is there counts, whatever the bound is now
+    smaller.close()
+
+
+def test_a_disk_that_refuses_is_told_and_what_it_left_does_no_harm(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = opened(path)
+    file.append(batch(1, b"x"))
+    pwrite = os.pwrite
+
+    def half(fd: int, data: memoryview, at: int) -> int:
+        pwrite(fd, data[: len(data) // 2], at)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "pwrite", half)
+        with pytest.raises(ev.SpoolUnusable, match="No space"):
+            file.append(batch(2, b"much longer than the next" * 10))
+    file.append(batch(3, b"y"))
+    file.close()
+    again = opened(path)
+    assert [one.first for one in held(again)] == [1, 3]
+    again.close()
