@@ -15,8 +15,7 @@ Develop
 All errors
     EventlibError
 Your code is wrong
-    UsageError, InvalidDeclaration, UnknownEventType, DuplicateHandler, BusClosed, InvalidArgument, EventTooLarge,
-    UnencodableEvent
+    UsageError, InvalidDeclaration, UnknownEventType, DuplicateHandler, BusClosed, InvalidArgument, EventTooLarge
 The entry is wrong
     DataError, DecodeError, UnsupportedVersion
 The world is wrong
