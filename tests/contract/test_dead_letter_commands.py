@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from eventlib.envelope import encode, seal
 from sim.cli import app as workbench
+from sim.terminal import out
 from tests.faults import free_port
 from tests.ledger import Ledger
 from tests.shop import OrderPlaced
@@ -24,11 +25,12 @@ Dlq = Callable[..., Awaitable[Result]]
 
 
 @pytest.fixture
-def dlq(url: str, namespace: str) -> Dlq:
+def dlq(url: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> Dlq:
     """Run `workbench dlq VERB orders billing ...` on this test's server and namespace."""
 
     def run(columns: int, verb: str, *rest: str) -> Result:
         command = ["dlq", verb, "orders", "billing", *rest, "--url", url, "--namespace", namespace]
+        monkeypatch.setattr(out, "_width", columns)  # whatever COLUMNS was when it was made
         return CliRunner(env={"COLUMNS": str(columns), "REDIS_URL": None}).invoke(workbench, command)
 
     async def run_beside(*arguments: str, columns: int = 160) -> Result:
