@@ -551,6 +551,40 @@ async def test_a_head_trimmed_in_the_hand_is_settled_and_releases_the_next(
     assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=1, delayed=0, dead=dead)
 
 
+class SlowBroker(Broker):
+    """One whose next read in order takes until it is told to go."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        super().__init__(url, namespace)
+        self.sent, self.go = asyncio.Event(), asyncio.Event()
+
+    async def read_ordered(
+        self, group: keys.GroupKeys, consumer: str, ordered_by: str, count: int
+    ) -> tuple[list[Entry], tuple[str, str] | None]:
+        self.sent.set()
+        await self.go.wait()
+        return await super().read_ordered(group, consumer, ordered_by, count)
+
+
+async def test_a_read_that_is_stopped_ends_before_its_consumer_leaves(
+    broker: Broker, ledger: Ledger, url: str, namespace: str
+) -> None:
+    """Or the server would read for a consumer that is gone, and the head would wait for its lease."""
+    await broker.publish("orders", "p1", 1, [body(order_id="A")])
+    await broker.ensure_group(ledger.keys)
+    slow = SlowBroker(url, namespace)
+    reading = asyncio.create_task(slow.reader(1.0, "order_id").read(ledger.keys, "c1", 10))
+    await slow.sent.wait()
+    reading.cancel()
+    done, _ = await asyncio.wait({reading}, timeout=0.01)
+    assert not done
+    slow.go.set()
+    await asyncio.wait({reading})
+    assert reading.cancelled()
+    assert await broker.leave(ledger.keys, "c1") == 1
+    await slow.close()
+
+
 # What an operator can break: nothing stays blocked
 
 
@@ -625,8 +659,8 @@ async def test_freeing_lanes_takes_a_part_at_a_time_and_finds_all(broker: Broker
 
 
 async def test_lanes_without_heads_are_all_found(broker: Broker, ledger: Ledger) -> None:
-    await broker.publish("orders", "p1", 1, [body(order_id=f"{n % 1200}", n=n) for n in range(2400)])
-    await read_and_die(broker, ledger, 2400)
+    await broker.publish("orders", "p1", 1, [body(order_id=f"{n % 1200}", n=n) for n in range(3600)])
+    await read_and_die(broker, ledger, 3600)
     await ledger.raw.unlink(ledger.keys.heads)
     assert [await broker.free_lanes(ledger.keys) for _ in range(4)] == [500, 500, 200, 0]
 
@@ -672,6 +706,22 @@ async def test_a_copy_of_a_head_is_dropped(broker: Broker, ledger: Ledger) -> No
     await ledger.raw.xgroup_destroy(ledger.keys.stream, "billing")
     assert await read_and_die(broker, ledger) == []
     assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, 0, delayed=1, dead=0, parked=1)
+
+
+async def test_a_copy_that_got_into_a_hand_releases_nobody(broker: Broker, ledger: Ledger) -> None:
+    """Whoever made it, and whoever read it without looking at the order."""
+    await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
+    [head] = await read_and_die(broker, ledger)
+    copy = {b"event": head.fields[b"event"], b"attempts": b"0", b"origin": head.id.encode()}
+
+    async def read_copy() -> Entry:
+        await ledger.raw.xadd(ledger.keys.retry, copy)  # type: ignore[arg-type]  # invariant dict
+        [id_] = await ledger.read_and_die(retried=True)
+        return Entry(True, id_, copy)
+
+    assert await broker.ack(ledger.keys, "dead", [await read_copy()]) == 1
+    assert await broker.bury(ledger.keys, "dead", await read_copy(), {"reason": "rejected"})
+    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 1, 0, 0, dead=1, parked=1)
 
 
 async def test_an_entry_that_will_be_read_again_is_not_gone(broker: Broker, ledger: Ledger) -> None:
