@@ -73,9 +73,9 @@ class App:
 
         `ordered_by` names a field of the events' data, as it is called on the wire. Events of one stream with the same
         text, number or truth value in it are handled one at a time, in the order of the stream, whichever consumer has
-        them; others run in parallel. An event keeps those behind it waiting until it is acknowledged or dead, its
-        retries included. Events without the field have no order, and neither has what is replayed from the dead
-        letters.
+        them; other keys run in parallel. An event keeps those behind it waiting until it is acknowledged or dead, its
+        retries included. Events without the field have no order. What comes back from the dead letters has lost its
+        place: it follows the event in hand.
 
         Raises:
             InvalidDeclaration: the group is set twice, or a number makes no sense.

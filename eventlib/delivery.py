@@ -166,10 +166,10 @@ class GroupConsumer:
         """Consume until `stop` is called; then finish what runs and give the rest back."""
         await self._steadily(lambda: self._broker.ensure_group(self._group))
         async with self._tasks:
-            loops = [self._begin(loop()) for loop in (self._promote, self._renew, self._sweep)]
-            acks = self._begin(self._ack())
+            loops = [self._begin(loop) for loop in (self._promote, self._renew, self._sweep)]
+            acks = self._begin(self._ack)
             if not self._stopping:
-                self._reading = self._begin(self._read())
+                self._reading = self._begin(self._read)
             try:
                 await self._finish_all(acks)
             except asyncio.CancelledError:
@@ -179,10 +179,10 @@ class GroupConsumer:
                 loop.cancel()
         await self._steadily(lambda: self._broker.leave(self._group, self._consumer))
 
-    def _begin(self, loop: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        async def run() -> None:
+    def _begin(self, loop: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
+        async def run() -> None:  # cancelled before it begins, it leaves no coroutine that nobody awaits
             try:
-                await loop
+                await loop()
             except Exception:
                 self._abandoned = True  # before the task group cancels the handlers: that cancellation is ours
                 raise
