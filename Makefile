@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
+PEERS  := .venv/.peers
 SHELL  := bash
 
 .PHONY: help report test check lab bench
@@ -28,8 +29,15 @@ check: $(READY) ## check form, types, import rules and style; runs no experiment
 lab: $(READY) ## open the notebooks in JupyterLab, with a private Redis
 	@$(BIN)/workbench lab
 
-bench: $(READY) ## measure the library and the simulator on this machine
+bench: $(PEERS) ## measure the library and the simulator on this machine, beside their peers
 	@$(BIN)/python -m benchmarks
+
+# What the benchmarks compare with is of no use elsewhere, so only they install it.
+$(PEERS): $(READY)
+	@echo 'Adding what the benchmarks compare with, once.'
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]' || { \
+	  echo 'Mend: check the network, or name an index in reach: PIP_INDEX_URL, HTTPS_PROXY'; exit 1; }
+	@touch $@
 
 # pip compiles bytecode on one core; compileall does on all of them, and leaves out what it cannot (nothing we import).
 $(READY): pyproject.toml constraints.txt

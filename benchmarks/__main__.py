@@ -1,49 +1,199 @@
-"""Run all benchmarks and write benchmarks/results.json. usage: python -m benchmarks [--rounds N]"""
+"""Measure the library and the simulator on this machine, beside named peers that do the same."""
 
 import argparse
+import asyncio
+import gc
 import json
+import os
+import secrets
 import statistics
-from collections.abc import Callable
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks import delivery, simulator
-from eventlib import private_server
+from benchmarks import memory
+from benchmarks.comparisons import LATE_MS, LATENESS, Comparison, Row, comparisons
+from benchmarks.payload import body, event
+from eventlib import App, connect, private_server
 
 RESULTS = Path(__file__).with_name("results.json")
+BACKLOG = 1_000_000
+MEMORY = "memory"
+_WIDTH = 136  # of the table, where no terminal says how wide it is
+_EXAMPLE = "Example: python -m benchmarks --only handle --rounds 3 --json handle.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One line of the result, measured."""
+
+    row: Row
+    ours: float
+    peer: float
+    ratios: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """The median of the turns' own ratios, so that drift of the machine cancels."""
+        return statistics.median(self.ratios)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition(".")[0] + ".")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of ours and its peer; medians count")
-    rounds = parser.parse_args().rounds
-    results = {}
-    with private_server() as server:
-        for name, ours, peer, unit in track(
-            [*delivery.benchmarks(server.url), *simulator.benchmarks()], "measuring", console=Console(stderr=True)
-        ):
-            results[name] = _turns(ours, peer, unit, rounds)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    table = Table(title=f"medians of {rounds} turns")
-    for column in ("benchmark", "ours", "peer", "ratio", "unit"):
-        table.add_column(column, justify="left" if column in ("benchmark", "unit") else "right")
-    for name, row in results.items():
-        table.add_row(name, f"{row['ours']:,.0f}", f"{row['peer']:,.0f}", f"{row['ratio']:.2f}", str(row["unit"]))
-    Console().print(table)
+    """Run what was asked for; exit status 1 if something could not be measured."""
+    everything = comparisons()
+    options = _options([row.name for comparison in everything for row in comparison.rows] + [MEMORY])
+    chosen = [c for c in everything if _wanted(options.only, *(row.name for row in c.rows))]
+    out, failures = Console(), list[str]()
+    out.width = max(out.width, _WIDTH)
+    results: list[Result] = []
+    drained: memory.Memory | None = None
+    with _server(options.url) as url, _progress() as progress:
+        server = asyncio.run(_product(url))
+        for comparison in chosen:
+            try:
+                results += _turns(comparison, url, options.rounds, progress)
+            except Exception as error:  # the others can still be measured
+                failures.append(f"{comparison.rows[0].name}: {_told(error)}")
+        if _wanted(options.only, MEMORY):
+            try:
+                drained = _drain(url, options.backlog, progress)
+            except Exception as error:
+                failures.append(f"{MEMORY}: {_told(error)}")
+    _write(options.json, results, drained)
+    if results:
+        size = len(body(event(0)))
+        out.print(_table(results, f"{server}, medians of {options.rounds} turns, {size} bytes an event on our wire"))
+        for late in (r for r in results if r.row.name == LATENESS and max(r.ours, r.peer) > LATE_MS):
+            out.print(f"The load was up to {max(late.ours, late.peer):.1f} ms late: too busy a machine for latencies.")
+    if drained:
+        out.print(_told_of_memory(drained, options.backlog), highlight=False)
+    for failure in failures:
+        out.print(f"Not measured: {failure}", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(1 if failures else 0)
 
 
-def _turns(ours: Callable[[], float], peer: Callable[[], float], unit: str, rounds: int) -> dict[str, float | str]:
-    """Medians of taking turns; the ratio is the median of the turns' own ratios, so drift of the machine cancels."""
-    pairs = [(ours(), peer()) for _ in range(rounds)]
-    return {
-        "ours": statistics.median(a for a, _ in pairs),
-        "peer": statistics.median(b for _, b in pairs),
-        "ratio": statistics.median(a / b for a, b in pairs),
-        "unit": unit,
+def _options(names: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, epilog=_EXAMPLE)
+    parser.add_argument("--rounds", type=_positive, default=5, help="turns of ours and its peer; medians count (5)")
+    parser.add_argument("--only", metavar="NAME", action="append", choices=names, help=f"one of {', '.join(names)}")
+    parser.add_argument("--backlog", type=_positive, default=BACKLOG, help="events that drain for memory (1,000,000)")
+    parser.add_argument("--url", default=os.environ.get("REDIS_URL"), help="Redis to use; without it a private one")
+    parser.add_argument("--json", metavar="FILE", type=Path, default=RESULTS, help="where to write the results")
+    return parser.parse_args()
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _wanted(only: Sequence[str] | None, *names: str) -> bool:
+    return not only or any(name in only for name in names)
+
+
+@contextmanager
+def _server(url: str | None) -> Iterator[str]:
+    """Over TCP, as in production."""
+    if url:
+        yield url
+    else:
+        with private_server(port=0) as server:
+            yield server.url
+
+
+async def _product(url: str) -> str:
+    async with connect(App("bench"), url) as bus:
+        return str(bus.server)
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _turns(comparison: Comparison, url: str, rounds: int, progress: Progress) -> list[Result]:
+    """Ours and the peer in turn, and who begins changes."""
+    bar = progress.add_task(comparison.rows[0].name, total=2 * rounds)
+    figures: dict[bool, list[tuple[float, ...]]] = {True: [], False: []}
+    for turn in range(rounds):
+        for is_ours in (True, False) if turn % 2 == 0 else (False, True):
+            gc.collect()
+            gc.freeze()
+            figures[is_ours].append((comparison.ours if is_ours else comparison.peer)(url, _namespace()))
+            progress.advance(bar)
+    ours, peer = (list(zip(*figures[side], strict=True)) for side in (True, False))  # a tuple of turns for each row
+    return [
+        Result(row, statistics.median(a), statistics.median(b), tuple(x / y for x, y in zip(a, b, strict=True)))
+        for row, a, b in zip(comparison.rows, ours, peer, strict=True)
+    ]
+
+
+def _drain(url: str, backlog: int, progress: Progress) -> memory.Memory:
+    bar = progress.add_task(MEMORY, total=1.0)
+    return asyncio.run(memory.measure(url, _namespace(), backlog, lambda share: progress.update(bar, completed=share)))
+
+
+def _namespace() -> str:
+    return f"bench-{secrets.token_hex(4)}"
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error.name} is not installed; `make bench` does it, or pip install -e '.[bench]'"
+    return f"{type(error).__name__}: {error}"
+
+
+def _write(path: Path, results: Sequence[Result], drained: memory.Memory | None) -> None:
+    rows: dict[str, dict[str, float | str]] = {
+        r.row.name: {"ours": r.ours, "peer": r.peer, "ratio": r.ratio, "unit": r.row.unit} for r in results
     }
+    if drained:
+        rows[MEMORY] = {
+            "ours": drained.max,
+            "peer": drained.start,
+            "ratio": drained.max / drained.start,
+            "unit": "MB, at most / at the start",
+            "end": drained.end,
+            "slope_mb_per_million": drained.slope,
+        }
+    path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def _table(results: Sequence[Result], title: str) -> Table:
+    table = Table(title=title)
+    for column in ("ours / peer", "ours", "peer", "unit", "ratio", "of turns", "target", "met"):
+        table.add_column(column, justify="right" if column in ("ours", "peer", "ratio") else "left", no_wrap=True)
+    for r in results:
+        target = r.row.target
+        table.add_row(
+            *(r.row.what, _shown(r.ours), _shown(r.peer), r.row.unit, f"{r.ratio:.2f}"),
+            f"{min(r.ratios):.2f} to {max(r.ratios):.2f}",
+            *("", "") if target is None else (str(target), "yes" if target.met(r.ratio) else "no"),
+        )
+    return table
+
+
+def _shown(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.2f}"
+
+
+def _told_of_memory(drained: memory.Memory, backlog: int) -> str:
+    if backlog < BACKLOG:
+        verdict = f"no verdict on fewer than {BACKLOG:,}"
+    else:
+        verdict = "flat" if drained.slope < memory.GROWTH_MB_MAX else "not flat"
+    return (
+        f"Memory while {backlog:,} events drain at {drained.drained_per_s:,.0f}/s: start {drained.start:.1f} MB,"
+        f" max {drained.max:.1f}, end {drained.end:.1f}, slope {drained.slope:+.1f} MB a million events: {verdict}"
+        f" (target: below {memory.GROWTH_MB_MAX:g})"
+    )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -153,7 +154,7 @@ def test_a_dead_file_is_found() -> None:
 
 def test_every_dependency_is_pinned() -> None:
     project = tomllib.loads(files()["pyproject.toml"])["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    wanted = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
 
     def normal(requirement: str) -> str:
         return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement)[0].lower())

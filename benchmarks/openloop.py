@@ -1,0 +1,78 @@
+"""Latency under an open-loop load: from the moment an event was meant to be sent until its handler begins.
+
+The load does not wait: where a publish is slow, the next one is sent beside it, and what was sent late counts from the
+time it was due. So a stall shows in every event that it held up.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+
+from benchmarks.evidence import NotDone
+from benchmarks.payload import FileUploaded, events, number
+
+COUNT = 500
+RATE_PER_S = 100.0
+_WARM_UP = 50  # the first half second is not counted: connections are made, scripts loaded
+_SPIN_S = 0.002  # asyncio's timers are a millisecond coarse
+_LAST_S = 10.0
+
+Publish = Callable[[FileUploaded], Awaitable[object]]
+
+
+class Stopwatch:
+    """Sends events at a steady rate and notes when their handlers begin."""
+
+    def __init__(self) -> None:
+        self._due_s = np.zeros(COUNT)
+        self._sent_s = np.zeros(COUNT)
+        self._begun_s = np.zeros(COUNT)
+        self._left = COUNT
+        self._all = asyncio.Event()
+
+    def saw(self, event: FileUploaded) -> None:
+        """Called by the handler, before anything else."""
+        self._begun_s[number(event)] = time.perf_counter()
+        self._left -= 1
+        if self._left == 0:
+            self._all.set()
+
+    async def drive(self, publish: Publish) -> None:
+        """Publish all events, each at its time, and wait until they were handled.
+
+        Raises:
+            NotDone: not all of them were.
+        """
+        load = events(COUNT)
+        start_s = time.perf_counter() + 0.01
+        async with asyncio.TaskGroup() as sending:
+            for index, event in enumerate(load):
+                self._due_s[index] = due_s = start_s + index / RATE_PER_S
+                await _until(due_s)
+                self._sent_s[index] = time.perf_counter()
+                sending.create_task(_send(publish, event))
+        try:
+            async with asyncio.timeout(_LAST_S):
+                await self._all.wait()
+        except TimeoutError:
+            raise NotDone(f"{self._left} of {COUNT} events were never handled") from None
+
+    def figures_ms(self) -> tuple[float, float, float]:
+        """Latency p50 and p99, and how late the load itself was at p99, in milliseconds."""
+        latency_ms = (self._begun_s - self._due_s)[_WARM_UP:] * 1000.0
+        late_ms = (self._sent_s - self._due_s)[_WARM_UP:] * 1000.0
+        p50, p99 = np.percentile(latency_ms, [50, 99])
+        return float(p50), float(p99), float(np.percentile(late_ms, 99))
+
+
+async def _send(publish: Publish, event: FileUploaded) -> None:
+    await publish(event)
+
+
+async def _until(due_s: float) -> None:
+    if (rest_s := due_s - time.perf_counter()) > _SPIN_S:
+        await asyncio.sleep(rest_s - _SPIN_S)
+    while time.perf_counter() < due_s:  # noqa: ASYNC110 - the event is a moment
+        await asyncio.sleep(0)

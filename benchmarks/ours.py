@@ -1,0 +1,135 @@
+"""The library, as its README uses it: plain asyncio, typed events, retry, leases and sweeps on."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import redis.asyncio as redis
+
+from benchmarks.evidence import Tally
+from benchmarks.openloop import Stopwatch
+from benchmarks.payload import FileUploaded, event, events
+from eventlib import App, Bus, Delivery, connect
+from eventlib.keys import Keys
+from eventlib.schema import spec_of
+
+BATCH = 500
+GROUP = "bench"
+
+
+@asynccontextmanager
+async def connected(app: App, url: str, namespace: str) -> AsyncIterator[Bus]:
+    """A bus that leaves nothing behind."""
+    async with connect(app, url, namespace=namespace) as bus:
+        try:
+            yield bus
+        finally:
+            await bus.delete_all()
+
+
+async def publish_many(url: str, namespace: str, count: int) -> float:
+    """Events published a second, 500 a call. They are made, and so validated, before: sealing and encoding counts."""
+    async with connected(App("bench"), url, namespace) as bus:
+        load = events(count)
+        start = time.perf_counter()
+        for first in range(0, count, BATCH):
+            await bus.publish_many(load[first : first + BATCH])
+        return count / (time.perf_counter() - start)
+
+
+async def make_and_publish_many(url: str, namespace: str, count: int) -> float:
+    """The same with making the events inside the clock, field by field."""
+    async with connected(App("bench"), url, namespace) as bus:
+        start = time.perf_counter()
+        for first in range(0, count, BATCH):
+            await bus.publish_many([event(index) for index in range(first, min(first + BATCH, count))])
+        return count / (time.perf_counter() - start)
+
+
+async def publish_concurrently(url: str, namespace: str) -> float:
+    """Events published a second by 1,000 calls of `publish` at once, each in a task of its own."""
+    async with connected(App("bench"), url, namespace) as bus:
+        load = events(1000)
+        await bus.publish(load[0])  # connects, loads the script
+        start = time.perf_counter()
+        await asyncio.gather(*(bus.publish(each) for each in load))
+        return len(load) / (time.perf_counter() - start)
+
+
+async def publish_in_turn(url: str, namespace: str, count: int) -> float:
+    """Events published a second, each awaited before the next."""
+    async with connected(App("bench"), url, namespace) as bus:
+        load = events(count)
+        await bus.publish(load[0])
+        start = time.perf_counter()
+        for each in load:
+            await bus.publish(each)
+        return count / (time.perf_counter() - start)
+
+
+def handling(tally: Tally) -> App:
+    """One-event handlers: as many as fit run at once, and as many again wait for them."""
+    app = App("bench")
+    app.group(GROUP, concurrency=256, prefetch=768)
+
+    @app.subscribe(FileUploaded, group=GROUP)
+    async def handle(event: FileUploaded, delivery: Delivery) -> None:
+        tally.saw(event)
+
+    return app
+
+
+def handling_batches(tally: Tally) -> App:
+    """Batch handlers of up to 500 events."""
+    app = App("bench")
+    app.group(GROUP, concurrency=2)  # one batch is handled while the next is read
+
+    async def handle(batch: Any) -> None:
+        for each in batch.events:
+            tally.saw(each)
+
+    declare: Any = app
+    declare.subscribe_batch(FileUploaded, group=GROUP, size=BATCH)(handle)
+    return app
+
+
+async def handle(url: str, namespace: str, count: int) -> float:
+    """Events handled a second, one a call."""
+    tally = Tally(count)
+    return await _drain(url, namespace, count, tally, handling(tally))
+
+
+async def handle_batches(url: str, namespace: str, count: int) -> float:
+    """Events handled a second, up to 500 a call."""
+    tally = Tally(count)
+    return await _drain(url, namespace, count, tally, handling_batches(tally))
+
+
+async def _drain(url: str, namespace: str, count: int, tally: Tally, app: App) -> float:
+    async with connected(app, url, namespace) as bus, redis.Redis.from_url(url) as client:
+        await bus.publish_many(events(count))
+        start = time.perf_counter()
+        async with bus.running():
+            await tally.complete(client, stream_key(namespace), GROUP)
+            return count / (time.perf_counter() - start)
+
+
+async def latency(url: str, namespace: str) -> tuple[float, float, float]:
+    """End-to-end latency: p50, p99, lateness of the load; milliseconds."""
+    stopwatch = Stopwatch()
+    app = App("bench")
+
+    @app.subscribe(FileUploaded, group=GROUP)
+    async def handle(event: FileUploaded, delivery: Delivery) -> None:
+        stopwatch.saw(event)
+
+    async with connected(app, url, namespace) as bus, bus.running():
+        await stopwatch.drive(bus.publish)
+    return stopwatch.figures_ms()
+
+
+def stream_key(namespace: str) -> str:
+    """Where the events are."""
+    return Keys(namespace).stream(spec_of(FileUploaded).stream)

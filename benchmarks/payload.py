@@ -1,0 +1,26 @@
+"""What travels: one typed file event, numbered, so that whoever handles it can say which one it was."""
+
+from eventlib.envelope import encode, seal
+from sim.validate import FileUploaded, file_uploaded
+
+__all__ = ["FileUploaded", "body", "event", "events", "number"]
+
+
+def event(index: int) -> FileUploaded:
+    """The event of that number."""
+    return file_uploaded(index)
+
+
+def events(count: int) -> list[FileUploaded]:
+    """The first `count` events."""
+    return [file_uploaded(index) for index in range(count)]
+
+
+def number(event: FileUploaded) -> int:
+    """Which one it is."""
+    return event.size_bytes
+
+
+def body(event: FileUploaded) -> bytes:
+    """Its bytes on our wire, envelope included."""
+    return encode(seal(event, "bench", None, None))

@@ -1,0 +1,261 @@
+"""The benchmarks measure what they say: a side does all the work or has no speed. None is tested for speed.
+
+The peers' own parts run where they are installed, which `make bench` does.
+"""
+
+import asyncio
+import importlib
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio as redis
+
+import eventlib as ev
+from benchmarks import memory, ours, raw
+from benchmarks.comparisons import Target, comparisons
+from benchmarks.evidence import NotDone, Tally
+from benchmarks.openloop import COUNT, Stopwatch
+from benchmarks.payload import FileUploaded, events
+
+TOP = Path(__file__).parents[2]
+Side = Callable[..., Coroutine[Any, Any, float]]
+
+needs_batches = pytest.mark.skipif(not hasattr(ev.App, "subscribe_batch"), reason="there are no batch handlers yet")
+
+
+@pytest.fixture
+def namespace() -> str:
+    return f"test-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+async def client(url: str) -> AsyncIterator[redis.Redis]:
+    async with redis.Redis.from_url(url) as client:
+        yield client
+
+
+def peer(module: str) -> Any:
+    try:
+        return importlib.import_module(f"benchmarks.{module}")
+    except ModuleNotFoundError as error:
+        pytest.skip(f"{error.name} is not installed; `make bench` does it")
+
+
+async def left_behind(client: redis.Redis, namespace: str) -> list[bytes]:
+    return [key async for key in client.scan_iter(f"*{namespace}*")]
+
+
+@pytest.mark.parametrize(
+    "side",
+    [
+        ours.publish_many,
+        ours.make_and_publish_many,
+        ours.publish_in_turn,
+        ours.handle,
+        pytest.param(ours.handle_batches, marks=needs_batches),
+        raw.pipeline,
+    ],
+)
+async def test_a_side_does_its_work_and_leaves_nothing(
+    side: Side, url: str, namespace: str, client: redis.Redis
+) -> None:
+    assert await side(url, namespace, 700) > 0
+    assert not await left_behind(client, namespace)
+
+
+@pytest.mark.parametrize(
+    ("module", "side"),
+    [
+        ("faststream_peer", "handle"),
+        ("faststream_peer", "handle_batches"),
+        ("taskiq_peer", "publish_in_turn"),
+        ("taskiq_peer", "handle"),
+    ],
+)
+async def test_a_peer_does_its_work_and_leaves_nothing(
+    module: str, side: str, url: str, namespace: str, client: redis.Redis
+) -> None:
+    assert await getattr(peer(module), side)(url, namespace, 700) > 0
+    assert not await left_behind(client, namespace)
+
+
+async def test_faststream_refuses_what_is_no_file_event(url: str, namespace: str, client: redis.Redis) -> None:
+    faststream = peer("faststream_peer")
+    seen: list[FileUploaded] = []
+
+    async def handle(event: FileUploaded) -> None:
+        seen.append(event)
+
+    good = events(2)
+    broker = faststream.subscribed(url, namespace, handle, batch=False)
+    await client.xgroup_create(namespace, faststream.GROUP, "0", mkstream=True)
+    await broker.start()
+    try:
+        await broker.publish(good[0], stream=namespace)
+        await broker.publish(good[0].model_dump() | {"size_bytes": "many"}, stream=namespace)
+        await broker.publish(good[1], stream=namespace)
+        async with asyncio.timeout(10.0):
+            while len(seen) < 2:  # noqa: ASYNC110 - what its handler saw
+                await asyncio.sleep(0.01)
+    finally:
+        await broker.stop()
+        await client.unlink(namespace)
+    assert seen == good
+
+
+# The evidence
+
+
+async def read_by(client: redis.Redis, stream: str, count: int) -> list[bytes]:
+    """As many entries, pending for group `bench`."""
+    await client.xgroup_create(stream, "bench", "0", mkstream=True)
+    for _ in range(count):
+        await client.xadd(stream, {"event": b""})
+    read: Any = client.xreadgroup
+    [(_, entries)] = await read("bench", "one", {stream: ">"})
+    return [id_ for id_, _ in entries]
+
+
+async def test_what_is_handled_once_and_acknowledged_is_done(
+    namespace: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.evidence._STILL_S", 0.05)
+    ids = await read_by(client, namespace, 3)
+    tally = Tally(3)
+    for event in events(3):
+        tally.saw(event)
+    with pytest.raises(NotDone, match="3 of 3 events are still pending"):
+        await tally.complete(client, namespace, "bench")
+    await client.xack(namespace, "bench", *ids)
+    await tally.complete(client, namespace, "bench")
+    await client.unlink(namespace)
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        ([0, 1], "stood still for 0 s with 2 of 3 events handled"),
+        ([0, 1, 1], "1 of 3 events were not handled, others more than once"),
+    ],
+)
+async def test_what_is_missing_or_doubled_is_not_done(
+    seen: list[int], why: str, namespace: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.evidence._STILL_S", 0.05)
+    await client.xgroup_create(namespace, "bench", "0", mkstream=True)
+    tally, load = Tally(3), events(3)
+    for index in seen:
+        tally.saw(load[index])
+    with pytest.raises(NotDone, match=why):
+        await tally.complete(client, namespace, "bench")
+    await client.unlink(namespace)
+
+
+async def test_what_nobody_validated_is_not_done(namespace: str, client: redis.Redis) -> None:
+    class Unvalidated:
+        size_bytes = 0
+
+    await client.xgroup_create(namespace, "bench", "0", mkstream=True)
+    tally = Tally(1)
+    unvalidated: Any = Unvalidated()
+    tally.saw(unvalidated)
+    with pytest.raises(NotDone, match="given a Unvalidated"):
+        await tally.complete(client, namespace, "bench")
+    await client.unlink(namespace)
+
+
+async def test_latency_counts_from_the_time_an_event_was_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stall of the load itself is part of the latency of what it held up."""
+    monkeypatch.setattr("benchmarks.openloop.RATE_PER_S", 5000.0)
+    stopwatch = Stopwatch()
+    stalls = iter([0.0] * (COUNT // 2) + [0.2])
+
+    async def publish(event: FileUploaded) -> None:
+        await asyncio.sleep(0)
+        if stall := next(stalls, 0.0):
+            end = asyncio.get_running_loop().time() + stall
+            while asyncio.get_running_loop().time() < end:
+                pass  # blocks the loop, and so the load
+        stopwatch.saw(event)
+
+    await stopwatch.drive(publish)
+    _, p99_ms, late_ms = stopwatch.figures_ms()
+    assert p99_ms > 150.0
+    assert late_ms > 150.0
+
+
+async def test_a_load_whose_events_never_arrive_has_no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.openloop.RATE_PER_S", 50_000.0)
+    monkeypatch.setattr("benchmarks.openloop._LAST_S", 0.05)
+
+    async def lose(event: FileUploaded) -> None:
+        pass
+
+    with pytest.raises(NotDone, match=f"{COUNT} of {COUNT} events were never handled"):
+        await Stopwatch().drive(lose)
+
+
+# Memory
+
+
+def test_memory_is_sampled_while_a_backlog_drains(url: str, namespace: str) -> None:
+    shares: list[float] = []
+    found = asyncio.run(memory.measure(url, namespace, 3000, shares.append))
+    assert 1.0 < found.start <= found.max < 10_000.0
+    assert shares[-1] == 1.0
+
+
+def test_a_leak_is_a_slope() -> None:
+    """Fifty bytes kept an event are fifty megabytes a million events; the growth of the beginning is none."""
+    flat = [(n / 10, n * 10_000, 150.0 if n < 10 else 180.0) for n in range(101)]
+    leaking = [(seconds, handled, mb + 50.0 * handled / 1e6) for seconds, handled, mb in flat]
+    assert memory.summary(flat).slope == pytest.approx(0.0, abs=1e-6)
+    assert memory.summary(flat).max == 180.0
+    assert memory.summary(leaking).slope == pytest.approx(50.0)
+    assert memory.summary(leaking).drained_per_s == pytest.approx(100_000)
+
+
+# Targets and the command
+
+
+def test_a_target_is_met_or_not() -> None:
+    assert Target("at least", 8.0).met(8.0)
+    assert not Target("at least", 8.0).met(7.99)
+    assert Target("below", 0.7).met(0.69)
+    assert not Target("below", 0.7).met(0.7)
+    assert str(Target("at least", 8.0)) == "at least 8 x"
+
+
+def test_every_figure_has_a_name_of_its_own() -> None:
+    names = [row.name for comparison in comparisons() for row in comparison.rows]
+    assert len(set(names)) == len(names)
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments], cwd=TOP, check=False, capture_output=True, text=True
+    )
+
+
+def test_the_command_writes_what_it_measured(url: str, tmp_path: Path) -> None:
+    written = tmp_path / "results.json"
+    done = bench("--only", "publish_concurrent", "--rounds", "1", "--url", url, "--json", str(written))
+    assert done.returncode == 0, done.stderr
+    [(name, row)] = json.loads(written.read_text()).items()
+    assert name == "publish_concurrent"
+    assert set(row) == {"ours", "peer", "ratio", "unit"}
+    assert row["ratio"] == pytest.approx(row["ours"] / row["peer"])
+    assert "at least 10 x" in done.stdout
+    assert "Redis" in done.stdout or "Valkey" in done.stdout
+
+
+def test_the_command_shows_an_example() -> None:
+    done = bench("--help")
+    assert done.returncode == 0
+    assert "Example: python -m benchmarks --only handle" in done.stdout
