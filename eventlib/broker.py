@@ -210,12 +210,17 @@ class Broker:
         self._readers.append(client)
         return Reader(self, client, block_s)
 
-    async def ack(self, group: GroupKeys, entries: Sequence[Entry]) -> int:
-        """Mark as handled, in one round trip. Returns how many were still pending."""
+    async def ack(self, group: GroupKeys, consumer: str, entries: Sequence[Entry]) -> set[tuple[bool, str]]:
+        """Mark as handled, in one round trip; returns (retried, id) of those that another consumer has claimed.
+
+        These stay with their new owner, whose outcome counts.
+        """
         fresh = [entry.id for entry in entries if not entry.retried]
         retried = [entry.id for entry in entries if entry.retried]
-        reply = await self._run(keys.ACK, (group.stream, group.retry), group.group, len(fresh), *fresh, *retried)
-        return cast(int, reply)
+        reply = await self._run(
+            keys.ACK, (group.stream, group.retry), group.group, consumer, len(fresh), *fresh, *retried
+        )
+        return {(source == 1, id_.decode()) for source, lost in enumerate(reply) for id_ in lost}
 
     async def retry(self, group: GroupKeys, consumer: str, entry: Entry, attempts: int, delay_s: float) -> bool:
         """Deliver to the group again after `delay_s`. False where another consumer has claimed the entry."""

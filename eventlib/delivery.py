@@ -38,6 +38,7 @@ BLOCK_S = 1.0  # longest blocking read: bounds how late a dead connection is not
 PROMOTE_S = 0.5  # longest wait between two looks at the delayed entries, some of which dead consumers scheduled
 PROMOTE_LIMIT = 100
 ACK_LIMIT = 1000
+STILL = "others take over what is held then: move blocking work to a thread (asyncio.to_thread) or set a longer lease_s"
 RECONNECT = Retry(wait_s=0.05, wait_s_max=2.0, jitter="equal")
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class Delivery:
     envelope: Envelope | None = field(default=None, repr=False)  # None: the entry could not be read
     lost: bool = False
     read_at: float = field(default_factory=time.monotonic, repr=False)
+    settling: bool = field(default=False, repr=False)  # it ended; who owns the entry is the server's to say
 
     @property
     def event_id(self) -> str | None:
@@ -229,6 +231,7 @@ class GroupConsumer:
             self._start(self._settle(delivery, DeadLetter(reason), error))
             return
         if delivery.envelope is None:  # a type that this group has no handler for
+            delivery.settling = True
             self._finish(delivery)
         else:
             self._waiting.append(delivery)
@@ -296,6 +299,9 @@ class GroupConsumer:
         return None
 
     async def _settle(self, delivery: Delivery, decision: Decision, error: BaseException | None) -> None:
+        if delivery.lost:
+            return  # its new owner decides, and that may be a later delivery to this very consumer
+        delivery.settling = True
         match decision:
             case Ack():
                 self._finish(delivery)
@@ -317,8 +323,11 @@ class GroupConsumer:
                 }
                 kept = await self._once(lambda: self._broker.bury(self._group, self._consumer, delivery.entry, why))
                 kind = "dead"
-        self._let_go(delivery)
-        self._tell(kind if kept else "lost", delivery, error)
+        if kept:
+            self._let_go(delivery)
+            self._tell(kind, delivery, error)
+        else:
+            self._lose(delivery, error)
 
     async def _once(self, settle: Callable[[], Awaitable[bool]]) -> bool:
         """Settle steadily; was it this consumer that did? After a lost reply, the repeat finds its own work done."""
@@ -361,10 +370,12 @@ class GroupConsumer:
             while self._done:
                 batch, self._done = self._done[:ACK_LIMIT], self._done[ACK_LIMIT:]
                 entries = [delivery.entry for delivery in batch]
-                await self._steadily(lambda: self._broker.ack(self._group, entries))  # noqa: B023
+                lost = await self._steadily(lambda: self._broker.ack(self._group, self._consumer, entries))  # noqa: B023
                 for delivery in batch:
+                    if (delivery.entry.retried, delivery.entry.id) in lost:
+                        self._lose(delivery)
                     self._let_go(delivery)
-                    if delivery.envelope is not None:
+                    if delivery.envelope is not None and not delivery.lost:
                         self._tell("acked", delivery)
             if self._stopping and not self._handlers:
                 return
@@ -372,8 +383,15 @@ class GroupConsumer:
     # Keeping what is held, taking over what others dropped, bringing back what waited
 
     async def _renew(self) -> None:
+        lease = self._settings.lease
         while True:
-            await asyncio.sleep(self._settings.lease.renew_every_s)
+            asked_at = time.monotonic()
+            await asyncio.sleep(lease.renew_every_s)
+            if (still_s := time.monotonic() - asked_at) > lease.duration_s:
+                place = f"{self._stream}/{self._group.group}"
+                log.warning(
+                    "%s: the event loop stood still for %.1f s, longer than the lease; %s", place, still_s, STILL
+                )
             await self._steadily(self._renew_held)
 
     async def _renew_held(self) -> None:
@@ -382,11 +400,16 @@ class GroupConsumer:
         lost = await self._broker.renew(self._group, self._consumer, [d.entry for d in held]) if held else set()
         self._renewed_at = now
         for delivery in held:
-            # An entry settled while the renewal was under way is not lost, it is done.
-            if (key := (delivery.entry.retried, delivery.entry.id)) in lost and self._held.get(key) is delivery:
-                delivery.lost = True
-                self._let_go(delivery)
-                self._tell("lost", delivery)
+            # One that is being settled may be gone because it is done: its script says whether it was lost.
+            if (delivery.entry.retried, delivery.entry.id) in lost and not delivery.settling:
+                self._lose(delivery)
+
+    def _lose(self, delivery: Delivery, error: BaseException | None = None) -> None:
+        """Another consumer has claimed it: what its handler did here will be done again there. Told once."""
+        if not delivery.lost:
+            delivery.lost = True
+            self._let_go(delivery)
+            self._tell("lost", delivery, error)
 
     async def _sweep(self) -> None:
         lease = self._settings.lease

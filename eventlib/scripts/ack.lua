@@ -1,18 +1,26 @@
--- The group is done with these entries. A retried entry belongs to the group alone and is deleted too.
--- KEYS  stream, retry     ARGV  group, n, n ids in stream, ids in retry...
--- Returns how many were still pending.
-local function chunks(first, last, call)
-  local total = 0
-  for i = first, last, 1000 do
-    total = total + call(unpack(ARGV, i, math.min(i + 999, last)))
+-- The group is done with these entries, except with those that another consumer has claimed: their new owner's outcome
+-- counts. A retried entry belongs to the group alone and is deleted too.
+-- KEYS  stream, retry     ARGV  group, consumer, n, n ids in stream, ids in retry...
+-- Returns the ids that another consumer has claimed, in stream and in retry.
+local group, consumer, n = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local function acknowledge(source, first, last)
+  local mine, lost, owned = {}, {}, {}
+  if last > first then -- one look at what the consumer holds, oldest first, is cheaper than one for each id
+    local most = math.min(2 * (last - first + 1), 2000)
+    for _, pending in ipairs(redis.call('XPENDING', source, group, '-', '+', most, consumer)) do
+      owned[pending[1]] = true
+    end
   end
-  return total
+  for i = first, last do
+    local pending = not owned[ARGV[i]] and redis.call('XPENDING', source, group, ARGV[i], ARGV[i], 1)[1]
+    local list = pending and pending[2] ~= consumer and lost or mine -- what nobody holds is acknowledged already
+    list[#list + 1] = ARGV[i]
+  end
+  for i = 1, #mine, 1000 do
+    local last_mine = math.min(i + 999, #mine)
+    redis.call('XACK', source, group, unpack(mine, i, last_mine))
+    if source == KEYS[2] then redis.call('XDEL', source, unpack(mine, i, last_mine)) end
+  end
+  return lost
 end
-local group, n = ARGV[1], tonumber(ARGV[2])
-local acked = chunks(3, 2 + n, function(...) return redis.call('XACK', KEYS[1], group, ...) end)
-acked = acked + chunks(3 + n, #ARGV, function(...)
-  local done = redis.call('XACK', KEYS[2], group, ...)
-  redis.call('XDEL', KEYS[2], ...)
-  return done
-end)
-return acked
+return {acknowledge(KEYS[1], 4, 3 + n), acknowledge(KEYS[2], 4 + n, #ARGV)}

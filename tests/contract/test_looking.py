@@ -52,7 +52,7 @@ async def test_trap_30_deleted_and_trimmed_entries_are_not_waited_for(broker: Br
     """After a deletion the server's own lag may be unknown, after a trim it may be wrong."""
     ids = [await ledger.add(event=b"%d" % n) for n in range(10)]
     read = await ledger.read_and_die(2)
-    await broker.ack(ledger.keys, [Entry(False, id_, {EVENT: b""}) for id_ in read])
+    await broker.ack(ledger.keys, "dead", [Entry(False, id_, {EVENT: b""}) for id_ in read])
     assert (await broker.backlog("orders", "billing")).waiting == 8
     await ledger.raw.xdel(ledger.keys.stream, ids[5])
     assert (await broker.backlog("orders", "billing")).waiting == 7
