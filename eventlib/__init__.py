@@ -8,6 +8,8 @@ A handler raises
     Reject, RetryAfter, Snooze
 Look
     Backlog, DeadEntry, ServerInfo
+Operate
+    acl_rules
 Develop
     private_server
 All errors
@@ -20,6 +22,7 @@ The world is wrong
     BrokerError, BrokerUnavailable, AccessDenied, MissingCommand, MissingGroup, NoServer
 """
 
+from eventlib.access import acl_rules
 from eventlib.app import App
 from eventlib.broker import Backlog, DeadEntry, ServerInfo
 from eventlib.bus import Bus, connect
@@ -76,6 +79,7 @@ __all__ = [
     "UnknownEventType",
     "UnsupportedVersion",
     "UsageError",
+    "acl_rules",
     "connect",
     "private_server",
 ]

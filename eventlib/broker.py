@@ -1,34 +1,23 @@
-"""Every conversation with Redis: connections, the scripts, and the one place where Redis errors become ours.
+"""Every conversation with Redis: its commands and the scripts.
 
-redis-py's own retries are off: it would silently send XADD and XREADGROUP again after a lost reply, which doubles
-events and strands deliveries. Everything here is safe to repeat instead, and its callers repeat it knowingly.
+redis-py repeats nothing by itself here (see `eventlib.connection`). Everything is safe to repeat instead, and its
+callers repeat it knowingly.
 """
 
 import asyncio
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import redis.asyncio as redis
 from redis import exceptions as redis_errors
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
-from eventlib import keys
-from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, MissingCommand, MissingGroup
+from eventlib import access, keys
+from eventlib.connection import ask_for_tls, open_client, translate, without_password
+from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, MissingCommand
 from eventlib.keys import GroupKeys, Keys, Script
 
-# XAUTOCLAIM purges deleted entries, and XINFO knows the lag, from Redis 7.0.
-_NEEDED = ("XADD", "XREADGROUP", "XACK", "XPENDING", "XCLAIM", "XAUTOCLAIM", "XINFO", "EVALSHA", "ZADD", "HSET")
-_DENIED = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
-_AWAY = (  # answers of a server that will write again later, or whose successor will
-    redis_errors.ReadOnlyError,
-    redis_errors.TryAgainError,
-    redis_errors.ClusterDownError,
-    redis_errors.MasterDownError,
-)
 log = logging.getLogger("eventlib")
 
 _PRODUCER_TTL_MS = 3_600_000  # far longer than any publish is retried
@@ -97,22 +86,11 @@ class Broker:
     """One program's connections to one server, under one key namespace."""
 
     def __init__(self, url: str, namespace: str) -> None:
-        self.where = _without_password(url)
+        self.where = without_password(url)
         self.keys = Keys(namespace)
         self._url = url
-        self._client = self._connect()
+        self._client = open_client(self._url)
         self._readers: list[redis.Redis] = []
-
-    def _connect(self) -> redis.Redis:
-        try:
-            # No socket_timeout: `_execute` has its own. On Python 3.11 redis-py's is a wait_for round each write, which
-            # swallows a cancellation that comes when the write is done already, so that tasks could not be stopped.
-            return redis.Redis.from_url(
-                self._url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=_REPLY_TIMEOUT_S
-            )
-        except (ValueError, TypeError):
-            problem = "no valid Redis URL; write redis://user:password@host:6379/0, special characters percent-encoded"
-            raise BrokerError(self.where, problem) from None  # what it was made from may show the password
 
     async def check(self) -> ServerInfo:
         """Make sure the server answers, lets us in and can do what is needed.
@@ -126,17 +104,25 @@ class Broker:
             raise BrokerError(self.where, "is a replica, which refuses to write; name the primary")
         if (evicts := (await self.ask("INFO", "memory")).get("maxmemory_policy", "noeviction")) != "noeviction":
             log.warning("%s evicts keys when full (maxmemory-policy %s): whole streams vanish then", self.where, evicts)
-        names = {name.upper() for name in await self.ask("COMMAND LIST")}
-        missing = [name for name in _NEEDED if name.encode() not in names]
         server = ServerInfo(
             "Valkey" if "valkey_version" in info else "Redis",
             str(info.get("valkey_version") or info.get("redis_version", "unknown")),
         )
-        if missing:
+        if missing := await self._missing_commands():
             raise MissingCommand(
                 self.where, f"{server} lacks {', '.join(missing)}; use Redis 7.0 or newer, or Valkey 7.2 or newer"
             )
         return server
+
+    async def _missing_commands(self) -> list[str]:
+        needed = sorted({name.partition("|")[0] for name in access.commands()})
+        try:
+            known = {name.decode().upper() for name in await self.ask("COMMAND LIST")}
+        except (AccessDenied, BrokerUnavailable):
+            raise
+        except BrokerError:  # a server before 7.0, or one that hides it
+            return ["COMMAND LIST"]
+        return [name for name in needed if name not in known]
 
     async def ask(self, *command: str | bytes | float) -> Any:
         """Send one command and return its reply.
@@ -154,21 +140,10 @@ class Broker:
         except redis_errors.NoScriptError:
             raise
         except TimeoutError as error:
-            raise BrokerUnavailable(self.where, f"Redis has not answered for {timeout_s:.0f} s; is it busy?") from error
+            silent = f"Redis has not answered for {timeout_s:.0f} s; is it busy?{ask_for_tls(self.where)}"
+            raise BrokerUnavailable(self.where, silent) from error
         except (redis_errors.RedisError, OSError, asyncio.IncompleteReadError) as error:
-            raise self._translate(error) from error
-
-    def _translate(self, error: Exception) -> BrokerError:
-        """Our error for one of redis-py's or the socket's."""
-        text = str(error) or type(error).__name__
-        causes = (error, error.__cause__, error.__context__)  # redis-py hides a refused connection's reason in them
-        if any(isinstance(cause, _DENIED) for cause in causes) or text.startswith(("NOAUTH", "WRONGPASS")):
-            return AccessDenied(self.where, f"the server refused us ({text}); check user, password and permissions")
-        if "NOGROUP" in text:
-            return MissingGroup(self.where, text)
-        if isinstance(error, redis_errors.ResponseError) and not isinstance(error, _AWAY):
-            return BrokerError(self.where, text)
-        return BrokerUnavailable(self.where, f"Redis does not answer ({text}); is it running, is the URL right?")
+            raise translate(error, self.where) from error
 
     async def _run(self, script: Script, script_keys: Sequence[str], *args: str | bytes | float) -> Any:
         try:
@@ -206,7 +181,7 @@ class Broker:
 
     def reader(self, block_s: float) -> "Reader":
         """A connection of its own for blocking reads, which outlasts the longest block."""
-        client = self._connect()
+        client = open_client(self._url)
         self._readers.append(client)
         return Reader(self, client, block_s)
 
@@ -348,12 +323,3 @@ def _dead_entry(id_: str, fields: Mapping[bytes, bytes]) -> DeadEntry:
     raw = {k.removeprefix(keys.RAW_PREFIX): v for k, v in fields.items() if k.startswith(keys.RAW_PREFIX)}
     attempts = int(fields.get(keys.ATTEMPTS, b"0"))
     return DeadEntry(id_, text(keys.ORIGIN), text(b"reason"), text(b"error"), attempts, text(b"handler"), raw)
-
-
-def _without_password(url: str) -> str:
-    """The URL as it may be shown in messages and reports, however it is misspelt: no user, password, or query."""
-    scheme, _, rest = url.partition(":")
-    _, at, after = rest.rpartition("@")
-    place = re.split(r"[?#]", after)[0].lstrip("/")
-    slash = "/" if scheme == "unix" else ""
-    return f"{scheme}://{'***@' if at else ''}{slash}{place}"
