@@ -5,17 +5,7 @@ import re
 from eventlib import keys
 from eventlib.keys import Keys, Script
 
-_SENT = (
-    "COMMAND|LIST",
-    "DEL",
-    "EVAL",
-    "EVALSHA",
-    "HGET",
-    "INFO",
-    "XGROUP|CREATE",
-    "XRANGE",
-    "XREADGROUP",
-)
+SENT = frozenset({"COMMAND|LIST", "DEL", "EVAL", "EVALSHA", "HGET", "INFO", "XGROUP|CREATE", "XRANGE", "XREADGROUP"})
 _WITH_SUBCOMMANDS = ("XGROUP", "XINFO")
 _CALL = re.compile(r"redis\.p?call\('(\w+)'(?:, *'(\w+)')?")
 
@@ -23,9 +13,12 @@ _CALL = re.compile(r"redis\.p?call\('(\w+)'(?:, *'(\w+)')?")
 def commands() -> list[str]:
     """The commands that eventlib uses, as ACL rules name them: `XADD`, `XGROUP|CREATE`."""
     scripts = [script for script in vars(keys).values() if isinstance(script, Script)]
-    called = [call for script in scripts for call in _CALL.findall(script.text)]
-    in_scripts = {f"{name}|{sub}" if name in _WITH_SUBCOMMANDS else name for name, sub in called}
-    return sorted({*_SENT, *in_scripts})
+    return sorted(SENT.union(*(called_by(script) for script in scripts)))
+
+
+def called_by(script: Script) -> set[str]:
+    """The commands that a script calls."""
+    return {f"{name}|{sub}" if name in _WITH_SUBCOMMANDS else name for name, sub in _CALL.findall(script.text)}
 
 
 def acl_rules(namespace: str = "ev") -> str:

@@ -147,9 +147,13 @@ class Broker:
 
     async def _run(self, script: Script, script_keys: Sequence[str], *args: str | bytes | float) -> Any:
         try:
-            return await self.ask("EVALSHA", script.sha, len(script_keys), *script_keys, *args)
-        except redis_errors.NoScriptError:
-            return await self.ask("EVAL", script.text, len(script_keys), *script_keys, *args)
+            try:
+                return await self.ask("EVALSHA", script.sha, len(script_keys), *script_keys, *args)
+            except redis_errors.NoScriptError:
+                return await self.ask("EVAL", script.text, len(script_keys), *script_keys, *args)
+        except AccessDenied as error:  # Redis 7.0 does not say which of its commands was refused
+            calls = ", ".join(sorted(access.called_by(script)))
+            raise AccessDenied(error.where, f"{error.problem}; script {script.name} calls {calls}") from error
 
     # Publishing
 

@@ -25,10 +25,11 @@ from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, Missin
 CONNECT_TIMEOUT_S = 5.0
 
 # What a URL may set. The others (timeouts, retries, how replies are read) are the library's to decide.
-_OPTIONS = {"db", "username", "password", "client_name", "protocol", "health_check_interval", "socket_keepalive"}
+_OPTIONS = {"db", "username", "password", "client_name", "health_check_interval", "socket_keepalive"}
 _TLS_OPTION = "ssl_"
 _DENIED = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
-_DENIALS = ("NOAUTH", "WRONGPASS", "NOPERM", "ACL failure")  # the last is how a script is refused a command
+# The last two are how a script is refused a command or a key, the very last of them by Redis 7.0.
+_DENIALS = ("NOAUTH", "WRONGPASS", "NOPERM", "ACL failure", "The user executing the script can't")
 _AWAY = (  # answers of a server that will write again later, or whose successor will
     redis_errors.ReadOnlyError,
     redis_errors.TryAgainError,
@@ -120,7 +121,7 @@ def ask_for_tls(where: str) -> str:
 
 
 def _mend_of_denial(text: str) -> str:
-    if "ermission" in text:  # "NOPERM", "No permissions to access a key", "has no permissions to run the 'x' command"
+    if "ermission" in text or "script" in text:
         return "allow this user what eventlib.acl_rules(namespace) lists"
     return "check user, password and permissions"
 
