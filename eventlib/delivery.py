@@ -135,7 +135,16 @@ class GroupConsumer:
                 raise
             for loop in loops:
                 loop.cancel()
-        await self._steadily(lambda: self._broker.leave(self._group, self._consumer))
+        await self._steadily(self._leave)
+
+    async def _leave(self) -> None:
+        """Give back until nothing is held: for a moment, the server may still serve the read that was cut off.
+
+        Even with what was just given back, which nobody would then take over before a lease.
+        """
+        await self._broker.leave(self._group, self._consumer)
+        while await self._broker.leave(self._group, self._consumer):
+            pass
 
     def _begin(self, loop: Coroutine[None, None, None]) -> asyncio.Task[None]:
         async def run() -> None:

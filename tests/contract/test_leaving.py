@@ -61,6 +61,25 @@ async def test_when_the_grace_is_over_handlers_are_cancelled_and_their_events_go
     assert seen == [1, 1]
 
 
+async def test_what_is_given_back_is_not_served_to_the_read_that_was_cut_off(connect: Connect, ledger: Ledger) -> None:
+    """The server notices a closed connection only after the command that gives back: the next consumer would wait."""
+    app, started = ev.App("shop"), asyncio.Event()  # a lease of 30 s: waiting for it would fail the test
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(_: OrderPlaced, __: ev.Delivery) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async with connect(app) as bus:
+        await bus.publish(OrderPlaced(number=1))
+        for _ in range(20):
+            async with bus.running(grace_s=0.0):
+                await asyncio.wait_for(started.wait(), 5.0)
+            started.clear()
+            assert await ledger.pending(retried=True) == []
+            assert await ledger.consumers() == set()
+
+
 async def test_an_error_in_the_block_is_raised_as_itself_after_a_graceful_stop(connect: Connect) -> None:
     app, handled = new_app()
 
