@@ -63,7 +63,9 @@ def open_client(url: str) -> redis.Redis:
     except OSError as error:  # ssl.SSLError is one
         problem = f"the URL names files for TLS that cannot be used ({error}); check ssl_ca_certs, ssl_certfile"
         raise BrokerError(where, f"{problem} and ssl_keyfile") from None
-    except (ValueError, TypeError, redis_errors.RedisError):
+    except TypeError:
+        raise BrokerError(where, "the URL has an option ssl_... that redis-py does not know") from None
+    except (ValueError, redis_errors.RedisError):
         problem = "no valid Redis URL; write redis://user:password@host:6379/0, special characters percent-encoded"
         raise BrokerError(where, problem) from None  # what it was made from may show the password
     return client

@@ -41,4 +41,5 @@ async def main(url: str, namespace: str, deed: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
     asyncio.run(main(*sys.argv[1:]))

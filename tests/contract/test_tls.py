@@ -159,6 +159,10 @@ async def test_a_file_that_is_not_there_is_told_before_connecting(query: str) ->
     assert "ssl_ca_certs" in await refusal(f"rediss://:{SECRET}@127.0.0.1:1/0?{query}", ev.BrokerError)
 
 
+async def test_an_option_that_does_not_exist_is_told_before_connecting() -> None:
+    assert "ssl_" in await refusal(f"rediss://:{SECRET}@127.0.0.1:1/0?ssl_ca_cert=x", ev.BrokerError)
+
+
 async def test_a_certificate_that_is_exchanged_for_a_wrong_one_ends_the_run(tls_binary: Path, office: Office) -> None:
     """Waiting would not mend it: somebody else may be answering."""
     app, handled = ev.App("shop"), list[int]()
