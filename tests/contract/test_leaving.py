@@ -14,11 +14,12 @@ from tests.waiting import eventually
 async def test_trap_14_a_graceful_stop_finishes_what_runs_and_gives_back_the_rest(
     connect: Connect, ledger: Ledger
 ) -> None:
-    app, release, seen = ev.App("shop"), asyncio.Event(), list[tuple[int, int]]()
+    app, begun, release, seen = ev.App("shop"), asyncio.Event(), asyncio.Event(), list[tuple[int, int]]()
     app.group("billing", concurrency=1, prefetch=4)  # a lease of 30 s: waiting for it would fail the test
 
     @app.subscribe(OrderPlaced, group="billing")
     async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        begun.set()
         await release.wait()
         seen.append((event.number, delivery.attempt))
 
@@ -26,6 +27,7 @@ async def test_trap_14_a_graceful_stop_finishes_what_runs_and_gives_back_the_res
         await bus.publish_many(orders(1, 2, 3, 4, 5))
         async with bus.running():
             await eventually(lambda: held(ledger, 5))
+            await begun.wait()  # the server may have handed out what has not arrived yet
             asyncio.get_running_loop().call_soon(release.set)  # after the stop, which comes without a pause
         assert seen == [(1, 1)]
         assert await bus.backlog("orders", "billing") == ev.Backlog(0, pending=0, retrying=4, delayed=0, dead=0)

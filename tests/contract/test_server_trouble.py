@@ -186,16 +186,18 @@ async def test_connections_that_are_killed_again_and_again_are_made_anew(own: Ow
     shop = Shop(own.url)
     shop.gate.set()
     numbers = [*range(1, 40), *range(101, 111)]
+    published = list[str]()
     async with shop.open() as bus, asyncio.TaskGroup() as tasks:
 
         async def publish_all() -> None:
             for number in numbers:
-                await bus.publish(OrderPlaced(number=number))
+                published.append(await bus.publish(OrderPlaced(number=number)))
 
         publishing = tasks.create_task(publish_all())
         while not publishing.done():
+            before = len(published)
             await admin.client_kill_filter(_type="normal", skipme=True)
-            await asyncio.sleep(0.02)  # the fault's own rhythm: how often connections die
+            await eventually(lambda: len(published) > before or publishing.done())  # noqa: B023 - awaited in the loop
         await shop.settles(bus, numbers)
     entries = await admin.xlen("ev:{orders}:events")
     assert entries == len(numbers)  # none twice, although publishes were repeated
