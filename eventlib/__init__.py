@@ -4,12 +4,12 @@ Declare
     App, Event, Retry, RetryBudget, upcast, Retention
 Connect
     connect, Bus, Delivery, Batch, Happening
-While Redis is away, a publish may
-    Wait, Fail, Spool
 A handler raises
     Reject, RetryAfter, Snooze
 Look
     Backlog, ServerInfo, ConsumerHealth, StreamHealth, GroupHealth
+Operate
+    acl_rules
 Develop
     private_server
 All errors
@@ -21,12 +21,15 @@ The entry is wrong
 The world is wrong
     BrokerError, BrokerUnavailable, AccessDenied, MissingCommand, MissingGroup, NoServer, MissingLetter,
     EvictingServer, BrokerFull, PartlyPublished, SpoolFull, SpoolUnusable
+While Redis is away, a publish may
+    Wait, Fail, Spool
 Mend
     DeadLetters, DeadEntry, Selection, Outcome
 Export and compare
     Registry, json_schema, envelope_schema, open_export, schema_changes, SchemaChange
 """
 
+from eventlib.access import acl_rules
 from eventlib.app import App
 from eventlib.away import Fail, Spool, Wait
 from eventlib.broker import Backlog, ServerInfo
@@ -119,6 +122,7 @@ __all__ = [
     "UnsupportedVersion",
     "UsageError",
     "Wait",
+    "acl_rules",
     "connect",
     "envelope_schema",
     "json_schema",

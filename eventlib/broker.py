@@ -1,45 +1,25 @@
-"""Every conversation with Redis: connections, the scripts, and the one place where Redis errors become ours.
+"""Every conversation with Redis: its commands and the scripts.
 
-redis-py's own retries are off: it would silently send XADD and XREADGROUP again after a lost reply, which doubles
-events and strands deliveries. Everything here is safe to repeat instead, and its callers repeat it knowingly.
+redis-py repeats nothing by itself here (see `eventlib.connection`). Everything is safe to repeat instead, and its
+callers repeat it knowingly.
 """
 
 import asyncio
 import logging
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-import hiredis
 import redis.asyncio as redis
 from redis import exceptions as redis_errors
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
-from eventlib import keys, policy
-from eventlib.errors import (
-    AccessDenied,
-    BrokerError,
-    BrokerFull,
-    BrokerUnavailable,
-    EvictingServer,
-    MissingCommand,
-    MissingGroup,
-)
+from eventlib import access, keys, policy
+from eventlib.connection import ask_for_tls, open_client, translate, without_password
+from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, EvictingServer, MissingCommand
 from eventlib.keys import GroupKeys, Keys, Script
 from eventlib.retention import Retention
 
-# XAUTOCLAIM purges deleted entries, and XINFO knows the lag, from Redis 7.0.
-_NEEDED = ("XADD", "XREADGROUP", "XACK", "XPENDING", "XCLAIM", "XAUTOCLAIM", "XINFO", "EVALSHA", "ZADD", "HSET")
-_DENIED = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
-_AWAY = (  # answers of a server that will write again later, or whose successor will
-    redis_errors.ReadOnlyError,
-    redis_errors.TryAgainError,
-    redis_errors.ClusterDownError,
-    redis_errors.MasterDownError,
-)
 log = logging.getLogger("eventlib")
 
 BATCH_LIMIT = 500  # bodies in one round trip: past this the server gains nothing and others wait longer
@@ -156,29 +136,14 @@ class Broker:
     """One program's connections to one server, under one key namespace."""
 
     def __init__(self, url: str, namespace: str) -> None:
-        self.where = _without_password(url)
+        self.where = without_password(url)
         self.keys = Keys(namespace)
         self._url = url
-        self._client = self._connect()
+        self._client = open_client(self._url)
         self._turns = asyncio.Semaphore(_CALLS_MAX)
         self._readers: list[redis.Redis] = []
         self._eviction = "noeviction"  # as it was last warned of
         self._lag_is_right: bool | None = None  # not asked yet
-
-    def _connect(self) -> redis.Redis:
-        try:
-            # No socket_timeout: `_execute` has its own. On Python 3.11 redis-py's is a wait_for round each write, which
-            # swallows a cancellation that comes when the write is done already, so that tasks could not be stopped.
-            client = redis.Redis.from_url(
-                self._url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=_REPLY_TIMEOUT_S
-            )
-        except (ValueError, TypeError):
-            problem = "no valid Redis URL; write redis://user:password@host:6379/0, special characters percent-encoded"
-            raise BrokerError(self.where, problem) from None  # what it was made from may show the password
-        pool = client.connection_pool
-        pool.connection_class = _packing(pool.connection_class)
-        client.response_callbacks.pop("XREADGROUP", None)  # what it makes of entries costs more than reading them
-        return client
 
     async def check(self, *, refuse_eviction: bool = False) -> ServerInfo:
         """Make sure the server answers, lets us in and can do what is needed.
@@ -193,13 +158,11 @@ class Broker:
             raise BrokerError(self.where, "is a replica, which refuses to write; name the primary")
         if (problem := await self.warn_of_eviction(quietly=refuse_eviction)) and refuse_eviction:
             raise EvictingServer(self.where, problem)
-        names = {name.upper() for name in await self.ask("COMMAND LIST")}
-        missing = [name for name in _NEEDED if name.encode() not in names]
         server = ServerInfo(
             "Valkey" if "valkey_version" in info else "Redis",
             str(info.get("valkey_version") or info.get("redis_version", "unknown")),
         )
-        if missing:
+        if missing := await self._missing_commands():
             raise MissingCommand(
                 self.where, f"{server} lacks {', '.join(missing)}; use Redis 7.0 or newer, or Valkey 7.2 or newer"
             )
@@ -216,6 +179,16 @@ class Broker:
         if changed and not quietly:
             log.warning("%s %s", self.where, problem)
         return problem
+
+    async def _missing_commands(self) -> list[str]:
+        needed = sorted({name.partition("|")[0] for name in access.commands()})
+        try:
+            known = {name.decode().upper() for name in await self.ask("COMMAND LIST")}
+        except (AccessDenied, BrokerUnavailable):
+            raise
+        except BrokerError:  # a server before 7.0, or one that hides it
+            return ["COMMAND LIST"]
+        return [name for name in needed if name not in known]
 
     async def ask(self, *command: str | bytes | float, timeout_s: float | None = None) -> Any:
         """Send one command and return its reply.
@@ -234,23 +207,10 @@ class Broker:
         except redis_errors.NoScriptError:
             raise
         except TimeoutError as error:
-            raise BrokerUnavailable(self.where, f"Redis has not answered for {timeout_s:.0f} s; is it busy?") from error
+            silent = f"Redis has not answered for {timeout_s:.0f} s; is it busy?{ask_for_tls(self.where)}"
+            raise BrokerUnavailable(self.where, silent) from error
         except (redis_errors.RedisError, OSError, asyncio.IncompleteReadError) as error:
-            raise self._translate(error) from error
-
-    def _translate(self, error: Exception) -> BrokerError:
-        """Our error for one of redis-py's or the socket's."""
-        text = str(error) or type(error).__name__
-        causes = (error, error.__cause__, error.__context__)  # redis-py hides a refused connection's reason in them
-        if any(isinstance(cause, _DENIED) for cause in causes) or text.startswith(("NOAUTH", "WRONGPASS")):
-            return AccessDenied(self.where, f"the server refused us ({text}); check user, password and permissions")
-        if isinstance(error, redis_errors.OutOfMemoryError):
-            return BrokerFull(self.where, f"{text}; raise maxmemory, or delete what is no longer needed")
-        if "NOGROUP" in text:
-            return MissingGroup(self.where, text)
-        if isinstance(error, redis_errors.ResponseError) and not isinstance(error, _AWAY):
-            return BrokerError(self.where, text)
-        return BrokerUnavailable(self.where, f"Redis does not answer ({text}); is it running, is the URL right?")
+            raise translate(error, self.where) from error
 
     async def _run(
         self,
@@ -261,9 +221,13 @@ class Broker:
     ) -> Any:
         rest = (len(script_keys), *script_keys, *args)
         try:
-            return await self.ask("EVALSHA", script.sha, *rest, timeout_s=timeout_s)
-        except redis_errors.NoScriptError:
-            return await self.ask("EVAL", script.text, *rest, timeout_s=timeout_s)
+            try:
+                return await self.ask("EVALSHA", script.sha, *rest, timeout_s=timeout_s)
+            except redis_errors.NoScriptError:
+                return await self.ask("EVAL", script.text, *rest, timeout_s=timeout_s)
+        except AccessDenied as error:  # Redis 7.0 does not say which of its commands was refused
+            calls = ", ".join(sorted(access.called_by(script)))
+            raise AccessDenied(error.where, f"{error.problem}; script {script.name} calls {calls}") from error
 
     # Publishing
 
@@ -300,7 +264,7 @@ class Broker:
 
     def reader(self, block_s: float, ordered_by: str | None = None) -> "Reader | OrderedReader":
         """A connection of its own for blocking reads, which outlasts the longest block."""
-        client = self._connect()
+        client = open_client(self._url)
         self._readers.append(client)
         return Reader(self, client, block_s) if ordered_by is None else OrderedReader(self, client, block_s, ordered_by)
 
@@ -327,21 +291,17 @@ class Broker:
             log.warning("%s: in %d lanes the entry in hand was gone; they go on", group.lanes, reply)
         return cast(int, reply)
 
-    async def ack(self, group: GroupKeys, consumer: str, entries: Sequence[Entry]) -> int:
-        """Mark as handled, in one round trip. Returns how many were still pending.
+    async def ack(self, group: GroupKeys, consumer: str, entries: Sequence[Entry]) -> set[tuple[bool, str]]:
+        """Mark as handled, in one round trip; returns (retried, id) of those that another consumer has claimed.
 
-        What another consumer has claimed is done as well, except for the head of a lane.
+        These stay with their new owner, whose outcome counts.
         """
         fresh = [entry.id for entry in entries if not entry.retried]
         retried = [entry for entry in entries if entry.retried]
-        reply = await self._run(
-            keys.ACK,
-            (group.stream, group.retry, group.heads, group.lanes),
-            *(group.group, consumer, len(fresh)),
-            *fresh,
-            *(str(len(retried)), *(entry.id for entry in retried), *(entry.origin for entry in retried)),
-        )
-        return cast(int, reply)
+        at = (group.stream, group.retry, group.heads, group.lanes)
+        ids, origins = ([entry.id for entry in retried], [entry.origin for entry in retried])
+        reply = await self._run(keys.ACK, at, group.group, consumer, len(fresh), *fresh, len(retried), *ids, *origins)
+        return {(source == 1, id_.decode()) for source, lost in enumerate(reply) for id_ in lost}
 
     async def retry(self, group: GroupKeys, consumer: str, entry: Entry, attempts: int, delay_s: float) -> bool:
         """Deliver to the group again after `delay_s`. False where another consumer has claimed the entry."""
@@ -509,15 +469,6 @@ class Reader:
         await self._client.aclose()
 
 
-def _packing(connection_class: Any) -> Any:
-    """A connection whose commands are packed by hiredis: redis-py's own packing costs 2 us for each argument."""
-
-    def pack_command(_: Any, name: str, *arguments: Any) -> list[bytes]:
-        return [hiredis.pack_command((*name.split(), *arguments))]
-
-    return type(connection_class.__name__, (connection_class,), {"pack_command": pack_command})
-
-
 def _entry(retried: bool, id_: bytes, fields: Sequence[bytes] | None, deliveries: int = 1) -> Entry:
     """An entry as read: `fields` are names and values in turn; None where it was deleted."""
     id_text = id_.decode()
@@ -597,12 +548,3 @@ def _trimmed_group(
 ) -> TrimmedGroup:
     known = name.decode(errors="backslashreplace")  # other programs may call their groups anything
     return TrimmedGroup(known, bool(exists), not dead, absent_ms / 1000.0, _seconds(oldest_ms), dropped_now, dropped)
-
-
-def _without_password(url: str) -> str:
-    """The URL as it may be shown in messages and reports, however it is misspelt: no user, password, or query."""
-    scheme, _, rest = url.partition(":")
-    _, at, after = rest.rpartition("@")
-    place = re.split(r"[?#]", after)[0].lstrip("/")
-    slash = "/" if scheme == "unix" else ""
-    return f"{scheme}://{'***@' if at else ''}{slash}{place}"

@@ -42,6 +42,7 @@ PROMOTE_LIMIT = 100
 ACK_LIMIT = 1000
 
 SETTLE_LIMIT = 16  # failures of one batch that are settled at once, each over a connection of its own
+STILL = "others take over what is held then: move blocking work to a thread (asyncio.to_thread) or set a longer lease_s"
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Event)
@@ -65,6 +66,7 @@ class Delivery:
     lost: bool = False
     read_at: float = field(default_factory=time.monotonic, repr=False)
     fault: DataError | None = field(default=None, repr=False)  # why the entry could not be read
+    settling: bool = field(default=False, repr=False)  # it ended; who owns the entry is the server's to say
 
     @property
     def event_id(self) -> str | None:
@@ -177,7 +179,16 @@ class GroupConsumer:
                 raise
             for loop in loops:
                 loop.cancel()
-        await self._steadily(lambda: self._broker.leave(self._group, self._consumer))
+        await self._steadily(self._leave)
+
+    async def _leave(self) -> None:
+        """Give back until nothing is held: for a moment, the server may still serve the read that was cut off.
+
+        Even with what was just given back, which nobody would then take over before a lease.
+        """
+        await self._broker.leave(self._group, self._consumer)
+        while await self._broker.leave(self._group, self._consumer):
+            pass
 
     def _begin(self, loop: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
         async def run() -> None:  # cancelled before it begins, it leaves no coroutine that nobody awaits
@@ -187,9 +198,7 @@ class GroupConsumer:
                 self._abandoned = True  # before the task group cancels the handlers: that cancellation is ours
                 raise
 
-        task = self._tasks.create_task(run())
-        task.add_done_callback(lambda _: loop.close())  # cancelled before its first step, it never awaited the loop
-        return task
+        return self._tasks.create_task(run())
 
     async def _finish_all(self, acks: asyncio.Task[None]) -> None:
         """Until reading has stopped, then the handlers, then the acks."""
@@ -275,6 +284,7 @@ class GroupConsumer:
             delivery.fault = error
         else:
             if delivery.envelope is None:  # a type that this group has no handler for
+                delivery.settling = True
                 self._finish(delivery)
                 return
         self._unhandled += 1
@@ -400,11 +410,16 @@ class GroupConsumer:
         if isinstance(decision, Ack):
             if self._purse is not None:
                 self._purse.earn()
-            self._finish(delivery)
+            if not delivery.lost:  # else its new owner decides, and that may be a later delivery to this very consumer
+                delivery.settling = True
+                self._finish(delivery)
         else:
             await self._settle(delivery, decision, error)
 
     async def _settle(self, delivery: Delivery, decision: RetryIn | DeadLetter, error: BaseException | None) -> None:
+        if delivery.lost:
+            return  # its new owner decides, and that may be a later delivery to this very consumer
+        delivery.settling = True
         match decision:
             case RetryIn(delay_s, counts):
                 used = delivery.attempt if counts else delivery.attempt - 1
@@ -423,8 +438,11 @@ class GroupConsumer:
                 )
                 kept = await self._once(lambda: self._broker.bury(self._group, self._consumer, delivery.entry, why))
                 kind = "dead"
-        self._let_go(delivery)
-        self._tell(kind if kept else "lost", delivery, error)
+        if kept:
+            self._let_go(delivery)
+            self._tell(kind, delivery, error)
+        else:
+            self._lose(delivery, error)
 
     async def _once(self, settle: Callable[[], Awaitable[bool]]) -> bool:
         """Settle steadily; was it this consumer that did? After a lost reply, the repeat finds its own work done."""
@@ -469,10 +487,12 @@ class GroupConsumer:
             while self._done:
                 batch, self._done = self._done[:ACK_LIMIT], self._done[ACK_LIMIT:]
                 entries = [delivery.entry for delivery in batch]
-                await self._steadily(lambda: self._broker.ack(self._group, self._consumer, entries))  # noqa: B023
+                lost = await self._steadily(lambda: self._broker.ack(self._group, self._consumer, entries))  # noqa: B023
                 for delivery in batch:
+                    if (delivery.entry.retried, delivery.entry.id) in lost:
+                        self._lose(delivery)
                     self._let_go(delivery)
-                    if delivery.envelope is not None:
+                    if delivery.envelope is not None and not delivery.lost:
                         self._tell("acked", delivery)
             if self._stopping and not self._workers.busy:
                 return
@@ -480,8 +500,15 @@ class GroupConsumer:
     # Keeping what is held, taking over what others dropped, bringing back what waited
 
     async def _renew(self) -> None:
+        lease = self._settings.lease
         while True:
-            await asyncio.sleep(self._settings.lease.renew_every_s)
+            asked_at = time.monotonic()
+            await asyncio.sleep(lease.renew_every_s)
+            if (still_s := time.monotonic() - asked_at) > lease.duration_s:
+                place = f"{self._stream}/{self._group.group}"
+                log.warning(
+                    "%s: the event loop stood still for %.1f s, longer than the lease; %s", place, still_s, STILL
+                )
             await self._steadily(self._renew_held)
 
     async def _renew_held(self) -> None:
@@ -491,12 +518,16 @@ class GroupConsumer:
         self._renewed_at = now
         self._pulse.renews()
         for delivery in held:
-            # An entry settled while the renewal was under way is not lost, it is done.
-            retried, id_ = delivery.entry.retried, delivery.entry.id
-            if (retried, id_) in lost and self._held[retried].get(id_) is delivery:
-                delivery.lost = True
-                self._let_go(delivery)
-                self._tell("lost", delivery)
+            # One that is being settled may be gone because it is done: its script says whether it was lost.
+            if (delivery.entry.retried, delivery.entry.id) in lost and not delivery.settling:
+                self._lose(delivery)
+
+    def _lose(self, delivery: Delivery, error: BaseException | None = None) -> None:
+        """Another consumer has claimed it: what its handler did here will be done again there. Told once."""
+        if not delivery.lost:
+            delivery.lost = True
+            self._let_go(delivery)
+            self._tell("lost", delivery, error)
 
     async def _sweep(self) -> None:
         lease = self._settings.lease

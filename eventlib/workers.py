@@ -18,21 +18,20 @@ _TURN_S = 0.002  # a worker whose items never wait lets the rest of the program 
 class Workers(Generic[T]):
     """Runs `work(item)` for what is put in, first come first served, `limit` at once.
 
-    `work` must not raise; what it raises all the same goes to whoever owns the tasks that `create_task` makes. Each
-    item begins in the context that the worker was made in: one whose item left something in a context variable retires.
+    `work` must not raise; what it raises all the same goes to whoever owns the tasks that `begin` makes. Each item begins in the context that the worker was made in: one whose item left something in a context variable retires.
     """
 
     def __init__(
         self,
         work: Callable[[T], Awaitable[None]],
         limit: int,
-        create_task: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
+        begin: Callable[[Callable[[], Coroutine[Any, Any, None]]], "asyncio.Task[None]"],
     ) -> None:
         self.waiting: deque[T] = deque()
         self.busy = 0  # items that have begun and not ended
         self._work = work
         self._limit = limit
-        self._create_task = create_task
+        self._begin = begin
         self._tasks: set[asyncio.Task[None]] = set()
         self._called = 0  # workers that were made and have not begun
         self._stopped = False
@@ -65,7 +64,7 @@ class Workers(Generic[T]):
             and self.busy + self._called < self._limit
         ):
             self._called += 1
-            task = self._create_task(self._worker())
+            task = self._begin(self._worker)
             self._tasks.add(task)
             task.add_done_callback(self._ended)
 

@@ -1,13 +1,17 @@
 """What cannot be read is kept byte for byte in the dead-letter queue, and the consumer goes on."""
 
+import asyncio
+import re
+
 import pytest
 
 import eventlib as ev
-from eventlib.envelope import encode, seal
+from eventlib.envelope import decode, encode, seal
 from tests.ledger import Ledger
 from tests.shop import Connect, OrderPlaced, OrderShipped, Record, new_app
 from tests.waiting import eventually
 
+TEN_MB = 10_000_000
 GOOD = encode(seal(OrderPlaced(number=1), "shop", None, None))
 BAD: dict[str, tuple[str, dict[bytes, bytes]]] = {
     "no JSON": ("undecodable", {b"event": b"\x00\xff hello"}),
@@ -18,7 +22,32 @@ BAD: dict[str, tuple[str, dict[bytes, bytes]]] = {
     "the library's own field names": ("undecodable", {b"attempts": b"x", b"origin": b"y", b"reason": b"z"}),
     "wrong type of a field": ("undecodable", {b"event": GOOD.replace(b'"number":1', b'"number":"one"')}),
     "a newer version": ("unsupported_version", {b"event": GOOD.replace(b'"eventversion":1', b'"eventversion":9')}),
-    "large": ("undecodable", {b"event": b"x" * 1_000_000}),
+    "an older version": ("unsupported_version", {b"event": GOOD.replace(b'"eventversion":1', b'"eventversion":0')}),
+    "a version that is no number": (
+        "undecodable",
+        {b"event": GOOD.replace(b'"eventversion":1', b'"eventversion":"x"')},
+    ),
+    "another CloudEvents": ("undecodable", {b"event": GOOD.replace(b'"specversion":"1.0"', b'"specversion":"2.0"')}),
+    "without id": ("undecodable", {b"event": GOOD.replace(b'"id":', b'"idea":')}),
+    "an id that is no text": ("undecodable", {b"event": re.sub(rb'"id":"[^"]+"', b'"id":7', GOOD)}),
+    "without type": ("undecodable", {b"event": GOOD.replace(b'"type":', b'"typo":')}),
+    "without source": ("undecodable", {b"event": GOOD.replace(b'"source":', b'"sauce":')}),
+    "without data": ("undecodable", {b"event": GOOD.replace(b'"data":', b'"date":')}),
+    "a time that is none": ("undecodable", {b"event": re.sub(rb'"time":"[^"]+"', b'"time":"soon"', GOOD)}),
+    "a list": ("undecodable", {b"event": b"[" + GOOD + b"]"}),
+    "a field that is missing": ("undecodable", {b"event": GOOD.replace(b'"number":1', b"")}),
+    "no number at all": ("undecodable", {b"event": GOOD.replace(b'"number":1', b'"number":NaN')}),
+    "an endless number": ("undecodable", {b"event": GOOD.replace(b'"number":1', b'"number":' + b"9" * 5000)}),
+    "a NUL in the JSON": ("undecodable", {b"event": GOOD.replace(b"shop", b"sh\x00p")}),
+    "half a surrogate pair": ("undecodable", {b"event": GOOD.replace(b"shop", b"sh\\ud800p")}),
+    "an encoded surrogate": ("undecodable", {b"event": GOOD.replace(b"shop", b"sh\xed\xa0\x80p")}),
+    "another encoding": ("undecodable", {b"event": GOOD.decode().encode("utf-16")}),
+    "nested without end": ("undecodable", {b"event": GOOD.replace(b"1}", b"[" * 100_000)}),
+    "10 MB that are no JSON": ("undecodable", {b"event": b"x" * TEN_MB}),
+    "10 MB in a wrong field": (
+        "undecodable",
+        {b"event": GOOD.replace(b'"number":1', b'"number":"%b"' % (b"x" * TEN_MB))},
+    ),
     "many fields": ("undecodable", {b"f%d" % n: b"" for n in range(3000)}),
 }
 
@@ -37,7 +66,7 @@ async def test_trap_11_a_bad_entry_is_buried_and_the_next_is_handled(
         await eventually(lambda: nothing_left(bus))
     assert (dead.reason, dead.attempts, dead.handler) == (reason, 1, "")
     assert dead.raw == fields
-    assert dead.error.startswith(("DecodeError: ", "UnsupportedVersion: "))
+    assert dead.error.startswith(("DecodeError: ", "UnsupportedVersion: ")) and len(dead.error) <= 2000
 
 
 async def nothing_left(bus: ev.Bus) -> bool:
@@ -72,3 +101,55 @@ async def test_nor_does_it_when_the_entry_is_given_back(connect: Connect, ledger
         await bus._broker.leave(ledger.keys, "dead")
         async with bus.running():
             await eventually(lambda: handled == [1])
+
+
+class NoteWritten(ev.Event, type="note.written", version=1, stream="orders"):
+    text: str
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * TEN_MB, "a\x00b", "\U0001f600 \u2028 \ufffe \x7f", '"}\\', ""],
+    ids=["10 MB", "NUL", "rare characters", "JSON", "empty"],
+)
+async def test_whatever_an_event_says_arrives_unchanged_on_every_path(connect: Connect, text: str) -> None:
+    """Published, retried at once, retried after a delay, given back, dead-lettered."""
+    app, texts, paused = ev.App("shop"), list[str](), asyncio.Event()
+    errors = [ev.RetryAfter(0.0), ev.RetryAfter(0.001), None, ev.Reject(text)]
+
+    @app.subscribe(NoteWritten, group="billing")
+    async def file(event: NoteWritten, _: ev.Delivery) -> None:
+        texts.append(event.text)
+        if (error := errors[len(texts) - 1]) is not None:
+            raise error
+        paused.set()
+        await asyncio.Event().wait()  # until it is cancelled, and the event given back
+
+    async with connect(app) as bus:
+        async with bus.running(grace_s=0.0):
+            await bus.publish(NoteWritten(text=text))
+            await paused.wait()
+        async with bus.running():
+            [dead] = await eventually(lambda: bus.dead_letters("orders", "billing").find())
+        assert (await bus.backlog("orders", "billing")).total == 0
+    assert texts == [text] * 4
+    envelope = decode(dead.raw[b"event"], {"note.written": NoteWritten})
+    assert envelope is not None and envelope.event == NoteWritten(text=text)
+
+
+async def test_one_event_id_in_two_entries_is_delivered_twice_and_can_be_told(connect: Connect, ledger: Ledger) -> None:
+    """Somebody else may have written it twice: a handler that must not act twice remembers `delivery.event_id`."""
+    app, ids, acted = ev.App("shop"), list[str | None](), list[int]()
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        if delivery.event_id not in ids:
+            acted.append(event.number)
+        ids.append(delivery.event_id)
+
+    async with connect(app) as bus, bus.running():
+        for _ in range(2):
+            await ledger.add(event=GOOD)
+        await eventually(lambda: len(ids) == 2)
+        await eventually(lambda: nothing_left(bus))
+    assert len(set(ids)) == 1 and acted == [1]

@@ -2,16 +2,29 @@
 
 import asyncio
 import logging
+import signal
+import sys
+from pathlib import Path
 
 import pytest
 
 import eventlib as ev
+from tests.ledger import Ledger
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, orders
 from tests.waiting import eventually
 
 
 class Strange(BaseException):
     """Not even an Exception."""
+
+
+class Unprintable(Exception):
+    """What it is cannot be said."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+    __repr__ = __str__
 
 
 async def cancel_itself() -> None:
@@ -30,7 +43,18 @@ async def cancel_itself() -> None:
         Strange(),
         TimeoutError(),
         ExceptionGroup("g", [ValueError()]),
+        BaseExceptionGroup("g", [Strange(), asyncio.CancelledError()]),
+        MemoryError(),
+        RecursionError(),
+        StopIteration(),
+        StopAsyncIteration(),
+        Unprintable(),
+        ConnectionError("the handler's own"),
+        ev.BrokerUnavailable("elsewhere", "the handler's own"),
+        ev.AccessDenied("elsewhere", "the handler's own"),
+        ev.MissingGroup("elsewhere", "the handler's own"),
     ],
+    ids=lambda error: type(error).__name__,
 )
 async def test_any_error_fails_the_attempt_and_not_the_consumer(connect: Connect, error: BaseException) -> None:
     app, tries, record = ev.App("shop"), list[int](), Record()
@@ -45,7 +69,8 @@ async def test_any_error_fails_the_attempt_and_not_the_consumer(connect: Connect
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: record.count("acked"))
     assert tries == [1, 2]
-    assert [h.error for h in record.happenings if h.kind == "failed"] == [error]
+    [failure] = [h.error for h in record.happenings if h.kind == "failed"]
+    assert failure is error or (failure is not None and failure.__cause__ is error)  # a coroutine wraps StopIteration
 
 
 async def test_a_handler_that_cancels_its_own_task_does_not_strand_its_event(connect: Connect) -> None:
@@ -162,3 +187,125 @@ async def test_a_handler_that_cancels_its_task_and_returns_has_handled(connect: 
         await bus.publish_many(orders(1, 2, 3))
         await eventually(lambda: record.count("acked") == 3)
     assert handled == [1, 2, 3]
+
+
+async def test_a_handler_that_never_ends_its_recursion_or_eats_the_memory_fails_alone(connect: Connect) -> None:
+    app, record = ev.App("shop"), Record()
+
+    def fall(depth: int) -> int:
+        return fall(depth + 1) + 1
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=1))
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        if event.number == 1:
+            fall(0)
+        elif event.number == 2:
+            bytearray(1 << 62)
+
+    async with connect(app) as bus, bus.running(observe=record):
+        await bus.publish_many(orders(1, 2, 3))
+        await eventually(lambda: record.count("acked") == 1 and record.count("dead") == 2)
+        letters = await bus.dead_letters("orders", "billing").find()
+    assert sorted(letter.error.partition(":")[0] for letter in letters) == ["MemoryError", "RecursionError"]
+
+
+async def test_an_error_that_cannot_be_printed_is_buried_all_the_same(connect: Connect) -> None:
+    app = ev.App("shop")
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=1))
+    async def bill(_: OrderPlaced, __: ev.Delivery) -> None:
+        raise Unprintable
+
+    async with connect(app) as bus, bus.running():
+        await bus.publish(OrderPlaced(number=1))
+        [dead] = await eventually(lambda: bus.dead_letters("orders", "billing").find())
+    assert (dead.reason, dead.error) == ("exhausted", "Unprintable: (its text cannot be had)")
+
+
+async def test_one_that_never_returns_holds_up_neither_the_others_nor_the_end(connect: Connect) -> None:
+    app, handled, record = ev.App("shop"), list[int](), Record()
+    app.group("billing", concurrency=2)
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        while event.number == 1:
+            try:
+                await asyncio.sleep(3600.0)
+            except asyncio.CancelledError:  # it is told once, and does not listen at first
+                if handled.count(1):
+                    raise
+                handled.append(1)
+        handled.append(event.number)
+
+    async with connect(app) as bus:
+        async with bus.running(observe=record, grace_s=0.05):
+            await bus.publish_many(orders(*range(1, 30)))
+            await eventually(lambda: record.count("acked") == 28)
+            deaf = [task for task in asyncio.all_tasks() if "_handle" in repr(task.get_coro())]
+            asyncio.get_running_loop().call_later(0.2, lambda: [task.cancel() for task in deaf])
+        assert (await bus.backlog("orders", "billing")).total == 1
+    assert sorted(handled) == list(range(1, 30))
+
+
+async def run_outlaw(url: str, namespace: str, deed: str) -> int:
+    """Run a consumer whose handler does the deed; returns its exit status."""
+    outlaw = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.contract.outlaw", url, namespace, deed),
+        cwd=Path(__file__).parents[2],
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        return await asyncio.wait_for(outlaw.wait(), 10.0)
+    finally:
+        if outlaw.returncode is None:
+            outlaw.kill()
+            await outlaw.wait()
+
+
+@pytest.mark.parametrize("deed", ["exit", "abort"])
+async def test_trap_07_a_handler_that_ends_its_process_twice_is_poison_to_the_third(
+    connect: Connect, url: str, namespace: str, deed: str
+) -> None:
+    """Two attempts are allowed. No handler's `except` saw them: the server counted."""
+    app, handled, record = ev.App("shop"), list[int](), Record()
+    app.group("billing", lease_s=0.3)
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=2))
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        handled.append(event.number)
+
+    async with connect(app) as bus:
+        await bus.publish(OrderPlaced(number=1))
+        assert [await run_outlaw(url, namespace, deed) for _ in range(2)] == [{"exit": 7, "abort": -9}[deed]] * 2
+        async with bus.running(observe=record):
+            await bus.publish(OrderPlaced(number=2))
+            await eventually(lambda: record.count("dead") == 1 and record.count("acked") == 1)
+        [dead] = await bus.dead_letters("orders", "billing").find()
+    assert (dead.reason, dead.attempts, handled) == ("poison", 2, [2])
+
+
+async def test_a_handler_that_interrupts_its_program_ends_it_and_its_event_is_taken_over(
+    connect: Connect, url: str, namespace: str
+) -> None:
+    app, seen = ev.App("shop"), list[int]()
+    app.group("billing", lease_s=0.3)
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=2))
+    async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
+        seen.append(delivery.attempt)
+
+    async with connect(app) as bus:
+        await bus.publish(OrderPlaced(number=1))
+        assert await run_outlaw(url, namespace, "interrupt") == -signal.SIGINT
+        async with bus.running():
+            await eventually(lambda: seen == [2])
+
+
+async def test_an_interrupt_from_outside_lets_the_handler_end_and_leaves_nothing_behind(
+    connect: Connect, ledger: Ledger, url: str, namespace: str
+) -> None:
+    async with connect(ev.App("shop")) as bus:
+        await bus.publish(OrderPlaced(number=1))
+        assert await run_outlaw(url, namespace, "signal") == -signal.SIGINT
+        assert await ledger.consumers() == set()
+        assert await bus.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)

@@ -15,11 +15,12 @@ from tests.waiting import eventually
 async def test_trap_14_a_graceful_stop_finishes_what_runs_and_gives_back_the_rest(
     connect: Connect, ledger: Ledger
 ) -> None:
-    app, release, seen = ev.App("shop"), asyncio.Event(), list[tuple[int, int]]()
+    app, begun, release, seen = ev.App("shop"), asyncio.Event(), asyncio.Event(), list[tuple[int, int]]()
     app.group("billing", concurrency=1, prefetch=4)  # a lease of 30 s: waiting for it would fail the test
 
     @app.subscribe(OrderPlaced, group="billing")
     async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        begun.set()
         await release.wait()
         seen.append((event.number, delivery.attempt))
 
@@ -27,6 +28,7 @@ async def test_trap_14_a_graceful_stop_finishes_what_runs_and_gives_back_the_res
         await bus.publish_many(orders(1, 2, 3, 4, 5))
         async with bus.running():
             await eventually(lambda: held(ledger, 5))
+            await begun.wait()  # the server may have handed out what has not arrived yet
             asyncio.get_running_loop().call_soon(release.set)  # after the stop, which comes without a pause
         assert seen == [(1, 1)]
         assert await bus.backlog("orders", "billing") == ev.Backlog(0, pending=0, retrying=4, delayed=0, dead=0)
@@ -60,6 +62,25 @@ async def test_when_the_grace_is_over_handlers_are_cancelled_and_their_events_go
         async with bus.running(observe=record):
             await eventually(lambda: record.count("acked"))
     assert seen == [1, 1]
+
+
+async def test_what_is_given_back_is_not_served_to_the_read_that_was_cut_off(connect: Connect, ledger: Ledger) -> None:
+    """The server notices a closed connection only after the command that gives back: the next consumer would wait."""
+    app, started = ev.App("shop"), asyncio.Event()  # a lease of 30 s: waiting for it would fail the test
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(_: OrderPlaced, __: ev.Delivery) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async with connect(app) as bus:
+        await bus.publish(OrderPlaced(number=1))
+        for _ in range(20):
+            async with bus.running(grace_s=0.0):
+                await asyncio.wait_for(started.wait(), 5.0)
+            started.clear()
+            assert await ledger.pending(retried=True) == []
+            assert await ledger.consumers() == set()
 
 
 async def test_an_error_in_the_block_is_raised_as_itself_after_a_graceful_stop(connect: Connect) -> None:

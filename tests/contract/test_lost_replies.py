@@ -3,7 +3,7 @@
 import pytest
 
 import eventlib as ev
-from eventlib.keys import BURY, RETRY, Script
+from eventlib.keys import ACK, BURY, RETRY, Script
 from tests.faults import relay
 from tests.ledger import Ledger
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
@@ -33,7 +33,7 @@ async def test_a_lost_reply_to_an_acknowledgement_is_no_repetition(connect: Conn
         async with bus.running(observe=record, consumer="c1"):
             await bus.publish(OrderPlaced(number=1))
             await eventually(lambda: record.count("acked") == 1)
-            faulty.lose_reply_to(b"billing\r\n$2\r\nc1\r\n$1\r\n1\r\n")  # ARGV of the script: group, consumer, 1 id
+            faulty.lose_reply_to(ACK.sha.encode())
             await bus.publish(OrderPlaced(number=2))
             await eventually(lambda: record.count("acked") == 2)
         assert faulty.lost == 1

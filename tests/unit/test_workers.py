@@ -1,7 +1,7 @@
 """Workers run what is put in, so many at once, in order, each item with a clean context."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 
 import pytest
@@ -21,11 +21,11 @@ def made() -> list[asyncio.Task[None]]:
 @pytest.fixture
 def workers(made: list[asyncio.Task[None]]) -> Made:
     def make(work: Callable[[int], Awaitable[None]], limit: int) -> Workers[int]:
-        def create_task(coroutine: object) -> asyncio.Task[None]:
-            made.append(asyncio.create_task(coroutine))  # type: ignore[arg-type]
+        def begin(worker: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
+            made.append(asyncio.create_task(worker()))
             return made[-1]
 
-        return Workers(work, limit, create_task)
+        return Workers(work, limit, begin)
 
     return make
 

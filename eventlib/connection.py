@@ -1,0 +1,161 @@
+"""From a URL to a connection, and from what goes wrong on the way to one of our errors. Nothing shows a password.
+
+All options stand in the URL, TLS included, so that one setting, REDIS_URL, is all that a deployment changes:
+
+    redis://user:password@host:6379/0        special characters percent-encoded
+    rediss://host:6379/0?ssl_ca_certs=/etc/ca.pem&ssl_certfile=/etc/me.pem&ssl_keyfile=/etc/me.key
+    unix:///run/redis.sock?db=0
+
+redis-py's own retries are off: it would silently send XADD and XREADGROUP again after a lost reply, which doubles
+events and strands deliveries.
+"""
+
+import re
+import ssl
+from typing import Any, cast
+from urllib.parse import parse_qsl, urlsplit
+
+import hiredis
+import redis.asyncio as redis
+from redis import exceptions as redis_errors
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from eventlib.errors import AccessDenied, BrokerError, BrokerFull, BrokerUnavailable, MissingGroup
+
+CONNECT_TIMEOUT_S = 5.0
+
+# What a URL may set. The others (timeouts, retries, how replies are read) are the library's to decide.
+_OPTIONS = {"db", "username", "password", "client_name", "health_check_interval", "socket_keepalive"}
+_TLS_OPTION = "ssl_"
+_DENIED = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
+# The last two are how a script is refused a command or a key, the very last of them by Redis 7.0.
+_DENIALS = ("NOAUTH", "WRONGPASS", "NOPERM", "ACL failure", "The user executing the script can't")
+_AWAY = (  # answers of a server that will write again later, or whose successor will
+    redis_errors.ReadOnlyError,
+    redis_errors.TryAgainError,
+    redis_errors.ClusterDownError,
+    redis_errors.MasterDownError,
+)
+_CLIENT_CERTIFICATE = "If it wants a client certificate, name it: ?ssl_certfile=FILE&ssl_keyfile=FILE"
+_EXPIRED, _NOT_YET_VALID, _WRONG_HOST, _WRONG_ADDRESS = 10, 9, 62, 64  # Source: OpenSSL, x509_vfy.h, X509_V_ERR_*
+
+
+def open_client(url: str) -> redis.Redis:
+    """A client for this URL; it connects when it is first used.
+
+    Raises:
+        BrokerError: the URL, an option or a file that it names is wrong.
+    """
+    where = without_password(url)
+    try:
+        _check_options(url)
+        # No socket_timeout: callers have their own. On Python 3.11 redis-py's is a wait_for round each write, which
+        # swallows a cancellation that comes when the write is done already, so that tasks could not be stopped.
+        client = redis.Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=CONNECT_TIMEOUT_S
+        )
+        connection = _unconnected(client)
+        if isinstance(connection, redis.SSLConnection):
+            connection.ssl_context.get()
+    except _UnknownOption as option:
+        problem = f"URL option {option.args[0]!r} is not for you to set; there are {', '.join(sorted(_OPTIONS))}, ssl_*"
+        raise BrokerError(where, problem) from None
+    except OSError as error:  # ssl.SSLError is one
+        problem = f"the URL names files for TLS that cannot be used ({error}); check ssl_ca_certs, ssl_certfile"
+        raise BrokerError(where, f"{problem} and ssl_keyfile") from None
+    except TypeError:
+        raise BrokerError(where, "the URL has an option ssl_... that redis-py does not know") from None
+    except (ValueError, redis_errors.RedisError):
+        problem = "no valid Redis URL; write redis://user:password@host:6379/0, special characters percent-encoded"
+        raise BrokerError(where, problem) from None  # what it was made from may show the password
+    pool = client.connection_pool
+    pool.connection_class = _packing(pool.connection_class)
+    client.response_callbacks.pop("XREADGROUP", None)  # what it makes of entries costs more than reading them
+    return client
+
+
+def _packing(connection_class: Any) -> Any:
+    """A connection whose commands are packed by hiredis: redis-py's own packing costs 2 us for each argument."""
+
+    def pack_command(_: Any, name: str, *arguments: Any) -> list[bytes]:
+        return [hiredis.pack_command((*name.split(), *arguments))]
+
+    return type(connection_class.__name__, (connection_class,), {"pack_command": pack_command})
+
+
+def _unconnected(client: redis.Redis) -> redis.Connection:
+    """A connection as the client will make them: it opens nothing yet, but options are wrong now or never."""
+    return cast(redis.Connection, client.connection_pool.make_connection())  # type: ignore[no-untyped-call]  # redis-py
+
+
+class _UnknownOption(Exception):
+    """An option in the URL that it may not have."""
+
+
+def _check_options(url: str) -> None:
+    parts = urlsplit(url)
+    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in _OPTIONS and not (name.startswith(_TLS_OPTION) and parts.scheme == "rediss"):
+            # What is no name, or stands before an @, may be a part of a password.
+            raise _UnknownOption(name if re.fullmatch(r"[a-z_]+", name) and "@" not in parts.query else "?")
+    if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
+        raise ValueError("redis-py would take database 0")
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown in messages and reports, however it is misspelt: no user, password, or query."""
+    scheme, _, rest = url.partition(":")
+    if "@" in re.split(r"[?#]", rest, maxsplit=1)[-1] and re.search(r"[?#]", rest):
+        return f"{scheme}://***"  # a password with ? or # in it, or a query with @: nobody knows where it ends
+    _, at, after = rest.rpartition("@")
+    place = re.split(r"[?#]", after)[0].lstrip("/")
+    slash = "/" if scheme == "unix" else ""
+    return f"{scheme}://{'***@' if at else ''}{slash}{place}"
+
+
+def translate(error: Exception, where: str) -> BrokerError:
+    """Our error for one of redis-py's or the socket's."""
+    text = str(error) or type(error).__name__
+    causes = (error, error.__cause__, error.__context__)  # redis-py hides a refused connection's reason in them
+    if tls := next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None):
+        return _of_tls(tls, where)
+    if any(isinstance(cause, _DENIED) for cause in causes) or any(denial in text for denial in _DENIALS):
+        return AccessDenied(where, f"the server refused us ({text}); {_mend_of_denial(text)}")
+    if isinstance(error, redis_errors.OutOfMemoryError):
+        return BrokerFull(where, f"{text}; raise maxmemory, or delete what is no longer needed")
+    if "NOGROUP" in text:
+        return MissingGroup(where, text)
+    if isinstance(error, redis_errors.ResponseError) and not isinstance(error, _AWAY):
+        return BrokerError(where, text)
+    hint = " Does it want TLS (rediss://)?" if where.startswith("redis:") else ask_for_tls(where)
+    return BrokerUnavailable(where, f"Redis does not answer ({text}); is it running, is the URL right?{hint}")
+
+
+def ask_for_tls(where: str) -> str:
+    """What else may be wrong where a server is silent that was to speak TLS."""
+    return f" Does it speak TLS on this port? {_CLIENT_CERTIFICATE}" if where.startswith("rediss:") else ""
+
+
+def _mend_of_denial(text: str) -> str:
+    if "ermission" in text or "script" in text:
+        return "allow this user what eventlib.acl_rules(namespace) lists"
+    return "check user, password and permissions"
+
+
+def _of_tls(error: ssl.SSLError, where: str) -> BrokerError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        mends = {
+            _EXPIRED: "renew it",
+            _NOT_YET_VALID: "check both clocks",
+            _WRONG_HOST: "name the host that it was made for in the URL",
+            _WRONG_ADDRESS: "name the host that it was made for in the URL",
+        }
+        mend = mends.get(error.verify_code, "name the authority that signed it: ?ssl_ca_certs=FILE")
+        return AccessDenied(where, f"we do not trust the server's certificate ({error.verify_message}); {mend}")
+    reason = error.reason or str(error)
+    if "ALERT" in reason:
+        return AccessDenied(where, f"the server refused our side of TLS ({reason}). {_CLIENT_CERTIFICATE}")
+    return BrokerUnavailable(
+        where, f"TLS failed ({reason}); does the server speak TLS on this port, or is it redis://?"
+    )

@@ -1,0 +1,299 @@
+"""A Redis user with `acl_rules` and nothing more can do everything; whatever is missing is named."""
+
+import asyncio
+import logging
+import pickle
+import re
+import socket
+import traceback
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio as redis
+
+import eventlib as ev
+from eventlib import access
+from eventlib.broker import Broker, Entry
+from eventlib.keys import GroupKeys, Script
+from tests.faults import OwnServer, own_server
+from tests.ledger import Ledger
+from tests.shop import Connect, OrderPlaced, Record, orders
+from tests.waiting import eventually
+
+SECRET = "p@ss:w/rd?#% &+é"
+ENCODED = "p%40ss%3Aw%2Frd%3F%23%25%20%26%2B%C3%A9"
+
+
+@asynccontextmanager
+async def guarded(binary: Path, *options: str) -> AsyncIterator[tuple[OwnServer, redis.Redis, str]]:
+    """A server, its administrator, and the URL of a user `clerk` who has still no permission at all."""
+    async with own_server(binary, *options, tcp=True) as server, redis.Redis.from_url(server.url) as admin:
+        await allow(admin, "on", f">{SECRET}")
+        yield server, admin, server.url.replace("redis://", f"redis://clerk:{ENCODED}@")
+
+
+async def allow(admin: redis.Redis, *rules: str) -> None:
+    await admin.execute_command("ACL", "SETUSER", "clerk", *rules)  # type: ignore[no-untyped-call]  # redis-py
+
+
+class NotingBroker(Broker):
+    """Notes which scripts it ran, and which errors it raised."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        super().__init__(url, namespace)
+        self.ran: set[Script] = set()
+        self.denials: list[str] = []
+
+    async def _run(self, script: Script, *args: Any, **options: Any) -> Any:
+        self.ran.add(script)
+        return await super()._run(script, *args, **options)
+
+    async def attempt(self, what: Awaitable[object]) -> None:
+        try:
+            await what
+        except ev.AccessDenied as error:
+            self.denials.append(error.problem)
+
+
+async def use_everything(clerk: NotingBroker, admin: Broker, raw: redis.Redis) -> None:
+    """Everything that the library asks of a server, each of it prepared by somebody who may do anything."""
+    await raw.script_flush()
+    await admin.delete_all()
+    group = admin.keys.group("orders", "billing")
+    ledger = Ledger(raw, group)
+    await clerk.attempt(clerk.check())
+    await clerk.attempt(clerk.publish("orders", "p1", 1, [b"x"]))
+    await clerk.attempt(clerk.forget_producer("orders", "p1"))
+    await clerk.attempt(clerk.ensure_group(group))
+    await admin.ensure_group(group)
+    reader = clerk.reader(0.01)
+    await clerk.attempt(reader.read(group, "c1", 10))
+    await admin.publish("orders", "p2", 1, [b"%d" % n for n in range(9)])
+    await ledger.create()
+    entries = [Entry(False, id_, id_, b"x") for id_ in await ledger.read_and_die()]
+    await clerk.attempt(clerk.renew(group, "dead", entries[-4:]))
+    await clerk.attempt(clerk.ack(group, "dead", entries[-1:]))
+    await clerk.attempt(clerk.retry(group, "dead", entries[-2], 1, 0.0))
+    await clerk.attempt(clerk.retry(group, "dead", entries[-3], 1, 0.001))
+    await eventually(lambda: all_due(ledger))
+    await clerk.attempt(clerk.promote(group, 10))
+    await clerk.attempt(clerk.bury(group, "dead", entries[-4], {"reason": "rejected"}))
+    await admin.retry(group, "dead", entries[-5], 1, 0.0)
+    [*_, last] = await ledger.read_and_die(retried=True)
+    await clerk.attempt(clerk.ack(group, "dead", [Entry(True, last, last, b"x")]))
+    await clerk.attempt(clerk.sweep(group, "c2", 0.001, 100, 0.001))
+    await clerk.attempt(clerk.leave(group, "c2"))
+    await clerk.attempt(clerk.leave(group, "dead"))
+    await raw.hdel(group.sweep, "due")
+    await clerk.attempt(clerk.sweep(group, "c2", 0.001, 100, 0.001))  # with nothing pending
+    await clerk.attempt(clerk.backlog("orders", "billing"))
+    await use_dead_letters(clerk, admin, group)
+    await clerk.attempt(clerk.read_ordered(group, "c3", "order_id", 10))
+    await clerk.attempt(clerk.free_lanes(group))
+    await clerk.attempt(clerk.declare_retention("orders", ev.Retention()))
+
+
+async def use_dead_letters(clerk: NotingBroker, admin: Broker, group: GroupKeys) -> None:
+    """A dead letter looked at, edited, replayed and purged."""
+    await clerk.attempt(clerk.dlq_state(group))
+    await clerk.attempt(clerk.letters(group, "-", "+", 10))
+    for _, number in zip(range(2), range(100, 102), strict=True):
+        await admin.publish("orders", "p3", number, [b"x"])
+    [*_, first, second] = await admin.reader(0.01).read(group, "c4", 100)
+    for entry in (first, second):
+        await admin.bury(group, "c4", entry, {"reason": "rejected"})
+    [*_, (one, *_), (other, *_)] = await admin.letters(group, "-", "+", 100)
+    await clerk.attempt(clerk.edit(group, one, b"{}"))
+    await clerk.attempt(clerk.replay(group, [one], keep_attempts=False))
+    await clerk.attempt(clerk.purge(group, [other]))
+
+
+async def all_due(ledger: Ledger) -> bool:
+    return max(await ledger.due_s(), default=0.0) <= await ledger.now_s()
+
+
+async def test_the_rules_suffice_and_each_of_them_is_needed(binary: Path) -> None:
+    async with guarded(binary) as (server, raw, url):
+        clerk, admin = NotingBroker(url, "shop"), Broker(server.url, "shop")
+        await allow(raw, *ev.acl_rules("shop").split())
+        await use_everything(clerk, admin, raw)
+        assert clerk.denials == []
+        for command in sorted(access.SENT.union(*map(access.called_by, clerk.ran))):
+            await allow(raw, f"-{command}")
+            await use_everything(clerk, admin, raw)
+            assert clerk.denials, f"+{command} is not needed"
+            assert any(command.partition("|")[0].lower() in denial.lower() for denial in clerk.denials), clerk.denials[
+                0
+            ]
+            clerk.denials.clear()
+            await allow(raw, f"+{command}")
+        await clerk.close()
+        await admin.close()
+
+
+def test_every_command_that_the_library_sends_is_in_the_rules() -> None:
+    """So that a command that is sent from a new place is not forgotten."""
+    folder = Path(access.__file__).parent
+    sources = [path.read_text("utf-8") for path in folder.glob("*.py")]
+    sent = {name for source in sources for name in re.findall(r"ask\(\s*\"([A-Z]+)", source)}
+    assert "XGROUP" in sent  # it finds what there is
+    assert sent <= {name.partition("|")[0] for name in access.commands()} | {"SCAN", "UNLINK"}  # those of delete_all
+
+
+async def test_a_bus_lives_on_the_rules_alone(binary: Path) -> None:
+    app, record = ev.App("shop"), Record()
+    app.group("billing", lease_s=0.2)
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=2, wait_s=0.001))
+    async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        if event.number == 2 or delivery.attempt == 1:
+            raise ValueError("no")
+
+    async with guarded(binary) as (_, raw, url):
+        await allow(raw, *ev.acl_rules("ev").split())
+        async with ev.connect(app, url) as bus, bus.running(observe=record):
+            await bus.publish_many(orders(1, 2))
+            await eventually(lambda: record.count("acked") == 1 and record.count("dead") == 1)
+
+
+async def test_keys_outside_of_the_namespace_are_refused_and_the_error_says_what_to_allow(binary: Path) -> None:
+    async with guarded(binary) as (_, raw, url):
+        await allow(raw, *ev.acl_rules("other").split())
+        async with ev.connect(ev.App("shop"), url, namespace="shop") as bus:
+            with pytest.raises(ev.AccessDenied, match="acl_rules"):
+                await bus.publish(OrderPlaced(number=1))
+
+
+async def test_a_permission_taken_away_ends_the_run_at_once_and_loses_nothing(binary: Path) -> None:
+    app = ev.App("shop")
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=2, wait_s=0.001))
+    async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        raise ValueError("no")
+
+    async with guarded(binary) as (_, raw, url):
+        await allow(raw, *ev.acl_rules().split(), "-zadd")
+        async with ev.connect(app, url) as bus:
+            with pytest.raises(ev.AccessDenied, match=r"(?i)zadd"):  # noqa: PT012 - the block is what ends
+                async with bus.running():
+                    await bus.publish(OrderPlaced(number=1))
+                    await asyncio.Event().wait()
+            assert (await bus.backlog("orders", "billing")).total == 1
+
+
+async def test_a_password_that_changes_ends_the_run_clearly(binary: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A connection stays open after a rotation; the next one is refused."""
+    caplog.set_level(logging.DEBUG)
+    app, handled = ev.App("shop"), list[int]()
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        handled.append(event.number)
+
+    async with guarded(binary) as (_, raw, url):
+        await allow(raw, *ev.acl_rules().split())
+        async with ev.connect(app, url) as bus:
+            with pytest.raises(ev.AccessDenied) as caught:  # noqa: PT012 - the block is what ends
+                async with bus.running():
+                    await bus.publish(OrderPlaced(number=1))
+                    await eventually(lambda: handled)
+                    await allow(raw, "resetpass", ">another")
+                    await raw.execute_command("CLIENT", "KILL", "USER", "clerk")  # type: ignore[no-untyped-call]
+                    await asyncio.Event().wait()
+            with pytest.raises(ev.AccessDenied):
+                await bus.publish(OrderPlaced(number=2))
+    assert "password" in caught.value.problem
+    assert not [word for word in (SECRET, ENCODED, "another") if word in caplog.text + repr(caught.value)]
+
+
+async def test_a_database_of_its_own(binary: Path) -> None:
+    async with own_server(binary, tcp=True) as server, redis.Redis.from_url(server.url.replace("/0", "/3")) as third:
+        for url in (server.url.replace("/0", "/3"), f"{server.url.removesuffix('/0')}?db=3"):
+            async with ev.connect(ev.App("shop"), url, namespace="shop") as bus:
+                await bus.publish(OrderPlaced(number=1))
+                assert await third.delete("shop:{orders}:events") == 1
+        for wrong in ("/99", "/three", "/-1", "/0/1"):
+            with pytest.raises(ev.BrokerError):
+                async with ev.connect(ev.App("shop"), server.url.replace("/0", wrong)):
+                    pass
+
+
+async def test_a_database_on_a_unix_socket(binary: Path) -> None:
+    async with own_server(binary) as server, redis.Redis.from_url(server.url, db=3) as third:
+        async with ev.connect(ev.App("shop"), f"{server.url}?db=3", namespace="shop") as bus:
+            await bus.publish(OrderPlaced(number=1))
+        assert await third.exists("shop:{orders}:events")
+
+
+def has_ipv6() -> bool:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return False
+        return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+async def test_ipv6(binary: Path) -> None:
+    async with (
+        own_server(binary, "--bind", "127.0.0.1", "::1", tcp=True) as server,
+        ev.connect(ev.App("shop"), server.url.replace("127.0.0.1", "[::1]")) as bus,
+    ):
+        assert await bus.publish(OrderPlaced(number=1))
+
+
+@pytest.mark.parametrize(
+    "option", ["socket_timeout=0.1", "decode_responses=True", "protocol=3", "retry_on_timeout=yes", "ssl_x=1"]
+)
+async def test_an_option_that_is_the_librarys_to_decide_is_refused_by_name(connect: Connect, option: str) -> None:
+    with pytest.raises(ev.BrokerError, match=option.partition("=")[0]):
+        async with connect(ev.App("shop"), url=f"redis://localhost:6379/0?{option}"):
+            pass
+
+
+async def test_no_secret_is_shown_anywhere(binary: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Not by what is logged, at any level by anyone, nor by what can be printed or sent to another process."""
+    caplog.set_level(logging.DEBUG)
+    shown: list[str] = []
+    async with guarded(binary) as (server, raw, url):
+        await allow(raw, *ev.acl_rules().split())
+        async with ev.connect(ev.App("shop"), url) as bus:
+            await bus.publish(OrderPlaced(number=1))
+            await allow(raw, "-@all")
+            errors = [await raised(bus.publish(OrderPlaced(number=2))), await raised(bus.backlog("orders", "billing"))]
+            server.kill()
+            errors.append(await raised(bus.backlog("orders", "billing")))
+            shown += [repr(bus), str(bus.server), repr(bus._broker), repr(bus._broker._client), *map(str, errors)]
+            shown += [pickle.dumps(error).decode("latin-1") for error in errors]
+            shown += ["".join(traceback.format_exception(error)) for error in errors]
+    assert not [text for text in (*shown, caplog.text) for secret in (SECRET, ENCODED) if secret in text]
+
+
+async def raised(call: Awaitable[object]) -> ev.BrokerError:
+    with pytest.raises(ev.BrokerError) as caught:
+        await call
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost:1/0?password=s3@cr3t",
+        "redis://localhost:1/0?password=s3cr3t&username=a@b",
+        "redis://localhost:1/0?s3cr3t",
+        "redis://localhost:1/0?s3cr3t=1&a@b",
+        "unix:///nowhere/redis.sock?password=s3cr3t",
+        "rediss://localhost:1/0?ssl_password=s3cr3t&ssl_keyfile=/nowhere&ssl_certfile=/nowhere",
+    ],
+)
+async def test_nor_is_one_in_a_query(url: str) -> None:
+    async def connect() -> None:
+        async with ev.connect(ev.App("shop"), url):
+            pass
+
+    error = await raised(connect())
+    assert not [text for text in (str(error), repr(error)) if "cr3t" in text]

@@ -1,0 +1,252 @@
+"""Whatever the server does in the middle of the work, nothing acknowledged is lost, and the consumer goes on."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import redis.asyncio as redis
+
+import eventlib as ev
+from tests.faults import OwnServer, own_server
+from tests.shop import OrderPlaced, Record, orders
+from tests.waiting import eventually
+
+LEASE_S = 0.4
+SOON = ev.Retry(attempts=3, wait_s=0.01, jitter="none")
+
+
+class Shop:
+    """A program whose handlers wait at a gate; those of numbers above 100 fail at the first attempt."""
+
+    def __init__(self, url: str) -> None:
+        self.app = ev.App("shop")
+        self.app.group("billing", lease_s=LEASE_S)
+        self.url = url
+        self.gate = asyncio.Event()
+        self.started: list[int] = []
+        self.handled: list[int] = []
+        self.record = Record()
+
+        @self.app.subscribe(OrderPlaced, group="billing", retry=SOON)
+        async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+            self.started.append(event.number)
+            await self.gate.wait()
+            if event.number > 100 and delivery.attempt == 1:
+                raise ValueError("not at first")
+            self.handled.append(event.number)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[ev.Bus]:
+        async with ev.connect(self.app, self.url) as bus, bus.running(observe=self.record):
+            yield bus
+
+    async def settles(self, bus: ev.Bus, numbers: Sequence[int]) -> None:
+        """Wait until all of them are handled and nothing is left."""
+        self.gate.set()
+        await eventually(lambda: set(numbers) <= set(self.handled))
+        await eventually(lambda: nothing_left(bus))
+        assert await bus.dead_letters("orders", "billing").find() == []
+
+
+async def nothing_left(bus: ev.Bus) -> bool:
+    try:
+        return (await bus.backlog("orders", "billing")).total == 0
+    except ev.BrokerUnavailable:
+        return False  # a connection that died with the old server
+
+
+@pytest.fixture
+async def own(binary: Path) -> AsyncIterator[OwnServer]:
+    async with own_server(binary, "--appendfsync", "always", tcp=True) as server:
+        yield server
+
+
+@pytest.fixture
+async def admin(own: OwnServer) -> AsyncIterator[redis.Redis]:
+    async with redis.Redis.from_url(own.url) as client:
+        yield client
+
+
+async def test_a_full_server_takes_no_retry_and_no_event_but_loses_none(own: OwnServer, admin: redis.Redis) -> None:
+    shop = Shop(own.url)
+    async with shop.open() as bus:
+        await bus.publish_many(orders(1, 101, 102))
+        await eventually(lambda: len(shop.started) == 3)
+        await admin.config_set("maxmemory", 1)
+        with pytest.raises(ev.BrokerError, match="maxmemory"):
+            await bus.publish(OrderPlaced(number=2))
+        shop.gate.set()
+        await eventually(lambda: shop.record.count("acked") == 1)  # to acknowledge needs no memory
+        await eventually(lambda: refused(admin, "OOM", 4))  # the publish, and retries that are sent again
+        assert shop.record.count("retried") == 0
+        assert (await bus.backlog("orders", "billing")).pending == 2
+        await admin.config_set("maxmemory", 0)
+        await bus.publish(OrderPlaced(number=3))
+        await shop.settles(bus, [1, 3, 101, 102])
+    assert sorted(shop.handled) == [1, 3, 101, 102]
+
+
+async def refused(admin: redis.Redis, error: str, times: int) -> bool:
+    stats = await admin.info("errorstats")
+    return int(stats.get(f"errorstat_{error}", {}).get("count", 0)) >= times
+
+
+async def test_a_full_server_does_not_hold_up_the_end(own: OwnServer, admin: redis.Redis) -> None:
+    """What cannot be given back, for want of memory, stays with the group all the same."""
+    shop = Shop(own.url)
+    async with ev.connect(shop.app, own.url) as bus:
+        with pytest.raises(ev.BrokerError, match="maxmemory"):  # noqa: PT012 - leaving the block is what fails
+            async with bus.running(grace_s=0.1):
+                await bus.publish(OrderPlaced(number=1))
+                await eventually(lambda: shop.started)
+                await admin.config_set("maxmemory", 1)
+        await admin.config_set("maxmemory", 0)
+        async with bus.running():
+            await shop.settles(bus, [1])
+
+
+async def test_a_primary_that_becomes_a_replica_is_waited_for(binary: Path, own: OwnServer, admin: redis.Redis) -> None:
+    """A real failover and back: the replica has everything, takes over, and the old primary follows it."""
+    shop, here = Shop(own.url), urlsplit(own.url)
+    async with own_server(binary, tcp=True) as second, redis.Redis.from_url(second.url) as successor:
+        there = urlsplit(second.url)
+        for server in (admin, successor):
+            await server.config_set("repl-diskless-sync-delay", 0)
+        async with shop.open() as bus:
+            await bus.publish_many(orders(1, 2, 101))
+            await eventually(lambda: len(shop.started) == 3)
+            await follow(successor, here.hostname, here.port)
+            await eventually(lambda: in_step(successor, admin))
+            await follow(successor, "NO", "ONE")
+            await follow(admin, there.hostname, there.port)
+            publishing = asyncio.create_task(bus.publish(OrderPlaced(number=3)))
+            shop.gate.set()
+            await eventually(lambda: refused(admin, "READONLY", 5))
+            assert shop.record.count("acked") == 0 and not publishing.done()
+            await eventually(lambda: in_step(admin, successor))
+            await follow(admin, "NO", "ONE")
+            await publishing
+            await shop.settles(bus, [1, 2, 3, 101])
+
+
+async def follow(server: redis.Redis, *whom: str | int | None) -> None:
+    await server.execute_command("REPLICAOF", *map(str, whom))  # type: ignore[no-untyped-call]  # redis-py
+
+
+async def in_step(replica: redis.Redis, primary: redis.Redis) -> bool:
+    mine, theirs = await replica.info("replication"), await primary.info("replication")
+    return mine.get("master_link_status") == "up" and mine["slave_repl_offset"] == theirs["master_repl_offset"]
+
+
+async def test_a_server_killed_in_the_middle_of_handlers_finds_their_outcome_when_it_is_back(own: OwnServer) -> None:
+    shop = Shop(own.url)
+    async with shop.open() as bus:
+        await bus.publish_many(orders(1, 2, 101))
+        await eventually(lambda: len(shop.started) == 3)
+        own.kill()
+        shop.gate.set()
+        await eventually(lambda: len(shop.handled) == 2)  # handled while there is no server to tell
+        await own.start()
+        await bus.publish(OrderPlaced(number=3))
+        await shop.settles(bus, [1, 2, 3, 101])
+    assert shop.record.count("acked") >= 4
+
+
+async def test_a_flush_with_events_in_flight_makes_nobody_deaf(own: OwnServer, admin: redis.Redis) -> None:
+    """What was flushed is gone, its handlers settle nothing, and what comes later is handled once."""
+    shop = Shop(own.url)
+    async with shop.open() as bus:
+        await bus.publish_many(orders(1, 2, 101))
+        await eventually(lambda: len(shop.started) == 3)
+        await admin.flushall()
+        shop.gate.set()
+        await bus.publish_many(orders(3, 103))
+        await shop.settles(bus, [1, 2, 3, 103])
+    assert shop.handled.count(3) == shop.handled.count(103) == 1 and 101 not in shop.handled
+
+
+async def test_scripts_that_the_server_forgot_are_sent_again(own: OwnServer, admin: redis.Redis) -> None:
+    shop = Shop(own.url)
+    shop.gate.set()
+    async with shop.open() as bus:
+        for number in range(1, 10):
+            await bus.publish_many(orders(number, 100 + number))
+            await admin.script_flush()
+            await eventually(lambda: {number, 100 + number} <= set(shop.handled))  # noqa: B023 - awaited in the loop
+        await shop.settles(bus, [])
+    assert len(shop.handled) == len(set(shop.handled)) == 18
+
+
+async def test_connections_that_are_killed_again_and_again_are_made_anew(own: OwnServer, admin: redis.Redis) -> None:
+    shop = Shop(own.url)
+    shop.gate.set()
+    numbers = [*range(1, 40), *range(101, 111)]
+    published = list[str]()
+    async with shop.open() as bus, asyncio.TaskGroup() as tasks:
+
+        async def publish_all() -> None:
+            for number in numbers:
+                published.append(await bus.publish(OrderPlaced(number=number)))
+
+        publishing = tasks.create_task(publish_all())
+        while not publishing.done():
+            before = len(published)
+            await admin.client_kill_filter(_type="normal", skipme=True)
+            await eventually(lambda: len(published) > before or publishing.done())  # noqa: B023 - awaited in the loop
+        await shop.settles(bus, numbers)
+    entries = await admin.xlen("ev:{orders}:events")
+    assert entries == len(numbers)  # none twice, although publishes were repeated
+
+
+async def test_a_server_that_pauses_longer_than_a_lease_loses_nothing(own: OwnServer, admin: redis.Redis) -> None:
+    shop = Shop(own.url)
+    async with shop.open() as bus:
+        await bus.publish_many(orders(1, 2, 101))
+        await eventually(lambda: len(shop.started) == 3)
+        await admin.client_pause(round(LEASE_S * 3000.0))
+        shop.gate.set()
+        await bus.publish(OrderPlaced(number=3))  # waits
+        await shop.settles(bus, [1, 2, 3, 101])
+
+
+async def test_a_server_that_stands_still_longer_than_a_lease_loses_nothing(own: OwnServer, binary: Path) -> None:
+    """Its clock goes on while it is stopped: all leases are over when it wakes, and any consumer may be first."""
+    one, two = Shop(own.url), Shop(own.url)
+    assert own.process is not None
+    async with one.open() as bus, two.open():
+        await bus.publish_many(orders(*range(20), *range(101, 111)))
+        await eventually(lambda: len(one.started) + len(two.started) == 30)
+        own.process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(LEASE_S * 2.5)  # the fault itself: longer than a lease
+        finally:
+            own.process.send_signal(signal.SIGCONT)
+        for shop in (one, two):
+            shop.gate.set()
+        await eventually(lambda: {*range(20), *range(101, 111)} <= {*one.handled, *two.handled})
+        await eventually(lambda: nothing_left(bus))
+        assert await bus.dead_letters("orders", "billing").find() == []
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+async def test_trap_26_a_clock_that_jumps_changes_no_lease_and_no_wait(
+    own: OwnServer, jump_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, right = Shop(own.url), time.time
+    async with shop.open() as bus:
+        await bus.publish_many(orders(1, 101))
+        await eventually(lambda: len(shop.started) == 2)
+        monkeypatch.setattr(time, "time", jumped(right, jump_s))
+        shop.gate.set()
+        await bus.publish(OrderPlaced(number=2))
+        await shop.settles(bus, [1, 2, 101])
+    assert sorted(shop.handled) == [1, 2, 101] and shop.record.count("lost") == 0
+
+
+def jumped(right: Callable[[], float], jump_s: float) -> Callable[[], float]:
+    return lambda: right() + jump_s

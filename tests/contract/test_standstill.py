@@ -1,0 +1,117 @@
+"""A handler that blocks the event loop starves the renewal: the lease is lost, and the loser settles nothing."""
+
+import asyncio
+import logging
+import threading
+from typing import Self
+
+import pytest
+import redis
+
+import eventlib as ev
+from tests.ledger import Ledger
+from tests.shop import AT_ONCE, Connect, OrderPlaced, Record
+from tests.waiting import eventually
+
+LEASE_S = 0.2
+
+
+class Thief(threading.Thread):
+    """Another, healthy process: takes over once the lease is over, and keeps what it took until it is released."""
+
+    def __init__(self, url: str, ledger: Ledger) -> None:
+        super().__init__()
+        self._redis = redis.Redis.from_url(url)
+        self._stream = ledger.keys.stream
+        self._ids: list[bytes] = []
+        self.took = threading.Event()
+        self.released = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.released.set()
+        self.join()
+
+    def run(self) -> None:
+        with self._redis as raw:
+            while not self.released.wait(LEASE_S / 8.0):
+                if self.took.is_set():
+                    raw.xclaim(self._stream, "billing", "thief", 0, self._ids, justid=True)
+                else:
+                    self._ids = raw.xautoclaim(self._stream, "billing", "thief", round(LEASE_S * 1000), justid=True)
+                    if self._ids:
+                        self.took.set()
+
+
+def blocking_app(thief: Thief, outcome: BaseException | None) -> tuple[ev.App, list[ev.Delivery]]:
+    """An App whose handler blocks its whole event loop until the theft is done, then ends with `outcome`."""
+    app, seen = ev.App("shop"), list[ev.Delivery]()
+    app.group("billing", lease_s=LEASE_S)
+
+    @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
+        seen.append(delivery)
+        assert thief.took.wait(10.0)  # blocking is the fault under test
+        if outcome is not None:
+            raise outcome
+
+    return app, seen
+
+
+@pytest.mark.parametrize("outcome", [None, ValueError("no"), ev.Reject("no"), ev.Snooze(0.0)])
+async def test_trap_05_who_blocked_the_loop_for_a_lease_settles_nothing(
+    connect: Connect, ledger: Ledger, url: str, outcome: BaseException | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    thief, record = Thief(url, ledger), Record()
+    app, seen = blocking_app(thief, outcome)
+    await ledger.create()
+    with thief:
+        async with connect(app) as bus, bus.running(consumer="slow", observe=record):
+            await bus.publish(OrderPlaced(number=1))
+            await eventually(lambda: record.count("lost"))
+            assert [row.consumer for row in await ledger.pending()] == ["thief"]
+            assert (await bus.backlog("orders", "billing")) == ev.Backlog(0, pending=1, retrying=0, delayed=0, dead=0)
+            assert seen[0].lost
+            # The new owner's outcome counts.
+            assert await bus._broker.ack(ledger.keys, "thief", [seen[0].entry]) == set()
+            assert (await bus.backlog("orders", "billing")).total == 0
+    assert record.count("lost") == 1
+    assert not {"acked", "retried", "dead"} & set(record.kinds())
+    assert "to_thread" in "".join(r.message for r in caplog.records if r.levelno == logging.WARNING)
+
+
+async def test_trap_05_a_later_delivery_to_the_same_consumer_is_not_settled_by_the_lost_one(
+    connect: Connect, ledger: Ledger
+) -> None:
+    """Its name owns the entry again, but the handler that lost it must not acknowledge for the one that runs now."""
+    app, record, started = ev.App("shop"), Record(), list[ev.Delivery]()
+    releases = [asyncio.Event(), asyncio.Event()]
+    app.group("billing", lease_s=LEASE_S)
+
+    @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
+        started.append(delivery)
+        await releases[len(started) - 1].wait()
+
+    async with connect(app) as bus, bus.running(observe=record):
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: started)
+        await eventually(lambda: lose(ledger, started[0]))
+        await eventually(lambda: len(started) == 2)  # the thief died; the entry came back
+        releases[0].set()
+        await eventually(lambda: record.count("handled") == 1)
+        await bus.backlog("orders", "billing")  # a round trip in which it could have acknowledged
+        assert len(await ledger.pending()) == 1
+        releases[1].set()
+        await eventually(lambda: record.count("acked") == 1)
+    assert record.kinds() == ["started", "lost", "started", "handled", "handled", "acked"]
+
+
+async def lose(ledger: Ledger, delivery: ev.Delivery) -> bool:
+    """Have a thief, who will not renew, hold the entry when the next renewal comes."""
+    if not delivery.lost:
+        await ledger.claim(delivery.entry.id, "thief")
+    return delivery.lost

@@ -1,0 +1,187 @@
+"""TLS: a connection is made only to whom we trust, and every refusal says how to mend it.
+
+The certificates are made here, by the openssl command, and go with the test. A server that was built without TLS is
+skipped; so is everything where there is no openssl.
+"""
+
+import asyncio
+import re
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import redis.asyncio as redis
+
+import eventlib as ev
+from tests.faults import free_port, own_server
+from tests.shop import OrderPlaced, Record
+from tests.waiting import eventually
+
+SECRET = "s3cr3t"
+
+
+class Office:
+    """An authority that signs certificates."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._openssl("req", "-x509", *self._new_key("ca"), "-out", self.file("ca.crt"), "-days", "2")
+
+    def file(self, name: str) -> str:
+        return str(self.directory / name)
+
+    def certify(self, name: str, names: str, days: int = 2) -> None:
+        """Make NAME.key and NAME.crt, valid from now for so many days."""
+        extension = self.directory / f"{name}.ext"
+        extension.write_text(f"subjectAltName={names}\n")
+        self._openssl("req", *self._new_key(name), "-out", self.file(f"{name}.csr"))
+        signed = ("-CA", self.file("ca.crt"), "-CAkey", self.file("ca.key"), "-CAcreateserial", "-days", str(days))
+        self._openssl(
+            *("x509", "-req", "-in", self.file(f"{name}.csr"), *signed, "-extfile", str(extension)),
+            *("-out", self.file(f"{name}.crt")),
+        )
+
+    def _new_key(self, name: str) -> tuple[str, ...]:
+        return "-newkey", "rsa:2048", "-nodes", "-keyout", self.file(f"{name}.key"), "-subj", f"/CN={name}"
+
+    def _openssl(self, *arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl here to make certificates")
+    made = Office(tmp_path_factory.mktemp("certificates"))
+    made.certify("server", "IP:127.0.0.1,DNS:localhost")
+    made.certify("client", "DNS:client")
+    made.certify("elsewhere", "DNS:elsewhere")
+    made.certify("expired", "IP:127.0.0.1", days=-1)
+    return made
+
+
+@pytest.fixture
+def tls_binary(binary: Path) -> Path:
+    """A server program that was built with TLS."""
+    started = subprocess.run(
+        [binary, "--port", "0", "--tls-port", str(free_port())], capture_output=True, text=True, timeout=10, check=False
+    )
+    if "tls-cert-file" not in started.stdout:  # what one with TLS misses
+        pytest.skip(f"{binary.name} was built without TLS: {started.stdout.splitlines()[-1].split('# ')[-1]}")
+    return binary
+
+
+@asynccontextmanager
+async def tls_server(binary: Path, office: Office, name: str, *options: str) -> AsyncIterator[str]:
+    """A server with this certificate; yields its URL, without any option. It wants no certificate of its clients."""
+    port = free_port()
+    files = ("--tls-cert-file", office.file(f"{name}.crt"), "--tls-key-file", office.file(f"{name}.key"))
+    tls = ("--tls-port", str(port), *files, "--tls-ca-cert-file", office.file("ca.crt"), "--tls-auth-clients", "no")
+    async with own_server(binary, *tls, *options):
+        yield f"rediss://127.0.0.1:{port}/0"
+
+
+async def refusal(url: str, kind: type[ev.BrokerError]) -> str:
+    """Why connecting fails; it never shows a secret."""
+    with pytest.raises(kind) as caught:
+        async with ev.connect(ev.App("shop"), url):
+            pass
+    assert SECRET not in str(caught.value)
+    return caught.value.problem
+
+
+async def test_a_server_that_the_named_authority_vouches_for(tls_binary: Path, office: Office) -> None:
+    app, record = ev.App("shop"), Record()
+    app.group("billing", lease_s=0.2)
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=2, wait_s=0.001))
+    async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
+        if delivery.attempt == 1:
+            raise ValueError("no")
+
+    async with tls_server(tls_binary, office, "server", "--requirepass", SECRET) as url:
+        guarded = url.replace("//", f"//:{SECRET}@")
+        ca = f"?ssl_ca_certs={office.file('ca.crt')}"
+        assert "password" in await refusal(url + ca, ev.AccessDenied)
+        async with ev.connect(app, guarded + ca) as bus, bus.running(observe=record):
+            await bus.publish(OrderPlaced(number=1))
+            await eventually(lambda: record.count("acked"))
+        async with ev.connect(app, guarded.replace("127.0.0.1", "localhost") + ca) as bus:
+            assert (await bus.backlog("orders", "billing")).total == 0
+
+
+@pytest.mark.parametrize(
+    ("certificate", "query", "told"),
+    [
+        ("server", "", "self-signed.*ssl_ca_certs"),
+        ("elsewhere", "?ssl_ca_certs={ca}", "127.0.0.1.*name the host"),
+        ("expired", "?ssl_ca_certs={ca}", "expired.*renew"),
+    ],
+)
+async def test_a_certificate_that_proves_nothing_is_refused(
+    tls_binary: Path, office: Office, certificate: str, query: str, told: str
+) -> None:
+    async with tls_server(tls_binary, office, certificate) as url:
+        problem = await refusal(url + query.format(ca=office.file("ca.crt")), ev.AccessDenied)
+    assert re.search(told, problem)
+
+
+async def test_a_server_that_wants_to_know_its_clients(tls_binary: Path, office: Office) -> None:
+    async with tls_server(tls_binary, office, "server", "--tls-auth-clients", "yes") as url:
+        ca = f"{url}?ssl_ca_certs={office.file('ca.crt')}"
+        # TLS 1.3: the client is done before the server says no, so what it hears may be no more than a hang-up.
+        assert "ssl_certfile" in await refusal(ca, ev.BrokerError)
+        me = f"{ca}&ssl_certfile={office.file('client.crt')}&ssl_keyfile="
+        async with ev.connect(ev.App("shop"), me + office.file("client.key")) as bus:
+            assert await bus.publish(OrderPlaced(number=1))
+        assert "ssl_keyfile" in await refusal(me + office.file("server.key"), ev.BrokerError)
+
+
+async def test_each_side_speaks_what_the_other_does_not(tls_binary: Path, office: Office) -> None:
+    async with tls_server(tls_binary, office, "server") as url:
+        problem = await refusal(url.replace("rediss:", "redis:"), ev.BrokerUnavailable)
+    assert "rediss://" in problem
+
+
+async def test_a_server_without_tls_is_asked_for_it(binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for the end of a line, which never comes; the error says what may be wrong."""
+    monkeypatch.setattr("eventlib.broker._REPLY_TIMEOUT_S", 0.3)
+    async with own_server(binary, tcp=True) as server:
+        problem = await refusal(server.url.replace("redis:", "rediss:"), ev.BrokerUnavailable)
+    assert "speak TLS" in problem
+
+
+@pytest.mark.parametrize("query", ["ssl_ca_certs=/nowhere/ca.crt", "ssl_certfile=/nowhere/me.crt"])
+async def test_a_file_that_is_not_there_is_told_before_connecting(query: str) -> None:
+    assert "ssl_ca_certs" in await refusal(f"rediss://:{SECRET}@127.0.0.1:1/0?{query}", ev.BrokerError)
+
+
+async def test_an_option_that_does_not_exist_is_told_before_connecting() -> None:
+    assert "ssl_" in await refusal(f"rediss://:{SECRET}@127.0.0.1:1/0?ssl_ca_cert=x", ev.BrokerError)
+
+
+async def test_a_certificate_that_is_exchanged_for_a_wrong_one_ends_the_run(tls_binary: Path, office: Office) -> None:
+    """Waiting would not mend it: somebody else may be answering."""
+    app, handled = ev.App("shop"), list[int]()
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        handled.append(event.number)
+
+    async def work(url: str) -> None:
+        async with ev.connect(app, url) as bus, bus.running():
+            await bus.publish(OrderPlaced(number=1))
+            await eventually(lambda: handled)
+            async with redis.Redis.from_url(url) as admin:
+                await admin.config_set(
+                    "tls-cert-file", office.file("expired.crt"), "tls-key-file", office.file("expired.key")
+                )
+                await admin.client_kill_filter(_type="normal", skipme=False)
+            await asyncio.Event().wait()
+
+    async with tls_server(tls_binary, office, "server") as url:
+        with pytest.raises(ev.AccessDenied, match="expired"):
+            await work(f"{url}?ssl_ca_certs={office.file('ca.crt')}")
