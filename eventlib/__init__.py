@@ -1,32 +1,30 @@
 """A compact event library on Redis Streams: typed events, at-least-once delivery, retries, dead letters.
 
 Declare
-    App, Event, Retry, RetryBudget, upcast, Retention
+    App, Event, upcast, Retry, RetryBudget, Retention
 Connect
     connect, Bus, Delivery, Batch, Happening
+While Redis is away, a publish may
+    Wait, Fail, Spool
 A handler raises
     Reject, RetryAfter, Snooze
 Look
-    Backlog, ServerInfo, ConsumerHealth, StreamHealth, GroupHealth
-Operate
-    acl_rules
-Develop
-    private_server
-All errors
-    EventlibError
-Your code is wrong
-    UsageError, InvalidDeclaration, UnknownEventType, DuplicateHandler, BusClosed, InvalidArgument, EventTooLarge
-The entry is wrong
-    DataError, DecodeError, UnsupportedVersion
-The world is wrong
-    BrokerError, BrokerUnavailable, AccessDenied, MissingCommand, MissingGroup, NoServer, MissingLetter,
-    EvictingServer, BrokerFull, PartlyPublished, SpoolFull, SpoolUnusable
-While Redis is away, a publish may
-    Wait, Fail, Spool
+    Backlog, ConsumerHealth, StreamHealth, GroupHealth, ServerInfo
 Mend
     DeadLetters, DeadEntry, Selection, Outcome
 Export and compare
     Registry, json_schema, envelope_schema, open_export, schema_changes, SchemaChange
+Develop and operate
+    private_server, acl_rules
+All errors
+    EventlibError
+Your code is wrong
+    UsageError, InvalidDeclaration, InvalidArgument, UnknownEventType, DuplicateHandler, BusClosed, EventTooLarge
+The entry is wrong
+    DataError, DecodeError, UnsupportedVersion
+The world is wrong
+    BrokerError, BrokerUnavailable, BrokerFull, AccessDenied, EvictingServer, MissingCommand, MissingGroup,
+    MissingLetter, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
 """
 
 from eventlib.access import acl_rules

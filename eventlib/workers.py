@@ -18,7 +18,8 @@ _TURN_S = 0.002  # a worker whose items never wait lets the rest of the program 
 class Workers(Generic[T]):
     """Runs `work(item)` for what is put in, first come first served, `limit` at once.
 
-    `work` must not raise; what it raises all the same goes to whoever owns the tasks that `begin` makes. Each item begins in the context that the worker was made in: one whose item left something in a context variable retires.
+    `work` must not raise; what it raises all the same goes to whoever owns the tasks that `begin` makes. Each
+    item has the context that the worker was made in: one whose item left something in a context variable retires.
     """
 
     def __init__(
