@@ -250,3 +250,18 @@ async def test_trap_26_a_clock_that_jumps_changes_no_lease_and_no_wait(
 
 def jumped(right: Callable[[], float], jump_s: float) -> Callable[[], float]:
     return lambda: right() + jump_s
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "noeviction"])
+async def test_trap_25_a_server_that_evicts_when_full_is_named_at_connect(
+    own: OwnServer, admin: redis.Redis, policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Refused or warned of, whichever it is: nobody connects to one without hearing of it."""
+    await admin.config_set("maxmemory-policy", policy)
+    told = ""
+    try:
+        async with ev.connect(ev.App("shop"), own.url):
+            pass
+    except ev.BrokerError as error:
+        told = str(error)
+    assert (policy in told + caplog.text) == (policy != "noeviction")
