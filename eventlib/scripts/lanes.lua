@@ -57,8 +57,8 @@ local function release(heads, lanes, retry, origin, from)
 end
 
 -- Up to where the group has read.
-local function last_delivered(key, group)
-  for _, info in ipairs(redis.call('XINFO', 'GROUPS', key)) do
+local function last_delivered(source, group)
+  for _, info in ipairs(redis.call('XINFO', 'GROUPS', source)) do
     local found = {}
     for i = 1, #info, 2 do found[info[i]] = info[i + 1] end
     if found.name == group then return found['last-delivered-id'] end
@@ -75,8 +75,8 @@ local function is_alive(stream, retry, delayed, group, origin, at)
     end
     return false
   end
-  local key = kind == 'stream' and stream or retry
+  local source = kind == 'stream' and stream or retry
   id = kind == 'stream' and origin or id
-  return #redis.call('XPENDING', key, group, id, id, 1) > 0
-    or (#redis.call('XRANGE', key, id, id) > 0 and padded(id) > padded(last_delivered(key, group)))
+  return #redis.call('XPENDING', source, group, id, id, 1) > 0
+    or (#redis.call('XRANGE', source, id, id) > 0 and padded(id) > padded(last_delivered(source, group)))
 end

@@ -494,7 +494,7 @@ async def test_an_acknowledged_entry_is_no_group_of_anothers(broker: Broker, led
     """The oldest pending entry counts, not only how far the group has read."""
     await add_old(ledger, *range(1, 11))
     await read(ledger, "billing", 10, ack=0)
-    await broker.ack(ledger.keys, "dead", [Entry(False, f"{n}-0", f"{n}-0", b"x") for n in (1, 2, 5, 9)])
+    await broker.ack(ledger.keys, "c1", [Entry(False, f"{n}-0", f"{n}-0", b"x") for n in (1, 2, 5, 9)])
     await trim(broker, NO_HISTORY)
     assert await left(ledger) == [3, 4, 5, 6, 7, 8, 9, 10]
 

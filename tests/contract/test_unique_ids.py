@@ -118,7 +118,7 @@ async def test_what_could_not_be_appended_is_not_remembered(broker: Broker, ledg
 )
 async def test_an_id_that_cannot_be_one_is_refused(connect: Connect, ledger: Ledger, id_: str) -> None:
     async with connect(ev.App("shop")) as bus:
-        with pytest.raises(ev.InvalidDeclaration, match="printable"):
+        with pytest.raises(ev.InvalidArgument, match="printable"):
             await bus.publish(OrderPlaced(number=1), id=id_)
     assert await ledger.events() == []
 
@@ -126,12 +126,12 @@ async def test_an_id_that_cannot_be_one_is_refused(connect: Connect, ledger: Led
 async def test_what_makes_no_sense_is_refused(connect: Connect, ledger: Ledger) -> None:
     async with connect(ev.App("shop")) as bus:
         for window_s in (0.0, -1.0, 1e300, float("inf"), float("nan")):
-            with pytest.raises(ev.InvalidDeclaration, match="unique_for_s"):
+            with pytest.raises(ev.InvalidArgument, match="unique_for_s"):
                 await bus.publish(OrderPlaced(number=1), id="e1", unique_for_s=window_s)
-        with pytest.raises(ev.InvalidDeclaration, match="id of your own"):
+        with pytest.raises(ev.InvalidArgument, match="id of your own"):
             await bus.publish(OrderPlaced(number=1), unique_for_s=60.0)
-        with pytest.raises(ev.InvalidDeclaration, match="id of your own"):
+        with pytest.raises(ev.InvalidArgument, match="id of your own"):
             await bus.publish_many(orders(1), unique_for_s=60.0)
-        with pytest.raises(ev.InvalidDeclaration, match="1 ids for 2"):
+        with pytest.raises(ev.InvalidArgument, match="1 ids for 2"):
             await bus.publish_many(orders(1, 2), ids=["e1"])
     assert await ledger.events() == []
