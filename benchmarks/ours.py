@@ -84,7 +84,7 @@ def handling(tally: Tally) -> App:
 def handling_batches(tally: Tally) -> App:
     """Batch handlers of up to 500 events."""
     app = App("bench")
-    app.group(GROUP, concurrency=2)  # one batch is handled while the next is read
+    app.group(GROUP, concurrency=1, prefetch=2 * BATCH)  # batches are read while one is handled
 
     async def handle(batch: Any) -> None:
         for each in batch.events:

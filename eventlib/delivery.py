@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 from eventlib import dlq, policy
 from eventlib.app import GroupSettings, Subscription
-from eventlib.broker import RECONNECT, Broker, Entry
+from eventlib.broker import RECONNECT, Broker, Entry, OrderedReader, Reader
 from eventlib.envelope import Envelope, current, decode
 from eventlib.errors import (
     AccessDenied,
@@ -41,6 +41,7 @@ PROMOTE_S = 0.5  # longest wait between two looks at the delayed entries, some o
 PROMOTE_LIMIT = 100
 ACK_LIMIT = 1000
 
+READ_ON = 100  # after a read of so many entries the next one is asked for while these are opened
 SETTLE_LIMIT = 16  # failures of one batch that are settled at once, each over a connection of its own
 STILL = "others take over what is held then: move blocking work to a thread (asyncio.to_thread) or set a longer lease_s"
 
@@ -255,15 +256,28 @@ class GroupConsumer:
 
     async def _read(self) -> None:
         reader = self._broker.reader(BLOCK_S, self._settings.ordered_by)
+        under_way: asyncio.Task[list[Entry]] | None = None
         try:
             while not self._stopping:
-                count = await self._room()
-                self._pulse.asks()
-                for entry in await self._steadily(lambda: reader.read(self._group, self._consumer, count)):  # noqa: B023
-                    self._accept(entry)
-                self._pulse.hears()
+                entries = await (under_way or self._read_some(reader))
+                under_way = None
+                if len(entries) >= READ_ON:
+                    under_way = asyncio.create_task(self._read_some(reader))
+                    await asyncio.sleep(0)
+                self._accept(entries)
         finally:
+            if under_way is not None:
+                under_way.cancel()
+                await asyncio.wait({under_way})
             await reader.close()
+
+    async def _read_some(self, reader: Reader | OrderedReader) -> list[Entry]:
+        count = await self._room()
+        self._pulse.asks()
+        entries = await self._steadily(lambda: reader.read(self._group, self._consumer, count))
+        self._pulse.hears()
+        self._unhandled += len(entries)
+        return entries
 
     async def _room(self) -> int:
         """Wait until there is room for entries; how many."""
@@ -272,27 +286,32 @@ class GroupConsumer:
             await self._has_room.wait()
         return count
 
-    def _accept(self, entry: Entry) -> None:
-        held = self._held[entry.retried]
-        if entry.id in held:
-            return  # in hand already: a sweep found our own lease expired, or the group was made anew
-        attempt = entry.attempts + entry.deliveries
-        held[entry.id] = delivery = Delivery(self._stream, self._group.group, self._consumer, attempt, entry)
-        try:
-            delivery.envelope = self._open(entry)
-        except DataError as error:
-            delivery.fault = error
-        else:
-            if delivery.envelope is None:  # a type that this group has no handler for
-                delivery.settling = True
-                self._finish(delivery)
-                return
-        self._unhandled += 1
-        line = self._lines.get(type(delivery.envelope.event)) if delivery.envelope else None
-        if line is None:
+    def _accept(self, entries: Sequence[Entry]) -> None:
+        """Open them, and queue them for the workers. They are among the unhandled already."""
+        now_s = time.monotonic()
+        for entry in entries:
+            held = self._held[entry.retried]
+            if entry.id in held:
+                self._handled(1)  # in hand already: a sweep found our own lease expired, or the group was made anew
+                continue
+            attempt = entry.attempts + entry.deliveries
+            delivery = Delivery(self._stream, self._group.group, self._consumer, attempt, entry, read_at=now_s)
+            held[entry.id] = delivery
+            try:
+                delivery.envelope = envelope = self._open(entry)
+            except DataError as error:
+                delivery.fault = error
+            else:
+                if envelope is None:  # a type that this group has no handler for
+                    delivery.settling = True
+                    self._finish(delivery)
+                    self._handled(1)
+                    continue
+                if line := self._lines.get(type(envelope.event)):
+                    line.waiting.append(delivery)
+                    continue
             self._workers.put(delivery)
-        else:
-            line.waiting.append(delivery)
+        for line in self._lines.values():
             self._call_for(line)
 
     def _open(self, entry: Entry) -> Envelope | None:
@@ -316,60 +335,79 @@ class GroupConsumer:
             if item.envelope is None:
                 await self._settle(item, DeadLetter(_reason(item.fault)), item.fault)
                 return
-            event = item.envelope.event
+            event, now_s = item.envelope.event, time.monotonic()
             subscription = self._subscriptions[type(event)]
-            if await self._admit(subscription, item):
-                token = current.set(item.envelope)  # what the handler publishes was caused by this
-                try:
-                    error = await self._attempt(subscription, subscription.handler(event, item))
-                finally:
-                    current.reset(token)
-                await self._conclude(subscription, item, error)
+            await self._make_sure(item, now_s)
+            if item.lost:
+                return
+            if refusal := self._refusal(subscription, item, now_s):
+                await self._settle(item, refusal, None)
+                return
+            self._tell("started", item)
+            token = current.set(item.envelope)  # what the handler publishes was caused by this
+            try:
+                error = await self._attempt(subscription, subscription.handler(event, item))
+            finally:
+                current.reset(token)
+            if error is None:
+                self._acknowledge((item,))
+            else:
+                await self._fail(subscription, item, error)
         finally:
             self._handled(1)
 
     async def _handle_batch(self, line: _Line) -> None:
         line.called = False
-        subscription = line.subscription
+        subscription, now_s = line.subscription, time.monotonic()
         taken = [line.waiting.popleft() for _ in range(min(subscription.batch or 1, len(line.waiting)))]
         self._call_for(line)
         try:
-            admitted = [delivery for delivery in taken if await self._admit(subscription, delivery)]
-            if not admitted:
-                return
-            batch = Batch[Any](admitted)
-            error = await self._attempt(subscription, subscription.handler(batch))
-            failed: list[tuple[Delivery, BaseException]] = []
-            for delivery in admitted:
-                if found := error or batch.error_of(delivery):
-                    failed.append((delivery, found))
+            await self._make_sure(taken[0], now_s)  # read before the others
+            admitted: list[Delivery] = []
+            for delivery in taken:
+                if delivery.lost:
+                    continue
+                if refusal := self._refusal(subscription, delivery, now_s):
+                    await self._settle(delivery, refusal, None)
                 else:
-                    await self._conclude(subscription, delivery, None)
-            for first in range(0, len(failed), SETTLE_LIMIT):
-                some = failed[first : first + SETTLE_LIMIT]
-                await asyncio.gather(*(self._conclude(subscription, delivery, found) for delivery, found in some))
+                    admitted.append(delivery)
+            if admitted:
+                await self._attempt_batch(subscription, Batch[Any](admitted))
         finally:
             self._handled(len(taken))
+        await asyncio.sleep(0)  # the next read is asked for while the next batch is handled
+
+    async def _attempt_batch(self, subscription: Subscription, batch: Batch[Any]) -> None:
+        if self._observe is not None:
+            for delivery in batch.deliveries:
+                self._tell("started", delivery)
+        error = await self._attempt(subscription, subscription.handler(batch))
+        failed = [(delivery, found) for delivery in batch.deliveries if (found := error or batch.error_of(delivery))]
+        if not failed:
+            self._acknowledge(batch.deliveries)
+            return
+        spared = {delivery for delivery, _ in failed}
+        self._acknowledge([delivery for delivery in batch.deliveries if delivery not in spared])
+        for first in range(0, len(failed), SETTLE_LIMIT):
+            some = failed[first : first + SETTLE_LIMIT]
+            await asyncio.gather(*(self._fail(subscription, delivery, found) for delivery, found in some))
 
     def _handled(self, count: int) -> None:
         self._unhandled -= count
         self._has_room.set()
 
-    async def _admit(self, subscription: Subscription, delivery: Delivery) -> bool:
-        """Still ours, not poison, and within the budget? Where it is not, it is settled."""
-        now_s = time.monotonic()
+    async def _make_sure(self, delivery: Delivery, now_s: float) -> None:
+        """Where this process stood still for a lease: who owns the entries now?"""
         if now_s - max(delivery.read_at, self._renewed_at) > self._settings.lease.duration_s:
-            await self._steadily(self._renew_held)  # this process stood still: who owns the entry now?
-        if delivery.lost:
-            return False
-        refusal: RetryIn | DeadLetter | None = policy.admit(subscription.retry, delivery.attempt)
-        if refusal is None and self._purse is not None and delivery.entry.attempts:
-            refusal = self._purse.spend(now_s, self._rng)
-        if refusal is not None:
-            await self._settle(delivery, refusal, None)
-            return False
-        self._tell("started", delivery)
-        return True
+            await self._steadily(self._renew_held)
+
+    def _refusal(self, subscription: Subscription, delivery: Delivery, now_s: float) -> RetryIn | DeadLetter | None:
+        """Is it poison, or beyond the budget? Then what becomes of it."""
+        if dead := policy.admit(subscription.retry, delivery.attempt):
+            return dead
+        if self._purse is not None and delivery.entry.attempts:
+            return self._purse.spend(now_s, self._rng)
+        return None
 
     async def _attempt(self, subscription: Subscription, handling: Awaitable[None]) -> BaseException | None:
         """Await the handler once; what it raised. Only our own cancellation passes through."""
@@ -404,17 +442,22 @@ class GroupConsumer:
         while task.cancelling():
             task.uncancel()
 
-    async def _conclude(self, subscription: Subscription, delivery: Delivery, error: BaseException | None) -> None:
-        self._tell("failed" if error else "handled", delivery, error)
-        decision = policy.decide(subscription.retry, delivery.attempt, error, self._rng)
-        if isinstance(decision, Ack):
+    def _acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """They were handled. Of a lost one its new owner decides, and that may be a later delivery to this consumer."""
+        for delivery in deliveries:
+            self._tell("handled", delivery)
             if self._purse is not None:
                 self._purse.earn()
-            if not delivery.lost:  # else its new owner decides, and that may be a later delivery to this very consumer
+            if not delivery.lost:
                 delivery.settling = True
-                self._finish(delivery)
-        else:
-            await self._settle(delivery, decision, error)
+                self._done.append(delivery)
+        self._done_added.set()
+
+    async def _fail(self, subscription: Subscription, delivery: Delivery, error: BaseException) -> None:
+        self._tell("failed", delivery, error)
+        decision = policy.decide(subscription.retry, delivery.attempt, error, self._rng)
+        assert not isinstance(decision, Ack), "what failed is not done"
+        await self._settle(delivery, decision, error)
 
     async def _settle(self, delivery: Delivery, decision: RetryIn | DeadLetter, error: BaseException | None) -> None:
         if delivery.lost:
@@ -489,7 +532,7 @@ class GroupConsumer:
                 entries = [delivery.entry for delivery in batch]
                 lost = await self._steadily(lambda: self._broker.ack(self._group, self._consumer, entries))  # noqa: B023
                 for delivery in batch:
-                    if (delivery.entry.retried, delivery.entry.id) in lost:
+                    if lost and (delivery.entry.retried, delivery.entry.id) in lost:
                         self._lose(delivery)
                     self._let_go(delivery)
                     if delivery.envelope is not None and not delivery.lost:
@@ -537,8 +580,8 @@ class GroupConsumer:
             more, taken = True, list[Entry]()
             while more or taken:
                 more, taken = await self._take_over()
-                for entry in taken:
-                    self._accept(entry)
+                self._unhandled += len(taken)
+                self._accept(taken)
 
     async def _take_over(self) -> tuple[bool, list[Entry]]:
         count, lease = await self._room(), self._settings.lease

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-_TURN_S = 0.002  # a worker whose items never wait lets the rest of the program run this often
+_TURN_S = 0.001  # a worker whose items never wait lets the rest of the program run this often
 
 
 class Workers(Generic[T]):
