@@ -127,7 +127,8 @@ async def use_lanes(clerk: NotingBroker, admin: Broker, group: GroupKeys) -> Non
 
 async def use_retention(clerk: NotingBroker, raw: redis.Redis, group: GroupKeys) -> None:
     """A stream that is looked at, once counted because no server knows what waits, then trimmed under its group."""
-    [_, (second, _)] = await raw.xrange(group.stream, count=2)
+    entries: Any = await raw.xrange(group.stream, count=2)
+    second, _ = entries[1]
     await raw.xgroup_setid(group.stream, group.group, second)
     await clerk.attempt(clerk.backlog("orders", "billing"))
     keep_nothing = ev.Retention(keep_s=0.0, keep_unread=False)
