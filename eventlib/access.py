@@ -5,7 +5,7 @@ import re
 from eventlib import keys
 from eventlib.keys import Keys, Script
 
-SENT = frozenset({"COMMAND|LIST", "DEL", "EVAL", "EVALSHA", "HGET", "INFO", "XGROUP|CREATE", "XRANGE", "XREADGROUP"})
+SENT = frozenset({"COMMAND|LIST", "DEL", "EVAL", "EVALSHA", "HGET", "HSET", "INFO", "XREAD", "XREADGROUP"})
 _WITH_SUBCOMMANDS = ("XGROUP", "XINFO")
 _CALL = re.compile(r"redis\.p?call\('(\w+)'(?:, *'(\w+)')?")
 

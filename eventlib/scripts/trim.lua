@@ -1,6 +1,6 @@
 -- Drop what the stream's retention no longer keeps: a bounded step, one trimmer at a time. Or only look (limit 0).
 -- KEYS  stream, retention
--- ARGV  policy (see below), whether it was declared (1 or 0), ms between trims, how many entries at most
+-- ARGV  policy (see below), whether it was declared (1 or 0), ms between trims, how many entries at most.
 -- A policy is four numbers in one text: ms of history, entries, 1 to keep what is unread, ms until a group is dead; -1
 -- is without end. What was declared last is kept with the stream, and programs that declare nothing follow it.
 -- Returns nothing where it is not time yet, else: whether there is more, how many were dropped, how many are there,

@@ -3,10 +3,11 @@
 import re
 from typing import Any
 
+import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib.broker import Broker, Entry
+from eventlib.broker import Broker, Entry, Unique
 from tests.docs import wire
 from tests.ledger import Ledger
 from tests.shop import AT_ONCE, Connect, OrderPlaced, new_app
@@ -32,32 +33,124 @@ async def test_an_event_is_one_field(connect: Connect, ledger: Ledger) -> None:
     assert names_in(entry) == wire.names("The event stream")
 
 
+def unpacked(member: bytes) -> list[bytes]:
+    """A MessagePack array of up to 15 strings, each of up to 31 bytes."""
+    found, at = list[bytes](), 1
+    while at < len(member):
+        assert member[at] & 0b11100000 == 0b10100000, "a short string"
+        end = at + 1 + (member[at] & 0b11111)
+        found.append(member[at + 1 : end])
+        at = end
+    assert member[0] == 0b10010000 + len(found), "an array of so many"
+    return found
+
+
+async def is_recent(ms: bytes, ledger: Ledger) -> bool:
+    return abs(await ledger.now_s() - int(ms) / 1000.0) < 60.0
+
+
 async def test_a_retried_entry(broker: Broker, ledger: Ledger) -> None:
-    id_ = await ledger.add(event=b"{}")
+    id_ = await ledger.add(event=b"{}", theirs=b"x")
     taken = await take_over(broker, ledger)
     assert await broker.retry(ledger.keys, "me", taken, 1, 0.0)
     [entry] = await ledger.events(retried=True)
-    assert names_in(entry) == wire.names("The retry stream")
-    assert entry == {b"event": b"{}", b"attempts": b"1", b"origin": id_.encode()}
+    assert names_in(entry)[:3] == ["event", "theirs", "attempts"]
+    assert set(names_in(entry)) - {"theirs"} == set(wire.names("The retry stream")) - {"replays", "edited", "packed"}
+    assert await is_recent(entry.pop(b"failed"), ledger)
+    assert entry == {b"event": b"{}", b"theirs": b"x", b"attempts": b"1", b"origin": id_.encode()}
 
 
-async def test_a_delayed_entry_is_the_example(broker: Broker, ledger: Ledger, raw: redis.Redis) -> None:
-    [example] = wire.examples("hex")
-    member = bytes.fromhex(example)
+async def test_a_retried_entry_of_very_many_fields_is_packed(broker: Broker, ledger: Ledger) -> None:
+    await ledger.add(event=b"{}", **{f"f{n}": b"" for n in range(3500)})
+    taken = await take_over(broker, ledger)
+    assert await broker.retry(ledger.keys, "me", taken, 1, 0.0)
+    [entry] = await ledger.events(retried=True)
+    assert names_in(entry)[:2] == ["event", "attempts"]
+    assert set(names_in(entry)) == set(wire.names("The retry stream")) - {"replays", "edited"}
+    assert entry[b"packed"].startswith(b"\xdc" + (7002).to_bytes(2, "big") + b"\xa5event\xa2{}\xa2f0\xa0")
+
+
+async def test_an_edited_and_replayed_entry_says_so_there_and_when_it_dies_again(
+    broker: Broker, ledger: Ledger, raw: redis.Redis
+) -> None:
+    await ledger.add(event=b"{}")
+    taken = await take_over(broker, ledger)
+    why = dict.fromkeys(["reason", "error", "attempts", "handler", "consumer", "traceback"], "1")
+    await broker.bury(ledger.keys, "me", taken, why)
+    [(letter, *_)] = await broker.letters(ledger.keys, "-", "+", 10)
+    assert await broker.edit(ledger.keys, letter, b"[]")
+    edits: Any = await raw.hgetall(ledger.keys.edits)
+    edited, _, event = edits[letter.encode()].partition(b" ")
+    assert wire.names("The edits hash") == ["LETTER"]
+    assert event == b"[]"
+    assert await is_recent(edited, ledger)
+
+    await broker.replay(ledger.keys, [letter], keep_attempts=False)
+    [entry] = await ledger.events(retried=True)
+    assert set(names_in(entry)) == set(wire.names("The retry stream")) - {"packed"}
+    assert (entry[b"event"], entry[b"attempts"], entry[b"replays"], entry[b"edited"]) == (b"[]", b"0", b"1", edited)
+
+    [again] = await broker.reader(0.01).read(ledger.keys, "me", 1)
+    await broker.bury(ledger.keys, "me", again, why)
+    [dead] = await ledger.dead_letters()
+    assert names_in(dead) == [*documented_of_dead_letters(), "raw.event"]
+    assert (dead[b"replays"], dead[b"edited"], dead[b"raw.event"]) == (b"1", edited, b"[]")
+
+
+@pytest.mark.parametrize(("form", "failed"), [(0, {b"failed": b"1777896001000"}), (1, {})], ids=["now", "older"])
+async def test_a_delayed_entry_is_the_example(
+    broker: Broker, ledger: Ledger, raw: redis.Redis, form: int, failed: dict[bytes, bytes]
+) -> None:
+    member = bytes.fromhex(wire.examples("hex")[form])
     await raw.zadd(ledger.keys.delayed, {member: 1.5})
     assert await broker.promote(ledger.keys, 10) == (1, None)
     [entry] = await ledger.events(retried=True)
-    assert entry == {b"event": b"{}", b"attempts": b"1", b"origin": b"1777896000250-0"}
+    assert entry == {b"event": b"{}", b"attempts": b"1", b"origin": b"1777896000250-0", **failed}
 
 
 async def test_the_example_is_what_a_retry_writes(broker: Broker, ledger: Ledger, raw: redis.Redis) -> None:
-    [example] = wire.examples("hex")
+    example = unpacked(bytes.fromhex(wire.examples("hex")[0]))
     await raw.xadd(ledger.keys.stream, {"event": "{}"}, id="1777896000250-0")
     taken = await take_over(broker, ledger)
     assert await broker.retry(ledger.keys, "me", taken, 1, 60.0)
-    assert await raw.zrange(ledger.keys.delayed, 0, -1) == [bytes.fromhex(example)]
+    members: Any = await raw.zrange(ledger.keys.delayed, 0, -1)
+    [member] = members
+    written = unpacked(member)
+    assert written[:4] == example[:4]
+    ours, shown = (dict(zip(fields[4::2], fields[5::2], strict=True)) for fields in (written, example))
+    assert await is_recent(ours.pop(b"failed"), ledger)
+    del shown[b"failed"]
+    assert ours == shown
     [due_s] = await ledger.due_s()
     assert 50.0 < due_s - await ledger.now_s() <= 60.0, "due in ms since 1970"
+
+
+async def test_a_head_and_what_waits_behind_it(broker: Broker, ledger: Ledger, raw: redis.Redis) -> None:
+    body = b'{"data":{"id":7}}'
+    ids = [await ledger.add(event=body) for _ in range(2)]
+    await broker.ensure_group(ledger.keys)
+    [head], _ = await broker.read_ordered(ledger.keys, "me", "id", 10)
+    first, second = ids
+    documented = [name.replace("LANE", "n7").replace("ORIGIN", first) for name in wire.names("The heads hash")]
+    values = [first.encode(), b"stream n7"]
+    assert await raw.hgetall(ledger.keys.heads) == dict(zip(map(str.encode, documented), values, strict=True))
+
+    parked: Any = await raw.zrange(ledger.keys.lanes, 0, -1, withscores=True)
+    [(member, score)] = parked
+    lane, origin, fields = member.split(b" ", 2)
+    padded = "-".join(number.zfill(20) for number in second.split("-"))
+    assert (lane, origin.decode(), score) == (b"n7", padded, 0.0)
+    assert unpacked(fields)[:4] == [b"event", body, b"attempts", b"0"]
+    assert unpacked(fields)[4:] == [b"origin", second.encode()], "what is parked has not failed"
+
+    await broker.retry(ledger.keys, "me", head, 1, 60.0)
+    heads: Any = await raw.hgetall(ledger.keys.heads)
+    [due_s] = await ledger.due_s()
+    assert heads[f"head {first}".encode()] == f"delayed/{due_s * 1000.0:.3f} n7".encode()
+
+
+def documented_of_dead_letters() -> list[str]:
+    return [name for name in wire.names("The dead-letter queue") if not name.startswith("raw.")]
 
 
 async def test_a_dead_letter(connect: Connect, ledger: Ledger) -> None:
@@ -70,8 +163,9 @@ async def test_a_dead_letter(connect: Connect, ledger: Ledger) -> None:
     async with connect(app) as bus, bus.running():
         await bus.publish(OrderPlaced(number=1))
         [entry] = await eventually(ledger.dead_letters)
-    documented = [name for name in wire.names("The dead-letter queue") if not name.startswith("raw.")]
-    assert names_in(entry) == [*documented, "raw.event"]
+    in_time = [name for name in documented_of_dead_letters() if name not in ("replays", "edited")]
+    assert names_in(entry) == [*in_time, "raw.event"]
+    assert await is_recent(entry[b"failed"], ledger)
 
 
 async def test_a_dead_letter_of_very_many_fields_is_packed(connect: Connect, ledger: Ledger) -> None:
@@ -84,10 +178,35 @@ async def test_a_dead_letter_of_very_many_fields_is_packed(connect: Connect, led
 
 
 async def test_the_sweep_hash(broker: Broker, ledger: Ledger, raw: redis.Redis) -> None:
+    await ledger.add(event=b'{"data":{"id":7}}')
     await broker.ensure_group(ledger.keys)
+    await broker.read_ordered(ledger.keys, "me", "id", 10)
+    await broker.free_lanes(ledger.keys)
     await broker.sweep(ledger.keys, "me", 1.0, 1, 1.0)
     found: Any = await raw.hgetall(ledger.keys.sweep)
     assert set(names_in(found)) == set(wire.names("The sweep hash"))
+
+
+async def test_the_retention_hash(broker: Broker, ledger: Ledger, raw: redis.Redis) -> None:
+    await ledger.add(event=b"{}")
+    await broker.ensure_group(ledger.keys)
+    await broker.declare_retention("orders", ev.Retention())
+    await broker.trim("orders", None, 1.0, 1)
+    found: Any = await raw.hgetall(broker.keys.retention("orders"))
+    assert set(names_in(found)) == {name.replace("GROUP", "billing") for name in wire.names("What a stream keeps")}
+
+
+async def test_the_probe_leaves_no_key(broker: Broker, ledger: Ledger, raw: redis.Redis) -> None:
+    await broker.backlog("orders", "billing")
+    assert not await raw.exists(broker.keys.probe("orders"))
+
+
+async def test_the_key_of_a_unique_id_is_empty_and_expires(broker: Broker, raw: redis.Redis) -> None:
+    assert await broker.publish("orders", "p1", 1, [b"{}", b"{}"], [Unique(1, "e1", 60.0)]) == 2
+    key = broker.keys.unique("orders", "e1")
+    assert await raw.get(key) == b""
+    assert 0 < await raw.pttl(key) <= 60_000
+    assert await broker.publish("orders", "p2", 1, [b"{}", b"{}"], [Unique(1, "e1", 60.0)]) == 1
 
 
 async def test_the_producer_key_holds_the_last_number(broker: Broker, raw: redis.Redis) -> None:

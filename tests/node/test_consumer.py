@@ -111,6 +111,18 @@ async def test_what_node_cannot_handle_is_retried_then_buried(
     assert json.loads(letter[b"raw.event"])["id"] == id_
 
 
+async def test_node_settles_what_was_retried(ledger: Ledger, programs: Path, config: dict[str, Any]) -> None:
+    body = encode(seal(a_file(1), "files", None, None))
+    await ledger.create()
+    await ledger.raw.xadd(ledger.keys.retry, {"event": body, "attempts": "1", "origin": "1-1", "failed": "1"})
+    async with running(programs, "extractor.mjs", config) as node:
+        [handled] = await eventually(lambda: node.said("handled"))
+        assert await node.stop() == 0
+    assert handled["attempt"] == 2
+    assert await ledger.pending(retried=True) == []
+    assert await ledger.events(retried=True) == [], "deleted, and not given back"
+
+
 async def test_a_retry_in_node_is_for_its_group_alone(
     connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
 ) -> None:

@@ -20,7 +20,7 @@ export class Consumer {
   }
 
   async run() {
-    await this.#steadily(() => this.#createGroup());
+    await this.#steadily(() => this.#join());
     const renewal = this.#renewSteadily();
     this.tell("ready");
     while (!this.stopping) {
@@ -45,15 +45,8 @@ export class Consumer {
   }
 
   // The group begins where it stopped, if it ever was; else at the very beginning.
-  async #createGroup() {
-    const cursor = (await this.redis.hget(this.keys.sweep, "cursor")) ?? "0";
-    for (const [key, start] of [[this.keys.stream, cursor], [this.keys.retry, "0"]]) {
-      try {
-        await this.redis.xgroup("CREATE", key, this.group, start, "MKSTREAM");
-      } catch (error) {
-        if (!error.message.startsWith("BUSYGROUP")) throw error;
-      }
-    }
+  #join() {
+    return this.scripts.run(this.redis, "join", this.keys, this.group);
   }
 
   async #read(nextMs) {
@@ -106,8 +99,8 @@ export class Consumer {
   }
 
   async #ack(entry) {
-    const ids = entry.retried ? [0, entry.id] : [1, entry.id];
-    await this.#steadily(() => this.scripts.run(this.redis, "ack", this.keys, this.group, ...ids));
+    const ids = entry.retried ? [0, 1, entry.id, entry.origin] : [1, entry.id, 0];
+    await this.#steadily(() => this.scripts.run(this.redis, "ack", this.keys, this.group, this.name, ...ids));
   }
 
   async #retry(entry, envelope, attempt) {
@@ -151,7 +144,7 @@ export class Consumer {
       } catch (error) {
         this.tell("waiting", { error: error.message });
         await sleep(waitMs * (0.5 + Math.random() / 2));
-        if (error.message.includes("NOGROUP")) await this.#steadily(() => this.#createGroup());
+        if (error.message.includes("NOGROUP")) await this.#steadily(() => this.#join());
       }
     }
   }
