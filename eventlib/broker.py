@@ -26,7 +26,6 @@ BATCH_LIMIT = 500  # bodies in one round trip: past this the server gains nothin
 BATCH_BYTES = 4 * 2**20  # the same for large ones; a single body may be larger
 _REPLY_TIMEOUT_S = 5.0
 RECONNECT = policy.Retry(wait_s=0.05, wait_s_max=2.0, jitter="equal")  # jittered: programs must not step together
-_PLAIN = frozenset(("EVALSHA", "EVAL", "XREADGROUP"))  # commands whose replies are taken as they are
 _CALLS_MAX = 16  # commands on their way at once, each over a connection of its own; the rest wait their turn
 _DLQ_NOTICED = {10**n for n in range(3, 10)}  # lengths of a dead-letter queue, which nobody trims, worth a warning
 _PAGE_BYTES = 4_000_000
@@ -204,8 +203,6 @@ class Broker:
     async def _execute(self, client: redis.Redis, timeout_s: float, *command: str | bytes | float) -> Any:
         try:
             async with asyncio.timeout(timeout_s):
-                if command[0] in _PLAIN:
-                    return await _exchange(client, command)
                 return await client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
         except redis_errors.NoScriptError:
             raise
@@ -470,17 +467,6 @@ class Reader:
     async def close(self) -> None:
         self._broker._readers.remove(self._client)
         await self._client.aclose()
-
-
-async def _exchange(client: redis.Redis, command: Sequence[str | bytes | float]) -> Any:
-    """One command and its reply as it is: what redis-py does round them takes longer than the server."""
-    pool = client.connection_pool
-    connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py
-    try:
-        await connection.send_packed_command(connection.pack_command(*command))
-        return await connection.read_response()
-    finally:
-        await pool.release(connection)
 
 
 def _entry(retried: bool, id_: bytes, fields: Sequence[bytes] | None, deliveries: int = 1) -> Entry:

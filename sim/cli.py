@@ -15,10 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from eventlib import private_server
-from sim import cli_schemas
+from sim import cli_dlq, cli_schemas
 from sim.calibrate import calibrate
 from sim.checks import Check, check, passed
-from sim.cli_dlq import dlq
 from sim.compare import Comparison, compare
 from sim.history import History
 from sim.live import run_live, server_at
@@ -40,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(cli_schemas.app)
-app.add_typer(dlq, name="dlq")
+app.add_typer(cli_dlq.app)
 
 ScenarioFile = Annotated[Path, typer.Argument(help="A scenario's YAML file.", metavar="SCENARIO")]
 Seeds = Annotated[int, typer.Option(help="How many seeds to simulate: 0, 1, ...", min=1, max=100_000)]

@@ -26,8 +26,10 @@ from sim.terminal import FAILED, Json, err, out, write_json
 
 T = TypeVar("T")
 
-dlq = typer.Typer(
+app = typer.Typer(
+    name="dlq",
     help="Look at what a group gave up: list, show, count, edit, replay and purge its dead letters.",
+    epilog="Example: `workbench dlq list orders billing --url redis://localhost:6379/0`",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
@@ -91,7 +93,7 @@ Limit = Annotated[int, typer.Option(help="How many letters at most.", min=1)]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what would be done.")]
 
 
-@dlq.command("list", epilog="Example: `workbench dlq list orders billing --reason exhausted --since 2h`")
+@app.command("list", epilog="Example: `workbench dlq list orders billing --reason exhausted --since 2h`")
 def list_command(
     stream: Stream,
     group: Group,
@@ -140,7 +142,7 @@ def list_command(
     )
 
 
-@dlq.command("show", epilog="Example: `workbench dlq show orders billing 1732450000000-0`")
+@app.command("show", epilog="Example: `workbench dlq show orders billing 1732450000000-0`")
 def show_command(
     stream: Stream, group: Group, id_: Letter, url: Url = None, namespace: Namespace = "ev", json_file: Json = None
 ) -> None:
@@ -150,7 +152,7 @@ def show_command(
     write_json(json_file, _letter_json(letter))
 
 
-@dlq.command("count", epilog="Example: `workbench dlq count orders billing --older-than 7d`")
+@app.command("count", epilog="Example: `workbench dlq count orders billing --older-than 7d`")
 def count_command(
     stream: Stream,
     group: Group,
@@ -180,7 +182,7 @@ def count_command(
     write_json(json_file, {"stream": stream, "group": group, "all": reasons.total(), "by_reason": dict(reasons)})
 
 
-@dlq.command("edit", epilog="""Example: `workbench dlq edit orders billing 1732450000000-0 --data '{"total": 42}'`""")
+@app.command("edit", epilog="""Example: `workbench dlq edit orders billing 1732450000000-0 --data '{"total": 42}'`""")
 def edit_command(
     stream: Stream,
     group: Group,
@@ -206,7 +208,7 @@ def edit_command(
     write_json(json_file, _letter_json(letter))
 
 
-@dlq.command("replay", epilog="Example: `workbench dlq replay orders billing --error ConnectionError --yes`")
+@app.command("replay", epilog="Example: `workbench dlq replay orders billing --error ConnectionError --yes`")
 def replay_command(
     stream: Stream,
     group: Group,
@@ -240,7 +242,7 @@ def replay_command(
     _conclude("replayed", outcome, done=yes, json_file=json_file)
 
 
-@dlq.command("purge", epilog="Example: `workbench dlq purge orders billing --older-than 30d --yes`")
+@app.command("purge", epilog="Example: `workbench dlq purge orders billing --older-than 30d --yes`")
 def purge_command(
     stream: Stream,
     group: Group,

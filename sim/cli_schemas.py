@@ -19,6 +19,7 @@ app = typer.Typer(
     name="schemas",
     cls=Commands,
     help="Export event schemas, and check whether a change breaks readers or writers.",
+    epilog="Example: `workbench schemas export eventlib.catalog --output schemas`",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )

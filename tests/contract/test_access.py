@@ -105,7 +105,9 @@ async def use_dead_letters(clerk: NotingBroker, admin: Broker, group: GroupKeys)
     await clerk.attempt(clerk.letters(group, "-", "+", 10))
     for _, number in zip(range(2), range(100, 102), strict=True):
         await admin.publish("orders", "p3", number, [b"x"])
-    [*_, first, second] = await admin.reader(0.01).read(group, "c4", 100)
+    reader = admin.reader(0.01)
+    [*_, first, second] = await reader.read(group, "c4", 100)
+    await reader.close()
     for entry in (first, second):
         await admin.bury(group, "c4", entry, {"reason": "rejected"})
     [*_, (one, *_), (other, *_)] = await admin.letters(group, "-", "+", 100)
