@@ -4,14 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import redis.asyncio as redis
 
 from benchmarks.evidence import Tally
 from benchmarks.openloop import Stopwatch
 from benchmarks.payload import FileUploaded, event, events
-from eventlib import App, Bus, Delivery, connect
+from eventlib import App, Batch, Bus, Delivery, connect
 from eventlib.keys import Keys
 from eventlib.schema import spec_of
 
@@ -86,12 +85,11 @@ def handling_batches(tally: Tally) -> App:
     app = App("bench")
     app.group(GROUP, concurrency=1, prefetch=2 * BATCH)  # batches are read while one is handled
 
-    async def handle(batch: Any) -> None:
+    @app.subscribe_batch(FileUploaded, group=GROUP, size=BATCH)
+    async def handle(batch: Batch[FileUploaded]) -> None:
         for each in batch.events:
             tally.saw(each)
 
-    declare: Any = app
-    declare.subscribe_batch(FileUploaded, group=GROUP, size=BATCH)(handle)
     return app
 
 

@@ -1,7 +1,8 @@
 """What travels: one typed file event, numbered, so that whoever handles it can say which one it was."""
 
+from eventlib.catalog import FileUploaded
 from eventlib.envelope import encode, seal
-from sim.validate import FileUploaded, file_uploaded
+from sim.validate import file_uploaded
 
 __all__ = ["FileUploaded", "body", "event", "events", "number"]
 

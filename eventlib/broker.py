@@ -16,7 +16,7 @@ from redis import exceptions as redis_errors
 
 from eventlib import access, keys, policy
 from eventlib.connection import ask_for_tls, open_client, translate, without_password
-from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, EvictingServer, MissingCommand
+from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, BusClosed, EvictingServer, MissingCommand
 from eventlib.keys import GroupKeys, Keys, Script
 from eventlib.retention import Retention
 
@@ -80,8 +80,8 @@ class Backlog:
 
     Where the server does not know how many wait, as after entries were deleted by hand, they are counted step by step:
     they are of several moments then. Redis 7.0 may tell more than wait, past 4,000, after unread ones were trimmed.
-    `oldest_s` is the age of the oldest entry of `total`, since it was published (None: there is none); of retrying and
-    of delayed ones, two hundred each are looked at. Two backlogs are equal whatever their age.
+    `oldest_age_s` is the age of the oldest entry of `total`, since it was published (None: there is none); of retrying
+    and of delayed ones, two hundred each are looked at. Two backlogs are equal whatever their age.
     """
 
     waiting: int  # never delivered
@@ -90,7 +90,7 @@ class Backlog:
     delayed: int  # waiting for their next attempt
     dead: int  # in the dead-letter queue; not part of `total`
     parked: int = 0  # in an ordered group: behind an entry of the same key that is not settled
-    oldest_s: float | None = field(default=None, compare=False)
+    oldest_age_s: float | None = field(default=None, compare=False)
 
     @property
     def total(self) -> int:
@@ -99,13 +99,13 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class TrimmedGroup:
-    """How one group stood when its stream was trimmed. `oldest_s`: of the entries it is not done with."""
+    """How one group stood when its stream was trimmed. `oldest_age_s`: of the entries it is not done with."""
 
     name: str
     exists: bool
     live: bool
     absent_s: float
-    oldest_s: float | None
+    oldest_age_s: float | None
     dropped_now: int
     dropped: int
 
@@ -144,6 +144,7 @@ class Broker:
         self._readers: list[redis.Redis] = []
         self._eviction = "noeviction"  # as it was last warned of
         self._lag_is_right: bool | None = None  # not asked yet
+        self._closed = False
 
     async def check(self, *, refuse_eviction: bool = False) -> ServerInfo:
         """Make sure the server answers, lets us in and can do what is needed.
@@ -201,6 +202,8 @@ class Broker:
             return await self._execute(self._client, timeout_s or _REPLY_TIMEOUT_S, *command)
 
     async def _execute(self, client: redis.Redis, timeout_s: float, *command: str | bytes | float) -> Any:
+        if self._closed:
+            raise BusClosed  # redis-py would connect anew, and nobody would close that
         try:
             async with asyncio.timeout(timeout_s):
                 return await client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
@@ -262,7 +265,7 @@ class Broker:
         """Create the group where it is missing: at its durable cursor if it had one, else at the very beginning."""
         await self._run(keys.JOIN, (group.stream, group.retry, group.sweep), group.group)
 
-    def reader(self, block_s: float, ordered_by: str | None = None) -> "Reader | OrderedReader":
+    def reader(self, block_s: float, ordered_by: str | None = None) -> "Reader":
         """A connection of its own for blocking reads, which outlasts the longest block."""
         client = open_client(self._url)
         self._readers.append(client)
@@ -440,6 +443,7 @@ class Broker:
                 return deleted
 
     async def close(self) -> None:
+        self._closed = True
         for client in (self._client, *self._readers):
             await client.aclose()
 
@@ -482,7 +486,7 @@ def _entry(retried: bool, id_: bytes, fields: Sequence[bytes] | None, deliveries
     return Entry(True, id_text, origin, event, int(values.get(keys.ATTEMPTS, b"0")), deliveries)
 
 
-class OrderedReader:
+class OrderedReader(Reader):
     """A `Reader` that hands out one entry of each key at a time.
 
     A script cannot block, so it reads without, and where nothing is left a plain XREAD waits for what comes. That wakes
@@ -490,9 +494,7 @@ class OrderedReader:
     """
 
     def __init__(self, broker: Broker, client: redis.Redis, block_s: float, ordered_by: str) -> None:
-        self._broker = broker
-        self._client = client
-        self._block_s = block_s
+        super().__init__(broker, client, block_s)
         self._ordered_by = ordered_by
         self._read_up_to: tuple[str, str] | None = None
 
@@ -512,10 +514,6 @@ class OrderedReader:
             await asyncio.wait({reading})  # or the consumer might leave before the server reads for it
             raise
         return entries
-
-    async def close(self) -> None:
-        self._broker._readers.remove(self._client)
-        await self._client.aclose()
 
 
 def _source(group: GroupKeys, entry: Entry) -> str:

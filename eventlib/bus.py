@@ -13,7 +13,7 @@ from eventlib.away import Wait, WhenAway
 from eventlib.broker import Backlog, Broker, ServerInfo
 from eventlib.delivery import GroupConsumer, Observer
 from eventlib.dlq import DeadLetters
-from eventlib.errors import BrokerError, BusClosed, InvalidDeclaration
+from eventlib.errors import BrokerError, BusClosed, InvalidArgument
 from eventlib.health import ConsumerHealth
 from eventlib.housekeeping import Housekeeper, look_at
 from eventlib.publishing import Publisher, publishing
@@ -179,7 +179,7 @@ class Bus:
         unknown = set(groups or ()) - {group for _, group in by_loop}
         if unknown or not by_loop:
             known = sorted({s.group for s in self.app.subscriptions})
-            raise InvalidDeclaration(f"App {self.app.name!r}", f"nothing to run for {sorted(unknown)}; groups: {known}")
+            raise InvalidArgument(f"App {self.app.name!r}", f"nothing to run for {sorted(unknown)}; groups: {known}")
         return [
             GroupConsumer(self._broker, stream, group, name, self.app.settings(group), subscriptions, observe)
             for (stream, group), subscriptions in by_loop.items()
@@ -194,7 +194,7 @@ class Bus:
                 sorted({s.group for s in self.app.subscriptions if spec_of(s.event_class).stream == stream}),
                 self.app.streams.get(stream),
             )
-            for stream in sorted({consumer.health(True).stream for consumer in consumers})
+            for stream in sorted({consumer.stream for consumer in consumers})
         ]
 
     # Looking

@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 from eventlib import dlq, policy
 from eventlib.app import GroupSettings, Subscription
-from eventlib.broker import RECONNECT, Broker, Entry, OrderedReader, Reader
+from eventlib.broker import RECONNECT, Broker, Entry, Reader
 from eventlib.envelope import Envelope, current, decode
 from eventlib.errors import (
     AccessDenied,
@@ -138,7 +138,7 @@ class GroupConsumer:
         observe: Observer | None,
     ) -> None:
         self._broker = broker
-        self._stream = stream
+        self.stream = stream
         self._group = broker.keys.group(stream, group)
         self._consumer = consumer
         self._settings = settings
@@ -242,7 +242,7 @@ class GroupConsumer:
                 if self._abandoned:
                     raise
                 if failures == 1:
-                    log.warning("%s/%s waits for the server: %s", self._stream, self._group.group, error)
+                    log.warning("%s/%s waits for the server: %s", self.stream, self._group.group, error)
                 await asyncio.sleep(RECONNECT.delay_s(failures, self._rng))
                 if isinstance(error, MissingGroup):
                     await self._steadily(lambda: self._broker.ensure_group(self._group))
@@ -250,7 +250,7 @@ class GroupConsumer:
 
     def health(self, running: bool) -> ConsumerHealth:
         """How well it hears."""
-        return self._pulse.look(self._stream, self._group.group, self._consumer, running)
+        return self._pulse.look(self.stream, self._group.group, self._consumer, running)
 
     # Reading
 
@@ -271,7 +271,7 @@ class GroupConsumer:
                 await asyncio.wait({under_way})
             await reader.close()
 
-    async def _read_some(self, reader: Reader | OrderedReader) -> list[Entry]:
+    async def _read_some(self, reader: Reader) -> list[Entry]:
         count = await self._room()
         self._pulse.asks()
         entries = await self._steadily(lambda: reader.read(self._group, self._consumer, count))
@@ -295,7 +295,7 @@ class GroupConsumer:
                 self._handled(1)  # in hand already: a sweep found our own lease expired, or the group was made anew
                 continue
             attempt = entry.attempts + entry.deliveries
-            delivery = Delivery(self._stream, self._group.group, self._consumer, attempt, entry, read_at=now_s)
+            delivery = Delivery(self.stream, self._group.group, self._consumer, attempt, entry, read_at=now_s)
             held[entry.id] = delivery
             try:
                 delivery.envelope = envelope = self._open(entry)
@@ -548,7 +548,7 @@ class GroupConsumer:
             asked_at = time.monotonic()
             await asyncio.sleep(lease.renew_every_s)
             if (still_s := time.monotonic() - asked_at) > lease.duration_s:
-                place = f"{self._stream}/{self._group.group}"
+                place = f"{self.stream}/{self._group.group}"
                 log.warning(
                     "%s: the event loop stood still for %.1f s, longer than the lease; %s", place, still_s, STILL
                 )

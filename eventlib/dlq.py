@@ -25,7 +25,7 @@ from eventlib import keys
 from eventlib.app import App
 from eventlib.broker import RECONNECT, Broker, DlqState
 from eventlib.envelope import decode
-from eventlib.errors import BrokerUnavailable, DecodeError, InvalidDeclaration, MissingGroup, MissingLetter
+from eventlib.errors import BrokerUnavailable, DecodeError, InvalidArgument, MissingGroup, MissingLetter
 from eventlib.schema import spec_of, valid_name
 
 T = TypeVar("T")
@@ -69,14 +69,14 @@ class DeadEntry:
     attempts: int  # used up since it was published or last replayed
     handler: str
     consumer: str
-    failed_s: float | None  # when an attempt first failed
+    failed_at_s: float | None  # when an attempt first failed
     replays: int  # how often it had been replayed before it died
     raw: Mapping[bytes, bytes] = field(repr=False)  # the entry's own fields, byte for byte
     edited: bytes | None = field(default=None, repr=False)  # the event that a replay delivers instead
-    edited_s: float | None = None  # when it was last edited, here or before a replay
+    edited_at_s: float | None = None  # when it was last edited, here or before a replay
 
     @property
-    def died_s(self) -> float:
+    def died_at_s(self) -> float:
         return int(self.id.partition("-")[0]) / 1000.0
 
     @property
@@ -138,7 +138,7 @@ class Selection:
         for name in ("since_s", "until_s", "older_than_s"):
             value = getattr(self, name)
             if value is not None and not 0.0 <= value < 1e15:
-                raise InvalidDeclaration("selection", f"{name}={value!r}; it must be a number of seconds, zero or more")
+                raise InvalidArgument("selection", f"{name}={value!r}; it must be a number of seconds, zero or more")
 
     def fits(self, letter: DeadEntry) -> bool:
         """Whether it is one of them, its id and time of death aside."""
@@ -259,7 +259,7 @@ class DeadLetters:
             DataError: the event could not be handled; or `data` was given for one that is no JSON object.
         """
         if (data is None) == (event is None):
-            raise TypeError("give either data= or event=")
+            raise InvalidArgument("edit", "give either data= or event=")
         letter = await self.get(id_)
         new = event if event is not None else _with_data(letter, data)
         if not force:
@@ -381,7 +381,7 @@ def _letter(id_: str, fields: Mapping[bytes, bytes], edit: bytes) -> DeadEntry:
         return fields.get(name, b"").decode(errors="backslashreplace")
 
     edited_ms, _, edited = edit.partition(b" ")
-    edited_s = _seconds(edited_ms or fields.get(b"edited", b""))
+    edited_at_s = _seconds(edited_ms or fields.get(b"edited", b""))
     return DeadEntry(
         id=id_,
         origin=text(keys.ORIGIN),
@@ -391,11 +391,11 @@ def _letter(id_: str, fields: Mapping[bytes, bytes], edit: bytes) -> DeadEntry:
         attempts=_whole(fields.get(keys.ATTEMPTS, b"")),
         handler=text(b"handler"),
         consumer=text(b"consumer"),
-        failed_s=_seconds(fields.get(b"failed", b"")),
+        failed_at_s=_seconds(fields.get(b"failed", b"")),
         replays=_whole(fields.get(b"replays", b"")),
         raw={k.removeprefix(keys.RAW_PREFIX): v for k, v in fields.items() if k.startswith(keys.RAW_PREFIX)},
         edited=edited if edit else None,
-        edited_s=edited_s,
+        edited_at_s=edited_at_s,
     )
 
 
@@ -413,7 +413,7 @@ def _seconds(written_ms: bytes) -> float | None:
 
 def _valid_id(id_: str) -> str:
     if not _ID.fullmatch(id_) or max(_id_parts(id_)) > _SEQUENCE_MAX:
-        raise InvalidDeclaration("dead letter", f"{id_!r} is no id; take one from the list, such as 1732450000000-0")
+        raise InvalidArgument("dead letter", f"{id_!r} is no id; take one from the list, such as 1732450000000-0")
     return id_
 
 
@@ -431,15 +431,14 @@ def _json(text: bytes) -> Any:
 
 
 def _obstacle(event: bytes | None) -> str | None:
+    """Why no consumer can open it, whatever classes it knows."""
     if event is None:
         return "the entry has no field 'event'"
-    match _json(event):
-        case None:
-            return "the event is not JSON"
-        case {"specversion": "1.0", "id": str(), "type": str(), "eventversion": int()}:
-            return None
-        case _:
-            return "no CloudEvents 1.0 envelope: specversion, id, type and eventversion are needed"
+    try:
+        decode(event, {})
+    except DecodeError as error:
+        return error.reason
+    return None
 
 
 def _with_data(letter: DeadEntry, data: object) -> bytes:

@@ -81,7 +81,7 @@ class Housekeeper:
             log.warning(
                 "stream %s: group %r has %d entries unread, the oldest %.0f s old, and loses them in %.0f s "
                 "(silent for %.0f s, %s); run its consumers, destroy the group, or declare to keep more",
-                *(self._stream, health.group, health.unread, health.oldest_s or 0.0, health.loss_in_s or 0.0),
+                *(self._stream, health.group, health.unread, health.oldest_age_s or 0.0, health.loss_in_s or 0.0),
                 *(health.absent_s, retention),
             )
         self._told[health.group] = health.concern
@@ -98,11 +98,11 @@ async def _health(broker: Broker, stream: str, look: Trimmed) -> StreamHealth:
     groups = []
     for seen in look.groups:
         backlog = await broker.backlog(stream, seen.name)
-        unread = backlog.waiting + backlog.pending if seen.oldest_s is not None else 0
-        loss_in_s = look.retention.loss_in_s(seen.absent_s, seen.oldest_s, unread) if seen.exists else None
+        unread = backlog.waiting + backlog.pending if seen.oldest_age_s is not None else 0
+        loss_in_s = look.retention.loss_in_s(seen.absent_s, seen.oldest_age_s, unread) if seen.exists else None
         groups.append(
             GroupHealth(
-                *(seen.name, seen.exists, seen.live, seen.absent_s, unread, seen.oldest_s, loss_in_s),
+                *(seen.name, seen.exists, seen.live, seen.absent_s, unread, seen.oldest_age_s, loss_in_s),
                 *(look.retention.concern(loss_in_s), seen.dropped),
             )
         )

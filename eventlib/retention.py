@@ -34,16 +34,16 @@ class Retention:
         if not (self.keep_s >= 0.0 and self.dead_after_s > 0.0 and (entries is None or entries >= 0)):
             raise InvalidDeclaration("retention", "needs keep_s >= 0, keep_entries >= 0 or None, and dead_after_s > 0")
 
-    def loss_in_s(self, absent_s: float, oldest_s: float | None, unread: int) -> float | None:
+    def loss_in_s(self, absent_s: float, oldest_age_s: float | None, unread: int) -> float | None:
         """Seconds until a group loses something it has not read, as things stand; None: it will not.
 
-        `absent_s` is how long the group has done nothing, `oldest_s` the age of the oldest entry in the stream
+        `absent_s` is how long the group has done nothing, `oldest_age_s` the age of the oldest entry in the stream
         that it is not done with, `unread` how many there are.
         """
-        if oldest_s is None:
+        if oldest_age_s is None:
             return None
         crowded = self.keep_entries is not None and unread >= 0.9 * self.keep_entries
-        loss_in_s = 0.0 if crowded else max(0.0, self.keep_s - oldest_s)
+        loss_in_s = 0.0 if crowded else max(0.0, self.keep_s - oldest_age_s)
         if self.keep_unread:
             if absent_s == 0.0:
                 return None
@@ -65,7 +65,7 @@ class GroupHealth:
 
     `exists` is false for a group that was there and is not: its place is kept for it until it is dead. `absent_s` says
     for how long it has had something to do and has done nothing. With `unread` entries of the stream it is not done,
-    the oldest of them `oldest_s` old; in `loss_in_s` seconds it begins to lose them (None: it will not). `dropped`
+    the oldest of them `oldest_age_s` old; in `loss_in_s` seconds it begins to lose them (None: it will not). `dropped`
     counts what it has lost unread so far.
     """
 
@@ -74,7 +74,7 @@ class GroupHealth:
     live: bool
     absent_s: float
     unread: int
-    oldest_s: float | None
+    oldest_age_s: float | None
     loss_in_s: float | None
     concern: Concern
     dropped: int

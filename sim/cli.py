@@ -1,4 +1,4 @@
-"""The command line: workbench simulate | live | compare | report | lab | server, and the operators' commands."""
+"""The command line: workbench simulate | live | compare | report | lab | server, schemas and dlq."""
 
 import asyncio
 import os

@@ -335,7 +335,7 @@ def _table_of_letters(letters: list[ev.DeadEntry]) -> Table:
     names, frame = ("id", "died (UTC)", "reason", "type", "error"), 12
     narrow = out.width < 110
     died, type_length = (slice(5, 16), 12) if narrow else (slice(0, 19), 32)
-    rows = [(lt.id, _clock(lt.died_s)[died], lt.reason, _cut(lt.event_type or "-", type_length)) for lt in letters]
+    rows = [(lt.id, _clock(lt.died_at_s)[died], lt.reason, _cut(lt.event_type or "-", type_length)) for lt in letters]
     taken = sum(max(len(cell) for cell in (name, *column)) for name, *column in zip(names, *rows, strict=False))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in names:
@@ -352,7 +352,7 @@ def _cut(text: str, length: int) -> str:
 
 def _show_letter(letter: ev.DeadEntry) -> None:
     rows = {
-        "died": f"{_clock(letter.died_s)}, first failed {_clock(letter.failed_s)}",
+        "died": f"{_clock(letter.died_at_s)}, first failed {_clock(letter.failed_at_s)}",
         "reason": letter.reason,
         "error": letter.error,
         "attempts": f"{letter.attempts}, replayed before: {letter.replays}",
@@ -361,7 +361,7 @@ def _show_letter(letter: ev.DeadEntry) -> None:
         "origin": letter.origin,
         "event": f"{letter.event_type or '(type unknown)'}, id {letter.event_id or '(unknown)'}",
         "correlation": letter.correlation_id or "",
-        "edited": "" if letter.edited_s is None else _clock(letter.edited_s),
+        "edited": "" if letter.edited_at_s is None else _clock(letter.edited_at_s),
         "replay": f"no: {letter.obstacle}; edit it first" if letter.obstacle else "possible",
     }
     for name, value in rows.items():
@@ -377,8 +377,8 @@ def _show_letter(letter: ev.DeadEntry) -> None:
 
 def _letter_json(letter: ev.DeadEntry) -> dict[str, Any]:
     """The letter for machines; bytes that are no text in base64."""
-    names = ["id", "origin", "reason", "error", "traceback", "attempts", "handler", "consumer", "replays", "died_s"]
-    names += ["failed_s", "edited_s", "event_type", "event_id", "correlation_id", "obstacle"]
+    names = ["id", "origin", "reason", "error", "traceback", "attempts", "handler", "consumer", "replays", "died_at_s"]
+    names += ["failed_at_s", "edited_at_s", "event_type", "event_id", "correlation_id", "obstacle"]
     return {name: getattr(letter, name) for name in names} | {
         "raw": {_shown(name): _bytes_json(value) for name, value in letter.raw.items()},
         "edited": None if letter.edited is None else _bytes_json(letter.edited),

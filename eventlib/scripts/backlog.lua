@@ -10,7 +10,6 @@ local function look_at(id)
   if id then oldest = math.min(oldest, tonumber(id:match('^%d+') or oldest)) end
 end
 local function origin(fields)
-  if #fields == 3 then return fields[1] end -- as it was packed once: origin, attempts, event
   local found
   for i = 1, #fields, 2 do
     if fields[i] == 'origin' then found = fields[i + 1] end

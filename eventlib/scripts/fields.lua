@@ -43,12 +43,3 @@ local function joined(theirs, ours)
   return fields
 end
 
--- What retry put aside until it is due.
-local function put_aside(member)
-  local fields = cmsgpack.unpack(member)
-  if #fields == 3 then -- as it was packed once: origin, attempts, event
-    return {'event', fields[3], 'attempts', fields[2], 'origin', fields[1]}
-  end
-  return fields
-end
-

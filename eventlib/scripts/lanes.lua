@@ -70,7 +70,7 @@ local function is_alive(stream, retry, delayed, group, origin, at)
   local kind, id = at:match('^(%a+)/?(.*)$')
   if kind == 'delayed' then
     for _, member in ipairs(redis.call('ZRANGEBYSCORE', delayed, id, id)) do
-      local _, ours = parted(put_aside(member), true)
+      local _, ours = parted(cmsgpack.unpack(member), true)
       if ours.origin == origin then return true end
     end
     return false

@@ -1,5 +1,5 @@
 -- Ask the server whether its lag is right after unread entries were trimmed: not in 7.0 (redis/redis#13957).
--- KEYS  probe, gone again in the end     ARGV  nothing
+-- KEYS  probe, gone again in the end
 -- Returns 1 or 0.
 local read_one = {'XREADGROUP', 'GROUP', 'probe', 'probe', 'COUNT', 1, 'STREAMS', KEYS[1], '>'}
 for id = 1, 4 do

@@ -5,7 +5,7 @@ local now = redis.call('TIME')
 now = now[1] * 1000 + now[2] / 1000
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.3f', now), 'LIMIT', 0, ARGV[1])
 for _, member in ipairs(due) do
-  local fields = put_aside(member)
+  local fields = cmsgpack.unpack(member)
   local id = redis.call('XADD', KEYS[2], '*', unpack(fields))
   redis.call('ZREM', KEYS[1], member)
   local _, ours = parted(fields, true)

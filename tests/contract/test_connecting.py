@@ -2,6 +2,7 @@
 
 import asyncio
 import traceback
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -225,3 +226,18 @@ async def looks(bus: ev.Bus, count: int) -> bool:
     while len(seen) <= count:
         seen.add(await bus._broker.ask("HGET", key, "ran"))
     return True
+
+
+@pytest.mark.parametrize("use", ["backlog", "drained", "delete_all", "stream_health", "size"])
+async def test_a_bus_that_is_closed_does_not_connect_anew(connect: Connect, use: str) -> None:
+    async with connect(ev.App("shop")) as bus:
+        pass
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "backlog": lambda: bus.backlog("orders", "billing"),
+        "drained": lambda: bus.drained("orders", "billing"),
+        "delete_all": bus.delete_all,
+        "stream_health": lambda: bus.stream_health("orders"),
+        "size": lambda: bus.dead_letters("orders", "billing").size(),
+    }
+    with pytest.raises(ev.BusClosed):
+        await calls[use]()

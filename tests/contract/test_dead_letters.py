@@ -85,9 +85,9 @@ async def test_a_letter_says_all_that_an_operator_needs(connect: Connect, ledger
     assert "bill" in letter.handler and letter.consumer
     assert (letter.origin, letter.event_type, letter.correlation_id) == (entries[0][0].decode(), "order.placed", "c1")
     assert letter.event_id and letter.event_id.encode() in letter.raw[b"event"]
-    assert letter.failed_s is not None
-    assert before_s - 0.001 <= letter.failed_s <= letter.died_s <= after_s
-    assert (letter.replays, letter.edited, letter.edited_s, letter.obstacle) == (0, None, None, None)
+    assert letter.failed_at_s is not None
+    assert before_s - 0.001 <= letter.failed_at_s <= letter.died_at_s <= after_s
+    assert (letter.replays, letter.edited, letter.edited_at_s, letter.obstacle) == (0, None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ async def test_a_misspelt_name_is_told_from_an_empty_queue(connect: Connect, led
             bus.dead_letters("or{ders}", "billing")
         with pytest.raises(ev.MissingLetter, match="1-1"):
             await bus.dead_letters("orders", "billing").get("1-1")
-        with pytest.raises(ev.InvalidDeclaration, match="no id"):
+        with pytest.raises(ev.InvalidArgument, match="no id"):
             await bus.dead_letters("orders", "billing").get("-")
         assert await bus.dead_letters("orders", "billing").oldest_age_s() is None
 
@@ -287,7 +287,7 @@ async def test_what_fails_again_is_a_new_letter_that_says_how_often_it_was_repla
             [new] = await letters.find()
             assert (new.replays, new.reason, new.attempts) == (replays, "rejected", 1)
             assert new.id != old.id and new.origin == old.origin
-            assert new.raw == old.raw and new.failed_s == old.failed_s
+            assert new.raw == old.raw and new.failed_at_s == old.failed_at_s
     assert desk.seen == [(1, 1), (1, 1)]
 
 
@@ -376,7 +376,7 @@ async def test_trap_11_what_cannot_be_read_is_shown_whole_and_replayed_when_mend
         assert outcome.ids == [] and obstacle in outcome.obstacles[letter.id]
         edited = await letters.edit(letter.id, event=GOOD)
         assert (edited.id, edited.raw, edited.event, edited.obstacle) == (letter.id, fields, GOOD, None)
-        assert edited.edited_s is not None and edited.edited_s >= letter.died_s
+        assert edited.edited_at_s is not None and edited.edited_at_s >= letter.died_at_s
         assert (await letters.replay(ev.Selection())).ids == [letter.id]
         await eventually(lambda: handled == [1])
         await eventually(lambda: nothing_left(bus))
@@ -411,12 +411,12 @@ async def test_an_edit_is_held_against_the_apps_class(connect: Connect, ledger: 
             await letters.edit(id_, data={"number": float("nan")})
         with pytest.raises(ev.DecodeError, match="JSON form"):
             await letters.edit(id_, data={"number": "\ud800"})
-        with pytest.raises(TypeError, match="either"):
+        with pytest.raises(ev.InvalidArgument, match="either"):
             await letters.edit(id_)
         with pytest.raises(ev.MissingLetter):
             await letters.edit("1-1", data={"number": 1})
         assert (await letters.get(id_)).edited is None
-        assert (await letters.edit(id_, event=TRUNCATED, force=True)).obstacle == "the event is not JSON"
+        assert (await letters.edit(id_, event=TRUNCATED, force=True)).obstacle == "not JSON"
         with pytest.raises(ev.DecodeError, match="whole event"):
             await letters.edit(id_, data={"number": 1})
         unknown = foreign.dead_letters("orders", "billing")
@@ -434,7 +434,7 @@ async def test_what_was_edited_and_fails_again_says_so(connect: Connect) -> None
         [new] = await letters.find()
     assert desk.seen == [(-1, 1)]
     assert new.raw[b"event"] == edited.edited
-    assert (new.edited, new.edited_s, new.replays) == (None, edited.edited_s, 1)
+    assert (new.edited, new.edited_at_s, new.replays) == (None, edited.edited_at_s, 1)
 
 
 async def test_a_version_from_the_future_is_replayed_after_a_deployment(connect: Connect, ledger: Ledger) -> None:
@@ -473,7 +473,7 @@ async def test_a_purge_deletes_what_was_selected_and_its_edits(connect: Connect,
         assert set(await ledger.raw.hkeys(ledger.keys.edits)) == {ids[0].encode()}
         gone = await letters.purge(ev.Selection(ids=[ids[1], ids[2]]))
         assert (gone.ids, gone.gone) == ([ids[2]], [ids[1]])
-        await letters.purge(ev.Selection(since_s=(await letters.get(ids[0])).died_s))
+        await letters.purge(ev.Selection(since_s=(await letters.get(ids[0])).died_at_s))
         assert await letters.size() == 0 and not await ledger.raw.exists(ledger.keys.edits)
 
 
@@ -516,19 +516,3 @@ async def test_fields_beside_the_event_are_carried_wherever_it_goes(
                 await letters.replay(ev.Selection())
             await eventually(lambda: record.count("dead") == 3)
     assert tries == [1, 2, 3] * 3
-
-
-async def test_entries_that_were_delayed_by_an_earlier_version_are_promoted(
-    connect: Connect, ledger: Ledger, broker: Broker
-) -> None:
-    pack = "return redis.call('ZADD', KEYS[1], 1, cmsgpack.pack({ARGV[1], ARGV[2], ARGV[3]}))"
-    await ledger.raw.execute_command("EVAL", pack, 1, ledger.keys.delayed, "7-1", "2", GOOD)  # type: ignore[no-untyped-call]  # redis-py
-    app, seen = ev.App("shop"), list[ev.Delivery]()
-
-    @app.subscribe(OrderPlaced, group="billing")
-    async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
-        seen.append(delivery)
-
-    async with connect(app) as bus, bus.running():
-        await eventually(lambda: seen)
-    assert (seen[0].attempt, seen[0].entry.origin) == (3, "7-1")

@@ -74,7 +74,7 @@ async def test_running_some_groups_leaves_the_others_their_events(connect: Conne
 async def test_running_an_unknown_group_is_a_mistake(connect: Connect, groups: list[str]) -> None:
     app, _ = new_app()
     async with connect(app) as bus:
-        with pytest.raises(ev.InvalidDeclaration, match="billing"):
+        with pytest.raises(ev.InvalidArgument, match="billing"):
             async with bus.running(groups=groups):
                 pass
 

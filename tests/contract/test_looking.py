@@ -104,7 +104,7 @@ async def backlog(broker: Broker) -> ev.Backlog:
 
 async def test_trap_30_the_age_of_the_oldest_wherever_it_waits(broker: Broker, ledger: Ledger) -> None:
     """By the server's clock, from when it was first published, however often it has moved since."""
-    assert (await backlog(broker)).oldest_s is None
+    assert (await backlog(broker)).oldest_age_s is None
     now_ms = int(await ledger.now_s() * 1000.0)
     id_ = f"{now_ms - 500_000}-0"
     await ledger.raw.xadd(ledger.keys.stream, {"event": "x"}, id=id_)
@@ -121,12 +121,12 @@ async def test_trap_30_the_age_of_the_oldest_wherever_it_waits(broker: Broker, l
     assert [(b.waiting, b.pending, b.delayed, b.retrying) for b in seen] == [
         *((2, 0, 0, 0), (0, 2, 0, 0), (0, 1, 1, 0), (0, 1, 0, 1))
     ]
-    assert all(500.0 <= (b.oldest_s or 0.0) < 530.0 for b in seen)
+    assert all(500.0 <= (b.oldest_age_s or 0.0) < 530.0 for b in seen)
     [retried] = await ledger.read_and_die(retried=True)
     await broker.ack(ledger.keys, "dead", [Entry(True, retried, retried, b"x")])
-    assert 100.0 <= ((await backlog(broker)).oldest_s or 0.0) < 130.0
+    assert 100.0 <= ((await backlog(broker)).oldest_age_s or 0.0) < 130.0
     await broker.ack(ledger.keys, "dead", [Entry(False, f"{now_ms - 100_000}-0", f"{now_ms - 100_000}-0", b"x")])
-    assert (await backlog(broker)).oldest_s is None
+    assert (await backlog(broker)).oldest_age_s is None
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -165,9 +165,9 @@ async def test_trap_30_whatever_was_deleted_trimmed_or_read_the_count_is_right(
         assert (seen.waiting, seen.pending) == (len(there), len(pending))
         oldest = min([number(row.id) for row in pending] + there, default=None)
         now_ms = await ledger.now_s() * 1000.0
-        assert (oldest is None) == (seen.oldest_s is None)
-        if seen.oldest_s is not None and oldest is not None:
-            assert 0.0 <= now_ms - seen.oldest_s * 1000.0 - oldest < 10_000.0
+        assert (oldest is None) == (seen.oldest_age_s is None)
+        if seen.oldest_age_s is not None and oldest is not None:
+            assert 0.0 <= now_ms - seen.oldest_age_s * 1000.0 - oldest < 10_000.0
 
 
 def number(id_: str) -> int:

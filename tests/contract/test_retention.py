@@ -168,7 +168,7 @@ async def test_trap_18_the_loss_is_seen_before_it_comes(
     assert (health.entries, health.retention) == (15, ev.Retention())
     assert (fast.unread, fast.at_risk, fast.loss_in_s, fast.dropped) == (0, 0, None, 0)
     assert (gone.unread, gone.at_risk, gone.dropped, gone.live) == (15, 15, 0, True)
-    assert gone.oldest_s is not None and gone.oldest_s > 1e9
+    assert gone.oldest_age_s is not None and gone.oldest_age_s > 1e9
     assert gone.loss_in_s == pytest.approx(ev.Retention().dead_after_s, rel=0.01)
 
 

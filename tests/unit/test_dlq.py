@@ -117,5 +117,5 @@ def test_the_next_page_begins_after_the_last_letter() -> None:
     ],
 )
 def test_a_selection_that_means_nothing_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ev.InvalidDeclaration):
+    with pytest.raises(ev.InvalidArgument):
         ev.Selection(**wrong)  # type: ignore[arg-type]  # that is the point

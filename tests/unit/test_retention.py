@@ -10,7 +10,7 @@ WEEK_S = 7 * 86_400.0
 
 
 @pytest.mark.parametrize(
-    ("retention", "absent_s", "oldest_s", "unread", "loss_in_s"),
+    ("retention", "absent_s", "oldest_age_s", "unread", "loss_in_s"),
     [
         (ev.Retention(), 0.0, 30 * WEEK_S, 10**9, None),  # it is there: however slow, it loses nothing
         (ev.Retention(), 3600.0, None, 0, None),  # it has nothing to lose
@@ -27,9 +27,9 @@ WEEK_S = 7 * 86_400.0
     ],
 )
 def test_seconds_until_loss(
-    retention: ev.Retention, absent_s: float, oldest_s: float | None, unread: int, loss_in_s: float | None
+    retention: ev.Retention, absent_s: float, oldest_age_s: float | None, unread: int, loss_in_s: float | None
 ) -> None:
-    assert retention.loss_in_s(absent_s, oldest_s, unread) == loss_in_s
+    assert retention.loss_in_s(absent_s, oldest_age_s, unread) == loss_in_s
 
 
 @pytest.mark.parametrize(
