@@ -416,7 +416,7 @@ async def test_an_edit_is_held_against_the_apps_class(connect: Connect, ledger: 
         with pytest.raises(ev.MissingLetter):
             await letters.edit("1-1", data={"number": 1})
         assert (await letters.get(id_)).edited is None
-        assert (await letters.edit(id_, event=TRUNCATED, force=True)).obstacle == "not JSON"
+        assert ((await letters.edit(id_, event=TRUNCATED, force=True)).obstacle or "").startswith("not JSON")
         with pytest.raises(ev.DecodeError, match="whole event"):
             await letters.edit(id_, data={"number": 1})
         unknown = foreign.dead_letters("orders", "billing")
