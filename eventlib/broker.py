@@ -212,7 +212,7 @@ class Broker:
         except TimeoutError as error:
             silent = f"Redis has not answered for {timeout_s:.0f} s; is it busy?{ask_for_tls(self.where)}"
             raise BrokerUnavailable(self.where, silent) from error
-        except (redis_errors.RedisError, OSError, asyncio.IncompleteReadError) as error:
+        except (redis_errors.RedisError, OSError, UnicodeError, asyncio.IncompleteReadError) as error:
             raise translate(error, self.where) from error
 
     async def _run(

@@ -22,6 +22,7 @@ from eventlib.schema import Event, spec_of
 
 log = logging.getLogger("eventlib")
 
+_ABANDON_S = 10.0  # longest wait for consumers whose handlers were cancelled
 _LOOK_S = 0.01  # between two looks at a backlog that is to become empty
 
 
@@ -236,6 +237,8 @@ async def _stop(consumers: list[GroupConsumer], running: list[asyncio.Task[None]
         log.warning("%d consumers did not finish within %s s; their entries go back to the group", len(late), grace_s)
         for consumer in consumers:
             consumer.abandon()
+        # Here, and not at the end of their task group: after an error that would cancel them while they give back.
+        await asyncio.wait(late, timeout=_ABANDON_S)
 
 
 def _one_of(error: BaseException) -> BaseException:

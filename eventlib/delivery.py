@@ -147,6 +147,7 @@ class GroupConsumer:
         self._lines = {s.event_class: _Line(s) for s in subscriptions if s.batch}
         self._capacity = settings.concurrency * max(s.batch or 1 for s in subscriptions)
         self._observe = observe
+        self._attempts_max = max(s.retry.attempts for s in subscriptions)
         self._purse = Purse(settings.retry_budget, time.monotonic()) if settings.retry_budget else None
         self._rng = random.Random()
         self._tasks = asyncio.TaskGroup()
@@ -161,6 +162,7 @@ class GroupConsumer:
         self._abandoned = False
         self._reading: asyncio.Task[None] | None = None
         self._renewed_at = time.monotonic()
+        self._woke_at = 0.0  # when this process had last stood still for a lease
         self._pulse = Pulse()
 
     # Life
@@ -274,8 +276,13 @@ class GroupConsumer:
     async def _read_some(self, reader: Reader) -> list[Entry]:
         count = await self._room()
         self._pulse.asks()
+        asked_at = time.monotonic()
         entries = await self._steadily(lambda: reader.read(self._group, self._consumer, count))
         self._pulse.hears()
+        if entries and (asked_at < self._woke_at or self._stands_still(time.monotonic())):
+            # This process stood still while the server gave it these: are they still its own?
+            lost = await self._steadily(lambda: self._broker.renew(self._group, self._consumer, entries))
+            entries = [entry for entry in entries if (entry.retried, entry.id) not in lost]
         self._unhandled += len(entries)
         return entries
 
@@ -298,6 +305,9 @@ class GroupConsumer:
             delivery = Delivery(self.stream, self._group.group, self._consumer, attempt, entry, read_at=now_s)
             held[entry.id] = delivery
             try:
+                if attempt > self._attempts_max:  # opening it may be what ends its consumers
+                    self._workers.put(delivery)
+                    continue
                 delivery.envelope = envelope = self._open(entry)
             except DataError as error:
                 delivery.fault = error
@@ -382,7 +392,8 @@ class GroupConsumer:
             for delivery in batch.deliveries:
                 self._tell("started", delivery)
         error = await self._attempt(subscription, subscription.handler(batch))
-        failed = [(delivery, found) for delivery in batch.deliveries if (found := error or batch.error_of(delivery))]
+        errors = ((delivery, batch.error_of(delivery) if error is None else error) for delivery in batch.deliveries)
+        failed = [(delivery, found) for delivery, found in errors if found is not None]
         if not failed:
             self._acknowledge(batch.deliveries)
             return
@@ -395,6 +406,10 @@ class GroupConsumer:
     def _handled(self, count: int) -> None:
         self._unhandled -= count
         self._has_room.set()
+
+    def _stands_still(self, now_s: float) -> bool:
+        """Whether the renewals, three a lease, have not run for a whole one."""
+        return now_s - self._renewed_at > self._settings.lease.duration_s
 
     async def _make_sure(self, delivery: Delivery, now_s: float) -> None:
         """Where this process stood still for a lease: who owns the entries now?"""
@@ -548,6 +563,7 @@ class GroupConsumer:
             asked_at = time.monotonic()
             await asyncio.sleep(lease.renew_every_s)
             if (still_s := time.monotonic() - asked_at) > lease.duration_s:
+                self._woke_at = time.monotonic()
                 place = f"{self.stream}/{self._group.group}"
                 log.warning(
                     "%s: the event loop stood still for %.1f s, longer than the lease; %s", place, still_s, STILL
@@ -606,4 +622,7 @@ class GroupConsumer:
 
 
 def _reason(fault: DataError | None) -> policy.DeadReason:
+    """Why an entry that was not opened is dead."""
+    if fault is None:
+        return "poison"
     return "unsupported_version" if isinstance(fault, UnsupportedVersion) else "undecodable"

@@ -47,7 +47,7 @@ def why(
     """What a dead letter says beside the entry itself: fields of bounded length that can be stored."""
     said: dict[str, str | int] = {
         "reason": reason,
-        "error": _described(error) if error else "",
+        "error": _described(error) if error is not None else "",
         "attempts": attempts,
         "handler": handler,
         "consumer": consumer,

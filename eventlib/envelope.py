@@ -184,7 +184,9 @@ def _decode_carefully(raw: bytes, classes: Mapping[str, type[Event]]) -> Envelop
     except ValidationError as error:
         raise DecodeError(_summary(error)) from error
     except Exception as error:
-        raise DecodeError(f"{type(error).__name__} while reading {named[0]} version {named[1]}: {error}") from error
+        raise DecodeError(
+            f"{type(error).__name__} while reading {named[0]} version {named[1]}: {_text_of(error)}"
+        ) from error
 
 
 def _type_and_version(attributes: Mapping[str, Any]) -> tuple[str, int] | None:
@@ -315,3 +317,10 @@ def _child(traceparent: str) -> str:
     version, trace, _, flags = traceparent[:55].split("-")
     known = flags if version == "00" else f"{int(flags, 16) & 1:02x}"  # of what a later version says, only "sampled"
     return f"00-{trace}-{secrets.token_hex(8)}-{known}"
+
+
+def _text_of(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # it is a validator's or an upcaster's own
+        return "(its text cannot be had)"

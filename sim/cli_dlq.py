@@ -407,7 +407,12 @@ def _number_of(letters: int) -> str:
 
 
 def _clock(moment_s: float | None) -> str:
-    return "unknown" if moment_s is None else datetime.fromtimestamp(moment_s, UTC).isoformat(" ", "milliseconds")
+    if moment_s is None:
+        return "unknown"
+    try:
+        return datetime.fromtimestamp(moment_s, UTC).isoformat(" ", "milliseconds")
+    except (OverflowError, OSError, ValueError):  # of another clock, or another client
+        return f"{moment_s:.0f} s"
 
 
 def _age(seconds: float) -> str:

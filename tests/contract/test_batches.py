@@ -170,3 +170,26 @@ async def _pending(ledger: Ledger, count: int) -> bool:
 async def test_an_empty_batch_cannot_be_declared() -> None:
     with pytest.raises(ev.InvalidDeclaration, match="at least one"):
         ev.App("shop").subscribe_batch(OrderPlaced, group="billing", size=0)
+
+
+class Falsy(Exception):
+    """An error that is false, as one with a length of zero is."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("raised", [True, False])
+async def test_an_error_that_is_false_is_an_error(connect: Connect, raised: bool) -> None:
+    app, record = ev.App("shop"), Record()
+
+    @app.subscribe_batch(OrderPlaced, group="billing", retry=ev.Retry(attempts=1))
+    async def bill(batch: ev.Batch[OrderPlaced]) -> None:
+        if raised:
+            raise Falsy
+        batch.fail(batch.deliveries[0], Falsy())
+
+    async with connect(app) as bus, bus.running(observe=record):
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: record.count("dead") + record.count("acked"))
+        assert record.count("dead") == 1

@@ -4,9 +4,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import redis
+from pydantic import field_validator
 
 import eventlib as ev
 from eventlib.broker import Broker, Entry
@@ -103,6 +105,32 @@ async def test_trap_04_ownership_is_asked_for_after_a_standstill(connect: Connec
         await eventually(lambda: "lost" in record.kinds() and "acked" in record.kinds())
         assert started == [1]
         assert [(row.id, row.consumer) for row in await ledger.pending()] == [(second, "thief")]
+
+
+async def test_trap_04_what_the_server_gave_a_process_that_stood_still_may_be_anothers(
+    connect: Connect, ledger: Ledger, url: str
+) -> None:
+    """It stood still in its blocking read: what it then finds in the reply was taken over meanwhile."""
+    app, handled = new_app(lease_s=LEASE_S)
+    async with connect(app) as bus:
+        await bus.publish(OrderPlaced(number=1))
+        [fields] = await ledger.events()
+        async with bus.running(consumer="a"):
+            await eventually(lambda: handled == [1])
+            await eventually(lambda: is_blocked(ledger))
+            with redis.Redis.from_url(url) as thief:
+                id_ = thief.xadd(ledger.keys.stream, fields)  # type: ignore[arg-type]  # invariant dict
+                time.sleep(LEASE_S * 1.5)  # noqa: ASYNC251 - standing still is the fault under test
+                thief.xclaim(ledger.keys.stream, "billing", "thief", 0, [id_], justid=True)  # type: ignore[list-item]
+            await eventually(lambda: is_blocked(ledger))
+        assert handled == [1]
+        assert [row.consumer for row in await ledger.pending()] == ["thief"]
+
+
+async def is_blocked(ledger: Ledger) -> bool:
+    """Whether a reader waits at the server."""
+    info: Any = await ledger.raw.info("clients")
+    return bool(info["blocked_clients"])
 
 
 async def test_trap_01_a_dead_consumers_work_is_taken_over_on_a_quiet_stream(connect: Connect, ledger: Ledger) -> None:
@@ -340,3 +368,33 @@ async def test_an_acknowledged_retry_is_deleted(connect: Connect, ledger: Ledger
         async with bus.running():
             await eventually(lambda: len(handled) == 2)
     assert await ledger.raw.xlen(ledger.keys.retry) == 0
+
+
+async def test_trap_07_poison_is_not_even_opened(connect: Connect, ledger: Ledger) -> None:
+    """A validator, or an upcaster, may be what ends its process."""
+    opened = list[int]()
+
+    class OrderPoisoned(ev.Event, type="order.poisoned", version=1, stream="orders"):
+        number: int
+
+        @field_validator("number")
+        @classmethod
+        def open(cls, number: int) -> int:
+            opened.append(number)
+            return number
+
+    app, record = ev.App("shop"), Record()
+    app.group("billing", lease_s=LEASE_S)
+
+    @app.subscribe(OrderPoisoned, group="billing", retry=AT_ONCE)
+    async def bill(_: OrderPoisoned, __: ev.Delivery) -> None: ...
+
+    async with connect(app) as bus:
+        await bus.publish(OrderPoisoned(number=1))
+        [id_] = await ledger.read_and_die()
+        await ledger.claim(id_, "dead", idle_ms=60_000, deliveries=3)
+        opened.clear()
+        async with bus.running(observe=record):
+            await eventually(lambda: record.count("dead"))
+        [letter] = await bus.dead_letters("orders", "billing").find()
+    assert (letter.reason, letter.attempts, opened) == ("poison", 3, [])

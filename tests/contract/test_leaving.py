@@ -231,3 +231,27 @@ async def test_starting_and_stopping_without_end_loses_and_repeats_nothing(conne
             await eventually(lambda: len({number for number, _ in seen}) == 150)
         assert (await bus.backlog("orders", "billing")).total == 0
     assert sorted(seen) == [(number, 1) for number in range(150)]
+
+
+async def test_a_block_that_ends_by_an_error_gives_back_what_outlasts_the_grace(connect: Connect) -> None:
+    """Its task group would cancel the consumers while they give back: entries would wait for a lease of 30 s."""
+    app, begun = ev.App("shop"), list[int]()
+    app.group("billing", prefetch=4, concurrency=2)
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        begun.append(event.number)
+        await asyncio.Event().wait()
+
+    async with connect(app) as bus:
+        await bus.publish_many(orders(1, 2, 3, 4, 5, 6))
+
+        async def fail_inside() -> None:
+            async with bus.running(grace_s=0.05):
+                await eventually(lambda: len(begun) == 2)
+                raise ValueError("the block's own")
+
+        with pytest.raises(ValueError, match="the block's own"):
+            await fail_inside()
+        backlog = await bus.backlog("orders", "billing")
+        assert (backlog.pending, backlog.total) == (0, 6)

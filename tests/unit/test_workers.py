@@ -200,3 +200,28 @@ async def test_a_worker_that_lets_others_run_keeps_its_place(workers: Made) -> N
     release.set()
     await pool.join()
     assert begun == [0, 1, 2, 3]
+
+
+class Incomparable:
+    """As a NumPy array: comparing it gives no truth."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("ambiguous")
+
+    __hash__ = object.__hash__
+
+
+async def test_values_in_context_variables_are_never_compared(workers: Made) -> None:
+    mark: ContextVar[Incomparable] = ContextVar("mark")
+    mark.set(Incomparable())
+    done: list[int] = []
+
+    async def work(item: int) -> None:
+        mark.set(Incomparable())
+        done.append(item)
+
+    pool = workers(work, 2)
+    for item in range(5):
+        pool.put(item)
+    await pool.join()
+    assert done == list(range(5))
