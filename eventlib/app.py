@@ -1,7 +1,6 @@
 """An App says what there is: who handles which events, in which group, how carefully. Making one does no I/O."""
 
 import inspect
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -83,8 +82,10 @@ class App:
         where = f"group {valid_name(name, 'group')!r}"
         if name in self.groups:
             raise InvalidDeclaration(where, "is already set; set each group once")
-        if not (concurrency >= 1 and prefetch >= 0 and 0 < lease_s < math.inf):
-            raise InvalidDeclaration(where, "needs concurrency >= 1, prefetch >= 0 and lease_s > 0")
+        if not (_is_count(concurrency, 1) and _is_count(prefetch, 0) and 0 < lease_s <= 1e6):
+            raise InvalidDeclaration(
+                where, "needs concurrency >= 1 and prefetch >= 0, whole numbers up to 1,000,000, and 0 < lease_s <= 1e6"
+            )
         self.groups[name] = GroupSettings(concurrency, prefetch, Lease(lease_s), retry_budget, ordered_by)
 
     def stream(self, name: str, *, retention: Retention) -> None:
@@ -137,7 +138,7 @@ class App:
         Raises as `subscribe` does.
         """
         self._check(event_class, group, timeout_s)
-        if size < 1:
+        if not _is_count(size, 1):
             raise InvalidDeclaration(f"group {group!r}", f"size={size}; a batch has at least one event")
 
         def declare(handler: "BatchHandler[E]") -> "BatchHandler[E]":
@@ -179,3 +180,7 @@ def _wire_fields(event_class: type[Event]) -> set[str]:
 
 
 _DEFAULT = GroupSettings()
+
+
+def _is_count(number: object, least: int) -> bool:
+    return isinstance(number, int) and least <= number <= 1_000_000

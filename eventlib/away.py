@@ -47,10 +47,11 @@ class Spool:
     """While Redis is away, events go to a file and a publish returns once they are on disk (fdatasync).
 
     A task replays the file in order when the server is back; until it has them all, later events go behind them, so
-    that each stream keeps its order. What is there when the bus closes or its process dies stays there, and the next
-    `connect` with this path and namespace replays it. Nothing is lost, whenever the process is killed, and nothing is
-    doubled as long as a replay comes within 30 days of the event's first try: for so long the server remembers how far
-    it got. One path serves one bus at a time, on a local file system; a spool that is full raises SpoolFull.
+    that each stream keeps its order (and a stream that the server keeps refusing holds up what is behind it). What is
+    there when the bus closes or its process dies stays there, and the next `connect` with this path and namespace
+    replays it. Nothing is lost, whenever the process is killed, and nothing is doubled as long as a replay comes within
+    30 days of the event's first try: for so long the server remembers how far it got. One path serves one bus at a
+    time, on a local file system; a spool that is full raises SpoolFull.
     """
 
     path: str | Path

@@ -18,7 +18,7 @@ from eventlib.health import ConsumerHealth
 from eventlib.housekeeping import Housekeeper, look_at
 from eventlib.publishing import Publisher, publishing
 from eventlib.retention import StreamHealth
-from eventlib.schema import Event, spec_of
+from eventlib.schema import Event, spec_of, valid_name
 
 log = logging.getLogger("eventlib")
 
@@ -155,7 +155,8 @@ class Bus:
         """
         if self._closed:
             raise BusClosed
-        consumers = self._consumers(groups, consumer or _consumer_name(), observe)
+        name = _consumer_name() if consumer is None else valid_name(consumer, "consumer")
+        consumers = self._consumers(groups, name, observe)
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(c.run()) for c in consumers]
@@ -166,9 +167,11 @@ class Bus:
                 finally:
                     for task in keeping:
                         task.cancel()
-                    await _stop(consumers, running, grace_s)
-                    for consumer_ in consumers:
-                        del self._running[consumer_]
+                    try:
+                        await _stop(consumers, running, grace_s)
+                    finally:
+                        for each in consumers:
+                            del self._running[each]
         except BaseExceptionGroup as group:
             raise _one_of(group) from None
 

@@ -23,6 +23,7 @@ from eventlib.envelope import Envelope, current, decode
 from eventlib.errors import (
     AccessDenied,
     BrokerError,
+    BrokerUnavailable,
     DataError,
     DecodeError,
     MissingGroup,
@@ -41,6 +42,7 @@ PROMOTE_S = 0.5  # longest wait between two looks at the delayed entries, some o
 PROMOTE_LIMIT = 100
 ACK_LIMIT = 1000
 
+ASK_MAX = 1000  # entries in one reply: others want the server too, and its time is limited
 READ_ON = 100  # after a read of so many entries the next one is asked for while these are opened
 SETTLE_LIMIT = 16  # failures of one batch that are settled at once, each over a connection of its own
 STILL = "others take over what is held then: move blocking work to a thread (asyncio.to_thread) or set a longer lease_s"
@@ -162,6 +164,7 @@ class GroupConsumer:
         self._abandoned = False
         self._reading: asyncio.Task[None] | None = None
         self._renewed_at = time.monotonic()
+        self._ask_max = ASK_MAX
         self._woke_at = 0.0  # when this process had last stood still for a lease
         self._pulse = Pulse()
 
@@ -277,7 +280,7 @@ class GroupConsumer:
         count = await self._room()
         self._pulse.asks()
         asked_at = time.monotonic()
-        entries = await self._steadily(lambda: reader.read(self._group, self._consumer, count))
+        entries = await self._ask(lambda n: reader.read(self._group, self._consumer, n), count)
         self._pulse.hears()
         if entries and (asked_at < self._woke_at or self._stands_still(time.monotonic())):
             # This process stood still while the server gave it these: are they still its own?
@@ -285,6 +288,20 @@ class GroupConsumer:
             entries = [entry for entry in entries if (entry.retried, entry.id) not in lost]
         self._unhandled += len(entries)
         return entries
+
+    async def _ask(self, ask: Callable[[int], Awaitable[T]], count: int) -> T:
+        """Ask for up to `count` entries: for half as many where no reply comes in time, then for more again."""
+
+        async def once() -> T:
+            try:
+                reply = await ask(min(count, self._ask_max))
+            except BrokerUnavailable:
+                self._ask_max = max(1, self._ask_max // 2)
+                raise
+            self._ask_max = min(ASK_MAX, self._ask_max + 1)
+            return reply
+
+        return await self._steadily(once)
 
     async def _room(self) -> int:
         """Wait until there is room for entries; how many."""
@@ -603,8 +620,8 @@ class GroupConsumer:
         count, lease = await self._room(), self._settings.lease
         if self._stopping:
             return False, []
-        return await self._steadily(
-            lambda: self._broker.sweep(self._group, self._consumer, lease.duration_s, count, lease.sweep_every_s)
+        return await self._ask(
+            lambda n: self._broker.sweep(self._group, self._consumer, lease.duration_s, n, lease.sweep_every_s), count
         )
 
     async def _promote(self) -> None:

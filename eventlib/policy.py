@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from eventlib.errors import DataError, Reject, RetryAfter, Snooze, UsageError
+from eventlib.errors import BusClosed, DataError, Reject, RetryAfter, Snooze, UsageError
 
 DeadReason = Literal["rejected", "exhausted", "undecodable", "unsupported_version", "usage", "poison"]
 
@@ -130,7 +130,7 @@ def decide(retry: Retry, attempt: int, error: BaseException | None, rng: Uniform
             return DeadLetter("rejected")
         case Snooze():
             return RetryIn(error.delay_s, counts=False)
-        case UsageError():
+        case UsageError() if not isinstance(error, BusClosed):  # which is how a program ends, not how it is wrong
             return DeadLetter("usage")
         case DataError():
             return DeadLetter("undecodable")

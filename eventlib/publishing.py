@@ -30,6 +30,7 @@ QUEUED_BYTES_MAX = 64 * 2**20  # ...or bytes
 
 Context = tuple[str | None, str | None, str | None, str | None]  # correlation, causation, traceparent, tracestate
 
+_NOTHING: Context = (None, None, None, None)
 _UNIQUE_S_MAX = 366 * 86_400.0
 _ID = re.compile(r"[!#-\[\]-~]{1,256}")  # printable ASCII; no space, quote or backslash
 
@@ -135,6 +136,8 @@ class Publisher:
         return lane
 
     def _written(self, event: Event, id_: str | None, about: Context) -> tuple[str, bytes]:
+        if about != _NOTHING and not all(value is None or isinstance(value, str) for value in about):
+            raise InvalidArgument("publish", f"correlation and trace are text, not {about}")
         envelope = seal(event, self._source, *about, None if id_ is None else _valid_id(id_))
         body = encode(envelope)
         if len(body) > EVENT_BYTES_MAX:
@@ -373,8 +376,8 @@ class _Outcome:
     error: Exception | None
 
 
-def _valid_id(id_: str) -> str:
-    if not _ID.fullmatch(id_):
+def _valid_id(id_: object) -> str:
+    if not isinstance(id_, str) or not _ID.fullmatch(id_):
         raise InvalidArgument("publish", f"id={id_!r}; use 1 to 256 printable ASCII characters, no space, quote or \\")
     return id_
 
@@ -385,7 +388,7 @@ def _id_to_be_unique(id_: str | None) -> str:
     return id_
 
 
-def _valid_window(for_s: float) -> float:
-    if not 0.0 < for_s <= _UNIQUE_S_MAX:
+def _valid_window(for_s: object) -> float:
+    if not isinstance(for_s, int | float) or not 0.0 < for_s <= _UNIQUE_S_MAX:
         raise InvalidArgument("publish", f"unique_for_s={for_s}; it must be seconds above zero, at most a year")
     return for_s

@@ -31,6 +31,8 @@ class Retention:
 
     def __post_init__(self) -> None:
         entries = self.keep_entries
+        if not isinstance(entries, int | None):
+            raise InvalidDeclaration("retention", f"keep_entries={entries!r}; it must be a whole number, or None")
         if not (self.keep_s >= 0.0 and self.dead_after_s > 0.0 and (entries is None or entries >= 0)):
             raise InvalidDeclaration("retention", "needs keep_s >= 0, keep_entries >= 0 or None, and dead_after_s > 0")
 

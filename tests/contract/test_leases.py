@@ -119,9 +119,9 @@ async def test_trap_04_what_the_server_gave_a_process_that_stood_still_may_be_an
             await eventually(lambda: handled == [1])
             await eventually(lambda: is_blocked(ledger))
             with redis.Redis.from_url(url) as thief:
-                id_ = thief.xadd(ledger.keys.stream, fields)  # type: ignore[arg-type]  # invariant dict
+                id_ = thief.xadd(ledger.keys.stream, fields)
                 time.sleep(LEASE_S * 1.5)  # noqa: ASYNC251 - standing still is the fault under test
-                thief.xclaim(ledger.keys.stream, "billing", "thief", 0, [id_], justid=True)  # type: ignore[list-item]
+                thief.xclaim(ledger.keys.stream, "billing", "thief", 0, [id_], justid=True)
             await eventually(lambda: is_blocked(ledger))
         assert handled == [1]
         assert [row.consumer for row in await ledger.pending()] == ["thief"]

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis.asyncio as redis
@@ -181,3 +182,14 @@ async def test_an_interrupted_close_tells_everyone(connect: Connect, monkeypatch
     await asyncio.wait({using})
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(result) for result in results] == [ev.BrokerUnavailable, ev.BrokerUnavailable, ev.BusClosed]
+
+
+@pytest.mark.parametrize(
+    "about",
+    [{"correlation_id": 42}, {"causation_id": b"x"}, {"traceparent": 42}, {"id": 42}, {"id": "a", "unique_for_s": "1"}],
+)
+async def test_what_is_no_text_is_refused_and_not_published(connect: Connect, ledger: Ledger, about: Any) -> None:
+    async with connect(ev.App("shop")) as bus:
+        with pytest.raises(ev.InvalidArgument):
+            await bus.publish(OrderPlaced(number=1), **about)
+    assert await ledger.events() == []

@@ -136,3 +136,12 @@ def test_a_group_is_set_once() -> None:
     app.group("billing")
     with pytest.raises(ev.InvalidDeclaration, match="once"):
         app.group("billing", concurrency=2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"concurrency": 1.5}, {"concurrency": math.inf}, {"concurrency": 10**19}, {"prefetch": 0.5}, {"lease_s": 1e300}],
+)
+def test_numbers_that_nothing_could_run_with_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ev.InvalidDeclaration, match="whole numbers"):
+        ev.App("shop").group("billing", **wrong)

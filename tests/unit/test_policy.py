@@ -169,7 +169,7 @@ DECISIONS = [
     (3, ev.RetryAfter(7.0), DeadLetter("exhausted")),
     (1, ev.Snooze(7.0), RetryIn(7.0, counts=False)),
     (3, ev.Snooze(7.0), RetryIn(7.0, counts=False)),
-    (1, ev.BusClosed(), DeadLetter("usage")),
+    (1, ev.BusClosed(), RetryIn(1.0)),
     (1, ev.UnknownEventType("Order"), DeadLetter("usage")),
     (1, ev.DecodeError("no"), DeadLetter("undecodable")),
 ]
