@@ -6,6 +6,7 @@ import sys
 
 def main() -> None:
     """Entry point: a plain `kill`, or a closed terminal, ends the command as Ctrl-C does: in order."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
     for name in ("SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), lambda *_: signal.raise_signal(signal.SIGINT))
     try:

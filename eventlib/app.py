@@ -106,6 +106,7 @@ class App:
         It is called as `handler(event, delivery)`. Returning means handled. Raising means this attempt failed and
         `retry` decides; `Reject`, `RetryAfter` and `Snooze` decide themselves. An attempt that takes longer than
         `timeout_s` seconds is cancelled and failed. Delivery is at least once: a handler may see an event again.
+        Events of types that the group has no handler for are acknowledged: a handler added later does not see them.
 
         Raises:
             UnknownEventType: the class declares no event type.

@@ -212,7 +212,7 @@ class Bus:
         return await look_at(self._broker, stream, self.app.streams.get(stream))
 
     async def backlog(self, stream: str, group: str) -> Backlog:
-        """What the group has still to do on the stream."""
+        """What the group has still to do on the stream; of a group that does not exist, all that is there."""
         return await self._broker.backlog(stream, group)
 
     async def drained(self, stream: str, group: str) -> None:

@@ -322,7 +322,7 @@ class GroupConsumer:
             delivery = Delivery(self.stream, self._group.group, self._consumer, attempt, entry, read_at=now_s)
             held[entry.id] = delivery
             try:
-                if attempt > self._attempts_max:  # opening it may be what ends its consumers
+                if attempt > self._attempts_max + 1:  # even so it came back: opening it may be what ends its consumers
                     self._workers.put(delivery)
                     continue
                 delivery.envelope = envelope = self._open(entry)
@@ -510,6 +510,10 @@ class GroupConsumer:
                     attempts=delivery.attempt if reason != "poison" else delivery.attempt - 1,
                     handler=self._handler_name(delivery),
                     consumer=self._consumer,
+                )
+                log.warning(
+                    "%s/%s: event %s is dead (%s) %s",
+                    *(self.stream, self._group.group, delivery.event_id or delivery.entry.origin, reason, why["error"]),
                 )
                 kept = await self._once(lambda: self._broker.bury(self._group, self._consumer, delivery.entry, why))
                 kind = "dead"
