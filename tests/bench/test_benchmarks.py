@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import redis.asyncio as redis
 
-import eventlib as ev
 from benchmarks import memory, ours, raw
 from benchmarks.comparisons import Target, comparisons
 from benchmarks.evidence import NotDone, Tally
@@ -25,8 +24,6 @@ from benchmarks.payload import FileUploaded, events
 
 TOP = Path(__file__).parents[2]
 Side = Callable[..., Coroutine[Any, Any, float]]
-
-needs_batches = pytest.mark.skipif(not hasattr(ev.App, "subscribe_batch"), reason="there are no batch handlers yet")
 
 
 @pytest.fixture
@@ -58,7 +55,7 @@ async def left_behind(client: redis.Redis, namespace: str) -> list[bytes]:
         ours.make_and_publish_many,
         ours.publish_in_turn,
         ours.handle,
-        pytest.param(ours.handle_batches, marks=needs_batches),
+        ours.handle_batches,
         raw.pipeline,
     ],
 )
