@@ -1,7 +1,7 @@
 """What travels: one typed file event, numbered, so that whoever handles it can say which one it was."""
 
 from eventlib.catalog import FileUploaded
-from eventlib.envelope import encode, seal
+from eventlib.envelope import write
 from sim.validate import file_uploaded
 
 __all__ = ["FileUploaded", "body", "event", "events", "number"]
@@ -24,4 +24,4 @@ def number(event: FileUploaded) -> int:
 
 def body(event: FileUploaded) -> bytes:
     """Its bytes on our wire, envelope included."""
-    return encode(seal(event, "bench", None, None))
+    return write(event, "bench")[1]

@@ -7,10 +7,10 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from eventlib.broker import BATCH_BYTES, BATCH_LIMIT, RECONNECT, Broker, NumberedBatch
 from eventlib.errors import BrokerError, BrokerUnavailable, InvalidDeclaration
@@ -72,8 +72,11 @@ class Route(Protocol):
     def first_number(self) -> int:
         """Where a stream's numbers begin."""
 
-    async def send(self, batch: NumberedBatch, since_s: float) -> None:
-        """Return when the batch is safe; its oldest call was made at `since_s` by the loop's clock."""
+    def send(self, batch: NumberedBatch, since_s: float) -> Coroutine[Any, Any, None]:
+        """Await what it returns for the batch to be safe. It may be on its way before.
+
+        The oldest call in it was made at `since_s` by the loop's clock.
+        """
 
     async def close(self) -> None:
         """Nothing more will be sent."""
@@ -108,15 +111,21 @@ class _Repeated:
         self._producer = secrets.token_hex(8)
         self._streams: set[str] = set()
 
-    async def send(self, batch: NumberedBatch, since_s: float) -> None:
+    def send(self, batch: NumberedBatch, since_s: float) -> Coroutine[Any, Any, None]:
         self._streams.add(batch.stream)
+        return self._repeat(self._publish(batch), batch, since_s)
+
+    def _publish(self, batch: NumberedBatch) -> Coroutine[Any, Any, int]:
+        return self._broker.publish(
+            batch.stream, self._producer, batch.first, batch.bodies, batch.uniques, self._remember_s
+        )
+
+    async def _repeat(self, publishing: Coroutine[Any, Any, int], batch: NumberedBatch, since_s: float) -> None:
         now_s = asyncio.get_running_loop().time
         give_up_at, failures = since_s + self._patience_s, 0
         while True:
             try:
-                await self._broker.publish(
-                    batch.stream, self._producer, batch.first, batch.bodies, batch.uniques, self._remember_s
-                )
+                await publishing
                 return
             except BrokerUnavailable as error:
                 failures += 1
@@ -128,6 +137,7 @@ class _Repeated:
                 await asyncio.sleep(delay_s)
                 if now_s() > give_up_at + _REMEMBER_S / 2.0:  # this process was stopped meanwhile
                     raise
+            publishing = self._publish(batch)
 
     async def close(self) -> None:
         await _forget(self._broker, self._producer, self._streams)
@@ -148,10 +158,14 @@ class _Spooled:
     def first_number(self) -> int:
         return self._file.first_number
 
-    async def send(self, batch: NumberedBatch, since_s: float) -> None:
-        if self._file.empty and not self._using.locked():
+    def send(self, batch: NumberedBatch, since_s: float) -> Coroutine[Any, Any, None]:
+        direct = self._file.empty and not self._using.locked()
+        return self._keep(batch, self._publish(batch) if direct else None)
+
+    async def _keep(self, batch: NumberedBatch, publishing: Coroutine[Any, Any, int] | None) -> None:
+        if publishing is not None:
             try:
-                await self._send(batch)
+                await publishing
                 return
             except BrokerUnavailable as error:
                 log.warning("publishing to %s goes to %s: %s", batch.stream, self._file.path, error)
@@ -170,9 +184,9 @@ class _Spooled:
         finally:
             self._file.close()
 
-    async def _send(self, batch: NumberedBatch) -> None:
+    def _publish(self, batch: NumberedBatch) -> Coroutine[Any, Any, int]:
         self._streams.add(batch.stream)
-        await self._broker.publish(
+        return self._broker.publish(
             batch.stream, self._file.producer, batch.first, batch.bodies, batch.uniques, _REMEMBER_SPOOL_S
         )
 
@@ -206,7 +220,7 @@ class _Spooled:
         failures = 0
         while True:
             try:
-                await self._send(batch)
+                await self._publish(batch)
                 return
             except BrokerError as error:
                 failures += 1

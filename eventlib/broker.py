@@ -1,23 +1,20 @@
 """Every conversation with Redis: its commands and the scripts.
 
-redis-py repeats nothing by itself here (see `eventlib.connection`). Everything is safe to repeat instead, and its
-callers repeat it knowingly.
+Nothing is repeated here by itself. Everything is safe to repeat, and its callers repeat it knowingly.
 """
 
 import asyncio
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-import redis.asyncio as redis
-from redis import exceptions as redis_errors
-
 from eventlib import access, keys, policy
-from eventlib.connection import ask_for_tls, open_client, translate, without_password
-from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, BusClosed, EvictingServer, MissingCommand
+from eventlib.connection import UnknownScript, without_password
+from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, EvictingServer, MissingCommand
 from eventlib.keys import GroupKeys, Keys, Script
+from eventlib.link import Argument, Link
 from eventlib.retention import Retention
 
 log = logging.getLogger("eventlib")
@@ -26,7 +23,6 @@ BATCH_LIMIT = 500  # bodies in one round trip: past this the server gains nothin
 BATCH_BYTES = 4 * 2**20  # the same for large ones; a single body may be larger
 _REPLY_TIMEOUT_S = 5.0
 RECONNECT = policy.Retry(wait_s=0.05, wait_s_max=2.0, jitter="equal")  # jittered: programs must not step together
-_CALLS_MAX = 16  # commands on their way at once, each over a connection of its own; the rest wait their turn
 _DLQ_NOTICED = {10**n for n in range(3, 10)}  # lengths of a dead-letter queue, which nobody trims, worth a warning
 _PAGE_BYTES = 4_000_000
 _LANES_LOOKED_AT = 500  # in one call: a few ms of the server's time
@@ -55,6 +51,13 @@ class Entry(NamedTuple):
     event: bytes | None  # the envelope; None where the entry has no such field
     attempts: int = 0  # used up before this delivery came from the stream it was read from
     deliveries: int = 1  # from that stream, this one included
+
+
+class Found(NamedTuple):
+    """What a read or a sweep came back with; and may there be `more` at once?"""
+
+    more: bool
+    entries: list[Entry]
 
 
 class Unique(NamedTuple):
@@ -139,12 +142,11 @@ class Broker:
         self.where = without_password(url)
         self.keys = Keys(namespace)
         self._url = url
-        self._client = open_client(self._url)
-        self._turns = asyncio.Semaphore(_CALLS_MAX)
-        self._readers: list[redis.Redis] = []
+        self._link = Link(url)
+        self._bulk = Link(url)  # for what carries events: behind megabytes, the renewal of a lease could come too late
+        self._readers: list[Link] = []
         self._eviction = "noeviction"  # as it was last warned of
         self._lag_is_right: bool | None = None  # not asked yet
-        self._closed = False
 
     async def check(self, *, refuse_eviction: bool = False) -> ServerInfo:
         """Make sure the server answers, lets us in and can do what is needed.
@@ -154,8 +156,8 @@ class Broker:
             EvictingServer: it evicts keys when full, which is warned of if not refused.
             MissingCommand: it lacks a command.
         """
-        info = await self.ask("INFO", "server")
-        if (await self.ask("INFO", "replication")).get("role") != "master":
+        info = await self._info("server")
+        if (await self._info("replication")).get("role") != "master":
             raise BrokerError(self.where, "is a replica, which refuses to write; name the primary")
         if (problem := await self.warn_of_eviction(quietly=refuse_eviction)) and refuse_eviction:
             raise EvictingServer(self.where, problem)
@@ -171,7 +173,7 @@ class Broker:
 
     async def warn_of_eviction(self, *, quietly: bool = False) -> str | None:
         """Say what the server's eviction policy puts at risk, when it is another than the last time; None: nothing."""
-        policy = (await self.ask("INFO", "memory")).get("maxmemory_policy", "noeviction")
+        policy = (await self._info("memory")).get("maxmemory_policy", "noeviction")
         changed, self._eviction = policy != self._eviction, policy
         if policy == "noeviction":
             return None
@@ -184,57 +186,59 @@ class Broker:
     async def _missing_commands(self) -> list[str]:
         needed = sorted({name.partition("|")[0] for name in access.commands()})
         try:
-            known = {name.decode().upper() for name in await self.ask("COMMAND LIST")}
+            known = {name.decode().upper() for name in await self.ask("COMMAND", "LIST")}
         except (AccessDenied, BrokerUnavailable):
             raise
         except BrokerError:  # a server before 7.0, or one that hides it
             return ["COMMAND LIST"]
         return [name for name in needed if name not in known]
 
-    async def ask(self, *command: str | bytes | float, timeout_s: float | None = None) -> Any:
+    async def ask(self, *command: Argument) -> Any:
         """Send one command and return its reply.
 
         Raises:
             BrokerUnavailable: no answer. It may have taken effect.
             AccessDenied, MissingGroup, BrokerError: the server refused.
         """
-        async with self._turns:
-            return await self._execute(self._client, timeout_s or _REPLY_TIMEOUT_S, *command)
+        return await self._link.ask(command, _REPLY_TIMEOUT_S)
 
-    async def _execute(self, client: redis.Redis, timeout_s: float, *command: str | bytes | float) -> Any:
-        if self._closed:
-            raise BusClosed  # redis-py would connect anew, and nobody would close that
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
-        except redis_errors.NoScriptError:
-            raise
-        except TimeoutError as error:
-            silent = f"Redis has not answered for {timeout_s:.0f} s; is it busy?{ask_for_tls(self.where)}"
-            raise BrokerUnavailable(self.where, silent) from error
-        except (redis_errors.RedisError, OSError, UnicodeError, asyncio.IncompleteReadError) as error:
-            raise translate(error, self.where) from error
+    async def _info(self, section: str) -> dict[str, str]:
+        lines = (await self.ask("INFO", section)).decode().splitlines()
+        return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
 
-    async def _run(
+    def _run(
         self,
         script: Script,
         script_keys: Sequence[str],
-        *args: str | bytes | float,
+        *args: Argument,
+        link: Link | None = None,
         timeout_s: float | None = None,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
+        """Await what it returns for the script's reply. Where the link stands, the call is on its way before."""
+        link, timeout_s = link or self._link, timeout_s or _REPLY_TIMEOUT_S
         rest = (len(script_keys), *script_keys, *args)
+        return self._reply(script, rest, link, timeout_s, link.begin(("EVALSHA", script.sha, *rest), timeout_s))
+
+    async def _reply(
+        self,
+        script: Script,
+        rest: Sequence[Argument],
+        link: Link,
+        timeout_s: float,
+        begun: "asyncio.Future[Any] | None",
+    ) -> Any:
         try:
             try:
-                return await self.ask("EVALSHA", script.sha, *rest, timeout_s=timeout_s)
-            except redis_errors.NoScriptError:
-                return await self.ask("EVAL", script.text, *rest, timeout_s=timeout_s)
+                return await (begun or link.ask(("EVALSHA", script.sha, *rest), timeout_s))
+            except UnknownScript:
+                return await link.ask(("EVAL", script.text, *rest), timeout_s)
         except AccessDenied as error:  # Redis 7.0 does not say which of its commands was refused
             calls = ", ".join(sorted(access.called_by(script)))
             raise AccessDenied(error.where, f"{error.problem}; script {script.name} calls {calls}") from error
 
     # Publishing
 
-    async def publish(
+    def publish(
         self,
         stream: str,
         producer: str,
@@ -242,18 +246,19 @@ class Broker:
         bodies: Sequence[bytes],
         uniques: Sequence[Unique] = (),
         remember_s: float = 3600.0,
-    ) -> int:
+    ) -> Coroutine[Any, Any, int]:
         """Append numbered bodies; the same numbers from the same producer, within `remember_s`, are appended once.
 
-        Returns how many were appended: the server may have had some, or a body of the same unique id.
+        Await how many were appended: the server may have had some, or a body of the same unique id. Where the link
+        stands, they are on their way before.
         """
         script_keys = [self.keys.stream(stream), self.keys.producer(stream, producer)]
-        args: list[str | bytes | float] = [first, _ms(remember_s)]
+        args: list[Argument] = [first, _ms(remember_s)]
         for unique in uniques:
             script_keys.append(self.keys.unique(stream, unique.id))
             args += (unique.place + 1, _ms(unique.for_s))
         timeout_s = _REPLY_TIMEOUT_S + sum(map(len, bodies)) / _SLOWEST_BYTES_PER_S
-        return cast(int, await self._run(keys.PUBLISH, script_keys, *args, *bodies, timeout_s=timeout_s))
+        return self._run(keys.PUBLISH, script_keys, *args, *bodies, link=self._bulk, timeout_s=timeout_s)
 
     async def forget_producer(self, stream: str, producer: str) -> None:
         """A producer that will not repeat anything any more leaves no key behind."""
@@ -267,9 +272,9 @@ class Broker:
 
     def reader(self, block_s: float, ordered_by: str | None = None) -> "Reader":
         """A connection of its own for blocking reads, which outlasts the longest block."""
-        client = open_client(self._url)
-        self._readers.append(client)
-        return Reader(self, client, block_s) if ordered_by is None else OrderedReader(self, client, block_s, ordered_by)
+        link = Link(self._url)
+        self._readers.append(link)
+        return Reader(self, link, block_s) if ordered_by is None else OrderedReader(self, link, block_s, ordered_by)
 
     async def read_ordered(
         self, group: GroupKeys, consumer: str, ordered_by: str, count: int
@@ -279,6 +284,7 @@ class Broker:
             keys.READ_ORDERED,
             (group.stream, group.retry, group.delayed, group.heads, group.lanes),
             *(group.group, consumer, ordered_by, count),
+            link=self._bulk,
         )
         entries = [_entry(source == 2, id_, fields) for source, id_, fields in found]
         return entries, None if more else (stream_at.decode(), retry_at.decode())
@@ -343,16 +349,15 @@ class Broker:
                 lost.update((retried, id_.decode()) for id_ in reply)
         return lost
 
-    async def sweep(
-        self, group: GroupKeys, consumer: str, lease_s: float, count: int, every_s: float
-    ) -> tuple[bool, list[Entry]]:
-        """Take over up to `count` entries a stream whose consumer was silent for `lease_s`; and may there be more?"""
+    async def sweep(self, group: GroupKeys, consumer: str, lease_s: float, count: int, every_s: float) -> Found:
+        """Take over up to `count` entries a stream whose consumer was silent for `lease_s`."""
         more, taken = await self._run(
             keys.SWEEP,
             (group.stream, group.retry, group.sweep),
             *(group.group, consumer, _ms(lease_s), count, _ms(every_s)),
+            link=self._bulk,
         )
-        return bool(more), [_entry(source == 2, *found) for source, *found in taken]
+        return Found(bool(more), [_entry(source == 2, *found) for source, *found in taken])
 
     async def leave(self, group: GroupKeys, consumer: str) -> int:
         """Give back all that the consumer holds, and forget it. Returns how many entries went back."""
@@ -392,7 +397,8 @@ class Broker:
         self, group: GroupKeys, first: str, last: str, count: int
     ) -> list[tuple[str, dict[bytes, bytes], bytes]]:
         """Up to `count` dead letters, oldest first: id, fields, edit. Fewer where they are large; none: the end."""
-        reply = await self._run(keys.LETTERS, (group.dlq, group.edits), first, last, count, _PAGE_BYTES)
+        at = (group.dlq, group.edits)
+        reply = await self._run(keys.LETTERS, at, first, last, count, _PAGE_BYTES, link=self._bulk)
         return [(id_.decode(), dict(zip(f[::2], f[1::2], strict=True)), edit) for id_, f, edit in reply]
 
     async def edit(self, group: GroupKeys, id_: str, event: bytes) -> bool:
@@ -443,34 +449,32 @@ class Broker:
                 return deleted
 
     async def close(self) -> None:
-        self._closed = True
-        for client in (self._client, *self._readers):
-            await client.aclose()
+        for link in (self._link, self._bulk, *self._readers):
+            await link.close()
 
 
 class Reader:
     """The blocking read of one group on one connection."""
 
-    def __init__(self, broker: Broker, client: redis.Redis, block_s: float) -> None:
+    def __init__(self, broker: Broker, link: Link, block_s: float) -> None:
         self._broker = broker
-        self._client = client
+        self._link = link
         self._block_s = block_s
 
-    async def read(self, group: GroupKeys, consumer: str, count: int) -> list[Entry]:
-        """Up to `count` entries from the event stream and as many from the retry stream; [] after the block."""
-        reply = await self._broker._execute(
-            self._client,
-            self._block_s + _REPLY_TIMEOUT_S,
-            *("XREADGROUP", "GROUP", group.group, consumer, "COUNT", count, "BLOCK", _ms(self._block_s)),
-            *("STREAMS", group.retry, group.stream, ">", ">"),
-        )
+    async def read(self, group: GroupKeys, consumer: str, count: int) -> Found:
+        """Up to `count` entries from the event stream and as many from the retry stream; none after the block."""
+        options = ("COUNT", count, "BLOCK", _ms(self._block_s), "STREAMS", group.retry, group.stream, ">", ">")
+        reply = await self._ask("XREADGROUP", "GROUP", group.group, consumer, *options)
         retry_stream = group.retry.encode()
-        by_stream = reply.items() if isinstance(reply, dict) else reply or ()  # RESP3, RESP2
-        return [_entry(stream == retry_stream, id_, fields) for stream, entries in by_stream for id_, fields in entries]
+        found = [_entry(stream == retry_stream, *entry) for stream, entries in reply or () for entry in entries]
+        return Found(len(found) >= count, found)
+
+    async def _ask(self, *command: Argument) -> Any:
+        return await self._link.ask(command, self._block_s + _REPLY_TIMEOUT_S)
 
     async def close(self) -> None:
-        self._broker._readers.remove(self._client)
-        await self._client.aclose()
+        self._broker._readers.remove(self._link)
+        await self._link.close()
 
 
 def _entry(retried: bool, id_: bytes, fields: Sequence[bytes] | None, deliveries: int = 1) -> Entry:
@@ -493,27 +497,24 @@ class OrderedReader(Reader):
     every idle consumer of the group, of whom one gets the entry.
     """
 
-    def __init__(self, broker: Broker, client: redis.Redis, block_s: float, ordered_by: str) -> None:
-        super().__init__(broker, client, block_s)
+    def __init__(self, broker: Broker, link: Link, block_s: float, ordered_by: str) -> None:
+        super().__init__(broker, link, block_s)
         self._ordered_by = ordered_by
         self._read_up_to: tuple[str, str] | None = None
 
-    async def read(self, group: GroupKeys, consumer: str, count: int) -> list[Entry]:
-        """Up to `count` entries from the event stream and as many from the retry stream; [] after the block."""
+    async def read(self, group: GroupKeys, consumer: str, count: int) -> Found:
+        """Up to `count` entries from the event stream and as many from the retry stream; none after the block."""
         if self._read_up_to is not None:
             up_to, self._read_up_to = self._read_up_to, None  # an error leaves us with nothing known
-            await self._broker._execute(
-                self._client,
-                self._block_s + _REPLY_TIMEOUT_S,
-                *("XREAD", "COUNT", 1, "BLOCK", _ms(self._block_s), "STREAMS", group.stream, group.retry, *up_to),
-            )
+            blocking = ("BLOCK", _ms(self._block_s), "STREAMS", group.stream, group.retry, *up_to)
+            await self._ask("XREAD", "COUNT", 1, *blocking)
         reading = asyncio.ensure_future(self._broker.read_ordered(group, consumer, self._ordered_by, count))
         try:
             entries, self._read_up_to = await asyncio.shield(reading)
         except asyncio.CancelledError:
             await asyncio.wait({reading})  # or the consumer might leave before the server reads for it
             raise
-        return entries
+        return Found(self._read_up_to is None, entries)
 
 
 def _source(group: GroupKeys, entry: Entry) -> str:

@@ -10,12 +10,13 @@ redis-py's own retries are off: it would silently send XADD and XREADGROUP again
 events and strands deliveries.
 """
 
+import asyncio
 import re
 import ssl
-from typing import Any, cast
+from collections.abc import Callable
+from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 
-import hiredis
 import redis.asyncio as redis
 from redis import exceptions as redis_errors
 from redis.asyncio.retry import Retry
@@ -23,70 +24,72 @@ from redis.backoff import NoBackoff
 
 from eventlib.errors import AccessDenied, BrokerError, BrokerFull, BrokerUnavailable, MissingGroup
 
-CONNECT_TIMEOUT_S = 5.0
-
 # What a URL may set. The others (timeouts, retries, how replies are read) are the library's to decide.
 _OPTIONS = {"db", "username", "password", "client_name", "health_check_interval", "socket_keepalive"}
 _TLS_OPTION = "ssl_"
 _DENIED = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
 # The last two are how a script is refused a command or a key, the very last of them by Redis 7.0.
 _DENIALS = ("NOAUTH", "WRONGPASS", "NOPERM", "ACL failure", "The user executing the script can't")
-_AWAY = (  # answers of a server that will write again later, or whose successor will
-    redis_errors.ReadOnlyError,
-    redis_errors.TryAgainError,
-    redis_errors.ClusterDownError,
-    redis_errors.MasterDownError,
-)
+# Codes of a server that will serve again later, or whose successor will.
+_AWAY = {"READONLY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "BUSY"}
+_TOO_MANY = "max number of clients reached"
 _CLIENT_CERTIFICATE = "If it wants a client certificate, name it: ?ssl_certfile=FILE&ssl_keyfile=FILE"
 _EXPIRED, _NOT_YET_VALID, _WRONG_HOST, _WRONG_ADDRESS = 10, 9, 62, 64  # Source: OpenSSL, x509_vfy.h, X509_V_ERR_*
 
 
-def open_client(url: str) -> redis.Redis:
-    """A client for this URL; it connects when it is first used.
+class Dialer:
+    """Makes connections for one URL.
 
     Raises:
         BrokerError: the URL, an option or a file that it names is wrong.
     """
-    where = without_password(url)
-    try:
-        _check_options(url)
-        # No socket_timeout: callers have their own. On Python 3.11 redis-py's is a wait_for round each write, which
-        # swallows a cancellation that comes when the write is done already, so that tasks could not be stopped.
-        client = redis.Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=CONNECT_TIMEOUT_S
-        )
-        connection = _unconnected(client)
-        if isinstance(connection, redis.SSLConnection):
-            connection.ssl_context.get()
-    except _UnknownOption as option:
-        problem = f"URL option {option.args[0]!r} is not for you to set; there are {', '.join(sorted(_OPTIONS))}, ssl_*"
-        raise BrokerError(where, problem) from None
-    except OSError as error:  # ssl.SSLError is one
-        problem = f"the URL names files for TLS that cannot be used ({error}); check ssl_ca_certs, ssl_certfile"
-        raise BrokerError(where, f"{problem} and ssl_keyfile") from None
-    except TypeError:
-        raise BrokerError(where, "the URL has an option ssl_... that redis-py does not know") from None
-    except (ValueError, redis_errors.RedisError):
-        problem = "no valid Redis URL; write redis://user:password@host:6379/0, special characters percent-encoded"
-        raise BrokerError(where, problem) from None  # what it was made from may show the password
-    pool = client.connection_pool
-    pool.connection_class = _packing(pool.connection_class)
-    client.response_callbacks.pop("XREADGROUP", None)  # what it makes of entries costs more than reading them
-    return client
+
+    def __init__(self, url: str) -> None:
+        self.where = without_password(url)
+        try:
+            _check_options(url)
+            # No socket_timeout: callers have their own.
+            pool = redis.ConnectionPool.from_url(
+                url, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=None
+            )
+            self._new = cast(Callable[[], redis.Connection], pool.make_connection)
+            connection = self._new()  # options are wrong now or never
+            if isinstance(connection, redis.SSLConnection):
+                connection.ssl_context.get()
+        except _UnknownOption as option:
+            problem = f"URL option {option.args[0]!r} is not for you to set; there are"
+            raise BrokerError(self.where, f"{problem} {', '.join(sorted(_OPTIONS))}, ssl_*") from None
+        except OSError as error:  # ssl.SSLError is one
+            problem = f"the URL names files for TLS that cannot be used ({error}); check ssl_ca_certs, ssl_certfile"
+            raise BrokerError(self.where, f"{problem} and ssl_keyfile") from None
+        except TypeError:
+            raise BrokerError(self.where, "the URL has an option ssl_... that redis-py does not know") from None
+        except (ValueError, redis_errors.RedisError):
+            problem = "no valid Redis URL; write redis://user:password@host:6379/0, special characters percent-encoded"
+            raise BrokerError(self.where, problem) from None  # what it was made from may show the password
+
+    async def connect(self, timeout_s: float) -> asyncio.StreamWriter:
+        """A new connection, logged in.
+
+        Raises:
+            BrokerUnavailable, AccessDenied, BrokerError: there is none, or not within `timeout_s`.
+        """
+        connection = self._new()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+            writer, connection._reader, connection._writer = connection._writer, None, None  # it is ours now
+            return cast(asyncio.StreamWriter, writer)
+        except TimeoutError as error:
+            raise BrokerUnavailable(self.where, silence(timeout_s, self.where)) from error
+        except (redis_errors.RedisError, OSError, UnicodeError, asyncio.IncompleteReadError) as error:
+            raise translate(error, self.where) from error
+        finally:
+            await connection.disconnect(nowait=True)
 
 
-def _packing(connection_class: Any) -> Any:
-    """A connection whose commands are packed by hiredis: redis-py's own packing costs 2 us for each argument."""
-
-    def pack_command(_: Any, name: str, *arguments: Any) -> list[bytes]:
-        return [hiredis.pack_command((*name.split(), *arguments))]
-
-    return type(connection_class.__name__, (connection_class,), {"pack_command": pack_command})
-
-
-def _unconnected(client: redis.Redis) -> redis.Connection:
-    """A connection as the client will make them: it opens nothing yet, but options are wrong now or never."""
-    return cast(redis.Connection, client.connection_pool.make_connection())  # type: ignore[no-untyped-call]  # redis-py
+class UnknownScript(BrokerError):
+    """The server does not have the script of this hash: it is to be sent whole."""
 
 
 class _UnknownOption(Exception):
@@ -114,25 +117,46 @@ def without_password(url: str) -> str:
     return f"{scheme}://{'***@' if at else ''}{slash}{place}"
 
 
+def refusal(text: str, where: str) -> BrokerError:
+    """Our error for an error reply, which begins with a code, unless a script of Redis 7.0 was refused."""
+    code = text.partition(" ")[0]
+    if any(denial in text for denial in _DENIALS):
+        return _denied(text, where)
+    if code == "NOSCRIPT":
+        return UnknownScript(where, text)
+    if code == "OOM":
+        return BrokerFull(where, f"{text}; raise maxmemory, or delete what is no longer needed")
+    if "NOGROUP" in text:
+        return MissingGroup(where, text)
+    if code in _AWAY or _TOO_MANY in text:
+        return BrokerUnavailable(where, f"Redis cannot serve us now ({text})")
+    return BrokerError(where, text)
+
+
 def translate(error: Exception, where: str) -> BrokerError:
-    """Our error for one of redis-py's or the socket's."""
+    """Our error for one of redis-py's or the socket's while a connection was made."""
     text = str(error) or type(error).__name__
     causes = (error, error.__cause__, error.__context__)  # redis-py hides a refused connection's reason in them
     if tls := next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None):
         return _of_tls(tls, where)
-    if any(isinstance(cause, _DENIED) for cause in causes) or any(denial in text for denial in _DENIALS):
-        return AccessDenied(where, f"the server refused us ({text}); {_mend_of_denial(text)}")
-    if isinstance(error, redis_errors.OutOfMemoryError):
-        return BrokerFull(where, f"{text}; raise maxmemory, or delete what is no longer needed")
-    if "NOGROUP" in text:
-        return MissingGroup(where, text)
-    if isinstance(error, redis_errors.ResponseError) and not isinstance(error, _AWAY):
-        return BrokerError(where, text)
-    hint = " Does it want TLS (rediss://)?" if where.startswith("redis:") else ask_for_tls(where)
+    if any(isinstance(cause, _DENIED) for cause in causes):
+        return _denied(text, where)
+    if isinstance(error, redis_errors.ResponseError):
+        return refusal(text, where)
+    hint = " Does it want TLS (rediss://)?" if where.startswith("redis:") else _ask_for_tls(where)
     return BrokerUnavailable(where, f"Redis does not answer ({text}); is it running, is the URL right?{hint}")
 
 
-def ask_for_tls(where: str) -> str:
+def _denied(text: str, where: str) -> AccessDenied:
+    return AccessDenied(where, f"the server refused us ({text}); {_mend_of_denial(text)}")
+
+
+def silence(timeout_s: float, where: str) -> str:
+    """What to say of a server that was silent for so long."""
+    return f"Redis has not answered for {timeout_s:.0f} s; is it busy?{_ask_for_tls(where)}"
+
+
+def _ask_for_tls(where: str) -> str:
     """What else may be wrong where a server is silent that was to speak TLS."""
     return f" Does it speak TLS on this port? {_CLIENT_CERTIFICATE}" if where.startswith("rediss:") else ""
 

@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 from eventlib import dlq, policy
 from eventlib.app import GroupSettings, Subscription
-from eventlib.broker import RECONNECT, Broker, Entry, Reader
+from eventlib.broker import RECONNECT, Broker, Entry, Found, Reader
 from eventlib.envelope import Envelope, current, decode
 from eventlib.errors import (
     AccessDenied,
@@ -31,7 +31,7 @@ from eventlib.errors import (
     UnsupportedVersion,
 )
 from eventlib.health import ConsumerHealth, Pulse
-from eventlib.policy import Ack, DeadLetter, Purse, RetryIn
+from eventlib.policy import Ack, DeadLetter, Portion, Purse, RetryIn
 from eventlib.schema import Event, spec_of
 from eventlib.workers import Workers
 
@@ -42,9 +42,8 @@ PROMOTE_S = 0.5  # longest wait between two looks at the delayed entries, some o
 PROMOTE_LIMIT = 100
 ACK_LIMIT = 1000
 
-ASK_MAX = 1000  # entries in one reply: others want the server too, and its time is limited
+PORTION = 100  # entries asked for while nothing is known of their size
 READ_ON = 100  # after a read of so many entries the next one is asked for while these are opened
-SETTLE_LIMIT = 16  # failures of one batch that are settled at once, each over a connection of its own
 STILL = "others take over what is held then: move blocking work to a thread (asyncio.to_thread) or set a longer lease_s"
 
 T = TypeVar("T")
@@ -164,7 +163,8 @@ class GroupConsumer:
         self._abandoned = False
         self._reading: asyncio.Task[None] | None = None
         self._renewed_at = time.monotonic()
-        self._ask_max = ASK_MAX
+        first = max(PORTION, *(s.batch or 1 for s in subscriptions))  # who wants a batch gets what is there at once
+        self._to_read, self._to_take_over = Portion(first), Portion(first)
         self._woke_at = 0.0  # when this process had last stood still for a lease
         self._pulse = Pulse()
 
@@ -270,6 +270,7 @@ class GroupConsumer:
                     under_way = asyncio.create_task(self._read_some(reader))
                     await asyncio.sleep(0)
                 self._accept(entries)
+                await asyncio.sleep(0)
         finally:
             if under_way is not None:
                 under_way.cancel()
@@ -277,10 +278,10 @@ class GroupConsumer:
             await reader.close()
 
     async def _read_some(self, reader: Reader) -> list[Entry]:
-        count = await self._room()
+        await self._room()
         self._pulse.asks()
         asked_at = time.monotonic()
-        entries = await self._ask(lambda n: reader.read(self._group, self._consumer, n), count)
+        _, entries = await self._ask(lambda n: reader.read(self._group, self._consumer, n), self._to_read)
         self._pulse.hears()
         if entries and (asked_at < self._woke_at or self._stands_still(time.monotonic())):
             # This process stood still while the server gave it these: are they still its own?
@@ -289,17 +290,19 @@ class GroupConsumer:
         self._unhandled += len(entries)
         return entries
 
-    async def _ask(self, ask: Callable[[int], Awaitable[T]], count: int) -> T:
-        """Ask for up to `count` entries: for half as many where no reply comes in time, then for more again."""
+    async def _ask(self, ask: Callable[[int], Awaitable[Found]], portion: Portion) -> Found:
+        """Ask for no more entries than there is room for and than are a good portion."""
+        room = await self._room()
 
-        async def once() -> T:
+        async def once() -> Found:
+            asked = min(room, portion.count)
             try:
-                reply = await ask(min(count, self._ask_max))
+                found = await ask(asked)
             except BrokerUnavailable:
-                self._ask_max = max(1, self._ask_max // 2)
+                portion.failed()
                 raise
-            self._ask_max = min(ASK_MAX, self._ask_max + 1)
-            return reply
+            portion.came(asked, [len(entry.event or b"") for entry in found.entries])
+            return found
 
         return await self._steadily(once)
 
@@ -416,9 +419,7 @@ class GroupConsumer:
             return
         spared = {delivery for delivery, _ in failed}
         self._acknowledge([delivery for delivery in batch.deliveries if delivery not in spared])
-        for first in range(0, len(failed), SETTLE_LIMIT):
-            some = failed[first : first + SETTLE_LIMIT]
-            await asyncio.gather(*(self._fail(subscription, delivery, found) for delivery, found in some))
+        await asyncio.gather(*(self._fail(subscription, delivery, found) for delivery, found in failed))
 
     def _handled(self, count: int) -> None:
         self._unhandled -= count
@@ -616,17 +617,16 @@ class GroupConsumer:
             await self._steadily(lambda: self._broker.free_lanes(self._group))
             more, taken = True, list[Entry]()
             while more or taken:
-                more, taken = await self._take_over()
+                await self._room()
+                if self._stopping:
+                    break
+                more, taken = await self._ask(self._take_over, self._to_take_over)
                 self._unhandled += len(taken)
                 self._accept(taken)
 
-    async def _take_over(self) -> tuple[bool, list[Entry]]:
-        count, lease = await self._room(), self._settings.lease
-        if self._stopping:
-            return False, []
-        return await self._ask(
-            lambda n: self._broker.sweep(self._group, self._consumer, lease.duration_s, n, lease.sweep_every_s), count
-        )
+    def _take_over(self, count: int) -> Awaitable[Found]:
+        lease = self._settings.lease
+        return self._broker.sweep(self._group, self._consumer, lease.duration_s, count, lease.sweep_every_s)
 
     async def _promote(self) -> None:
         while True:

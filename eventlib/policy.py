@@ -3,6 +3,7 @@
 Both worlds call these functions: the delivery loop with what really happened, the simulator with what it drew.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -168,3 +169,31 @@ class Lease:
 def room(concurrency: int, prefetch: int, held: int) -> int:
     """How many entries a consumer that holds `held`, and handles `concurrency` at once, may ask for."""
     return max(0, concurrency + prefetch - held)
+
+
+class Portion:
+    """How many entries to ask for in one reply: `first`, then twice as many as long as all that was asked for comes.
+
+    A reply has to be here long before the leases of its entries end, over a slow line too, and the server cannot bound
+    its bytes. So it is learned from what came that this many entries are about `bytes_max`.
+    """
+
+    __slots__ = ("_first", "count")
+
+    most, bytes_max = 1000, 8 * 2**20  # `most`: others want the server too, and its time is limited
+
+    def __init__(self, first: int) -> None:
+        self._first = self.count = min(first, self.most)
+
+    def came(self, asked: int, sizes: Collection[int]) -> None:
+        """`asked` entries were asked for, and these came, of so many bytes each."""
+        if len(sizes) < asked:  # there were no more, and the next ones may be of another size
+            self.count = max(self._first, min(self.count, 2 * len(sizes)))
+        else:
+            self.count = min(self.most, 2 * self.count)
+        if (size := sum(sizes)) > 0:
+            self.count = max(1, min(self.count, self.bytes_max * len(sizes) // size))
+
+    def failed(self) -> None:
+        """No reply came."""
+        self.count = max(1, self.count // 2)

@@ -7,13 +7,14 @@ never waits for company. Bodies are numbered: the server appends a number once, 
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from eventlib.away import Route, WhenAway, route_to
 from eventlib.broker import BATCH_BYTES, BATCH_LIMIT, Broker, NumberedBatch, Unique
-from eventlib.envelope import encode, seal
+from eventlib.envelope import write
 from eventlib.errors import (
     BrokerUnavailable,
     BusClosed,
@@ -28,6 +29,7 @@ EVENT_BYTES_MAX = 16 * 2**20
 QUEUED_MAX = 10_000  # bodies queued in one bus before further publishes wait for room...
 QUEUED_BYTES_MAX = 64 * 2**20  # ...or bytes
 
+_Sending = tuple[Sequence["_Slice"], Coroutine[Any, Any, None]]
 Context = tuple[str | None, str | None, str | None, str | None]  # correlation, causation, traceparent, tracestate
 
 _NOTHING: Context = (None, None, None, None)
@@ -56,31 +58,25 @@ class Publisher:
         self._where = broker.where
         self._source = source
         self._route = route
-        self._room = _Room()
+        self.room = Room()
+        self._make_future = asyncio.get_running_loop().create_future
         self._lanes: dict[str, _Lane] = {}
         self._closed = False
 
-    async def publish(
-        self,
-        event: Event,
-        id_: str | None,
-        unique_for_s: float | None,
-        about: Context,
-    ) -> str:
-        """See `Bus.publish`."""
+    def publish(
+        self, event: Event, id_: str | None, unique_for_s: float | None, about: Context
+    ) -> "tuple[str, asyncio.Future[None]]":
+        """Queue one event, for which there is `room`; its id, and what to await. See `Bus.publish`."""
         if self._closed:
             raise BusClosed
-        stream = spec_of(type(event)).stream
         uniques: Sequence[Unique] = ()
         if unique_for_s is not None:
             uniques = (Unique(0, _id_to_be_unique(id_), _valid_window(unique_for_s)),)
-        if not self._room.free:
-            await self._room.wait()
+        stream = spec_of(type(event)).stream
         envelope_id, body = self._written(event, id_, about)
-        slice_ = _Slice((body,), uniques, len(body))
-        self._lane(stream).add(slice_)
-        await slice_.sent
-        return envelope_id
+        slice_ = _Slice((body,), uniques, len(body), self._make_future())
+        (self._lanes.get(stream) or self._lane(stream)).add(slice_)
+        return envelope_id, slice_.sent
 
     async def publish_many(
         self,
@@ -119,30 +115,29 @@ class Publisher:
     async def close(self) -> None:
         """Send what is queued, unless Redis is away for longer than is waited for; refuse the rest."""
         self._closed = True
-        self._room.close()
+        self.room.close()
         senders = [lane.sender for lane in self._lanes.values() if lane.sender is not None]
         try:
             if senders:
                 await asyncio.wait(senders)
         finally:
-            for sender in senders:
-                sender.cancel()  # no more than a formality, unless we are cancelled ourselves
+            for lane in self._lanes.values():
+                lane.close()
             await self._route.close()
 
     def _lane(self, stream: str) -> "_Lane":
         lane = self._lanes.get(stream)
         if lane is None:
-            lane = self._lanes[stream] = _Lane(stream, self._route, self._room)
+            lane = self._lanes[stream] = _Lane(stream, self._route, self.room)
         return lane
 
     def _written(self, event: Event, id_: str | None, about: Context) -> tuple[str, bytes]:
         if about != _NOTHING and not all(value is None or isinstance(value, str) for value in about):
             raise InvalidArgument("publish", f"correlation and trace are text, not {about}")
-        envelope = seal(event, self._source, *about, None if id_ is None else _valid_id(id_))
-        body = encode(envelope)
-        if len(body) > EVENT_BYTES_MAX:
-            raise EventTooLarge(spec_of(type(event)).type, len(body), EVENT_BYTES_MAX)
-        return envelope.id, body
+        written = write(event, self._source, *about, None if id_ is None else _valid_id(id_))
+        if len(written[1]) > EVENT_BYTES_MAX:
+            raise EventTooLarge(spec_of(type(event)).type, len(written[1]), EVENT_BYTES_MAX)
+        return written
 
     async def _append(self, part: "_Part", unique_for_s: float | None) -> "_Outcome":
         """Hand over one stream's part of a call, a slice at a time where it is large, and wait for it."""
@@ -151,8 +146,8 @@ class Publisher:
         lane, slices = self._lane(part.stream), part.sliced(unique_for_s)
         try:
             for slice_ in slices:
-                if not self._room.free:
-                    await self._room.wait()
+                if not self.room.free:
+                    await self.room.wait()
                 lane.add(slice_)
             for slice_ in slices:
                 await slice_.sent
@@ -179,14 +174,19 @@ class _Slice:
     __slots__ = ("after", "bodies", "sent", "since_s", "size_bytes", "uniques")
 
     def __init__(
-        self, bodies: Sequence[bytes], uniques: Sequence[Unique], size_bytes: int, after: "_Slice | None" = None
+        self,
+        bodies: Sequence[bytes],
+        uniques: Sequence[Unique],
+        size_bytes: int,
+        sent: "asyncio.Future[None]",
+        after: "_Slice | None" = None,
     ) -> None:
         self.bodies = bodies
         self.uniques = uniques
         self.size_bytes = size_bytes
         self.after = after  # the slice of the same call that must have arrived before
         self.since_s = 0.0
-        self.sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.sent = sent
 
     @property
     def arrived(self) -> bool:
@@ -201,14 +201,6 @@ class _Slice:
         """Nobody waits any more: what is still queued is not sent."""
         if not self.sent.cancel() and not self.sent.cancelled():
             self.sent.exception()  # is known, or follows from the first one
-
-    def settle(self, error: Exception | None) -> None:
-        if self.sent.done():  # the caller was cancelled
-            return
-        if error is None:
-            self.sent.set_result(None)
-        else:
-            self.sent.set_exception(error)
 
 
 @dataclass(slots=True)
@@ -235,24 +227,22 @@ class _Part:
         uniques: Sequence[Unique] = ()
         if unique_for_s is not None:
             uniques = [Unique(place, id_, unique_for_s) for place, id_ in enumerate(self.ids[start:end])]
-        return _Slice(self.bodies[start:end], uniques, size_bytes, before[-1] if before else None)
+        sent = asyncio.get_running_loop().create_future()
+        return _Slice(self.bodies[start:end], uniques, size_bytes, sent, before[-1] if before else None)
 
 
-class _Room:
+class Room:
     """The bound on what one bus has queued. Whoever comes when it is full waits in turn.
 
     It may be exceeded by one slice: room is asked for before an event is written, when its size is not known.
     """
 
     def __init__(self) -> None:
+        self.free = True  # who finds it so need not wait
         self._count = 0
         self._size_bytes = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed = False
-
-    @property
-    def free(self) -> bool:
-        return not self._waiting and self._has_some()
 
     def _has_some(self) -> bool:
         return self._count < QUEUED_MAX and self._size_bytes < QUEUED_BYTES_MAX
@@ -260,23 +250,29 @@ class _Room:
     async def wait(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
+        self.free = False
         try:
             await turn  # keeps its place until it runs, so that nobody slips in before
             if self._closed:
                 raise BusClosed
         finally:
             self._waiting.remove(turn)
+            self.free = not self._waiting and self._has_some()
             asyncio.get_running_loop().call_soon(self._call_next)  # after we have taken our room, or if we do not
 
     def take(self, count: int, size_bytes: int) -> None:
         self._count += count
         self._size_bytes += size_bytes
+        if self._count >= QUEUED_MAX or self._size_bytes >= QUEUED_BYTES_MAX:
+            self.free = False
 
     def give_back(self, count: int, size_bytes: int) -> None:
         self._count -= count
         self._size_bytes -= size_bytes
         if self._waiting:
             self._call_next()
+        else:
+            self.free = self._has_some()
 
     def _call_next(self) -> None:
         if self._waiting and self._has_some() and not self._waiting[0].done():
@@ -293,36 +289,64 @@ class _Room:
 class _Lane:
     """What is on its way to one stream: one batch at a time, so that the numbers stay in order."""
 
-    def __init__(self, stream: str, route: Route, room: _Room) -> None:
+    def __init__(self, stream: str, route: Route, room: Room) -> None:
         self.sender: asyncio.Task[None] | None = None
         self._stream = stream
         self._route = route
         self._room = room
         self._next = route.first_number
         self._queue: deque[_Slice] = deque()
+        self._queued = 0  # bodies in it
+        self._begun: _Sending | None = None  # on its way before the sender came to it
+        self._in_flight = False
         self._time = asyncio.get_running_loop().time
 
     def add(self, slice_: _Slice) -> None:
         slice_.since_s = self._time()
         self._queue.append(slice_)
+        self._queued += len(slice_.bodies)
         self._room.take(len(slice_.bodies), slice_.size_bytes)
         if self.sender is None:
             self.sender = asyncio.create_task(self._send_all())
+        elif self._queued >= BATCH_LIMIT and not self._in_flight:  # the server works while others add more
+            self._begun = self._begin()
 
     async def _send_all(self) -> None:
         try:
-            while slices := self._take():
-                await self._send(slices)
+            while sending := self._begun or self._begin():
+                self._begun = None
+                await self._send(*sending)
         finally:
             self.sender = None
-            while slices := self._take():  # only where we are cancelled
-                self._settle(slices, BusClosed())
+            self._refuse()
 
-    async def _send(self, slices: Sequence[_Slice]) -> None:
+    def close(self) -> None:
+        """Send nothing more. Nothing is left but where we were cancelled, and had no time to."""
+        if self.sender is not None:
+            self.sender.cancel()
+            self._refuse()
+
+    def _refuse(self) -> None:
+        if self._begun is not None:
+            slices, sending = self._begun
+            self._begun = None
+            sending.close()
+            self._settle(slices, BrokerUnavailable(self._stream, "publishing was interrupted"))
+        while slices := self._take():
+            self._settle(slices, BusClosed())
+
+    def _begin(self) -> "_Sending | None":
+        slices = self._take()
+        if not slices:
+            return None
+        self._in_flight = True
         batch = self._batch(slices)
         self._next += len(batch.bodies)
+        return slices, self._route.send(batch, slices[0].since_s)
+
+    async def _send(self, slices: Sequence[_Slice], sending: Coroutine[Any, Any, None]) -> None:
         try:
-            await self._route.send(batch, slices[0].since_s)
+            await sending
         except Exception as error:  # whatever it is, those who wait must hear of it
             self._settle(slices, error)
         except BaseException:
@@ -330,6 +354,8 @@ class _Lane:
             raise
         else:
             self._settle(slices, None)
+        finally:
+            self._in_flight = False
 
     def _take(self) -> list[_Slice]:
         """The slices of the next batch. What nobody waits for any more is dropped."""
@@ -337,7 +363,7 @@ class _Lane:
         queue = self._queue
         while queue:
             head = queue[0]
-            if head.wanted:
+            if not head.sent.done() if head.after is None else head.wanted:
                 count += len(head.bodies)
                 size += head.size_bytes
                 if slices and (count > BATCH_LIMIT or size > BATCH_BYTES):
@@ -345,6 +371,7 @@ class _Lane:
                 slices.append(head)
             else:
                 self._room.give_back(len(head.bodies), head.size_bytes)
+            self._queued -= len(head.bodies)
             queue.popleft()
         return slices
 
@@ -364,7 +391,13 @@ class _Lane:
         for slice_ in slices:
             count += len(slice_.bodies)
             size += slice_.size_bytes
-            slice_.settle(error)
+            sent = slice_.sent
+            if sent.done():  # the caller was cancelled
+                continue
+            if error is None:
+                sent.set_result(None)
+            else:
+                sent.set_exception(error)
         self._room.give_back(count, size)
 
 

@@ -62,6 +62,7 @@ class Relay:
         finally:
             for pump in (up, down):
                 pump.cancel()
+            to_server.close()  # at once: a cut may come while we wait
             await asyncio.gather(up, down, return_exceptions=True)
             await _hang_up(to_server)
 

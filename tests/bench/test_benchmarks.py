@@ -218,6 +218,10 @@ def test_a_leak_is_a_slope() -> None:
     assert memory.summary(leaking).drained_per_s == pytest.approx(100_000)
 
 
+def test_a_drain_that_was_sampled_once_has_no_slope() -> None:
+    assert memory.summary([(0.0, 0, 150.0), (0.1, 1000, 180.0), (0.2, 1000, 181.0)]).slope == 0.0
+
+
 # Targets and the command
 
 

@@ -106,7 +106,7 @@ async def use_dead_letters(clerk: NotingBroker, admin: Broker, group: GroupKeys)
     for _, number in zip(range(2), range(100, 102), strict=True):
         await admin.publish("orders", "p3", number, [b"x"])
     reader = admin.reader(0.01)
-    [*_, first, second] = await reader.read(group, "c4", 100)
+    _, [*_, first, second] = await reader.read(group, "c4", 100)
     await reader.close()
     for entry in (first, second):
         await admin.bury(group, "c4", entry, {"reason": "rejected"})
@@ -124,7 +124,7 @@ async def use_lanes(clerk: NotingBroker, admin: Broker, group: GroupKeys) -> Non
     await clerk.attempt(reader.read(group, "c3", 10))  # waits for what comes
     await reader.close()
     await clerk.attempt(clerk.free_lanes(group))
-    await clerk.attempt(clerk.ack(group, "c3", head or []))
+    await clerk.attempt(clerk.ack(group, "c3", head.entries if head else []))
 
 
 async def use_retention(clerk: NotingBroker, raw: redis.Redis, group: GroupKeys) -> None:
@@ -297,7 +297,7 @@ async def test_no_secret_is_shown_anywhere(binary: Path, caplog: pytest.LogCaptu
             errors = [await raised(bus.publish(OrderPlaced(number=2))), await raised(bus.backlog("orders", "billing"))]
             server.kill()
             errors.append(await raised(bus.backlog("orders", "billing")))
-            shown += [repr(bus), str(bus.server), repr(bus._broker), repr(bus._broker._client), *map(str, errors)]
+            shown += [repr(bus), str(bus.server), repr(bus._broker), repr(bus._broker._link), *map(str, errors)]
             shown += [pickle.dumps(error).decode("latin-1") for error in errors]
             shown += ["".join(traceback.format_exception(error)) for error in errors]
     assert not [text for text in (*shown, caplog.text) for secret in (SECRET, ENCODED) if secret in text]

@@ -6,7 +6,7 @@ import pytest
 
 import eventlib as ev
 from eventlib import publishing
-from eventlib.envelope import Envelope, encode
+from eventlib.envelope import write
 from tests.contract.test_publishing import numbers
 from tests.faults import relay
 from tests.ledger import Ledger
@@ -20,11 +20,11 @@ class Watched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
 
-        def counting(envelope: Envelope) -> bytes:
+        def counting(*attributes: object) -> tuple[str, bytes]:
             self.count += 1
-            return encode(envelope)
+            return write(*attributes)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(publishing, "encode", counting)
+        monkeypatch.setattr(publishing, "write", counting)
 
 
 async def test_beyond_the_bound_nothing_is_written_until_there_is_room(
@@ -87,7 +87,7 @@ async def test_a_cancelled_large_call_stops(
         await asyncio.wait({call})
         faulty.refusing = False
         await bus.publish(OrderPlaced(number=5000))
-        assert bus._publisher._room._count == 0 and bus._publisher._room._size_bytes == 0
+        assert bus._publisher.room._count == 0 and bus._publisher.room._size_bytes == 0
     assert await numbers(ledger) in ([-1, 5000], [-1, *range(500), 5000])  # the first slice was on its way
 
 

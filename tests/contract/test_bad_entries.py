@@ -6,13 +6,13 @@ import re
 import pytest
 
 import eventlib as ev
-from eventlib.envelope import decode, encode, seal
+from eventlib.envelope import decode, write
 from tests.ledger import Ledger
 from tests.shop import Connect, OrderPlaced, OrderShipped, Record, new_app
 from tests.waiting import eventually
 
 TEN_MB = 10_000_000
-GOOD = encode(seal(OrderPlaced(number=1), "shop", None, None))
+GOOD = write(OrderPlaced(number=1), "shop", None, None)[1]
 BAD: dict[str, tuple[str, dict[bytes, bytes]]] = {
     "no JSON": ("undecodable", {b"event": b"\x00\xff hello"}),
     "truncated": ("undecodable", {b"event": GOOD[:-4]}),

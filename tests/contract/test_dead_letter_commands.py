@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from eventlib.envelope import encode, seal
+from eventlib.envelope import write
 from sim.cli import app as workbench
 from sim.terminal import out
 from tests.faults import free_port
@@ -20,7 +20,7 @@ from tests.ledger import Ledger
 from tests.shop import OrderPlaced
 
 TOP = Path(__file__).parents[2]
-GOOD = encode(seal(OrderPlaced(number=1), "shop", "c1", None))
+GOOD = write(OrderPlaced(number=1), "shop", "c1", None)[1]
 Dlq = Callable[..., Awaitable[Result]]
 
 

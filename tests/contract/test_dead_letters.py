@@ -10,14 +10,14 @@ import pytest
 
 import eventlib as ev
 from eventlib.broker import Broker, Entry
-from eventlib.envelope import encode, seal
+from eventlib.envelope import write
 from eventlib.keys import EDIT, PURGE, REPLAY, Script
 from tests.faults import relay
 from tests.ledger import Ledger
 from tests.shop import AT_ONCE, Connect, OrderPlaced, OrderShipped, Record, new_app, orders
 from tests.waiting import eventually
 
-GOOD = encode(seal(OrderPlaced(number=1), "shop", "c1", None))
+GOOD = write(OrderPlaced(number=1), "shop", "c1", None)[1]
 TRUNCATED = GOOD[:-5]
 
 
@@ -109,7 +109,7 @@ async def test_a_letter_says_all_that_an_operator_needs(connect: Connect, ledger
 async def test_letters_are_found_by_what_they_say(
     connect: Connect, ledger: Ledger, which: ev.Selection, found: list[int]
 ) -> None:
-    shipped = encode(seal(OrderShipped(number=1), "shop", None, None))
+    shipped = write(OrderShipped(number=1), "shop", None, None)[1]
     ids = await add_letters(
         ledger,
         {"error": "TimeoutError: the bank", "handler": "shop.bill"},
@@ -448,7 +448,7 @@ async def test_a_version_from_the_future_is_replayed_after_a_deployment(connect:
     async def bill(event: OrderPlacedV9, _: ev.Delivery) -> None:
         got.append(event.name)
 
-    await ledger.add(event=encode(seal(OrderPlacedV9(name="a"), "shop", None, None)))
+    await ledger.add(event=write(OrderPlacedV9(name="a"), "shop", None, None)[1])
     async with connect(app) as bus, bus.running():
         [letter] = await eventually(bus.dead_letters("orders", "billing").find)
         assert (letter.reason, letter.obstacle, handled) == ("unsupported_version", None, [])

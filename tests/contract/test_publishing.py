@@ -1,6 +1,7 @@
 """What is published is appended once, in order, whatever happens on the way."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 import redis.asyncio as redis
@@ -140,13 +141,13 @@ async def test_trap_21_a_server_that_answers_late_is_asked_again_and_appends_onc
 
 
 async def test_trap_21_a_large_batch_may_take_longer(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    allowed, execute = list[float](), broker._execute
+    allowed, begin = list[float](), broker._bulk.begin
 
-    async def noting(client: redis.Redis, timeout_s: float, *command: str | bytes | float) -> object:
+    def noting(command: Sequence[str | bytes | float], timeout_s: float) -> asyncio.Future[object] | None:
         allowed.append(timeout_s)
-        return await execute(client, timeout_s, *command)
+        return begin(command, timeout_s)
 
-    monkeypatch.setattr(broker, "_execute", noting)
+    monkeypatch.setattr(broker._bulk, "begin", noting)
     await broker.publish("orders", "p1", 1, [b"x"])
     await broker.publish("orders", "p1", 2, [b"x" * 8_000_000])
     assert allowed[-1] >= allowed[0] + 7.9  # at 1 MB/s

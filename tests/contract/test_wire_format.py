@@ -89,7 +89,7 @@ async def test_an_edited_and_replayed_entry_says_so_there_and_when_it_dies_again
     assert set(names_in(entry)) == set(wire.names("The retry stream")) - {"packed"}
     assert (entry[b"event"], entry[b"attempts"], entry[b"replays"], entry[b"edited"]) == (b"[]", b"0", b"1", edited)
 
-    [again] = await broker.reader(0.01).read(ledger.keys, "me", 1)
+    _, [again] = await broker.reader(0.01).read(ledger.keys, "me", 1)
     await broker.bury(ledger.keys, "me", again, why)
     [dead] = await ledger.dead_letters()
     assert names_in(dead) == [*documented_of_dead_letters(), "raw.event"]

@@ -3,7 +3,7 @@
 from typing import Any
 
 import eventlib as ev
-from eventlib.envelope import encode, seal
+from eventlib.envelope import write
 from tests.ledger import Ledger
 from tests.shop import Connect
 from tests.waiting import eventually
@@ -28,7 +28,7 @@ async def test_an_old_event_is_delivered_as_the_newest_version(connect: Connect,
     async def bill(event: Order, _: ev.Delivery) -> None:
         handled.append(event)
 
-    await ledger.add(event=encode(seal(OldOrder(total="42.00"), "an old program")))
+    await ledger.add(event=write(OldOrder(total="42.00"), "an old program")[1])
     async with connect(app) as bus, bus.running():
         await bus.publish(Order(total_cents=4200))
         await eventually(lambda: handled == [Order(total_cents=4200), Order(total_cents=4200)])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis.asyncio as redis
 
 import eventlib as ev
 from tests.contract.test_publishing import numbers
@@ -128,8 +129,8 @@ async def test_trap_22_a_server_killed_in_the_middle_of_publishes(binary: Path, 
         async with ev.connect(ev.App("shop"), server.url, when_away=policy) as bus:
             if spooled:
                 await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
-            raw = bus._broker._client
-            there = await numbers(Ledger(raw, bus._broker.keys.group("orders", "billing")))
+            async with redis.Redis.from_url(server.url) as raw:
+                there = await numbers(Ledger(raw, bus._broker.keys.group("orders", "billing")))
     assert set(acknowledged) <= set(there)
     assert len(set(there)) == len(there)
     assert all([n for n in there if n % 10 == k] == sorted(n for n in there if n % 10 == k) for k in range(10))

@@ -10,7 +10,7 @@ import redis.asyncio as redis
 
 import eventlib as ev
 from eventlib.catalog import FileDeleted, FileTextExtracted, FileUploaded
-from eventlib.envelope import encode, seal
+from eventlib.envelope import write
 from eventlib.keys import Keys
 from tests.catalog_samples import LATER, uploaded
 from tests.ledger import Ledger
@@ -111,12 +111,15 @@ async def test_what_node_cannot_handle_is_retried_then_buried(
     assert json.loads(letter[b"raw.event"])["id"] == id_
 
 
-async def test_node_settles_what_was_retried(ledger: Ledger, programs: Path, config: dict[str, Any]) -> None:
-    body = encode(seal(a_file(1), "files", None, None))
+async def test_node_settles_what_was_retried(
+    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+) -> None:
+    body = write(a_file(1), "files", None, None)[1]
     await ledger.create()
     await ledger.raw.xadd(ledger.keys.retry, {"event": body, "attempts": "1", "origin": "1-1", "failed": "1"})
-    async with running(programs, "extractor.mjs", config) as node:
+    async with connect(ev.App("files")) as bus, running(programs, "extractor.mjs", config) as node:
         [handled] = await eventually(lambda: node.said("handled"))
+        await eventually(lambda: _idle(bus, GROUP))  # also with what it published itself
         assert await node.stop() == 0
     assert handled["attempt"] == 2
     assert await ledger.pending(retried=True) == []
@@ -142,7 +145,7 @@ async def test_a_retry_in_node_is_for_its_group_alone(
 async def test_node_buries_what_it_cannot_read(
     connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
 ) -> None:
-    good = json.loads(encode(seal(a_file(1), "files", None, None)))
+    good = json.loads(write(a_file(1), "files", None, None)[1])
     data = good["data"]
     wrong: list[tuple[str, bytes]] = [
         ("undecodable", b'{"specversion":'),
@@ -166,7 +169,7 @@ async def test_node_buries_what_it_cannot_read(
 async def test_node_ignores_what_a_newer_writer_adds(
     connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
 ) -> None:
-    grown = json.loads(encode(seal(a_file(1), "files", None, None)))
+    grown = json.loads(write(a_file(1), "files", None, None)[1])
     grown["data"]["virus_free"] = grown["shard"] = True
     await ledger.add(event=json.dumps(grown), trace="t1")
     async with running(programs, "extractor.mjs", config) as node:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import eventlib as ev
-from eventlib.envelope import Envelope, current, decode, encode, seal
+from eventlib.envelope import Envelope, current, decode, write
+from eventlib.schema import spec_of
 from tests.shop import OrderPlaced, OrderShipped
 
 ORDER = OrderPlaced(number=1)
@@ -32,6 +33,15 @@ def handling() -> Iterator[Any]:
     yield handle
     for token in reversed(tokens):
         current.reset(token)
+
+
+def seal(*attributes: Any, **named: Any) -> Envelope:
+    """What a reader makes of what is written."""
+    id_, raw = write(*attributes, **named)
+    read = decode(raw, {spec_of(type(attributes[0])).type: type(attributes[0])})
+    assert read is not None
+    assert read.id == id_
+    return read
 
 
 def ids(envelope: Envelope) -> tuple[str | None, str | None]:
@@ -61,8 +71,6 @@ def test_what_is_given_goes_first(handling: Any) -> None:
 
 def test_an_id_can_be_given() -> None:
     assert seal(ORDER, "shop", id='my "id"').id == 'my "id"'
-    read = decode(encode(seal(ORDER, "shop", id='my "id"')), {"order.placed": OrderPlaced})
-    assert read is not None and read.id == 'my "id"'
     with pytest.raises(ev.InvalidArgument, match="id"):
         seal(ORDER, "shop", id="")
 
@@ -86,10 +94,8 @@ async def test_a_task_that_a_handler_starts_is_part_of_it() -> None:
 
 
 def test_a_given_trace_is_written_as_it_is() -> None:
-    envelope = seal(ORDER, "shop", traceparent=PARENT, tracestate=STATE)
-    written = json.loads(encode(envelope))
+    written = json.loads(write(ORDER, "shop", traceparent=PARENT, tracestate=STATE)[1])
     assert (written["traceparent"], written["tracestate"]) == (PARENT, STATE)
-    assert decode(encode(envelope), {"order.placed": OrderPlaced}) == envelope
 
 
 def test_a_trace_flows_on_with_a_new_parent_for_each_event(handling: Any) -> None:
@@ -101,7 +107,6 @@ def test_a_trace_flows_on_with_a_new_parent_for_each_event(handling: Any) -> Non
     }
     assert len({parent for _, _, parent, _ in parents} | {"00f067aa0ba902b7"}) == 4
     assert all(envelope.tracestate == STATE for envelope in sealed)
-    assert all(decode(encode(e), {"order.placed": OrderPlaced}) == e for e in sealed)
 
 
 def test_a_given_trace_goes_before_the_handled_ones(handling: Any) -> None:
@@ -181,7 +186,7 @@ def test_a_trace_that_is_no_text_does_not_fail_the_event(value: object) -> None:
 
 def read(traceparent: object, tracestate: object) -> tuple[str | None, str | None]:
     """The trace context of an entry that says this, read by both ways of reading."""
-    raw = json.loads(encode(seal(OrderShipped(number=1), "shop"))) | {
+    raw = json.loads(write(OrderShipped(number=1), "shop")[1]) | {
         "traceparent": traceparent,
         "tracestate": tracestate,
     }

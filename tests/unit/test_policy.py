@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 import eventlib as ev
 from eventlib import policy
-from eventlib.policy import ACK, DeadLetter, Lease, RetryIn
+from eventlib.policy import ACK, DeadLetter, Lease, Portion, RetryIn
 
 HIGHEST = math.nextafter(1.0, 0.0)
 
@@ -206,3 +206,40 @@ def test_a_consumer_asks_for_no_more_than_it_may_hold(held: int, room: int) -> N
 def test_a_senseless_delay_is_refused_where_it_is_raised(signal: type[ev.Snooze], delay_s: float) -> None:
     with pytest.raises((ValueError, TypeError)):
         signal(delay_s)
+
+
+KB, MB = 2**10, 2**20
+
+
+def test_a_portion_begins_small_and_doubles_while_all_that_was_asked_for_comes() -> None:
+    portion, asked = Portion(100), list[int]()
+    for _ in range(6):
+        asked.append(portion.count)
+        portion.came(portion.count, [KB] * portion.count)
+    assert asked == [100, 200, 400, 800, 1000, 1000]
+    assert Portion(5000).count == 1000
+
+
+def test_a_portion_of_large_entries_is_about_eight_megabytes() -> None:
+    portion = Portion(100)
+    for size, count in [(MB, 8), (MB, 8), (16 * MB, 1), (64 * MB, 1), (KB, 2), (KB, 4)]:
+        portion.came(portion.count, [size] * portion.count)
+        assert portion.count == count
+
+
+def test_after_a_lull_a_portion_is_small_again() -> None:
+    """What comes then may be of another size."""
+    portion = Portion(100)
+    portion.count = 1000
+    for came, count in [(300, 600), (400, 600), (0, 100)]:
+        portion.came(portion.count, [KB] * came)
+        assert portion.count == count
+
+
+def test_a_portion_that_does_not_come_is_halved() -> None:
+    portion = Portion(10)
+    seen = []
+    for _ in range(5):
+        portion.failed()
+        seen.append(portion.count)
+    assert seen == [5, 2, 1, 1, 1]

@@ -6,32 +6,32 @@ import pytest
 
 import eventlib as ev
 from eventlib import publishing
-from eventlib.publishing import _Room
+from eventlib.publishing import Room
 
 
 @pytest.fixture
-def room(monkeypatch: pytest.MonkeyPatch) -> _Room:
+def room(monkeypatch: pytest.MonkeyPatch) -> Room:
     """Full, with room for one."""
     monkeypatch.setattr(publishing, "QUEUED_MAX", 1)
-    made = _Room()
+    made = Room()
     made.take(1, 1)
     return made
 
 
-async def enter(room: _Room, name: str, order: list[str]) -> None:
+async def enter(room: Room, name: str, order: list[str]) -> None:
     if not room.free:
         await room.wait()
     room.take(1, 1)
     order.append(name)
 
 
-async def begin(room: _Room, names: str, order: list[str]) -> list[asyncio.Task[None]]:
+async def begin(room: Room, names: str, order: list[str]) -> list[asyncio.Task[None]]:
     tasks = [asyncio.create_task(enter(room, name, order)) for name in names]
     await asyncio.sleep(0)
     return tasks
 
 
-async def test_first_come_first_served(room: _Room) -> None:
+async def test_first_come_first_served(room: Room) -> None:
     order = list[str]()
     tasks = await begin(room, "abc", order)
     for expected in ("a", "ab", "abc"):
@@ -41,7 +41,7 @@ async def test_first_come_first_served(room: _Room) -> None:
         assert "".join(order) == expected
 
 
-async def test_two_go_where_there_is_room_for_two(room: _Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_go_where_there_is_room_for_two(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     order = list[str]()
     tasks = await begin(room, "abc", order)
     monkeypatch.setattr(publishing, "QUEUED_MAX", 2)
@@ -53,7 +53,7 @@ async def test_two_go_where_there_is_room_for_two(room: _Room, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("woken", [False, True])
-async def test_who_gives_up_lets_the_next_one_in(room: _Room, woken: bool) -> None:
+async def test_who_gives_up_lets_the_next_one_in(room: Room, woken: bool) -> None:
     order = list[str]()
     tasks = await begin(room, "ab", order)
     if woken:
@@ -67,7 +67,7 @@ async def test_who_gives_up_lets_the_next_one_in(room: _Room, woken: bool) -> No
 
 
 @pytest.mark.parametrize("woken", [False, True])
-async def test_closing_turns_away_who_waits_even_if_just_called(room: _Room, woken: bool) -> None:
+async def test_closing_turns_away_who_waits_even_if_just_called(room: Room, woken: bool) -> None:
     order = list[str]()
     tasks = await begin(room, "ab", order)
     if woken:

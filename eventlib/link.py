@@ -1,0 +1,186 @@
+"""One connection to Redis that many calls share: commands go out as they come, replies return in the same order.
+
+redis-py makes the connection: URL, TLS, login, database. What follows is the library's hottest path, so it goes to the
+transport and to hiredis directly: redis-py gives a connection to one call at a time, looks before each whether it still
+stands, and awaits a dozen coroutines for a reply. Here a call is one write and one future.
+
+A call is given up when the server was silent for too long, not when a reply takes long to arrive: what comes slowly
+over a slow line comes.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, cast
+
+import hiredis
+
+from eventlib.connection import Dialer, refusal, silence
+from eventlib.errors import BrokerError, BrokerUnavailable, BusClosed
+
+_CLOSE_S = 1.0  # for the goodbyes of TLS
+_NOTHING = object()
+
+Argument = str | bytes | float
+
+
+class Link:
+    """A connection that is made when it is first needed, and again after it broke.
+
+    Raises:
+        BrokerError: the URL, an option or a file that it names is wrong.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._dialer = Dialer(url)
+        self._where = self._dialer.where
+        self._wire: _Wire | None = None
+        self._connecting: asyncio.Task[_Wire] | None = None
+        self._closed = False
+
+    async def ask(self, command: Sequence[Argument], timeout_s: float) -> Any:
+        """Send one command and return its reply; a cancelled call may take effect all the same.
+
+        Raises:
+            BrokerUnavailable: the connection broke, or the server was silent for `timeout_s`. It may have taken effect.
+            AccessDenied, MissingGroup, UnknownScript, BrokerError: the server refused.
+            BusClosed: after `close`.
+        """
+        wire = self._wire
+        if wire is None or wire.broken:
+            wire = await self._connected(timeout_s)
+        return await wire.send(self._packed(command), timeout_s)
+
+    def begin(self, command: Sequence[Argument], timeout_s: float) -> "asyncio.Future[Any] | None":
+        """Send one command here and now; the future ends as `ask` does. None where only `ask` can: it was not sent."""
+        wire = self._wire
+        if wire is None or wire.broken:
+            return None
+        try:
+            return wire.send(self._packed(command), timeout_s)
+        except BrokerError:
+            return None
+
+    def _packed(self, command: Sequence[Argument]) -> bytes:
+        try:
+            packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub is wrong
+            return packed
+        except UnicodeError as error:
+            raise BrokerError(self._where, f"{error}; only text that has a UTF-8 form can be sent") from error
+
+    @property
+    def stands(self) -> bool:
+        """Whether it is connected, as far as is known."""
+        return self._wire is not None and not self._wire.broken
+
+    async def _connected(self, timeout_s: float) -> "_Wire":
+        if self._closed:
+            raise BusClosed
+        if (connecting := self._connecting) is None:
+            connecting = self._connecting = asyncio.create_task(self._connect(timeout_s))
+        await asyncio.wait({connecting})  # with whoever else needs it: one that is cancelled does not stop it
+        if connecting.cancelled():
+            raise BusClosed
+        return connecting.result()
+
+    async def _connect(self, timeout_s: float) -> "_Wire":
+        try:
+            self._wire = _Wire(await self._dialer.connect(timeout_s), self._where)
+        finally:
+            self._connecting = None
+        return self._wire
+
+    async def close(self) -> None:
+        """Break it off. Calls under way end as if the server had gone."""
+        self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait({self._connecting})
+        if self._wire is not None:
+            await self._wire.close()
+
+
+class _Wire(asyncio.Protocol):
+    """One made connection, until it breaks."""
+
+    def __init__(self, writer: asyncio.StreamWriter, where: str) -> None:
+        loop = asyncio.get_running_loop()
+        self.broken = False
+        self._where = where
+        self._writer = writer  # it closes its transport when it is collected
+        self._transport = cast(asyncio.Transport, writer.transport)
+        self._reader = hiredis.Reader(replyError=partial(refusal, where=where), notEnoughData=_NOTHING)
+        self._pending: deque[tuple[asyncio.Future[Any], float, float]] = deque()  # with timeout, and when it was sent
+        self._make_future, self._now, self._call_at = loop.create_future, loop.time, loop.call_at
+        self._heard_at = self._now()
+        self._watch: asyncio.TimerHandle | None = None
+        self._watch_at = math.inf
+        self._gone: asyncio.Future[None] = loop.create_future()
+        self._transport.set_protocol(self)  # from here on, the writer has nothing to do with it
+
+    def send(self, packed: bytes, timeout_s: float) -> "asyncio.Future[Any]":
+        """Send a command; the future has its reply."""
+        reply = self._make_future()
+        now = self._now()
+        self._pending.append((reply, timeout_s, now))
+        if (due := now + timeout_s) < self._watch_at:  # seldom: one look serves all that is sent before it
+            self._look_at(due)
+        self._transport.write(packed)
+        return reply
+
+    def _look_at(self, due: float) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch, self._watch_at = self._call_at(due, self._look), due
+
+    def _look(self) -> None:
+        """Has the server been silent for longer than the first call may wait?"""
+        self._watch, self._watch_at = None, math.inf
+        if not self._pending:
+            return
+        _, timeout_s, sent_at = self._pending[0]
+        due = max(sent_at, self._heard_at) + timeout_s
+        if self._now() < due:
+            self._look_at(due)
+        else:
+            self._break(silence(timeout_s, self._where))
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_at = self._now()
+        self._reader.feed(data)
+        pending = self._pending
+        try:
+            while (reply := self._reader.gets()) is not _NOTHING:
+                future, _, _ = pending.popleft()
+                if future.done():  # its caller was cancelled
+                    continue
+                if isinstance(reply, BrokerError):
+                    future.set_exception(reply)
+                else:
+                    future.set_result(reply)
+        except (hiredis.ProtocolError, IndexError):
+            self._break("what answers there does not speak Redis's protocol; is the port right?")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._break(f"Redis closed the connection{f' ({exc})' if exc else ''}; is it running?")
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+    def _break(self, problem: str) -> None:
+        self.broken = True
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        self._transport.abort()
+        while self._pending:
+            reply, _, _ = self._pending.popleft()
+            if not reply.done():
+                reply.set_exception(BrokerUnavailable(self._where, problem))
+
+    async def close(self) -> None:
+        self.broken = True
+        self._transport.close()
+        await asyncio.wait({self._gone}, timeout=_CLOSE_S)
+        self._break("the connection was closed here")
