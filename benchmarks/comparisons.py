@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 from benchmarks import ours, raw, simulator
 
 COUNT = 20_000  # events in one turn of a consumer or of a bulk publisher
-LATENESS = "load_lateness_p99"
+LATENESS, FLOOR_LATENESS = "load_lateness_p99", "floor_lateness_p99"
 LATE_MS = 1.0  # later than this, and the machine was too busy for latencies to mean much
 IN_TURN = 3_000  # events in one turn of what awaits each before the next
 
@@ -86,6 +86,15 @@ def comparisons() -> list[Comparison]:
             ),
             lambda url, namespace: asyncio.run(ours.latency(url, namespace)),
             _faststream_latency,
+        ),
+        Comparison(
+            (
+                Row("floor_p50", "latency at 100/s, p50 / two bare connections'", "ms"),
+                Row("floor_p99", "latency at 100/s, p99 / two bare connections'", "ms"),
+                Row(FLOOR_LATENESS, "how late the load was, p99 / two bare connections'", "ms"),
+            ),
+            lambda url, namespace: asyncio.run(ours.latency(url, namespace)),
+            lambda url, namespace: asyncio.run(raw.latency(url, namespace)),
         ),
         Comparison(
             (Row("taskiq_publish", "publish one by one / taskiq's", per_s),),

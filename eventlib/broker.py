@@ -6,7 +6,7 @@ Nothing is repeated here by itself. Everything is safe to repeat, and its caller
 import asyncio
 import logging
 import math
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
@@ -58,6 +58,9 @@ class Found(NamedTuple):
 
     more: bool
     entries: list[Entry]
+
+
+AtOnce = Callable[[list[Entry]], None]
 
 
 class Unique(NamedTuple):
@@ -461,16 +464,24 @@ class Reader:
         self._link = link
         self._block_s = block_s
 
-    async def read(self, group: GroupKeys, consumer: str, count: int) -> Found:
-        """Up to `count` entries from the event stream and as many from the retry stream; none after the block."""
-        options = ("COUNT", count, "BLOCK", _ms(self._block_s), "STREAMS", group.retry, group.stream, ">", ">")
-        reply = await self._ask("XREADGROUP", "GROUP", group.group, consumer, *options)
-        retry_stream = group.retry.encode()
-        found = [_entry(stream == retry_stream, *entry) for stream, entries in reply or () for entry in entries]
-        return Found(len(found) >= count, found)
+    async def read(self, group: GroupKeys, consumer: str, count: int, at_once: AtOnce | None = None) -> Found:
+        """Up to `count` entries from the event stream and as many from the retry stream; none after the block.
 
-    async def _ask(self, *command: Argument) -> Any:
-        return await self._link.ask(command, self._block_s + _REPLY_TIMEOUT_S)
+        `at_once` is shown what came a turn of the loop before the caller is.
+        """
+        retry_stream = group.retry.encode()
+
+        def found(reply: Any) -> Found:
+            entries = [_entry(stream == retry_stream, *entry) for stream, part in reply or () for entry in part]
+            if at_once is not None:
+                at_once(entries)
+            return Found(len(entries) >= count, entries)
+
+        options = ("COUNT", count, "BLOCK", _ms(self._block_s), "STREAMS", group.retry, group.stream, ">", ">")
+        return cast(Found, await self._ask("XREADGROUP", "GROUP", group.group, consumer, *options, then=found))
+
+    async def _ask(self, *command: Argument, then: Callable[[Any], Any] | None = None) -> Any:
+        return await self._link.ask(command, self._block_s + _REPLY_TIMEOUT_S, then)
 
     async def close(self) -> None:
         self._broker._readers.remove(self._link)
@@ -502,8 +513,8 @@ class OrderedReader(Reader):
         self._ordered_by = ordered_by
         self._read_up_to: tuple[str, str] | None = None
 
-    async def read(self, group: GroupKeys, consumer: str, count: int) -> Found:
-        """Up to `count` entries from the event stream and as many from the retry stream; none after the block."""
+    async def read(self, group: GroupKeys, consumer: str, count: int, at_once: AtOnce | None = None) -> Found:
+        """As `Reader.read`; nothing is shown at once."""
         if self._read_up_to is not None:
             up_to, self._read_up_to = self._read_up_to, None  # an error leaves us with nothing known
             blocking = ("BLOCK", _ms(self._block_s), "STREAMS", group.stream, group.retry, *up_to)

@@ -129,30 +129,50 @@ _Read = Callable[[bytes], dict[str, Any]]
 
 _HEAD_END = b',"id":"'  # what our writers put after what is constant
 _HEAD_BYTES_MAX = 512
+_HEADS_MAX = 1024  # different ones, of as many writers and types
+
+
+class Decoder:
+    """Reads envelopes whose event type is one of `classes`, by the types' names."""
+
+    def __init__(self, classes: Mapping[str, type[Event]]) -> None:
+        self._classes = classes
+        self._readers: dict[bytes, _Read] = {}  # by what stands before the id
+
+    def decode(self, raw: bytes) -> Envelope | None:
+        """The envelope; None where it is of another, well-formed type.
+
+        An older version, from the class's oldest upcaster on, is read as the newest. A malformed trace context is left
+        out.
+
+        Raises:
+            DecodeError: not JSON, no envelope, data that its class refuses, or an upcaster that fails on it.
+            UnsupportedVersion: a version of a known type that its class does not read.
+        """
+        end = raw.find(_HEAD_END, 0, _HEAD_BYTES_MAX)
+        if end > 0:
+            head = raw[:end]
+            try:
+                return _opened((self._readers.get(head) or self._learn(head))(raw))
+            except Exception:  # the careful way says what is wrong; a validator of the class's own may raise anything
+                pass
+        return _decode_carefully(raw, self._classes)
+
+    def _learn(self, head: bytes) -> _Read:
+        """What reads envelopes that begin so. Raises anything where nothing does, or the careful way has to say why."""
+        event_type, version = _named_by(head) or ("", 0)
+        read = _reader(self._classes[event_type], version)
+        if len(self._readers) >= _HEADS_MAX:
+            self._readers.clear()
+        self._readers[head] = read
+        return read
 
 
 def decode(raw: bytes, classes: Mapping[str, type[Event]]) -> Envelope | None:
-    """Read an envelope whose event type is one of `classes`; None where it is another, well-formed type.
-
-    An older version, from the class's oldest upcaster on, is read as the newest. A malformed trace context is left
-    out.
-
-    Raises:
-        DecodeError: not JSON, no envelope, data that its class refuses, or an upcaster that fails on it.
-        UnsupportedVersion: a version of a known type that its class does not read.
-    """
-    end = raw.find(_HEAD_END, 0, _HEAD_BYTES_MAX)
-    if end > 0 and (named := _named_by(raw[:end])) is not None:
-        event_class = classes.get(named[0])
-        if event_class is not None:
-            try:
-                return _opened(_reader(event_class, named[1])(raw))
-            except Exception:  # the careful way says what is wrong; a validator of the class's own may raise anything
-                pass
-    return _decode_carefully(raw, classes)
+    """One envelope; see `Decoder`."""
+    return Decoder(classes).decode(raw)
 
 
-@lru_cache(maxsize=1024)
 def _named_by(head: bytes) -> tuple[str, int] | None:
     """The type and version that an envelope with this beginning is of, unless the rest of it says otherwise.
 

@@ -11,7 +11,7 @@ over a slow line comes.
 import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -40,8 +40,10 @@ class Link:
         self._connecting: asyncio.Task[_Wire] | None = None
         self._closed = False
 
-    async def ask(self, command: Sequence[Argument], timeout_s: float) -> Any:
-        """Send one command and return its reply; a cancelled call may take effect all the same.
+    async def ask(self, command: Sequence[Argument], timeout_s: float, then: Callable[[Any], Any] | None = None) -> Any:
+        """Send one command and return its reply, or what `then`, called as soon as it is here, makes of it.
+
+        A cancelled call may take effect all the same; its `then` is not called.
 
         Raises:
             BrokerUnavailable: the connection broke, or the server was silent for `timeout_s`. It may have taken effect.
@@ -51,7 +53,7 @@ class Link:
         wire = self._wire
         if wire is None or wire.broken:
             wire = await self._connected(timeout_s)
-        return await wire.send(self._packed(command), timeout_s)
+        return await wire.send(self._packed(command), timeout_s, then)
 
     def begin(self, command: Sequence[Argument], timeout_s: float) -> "asyncio.Future[Any] | None":
         """Send one command here and now; the future ends as `ask` does. None where only `ask` can: it was not sent."""
@@ -102,6 +104,10 @@ class Link:
             await self._wire.close()
 
 
+# What waits for a reply, for how long, when it was sent, and what is done with the reply first.
+_Pending = tuple[asyncio.Future[Any], float, float, Callable[[Any], Any] | None]
+
+
 class _Wire(asyncio.Protocol):
     """One made connection, until it breaks."""
 
@@ -112,7 +118,7 @@ class _Wire(asyncio.Protocol):
         self._writer = writer  # it closes its transport when it is collected
         self._transport = cast(asyncio.Transport, writer.transport)
         self._reader = hiredis.Reader(replyError=partial(refusal, where=where), notEnoughData=_NOTHING)
-        self._pending: deque[tuple[asyncio.Future[Any], float, float]] = deque()  # with timeout, and when it was sent
+        self._pending: deque[_Pending] = deque()
         self._make_future, self._now, self._call_at = loop.create_future, loop.time, loop.call_at
         self._heard_at = self._now()
         self._watch: asyncio.TimerHandle | None = None
@@ -120,11 +126,11 @@ class _Wire(asyncio.Protocol):
         self._gone: asyncio.Future[None] = loop.create_future()
         self._transport.set_protocol(self)  # from here on, the writer has nothing to do with it
 
-    def send(self, packed: bytes, timeout_s: float) -> "asyncio.Future[Any]":
+    def send(self, packed: bytes, timeout_s: float, then: Callable[[Any], Any] | None = None) -> "asyncio.Future[Any]":
         """Send a command; the future has its reply."""
         reply = self._make_future()
         now = self._now()
-        self._pending.append((reply, timeout_s, now))
+        self._pending.append((reply, timeout_s, now, then))
         if (due := now + timeout_s) < self._watch_at:  # seldom: one look serves all that is sent before it
             self._look_at(due)
         self._transport.write(packed)
@@ -140,7 +146,7 @@ class _Wire(asyncio.Protocol):
         self._watch, self._watch_at = None, math.inf
         if not self._pending:
             return
-        _, timeout_s, sent_at = self._pending[0]
+        _, timeout_s, sent_at, _ = self._pending[0]
         due = max(sent_at, self._heard_at) + timeout_s
         if self._now() < due:
             self._look_at(due)
@@ -153,13 +159,15 @@ class _Wire(asyncio.Protocol):
         pending = self._pending
         try:
             while (reply := self._reader.gets()) is not _NOTHING:
-                future, _, _ = pending.popleft()
+                future, _, _, then = pending.popleft()
                 if future.done():  # its caller was cancelled
                     continue
                 if isinstance(reply, BrokerError):
                     future.set_exception(reply)
-                else:
+                elif then is None:
                     future.set_result(reply)
+                else:
+                    _settle(future, then, reply)
         except (hiredis.ProtocolError, IndexError):
             self._break("what answers there does not speak Redis's protocol; is the port right?")
 
@@ -175,7 +183,7 @@ class _Wire(asyncio.Protocol):
             self._watch = None
         self._transport.abort()
         while self._pending:
-            reply, _, _ = self._pending.popleft()
+            reply, *_ = self._pending.popleft()
             if not reply.done():
                 reply.set_exception(BrokerUnavailable(self._where, problem))
 
@@ -184,3 +192,10 @@ class _Wire(asyncio.Protocol):
         self._transport.close()
         await asyncio.wait({self._gone}, timeout=_CLOSE_S)
         self._break("the connection was closed here")
+
+
+def _settle(future: "asyncio.Future[Any]", then: Callable[[Any], Any], reply: Any) -> None:
+    try:
+        future.set_result(then(reply))
+    except Exception as error:  # the caller's, not the connection's
+        future.set_exception(error)

@@ -106,6 +106,21 @@ async def test_faststream_refuses_what_is_no_file_event(url: str, namespace: str
     assert seen == good
 
 
+@pytest.mark.parametrize("side", [ours.latency, raw.latency])
+async def test_a_latency_is_positive_and_leaves_nothing(
+    side: Callable[..., Coroutine[Any, Any, tuple[float, float, float]]],
+    url: str,
+    namespace: str,
+    client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.openloop.RATE_PER_S", 1000.0)
+    p50_ms, p99_ms, late_ms = await side(url, namespace)
+    assert 0.0 < p50_ms <= p99_ms
+    assert late_ms >= 0.0
+    assert not await left_behind(client, namespace)
+
+
 # The evidence
 
 

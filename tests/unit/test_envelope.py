@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, Field, field_validator
 
 import eventlib as ev
-from eventlib.envelope import _HEAD_BYTES_MAX, Envelope, _decode_carefully, _named_by, decode, write
+from eventlib.envelope import _HEAD_BYTES_MAX, Decoder, Envelope, _decode_carefully, decode, write
 
 
 class Address(BaseModel):
@@ -253,9 +253,10 @@ def test_two_classes_of_one_type_do_not_get_into_each_others_way() -> None:
 
 
 def test_what_is_remembered_of_beginnings_is_bounded() -> None:
+    decoder = Decoder(CLASSES)
     for number in range(3000):
-        decode(OURS.replace(b"shop", b"%d" % number), CLASSES)
-    assert _named_by.cache_info().currsize <= 1024
+        assert decoder.decode(OURS.replace(b"shop", b"%d" % number))
+    assert 0 < len(decoder._readers) <= 1024
     assert max(map(len, [OURS[: OURS.index(b',"id":"')]])) < _HEAD_BYTES_MAX
 
 

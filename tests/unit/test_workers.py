@@ -225,3 +225,58 @@ async def test_values_in_context_variables_are_never_compared(workers: Made) -> 
         pool.put(item)
     await pool.join()
     assert done == list(range(5))
+
+
+async def test_on_a_quiet_stream_one_worker_does_it_all(workers: Made, made: list[asyncio.Task[None]]) -> None:
+    seen: list[int] = []
+
+    async def work(item: int) -> None:
+        await asyncio.sleep(0)
+        seen.append(item)
+
+    pool = workers(work, 8)
+    for item in range(20):
+        pool.put(item)
+        await eventually(lambda: len(seen) == item + 1)  # noqa: B023 - awaited in the loop
+    assert len(made) == 1
+    await pool.join()
+    assert all(task.done() for task in made)
+
+
+@pytest.mark.parametrize("called", [False, True])
+async def test_a_resting_worker_that_is_cancelled_is_replaced(
+    workers: Made, made: list[asyncio.Task[None]], called: bool
+) -> None:
+    """A handler can keep the task it ran in, and cancel it when it has long ended."""
+    seen: list[int] = []
+
+    async def work(item: int) -> None:
+        seen.append(item)
+
+    pool = workers(work, 1)
+    pool.put(0)
+    await eventually(lambda: seen == [0])
+    await asyncio.sleep(0)
+    if called:
+        pool.put(1)
+    made[0].cancel()
+    if not called:
+        await asyncio.wait({made[0]})
+        pool.put(1)
+    await eventually(lambda: seen == [0, 1])
+    pool.put(2)
+    await eventually(lambda: seen == [0, 1, 2])
+    await pool.join()
+
+
+async def test_whoever_rests_goes_when_told_to_stop(workers: Made, made: list[asyncio.Task[None]]) -> None:
+    async def work(item: int) -> None:
+        await asyncio.sleep(0)
+
+    pool = workers(work, 4)
+    for item in range(9):
+        pool.put(item)
+    await eventually(lambda: pool.busy == 0 and not pool.waiting)
+    pool.stop()
+    await asyncio.wait_for(pool.join(), 5.0)
+    assert all(task.done() for task in made)
