@@ -30,6 +30,7 @@ lab: $(READY) ## open the notebooks in JupyterLab, with a private Redis
 	@$(BIN)/workbench lab
 
 bench: $(PEERS) ## measure the library and the simulator on this machine, beside their peers
+	@$(BIN)/pytest -q tests/bench
 	@$(BIN)/python -m benchmarks
 
 # What the benchmarks compare with is of no use elsewhere, so only they install it.

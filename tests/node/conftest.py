@@ -2,11 +2,12 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.node.program import NotInstallable, install, place
+from tests.node.program import SOURCES, NotInstallable, install, place
 
 
 @pytest.fixture(scope="session")
@@ -15,16 +16,25 @@ def url(server: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def packages(request: pytest.FixtureRequest) -> Path:
-    """Skipped where Node is missing, and where npm is out of reach; but not in CI, where neither should be."""
+def installed(request: pytest.FixtureRequest) -> Callable[[Path], Path]:
+    """Installs what programs need. Skips where Node is missing or npm out of reach; but not in CI, where npm is."""
     cache = request.config.cache
     assert cache is not None
-    try:
-        return install(cache.mkdir("node-consumer"))
-    except NotInstallable as error:
-        if os.environ.get("CI") and shutil.which("npm"):
-            raise
-        pytest.skip(f"the consumer in Node is not tested: {error}")
+
+    def install_or_skip(sources: Path) -> Path:
+        try:
+            return install(cache.mkdir("node-packages"), sources)
+        except NotInstallable as error:
+            if os.environ.get("CI") and shutil.which("npm"):
+                raise
+            pytest.skip(f"the programs in {sources.name} cannot run: {error}")
+
+    return install_or_skip
+
+
+@pytest.fixture(scope="session")
+def packages(installed: Callable[[Path], Path]) -> Path:
+    return installed(SOURCES)
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ class NotInstallable(Exception):
     """Why the programs cannot run here."""
 
 
-def install(cache: Path) -> Path:
-    """The programs beside their packages, in a directory below `cache` that later runs find again.
+def install(cache: Path, sources: Path = SOURCES) -> Path:
+    """What the programs in `sources` need, in a directory below `cache` that later runs find again.
 
     Raises:
         NotInstallable: node or npm is missing or too old, or npm could not get the packages.
@@ -35,17 +35,17 @@ def install(cache: Path) -> Path:
     version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
     if int(version.removeprefix("v").partition(".")[0]) < NODE_MIN:
         raise NotInstallable(f"node is {version}; the consumer needs {NODE_MIN}")
-    manifest = (SOURCES / "package.json").read_bytes()
+    manifest = (sources / "package.json").read_bytes()
     packages = cache / hashlib.sha256(manifest).hexdigest()[:16]
     if not packages.exists():
-        _install_packages(cache, packages)
+        _install_packages(sources, cache, packages)
     return packages
 
 
-def _install_packages(cache: Path, packages: Path) -> None:
+def _install_packages(sources: Path, cache: Path, packages: Path) -> None:
     """Into a directory of its own first: two processes may do this at once, and one may be killed."""
     fresh = Path(tempfile.mkdtemp(dir=cache))
-    shutil.copy(SOURCES / "package.json", fresh)
+    shutil.copy(sources / "package.json", fresh)
     command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
     try:
         done = subprocess.run(
@@ -61,9 +61,9 @@ def _install_packages(cache: Path, packages: Path) -> None:
         shutil.rmtree(fresh)
 
 
-def place(packages: Path, directory: Path) -> Path:
+def place(packages: Path, directory: Path, sources: Path = SOURCES) -> Path:
     """The programs as they are now, in `directory`, with the installed packages within their reach."""
-    shutil.copytree(SOURCES, directory, ignore=shutil.ignore_patterns("node_modules"))
+    shutil.copytree(sources, directory, ignore=shutil.ignore_patterns("node_modules"))
     (directory / "node_modules").symlink_to(packages / "node_modules", target_is_directory=True)
     return directory
 
