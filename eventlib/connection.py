@@ -78,8 +78,11 @@ class Dialer:
         try:
             async with asyncio.timeout(timeout_s):
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
-            writer, connection._reader, connection._writer = connection._writer, None, None  # it is ours now
-            return cast(asyncio.StreamWriter, writer)
+            reader, writer = connection._reader, connection._writer
+            if reader is None or writer is None or reader.at_eof() or reader._buffer:  # type: ignore[attr-defined]
+                raise ConnectionError("it closed the connection after the login")  # who takes over would not hear of it
+            connection._reader = connection._writer = None  # it is ours now
+            return writer
         except TimeoutError as error:
             raise BrokerUnavailable(self.where, silence(timeout_s, self.where)) from error
         except (redis_errors.RedisError, OSError, UnicodeError, asyncio.IncompleteReadError) as error:

@@ -22,6 +22,7 @@ from eventlib.errors import BrokerError, BrokerUnavailable, BusClosed
 
 _CLOSE_S = 1.0  # for the goodbyes of TLS
 _NOTHING = object()
+_HUNG_UP = "Redis closed the connection; is it running?"
 
 Argument = str | bytes | float
 
@@ -131,6 +132,9 @@ class _Wire(asyncio.Protocol):
         reply = self._make_future()
         now = self._now()
         self._pending.append((reply, timeout_s, now, then))
+        if self.broken or self._transport.is_closing():
+            self._break(_HUNG_UP)
+            return reply
         if (due := now + timeout_s) < self._watch_at:  # seldom: one look serves all that is sent before it
             self._look_at(due)
         self._transport.write(packed)
@@ -172,7 +176,7 @@ class _Wire(asyncio.Protocol):
             self._break("what answers there does not speak Redis's protocol; is the port right?")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._break(f"Redis closed the connection{f' ({exc})' if exc else ''}; is it running?")
+        self._break(f"{_HUNG_UP}{f' ({exc})' if exc else ''}")
         if not self._gone.done():
             self._gone.set_result(None)
 
@@ -180,7 +184,7 @@ class _Wire(asyncio.Protocol):
         self.broken = True
         if self._watch is not None:
             self._watch.cancel()
-            self._watch = None
+            self._watch, self._watch_at = None, math.inf
         self._transport.abort()
         while self._pending:
             reply, *_ = self._pending.popleft()

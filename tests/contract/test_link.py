@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
+import select
+import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import hiredis
 import pytest
 import redis.asyncio as redis
 
@@ -152,6 +156,50 @@ async def test_a_reply_that_nobody_asked_for_ends_the_connection() -> None:
     async with answering(saying(b"+one\r\n+too many\r\n")) as url, linked(url) as link:
         assert await link.ask(("PING",), 5.0) == b"one"
         assert not link.stands
+
+
+def hang_up_after_login(listening: socket.socket) -> None:
+    """For one connection: answers arrive together with the end."""
+    connection, _ = listening.accept()
+    with connection:
+        said = b""
+        while b"LIB-VER" not in said:
+            said += connection.recv(65536)
+        time.sleep(0.01)  # the rest of that command: what is left unread would turn the end into a reset
+        if select.select([connection], [], [], 0.0)[0]:
+            connection.recv(65536)
+        connection.sendall(b"+OK\r\n+OK\r\n")
+
+
+async def test_a_connection_that_ends_with_the_login_is_no_connection() -> None:
+    """As a proxy's does whose server is away: nothing may be sent on it, for nobody would hear that it is gone."""
+
+    async def stand_still() -> None:  # so that the login and the end are seen in the same turn of the loop
+        while True:
+            time.sleep(0.03)  # noqa: ASYNC251 - it is to block
+            await asyncio.sleep(0)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with linked(f"redis://127.0.0.1:{listening.getsockname()[1]}/0") as link:
+            standing = asyncio.create_task(stand_still())
+            server = asyncio.create_task(asyncio.to_thread(hang_up_after_login, listening))
+            with pytest.raises(ev.BrokerUnavailable, match=r"after the login|closed the connection"):
+                await asyncio.wait_for(link.ask(("PING",), 60.0), 5.0)
+            standing.cancel()
+            await server
+
+
+async def test_what_is_sent_on_a_broken_connection_fails_at_once(url: str) -> None:
+    async with linked(url) as link:
+        await link.ask(("PING",), 5.0)
+        wire = link._wire
+        assert wire is not None
+        wire._transport.abort()
+        with pytest.raises(ev.BrokerUnavailable):
+            await wire.send(hiredis.pack_command(("PING",)), 60.0)
+        with pytest.raises(ev.BrokerUnavailable):
+            await wire.send(hiredis.pack_command(("PING",)), 60.0)
+        assert await link.ask(("PING",), 5.0) == b"PONG"
 
 
 async def test_those_who_wait_for_the_connection_wait_for_one(url: str) -> None:
