@@ -406,7 +406,9 @@ class Broker:
 
     async def edit(self, group: GroupKeys, id_: str, event: bytes) -> bool:
         """Lay an edited event beside a dead letter. False where the letter is gone."""
-        return bool(await self._run(keys.EDIT, (group.dlq, group.edits), id_, event))
+        timeout_s = _REPLY_TIMEOUT_S + len(event) / _SLOWEST_BYTES_PER_S
+        at = (group.dlq, group.edits)
+        return bool(await self._run(keys.EDIT, at, id_, event, link=self._bulk, timeout_s=timeout_s))
 
     async def replay(self, group: GroupKeys, ids: Sequence[str], *, keep_attempts: bool) -> list[str]:
         """Move dead letters to the retry stream; the ids of those that moved, whichever call before this moved more."""
@@ -452,7 +454,10 @@ class Broker:
                 return deleted
 
     async def close(self) -> None:
-        for link in (self._link, self._bulk, *self._readers):
+        links = (self._link, self._bulk, *self._readers)
+        for link in links:  # all of them, should we be cancelled while we wait for the first
+            link.hang_up()
+        for link in links:
             await link.close()
 
 

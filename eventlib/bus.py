@@ -251,9 +251,7 @@ async def _stop(consumers: list[GroupConsumer], running: list[asyncio.Task[None]
 
 def _one_of(error: BaseException) -> BaseException:
     """The block's own exception, or what made consumers fail: they nearly always fail of one thing."""
-    while isinstance(error, BaseExceptionGroup) and (
-        len(error.exceptions) == 1 or error.subgroup(BrokerError) == error
-    ):
+    while isinstance(error, BaseExceptionGroup) and (len(error.exceptions) == 1 or error.split(BrokerError)[1] is None):
         error = error.exceptions[0]
     return error
 

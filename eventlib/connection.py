@@ -25,7 +25,7 @@ from redis.backoff import NoBackoff
 from eventlib.errors import AccessDenied, BrokerError, BrokerFull, BrokerUnavailable, MissingGroup
 
 # What a URL may set. The others (timeouts, retries, how replies are read) are the library's to decide.
-_OPTIONS = {"db", "username", "password", "client_name", "health_check_interval", "socket_keepalive"}
+_OPTIONS = {"db", "username", "password", "client_name", "socket_keepalive"}
 _TLS_OPTION = "ssl_"
 _DENIED = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
 # The last two are how a script is refused a command or a key, the very last of them by Redis 7.0.

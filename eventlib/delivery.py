@@ -183,7 +183,7 @@ class GroupConsumer:
             try:
                 await self._finish_all(acks)
             except asyncio.CancelledError:
-                self._abandoned = True  # a sibling failed: the handlers' cancellation is ours
+                self._give_up()  # a sibling failed: the handlers' cancellation is ours
                 raise
             for loop in loops:
                 loop.cancel()
@@ -203,7 +203,7 @@ class GroupConsumer:
             try:
                 await loop()
             except Exception:
-                self._abandoned = True  # before the task group cancels the handlers: that cancellation is ours
+                self._give_up()  # before the task group cancels the handlers: that cancellation is ours
                 raise
 
         return self._tasks.create_task(run())
@@ -228,8 +228,12 @@ class GroupConsumer:
 
     def abandon(self) -> None:
         """The grace is over: cancel the running handlers, try nothing twice. Their entries go back uncounted."""
-        self._abandoned = True
+        self._give_up()
         self._workers.cancel()
+
+    def _give_up(self) -> None:
+        self._abandoned = True
+        self._workers.stop()
 
     async def _steadily(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeat until the server answers. All that goes through here is safe to repeat.
@@ -242,7 +246,7 @@ class GroupConsumer:
             try:
                 return await call()
             except AccessDenied:
-                self._abandoned = True
+                self._give_up()
                 raise
             except BrokerError as error:
                 self._pulse.fails(error)
@@ -356,7 +360,12 @@ class GroupConsumer:
     def _open(self, entry: Entry) -> Envelope | None:
         if entry.event is None:
             raise DecodeError("the entry has no field 'event'")
-        return self._decoder.decode(entry.event)
+        try:
+            return self._decoder.decode(entry.event)
+        except (DataError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # of a validator that exits or cancels: its event is bad, not this consumer
+            raise DecodeError(f"{type(error).__name__} while reading it: {error}") from error
 
     # Handling
 
@@ -435,9 +444,9 @@ class GroupConsumer:
         self._has_room.set()
 
     def _stood_still(self) -> bool:
-        """Whether this process did while it read: the renewals, three a lease, have not run for a whole one."""
-        still_s = time.monotonic() - self._renewed_at
-        return still_s > self._settings.lease.duration_s or self._asked_at < self._woke_at
+        """Whether this process or the line did while it read: for a lease no renewal, three of them, or no reply."""
+        lease_s, now_s = self._settings.lease.duration_s, time.monotonic()
+        return now_s - min(self._renewed_at, self._asked_at) > lease_s or self._asked_at < self._woke_at
 
     async def _make_sure(self, delivery: Delivery, now_s: float) -> None:
         """Where this process stood still for a lease: who owns the entries now?"""
@@ -509,7 +518,7 @@ class GroupConsumer:
         match decision:
             case RetryIn(delay_s, counts):
                 used = delivery.attempt if counts else delivery.attempt - 1
-                kept = await self._once(
+                kept = await self._undisturbed(
                     lambda: self._broker.retry(self._group, self._consumer, delivery.entry, used, delay_s)
                 )
                 self._retry_scheduled.set()
@@ -526,13 +535,30 @@ class GroupConsumer:
                     "%s/%s: event %s is dead (%s) %s",
                     *(self.stream, self._group.group, delivery.event_id or delivery.entry.origin, reason, why["error"]),
                 )
-                kept = await self._once(lambda: self._broker.bury(self._group, self._consumer, delivery.entry, why))
+                kept = await self._undisturbed(
+                    lambda: self._broker.bury(self._group, self._consumer, delivery.entry, why)
+                )
                 kind = "dead"
         if kept:
             self._let_go(delivery)
             self._tell(kind, delivery, error)
         else:
             self._lose(delivery, error)
+
+    async def _undisturbed(self, settle: Callable[[], Awaitable[bool]]) -> bool:
+        """Settle, whoever cancels this worker meanwhile: a handler may have kept its task, to cancel it later."""
+        if self._abandoned:
+            return await self._once(settle)
+        settling = self._tasks.create_task(self._once(settle))
+        while True:
+            try:
+                await asyncio.wait({settling})
+                return settling.result()
+            except asyncio.CancelledError:
+                if self._abandoned:
+                    raise
+                if (task := asyncio.current_task()) is not None:
+                    task.uncancel()
 
     async def _once(self, settle: Callable[[], Awaitable[bool]]) -> bool:
         """Settle steadily; was it this consumer that did? After a lost reply, the repeat finds its own work done."""

@@ -83,6 +83,7 @@ class Link:
             raise BusClosed
         if (connecting := self._connecting) is None:
             connecting = self._connecting = asyncio.create_task(self._connect(timeout_s))
+            connecting.add_done_callback(_heard)
         await asyncio.wait({connecting})  # with whoever else needs it: one that is cancelled does not stop it
         if connecting.cancelled():
             raise BusClosed
@@ -95,11 +96,18 @@ class Link:
             self._connecting = None
         return self._wire
 
-    async def close(self) -> None:
+    def hang_up(self) -> None:
         """Break it off. Calls under way end as if the server had gone."""
         self._closed = True
         if self._connecting is not None:
             self._connecting.cancel()
+        if self._wire is not None:
+            self._wire.hang_up()
+
+    async def close(self) -> None:
+        """Hang up, and wait until that is done."""
+        self.hang_up()
+        if self._connecting is not None:
             await asyncio.wait({self._connecting})
         if self._wire is not None:
             await self._wire.close()
@@ -191,15 +199,29 @@ class _Wire(asyncio.Protocol):
             if not reply.done():
                 reply.set_exception(BrokerUnavailable(self._where, problem))
 
-    async def close(self) -> None:
+    def hang_up(self) -> None:
         self.broken = True
         self._transport.close()
-        await asyncio.wait({self._gone}, timeout=_CLOSE_S)
-        self._break("the connection was closed here")
+
+    async def close(self) -> None:
+        self.hang_up()
+        try:
+            await asyncio.wait({self._gone}, timeout=_CLOSE_S)
+        finally:
+            self._break("the connection was closed here")
 
 
 def _settle(future: "asyncio.Future[Any]", then: Callable[[Any], Any], reply: Any) -> None:
     try:
         future.set_result(then(reply))
-    except Exception as error:  # the caller's, not the connection's
+    except (KeyboardInterrupt, SystemExit):
+        future.cancel()
+        raise
+    except BaseException as error:  # the caller's, not the connection's
         future.set_exception(error)
+
+
+def _heard(connecting: "asyncio.Task[_Wire]") -> None:
+    """Where those who waited have gone, nobody else asks how it ended."""
+    if not connecting.cancelled():
+        connecting.exception()

@@ -8,7 +8,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -308,6 +308,7 @@ class _Lane:
         self._room.take(len(slice_.bodies), slice_.size_bytes)
         if self.sender is None:
             self.sender = asyncio.create_task(self._send_all())
+            self.sender.add_done_callback(self._ended)
         elif self._queued >= BATCH_LIMIT and not self._in_flight:  # the server works while others add more
             self._begun = self._begin()
 
@@ -326,10 +327,18 @@ class _Lane:
             self.sender.cancel()
             self._refuse()
 
+    def _ended(self, sender: "asyncio.Task[None]") -> None:
+        if sender is self.sender:  # it was cancelled before it began
+            self.sender = None
+            self._refuse()
+
     def _refuse(self) -> None:
+        self._in_flight = False
         if self._begun is not None:
             slices, sending = self._begun
             self._begun = None
+            with suppress(Exception):
+                sending.send(None)  # begins, so that what it waits for is closed with it
             sending.close()
             self._settle(slices, BrokerUnavailable(self._stream, "publishing was interrupted"))
         while slices := self._take():

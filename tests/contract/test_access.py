@@ -1,6 +1,7 @@
 """A Redis user with `acl_rules` and nothing more can do everything; whatever is missing is named."""
 
 import asyncio
+import gc
 import logging
 import pickle
 import re
@@ -195,6 +196,29 @@ async def test_keys_outside_of_the_namespace_are_refused_and_the_error_says_what
         async with ev.connect(ev.App("shop"), url, namespace="shop") as bus:
             with pytest.raises(ev.AccessDenied, match="acl_rules"):
                 await bus.publish(OrderPlaced(number=1))
+
+
+async def test_many_refusals_at_once_are_one_error(binary: Path) -> None:
+    """Not a group of them, and nothing is said of tasks and coroutines."""
+    app = ev.App("shop")
+
+    async with guarded(binary) as (_, raw, url):
+        await allow(raw, *ev.acl_rules().split())
+
+        @app.subscribe_batch(OrderPlaced, group="billing", size=50)
+        async def bill(batch: ev.Batch[OrderPlaced]) -> None:
+            await allow(raw, "-evalsha", "-eval")
+            raise ValueError("no")
+
+        noise = list[object]()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
+        async with ev.connect(app, url) as bus:
+            await bus.publish_many(orders(*range(50)))
+            with pytest.raises(ev.AccessDenied):
+                async with bus.running():
+                    await asyncio.Event().wait()
+        gc.collect()
+        assert noise == []
 
 
 async def test_a_permission_taken_away_ends_the_run_at_once_and_loses_nothing(binary: Path) -> None:

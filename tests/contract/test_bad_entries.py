@@ -4,6 +4,7 @@ import asyncio
 import re
 
 import pytest
+from pydantic import field_validator
 
 import eventlib as ev
 from eventlib.envelope import decode, write
@@ -153,3 +154,38 @@ async def test_one_event_id_in_two_entries_is_delivered_twice_and_can_be_told(co
         await eventually(lambda: len(ids) == 2)
         await eventually(lambda: nothing_left(bus))
     assert len(set(ids)) == 1 and acted == [1]
+
+
+class Exploded(BaseException):
+    """What a panic in an extension module raises."""
+
+
+@pytest.mark.parametrize("error", [Exploded("boom"), SystemExit(3), asyncio.CancelledError()], ids=repr)
+async def test_a_validator_that_raises_anything_makes_a_dead_letter_and_no_deaf_consumer(
+    connect: Connect, ledger: Ledger, error: BaseException
+) -> None:
+    class Touchy(ev.Event, type="order.touchy", version=1, stream="orders"):
+        number: int
+
+        @field_validator("number")
+        @classmethod
+        def explode(cls, number: int) -> int:
+            if number == 13 and reading:
+                raise error
+            return number
+
+    app, handled, reading = ev.App("shop"), list[int](), False
+
+    @app.subscribe(Touchy, group="billing")
+    async def bill(event: Touchy, delivery: ev.Delivery) -> None:
+        handled.append(event.number)
+
+    async with connect(app) as bus, bus.running():
+        unlucky = Touchy(number=13)
+        reading = True
+        await bus.publish(unlucky)
+        [letter] = await eventually(ledger.dead_letters)
+        await bus.publish(Touchy(number=1))
+        await eventually(lambda: handled == [1])
+    assert letter[b"reason"] == b"undecodable"
+    assert type(error).__name__.encode() in letter[b"error"]

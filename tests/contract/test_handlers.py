@@ -312,3 +312,33 @@ async def test_an_interrupt_from_outside_lets_the_handler_end_and_leaves_nothing
         assert await run_outlaw(url, namespace, "signal") == -signal.SIGINT
         assert await ledger.consumers() == set()
         assert await bus.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+async def test_a_task_that_a_handler_kept_and_cancels_later_strands_nothing(connect: Connect, turns: int) -> None:
+    """It hits the worker while it settles what that very handler failed."""
+    app, attempts = ev.App("shop"), list[tuple[int, int]]()
+    app.group("billing", concurrency=1)
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=3, wait_s=0.0, jitter="none"))
+    async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        attempts.append((event.number, delivery.attempt))
+        if delivery.attempt == 1:
+            task = asyncio.current_task()
+            assert task is not None
+            cancel_in(turns, task)
+            raise ValueError("no")
+
+    async with connect(app) as bus, bus.running():
+        await bus.publish_many(orders(*range(5)))
+        async with asyncio.timeout(10.0):  # a third of a lease
+            await bus.drained("orders", "billing")
+    assert {number for number, attempt in attempts if attempt == 2} == set(range(5))
+
+
+def cancel_in(turns: int, task: "asyncio.Task[Any]") -> None:
+    loop = asyncio.get_running_loop()
+    if turns:
+        loop.call_soon(cancel_in, turns - 1, task)
+    else:
+        task.cancel()

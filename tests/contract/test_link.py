@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import select
 import socket
 import time
@@ -13,6 +14,7 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib.broker import Broker
 from eventlib.link import Link
 from tests.faults import relay
 
@@ -217,6 +219,36 @@ async def test_one_that_is_cancelled_while_connecting_stops_no_other(url: str) -
         first.cancel()
         assert await second == b"PONG"
         assert first.cancelled()
+
+
+async def test_nobody_has_to_hear_how_connecting_ended() -> None:
+    noise = list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        link = Link(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await link.ask(("PING",), 0.1)
+        connecting = link._connecting
+        assert connecting is not None
+        await asyncio.wait({connecting})
+        del connecting
+        await link.close()
+    gc.collect()
+    assert noise == []
+
+
+async def test_a_broker_that_is_cancelled_while_it_closes_leaves_no_connection(url: str, namespace: str) -> None:
+    broker = Broker(url, namespace)
+    links = (broker._link, broker._bulk)
+    for link in links:
+        await link.ask(("PING",), 5.0)
+    closing = asyncio.create_task(broker.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait({closing})
+    assert not any(link.stands for link in links)
+    assert all(link._wire._transport.is_closing() for link in links if link._wire)
 
 
 async def test_closing_ends_what_is_under_way(url: str) -> None:

@@ -140,6 +140,35 @@ async def test_trap_21_a_server_that_answers_late_is_asked_again_and_appends_onc
     assert await numbers(ledger) == list(range(101))
 
 
+async def test_a_sender_that_is_cancelled_before_it_begins_leaves_no_lane_dead(connect: Connect) -> None:
+    async with connect(ev.App("shop")) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        for count in (1, 600):  # 600: a batch is on its way before its sender comes to it
+            calls = [asyncio.create_task(bus.publish(event)) for event in orders(*range(count))]
+            await asyncio.sleep(0)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            ends = await asyncio.gather(*calls, return_exceptions=True)
+            assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+            async with asyncio.timeout(5.0):
+                await bus.publish(OrderPlaced(number=9))
+
+
+async def test_trap_21_a_large_edit_may_take_longer_too_and_holds_up_nobody(
+    broker: Broker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed, begin = list[float](), broker._bulk.begin
+
+    def noting(command: Sequence[str | bytes | float], timeout_s: float) -> asyncio.Future[object] | None:
+        allowed.append(timeout_s)
+        return begin(command, timeout_s)
+
+    monkeypatch.setattr(broker._bulk, "begin", noting)
+    for size in (1, 8_000_000):
+        await broker.edit(ledger.keys, "1-1", b"x" * size)
+    assert allowed[-1] >= allowed[0] + 7.9
+
+
 async def test_trap_21_a_large_batch_may_take_longer(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     allowed, begin = list[float](), broker._bulk.begin
 
