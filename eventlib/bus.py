@@ -209,7 +209,10 @@ class Bus:
     # Looking
 
     def health(self) -> list[ConsumerHealth]:
-        """How well each consumer that this bus runs hears the server; asks nobody."""
+        """How well each consumer that this bus runs hears the server; asks nobody.
+
+        For a liveness probe: `all(each.hears() for each in bus.health())`.
+        """
         return [consumer.health(not task.done()) for consumer, task in self._running.items()]
 
     async def stream_health(self, stream: str) -> StreamHealth:
@@ -242,7 +245,13 @@ async def _stop(consumers: list[GroupConsumer], running: list[asyncio.Task[None]
         consumer.stop()
     _, late = await asyncio.wait(running, timeout=grace_s)
     if late:
-        log.warning("%d consumers did not finish within %s s; their entries go back to the group", len(late), grace_s)
+        log.warning(
+            "in %s s, %d of %d consumers were not done, for handlers run or the server is away; "
+            "their entries go back to the group",
+            grace_s,
+            len(late),
+            len(running),
+        )
         for consumer in consumers:
             consumer.abandon()
         # Here, and not at the end of their task group: after an error that would cancel them while they give back.

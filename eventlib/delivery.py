@@ -187,7 +187,11 @@ class GroupConsumer:
                 raise
             for loop in loops:
                 loop.cancel()
-        await self._steadily(self._leave)
+        try:
+            await self._steadily(self._leave)
+        except BrokerUnavailable as error:  # to stop while the server is away is no failure
+            place = f"{self.stream}/{self._group.group}"
+            log.warning("%s: could not give back what it held; others take it over after a lease: %s", place, error)
 
     async def _leave(self) -> None:
         """Give back until nothing is held: for a moment, the server may still serve the read that was cut off.

@@ -190,7 +190,7 @@ def edit_command(
     data: Annotated[str | None, typer.Option(help="The event's new data, as JSON.")] = None,
     data_file: Annotated[Path | None, typer.Option(help="A file with the event's new data, as JSON.")] = None,
     event_file: Annotated[Path | None, typer.Option(help="A file with the whole event, byte for byte.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Keep it even if no handler can read it.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Keep it even if it is no event.")] = False,
     url: Url = None,
     namespace: Namespace = "ev",
     json_file: Json = None,
@@ -205,6 +205,7 @@ def edit_command(
     )
     out.print(f"Edited {letter.id}: a replay delivers", soft_wrap=True, highlight=False)
     out.print(_plain(_shown(letter.event or b"")), soft_wrap=True, highlight=False)
+    out.print("Whether your event class accepts its data shows when it is replayed.", style="dim")
     write_json(json_file, _letter_json(letter))
 
 

@@ -7,6 +7,7 @@ import pytest
 
 import eventlib as ev
 from eventlib.broker import Broker
+from tests.faults import relay
 from tests.ledger import Ledger
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
 from tests.waiting import eventually
@@ -231,6 +232,19 @@ async def test_starting_and_stopping_without_end_loses_and_repeats_nothing(conne
             await eventually(lambda: len({number for number, _ in seen}) == 150)
         assert (await bus.backlog("orders", "billing")).total == 0
     assert sorted(seen) == [(number, 1) for number in range(150)]
+
+
+async def test_to_stop_while_the_server_is_away_is_no_failure(
+    connect: Connect, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, _ = new_app()
+    async with relay(url) as faulty, connect(app, url=faulty.url) as bus:
+        async with bus.running(grace_s=0.2):
+            await eventually(lambda: bus.health() and all(each.read_age_s is not None for each in bus.health()))
+            faulty.refusing = True
+            faulty.cut()
+        faulty.refusing = False
+    assert "could not give back" in caplog.text
 
 
 async def test_a_block_that_ends_by_an_error_gives_back_what_outlasts_the_grace(connect: Connect) -> None:
