@@ -63,8 +63,8 @@ def summary(samples: Iterable[tuple[float, float, float]]) -> Memory:
     """What the samples (seconds, events handled, MB) say."""
     seconds, handled, megabytes = np.array(list(samples)).T
     steady = handled >= _SETTLED * handled[-1]
-    distinct = len(set(handled[steady])) > 1  # or there is no line through them
-    slope = np.polyfit(handled[steady] / 1e6, megabytes[steady], 1)[0] if distinct else 0.0
+    varied = len(set(handled[steady])) > 1  # or there is no line through them
+    slope = np.polyfit(handled[steady] / 1e6, megabytes[steady], 1)[0] if varied else 0.0
     per_s = handled[-1] / (seconds[-1] - seconds[0])
     return Memory(megabytes[0], megabytes.max(), megabytes[-1], float(slope), per_s)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 from eventlib import access, keys, policy
 from eventlib.connection import UnknownScript, without_password
-from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, EvictingServer, MissingCommand
+from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, BusClosed, EvictingServer, MissingCommand
 from eventlib.keys import GroupKeys, Keys, Script
 from eventlib.link import Argument, Link
 from eventlib.retention import Retention
@@ -60,7 +60,7 @@ class Found(NamedTuple):
     entries: list[Entry]
 
 
-AtOnce = Callable[[list[Entry]], None]
+AtOnce = Callable[[list[Entry]], None]  # is shown what a read brought before its caller is
 
 
 class Unique(NamedTuple):
@@ -148,6 +148,7 @@ class Broker:
         self._link = Link(url)
         self._bulk = Link(url)  # for what carries events: behind megabytes, the renewal of a lease could come too late
         self._readers: list[Link] = []
+        self._closed = False
         self._eviction = "noeviction"  # as it was last warned of
         self._lag_is_right: bool | None = None  # not asked yet
 
@@ -275,6 +276,8 @@ class Broker:
 
     def reader(self, block_s: float, ordered_by: str | None = None) -> "Reader":
         """A connection of its own for blocking reads, which outlasts the longest block."""
+        if self._closed:
+            raise BusClosed
         link = Link(self._url)
         self._readers.append(link)
         return Reader(self, link, block_s) if ordered_by is None else OrderedReader(self, link, block_s, ordered_by)
@@ -454,6 +457,7 @@ class Broker:
                 return deleted
 
     async def close(self) -> None:
+        self._closed = True
         links = (self._link, self._bulk, *self._readers)
         for link in links:  # all of them, should we be cancelled while we wait for the first
             link.hang_up()

@@ -6,8 +6,8 @@ All options stand in the URL, TLS included, so that one setting, REDIS_URL, is a
     rediss://host:6379/0?ssl_ca_certs=/etc/ca.pem&ssl_certfile=/etc/me.pem&ssl_keyfile=/etc/me.key
     unix:///run/redis.sock?db=0
 
-redis-py's own retries are off: it would silently send XADD and XREADGROUP again after a lost reply, which doubles
-events and strands deliveries.
+redis-py makes connections here and no more. Its own retries are off: when to connect again is for
+the callers to decide.
 """
 
 import asyncio
@@ -32,7 +32,6 @@ _DENIED = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
 _DENIALS = ("NOAUTH", "WRONGPASS", "NOPERM", "ACL failure", "The user executing the script can't")
 # Codes of a server that will serve again later, or whose successor will.
 _AWAY = {"READONLY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "BUSY"}
-_TOO_MANY = "max number of clients reached"
 _CLIENT_CERTIFICATE = "If it wants a client certificate, name it: ?ssl_certfile=FILE&ssl_keyfile=FILE"
 _EXPIRED, _NOT_YET_VALID, _WRONG_HOST, _WRONG_ADDRESS = 10, 9, 62, 64  # Source: OpenSSL, x509_vfy.h, X509_V_ERR_*
 
@@ -131,7 +130,7 @@ def refusal(text: str, where: str) -> BrokerError:
         return BrokerFull(where, f"{text}; raise maxmemory, or delete what is no longer needed")
     if "NOGROUP" in text:
         return MissingGroup(where, text)
-    if code in _AWAY or _TOO_MANY in text:
+    if code in _AWAY:
         return BrokerUnavailable(where, f"Redis cannot serve us now ({text})")
     return BrokerError(where, text)
 

@@ -42,7 +42,7 @@ PROMOTE_S = 0.5  # longest wait between two looks at the delayed entries, some o
 PROMOTE_LIMIT = 100
 ACK_LIMIT = 1000
 
-PORTION = 100  # entries asked for while nothing is known of their size
+FIRST_PORTION = 100  # entries asked for while nothing is known of their size
 READ_ON = 100  # after a read of so many entries the next one is asked for while these are opened
 STILL = "others take over what is held then: move blocking work to a thread (asyncio.to_thread) or set a longer lease_s"
 
@@ -163,9 +163,9 @@ class GroupConsumer:
         self._abandoned = False
         self._reading: asyncio.Task[None] | None = None
         self._renewed_at = time.monotonic()
-        first = max(PORTION, *(s.batch or 1 for s in subscriptions))  # who wants a batch gets what is there at once
+        first = max(FIRST_PORTION, *(s.batch or 1 for s in subscriptions))  # a batch is what is there
         self._to_read, self._to_take_over = Portion(first), Portion(first)
-        self._accepted: list[Entry] = []  # of the last reads, those that were accepted as soon as they came
+        self._accepted: list[Entry] | None = None  # what a read brought, if it was accepted as soon as it came
         self._asked_at = 0.0
         self._woke_at = 0.0  # when this process had last stood still for a lease
         self._pulse = Pulse()
@@ -280,7 +280,7 @@ class GroupConsumer:
                     under_way = asyncio.create_task(self._read_some(reader))
                     await asyncio.sleep(0)
                 self._accept(entries)
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # what was accepted begins before the next read is sent, which takes as long
         finally:
             if under_way is not None:
                 under_way.cancel()
@@ -288,21 +288,23 @@ class GroupConsumer:
             await reader.close()
 
     async def _read_some(self, reader: Reader) -> list[Entry]:
-        await self._room()
+        room = await self._room()
         self._pulse.asks()
         self._asked_at = time.monotonic()
-        found = await self._ask(lambda n: reader.read(self._group, self._consumer, n, self._accept_few), self._to_read)
+        found = await self._ask(
+            lambda n: reader.read(self._group, self._consumer, n, self._accept_few), self._to_read, room
+        )
         self._pulse.hears()
         entries = [] if found.entries is self._accepted else found.entries
+        self._accepted = None
         if entries and self._stood_still():  # while the server gave it these: are they still its own?
             lost = await self._steadily(lambda: self._broker.renew(self._group, self._consumer, entries))
             entries = [entry for entry in entries if (entry.retried, entry.id) not in lost]
         self._unhandled += len(entries)
         return entries
 
-    async def _ask(self, ask: Callable[[int], Awaitable[Found]], portion: Portion) -> Found:
+    async def _ask(self, ask: Callable[[int], Awaitable[Found]], portion: Portion, room: int) -> Found:
         """Ask for no more entries than there is room for and than are a good portion."""
-        room = await self._room()
 
         async def once() -> Found:
             asked = min(room, portion.count)
@@ -657,10 +659,10 @@ class GroupConsumer:
             await self._steadily(lambda: self._broker.free_lanes(self._group))
             more, taken = True, list[Entry]()
             while more or taken:
-                await self._room()
+                room = await self._room()
                 if self._stopping:
                     break
-                more, taken = await self._ask(self._take_over, self._to_take_over)
+                more, taken = await self._ask(self._take_over, self._to_take_over, room)
                 self._unhandled += len(taken)
                 self._accept(taken)
 

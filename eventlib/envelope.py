@@ -159,9 +159,16 @@ class Decoder:
         return _decode_carefully(raw, self._classes)
 
     def _learn(self, head: bytes) -> _Read:
-        """What reads envelopes that begin so. Raises anything where nothing does, or the careful way has to say why."""
-        event_type, version = _named_by(head) or ("", 0)
-        read = _reader(self._classes[event_type], version)
+        """What reads envelopes that begin so.
+
+        Raises:
+            LookupError: nothing does.
+            UnsupportedVersion: as `decode`.
+        """
+        named = _named_by(head)
+        if named is None or named[0] not in self._classes:
+            raise LookupError
+        read = _reader(self._classes[named[0]], named[1])
         if len(self._readers) >= _HEADS_MAX:
             self._readers.clear()
         self._readers[head] = read
@@ -173,6 +180,7 @@ def decode(raw: bytes, classes: Mapping[str, type[Event]]) -> Envelope | None:
     return Decoder(classes).decode(raw)
 
 
+@lru_cache(maxsize=_HEADS_MAX)
 def _named_by(head: bytes) -> tuple[str, int] | None:
     """The type and version that an envelope with this beginning is of, unless the rest of it says otherwise.
 

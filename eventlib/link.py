@@ -20,7 +20,7 @@ import hiredis
 from eventlib.connection import Dialer, refusal, silence
 from eventlib.errors import BrokerError, BrokerUnavailable, BusClosed
 
-_CLOSE_S = 1.0  # for the goodbyes of TLS
+_CLOSE_S = 1.0  # for what is not sent yet, and the goodbyes of TLS
 _NOTHING = object()
 _HUNG_UP = "Redis closed the connection; is it running?"
 
@@ -47,7 +47,8 @@ class Link:
         A cancelled call may take effect all the same; its `then` is not called.
 
         Raises:
-            BrokerUnavailable: the connection broke, or the server was silent for `timeout_s`. It may have taken effect.
+            BrokerUnavailable: the connection broke, or the server was silent for `timeout_s`, and for as long as the
+                calls before this one may wait. It may have taken effect.
             AccessDenied, MissingGroup, UnknownScript, BrokerError: the server refused.
             BusClosed: after `close`.
         """
@@ -159,9 +160,9 @@ class _Wire(asyncio.Protocol):
         if not self._pending:
             return
         _, timeout_s, sent_at, _ = self._pending[0]
-        due = max(sent_at, self._heard_at) + timeout_s
-        if self._now() < due:
-            self._look_at(due)
+        due, now = max(sent_at, self._heard_at) + timeout_s, self._now()
+        if now < due:
+            self._look_at(min(due, now + min(wait_s for _, wait_s, _, _ in self._pending)))  # who is first next time?
         else:
             self._break(silence(timeout_s, self._where))
 
@@ -171,6 +172,9 @@ class _Wire(asyncio.Protocol):
         pending = self._pending
         try:
             while (reply := self._reader.gets()) is not _NOTHING:
+                if not pending:
+                    self._break("Redis sent what nobody had asked for")
+                    return
                 future, _, _, then = pending.popleft()
                 if future.done():  # its caller was cancelled
                     continue
@@ -180,7 +184,7 @@ class _Wire(asyncio.Protocol):
                     future.set_result(reply)
                 else:
                     _settle(future, then, reply)
-        except (hiredis.ProtocolError, IndexError):
+        except hiredis.ProtocolError:
             self._break("what answers there does not speak Redis's protocol; is the port right?")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -189,18 +193,21 @@ class _Wire(asyncio.Protocol):
             self._gone.set_result(None)
 
     def _break(self, problem: str) -> None:
+        self._fail(problem)
+        self._transport.abort()
+
+    def _fail(self, problem: str) -> None:
         self.broken = True
         if self._watch is not None:
             self._watch.cancel()
             self._watch, self._watch_at = None, math.inf
-        self._transport.abort()
         while self._pending:
             reply, *_ = self._pending.popleft()
             if not reply.done():
                 reply.set_exception(BrokerUnavailable(self._where, problem))
 
     def hang_up(self) -> None:
-        self.broken = True
+        self._fail("the connection was closed here")
         self._transport.close()
 
     async def close(self) -> None:
@@ -208,7 +215,7 @@ class _Wire(asyncio.Protocol):
         try:
             await asyncio.wait({self._gone}, timeout=_CLOSE_S)
         finally:
-            self._break("the connection was closed here")
+            self._transport.abort()
 
 
 def _settle(future: "asyncio.Future[Any]", then: Callable[[Any], Any], reply: Any) -> None:

@@ -1,6 +1,7 @@
 """What now? Pure decisions: no clock, no I/O, every random number from a generator that the caller passes in.
 
-Both worlds call these functions: the delivery loop with what really happened, the simulator with what it drew.
+Both worlds call these functions: the delivery loop with what really happened, the simulator with what it drew. Only
+`Portion` is for the real one alone: in the simulated one, replies take no time that depends on their size.
 """
 
 from collections.abc import Collection
@@ -175,24 +176,25 @@ class Portion:
     """How many entries to ask for in one reply: `first`, then twice as many as long as all that was asked for comes.
 
     A reply has to be here long before the leases of its entries end, over a slow line too, and the server cannot bound
-    its bytes. So it is learned from what came that this many entries are about `bytes_max`.
+    its bytes. So it is learned from what came that this many entries are about `BYTES_MAX`.
     """
 
     __slots__ = ("_first", "count")
 
-    most, bytes_max = 1000, 8 * 2**20  # `most`: others want the server too, and its time is limited
+    COUNT_MAX = 1000  # others want the server too, and its time is limited
+    BYTES_MAX = 8 * 2**20
 
     def __init__(self, first: int) -> None:
-        self._first = self.count = min(first, self.most)
+        self._first = self.count = min(first, self.COUNT_MAX)
 
     def came(self, asked: int, sizes: Collection[int]) -> None:
         """`asked` entries were asked for, and these came, of so many bytes each."""
         if len(sizes) < asked:  # there were no more, and the next ones may be of another size
-            self.count = max(self._first, min(self.count, 2 * len(sizes)))
+            self.count = min(self.count, max(self._first, 2 * len(sizes)))
         else:
-            self.count = min(self.most, 2 * self.count)
+            self.count = min(self.COUNT_MAX, 2 * self.count)
         if (size := sum(sizes)) > 0:
-            self.count = max(1, min(self.count, self.bytes_max * len(sizes) // size))
+            self.count = max(1, min(self.count, self.BYTES_MAX * len(sizes) // size))
 
     def failed(self) -> None:
         """No reply came."""

@@ -351,7 +351,12 @@ class _Lane:
         self._in_flight = True
         batch = self._batch(slices)
         self._next += len(batch.bodies)
-        return slices, self._route.send(batch, slices[0].since_s)
+        try:
+            return slices, self._route.send(batch, slices[0].since_s)
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            self._in_flight = False
+            self._settle(slices, error)
+            return self._begin()
 
     async def _send(self, slices: Sequence[_Slice], sending: Coroutine[Any, Any, None]) -> None:
         try:
@@ -372,7 +377,7 @@ class _Lane:
         queue = self._queue
         while queue:
             head = queue[0]
-            if not head.sent.done() if head.after is None else head.wanted:
+            if head.wanted:
                 count += len(head.bodies)
                 size += head.size_bytes
                 if slices and (count > BATCH_LIMIT or size > BATCH_BYTES):

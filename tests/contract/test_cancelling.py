@@ -8,7 +8,7 @@ from tests.shop import Connect
 
 
 async def test_a_cancellation_is_never_swallowed(connect: Connect) -> None:
-    """redis-py's own timeout swallows, on Python 3.11, one that comes when a write is done already."""
+    """Nor does it end the connection, which others share."""
     rng = random.Random(1)
     async with connect(ev.App("shop")) as bus:
         for _ in range(100):

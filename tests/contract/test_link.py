@@ -130,6 +130,29 @@ async def test_trap_21_silence_ends_every_call_and_the_next_connects_anew(url: s
         assert await link.ask(("PING",), 5.0) == b"PONG"
 
 
+async def test_a_call_behind_a_patient_one_is_not_as_patient() -> None:
+    async def answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"+PONG\r\n")
+        await reader.read()
+
+    async with answering(answer_one) as url, linked(url) as link:
+        began = asyncio.get_running_loop().time()
+        patient, other = (asyncio.create_task(link.ask(("PING",), wait_s)) for wait_s in (30.0, 0.2))
+        assert await patient == b"PONG"
+        with pytest.raises(ev.BrokerUnavailable, match="has not answered"):
+            await other
+        assert asyncio.get_running_loop().time() - began < 10.0
+
+
+async def test_what_is_done_with_a_reply_may_fail_for_its_own_call_alone(url: str) -> None:
+    async with linked(url) as link:
+        calls = (link.ask(("PING",), 5.0, lambda reply: 1 / 0), link.ask(("ECHO", "a"), 5.0, len))
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(ends[0], ZeroDivisionError)
+    assert ends[1] == 1
+
+
 async def test_a_reply_that_takes_longer_than_a_silence_may_comes(url: str) -> None:
     """Over a slow line, that is: it is not asked for again, which would take as long."""
 
@@ -248,6 +271,8 @@ async def test_a_broker_that_is_cancelled_while_it_closes_leaves_no_connection(u
     closing.cancel()
     await asyncio.wait({closing})
     assert not any(link.stands for link in links)
+    with pytest.raises(ev.BusClosed):
+        broker.reader(1.0)
     assert all(link._wire._transport.is_closing() for link in links if link._wire)
 
 
@@ -257,7 +282,7 @@ async def test_closing_ends_what_is_under_way(url: str) -> None:
         blocked = asyncio.create_task(link.ask(("BLPOP", "nothing", 5), 10.0))
         await asyncio.sleep(0)
         await link.close()
-        with pytest.raises(ev.BrokerUnavailable):
+        with pytest.raises(ev.BrokerUnavailable, match="closed here"):
             await blocked
         with pytest.raises(ev.BusClosed):
             await link.ask(("PING",), 5.0)

@@ -289,7 +289,7 @@ async def test_what_is_handled_earns_retries(connect: Connect) -> None:
 
 
 async def test_very_many_may_fail_at_once(connect: Connect) -> None:
-    """More than the client has connections: the rest wait their turn, and those who look are answered too."""
+    """All are settled over one connection, and those who look are answered too."""
     app, started, fail = ev.App("shop"), list[int](), asyncio.Event()
     app.group("billing", concurrency=400)
 

@@ -35,7 +35,7 @@ def handling() -> Iterator[Any]:
         current.reset(token)
 
 
-def seal(*attributes: Any, **named: Any) -> Envelope:
+def written(*attributes: Any, **named: Any) -> Envelope:
     """What a reader makes of what is written."""
     id_, raw = write(*attributes, **named)
     read = decode(raw, {spec_of(type(attributes[0])).type: type(attributes[0])})
@@ -49,30 +49,30 @@ def ids(envelope: Envelope) -> tuple[str | None, str | None]:
 
 
 def test_nothing_is_made_up_outside_of_a_handler() -> None:
-    assert seal(ORDER, "shop")[4:] == (None, None, None, None)
+    assert written(ORDER, "shop")[4:] == (None, None, None, None)
 
 
 def test_the_first_event_is_what_its_consequences_are_correlated_by(handling: Any) -> None:
     handling()
-    assert ids(seal(ORDER, "shop")) == ("e1", "e1")
+    assert ids(written(ORDER, "shop")) == ("e1", "e1")
 
 
 def test_correlation_is_passed_on_and_causation_is_the_handled_event(handling: Any) -> None:
     handling(correlation_id="c1", causation_id="e0")
-    assert ids(seal(ORDER, "shop")) == ("c1", "e1")
+    assert ids(written(ORDER, "shop")) == ("c1", "e1")
 
 
 def test_what_is_given_goes_first(handling: Any) -> None:
     handling(correlation_id="c1")
-    assert ids(seal(ORDER, "shop", correlation_id="mine")) == ("mine", "e1")
-    assert ids(seal(ORDER, "shop", causation_id="mine")) == ("c1", "mine")
-    assert ids(seal(ORDER, "shop", "", "")) == ("", "")
+    assert ids(written(ORDER, "shop", correlation_id="mine")) == ("mine", "e1")
+    assert ids(written(ORDER, "shop", causation_id="mine")) == ("c1", "mine")
+    assert ids(written(ORDER, "shop", "", "")) == ("", "")
 
 
 def test_an_id_can_be_given() -> None:
-    assert seal(ORDER, "shop", id='my "id"').id == 'my "id"'
+    assert written(ORDER, "shop", id='my "id"').id == 'my "id"'
     with pytest.raises(ev.InvalidArgument, match="id"):
-        seal(ORDER, "shop", id="")
+        written(ORDER, "shop", id="")
 
 
 async def test_a_task_that_a_handler_starts_is_part_of_it() -> None:
@@ -80,14 +80,14 @@ async def test_a_task_that_a_handler_starts_is_part_of_it() -> None:
 
     async def later() -> Envelope:
         await asyncio.sleep(0)
-        return seal(ORDER, "shop")
+        return written(ORDER, "shop")
 
     task = asyncio.create_task(later())
     current.set(None)
     assert ids(await task) == ("c1", "e1")
     assert ids(await asyncio.create_task(later())) == (None, None)
     current.set(handled(correlation_id="c1"))
-    assert ids(await asyncio.to_thread(seal, ORDER, "shop")) == ("c1", "e1")
+    assert ids(await asyncio.to_thread(written, ORDER, "shop")) == ("c1", "e1")
 
 
 # Trace context
@@ -100,7 +100,7 @@ def test_a_given_trace_is_written_as_it_is() -> None:
 
 def test_a_trace_flows_on_with_a_new_parent_for_each_event(handling: Any) -> None:
     handling(traceparent=PARENT, tracestate=STATE)
-    sealed = [seal(ORDER, "shop") for _ in range(3)]
+    sealed = [written(ORDER, "shop") for _ in range(3)]
     parents = [str(envelope.traceparent).split("-") for envelope in sealed]
     assert {(version, trace, flags) for version, trace, _, flags in parents} == {
         ("00", "4bf92f3577b34da6a3ce929d0e0e4736", "01")
@@ -112,13 +112,13 @@ def test_a_trace_flows_on_with_a_new_parent_for_each_event(handling: Any) -> Non
 def test_a_given_trace_goes_before_the_handled_ones(handling: Any) -> None:
     handling(traceparent=PARENT, tracestate=STATE)
     mine = PARENT.replace("4bf9", "0000")
-    envelope = seal(ORDER, "shop", traceparent=mine)
+    envelope = written(ORDER, "shop", traceparent=mine)
     assert (envelope.traceparent, envelope.tracestate) == (mine, None)
 
 
 def test_of_a_later_version_only_what_is_known_is_passed_on(handling: Any) -> None:
     handling(traceparent="cc" + PARENT[2:-2] + "fb-what-the-future-will-be-like")
-    version, _, _, flags = str(seal(ORDER, "shop").traceparent).split("-")
+    version, _, _, flags = str(written(ORDER, "shop").traceparent).split("-")
     assert (version, flags) == ("00", "01")
 
 
@@ -155,26 +155,26 @@ GOOD_STATES = ["congo=1", "congo=1,rojo=2", "congo=1 , rojo=2", "a@b=1", "1a@b=x
 @pytest.mark.parametrize("traceparent", BAD_PARENTS.values(), ids=BAD_PARENTS)
 def test_a_malformed_parent_is_refused_from_the_publisher_and_left_out_from_the_wire(traceparent: str) -> None:
     with pytest.raises(ev.InvalidArgument, match="traceparent="):
-        seal(ORDER, "shop", traceparent=traceparent)
+        written(ORDER, "shop", traceparent=traceparent)
     assert read(traceparent, STATE) == (None, None)
 
 
 @pytest.mark.parametrize("tracestate", BAD_STATES.values(), ids=BAD_STATES)
 def test_a_malformed_state_is_refused_from_the_publisher_and_left_out_from_the_wire(tracestate: str) -> None:
     with pytest.raises(ev.InvalidArgument, match="tracestate="):
-        seal(ORDER, "shop", traceparent=PARENT, tracestate=tracestate)
+        written(ORDER, "shop", traceparent=PARENT, tracestate=tracestate)
     assert read(PARENT, tracestate) == (PARENT, None)
 
 
 @pytest.mark.parametrize("tracestate", GOOD_STATES)
 def test_a_good_state_is_kept_as_it_is(tracestate: str) -> None:
-    assert seal(ORDER, "shop", traceparent=PARENT, tracestate=tracestate).tracestate == tracestate
+    assert written(ORDER, "shop", traceparent=PARENT, tracestate=tracestate).tracestate == tracestate
     assert read(PARENT, tracestate) == (PARENT, tracestate)
 
 
 def test_a_state_without_a_parent_means_nothing() -> None:
     with pytest.raises(ev.InvalidArgument, match="traceparent=None"):
-        seal(ORDER, "shop", tracestate=STATE)
+        written(ORDER, "shop", tracestate=STATE)
     assert read(None, STATE) == (None, None)
 
 

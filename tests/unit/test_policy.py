@@ -234,6 +234,10 @@ def test_after_a_lull_a_portion_is_small_again() -> None:
     for came, count in [(300, 600), (400, 600), (0, 100)]:
         portion.came(portion.count, [KB] * came)
         assert portion.count == count
+    portion.came(portion.count, [MB] * portion.count)
+    for _ in range(3):
+        portion.came(portion.count, [])
+        assert portion.count == 8  # what was learned of their size is not forgotten
 
 
 def test_a_portion_that_does_not_come_is_halved() -> None:

@@ -1,0 +1,118 @@
+"""One batch of a stream is on its way at a time: a number that is overtaken would be taken for a repeat."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+import eventlib as ev
+from eventlib.broker import BATCH_LIMIT, NumberedBatch
+from eventlib.publishing import Room, _Lane, _Slice
+
+
+class NotedRoute:
+    """Notes when a batch is begun and lets the test end it."""
+
+    first_number = 1
+
+    def __init__(self) -> None:
+        self.begun: list[NumberedBatch] = []
+        self.ends: list[asyncio.Future[None]] = []
+        self.error: Exception | None = None
+
+    def send(self, batch: NumberedBatch, since_s: float) -> Coroutine[Any, Any, None]:
+        if self.error is not None:
+            raise self.error
+        self.begun.append(batch)
+        self.ends.append(asyncio.get_running_loop().create_future())
+        return self._ended(self.ends[-1])
+
+    async def _ended(self, end: "asyncio.Future[None]") -> None:
+        await end
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+async def route() -> NotedRoute:
+    return NotedRoute()
+
+
+@pytest.fixture
+async def lane(route: NotedRoute) -> _Lane:
+    return _Lane("orders", route, Room())
+
+
+def add(lane: _Lane, count: int) -> list[_Slice]:
+    loop = asyncio.get_running_loop()
+    slices = [_Slice((b"x",), (), 1, loop.create_future()) for _ in range(count)]
+    for slice_ in slices:
+        lane.add(slice_)
+    return slices
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_full_batch_is_begun_at_once_and_no_other_beside_it(lane: _Lane, route: NotedRoute) -> None:
+    slices = add(lane, BATCH_LIMIT)
+    assert [len(batch.bodies) for batch in route.begun] == [BATCH_LIMIT]
+    slices += add(lane, 2 * BATCH_LIMIT)
+    await turns()
+    slices += add(lane, BATCH_LIMIT)
+    await turns()
+    assert len(route.begun) == 1
+    for number in range(4):
+        route.ends[number].set_result(None)
+        await turns()
+    assert [(batch.first, len(batch.bodies)) for batch in route.begun] == [
+        (1 + number * BATCH_LIMIT, BATCH_LIMIT) for number in range(4)
+    ]
+    assert all(slice_.arrived for slice_ in slices)
+    assert lane.sender is None
+    add(lane, BATCH_LIMIT)
+    assert len(route.begun) == 5, "at once again"
+    route.ends[4].set_result(None)
+    await turns()
+
+
+async def test_less_than_a_batch_waits_a_turn_of_the_loop_for_company(lane: _Lane, route: NotedRoute) -> None:
+    for _ in range(2):
+        slices = add(lane, BATCH_LIMIT - 1)
+        assert len(route.begun) == len(route.ends)
+        begun = len(route.begun)
+        await turns()
+        assert len(route.begun) == begun + 1
+        route.ends[-1].set_result(None)
+        await turns()
+        assert all(slice_.arrived for slice_ in slices)
+
+
+async def test_what_cannot_even_be_begun_is_told_to_those_who_wait(lane: _Lane, route: NotedRoute) -> None:
+    route.error = ev.BrokerError("here", "no")
+    for slice_ in add(lane, 3):
+        with pytest.raises(ev.BrokerError):
+            await asyncio.wait_for(slice_.sent, 5.0)
+    await turns()
+    route.error = None
+    [slice_] = add(lane, 1)
+    await turns()
+    route.ends[0].set_result(None)
+    await asyncio.wait_for(slice_.sent, 5.0)
+
+
+async def test_closing_tells_everybody(lane: _Lane) -> None:
+    slices = add(lane, BATCH_LIMIT + 3)
+    lane.close()
+    expected: list[tuple[_Slice, type[Exception]]] = [(slices[0], ev.BrokerUnavailable), (slices[-1], ev.BusClosed)]
+    for slice_, error in expected:
+        with pytest.raises(error):
+            await asyncio.wait_for(slice_.sent, 5.0)
+    for slice_ in slices:
+        slice_.drop()
+    await turns()
+    assert lane.sender is None
