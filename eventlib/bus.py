@@ -157,6 +157,11 @@ class Bus:
         Leaving the block stops reading, lets running handlers end within `grace_s` seconds, then cancels them; what
         was not handled goes back to its group at once. `consumer` must be unique among the group's processes; by
         default it is made so. `observe` is called for everything that happens to a delivery.
+
+        Raises:
+            AccessDenied: at any time; waiting would not mend it. Other trouble with the server is waited out.
+            BrokerUnavailable: on leaving, where handlers ended whose acknowledgement the server did not answer within
+                `grace_s`: their events come again.
         """
         if self._closed:
             raise BusClosed
