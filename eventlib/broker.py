@@ -261,7 +261,7 @@ class Broker:
         for unique in uniques:
             script_keys.append(self.keys.unique(stream, unique.id))
             args += (unique.place + 1, _ms(unique.for_s))
-        timeout_s = _REPLY_TIMEOUT_S + sum(map(len, bodies)) / _SLOWEST_BYTES_PER_S
+        timeout_s = _patience_s(sum(map(len, bodies)))
         return self._run(keys.PUBLISH, script_keys, *args, *bodies, link=self._bulk, timeout_s=timeout_s)
 
     async def forget_producer(self, stream: str, producer: str) -> None:
@@ -409,8 +409,7 @@ class Broker:
 
     async def edit(self, group: GroupKeys, id_: str, event: bytes) -> bool:
         """Lay an edited event beside a dead letter. False where the letter is gone."""
-        timeout_s = _REPLY_TIMEOUT_S + len(event) / _SLOWEST_BYTES_PER_S
-        at = (group.dlq, group.edits)
+        at, timeout_s = (group.dlq, group.edits), _patience_s(len(event))
         return bool(await self._run(keys.EDIT, at, id_, event, link=self._bulk, timeout_s=timeout_s))
 
     async def replay(self, group: GroupKeys, ids: Sequence[str], *, keep_attempts: bool) -> list[str]:
@@ -539,6 +538,11 @@ class OrderedReader(Reader):
 
 def _source(group: GroupKeys, entry: Entry) -> str:
     return group.retry if entry.retried else group.stream
+
+
+def _patience_s(size_bytes: int) -> float:
+    """How long the server may be silent while so much is sent to it."""
+    return _REPLY_TIMEOUT_S + size_bytes / _SLOWEST_BYTES_PER_S
 
 
 def _ms(seconds: float) -> int:

@@ -52,15 +52,13 @@ class Link:
             AccessDenied, MissingGroup, UnknownScript, BrokerError: the server refused.
             BusClosed: after `close`.
         """
-        wire = self._wire
-        if wire is None or wire.broken:
-            wire = await self._connected(timeout_s)
+        wire = self._standing() or await self._connected(timeout_s)
         return await wire.send(self._packed(command), timeout_s, then)
 
     def begin(self, command: Sequence[Argument], timeout_s: float) -> "asyncio.Future[Any] | None":
         """Send one command here and now; the future ends as `ask` does. None where only `ask` can: it was not sent."""
-        wire = self._wire
-        if wire is None or wire.broken:
+        wire = self._standing()
+        if wire is None:
             return None
         try:
             return wire.send(self._packed(command), timeout_s)
@@ -77,7 +75,10 @@ class Link:
     @property
     def stands(self) -> bool:
         """Whether it is connected, as far as is known."""
-        return self._wire is not None and not self._wire.broken
+        return self._standing() is not None
+
+    def _standing(self) -> "_Wire | None":
+        return None if self._wire is None or self._wire.broken else self._wire
 
     async def _connected(self, timeout_s: float) -> "_Wire":
         if self._closed:

@@ -75,7 +75,7 @@ class Publisher:
         stream = spec_of(type(event)).stream
         envelope_id, body = self._written(event, id_, about)
         slice_ = _Slice((body,), uniques, len(body), self._make_future())
-        (self._lanes.get(stream) or self._lane(stream)).add(slice_)
+        (self._lanes.get(stream) or self._new_lane(stream)).add(slice_)
         return envelope_id, slice_.sent
 
     async def publish_many(
@@ -125,10 +125,8 @@ class Publisher:
                 lane.close()
             await self._route.close()
 
-    def _lane(self, stream: str) -> "_Lane":
-        lane = self._lanes.get(stream)
-        if lane is None:
-            lane = self._lanes[stream] = _Lane(stream, self._route, self.room)
+    def _new_lane(self, stream: str) -> "_Lane":
+        lane = self._lanes[stream] = _Lane(stream, self._route, self.room)
         return lane
 
     def _written(self, event: Event, id_: str | None, about: Context) -> tuple[str, bytes]:
@@ -143,7 +141,8 @@ class Publisher:
         """Hand over one stream's part of a call, a slice at a time where it is large, and wait for it."""
         if self._closed:
             return _Outcome(0, BusClosed())
-        lane, slices = self._lane(part.stream), part.sliced(unique_for_s)
+        lane = self._lanes.get(part.stream) or self._new_lane(part.stream)
+        slices = part.sliced(unique_for_s)
         try:
             for slice_ in slices:
                 if not self.room.free:

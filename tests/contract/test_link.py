@@ -3,15 +3,14 @@
 import asyncio
 import contextlib
 import gc
-import select
 import socket
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import hiredis
 import pytest
 import redis.asyncio as redis
+from redis.asyncio.connection import AbstractConnection
 
 import eventlib as ev
 from eventlib.broker import Broker
@@ -160,7 +159,7 @@ async def test_a_reply_that_takes_longer_than_a_silence_may_comes(url: str) -> N
         await reader.readuntil(b"PING\r\n")
         for part in (b"$8\r\n", *[b"x"] * 8, b"\r\n"):
             writer.write(part)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # nothing is waited for: the line is this slow
 
     async with answering(slowly) as slow, linked(slow) as link:
         began = asyncio.get_running_loop().time()
@@ -183,35 +182,19 @@ async def test_a_reply_that_nobody_asked_for_ends_the_connection() -> None:
         assert not link.stands
 
 
-def hang_up_after_login(listening: socket.socket) -> None:
-    """For one connection: answers arrive together with the end."""
-    connection, _ = listening.accept()
-    with connection:
-        said = b""
-        while b"LIB-VER" not in said:
-            said += connection.recv(65536)
-        time.sleep(0.01)  # the rest of that command: what is left unread would turn the end into a reset
-        if select.select([connection], [], [], 0.0)[0]:
-            connection.recv(65536)
-        connection.sendall(b"+OK\r\n+OK\r\n")
-
-
-async def test_a_connection_that_ends_with_the_login_is_no_connection() -> None:
+async def test_a_connection_that_ended_with_its_login_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a proxy's does whose server is away: nothing may be sent on it, for nobody would hear that it is gone."""
+    connect = AbstractConnection.connect
 
-    async def stand_still() -> None:  # so that the login and the end are seen in the same turn of the loop
-        while True:
-            time.sleep(0.03)  # noqa: ASYNC251 - it is to block
-            await asyncio.sleep(0)
+    async def connect_and_end(connection: AbstractConnection) -> None:
+        await connect(connection)  # type: ignore[no-untyped-call]  # redis-py
+        assert connection._reader is not None
+        connection._reader.feed_eof()  # the end was heard, and by nobody who takes over
 
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        async with linked(f"redis://127.0.0.1:{listening.getsockname()[1]}/0") as link:
-            standing = asyncio.create_task(stand_still())
-            server = asyncio.create_task(asyncio.to_thread(hang_up_after_login, listening))
-            with pytest.raises(ev.BrokerUnavailable, match=r"after the login|closed the connection"):
-                await asyncio.wait_for(link.ask(("PING",), 60.0), 5.0)
-            standing.cancel()
-            await server
+    monkeypatch.setattr(AbstractConnection, "connect", connect_and_end)
+    async with linked(url) as link:
+        with pytest.raises(ev.BrokerUnavailable, match="after the login"):
+            await link.ask(("PING",), 5.0)
 
 
 async def test_what_is_sent_on_a_broken_connection_fails_at_once(url: str) -> None:
