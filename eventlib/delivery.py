@@ -288,8 +288,10 @@ class GroupConsumer:
             await reader.close()
 
     async def _read_some(self, reader: Reader) -> list[Entry]:
-        room = await self._room()
-        self._pulse.asks()
+        if not (room := self._room()):
+            self._pulse.rests()
+            room = await self._room_again()
+            self._pulse.resumes()
         self._asked_at = time.monotonic()
         found = await self._ask(
             lambda n: reader.read(self._group, self._consumer, n, self._accept_few), self._to_read, room
@@ -318,9 +320,13 @@ class GroupConsumer:
 
         return await self._steadily(once)
 
-    async def _room(self) -> int:
+    def _room(self) -> int:
+        """How many more entries there is room for."""
+        return policy.room(self._capacity, self._settings.prefetch, self._unhandled)
+
+    async def _room_again(self) -> int:
         """Wait until there is room for entries; how many."""
-        while not (count := policy.room(self._capacity, self._settings.prefetch, self._unhandled)):
+        while not (count := self._room()):
             self._has_room.clear()
             await self._has_room.wait()
         return count
@@ -659,7 +665,7 @@ class GroupConsumer:
             await self._steadily(lambda: self._broker.free_lanes(self._group))
             more, taken = True, list[Entry]()
             while more or taken:
-                room = await self._room()
+                room = await self._room_again()
                 if self._stopping:
                     break
                 more, taken = await self._ask(self._take_over, self._to_take_over, room)

@@ -37,21 +37,23 @@ class Pulse:
     """What a consumer notes of its talk with the server: two assignments a read."""
 
     def __init__(self) -> None:
-        self._asking_since: float | None = None
+        self._due_since: float | None = time.monotonic()  # since when a read's answer is due; None while it rests
         self._read_at: float | None = None
         self._renewed_at: float | None = None
         self._failed_at: float | None = None
         self._problem: str | None = None
-        self._began_at = time.monotonic()
-
-    def asks(self) -> None:
-        """A read begins; repeats of it after an error are the same read."""
-        self._asking_since = time.monotonic()
 
     def hears(self) -> None:
-        """The read was answered, with entries or without."""
-        self._read_at = time.monotonic()
-        self._asking_since = None
+        """The read was answered, with entries or without; the next one is due."""
+        self._read_at = self._due_since = time.monotonic()
+
+    def rests(self) -> None:
+        """It does not ask for more, for there is no room."""
+        self._due_since = None
+
+    def resumes(self) -> None:
+        """There is room again; repeats of a read after an error are the same read."""
+        self._due_since = time.monotonic()
 
     def renews(self) -> None:
         """Leases were renewed, or there were none to renew."""
@@ -66,13 +68,11 @@ class Pulse:
         """How it stands now."""
         now = time.monotonic()
         answered_at = max(self._read_at or 0.0, self._renewed_at or 0.0)
-        began = self._read_at is not None or self._asking_since is not None
-        asking_since = self._asking_since if began else self._began_at  # it never got as far as asking
         return ConsumerHealth(
             *(stream, group, consumer, running),
-            full=began and self._asking_since is None,
+            full=self._due_since is None,
             read_age_s=None if self._read_at is None else now - self._read_at,
             renew_age_s=None if self._renewed_at is None else now - self._renewed_at,
-            silent_s=0.0 if asking_since is None else now - asking_since,
+            silent_s=0.0 if self._due_since is None else now - self._due_since,
             problem=self._problem if (self._failed_at or 0.0) > answered_at else None,
         )

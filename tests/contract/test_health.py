@@ -48,6 +48,20 @@ async def test_trap_24_a_quiet_consumer_hears(connect: Connect) -> None:
         assert bus.health() == []
 
 
+async def test_trap_24_who_has_just_read_is_not_full(connect: Connect) -> None:
+    """Whenever one looks, also in the turn of the loop between a read and the next: room is room."""
+    app, _ = new_app()
+    async with connect(app) as bus, bus.running():
+        answered = 0
+        last_s = health(bus).read_age_s
+        while answered < 3:
+            await asyncio.sleep(0)
+            seen = health(bus)
+            assert not seen.full
+            answered += seen.read_age_s is not None and (last_s is None or seen.read_age_s < last_s)
+            last_s = seen.read_age_s
+
+
 async def test_trap_24_who_has_enough_to_do_is_not_deaf(connect: Connect) -> None:
     app, release = ev.App("shop"), asyncio.Event()
     app.group("billing", concurrency=1)
