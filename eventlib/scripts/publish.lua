@@ -5,23 +5,25 @@
 -- ARGV  number of the first body, lifetime of the producer key in ms, for each of those keys: which body (from 1) and
 --       lifetime in ms..., then the bodies...
 -- Returns how many were appended.
-local last = tonumber(redis.call('GET', KEYS[2]) or '0')
-local number = tonumber(ARGV[1])
+local last, number = tonumber(redis.call('GET', KEYS[2]) or '0'), tonumber(ARGV[1])
 local uniques = #KEYS - 2
-local skipped = 2 + 2 * uniques
-local key_of, lifetime_of = {}, {}
-for i = 1, uniques do
-  key_of[tonumber(ARGV[1 + 2 * i])] = 2 + i
-  lifetime_of[2 + i] = ARGV[2 + 2 * i]
+local first = 3 + 2 * uniques -- where the bodies begin
+local key_of, lifetime_of -- by where the body is; made only where they are needed, for one event alone is the rule
+if uniques > 0 then
+  key_of, lifetime_of = {}, {}
+  for i = 1, uniques do
+    local at = first - 1 + tonumber(ARGV[1 + 2 * i])
+    key_of[at], lifetime_of[at] = 2 + i, ARGV[2 + 2 * i]
+  end
 end
 local added = 0
-for i = skipped + 1, #ARGV do
-  local unique = key_of[i - skipped]
+for i = first, #ARGV do
+  local unique = key_of and key_of[i]
   if number > last and not (unique and redis.call('EXISTS', KEYS[unique]) == 1) then
     redis.call('XADD', KEYS[1], '*', 'event', ARGV[i]) -- may fail, at the first one only: so it comes before any SET
     added = added + 1
     if unique then
-      redis.call('SET', KEYS[unique], '', 'PX', lifetime_of[unique])
+      redis.call('SET', KEYS[unique], '', 'PX', lifetime_of[i])
     end
   end
   number = number + 1
