@@ -154,6 +154,7 @@ class GroupConsumer:
         self._tasks = asyncio.TaskGroup()
         self._workers = Workers[Delivery | _Line](self._work, settings.concurrency, self._begin)
         self._held: tuple[dict[str, Delivery], dict[str, Delivery]] = ({}, {})  # by id: of the stream, retried
+        self._settled_meanwhile: set[tuple[bool, str]] | None = None  # (retried, id), while a sweep is under way
         self._unhandled = 0  # deliveries accepted whose handlers have not ended
         self._done: list[Delivery] = []  # to be acked in the next batch
         self._done_added = asyncio.Event()
@@ -552,7 +553,7 @@ class GroupConsumer:
                 )
                 kind = "dead"
         if kept:
-            self._let_go(delivery)
+            self._end(delivery)
             self._tell(kind, delivery, error)
         else:
             self._lose(delivery, error)
@@ -582,6 +583,12 @@ class GroupConsumer:
             return settle()
 
         return await self._steadily(count) or tries > 1
+
+    def _end(self, delivery: Delivery) -> None:
+        """The server has it settled: what a sweep that is under way brings of it is out of date."""
+        if self._settled_meanwhile is not None:
+            self._settled_meanwhile.add((delivery.entry.retried, delivery.entry.id))
+        self._let_go(delivery)
 
     def _let_go(self, delivery: Delivery) -> None:
         held = self._held[delivery.entry.retried]
@@ -619,7 +626,8 @@ class GroupConsumer:
                 for delivery in batch:
                     if lost and (delivery.entry.retried, delivery.entry.id) in lost:
                         self._lose(delivery)
-                    self._let_go(delivery)
+                    else:
+                        self._end(delivery)
                     if delivery.envelope is not None and not delivery.lost:
                         self._tell("acked", delivery)
             if self._stopping and not self._workers.busy:
@@ -643,9 +651,11 @@ class GroupConsumer:
     async def _renew_held(self) -> None:
         now = time.monotonic()
         held = [delivery for part in self._held for delivery in part.values()]
-        lost = await self._broker.renew(self._group, self._consumer, [d.entry for d in held]) if held else set()
+        lost: set[tuple[bool, str]] = set()
+        if held:
+            lost = await self._broker.renew(self._group, self._consumer, [delivery.entry for delivery in held])
+            self._pulse.renews()
         self._renewed_at = now
-        self._pulse.renews()
         for delivery in held:
             # One that is being settled may be gone because it is done: its script says whether it was lost.
             if (delivery.entry.retried, delivery.entry.id) in lost and not delivery.settling:
@@ -663,12 +673,16 @@ class GroupConsumer:
         while True:
             await asyncio.sleep(lease.sweep_wait_s(self._rng))
             await self._steadily(lambda: self._broker.free_lanes(self._group))
-            more, taken = True, list[Entry]()
-            while more or taken:
+            more, found = True, list[Entry]()
+            while more or found:
                 room = await self._room_again()
                 if self._stopping:
                     break
-                more, taken = await self._ask(self._take_over, self._to_take_over, room)
+                settled = self._settled_meanwhile = set[tuple[bool, str]]()
+                more, found = await self._ask(self._take_over, self._to_take_over, room)
+                self._settled_meanwhile = None
+                # Not what was ours, its lease over, and was settled after the sweep although that reply came first.
+                taken = [entry for entry in found if (entry.retried, entry.id) not in settled]
                 self._unhandled += len(taken)
                 self._accept(taken)
 

@@ -9,8 +9,9 @@ class ConsumerHealth:
     """One consumer of this program, on one stream.
 
     `read_age_s` and `renew_age_s` are the seconds since the server last answered a read, which comes about once a
-    second even on a quiet stream, and a renewal of leases (None: not yet). `full` means that it does not ask, for its
-    handlers have enough to do. `problem` is the last error, where nothing has been heard since.
+    second even on a quiet stream, and a renewal of leases, of which there are some while it holds entries (None: not
+    yet). `full` means that it does not ask, for its handlers have enough to do. `problem` is the last error, where
+    nothing has been heard since.
     """
 
     stream: str
@@ -56,7 +57,7 @@ class Pulse:
         self._due_since = time.monotonic()
 
     def renews(self) -> None:
-        """Leases were renewed, or there were none to renew."""
+        """The server renewed leases."""
         self._renewed_at = time.monotonic()
 
     def fails(self, error: Exception) -> None:

@@ -16,7 +16,7 @@ end
 local entry = redis.call('XRANGE', source, id, id)[1]
 local theirs, ours = parted(entry and entry[2] or {}, source == KEYS[2])
 local now = redis.call('TIME')
-add('failed', ours.failed or string.format('%.0f', now[1] * 1000 + now[2] / 1000))
+add('failed', ours.failed or string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000)))
 for _, name in ipairs({'replays', 'edited'}) do
   if ours[name] then add(name, ours[name]) end
 end

@@ -5,5 +5,5 @@ if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then
   return 0
 end
 local now = redis.call('TIME')
-redis.call('HSET', KEYS[2], ARGV[1], string.format('%.0f ', now[1] * 1000 + now[2] / 1000) .. ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[1], string.format('%.0f ', now[1] * 1000 + math.floor(now[2] / 1000)) .. ARGV[2])
 return 1

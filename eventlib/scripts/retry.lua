@@ -15,7 +15,7 @@ if entry then
   local theirs, ours = parted(entry[2], source == KEYS[3])
   ours.attempts, ours.origin = ARGV[5], ARGV[4]
   if tonumber(ARGV[5]) > 0 and not ours.failed then -- a snooze is no failure
-    ours.failed = string.format('%.0f', now)
+    ours.failed = string.format('%.0f', math.floor(now)) -- as the ids of streams do
   end
   local fields = joined(theirs, ours)
   if tonumber(ARGV[6]) <= 0 then
