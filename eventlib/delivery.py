@@ -398,7 +398,8 @@ class GroupConsumer:
                 return
             event, now_s = item.envelope.event, time.monotonic()
             subscription = self._subscriptions[type(event)]
-            await self._make_sure(item, now_s)
+            if self._in_doubt(item, now_s):
+                await self._steadily(self._renew_held)
             if item.lost:
                 return
             if refusal := self._refusal(subscription, item, now_s):
@@ -423,7 +424,8 @@ class GroupConsumer:
         taken = [line.waiting.popleft() for _ in range(min(subscription.batch or 1, len(line.waiting)))]
         self._call_for(line)
         try:
-            await self._make_sure(taken[0], now_s)  # read before the others
+            if self._in_doubt(taken[0], now_s):  # read before the others
+                await self._steadily(self._renew_held)
             admitted: list[Delivery] = []
             for delivery in taken:
                 if delivery.lost:
@@ -461,10 +463,9 @@ class GroupConsumer:
         lease_s, now_s = self._settings.lease.duration_s, time.monotonic()
         return now_s - min(self._renewed_at, self._asked_at) > lease_s or self._asked_at < self._woke_at
 
-    async def _make_sure(self, delivery: Delivery, now_s: float) -> None:
-        """Where this process stood still for a lease: who owns the entries now?"""
-        if now_s - max(delivery.read_at, self._renewed_at) > self._settings.lease.duration_s:
-            await self._steadily(self._renew_held)
+    def _in_doubt(self, delivery: Delivery, now_s: float) -> bool:
+        """Whether this process stood still for a lease: who owns the entries now?"""
+        return now_s - max(delivery.read_at, self._renewed_at) > self._settings.lease.duration_s
 
     def _refusal(self, subscription: Subscription, delivery: Delivery, now_s: float) -> RetryIn | DeadLetter | None:
         """Is it poison, or beyond the budget? Then what becomes of it."""

@@ -28,6 +28,7 @@ from eventlib.schema import Event, spec_of
 EVENT_BYTES_MAX = 16 * 2**20
 QUEUED_MAX = 10_000  # bodies queued in one bus before further publishes wait for room...
 QUEUED_BYTES_MAX = 64 * 2**20  # ...or bytes
+_LULL_S = 0.001  # after so long without anything to send, an event goes out alone
 
 _Sending = tuple[Sequence["_Slice"], Coroutine[Any, Any, None]]
 Context = tuple[str | None, str | None, str | None, str | None]  # correlation, causation, traceparent, tracestate
@@ -298,6 +299,7 @@ class _Lane:
         self._queued = 0  # bodies in it
         self._begun: _Sending | None = None  # on its way before the sender came to it
         self._in_flight = False
+        self._idle_at = 0.0
         self._time = asyncio.get_running_loop().time
 
     def add(self, slice_: _Slice) -> None:
@@ -305,11 +307,12 @@ class _Lane:
         self._queue.append(slice_)
         self._queued += len(slice_.bodies)
         self._room.take(len(slice_.bodies), slice_.size_bytes)
-        if self.sender is None:
+        idle = self.sender is None
+        if (self._queued >= BATCH_LIMIT and not self._in_flight) or (idle and slice_.since_s - self._idle_at > _LULL_S):
+            self._begun = self._begin()  # the server works while others add more
+        if idle:  # it waits a turn for others, who often come at once: all that a reply has woken
             self.sender = asyncio.create_task(self._send_all())
             self.sender.add_done_callback(self._ended)
-        elif self._queued >= BATCH_LIMIT and not self._in_flight:  # the server works while others add more
-            self._begun = self._begin()
 
     async def _send_all(self) -> None:
         try:
@@ -318,6 +321,7 @@ class _Lane:
                 await self._send(*sending)
         finally:
             self.sender = None
+            self._idle_at = self._time()
             self._refuse()
 
     def close(self) -> None:
