@@ -29,20 +29,31 @@ err = Console(stderr=True)
 class Commands(TyperGroup):
     """Every foreseen error becomes one message and an exit status; a traceback is a defect of ours."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _foreseen():  # it prints the help
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _foreseen():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            err.print("Interrupted. Nothing was left running.")
-            raise typer.Exit(INTERRUPTED) from None
-        except (SimError, EventlibError) as error:
-            problem = str(error)
-        except ValidationError as error:
-            problem = "; ".join(found["msg"] for found in error.errors(include_url=False))
-        except OSError as error:
-            problem = f"{error.filename or 'system'}: {error.strerror or error}"
-        err.print(f"[bold red]error:[/] {escape(problem)}", soft_wrap=True, highlight=False)
-        raise typer.Exit(WRONG)
+
+
+@contextmanager
+def _foreseen() -> Iterator[None]:
+    try:
+        yield
+        return
+    except KeyboardInterrupt:
+        err.print("Interrupted. Nothing was left running.")
+        raise typer.Exit(INTERRUPTED) from None
+    except (SimError, EventlibError) as error:
+        problem = str(error)
+    except ValidationError as error:
+        problem = "; ".join(found["msg"] for found in error.errors(include_url=False))
+    except OSError as error:
+        problem = f"{error.filename or 'system'}: {error.strerror or error}"
+    err.print(f"[bold red]error:[/] {escape(problem)}", soft_wrap=True, highlight=False)
+    raise typer.Exit(WRONG)
 
 
 def writable(file: Path | None) -> Path | None:
