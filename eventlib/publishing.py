@@ -1,7 +1,8 @@
 """From an event to its stream: numbered batches, and a bound on what is queued.
 
-Each stream has a lane, which sends one batch at a time; what comes meanwhile makes the next batch, so a lone publish
-never waits for company. Bodies are numbered: the server appends a number once, and a repeat is harmless.
+Each stream has a lane, which sends one batch at a time; what comes meanwhile makes the next batch. Where events
+follow each other closely, a batch waits a turn of the loop, for a reply wakes many who publish; after a lull an event
+goes out at once. Bodies are numbered: the server appends a number once, and a repeat is harmless.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ from eventlib.schema import Event, spec_of
 EVENT_BYTES_MAX = 16 * 2**20
 QUEUED_MAX = 10_000  # bodies queued in one bus before further publishes wait for room...
 QUEUED_BYTES_MAX = 64 * 2**20  # ...or bytes
-_LULL_S = 0.001  # after so long without anything to send, an event goes out alone
+_LULL_S = 0.001  # a lane that had nothing to send for so long does not wait for company
 
 _Sending = tuple[Sequence["_Slice"], Coroutine[Any, Any, None]]
 Context = tuple[str | None, str | None, str | None, str | None]  # correlation, causation, traceparent, tracestate
@@ -308,9 +309,10 @@ class _Lane:
         self._queued += len(slice_.bodies)
         self._room.take(len(slice_.bodies), slice_.size_bytes)
         idle = self.sender is None
-        if (self._queued >= BATCH_LIMIT and not self._in_flight) or (idle and slice_.since_s - self._idle_at > _LULL_S):
+        after_a_lull = idle and slice_.since_s - self._idle_at > _LULL_S
+        if after_a_lull or (self._queued >= BATCH_LIMIT and not self._in_flight):
             self._begun = self._begin()  # the server works while others add more
-        if idle:  # it waits a turn for others, who often come at once: all that a reply has woken
+        if idle:
             self.sender = asyncio.create_task(self._send_all())
             self.sender.add_done_callback(self._ended)
 
