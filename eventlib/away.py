@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from eventlib.broker import BATCH_BYTES, BATCH_LIMIT, RECONNECT, Broker, NumberedBatch
+from eventlib.broker import BATCH_BYTES, BATCH_LIMIT, Broker, NumberedBatch
 from eventlib.errors import BrokerError, BrokerUnavailable, InvalidDeclaration
+from eventlib.policy import RECONNECT
 from eventlib.spool import SpoolFile
 
 log = logging.getLogger("eventlib")
@@ -23,7 +24,6 @@ REPLAY_FRAMES = 2000
 _WAIT_S_MAX = 7 * 86_400.0
 _REMEMBER_S = 3600.0
 _REMEMBER_SPOOL_S = 30 * 86_400.0
-_RNG = random.Random()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,7 @@ class _Repeated:
         self._patience_s = patience_s
         self._remember_s = max(_REMEMBER_S, 2.0 * patience_s)  # no repeat may come when the server has forgotten us
         self._producer = secrets.token_hex(8)
+        self._rng = random.Random()  # not one for all: a program that forks would step with its children
         self._streams: set[str] = set()
 
     def send(self, batch: NumberedBatch, since_s: float) -> Coroutine[Any, Any, None]:
@@ -129,7 +130,7 @@ class _Repeated:
                 return
             except BrokerUnavailable as error:
                 failures += 1
-                delay_s = RECONNECT.delay_s(failures, _RNG)
+                delay_s = RECONNECT.delay_s(failures, self._rng)
                 if now_s() + delay_s > give_up_at:
                     raise
                 if failures == 1:
@@ -150,6 +151,7 @@ class _Spooled:
         self._broker = broker
         self._file = file
         self._using = asyncio.Lock()
+        self._rng = random.Random()
         self._streams: set[str] = set()
         self._replaying: asyncio.Task[None] | None = None
         self._replay_what_is_there()
@@ -204,7 +206,7 @@ class _Spooled:
                 except (BrokerError, OSError) as error:  # of the disk: the server's are waited out
                     failures += 1
                     log.error("%s cannot be replayed: %s", self._file.path, error)
-                    await asyncio.sleep(RECONNECT.delay_s(failures, _RNG))
+                    await asyncio.sleep(RECONNECT.delay_s(failures, self._rng))
         finally:
             self._replaying = None
 
@@ -226,7 +228,7 @@ class _Spooled:
                 failures += 1
                 if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th...
                     log.warning("%s waits for %s, try %d: %s", self._file.path, batch.stream, failures, error)
-                await asyncio.sleep(RECONNECT.delay_s(failures, _RNG))
+                await asyncio.sleep(RECONNECT.delay_s(failures, self._rng))
 
 
 def _joined(batches: Sequence[NumberedBatch]) -> list[NumberedBatch]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-from eventlib import access, keys, policy
+from eventlib import access, keys
 from eventlib.connection import UnknownScript, without_password
 from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, BusClosed, EvictingServer, MissingCommand
 from eventlib.keys import GroupKeys, Keys, Script
@@ -22,7 +22,6 @@ log = logging.getLogger("eventlib")
 BATCH_LIMIT = 500  # bodies in one round trip: past this the server gains nothing and others wait longer
 BATCH_BYTES = 4 * 2**20  # the same for large ones; a single body may be larger
 _REPLY_TIMEOUT_S = 5.0
-RECONNECT = policy.Retry(wait_s=0.05, wait_s_max=2.0, jitter="equal")  # jittered: programs must not step together
 _DLQ_NOTICED = {10**n for n in range(3, 10)}  # lengths of a dead-letter queue, which nobody trims, worth a warning
 _PAGE_BYTES = 4_000_000
 _LANES_LOOKED_AT = 500  # in one call: a few ms of the server's time
@@ -42,6 +41,9 @@ class ServerInfo:
         return f"{self.product} {self.version}"
 
 
+Place = tuple[bool, str]  # whether in the retry stream, and the id there
+
+
 class Entry(NamedTuple):
     """One delivery as the server handed it out."""
 
@@ -51,6 +53,10 @@ class Entry(NamedTuple):
     event: bytes | None  # the envelope; None where the entry has no such field
     attempts: int = 0  # used up before this delivery came from the stream it was read from
     deliveries: int = 1  # from that stream, this one included
+
+    @property
+    def place(self) -> Place:
+        return self.retried, self.id
 
 
 class Found(NamedTuple):
@@ -157,6 +163,7 @@ class Broker:
 
         Raises:
             BrokerUnavailable, AccessDenied: it does not.
+            BrokerError: it is a replica, which refuses to write.
             EvictingServer: it evicts keys when full, which is warned of if not refused.
             MissingCommand: it lacks a command.
         """
@@ -177,12 +184,12 @@ class Broker:
 
     async def warn_of_eviction(self, *, quietly: bool = False) -> str | None:
         """Say what the server's eviction policy puts at risk, when it is another than the last time; None: nothing."""
-        policy = (await self._info("memory")).get("maxmemory_policy", "noeviction")
-        changed, self._eviction = policy != self._eviction, policy
-        if policy == "noeviction":
+        eviction = (await self._info("memory")).get("maxmemory_policy", "noeviction")
+        changed, self._eviction = eviction != self._eviction, eviction
+        if eviction == "noeviction":
             return None
-        lost = "whole streams vanish" if policy.startswith("allkeys") else "a publish that is repeated may double"
-        problem = f"evicts keys when full (maxmemory-policy {policy}): {lost} then; set it to noeviction"
+        lost = "whole streams vanish" if eviction.startswith("allkeys") else "a publish that is repeated may double"
+        problem = f"evicts keys when full (maxmemory-policy {eviction}): {lost} then; set it to noeviction"
         if changed and not quietly:
             log.warning("%s %s", self.where, problem)
         return problem
@@ -306,8 +313,8 @@ class Broker:
             log.warning("%s: in %d lanes the entry in hand was gone; they go on", group.lanes, reply)
         return cast(int, reply)
 
-    async def ack(self, group: GroupKeys, consumer: str, entries: Sequence[Entry]) -> set[tuple[bool, str]]:
-        """Mark as handled, in one round trip; returns (retried, id) of those that another consumer has claimed.
+    async def ack(self, group: GroupKeys, consumer: str, entries: Sequence[Entry]) -> set[Place]:
+        """Mark as handled, in one round trip; returns those that another consumer has claimed.
 
         These stay with their new owner, whose outcome counts.
         """
@@ -344,9 +351,9 @@ class Broker:
         moved, next_ms = await self._run(keys.PROMOTE, (group.delayed, group.retry, group.heads), limit)
         return moved, None if next_ms < 0 else next_ms / 1000.0
 
-    async def renew(self, group: GroupKeys, consumer: str, entries: Sequence[Entry]) -> set[tuple[bool, str]]:
-        """Renew the lease of all entries; returns (retried, id) of those that another consumer has claimed."""
-        lost: set[tuple[bool, str]] = set()
+    async def renew(self, group: GroupKeys, consumer: str, entries: Sequence[Entry]) -> set[Place]:
+        """Renew the lease of all entries; returns those that another consumer has claimed."""
+        lost: set[Place] = set()
         for retried in (False, True):
             ids = [entry.id for entry in entries if entry.retried == retried]
             if ids:
@@ -441,8 +448,10 @@ class Broker:
         )
         if not reply:
             return None
-        more, dropped, entries, policy, groups = reply
-        return Trimmed(bool(more), dropped, entries, _policy(policy), tuple(_trimmed_group(*row) for row in groups))
+        more, dropped, entries, kept, groups = reply
+        return Trimmed(bool(more), dropped, entries, _policy(kept), tuple(_trimmed_group(*row) for row in groups))
+
+    # The end
 
     async def delete_all(self) -> int:
         """Delete every key of the namespace; for tests and experiments. Returns how many."""

@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 from eventlib import dlq, policy
 from eventlib.app import GroupSettings, Subscription
-from eventlib.broker import RECONNECT, Broker, Entry, Found, Reader
+from eventlib.broker import Broker, Entry, Found, Place, Reader
 from eventlib.envelope import Decoder, Envelope, current
 from eventlib.errors import (
     AccessDenied,
@@ -31,13 +31,13 @@ from eventlib.errors import (
     UnsupportedVersion,
 )
 from eventlib.health import ConsumerHealth, Pulse
-from eventlib.policy import Ack, DeadLetter, Portion, Purse, RetryIn
+from eventlib.policy import RECONNECT, Ack, DeadLetter, Portion, Purse, RetryIn
 from eventlib.schema import Event, spec_of
 from eventlib.workers import Workers
 
 log = logging.getLogger("eventlib")
 
-BLOCK_S = 1.0  # longest blocking read: bounds how late a dead connection is noticed
+BLOCK_S = 1.0  # longest blocking read: a dead connection is noticed so much, and a reply's time, later
 PROMOTE_S = 0.5  # longest wait between two looks at the delayed entries, some of which dead consumers scheduled
 PROMOTE_LIMIT = 100
 ACK_LIMIT = 1000
@@ -152,9 +152,9 @@ class GroupConsumer:
         self._purse = Purse(settings.retry_budget, time.monotonic()) if settings.retry_budget else None
         self._rng = random.Random()
         self._tasks = asyncio.TaskGroup()
-        self._workers = Workers[Delivery | _Line](self._work, settings.concurrency, self._begin)
+        self._workers = Workers[Delivery | _Line](self._work, settings.concurrency, self._start)
         self._held: tuple[dict[str, Delivery], dict[str, Delivery]] = ({}, {})  # by id: of the stream, retried
-        self._settled_meanwhile: set[tuple[bool, str]] | None = None  # (retried, id), while a sweep is under way
+        self._settled_meanwhile: set[Place] | None = None  # while a sweep is under way
         self._unhandled = 0  # deliveries accepted whose handlers have not ended
         self._done: list[Delivery] = []  # to be acked in the next batch
         self._done_added = asyncio.Event()
@@ -177,12 +177,12 @@ class GroupConsumer:
         """Consume until `stop` is called; then finish what runs and give the rest back."""
         await self._steadily(lambda: self._broker.ensure_group(self._group))
         async with self._tasks:
-            loops = [self._begin(loop) for loop in (self._promote, self._renew, self._sweep)]
-            acks = self._begin(self._ack)
+            loops = [self._start(loop) for loop in (self._promote, self._renew, self._sweep)]
+            acks = self._start(self._ack)
             if not self._stopping:
-                self._reading = self._begin(self._read)
+                self._reading = self._start(self._read)
             try:
-                await self._finish_all(acks)
+                await self._wind_down(acks)
             except asyncio.CancelledError:
                 self._give_up()  # a sibling failed: the handlers' cancellation is ours
                 raise
@@ -203,17 +203,17 @@ class GroupConsumer:
         while await self._broker.leave(self._group, self._consumer):
             pass
 
-    def _begin(self, loop: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
+    def _start(self, work: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
         async def run() -> None:  # cancelled before it begins, it leaves no coroutine that nobody awaits
             try:
-                await loop()
+                await work()
             except Exception:
                 self._give_up()  # before the task group cancels the handlers: that cancellation is ours
                 raise
 
         return self._tasks.create_task(run())
 
-    async def _finish_all(self, acks: asyncio.Task[None]) -> None:
+    async def _wind_down(self, acks: asyncio.Task[None]) -> None:
         """Until reading has stopped, then the handlers, then the acks."""
         if self._reading is not None:
             await asyncio.wait({self._reading})
@@ -302,7 +302,7 @@ class GroupConsumer:
         self._accepted = None
         if entries and self._stood_still():  # while the server gave it these: are they still its own?
             lost = await self._steadily(lambda: self._broker.renew(self._group, self._consumer, entries))
-            entries = [entry for entry in entries if (entry.retried, entry.id) not in lost]
+            entries = [entry for entry in entries if entry.place not in lost]
         self._unhandled += len(entries)
         return entries
 
@@ -360,7 +360,8 @@ class GroupConsumer:
             else:
                 if envelope is None:  # a type that this group has no handler for
                     delivery.settling = True
-                    self._finish(delivery)
+                    self._done.append(delivery)
+                    self._done_added.set()
                     self._handled(1)
                     continue
                 if line := self._lines.get(type(envelope.event)):
@@ -424,16 +425,17 @@ class GroupConsumer:
         taken = [line.waiting.popleft() for _ in range(min(subscription.batch or 1, len(line.waiting)))]
         self._call_for(line)
         try:
-            if self._in_doubt(taken[0], now_s):  # read before the others
-                await self._steadily(self._renew_held)
-            admitted: list[Delivery] = []
+            admitted, refused = list[Delivery](), list[Awaitable[None]]()
             for delivery in taken:
-                if delivery.lost:
-                    continue
                 if refusal := self._refusal(subscription, delivery, now_s):
-                    await self._settle(delivery, refusal, None)
+                    refused.append(self._settle(delivery, refusal, None))
                 else:
                     admitted.append(delivery)
+            if refused:
+                await asyncio.gather(*refused)
+            if self._in_doubt(taken[0], time.monotonic()):  # read before the others
+                await self._steadily(self._renew_held)
+            admitted = [delivery for delivery in admitted if not delivery.lost]
             if admitted:
                 await self._attempt_batch(subscription, Batch[Any](admitted))
         finally:
@@ -554,7 +556,7 @@ class GroupConsumer:
                 )
                 kind = "dead"
         if kept:
-            self._end(delivery)
+            self._settled(delivery)
             self._tell(kind, delivery, error)
         else:
             self._lose(delivery, error)
@@ -585,10 +587,10 @@ class GroupConsumer:
 
         return await self._steadily(count) or tries > 1
 
-    def _end(self, delivery: Delivery) -> None:
-        """The server has it settled: what a sweep that is under way brings of it is out of date."""
+    def _settled(self, delivery: Delivery) -> None:
+        """The server knows: what a sweep that is under way brings of it is out of date."""
         if self._settled_meanwhile is not None:
-            self._settled_meanwhile.add((delivery.entry.retried, delivery.entry.id))
+            self._settled_meanwhile.add(delivery.entry.place)
         self._let_go(delivery)
 
     def _let_go(self, delivery: Delivery) -> None:
@@ -612,10 +614,6 @@ class GroupConsumer:
 
     # Acknowledging: while one batch is on its way, the next one gathers
 
-    def _finish(self, delivery: Delivery) -> None:
-        self._done.append(delivery)
-        self._done_added.set()
-
     async def _ack(self) -> None:
         while True:
             await self._done_added.wait()
@@ -625,10 +623,10 @@ class GroupConsumer:
                 entries = [delivery.entry for delivery in batch]
                 lost = await self._steadily(lambda: self._broker.ack(self._group, self._consumer, entries))  # noqa: B023
                 for delivery in batch:
-                    if lost and (delivery.entry.retried, delivery.entry.id) in lost:
+                    if lost and delivery.entry.place in lost:
                         self._lose(delivery)
                     else:
-                        self._end(delivery)
+                        self._settled(delivery)
                     if delivery.envelope is not None and not delivery.lost:
                         self._tell("acked", delivery)
             if self._stopping and not self._workers.busy:
@@ -652,14 +650,14 @@ class GroupConsumer:
     async def _renew_held(self) -> None:
         now = time.monotonic()
         held = [delivery for part in self._held for delivery in part.values()]
-        lost: set[tuple[bool, str]] = set()
+        lost = set[Place]()
         if held:
             lost = await self._broker.renew(self._group, self._consumer, [delivery.entry for delivery in held])
             self._pulse.renews()
         self._renewed_at = now
         for delivery in held:
             # One that is being settled may be gone because it is done: its script says whether it was lost.
-            if (delivery.entry.retried, delivery.entry.id) in lost and not delivery.settling:
+            if delivery.entry.place in lost and not delivery.settling:
                 self._lose(delivery)
 
     def _lose(self, delivery: Delivery, error: BaseException | None = None) -> None:
@@ -673,17 +671,17 @@ class GroupConsumer:
         lease = self._settings.lease
         while True:
             await asyncio.sleep(lease.sweep_wait_s(self._rng))
-            await self._steadily(lambda: self._broker.free_lanes(self._group))
+            await self._steadily(lambda: self._broker.free_lanes(self._group))  # of one that once was ordered as well
             more, found = True, list[Entry]()
             while more or found:
                 room = await self._room_again()
                 if self._stopping:
                     break
-                settled = self._settled_meanwhile = set[tuple[bool, str]]()
+                settled = self._settled_meanwhile = set[Place]()
                 more, found = await self._ask(self._take_over, self._to_take_over, room)
                 self._settled_meanwhile = None
                 # Not what was ours, its lease over, and was settled after the sweep although that reply came first.
-                taken = [entry for entry in found if (entry.retried, entry.id) not in settled]
+                taken = [entry for entry in found if entry.place not in settled]
                 self._unhandled += len(taken)
                 self._accept(taken)
 

@@ -23,9 +23,10 @@ from pydantic_core import from_json, to_json
 
 from eventlib import keys
 from eventlib.app import App
-from eventlib.broker import RECONNECT, Broker, DlqState
+from eventlib.broker import Broker, DlqState
 from eventlib.envelope import decode
 from eventlib.errors import BrokerUnavailable, DecodeError, InvalidArgument, MissingGroup, MissingLetter
+from eventlib.policy import RECONNECT
 from eventlib.schema import spec_of, valid_name
 
 T = TypeVar("T")
@@ -36,7 +37,6 @@ _PAGE = 100
 _ERROR_LENGTH_MAX = 2000
 _TRACEBACK_LENGTH_MAX = 4000
 _PATIENCE_S = 30.0  # for a call that gets no answer
-_RNG = random.Random()
 _ID = re.compile(r"\d{1,20}-\d{1,20}")
 _SEQUENCE_MAX = 2**64 - 1
 
@@ -192,6 +192,7 @@ class DeadLetters:
         self._stream = valid_name(stream, "stream")
         self._keys = broker.keys.group(stream, valid_name(group, "group"))
         mine_last = sorted(app.subscriptions, key=lambda s: s.group == group)
+        self._rng = random.Random()
         self._classes = {spec_of(s.event_class).type: s.event_class for s in mine_last}
 
     # Looking
@@ -264,7 +265,7 @@ class DeadLetters:
         new = event if event is not None else _with_data(letter, data)
         if not force:
             self._validate(new)
-        if not (await self._steadily(lambda: self._broker.edit(self._keys, id_, new))):
+        if not (await self._patiently(lambda: self._broker.edit(self._keys, id_, new))):
             raise self._missing(id_)
         return await self.get(id_)
 
@@ -323,7 +324,7 @@ class DeadLetters:
             tries += 1
             return move(ids)
 
-        moved = await self._steadily(count)
+        moved = await self._patiently(count)
         return ids if tries > 1 else moved
 
     # Asking
@@ -345,20 +346,21 @@ class DeadLetters:
             start = f"({page[-1].id}"
 
     async def _letters(self, first: str, last: str) -> list[DeadEntry]:
-        rows = await self._steadily(lambda: self._broker.letters(self._keys, first, last, _PAGE))
+        rows = await self._patiently(lambda: self._broker.letters(self._keys, first, last, _PAGE))
         return [_letter(*row) for row in rows]
 
     async def _state(self) -> DlqState:
-        return await self._steadily(lambda: self._broker.dlq_state(self._keys))
+        return await self._patiently(lambda: self._broker.dlq_state(self._keys))
 
-    async def _steadily(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeat for half a minute while the server does not answer. All that goes through here is safe to repeat."""
         clock = asyncio.get_running_loop().time
         give_up_at = clock() + _PATIENCE_S
         for failures in itertools.count(1):
             try:
                 return await call()
             except BrokerUnavailable:
-                delay_s = RECONNECT.delay_s(failures, _RNG)
+                delay_s = RECONNECT.delay_s(failures, self._rng)
                 if clock() + delay_s > give_up_at:
                     raise
                 await asyncio.sleep(delay_s)

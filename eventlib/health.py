@@ -9,9 +9,9 @@ class ConsumerHealth:
     """One consumer of this program, on one stream.
 
     `read_age_s` and `renew_age_s` are the seconds since the server last answered a read, which comes about once a
-    second even on a quiet stream, and a renewal of leases, of which there are some while it holds entries (None: not
-    yet). `full` means that it does not ask, for its handlers have enough to do. `problem` is the last error, where
-    nothing has been heard since.
+    second even on a quiet stream, and a renewal of leases, which grows old while nothing is held (None: not yet).
+    `silent_s` is for how long an answer to a read has been due, in seconds; 0 while it is `full`: then it does not
+    ask, for its handlers have enough to do. `problem` is the last error, where nothing has been heard since.
     """
 
     stream: str

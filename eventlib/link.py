@@ -72,12 +72,8 @@ class Link:
         except UnicodeError as error:
             raise BrokerError(self._where, f"{error}; only text that has a UTF-8 form can be sent") from error
 
-    @property
-    def stands(self) -> bool:
-        """Whether it is connected, as far as is known."""
-        return self._standing() is not None
-
     def _standing(self) -> "_Wire | None":
+        """What it is connected by, as far as is known."""
         return None if self._wire is None or self._wire.broken else self._wire
 
     async def _connected(self, timeout_s: float) -> "_Wire":

@@ -53,6 +53,10 @@ class Retry(BaseModel):
         return wait_s
 
 
+# Of whoever waits for the server; jittered, for programs must not step together.
+RECONNECT = Retry(wait_s=0.05, wait_s_max=2.0, jitter="equal")
+
+
 @dataclass(frozen=True, slots=True)
 class Ack:
     """Handled: the group is done with it."""

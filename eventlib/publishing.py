@@ -73,7 +73,9 @@ class Publisher:
             raise BusClosed
         uniques: Sequence[Unique] = ()
         if unique_for_s is not None:
-            uniques = (Unique(0, _id_to_be_unique(id_), _valid_window(unique_for_s)),)
+            if id_ is None:
+                raise _made_up()
+            uniques = (Unique(0, id_, _valid_window(unique_for_s)),)
         stream = spec_of(type(event)).stream
         envelope_id, body = self._written(event, id_, about)
         slice_ = _Slice((body,), uniques, len(body), self._make_future())
@@ -94,7 +96,8 @@ class Publisher:
             raise InvalidArgument("publish_many", f"{len(ids)} ids for {len(events)} events; give one for each")
         if unique_for_s is not None:
             _valid_window(unique_for_s)
-            _id_to_be_unique(None if ids is None else "")
+            if ids is None:
+                raise _made_up()
         written: list[str] = []
         parts: dict[str, _Part] = {}
         for index, event in enumerate(events):
@@ -128,7 +131,7 @@ class Publisher:
             await self._route.close()
 
     def _new_lane(self, stream: str) -> "_Lane":
-        lane = self._lanes[stream] = _Lane(stream, self._route, self.room)
+        lane = self._lanes[stream] = _Lane(self._where, stream, self._route, self.room)
         return lane
 
     def _written(self, event: Event, id_: str | None, about: Context) -> tuple[str, bytes]:
@@ -290,8 +293,9 @@ class Room:
 class _Lane:
     """What is on its way to one stream: one batch at a time, so that the numbers stay in order."""
 
-    def __init__(self, stream: str, route: Route, room: Room) -> None:
+    def __init__(self, where: str, stream: str, route: Route, room: Room) -> None:
         self.sender: asyncio.Task[None] | None = None
+        self._where = where
         self._stream = stream
         self._route = route
         self._room = room
@@ -327,7 +331,7 @@ class _Lane:
             self._refuse()
 
     def close(self) -> None:
-        """Send nothing more. Nothing is left but where we were cancelled, and had no time to."""
+        """Send nothing more. Something is left only where the publisher's own close was cancelled."""
         if self.sender is not None:
             self.sender.cancel()
             self._refuse()
@@ -345,7 +349,7 @@ class _Lane:
             with suppress(Exception):
                 sending.send(None)  # begins, so that what it waits for is closed with it
             sending.close()
-            self._settle(slices, BrokerUnavailable(self._stream, "publishing was interrupted"))
+            self._settle(slices, BrokerUnavailable(self._where, "publishing was interrupted"))
         while slices := self._take():
             self._settle(slices, BusClosed())
 
@@ -369,7 +373,7 @@ class _Lane:
         except Exception as error:  # whatever it is, those who wait must hear of it
             self._settle(slices, error)
         except BaseException:
-            self._settle(slices, BrokerUnavailable(self._stream, "publishing was interrupted"))
+            self._settle(slices, BrokerUnavailable(self._where, "publishing was interrupted"))
             raise
         else:
             self._settle(slices, None)
@@ -434,10 +438,8 @@ def _valid_id(id_: object) -> str:
     return id_
 
 
-def _id_to_be_unique(id_: str | None) -> str:
-    if id_ is None:
-        raise InvalidArgument("publish", "unique_for_s= needs an id of your own: one made up here is always new")
-    return id_
+def _made_up() -> InvalidArgument:
+    return InvalidArgument("publish", "unique_for_s= needs an id of your own: one made up here is always new")
 
 
 def _valid_window(for_s: object) -> float:

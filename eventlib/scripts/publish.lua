@@ -8,7 +8,7 @@
 local last, number = tonumber(redis.call('GET', KEYS[2]) or '0'), tonumber(ARGV[1])
 local uniques = #KEYS - 2
 local first = 3 + 2 * uniques -- where the bodies begin
-local key_of, lifetime_of -- by where the body is; made only where they are needed, for one event alone is the rule
+local key_of, lifetime_of -- by where the body is; made only where one is to be unique, which is rare
 if uniques > 0 then
   key_of, lifetime_of = {}, {}
   for i = 1, uniques do
@@ -29,7 +29,7 @@ for i = first, #ARGV do
   number = number + 1
 end
 local newest = ARGV[1] -- as it came, where it can be: writing a number anew is a fifth of what one event costs
-if first < #ARGV or number - 1 < last then
+if first ~= #ARGV or number - 1 < last then
   newest = string.format('%.0f', math.max(last, number - 1))
 end
 redis.call('SET', KEYS[2], newest, 'PX', ARGV[2])

@@ -7,7 +7,7 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib.broker import RECONNECT
+from eventlib.policy import RECONNECT
 from sim.relay import Relay
 from tests.contract.test_publishing import numbers
 from tests.faults import relay
@@ -53,7 +53,7 @@ async def test_trap_24_reconnects_are_jittered_and_back_off(connect: Connect, ur
                 await bus.publish(OrderPlaced(number=0))
             leave(faulty)
             for bus in (one, two):
-                await eventually(lambda: not bus._broker._bulk.stands)  # noqa: B023 - awaited in the loop
+                await eventually(lambda: not bus._broker._bulk._standing())  # noqa: B023 - awaited in the loop
             gaps = []
             for bus in (one, two):
                 faulty.refused_at.clear()

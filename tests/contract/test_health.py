@@ -10,7 +10,7 @@ import pytest
 import eventlib as ev
 from eventlib import broker as broker_module
 from eventlib import delivery
-from eventlib.broker import RECONNECT
+from eventlib.policy import RECONNECT
 from tests.faults import own_server, relay
 from tests.shop import Connect, OrderPlaced, new_app
 from tests.waiting import eventually

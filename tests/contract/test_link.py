@@ -172,14 +172,14 @@ async def test_what_is_no_redis_is_told(junk: bytes) -> None:
     async with answering(saying(junk)) as url, linked(url) as link:
         with pytest.raises(ev.BrokerUnavailable, match="Redis's protocol"):
             await link.ask(("PING",), 5.0)
-        assert not link.stands
+        assert link._standing() is None
 
 
 async def test_a_reply_that_nobody_asked_for_ends_the_connection() -> None:
     """Or everybody from there on would get another one's."""
     async with answering(saying(b"+one\r\n+too many\r\n")) as url, linked(url) as link:
         assert await link.ask(("PING",), 5.0) == b"one"
-        assert not link.stands
+        assert link._standing() is None
 
 
 async def test_a_connection_that_ended_with_its_login_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +253,7 @@ async def test_a_broker_that_is_cancelled_while_it_closes_leaves_no_connection(u
     await asyncio.sleep(0)
     closing.cancel()
     await asyncio.wait({closing})
-    assert not any(link.stands for link in links)
+    assert not any(link._standing() for link in links)
     with pytest.raises(ev.BusClosed):
         broker.reader(1.0)
     assert all(link._wire._transport.is_closing() for link in links if link._wire)

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("arguments", [("--help",), ("simulate", "--help")])
 def test_help_that_cannot_be_written_is_told(arguments: tuple[str, ...]) -> None:
     with open("/dev/full", "w") as full:

@@ -56,7 +56,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def lane(route: NotedRoute, clock: Clock) -> _Lane:
-    lane = _Lane("orders", route, Room())
+    lane = _Lane("here", "orders", route, Room())
     lane._time = clock
     return lane
 
