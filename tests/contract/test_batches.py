@@ -1,10 +1,13 @@
 """A batch handler takes many events in one call; each of them is still acknowledged, retried or buried by itself."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 import eventlib as ev
+from eventlib.broker import Broker
+from eventlib.policy import Lease
 from tests.ledger import Ledger
 from tests.shop import AT_ONCE, Connect, OrderPlaced, OrderShipped, Record, orders
 from tests.waiting import eventually
@@ -193,3 +196,36 @@ async def test_an_error_that_is_false_is_an_error(connect: Connect, raised: bool
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: record.count("dead") + record.count("acked"))
         assert record.count("dead") == 1
+
+
+async def test_trap_04_a_batch_begins_nothing_that_was_lost_while_another_was_buried(
+    connect: Connect, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is poison is buried before its batch begins; if that takes a lease, a thief may hold the others."""
+    monkeypatch.setattr(Lease, "sweep_wait_s", lambda *_: 3600.0)
+    app, handled, record, bury = ev.App("shop"), list[int](), Record(), Broker.bury
+    app.group("billing", lease_s=0.3)
+
+    @app.subscribe_batch(OrderPlaced, group="billing", retry=AT_ONCE)
+    async def bill(batch: ev.Batch[OrderPlaced]) -> None:
+        handled.extend(event.number for event in batch.events)
+
+    async def bury_slowly(broker: Broker, *args: Any) -> bool:
+        [row] = await ledger.pending()
+        await ledger.claim(row.id, "thief")
+        await eventually(lambda: record.count("lost"))
+        return await bury(broker, *args)
+
+    monkeypatch.setattr(Broker, "bury", bury_slowly)
+    async with connect(app) as bus:
+        await bus.publish(OrderPlaced(number=1))
+        [fields] = await ledger.events()
+        await ledger.create()
+        used_up = {"event": fields[b"event"], "attempts": str(AT_ONCE.attempts), "origin": "1-1"}
+        await ledger.raw.xadd(ledger.keys.retry, used_up)  # type: ignore[arg-type]  # invariant dict
+        async with bus.running(observe=record):
+            await eventually(lambda: record.count("dead"))
+            await bus.publish(OrderPlaced(number=2))
+            await eventually(lambda: record.count("acked"))
+    assert handled == [2]
+    assert [row.consumer for row in await ledger.pending()] == ["thief"]
