@@ -16,7 +16,7 @@ Export and compare
     Registry, json_schema, envelope_schema, open_export, schema_changes, SchemaChange
 Develop and operate
     private_server, acl_rules
-All errors
+All errors (and pydantic's ValidationError, of a model's fields)
     EventlibError
 Your code is wrong
     UsageError, InvalidDeclaration, InvalidArgument, UnknownEventType, DuplicateHandler, BusClosed, EventTooLarge

@@ -86,14 +86,18 @@ class App:
             raise InvalidDeclaration(
                 where, "needs concurrency >= 1 and prefetch >= 0, whole numbers up to 1,000,000, and 0 < lease_s <= 1e6"
             )
+        if not isinstance(retry_budget, RetryBudget | None):
+            raise InvalidDeclaration(where, f"retry_budget={retry_budget!r}; give a RetryBudget")
         self.groups[name] = GroupSettings(concurrency, prefetch, Lease(lease_s), retry_budget, ordered_by)
 
     def stream(self, name: str, *, retention: Retention) -> None:
         """Set what a stream keeps. Programs that set nothing follow whoever set it last.
 
         Raises:
-            InvalidDeclaration: the stream is set twice.
+            InvalidDeclaration: the stream is set twice, or `retention` is none.
         """
+        if not isinstance(retention, Retention):
+            raise InvalidDeclaration(f"stream {name!r}", f"retention={retention!r}; give a Retention")
         if valid_name(name, "stream") in self.streams:
             raise InvalidDeclaration(f"stream {name!r}", "is already set; set each stream once")
         self.streams[name] = retention
@@ -111,12 +115,12 @@ class App:
         Raises:
             UnknownEventType: the class declares no event type.
             DuplicateHandler: the group has a handler for this type already.
-            InvalidDeclaration: the handler is no coroutine function, or a setting makes no sense.
+            InvalidDeclaration: the handler is no coroutine function of these arguments, or a setting makes no sense.
         """
-        self._check(event_class, group, timeout_s)
+        self._check(event_class, group, retry, timeout_s)
 
         def declare(handler: Handler[E]) -> Handler[E]:
-            self._add(Subscription(event_class, group, handler, retry or Retry(), timeout_s), "(event, delivery)")
+            self._add(Subscription(event_class, group, handler, retry or Retry(), timeout_s), "event", "delivery")
             return handler
 
         return declare
@@ -138,27 +142,31 @@ class App:
 
         Raises as `subscribe` does.
         """
-        self._check(event_class, group, timeout_s)
+        self._check(event_class, group, retry, timeout_s)
         if not _is_count(size, 1):
             raise InvalidDeclaration(f"group {group!r}", f"size={size}; a batch has at least one event")
 
         def declare(handler: "BatchHandler[E]") -> "BatchHandler[E]":
-            self._add(Subscription(event_class, group, handler, retry or Retry(), timeout_s, size), "(batch)")
+            self._add(Subscription(event_class, group, handler, retry or Retry(), timeout_s, size), "batch")
             return handler
 
         return declare
 
-    def _check(self, event_class: type[Event], group: str, timeout_s: float | None) -> None:
+    def _check(self, event_class: type[Event], group: str, retry: Retry | None, timeout_s: float | None) -> None:
         spec = spec_of(event_class)
         valid_name(group, "group")
         if any(s.group == group and spec_of(s.event_class).type == spec.type for s in self.subscriptions):
             raise DuplicateHandler(group, spec.type)
+        if not isinstance(retry, Retry | None):
+            raise InvalidDeclaration(f"group {group!r}", f"retry={retry!r}; give a Retry")
         if timeout_s is not None and not timeout_s > 0:
             raise InvalidDeclaration(f"group {group!r}", f"timeout_s={timeout_s}; it must be above zero")
 
-    def _add(self, subscription: Subscription, arguments: str) -> None:
-        if not inspect.iscoroutinefunction(subscription.handler):
-            raise InvalidDeclaration(f"handler {subscription.handler!r}", f"write it as `async def handler{arguments}`")
+    def _add(self, subscription: Subscription, *arguments: str) -> None:
+        handler = subscription.handler
+        if not (inspect.iscoroutinefunction(handler) and _takes(handler, len(arguments))):
+            wanted = f"write it as `async def handler({', '.join(arguments)})`"
+            raise InvalidDeclaration(f"handler {handler!r}", wanted)
         self.subscriptions.append(subscription)
 
     def settings(self, group: str) -> GroupSettings:
@@ -181,6 +189,14 @@ def _wire_fields(event_class: type[Event]) -> set[str]:
 
 
 _DEFAULT = GroupSettings()
+
+
+def _takes(function: Callable[..., object], count: int) -> bool:
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def _is_count(number: object, least: int) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from eventlib.broker import BATCH_BYTES, BATCH_LIMIT, Broker, NumberedBatch
-from eventlib.errors import BrokerError, BrokerUnavailable, InvalidDeclaration
+from eventlib.errors import BrokerError, BrokerUnavailable, InvalidArgument, InvalidDeclaration
 from eventlib.policy import RECONNECT
 from eventlib.spool import SpoolFile
 
@@ -87,6 +87,7 @@ async def route_to(broker: Broker, when_away: WhenAway) -> Route:
 
     Raises:
         SpoolUnusable: the spool's file cannot be used.
+        InvalidArgument: it is no policy.
     """
     match when_away:
         case Wait(patience_s):
@@ -97,6 +98,8 @@ async def route_to(broker: Broker, when_away: WhenAway) -> Route:
             return _Spooled(
                 broker, await asyncio.to_thread(SpoolFile, Path(path), size_bytes_max, broker.keys.namespace)
             )
+        case _:
+            raise InvalidArgument("connect", f"when_away={when_away!r}; give a Wait(), Fail() or Spool(path)")
 
 
 class _Repeated:
@@ -130,12 +133,12 @@ class _Repeated:
                 return
             except BrokerUnavailable as error:
                 failures += 1
-                delay_s = RECONNECT.delay_s(failures, self._rng)
-                if now_s() + delay_s > give_up_at:
+                rest_s = give_up_at - now_s()
+                if rest_s <= 0.0:
                     raise
                 if failures == 1:
                     log.warning("publishing to %s waits for the server: %s", batch.stream, error)
-                await asyncio.sleep(delay_s)
+                await asyncio.sleep(min(RECONNECT.delay_s(failures, self._rng), rest_s))
                 if now_s() > give_up_at + _REMEMBER_S / 2.0:  # this process was stopped meanwhile
                     raise
             publishing = self._publish(batch)
@@ -183,6 +186,8 @@ class _Spooled:
                 await asyncio.wait({self._replaying})
             if self._file.empty:
                 await _forget(self._broker, self._file.producer, self._streams)
+            else:
+                log.warning("%s keeps %d bytes for the next connect with it", self._file.path, self._file.size_bytes)
         finally:
             self._file.close()
 
@@ -197,7 +202,7 @@ class _Spooled:
             self._replaying = asyncio.create_task(self._replay())
 
     async def _replay(self) -> None:
-        log.warning("replaying %d bytes of %s", self._file.size_bytes, self._file.path)
+        log.warning("%s has %d bytes to replay", self._file.path, self._file.size_bytes)
         failures = 0
         try:
             while not self._file.empty:
@@ -207,6 +212,7 @@ class _Spooled:
                     failures += 1
                     log.error("%s cannot be replayed: %s", self._file.path, error)
                     await asyncio.sleep(RECONNECT.delay_s(failures, self._rng))
+            log.warning("%s is replayed", self._file.path)
         finally:
             self._replaying = None
 

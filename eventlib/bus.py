@@ -96,7 +96,8 @@ class Bus:
 
         `id` is made up where none is given. With `unique_for_s`, nothing is appended if an event of this id was
         published to the stream, by anyone who asked for the same, in so many seconds before; the first one stays as it
-        is, whatever the second one says, and its window is not prolonged. Waits for room while very much is queued.
+        is, whatever the second one says, and its window is not prolonged; what is returned is the same. Waits for room
+        while very much is queued.
 
         Inside a handler, correlation, causation and W3C trace context are taken from the handled event where they are
         not given.
@@ -232,7 +233,12 @@ class Bus:
         """Return once the group has nothing left to do on the stream, delayed retries included.
 
         It may wait for ever, so put it into an `asyncio.timeout`. What is published meanwhile counts.
+
+        Raises:
+            MissingGroup: neither the App nor the server knows the group on this stream.
         """
+        if not any(s.group == group and spec_of(s.event_class).stream == stream for s in self.app.subscriptions):
+            await self.dead_letters(stream, group).check()
         while (await self.backlog(stream, group)).total:  # noqa: ASYNC110 - only the server knows
             await asyncio.sleep(_LOOK_S)
 

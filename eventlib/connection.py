@@ -111,6 +111,8 @@ def _check_options(url: str) -> None:
 def without_password(url: str) -> str:
     """The URL as it may be shown in messages and reports, however it is misspelt: no user, password, or query."""
     scheme, _, rest = url.partition(":")
+    if "@" not in url and "/" not in url:  # no URL at all, such as a bare host and port
+        return re.split(r"[?#]", url)[0]
     if "@" in re.split(r"[?#]", rest, maxsplit=1)[-1] and re.search(r"[?#]", rest):
         return f"{scheme}://***"  # a password with ? or # in it, or a query with @: nobody knows where it ends
     _, at, after = rest.rpartition("@")

@@ -26,6 +26,7 @@ from eventlib.errors import (
     BrokerUnavailable,
     DataError,
     DecodeError,
+    InvalidArgument,
     MissingGroup,
     Signal,
     UnsupportedVersion,
@@ -89,6 +90,7 @@ class Batch(Generic[E]):
         self.deliveries = deliveries
         self.events = [cast(E, delivery.envelope.event) for delivery in deliveries if delivery.envelope]
         self._errors: dict[Delivery, BaseException] = {}
+        self._mine: set[int] | None = None  # ids of its deliveries; made where one fails
 
     def __len__(self) -> int:
         return len(self.events)
@@ -97,7 +99,15 @@ class Batch(Generic[E]):
         return zip(self.events, self.deliveries, strict=True)
 
     def fail(self, delivery: Delivery, error: BaseException) -> None:
-        """This one event failed with `error` (or `Reject`, `RetryAfter`, `Snooze`); the rest of the batch did not."""
+        """This one event failed with `error` (or `Reject`, `RetryAfter`, `Snooze`); the rest of the batch did not.
+
+        Raises:
+            InvalidArgument: `delivery` is none of this batch, or `error` no exception.
+        """
+        if self._mine is None:
+            self._mine = set(map(id, self.deliveries))
+        if id(delivery) not in self._mine or not isinstance(error, BaseException):
+            raise InvalidArgument("batch.fail", "it takes a delivery of this batch, not its event, and an exception")
         self._errors[delivery] = error
 
     def error_of(self, delivery: Delivery) -> BaseException | None:
@@ -409,7 +419,7 @@ class GroupConsumer:
             self._tell("started", item)
             token = current.set(item.envelope)  # what the handler publishes was caused by this
             try:
-                error = await self._attempt(subscription, subscription.handler(event, item))
+                error = await self._attempt(subscription, event, item)
             finally:
                 current.reset(token)
             if error is None:
@@ -446,7 +456,7 @@ class GroupConsumer:
         if self._observe is not None:
             for delivery in batch.deliveries:
                 self._tell("started", delivery)
-        error = await self._attempt(subscription, subscription.handler(batch))
+        error = await self._attempt(subscription, batch)
         errors = ((delivery, batch.error_of(delivery) if error is None else error) for delivery in batch.deliveries)
         failed = [(delivery, found) for delivery, found in errors if found is not None]
         if not failed:
@@ -477,15 +487,15 @@ class GroupConsumer:
             return self._purse.spend(now_s, self._rng)
         return None
 
-    async def _attempt(self, subscription: Subscription, handling: Awaitable[None]) -> BaseException | None:
-        """Await the handler once; what it raised. Only our own cancellation passes through."""
+    async def _attempt(self, subscription: Subscription, *args: object) -> BaseException | None:
+        """Call the handler once; what it raised. Only our own cancellation passes through."""
         error: BaseException | None = None
         try:
             if subscription.timeout_s is None:
-                await handling
+                await subscription.handler(*args)
             else:
                 async with asyncio.timeout(subscription.timeout_s):
-                    await handling
+                    await subscription.handler(*args)
         except asyncio.CancelledError as cancelled:
             if self._abandoned:
                 raise

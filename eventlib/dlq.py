@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from pydantic_core import from_json, to_json
+from pydantic_core import ValidationError, from_json, to_json
 
 from eventlib import keys
 from eventlib.app import App
@@ -52,8 +52,11 @@ def why(
         "handler": handler,
         "consumer": consumer,
     }
-    if error is not None and handler:  # without a handler it is our own refusal, whose place says nothing
-        said["traceback"] = _trace(error)
+    fault = error
+    if error is not None and not handler:  # our own refusal, whose place says nothing; an upcaster's failure does
+        fault = None if isinstance(error.__cause__, ValidationError) else error.__cause__
+    if fault is not None:
+        said["traceback"] = _trace(fault)
     return said
 
 
@@ -360,10 +363,10 @@ class DeadLetters:
             try:
                 return await call()
             except BrokerUnavailable:
-                delay_s = RECONNECT.delay_s(failures, self._rng)
-                if clock() + delay_s > give_up_at:
+                rest_s = give_up_at - clock()
+                if rest_s <= 0.0:
                     raise
-                await asyncio.sleep(delay_s)
+                await asyncio.sleep(min(RECONNECT.delay_s(failures, self._rng), rest_s))
         raise AssertionError("unreachable")
 
     def _validate(self, event: bytes) -> None:

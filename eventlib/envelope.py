@@ -197,7 +197,7 @@ def _decode_carefully(raw: bytes, classes: Mapping[str, type[Event]]) -> Envelop
     try:
         found = from_json(raw)
     except ValueError as error:
-        raise DecodeError(f"not JSON: {error}") from error
+        raise DecodeError(f"not JSON: {error}") from None
     named = _type_and_version(found) if isinstance(found, dict) and isinstance(found.get("id"), str) else None
     if named is None:
         raise DecodeError("no CloudEvents 1.0 envelope: specversion, id, type and eventversion are needed")

@@ -109,9 +109,13 @@ def spec_of(event_class: type[Event]) -> EventSpec:
     Raises:
         UnknownEventType: the class declares none.
     """
-    if event_class.event_spec is None:
-        raise UnknownEventType(event_class.__name__)
-    return event_class.event_spec
+    try:
+        spec = event_class.event_spec
+    except AttributeError:  # it is no event class at all
+        spec = None
+    if spec is None:
+        raise UnknownEventType(getattr(event_class, "__name__", repr(event_class)))
+    return spec
 
 
 def oldest_version(event_class: type[Event]) -> int:

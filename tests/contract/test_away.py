@@ -86,6 +86,23 @@ def test_a_policy_that_makes_no_sense_is_refused(make: object) -> None:
         make()  # type: ignore[operator]
 
 
+async def test_a_publish_is_repeated_until_its_patience_is_over(connect: Connect, url: str) -> None:
+    """Not until the next pause would be too long: a server that is back in time is reached."""
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=ev.Wait(0.5)) as bus:
+        leave(faulty)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(ev.BrokerUnavailable):
+            await bus.publish(OrderPlaced(number=1))
+        assert faulty.refused_at[-1] - began >= 0.49  # the last try
+
+
+@pytest.mark.parametrize("wrong", [ev.Fail, "spool"])
+async def test_what_is_no_policy_is_refused_by_name(connect: Connect, wrong: object) -> None:
+    with pytest.raises(ev.InvalidArgument, match="when_away"):
+        async with connect(ev.App("shop"), when_away=wrong):
+            pass
+
+
 # Fail
 
 
@@ -143,8 +160,8 @@ async def arrived(ledger: Ledger, count: int) -> bool:
     return len(await ledger.events()) >= count
 
 
-async def test_what_is_left_at_close_is_replayed_by_the_next_connect(
-    connect: Connect, ledger: Ledger, url: str, spool: ev.Spool
+async def test_what_is_left_at_close_is_told_and_replayed_by_the_next_connect(
+    connect: Connect, ledger: Ledger, url: str, spool: ev.Spool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with relay(url) as faulty:
         async with connect(ev.App("shop"), url=faulty.url, when_away=spool) as bus:
@@ -152,10 +169,12 @@ async def test_what_is_left_at_close_is_replayed_by_the_next_connect(
             leave(faulty)
             await bus.publish_many(orders(1, 2, 3))
         assert await numbers(ledger) == [0]
+        assert "for the next connect" in caplog.records[-1].message
         faulty.refusing = False
         async with connect(ev.App("shop"), url=faulty.url, when_away=spool) as bus:
             await bus.publish(OrderPlaced(number=4))
             await eventually(lambda: arrived(ledger, 5))
+            await eventually(lambda: "is replayed" in caplog.records[-1].message)
     assert await numbers(ledger) == [0, 1, 2, 3, 4]
 
 

@@ -1,7 +1,7 @@
 """A batch handler takes many events in one call; each of them is still acknowledged, retried or buried by itself."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -229,3 +229,22 @@ async def test_trap_04_a_batch_begins_nothing_that_was_lost_while_another_was_bu
             await eventually(lambda: record.count("acked"))
     assert handled == [2]
     assert [row.consumer for row in await ledger.pending()] == ["thief"]
+
+
+async def test_only_deliveries_of_the_batch_can_be_failed(connect: Connect) -> None:
+    """An event instead of its delivery would be acknowledged as if it had been handled."""
+    app, refused, record = ev.App("shop"), list[ev.InvalidArgument](), Record()
+
+    @app.subscribe_batch(OrderPlaced, group="billing")
+    async def bill(batch: ev.Batch[OrderPlaced]) -> None:
+        [(event, delivery)] = batch
+        for wrong in ((event, ValueError("no")), (delivery, "no")):
+            with pytest.raises(ev.InvalidArgument, match="delivery of this batch") as found:
+                batch.fail(*cast(Any, wrong))
+            refused.append(found.value)
+        batch.fail(delivery, ev.Reject("no"))
+
+    async with connect(app) as bus, bus.running(observe=record):
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: record.count("dead"))
+    assert len(refused) == 2

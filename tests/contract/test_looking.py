@@ -10,7 +10,7 @@ import eventlib as ev
 from eventlib import broker as broker_module
 from eventlib.broker import Broker, Entry
 from tests.ledger import Ledger
-from tests.shop import Connect, OrderPlaced, orders
+from tests.shop import Connect, OrderPlaced, new_app, orders
 from tests.waiting import eventually
 
 
@@ -81,6 +81,22 @@ async def test_delete_all_deletes_this_namespace_alone(connect: Connect, namespa
         assert (await bus.backlog("orders", "billing")).total == 0
         assert (await other.backlog("orders", "billing")).total == 1
         await other.delete_all()
+
+
+async def test_drained_tells_a_misspelt_group_from_one_that_has_nothing_to_do(connect: Connect) -> None:
+    app, _ = new_app()
+    async with connect(app) as bus:
+        await bus.drained("orders", "billing")
+        for stream, group in (("orders", "biling"), ("order", "billing")):
+            with pytest.raises(ev.MissingGroup):
+                await bus.drained(stream, group)
+    async with connect(ev.App("operator")) as bus:
+        with pytest.raises(ev.MissingGroup):
+            await bus.drained("orders", "billing")  # nobody ever ran it
+        async with connect(app) as shop, shop.running():
+            await shop.publish(OrderPlaced(number=1))
+            await shop.drained("orders", "billing")
+        await bus.drained("orders", "billing")
 
 
 async def test_drained_waits_for_delayed_retries_as_well(connect: Connect) -> None:

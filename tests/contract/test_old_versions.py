@@ -50,5 +50,6 @@ async def test_an_upcaster_that_fails_keeps_the_entry(connect: Connect, ledger: 
         [dead] = await eventually(lambda: bus.dead_letters("orders", "billing").find())
     assert (dead.reason, dead.raw, handled) == ("undecodable", {b"event": raw}, [])
     assert "order.placed version 1" in dead.error and "forty" in dead.error
+    assert "float(" in dead.traceback, "the line of the upcaster that failed"
     read = decode(raw.replace(b"forty", b"42.00"), CLASSES)
     assert read is not None and isinstance(read.event, OrderPlaced)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
 import redis.asyncio as redis
@@ -232,6 +233,8 @@ async def test_an_event_without_a_type_is_refused_before_anything_is_sent(connec
     async with connect(ev.App("shop")) as bus:
         with pytest.raises(ev.UnknownEventType):
             await bus.publish_many([OrderPlaced(number=1), Untyped()])
+        with pytest.raises(ev.UnknownEventType, match="dict"):
+            await bus.publish(cast(Any, {"number": 1}))
     assert await ledger.events() == []
 
 

@@ -1,7 +1,7 @@
 """An App is a declaration: it is checked where it is written, long before anything runs."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import Field, computed_field
@@ -96,6 +96,35 @@ def test_an_event_without_a_type_cannot_be_subscribed_to() -> None:
 def test_a_handler_is_a_coroutine_function() -> None:
     with pytest.raises(ev.InvalidDeclaration, match="async def"):
         ev.App("shop").subscribe(OrderPlaced, group="billing")(not_a_coroutine)  # type: ignore[arg-type]
+
+
+async def of_one(event: ev.Event) -> None: ...
+
+
+async def of_any(*args: Any, more: int = 0) -> None: ...
+
+
+def test_a_handler_takes_what_it_will_be_given() -> None:
+    app = ev.App("shop")
+    with pytest.raises(ev.InvalidDeclaration, match=r"async def handler\(event, delivery\)"):
+        app.subscribe(OrderPlaced, group="billing")(of_one)  # type: ignore[arg-type]
+    with pytest.raises(ev.InvalidDeclaration, match=r"async def handler\(batch\)"):
+        app.subscribe_batch(OrderPlaced, group="billing")(handle)  # type: ignore[arg-type]
+    app.subscribe(OrderPlaced, group="billing")(of_any)
+    app.subscribe_batch(OrderShipped, group="billing")(of_any)
+
+
+def test_a_setting_of_another_kind_is_refused_where_it_is_made() -> None:
+    app, wrong = ev.App("shop"), cast(Any, 3)
+    with pytest.raises(ev.InvalidDeclaration, match="give a RetryBudget"):
+        app.group("billing", retry_budget=wrong)
+    with pytest.raises(ev.InvalidDeclaration, match="give a Retry"):
+        app.subscribe(OrderPlaced, group="billing", retry=wrong)
+    with pytest.raises(ev.InvalidDeclaration, match="give a Retention"):
+        app.stream("orders", retention=wrong)
+    for no_event in ("order.placed", dict, 3):
+        with pytest.raises(ev.UnknownEventType):
+            app.subscribe(cast(Any, no_event), group="billing")
 
 
 @pytest.mark.parametrize("name", ["", "my shop", "a:b", "{a}"])
