@@ -84,8 +84,10 @@ class Relay:
     async def _pass_down(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event
     ) -> None:
+        deaf = False  # who missed a reply gets no other, for it would answer the wrong call
         while data := await reader.read(65536):
-            if self.swallowing:
+            deaf = deaf or self.swallowing
+            if deaf:
                 continue
             if losing.is_set():
                 self.lost += 1
