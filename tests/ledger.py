@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import redis.asyncio as redis
 
 from eventlib.keys import GroupKeys
+from tests.waiting import eventually
 
 
 class Pending(NamedTuple):
@@ -46,6 +47,19 @@ class Ledger:
             Pending(_text(r["message_id"]), _text(r["consumer"]), r["time_since_delivered"], r["times_delivered"])
             for r in rows
         ]
+
+    async def renewals(self, ids: set[str], count: int) -> None:
+        """Wait until each of the entries had its lease renewed so often."""
+        seen, before = dict.fromkeys(ids, 0), dict.fromkeys(ids, 0)
+
+        async def enough() -> bool:
+            for row in await self.pending():
+                if row.id in seen:
+                    seen[row.id] += row.idle_ms < before[row.id]
+                    before[row.id] = row.idle_ms
+            return all(n >= count for n in seen.values())
+
+        await eventually(enough)
 
     async def consumers(self) -> set[str]:
         """The names that the group remembers, on the stream or on its retry stream."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from eventlib.broker import Broker
+from eventlib.policy import Lease
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +19,9 @@ async def broker(url: str, namespace: str) -> AsyncIterator[Broker]:
     made = Broker(url, namespace)
     yield made
     await made.close()
+
+
+@pytest.fixture
+def nobody_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who lost an entry to a thief would take it back after a lease: soon, on a machine that stands still."""
+    monkeypatch.setattr(Lease, "sweep_wait_s", lambda *_: 3600.0)
