@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import redis
 from pydantic import field_validator
 
 import eventlib as ev
-from eventlib.broker import Broker, Entry
+from eventlib.broker import Broker, Entry, Found
+from eventlib.link import Argument, Link
 from tests.ledger import Ledger
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
 from tests.waiting import eventually
@@ -301,6 +303,77 @@ async def swept_own(ledger: Ledger, id_: str) -> bool:
         return True
     await ledger.claim(id_, "a", idle_ms=10_000)
     return False
+
+
+async def test_what_was_settled_while_a_sweep_brought_it_is_not_run_again(
+    connect: Connect, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server swept first; but the reply of the acknowledgement, on another connection, was here first."""
+    desk, record, sweep, brought = Desk(), Record(), Broker.sweep, asyncio.Event()
+
+    async def sweep_slowly(broker: Broker, *args: Any) -> Found:
+        found = await sweep(broker, *args)
+        if found.entries:
+            desk.release.set()
+            await eventually(lambda: record.count("acked"))
+            brought.set()
+        return found
+
+    async def swept() -> bool:
+        await ledger.claim(desk.started[0].entry.id, "a", idle_ms=10_000)
+        return brought.is_set()
+
+    monkeypatch.setattr(Broker, "sweep", sweep_slowly)
+    async with connect(desk.app) as bus, bus.running(consumer="a", observe=record):
+        first = await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: desk.started)
+        await eventually(swept)
+        second = await bus.publish(OrderPlaced(number=2))
+        await eventually(lambda: record.count("acked") >= 2)
+    assert [delivery.event_id for delivery in desk.started] == [first, second]
+
+
+@pytest.mark.parametrize("first", ["the read", "the sweep"])
+async def test_a_reply_longer_than_a_lease_is_handled_once(
+    connect: Connect, ledger: Ledger, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a slow line: before a read's reply is here, a sweep of the same consumer finds that its leases are over."""
+    app, handled = new_app(lease_s=LEASE_S)
+    record, swept, ask, sweep = Record(), list[Found](), Link.ask, Broker.sweep
+
+    async def overtaken() -> bool:
+        if first == "the read":
+            return all(row.deliveries == 2 for row in await ledger.pending())
+        return record.count("acked") >= 3
+
+    async def ask_slowly(
+        link: Link, command: Sequence[Argument], timeout_s: float, then: Callable[[Any], Any] | None = None
+    ) -> Any:
+        if command[0] != "XREADGROUP":
+            return await ask(link, command, timeout_s, then)
+        if reply := await ask(link, command, timeout_s):
+            await eventually(overtaken)
+        return then(reply) if then else reply
+
+    async def sweep_slowly(broker: Broker, *args: Any) -> Found:
+        found = await sweep(broker, *args)
+        if found.entries and first == "the read":
+            await eventually(lambda: record.count("acked") >= 3)
+        swept.append(found)
+        return found
+
+    monkeypatch.setattr(Link, "ask", ask_slowly)
+    monkeypatch.setattr(Broker, "sweep", sweep_slowly)
+    async with connect(app) as bus:
+        await bus.publish_many(orders(1, 2, 3))
+        async with bus.running(observe=record):
+            await eventually(lambda: record.count("acked") >= 3)
+            await bus.publish(OrderPlaced(number=4))  # read when the late reply has been dealt with
+            await eventually(lambda: record.count("acked") >= 4)
+            before = len(swept)
+            await eventually(lambda: len(swept) >= before + 2)  # the one that may be under way, and one that is not
+    assert sorted(handled) == [1, 2, 3, 4]
+    assert await ledger.pending() == []
 
 
 async def test_an_acknowledgement_of_thousands_leaves_alone_what_another_consumer_claimed(
