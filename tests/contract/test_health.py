@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.shop import Connect, OrderPlaced, new_app
 from tests.waiting import eventually
 
 BLOCK_S = 0.1
+LEASE_S = 0.3
 WITHIN_S = 1.0  # ten reads on a quiet stream; a busy machine has time enough for one
 
 
@@ -29,8 +31,20 @@ def health(bus: ev.Bus) -> ev.ConsumerHealth:
     return seen
 
 
+def waiting_app(**group: float) -> tuple[ev.App, asyncio.Event]:
+    """An App whose handlers wait for the event."""
+    app, release = ev.App("shop"), asyncio.Event()
+    app.group("billing", **group)  # type: ignore[arg-type]
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(_: OrderPlaced, __: ev.Delivery) -> None:
+        await release.wait()
+
+    return app, release
+
+
 async def test_trap_24_a_quiet_consumer_hears(connect: Connect) -> None:
-    app, _ = new_app(lease_s=0.3)
+    app, release = waiting_app(lease_s=LEASE_S)
     async with connect(app) as bus:
         assert bus.health() == []
         async with bus.running(consumer="c1"):
@@ -41,10 +55,13 @@ async def test_trap_24_a_quiet_consumer_hears(connect: Connect) -> None:
                 return sum(later < earlier for earlier, later in itertools.pairwise(ages)) >= 3
 
             await eventually(fresh)  # its age begins anew with each read
+            assert health(bus).renew_age_s is None  # there was nothing to renew
+            await bus.publish(OrderPlaced(number=1))
             await eventually(lambda: health(bus).renew_age_s is not None)
             seen = health(bus)
             assert (seen.stream, seen.group, seen.consumer) == ("orders", "billing", "c1")
             assert seen.running and seen.connected and seen.hears() and not seen.full
+            release.set()
         assert bus.health() == []
 
 
@@ -63,13 +80,7 @@ async def test_trap_24_who_has_just_read_is_not_full(connect: Connect) -> None:
 
 
 async def test_trap_24_who_has_enough_to_do_is_not_deaf(connect: Connect) -> None:
-    app, release = ev.App("shop"), asyncio.Event()
-    app.group("billing", concurrency=1)
-
-    @app.subscribe(OrderPlaced, group="billing")
-    async def bill(_: OrderPlaced, __: ev.Delivery) -> None:
-        await release.wait()
-
+    app, release = waiting_app(concurrency=1)
     async with connect(app) as bus, bus.running():
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: health(bus).full)
@@ -84,13 +95,14 @@ async def test_trap_24_who_hears_nothing_is_seen_to_and_hears_again(
     connect: Connect, url: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection cut with nobody to answer the next, and a black hole, in which no call ever fails by itself."""
-    monkeypatch.setattr(broker_module, "_REPLY_TIMEOUT_S", 0.5)
-    app, handled = new_app()
+    app, handled = new_app(lease_s=LEASE_S)
     async with relay(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
         for number in range(2):
             await bus.publish(OrderPlaced(number=number))
             await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
             await eventually(lambda: health(bus).hears(WITHIN_S) and health(bus).connected)
+            monkeypatch.setattr(broker_module, "_REPLY_TIMEOUT_S", 0.5)  # not before: a busy machine connects slowly
+            await reads_again(bus)
             setattr(faulty, fault, True)
             if fault == "refusing":
                 faulty.cut()
@@ -99,11 +111,22 @@ async def test_trap_24_who_hears_nothing_is_seen_to_and_hears_again(
             deaf = health(bus)
             assert deaf.running and deaf.problem is not None and deaf.problem.startswith("BrokerUnavailable")
             assert deaf.read_age_s is not None and deaf.read_age_s >= WITHIN_S
+            until, answered = time.monotonic() + 5 * LEASE_S / 3.0, False  # of five renewals, but of nothing
+            while time.monotonic() < until:
+                answered |= health(bus).connected
+                await asyncio.sleep(0)
             setattr(faulty, fault, False)
+            assert not answered
         await bus.publish(OrderPlaced(number=2))
         await eventually(lambda: 2 in handled)
         await eventually(lambda: health(bus).hears(WITHIN_S) and health(bus).connected)
     assert handled == [0, 1, 2]
+
+
+async def reads_again(bus: ev.Bus) -> None:
+    """Wait for the end of a read: the next one is not as patient as those that were sent before now."""
+    since = time.monotonic()
+    await eventually(lambda: time.monotonic() - since > (health(bus).read_age_s or 0.0))
 
 
 async def test_trap_24_a_server_that_was_killed_and_came_back_is_heard(binary: Path) -> None:
