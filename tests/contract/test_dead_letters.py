@@ -90,6 +90,17 @@ async def test_a_letter_says_all_that_an_operator_needs(connect: Connect, ledger
     assert (letter.replays, letter.edited, letter.edited_at_s, letter.obstacle) == (0, None, None, None)
 
 
+async def test_nothing_died_before_it_failed(connect: Connect, broker: Broker, ledger: Ledger) -> None:
+    """Not even where both are of the same moment: one is a time that was written, the other is in an id."""
+    await broker.publish("orders", "p1", 1, [GOOD] * 200)
+    for id_ in await ledger.read_and_die(200):
+        assert await broker.bury(ledger.keys, "dead", Entry(False, id_, id_, GOOD), {"reason": "rejected"})
+    async with connect(ev.App("shop")) as bus:
+        letters = await bus.dead_letters("orders", "billing").find(count=200)
+    assert len(letters) == 200
+    assert not [letter for letter in letters if letter.failed_at_s is None or letter.failed_at_s > letter.died_at_s]
+
+
 @pytest.mark.parametrize(
     ("which", "found"),
     [
