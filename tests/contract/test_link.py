@@ -16,6 +16,7 @@ import eventlib as ev
 from eventlib.broker import Broker
 from eventlib.link import Link
 from tests.faults import relay
+from tests.waiting import eventually
 
 
 @asynccontextmanager
@@ -154,17 +155,25 @@ async def test_what_is_done_with_a_reply_may_fail_for_its_own_call_alone(url: st
 
 async def test_a_reply_that_takes_longer_than_a_silence_may_comes(url: str) -> None:
     """Over a slow line, that is: it is not asked for again, which would take as long."""
+    loop, late_s, parts = asyncio.get_running_loop(), 0.0, asyncio.Queue[bytes]()
 
     async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"PING\r\n")
-        for part in (b"$8\r\n", *[b"x"] * 8, b"\r\n"):
-            writer.write(part)
-            await asyncio.sleep(0.1)  # nothing is waited for: the line is this slow
+        for _ in range(4):
+            writer.write(await parts.get())
 
     async with answering(slowly) as slow, linked(slow) as link:
-        began = asyncio.get_running_loop().time()
-        assert await link.ask(("PING",), 0.5) == b"x" * 8
-        assert asyncio.get_running_loop().time() - began > 0.5
+        wire = await link._connected(5.0)
+        wire._now = lambda: loop.time() + late_s
+        call = asyncio.create_task(link.ask(("PING",), 60.0))
+        for part in (b"$4\r\n", b"xx", b"xx"):
+            heard_at = wire._heard_at
+            parts.put_nowait(part)
+            await eventually(lambda: wire._heard_at > heard_at)  # noqa: B023 - awaited in the loop
+            late_s += 40.0
+            wire._look()
+        parts.put_nowait(b"\r\n")
+        assert await call == b"xxxx"
 
 
 @pytest.mark.parametrize("junk", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$-7\r\n", b"*1\r\nx"])
