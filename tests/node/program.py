@@ -86,13 +86,21 @@ class Program:
         assert self._process.returncode in (None, 0, -signal.SIGKILL), self.lines[-3:]
         return [line for line in self.lines if line["happened"] == happened]
 
-    async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """End it, and return its exit status."""
+    def send(self, what: signal.Signals) -> None:
+        """Send it a signal, if it still runs."""
         if self._process.returncode is None:
-            self._process.send_signal(how)
+            self._process.send_signal(what)
+
+    async def ended(self) -> int:
+        """Wait for its end, and return its exit status."""
         status = await self._process.wait()
         await self._listening
         return status
+
+    async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End it, and return its exit status."""
+        self.send(how)
+        return await self.ended()
 
 
 @asynccontextmanager
