@@ -1,6 +1,8 @@
 """While Redis is away a publish waits, fails or is spooled, as chosen; nothing is lost and nothing doubled."""
 
 import asyncio
+import itertools
+import random
 from pathlib import Path
 
 import pytest
@@ -41,8 +43,17 @@ async def test_waiting_counts_from_the_call_not_from_each_batch(connect: Connect
         faulty.refusing = False
 
 
-async def test_trap_24_reconnects_are_jittered_and_back_off(connect: Connect, url: str) -> None:
+async def test_trap_24_reconnects_are_jittered_and_back_off(
+    connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Publishers that lost the server at the same moment do not all come back at the same moment."""
+    chosen, delay_s = list[float](), ev.Retry.delay_s
+
+    def choose(retry: ev.Retry, attempt: int, rng: random.Random) -> float:
+        chosen.append(delay_s(retry, attempt, rng))
+        return chosen[-1]
+
+    monkeypatch.setattr(ev.Retry, "delay_s", choose)
     async with relay(url) as faulty, asyncio.TaskGroup() as tasks:
         policy = ev.Wait(10.0)
         async with (
@@ -54,19 +65,22 @@ async def test_trap_24_reconnects_are_jittered_and_back_off(connect: Connect, ur
             leave(faulty)
             for bus in (one, two):
                 await eventually(lambda: not bus._broker._bulk._standing())  # noqa: B023 - awaited in the loop
-            gaps = []
+            delays, gaps = [], []
             for bus in (one, two):
+                chosen.clear()
                 faulty.refused_at.clear()
                 faulty.refusing = True
                 publishing = tasks.create_task(bus.publish(OrderPlaced(number=1)))
                 await eventually(lambda: faulty.refused >= 6)
-                gaps.append([b - a for a, b in zip(faulty.refused_at[:6], faulty.refused_at[1:6], strict=False)])
+                delays.append(chosen[:5])
+                gaps.append([after - before for before, after in itertools.pairwise(faulty.refused_at[:6])])
                 faulty.refusing = False
                 await publishing
     full = [0.05 * 2**n for n in range(5)]
-    for mine in gaps:
-        assert mine[-1] > mine[0] and sum(mine) > 0.4 * sum(full)  # "equal" jitter: at least half of each wait
-    assert sum(gap < 0.95 * wait for mine in gaps for gap, wait in zip(mine, full, strict=True)) >= 2
+    for mine, waited in zip(delays, gaps, strict=True):  # "equal" jitter: at least half of each wait
+        assert all(wait / 2.0 <= delay <= wait for delay, wait in zip(mine, full, strict=True))
+        assert all(gap >= delay - 0.005 for gap, delay in zip(waited, mine, strict=True))
+    assert not set(delays[0]) & set(delays[1])
     assert RECONNECT.jitter != "none" and RECONNECT.wait_s_max <= 5.0
 
 
