@@ -13,6 +13,7 @@ import redis.asyncio as redis
 import eventlib as ev
 from eventlib import keys
 from eventlib.broker import Broker, Entry
+from eventlib.policy import Lease
 from tests.faults import relay
 from tests.ledger import Ledger
 from tests.order import Note, faults
@@ -416,12 +417,16 @@ async def test_a_settlement_whose_reply_is_lost_releases_once(connect: Connect, 
 
 
 async def test_the_head_of_a_dead_consumer_is_taken_over_before_those_behind_it(
-    connect: Connect, broker: Broker, ledger: Ledger
+    connect: Connect, broker: Broker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk = Desk(lease_s=LEASE_S)
+    monkeypatch.setattr(Lease, "sweep_wait_s", lambda *_: 0.05)
+    desk = Desk(lease_s=30.0)  # no machine stands still for so long: who is alive keeps what it has
     async with connect(desk.app) as bus:
         await bus.publish_many([*steps("A", 0, 1, 2), *steps("B", 0, 1)])
-        assert len(await read_and_die(broker, ledger)) == 2
+        heads = await read_and_die(broker, ledger)
+        assert len(heads) == 2
+        for head in heads:
+            await ledger.claim(head.id, "dead", idle_ms=60_000)
         async with consumers(bus, "a", "b"):
             await bus.publish_many(steps("A", 3))
             await eventually(lambda: nothing_left(bus))

@@ -237,7 +237,7 @@ async def test_on_a_quiet_stream_one_worker_does_it_all(workers: Made, made: lis
     pool = workers(work, 8)
     for item in range(20):
         pool.put(item)
-        await eventually(lambda: len(seen) == item + 1)  # noqa: B023 - awaited in the loop
+        await eventually(lambda: len(seen) == item + 1 and pool._resting is not None)  # noqa: B023 - awaited in the loop
     assert len(made) == 1
     await pool.join()
     assert all(task.done() for task in made)
@@ -255,8 +255,7 @@ async def test_a_resting_worker_that_is_cancelled_is_replaced(
 
     pool = workers(work, 1)
     pool.put(0)
-    await eventually(lambda: seen == [0])
-    await asyncio.sleep(0)
+    await eventually(lambda: seen == [0] and pool._resting is not None)
     if called:
         pool.put(1)
     made[0].cancel()
