@@ -18,15 +18,15 @@ async def test_a_consumer_killed_in_the_middle_of_handlers_loses_nothing(
 ) -> None:
     async with connect(ev.App("shop")) as bus:
         victim = office.hire(url, namespace, work_s=0.2)
-        await bus.publish_many(orders(*range(40)))
+        await bus.publish_many(orders(*range(400)))
         await eventually(lambda: len(office.noted("begin")) > len(office.noted("done")) > 4)
         victim.kill()
         victim.wait()
         done = set(office.noted("done"))
         held = {row.id for row in await ledger.pending()}
-        assert held and len(done) < 40  # it did die with work in hand
+        assert held and len(done) < 400  # it did die with work in hand
         office.hire(url, namespace, work_s=0.0)
-        await eventually(lambda: set(office.noted("done")) == set(range(40)))
+        await eventually(lambda: set(office.noted("done")) == set(range(400)))
         await eventually(lambda: nothing_left(bus))
         assert await bus.dead_letters("orders", "billing").find() == []
 

@@ -173,7 +173,7 @@ async def test_a_run_leaves_no_key(measured: History, url: str) -> None:
 async def test_a_message_that_kills_its_consumers_is_given_up(url: str) -> None:
     """Two attempts are allowed and two consumers die of it: the third delivery goes to the dead letters unseen."""
     poison = service(60.0, lease_s=0.4, retry=Retry(attempts=2))
-    kills = [kill("desk", 0.5, 0.0), kill("desk", 3.0, 0.0)]
+    kills = [kill("desk", 1.5, 0.0), kill("desk", 4.5, 0.0)]
     history = await run_live(scenario(steady(1.0, 1.0), *kills, desk=poison), [0], repeats=1, url=url)
     assert rows_of(history, "started")["attempt"].tolist() == [1, 2]
     assert len(rows_of(history, "dead")) == history.runs[0].left["desk"].dead == 1
