@@ -92,6 +92,8 @@ def _gathered(modules: list[str]) -> Registry:
         registry = Registry(*map(importlib.import_module, modules))
     except (Exception, SystemExit) as error:  # a module may do anything when it is imported
         problem = f"cannot be imported: {type(error).__name__}: {error}"
+        if isinstance(error, ModuleNotFoundError) and error.name in modules:
+            problem = "is neither a module that can be imported from here nor an export; check its spelling"
         raise InvalidArgument(f"module {', '.join(modules)}", problem) from error
     if not registry:
         raise InvalidArgument(f"module {', '.join(modules)}", "holds no event class with a type of its own")

@@ -5,7 +5,7 @@ random stream. So a simulated and a live run of one seed see the same work, and 
 """
 
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -270,6 +270,23 @@ def _overlap(one: Kill, other: Kill) -> bool:
 _TAGS = {"constant", "poisson", "trace", "exponential", "lognormal", "tokens", "kill", "errors"}
 
 
+def _known_fields(place: Sequence[str | int]) -> str:
+    """What may stand where a problem is, by the schema."""
+    schema = Scenario.model_json_schema()
+
+    def resolved(node: dict[str, Any]) -> dict[str, Any]:
+        return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+
+    node = schema
+    for step in place[:-1]:
+        kinds = node.get("discriminator", {}).get("mapping", {})
+        within = node.get("properties", {}).get(step) or node.get("additionalProperties") or node.get("items")
+        node = resolved({"$ref": kinds[step]} if step in kinds else within or {})
+        if given := [part for part in node.get("anyOf", ()) if part != {"type": "null"}]:
+            node = resolved(given[0])
+    return ", ".join(node.get("properties", ())) or "none"
+
+
 def _problems(error: ValidationError) -> str:
     """All problems in one line: where in the file, what is wrong."""
     found = []
@@ -277,7 +294,7 @@ def _problems(error: ValidationError) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         match problem["type"]:
             case "extra_forbidden":
-                message = "unknown field; check its spelling, or take it out"
+                message = f"unknown field; there are: {_known_fields(problem['loc'])}"
             case "union_tag_invalid":
                 message = f"there is no kind {problem['ctx']['tag']!r}; use one of {problem['ctx']['expected_tags']}"
             case "union_tag_not_found":

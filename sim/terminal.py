@@ -1,6 +1,8 @@
 """What all commands share: consoles, exit statuses, progress bars, tables, JSON for machines, errors in one line."""
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -22,7 +24,8 @@ from sim.errors import SimError
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130  # a check is false; bad input or no server; Ctrl-C
 
-out = Console()
+# Into a pipe or a file, a table is as wide as it needs: at 80 columns it would be cut.
+out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
 err = Console(stderr=True)
 
 
