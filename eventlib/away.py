@@ -114,6 +114,7 @@ class _Repeated:
         self._producer = secrets.token_hex(8)
         self._rng = random.Random()  # not one for all: a program that forks would step with its children
         self._streams: set[str] = set()
+        self._unanswered: set[str] = set()  # a try of theirs may still be on its way
 
     def send(self, batch: NumberedBatch, since_s: float) -> Coroutine[Any, Any, None]:
         self._streams.add(batch.stream)
@@ -133,6 +134,7 @@ class _Repeated:
                 return
             except BrokerUnavailable as error:
                 failures += 1
+                self._unanswered.add(batch.stream)
                 rest_s = give_up_at - now_s()
                 if rest_s <= 0.0:
                     raise
@@ -144,7 +146,7 @@ class _Repeated:
             publishing = self._publish(batch)
 
     async def close(self) -> None:
-        await _forget(self._broker, self._producer, self._streams)
+        await _forget(self._broker, self._producer, self._streams - self._unanswered)
 
 
 class _Spooled:
@@ -156,6 +158,7 @@ class _Spooled:
         self._using = asyncio.Lock()
         self._rng = random.Random()
         self._streams: set[str] = set()
+        self._unanswered: set[str] = set()  # a try of theirs may still be on its way, of this connect or one before
         self._replaying: asyncio.Task[None] | None = None
         self._replay_what_is_there()
 
@@ -174,6 +177,7 @@ class _Spooled:
                 return
             except BrokerUnavailable as error:
                 log.warning("publishing to %s goes to %s: %s", batch.stream, self._file.path, error)
+        self._unanswered.add(batch.stream)
         async with self._using:
             await asyncio.to_thread(self._file.append, batch)
         self._replay_what_is_there()
@@ -184,9 +188,8 @@ class _Spooled:
             if self._replaying is not None:
                 self._replaying.cancel()
                 await asyncio.wait({self._replaying})
-            if self._file.empty:
-                await _forget(self._broker, self._file.producer, self._streams)
-            else:
+            await _forget(self._broker, self._file.producer, self._streams - self._unanswered)
+            if not self._file.empty:
                 log.warning("%s keeps %d bytes for the next connect with it", self._file.path, self._file.size_bytes)
         finally:
             self._file.close()
@@ -225,6 +228,7 @@ class _Spooled:
 
     async def _repeat(self, batch: NumberedBatch) -> None:
         """Until the server has it. A refusal may be mended (a password, memory), and nothing may be lost."""
+        self._unanswered.add(batch.stream)
         failures = 0
         while True:
             try:
@@ -256,7 +260,7 @@ def _joined(batches: Sequence[NumberedBatch]) -> list[NumberedBatch]:
 
 
 async def _forget(broker: Broker, producer: str, streams: Iterable[str]) -> None:
-    """Nothing will be repeated any more, so the server may forget the producer."""
+    """Nothing will be repeated and nothing is on its way any more, so the server may forget the producer."""
     for stream in streams:
         try:
             await broker.forget_producer(stream, producer)

@@ -243,6 +243,10 @@ class Broker:
                 return await (begun or link.ask(("EVALSHA", script.sha, *rest), timeout_s))
             except UnknownScript:
                 return await link.ask(("EVAL", script.text, *rest), timeout_s)
+            except GeneratorExit:  # it is given up, by whoever might have awaited it
+                if begun is not None:
+                    begun.cancel()
+                raise
         except AccessDenied as error:  # Redis 7.0 does not say which of its commands was refused
             calls = ", ".join(sorted(access.called_by(script)))
             raise AccessDenied(error.where, f"{error.problem}; script {script.name} calls {calls}") from error
@@ -541,6 +545,8 @@ class OrderedReader(Reader):
             entries, self._read_up_to = await asyncio.shield(reading)
         except asyncio.CancelledError:
             await asyncio.wait({reading})  # or the consumer might leave before the server reads for it
+            if not reading.cancelled():
+                reading.exception()  # is known, or nobody's concern any more
             raise
         return Found(self._read_up_to is None, entries)
 

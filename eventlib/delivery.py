@@ -200,7 +200,9 @@ class GroupConsumer:
                 loop.cancel()
         try:
             await self._steadily(self._leave)
-        except BrokerUnavailable as error:  # to stop while the server is away is no failure
+        except AccessDenied:
+            raise
+        except BrokerError as error:  # to stop while the server is away, or full, is no failure
             place = f"{self.stream}/{self._group.group}"
             log.warning("%s: could not give back what it held; others take it over after a lease: %s", place, error)
 
@@ -217,7 +219,9 @@ class GroupConsumer:
         async def run() -> None:  # cancelled before it begins, it leaves no coroutine that nobody awaits
             try:
                 await work()
-            except Exception:
+            except asyncio.CancelledError:
+                raise
+            except BaseException:
                 self._give_up()  # before the task group cancels the handlers: that cancellation is ours
                 raise
 

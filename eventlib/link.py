@@ -79,13 +79,15 @@ class Link:
     async def _connected(self, timeout_s: float) -> "_Wire":
         if self._closed:
             raise BusClosed
-        if (connecting := self._connecting) is None:
+        if (connecting := self._connecting) is None or connecting.done():
             connecting = self._connecting = asyncio.create_task(self._connect(timeout_s))
             connecting.add_done_callback(_heard)
         await asyncio.wait({connecting})  # with whoever else needs it: one that is cancelled does not stop it
-        if connecting.cancelled():
+        if not connecting.cancelled():
+            return connecting.result()
+        if self._closed:
             raise BusClosed
-        return connecting.result()
+        raise BrokerUnavailable(self._where, "connecting was interrupted")
 
     async def _connect(self, timeout_s: float) -> "_Wire":
         try:

@@ -7,7 +7,7 @@ goes out at once. Bodies are numbered: the server appends a number once, and a r
 
 import asyncio
 import re
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -245,7 +245,7 @@ class Room:
         self.free = True  # who finds it so need not wait
         self._count = 0
         self._size_bytes = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting = OrderedDict[asyncio.Future[None], None]()
         self._closed = False
 
     def _has_some(self) -> bool:
@@ -253,14 +253,14 @@ class Room:
 
     async def wait(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._waiting[turn] = None
         self.free = False
         try:
             await turn  # keeps its place until it runs, so that nobody slips in before
             if self._closed:
                 raise BusClosed
         finally:
-            self._waiting.remove(turn)
+            del self._waiting[turn]
             self.free = not self._waiting and self._has_some()
             asyncio.get_running_loop().call_soon(self._call_next)  # after we have taken our room, or if we do not
 
@@ -279,8 +279,8 @@ class Room:
             self.free = self._has_some()
 
     def _call_next(self) -> None:
-        if self._waiting and self._has_some() and not self._waiting[0].done():
-            self._waiting[0].set_result(None)
+        if self._waiting and self._has_some() and not (first := next(iter(self._waiting))).done():
+            first.set_result(None)
 
     def close(self) -> None:
         """Whoever still waits, has waited in vain."""

@@ -1,10 +1,16 @@
 """A task that talks to Redis can be cancelled at any moment."""
 
 import asyncio
+import gc
 import random
 
+import pytest
+
 import eventlib as ev
-from tests.shop import Connect
+from eventlib.broker import Broker
+from tests.faults import relay
+from tests.shop import Connect, OrderPlaced
+from tests.waiting import eventually
 
 
 async def test_a_cancellation_is_never_swallowed(connect: Connect) -> None:
@@ -22,3 +28,52 @@ async def test_a_cancellation_is_never_swallowed(connect: Connect) -> None:
             asking.cancel()
             await asyncio.wait({asking}, timeout=2.0)
             assert asking.cancelled()
+
+
+@pytest.fixture
+async def unheard() -> list[str]:
+    """What the event loop complains of: errors that nobody asked for."""
+    complaints = list[str]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about["message"]))
+    return complaints
+
+
+async def test_a_publish_given_up_with_all_other_tasks_is_over(connect: Connect, url: str, unheard: list[str]) -> None:
+    """It was on its way, and then the connection breaks: nobody waits for the reply that does not come."""
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        faulty.swallowing = True
+        lane = bus._publisher._lanes["orders"]
+        lane._idle_at = 0.0  # there was a lull
+        call = asyncio.create_task(bus.publish(OrderPlaced(number=1)))
+        await asyncio.sleep(0)
+        assert lane._begun is not None and lane.sender is not None
+        lane.sender.cancel()
+        call.cancel()
+        await asyncio.wait({call, lane.sender})
+        assert bus._publisher.room.free
+        faulty.cut()
+        await eventually(lambda: not bus._broker._bulk._standing())
+        gc.collect()
+    assert unheard == []
+
+
+async def test_an_ordered_group_leaves_without_a_word_when_the_connection_breaks(
+    connect: Connect, url: str, unheard: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, asked = ev.App("shop"), asyncio.Event()
+    app.group("billing", ordered_by="number")
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(_: OrderPlaced, __: ev.Delivery) -> None: ...
+
+    async def never_read(*_: object) -> None:
+        asked.set()
+        await asyncio.sleep(0.01)
+        raise ev.BrokerUnavailable(url, "gone")
+
+    monkeypatch.setattr(Broker, "read_ordered", never_read)
+    async with connect(app) as bus, bus.running():
+        await asked.wait()
+    gc.collect()
+    assert unheard == []

@@ -219,6 +219,18 @@ async def test_what_is_sent_on_a_broken_connection_fails_at_once(url: str) -> No
         assert await link.ask(("PING",), 5.0) == b"PONG"
 
 
+async def test_a_connecting_that_is_cancelled_before_it_begins_is_begun_anew(url: str) -> None:
+    """As by a program that cancels all of its tasks."""
+    async with linked(url) as link:
+        call = asyncio.create_task(link.ask(("PING",), 5.0))
+        await asyncio.sleep(0)
+        assert link._connecting is not None
+        link._connecting.cancel()
+        with pytest.raises(ev.BrokerUnavailable, match="interrupted"):
+            await call
+        assert await link.ask(("PING",), 5.0) == b"PONG"
+
+
 async def test_those_who_wait_for_the_connection_wait_for_one(url: str) -> None:
     async with relay(url) as faulty, linked(faulty.url) as link:
         faulty.refusing = True

@@ -109,6 +109,20 @@ async def test_trap_22_a_lost_reply_does_not_double_events(
     assert await numbers(ledger) == list(range(count + 1))
 
 
+async def test_trap_22_nor_does_a_first_try_that_arrives_after_the_close(
+    connect: Connect, broker: Broker, ledger: Ledger, url: str
+) -> None:
+    """A proxy held it back. The second try was answered, but as long as the first may come the server must remember."""
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        faulty.lose_reply_to(b'"number":1}')
+        await bus.publish(OrderPlaced(number=1))
+        assert faulty.lost == 1
+        producer = bus._publisher._route._producer  # type: ignore[attr-defined]
+    assert await broker.publish("orders", producer, 2, [(await ledger.events())[1][b"event"]]) == 0
+    assert await numbers(ledger) == [0, 1]
+
+
 async def test_trap_22_nor_does_one_lost_at_the_very_first(connect: Connect, ledger: Ledger, url: str) -> None:
     """The first publish of all may have to send the script's text: that repeat is safe as well."""
     await ledger.raw.script_flush()
