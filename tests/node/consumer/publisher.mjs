@@ -16,6 +16,7 @@ export class Publisher {
     this.scripts = scripts;
     this.keys = { ...keys, producer: keys.producer(randomBytes(8).toString("hex")) };
     this.next = 1;
+    this.unanswered = false;
   }
 
   /** Number a batch. Send one batch at a time, in order, as often as it takes. */
@@ -26,12 +27,17 @@ export class Publisher {
   }
 
   /** Returns how many were appended: none of those that an earlier try appended. */
-  send({ first, bodies }) {
-    return this.scripts.run(this.redis, "publish", this.keys, first, PRODUCER_TTL_MS, ...bodies);
+  async send({ first, bodies }) {
+    try {
+      return await this.scripts.run(this.redis, "publish", this.keys, first, PRODUCER_TTL_MS, ...bodies);
+    } catch (error) {
+      this.unanswered = true; // it may still be on its way
+      throw error;
+    }
   }
 
   /** Nothing will be repeated any more. */
-  close() {
-    return this.redis.del(this.keys.producer);
+  async close() {
+    if (!this.unanswered) await this.redis.del(this.keys.producer);
   }
 }
