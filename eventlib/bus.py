@@ -133,7 +133,7 @@ class Bus:
 
         Up to 500 events, or 4 MiB, of one stream are appended together or not at all; larger calls go in slices, and
         the first that fails is the last. `ids` has one for each event; `unique_for_s` is as in `publish`. Calls made
-        at the same time share round trips, all but the first after a lull.
+        at the same time share round trips.
 
         Raises:
             PartlyPublished: the events of its `ids` were appended, the others were not or may not have been.

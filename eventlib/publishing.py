@@ -1,8 +1,8 @@
 """From an event to its stream: numbered batches, and a bound on what is queued.
 
-Each stream has a lane, which sends one batch at a time; what comes meanwhile makes the next batch. Where events
-follow each other closely, a batch waits a turn of the loop, for a reply wakes many who publish; after a lull an event
-goes out at once. Bodies are numbered: the server appends a number once, and a repeat is harmless.
+Each stream has a lane, which sends one batch at a time; what comes in the same turn of the event loop, or while a batch
+is on its way, goes together. A lone publish waits for nothing else. Bodies are numbered: the server appends a number
+once, and a repeat is harmless.
 """
 
 import asyncio
@@ -29,7 +29,6 @@ from eventlib.schema import Event, spec_of
 EVENT_BYTES_MAX = 16 * 2**20
 QUEUED_MAX = 10_000  # bodies queued in one bus before further publishes wait for room...
 QUEUED_BYTES_MAX = 64 * 2**20  # ...or bytes
-_LULL_S = 0.001  # a lane that had nothing to send for so long does not wait for company
 
 _Sending = tuple[Sequence["_Slice"], Coroutine[Any, Any, None]]
 Context = tuple[str | None, str | None, str | None, str | None]  # correlation, causation, traceparent, tracestate
@@ -121,6 +120,8 @@ class Publisher:
         """Send what is queued, unless Redis is away for longer than is waited for; refuse the rest."""
         self._closed = True
         self.room.close()
+        for lane in self._lanes.values():
+            lane.start()
         senders = [lane.sender for lane in self._lanes.values() if lane.sender is not None]
         try:
             if senders:
@@ -294,6 +295,7 @@ class _Lane:
     """What is on its way to one stream: one batch at a time, so that the numbers stay in order."""
 
     def __init__(self, where: str, stream: str, route: Route, room: Room) -> None:
+        loop = asyncio.get_running_loop()
         self.sender: asyncio.Task[None] | None = None
         self._where = where
         self._stream = stream
@@ -304,19 +306,28 @@ class _Lane:
         self._queued = 0  # bodies in it
         self._begun: _Sending | None = None  # on its way before the sender came to it
         self._in_flight = False
-        self._idle_at = 0.0
-        self._time = asyncio.get_running_loop().time
+        self._starting: asyncio.Handle | None = None  # it will send when this turn of the loop is over
+        self._time, self._call_soon = loop.time, loop.call_soon
 
     def add(self, slice_: _Slice) -> None:
         slice_.since_s = self._time()
         self._queue.append(slice_)
         self._queued += len(slice_.bodies)
         self._room.take(len(slice_.bodies), slice_.size_bytes)
-        idle = self.sender is None
-        after_a_lull = idle and slice_.since_s - self._idle_at > _LULL_S
-        if after_a_lull or (self._queued >= BATCH_LIMIT and not self._in_flight):
-            self._begun = self._begin()  # the server works while others add more
-        if idle:
+        if self._queued >= BATCH_LIMIT and not self._in_flight:  # the server works while others add more
+            self._begun = self._begin()
+        if self.sender is None and self._starting is None:
+            self._starting = self._call_soon(self.start)
+
+    def start(self) -> None:
+        """Send what is queued. The batch is on its way before there is a task for it, which takes as long to make."""
+        if self._starting is None:
+            return
+        self._starting.cancel()
+        self._starting = None
+        if self._begun is None:
+            self._begun = self._begin()
+        if self._begun is not None:
             self.sender = asyncio.create_task(self._send_all())
             self.sender.add_done_callback(self._ended)
 
@@ -327,14 +338,16 @@ class _Lane:
                 await self._send(*sending)
         finally:
             self.sender = None
-            self._idle_at = self._time()
             self._refuse()
 
     def close(self) -> None:
         """Send nothing more. Something is left only where the publisher's own close was cancelled."""
+        if self._starting is not None:
+            self._starting.cancel()
+            self._starting = None
         if self.sender is not None:
             self.sender.cancel()
-            self._refuse()
+        self._refuse()
 
     def _ended(self, sender: "asyncio.Task[None]") -> None:
         if sender is self.sender:  # it was cancelled before it began

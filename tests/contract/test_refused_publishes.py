@@ -1,7 +1,6 @@
 """What cannot be published says so in a typed error, and nothing that was acknowledged is lost or doubled."""
 
 import asyncio
-import math
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +160,6 @@ async def test_a_bus_that_closes_sends_what_is_queued_and_refuses_who_still_wait
 
 
 async def test_an_interrupted_close_tells_everyone(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publishing, "_LULL_S", math.inf)  # the first two go together
-
     async def use(started: asyncio.Event, calls: list[asyncio.Task[str]]) -> None:
         async with connect(ev.App("shop")) as bus:
 

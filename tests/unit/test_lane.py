@@ -40,25 +40,9 @@ async def route() -> NotedRoute:
     return NotedRoute()
 
 
-class Clock:
-    """Stands still until a test moves it: without a lull, however slow the machine is."""
-
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def lane(route: NotedRoute, clock: Clock) -> _Lane:
-    lane = _Lane("here", "orders", route, Room())
-    lane._time = clock
-    return lane
+async def lane(route: NotedRoute) -> _Lane:
+    return _Lane("here", "orders", route, Room())
 
 
 def add(lane: _Lane, count: int) -> list[_Slice]:
@@ -108,24 +92,29 @@ async def test_less_than_a_batch_waits_a_turn_of_the_loop_for_company(lane: _Lan
         assert all(slice_.arrived for slice_ in slices)
 
 
-async def test_after_a_lull_the_first_goes_out_at_once_and_alone(lane: _Lane, route: NotedRoute, clock: Clock) -> None:
-    for lull in range(2):
-        clock.now_s += 1.0
-        slices = add(lane, 1)
-        assert len(route.begun) == 2 * lull + 1, "no turn of the loop was needed"
-        slices += add(lane, 3)
-        await turns()
-        route.ends[-1].set_result(None)
-        await turns()
-        route.ends[-1].set_result(None)
-        await turns()
-        assert all(slice_.arrived for slice_ in slices)
-    assert [len(batch.bodies) for batch in route.begun] == [1, 3, 1, 3]
+async def test_a_batch_is_begun_in_the_very_next_turn(lane: _Lane, route: NotedRoute) -> None:
+    """Not by the task that then waits for it, which would be another turn."""
     add(lane, 1)
-    assert len(route.begun) == 4, "others may come in this turn"
+    assert route.begun == []
+    await asyncio.sleep(0)
+    assert [len(batch.bodies) for batch in route.begun] == [1]
+    add(lane, 3)
     await turns()
-    route.ends[-1].set_result(None)
+    assert len(route.begun) == 1, "one at a time"
+    for end in range(2):
+        route.ends[end].set_result(None)
+        await turns()
+    assert [len(batch.bodies) for batch in route.begun] == [1, 3]
+    assert lane.sender is None
+
+
+async def test_a_lane_that_is_closed_in_the_turn_it_was_added_to_sends_nothing(lane: _Lane, route: NotedRoute) -> None:
+    [slice_] = add(lane, 1)
+    lane.close()
     await turns()
+    assert route.begun == []
+    with pytest.raises(ev.BusClosed):
+        await asyncio.wait_for(slice_.sent, 5.0)
 
 
 async def test_what_cannot_even_be_begun_is_told_to_those_who_wait(lane: _Lane, route: NotedRoute) -> None:
