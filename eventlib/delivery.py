@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from eventlib import dlq, policy
 from eventlib.app import GroupSettings, Subscription
@@ -88,7 +88,7 @@ class Batch(Generic[E]):
 
     def __init__(self, deliveries: list[Delivery]) -> None:
         self.deliveries = deliveries
-        self.events = [cast(E, delivery.envelope.event) for delivery in deliveries if delivery.envelope]
+        self.events: list[E] = [d.envelope.event for d in deliveries if d.envelope]  # type: ignore[misc]  # as subscribed
         self._errors: dict[Delivery, BaseException] = {}
         self._mine: set[int] | None = None  # ids of its deliveries; made where one fails
 
@@ -109,6 +109,11 @@ class Batch(Generic[E]):
         if id(delivery) not in self._mine or not isinstance(error, BaseException):
             raise InvalidArgument("batch.fail", "it takes a delivery of this batch, not its event, and an exception")
         self._errors[delivery] = error
+
+    @property
+    def failed(self) -> bool:
+        """Whether any event was failed so far."""
+        return bool(self._errors)
 
     def error_of(self, delivery: Delivery) -> BaseException | None:
         """What the event was failed with."""
@@ -441,7 +446,7 @@ class GroupConsumer:
         try:
             admitted, refused = list[Delivery](), list[Awaitable[None]]()
             for delivery in taken:
-                if refusal := self._refusal(subscription, delivery, now_s):
+                if delivery.attempt > 1 and (refusal := self._refusal(subscription, delivery, now_s)):  # never a first
                     refused.append(self._settle(delivery, refusal, None))
                 else:
                     admitted.append(delivery)
@@ -461,11 +466,11 @@ class GroupConsumer:
             for delivery in batch.deliveries:
                 self._tell("started", delivery)
         error = await self._attempt(subscription, batch)
-        errors = ((delivery, batch.error_of(delivery) if error is None else error) for delivery in batch.deliveries)
-        failed = [(delivery, found) for delivery, found in errors if found is not None]
-        if not failed:
+        if error is None and not batch.failed:
             self._acknowledge(batch.deliveries)
             return
+        errors = ((delivery, batch.error_of(delivery) if error is None else error) for delivery in batch.deliveries)
+        failed = [(delivery, found) for delivery, found in errors if found is not None]
         spared = {delivery for delivery, _ in failed}
         self._acknowledge([delivery for delivery in batch.deliveries if delivery not in spared])
         await asyncio.gather(*(self._fail(subscription, delivery, found) for delivery, found in failed))
@@ -526,10 +531,12 @@ class GroupConsumer:
 
     def _acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """They were handled. Of a lost one its new owner decides, and that may be a later delivery to this consumer."""
+        if self._observe is not None:
+            for delivery in deliveries:
+                self._tell("handled", delivery)
+        if self._purse is not None:
+            self._purse.earn(len(deliveries))
         for delivery in deliveries:
-            self._tell("handled", delivery)
-            if self._purse is not None:
-                self._purse.earn()
             if not delivery.lost:
                 delivery.settling = True
                 self._done.append(delivery)
@@ -570,7 +577,7 @@ class GroupConsumer:
                 )
                 kind = "dead"
         if kept:
-            self._settled(delivery)
+            self._settled((delivery,))
             self._tell(kind, delivery, error)
         else:
             self._lose(delivery, error)
@@ -601,16 +608,18 @@ class GroupConsumer:
 
         return await self._steadily(count) or tries > 1
 
-    def _settled(self, delivery: Delivery) -> None:
-        """The server knows: what a sweep that is under way brings of it is out of date."""
+    def _settled(self, deliveries: Sequence[Delivery]) -> None:
+        """The server knows: what a sweep that is under way brings of them is out of date."""
         if self._settled_meanwhile is not None:
-            self._settled_meanwhile.add(delivery.entry.place)
-        self._let_go(delivery)
+            self._settled_meanwhile.update(delivery.entry.place for delivery in deliveries)
+        for delivery in deliveries:
+            self._let_go(delivery)
 
     def _let_go(self, delivery: Delivery) -> None:
-        held = self._held[delivery.entry.retried]
-        if held.get(delivery.entry.id) is delivery:
-            del held[delivery.entry.id]
+        entry = delivery.entry
+        held = self._held[entry.retried]
+        if held.get(entry.id) is delivery:
+            del held[entry.id]
 
     def _handler_name(self, delivery: Delivery) -> str:
         if delivery.envelope is None:
@@ -636,13 +645,16 @@ class GroupConsumer:
                 batch, self._done = self._done[:ACK_LIMIT], self._done[ACK_LIMIT:]
                 entries = [delivery.entry for delivery in batch]
                 lost = await self._steadily(lambda: self._broker.ack(self._group, self._consumer, entries))  # noqa: B023
-                for delivery in batch:
-                    if lost and delivery.entry.place in lost:
-                        self._lose(delivery)
-                    else:
-                        self._settled(delivery)
-                    if delivery.envelope is not None and not delivery.lost:
-                        self._tell("acked", delivery)
+                if lost:
+                    for delivery in batch:
+                        if delivery.entry.place in lost:
+                            self._lose(delivery)
+                    batch = [delivery for delivery in batch if delivery.entry.place not in lost]
+                self._settled(batch)
+                if self._observe is not None:
+                    for delivery in batch:
+                        if delivery.envelope is not None and not delivery.lost:
+                            self._tell("acked", delivery)
             if self._stopping and not self._workers.busy:
                 return
 

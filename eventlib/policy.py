@@ -107,9 +107,9 @@ class Purse:
         self._left = budget.burst
         self._at_s = now_s
 
-    def earn(self) -> None:
-        """An event was handled."""
-        self._left = min(self._budget.burst, self._left + self._budget.ratio)
+    def earn(self, events: int = 1) -> None:
+        """So many events were handled."""
+        self._left = min(self._budget.burst, self._left + self._budget.ratio * events)
 
     def spend(self, now_s: float, rng: Uniform) -> RetryIn | None:
         """Pay for a retry that is to run now; or say when it may ask again, within +-50 % of the budget's `wait_s`."""
