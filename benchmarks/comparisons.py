@@ -1,6 +1,7 @@
 """What is compared with what, and the target of each."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -13,6 +14,7 @@ LATE_MS = 1.0  # later than this, and the machine was too busy for latencies to 
 IN_TURN = 3_000  # events in one turn of what awaits each before the next
 
 T = TypeVar("T")
+Side = Literal["ours", "peer"]
 Measure = Callable[[str, str], tuple[float, ...]]  # takes a server's URL and a namespace; one figure for each row
 
 
@@ -47,6 +49,14 @@ class Comparison:
     rows: tuple[Row, ...]
     ours: Measure
     peer: Measure
+
+
+def turn(name: str, side: Side, url: str, namespace: str) -> tuple[float, ...]:
+    """One turn of a side of the comparison whose first row is `name`. It pays for no garbage of the turn before."""
+    [comparison] = (each for each in comparisons() if each.rows[0].name == name)
+    gc.collect()
+    gc.freeze()
+    return (comparison.ours if side == "ours" else comparison.peer)(url, namespace)
 
 
 def comparisons() -> list[Comparison]:
