@@ -94,7 +94,7 @@ class App:
         """Set what a stream keeps. Programs that set nothing follow whoever set it last.
 
         Raises:
-            InvalidDeclaration: the stream is set twice, or `retention` is none.
+            InvalidDeclaration: the stream is set twice, or `retention` is no Retention.
         """
         if not isinstance(retention, Retention):
             raise InvalidDeclaration(f"stream {name!r}", f"retention={retention!r}; give a Retention")

@@ -306,7 +306,7 @@ class _Lane:
         self._queued = 0  # bodies in it
         self._begun: _Sending | None = None  # on its way before the sender came to it
         self._in_flight = False
-        self._starting: asyncio.Handle | None = None  # it will send when this turn of the loop is over
+        self._starting = False  # it will send when this turn of the loop is over
         self._time, self._call_soon = loop.time, loop.call_soon
 
     def add(self, slice_: _Slice) -> None:
@@ -316,15 +316,15 @@ class _Lane:
         self._room.take(len(slice_.bodies), slice_.size_bytes)
         if self._queued >= BATCH_LIMIT and not self._in_flight:  # the server works while others add more
             self._begun = self._begin()
-        if self.sender is None and self._starting is None:
-            self._starting = self._call_soon(self.start)
+        if self.sender is None and not self._starting:
+            self._starting = True
+            self._call_soon(self.start)
 
     def start(self) -> None:
         """Send what is queued. The batch is on its way before there is a task for it, which takes as long to make."""
-        if self._starting is None:
+        if not self._starting:  # it was started, or closed, before the turn was over
             return
-        self._starting.cancel()
-        self._starting = None
+        self._starting = False
         if self._begun is None:
             self._begun = self._begin()
         if self._begun is not None:
@@ -342,9 +342,7 @@ class _Lane:
 
     def close(self) -> None:
         """Send nothing more. Something is left only where the publisher's own close was cancelled."""
-        if self._starting is not None:
-            self._starting.cancel()
-            self._starting = None
+        self._starting = False
         if self.sender is not None:
             self.sender.cancel()
         self._refuse()

@@ -5,7 +5,6 @@ import itertools
 import os
 import random
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import redis.asyncio as redis
 import eventlib as ev
 from eventlib.broker import Broker
 from eventlib.policy import RECONNECT
+from eventlib.spool import SpoolFile
 from sim.relay import Relay
 from tests.contract.test_publishing import numbers
 from tests.faults import relay
@@ -181,18 +181,23 @@ async def test_trap_22_a_lost_reply_that_sends_an_event_to_the_spool_does_not_do
 async def test_trap_22_nor_does_a_close_that_is_cancelled_while_the_disk_is_slow(
     connect: Connect, ledger: Ledger, url: str, spool: ev.Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server has the event and its frame is about to be written: it must remember the producer."""
-    writing, sync = threading.Event(), os.fdatasync
+    """The server has the event and its frame is about to be on disk: it must remember the producer."""
+    writing, closing, sync, close = threading.Event(), threading.Event(), os.fdatasync, SpoolFile.close
 
     def sync_slowly(file: int) -> None:
         writing.set()
-        time.sleep(0.3)  # the fault itself
+        assert closing.wait(10.0)
         sync(file)
+
+    def close_and_tell(file: SpoolFile) -> None:
+        closing.set()
+        close(file)
 
     async def serve(url: str) -> None:
         async with connect(ev.App("shop"), url=url, when_away=spool) as bus:
             await bus.publish(OrderPlaced(number=0))
             monkeypatch.setattr(os, "fdatasync", sync_slowly)
+            monkeypatch.setattr(SpoolFile, "close", close_and_tell)
             await bus.publish(OrderPlaced(number=1))
 
     async with relay(url) as faulty:

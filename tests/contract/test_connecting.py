@@ -39,6 +39,10 @@ async def test_it_names_the_server(connect: Connect, raw: redis.Redis) -> None:
     assert version == info.get("valkey_version", info["redis_version"])
 
 
+async def test_what_is_no_url_is_shown_as_it_was_written() -> None:
+    assert (await refusal("127.0.0.1:6379")).where == "127.0.0.1:6379"
+
+
 async def test_nobody_listens() -> None:
     error = await refusal(f"redis://:{SECRET}@127.0.0.1:{free_port()}/0", ev.BrokerUnavailable)
     assert "127.0.0.1" in error.where and "running" in error.problem

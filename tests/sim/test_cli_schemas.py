@@ -115,6 +115,12 @@ def test_what_is_neither_export_nor_module_is_bad_input(here: Path, old: str) ->
     assert result.exit_code == 2 and "error:" in result.output
 
 
+def test_a_misspelt_module_is_told_from_a_broken_one(here: Path) -> None:
+    (here / "broken_shop.py").write_text("import no_such_library")
+    assert "check its spelling" in run("check", "nosuch", "shop_one").output.replace("\n", " ")
+    assert "no_such_library" in run("check", "broken_shop", "shop_one").output
+
+
 @pytest.mark.usefixtures("here")
 def test_an_unknown_side_is_bad_input() -> None:
     assert run("check", "shop_one", "shop_one", "--accept", "all").exit_code == 2

@@ -183,6 +183,12 @@ def test_a_refused_field_is_named() -> None:
         decode(frame(data={"order_id": "A1", "total_cents": "many"}), CLASSES)
 
 
+def test_a_number_written_as_text_is_read() -> None:
+    """Though the schema forbids it: docs/wire-format.md says so to those who write in other languages."""
+    envelope = decode(frame(data={"order_id": "A1", "total_cents": "4200"}), CLASSES)
+    assert envelope is not None and envelope.event == OrderPlaced(order_id="A1", total_cents=4200)
+
+
 @pytest.mark.parametrize("good", [frame(), as_ours(frame())], ids=["by others", "by us"])
 def test_no_byte_flip_ever_raises_anything_but_a_data_error(good: bytes) -> None:
     for at in range(len(good)):
