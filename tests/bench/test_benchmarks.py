@@ -18,7 +18,7 @@ import redis.asyncio as redis
 
 from benchmarks import memory, ours, raw
 from benchmarks.comparisons import Target, comparisons
-from benchmarks.evidence import NotDone, Tally
+from benchmarks.evidence import NotDone, Tally, calm
 from benchmarks.openloop import COUNT, Stopwatch
 from benchmarks.payload import FileUploaded, events
 
@@ -180,6 +180,23 @@ async def test_what_nobody_validated_is_not_done(namespace: str, client: redis.R
     with pytest.raises(NotDone, match="given a Unvalidated"):
         await tally.complete(client, namespace, "bench")
     await client.unlink(namespace)
+
+
+async def test_a_turn_begins_when_the_server_has_freed_what_the_last_one_deleted(
+    url: str, namespace: str, client: redis.Redis
+) -> None:
+    await client.sadd(namespace, *range(500_000))
+    await client.unlink(namespace)
+    calm(url)
+    assert (await client.info("memory"))["lazyfree_pending_objects"] == 0
+
+
+async def test_a_server_that_is_never_calm_is_not_waited_for_for_ever(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.evidence._BUSY_WITH", ("used_memory",))
+    monkeypatch.setattr("benchmarks.evidence._CALM_S", 0.05)
+    calm(url)
 
 
 async def test_latency_counts_from_the_time_an_event_was_due(monkeypatch: pytest.MonkeyPatch) -> None:
