@@ -65,8 +65,8 @@ def write(
     by time. A trace flows on with a new parent id.
 
     Raises:
-        InvalidArgument: a trace context that the W3C recommendation does not allow, an empty id, or something in the
-            event that has no JSON form.
+        InvalidArgument: a trace context that the W3C recommendation does not allow, an empty id, a correlation that is
+            no text, or something in the event that has no JSON form.
     """
     if traceparent is not None or tracestate is not None:
         _refuse_bad_trace(traceparent, tracestate)
@@ -85,9 +85,9 @@ def write(
     try:
         extensions = b""
         if correlation_id is not None:
-            extensions = b',"correlationid":' + to_json(correlation_id)
+            extensions = b',"correlationid":' + _json_text("correlation_id", correlation_id)
         if causation_id is not None:
-            extensions += b',"causationid":' + to_json(causation_id)
+            extensions += b',"causationid":' + _json_text("causation_id", causation_id)
         if traceparent is not None:
             extensions += b',"traceparent":' + to_json(traceparent)
             if tracestate is not None:
@@ -103,6 +103,12 @@ def write(
         )
     except ValueError as error:  # pydantic's own, for lone surrogates and unknown objects, is one
         raise InvalidArgument(f"event {type(event).__name__}", f"has no JSON form: {error}") from error
+
+
+def _json_text(name: str, value: object) -> bytes:
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{name}={value!r}", "is no text; give a str")
+    return to_json(value)
 
 
 @lru_cache(maxsize=8)

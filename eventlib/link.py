@@ -53,7 +53,11 @@ class Link:
             BusClosed: after `close`.
         """
         wire = self._standing() or await self._connected(timeout_s)
-        return await wire.send(self._packed(command), timeout_s, then)
+        try:
+            packed = _packed(command)
+        except UnicodeError as error:
+            raise BrokerError(self._where, f"{error}; only text that has a UTF-8 form can be sent") from error
+        return await wire.send(packed, timeout_s, then)
 
     def begin(self, command: Sequence[Argument], timeout_s: float) -> "asyncio.Future[Any] | None":
         """Send one command here and now; the future ends as `ask` does. None where only `ask` can: it was not sent."""
@@ -61,16 +65,9 @@ class Link:
         if wire is None:
             return None
         try:
-            return wire.send(self._packed(command), timeout_s)
-        except BrokerError:
+            return wire.send(_packed(command), timeout_s)
+        except UnicodeError:
             return None
-
-    def _packed(self, command: Sequence[Argument]) -> bytes:
-        try:
-            packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub is wrong
-            return packed
-        except UnicodeError as error:
-            raise BrokerError(self._where, f"{error}; only text that has a UTF-8 form can be sent") from error
 
     def _standing(self) -> "_Wire | None":
         """What it is connected by, as far as is known."""
@@ -215,6 +212,11 @@ class _Wire(asyncio.Protocol):
             await asyncio.wait({self._gone}, timeout=_CLOSE_S)
         finally:
             self._transport.abort()
+
+
+def _packed(command: Sequence[Argument]) -> bytes:
+    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub is wrong
+    return packed
 
 
 def _settle(future: "asyncio.Future[Any]", then: Callable[[Any], Any], reply: Any) -> None:

@@ -33,7 +33,6 @@ QUEUED_BYTES_MAX = 64 * 2**20  # ...or bytes
 _Sending = tuple[Sequence["_Slice"], Coroutine[Any, Any, None]]
 Context = tuple[str | None, str | None, str | None, str | None]  # correlation, causation, traceparent, tracestate
 
-_NOTHING: Context = (None, None, None, None)
 _UNIQUE_S_MAX = 366 * 86_400.0
 _ID = re.compile(r"[!#-\[\]-~]{1,256}")  # printable ASCII; no space, quote or backslash
 
@@ -62,6 +61,7 @@ class Publisher:
         self.room = Room()
         self._make_future = asyncio.get_running_loop().create_future
         self._lanes: dict[str, _Lane] = {}
+        self._lane_of: dict[type[Event], _Lane] = {}  # those of `_lanes`, for whom the class is at hand
         self._closed = False
 
     def publish(
@@ -75,11 +75,11 @@ class Publisher:
             if id_ is None:
                 raise _made_up()
             uniques = (Unique(0, id_, _valid_window(unique_for_s)),)
-        stream = spec_of(type(event)).stream
+        lane = self._lane_of.get(event.__class__) or self._lane_for(event)
         envelope_id, body = self._written(event, id_, about)
-        slice_ = _Slice((body,), uniques, len(body), self._make_future())
-        (self._lanes.get(stream) or self._new_lane(stream)).add(slice_)
-        return envelope_id, slice_.sent
+        sent = self._make_future()
+        lane.add(_Slice((body,), uniques, len(body), sent))
+        return envelope_id, sent
 
     async def publish_many(
         self,
@@ -131,13 +131,16 @@ class Publisher:
                 lane.close()
             await self._route.close()
 
+    def _lane_for(self, event: Event) -> "_Lane":
+        stream = spec_of(type(event)).stream
+        lane = self._lane_of[type(event)] = self._lanes.get(stream) or self._new_lane(stream)
+        return lane
+
     def _new_lane(self, stream: str) -> "_Lane":
         lane = self._lanes[stream] = _Lane(self._where, stream, self._route, self.room)
         return lane
 
     def _written(self, event: Event, id_: str | None, about: Context) -> tuple[str, bytes]:
-        if about != _NOTHING and not all(value is None or isinstance(value, str) for value in about):
-            raise InvalidArgument("publish", f"correlation and trace are text, not {about}")
         written = write(event, self._source, *about, None if id_ is None else _valid_id(id_))
         if len(written[1]) > EVENT_BYTES_MAX:
             raise EventTooLarge(spec_of(type(event)).type, len(written[1]), EVENT_BYTES_MAX)
@@ -333,9 +336,10 @@ class _Lane:
 
     async def _send_all(self) -> None:
         try:
-            while sending := self._begun or self._begin():
+            while self._begun is not None:
+                slices, sending = self._begun
                 self._begun = None
-                await self._send(*sending)
+                await self._send(slices, sending)
         finally:
             self.sender = None
             self._refuse()
@@ -365,31 +369,33 @@ class _Lane:
             self._settle(slices, BusClosed())
 
     def _begin(self) -> "_Sending | None":
+        """The next batch is on its way, if there is one and none before it is."""
         slices = self._take()
+        self._in_flight = bool(slices)
         if not slices:
             return None
-        self._in_flight = True
         batch = self._batch(slices)
         self._next += len(batch.bodies)
         try:
             return slices, self._route.send(batch, slices[0].since_s)
         except Exception as error:  # whatever it is, those who wait must hear of it
-            self._in_flight = False
             self._settle(slices, error)
             return self._begin()
 
     async def _send(self, slices: Sequence[_Slice], sending: Coroutine[Any, Any, None]) -> None:
+        """Await one batch and begin the next: while the server works on that, those who waited for this one hear."""
+        error: Exception | None = None
         try:
             await sending
-        except Exception as error:  # whatever it is, those who wait must hear of it
-            self._settle(slices, error)
+        except Exception as raised:  # whatever it is, those who wait must hear of it
+            error = raised
+            self._settle(slices, error)  # first, for what comes after it in the same call is not sent
         except BaseException:
             self._settle(slices, BrokerUnavailable(self._where, "publishing was interrupted"))
             raise
-        else:
+        self._begun = self._begin()
+        if error is None:
             self._settle(slices, None)
-        finally:
-            self._in_flight = False
 
     def _take(self) -> list[_Slice]:
         """The slices of the next batch. What nobody waits for any more is dropped."""
@@ -397,7 +403,7 @@ class _Lane:
         queue = self._queue
         while queue:
             head = queue[0]
-            if head.wanted:
+            if not head.sent.done() if head.after is None else head.wanted:  # nearly all are whole calls
                 count += len(head.bodies)
                 size += head.size_bytes
                 if slices and (count > BATCH_LIMIT or size > BATCH_BYTES):

@@ -80,6 +80,44 @@ async def test_a_full_batch_is_begun_at_once_and_no_other_beside_it(lane: _Lane,
     await turns()
 
 
+async def test_the_next_batch_is_on_its_way_before_those_who_waited_for_the_last_one_hear(
+    lane: _Lane, route: NotedRoute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, heard = add(lane, BATCH_LIMIT), list[bool]()
+    send = route.send
+
+    def noting(batch: NumberedBatch, since_s: float) -> Coroutine[Any, Any, None]:
+        heard.append(first[0].arrived)
+        return send(batch, since_s)
+
+    monkeypatch.setattr(route, "send", noting)
+    [second] = add(lane, 1)
+    await turns()
+    route.ends[0].set_result(None)
+    await turns()
+    assert heard == [False]
+    assert first[0].arrived
+    assert not second.arrived
+    route.ends[1].set_result(None)
+    await turns()
+    assert second.arrived
+
+
+async def test_what_follows_a_failed_part_of_the_same_call_is_never_on_its_way(lane: _Lane, route: NotedRoute) -> None:
+    loop = asyncio.get_running_loop()
+    first = _Slice((b"x",) * BATCH_LIMIT, (), BATCH_LIMIT, loop.create_future())
+    second = _Slice((b"x",), (), 1, loop.create_future(), after=first)
+    lane.add(first)
+    lane.add(second)
+    await turns()
+    route.ends[0].set_exception(ev.BrokerUnavailable("here", "gone"))
+    await turns()
+    assert len(route.begun) == 1
+    assert lane.sender is None
+    with pytest.raises(ev.BrokerUnavailable):
+        await first.sent
+
+
 async def test_less_than_a_batch_waits_a_turn_of_the_loop_for_company(lane: _Lane, route: NotedRoute) -> None:
     for _ in range(2):
         slices = add(lane, BATCH_LIMIT - 1)
