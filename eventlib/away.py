@@ -7,7 +7,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -102,28 +102,52 @@ async def route_to(broker: Broker, when_away: WhenAway) -> Route:
             raise InvalidArgument("connect", f"when_away={when_away!r}; give a Wait(), Fail() or Spool(path)")
 
 
+class _Producer:
+    """Who numbers batches, as the server knows it."""
+
+    def __init__(self, broker: Broker, name: str, remember_s: float) -> None:
+        self._broker = broker
+        self._name = name
+        self._remember_s = remember_s
+        self._streams: set[str] = set()
+        self._unanswered: set[str] = set()  # a try of theirs may still be on its way
+
+    def publish(self, batch: NumberedBatch) -> Coroutine[Any, Any, int]:
+        """See `Broker.publish`: it may be on its way before what this returns is awaited."""
+        self._streams.add(batch.stream)
+        return self._broker.publish(
+            batch.stream, self._name, batch.first, batch.bodies, batch.uniques, self._remember_s
+        )
+
+    def unanswered(self, batch: NumberedBatch) -> None:
+        """A try of the batch went without an answer, or one may: the server has to know its number for as long as it
+        remembers.
+        """
+        self._unanswered.add(batch.stream)
+
+    async def forget(self) -> None:
+        """Nothing will be repeated, so the server may forget the producer where nothing is on its way either."""
+        for stream in self._streams - self._unanswered:
+            try:
+                await self._broker.forget_producer(stream, self._name)
+            except BrokerError:
+                log.debug("the key of producer %s will expire by itself", self._name)
+                return
+
+
 class _Repeated:
     """Repeats a batch until the server answers or patience ends."""
 
     first_number = 1
 
     def __init__(self, broker: Broker, patience_s: float) -> None:
-        self._broker = broker
         self._patience_s = patience_s
-        self._remember_s = max(_REMEMBER_S, 2.0 * patience_s)  # no repeat may come when the server has forgotten us
-        self._producer = secrets.token_hex(8)
+        remember_s = max(_REMEMBER_S, 2.0 * patience_s)  # no repeat may come when the server has forgotten us
+        self._producer = _Producer(broker, secrets.token_hex(8), remember_s)
         self._rng = random.Random()  # not one for all: a program that forks would step with its children
-        self._streams: set[str] = set()
-        self._unanswered: set[str] = set()  # a try of theirs may still be on its way
 
     def send(self, batch: NumberedBatch, since_s: float) -> Coroutine[Any, Any, None]:
-        self._streams.add(batch.stream)
-        return self._repeat(self._publish(batch), batch, since_s)
-
-    def _publish(self, batch: NumberedBatch) -> Coroutine[Any, Any, int]:
-        return self._broker.publish(
-            batch.stream, self._producer, batch.first, batch.bodies, batch.uniques, self._remember_s
-        )
+        return self._repeat(self._producer.publish(batch), batch, since_s)
 
     async def _repeat(self, publishing: Coroutine[Any, Any, int], batch: NumberedBatch, since_s: float) -> None:
         now_s = asyncio.get_running_loop().time
@@ -134,7 +158,7 @@ class _Repeated:
                 return
             except BrokerUnavailable as error:
                 failures += 1
-                self._unanswered.add(batch.stream)
+                self._producer.unanswered(batch)
                 rest_s = give_up_at - now_s()
                 if rest_s <= 0.0:
                     raise
@@ -143,22 +167,20 @@ class _Repeated:
                 await asyncio.sleep(min(RECONNECT.delay_s(failures, self._rng), rest_s))
                 if now_s() > give_up_at + _REMEMBER_S / 2.0:  # this process was stopped meanwhile
                     raise
-            publishing = self._publish(batch)
+            publishing = self._producer.publish(batch)
 
     async def close(self) -> None:
-        await _forget(self._broker, self._producer, self._streams - self._unanswered)
+        await self._producer.forget()
 
 
 class _Spooled:
     """Sends a batch where the server is there and the file empty; else keeps it in the file, which a task replays."""
 
     def __init__(self, broker: Broker, file: SpoolFile) -> None:
-        self._broker = broker
         self._file = file
+        self._producer = _Producer(broker, file.producer, _REMEMBER_SPOOL_S)
         self._using = asyncio.Lock()
         self._rng = random.Random()
-        self._streams: set[str] = set()
-        self._unanswered: set[str] = set()  # a try of theirs may still be on its way, of this connect or one before
         self._replaying: asyncio.Task[None] | None = None
         self._replay_what_is_there()
 
@@ -168,7 +190,7 @@ class _Spooled:
 
     def send(self, batch: NumberedBatch, since_s: float) -> Coroutine[Any, Any, None]:
         direct = self._file.empty and not self._using.locked()
-        return self._keep(batch, self._publish(batch) if direct else None)
+        return self._keep(batch, self._producer.publish(batch) if direct else None)
 
     async def _keep(self, batch: NumberedBatch, publishing: Coroutine[Any, Any, int] | None) -> None:
         if publishing is not None:
@@ -177,7 +199,7 @@ class _Spooled:
                 return
             except BrokerUnavailable as error:
                 log.warning("publishing to %s goes to %s: %s", batch.stream, self._file.path, error)
-        self._unanswered.add(batch.stream)
+        self._producer.unanswered(batch)
         async with self._using:
             await asyncio.to_thread(self._file.append, batch)
         self._replay_what_is_there()
@@ -188,17 +210,11 @@ class _Spooled:
             if self._replaying is not None:
                 self._replaying.cancel()
                 await asyncio.wait({self._replaying})
-            await _forget(self._broker, self._file.producer, self._streams - self._unanswered)
+            await self._producer.forget()
             if not self._file.empty:
                 log.warning("%s keeps %d bytes for the next connect with it", self._file.path, self._file.size_bytes)
         finally:
             self._file.close()
-
-    def _publish(self, batch: NumberedBatch) -> Coroutine[Any, Any, int]:
-        self._streams.add(batch.stream)
-        return self._broker.publish(
-            batch.stream, self._file.producer, batch.first, batch.bodies, batch.uniques, _REMEMBER_SPOOL_S
-        )
 
     def _replay_what_is_there(self) -> None:
         if self._replaying is None and not self._file.empty:
@@ -228,11 +244,11 @@ class _Spooled:
 
     async def _repeat(self, batch: NumberedBatch) -> None:
         """Until the server has it. A refusal may be mended (a password, memory), and nothing may be lost."""
-        self._unanswered.add(batch.stream)
+        self._producer.unanswered(batch)  # what is in the file may have been tried before, by another process
         failures = 0
         while True:
             try:
-                await self._publish(batch)
+                await self._producer.publish(batch)
                 return
             except BrokerError as error:
                 failures += 1
@@ -257,13 +273,3 @@ def _joined(batches: Sequence[NumberedBatch]) -> list[NumberedBatch]:
         else:
             run.append(batch)
     return [batch for run in runs.values() for batch in run]
-
-
-async def _forget(broker: Broker, producer: str, streams: Iterable[str]) -> None:
-    """Nothing will be repeated and nothing is on its way any more, so the server may forget the producer."""
-    for stream in streams:
-        try:
-            await broker.forget_producer(stream, producer)
-        except BrokerError:
-            log.debug("the key of producer %s will expire by itself", producer)
-            return

@@ -1,8 +1,8 @@
 """From an event to its stream: numbered batches, and a bound on what is queued.
 
-Each stream has a lane, which sends one batch at a time; what comes in the same turn of the event loop, or while a batch
-is on its way, goes together. A lone publish waits for nothing else. Bodies are numbered: the server appends a number
-once, and a repeat is harmless.
+Each stream has a sender, which sends one batch at a time; what comes in the same turn of the event loop, or while a
+batch is on its way, goes together. A lone publish waits for nothing else. Bodies are numbered: the server appends a
+number once, and a repeat is harmless.
 """
 
 import asyncio
@@ -60,8 +60,8 @@ class Publisher:
         self._route = route
         self.room = Room()
         self._make_future = asyncio.get_running_loop().create_future
-        self._lanes: dict[str, _Lane] = {}
-        self._lane_of: dict[type[Event], _Lane] = {}  # those of `_lanes`, for whom the class is at hand
+        self._senders: dict[str, _Sender] = {}
+        self._sender_of: dict[type[Event], _Sender] = {}  # those of `_senders`, for whom the class is at hand
         self._closed = False
 
     def publish(
@@ -75,10 +75,10 @@ class Publisher:
             if id_ is None:
                 raise _made_up()
             uniques = (Unique(0, id_, _valid_window(unique_for_s)),)
-        lane = self._lane_of.get(event.__class__) or self._lane_for(event)
+        sender = self._sender_of.get(event.__class__) or self._sender_for(event)
         envelope_id, body = self._written(event, id_, about)
         sent = self._make_future()
-        lane.add(_Slice((body,), uniques, len(body), sent))
+        sender.add(_Slice((body,), uniques, len(body), sent))
         return envelope_id, sent
 
     async def publish_many(
@@ -120,25 +120,25 @@ class Publisher:
         """Send what is queued, unless Redis is away for longer than is waited for; refuse the rest."""
         self._closed = True
         self.room.close()
-        for lane in self._lanes.values():
-            lane.start()
-        senders = [lane.sender for lane in self._lanes.values() if lane.sender is not None]
+        for sender in self._senders.values():
+            sender.start()
+        tasks = [sender.task for sender in self._senders.values() if sender.task is not None]
         try:
-            if senders:
-                await asyncio.wait(senders)
+            if tasks:
+                await asyncio.wait(tasks)
         finally:
-            for lane in self._lanes.values():
-                lane.close()
+            for sender in self._senders.values():
+                sender.close()
             await self._route.close()
 
-    def _lane_for(self, event: Event) -> "_Lane":
+    def _sender_for(self, event: Event) -> "_Sender":
         stream = spec_of(type(event)).stream
-        lane = self._lane_of[type(event)] = self._lanes.get(stream) or self._new_lane(stream)
-        return lane
+        sender = self._sender_of[type(event)] = self._senders.get(stream) or self._new_sender(stream)
+        return sender
 
-    def _new_lane(self, stream: str) -> "_Lane":
-        lane = self._lanes[stream] = _Lane(self._where, stream, self._route, self.room)
-        return lane
+    def _new_sender(self, stream: str) -> "_Sender":
+        sender = self._senders[stream] = _Sender(self._where, stream, self._route, self.room)
+        return sender
 
     def _written(self, event: Event, id_: str | None, about: Context) -> tuple[str, bytes]:
         written = write(event, self._source, *about, None if id_ is None else _valid_id(id_))
@@ -150,13 +150,13 @@ class Publisher:
         """Hand over one stream's part of a call, a slice at a time where it is large, and wait for it."""
         if self._closed:
             return _Outcome(0, BusClosed())
-        lane = self._lanes.get(part.stream) or self._new_lane(part.stream)
+        sender = self._senders.get(part.stream) or self._new_sender(part.stream)
         slices = part.sliced(unique_for_s)
         try:
             for slice_ in slices:
                 if not self.room.free:
                     await self.room.wait()
-                lane.add(slice_)
+                sender.add(slice_)
             for slice_ in slices:
                 await slice_.sent
         except Exception as error:
@@ -294,12 +294,12 @@ class Room:
                 turn.set_exception(BusClosed())
 
 
-class _Lane:
+class _Sender:
     """What is on its way to one stream: one batch at a time, so that the numbers stay in order."""
 
     def __init__(self, where: str, stream: str, route: Route, room: Room) -> None:
         loop = asyncio.get_running_loop()
-        self.sender: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._where = where
         self._stream = stream
         self._route = route
@@ -307,7 +307,7 @@ class _Lane:
         self._next = route.first_number
         self._queue: deque[_Slice] = deque()
         self._queued = 0  # bodies in it
-        self._begun: _Sending | None = None  # on its way before the sender came to it
+        self._begun: _Sending | None = None  # on its way before the task came to it
         self._in_flight = False
         self._starting = False  # it will send when this turn of the loop is over
         self._time, self._call_soon = loop.time, loop.call_soon
@@ -319,7 +319,7 @@ class _Lane:
         self._room.take(len(slice_.bodies), slice_.size_bytes)
         if self._queued >= BATCH_LIMIT and not self._in_flight:  # the server works while others add more
             self._begun = self._begin()
-        if self.sender is None and not self._starting:
+        if self.task is None and not self._starting:
             self._starting = True
             self._call_soon(self.start)
 
@@ -331,8 +331,8 @@ class _Lane:
         if self._begun is None:
             self._begun = self._begin()
         if self._begun is not None:
-            self.sender = asyncio.create_task(self._send_all())
-            self.sender.add_done_callback(self._ended)
+            self.task = asyncio.create_task(self._send_all())
+            self.task.add_done_callback(self._ended)
 
     async def _send_all(self) -> None:
         try:
@@ -341,19 +341,19 @@ class _Lane:
                 self._begun = None
                 await self._send(slices, sending)
         finally:
-            self.sender = None
+            self.task = None
             self._refuse()
 
     def close(self) -> None:
         """Send nothing more. Something is left only where the publisher's own close was cancelled."""
         self._starting = False
-        if self.sender is not None:
-            self.sender.cancel()
+        if self.task is not None:
+            self.task.cancel()
         self._refuse()
 
-    def _ended(self, sender: "asyncio.Task[None]") -> None:
-        if sender is self.sender:  # it was cancelled before it began
-            self.sender = None
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if task is self.task:  # it was cancelled before it began
+            self.task = None
             self._refuse()
 
     def _refuse(self) -> None:

@@ -43,14 +43,14 @@ async def test_a_publish_given_up_with_all_other_tasks_is_over(connect: Connect,
     async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         await bus.publish(OrderPlaced(number=0))
         faulty.swallowing = True
-        lane = bus._publisher._lanes["orders"]
+        sender = bus._publisher._senders["orders"]
         call = asyncio.create_task(bus.publish(OrderPlaced(number=1)))
         for _ in range(2):  # it is added, it is begun
             await asyncio.sleep(0)
-        assert lane._begun is not None and lane.sender is not None
-        lane.sender.cancel()
+        assert sender._begun is not None and sender.task is not None
+        sender.task.cancel()
         call.cancel()
-        await asyncio.wait({call, lane.sender})
+        await asyncio.wait({call, sender.task})
         assert bus._publisher.room.free
         faulty.cut()
         await eventually(lambda: not bus._broker._bulk._standing())

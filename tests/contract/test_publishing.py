@@ -107,7 +107,7 @@ async def test_trap_22_a_lost_reply_does_not_double_events(
         faulty.lose_reply_to(b'"number":1}')
         await bus.publish_many(orders(*range(1, count + 1)))
         assert faulty.lost == 1
-        producer = bus._publisher._route._producer  # type: ignore[attr-defined]
+        producer = bus._publisher._route._producer._name  # type: ignore[attr-defined]
     late = [fields[b"event"] for fields in await ledger.events()][1:]
     assert await broker.publish("orders", producer, 2, late) == 0
     assert await numbers(ledger) == list(range(count + 1))

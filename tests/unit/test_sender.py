@@ -8,7 +8,7 @@ import pytest
 
 import eventlib as ev
 from eventlib.broker import BATCH_LIMIT, NumberedBatch
-from eventlib.publishing import Room, _Lane, _Slice
+from eventlib.publishing import Room, _Sender, _Slice
 
 
 class NotedRoute:
@@ -41,15 +41,15 @@ async def route() -> NotedRoute:
 
 
 @pytest.fixture
-async def lane(route: NotedRoute) -> _Lane:
-    return _Lane("here", "orders", route, Room())
+async def sender(route: NotedRoute) -> _Sender:
+    return _Sender("here", "orders", route, Room())
 
 
-def add(lane: _Lane, count: int) -> list[_Slice]:
+def add(sender: _Sender, count: int) -> list[_Slice]:
     loop = asyncio.get_running_loop()
     slices = [_Slice((b"x",), (), 1, loop.create_future()) for _ in range(count)]
     for slice_ in slices:
-        lane.add(slice_)
+        sender.add(slice_)
     return slices
 
 
@@ -58,12 +58,12 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_full_batch_is_begun_at_once_and_no_other_beside_it(lane: _Lane, route: NotedRoute) -> None:
-    slices = add(lane, BATCH_LIMIT)
+async def test_a_full_batch_is_begun_at_once_and_no_other_beside_it(sender: _Sender, route: NotedRoute) -> None:
+    slices = add(sender, BATCH_LIMIT)
     assert [len(batch.bodies) for batch in route.begun] == [BATCH_LIMIT]
-    slices += add(lane, 2 * BATCH_LIMIT)
+    slices += add(sender, 2 * BATCH_LIMIT)
     await turns()
-    slices += add(lane, BATCH_LIMIT)
+    slices += add(sender, BATCH_LIMIT)
     await turns()
     assert len(route.begun) == 1
     for number in range(4):
@@ -73,17 +73,17 @@ async def test_a_full_batch_is_begun_at_once_and_no_other_beside_it(lane: _Lane,
         (1 + number * BATCH_LIMIT, BATCH_LIMIT) for number in range(4)
     ]
     assert all(slice_.arrived for slice_ in slices)
-    assert lane.sender is None
-    add(lane, BATCH_LIMIT)
+    assert sender.task is None
+    add(sender, BATCH_LIMIT)
     assert len(route.begun) == 5, "at once again"
     route.ends[4].set_result(None)
     await turns()
 
 
 async def test_the_next_batch_is_on_its_way_before_those_who_waited_for_the_last_one_hear(
-    lane: _Lane, route: NotedRoute, monkeypatch: pytest.MonkeyPatch
+    sender: _Sender, route: NotedRoute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, heard = add(lane, BATCH_LIMIT), list[bool]()
+    first, heard = add(sender, BATCH_LIMIT), list[bool]()
     send = route.send
 
     def noting(batch: NumberedBatch, since_s: float) -> Coroutine[Any, Any, None]:
@@ -91,7 +91,7 @@ async def test_the_next_batch_is_on_its_way_before_those_who_waited_for_the_last
         return send(batch, since_s)
 
     monkeypatch.setattr(route, "send", noting)
-    [second] = add(lane, 1)
+    [second] = add(sender, 1)
     await turns()
     route.ends[0].set_result(None)
     await turns()
@@ -103,24 +103,26 @@ async def test_the_next_batch_is_on_its_way_before_those_who_waited_for_the_last
     assert second.arrived
 
 
-async def test_what_follows_a_failed_part_of_the_same_call_is_never_on_its_way(lane: _Lane, route: NotedRoute) -> None:
+async def test_what_follows_a_failed_part_of_the_same_call_is_never_on_its_way(
+    sender: _Sender, route: NotedRoute
+) -> None:
     loop = asyncio.get_running_loop()
     first = _Slice((b"x",) * BATCH_LIMIT, (), BATCH_LIMIT, loop.create_future())
     second = _Slice((b"x",), (), 1, loop.create_future(), after=first)
-    lane.add(first)
-    lane.add(second)
+    sender.add(first)
+    sender.add(second)
     await turns()
     route.ends[0].set_exception(ev.BrokerUnavailable("here", "gone"))
     await turns()
     assert len(route.begun) == 1
-    assert lane.sender is None
+    assert sender.task is None
     with pytest.raises(ev.BrokerUnavailable):
         await first.sent
 
 
-async def test_less_than_a_batch_waits_a_turn_of_the_loop_for_company(lane: _Lane, route: NotedRoute) -> None:
+async def test_less_than_a_batch_waits_a_turn_of_the_loop_for_company(sender: _Sender, route: NotedRoute) -> None:
     for _ in range(2):
-        slices = add(lane, BATCH_LIMIT - 1)
+        slices = add(sender, BATCH_LIMIT - 1)
         assert len(route.begun) == len(route.ends)
         begun = len(route.begun)
         await turns()
@@ -130,47 +132,49 @@ async def test_less_than_a_batch_waits_a_turn_of_the_loop_for_company(lane: _Lan
         assert all(slice_.arrived for slice_ in slices)
 
 
-async def test_a_batch_is_begun_in_the_very_next_turn(lane: _Lane, route: NotedRoute) -> None:
+async def test_a_batch_is_begun_in_the_very_next_turn(sender: _Sender, route: NotedRoute) -> None:
     """Not by the task that then waits for it, which would be another turn."""
-    add(lane, 1)
+    add(sender, 1)
     assert route.begun == []
     await asyncio.sleep(0)
     assert [len(batch.bodies) for batch in route.begun] == [1]
-    add(lane, 3)
+    add(sender, 3)
     await turns()
     assert len(route.begun) == 1, "one at a time"
     for end in range(2):
         route.ends[end].set_result(None)
         await turns()
     assert [len(batch.bodies) for batch in route.begun] == [1, 3]
-    assert lane.sender is None
+    assert sender.task is None
 
 
-async def test_a_lane_that_is_closed_in_the_turn_it_was_added_to_sends_nothing(lane: _Lane, route: NotedRoute) -> None:
-    [slice_] = add(lane, 1)
-    lane.close()
+async def test_a_sender_that_is_closed_in_the_turn_it_was_added_to_sends_nothing(
+    sender: _Sender, route: NotedRoute
+) -> None:
+    [slice_] = add(sender, 1)
+    sender.close()
     await turns()
     assert route.begun == []
     with pytest.raises(ev.BusClosed):
         await asyncio.wait_for(slice_.sent, 5.0)
 
 
-async def test_what_cannot_even_be_begun_is_told_to_those_who_wait(lane: _Lane, route: NotedRoute) -> None:
+async def test_what_cannot_even_be_begun_is_told_to_those_who_wait(sender: _Sender, route: NotedRoute) -> None:
     route.error = ev.BrokerError("here", "no")
-    for slice_ in add(lane, 3):
+    for slice_ in add(sender, 3):
         with pytest.raises(ev.BrokerError):
             await asyncio.wait_for(slice_.sent, 5.0)
     await turns()
     route.error = None
-    [slice_] = add(lane, 1)
+    [slice_] = add(sender, 1)
     await turns()
     route.ends[0].set_result(None)
     await asyncio.wait_for(slice_.sent, 5.0)
 
 
-async def test_closing_tells_everybody(lane: _Lane) -> None:
-    slices = add(lane, BATCH_LIMIT + 3)
-    lane.close()
+async def test_closing_tells_everybody(sender: _Sender) -> None:
+    slices = add(sender, BATCH_LIMIT + 3)
+    sender.close()
     expected: list[tuple[_Slice, type[Exception]]] = [(slices[0], ev.BrokerUnavailable), (slices[-1], ev.BusClosed)]
     for slice_, error in expected:
         with pytest.raises(error):
@@ -178,4 +182,4 @@ async def test_closing_tells_everybody(lane: _Lane) -> None:
     for slice_ in slices:
         slice_.drop()
     await turns()
-    assert lane.sender is None
+    assert sender.task is None
