@@ -8,21 +8,19 @@ import os
 import secrets
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import redis
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks import evidence, memory
+from benchmarks import memory, server
 from benchmarks.comparisons import FLOOR_LATENESS, LATE_MS, LATENESS, Comparison, Row, Side, comparisons, turn
 from benchmarks.payload import body, event
-from eventlib import App, connect, private_server
+from eventlib import App, connect
 
 RESULTS = Path(__file__).with_name("results.json")
 BACKLOG = 1_000_000
@@ -55,25 +53,25 @@ def main() -> None:
     out.width = max(out.width, _WIDTH)
     results: list[Result] = []
     drained: memory.Memory | None = None
+    product = ""
     with _progress() as progress:
-        with _server(options.url) as url:
-            server = asyncio.run(_product(url))
         for comparison in chosen:
             try:
-                with _server(options.url) as url:
-                    results += _turns(comparison, url, options.rounds, progress)
+                with server.serving(options.url) as url:
+                    product = product or asyncio.run(_product(url))
+                    results += turns(comparison, url, options.rounds, progress)
             except Exception as error:  # the others can still be measured
                 failures.append(f"{comparison.rows[0].name}: {_told(error)}")
         if _wanted(options.only, MEMORY):
             try:
-                with _server(options.url) as url:
+                with server.serving(options.url) as url:
                     drained = _drain(url, options.backlog, progress)
             except Exception as error:
                 failures.append(f"{MEMORY}: {_told(error)}")
     _write(options.json, results, drained)
     if results:
         size = len(body(event(0)))
-        out.print(_table(results, f"{server}, medians of {options.rounds} turns, {size} bytes an event on our wire"))
+        out.print(_table(results, f"{product}, medians of {options.rounds} turns, {size} bytes an event on our wire"))
         for late in (r for r in results if r.row.name in (LATENESS, FLOOR_LATENESS) and max(r.ours, r.peer) > LATE_MS):
             out.print(f"The load was up to {max(late.ours, late.peer):.1f} ms late: too busy a machine for latencies.")
     if drained:
@@ -103,21 +101,6 @@ def _wanted(only: Sequence[str] | None, *names: str) -> bool:
     return not only or any(name in only for name in names)
 
 
-@contextmanager
-def _server(url: str | None) -> Iterator[str]:
-    """Over TCP, as in production; a private one never rewrites its append-only file.
-
-    Rewriting came into every second turn of what moves much, and cost whoever had the turn up to a third.
-    """
-    if url:
-        yield url
-    else:
-        with private_server(port=0) as server:
-            with redis.Redis.from_url(server.url) as client:
-                client.config_set("auto-aof-rewrite-percentage", 0)
-            yield server.url
-
-
 async def _product(url: str) -> str:
     async with connect(App("bench"), url) as bus:
         return str(bus.server)
@@ -128,7 +111,7 @@ def _progress() -> Progress:
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
-def _turns(comparison: Comparison, url: str, rounds: int, progress: Progress) -> list[Result]:
+def turns(comparison: Comparison, url: str, rounds: int, progress: Progress) -> list[Result]:
     """Ours and the peer in turn, and who begins changes. Each has a process of its own, as in life: what other
     comparisons leave in the memory allocator cost batch handlers a sixth.
     """
@@ -140,7 +123,8 @@ def _turns(comparison: Comparison, url: str, rounds: int, progress: Progress) ->
         for number in range(rounds):
             order: tuple[Side, Side] = ("ours", "peer") if number % 2 == 0 else ("peer", "ours")
             for side in order:
-                evidence.calm(url)
+                if not server.calm(url):
+                    progress.console.print(f"{name}: the server was never calm before a turn; does another use it?")
                 figures[side].append(processes[side].submit(turn, name, side, url, _namespace()).result())
                 progress.advance(bar)
     ours, peer = (list(zip(*turns, strict=True)) for turns in figures.values())  # a tuple of turns for each row

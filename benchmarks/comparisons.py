@@ -75,7 +75,7 @@ def comparisons() -> list[Comparison]:
         ),
         Comparison(
             (Row("publish_concurrent", "1,000 publish at once / one by one", per_s, Target("at least", 10.0)),),
-            _one(ours.publish_concurrently),
+            _one(ours.publish_concurrently, IN_TURN),
             _one(ours.publish_in_turn, IN_TURN),
         ),
         Comparison(
@@ -160,7 +160,7 @@ def _taskiq_publish(url: str, namespace: str) -> tuple[float, ...]:
 def _taskiq_handle(url: str, namespace: str) -> tuple[float, ...]:
     from benchmarks import taskiq_peer
 
-    return (_on_uvloop(taskiq_peer.handle(url, namespace, IN_TURN)),)
+    return (_on_uvloop(taskiq_peer.handle(url, namespace, COUNT)),)
 
 
 def _on_uvloop(work: Coroutine[Any, Any, T]) -> T:

@@ -110,7 +110,7 @@ class _Producer:
         self._name = name
         self._remember_s = remember_s
         self._streams: set[str] = set()
-        self._unanswered: set[str] = set()  # a try of theirs may still be on its way
+        self._unanswered: set[str] = set()
 
     def publish(self, batch: NumberedBatch) -> Coroutine[Any, Any, int]:
         """See `Broker.publish`: it may be on its way before what this returns is awaited."""
@@ -119,14 +119,12 @@ class _Producer:
             batch.stream, self._name, batch.first, batch.bodies, batch.uniques, self._remember_s
         )
 
-    def unanswered(self, batch: NumberedBatch) -> None:
-        """A try of the batch went without an answer, or one may: the server has to know its number for as long as it
-        remembers.
-        """
-        self._unanswered.add(batch.stream)
+    def remember(self, stream: str) -> None:
+        """A try may still be on its way there, so the server is not told to forget the producer."""
+        self._unanswered.add(stream)
 
     async def forget(self) -> None:
-        """Nothing will be repeated, so the server may forget the producer where nothing is on its way either."""
+        """Where every try was answered nothing will be repeated: there the server may forget the producer."""
         for stream in self._streams - self._unanswered:
             try:
                 await self._broker.forget_producer(stream, self._name)
@@ -158,7 +156,7 @@ class _Repeated:
                 return
             except BrokerUnavailable as error:
                 failures += 1
-                self._producer.unanswered(batch)
+                self._producer.remember(batch.stream)
                 rest_s = give_up_at - now_s()
                 if rest_s <= 0.0:
                     raise
@@ -199,7 +197,7 @@ class _Spooled:
                 return
             except BrokerUnavailable as error:
                 log.warning("publishing to %s goes to %s: %s", batch.stream, self._file.path, error)
-        self._producer.unanswered(batch)
+        self._producer.remember(batch.stream)
         async with self._using:
             await asyncio.to_thread(self._file.append, batch)
         self._replay_what_is_there()
@@ -244,7 +242,7 @@ class _Spooled:
 
     async def _repeat(self, batch: NumberedBatch) -> None:
         """Until the server has it. A refusal may be mended (a password, memory), and nothing may be lost."""
-        self._producer.unanswered(batch)  # what is in the file may have been tried before, by another process
+        self._producer.remember(batch.stream)  # what is in the file may have been tried before, by another process
         failures = 0
         while True:
             try:

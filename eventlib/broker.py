@@ -153,7 +153,6 @@ class Broker:
         self._url = url
         self._link = Link(url)
         self._bulk = Link(url)  # for what carries events: behind megabytes, the renewal of a lease could come too late
-        self._appending: dict[tuple[str, str], tuple[str, str]] = {}  # keys of a stream and a producer to it
         self._readers: list[Link] = []
         self._closed = False
         self._eviction = "noeviction"  # as it was last warned of
@@ -268,18 +267,13 @@ class Broker:
         Await how many were appended: the server may have had some, or a body of the same unique id. Where the link
         stands, they are on their way before.
         """
-        script_keys: Sequence[str] = self._appending.get((stream, producer)) or self._append_to(stream, producer)
-        about_unique: Sequence[Argument] = ()
-        if uniques:
-            script_keys = [*script_keys, *(self.keys.unique(stream, unique.id) for unique in uniques)]
-            about_unique = [part for unique in uniques for part in (unique.place + 1, _ms(unique.for_s))]
+        script_keys = [self.keys.stream(stream), self.keys.producer(stream, producer)]
+        args: list[Argument] = [first, _ms(remember_s)]
+        for unique in uniques:
+            script_keys.append(self.keys.unique(stream, unique.id))
+            args += (unique.place + 1, _ms(unique.for_s))
         timeout_s = _patience_s(sum(map(len, bodies)))
-        args = (first, _ms(remember_s), *about_unique, *bodies)
-        return self._run(keys.PUBLISH, script_keys, *args, link=self._bulk, timeout_s=timeout_s)
-
-    def _append_to(self, stream: str, producer: str) -> tuple[str, str]:
-        at = self._appending[stream, producer] = (self.keys.stream(stream), self.keys.producer(stream, producer))
-        return at
+        return self._run(keys.PUBLISH, script_keys, *args, *bodies, link=self._bulk, timeout_s=timeout_s)
 
     async def forget_producer(self, stream: str, producer: str) -> None:
         """A producer that will not repeat anything any more leaves no key behind."""

@@ -60,8 +60,8 @@ class Publisher:
         self._route = route
         self.room = Room()
         self._make_future = asyncio.get_running_loop().create_future
-        self._senders: dict[str, _Sender] = {}
-        self._sender_of: dict[type[Event], _Sender] = {}  # those of `_senders`, for whom the class is at hand
+        self._senders: dict[str, _Sender] = {}  # by stream
+        self._sender_of: dict[type[Event], _Sender] = {}  # the same ones, by event class
         self._closed = False
 
     def publish(
@@ -75,7 +75,7 @@ class Publisher:
             if id_ is None:
                 raise _made_up()
             uniques = (Unique(0, id_, _valid_window(unique_for_s)),)
-        sender = self._sender_of.get(event.__class__) or self._sender_for(event)
+        sender = self._sender_of.get(type(event)) or self._find_sender(type(event))
         envelope_id, body = self._written(event, id_, about)
         sent = self._make_future()
         sender.add(_Slice((body,), uniques, len(body), sent))
@@ -131,14 +131,14 @@ class Publisher:
                 sender.close()
             await self._route.close()
 
-    def _sender_for(self, event: Event) -> "_Sender":
-        stream = spec_of(type(event)).stream
-        sender = self._sender_of[type(event)] = self._senders.get(stream) or self._new_sender(stream)
+    def _find_sender(self, event_class: type[Event]) -> "_Sender":
+        sender = self._sender_of[event_class] = self._sender_to(spec_of(event_class).stream)
         return sender
 
-    def _new_sender(self, stream: str) -> "_Sender":
-        sender = self._senders[stream] = _Sender(self._where, stream, self._route, self.room)
-        return sender
+    def _sender_to(self, stream: str) -> "_Sender":
+        if stream not in self._senders:
+            self._senders[stream] = _Sender(self._where, stream, self._route, self.room)
+        return self._senders[stream]
 
     def _written(self, event: Event, id_: str | None, about: Context) -> tuple[str, bytes]:
         written = write(event, self._source, *about, None if id_ is None else _valid_id(id_))
@@ -150,7 +150,7 @@ class Publisher:
         """Hand over one stream's part of a call, a slice at a time where it is large, and wait for it."""
         if self._closed:
             return _Outcome(0, BusClosed())
-        sender = self._senders.get(part.stream) or self._new_sender(part.stream)
+        sender = self._sender_to(part.stream)
         slices = part.sliced(unique_for_s)
         try:
             for slice_ in slices:
@@ -308,7 +308,6 @@ class _Sender:
         self._queue: deque[_Slice] = deque()
         self._queued = 0  # bodies in it
         self._begun: _Sending | None = None  # on its way before the task came to it
-        self._in_flight = False
         self._starting = False  # it will send when this turn of the loop is over
         self._time, self._call_soon = loop.time, loop.call_soon
 
@@ -317,9 +316,11 @@ class _Sender:
         self._queue.append(slice_)
         self._queued += len(slice_.bodies)
         self._room.take(len(slice_.bodies), slice_.size_bytes)
-        if self._queued >= BATCH_LIMIT and not self._in_flight:  # the server works while others add more
+        if self.task is not None:
+            return
+        if self._queued >= BATCH_LIMIT and self._begun is None:  # the server works while others add more
             self._begun = self._begin()
-        if self.task is None and not self._starting:
+        if not self._starting:
             self._starting = True
             self._call_soon(self.start)
 
@@ -339,7 +340,7 @@ class _Sender:
             while self._begun is not None:
                 slices, sending = self._begun
                 self._begun = None
-                await self._send(slices, sending)
+                self._begun = await self._send(slices, sending)
         finally:
             self.task = None
             self._refuse()
@@ -357,7 +358,6 @@ class _Sender:
             self._refuse()
 
     def _refuse(self) -> None:
-        self._in_flight = False
         if self._begun is not None:
             slices, sending = self._begun
             self._begun = None
@@ -369,32 +369,31 @@ class _Sender:
             self._settle(slices, BusClosed())
 
     def _begin(self) -> "_Sending | None":
-        """The next batch is on its way, if there is one and none before it is."""
-        slices = self._take()
-        self._in_flight = bool(slices)
-        if not slices:
-            return None
-        batch = self._batch(slices)
-        self._next += len(batch.bodies)
-        try:
-            return slices, self._route.send(batch, slices[0].since_s)
-        except Exception as error:  # whatever it is, those who wait must hear of it
-            self._settle(slices, error)
-            return self._begin()
+        """Put the next batch on its way, if there is one. None may be under way."""
+        while slices := self._take():
+            try:
+                batch = self._batch(slices)
+                self._next += len(batch.bodies)
+                return slices, self._route.send(batch, slices[0].since_s)
+            except Exception as error:  # whatever it is, those who wait must hear of it
+                self._settle(slices, error)
+        return None
 
-    async def _send(self, slices: Sequence[_Slice], sending: Coroutine[Any, Any, None]) -> None:
-        """Await one batch and begin the next: while the server works on that, those who waited for this one hear."""
-        error: Exception | None = None
+    async def _send(self, slices: Sequence[_Slice], sending: Coroutine[Any, Any, None]) -> "_Sending | None":
+        """Await one batch. Returns the next: it is on its way before those who waited for this one hear, so that the
+        server works meanwhile.
+        """
         try:
             await sending
-        except Exception as raised:  # whatever it is, those who wait must hear of it
-            error = raised
-            self._settle(slices, error)  # first, for what comes after it in the same call is not sent
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            self._settle(slices, error)  # first: what follows it in the same call is not sent
+            return self._begin()
         except BaseException:
             self._settle(slices, BrokerUnavailable(self._where, "publishing was interrupted"))
             raise
-        self._begun = self._begin()
-        if error is None:
+        try:
+            return self._begin()
+        finally:
             self._settle(slices, None)
 
     def _take(self) -> list[_Slice]:
@@ -403,7 +402,7 @@ class _Sender:
         queue = self._queue
         while queue:
             head = queue[0]
-            if not head.sent.done() if head.after is None else head.wanted:  # nearly all are whole calls
+            if head.wanted:
                 count += len(head.bodies)
                 size += head.size_bytes
                 if slices and (count > BATCH_LIMIT or size > BATCH_BYTES):

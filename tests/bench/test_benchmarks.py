@@ -10,15 +10,20 @@ import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis as blocking
 import redis.asyncio as redis
+from rich.console import Console
+from rich.progress import Progress
 
-from benchmarks import memory, ours, raw
+from benchmarks import memory, ours, raw, server
+from benchmarks.__main__ import turns
 from benchmarks.comparisons import Target, comparisons
-from benchmarks.evidence import NotDone, Tally, calm
+from benchmarks.evidence import NotDone, Tally
 from benchmarks.openloop import COUNT, Stopwatch
 from benchmarks.payload import FileUploaded, events
 
@@ -53,6 +58,7 @@ async def left_behind(client: redis.Redis, namespace: str) -> list[bytes]:
     [
         ours.publish_many,
         ours.make_and_publish_many,
+        ours.publish_concurrently,
         ours.publish_in_turn,
         ours.handle,
         ours.handle_batches,
@@ -182,21 +188,57 @@ async def test_what_nobody_validated_is_not_done(namespace: str, client: redis.R
     await client.unlink(namespace)
 
 
-async def test_a_turn_begins_when_the_server_has_freed_what_the_last_one_deleted(
+# The server
+
+
+def test_a_private_server_never_rewrites_its_file() -> None:
+    with server.serving(None) as url, blocking.Redis.from_url(url) as client:
+        assert client.config_get("auto-aof-rewrite-percentage") == {"auto-aof-rewrite-percentage": "0"}
+
+
+def test_a_server_of_somebody_else_is_taken_as_it_is() -> None:
+    with server.serving("redis://elsewhere") as url:
+        assert url == "redis://elsewhere"
+
+
+async def test_a_server_is_calm_when_it_has_freed_what_was_deleted(
     url: str, namespace: str, client: redis.Redis
 ) -> None:
     await client.sadd(namespace, *range(500_000))
     await client.unlink(namespace)
-    calm(url)
+    assert await asyncio.to_thread(server.calm, url)
     assert (await client.info("memory"))["lazyfree_pending_objects"] == 0
+
+
+async def test_a_server_is_not_calm_before_it_must_have_synced_what_was_written(url: str) -> None:
+    began_at = asyncio.get_running_loop().time()
+    assert await asyncio.to_thread(server.calm, url)
+    assert asyncio.get_running_loop().time() - began_at > 1.0  # Source: redis.conf, appendfsync everysec
 
 
 async def test_a_server_that_is_never_calm_is_not_waited_for_for_ever(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.evidence._BUSY_WITH", ("used_memory",))
-    monkeypatch.setattr("benchmarks.evidence._CALM_S", 0.05)
-    calm(url)
+    monkeypatch.setattr(server, "_BUSY_WITH", ("used_memory",))
+    monkeypatch.setattr(server, "_CALM_S", 0.05)
+    assert not await asyncio.to_thread(server.calm, url)
+
+
+def test_every_turn_waits_for_a_calm_server(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def never_calm(url: str) -> bool:
+        asked.append(url)
+        return False
+
+    monkeypatch.setattr(server, "calm", never_calm)
+    [comparison] = (each for each in comparisons() if each.rows[0].name == "publish_concurrent")
+    told = StringIO()
+    with Progress(console=Console(file=told)) as progress:
+        [result] = turns(comparison, url, 1, progress)
+    assert asked == [url, url]
+    assert result.ours > 0
+    assert "publish_concurrent: the server was never calm" in told.getvalue()
 
 
 async def test_latency_counts_from_the_time_an_event_was_due(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,25 @@ async def test_what_follows_a_failed_part_of_the_same_call_is_never_on_its_way(
         await first.sent
 
 
+async def test_those_of_a_batch_that_arrived_hear_of_it_whatever_becomes_of_the_next(
+    sender: _Sender, route: NotedRoute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = add(sender, BATCH_LIMIT)
+    [second] = add(sender, 1)
+    await turns()
+
+    def fail(slices: object) -> NumberedBatch:
+        raise MemoryError
+
+    monkeypatch.setattr(sender, "_batch", fail)
+    route.ends[0].set_result(None)
+    await turns()
+    assert all(slice_.arrived for slice_ in first)
+    with pytest.raises(MemoryError):
+        await asyncio.wait_for(second.sent, 1.0)
+    assert sender.task is None
+
+
 async def test_less_than_a_batch_waits_a_turn_of_the_loop_for_company(sender: _Sender, route: NotedRoute) -> None:
     for _ in range(2):
         slices = add(sender, BATCH_LIMIT - 1)
