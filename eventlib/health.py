@@ -1,4 +1,4 @@
-"""Alive is who hears: a consumer's health is for how long an answer to a read has been due, not that its process runs."""
+"""Alive is who hears: health is for how long an answer to a read has been due, not that a process runs."""
 
 import time
 from dataclasses import dataclass
