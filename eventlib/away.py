@@ -5,6 +5,7 @@ Whichever it is, batches are numbered and the server appends a number once, so e
 
 import asyncio
 import logging
+import math
 import random
 import secrets
 from collections.abc import Coroutine, Sequence
@@ -28,7 +29,10 @@ _REMEMBER_SPOOL_S = 30 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """While Redis is away, a publish is repeated for `patience_s` seconds since its call, then raises."""
+    """While Redis is away, a publish is repeated for `patience_s` seconds since its call, then raises.
+
+    A try under way is not cut short: it may last for as long as a server may be silent, about five seconds.
+    """
 
     patience_s: float = 30.0
 
@@ -65,18 +69,28 @@ class Spool:
 WhenAway = Wait | Fail | Spool
 
 
+class Callers(Protocol):
+    """Those who wait for a batch."""
+
+    def give_up(self, before_s: float, error: BrokerUnavailable) -> float | None:
+        """Tell those who called before then, by the loop's clock. When did the first of the others? None: there are
+        none.
+        """
+
+
 class Route(Protocol):
     """How a batch gets to the server, or to where it is safe."""
+
+    @property
+    def patience_s(self) -> float:
+        """For how long a call waits for a server that is away."""
 
     @property
     def first_number(self) -> int:
         """Where a stream's numbers begin."""
 
-    def send(self, batch: NumberedBatch, since_s: float) -> Coroutine[Any, Any, None]:
-        """Await what it returns for the batch to be safe. It may be on its way before.
-
-        The oldest call in it was made at `since_s` by the loop's clock.
-        """
+    def send(self, batch: NumberedBatch, callers: Callers) -> Coroutine[Any, Any, None]:
+        """Await what it returns for the batch to be safe. It may be on its way before."""
 
     async def close(self) -> None:
         """Nothing more will be sent."""
@@ -102,81 +116,71 @@ async def route_to(broker: Broker, when_away: WhenAway) -> Route:
             raise InvalidArgument("connect", f"when_away={when_away!r}; give a Wait(), Fail() or Spool(path)")
 
 
-class _Producer:
-    """Who numbers batches, as the server knows it."""
-
-    def __init__(self, broker: Broker, name: str, remember_s: float) -> None:
-        self._broker = broker
-        self._name = name
-        self._remember_s = remember_s
-        self._streams: set[str] = set()
-        self._unanswered: set[str] = set()
-
-    def publish(self, batch: NumberedBatch) -> Coroutine[Any, Any, int]:
-        """See `Broker.publish`: it may be on its way before what this returns is awaited."""
-        self._streams.add(batch.stream)
-        return self._broker.publish(
-            batch.stream, self._name, batch.first, batch.bodies, batch.uniques, self._remember_s
-        )
-
-    def remember(self, stream: str) -> None:
-        """A try may still be on its way there, so the server is not told to forget the producer."""
-        self._unanswered.add(stream)
-
-    async def forget(self) -> None:
-        """Where every try was answered nothing will be repeated: there the server may forget the producer."""
-        for stream in self._streams - self._unanswered:
-            try:
-                await self._broker.forget_producer(stream, self._name)
-            except BrokerError:
-                log.debug("the key of producer %s will expire by itself", self._name)
-                return
-
-
 class _Repeated:
-    """Repeats a batch until the server answers or patience ends."""
+    """Repeats a batch until the server answers or the patience of those who wait ends."""
 
     first_number = 1
 
     def __init__(self, broker: Broker, patience_s: float) -> None:
-        self._patience_s = patience_s
-        remember_s = max(_REMEMBER_S, 2.0 * patience_s)  # no repeat may come when the server has forgotten us
-        self._producer = _Producer(broker, secrets.token_hex(8), remember_s)
+        self.patience_s = patience_s
+        self._broker = broker
+        self._remember_s = max(_REMEMBER_S, 2.0 * patience_s)  # no repeat may come when the server has forgotten us
+        self._producer = secrets.token_hex(8)
         self._rng = random.Random()  # not one for all: a program that forks would step with its children
+        self._streams: set[str] = set()
+        self._unanswered: set[str] = set()  # a try of theirs may still be on its way
 
-    def send(self, batch: NumberedBatch, since_s: float) -> Coroutine[Any, Any, None]:
-        return self._repeat(self._producer.publish(batch), batch, since_s)
+    def send(self, batch: NumberedBatch, callers: Callers) -> Coroutine[Any, Any, None]:
+        self._streams.add(batch.stream)
+        return self._repeat(self._publish(batch), batch, callers)
 
-    async def _repeat(self, publishing: Coroutine[Any, Any, int], batch: NumberedBatch, since_s: float) -> None:
-        now_s = asyncio.get_running_loop().time
-        give_up_at, failures = since_s + self._patience_s, 0
+    def _publish(self, batch: NumberedBatch) -> Coroutine[Any, Any, int]:
+        return self._broker.publish(
+            batch.stream, self._producer, batch.first, batch.bodies, batch.uniques, self._remember_s
+        )
+
+    async def _repeat(self, publishing: Coroutine[Any, Any, int], batch: NumberedBatch, callers: Callers) -> None:
+        now_s, failures = asyncio.get_running_loop().time, 0
         while True:
             try:
                 await publishing
                 return
             except BrokerUnavailable as error:
                 failures += 1
-                self._producer.remember(batch.stream)
-                rest_s = give_up_at - now_s()
-                if rest_s <= 0.0:
+                self._unanswered.add(batch.stream)
+                called_s = callers.give_up(now_s() - self.patience_s, error)
+                if called_s is None:
                     raise
+                give_up_at = called_s + self.patience_s
                 if failures == 1:
                     log.warning("publishing to %s waits for the server: %s", batch.stream, error)
-                await asyncio.sleep(min(RECONNECT.delay_s(failures, self._rng), rest_s))
+                await asyncio.sleep(min(RECONNECT.delay_s(failures, self._rng), give_up_at - now_s()))
                 if now_s() > give_up_at + _REMEMBER_S / 2.0:  # this process was stopped meanwhile
                     raise
-            publishing = self._producer.publish(batch)
+            publishing = self._publish(batch)
 
     async def close(self) -> None:
-        await self._producer.forget()
+        """Where every try was answered nothing will be repeated: there the server may forget the producer."""
+        for stream in self._streams - self._unanswered:
+            try:
+                await self._broker.forget_producer(stream, self._producer)
+            except BrokerError:
+                log.debug("the key of producer %s will expire by itself", self._producer)
+                return
 
 
 class _Spooled:
-    """Sends a batch where the server is there and the file empty; else keeps it in the file, which a task replays."""
+    """Sends a batch where the server is there and the file empty; else keeps it in the file, which a task replays.
+
+    The server is never told to forget its producer, who lives as long as the file: a try of a connect long over may
+    still be on its way.
+    """
+
+    patience_s = math.inf
 
     def __init__(self, broker: Broker, file: SpoolFile) -> None:
+        self._broker = broker
         self._file = file
-        self._producer = _Producer(broker, file.producer, _REMEMBER_SPOOL_S)
         self._using = asyncio.Lock()
         self._rng = random.Random()
         self._replaying: asyncio.Task[None] | None = None
@@ -186,9 +190,9 @@ class _Spooled:
     def first_number(self) -> int:
         return self._file.first_number
 
-    def send(self, batch: NumberedBatch, since_s: float) -> Coroutine[Any, Any, None]:
+    def send(self, batch: NumberedBatch, callers: Callers) -> Coroutine[Any, Any, None]:
         direct = self._file.empty and not self._using.locked()
-        return self._keep(batch, self._producer.publish(batch) if direct else None)
+        return self._keep(batch, self._publish(batch) if direct else None)
 
     async def _keep(self, batch: NumberedBatch, publishing: Coroutine[Any, Any, int] | None) -> None:
         if publishing is not None:
@@ -197,10 +201,21 @@ class _Spooled:
                 return
             except BrokerUnavailable as error:
                 log.warning("publishing to %s goes to %s: %s", batch.stream, self._file.path, error)
-        self._producer.remember(batch.stream)
-        async with self._using:
-            await asyncio.to_thread(self._file.append, batch)
+        await asyncio.sleep(0)  # until here it can be given up without a trace
+        await self._append(batch)
         self._replay_what_is_there()
+
+    async def _append(self, batch: NumberedBatch) -> None:
+        """In a thread, which nobody can stop: whoever cancels us, the file is in use until it is done."""
+        async with self._using:
+            appending = asyncio.ensure_future(asyncio.to_thread(self._file.append, batch))
+            try:
+                await asyncio.shield(appending)
+            except asyncio.CancelledError:
+                await asyncio.wait({appending})
+                if not appending.cancelled():
+                    appending.exception()  # nobody waits for it any more
+                raise
 
     async def close(self) -> None:
         """What is in the file stays there; its repeat is harmless whatever the server has of it."""
@@ -208,11 +223,15 @@ class _Spooled:
             if self._replaying is not None:
                 self._replaying.cancel()
                 await asyncio.wait({self._replaying})
-            await self._producer.forget()
             if not self._file.empty:
                 log.warning("%s keeps %d bytes for the next connect with it", self._file.path, self._file.size_bytes)
         finally:
             self._file.close()
+
+    def _publish(self, batch: NumberedBatch) -> Coroutine[Any, Any, int]:
+        return self._broker.publish(
+            batch.stream, self._file.producer, batch.first, batch.bodies, batch.uniques, _REMEMBER_SPOOL_S
+        )
 
     def _replay_what_is_there(self) -> None:
         if self._replaying is None and not self._file.empty:
@@ -242,11 +261,10 @@ class _Spooled:
 
     async def _repeat(self, batch: NumberedBatch) -> None:
         """Until the server has it. A refusal may be mended (a password, memory), and nothing may be lost."""
-        self._producer.remember(batch.stream)  # what is in the file may have been tried before, by another process
         failures = 0
         while True:
             try:
-                await self._producer.publish(batch)
+                await self._publish(batch)
                 return
             except BrokerError as error:
                 failures += 1

@@ -21,7 +21,7 @@ from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 from uuid_utils import uuid7
 
-from eventlib.errors import DecodeError, InvalidArgument, UnsupportedVersion
+from eventlib.errors import DecodeError, InvalidArgument, UnsupportedVersion, shown
 from eventlib.schema import Data, Event, oldest_version, spec_of, upcast_data
 
 
@@ -107,7 +107,7 @@ def write(
 
 def _json_text(name: str, value: object) -> bytes:
     if not isinstance(value, str):
-        raise InvalidArgument(f"{name}={value!r}", "is no text; give a str")
+        raise InvalidArgument(f"{name}={shown(value)}", "is no text; give a str")
     return to_json(value)
 
 
@@ -323,10 +323,11 @@ def _checked_trace(traceparent: object, tracestate: object) -> tuple[str | None,
 def _refuse_bad_trace(traceparent: str | None, tracestate: str | None) -> None:
     if not _is_traceparent(traceparent):
         raise InvalidArgument(
-            f"traceparent={traceparent!r}", "is no W3C trace context; give '00-<32 hex>-<16 hex>-<2 hex>', lower-case"
+            f"traceparent={shown(traceparent)}",
+            "is no W3C trace context; give '00-<32 hex>-<16 hex>-<2 hex>'",
         )
     if tracestate is not None and not _is_tracestate(tracestate):
-        raise InvalidArgument(f"tracestate={tracestate!r}", "is no W3C trace state; give 'vendor=value,...'")
+        raise InvalidArgument(f"tracestate={shown(tracestate)}", "is no W3C trace state; give 'vendor=value,...'")
 
 
 def _is_traceparent(text: object) -> bool:

@@ -219,3 +219,11 @@ def _delay(delay_s: float) -> float:
     if not 0.0 <= float(delay_s) < math.inf:
         raise ValueError(f"delay_s={delay_s!r}; it must be a number of seconds, zero or more")
     return float(delay_s)
+
+
+def shown(value: object) -> str:
+    """A wrong value in an error's text: its repr, of which Python makes none for an integer of thousands of digits."""
+    try:
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"

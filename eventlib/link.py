@@ -57,7 +57,12 @@ class Link:
             packed = _packed(command)
         except UnicodeError as error:
             raise BrokerError(self._where, f"{error}; only text that has a UTF-8 form can be sent") from error
-        return await wire.send(packed, timeout_s, then)
+        reply = wire.send(packed, timeout_s, then)
+        try:
+            return await reply
+        except GeneratorExit:  # it is given up, by whoever might have awaited it
+            reply.cancel()
+            raise
 
     def begin(self, command: Sequence[Argument], timeout_s: float) -> "asyncio.Future[Any] | None":
         """Send one command here and now; the future ends as `ask` does. None where only `ask` can: it was not sent."""

@@ -22,6 +22,7 @@ from eventlib.errors import (
     EventTooLarge,
     InvalidArgument,
     PartlyPublished,
+    shown,
 )
 from eventlib.schema import Event, spec_of
 
@@ -30,7 +31,7 @@ EVENT_BYTES_MAX = 16 * 2**20
 QUEUED_MAX = 10_000  # bodies queued in one bus before further publishes wait for room...
 QUEUED_BYTES_MAX = 64 * 2**20  # ...or bytes
 
-_Sending = tuple[Sequence["_Slice"], Coroutine[Any, Any, None]]
+_Sending = tuple["_Callers", Coroutine[Any, Any, None]]
 Context = tuple[str | None, str | None, str | None, str | None]  # correlation, causation, traceparent, tracestate
 
 _UNIQUE_S_MAX = 366 * 86_400.0
@@ -76,7 +77,7 @@ class Publisher:
                 raise _made_up()
             uniques = (Unique(0, id_, _valid_window(unique_for_s)),)
         sender = self._sender_of.get(type(event)) or self._find_sender(type(event))
-        envelope_id, body = self._written(event, id_, about)
+        envelope_id, body = self._written(event, None if id_ is None else _valid_id(id_), about)
         sent = self._make_future()
         sender.add(_Slice((body,), uniques, len(body), sent))
         return envelope_id, sent
@@ -100,7 +101,7 @@ class Publisher:
         written: list[str] = []
         parts: dict[str, _Part] = {}
         for index, event in enumerate(events):
-            envelope_id, body = self._written(event, ids[index] if ids else None, about)
+            envelope_id, body = self._written(event, _valid_id(ids[index]) if ids else None, about)
             written.append(envelope_id)
             stream = spec_of(type(event)).stream
             part = parts.get(stream)
@@ -108,11 +109,15 @@ class Publisher:
                 part = parts[stream] = _Part(stream, [], [])
             part.ids.append(envelope_id)
             part.bodies.append(body)
-        if len(parts) == 1:
-            [part] = parts.values()
-            outcomes = [await self._append(part, unique_for_s)]
-        else:
-            outcomes = await asyncio.gather(*(self._append(part, unique_for_s) for part in parts.values()))
+        slices_to = {self._sender_to(part.stream): part.sliced(unique_for_s) for part in parts.values()}
+        try:
+            added = [self._add_at_once(sender, slices) for sender, slices in slices_to.items()]
+            rest = [self._append(*of, count) for of, count in zip(slices_to.items(), added, strict=True)]
+            outcomes = [await rest[0]] if len(rest) == 1 else await asyncio.gather(*rest)
+        finally:
+            for slices in slices_to.values():
+                for slice_ in slices:
+                    slice_.drop()
         self._raise_if_any(outcomes, list(parts.values()))
         return written
 
@@ -141,30 +146,33 @@ class Publisher:
         return self._senders[stream]
 
     def _written(self, event: Event, id_: str | None, about: Context) -> tuple[str, bytes]:
-        written = write(event, self._source, *about, None if id_ is None else _valid_id(id_))
+        written = write(event, self._source, *about, id_)
         if len(written[1]) > EVENT_BYTES_MAX:
             raise EventTooLarge(spec_of(type(event)).type, len(written[1]), EVENT_BYTES_MAX)
         return written
 
-    async def _append(self, part: "_Part", unique_for_s: float | None) -> "_Outcome":
-        """Hand over one stream's part of a call, a slice at a time where it is large, and wait for it."""
-        if self._closed:
-            return _Outcome(0, BusClosed())
-        sender = self._sender_to(part.stream)
-        slices = part.sliced(unique_for_s)
+    def _add_at_once(self, sender: "_Sender", slices: Sequence["_Slice"]) -> int:
+        """Hand over as many as there is room for. Before anything is awaited, to keep the order of the calls."""
+        for count, slice_ in enumerate(slices):
+            if not self.room.free:
+                return count
+            sender.add(slice_)
+        return len(slices)
+
+    async def _append(self, sender: "_Sender", slices: Sequence["_Slice"], added: int) -> "_Outcome":
+        """Hand over the rest of one stream's part of a call, and wait for all of it."""
         try:
-            for slice_ in slices:
+            for slice_ in slices[added:]:
                 if not self.room.free:
                     await self.room.wait()
+                if not slice_.wanted:  # one before it failed
+                    break
                 sender.add(slice_)
             for slice_ in slices:
                 await slice_.sent
         except Exception as error:
             return _Outcome(sum(len(slice_.bodies) for slice_ in slices if slice_.arrived), error)
-        finally:
-            for slice_ in slices:
-                slice_.drop()
-        return _Outcome(len(part.ids), None)
+        return _Outcome(sum(len(slice_.bodies) for slice_ in slices), None)
 
     def _raise_if_any(self, outcomes: Sequence["_Outcome"], parts: Sequence["_Part"]) -> None:
         errors = [outcome.error for outcome in outcomes if outcome.error is not None]
@@ -203,12 +211,41 @@ class _Slice:
     @property
     def wanted(self) -> bool:
         """Whether it is still to be sent: its caller waits, and nothing failed that comes before it."""
-        return not self.sent.done() and (self.after is None or self.after.arrived or self.after.wanted)
+        if self.sent.done():
+            return False
+        before = self.after
+        while before is not None and not before.sent.done():
+            before = before.after
+        return before is None or before.arrived
 
     def drop(self) -> None:
         """Nobody waits any more: what is still queued is not sent."""
         if not self.sent.cancel() and not self.sent.cancelled():
             self.sent.exception()  # is known, or follows from the first one
+
+    def settle(self, error: Exception | None) -> None:
+        """Tell whoever waits."""
+        if self.sent.done():  # its caller was cancelled, or has heard
+            return
+        if error is None:
+            self.sent.set_result(None)
+        else:
+            self.sent.set_exception(error)
+
+
+class _Callers:
+    """Those who wait for a batch, in the order of their calls."""
+
+    def __init__(self, slices: Sequence[_Slice]) -> None:
+        self.slices = slices
+
+    def give_up(self, before_s: float, error: BrokerUnavailable) -> float | None:
+        for slice_ in self.slices:
+            if not slice_.sent.done():
+                if slice_.since_s > before_s:
+                    return slice_.since_s
+                slice_.settle(error)
+        return None
 
 
 @dataclass(slots=True)
@@ -338,9 +375,9 @@ class _Sender:
     async def _send_all(self) -> None:
         try:
             while self._begun is not None:
-                slices, sending = self._begun
+                callers, sending = self._begun
                 self._begun = None
-                self._begun = await self._send(slices, sending)
+                self._begun = await self._send(callers, sending)
         finally:
             self.task = None
             self._refuse()
@@ -359,42 +396,45 @@ class _Sender:
 
     def _refuse(self) -> None:
         if self._begun is not None:
-            slices, sending = self._begun
+            callers, sending = self._begun
             self._begun = None
             with suppress(Exception):
                 sending.send(None)  # begins, so that what it waits for is closed with it
             sending.close()
-            self._settle(slices, BrokerUnavailable(self._where, "publishing was interrupted"))
+            self._settle(callers.slices, BrokerUnavailable(self._where, "publishing was interrupted"))
         while slices := self._take():
             self._settle(slices, BusClosed())
 
     def _begin(self) -> "_Sending | None":
         """Put the next batch on its way, if there is one. None may be under way."""
         while slices := self._take():
+            callers = _Callers(slices)
             try:
                 batch = self._batch(slices)
                 self._next += len(batch.bodies)
-                return slices, self._route.send(batch, slices[0].since_s)
+                return callers, self._route.send(batch, callers)
             except Exception as error:  # whatever it is, those who wait must hear of it
                 self._settle(slices, error)
         return None
 
-    async def _send(self, slices: Sequence[_Slice], sending: Coroutine[Any, Any, None]) -> "_Sending | None":
+    async def _send(self, callers: _Callers, sending: Coroutine[Any, Any, None]) -> "_Sending | None":
         """Await one batch. Returns the next: it is on its way before those who waited for this one hear, so that the
         server works meanwhile.
         """
         try:
             await sending
         except Exception as error:  # whatever it is, those who wait must hear of it
-            self._settle(slices, error)  # first: what follows it in the same call is not sent
+            self._settle(callers.slices, error)  # first: what follows it in the same call is not sent
+            if isinstance(error, BrokerUnavailable):  # those behind it have waited for the same server
+                _Callers(self._queue).give_up(self._time() - self._route.patience_s, error)
             return self._begin()
         except BaseException:
-            self._settle(slices, BrokerUnavailable(self._where, "publishing was interrupted"))
+            self._settle(callers.slices, BrokerUnavailable(self._where, "publishing was interrupted"))
             raise
         try:
             return self._begin()
         finally:
-            self._settle(slices, None)
+            self._settle(callers.slices, None)
 
     def _take(self) -> list[_Slice]:
         """The slices of the next batch. What nobody waits for any more is dropped."""
@@ -409,6 +449,7 @@ class _Sender:
                     break
                 slices.append(head)
             else:
+                head.drop()
                 self._room.give_back(len(head.bodies), head.size_bytes)
             self._queued -= len(head.bodies)
             queue.popleft()
@@ -430,13 +471,7 @@ class _Sender:
         for slice_ in slices:
             count += len(slice_.bodies)
             size += slice_.size_bytes
-            sent = slice_.sent
-            if sent.done():  # the caller was cancelled
-                continue
-            if error is None:
-                sent.set_result(None)
-            else:
-                sent.set_exception(error)
+            slice_.settle(error)
         self._room.give_back(count, size)
 
 
@@ -450,7 +485,8 @@ class _Outcome:
 
 def _valid_id(id_: object) -> str:
     if not isinstance(id_, str) or not _ID.fullmatch(id_):
-        raise InvalidArgument("publish", f"id={id_!r}; use 1 to 256 printable ASCII characters, no space, quote or \\")
+        problem = f"id={shown(id_)}; use 1 to 256 printable ASCII characters, no space, quote or \\"
+        raise InvalidArgument("publish", problem)
     return id_
 
 
@@ -460,5 +496,5 @@ def _made_up() -> InvalidArgument:
 
 def _valid_window(for_s: object) -> float:
     if not isinstance(for_s, int | float) or not 0.0 < for_s <= _UNIQUE_S_MAX:
-        raise InvalidArgument("publish", f"unique_for_s={for_s}; it must be seconds above zero, at most a year")
+        raise InvalidArgument("publish", f"unique_for_s={shown(for_s)}; it must be seconds above zero, at most a year")
     return for_s

@@ -128,12 +128,13 @@ class SpoolFile:
 
     def advance(self, position: int) -> None:
         """The server has all before `position`. At the end, the file is emptied."""
-        if position == self._end:
-            self._write_header(position=_START)  # first: a crash in between repeats, and repeats are harmless
-            os.ftruncate(self._file, _START)
-            self._end = _START
-        else:
-            self._write_header(position=position)
+        with self._using:
+            if position == self._end:
+                self._write_header(position=_START)  # first: a crash in between repeats, and repeats are harmless
+                os.ftruncate(self._file, _START)
+                self._end = _START
+            else:
+                self._write_header(position=position)
 
     def close(self) -> None:
         """Let others open it. What it holds stays on disk."""

@@ -47,6 +47,19 @@ async def test_waiting_counts_from_the_call_not_from_each_batch(connect: Connect
         faulty.refusing = False
 
 
+async def test_nobody_is_repeated_for_who_does_not_wait(connect: Connect, url: str) -> None:
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=ev.Wait(600.0)) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        leave(faulty)
+        call = asyncio.create_task(bus.publish(OrderPlaced(number=1)))
+        await eventually(lambda: faulty.refused >= 1)
+        call.cancel()
+        await asyncio.wait({call})
+        async with asyncio.timeout(10.0):
+            await bus._publisher.close()
+        faulty.refusing = False
+
+
 async def test_trap_24_reconnects_are_jittered_and_back_off(
     connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +225,60 @@ async def test_trap_22_nor_does_a_close_that_is_cancelled_while_the_disk_is_slow
     async with connect(ev.App("shop"), when_away=spool) as bus:
         await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
     assert await numbers(ledger) == [0, 1]
+
+
+async def test_trap_22_nor_does_a_first_try_that_comes_after_a_later_connect_has_closed(
+    connect: Connect, ledger: Ledger, broker: Broker, url: str, spool: ev.Spool
+) -> None:
+    """A proxy held it back: that the event went to the spool, and was replayed, is long forgotten here."""
+    async with relay(url) as faulty:
+        faulty.lose_reply_to(b'"number":1}')
+        async with connect(ev.App("shop"), url=faulty.url, when_away=spool) as bus:
+            first = bus._publisher._route.first_number
+            await bus.publish(OrderPlaced(number=0))
+            await bus.publish(OrderPlaced(number=1))
+            await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
+    async with connect(ev.App("shop"), when_away=spool) as bus:
+        producer = bus._publisher._route._file.producer  # type: ignore[attr-defined]
+        await bus.publish(OrderPlaced(number=2))
+    late = [fields[b"event"] for fields in await ledger.events()][1:2]
+    assert await broker.publish("orders", producer, first + 1, late) == 0
+    assert await numbers(ledger) == [0, 1, 2]
+
+
+async def test_a_publish_cancelled_while_the_disk_is_slow_spoils_no_spool(
+    connect: Connect, ledger: Ledger, url: str, spool: ev.Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread still writes when what is before it has been replayed, and the file would be emptied."""
+    writing, go_on, sync = threading.Event(), threading.Event(), os.fdatasync
+
+    def sync_slowly(file: int) -> None:
+        writing.set()
+        assert go_on.wait(10.0)
+        sync(file)
+
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=spool) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        leave(faulty)
+        await bus.publish(OrderPlaced(number=1))
+        monkeypatch.setattr(os, "fdatasync", sync_slowly)
+        cancelled = asyncio.create_task(bus.publish(OrderPlaced(number=2)))
+        await eventually(writing.is_set)
+        monkeypatch.undo()
+        task = bus._publisher._senders["orders"].task
+        assert task is not None
+        task.cancel()
+        faulty.refusing = False
+        await eventually(lambda: arrived(ledger, 2))
+        go_on.set()
+        await asyncio.wait({cancelled})
+        assert isinstance(cancelled.exception(), ev.BrokerUnavailable)
+        await bus.publish(OrderPlaced(number=3))
+        file = bus._publisher._route._file  # type: ignore[attr-defined]
+        await eventually(lambda: file.empty)
+    async with connect(ev.App("shop"), when_away=spool):
+        pass
+    assert await numbers(ledger) == [0, 1, 2, 3]
 
 
 async def arrived(ledger: Ledger, count: int) -> bool:

@@ -3,11 +3,13 @@
 import asyncio
 import gc
 import random
+from pathlib import Path
 
 import pytest
 
 import eventlib as ev
-from eventlib.broker import Broker
+from eventlib.broker import Broker, NumberedBatch
+from eventlib.spool import SpoolFile
 from tests.faults import relay
 from tests.shop import Connect, OrderPlaced
 from tests.waiting import eventually
@@ -77,3 +79,34 @@ async def test_an_ordered_group_leaves_without_a_word_when_the_connection_breaks
         await asked.wait()
     gc.collect()
     assert unheard == []
+
+
+async def test_a_publish_given_up_before_it_is_spooled_is_not_written(
+    connect: Connect, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that writes cannot be given up any more, and nobody would hear what becomes of it."""
+    written, append = list[int](), SpoolFile.append
+
+    def noting(file: SpoolFile, batch: NumberedBatch) -> None:
+        written.append(batch.first)
+        append(file, batch)
+
+    monkeypatch.setattr(SpoolFile, "append", noting)
+    spool = ev.Spool(tmp_path / "spool")
+    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=spool) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        faulty.refusing = True
+        faulty.cut()
+        await bus.publish(OrderPlaced(number=1))
+        call = asyncio.create_task(bus.publish(OrderPlaced(number=2)))
+        sender = bus._publisher._senders["orders"]
+        for _ in range(2):  # it is added, it is begun
+            await asyncio.sleep(0)
+        assert sender.task is not None
+        sender.task.cancel()
+        await asyncio.wait({call})
+        assert isinstance(call.exception(), ev.BrokerUnavailable)
+        faulty.refusing = False
+        await bus.publish(OrderPlaced(number=3))
+    first = written[0]
+    assert written in ([first], [first, first + 2])

@@ -51,6 +51,15 @@ async def test_publish_many_keeps_the_order_of_each_stream(connect: Connect, led
     assert await numbers(ledger) == list(range(20))
 
 
+async def test_calls_made_in_turn_keep_their_order_though_one_goes_to_two_streams(
+    connect: Connect, ledger: Ledger
+) -> None:
+    async with connect(ev.App("shop")) as bus:
+        first = asyncio.create_task(bus.publish_many([OrderPlaced(number=1), StockCounted(number=1)]))
+        await asyncio.gather(first, bus.publish(OrderPlaced(number=2)))
+    assert await numbers(ledger) == [1, 2]
+
+
 async def test_publishes_at_the_same_time_are_all_appended_once(connect: Connect, ledger: Ledger) -> None:
     async with connect(ev.App("shop")) as bus:
         ids = await asyncio.gather(*(bus.publish(event) for event in orders(*range(1000))))
@@ -107,7 +116,7 @@ async def test_trap_22_a_lost_reply_does_not_double_events(
         faulty.lose_reply_to(b'"number":1}')
         await bus.publish_many(orders(*range(1, count + 1)))
         assert faulty.lost == 1
-        producer = bus._publisher._route._producer._name  # type: ignore[attr-defined]
+        producer = bus._publisher._route._producer  # type: ignore[attr-defined]
     late = [fields[b"event"] for fields in await ledger.events()][1:]
     assert await broker.publish("orders", producer, 2, late) == 0
     assert await numbers(ledger) == list(range(count + 1))

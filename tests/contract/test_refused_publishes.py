@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis.asyncio as redis
@@ -186,10 +186,16 @@ async def test_an_interrupted_close_tells_everyone(connect: Connect, monkeypatch
 
 @pytest.mark.parametrize(
     "about",
-    [{"correlation_id": 42}, {"causation_id": b"x"}, {"traceparent": 42}, {"id": 42}, {"id": "a", "unique_for_s": "1"}],
+    [
+        *({"correlation_id": 42}, {"causation_id": b"x"}, {"traceparent": 42}, {"id": 42}),
+        *({"id": "a", "unique_for_s": "1"}, {"id": "a", "unique_for_s": 10**5000}),
+        *({name: 10**5000} for name in ("correlation_id", "causation_id", "traceparent", "id")),
+    ],
 )
 async def test_what_is_no_text_is_refused_and_not_published(connect: Connect, ledger: Ledger, about: Any) -> None:
     async with connect(ev.App("shop")) as bus:
         with pytest.raises(ev.InvalidArgument):
             await bus.publish(OrderPlaced(number=1), **about)
+        with pytest.raises(ev.InvalidArgument):
+            await bus.publish_many([OrderPlaced(number=1)], ids=cast(Any, [None]), unique_for_s=5.0)
     assert await ledger.events() == []

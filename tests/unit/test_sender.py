@@ -2,26 +2,28 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import eventlib as ev
-from eventlib.broker import BATCH_LIMIT, NumberedBatch
-from eventlib.publishing import Room, _Sender, _Slice
+from eventlib.away import Callers, _Repeated
+from eventlib.broker import BATCH_LIMIT, Broker, NumberedBatch
+from eventlib.publishing import Room, _Callers, _Sender, _Slice
 
 
 class NotedRoute:
     """Notes when a batch is begun and lets the test end it."""
 
     first_number = 1
+    patience_s = 30.0
 
     def __init__(self) -> None:
         self.begun: list[NumberedBatch] = []
         self.ends: list[asyncio.Future[None]] = []
         self.error: Exception | None = None
 
-    def send(self, batch: NumberedBatch, since_s: float) -> Coroutine[Any, Any, None]:
+    def send(self, batch: NumberedBatch, callers: Callers) -> Coroutine[Any, Any, None]:
         if self.error is not None:
             raise self.error
         self.begun.append(batch)
@@ -86,9 +88,9 @@ async def test_the_next_batch_is_on_its_way_before_those_who_waited_for_the_last
     first, heard = add(sender, BATCH_LIMIT), list[bool]()
     send = route.send
 
-    def noting(batch: NumberedBatch, since_s: float) -> Coroutine[Any, Any, None]:
+    def noting(batch: NumberedBatch, callers: Callers) -> Coroutine[Any, Any, None]:
         heard.append(first[0].arrived)
-        return send(batch, since_s)
+        return send(batch, callers)
 
     monkeypatch.setattr(route, "send", noting)
     [second] = add(sender, 1)
@@ -202,3 +204,73 @@ async def test_closing_tells_everybody(sender: _Sender) -> None:
         slice_.drop()
     await turns()
     assert sender.task is None
+
+
+async def test_each_waits_as_long_as_he_said_though_one_batch_carries_all() -> None:
+    class Away:
+        async def publish(self, *_: object) -> int:
+            raise ev.BrokerUnavailable("here", "gone")
+
+    loop, patience_s = asyncio.get_running_loop(), 0.3
+    early, late = _Slice((b"x",), (), 1, loop.create_future()), _Slice((b"y",), (), 1, loop.create_future())
+    early.since_s, late.since_s = loop.time() - 0.2, loop.time()
+    heard_s: dict[_Slice, float] = {}
+    for each in (early, late):
+        each.sent.add_done_callback(lambda _, each=each: heard_s.setdefault(each, loop.time()))  # type: ignore[misc]
+    route = _Repeated(cast(Broker, Away()), patience_s)
+    with pytest.raises(ev.BrokerUnavailable):
+        await route.send(NumberedBatch("orders", 1, [b"x", b"y"]), _Callers([early, late]))
+    await turns()
+    assert not early.arrived and not late.arrived
+    assert heard_s[early] - early.since_s >= patience_s
+    assert heard_s[late] - late.since_s >= patience_s
+    assert heard_s[early] < late.since_s + patience_s
+
+
+async def test_a_long_call_that_fails_early_ends_where_it_failed(sender: _Sender, route: NotedRoute) -> None:
+    """However many parts it has: thousands wait for one another."""
+    loop, slices = asyncio.get_running_loop(), list[_Slice]()
+    for _ in range(5000):
+        slices.append(_Slice((b"x",) * BATCH_LIMIT, (), 1, loop.create_future(), slices[-1] if slices else None))
+        sender.add(slices[-1])
+    await turns()
+    route.ends[0].set_exception(ev.BrokerError("here", "full"))
+    await turns()
+    assert sender.task is None
+    assert len(route.begun) == 1
+    assert all(slice_.sent.done() for slice_ in slices)
+    with pytest.raises(ev.BrokerError, match="full"):
+        await slices[0].sent
+
+
+async def test_those_behind_who_have_waited_long_enough_hear_after_the_same_try(
+    sender: _Sender, route: NotedRoute
+) -> None:
+    old = add(sender, 3 * BATCH_LIMIT)
+    await turns()
+    for slice_ in old:
+        slice_.since_s -= route.patience_s
+    [new] = add(sender, 1)
+    route.ends[0].set_exception(ev.BrokerUnavailable("here", "gone"))
+    await turns()
+    assert all(isinstance(slice_.sent.exception(), ev.BrokerUnavailable) for slice_ in old)
+    assert [len(batch.bodies) for batch in route.begun] == [BATCH_LIMIT, 1]
+    route.ends[1].set_result(None)
+    await turns()
+    assert new.arrived
+
+
+async def test_what_is_refused_concerns_those_behind_not_at_all(sender: _Sender, route: NotedRoute) -> None:
+    old = add(sender, BATCH_LIMIT + 1)
+    await turns()
+    for slice_ in old:
+        slice_.since_s -= route.patience_s
+    route.ends[0].set_exception(ev.BrokerError("here", "no"))
+    await turns()
+    assert len(route.begun) == 2
+    route.ends[1].set_result(None)
+    await turns()
+    assert old[-1].arrived
+    assert isinstance(old[0].sent.exception(), ev.BrokerError)
+    gone = [slice_.sent.exception() for slice_ in old[:-1]]
+    assert all(gone)
