@@ -192,9 +192,12 @@ class Bus:
             if groups is None or s.group in groups:
                 by_loop.setdefault((spec_of(s.event_class).stream, s.group), []).append(s)
         unknown = set(groups or ()) - {group for _, group in by_loop}
+        known = sorted({s.group for s in self.app.subscriptions})
         if unknown or not by_loop:
-            known = sorted({s.group for s in self.app.subscriptions})
             raise InvalidArgument(f"App {self.app.name!r}", f"nothing to run for {sorted(unknown)}; groups: {known}")
+        if idle := set(self.app.groups) - {s.group for s in self.app.subscriptions}:
+            problem = f"groups {sorted(idle)} are set and have no handler; is one misspelt? With handlers: {known}"
+            raise InvalidArgument(f"App {self.app.name!r}", problem)
         return [
             GroupConsumer(self._broker, stream, group, name, self.app.settings(group), subscriptions, observe)
             for (stream, group), subscriptions in by_loop.items()

@@ -546,6 +546,12 @@ class GroupConsumer:
         self._tell("failed", delivery, error)
         decision = policy.decide(subscription.retry, delivery.attempt, error, self._rng)
         assert not isinstance(decision, Ack), "what failed is not done"
+        if isinstance(decision, RetryIn) and decision.counts:
+            log.info(
+                "%s/%s: event %s is tried again, for attempt %d of %d failed: %r",
+                *(self.stream, self._group.group, delivery.event_id, delivery.attempt, subscription.retry.attempts),
+                error,
+            )
         await self._settle(delivery, decision, error)
 
     async def _settle(self, delivery: Delivery, decision: RetryIn | DeadLetter, error: BaseException | None) -> None:

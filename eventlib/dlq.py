@@ -41,13 +41,17 @@ _ID = re.compile(r"\d{1,20}-\d{1,20}")
 _SEQUENCE_MAX = 2**64 - 1
 
 
+_POISON = "it came back more often than it has attempts, from consumers that never said why; no handler was called"
+_USED_UP = ("exhausted", "poison")
+
+
 def why(
     reason: str, error: BaseException | None, *, attempts: int, handler: str, consumer: str
 ) -> dict[str, str | int]:
     """What a dead letter says beside the entry itself: fields of bounded length that can be stored."""
     said: dict[str, str | int] = {
         "reason": reason,
-        "error": _described(error) if error is not None else "",
+        "error": _described(error) if error is not None else _POISON if reason == "poison" else "",
         "attempts": attempts,
         "handler": handler,
         "consumer": consumer,
@@ -277,6 +281,7 @@ class DeadLetters:
     ) -> Outcome:
         """Deliver letters once more, to this group alone; each counts its attempts afresh, or goes on counting.
 
+        One whose attempts are used up has none to go on with: with `keep_attempts` it stays.
         Takes the oldest `limit` letters that can be read. What fails again becomes a new letter, which says how often
         it was replayed; it is not replayed within the same call.
         """
@@ -284,7 +289,7 @@ class DeadLetters:
             which,
             limit,
             None if dry_run else lambda ids: self._broker.replay(self._keys, ids, keep_attempts=keep_attempts),
-            lambda letter: letter.obstacle,
+            lambda letter: _nothing_left(letter) if keep_attempts and letter.reason in _USED_UP else letter.obstacle,
         )
 
     async def purge(self, which: Selection, *, limit: int = LIMIT, dry_run: bool = False) -> Outcome:
@@ -402,6 +407,10 @@ def _letter(id_: str, fields: Mapping[bytes, bytes], edit: bytes) -> DeadEntry:
         edited=edited if edit else None,
         edited_at_s=edited_at_s,
     )
+
+
+def _nothing_left(letter: DeadEntry) -> str:
+    return f"its attempts are used up ({letter.attempts}): replay it with new ones, without keeping them"
 
 
 def _ms(seconds: float) -> int:

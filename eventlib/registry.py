@@ -115,13 +115,17 @@ def open_export(path: Path | str) -> Json:
     try:
         document = json.loads(file.read_bytes())
     except OSError as error:
-        raise InvalidArgument(str(file), f"cannot be read: {error.strerror}; write it with Registry.save") from error
+        raise InvalidArgument(
+            str(file), f"cannot be read: {error.strerror}; write it with `workbench schemas export`"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(str(file), f"is not JSON: {error}") from error
     match document:
         case {"asyncapi": str(), "components": {"schemas": dict(schemas)}} if all(map(_is_exported, schemas.values())):
             return dict(document)
-    raise InvalidArgument(str(file), f"is no export; name the directory or the {DOCUMENT} that Registry.save wrote")
+    raise InvalidArgument(
+        str(file), f"is no export; name what `workbench schemas export` wrote: a directory, or the {DOCUMENT} in it"
+    )
 
 
 def _is_exported(schema: object) -> bool:

@@ -224,7 +224,10 @@ def replay_command(
     older_than: OlderThan = None,
     limit: Limit = 1000,
     keep_attempts: Annotated[
-        bool, typer.Option("--keep-attempts", help="Go on counting attempts instead of starting anew.")
+        bool,
+        typer.Option(
+            "--keep-attempts", help="Go on counting attempts instead of starting anew; what is exhausted stays."
+        ),
     ] = False,
     yes: Yes = False,
     url: Url = None,

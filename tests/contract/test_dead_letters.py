@@ -321,10 +321,12 @@ async def test_attempts_are_kept_on_request(connect: Connect, ledger: Ledger) ->
         letters = bus.dead_letters("orders", "billing")
         await letters.replay(ev.Selection(ids=[kept]), keep_attempts=True)
         await eventually(lambda: desk.seen == [(1, 2)])
-        await letters.replay(ev.Selection(ids=[exhausted]), keep_attempts=True)
-        await eventually(lambda: desk.record.count("dead"))
+        outcome = await letters.replay(ev.Selection(ids=[exhausted]), keep_attempts=True)
+        assert not outcome.ids
+        assert "used up (3)" in outcome.obstacles[exhausted]
         [letter] = await letters.find()
-    assert (letter.reason, letter.attempts, letter.replays) == ("poison", 3, 1)
+    assert (letter.reason, letter.attempts, letter.replays) == ("exhausted", 3, 0)
+    assert desk.record.count("dead") == 0
 
 
 async def test_trap_07_a_poison_letter_that_is_replayed_counts_afresh(connect: Connect, ledger: Ledger) -> None:

@@ -79,6 +79,16 @@ async def test_running_an_unknown_group_is_a_mistake(connect: Connect, groups: l
                 pass
 
 
+async def test_settings_of_a_group_that_nobody_handles_for_are_a_mistake(connect: Connect) -> None:
+    """A misspelt group would lose its order by key, and nobody would be told."""
+    app, _ = new_app()
+    app.group("biling", ordered_by="number")
+    async with connect(app) as bus:
+        with pytest.raises(ev.InvalidArgument, match=r"\['biling'\] are set and have no handler.*'billing'"):
+            async with bus.running():
+                pass
+
+
 async def test_a_consumer_holds_no_more_than_it_was_told(connect: Connect, ledger: Ledger) -> None:
     app, release, running, most = ev.App("shop"), asyncio.Event(), set[int](), list[int]()
     app.group("billing", concurrency=3, prefetch=2)

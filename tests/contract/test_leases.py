@@ -233,6 +233,7 @@ async def test_trap_07_what_kills_its_consumers_is_poison(
         letters = await bus.dead_letters("orders", "billing").find()
     assert handled == ([1] if admitted else [])
     assert [(letter.reason, letter.attempts) for letter in letters] == ([] if admitted else [("poison", 3)])
+    assert all("no handler was called" in letter.error for letter in letters)
 
 
 async def test_trap_06_a_lost_claim_can_neither_retry_nor_bury_nor_ack(broker: Broker, ledger: Ledger) -> None:

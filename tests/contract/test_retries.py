@@ -63,7 +63,9 @@ async def settled(bus: ev.Bus) -> ev.Backlog | None:
     return None if backlog.waiting or backlog.pending else backlog
 
 
-async def test_attempts_and_waits_follow_the_policy(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_attempts_and_waits_follow_the_policy(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     app, tries, record = ev.App("shop"), list[tuple[int, float]](), Record()
     delays_s, retry = list[float](), Broker.retry
     policy = ev.Retry(attempts=4, wait_s=0.1, factor=2.0, wait_s_max=0.2, jitter="none")
@@ -80,9 +82,13 @@ async def test_attempts_and_waits_follow_the_policy(connect: Connect, monkeypatc
         return await retry(broker, group, consumer, entry, attempts, delay_s)
 
     monkeypatch.setattr(Broker, "retry", retry_and_note)
+    caplog.set_level("INFO")
     async with connect(app) as bus, bus.running(observe=record):
-        await bus.publish(OrderPlaced(number=1))
+        id_ = await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: record.count("dead"))
+    told = [line for line in caplog.messages if "tried again" in line]
+    assert len(told) == 3
+    assert told[0] == f"orders/billing: event {id_} is tried again, for attempt 1 of 4 failed: ValueError('never')"
     times = [at for _, at in tries]
     waits = [after - before for before, after in itertools.pairwise(times)]
     assert [attempt for attempt, _ in tries] == [1, 2, 3, 4]
