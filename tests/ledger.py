@@ -48,12 +48,12 @@ class Ledger:
             for r in rows
         ]
 
-    async def renewals(self, ids: set[str], count: int) -> None:
+    async def renewals(self, ids: set[str], count: int, *, retried: bool = False) -> None:
         """Wait until each of the entries had its lease renewed so often."""
         seen, before = dict.fromkeys(ids, 0), dict.fromkeys(ids, 0)
 
         async def enough() -> bool:
-            for row in await self.pending():
+            for row in await self.pending(retried=retried):
                 if row.id in seen:
                     seen[row.id] += row.idle_ms < before[row.id]
                     before[row.id] = row.idle_ms

@@ -181,6 +181,23 @@ async def test_trap_21_a_read_may_block_longer_than_a_reply_may_take(
     await reader.close()
 
 
+async def test_trap_21_a_read_that_fails_is_not_repeated_below(url: str, namespace: str, ledger: Ledger) -> None:
+    """Whoever reads hears of it at once, and knows how long to wait before it tries again."""
+    await ledger.create()
+    async with relay(url) as faulty:
+        broker = Broker(faulty.url, namespace)
+        reader = broker.reader(block_s=0.01)
+        assert not (await reader.read(ledger.keys, "c1", 10)).entries
+        faulty.refusing = True
+        faulty.cut()
+        for _ in range(2):  # the first may have been sent before the cut was seen
+            before = faulty.refused
+            with pytest.raises(ev.BrokerUnavailable):
+                await reader.read(ledger.keys, "c1", 10)
+            assert faulty.refused <= before + 1
+        await broker.close()
+
+
 @pytest.mark.parametrize(("policy", "danger"), [("allkeys-lru", "whole streams"), ("volatile-ttl", "may double")])
 async def test_trap_25_a_server_that_evicts_is_warned_of_or_refused(
     binary: Path, caplog: pytest.LogCaptureFixture, policy: str, danger: str

@@ -2,12 +2,17 @@
 
 import asyncio
 import logging
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
 from eventlib.broker import Broker, Entry
+from eventlib.link import Argument, Link
 from tests.ledger import Ledger
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
 from tests.waiting import eventually
@@ -263,18 +268,34 @@ async def test_trap_20_a_failover_to_an_older_copy_repeats_little_and_loses_noth
 
 
 async def test_trap_20_a_key_that_is_no_stream_fills_no_log(
-    connect: Connect, ledger: Ledger, raw: redis.Redis, caplog: pytest.LogCaptureFixture
+    connect: Connect,
+    ledger: Ledger,
+    raw: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What cannot be mended is waited for, and told by the bus's health."""
+    """What cannot be mended is waited for, longer each time, and told by the bus's health."""
     app, handled = new_app(lease_s=0.3)
+    failed_at, ask = defaultdict[tuple[Argument, ...], list[float]](list), Link.ask
+
+    async def ask_and_note(link: Link, command: Sequence[Argument], *rest: Any) -> Any:
+        try:
+            return await ask(link, command, *rest)
+        except ev.BrokerError:
+            failed_at[tuple(command[:2])].append(time.monotonic())
+            raise
+
+    monkeypatch.setattr(Link, "ask", ask_and_note)
     async with connect(app) as bus, bus.running():
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: handled == [1])
         await raw.set(ledger.keys.stream, "a string")
         await eventually(lambda: "WRONGTYPE" in (bus.health()[0].problem or ""))
         assert not bus.health()[0].connected
+        tries, *_ = await eventually(lambda: [times for times in failed_at.values() if len(times) >= 5])
         await raw.unlink(ledger.keys.stream)
         await bus.publish(OrderPlaced(number=2))
         await eventually(lambda: 2 in handled)
         await eventually(lambda: bus.health()[0].connected)
+    assert tries[4] - tries[0] >= 0.3  # 25, 50, 100 and 200 ms at least
     assert len(caplog.records) < 20

@@ -112,6 +112,7 @@ async def test_trap_24_who_hears_nothing_is_seen_to_and_hears_again(
                 deaf = health(bus)
                 assert deaf.running and deaf.problem is not None and deaf.problem.startswith("BrokerUnavailable")
                 assert deaf.read_age_s is not None and deaf.read_age_s >= WITHIN_S
+                assert deaf.silent_s >= deaf.read_age_s - 0.1  # since the last answer, not since the last try
                 # Time for five renewals: with nothing held, they are no answer.
                 until, answered = time.monotonic() + 5 * LEASE_S / 3.0, False
                 while time.monotonic() < until:

@@ -37,17 +37,24 @@ class Desk:
                 raise self.error
 
 
-async def test_trap_03_a_handler_longer_than_its_lease_is_not_run_twice(connect: Connect, ledger: Ledger) -> None:
+@pytest.mark.parametrize("retried", [False, True])
+async def test_trap_03_a_handler_longer_than_its_lease_is_not_run_twice(
+    connect: Connect, ledger: Ledger, retried: bool
+) -> None:
     desk = Desk(lease_s=1.0)  # a loaded machine may stand still for a shorter one
-    async with connect(desk.app) as bus, bus.running(consumer="a"), bus.running(consumer="b"):
+    async with connect(desk.app) as bus:
         await bus.publish(OrderPlaced(number=1))
-        await eventually(lambda: desk.started)
-        await ledger.renewals({desk.started[0].entry.id}, 7)  # more than two leases
-        [row] = await ledger.pending()
-        assert row.deliveries == 1  # renewing is not delivering
-        desk.release.set()
-    assert len(desk.started) == 1 and not desk.started[0].lost
-    assert await ledger.pending() == []
+        if retried:
+            await ledger.read_and_die()
+            await bus._broker.leave(ledger.keys, "dead")  # gives it back to the retry stream
+        async with bus.running(consumer="a"), bus.running(consumer="b"):
+            await eventually(lambda: desk.started)
+            await ledger.renewals({desk.started[0].entry.id}, 7, retried=retried)  # more than two leases
+            [row] = await ledger.pending(retried=retried)
+            assert row.deliveries == 1  # renewing is not delivering
+            desk.release.set()
+    assert [delivery.entry.retried for delivery in desk.started] == [retried] and not desk.started[0].lost
+    assert await ledger.pending(retried=retried) == []
 
 
 async def test_trap_04_entries_that_wait_in_a_consumer_keep_their_lease(connect: Connect, ledger: Ledger) -> None:
@@ -69,13 +76,15 @@ async def held(ledger: Ledger, count: int) -> bool:
 
 
 @pytest.mark.usefixtures("nobody_sweeps")
-async def test_trap_04_ownership_is_asked_for_after_a_standstill(connect: Connect, ledger: Ledger, url: str) -> None:
+@pytest.mark.parametrize("batches", [False, True])
+async def test_trap_04_ownership_is_asked_for_after_a_standstill(
+    connect: Connect, ledger: Ledger, url: str, batches: bool
+) -> None:
     """A process that stood still for a lease may have lost what waits in it: then it must not start it."""
     app, started, record = ev.App("shop"), list[int](), Record()
     app.group("billing", concurrency=1, prefetch=1, lease_s=LEASE_S)
     may_block, second = asyncio.Event(), ""
 
-    @app.subscribe(OrderPlaced, group="billing")
     async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
         started.append(event.number)
         if event.number == 1:
@@ -83,6 +92,15 @@ async def test_trap_04_ownership_is_asked_for_after_a_standstill(connect: Connec
             time.sleep(LEASE_S * 1.2)  # noqa: ASYNC251 - standing still is the fault under test
             with redis.Redis.from_url(url) as thief:  # meanwhile another consumer took the second one over
                 thief.xclaim(ledger.keys.stream, "billing", "thief", 0, [second], justid=True)
+
+    async def bill_one(batch: ev.Batch[OrderPlaced]) -> None:
+        for event, delivery in batch:
+            await bill(event, delivery)
+
+    if batches:
+        app.subscribe_batch(OrderPlaced, group="billing", size=1)(bill_one)
+    else:
+        app.subscribe(OrderPlaced, group="billing")(bill)
 
     async with connect(app) as bus, bus.running(observe=record):
         await bus.publish_many(orders(1, 2))
@@ -180,30 +198,32 @@ async def test_trap_08_one_sweeper_at_a_time(broker: Broker, ledger: Ledger) -> 
     assert await broker.sweep(ledger.keys, "c2", 30.0, 100, every_s=60.0) == (False, [])  # not its turn
 
 
-async def test_trap_08_a_sweep_goes_on_where_the_last_one_stopped(broker: Broker, ledger: Ledger) -> None:
-    """XAUTOCLAIM looks at ten times COUNT entries: what lies behind many healthy ones must be reached as well."""
-    await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(35)])
-    last = (await ledger.read_and_die())[-1]
+@pytest.mark.parametrize(("healthy", "sweeps"), [(34, 1), (450, 3)])
+async def test_trap_08_a_sweep_goes_on_where_the_last_one_stopped(
+    broker: Broker, ledger: Ledger, healthy: int, sweeps: int
+) -> None:
+    """XAUTOCLAIM looks at ten times COUNT entries, a sweep at twenty times as many: what lies behind is reached too."""
+    await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(healthy + 1)])
+    last = (await ledger.read_and_die(1000))[-1]
     await ledger.claim(last, "dead", idle_ms=3_600_000)
-    _, taken = await broker.sweep(ledger.keys, "c1", 1800.0, 1, 60.0)
-    assert [entry.id for entry in taken] == [last]
+    found = [await broker.sweep(ledger.keys, "c1", 1800.0, 1, 60.0) for _ in range(sweeps)]
+    assert [[entry.id for entry in taken] for _, taken in found] == [*[[]] * (sweeps - 1), [last]]
 
 
 async def test_recovery_does_not_wait_longer_for_a_larger_backlog(connect: Connect, ledger: Ledger) -> None:
     """Behind many entries that a busy consumer holds, a dead one's last is reached in one round of sweeps."""
     async with connect(ev.App("shop")) as bus:
         await bus.publish_many(orders(*range(500)))
-    last = (await ledger.read_and_die())[-1]
+    last = (await ledger.read_and_die(500))[-1]
     await ledger.claim(last, "dead", idle_ms=3_600_000)
     async with connect(ev.App("shop")) as bus:
         broker = bus._broker
         more, taken = True, list[Entry]()
         rounds = 0
-        while more and not taken:
+        while more and not taken and rounds < 3:
             more, taken = await broker.sweep(ledger.keys, "c1", 1800.0, 1, 60.0)
             rounds += 1
     assert [entry.id for entry in taken] == [last]
-    assert rounds <= 3
 
 
 async def test_trap_09_a_deleted_entry_does_not_stay_pending(connect: Connect, ledger: Ledger) -> None:

@@ -52,6 +52,16 @@ async def seen(bus: ev.Bus, wanted: ev.Backlog) -> bool:
     return await bus.backlog("orders", "billing") == wanted
 
 
+async def test_trap_30_what_is_parked_behind_its_key_is_counted(broker: Broker, ledger: Ledger) -> None:
+    await broker.publish("orders", "p1", 1, [b'{"data":{"order_id":%d}}' % n for n in (1, 2, 1, 1)])
+    await broker.ensure_group(ledger.keys)
+    heads, _ = await broker.read_ordered(ledger.keys, "dead", "order_id", 10)
+    parked = await broker.backlog("orders", "billing")
+    assert parked == ev.Backlog(waiting=0, pending=2, retrying=0, delayed=0, dead=0, parked=2) and parked.total == 4
+    await broker.ack(ledger.keys, "dead", heads)
+    assert (await broker.backlog("orders", "billing")).total == 2
+
+
 async def test_trap_30_deleted_and_trimmed_entries_are_not_waited_for(broker: Broker, ledger: Ledger) -> None:
     """After a deletion the server's own lag may be unknown, after a trim it may be wrong."""
     ids = [await ledger.add(event=b"%d" % n) for n in range(10)]

@@ -61,6 +61,8 @@ async def test_trap_06_a_failure_settled_twice_counts_once(
         await bus.publish_many(orders(2))
         await eventually(lambda: faulty.lost == 1)
         await eventually(lambda: settled(broker, 2 if script is BURY else 0))  # past the connection that is cut
+    assert await settled(broker, 2 if script is BURY else 0)  # by the repeat as well
+    assert record.count("lost") == 0 and record.count("dead" if script is BURY else "retried") == 2
     attempts = [1] if script is BURY else [1, 2]
     assert tries == [(number, attempt) for number in (1, 2) for attempt in attempts]
 

@@ -14,13 +14,17 @@ from tests.ledger import Ledger
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, orders
 from tests.waiting import eventually
 
+SOON = ev.Retry(attempts=3, wait_s=0.01, jitter="none")  # by way of the delayed entries
 LATER = ev.Retry(attempts=3, wait_s=30.0, jitter="none")
 
 
-async def test_trap_13_a_retry_is_for_the_failing_group_alone(connect: Connect, ledger: Ledger) -> None:
+@pytest.mark.parametrize("retry", [AT_ONCE, SOON])
+async def test_trap_13_a_retry_is_for_the_failing_group_alone(
+    connect: Connect, ledger: Ledger, retry: ev.Retry
+) -> None:
     app, seen = ev.App("shop"), list[tuple[str, int]]()
 
-    @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+    @app.subscribe(OrderPlaced, group="billing", retry=retry)
     async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
         seen.append(("billing", delivery.attempt))
         if delivery.attempt < 3:

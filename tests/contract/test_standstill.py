@@ -79,31 +79,35 @@ async def test_trap_05_who_blocked_the_loop_for_a_lease_settles_nothing(
     assert "to_thread" in "".join(r.message for r in caplog.records if r.levelno == logging.WARNING)
 
 
+@pytest.mark.parametrize("outcome", [None, ValueError("no"), ev.Reject("no")])
 async def test_trap_05_a_later_delivery_to_the_same_consumer_is_not_settled_by_the_lost_one(
-    connect: Connect, ledger: Ledger
+    connect: Connect, ledger: Ledger, outcome: Exception | None
 ) -> None:
-    """Its name owns the entry again, but the handler that lost it must not acknowledge for the one that runs now."""
+    """Its name owns the entry again, but the handler that lost it must not settle it for the one that runs now."""
     app, record, started = ev.App("shop"), Record(), list[ev.Delivery]()
     releases = [asyncio.Event(), asyncio.Event()]
     app.group("billing", lease_s=LEASE_S)
 
-    @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(wait_s=30.0, jitter="none"))
     async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
         started.append(delivery)
         await releases[len(started) - 1].wait()
+        if outcome is not None and delivery is started[0]:
+            raise outcome
 
+    ended = "handled" if outcome is None else "failed"
     async with connect(app) as bus, bus.running(observe=record):
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: started)
         await eventually(lambda: lose(ledger, started[0]))
         await eventually(lambda: len(started) == 2)  # the thief died; the entry came back
         releases[0].set()
-        await eventually(lambda: record.count("handled") == 1)
-        await bus.backlog("orders", "billing")  # a round trip in which it could have acknowledged
+        await eventually(lambda: record.count(ended) == 1)
+        await bus.backlog("orders", "billing")  # a round trip in which it could have settled
         assert len(await ledger.pending()) == 1
         releases[1].set()
         await eventually(lambda: record.count("acked") == 1)
-    assert record.kinds() == ["started", "lost", "started", "handled", "handled", "acked"]
+    assert record.kinds() == ["started", "lost", "started", ended, "handled", "acked"]
 
 
 async def lose(ledger: Ledger, delivery: ev.Delivery) -> bool:
