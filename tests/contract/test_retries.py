@@ -200,6 +200,20 @@ async def test_trap_27_promotion_takes_a_bounded_bite_and_loses_nothing(broker: 
     assert (await broker.backlog("orders", "billing")) == ev.Backlog(0, 0, retrying=5, delayed=0, dead=0)
 
 
+async def test_trap_27_what_cannot_be_promoted_waits_on(broker: Broker, ledger: Ledger) -> None:
+    """It is added before it is removed, for a script that fails takes nothing back."""
+    await broker.publish("orders", "p1", 1, [b"a"])
+    [entry] = await take(broker, ledger, 1)
+    assert await broker.retry(ledger.keys, "c1", entry, 1, 0.001)
+    await eventually(lambda: all_due(ledger))
+    await ledger.raw.unlink(ledger.keys.retry)
+    await ledger.raw.set(ledger.keys.retry, "no stream")
+    with pytest.raises(ev.BrokerError, match="WRONGTYPE"):
+        await broker.promote(ledger.keys, 10)
+    await ledger.raw.unlink(ledger.keys.retry)
+    assert await broker.promote(ledger.keys, 10) == (1, None)
+
+
 async def take(broker: Broker, ledger: Ledger, count: int) -> list[Entry]:
     """Read as consumer "c1"."""
     await ledger.create()
