@@ -39,8 +39,6 @@ _TRACEBACK_LENGTH_MAX = 4000
 _PATIENCE_S = 30.0  # for a call that gets no answer
 _ID = re.compile(r"\d{1,20}-\d{1,20}")
 _SEQUENCE_MAX = 2**64 - 1
-
-
 _POISON = "it came back more often than it has attempts, from consumers that never said why; no handler was called"
 _USED_UP = ("exhausted", "poison")
 

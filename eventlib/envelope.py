@@ -324,7 +324,7 @@ def _refuse_bad_trace(traceparent: str | None, tracestate: str | None) -> None:
     if not _is_traceparent(traceparent):
         raise InvalidArgument(
             f"traceparent={shown(traceparent)}",
-            "is no W3C trace context; give '00-<32 hex>-<16 hex>-<2 hex>'",
+            "is no W3C trace context; give '00-<32 hex>-<16 hex>-<2 hex>', lower-case",
         )
     if tracestate is not None and not _is_tracestate(tracestate):
         raise InvalidArgument(f"tracestate={shown(tracestate)}", "is no W3C trace state; give 'vendor=value,...'")
