@@ -71,7 +71,7 @@ def main() -> None:
     _write(options.json, results, drained)
     if results:
         size = len(body(event(0)))
-        out.print(_table(results, f"{product}, medians of {options.rounds} turns, {size} bytes an event on our wire"))
+        out.print(_table(results, f"{product}, medians of {options.rounds} rounds, {size} bytes an event on our wire"))
         for late in (r for r in results if r.row.name in (LATENESS, FLOOR_LATENESS) and max(r.ours, r.peer) > LATE_MS):
             out.print(f"The load was up to {max(late.ours, late.peer):.1f} ms late: too busy a machine for latencies.")
     if drained:
@@ -83,7 +83,7 @@ def main() -> None:
 
 def _options(names: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, epilog=_EXAMPLE)
-    parser.add_argument("--rounds", type=_positive, default=5, help="turns of ours and its peer; medians count (5)")
+    parser.add_argument("--rounds", type=_positive, default=5, help="of turns of ours and its peer; medians count (5)")
     parser.add_argument("--only", metavar="NAME", action="append", choices=names, help=f"one of {', '.join(names)}")
     parser.add_argument("--backlog", type=_positive, default=BACKLOG, help="events that drain for memory (1,000,000)")
     parser.add_argument("--url", default=os.environ.get("REDIS_URL"), help="Redis to use; without it a private one")
@@ -116,11 +116,11 @@ def turns(comparison: Comparison, url: str, rounds: int, progress: Progress) -> 
     comparisons leave in the memory allocator cost batch handlers a sixth.
     """
     name = comparison.rows[0].name
-    bar = progress.add_task(name, total=2 * rounds)
+    bar = progress.add_task(name, total=2 * comparison.turns * rounds)
     figures: dict[Side, list[tuple[float, ...]]] = {"ours": [], "peer": []}
     with _process() as ours_process, _process() as peer_process:
         processes: dict[Side, ProcessPoolExecutor] = {"ours": ours_process, "peer": peer_process}
-        for number in range(rounds):
+        for number in range(comparison.turns * rounds):
             order: tuple[Side, Side] = ("ours", "peer") if number % 2 == 0 else ("peer", "ours")
             for side in order:
                 if not server.calm(url):
