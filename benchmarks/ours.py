@@ -90,7 +90,7 @@ def handling(tally: Tally) -> App:
 def handling_batches(tally: Tally) -> App:
     """Batch handlers of up to 500 events."""
     app = App("bench")
-    app.group(GROUP, concurrency=1, prefetch=3 * BATCH)  # what a read may bring is opened while the next is read
+    app.group(GROUP, concurrency=1, prefetch=2 * BATCH)  # batches are read while one is handled
 
     @app.subscribe_batch(FileUploaded, group=GROUP, size=BATCH)
     async def handle(batch: Batch[FileUploaded]) -> None:

@@ -216,8 +216,14 @@ def test_a_portion_begins_small_and_doubles_while_all_that_was_asked_for_comes()
     for _ in range(6):
         asked.append(portion.count)
         portion.came(portion.count, [KB] * portion.count)
-    assert asked == [100, 200, 400, 800, 1000, 1000]
-    assert Portion(5000).count == 1000
+    assert asked == [100, 200, 400, 500, 500, 500]
+
+
+def test_a_portion_is_a_whole_batch_of_up_to_a_thousand() -> None:
+    for batch, count in [(700, 700), (5000, 1000)]:
+        portion = Portion(batch)
+        portion.came(batch, [KB] * batch)
+        assert portion.count == count
 
 
 def test_a_portion_of_large_entries_is_about_eight_megabytes() -> None:
@@ -230,8 +236,8 @@ def test_a_portion_of_large_entries_is_about_eight_megabytes() -> None:
 def test_after_a_lull_a_portion_is_small_again() -> None:
     """What comes then may be of another size."""
     portion = Portion(100)
-    portion.count = 1000
-    for came, count in [(300, 600), (400, 600), (0, 100)]:
+    portion.count = 500
+    for came, count in [(150, 300), (200, 300), (0, 100)]:
         portion.came(portion.count, [KB] * came)
         assert portion.count == count
     portion.came(portion.count, [MB] * portion.count)
