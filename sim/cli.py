@@ -57,7 +57,10 @@ DEFAULT_SCENARIOS = (Path("data/scenarios/quickstart.yaml"), Path("data/scenario
 def simulate_command(
     scenario: ScenarioFile, seeds: Seeds = 30, json_file: Json = None, history: Keep = None, sample: Sample = False
 ) -> None:
-    """Run a scenario in virtual time."""
+    """Run a scenario in virtual time.
+
+    Exit status: 0 the system kept its promises, 1 a check of it is false, 2 bad input or no server.
+    """
     declared = Scenario.load(scenario, sample_if_missing=sample)
     with progress(f"simulating {declared.name}") as tell:
         result = simulate(declared, range(seeds), progress=tell)
@@ -74,7 +77,10 @@ def live_command(
     history: Keep = None,
     sample: Sample = False,
 ) -> None:
-    """Run a scenario for real: the library, a Redis, processes, SIGKILL."""
+    """Run a scenario for real: the library, a Redis, processes, SIGKILL.
+
+    Exit status: 0 the system kept its promises, 1 a check of it is false, 2 bad input or no server.
+    """
     declared = Scenario.load(scenario, sample_if_missing=sample)
     with progress(f"running {declared.name} live") as tell:
         result = asyncio.run(run_live(declared, range(seeds), repeats=repeats, url=url, progress=tell))
@@ -91,7 +97,10 @@ def compare_command(
     json_file: Json = None,
     sample: Sample = False,
 ) -> None:
-    """Run a scenario in both worlds and show each difference beside its noise floor."""
+    """Run a scenario in both worlds and show each difference beside its noise floor.
+
+    Exit status: 0 the system kept its promises, 1 a check of it is false, 2 bad input or no server.
+    """
     declared = Scenario.load(scenario, sample_if_missing=sample)
     with server_at(url) as address:
         with progress("timing this machine") as tell:
@@ -113,7 +122,10 @@ def report_command(
     json_file: Json = None,
     sample: Sample = False,
 ) -> None:
-    """Run the scenarios in both worlds and write the validation report."""
+    """Run the scenarios in both worlds and write the validation report.
+
+    Exit status: 0 the system kept its promises, 1 a check of it is false, 2 bad input or no server.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
     writable(output)
     declared = [Scenario.load(file, sample_if_missing=sample) for file in scenarios or DEFAULT_SCENARIOS]

@@ -234,7 +234,10 @@ def replay_command(
     namespace: Namespace = "ev",
     json_file: Json = None,
 ) -> None:
-    """Deliver dead letters once more, to their group alone."""
+    """Deliver dead letters once more, to their group alone.
+
+    Exit status: 0 done or nothing in the way, 1 some cannot be replayed as they are, 2 bad input or no server.
+    """
     which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than)
     outcome = _with_letters(
         stream,
@@ -345,9 +348,16 @@ def _table_of_letters(letters: list[ev.DeadEntry]) -> Table:
     for name in names:
         table.add_column(name, no_wrap=True)
     for row, letter in zip(rows, letters, strict=True):
-        error = _cut(letter.error.partition("\n")[0], max(8, out.width - taken - frame))
+        error = _cut(_done(letter) + letter.error.partition("\n")[0], max(8, out.width - taken - frame))
         table.add_row(*(_plain(cell, one_line=True) for cell in (*row, error)))
     return table
+
+
+def _done(letter: ev.DeadEntry) -> str:
+    """What was done about it so far."""
+    done = ["edited"] if letter.edited_at_s is not None else []
+    done += [f"replayed {letter.replays} times" if letter.replays > 1 else "replayed once"] if letter.replays else []
+    return f"({', '.join(done)}) " if done else ""
 
 
 def _cut(text: str, length: int) -> str:

@@ -88,6 +88,18 @@ async def test_the_list_fits_the_terminal_and_ids_are_whole(dlq: Dlq, ids: list[
     assert [id_ for id_ in ids if not any(id_ in line for line in lines)] == []
 
 
+async def test_the_list_says_what_was_done_about_a_letter(dlq: Dlq, ids: list[str], ledger: Ledger) -> None:
+    again: dict[Any, Any] = {"reason": "exhausted", "error": "E: again", "replays": "2", "raw.event": GOOD}
+    twice = (await ledger.raw.xadd(ledger.keys.dlq, again)).decode()  # type: ignore[union-attr]
+    done(await dlq("edit", ids[0], "--data", '{"number": 5}'))
+    done(await dlq("edit", twice, "--data", '{"number": 5}'))
+    said = done(await dlq("list"))
+    line_of = {id_: next(line for line in said.splitlines() if id_ in line) for id_ in (*ids, twice)}
+    assert "(edited) TimeoutError: the bank" in line_of[ids[0]]
+    assert "(edited, replayed 2 times) E: again" in line_of[twice]
+    assert "(" not in line_of[ids[1]]
+
+
 async def test_pages(dlq: Dlq, ids: list[str]) -> None:
     first = done(await dlq("list", "--limit", "3"))
     assert ids[2] in first and ids[3] not in first and f"--after {ids[2]}" in first
