@@ -83,7 +83,9 @@ def main() -> None:
 
 def _options(names: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, epilog=_EXAMPLE)
-    parser.add_argument("--rounds", type=_positive, default=5, help="of turns of ours and its peer; medians count (5)")
+    parser.add_argument(
+        "--rounds", type=_positive, default=5, help="how often ours and its peer have their turns; medians count (5)"
+    )
     parser.add_argument("--only", metavar="NAME", action="append", choices=names, help=f"one of {', '.join(names)}")
     parser.add_argument("--backlog", type=_positive, default=BACKLOG, help="events that drain for memory (1,000,000)")
     parser.add_argument("--url", default=os.environ.get("REDIS_URL"), help="Redis to use; without it a private one")
@@ -116,11 +118,11 @@ def turns(comparison: Comparison, url: str, rounds: int, progress: Progress) -> 
     comparisons leave in the memory allocator cost batch handlers a sixth.
     """
     name = comparison.rows[0].name
-    bar = progress.add_task(name, total=2 * comparison.turns * rounds)
+    bar = progress.add_task(name, total=2 * comparison.turns_a_round * rounds)
     figures: dict[Side, list[tuple[float, ...]]] = {"ours": [], "peer": []}
     with _process() as ours_process, _process() as peer_process:
         processes: dict[Side, ProcessPoolExecutor] = {"ours": ours_process, "peer": peer_process}
-        for number in range(comparison.turns * rounds):
+        for number in range(comparison.turns_a_round * rounds):
             order: tuple[Side, Side] = ("ours", "peer") if number % 2 == 0 else ("peer", "ours")
             for side in order:
                 if not server.calm(url):

@@ -11,8 +11,8 @@ from benchmarks import ours, raw, simulator
 COUNT = 20_000  # events in one turn of a consumer or of a bulk publisher
 LATENESS, FLOOR_LATENESS = "load_lateness_p99", "floor_lateness_p99"
 LATE_MS = 1.0  # later than this, and the machine was too busy for latencies to mean much
-IN_TURN = 10_000  # events in one turn of single publishes, each awaited before the next...
-AT_ONCE = 50_000  # ...or a thousand at once, for half as long: a tenth of a second says little
+IN_TURN = 10_000  # events in one turn of single publishes, each awaited before the next
+IN_BURSTS = 50_000  # in one turn of a thousand publishes at once: fewer last a tenth of a second, which says little
 
 T = TypeVar("T")
 Side = Literal["ours", "peer"]
@@ -50,7 +50,7 @@ class Comparison:
     rows: tuple[Row, ...]
     ours: Measure
     peer: Measure
-    turns: int = 1  # of each side in a round. Many short ones, next to each other, see less of the machine's drift
+    turns_a_round: int = 1  # of each side: many short ones, next to each other, see less of the machine's drift
 
 
 def turn(name: str, side: Side, url: str, namespace: str) -> tuple[float, ...]:
@@ -77,9 +77,9 @@ def comparisons() -> list[Comparison]:
         ),
         Comparison(
             (Row("publish_concurrent", "1,000 publish at once / one by one", per_s, Target("at least", 10.0)),),
-            _one(ours.publish_concurrently, AT_ONCE),
+            _one(ours.publish_concurrently, IN_BURSTS),
             _one(ours.publish_in_turn, IN_TURN),
-            turns=3,
+            turns_a_round=3,
         ),
         Comparison(
             (Row("handle", "one-event handlers / FastStream's", per_s, Target("at least", 8.0)),),
@@ -90,7 +90,7 @@ def comparisons() -> list[Comparison]:
             (Row("handle_batches", "batch handlers / FastStream's", per_s, Target("at least", 1.5)),),
             _one(ours.handle_batches, 3 * COUNT),
             _faststream_handle_batches,
-            turns=3,
+            turns_a_round=3,
         ),
         Comparison(
             (
@@ -100,7 +100,7 @@ def comparisons() -> list[Comparison]:
             ),
             lambda url, namespace: asyncio.run(ours.latency(url, namespace)),
             _faststream_latency,
-            turns=4,
+            turns_a_round=4,
         ),
         Comparison(
             (
@@ -110,7 +110,7 @@ def comparisons() -> list[Comparison]:
             ),
             lambda url, namespace: asyncio.run(ours.latency(url, namespace)),
             lambda url, namespace: asyncio.run(raw.latency(url, namespace)),
-            turns=2,
+            turns_a_round=2,
         ),
         Comparison(
             (Row("taskiq_publish", "publish one by one / taskiq's", per_s),),

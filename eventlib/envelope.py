@@ -133,9 +133,6 @@ def _head(event_class: type[Event], source: str) -> bytes:
 _typed_dict: Any = TypedDict  # called at run time with what a checker cannot know
 _Read = Callable[[bytes], dict[str, Any]]
 
-_REQUIRED = 7  # attributes that every envelope has
-_new = tuple.__new__  # what a NamedTuple's own, in Python, calls; twice as fast
-
 _HEAD_END = b',"id":"'  # what our writers put after what is constant
 _HEAD_BYTES_MAX = 512
 _HEADS_MAX = 1024  # different ones, of as many writers and types
@@ -279,6 +276,10 @@ def _pass_over(event_type: str, version: int, data: Any) -> _Read:
 def _pass_over_data(event_class: type[Event]) -> Callable[[bytes], Event]:
     read_json = TypeAdapter(_typed_dict("frame", {"data": event_class})).validator.validate_json
     return lambda data: read_json(b'{"data":%b}' % data, extra="ignore")["data"]
+
+
+_REQUIRED = 7  # attributes of `_pass_over`: what was read with no more has none of the optional ones
+_new = tuple.__new__  # what a NamedTuple's constructor, Python code, calls; twice as fast, and unchecked
 
 
 def _opened(read: dict[str, Any]) -> Envelope:

@@ -177,11 +177,11 @@ def room(concurrency: int, prefetch: int, held: int) -> int:
 
 
 class Portion:
-    """How many entries to ask for in one reply: `first`, then twice as many as long as all that was asked for comes,
-    up to `COUNT` (or `first`, where a batch is larger).
+    """How many entries to ask for in one reply: `first`, a batch say, then twice as many as long as all that was asked
+    for comes, up to as many times `first` as `COUNT_MAX` allows.
 
-    What is opened, handled and acknowledged at a time should fit into the processor's cache: by a thousand at a time,
-    all of it takes a seventh longer.
+    What is opened, handled and acknowledged together should fit into the processor's cache: a thousand at a time took
+    a tenth to a seventh longer.
 
     A reply has to be here long before the leases of its entries end, over a slow line too, and the server cannot bound
     its bytes. So it is learned from what came that this many entries are about `BYTES_MAX`.
@@ -189,13 +189,13 @@ class Portion:
 
     __slots__ = ("_first", "_most", "count")
 
-    COUNT = 500
-    COUNT_MAX = 1000  # others want the server too, and its time is limited
+    COUNT_MAX = 500  # it grows no further
+    FIRST_MAX = 1000  # a batch may be larger, but others want the server too, and its time is limited
     BYTES_MAX = 8 * 2**20
 
     def __init__(self, first: int) -> None:
-        self._first = self.count = min(first, self.COUNT_MAX)
-        self._most = max(self.COUNT, self._first)
+        self._first = self.count = min(first, self.FIRST_MAX)
+        self._most = max(self._first, self.COUNT_MAX // self._first * self._first)  # whole batches
 
     def came(self, asked: int, sizes: Collection[int]) -> None:
         """`asked` entries were asked for, and these came, of so many bytes each."""

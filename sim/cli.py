@@ -59,7 +59,7 @@ def simulate_command(
 ) -> None:
     """Run a scenario in virtual time.
 
-    Exit status: 0 the system kept its promises, 1 a check of it is false, 2 bad input or no server.
+    Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input.
     """
     declared = Scenario.load(scenario, sample_if_missing=sample)
     with progress(f"simulating {declared.name}") as tell:
@@ -79,7 +79,7 @@ def live_command(
 ) -> None:
     """Run a scenario for real: the library, a Redis, processes, SIGKILL.
 
-    Exit status: 0 the system kept its promises, 1 a check of it is false, 2 bad input or no server.
+    Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input or no server.
     """
     declared = Scenario.load(scenario, sample_if_missing=sample)
     with progress(f"running {declared.name} live") as tell:
@@ -99,7 +99,7 @@ def compare_command(
 ) -> None:
     """Run a scenario in both worlds and show each difference beside its noise floor.
 
-    Exit status: 0 the system kept its promises, 1 a check of it is false, 2 bad input or no server.
+    Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input or no server.
     """
     declared = Scenario.load(scenario, sample_if_missing=sample)
     with server_at(url) as address:
@@ -124,7 +124,7 @@ def report_command(
 ) -> None:
     """Run the scenarios in both worlds and write the validation report.
 
-    Exit status: 0 the system kept its promises, 1 a check of it is false, 2 bad input or no server.
+    Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input or no server.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     writable(output)

@@ -236,7 +236,7 @@ def replay_command(
 ) -> None:
     """Deliver dead letters once more, to their group alone.
 
-    Exit status: 0 done or nothing in the way, 1 some cannot be replayed as they are, 2 bad input or no server.
+    Exit status: 0 all that were found were replayed, or would be, 1 some stay as they are, 2 bad input or no server.
     """
     which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than)
     outcome = _with_letters(
@@ -339,25 +339,35 @@ def _conclude(done_word: str, outcome: ev.Outcome, *, done: bool, json_file: Pat
 
 def _table_of_letters(letters: list[ev.DeadEntry]) -> Table:
     """One line a letter: the error is cut to what the terminal leaves it, the id never, for it is copied from here."""
-    names, frame = ("id", "died (UTC)", "reason", "type", "error"), 12
-    narrow = out.width < 110
-    died, type_length = (slice(5, 16), 12) if narrow else (slice(0, 19), 32)
-    rows = [(lt.id, _clock(lt.died_at_s)[died], lt.reason, _cut(lt.event_type or "-", type_length)) for lt in letters]
-    taken = sum(max(len(cell) for cell in (name, *column)) for name, *column in zip(names, *rows, strict=False))
+    narrow, marked = out.width < 110, any(map(_past, letters))
+    died, type_length = (slice(5, 16), 8 if marked else 12) if narrow else (slice(0, 19), 32)
+    columns = {
+        "id": [letter.id for letter in letters],
+        "died (UTC)": [_clock(letter.died_at_s)[died] for letter in letters],
+        "reason": [letter.reason for letter in letters],
+        "past": [_past(letter, short=narrow) for letter in letters],
+        "type": [_cut(letter.event_type or "-", type_length) for letter in letters],
+    }
+    if not marked:
+        del columns["past"]
+    taken = sum(2 + max(map(len, (name, *cells))) for name, cells in columns.items())
+    columns["error"] = [_cut(lt.error.partition("\n")[0], max(8, out.width - taken - 4)) for lt in letters]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in names:
+    for name in columns:
         table.add_column(name, no_wrap=True)
-    for row, letter in zip(rows, letters, strict=True):
-        error = _cut(_done(letter) + letter.error.partition("\n")[0], max(8, out.width - taken - frame))
-        table.add_row(*(_plain(cell, one_line=True) for cell in (*row, error)))
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*(_plain(cell, one_line=True) for cell in row))
     return table
 
 
-def _done(letter: ev.DeadEntry) -> str:
-    """What was done about it so far."""
-    done = ["edited"] if letter.edited_at_s is not None else []
-    done += [f"replayed {letter.replays} times" if letter.replays > 1 else "replayed once"] if letter.replays else []
-    return f"({', '.join(done)}) " if done else ""
+def _past(letter: ev.DeadEntry, short: bool = False) -> str:
+    """What was done to it before, if anything."""
+    past = []
+    if letter.edited_at_s is not None:
+        past.append("e" if short else "edited")
+    if letter.replays:
+        past.append(f"{letter.replays}x" if short else f"replayed {letter.replays}x")
+    return " ".join(past) if short else ", ".join(past)
 
 
 def _cut(text: str, length: int) -> str:

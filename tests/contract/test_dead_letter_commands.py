@@ -88,16 +88,21 @@ async def test_the_list_fits_the_terminal_and_ids_are_whole(dlq: Dlq, ids: list[
     assert [id_ for id_ in ids if not any(id_ in line for line in lines)] == []
 
 
-async def test_the_list_says_what_was_done_about_a_letter(dlq: Dlq, ids: list[str], ledger: Ledger) -> None:
-    again: dict[Any, Any] = {"reason": "exhausted", "error": "E: again", "replays": "2", "raw.event": GOOD}
+@pytest.mark.parametrize(("columns", "marks"), [(160, ["edited", "edited, replayed 2x"]), (80, ["e", "e 2x"])])
+async def test_the_list_says_what_was_done_before(
+    dlq: Dlq, ids: list[str], ledger: Ledger, columns: int, marks: list[str]
+) -> None:
+    assert "past" not in done(await dlq("list", columns=columns))
+    again: dict[Any, Any] = {"reason": "unsupported_version", "error": "E: again", "replays": "2", "raw.event": GOOD}
     twice = (await ledger.raw.xadd(ledger.keys.dlq, again)).decode()  # type: ignore[union-attr]
     done(await dlq("edit", ids[0], "--data", '{"number": 5}'))
     done(await dlq("edit", twice, "--data", '{"number": 5}'))
-    said = done(await dlq("list"))
-    line_of = {id_: next(line for line in said.splitlines() if id_ in line) for id_ in (*ids, twice)}
-    assert "(edited) TimeoutError: the bank" in line_of[ids[0]]
-    assert "(edited, replayed 2 times) E: again" in line_of[twice]
-    assert "(" not in line_of[ids[1]]
+    lines = done(await dlq("list", columns=columns)).splitlines()
+    assert max(map(len, lines)) <= columns
+    row_of = {id_: next(line for line in lines if id_ in line) for id_ in (*ids, twice)}
+    assert f" exhausted            {marks[0]} " in row_of[ids[0]] and " Timeout" in row_of[ids[0]]
+    assert f" unsupported_version  {marks[1]} " in row_of[twice] and " E: again" in row_of[twice]
+    assert " e " not in row_of[ids[1]] and "edited" not in row_of[ids[1]]
 
 
 async def test_pages(dlq: Dlq, ids: list[str]) -> None:

@@ -219,11 +219,15 @@ def test_a_portion_begins_small_and_doubles_while_all_that_was_asked_for_comes()
     assert asked == [100, 200, 400, 500, 500, 500]
 
 
-def test_a_portion_is_a_whole_batch_of_up_to_a_thousand() -> None:
-    for batch, count in [(700, 700), (5000, 1000)]:
-        portion = Portion(batch)
-        portion.came(batch, [KB] * batch)
-        assert portion.count == count
+@pytest.mark.parametrize(
+    ("batch", "first", "most"), [(100, 100, 500), (200, 200, 400), (300, 300, 300), (700, 700, 700), (5000, 1000, 1000)]
+)
+def test_a_portion_is_whole_batches(batch: int, first: int, most: int) -> None:
+    portion = Portion(batch)
+    assert portion.count == first
+    for _ in range(4):
+        portion.came(portion.count, [KB] * portion.count)
+    assert portion.count == most
 
 
 def test_a_portion_of_large_entries_is_about_eight_megabytes() -> None:
