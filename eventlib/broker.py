@@ -6,6 +6,7 @@ Nothing is repeated here by itself. Everything is safe to repeat, and its caller
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
@@ -26,7 +27,8 @@ _DLQ_NOTICED = {10**n for n in range(3, 10)}  # lengths of a dead-letter queue, 
 _PAGE_BYTES = 4_000_000
 _LANES_LOOKED_AT = 500  # in one call: a few ms of the server's time
 _RECOUNT_LIMIT = 4000  # up to here a lag that may be wrong is counted again
-_COUNT_LIMIT = 500  # entries counted in one step, for their bodies are read as well
+_COUNT_FIRST, _COUNT_LIMIT = 20, 500  # entries counted in one step, for their bodies are read as well
+_COUNT_S = 0.02  # a step that took longer is followed by a smaller one: nobody else is served meanwhile
 _SLOWEST_BYTES_PER_S = 1e6  # a large request may take this much longer
 
 _new = tuple.__new__  # what a NamedTuple's constructor, Python code, calls; twice as fast, and unchecked
@@ -391,9 +393,12 @@ class Broker:
         believed = 0 if await self._knows_lag(stream) else _RECOUNT_LIMIT
         reply = await self._run(keys.BACKLOG, (at.stream, at.retry, at.delayed, at.dlq, at.lanes), group, believed)
         waiting, pending, retrying, delayed, dead, parked, age_ms, after, last = reply
+        step = min(_COUNT_FIRST, _COUNT_LIMIT)
         while after:
-            found, after = await self._run(keys.COUNT, (at.stream,), after, last, _COUNT_LIMIT)
+            asked_at = time.monotonic()
+            found, after = await self._run(keys.COUNT, (at.stream,), after, last, step)
             waiting += found
+            step = max(1, step // 2) if time.monotonic() - asked_at > _COUNT_S else min(2 * step, _COUNT_LIMIT)
         return Backlog(waiting, pending, retrying, delayed, dead, parked, _seconds(age_ms))
 
     async def _knows_lag(self, stream: str) -> bool:

@@ -239,6 +239,7 @@ class Bus:
 
         Raises:
             MissingGroup: neither the App nor the server knows the group on this stream.
+            BrokerUnavailable: the server does not answer.
         """
         if not any(s.group == group and spec_of(s.event_class).stream == stream for s in self.app.subscriptions):
             await self.dead_letters(stream, group).check()

@@ -43,7 +43,8 @@ PROMOTE_S = 0.5  # longest wait between two looks at the delayed entries, some o
 PROMOTE_LIMIT = 100
 ACK_LIMIT = 1000
 
-FIRST_PORTION = 100  # entries asked for while nothing is known of their size
+FIRST_PORTION = 100  # entries asked for while nothing is known of their size...
+FIRST_TAKEN_OVER = 10  # ...and taken over: a takeover that is too large for a reply in time still counts as a delivery
 READ_ON = 100  # after a read of so many entries the next one is asked for while these are opened
 STILL = "others take over what is held then: move blocking work to a thread (asyncio.to_thread) or set a longer lease_s"
 
@@ -180,7 +181,7 @@ class GroupConsumer:
         self._reading: asyncio.Task[None] | None = None
         self._renewed_at = time.monotonic()
         first = max(FIRST_PORTION, *(s.batch or 1 for s in subscriptions))  # a batch is what is there
-        self._to_read, self._to_take_over = Portion(first), Portion(first)
+        self._to_read, self._to_take_over = Portion(first), Portion(FIRST_TAKEN_OVER)
         self._accepted: list[Entry] | None = None  # what a read brought, if it was accepted as soon as it came
         self._asked_at = 0.0
         self._woke_at = 0.0  # when this process had last stood still for a lease
@@ -575,8 +576,8 @@ class GroupConsumer:
                     consumer=self._consumer,
                 )
                 log.warning(
-                    "%s/%s: event %s is dead (%s) %s",
-                    *(self.stream, self._group.group, delivery.event_id or delivery.entry.origin, reason, why["error"]),
+                    "%s/%s: event %s, entry %s, is dead (%s) %s",
+                    *(self.stream, self._group.group, delivery.event_id, delivery.entry.origin, reason, why["error"]),
                 )
                 kept = await self._undisturbed(
                     lambda: self._broker.bury(self._group, self._consumer, delivery.entry, why)

@@ -39,7 +39,7 @@ _TRACEBACK_LENGTH_MAX = 4000
 _PATIENCE_S = 30.0  # for a call that gets no answer
 _ID = re.compile(r"\d{1,20}-\d{1,20}")
 _SEQUENCE_MAX = 2**64 - 1
-_POISON = "it came back more often than it has attempts, from consumers that never said why; no handler was called"
+_POISON = "its consumers ended, again and again, and never said why: it is the cause, or was in hand beside it"
 _USED_UP = ("exhausted", "poison")
 
 
@@ -287,7 +287,7 @@ class DeadLetters:
             which,
             limit,
             None if dry_run else lambda ids: self._broker.replay(self._keys, ids, keep_attempts=keep_attempts),
-            lambda letter: _nothing_left(letter) if keep_attempts and letter.reason in _USED_UP else letter.obstacle,
+            lambda letter: _why_it_stays(letter, keep_attempts),
         )
 
     async def purge(self, which: Selection, *, limit: int = LIMIT, dry_run: bool = False) -> Outcome:
@@ -407,8 +407,11 @@ def _letter(id_: str, fields: Mapping[bytes, bytes], edit: bytes) -> DeadEntry:
     )
 
 
-def _nothing_left(letter: DeadEntry) -> str:
-    return f"its attempts are used up ({letter.attempts}): replay it with new ones, without keeping them"
+def _why_it_stays(letter: DeadEntry, keep_attempts: bool) -> str | None:
+    """Why a replay leaves it, and the mend; None: it does not."""
+    if keep_attempts and letter.reason in _USED_UP:
+        return f"its attempts are used up ({letter.attempts}); replay it without keeping them"
+    return None if letter.obstacle is None else f"{letter.obstacle}; edit it first"
 
 
 def _ms(seconds: float) -> int:

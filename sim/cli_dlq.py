@@ -195,7 +195,7 @@ def edit_command(
     namespace: Namespace = "ev",
     json_file: Json = None,
 ) -> None:
-    """Have a replay deliver other data, or another event; what was published is kept beside it."""
+    """Have a replay deliver other data, or another event; until then what died is kept beside it."""
     if [data, data_file, event_file].count(None) != 2:
         raise typer.BadParameter("give one of --data, --data-file and --event-file")
     new_data = None if event_file else _data_of(data, data_file)
@@ -316,7 +316,7 @@ def _conclude(done_word: str, outcome: ev.Outcome, *, done: bool, json_file: Pat
     told = f"{_number_of(len(outcome.ids))} {done_word if done else f'would be {done_word}; --yes does it'}."
     out.print(told, soft_wrap=True, highlight=False)
     for id_, obstacle in list(outcome.obstacles.items())[:20]:
-        err.print(f"{id_} stays: {escape(obstacle)}; edit it first", soft_wrap=True, highlight=False)
+        err.print(f"{id_} stays: {escape(obstacle)}", soft_wrap=True, highlight=False)
     if (unnamed := len(outcome.obstacles) - 20) > 0:
         err.print(f"and {unnamed:,} more stay", highlight=False)
     for id_ in outcome.gone:
@@ -392,7 +392,10 @@ def _show_letter(letter: ev.DeadEntry) -> None:
         if value:
             out.print(f"[bold]{name:12}[/]{_plain(value)}", soft_wrap=True, highlight=False)
     parts = {"traceback": letter.traceback}
-    parts |= {f"published field {_shown(name)}": _shown(value) for name, value in letter.raw.items()}
+    edited = letter.edited is None and letter.edited_at_s is not None  # before it was replayed, and died again
+    for field, content in letter.raw.items():
+        origin = "edited" if edited and field == b"event" else "published"
+        parts[f"{origin} field {_shown(field)}"] = _shown(content)
     parts |= {"edited event": _shown(letter.edited)} if letter.edited is not None else {}
     for name, value in parts.items():
         if value:

@@ -8,6 +8,7 @@ import pytest
 
 import eventlib as ev
 from eventlib import broker as broker_module
+from eventlib import keys
 from eventlib.broker import Broker, Entry
 from tests.ledger import Ledger
 from tests.shop import Connect, OrderPlaced, new_app, orders
@@ -153,6 +154,32 @@ async def test_trap_30_the_age_of_the_oldest_wherever_it_waits(broker: Broker, l
     assert 100.0 <= ((await backlog(broker)).oldest_age_s or 0.0) < 130.0
     await broker.ack(ledger.keys, "dead", [Entry(False, f"{now_ms - 100_000}-0", f"{now_ms - 100_000}-0", b"x")])
     assert (await backlog(broker)).oldest_age_s is None
+
+
+@pytest.mark.parametrize(
+    ("long_s", "steps"), [(-1.0, [20, 10, 5, 2, *[1] * 22]), (60.0, [20, 40])], ids=["slow", "fast"]
+)
+async def test_a_count_takes_smaller_steps_where_one_takes_long(
+    broker: Broker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, long_s: float, steps: list[int]
+) -> None:
+    """Bodies of megabytes, say: they are read to be counted, and nobody else is served meanwhile."""
+    monkeypatch.setattr(broker_module, "_COUNT_S", long_s)
+    monkeypatch.setattr(broker, "_lag_is_right", False)
+    asked, run = list[int](), broker._run
+
+    def noted(script: Any, *args: Any, **options: Any) -> Any:
+        if script is keys.COUNT:
+            asked.append(args[-1])
+        return run(script, *args, **options)
+
+    monkeypatch.setattr(broker, "_run", noted)
+    await ledger.create()
+    for n in range(1, 61):
+        await ledger.raw.xadd(ledger.keys.stream, {"event": "x"}, id=f"{n}-1")
+    await ledger.raw.xreadgroup("billing", "c1", {ledger.keys.stream: ">"}, 1)
+    await ledger.raw.xdel(ledger.keys.stream, "30-1")  # after this no server knows its lag
+    assert (await backlog(broker)).waiting == 58
+    assert asked == steps
 
 
 @pytest.mark.parametrize("seed", range(20))
