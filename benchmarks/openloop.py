@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.evidence import NotDone
 from benchmarks.payload import FileUploaded, events, number
 
-COUNT = 350  # of one turn
+COUNT = 350  # events in one turn
 RATE_PER_S = 100.0
 _WARM_UP = 50  # the first half second is not counted: connections are made, scripts loaded
 _SPIN_S = 0.002  # asyncio's timers are a millisecond coarse

@@ -393,7 +393,7 @@ class Broker:
         believed = 0 if await self._knows_lag(stream) else _RECOUNT_LIMIT
         reply = await self._run(keys.BACKLOG, (at.stream, at.retry, at.delayed, at.dlq, at.lanes), group, believed)
         waiting, pending, retrying, delayed, dead, parked, age_ms, after, last = reply
-        step = min(_COUNT_FIRST, _COUNT_LIMIT)
+        step = _COUNT_FIRST
         while after:
             asked_at = time.monotonic()
             found, after = await self._run(keys.COUNT, (at.stream,), after, last, step)

@@ -392,10 +392,7 @@ def _show_letter(letter: ev.DeadEntry) -> None:
         if value:
             out.print(f"[bold]{name:12}[/]{_plain(value)}", soft_wrap=True, highlight=False)
     parts = {"traceback": letter.traceback}
-    edited = letter.edited is None and letter.edited_at_s is not None  # before it was replayed, and died again
-    for field, content in letter.raw.items():
-        origin = "edited" if edited and field == b"event" else "published"
-        parts[f"{origin} field {_shown(field)}"] = _shown(content)
+    parts |= {f"field {_shown(name)} when it died": _shown(value) for name, value in letter.raw.items()}
     parts |= {"edited event": _shown(letter.edited)} if letter.edited is not None else {}
     for name, value in parts.items():
         if value:

@@ -62,7 +62,7 @@ def _foreseen() -> Iterator[None]:
 def writable(file: Path | None) -> Path | None:
     """Refuse at once what could not be written after minutes of work."""
     if file == Path("-"):
-        raise typer.BadParameter("- would be a file of that name; name one, such as result.json")
+        raise typer.BadParameter("- is no file, and the tables go to standard output; name one")
     if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
         raise typer.BadParameter(f"{file} cannot be written; name a file in a directory that exists")
     return file

@@ -284,6 +284,23 @@ async def test_trap_07_what_kills_its_consumers_is_poison(
     assert all("it is the cause, or was in hand beside it" in letter.error for letter in letters)
 
 
+async def test_what_was_in_hand_beside_poison_may_be_replayed_alone(connect: Connect, ledger: Ledger) -> None:
+    """Nobody knows which of them ended the process, so all that it held become letters."""
+    app, handled = new_app(lease_s=LEASE_S)
+    record = Record()
+    async with connect(app) as bus:
+        await bus.publish_many(orders(1, 2))
+        for id_ in await ledger.read_and_die():
+            await ledger.claim(id_, "dead", idle_ms=60_000, deliveries=3)
+        async with bus.running(observe=record):
+            await eventually(lambda: record.count("dead") == 2)
+            assert handled == []
+            replayed = await bus.dead_letters("orders", "billing").replay(ev.Selection(reason="poison"), limit=1)
+            assert len(replayed.ids) == 1
+            await eventually(lambda: record.count("acked") == 1)
+    assert handled == [1]
+
+
 async def test_trap_06_a_lost_claim_can_neither_retry_nor_bury_nor_ack(broker: Broker, ledger: Ledger) -> None:
     await broker.publish("orders", "p1", 1, [b"a"])
     [id_] = await ledger.read_and_die()

@@ -187,6 +187,7 @@ async def test_trap_30_whatever_was_deleted_trimmed_or_read_the_count_is_right(
     broker: Broker, ledger: Ledger, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Held against a look at every entry. A server's own lag is null or wrong after half of these sequences."""
+    monkeypatch.setattr(broker_module, "_COUNT_FIRST", 7)
     monkeypatch.setattr(broker_module, "_COUNT_LIMIT", 7)
     rng, raw, stream = random.Random(seed), ledger.raw, ledger.keys.stream
     await ledger.create()
