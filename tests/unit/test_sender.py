@@ -8,8 +8,8 @@ import pytest
 
 import eventlib as ev
 from eventlib.away import Callers, _Repeated
-from eventlib.broker import BATCH_LIMIT, Broker, NumberedBatch
-from eventlib.publishing import Room, _Callers, _Sender, _Slice
+from eventlib.broker import BATCH_BYTES, BATCH_LIMIT, Broker, NumberedBatch, Unique
+from eventlib.publishing import Room, _Callers, _Sender, _Singles, _Slice
 
 
 class NotedRoute:
@@ -55,6 +55,10 @@ def add(sender: _Sender, count: int) -> list[_Slice]:
     return slices
 
 
+def add_singles(sender: _Sender, *bodies: bytes) -> list["asyncio.Future[None]"]:
+    return [sender.add_single(body, "an-id", None) for body in bodies]
+
+
 async def turns(count: int = 5) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
@@ -80,6 +84,140 @@ async def test_a_full_batch_is_begun_at_once_and_no_other_beside_it(sender: _Sen
     assert len(route.begun) == 5, "at once again"
     route.ends[4].set_result(None)
     await turns()
+
+
+async def test_single_publishes_fill_a_batch_and_begin_it_at_once(sender: _Sender, route: NotedRoute) -> None:
+    sent = add_singles(sender, *[b"x"] * (2 * BATCH_LIMIT + 1))
+    assert [len(batch.bodies) for batch in route.begun] == [BATCH_LIMIT]
+    for number in range(3):
+        await turns()
+        assert [future.done() for future in sent] == [at < number * BATCH_LIMIT for at in range(len(sent))]
+        route.ends[number].set_result(None)
+    await asyncio.gather(*sent)
+    assert [(batch.first, len(batch.bodies)) for batch in route.begun] == [
+        (1, BATCH_LIMIT),
+        (1 + BATCH_LIMIT, BATCH_LIMIT),
+        (1 + 2 * BATCH_LIMIT, 1),
+    ]
+    assert sender._room._count == sender._room._size_bytes == 0
+
+
+async def test_single_publishes_and_a_call_between_them_keep_their_order(sender: _Sender, route: NotedRoute) -> None:
+    add_singles(sender, b"1", b"2")
+    sender.add(_Slice((b"3", b"4"), (), 2, asyncio.get_running_loop().create_future()))
+    add_singles(sender, b"5")
+    await turns()
+    assert [list(batch.bodies) for batch in route.begun] == [[b"1", b"2", b"3", b"4", b"5"]]
+    route.ends[0].set_result(None)
+    await turns()
+
+
+async def test_who_comes_in_the_turn_in_which_a_batch_is_taken_goes_into_the_next(
+    sender: _Sender, route: NotedRoute
+) -> None:
+    sent = add_singles(sender, b"1")
+    await turns()
+    route.ends[0].set_result(None)
+    asyncio.get_running_loop().call_soon(lambda: sent.extend(add_singles(sender, b"3")))  # after 2 is on its way
+    sent += add_singles(sender, b"2")
+    await turns()
+    assert [list(batch.bodies) for batch in route.begun] == [[b"1"], [b"2"]]
+    for end in (1, 2):
+        route.ends[end].set_result(None)
+        await turns()
+    assert [(batch.first, list(batch.bodies)) for batch in route.begun] == [(1, [b"1"]), (2, [b"2"]), (3, [b"3"])]
+    assert all(future.done() for future in sent)
+
+
+async def test_large_single_publishes_are_not_taken_together(sender: _Sender, route: NotedRoute) -> None:
+    half = b"x" * (BATCH_BYTES // 2)
+    sent = add_singles(sender, half, half, b"y", 3 * half, b"z")
+    for number in range(4):
+        await turns()
+        route.ends[number].set_result(None)
+    await asyncio.gather(*sent)
+    assert [[len(body) for body in batch.bodies] for batch in route.begun] == [
+        [len(half), len(half)],
+        [1],
+        [3 * len(half)],
+        [1],
+    ]
+
+
+async def test_cancelled_ones_are_left_out_and_the_ids_of_the_others_stay_theirs(
+    sender: _Sender, route: NotedRoute
+) -> None:
+    add_singles(sender, b"first")
+    await turns()
+    sent = [sender.add_single(b"%d" % n, f"id-{n}", 60.0 if n % 2 else None) for n in range(6)]
+    for place in (0, 3):
+        sent[place].cancel()
+    route.ends[0].set_result(None)
+    await turns()
+    assert route.begun[1] == NumberedBatch(
+        "orders",
+        2,
+        [b"1", b"2", b"4", b"5"],
+        [Unique(0, "id-1", 60.0), Unique(3, "id-5", 60.0)],
+    )
+    assert sender._room._count == sender._room._size_bytes == 4
+    assert sender._count == 0
+    route.ends[1].set_result(None)
+    await turns()
+    assert all(future.done() for future in sent)
+    assert sender._room._count == sender._room._size_bytes == 0
+    for cancelled in add_singles(sender, b"a", b"b"):
+        cancelled.cancel()
+    await turns()
+    assert len(route.begun) == 2, "nothing is left of it"
+    assert sender._room._count == sender._room._size_bytes == 0
+
+
+@pytest.mark.parametrize(("waited_s", "is_sent"), [(29.0, True), (30.0, False)])
+async def test_nobody_has_less_patience_for_who_came_before_him_in_the_same_turn(
+    sender: _Sender, route: NotedRoute, monkeypatch: pytest.MonkeyPatch, waited_s: float, is_sent: bool
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(sender, "_time", lambda: now_s)
+    sent = add_singles(sender, *[b"x"] * BATCH_LIMIT, b"1")
+    now_s = 20.0  # somebody holds up the loop
+    sent += add_singles(sender, b"2")
+    await turns()
+    now_s += waited_s
+    route.ends[0].set_exception(ev.BrokerUnavailable("here", "gone"))
+    await turns()
+    assert [list(batch.bodies) for batch in route.begun[1:]] == ([[b"1", b"2"]] if is_sent else [])
+    if is_sent:
+        route.ends[1].set_result(None)
+    outcomes = await asyncio.gather(*sent, return_exceptions=True)
+    assert [outcome is None for outcome in outcomes] == [False] * BATCH_LIMIT + [is_sent] * 2
+
+
+async def test_who_comes_while_those_before_him_give_up_has_a_try_of_his_own(
+    sender: _Sender, route: NotedRoute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "_time", lambda: 7.0)
+    route.patience_s = 0.0
+    [gone] = add_singles(sender, b"1")
+    await turns()
+    route.ends[0].set_exception(ev.BrokerUnavailable("here", "gone"))
+    [new] = add_singles(sender, b"2")
+    await turns()
+    route.ends[1].set_result(None)
+    await new
+    with pytest.raises(ev.BrokerUnavailable):
+        await gone
+
+
+async def test_a_batch_is_repeated_for_the_last_of_its_single_publishes_who_waits(sender: _Sender) -> None:
+    gone, loop = ev.BrokerUnavailable("here", "gone"), asyncio.get_running_loop()
+    singles, callers = _Singles(), [loop.create_future() for _ in range(3)]
+    singles.bodies, singles.callers, singles.since_s = [b"x"] * 3, callers, 7.0
+    callers[0].cancel()
+    assert _Callers([singles]).give_up(6.0, gone) == 7.0
+    assert [future.done() for future in callers] == [True, False, False]
+    assert _Callers([singles]).give_up(7.0, gone) is None
+    assert [future.exception() for future in callers[1:]] == [gone, gone]
 
 
 async def test_the_next_batch_is_on_its_way_before_those_who_waited_for_the_last_one_hear(
