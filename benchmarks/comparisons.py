@@ -100,7 +100,7 @@ def comparisons() -> list[Comparison]:
             ),
             lambda url, namespace: asyncio.run(ours.latency(url, namespace)),
             _faststream_latency,
-            turns_a_round=4,
+            turns_a_round=6,
         ),
         Comparison(
             (
@@ -110,7 +110,6 @@ def comparisons() -> list[Comparison]:
             ),
             lambda url, namespace: asyncio.run(ours.latency(url, namespace)),
             lambda url, namespace: asyncio.run(raw.latency(url, namespace)),
-            turns_a_round=2,
         ),
         Comparison(
             (Row("taskiq_publish", "publish one by one / taskiq's", per_s),),

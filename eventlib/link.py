@@ -189,7 +189,7 @@ class _Wire(asyncio.Protocol):
             self._break("what answers there does not speak Redis's protocol; is the port right?")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._break(f"{_HUNG_UP}{f' ({exc})' if exc else ''}")
+        self._fail(f"{_HUNG_UP}{f' ({exc})' if exc else ''}")
         if not self._gone.done():
             self._gone.set_result(None)
 
@@ -216,7 +216,8 @@ class _Wire(asyncio.Protocol):
         try:
             await asyncio.wait({self._gone}, timeout=_CLOSE_S)
         finally:
-            self._transport.abort()
+            if not self._gone.done():  # asyncio would close what is closed a second time
+                self._transport.abort()
 
 
 def _packed(command: Sequence[Argument]) -> bytes:

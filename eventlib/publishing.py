@@ -23,6 +23,8 @@ from eventlib.errors import (
     EventTooLarge,
     InvalidArgument,
     PartlyPublished,
+    SpoolFull,
+    SpoolUnusable,
     shown,
 )
 from eventlib.schema import Event, spec_of
@@ -35,6 +37,7 @@ QUEUED_BYTES_MAX = 64 * 2**20  # ...or bytes
 _Sending = tuple["_Callers", Coroutine[Any, Any, None]]
 Context = tuple[str | None, str | None, str | None, str | None]  # correlation, causation, traceparent, tracestate
 
+_UNSURE = (BrokerUnavailable, SpoolFull, SpoolUnusable)  # after these, an event may have been appended all the same
 _UNIQUE_S_MAX = 366 * 86_400.0
 _ID = re.compile(r"[!#-\[\]-~]{1,256}")  # printable ASCII; no space, quote or backslash
 
@@ -74,7 +77,7 @@ class Publisher:
         if unique_for_s is not None:
             if id_ is None:
                 raise _made_up()
-            _valid_window(unique_for_s)
+            _check_window(unique_for_s)
         sender = self._sender_of.get(type(event)) or self._find_sender(type(event))
         envelope_id, body = self._written(event, None if id_ is None else _valid_id(id_), about)
         return envelope_id, sender.add_single(body, envelope_id, unique_for_s)
@@ -92,7 +95,7 @@ class Publisher:
         if ids is not None and len(ids) != len(events):
             raise InvalidArgument("publish_many", f"{len(ids)} ids for {len(events)} events; give one for each")
         if unique_for_s is not None:
-            _valid_window(unique_for_s)
+            _check_window(unique_for_s)
             if ids is None:
                 raise _made_up()
         written: list[str] = []
@@ -143,8 +146,7 @@ class Publisher:
         return self._senders[stream]
 
     def _written(self, event: Event, id_: str | None, about: Context) -> tuple[str, bytes]:
-        correlation_id, causation_id, traceparent, tracestate = about
-        written = write(event, self._source, correlation_id, causation_id, traceparent, tracestate, id_)
+        written = write(event, self._source, *about, id_)
         if len(written[1]) > EVENT_BYTES_MAX:
             raise EventTooLarge(spec_of(type(event)).type, len(written[1]), EVENT_BYTES_MAX)
         return written
@@ -158,19 +160,24 @@ class Publisher:
         return len(slices)
 
     async def _append(self, sender: "_Sender", slices: Sequence["_Slice"], added: int) -> "_Outcome":
-        """Hand over the rest of one stream's part of a call, and wait for all of it."""
+        """Hand over the rest of one stream's part of a call, and wait for what was handed over."""
+        error: Exception | None = None
         try:
-            for slice_ in slices[added:]:
+            while added < len(slices):
                 if not self.room.free:
                     await self.room.wait()
-                if not slice_.wanted:  # one before it failed
+                if not slices[added].wanted:  # one before it failed
                     break
-                sender.add(slice_)
-            for slice_ in slices:
+                sender.add(slices[added])
+                added += 1
+        except BusClosed as closed:  # while it waited for room: what was handed over is sent all the same
+            error = closed
+        try:
+            for slice_ in slices[:added]:
                 await slice_.sent
-        except Exception as error:
-            return _Outcome(sum(len(slice_.bodies) for slice_ in slices if slice_.arrived), error)
-        return _Outcome(sum(len(slice_.bodies) for slice_ in slices), None)
+        except Exception as failed:
+            error = failed
+        return _Outcome(sum(len(slice_.bodies) for slice_ in slices if slice_.arrived), error)
 
     def _raise_if_any(self, outcomes: Sequence["_Outcome"], parts: Sequence["_Part"]) -> None:
         errors = [outcome.error for outcome in outcomes if outcome.error is not None]
@@ -179,7 +186,7 @@ class Publisher:
         appended = [id_ for outcome, part in zip(outcomes, parts, strict=True) for id_ in part.ids[: outcome.appended]]
         if appended:
             raise PartlyPublished(self._where, str(errors[0]), tuple(appended)) from errors[0]
-        raise errors[0]
+        raise next((error for error in errors if isinstance(error, _UNSURE)), errors[0])
 
 
 class _Slice:
@@ -338,7 +345,7 @@ class _Part:
 class Room:
     """The bound on what one bus has queued. Whoever comes when it is full waits in turn.
 
-    It may be exceeded by one slice: room is asked for before an event is written, when its size is not known.
+    It may be exceeded by one event or slice: room is asked for before an event is written, when its size is not known.
     """
 
     def __init__(self) -> None:
@@ -587,7 +594,6 @@ def _made_up() -> InvalidArgument:
     return InvalidArgument("publish", "unique_for_s= needs an id of your own: one made up here is always new")
 
 
-def _valid_window(for_s: object) -> float:
+def _check_window(for_s: object) -> None:
     if not isinstance(for_s, int | float) or not 0.0 < for_s <= _UNIQUE_S_MAX:
         raise InvalidArgument("publish", f"unique_for_s={shown(for_s)}; it must be seconds above zero, at most a year")
-    return for_s

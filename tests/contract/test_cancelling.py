@@ -32,14 +32,6 @@ async def test_a_cancellation_is_never_swallowed(connect: Connect) -> None:
             assert asking.cancelled()
 
 
-@pytest.fixture
-async def unheard() -> list[str]:
-    """What the event loop complains of: errors that nobody asked for."""
-    complaints = list[str]()
-    asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about["message"]))
-    return complaints
-
-
 async def test_a_publish_given_up_with_all_other_tasks_is_over(connect: Connect, url: str, unheard: list[str]) -> None:
     """It was on its way, and then the connection breaks: nobody waits for the reply that does not come."""
     async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:

@@ -292,6 +292,18 @@ async def test_closing_ends_what_is_under_way(url: str) -> None:
             await link.ask(("PING",), 5.0)
 
 
+async def test_closing_with_much_that_is_not_sent_yet_is_quiet(url: str, unheard: list[str]) -> None:
+    for _ in range(3):
+        async with linked(url) as link:
+            await link.ask(("PING",), 5.0)
+            reply = link.begin(("ECHO", b"x" * 8_000_000), 5.0)
+            assert reply is not None
+        with pytest.raises(ev.BrokerUnavailable):
+            await reply
+    await asyncio.sleep(0)  # asyncio calls connection_lost in a turn of its own
+    assert unheard == []
+
+
 async def test_closing_while_connecting(url: str) -> None:
     async with relay(url) as faulty, linked(faulty.url) as link:
         faulty.swallowing = True

@@ -159,6 +159,37 @@ async def test_a_bus_that_closes_sends_what_is_queued_and_refuses_who_still_wait
     await eventually(lambda: all(call.done() for call in calls))
 
 
+async def test_a_large_call_that_waits_for_room_while_the_bus_closes_tells_what_was_appended(
+    connect: Connect, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "QUEUED_MAX", 700)
+    ids = [f"e{n}" for n in range(2000)]
+    async with connect(ev.App("shop")) as bus:
+        call = asyncio.create_task(bus.publish_many(orders(*range(2000)), ids=ids))
+        await asyncio.sleep(0)
+    with pytest.raises(ev.PartlyPublished) as caught:
+        await asyncio.wait_for(call, 5.0)
+    assert isinstance(caught.value.__cause__, ev.BusClosed)
+    assert caught.value.ids == tuple(ids[: len(await ledger.events())])
+    assert caught.value.ids and bus._publisher.room._count == 0
+
+
+@pytest.mark.parametrize("unsure_first", [False, True])
+async def test_what_may_have_been_appended_to_one_stream_is_not_hidden_by_a_refusal_of_another(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, unsure_first: bool
+) -> None:
+    async with connect(ev.App("shop"), when_away=ev.Fail()) as bus:
+
+        async def failing(stream: str, *_: object) -> int:
+            if (stream == "orders") == unsure_first:
+                raise ev.BrokerUnavailable("here", "no reply")
+            raise ev.BrokerError("here", "no stream")
+
+        monkeypatch.setattr(bus._broker, "publish", failing)
+        with pytest.raises(ev.BrokerUnavailable, match="no reply"):
+            await bus.publish_many([OrderPlaced(number=0), StockCounted(number=0)])
+
+
 async def test_an_interrupted_close_tells_everyone(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     async def use(started: asyncio.Event, calls: list[asyncio.Task[str]]) -> None:
         async with connect(ev.App("shop")) as bus:

@@ -209,7 +209,7 @@ async def test_who_comes_while_those_before_him_give_up_has_a_try_of_his_own(
         await gone
 
 
-async def test_a_batch_is_repeated_for_the_last_of_its_single_publishes_who_waits(sender: _Sender) -> None:
+async def test_a_batch_is_repeated_for_the_last_of_its_single_publishes_who_waits() -> None:
     gone, loop = ev.BrokerUnavailable("here", "gone"), asyncio.get_running_loop()
     singles, callers = _Singles(), [loop.create_future() for _ in range(3)]
     singles.bodies, singles.callers, singles.since_s = [b"x"] * 3, callers, 7.0
