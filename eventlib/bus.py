@@ -110,11 +110,12 @@ class Bus:
 
         Cancelling the call takes back what is queued, not what is on its way.
         """
-        about = (correlation_id, causation_id, traceparent, tracestate)
         publisher = self._publisher
         if not publisher.room.free:
             await publisher.room.wait()
-        envelope_id, sent = publisher.publish(event, id, unique_for_s, about)
+        envelope_id, sent = publisher.publish(
+            event, id, unique_for_s, correlation_id, causation_id, traceparent, tracestate
+        )
         await sent
         return envelope_id
 

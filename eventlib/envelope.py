@@ -21,7 +21,7 @@ from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 from uuid_utils import uuid7
 
-from eventlib.errors import DecodeError, InvalidArgument, UnsupportedVersion, shown
+from eventlib.errors import DecodeError, EventTooLarge, InvalidArgument, UnsupportedVersion, shown
 from eventlib.schema import Data, Event, oldest_version, spec_of, upcast_data
 
 
@@ -49,6 +49,9 @@ current: ContextVar[Envelope | None] = ContextVar("eventlib_current", default=No
 
 # Writing
 
+# Redis takes 512 MB, but blocks everyone while it copies it, and every group ships every delivery of it again.
+EVENT_BYTES_MAX = 16 * 2**20
+
 
 def write(
     event: Event,
@@ -67,6 +70,7 @@ def write(
     Raises:
         InvalidArgument: a trace context that the W3C recommendation does not allow, an empty id, a correlation that is
             no text, or something in the event that has no JSON form.
+        EventTooLarge: it takes more than 16 MiB.
     """
     if traceparent is not None or tracestate is not None:
         _refuse_bad_trace(traceparent, tracestate)
@@ -93,7 +97,7 @@ def write(
             if tracestate is not None:
                 extensions += b',"tracestate":' + to_json(tracestate)
         second, microsecond = divmod(time_ns() // 1000, 1_000_000)
-        return id, b'%b,"id":%b,"time":"%b.%06dZ"%b,"data":%b}' % (
+        written = b'%b,"id":%b,"time":"%b.%06dZ"%b,"data":%b}' % (
             _head(event.__class__, source),
             to_json(id),
             _rfc3339(second),
@@ -103,6 +107,9 @@ def write(
         )
     except ValueError as error:  # pydantic's own, for lone surrogates and unknown objects, is one
         raise InvalidArgument(f"event {type(event).__name__}", f"has no JSON form: {error}") from error
+    if len(written) > EVENT_BYTES_MAX:
+        raise EventTooLarge(spec_of(type(event)).type, len(written), EVENT_BYTES_MAX)
+    return id, written
 
 
 def _json_text(name: str, value: object) -> bytes:

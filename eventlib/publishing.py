@@ -20,7 +20,6 @@ from eventlib.envelope import write
 from eventlib.errors import (
     BrokerUnavailable,
     BusClosed,
-    EventTooLarge,
     InvalidArgument,
     PartlyPublished,
     SpoolFull,
@@ -29,8 +28,6 @@ from eventlib.errors import (
 )
 from eventlib.schema import Event, spec_of
 
-# Redis takes 512 MB, but blocks everyone while it copies it, and every group ships every delivery of it again.
-EVENT_BYTES_MAX = 16 * 2**20
 QUEUED_MAX = 10_000  # bodies queued in one bus before further publishes wait for room...
 QUEUED_BYTES_MAX = 64 * 2**20  # ...or bytes
 
@@ -69,7 +66,14 @@ class Publisher:
         self._closed = False
 
     def publish(
-        self, event: Event, id_: str | None, unique_for_s: float | None, about: Context
+        self,
+        event: Event,
+        id_: str | None,
+        unique_for_s: float | None,
+        correlation_id: str | None,
+        causation_id: str | None,
+        traceparent: str | None,
+        tracestate: str | None,
     ) -> "tuple[str, asyncio.Future[None]]":
         """Queue one event, for which there is `room`; its id, and what to await. See `Bus.publish`."""
         if self._closed:
@@ -78,8 +82,10 @@ class Publisher:
             if id_ is None:
                 raise _made_up()
             _check_window(unique_for_s)
+        if id_ is not None:
+            _check_id(id_)
         sender = self._sender_of.get(type(event)) or self._find_sender(type(event))
-        envelope_id, body = self._written(event, None if id_ is None else _valid_id(id_), about)
+        envelope_id, body = write(event, self._source, correlation_id, causation_id, traceparent, tracestate, id_)
         return envelope_id, sender.add_single(body, envelope_id, unique_for_s)
 
     async def publish_many(
@@ -98,10 +104,12 @@ class Publisher:
             _check_window(unique_for_s)
             if ids is None:
                 raise _made_up()
+        for id_ in ids or ():
+            _check_id(id_)
         written: list[str] = []
         parts: dict[str, _Part] = {}
         for index, event in enumerate(events):
-            envelope_id, body = self._written(event, _valid_id(ids[index]) if ids else None, about)
+            envelope_id, body = write(event, self._source, *about, ids[index] if ids else None)
             written.append(envelope_id)
             stream = spec_of(type(event)).stream
             part = parts.get(stream)
@@ -144,12 +152,6 @@ class Publisher:
         if stream not in self._senders:
             self._senders[stream] = _Sender(self._where, stream, self._route, self.room)
         return self._senders[stream]
-
-    def _written(self, event: Event, id_: str | None, about: Context) -> tuple[str, bytes]:
-        written = write(event, self._source, *about, id_)
-        if len(written[1]) > EVENT_BYTES_MAX:
-            raise EventTooLarge(spec_of(type(event)).type, len(written[1]), EVENT_BYTES_MAX)
-        return written
 
     def _add_at_once(self, sender: "_Sender", slices: Sequence["_Slice"]) -> int:
         """Hand over as many as there is room for. Before anything is awaited, to keep the order of the calls."""
@@ -288,12 +290,11 @@ class _Singles:
     def settle(self, error: Exception | None) -> None:
         """Tell whoever waits."""
         for sent in self.callers:
-            if sent.done():
-                continue
-            if error is None:
-                sent.set_result(None)
-            else:
-                sent.set_exception(error)
+            if not sent.done():
+                if error is None:
+                    sent.set_result(None)
+                else:
+                    sent.set_exception(error)
 
 
 _Queued = _Slice | _Singles
@@ -418,7 +419,10 @@ class _Sender:
     def add(self, slice_: _Slice) -> None:
         slice_.since_s = self._time()
         self._append(slice_)
-        self._added(len(slice_.bodies), slice_.size_bytes)
+        self._count += len(slice_.bodies)
+        self._room.take(len(slice_.bodies), slice_.size_bytes)
+        if self._count >= BATCH_LIMIT:
+            self._begin_early()
 
     def add_single(self, body: bytes, id_: str, unique_for_s: float | None) -> "asyncio.Future[None]":
         """Queue one body with those of the same turn; returns what its caller awaits."""
@@ -433,9 +437,12 @@ class _Sender:
         singles.bodies.append(body)
         singles.callers.append(sent)
         singles.size_bytes += size_bytes
-        if len(singles.bodies) == BATCH_LIMIT:
-            self._close_singles()
-        self._added(1, size_bytes)
+        self._count += 1
+        self._room.take(1, size_bytes)
+        if self._count >= BATCH_LIMIT:
+            if len(singles.bodies) >= BATCH_LIMIT:
+                self._close_singles()
+            self._begin_early()
         return sent
 
     def _append(self, queued: _Queued) -> None:
@@ -445,11 +452,10 @@ class _Sender:
             self._starting = True
             self._call_soon(self.start)
 
-    def _added(self, count: int, size_bytes: int) -> None:
-        self._count += count
-        self._room.take(count, size_bytes)
-        if self._count >= BATCH_LIMIT and self._begun is None and self.task is None:
-            self._begun = self._begin()  # the server works while others add more
+    def _begin_early(self) -> None:
+        """A batch is full: the server works on it while others add more."""
+        if self._begun is None and self.task is None:
+            self._begun = self._begin()
 
     def _close_singles(self) -> None:
         if self._singles is not None:
@@ -583,11 +589,10 @@ class _Outcome:
     error: Exception | None
 
 
-def _valid_id(id_: object) -> str:
+def _check_id(id_: object) -> None:
     if not isinstance(id_, str) or not _ID.fullmatch(id_):
         problem = f"id={shown(id_)}; use 1 to 256 printable ASCII characters, no space, quote or \\"
         raise InvalidArgument("publish", problem)
-    return id_
 
 
 def _made_up() -> InvalidArgument:

@@ -9,7 +9,7 @@ import redis.asyncio as redis
 from pydantic import field_serializer
 
 import eventlib as ev
-from eventlib import publishing
+from eventlib import envelope, publishing
 from eventlib.envelope import decode
 from tests.faults import own_server
 from tests.ledger import Ledger
@@ -64,9 +64,9 @@ async def test_an_event_without_a_json_form_is_refused_before_anything_is_sent(
 async def test_an_event_over_the_limit_is_refused_before_anything_is_sent(connect: Connect, ledger: Ledger) -> None:
     async with connect(ev.App("shop")) as bus:
         with pytest.raises(ev.EventTooLarge) as caught:
-            await bus.publish_many([NoteWritten(text="fine"), NoteWritten(text="x" * publishing.EVENT_BYTES_MAX)])
-        await bus.publish(NoteWritten(text="x" * (publishing.EVENT_BYTES_MAX - 1000)))
-    assert caught.value.size_bytes > caught.value.size_bytes_max == publishing.EVENT_BYTES_MAX
+            await bus.publish_many([NoteWritten(text="fine"), NoteWritten(text="x" * envelope.EVENT_BYTES_MAX)])
+        await bus.publish(NoteWritten(text="x" * (envelope.EVENT_BYTES_MAX - 1000)))
+    assert caught.value.size_bytes > caught.value.size_bytes_max == envelope.EVENT_BYTES_MAX
     assert len(await ledger.events()) == 1
 
 
