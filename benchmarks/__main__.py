@@ -51,23 +51,26 @@ def main() -> None:
     chosen = [c for c in everything if _wanted(options.only, *(row.name for row in c.rows))]
     out, failures = Console(), list[str]()
     out.width = max(out.width, _WIDTH)
-    results: list[Result] = []
     drained: memory.Memory | None = None
     product = ""
     with _progress() as progress:
-        for comparison in chosen:
-            try:
-                with server.serving(options.url) as url:
-                    product = product or asyncio.run(_product(url))
-                    results += turns(comparison, url, options.rounds, progress)
-            except Exception as error:  # the others can still be measured
-                failures.append(f"{comparison.rows[0].name}: {_told(error)}")
+        measured = [Turns(comparison, options.rounds, progress) for comparison in chosen]
+        for _ in range(options.rounds):
+            for each in list(measured):
+                try:
+                    with server.serving(options.url) as url:
+                        product = product or asyncio.run(_product(url))
+                        each.round(url)
+                except Exception as error:  # the others can still be measured
+                    failures.append(f"{each.name}: {_told(error)}")
+                    measured.remove(each)
         if _wanted(options.only, MEMORY):
             try:
                 with server.serving(options.url) as url:
                     drained = _drain(url, options.backlog, progress)
             except Exception as error:
                 failures.append(f"{MEMORY}: {_told(error)}")
+    results = [result for each in measured for result in each.results()]
     _write(options.json, results, drained)
     if results:
         size = len(body(event(0)))
@@ -113,27 +116,40 @@ def _progress() -> Progress:
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
-def turns(comparison: Comparison, url: str, rounds: int, progress: Progress) -> list[Result]:
+class Turns:
     """Ours and the peer in turn, and who begins changes. Each has a process of its own, as in life: what other
     comparisons leave in the memory allocator cost batch handlers a sixth.
     """
-    name = comparison.rows[0].name
-    bar = progress.add_task(name, total=2 * comparison.turns_a_round * rounds)
-    figures: dict[Side, list[tuple[float, ...]]] = {"ours": [], "peer": []}
-    with _process() as ours_process, _process() as peer_process:
-        processes: dict[Side, ProcessPoolExecutor] = {"ours": ours_process, "peer": peer_process}
-        for number in range(comparison.turns_a_round * rounds):
-            order: tuple[Side, Side] = ("ours", "peer") if number % 2 == 0 else ("peer", "ours")
-            for side in order:
-                if not server.calm(url):
-                    progress.console.print(f"{name}: the server was never calm before a turn; does another use it?")
-                figures[side].append(processes[side].submit(turn, name, side, url, _namespace()).result())
-                progress.advance(bar)
-    ours, peer = (list(zip(*turns, strict=True)) for turns in figures.values())  # a tuple of turns for each row
-    return [
-        Result(row, statistics.median(a), statistics.median(b), tuple(x / y for x, y in zip(a, b, strict=True)))
-        for row, a, b in zip(comparison.rows, ours, peer, strict=True)
-    ]
+
+    def __init__(self, comparison: Comparison, rounds: int, progress: Progress) -> None:
+        self.name = comparison.rows[0].name
+        self._comparison = comparison
+        self._progress = progress
+        self._bar = progress.add_task(self.name, total=2 * comparison.turns_a_round * rounds)
+        self._figures: dict[Side, list[tuple[float, ...]]] = {"ours": [], "peer": []}
+
+    def round(self, url: str) -> None:
+        """One round on the server at `url`."""
+        with _process() as ours_process, _process() as peer_process:
+            processes: dict[Side, ProcessPoolExecutor] = {"ours": ours_process, "peer": peer_process}
+            for _ in range(self._comparison.turns_a_round):
+                begun = len(self._figures["ours"])
+                order: tuple[Side, Side] = ("ours", "peer") if begun % 2 == 0 else ("peer", "ours")
+                for side in order:
+                    if not server.calm(url):
+                        told = f"{self.name}: the server was never calm before a turn; does another use it?"
+                        self._progress.console.print(told)
+                    took_turn = processes[side].submit(turn, self.name, side, url, _namespace())
+                    self._figures[side].append(took_turn.result())
+                    self._progress.advance(self._bar)
+
+    def results(self) -> list[Result]:
+        """One for each row of the comparison."""
+        ours, peer = (list(zip(*figures, strict=True)) for figures in self._figures.values())  # a tuple for each row
+        return [
+            Result(row, statistics.median(a), statistics.median(b), tuple(x / y for x, y in zip(a, b, strict=True)))
+            for row, a, b in zip(self._comparison.rows, ours, peer, strict=True)
+        ]
 
 
 def _process() -> ProcessPoolExecutor:

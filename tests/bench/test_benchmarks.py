@@ -10,6 +10,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks import memory, ours, raw, server
-from benchmarks.__main__ import turns
+from benchmarks.__main__ import Turns
 from benchmarks.comparisons import Target, comparisons
 from benchmarks.evidence import NotDone, Tally
 from benchmarks.openloop import COUNT, Stopwatch
@@ -235,10 +236,36 @@ def test_every_turn_waits_for_a_calm_server(url: str, monkeypatch: pytest.Monkey
     [comparison] = (each for each in comparisons() if each.rows[0].name == "publish_concurrent")
     told = StringIO()
     with Progress(console=Console(file=told)) as progress:
-        [result] = turns(comparison, url, 1, progress)
+        measured = Turns(comparison, 1, progress)
+        measured.round(url)
+    [result] = measured.results()
     assert asked == [url] * 2 * comparison.turns_a_round
     assert result.ours > 0
     assert "publish_concurrent: the server was never calm" in told.getvalue()
+
+
+@pytest.mark.parametrize("name", ["publish_many", "publish_concurrent"])
+def test_who_begins_changes_from_turn_to_turn_and_from_round_to_round(
+    name: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    took: list[str] = []
+
+    def noted(name: str, side: str, *_: str) -> tuple[float, ...]:
+        took.append(side)
+        return (2.0 if side == "ours" else 1.0,)
+
+    monkeypatch.setattr(server, "calm", lambda _: True)
+    monkeypatch.setattr("benchmarks.__main__.turn", noted)
+    monkeypatch.setattr("benchmarks.__main__._process", lambda: ThreadPoolExecutor(1))
+    [comparison] = (each for each in comparisons() if each.rows[0].name == name)
+    with Progress(console=Console(file=StringIO())) as progress:
+        measured = Turns(comparison, 4, progress)
+        for _ in range(4):
+            measured.round(url)
+    pair = ["ours", "peer", "peer", "ours"]
+    assert took == pair * (2 * comparison.turns_a_round)
+    [result] = measured.results()
+    assert result.ratios == (2.0,) * (4 * comparison.turns_a_round)
 
 
 async def test_latency_counts_from_the_time_an_event_was_due(monkeypatch: pytest.MonkeyPatch) -> None:
