@@ -20,8 +20,9 @@ from tests.waiting import eventually
 
 TOP = Path(__file__).parents[2]
 OWNER = """
-import sys
+import signal, sys
 import eventlib as ev
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell are started to ignore it
 with ev.private_server() as server:
     print(server.pid, server.directory, flush=True)
     sys.stdin.read()
