@@ -32,7 +32,8 @@ QUEUED_MAX = 10_000  # bodies queued in one bus before further publishes wait fo
 QUEUED_BYTES_MAX = 64 * 2**20  # ...or bytes
 
 _Sending = tuple["_Callers", Coroutine[Any, Any, None]]
-Context = tuple[str | None, str | None, str | None, str | None]  # correlation, causation, traceparent, tracestate
+# Correlation, causation, traceparent, tracestate. `publish` takes them one by one: a tuple is a hundredth of its time.
+Context = tuple[str | None, str | None, str | None, str | None]
 
 _UNSURE = (BrokerUnavailable, SpoolFull, SpoolUnusable)  # after these, an event may have been appended all the same
 _UNIQUE_S_MAX = 366 * 86_400.0
