@@ -10,7 +10,7 @@ def main() -> None:
     for name in ("SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        from sim.cli import app
+        from sim.cli.commands import app
 
         app()
     except KeyboardInterrupt:

@@ -11,8 +11,8 @@ from benchmarks.evidence import Tally
 from benchmarks.openloop import Stopwatch
 from benchmarks.payload import FileUploaded, event, events
 from eventlib import App, Batch, Bus, Delivery, connect
-from eventlib.keys import Keys
-from eventlib.schema import spec_of
+from eventlib.broker.keys import Keys
+from eventlib.events.schema import spec_of
 
 BATCH = 500
 AT_ONCE = 1000

@@ -1,8 +1,8 @@
 """What travels: one typed file event, numbered, so that whoever handles it can say which one it was."""
 
 from eventlib.catalog import FileUploaded
-from eventlib.envelope import write
-from sim.validate import file_uploaded
+from eventlib.events.envelope import write
+from sim.infer.validate import file_uploaded
 
 __all__ = ["FileUploaded", "body", "event", "events", "number"]
 

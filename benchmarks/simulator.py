@@ -9,7 +9,7 @@ from typing import Any
 import simpy
 
 from sim import Scenario, simulate
-from sim.history import KIND
+from sim.evidence.history import KIND
 
 SEEDS = range(10)
 QUICKSTART = Path(__file__).parent.parent / "data" / "scenarios" / "quickstart.yaml"

@@ -3,7 +3,7 @@
 Declare
     App, Event, upcast, Retry, RetryBudget, Retention
 Connect
-    connect, Bus, Delivery, Batch, Happening
+    connect, Bus, Delivery, Batch, Observation
 While Redis is away, a publish may
     Wait, Fail, Spool
 A handler raises
@@ -11,7 +11,7 @@ A handler raises
 Look
     Backlog, ConsumerHealth, StreamHealth, GroupHealth, ServerInfo
 Mend
-    DeadLetters, DeadEntry, Selection, Outcome
+    DeadLetters, DeadLetter, Selection, Outcome
 Export and compare
     Registry, json_schema, envelope_schema, open_export, schema_changes, SchemaChange
 Develop and operate
@@ -24,17 +24,15 @@ The entry is wrong
     DataError, DecodeError, UnsupportedVersion
 The world is wrong
     BrokerError, BrokerUnavailable, BrokerFull, AccessDenied, EvictingServer, MissingCommand, MissingGroup,
-    MissingLetter, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
+    MissingDeadLetter, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
 """
 
-from eventlib.access import acl_rules
 from eventlib.app import App
-from eventlib.away import Fail, Spool, Wait
-from eventlib.broker import Backlog, ServerInfo
+from eventlib.broker.acl import acl_rules
 from eventlib.bus import Bus, connect
-from eventlib.compatibility import SchemaChange, schema_changes
-from eventlib.delivery import Batch, Delivery, Happening
-from eventlib.dlq import DeadEntry, DeadLetters, Outcome, Selection
+from eventlib.consume.liveness import ConsumerHealth
+from eventlib.dead_letter import DeadLetter
+from eventlib.delivery import Batch, Delivery, Observation
 from eventlib.errors import (
     AccessDenied,
     BrokerError,
@@ -50,8 +48,8 @@ from eventlib.errors import (
     InvalidArgument,
     InvalidDeclaration,
     MissingCommand,
+    MissingDeadLetter,
     MissingGroup,
-    MissingLetter,
     NoServer,
     PartlyPublished,
     Reject,
@@ -63,12 +61,15 @@ from eventlib.errors import (
     UnsupportedVersion,
     UsageError,
 )
-from eventlib.health import ConsumerHealth
+from eventlib.events.compatibility import SchemaChange, schema_changes
+from eventlib.events.registry import Registry, envelope_schema, json_schema, open_export
+from eventlib.events.schema import Event, upcast
+from eventlib.operate.dead_letters import DeadLetters, Outcome, Selection
 from eventlib.policy import Retry, RetryBudget
-from eventlib.registry import Registry, envelope_schema, json_schema, open_export
+from eventlib.publish.outage import Fail, Spool, Wait
+from eventlib.records import Backlog, ServerInfo
 from eventlib.retention import GroupHealth, Retention, StreamHealth
-from eventlib.schema import Event, upcast
-from eventlib.server import private_server
+from eventlib.testing.server import private_server
 
 __all__ = [
     "AccessDenied",
@@ -82,7 +83,7 @@ __all__ = [
     "BusClosed",
     "ConsumerHealth",
     "DataError",
-    "DeadEntry",
+    "DeadLetter",
     "DeadLetters",
     "DecodeError",
     "Delivery",
@@ -93,13 +94,13 @@ __all__ = [
     "EvictingServer",
     "Fail",
     "GroupHealth",
-    "Happening",
     "InvalidArgument",
     "InvalidDeclaration",
     "MissingCommand",
+    "MissingDeadLetter",
     "MissingGroup",
-    "MissingLetter",
     "NoServer",
+    "Observation",
     "Outcome",
     "PartlyPublished",
     "Registry",

@@ -3,20 +3,17 @@
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from eventlib.delivery import Batch, Delivery
 from eventlib.errors import DuplicateHandler, InvalidDeclaration
+from eventlib.events.schema import Event, spec_of, valid_name
 from eventlib.policy import Lease, Retry, RetryBudget
 from eventlib.retention import Retention
-from eventlib.schema import Event, spec_of, valid_name
 
 E = TypeVar("E", bound=Event)
-Handler = Callable[[E, "Delivery"], Awaitable[None]]
-
-if TYPE_CHECKING:
-    from eventlib.delivery import Batch, Delivery
-
-    BatchHandler = Callable[[Batch[E]], Awaitable[None]]
+Handler = Callable[[E, Delivery], Awaitable[None]]
+BatchHandler = Callable[[Batch[E]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +130,7 @@ class App:
         size: int = 100,
         retry: Retry | None = None,
         timeout_s: float | None = None,
-    ) -> "Callable[[BatchHandler[E]], BatchHandler[E]]":
+    ) -> Callable[[BatchHandler[E]], BatchHandler[E]]:
         """Declare the decorated coroutine function as the group's handler of up to `size` events in one call.
 
         It is called as `handler(batch)` with what is there: a batch never waits to fill up. Returning means all are
@@ -146,7 +143,7 @@ class App:
         if not _is_count(size, 1):
             raise InvalidDeclaration(f"group {group!r}", f"size={size}; a batch has at least one event")
 
-        def declare(handler: "BatchHandler[E]") -> "BatchHandler[E]":
+        def declare(handler: BatchHandler[E]) -> BatchHandler[E]:
             self._add(Subscription(event_class, group, handler, retry or Retry(), timeout_s, size), "batch")
             return handler
 

@@ -9,16 +9,18 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from eventlib.app import App, Subscription
-from eventlib.away import Wait, WhenAway
-from eventlib.broker import Backlog, Broker, ServerInfo
-from eventlib.delivery import GroupConsumer, Observer
-from eventlib.dlq import DeadLetters
+from eventlib.broker.commands import Broker
+from eventlib.consume.consumer import GroupConsumer
+from eventlib.consume.liveness import ConsumerHealth
+from eventlib.delivery import Observer
 from eventlib.errors import BrokerError, BusClosed, InvalidArgument
-from eventlib.health import ConsumerHealth
-from eventlib.housekeeping import Housekeeper, look_at
-from eventlib.publishing import Publisher, publishing
+from eventlib.events.schema import Event, spec_of, valid_name
+from eventlib.operate.dead_letters import DeadLetters
+from eventlib.operate.trimming import Trimmer, look_at
+from eventlib.publish.outage import OutagePolicy, Wait
+from eventlib.publish.publisher import Publisher, publishing
+from eventlib.records import Backlog, ServerInfo
 from eventlib.retention import StreamHealth
-from eventlib.schema import Event, spec_of, valid_name
 
 log = logging.getLogger("eventlib")
 
@@ -32,12 +34,12 @@ async def connect(
     url: str | None = None,
     *,
     namespace: str = "ev",
-    when_away: WhenAway | None = None,
+    outage_policy: OutagePolicy | None = None,
     refuse_eviction: bool = False,
 ) -> AsyncIterator["Bus"]:
     """Connect an App to Redis and yield its Bus; `url` defaults to the environment's REDIS_URL.
 
-    All keys start with `namespace`. `when_away` says what a publish does while Redis does not answer: `Wait` (the
+    All keys start with `namespace`. `outage_policy` says what a publish does while Redis does not answer: `Wait` (the
     default, for 30 s), `Fail` or `Spool` to a file, which also replays what an earlier bus left there. Whichever it is,
     repeating never appends an event twice. Connecting itself needs a server that answers. One that evicts keys when it
     is full is warned of, or refused with `refuse_eviction`: it may delete whole streams.
@@ -52,7 +54,7 @@ async def connect(
     broker = Broker(url, namespace)
     try:
         server = await broker.check(refuse_eviction=refuse_eviction)
-        async with publishing(broker, app.name, when_away or Wait()) as publisher:
+        async with publishing(broker, app.name, outage_policy or Wait()) as publisher:
             bus = Bus(app, broker, server, publisher)
             await bus._declare_streams()
             try:
@@ -104,7 +106,7 @@ class Bus:
 
         Raises:
             BusClosed, EventTooLarge (over 16 MiB), InvalidArgument: nothing was sent.
-            BrokerUnavailable: no answer for as long as `when_away` waits. The event may have been appended, once.
+            BrokerUnavailable: no answer for as long as `outage_policy` waits. The event may have been appended, once.
             BrokerFull, AccessDenied, BrokerError: refused; not appended, unless a try before went unanswered.
             SpoolFull, SpoolUnusable: Redis is away and the file takes no more; as BrokerUnavailable.
 
@@ -172,7 +174,7 @@ class Bus:
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(c.run()) for c in consumers]
-                keeping = [tasks.create_task(housekeeper.run()) for housekeeper in self._housekeepers(consumers)]
+                keeping = [tasks.create_task(trimmer.run()) for trimmer in self._trimmers(consumers)]
                 self._running.update(zip(consumers, running, strict=True))
                 try:
                     yield
@@ -204,10 +206,10 @@ class Bus:
             for (stream, group), subscriptions in by_loop.items()
         ]
 
-    def _housekeepers(self, consumers: Iterable[GroupConsumer]) -> list[Housekeeper]:
+    def _trimmers(self, consumers: Iterable[GroupConsumer]) -> list[Trimmer]:
         """One for each stream that is read, with all groups of the App on it, whether they run here or not."""
         return [
-            Housekeeper(
+            Trimmer(
                 self._broker,
                 stream,
                 sorted({s.group for s in self.app.subscriptions if spec_of(s.event_class).stream == stream}),

@@ -154,7 +154,7 @@ class MissingGroup(BrokerError):
     """The consumer group or its stream is gone (flushed, deleted, failed over)."""
 
 
-class MissingLetter(BrokerError):
+class MissingDeadLetter(BrokerError):
     """The dead letter is not in its queue: somebody replayed or purged it, or it never was."""
 
 

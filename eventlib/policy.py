@@ -1,7 +1,7 @@
 """What now? Pure decisions: no clock, no I/O, every random number from a generator that the caller passes in.
 
 Both worlds call these functions: the delivery loop with what really happened, the simulator with what it drew. Only
-`Portion` is for the real one alone: in the simulated one, replies take no time that depends on their size.
+`FetchSize` is for the real one alone: in the simulated one, replies take no time that depends on their size.
 """
 
 from collections.abc import Collection
@@ -71,13 +71,13 @@ class RetryIn:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class GiveUp:
     """Give up and keep it in the group's dead-letter queue."""
 
     reason: DeadReason
 
 
-Decision = Ack | RetryIn | DeadLetter
+Decision = Ack | RetryIn | GiveUp
 ACK = Ack()
 
 
@@ -97,7 +97,7 @@ class RetryBudget(BaseModel):
     wait_s: float = Field(default=1.0, gt=0.0)
 
 
-class Purse:
+class TokenBucket:
     """What one consumer has left of its retry budget. Times are seconds of any clock that only goes forward."""
 
     __slots__ = ("_at_s", "_budget", "_left")
@@ -122,9 +122,9 @@ class Purse:
         return None
 
 
-def admit(retry: Retry, attempt: int) -> DeadLetter | None:
+def admit(retry: Retry, attempt: int) -> GiveUp | None:
     """Before a handler runs: an entry that came back more often than the policy allows killed its consumers."""
-    return DeadLetter("poison") if attempt > retry.attempts else None
+    return GiveUp("poison") if attempt > retry.attempts else None
 
 
 def decide(retry: Retry, attempt: int, error: BaseException | None, rng: Uniform) -> Decision:
@@ -133,15 +133,15 @@ def decide(retry: Retry, attempt: int, error: BaseException | None, rng: Uniform
         case None:
             return ACK
         case Reject():
-            return DeadLetter("rejected")
+            return GiveUp("rejected")
         case Snooze():
             return RetryIn(error.delay_s, counts=False)
         case UsageError() if not isinstance(error, BusClosed):  # which is how a program ends, not how it is wrong
-            return DeadLetter("usage")
+            return GiveUp("usage")
         case DataError():
-            return DeadLetter("undecodable")
+            return GiveUp("undecodable")
     if attempt >= retry.attempts:
-        return DeadLetter("exhausted")
+        return GiveUp("exhausted")
     if isinstance(error, RetryAfter):
         return RetryIn(error.delay_s)
     return RetryIn(retry.delay_s(attempt, rng))
@@ -176,7 +176,7 @@ def room(concurrency: int, prefetch: int, held: int) -> int:
     return max(0, concurrency + prefetch - held)
 
 
-class Portion:
+class FetchSize:
     """How many entries to ask for in one reply: `first`, a batch say, then twice as many as long as all that was asked
     for comes, up to as many times `first` as `COUNT_MAX` allows.
 

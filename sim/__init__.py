@@ -14,15 +14,15 @@ One by one
     InvalidScenario, InvalidTrace, InvalidHistory, LiveRunFailed
 """
 
-from sim.calibrate import calibrate
-from sim.checks import check
-from sim.compare import compare
+from sim.declare.scenario import Scenario
 from sim.errors import InvalidHistory, InvalidScenario, InvalidTrace, LiveRunFailed, SimError
-from sim.history import History
-from sim.live import run_live
-from sim.metrics import measure, summarize
-from sim.model import Overheads, simulate
-from sim.scenario import Scenario
+from sim.evidence.checks import check
+from sim.evidence.history import History
+from sim.evidence.metrics import measure, summarize
+from sim.infer.calibrate import calibrate
+from sim.infer.compare import compare
+from sim.worlds.live import run_live
+from sim.worlds.simulated import Overheads, simulate
 
 __all__ = [
     "History",

@@ -46,7 +46,7 @@ from eventlib.catalog import (
     UserDeletionRequested,
     UserRegistered,
 )
-from eventlib.schema import Event
+from eventlib.events.schema import Event
 
 NOON = datetime(2026, 5, 4, 12, 0, 0, 250_000, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=5)

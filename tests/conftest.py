@@ -17,9 +17,9 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib.keys import Keys
-from eventlib.server import find_binaries
-from tests.ledger import Ledger
+from eventlib.broker.keys import Keys
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.server import find_binaries
 from tests.shop import Connect
 
 
@@ -115,9 +115,9 @@ def connect(url: str, namespace: str) -> Connect:
 
 
 @pytest.fixture
-def ledger(raw: redis.Redis, namespace: str) -> Ledger:
+def inspector(raw: redis.Redis, namespace: str) -> Inspector:
     """What the server knows about group "billing" on stream "orders"."""
-    return Ledger(raw, Keys(namespace).group("orders", "billing"))
+    return Inspector(raw, Keys(namespace).group("orders", "billing"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""What goes wrong in the world, on demand: a server to kill and start again. (Replies are lost by `sim.relay`.)"""
+"""What goes wrong in the world, on demand: a server to kill and start again."""
 
 import shutil
 import signal
@@ -13,8 +13,7 @@ from typing import IO
 import redis.asyncio as redis
 from redis import exceptions as redis_errors
 
-from sim.relay import relay as relay
-from tests.waiting import eventually
+from eventlib.testing.waiting import eventually
 
 
 class OwnServer:

@@ -25,13 +25,13 @@ class Record:
     """An observer that keeps everything it is told."""
 
     def __init__(self) -> None:
-        self.happenings: list[ev.Happening] = []
+        self.observations: list[ev.Observation] = []
 
-    def __call__(self, happening: ev.Happening) -> None:
-        self.happenings.append(happening)
+    def __call__(self, observation: ev.Observation) -> None:
+        self.observations.append(observation)
 
     def kinds(self) -> list[str]:
-        return [happening.kind for happening in self.happenings]
+        return [observation.kind for observation in self.observations]
 
     def count(self, kind: object) -> int:
         return self.kinds().count(str(kind))

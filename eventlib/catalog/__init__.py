@@ -50,7 +50,7 @@ from eventlib.catalog.users import (
     UserRegistered,
 )
 from eventlib.catalog.vocabulary import Failure, Part, Priority, Source
-from eventlib.schema import Event
+from eventlib.events.schema import Event
 
 EVENTS: tuple[type[Event], ...] = (
     FileUploaded,

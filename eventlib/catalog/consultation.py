@@ -17,7 +17,7 @@ from eventlib.catalog.vocabulary import (
     StorageKey,
     UserId,
 )
-from eventlib.schema import Event
+from eventlib.events.schema import Event
 
 
 class ConsultationRequested(Event, type="consultation.requested", version=1, stream="consultation"):

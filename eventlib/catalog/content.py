@@ -17,7 +17,7 @@ from eventlib.catalog.vocabulary import (
     StorageKey,
     UserId,
 )
-from eventlib.schema import Event
+from eventlib.events.schema import Event
 
 
 class ContentDraftRequested(Event, type="content.draft.requested", version=1, stream="content"):

@@ -18,7 +18,7 @@ from eventlib.catalog.vocabulary import (
     StorageKey,
     UserId,
 )
-from eventlib.schema import Event
+from eventlib.events.schema import Event
 
 
 class EmbeddingGenerationRequested(Event, type="embedding.generation.requested", version=1, stream="contextual"):

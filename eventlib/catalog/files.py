@@ -16,7 +16,7 @@ from eventlib.catalog.vocabulary import (
     StorageKey,
     UserId,
 )
-from eventlib.schema import Event
+from eventlib.events.schema import Event
 
 
 class FileUploaded(Event, type="file.uploaded", version=1, stream="files"):

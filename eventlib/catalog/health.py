@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import AwareDatetime, Field
 
 from eventlib.catalog.vocabulary import DurationS, Id, Name, Part
-from eventlib.schema import Event
+from eventlib.events.schema import Event
 
 Status = Literal["healthy", "degraded", "down"]
 

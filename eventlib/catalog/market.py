@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from eventlib.catalog.vocabulary import Failure, Id, Name, Part
-from eventlib.schema import Event
+from eventlib.events.schema import Event
 
 
 class Observation(Part):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from eventlib.catalog.vocabulary import PERSONAL, Attempt, Failure, Id, Part, Priority, UserId
-from eventlib.schema import Event
+from eventlib.events.schema import Event
 
 Channel = Literal["email", "push", "sms", "in_app"]
 

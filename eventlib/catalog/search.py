@@ -6,7 +6,7 @@ from pydantic import Field
 
 from eventlib.catalog.embeddings import EmbeddingGenerationCompleted
 from eventlib.catalog.vocabulary import Count, DurationS, Failure, Id, Priority, Source, StorageKey, UserId
-from eventlib.schema import Event
+from eventlib.events.schema import Event
 
 
 class SearchIndexUpdateRequested(Event, type="search.index.update_requested", version=1, stream="contextual"):

@@ -3,7 +3,7 @@
 from pydantic import AwareDatetime, Field
 
 from eventlib.catalog.vocabulary import Attempt, DurationS, Failure, Id, Name, Priority
-from eventlib.schema import Event
+from eventlib.events.schema import Event
 
 
 class TaskQueued(Event, type="task.queued", version=1, stream="tasks"):

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import AwareDatetime, Field
 
 from eventlib.catalog.vocabulary import Count, Id, Language, Sha256, SizeBytes, StorageKey, UserId
-from eventlib.schema import Event
+from eventlib.events.schema import Event
 
 
 class UserRegistered(Event, type="user.registered", version=1, stream="users"):

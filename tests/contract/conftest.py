@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from eventlib.broker import Broker
+from eventlib.broker.commands import Broker
 from eventlib.policy import Lease
 
 

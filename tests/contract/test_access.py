@@ -16,13 +16,15 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib import access, keys
-from eventlib.broker import Broker, Entry, Unique
-from eventlib.keys import GroupKeys, Script
+from eventlib.broker import acl as access
+from eventlib.broker import keys
+from eventlib.broker.commands import Broker
+from eventlib.broker.keys import GroupKeys, Script
+from eventlib.records import Entry, Unique
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.faults import OwnServer, own_server
-from tests.ledger import Ledger
 from tests.shop import Connect, OrderPlaced, Record, orders
-from tests.waiting import eventually
 
 Result = TypeVar("Result")
 
@@ -32,14 +34,14 @@ ENCODED = "p%40ss%3Aw%2Frd%3F%23%25%20%26%2B%C3%A9"
 
 @asynccontextmanager
 async def guarded(binary: Path, *options: str) -> AsyncIterator[tuple[OwnServer, redis.Redis, str]]:
-    """A server, its administrator, and the URL of a user `clerk` who has still no permission at all."""
+    """A server, its administrator, and the URL of a user `limited` who has still no permission at all."""
     async with own_server(binary, *options, tcp=True) as server, redis.Redis.from_url(server.url) as admin:
         await allow(admin, "on", f">{SECRET}")
-        yield server, admin, server.url.replace("redis://", f"redis://clerk:{ENCODED}@")
+        yield server, admin, server.url.replace("redis://", f"redis://limited:{ENCODED}@")
 
 
 async def allow(admin: redis.Redis, *rules: str) -> None:
-    await admin.execute_command("ACL", "SETUSER", "clerk", *rules)  # type: ignore[no-untyped-call]  # redis-py
+    await admin.execute_command("ACL", "SETUSER", "limited", *rules)  # type: ignore[no-untyped-call]  # redis-py
 
 
 class NotingBroker(Broker):
@@ -62,48 +64,48 @@ class NotingBroker(Broker):
             return None
 
 
-async def use_everything(clerk: NotingBroker, admin: Broker, raw: redis.Redis) -> None:
+async def use_everything(limited: NotingBroker, admin: Broker, raw: redis.Redis) -> None:
     """Everything that the library asks of a server, each of it prepared by somebody who may do anything."""
     await raw.script_flush()
     await admin.delete_all()
     group = admin.keys.group("orders", "billing")
-    ledger = Ledger(raw, group)
-    await clerk.attempt(clerk.check())
-    await clerk.attempt(clerk.publish("orders", "p1", 1, [b"x"], [Unique(0, "e1", 60.0)]))
-    await clerk.attempt(clerk.forget_producer("orders", "p1"))
-    await clerk.attempt(clerk.ensure_group(group))
+    inspector = Inspector(raw, group)
+    await limited.attempt(limited.check())
+    await limited.attempt(limited.publish("orders", "p1", 1, [b"x"], [Unique(0, "e1", 60.0)]))
+    await limited.attempt(limited.forget_producer("orders", "p1"))
+    await limited.attempt(limited.ensure_group(group))
     await admin.ensure_group(group)
-    reader = clerk.reader(0.01)
-    await clerk.attempt(reader.read(group, "c1", 10))
+    reader = limited.reader(0.01)
+    await limited.attempt(reader.read(group, "c1", 10))
     await reader.close()
     await admin.publish("orders", "p2", 1, [b"%d" % n for n in range(9)])
-    await ledger.create()
-    entries = [Entry(False, id_, id_, b"x") for id_ in await ledger.read_and_die()]
-    await clerk.attempt(clerk.renew(group, "dead", entries[-4:]))
-    await clerk.attempt(clerk.ack(group, "dead", entries[-1:]))
-    await clerk.attempt(clerk.retry(group, "dead", entries[-2], 1, 0.0))
-    await clerk.attempt(clerk.retry(group, "dead", entries[-3], 1, 0.001))
-    await eventually(lambda: all_due(ledger))
-    await clerk.attempt(clerk.promote(group, 10))
-    await clerk.attempt(clerk.bury(group, "dead", entries[-4], {"reason": "rejected"}))
+    await inspector.create()
+    entries = [Entry(False, id_, id_, b"x") for id_ in await inspector.read_and_die()]
+    await limited.attempt(limited.renew(group, "dead", entries[-4:]))
+    await limited.attempt(limited.ack(group, "dead", entries[-1:]))
+    await limited.attempt(limited.retry(group, "dead", entries[-2], 1, 0.0))
+    await limited.attempt(limited.retry(group, "dead", entries[-3], 1, 0.001))
+    await eventually(lambda: all_due(inspector))
+    await limited.attempt(limited.promote(group, 10))
+    await limited.attempt(limited.bury(group, "dead", entries[-4], {"reason": "rejected"}))
     await admin.retry(group, "dead", entries[-5], 1, 0.0)
-    [*_, last] = await ledger.read_and_die(retried=True)
-    await clerk.attempt(clerk.ack(group, "dead", [Entry(True, last, last, b"x")]))
-    await clerk.attempt(clerk.sweep(group, "c2", 0.001, 100, 0.001))
-    await clerk.attempt(clerk.leave(group, "c2"))
-    await clerk.attempt(clerk.leave(group, "dead"))
+    [*_, last] = await inspector.read_and_die(retried=True)
+    await limited.attempt(limited.ack(group, "dead", [Entry(True, last, last, b"x")]))
+    await limited.attempt(limited.sweep(group, "c2", 0.001, 100, 0.001))
+    await limited.attempt(limited.leave(group, "c2"))
+    await limited.attempt(limited.leave(group, "dead"))
     await raw.hdel(group.sweep, "due")
-    await clerk.attempt(clerk.sweep(group, "c2", 0.001, 100, 0.001))  # with nothing pending
-    await clerk.attempt(clerk.backlog("orders", "billing"))
-    await use_dead_letters(clerk, admin, group)
-    await use_lanes(clerk, admin, group)
-    await use_retention(clerk, raw, group)
+    await limited.attempt(limited.sweep(group, "c2", 0.001, 100, 0.001))  # with nothing pending
+    await limited.attempt(limited.backlog("orders", "billing"))
+    await use_dead_letters(limited, admin, group)
+    await use_lanes(limited, admin, group)
+    await use_retention(limited, raw, group)
 
 
-async def use_dead_letters(clerk: NotingBroker, admin: Broker, group: GroupKeys) -> None:
+async def use_dead_letters(limited: NotingBroker, admin: Broker, group: GroupKeys) -> None:
     """A dead letter looked at, edited, replayed and purged."""
-    await clerk.attempt(clerk.dlq_state(group))
-    await clerk.attempt(clerk.letters(group, "-", "+", 10))
+    await limited.attempt(limited.dlq_state(group))
+    await limited.attempt(limited.letters(group, "-", "+", 10))
     for _, number in zip(range(2), range(100, 102), strict=True):
         await admin.publish("orders", "p3", number, [b"x"])
     reader = admin.reader(0.01)
@@ -112,54 +114,54 @@ async def use_dead_letters(clerk: NotingBroker, admin: Broker, group: GroupKeys)
     for entry in (first, second):
         await admin.bury(group, "c4", entry, {"reason": "rejected"})
     [*_, (one, *_), (other, *_)] = await admin.letters(group, "-", "+", 100)
-    await clerk.attempt(clerk.edit(group, one, b"{}"))
-    await clerk.attempt(clerk.replay(group, [one], keep_attempts=False))
-    await clerk.attempt(clerk.purge(group, [other]))
+    await limited.attempt(limited.edit(group, one, b"{}"))
+    await limited.attempt(limited.replay(group, [one], keep_attempts=False))
+    await limited.attempt(limited.purge(group, [other]))
 
 
-async def use_lanes(clerk: NotingBroker, admin: Broker, group: GroupKeys) -> None:
+async def use_lanes(limited: NotingBroker, admin: Broker, group: GroupKeys) -> None:
     """Three entries of one key: one is handed out, those behind it are parked until it is acknowledged."""
     await admin.publish("orders", "p4", 1, [b'{"data":{"order_id":7}}'] * 3)
-    reader = clerk.reader(0.01, "order_id")
-    head = await clerk.attempt(reader.read(group, "c3", 10))
-    await clerk.attempt(reader.read(group, "c3", 10))  # waits for what comes
+    reader = limited.reader(0.01, "order_id")
+    head = await limited.attempt(reader.read(group, "c3", 10))
+    await limited.attempt(reader.read(group, "c3", 10))  # waits for what comes
     await reader.close()
-    await clerk.attempt(clerk.free_lanes(group))
-    await clerk.attempt(clerk.ack(group, "c3", head.entries if head else []))
+    await limited.attempt(limited.free_key_queues(group))
+    await limited.attempt(limited.ack(group, "c3", head.entries if head else []))
 
 
-async def use_retention(clerk: NotingBroker, raw: redis.Redis, group: GroupKeys) -> None:
+async def use_retention(limited: NotingBroker, raw: redis.Redis, group: GroupKeys) -> None:
     """A stream that is looked at, once counted because no server knows what waits, then trimmed under its group."""
     entries: Any = await raw.xrange(group.stream, count=2)
     second, _ = entries[1]
     await raw.xgroup_setid(group.stream, group.group, second)
-    await clerk.attempt(clerk.backlog("orders", "billing"))
+    await limited.attempt(limited.backlog("orders", "billing"))
     keep_nothing = ev.Retention(keep_s=0.0, keep_unread=False)
-    await clerk.attempt(clerk.declare_retention("orders", keep_nothing))
-    await clerk.attempt(clerk.trim("orders", keep_nothing, 0.001, 100))
+    await limited.attempt(limited.declare_retention("orders", keep_nothing))
+    await limited.attempt(limited.trim("orders", keep_nothing, 0.001, 100))
 
 
-async def all_due(ledger: Ledger) -> bool:
-    return max(await ledger.due_s(), default=0.0) <= await ledger.now_s()
+async def all_due(inspector: Inspector) -> bool:
+    return max(await inspector.due_s(), default=0.0) <= await inspector.now_s()
 
 
 async def test_the_rules_suffice_and_each_of_them_is_needed(binary: Path) -> None:
     async with guarded(binary) as (server, raw, url):
-        clerk, admin = NotingBroker(url, "shop"), Broker(server.url, "shop")
+        limited, admin = NotingBroker(url, "shop"), Broker(server.url, "shop")
         await allow(raw, *ev.acl_rules("shop").split())
-        await use_everything(clerk, admin, raw)
-        assert clerk.denials == []
-        assert clerk.ran == {script for script in vars(keys).values() if isinstance(script, Script)}
+        await use_everything(limited, admin, raw)
+        assert limited.denials == []
+        assert limited.ran == {script for script in vars(keys).values() if isinstance(script, Script)}
         needless = []
         for command in access.commands():
             await allow(raw, f"-{command}")
-            await use_everything(clerk, admin, raw)
-            if not any(command.partition("|")[0].lower() in denial.lower() for denial in clerk.denials):
-                needless.append((command, clerk.denials[:1]))
-            clerk.denials.clear()
+            await use_everything(limited, admin, raw)
+            if not any(command.partition("|")[0].lower() in denial.lower() for denial in limited.denials):
+                needless.append((command, limited.denials[:1]))
+            limited.denials.clear()
             await allow(raw, f"+{command}")
         assert needless == []
-        await clerk.close()
+        await limited.close()
         await admin.close()
 
 
@@ -255,7 +257,7 @@ async def test_a_password_that_changes_ends_the_run_clearly(binary: Path, caplog
                     await bus.publish(OrderPlaced(number=1))
                     await eventually(lambda: handled)
                     await allow(raw, "resetpass", ">another")
-                    await raw.execute_command("CLIENT", "KILL", "USER", "clerk")  # type: ignore[no-untyped-call]
+                    await raw.execute_command("CLIENT", "KILL", "USER", "limited")  # type: ignore[no-untyped-call]
                     await asyncio.Event().wait()
             with pytest.raises(ev.AccessDenied):
                 await bus.publish(OrderPlaced(number=2))

@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 import eventlib as ev
-from eventlib import publishing
-from eventlib.envelope import write
+from eventlib.events.envelope import write
+from eventlib.publish import publisher as publishing
+from eventlib.testing.fault_proxy import fault_proxy
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.contract.test_publishing import numbers
-from tests.faults import relay
-from tests.ledger import Ledger
 from tests.shop import Connect, OrderPlaced, orders
-from tests.waiting import eventually
 
 
 class Watched:
@@ -28,11 +28,11 @@ class Watched:
 
 
 async def test_beyond_the_bound_nothing_is_written_until_there_is_room(
-    connect: Connect, ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, inspector: Inspector, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "QUEUED_MAX", 10)
     written = Watched(monkeypatch)
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         faulty.refusing = True
         faulty.cut()
         calls = [asyncio.create_task(bus.publish(event)) for event in orders(*range(50))]
@@ -42,13 +42,15 @@ async def test_beyond_the_bound_nothing_is_written_until_there_is_room(
             cancelled.cancel()
         faulty.refusing = False
         await asyncio.gather(*calls, return_exceptions=True)
-    assert await numbers(ledger) == [n for n in range(50) if n not in (20, 30, 49)]  # in the order of the calls
+    assert await numbers(inspector) == [n for n in range(50) if n not in (20, 30, 49)]  # in the order of the calls
 
 
-async def test_the_bound_on_bytes(connect: Connect, ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_bound_on_bytes(
+    connect: Connect, inspector: Inspector, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(publishing, "QUEUED_BYTES_MAX", 1000)
     written = Watched(monkeypatch)
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         faulty.refusing = True
         faulty.cut()
         calls = [asyncio.create_task(bus.publish(event)) for event in orders(*range(50))]
@@ -56,11 +58,11 @@ async def test_the_bound_on_bytes(connect: Connect, ledger: Ledger, url: str, mo
         assert 1 < written.count < 10
         faulty.refusing = False
         await asyncio.gather(*calls)
-    assert await numbers(ledger) == list(range(50))
+    assert await numbers(inspector) == list(range(50))
 
 
 async def test_a_large_call_goes_through_a_small_bound_slice_by_slice(
-    connect: Connect, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "QUEUED_MAX", 100)
     async with connect(ev.App("shop")) as bus:
@@ -68,16 +70,16 @@ async def test_a_large_call_goes_through_a_small_bound_slice_by_slice(
         await asyncio.sleep(0)
         second = asyncio.create_task(bus.publish(OrderPlaced(number=-1)))
         await asyncio.gather(first, second)
-    seen = await numbers(ledger)
+    seen = await numbers(inspector)
     assert [n for n in seen if n >= 0] == list(range(3000))
     assert seen.index(-1) < 3000  # a long call does not keep others out
 
 
 async def test_a_cancelled_large_call_stops(
-    connect: Connect, ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, inspector: Inspector, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "QUEUED_MAX", 100)
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         await bus.publish(OrderPlaced(number=-1))
         faulty.refusing = True
         faulty.cut()
@@ -88,11 +90,11 @@ async def test_a_cancelled_large_call_stops(
         faulty.refusing = False
         await bus.publish(OrderPlaced(number=5000))
         assert bus._publisher.room._count == 0 and bus._publisher.room._size_bytes == 0
-    assert await numbers(ledger) in ([-1, 5000], [-1, *range(500), 5000])  # the first slice was on its way
+    assert await numbers(inspector) in ([-1, 5000], [-1, *range(500), 5000])  # the first slice was on its way
 
 
-async def test_queued_calls_that_were_cancelled_are_not_sent(connect: Connect, ledger: Ledger, url: str) -> None:
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+async def test_queued_calls_that_were_cancelled_are_not_sent(connect: Connect, inspector: Inspector, url: str) -> None:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         await bus.publish(OrderPlaced(number=0))
         faulty.refusing = True
         faulty.cut()
@@ -103,4 +105,4 @@ async def test_queued_calls_that_were_cancelled_are_not_sent(connect: Connect, l
         queued[0].cancel()
         faulty.refusing = False
         await asyncio.gather(under_way, queued[1])
-    assert await numbers(ledger) == [0, 1, 3]
+    assert await numbers(inspector) == [0, 1, 3]

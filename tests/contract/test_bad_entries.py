@@ -7,10 +7,10 @@ import pytest
 from pydantic import field_validator
 
 import eventlib as ev
-from eventlib.envelope import decode, write
-from tests.ledger import Ledger
+from eventlib.events.envelope import decode, write
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced, OrderShipped, Record, new_app
-from tests.waiting import eventually
 
 TEN_MB = 10_000_000
 GOOD = write(OrderPlaced(number=1), "shop", None, None)[1]
@@ -55,11 +55,11 @@ BAD: dict[str, tuple[str, dict[bytes, bytes]]] = {
 
 @pytest.mark.parametrize(("reason", "fields"), BAD.values(), ids=BAD)
 async def test_trap_11_a_bad_entry_is_buried_and_the_next_is_handled(
-    connect: Connect, ledger: Ledger, reason: str, fields: dict[bytes, bytes]
+    connect: Connect, inspector: Inspector, reason: str, fields: dict[bytes, bytes]
 ) -> None:
     app, handled = new_app(concurrency=1)
     record = Record()
-    await ledger.raw.xadd(ledger.keys.stream, fields)  # type: ignore[arg-type]  # invariant dict
+    await inspector.raw.xadd(inspector.keys.stream, fields)  # type: ignore[arg-type]  # invariant dict
     async with connect(app) as bus, bus.running(observe=record):
         await bus.publish(OrderPlaced(number=2))
         await eventually(lambda: handled == [2] and record.count("dead") == 1)
@@ -74,7 +74,7 @@ async def nothing_left(bus: ev.Bus) -> bool:
     return (await bus.backlog("orders", "billing")).total == 0
 
 
-async def test_a_type_without_a_handler_is_passed_over(connect: Connect, ledger: Ledger) -> None:
+async def test_a_type_without_a_handler_is_passed_over(connect: Connect, inspector: Inspector) -> None:
     app, handled = new_app()
     record = Record()
     async with connect(app) as bus, bus.running(observe=record):
@@ -83,23 +83,23 @@ async def test_a_type_without_a_handler_is_passed_over(connect: Connect, ledger:
         assert await bus.dead_letters("orders", "billing").find() == []
     assert handled == [2]
     assert record.kinds() == ["started", "handled", "acked"]
-    assert await ledger.pending() == []
+    assert await inspector.pending() == []
 
 
-async def test_a_further_field_beside_the_event_does_no_harm(connect: Connect, ledger: Ledger) -> None:
+async def test_a_further_field_beside_the_event_does_no_harm(connect: Connect, inspector: Inspector) -> None:
     app, handled = new_app()
     async with connect(app) as bus, bus.running():
-        await ledger.add(event=GOOD, trace="x", attempts="many", origin="elsewhere")
+        await inspector.add(event=GOOD, trace="x", attempts="many", origin="elsewhere")
         await eventually(lambda: handled == [1])
 
 
-async def test_nor_does_it_when_the_entry_is_given_back(connect: Connect, ledger: Ledger) -> None:
+async def test_nor_does_it_when_the_entry_is_given_back(connect: Connect, inspector: Inspector) -> None:
     """A foreign field that is called as one of ours must not be taken for it on the retry stream."""
     app, handled = new_app()
-    await ledger.add(event=GOOD, attempts="many", origin="elsewhere")
-    await ledger.read_and_die()
+    await inspector.add(event=GOOD, attempts="many", origin="elsewhere")
+    await inspector.read_and_die()
     async with connect(app) as bus:
-        await bus._broker.leave(ledger.keys, "dead")
+        await bus._broker.leave(inspector.keys, "dead")
         async with bus.running():
             await eventually(lambda: handled == [1])
 
@@ -138,7 +138,9 @@ async def test_whatever_an_event_says_arrives_unchanged_on_every_path(connect: C
     assert envelope is not None and envelope.event == NoteWritten(text=text)
 
 
-async def test_one_event_id_in_two_entries_is_delivered_twice_and_can_be_told(connect: Connect, ledger: Ledger) -> None:
+async def test_one_event_id_in_two_entries_is_delivered_twice_and_can_be_told(
+    connect: Connect, inspector: Inspector
+) -> None:
     """Somebody else may have written it twice: a handler that must not act twice remembers `delivery.event_id`."""
     app, ids, acted = ev.App("shop"), list[str | None](), list[int]()
 
@@ -150,7 +152,7 @@ async def test_one_event_id_in_two_entries_is_delivered_twice_and_can_be_told(co
 
     async with connect(app) as bus, bus.running():
         for _ in range(2):
-            await ledger.add(event=GOOD)
+            await inspector.add(event=GOOD)
         await eventually(lambda: len(ids) == 2)
         await eventually(lambda: nothing_left(bus))
     assert len(set(ids)) == 1 and acted == [1]
@@ -162,7 +164,7 @@ class Exploded(BaseException):
 
 @pytest.mark.parametrize("error", [Exploded("boom"), SystemExit(3), asyncio.CancelledError()], ids=repr)
 async def test_a_validator_that_raises_anything_makes_a_dead_letter_and_no_deaf_consumer(
-    connect: Connect, ledger: Ledger, error: BaseException
+    connect: Connect, inspector: Inspector, error: BaseException
 ) -> None:
     class Touchy(ev.Event, type="order.touchy", version=1, stream="orders"):
         number: int
@@ -184,7 +186,7 @@ async def test_a_validator_that_raises_anything_makes_a_dead_letter_and_no_deaf_
         unlucky = Touchy(number=13)
         reading = True
         await bus.publish(unlucky)
-        [letter] = await eventually(ledger.dead_letters)
+        [letter] = await eventually(inspector.dead_letters)
         await bus.publish(Touchy(number=1))
         await eventually(lambda: handled == [1])
     assert letter[b"reason"] == b"undecodable"

@@ -6,14 +6,14 @@ from typing import Any, cast
 import pytest
 
 import eventlib as ev
-from eventlib.broker import Broker
+from eventlib.broker.commands import Broker
 from eventlib.policy import Lease
-from tests.ledger import Ledger
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, OrderShipped, Record, orders
-from tests.waiting import eventually
 
 
-async def test_what_is_there_comes_in_one_call_and_in_order(connect: Connect, ledger: Ledger) -> None:
+async def test_what_is_there_comes_in_one_call_and_in_order(connect: Connect, inspector: Inspector) -> None:
     app, sizes, numbers = ev.App("shop"), list[int](), list[int]()
     app.group("billing", concurrency=1)
 
@@ -31,7 +31,7 @@ async def test_what_is_there_comes_in_one_call_and_in_order(connect: Connect, le
             await eventually(lambda: record.count("acked") == 100)
     assert numbers == list(range(100))
     assert sizes == [40, 40, 20]
-    assert await ledger.pending() == []
+    assert await inspector.pending() == []
     assert record.count("started") == record.count("handled") == 100
 
 
@@ -47,7 +47,7 @@ async def test_a_batch_does_not_wait_to_fill_up(connect: Connect) -> None:
         await eventually(lambda: sizes == [1])
 
 
-async def test_events_fail_one_by_one(connect: Connect, ledger: Ledger) -> None:
+async def test_events_fail_one_by_one(connect: Connect, inspector: Inspector) -> None:
     app, seen = ev.App("shop"), list[tuple[int, int]]()
 
     @app.subscribe_batch(OrderPlaced, group="billing", retry=AT_ONCE)
@@ -69,7 +69,7 @@ async def test_events_fail_one_by_one(connect: Connect, ledger: Ledger) -> None:
         letters = await bus.dead_letters("orders", "billing").find()
     assert sorted(seen) == sorted([(n, 1) for n in range(10)] + [(3, 2), (3, 3), (7, 2)])
     assert sorted((letter.reason, letter.attempts) for letter in letters) == [("exhausted", 3), ("rejected", 1)]
-    assert await ledger.pending() == []
+    assert await inspector.pending() == []
 
 
 async def test_what_a_batch_handler_raises_fails_all_of_its_events(connect: Connect) -> None:
@@ -105,10 +105,10 @@ async def test_a_batch_that_takes_too_long_is_cancelled_and_tried_again(connect:
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: record.count("acked"))
     assert tries == [1, 2]
-    assert [type(h.error) for h in record.happenings if h.kind == "failed"] == [TimeoutError]
+    assert [type(h.error) for h in record.observations if h.kind == "failed"] == [TimeoutError]
 
 
-async def test_poison_and_undecodable_entries_are_kept_out_of_batches(connect: Connect, ledger: Ledger) -> None:
+async def test_poison_and_undecodable_entries_are_kept_out_of_batches(connect: Connect, inspector: Inspector) -> None:
     app, numbers = ev.App("shop"), list[int]()
     app.group("billing", lease_s=0.3)
 
@@ -119,9 +119,9 @@ async def test_poison_and_undecodable_entries_are_kept_out_of_batches(connect: C
     record = Record()
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2))
-        poison, _ = await ledger.read_and_die()
-        await ledger.claim(poison, "dead", idle_ms=60_000, deliveries=3)
-        await ledger.add(event=b"{")
+        poison, _ = await inspector.read_and_die()
+        await inspector.claim(poison, "dead", idle_ms=60_000, deliveries=3)
+        await inspector.add(event=b"{")
         async with bus.running(observe=record):
             await eventually(lambda: record.count("dead") == 2 and record.count("acked") == 1)
         reasons = sorted(letter.reason for letter in await bus.dead_letters("orders", "billing").find())
@@ -147,7 +147,7 @@ async def test_a_group_may_have_single_and_batch_handlers(connect: Connect) -> N
     assert sorted(placed) == sorted(shipped) == list(range(20))
 
 
-async def test_what_waits_for_a_batch_is_given_back_when_leaving(connect: Connect, ledger: Ledger) -> None:
+async def test_what_waits_for_a_batch_is_given_back_when_leaving(connect: Connect, inspector: Inspector) -> None:
     app, begun, release = ev.App("shop"), list[int](), asyncio.Event()
     app.group("billing", concurrency=1, prefetch=5)
 
@@ -160,14 +160,14 @@ async def test_what_waits_for_a_batch_is_given_back_when_leaving(connect: Connec
         await bus.publish_many(orders(*range(7)))
         async with bus.running():
             await eventually(lambda: begun)
-            await eventually(lambda: _pending(ledger, 7))
+            await eventually(lambda: _pending(inspector, 7))
             asyncio.get_running_loop().call_later(0.05, release.set)
         assert begun == [0, 1]
         assert await bus.backlog("orders", "billing") == ev.Backlog(0, pending=0, retrying=5, delayed=0, dead=0)
 
 
-async def _pending(ledger: Ledger, count: int) -> bool:
-    return len(await ledger.pending()) == count
+async def _pending(inspector: Inspector, count: int) -> bool:
+    return len(await inspector.pending()) == count
 
 
 async def test_an_empty_batch_cannot_be_declared() -> None:
@@ -199,7 +199,7 @@ async def test_an_error_that_is_false_is_an_error(connect: Connect, raised: bool
 
 
 async def test_trap_04_a_batch_begins_nothing_that_was_lost_while_another_was_buried(
-    connect: Connect, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is poison is buried before its batch begins; if that takes a lease, a thief may hold the others."""
     monkeypatch.setattr(Lease, "sweep_wait_s", lambda *_: 3600.0)
@@ -211,24 +211,24 @@ async def test_trap_04_a_batch_begins_nothing_that_was_lost_while_another_was_bu
         handled.extend(event.number for event in batch.events)
 
     async def bury_slowly(broker: Broker, *args: Any) -> bool:
-        [row] = await ledger.pending()
-        await ledger.claim(row.id, "thief")
+        [row] = await inspector.pending()
+        await inspector.claim(row.id, "thief")
         await eventually(lambda: record.count("lost"))
         return await bury(broker, *args)
 
     monkeypatch.setattr(Broker, "bury", bury_slowly)
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
-        [fields] = await ledger.events()
-        await ledger.create()
+        [fields] = await inspector.events()
+        await inspector.create()
         used_up = {"event": fields[b"event"], "attempts": str(AT_ONCE.attempts), "origin": "1-1"}
-        await ledger.raw.xadd(ledger.keys.retry, used_up)  # type: ignore[arg-type]  # invariant dict
+        await inspector.raw.xadd(inspector.keys.retry, used_up)  # type: ignore[arg-type]  # invariant dict
         async with bus.running(observe=record):
             await eventually(lambda: record.count("dead"))
             await bus.publish(OrderPlaced(number=2))
             await eventually(lambda: record.count("acked"))
     assert handled == [2]
-    assert [row.consumer for row in await ledger.pending()] == ["thief"]
+    assert [row.consumer for row in await inspector.pending()] == ["thief"]
 
 
 async def test_only_deliveries_of_the_batch_can_be_failed(connect: Connect) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 import eventlib as ev
-from eventlib.broker import Broker, NumberedBatch
-from eventlib.spool import SpoolFile
-from tests.faults import relay
+from eventlib.broker.commands import Broker
+from eventlib.publish.spool import SpoolFile
+from eventlib.records import NumberedBatch
+from eventlib.testing.fault_proxy import fault_proxy
+from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced
-from tests.waiting import eventually
 
 
 async def test_a_cancellation_is_never_swallowed(connect: Connect) -> None:
@@ -34,7 +35,7 @@ async def test_a_cancellation_is_never_swallowed(connect: Connect) -> None:
 
 async def test_a_publish_given_up_with_all_other_tasks_is_over(connect: Connect, url: str, unheard: list[str]) -> None:
     """It was on its way, and then the connection breaks: nobody waits for the reply that does not come."""
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         await bus.publish(OrderPlaced(number=0))
         faulty.swallowing = True
         sender = bus._publisher._senders["orders"]
@@ -85,7 +86,7 @@ async def test_a_publish_given_up_before_it_is_spooled_is_not_written(
 
     monkeypatch.setattr(SpoolFile, "append", noting)
     spool = ev.Spool(tmp_path / "spool")
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=spool) as bus:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
         await bus.publish(OrderPlaced(number=0))
         faulty.refusing = True
         faulty.cut()

@@ -5,10 +5,10 @@ from pathlib import Path
 import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.faults import free_port, own_server
-from tests.ledger import Ledger
 from tests.shop import OrderPlaced, StockCounted
-from tests.waiting import eventually
 
 
 async def test_trap_29_every_script_runs_on_a_cluster(binary: Path) -> None:
@@ -33,9 +33,9 @@ async def test_trap_29_every_script_runs_on_a_cluster(binary: Path) -> None:
             both = [OrderPlaced(number=0), StockCounted(number=0)]
             await bus.publish_many(both, ids=["e1", "{e2}"], unique_for_s=60.0)
             await bus.publish(StockCounted(number=0))
-            ledger = Ledger(raw, bus._broker.keys.group("orders", "billing"))
-            await ledger.read_and_die()  # so that there is something to sweep
-            async with bus.running(observe=lambda happening: record.append(happening.kind)):
+            inspector = Inspector(raw, bus._broker.keys.group("orders", "billing"))
+            await inspector.read_and_die()  # so that there is something to sweep
+            async with bus.running(observe=lambda observation: record.append(observation.kind)):
                 await eventually(lambda: record.count("acked") == 5)
                 await bus.publish(OrderPlaced(number=1))
                 await eventually(lambda: "dead" in record)

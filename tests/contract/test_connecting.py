@@ -9,13 +9,14 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib import broker as broker_module
-from eventlib import housekeeping
-from eventlib.broker import Broker
-from tests.faults import free_port, own_server, relay
-from tests.ledger import Ledger
+from eventlib.broker import commands as broker_module
+from eventlib.broker.commands import Broker
+from eventlib.operate import trimming as housekeeping
+from eventlib.testing.fault_proxy import fault_proxy
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
+from tests.faults import free_port, own_server
 from tests.shop import Connect, OrderPlaced, new_app
-from tests.waiting import eventually
 
 SECRET = "s3cr3t"
 
@@ -113,17 +114,17 @@ async def test_passwords_on_a_unix_socket(binary: Path) -> None:
 
 async def test_a_user_without_permission(binary: Path) -> None:
     async with own_server(binary, tcp=True) as server, redis.Redis.from_url(server.url) as admin:
-        clerk = server.url.replace("redis://", f"redis://clerk:{SECRET}@")
-        await allow_clerk(admin, "on", f">{SECRET}", "~*", "+@all", "-evalsha", "-eval", "-info")
-        await refusal(clerk, ev.AccessDenied)
-        await allow_clerk(admin, "+info")
-        async with ev.connect(ev.App("shop"), clerk) as bus:
+        limited = server.url.replace("redis://", f"redis://limited:{SECRET}@")
+        await allow_limited(admin, "on", f">{SECRET}", "~*", "+@all", "-evalsha", "-eval", "-info")
+        await refusal(limited, ev.AccessDenied)
+        await allow_limited(admin, "+info")
+        async with ev.connect(ev.App("shop"), limited) as bus:
             with pytest.raises(ev.AccessDenied):
                 await bus.publish(OrderPlaced(number=1))
 
 
-async def allow_clerk(admin: redis.Redis, *rules: str) -> None:
-    await admin.execute_command("ACL", "SETUSER", "clerk", *rules)  # type: ignore[no-untyped-call]  # redis-py
+async def allow_limited(admin: redis.Redis, *rules: str) -> None:
+    await admin.execute_command("ACL", "SETUSER", "limited", *rules)  # type: ignore[no-untyped-call]  # redis-py
 
 
 async def test_a_server_without_a_command_that_is_needed(binary: Path) -> None:
@@ -160,7 +161,7 @@ async def refused_writes(admin: redis.Redis) -> bool:
 
 async def test_trap_24_a_consumer_that_lost_its_connection_hears_again(connect: Connect, url: str) -> None:
     app, handled = new_app()
-    async with relay(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
+    async with fault_proxy(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
         for number in range(5):
             await bus.publish(OrderPlaced(number=number))
             await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
@@ -172,28 +173,28 @@ async def test_trap_24_a_consumer_that_lost_its_connection_hears_again(connect: 
 
 
 async def test_trap_21_a_read_may_block_longer_than_a_reply_may_take(
-    broker: Broker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_module, "_REPLY_TIMEOUT_S", 1.0)
-    await ledger.create()
+    await inspector.create()
     reader = broker.reader(block_s=1.5)
-    assert not (await reader.read(ledger.keys, "c1", 10)).entries
+    assert not (await reader.read(inspector.keys, "c1", 10)).entries
     await reader.close()
 
 
-async def test_trap_21_a_read_that_fails_is_not_repeated_below(url: str, namespace: str, ledger: Ledger) -> None:
+async def test_trap_21_a_read_that_fails_is_not_repeated_below(url: str, namespace: str, inspector: Inspector) -> None:
     """Whoever reads hears of it at once, and knows how long to wait before it tries again."""
-    await ledger.create()
-    async with relay(url) as faulty:
+    await inspector.create()
+    async with fault_proxy(url) as faulty:
         broker = Broker(faulty.url, namespace)
         reader = broker.reader(block_s=0.01)
-        assert not (await reader.read(ledger.keys, "c1", 10)).entries
+        assert not (await reader.read(inspector.keys, "c1", 10)).entries
         faulty.refusing = True
         faulty.cut()
         for _ in range(2):  # the first may have been sent before the cut was seen
             before = faulty.refused
             with pytest.raises(ev.BrokerUnavailable):
-                await reader.read(ledger.keys, "c1", 10)
+                await reader.read(inspector.keys, "c1", 10)
             assert faulty.refused <= before + 1
         await broker.close()
 

@@ -3,9 +3,9 @@
 import asyncio
 
 import eventlib as ev
-from eventlib.envelope import Envelope, current
+from eventlib.events.envelope import Envelope, current
+from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced, OrderShipped, StockCounted
-from tests.waiting import eventually
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from eventlib.envelope import write
-from sim.cli import app as workbench
-from sim.terminal import out
+from eventlib.cli.console import out
+from eventlib.events.envelope import write
+from eventlib.testing.inspector import Inspector
+from sim.cli.commands import app as workbench
 from tests.faults import free_port
-from tests.ledger import Ledger
 from tests.shop import OrderPlaced
 
 TOP = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ def dlq(url: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> Dlq:
 
 
 @pytest.fixture
-async def ids(ledger: Ledger) -> list[str]:
+async def ids(inspector: Inspector) -> list[str]:
     """Four letters: exhausted, rejected, truncated, and one whose text would steer the terminal."""
     letters: list[dict[Any, Any]] = [
         {"reason": "exhausted", "error": "TimeoutError: the bank", "handler": "shop.bill", "raw.event": GOOD},
@@ -53,7 +53,7 @@ async def ids(ledger: Ledger) -> list[str]:
             "raw.\x1b": b"\xff\x00",
         },
     ]
-    return [(await ledger.raw.xadd(ledger.keys.dlq, letter)).decode() for letter in letters]  # type: ignore[union-attr]
+    return [(await inspector.raw.xadd(inspector.keys.dlq, letter)).decode() for letter in letters]  # type: ignore[union-attr]
 
 
 def done(result: Result) -> str:
@@ -90,11 +90,11 @@ async def test_the_list_fits_the_terminal_and_ids_are_whole(dlq: Dlq, ids: list[
 
 @pytest.mark.parametrize(("columns", "marks"), [(160, ["edited", "edited, replayed 2x"]), (80, ["e", "e 2x"])])
 async def test_the_list_says_what_was_done_before(
-    dlq: Dlq, ids: list[str], ledger: Ledger, columns: int, marks: list[str]
+    dlq: Dlq, ids: list[str], inspector: Inspector, columns: int, marks: list[str]
 ) -> None:
     assert "past" not in done(await dlq("list", columns=columns))
     again: dict[Any, Any] = {"reason": "unsupported_version", "error": "E: again", "replays": "2", "raw.event": GOOD}
-    twice = (await ledger.raw.xadd(ledger.keys.dlq, again)).decode()  # type: ignore[union-attr]
+    twice = (await inspector.raw.xadd(inspector.keys.dlq, again)).decode()  # type: ignore[union-attr]
     done(await dlq("edit", ids[0], "--data", '{"number": 5}'))
     done(await dlq("edit", twice, "--data", '{"number": 5}'))
     lines = done(await dlq("list", columns=columns)).splitlines()
@@ -139,9 +139,9 @@ async def test_show_and_what_it_says_cannot_steer_the_terminal(dlq: Dlq, ids: li
     assert "[red]\\x1b[2J\\x0d" in said
 
 
-async def test_what_was_edited_and_died_again_is_not_shown_as_published(dlq: Dlq, ledger: Ledger) -> None:
+async def test_what_was_edited_and_died_again_is_not_shown_as_published(dlq: Dlq, inspector: Inspector) -> None:
     again: dict[Any, Any] = {"reason": "exhausted", "edited": "1790000000000", "raw.event": GOOD, "raw.other": b"x"}
-    id_ = (await ledger.raw.xadd(ledger.keys.dlq, again)).decode()  # type: ignore[union-attr]
+    id_ = (await inspector.raw.xadd(inspector.keys.dlq, again)).decode()  # type: ignore[union-attr]
     said = done(await dlq("show", id_))
     assert "field event when it died" in said and "field other when it died" in said and "published" not in said
 
@@ -157,7 +157,7 @@ async def test_count(dlq: Dlq, ids: list[str], tmp_path: Path) -> None:
     assert (counted["all"], counted["by_reason"]) == (len(ids), {"exhausted": 2, "rejected": 1, "undecodable": 1})
 
 
-async def test_edit_and_replay(dlq: Dlq, ids: list[str], ledger: Ledger, tmp_path: Path) -> None:
+async def test_edit_and_replay(dlq: Dlq, ids: list[str], inspector: Inspector, tmp_path: Path) -> None:
     stays = await dlq("replay", "--id", ids[0], "--id", ids[2])
     assert stays.exit_code == 1 and f"{ids[2]} stays: not JSON" in stays.stderr and "edit it first" in stays.stderr
     whole = tmp_path / "event.json"
@@ -168,23 +168,23 @@ async def test_edit_and_replay(dlq: Dlq, ids: list[str], ledger: Ledger, tmp_pat
     done(await dlq("edit", ids[0], "--data-file", str(tmp_path / "data.json")))
     which = [part for id_ in ids[:3] for part in ("--id", id_)]
     assert "3 dead letters would be replayed; --yes does it" in done(await dlq("replay", *which))
-    assert await ledger.events(retried=True) == []
+    assert await inspector.events(retried=True) == []
     assert "3 dead letters replayed" in done(await dlq("replay", *which, "--yes"))
     again = await dlq("replay", *which, "--yes", "--json", str(tmp_path / "again.json"))
     assert "0 dead letters replayed" in done(again) and f"{ids[0]} is gone" in again.stderr
     assert json.loads((tmp_path / "again.json").read_text())["gone"] == ids[:3]
-    events = [fields[b"event"] for fields in await ledger.events(retried=True)]
+    events = [fields[b"event"] for fields in await inspector.events(retried=True)]
     assert events == [GOOD.replace(b'"number":1', b'"number":6'), GOOD, GOOD]
 
 
-async def test_purge(dlq: Dlq, ids: list[str], ledger: Ledger) -> None:
+async def test_purge(dlq: Dlq, ids: list[str], inspector: Inspector) -> None:
     assert "1 dead letter would be purged" in done(await dlq("purge", "--reason", "rejected"))
     assert "0 dead letters purged" in done(await dlq("purge", "--older-than", "1h", "--yes"))
-    assert await ledger.raw.xlen(ledger.keys.dlq) == 4
+    assert await inspector.raw.xlen(inspector.keys.dlq) == 4
     assert "1 dead letter purged" in done(await dlq("purge", "--reason", "rejected", "--yes"))
     limited = done(await dlq("purge", "--limit", "2", "--yes"))
     assert "2 dead letters purged" in limited and "More of them fit" in limited
-    assert await ledger.raw.xlen(ledger.keys.dlq) == 1
+    assert await inspector.raw.xlen(inspector.keys.dlq) == 1
 
 
 async def test_bad_input_is_told_in_one_message(dlq: Dlq, ids: list[str], tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_every_verb_shows_an_example(verb: str) -> None:
     assert said.exit_code == 0 and f"Example: workbench dlq {verb} orders billing" in said.stdout
 
 
-async def test_an_empty_queue_is_no_error(dlq: Dlq, ledger: Ledger) -> None:
-    await ledger.create()
+async def test_an_empty_queue_is_no_error(dlq: Dlq, inspector: Inspector) -> None:
+    await inspector.create()
     assert "0 dead letters" in done(await dlq("list"))
     assert "0 dead letters would be replayed" in done(await dlq("replay"))

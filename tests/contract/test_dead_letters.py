@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 import eventlib as ev
-from eventlib.broker import Broker, Entry
-from eventlib.envelope import write
-from eventlib.keys import EDIT, PURGE, REPLAY, Script
-from tests.faults import relay
-from tests.ledger import Ledger
+from eventlib.broker.commands import Broker
+from eventlib.broker.keys import EDIT, PURGE, REPLAY, Script
+from eventlib.events.envelope import write
+from eventlib.records import Entry
+from eventlib.testing.fault_proxy import fault_proxy
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, OrderShipped, Record, new_app, orders
-from tests.waiting import eventually
 
 GOOD = write(OrderPlaced(number=1), "shop", "c1", None)[1]
 TRUNCATED = GOOD[:-5]
@@ -52,12 +53,12 @@ class Desk:
             yield bus.dead_letters("orders", "billing")
 
 
-async def add_letters(ledger: Ledger, *letters: dict[str, Any]) -> list[str]:
+async def add_letters(inspector: Inspector, *letters: dict[str, Any]) -> list[str]:
     """Write letters as the library does, past it."""
-    pipe = ledger.raw.pipeline()
+    pipe = inspector.raw.pipeline()
     for number, letter in enumerate(letters):
         fields: dict[Any, Any] = {"origin": f"1-{number}", "reason": "exhausted", "attempts": 3, "raw.event": GOOD}
-        pipe.xadd(ledger.keys.dlq, fields | letter)
+        pipe.xadd(inspector.keys.dlq, fields | letter)
     return [id_.decode() for id_ in await pipe.execute()]
 
 
@@ -68,18 +69,18 @@ async def nothing_left(bus: ev.Bus) -> bool:
 # Looking
 
 
-async def test_a_letter_says_all_that_an_operator_needs(connect: Connect, ledger: Ledger) -> None:
+async def test_a_letter_says_all_that_an_operator_needs(connect: Connect, inspector: Inspector) -> None:
     desk = Desk()
     async with connect(desk.app) as bus:
-        before_s = await ledger.now_s()
+        before_s = await inspector.now_s()
         async with desk.with_dead(bus, 7) as letters:
             [letter] = await letters.find()
             assert letter == await letters.get(letter.id)
             assert await letters.size() == 1
             age_s = await letters.oldest_age_s()
             assert age_s is not None and 0.0 <= age_s < 20.0
-        after_s = await ledger.now_s()
-        entries: Any = await ledger.raw.xrange(ledger.keys.stream)
+        after_s = await inspector.now_s()
+        entries: Any = await inspector.raw.xrange(inspector.keys.stream)
     assert (letter.reason, letter.error, letter.attempts) == ("exhausted", "ValueError: no money", 3)
     assert "raise self.error" in letter.traceback
     assert "bill" in letter.handler and letter.consumer
@@ -90,11 +91,11 @@ async def test_a_letter_says_all_that_an_operator_needs(connect: Connect, ledger
     assert (letter.replays, letter.edited, letter.edited_at_s, letter.obstacle) == (0, None, None, None)
 
 
-async def test_nothing_died_before_it_failed(connect: Connect, broker: Broker, ledger: Ledger) -> None:
+async def test_nothing_died_before_it_failed(connect: Connect, broker: Broker, inspector: Inspector) -> None:
     """Not even where both are of the same moment: one is a time that was written, the other is in an id."""
     await broker.publish("orders", "p1", 1, [GOOD] * 200)
-    for id_ in await ledger.read_and_die(200):
-        assert await broker.bury(ledger.keys, "dead", Entry(False, id_, id_, GOOD), {"reason": "rejected"})
+    for id_ in await inspector.read_and_die(200):
+        assert await broker.bury(inspector.keys, "dead", Entry(False, id_, id_, GOOD), {"reason": "rejected"})
     async with connect(ev.App("shop")) as bus:
         letters = await bus.dead_letters("orders", "billing").find(count=200)
     assert len(letters) == 200
@@ -118,11 +119,11 @@ async def test_nothing_died_before_it_failed(connect: Connect, broker: Broker, l
     ],
 )
 async def test_letters_are_found_by_what_they_say(
-    connect: Connect, ledger: Ledger, which: ev.Selection, found: list[int]
+    connect: Connect, inspector: Inspector, which: ev.Selection, found: list[int]
 ) -> None:
     shipped = write(OrderShipped(number=1), "shop", None, None)[1]
     ids = await add_letters(
-        ledger,
+        inspector,
         {"error": "TimeoutError: the bank", "handler": "shop.bill"},
         {"error": "Reject: negative", "reason": "rejected", "handler": "shop.bill"},
         {"error": "TimeoutError: the van", "handler": "shop.ship", "raw.event": shipped},
@@ -134,11 +135,11 @@ async def test_letters_are_found_by_what_they_say(
         assert (await letters.count(which)).total() == len(found)
 
 
-async def test_ten_thousand_letters_are_paged(connect: Connect, ledger: Ledger) -> None:
+async def test_ten_thousand_letters_are_paged(connect: Connect, inspector: Inspector) -> None:
     ids: list[str] = []
     for start in range(0, 10_000, 2_500):
         some = [{"reason": "rejected" if n % 4 == 0 else "exhausted"} for n in range(start, start + 2_500)]
-        ids += await add_letters(ledger, *some)
+        ids += await add_letters(inspector, *some)
     async with connect(ev.App("shop")) as bus:
         letters = bus.dead_letters("orders", "billing")
         assert await letters.size() == 10_000
@@ -152,18 +153,18 @@ async def test_ten_thousand_letters_are_paged(connect: Connect, ledger: Ledger) 
         assert [letter.id for letter in rejected] == [ids[5_004], ids[5_008]]
 
 
-async def test_large_letters_come_a_few_at_a_time(broker: Broker, connect: Connect, ledger: Ledger) -> None:
+async def test_large_letters_come_a_few_at_a_time(broker: Broker, connect: Connect, inspector: Inspector) -> None:
     """A page is bounded in bytes too: a hundred letters of 10 MB would fill both memories."""
-    ids = await add_letters(ledger, *[{"raw.event": b"x" * 3_000_000}] * 5)
-    assert len(await broker.letters(ledger.keys, "-", "+", 100)) == 2
+    ids = await add_letters(inspector, *[{"raw.event": b"x" * 3_000_000}] * 5)
+    assert len(await broker.letters(inspector.keys, "-", "+", 100)) == 2
     async with connect(ev.App("shop")) as bus:
         found = await bus.dead_letters("orders", "billing").find()
     assert [letter.id for letter in found] == ids
 
 
-async def test_a_misspelt_name_is_told_from_an_empty_queue(connect: Connect, ledger: Ledger) -> None:
+async def test_a_misspelt_name_is_told_from_an_empty_queue(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
-        await ledger.create()
+        await inspector.create()
         await bus.dead_letters("orders", "billing").check()
         with pytest.raises(ev.MissingGroup, match=r"no group 'biling' on stream 'orders'; its groups are billing"):
             await bus.dead_letters("orders", "biling").check()
@@ -171,36 +172,40 @@ async def test_a_misspelt_name_is_told_from_an_empty_queue(connect: Connect, led
             await bus.dead_letters("order", "billing").check()
         with pytest.raises(ev.InvalidDeclaration, match="stream"):
             bus.dead_letters("or{ders}", "billing")
-        with pytest.raises(ev.MissingLetter, match="1-1"):
+        with pytest.raises(ev.MissingDeadLetter, match="1-1"):
             await bus.dead_letters("orders", "billing").get("1-1")
         with pytest.raises(ev.InvalidArgument, match="no id"):
             await bus.dead_letters("orders", "billing").get("-")
         assert await bus.dead_letters("orders", "billing").oldest_age_s() is None
 
 
-async def test_letters_that_others_wrote_badly_are_listed_all_the_same(connect: Connect, ledger: Ledger) -> None:
-    await ledger.raw.xadd(ledger.keys.dlq, {"attempts": "many", "failed": "x", b"\xff": b"\xff", "error": b"\xff"})
+async def test_letters_that_others_wrote_badly_are_listed_all_the_same(connect: Connect, inspector: Inspector) -> None:
+    await inspector.raw.xadd(
+        inspector.keys.dlq, {"attempts": "many", "failed": "x", b"\xff": b"\xff", "error": b"\xff"}
+    )
     async with connect(ev.App("shop")) as bus:
         [letter] = await bus.dead_letters("orders", "billing").find()
     assert (letter.attempts, letter.reason, letter.error) == (0, "", "\\xff")
     assert letter.obstacle and "no field 'event'" in letter.obstacle
 
 
-async def test_a_long_queue_is_noticed_once(broker: Broker, ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
-    await ledger.raw.xadd(ledger.keys.stream, {"event": "x"})
-    await add_letters(ledger, *[{}] * 998)
-    ids = [await ledger.add(event=b"x") for _ in range(3)]
-    await ledger.read_and_die()
+async def test_a_long_queue_is_noticed_once(
+    broker: Broker, inspector: Inspector, caplog: pytest.LogCaptureFixture
+) -> None:
+    await inspector.raw.xadd(inspector.keys.stream, {"event": "x"})
+    await add_letters(inspector, *[{}] * 998)
+    ids = [await inspector.add(event=b"x") for _ in range(3)]
+    await inspector.read_and_die()
     with caplog.at_level(logging.WARNING, "eventlib"):
         for id_ in ids:
-            assert await broker.bury(ledger.keys, "dead", Entry(False, id_, id_, b"x"), {"reason": "exhausted"})
+            assert await broker.bury(inspector.keys, "dead", Entry(False, id_, id_, b"x"), {"reason": "exhausted"})
     assert [record.message.rpartition(" ")[2] for record in caplog.records] == ["1000"]
 
 
 # Replaying
 
 
-async def test_trap_13_a_replay_reaches_the_failing_group_alone(connect: Connect, ledger: Ledger) -> None:
+async def test_trap_13_a_replay_reaches_the_failing_group_alone(connect: Connect, inspector: Inspector) -> None:
     desk = Desk()
     async with connect(desk.app) as bus, bus.running(groups=["stock"]):
         async with desk.with_dead(bus, 1, 2) as letters:
@@ -213,11 +218,11 @@ async def test_trap_13_a_replay_reaches_the_failing_group_alone(connect: Connect
     assert len(outcome.ids) == 2 and not outcome.more and not outcome.gone
     assert sorted(desk.seen) == [(1, 1), (2, 1)]  # attempts count afresh
     assert sorted(desk.reserved) == [1, 2]
-    assert len(await ledger.events()) == 2  # the event stream has not grown
+    assert len(await inspector.events()) == 2  # the event stream has not grown
 
 
-async def test_a_dry_run_says_what_would_be_done_and_does_nothing(connect: Connect, ledger: Ledger) -> None:
-    good, bad = await add_letters(ledger, {}, {"raw.event": TRUNCATED})
+async def test_a_dry_run_says_what_would_be_done_and_does_nothing(connect: Connect, inspector: Inspector) -> None:
+    good, bad = await add_letters(inspector, {}, {"raw.event": TRUNCATED})
     async with connect(ev.App("shop")) as bus:
         letters = bus.dead_letters("orders", "billing")
         before = await letters.find()
@@ -231,9 +236,11 @@ async def test_a_dry_run_says_what_would_be_done_and_does_nothing(connect: Conne
     assert done == replay
 
 
-async def test_a_replay_whose_reply_is_lost_moves_each_letter_once(connect: Connect, ledger: Ledger, url: str) -> None:
-    ids = await add_letters(ledger, *[{}] * 5)
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+async def test_a_replay_whose_reply_is_lost_moves_each_letter_once(
+    connect: Connect, inspector: Inspector, url: str
+) -> None:
+    ids = await add_letters(inspector, *[{}] * 5)
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         letters = bus.dead_letters("orders", "billing")
         await letters.replay(ev.Selection(ids=[ids[0]]))  # so that the server knows the script
         faulty.lose_reply_to(REPLAY.sha.encode())
@@ -242,15 +249,15 @@ async def test_a_replay_whose_reply_is_lost_moves_each_letter_once(connect: Conn
         assert outcome.ids == ids[1:] and not outcome.gone
         again = await letters.replay(ev.Selection(ids=ids))
     assert (again.ids, again.gone) == ([], ids)
-    assert [fields[b"origin"] for fields in await ledger.events(retried=True)] == [b"1-%d" % n for n in range(5)]
+    assert [fields[b"origin"] for fields in await inspector.events(retried=True)] == [b"1-%d" % n for n in range(5)]
 
 
 @pytest.mark.parametrize("script", [EDIT, PURGE], ids=lambda script: script.name)
 async def test_edits_and_purges_may_lose_replies_too(
-    connect: Connect, ledger: Ledger, url: str, script: Script
+    connect: Connect, inspector: Inspector, url: str, script: Script
 ) -> None:
-    ids = await add_letters(ledger, *[{}] * 3)
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+    ids = await add_letters(inspector, *[{}] * 3)
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         letters = bus.dead_letters("orders", "billing")
         await letters.edit(ids[0], event=GOOD)
         await letters.purge(ev.Selection(ids=[ids[0]]))
@@ -260,23 +267,23 @@ async def test_edits_and_purges_may_lose_replies_too(
         assert faulty.lost == 1
     assert edited.edited is not None and b'"data":{"number":5}' in edited.edited
     assert purged.ids == ids[1:]
-    assert not await ledger.raw.xlen(ledger.keys.dlq) and not await ledger.raw.exists(ledger.keys.edits)
+    assert not await inspector.raw.xlen(inspector.keys.dlq) and not await inspector.raw.exists(inspector.keys.edits)
 
 
-async def test_two_operators_at_once_replay_each_letter_once(connect: Connect, ledger: Ledger) -> None:
-    ids = await add_letters(ledger, *[{}] * 500)
+async def test_two_operators_at_once_replay_each_letter_once(connect: Connect, inspector: Inspector) -> None:
+    ids = await add_letters(inspector, *[{}] * 500)
     async with connect(ev.App("shop")) as one, connect(ev.App("shop")) as other:
         outcomes = await asyncio.gather(
             *(bus.dead_letters("orders", "billing").replay(ev.Selection()) for bus in (one, other))
         )
         assert await one.dead_letters("orders", "billing").size() == 0
     assert sorted([*outcomes[0].ids, *outcomes[1].ids]) == sorted(ids)
-    origins = [fields[b"origin"] for fields in await ledger.events(retried=True)]
+    origins = [fields[b"origin"] for fields in await inspector.events(retried=True)]
     assert len(origins) == len(set(origins)) == 500
 
 
-async def test_a_replay_is_bounded_and_says_that_there_is_more(connect: Connect, ledger: Ledger) -> None:
-    ids = await add_letters(ledger, {"raw.event": TRUNCATED}, *[{}] * 250)
+async def test_a_replay_is_bounded_and_says_that_there_is_more(connect: Connect, inspector: Inspector) -> None:
+    ids = await add_letters(inspector, {"raw.event": TRUNCATED}, *[{}] * 250)
     async with connect(ev.App("shop")) as bus:
         letters = bus.dead_letters("orders", "billing")
         first = await letters.replay(ev.Selection(), limit=120)
@@ -313,8 +320,8 @@ async def test_a_replay_does_not_meet_what_it_made_die(connect: Connect) -> None
         assert len(outcome.ids) == len(desk.seen) == await letters.size() == 130
 
 
-async def test_attempts_are_kept_on_request(connect: Connect, ledger: Ledger) -> None:
-    kept, exhausted = await add_letters(ledger, {"attempts": 1, "reason": "rejected"}, {"attempts": 3})
+async def test_attempts_are_kept_on_request(connect: Connect, inspector: Inspector) -> None:
+    kept, exhausted = await add_letters(inspector, {"attempts": 1, "reason": "rejected"}, {"attempts": 3})
     desk = Desk()
     desk.error = None
     async with connect(desk.app) as bus, bus.running(groups=["billing"], observe=desk.record):
@@ -329,14 +336,14 @@ async def test_attempts_are_kept_on_request(connect: Connect, ledger: Ledger) ->
     assert desk.record.count("dead") == 0
 
 
-async def test_trap_07_a_poison_letter_that_is_replayed_counts_afresh(connect: Connect, ledger: Ledger) -> None:
+async def test_trap_07_a_poison_letter_that_is_replayed_counts_afresh(connect: Connect, inspector: Inspector) -> None:
     desk = Desk()
     desk.error = None
     desk.app.group("billing", lease_s=0.3)
     async with connect(desk.app) as bus:
         await bus.publish(OrderPlaced(number=1))
-        [id_] = await ledger.read_and_die()
-        await ledger.claim(id_, "dead", idle_ms=60_000, deliveries=3)
+        [id_] = await inspector.read_and_die()
+        await inspector.claim(id_, "dead", idle_ms=60_000, deliveries=3)
         async with bus.running(groups=["billing"], observe=desk.record):
             letters = bus.dead_letters("orders", "billing")
             [letter] = await eventually(letters.find)
@@ -346,15 +353,15 @@ async def test_trap_07_a_poison_letter_that_is_replayed_counts_afresh(connect: C
     assert desk.seen == [(1, 1)]
 
 
-async def test_trap_10_a_rejected_event_is_pending_no_more(connect: Connect, ledger: Ledger) -> None:
+async def test_trap_10_a_rejected_event_is_pending_no_more(connect: Connect, inspector: Inspector) -> None:
     desk = Desk()
     desk.error = ev.Reject("negative")
     async with connect(desk.app) as bus, desk.with_dead(bus, 1) as letters:
-        assert await ledger.pending() == []
+        assert await inspector.pending() == []
         desk.error = ev.Reject("still negative")
         await letters.replay(ev.Selection())  # from the retry stream, a rejection must leave too
         await eventually(lambda: desk.record.count("dead") == 2)
-        assert await ledger.pending(retried=True) == [] == await ledger.events(retried=True)
+        assert await inspector.pending(retried=True) == [] == await inspector.events(retried=True)
         [letter] = await letters.find()
     assert letter.error == "Reject: still negative"
 
@@ -376,11 +383,11 @@ async def test_trap_10_a_rejected_event_is_pending_no_more(connect: Connect, led
     ids=["truncated", "no JSON", "empty", "no envelope", "no event field", "our names", "wide"],
 )
 async def test_trap_11_what_cannot_be_read_is_shown_whole_and_replayed_when_mended(
-    connect: Connect, ledger: Ledger, fields: dict[bytes, bytes], obstacle: str
+    connect: Connect, inspector: Inspector, fields: dict[bytes, bytes], obstacle: str
 ) -> None:
     app, handled = new_app()
     record = Record()
-    await ledger.raw.xadd(ledger.keys.stream, fields)  # type: ignore[arg-type]  # invariant dict
+    await inspector.raw.xadd(inspector.keys.stream, fields)  # type: ignore[arg-type]  # invariant dict
     async with connect(app) as bus, bus.running(observe=record):
         letters = bus.dead_letters("orders", "billing")
         [letter] = await eventually(letters.find)
@@ -393,12 +400,12 @@ async def test_trap_11_what_cannot_be_read_is_shown_whole_and_replayed_when_mend
         assert (await letters.replay(ev.Selection())).ids == [letter.id]
         await eventually(lambda: handled == [1])
         await eventually(lambda: nothing_left(bus))
-    assert not await ledger.raw.exists(ledger.keys.edits)
+    assert not await inspector.raw.exists(inspector.keys.edits)
 
 
-async def test_an_edit_of_the_data_keeps_the_rest_of_the_envelope(connect: Connect, ledger: Ledger) -> None:
+async def test_an_edit_of_the_data_keeps_the_rest_of_the_envelope(connect: Connect, inspector: Inspector) -> None:
     event = GOOD.replace(b'"data"', b'"traceparent":"00-ab","data"')
-    [id_] = await add_letters(ledger, {"raw.event": event})
+    [id_] = await add_letters(inspector, {"raw.event": event})
     async with connect(ev.App("shop")) as bus:
         letters = bus.dead_letters("orders", "billing")
         first = await letters.edit(id_, data={"number": 2, "note": "\u00e9 \x00"})
@@ -409,8 +416,8 @@ async def test_an_edit_of_the_data_keeps_the_rest_of_the_envelope(connect: Conne
     assert (second.event_id, second.correlation_id) == (first.event_id, "c1")
 
 
-async def test_an_edit_is_held_against_the_apps_class(connect: Connect, ledger: Ledger) -> None:
-    [id_] = await add_letters(ledger, {})
+async def test_an_edit_is_held_against_the_apps_class(connect: Connect, inspector: Inspector) -> None:
+    [id_] = await add_letters(inspector, {})
     app, _ = new_app()
     async with connect(app) as bus, connect(ev.App("other")) as foreign:
         letters = bus.dead_letters("orders", "billing")
@@ -426,7 +433,7 @@ async def test_an_edit_is_held_against_the_apps_class(connect: Connect, ledger: 
             await letters.edit(id_, data={"number": "\ud800"})
         with pytest.raises(ev.InvalidArgument, match="either"):
             await letters.edit(id_)
-        with pytest.raises(ev.MissingLetter):
+        with pytest.raises(ev.MissingDeadLetter):
             await letters.edit("1-1", data={"number": 1})
         assert (await letters.get(id_)).edited is None
         assert ((await letters.edit(id_, event=TRUNCATED, force=True)).obstacle or "").startswith("not JSON")
@@ -450,7 +457,7 @@ async def test_what_was_edited_and_fails_again_says_so(connect: Connect) -> None
     assert (new.edited, new.edited_at_s, new.replays) == (None, edited.edited_at_s, 1)
 
 
-async def test_a_version_from_the_future_is_replayed_after_a_deployment(connect: Connect, ledger: Ledger) -> None:
+async def test_a_version_from_the_future_is_replayed_after_a_deployment(connect: Connect, inspector: Inspector) -> None:
     app, handled = new_app()
     newer, got = ev.App("shop"), list[str]()
 
@@ -461,7 +468,7 @@ async def test_a_version_from_the_future_is_replayed_after_a_deployment(connect:
     async def bill(event: OrderPlacedV9, _: ev.Delivery) -> None:
         got.append(event.name)
 
-    await ledger.add(event=write(OrderPlacedV9(name="a"), "shop", None, None)[1])
+    await inspector.add(event=write(OrderPlacedV9(name="a"), "shop", None, None)[1])
     async with connect(app) as bus, bus.running():
         [letter] = await eventually(bus.dead_letters("orders", "billing").find)
         assert (letter.reason, letter.obstacle, handled) == ("unsupported_version", None, [])
@@ -473,8 +480,8 @@ async def test_a_version_from_the_future_is_replayed_after_a_deployment(connect:
 # Purging
 
 
-async def test_a_purge_deletes_what_was_selected_and_its_edits(connect: Connect, ledger: Ledger) -> None:
-    ids = await add_letters(ledger, {}, {"reason": "rejected"}, {}, {"reason": "rejected"})
+async def test_a_purge_deletes_what_was_selected_and_its_edits(connect: Connect, inspector: Inspector) -> None:
+    ids = await add_letters(inspector, {}, {"reason": "rejected"}, {}, {"reason": "rejected"})
     async with connect(ev.App("shop")) as bus:
         letters = bus.dead_letters("orders", "billing")
         for id_ in ids[:2]:
@@ -483,11 +490,11 @@ async def test_a_purge_deletes_what_was_selected_and_its_edits(connect: Connect,
         rejected = await letters.purge(ev.Selection(reason="rejected"), limit=1)
         assert (rejected.ids, rejected.more) == ([ids[1]], True)
         assert [letter.id for letter in await letters.find()] == [ids[0], ids[2], ids[3]]
-        assert set(await ledger.raw.hkeys(ledger.keys.edits)) == {ids[0].encode()}
+        assert set(await inspector.raw.hkeys(inspector.keys.edits)) == {ids[0].encode()}
         gone = await letters.purge(ev.Selection(ids=[ids[1], ids[2]]))
         assert (gone.ids, gone.gone) == ([ids[2]], [ids[1]])
         await letters.purge(ev.Selection(since_s=(await letters.get(ids[0])).died_at_s))
-        assert await letters.size() == 0 and not await ledger.raw.exists(ledger.keys.edits)
+        assert await letters.size() == 0 and not await inspector.raw.exists(inspector.keys.edits)
 
 
 # Carrying
@@ -504,7 +511,7 @@ FOREIGN: dict[str, dict[bytes, bytes]] = {
 @pytest.mark.parametrize("wait_s", [0.0, 0.01])
 @pytest.mark.parametrize("fields", FOREIGN.values(), ids=FOREIGN)
 async def test_fields_beside_the_event_are_carried_wherever_it_goes(
-    connect: Connect, ledger: Ledger, fields: dict[bytes, bytes], wait_s: float
+    connect: Connect, inspector: Inspector, fields: dict[bytes, bytes], wait_s: float
 ) -> None:
     """Through retries, at once and delayed, a consumer that leaves, the dead letters and a replay."""
     app, tries, record = ev.App("shop"), list[int](), Record()
@@ -514,14 +521,14 @@ async def test_fields_beside_the_event_are_carried_wherever_it_goes(
         tries.append(delivery.attempt)
         raise ValueError("no")
 
-    await ledger.raw.xadd(ledger.keys.stream, fields)  # type: ignore[arg-type]  # invariant dict
-    await ledger.read_and_die()
+    await inspector.raw.xadd(inspector.keys.stream, fields)  # type: ignore[arg-type]  # invariant dict
+    await inspector.read_and_die()
     async with connect(app) as bus:
         letters = bus.dead_letters("orders", "billing")
         for retried in (False, True):
-            assert await bus._broker.leave(ledger.keys, "dead") == 1
+            assert await bus._broker.leave(inspector.keys, "dead") == 1
             if not retried:
-                await ledger.read_and_die(retried=True)
+                await inspector.read_and_die(retried=True)
         async with bus.running(observe=record):
             for replays in range(2):
                 [letter] = await eventually(letters.find)

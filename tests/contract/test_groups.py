@@ -11,11 +11,12 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib.broker import Broker, Entry
-from eventlib.link import Argument, Link
-from tests.ledger import Ledger
+from eventlib.broker.commands import Broker
+from eventlib.broker.pipelined import Argument, PipelinedConnection
+from eventlib.records import Entry
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
-from tests.waiting import eventually
 
 
 async def test_trap_19_a_group_made_later_sees_the_backlog(connect: Connect) -> None:
@@ -36,7 +37,9 @@ async def test_a_consumer_that_comes_back_goes_on_where_it_stopped(connect: Conn
     assert handled == [1, 2, 3]
 
 
-async def test_trap_19_a_restart_reads_nothing_again_that_was_acknowledged(connect: Connect, ledger: Ledger) -> None:
+async def test_trap_19_a_restart_reads_nothing_again_that_was_acknowledged(
+    connect: Connect, inspector: Inspector
+) -> None:
     """Nor the own pending list: it asks for what is new, and the rest was given back when it left."""
     app, handled = new_app(concurrency=4)
     async with connect(app) as bus:
@@ -48,7 +51,7 @@ async def test_trap_19_a_restart_reads_nothing_again_that_was_acknowledged(conne
                 await bus.publish(OrderPlaced(number=number))
                 await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
     assert sorted(handled) == list(range(54))
-    assert await ledger.pending() == []
+    assert await inspector.pending() == []
 
 
 async def test_consumers_of_one_group_share_the_work(connect: Connect) -> None:
@@ -94,7 +97,7 @@ async def test_settings_of_a_group_that_nobody_handles_for_are_a_mistake(connect
                 pass
 
 
-async def test_a_consumer_holds_no_more_than_it_was_told(connect: Connect, ledger: Ledger) -> None:
+async def test_a_consumer_holds_no_more_than_it_was_told(connect: Connect, inspector: Inspector) -> None:
     app, release, running, most = ev.App("shop"), asyncio.Event(), set[int](), list[int]()
     app.group("billing", concurrency=3, prefetch=2)
 
@@ -111,34 +114,36 @@ async def test_a_consumer_holds_no_more_than_it_was_told(connect: Connect, ledge
         await bus.publish_many(orders(*range(20)))
         await eventually(lambda: len(running) == 3)
         await bus.backlog("orders", "billing")  # a round trip in which it could have read more
-        assert len(await ledger.pending()) <= 5
+        assert len(await inspector.pending()) <= 5
         release.set()
         await eventually(lambda: record.count("acked") == 20)
     assert max(most) == 3
 
 
-async def handled_and_noted(ledger: Ledger, handled: list[int], count: int) -> bool:
+async def handled_and_noted(inspector: Inspector, handled: list[int], count: int) -> bool:
     """So many are handled, and a sweep has written down where the group stands."""
-    info = await ledger.raw.xinfo_groups(ledger.keys.stream)
+    info = await inspector.raw.xinfo_groups(inspector.keys.stream)
     at = info[0]["last-delivered-id"].decode()
-    return len(handled) == count and await ledger.pending() == [] and await ledger.cursor() == at
+    return len(handled) == count and await inspector.pending() == [] and await inspector.cursor() == at
 
 
-async def test_trap_20_a_destroyed_group_goes_on_at_its_durable_cursor(connect: Connect, ledger: Ledger) -> None:
+async def test_trap_20_a_destroyed_group_goes_on_at_its_durable_cursor(connect: Connect, inspector: Inspector) -> None:
     """Not at `$`, which would lose 4 and 5, and not at `0`, which would repeat 1 to 3."""
     app, handled = new_app(concurrency=1, lease_s=0.3)
     async with connect(app) as bus:
         async with bus.running():
             await bus.publish_many(orders(1, 2, 3))
-            await eventually(lambda: handled_and_noted(ledger, handled, 3))
-            await ledger.raw.xgroup_destroy(ledger.keys.stream, "billing")
+            await eventually(lambda: handled_and_noted(inspector, handled, 3))
+            await inspector.raw.xgroup_destroy(inspector.keys.stream, "billing")
             await bus.publish_many(orders(4, 5))
             await eventually(lambda: len(handled) >= 5)
         assert (await bus.backlog("orders", "billing")).total == 0
     assert handled == [1, 2, 3, 4, 5]
 
 
-async def test_trap_20_a_group_destroyed_with_work_in_hand_loses_nothing(connect: Connect, ledger: Ledger) -> None:
+async def test_trap_20_a_group_destroyed_with_work_in_hand_loses_nothing(
+    connect: Connect, inspector: Inspector
+) -> None:
     """What is in hand is read again, because its acknowledgement may not have counted; the consumer goes on."""
     app, started, handled, release = ev.App("shop"), list[int](), list[int](), asyncio.Event()
     app.group("billing", lease_s=0.3)
@@ -152,7 +157,7 @@ async def test_trap_20_a_group_destroyed_with_work_in_hand_loses_nothing(connect
     async with connect(app) as bus, bus.running():
         await bus.publish_many(orders(1, 2, 3))
         await eventually(lambda: len(started) == 3)
-        await ledger.raw.xgroup_destroy(ledger.keys.stream, "billing")
+        await inspector.raw.xgroup_destroy(inspector.keys.stream, "billing")
         await bus.publish(OrderPlaced(number=4))
         await eventually(lambda: 4 in started)
         release.set()
@@ -167,7 +172,7 @@ async def nothing_left(bus: ev.Bus) -> bool:
 
 @pytest.mark.parametrize("what", ["everything", "the stream", "the retry stream"])
 async def test_trap_20_a_flushed_server_makes_nobody_deaf_or_noisy(
-    connect: Connect, ledger: Ledger, raw: redis.Redis, caplog: pytest.LogCaptureFixture, what: str
+    connect: Connect, inspector: Inspector, raw: redis.Redis, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     app, handled = new_app(lease_s=0.3)
     caplog.set_level(logging.INFO, "eventlib")
@@ -177,87 +182,91 @@ async def test_trap_20_a_flushed_server_makes_nobody_deaf_or_noisy(
         if what == "everything":
             await bus.delete_all()
         else:
-            await raw.unlink(ledger.keys.stream if what == "the stream" else ledger.keys.retry)
+            await raw.unlink(inspector.keys.stream if what == "the stream" else inspector.keys.retry)
         await bus.publish(OrderPlaced(number=2))
         await eventually(lambda: 2 in handled)
     assert len(caplog.records) < 20
 
 
-async def start_of(broker: Broker, ledger: Ledger) -> str:
+async def start_of(broker: Broker, inspector: Inspector) -> str:
     """Where the group stands after it was destroyed and made anew."""
-    await ledger.raw.xgroup_destroy(ledger.keys.stream, "billing")
-    await broker.ensure_group(ledger.keys)
-    [info] = await ledger.raw.xinfo_groups(ledger.keys.stream)
+    await inspector.raw.xgroup_destroy(inspector.keys.stream, "billing")
+    await broker.ensure_group(inspector.keys)
+    [info] = await inspector.raw.xinfo_groups(inspector.keys.stream)
     return str(info["last-delivered-id"].decode())
 
 
-async def test_trap_20_a_cursor_of_another_stream_makes_nobody_deaf(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_20_a_cursor_of_another_stream_makes_nobody_deaf(broker: Broker, inspector: Inspector) -> None:
     """The stream was deleted and the clock put back: what comes now has lower ids than the group's cursor."""
-    await ledger.raw.xadd(ledger.keys.stream, {"event": "old"}, id="9000-5")
-    await broker.ensure_group(ledger.keys)
-    await ledger.read_and_die()
-    await broker.ack(ledger.keys, "dead", [Entry(False, "9000-5", "9000-5", b"x")])
-    await broker.sweep(ledger.keys, "c1", 30.0, 10, 0.0)
-    assert await ledger.cursor() == "9000-5" == await start_of(broker, ledger)
-    await ledger.raw.unlink(ledger.keys.stream)
-    await ledger.raw.xadd(ledger.keys.stream, {"event": "new"}, id="100-0")
-    assert await start_of(broker, ledger) == "0-0"
-    assert await ledger.read_and_die() == ["100-0"]
+    await inspector.raw.xadd(inspector.keys.stream, {"event": "old"}, id="9000-5")
+    await broker.ensure_group(inspector.keys)
+    await inspector.read_and_die()
+    await broker.ack(inspector.keys, "dead", [Entry(False, "9000-5", "9000-5", b"x")])
+    await broker.sweep(inspector.keys, "c1", 30.0, 10, 0.0)
+    assert await inspector.cursor() == "9000-5" == await start_of(broker, inspector)
+    await inspector.raw.unlink(inspector.keys.stream)
+    await inspector.raw.xadd(inspector.keys.stream, {"event": "new"}, id="100-0")
+    assert await start_of(broker, inspector) == "0-0"
+    assert await inspector.read_and_die() == ["100-0"]
 
 
-async def test_trap_20_a_stream_that_began_anew_is_read_from_its_beginning(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_20_a_stream_that_began_anew_is_read_from_its_beginning(
+    broker: Broker, inspector: Inspector
+) -> None:
     """Its last id may be above the cursor already: it has had fewer entries than the one that the cursor is of."""
     for n in range(1, 4):
-        await ledger.raw.xadd(ledger.keys.stream, {"event": "old"}, id=f"{n}000-0")
-    await broker.ensure_group(ledger.keys)
-    read = await ledger.read_and_die()
-    await broker.ack(ledger.keys, "dead", [Entry(False, id_, id_, b"x") for id_ in read])
-    await broker.sweep(ledger.keys, "c1", 30.0, 10, 0.0)
-    await ledger.raw.unlink(ledger.keys.stream)
+        await inspector.raw.xadd(inspector.keys.stream, {"event": "old"}, id=f"{n}000-0")
+    await broker.ensure_group(inspector.keys)
+    read = await inspector.read_and_die()
+    await broker.ack(inspector.keys, "dead", [Entry(False, id_, id_, b"x") for id_ in read])
+    await broker.sweep(inspector.keys, "c1", 30.0, 10, 0.0)
+    await inspector.raw.unlink(inspector.keys.stream)
     for id_ in ("2500-0", "3500-0"):
-        await ledger.raw.xadd(ledger.keys.stream, {"event": "new"}, id=id_)
-    assert await start_of(broker, ledger) == "0-0"
-    assert await ledger.read_and_die() == ["2500-0", "3500-0"]
+        await inspector.raw.xadd(inspector.keys.stream, {"event": "new"}, id=id_)
+    assert await start_of(broker, inspector) == "0-0"
+    assert await inspector.read_and_die() == ["2500-0", "3500-0"]
 
 
 @pytest.mark.parametrize(("pending", "cursor"), [("7-3", "7-2"), ("7-0", "6-18446744073709551615")])
 async def test_trap_20_the_cursor_is_before_what_is_still_to_do(
-    broker: Broker, ledger: Ledger, pending: str, cursor: str
+    broker: Broker, inspector: Inspector, pending: str, cursor: str
 ) -> None:
     for id_ in (pending, "8-0", "9-0"):
-        await ledger.raw.xadd(ledger.keys.stream, {"event": "x"}, id=id_)
-    await broker.ensure_group(ledger.keys)
-    assert await ledger.read_and_die(2) == [pending, "8-0"]
-    await broker.sweep(ledger.keys, "c1", 30.0, 10, 0.0)
-    assert await ledger.cursor() == cursor == await start_of(broker, ledger)
-    assert await ledger.read_and_die() == [pending, "8-0", "9-0"]
+        await inspector.raw.xadd(inspector.keys.stream, {"event": "x"}, id=id_)
+    await broker.ensure_group(inspector.keys)
+    assert await inspector.read_and_die(2) == [pending, "8-0"]
+    await broker.sweep(inspector.keys, "c1", 30.0, 10, 0.0)
+    assert await inspector.cursor() == cursor == await start_of(broker, inspector)
+    assert await inspector.read_and_die() == [pending, "8-0", "9-0"]
 
 
-async def test_trap_20_a_trim_past_the_cursor_is_no_obstacle(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_20_a_trim_past_the_cursor_is_no_obstacle(broker: Broker, inspector: Inspector) -> None:
     for n in range(1, 6):
-        await ledger.raw.xadd(ledger.keys.stream, {"event": "x"}, id=f"{n}-0")
-    await broker.ensure_group(ledger.keys)
-    await ledger.read_and_die(1)
-    await broker.ack(ledger.keys, "dead", [Entry(False, "1-0", "1-0", b"x")])
-    await broker.sweep(ledger.keys, "c1", 30.0, 10, 0.0)
-    await ledger.raw.xtrim(ledger.keys.stream, maxlen=2, approximate=False)
-    assert await start_of(broker, ledger) == "1-0"
-    assert await ledger.read_and_die() == ["4-0", "5-0"]
-    await ledger.raw.xtrim(ledger.keys.stream, maxlen=0, approximate=False)
-    assert await start_of(broker, ledger) == "1-0"
+        await inspector.raw.xadd(inspector.keys.stream, {"event": "x"}, id=f"{n}-0")
+    await broker.ensure_group(inspector.keys)
+    await inspector.read_and_die(1)
+    await broker.ack(inspector.keys, "dead", [Entry(False, "1-0", "1-0", b"x")])
+    await broker.sweep(inspector.keys, "c1", 30.0, 10, 0.0)
+    await inspector.raw.xtrim(inspector.keys.stream, maxlen=2, approximate=False)
+    assert await start_of(broker, inspector) == "1-0"
+    assert await inspector.read_and_die() == ["4-0", "5-0"]
+    await inspector.raw.xtrim(inspector.keys.stream, maxlen=0, approximate=False)
+    assert await start_of(broker, inspector) == "1-0"
 
 
 async def test_trap_20_a_failover_to_an_older_copy_repeats_little_and_loses_nothing(
-    connect: Connect, ledger: Ledger, raw: redis.Redis
+    connect: Connect, inspector: Inspector, raw: redis.Redis
 ) -> None:
     """The keys as they were a while ago, group and cursor among them: the consumer goes on, and hears what is new."""
     app, handled = new_app(concurrency=1, lease_s=0.3)
     async with connect(app) as bus, bus.running():
         await bus.publish_many(orders(1, 2, 3))
-        await eventually(lambda: handled_and_noted(ledger, handled, 3))
-        copies = {key: await raw.dump(key) for key in (ledger.keys.stream, ledger.keys.retry, ledger.keys.sweep)}
+        await eventually(lambda: handled_and_noted(inspector, handled, 3))
+        copies = {
+            key: await raw.dump(key) for key in (inspector.keys.stream, inspector.keys.retry, inspector.keys.sweep)
+        }
         await bus.publish_many(orders(4, 5))
-        await eventually(lambda: handled_and_noted(ledger, handled, 5))
+        await eventually(lambda: handled_and_noted(inspector, handled, 5))
         for key, copy in copies.items():
             assert copy is not None
             await raw.restore(key, 0, copy, replace=True)
@@ -269,31 +278,31 @@ async def test_trap_20_a_failover_to_an_older_copy_repeats_little_and_loses_noth
 
 async def test_trap_20_a_key_that_is_no_stream_fills_no_log(
     connect: Connect,
-    ledger: Ledger,
+    inspector: Inspector,
     raw: redis.Redis,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What cannot be mended is waited for, longer each time, and told by the bus's health."""
     app, handled = new_app(lease_s=0.3)
-    failed_at, ask = defaultdict[tuple[Argument, ...], list[float]](list), Link.ask
+    failed_at, ask = defaultdict[tuple[Argument, ...], list[float]](list), PipelinedConnection.ask
 
-    async def ask_and_note(link: Link, command: Sequence[Argument], *rest: Any) -> Any:
+    async def ask_and_note(link: PipelinedConnection, command: Sequence[Argument], *rest: Any) -> Any:
         try:
             return await ask(link, command, *rest)
         except ev.BrokerError:
             failed_at[tuple(command[:2])].append(time.monotonic())
             raise
 
-    monkeypatch.setattr(Link, "ask", ask_and_note)
+    monkeypatch.setattr(PipelinedConnection, "ask", ask_and_note)
     async with connect(app) as bus, bus.running():
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: handled == [1])
-        await raw.set(ledger.keys.stream, "a string")
+        await raw.set(inspector.keys.stream, "a string")
         await eventually(lambda: "WRONGTYPE" in (bus.health()[0].problem or ""))
         assert not bus.health()[0].connected
         tries, *_ = await eventually(lambda: [times for times in failed_at.values() if len(times) >= 5])
-        await raw.unlink(ledger.keys.stream)
+        await raw.unlink(inspector.keys.stream)
         await bus.publish(OrderPlaced(number=2))
         await eventually(lambda: 2 in handled)
         await eventually(lambda: bus.health()[0].connected)

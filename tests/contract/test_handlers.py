@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import eventlib as ev
-from tests.ledger import Ledger
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, orders
-from tests.waiting import eventually
 
 
 class Strange(BaseException):
@@ -70,7 +70,7 @@ async def test_any_error_fails_the_attempt_and_not_the_consumer(connect: Connect
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: record.count("acked"))
     assert tries == [1, 2]
-    [failure] = [h.error for h in record.happenings if h.kind == "failed"]
+    [failure] = [h.error for h in record.observations if h.kind == "failed"]
     assert failure is error or (failure is not None and failure.__cause__ is error)  # a coroutine wraps StopIteration
 
 
@@ -103,7 +103,7 @@ async def test_a_handler_that_takes_too_long_is_cancelled_and_tried_again(connec
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: record.count("acked"))
     assert tries == [1, 2]
-    assert [type(h.error) for h in record.happenings if h.kind == "failed"] == [TimeoutError]
+    assert [type(h.error) for h in record.observations if h.kind == "failed"] == [TimeoutError]
 
 
 async def test_an_observer_that_fails_stops_nothing(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
@@ -113,7 +113,7 @@ async def test_an_observer_that_fails_stops_nothing(connect: Connect, caplog: py
     async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
         handled.append(event.number)
 
-    def observe(happening: ev.Happening) -> None:
+    def observe(observation: ev.Observation) -> None:
         raise ValueError("observing is hard")
 
     async with connect(app) as bus:
@@ -124,11 +124,11 @@ async def test_an_observer_that_fails_stops_nothing(connect: Connect, caplog: py
     assert any("observer" in r.message and r.levelno == logging.ERROR for r in caplog.records)
 
 
-class Collector(list[ev.Happening]):
+class Collector(list[ev.Observation]):
     """An observer that is false while it is empty."""
 
-    def __call__(self, happening: ev.Happening) -> None:
-        self.append(happening)
+    def __call__(self, observation: ev.Observation) -> None:
+        self.append(observation)
 
 
 async def test_an_observer_that_is_a_collection_is_told_as_well(connect: Connect) -> None:
@@ -250,17 +250,17 @@ async def test_one_that_never_returns_holds_up_neither_the_others_nor_the_end(co
 
 async def run_outlaw(url: str, namespace: str, deed: str) -> int:
     """Run a consumer whose handler does the deed; returns its exit status."""
-    outlaw = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.contract.outlaw", url, namespace, deed),
+    misbehaving_consumer = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.contract.misbehaving_consumer", url, namespace, deed),
         cwd=Path(__file__).parents[2],
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        return await asyncio.wait_for(outlaw.wait(), 10.0)
+        return await asyncio.wait_for(misbehaving_consumer.wait(), 10.0)
     finally:
-        if outlaw.returncode is None:
-            outlaw.kill()
-            await outlaw.wait()
+        if misbehaving_consumer.returncode is None:
+            misbehaving_consumer.kill()
+            await misbehaving_consumer.wait()
 
 
 @pytest.mark.parametrize("deed", ["exit", "abort"])
@@ -303,12 +303,12 @@ async def test_a_handler_that_interrupts_its_program_ends_it_and_its_event_is_ta
 
 
 async def test_an_interrupt_from_outside_lets_the_handler_end_and_leaves_nothing_behind(
-    connect: Connect, ledger: Ledger, url: str, namespace: str
+    connect: Connect, inspector: Inspector, url: str, namespace: str
 ) -> None:
     async with connect(ev.App("shop")) as bus:
         await bus.publish(OrderPlaced(number=1))
         assert await run_outlaw(url, namespace, "signal") == -signal.SIGINT
-        assert await ledger.consumers() == set()
+        assert await inspector.consumers() == set()
         assert await bus.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)
 
 

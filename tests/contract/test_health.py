@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 import eventlib as ev
-from eventlib import broker as broker_module
-from eventlib import delivery
+from eventlib.broker import commands as broker_module
+from eventlib.consume import consumer as delivery
 from eventlib.policy import RECONNECT
-from tests.faults import own_server, relay
+from eventlib.testing.fault_proxy import fault_proxy
+from eventlib.testing.waiting import eventually
+from tests.faults import own_server
 from tests.shop import Connect, OrderPlaced, new_app
-from tests.waiting import eventually
 
 BLOCK_S = 0.1
 LEASE_S = 0.3
@@ -96,7 +97,7 @@ async def test_trap_24_who_hears_nothing_is_seen_to_and_hears_again(
 ) -> None:
     """A connection cut with nobody to answer the next, and a black hole, in which no call ever fails by itself."""
     app, handled = new_app(lease_s=LEASE_S)
-    async with relay(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
+    async with fault_proxy(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
         for number in range(2):
             await bus.publish(OrderPlaced(number=number))
             await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
@@ -150,7 +151,7 @@ async def test_trap_24_who_never_reached_the_server_does_not_hear(
     connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, _ = new_app()
-    async with relay(url) as faulty, connect(app, url=faulty.url) as bus:
+    async with fault_proxy(url) as faulty, connect(app, url=faulty.url) as bus:
         faulty.refusing = True
         faulty.cut()
         async with bus.running():

@@ -10,12 +10,13 @@ import redis
 from pydantic import field_validator
 
 import eventlib as ev
-from eventlib.broker import Broker, Entry, Found
-from eventlib.keys import GroupKeys
-from eventlib.link import Argument, Link
-from tests.ledger import Ledger
+from eventlib.broker.commands import Broker, Found
+from eventlib.broker.keys import GroupKeys
+from eventlib.broker.pipelined import Argument, PipelinedConnection
+from eventlib.records import Entry
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
-from tests.waiting import eventually
 
 LEASE_S = 0.3
 
@@ -40,46 +41,46 @@ class Desk:
 
 @pytest.mark.parametrize("retried", [False, True])
 async def test_trap_03_a_handler_longer_than_its_lease_is_not_run_twice(
-    connect: Connect, ledger: Ledger, retried: bool
+    connect: Connect, inspector: Inspector, retried: bool
 ) -> None:
     desk = Desk(lease_s=1.0)  # a loaded machine may stand still for a shorter one
     async with connect(desk.app) as bus:
         await bus.publish(OrderPlaced(number=1))
         if retried:
-            await ledger.read_and_die()
-            await bus._broker.leave(ledger.keys, "dead")  # gives it back to the retry stream
+            await inspector.read_and_die()
+            await bus._broker.leave(inspector.keys, "dead")  # gives it back to the retry stream
         async with bus.running(consumer="a"), bus.running(consumer="b"):
             await eventually(lambda: desk.started)
-            await ledger.renewals({desk.started[0].entry.id}, 7, retried=retried)  # more than two leases
-            [row] = await ledger.pending(retried=retried)
+            await inspector.renewals({desk.started[0].entry.id}, 7, retried=retried)  # more than two leases
+            [row] = await inspector.pending(retried=retried)
             assert row.deliveries == 1  # renewing is not delivering
             desk.release.set()
     assert [delivery.entry.retried for delivery in desk.started] == [retried] and not desk.started[0].lost
-    assert await ledger.pending(retried=retried) == []
+    assert await inspector.pending(retried=retried) == []
 
 
-async def test_trap_04_entries_that_wait_in_a_consumer_keep_their_lease(connect: Connect, ledger: Ledger) -> None:
+async def test_trap_04_entries_that_wait_in_a_consumer_keep_their_lease(connect: Connect, inspector: Inspector) -> None:
     desk = Desk(concurrency=1, prefetch=3, lease_s=1.0)  # a loaded machine may stand still for a shorter one
     async with connect(desk.app) as bus:
         await bus.publish_many(orders(1, 2, 3, 4))
         async with bus.running(consumer="a"):
-            await eventually(lambda: held(ledger, 4))
+            await eventually(lambda: held(inspector, 4))
             async with bus.running(consumer="b"):
-                await ledger.renewals({row.id for row in await ledger.pending()}, 7)
-                assert {(row.consumer, row.deliveries) for row in await ledger.pending()} == {("a", 1)}
+                await inspector.renewals({row.id for row in await inspector.pending()}, 7)
+                assert {(row.consumer, row.deliveries) for row in await inspector.pending()} == {("a", 1)}
                 desk.release.set()
                 await eventually(lambda: len(desk.started) == 4)
     assert [(d.consumer, d.attempt) for d in desk.started] == [("a", 1)] * 4
 
 
-async def held(ledger: Ledger, count: int) -> bool:
-    return len(await ledger.pending()) == count
+async def held(inspector: Inspector, count: int) -> bool:
+    return len(await inspector.pending()) == count
 
 
 @pytest.mark.usefixtures("nobody_sweeps")
 @pytest.mark.parametrize("batches", [False, True])
 async def test_trap_04_ownership_is_asked_for_after_a_standstill(
-    connect: Connect, ledger: Ledger, url: str, batches: bool
+    connect: Connect, inspector: Inspector, url: str, batches: bool
 ) -> None:
     """A process that stood still for a lease may have lost what waits in it: then it must not start it."""
     app, started, record = ev.App("shop"), list[int](), Record()
@@ -92,7 +93,7 @@ async def test_trap_04_ownership_is_asked_for_after_a_standstill(
             await may_block.wait()
             time.sleep(LEASE_S * 1.2)  # noqa: ASYNC251 - standing still is the fault under test
             with redis.Redis.from_url(url) as thief:  # meanwhile another consumer took the second one over
-                thief.xclaim(ledger.keys.stream, "billing", "thief", 0, [second], justid=True)
+                thief.xclaim(inspector.keys.stream, "billing", "thief", 0, [second], justid=True)
 
     async def bill_one(batch: ev.Batch[OrderPlaced]) -> None:
         for event, delivery in batch:
@@ -105,130 +106,132 @@ async def test_trap_04_ownership_is_asked_for_after_a_standstill(
 
     async with connect(app) as bus, bus.running(observe=record):
         await bus.publish_many(orders(1, 2))
-        await eventually(lambda: held(ledger, 2))
-        second = (await ledger.pending())[1].id
+        await eventually(lambda: held(inspector, 2))
+        second = (await inspector.pending())[1].id
         may_block.set()
         await eventually(lambda: "lost" in record.kinds() and "acked" in record.kinds())
         assert started == [1]
-        assert [(row.id, row.consumer) for row in await ledger.pending()] == [(second, "thief")]
+        assert [(row.id, row.consumer) for row in await inspector.pending()] == [(second, "thief")]
 
 
 @pytest.mark.usefixtures("nobody_sweeps")
 async def test_trap_04_what_the_server_gave_a_process_that_stood_still_may_be_anothers(
-    connect: Connect, ledger: Ledger, url: str
+    connect: Connect, inspector: Inspector, url: str
 ) -> None:
     """It stood still in its blocking read: what it then finds in the reply was taken over meanwhile."""
     app, handled = new_app(lease_s=LEASE_S)
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
-        [fields] = await ledger.events()
+        [fields] = await inspector.events()
         async with bus.running(consumer="a"):
             await eventually(lambda: handled == [1])
-            await eventually(lambda: is_blocked(ledger))
+            await eventually(lambda: is_blocked(inspector))
             with redis.Redis.from_url(url) as thief:
-                id_ = thief.xadd(ledger.keys.stream, fields)
+                id_ = thief.xadd(inspector.keys.stream, fields)
                 time.sleep(LEASE_S * 1.5)  # noqa: ASYNC251 - standing still is the fault under test
-                thief.xclaim(ledger.keys.stream, "billing", "thief", 0, [id_], justid=True)
-            await eventually(lambda: is_blocked(ledger))
+                thief.xclaim(inspector.keys.stream, "billing", "thief", 0, [id_], justid=True)
+            await eventually(lambda: is_blocked(inspector))
         assert handled == [1]
-        assert [row.consumer for row in await ledger.pending()] == ["thief"]
+        assert [row.consumer for row in await inspector.pending()] == ["thief"]
 
 
-async def is_blocked(ledger: Ledger) -> bool:
+async def is_blocked(inspector: Inspector) -> bool:
     """Whether a reader waits at the server."""
-    info: Any = await ledger.raw.info("clients")
+    info: Any = await inspector.raw.info("clients")
     return bool(info["blocked_clients"])
 
 
-async def test_trap_01_a_dead_consumers_work_is_taken_over_on_a_quiet_stream(connect: Connect, ledger: Ledger) -> None:
+async def test_trap_01_a_dead_consumers_work_is_taken_over_on_a_quiet_stream(
+    connect: Connect, inspector: Inspector
+) -> None:
     app, handled = new_app(lease_s=LEASE_S)
     record = Record()
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2, 3))
-        assert len(await ledger.read_and_die()) == 3
+        assert len(await inspector.read_and_die()) == 3
         async with bus.running(observe=record):
             await eventually(lambda: record.count("acked") == 3)
     assert sorted(handled) == [1, 2, 3]
-    assert {h.delivery.attempt for h in record.happenings} == {2}  # the dead consumer may have begun: it counts
-    assert await ledger.pending() == []
+    assert {h.delivery.attempt for h in record.observations} == {2}  # the dead consumer may have begun: it counts
+    assert await inspector.pending() == []
 
 
-async def test_work_is_taken_over_from_the_retry_stream_as_well(connect: Connect, ledger: Ledger) -> None:
+async def test_work_is_taken_over_from_the_retry_stream_as_well(connect: Connect, inspector: Inspector) -> None:
     app, handled = new_app(lease_s=LEASE_S)
     record = Record()
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
-        await ledger.read_and_die()
-        await bus._broker.leave(ledger.keys, "dead")  # gives it back to the retry stream
-        assert len(await ledger.read_and_die(retried=True)) == 1
+        await inspector.read_and_die()
+        await bus._broker.leave(inspector.keys, "dead")  # gives it back to the retry stream
+        assert len(await inspector.read_and_die(retried=True)) == 1
         async with bus.running(observe=record):
             await eventually(lambda: record.count("acked") == 1)
     assert handled == [1]
-    assert record.happenings[0].delivery.attempt == 2
-    assert await ledger.pending(retried=True) == []
+    assert record.observations[0].delivery.attempt == 2
+    assert await inspector.pending(retried=True) == []
 
 
-async def test_a_live_consumers_entries_are_left_alone(broker: Broker, ledger: Ledger) -> None:
+async def test_a_live_consumers_entries_are_left_alone(broker: Broker, inspector: Inspector) -> None:
     await broker.publish("orders", "p1", 1, [b"a", b"b"])
-    old, fresh = await ledger.read_and_die()
-    await ledger.claim(old, "dead", idle_ms=31_000)
-    _, taken = await broker.sweep(ledger.keys, "c1", 30.0, 100, 0.0)
+    old, fresh = await inspector.read_and_die()
+    await inspector.claim(old, "dead", idle_ms=31_000)
+    _, taken = await broker.sweep(inspector.keys, "c1", 30.0, 100, 0.0)
     assert [(entry.id, entry.deliveries, entry.retried) for entry in taken] == [(old, 2, False)]
-    assert {row.id: row.consumer for row in await ledger.pending()} == {old: "c1", fresh: "dead"}
+    assert {row.id: row.consumer for row in await inspector.pending()} == {old: "c1", fresh: "dead"}
 
 
-async def test_trap_02_a_sweeper_that_dies_blocks_nobody_for_long(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_02_a_sweeper_that_dies_blocks_nobody_for_long(broker: Broker, inspector: Inspector) -> None:
     await broker.publish("orders", "p1", 1, [b"a"])
-    [id_] = await ledger.read_and_die()
-    await ledger.claim(id_, "dead", idle_ms=0)
-    assert await broker.sweep(ledger.keys, "c1", 30.0, 100, every_s=0.1) == (False, [])  # its turn; then it dies
-    await ledger.claim(id_, "dead", idle_ms=31_000)
+    [id_] = await inspector.read_and_die()
+    await inspector.claim(id_, "dead", idle_ms=0)
+    assert await broker.sweep(inspector.keys, "c1", 30.0, 100, every_s=0.1) == (False, [])  # its turn; then it dies
+    await inspector.claim(id_, "dead", idle_ms=31_000)
 
     async def sweep() -> list[Entry]:
-        return (await broker.sweep(ledger.keys, "c2", 30.0, 100, every_s=0.1))[1]
+        return (await broker.sweep(inspector.keys, "c2", 30.0, 100, every_s=0.1))[1]
 
     taken = await eventually(sweep)
     assert [entry.id for entry in taken] == [id_]
 
 
-async def test_trap_08_one_sweeper_at_a_time(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_08_one_sweeper_at_a_time(broker: Broker, inspector: Inspector) -> None:
     await broker.publish("orders", "p1", 1, [b"a"])
-    [id_] = await ledger.read_and_die()
-    assert await broker.sweep(ledger.keys, "c1", 30.0, 100, every_s=60.0) == (False, [])
-    await ledger.claim(id_, "dead", idle_ms=31_000)
-    assert await broker.sweep(ledger.keys, "c2", 30.0, 100, every_s=60.0) == (False, [])  # not its turn
+    [id_] = await inspector.read_and_die()
+    assert await broker.sweep(inspector.keys, "c1", 30.0, 100, every_s=60.0) == (False, [])
+    await inspector.claim(id_, "dead", idle_ms=31_000)
+    assert await broker.sweep(inspector.keys, "c2", 30.0, 100, every_s=60.0) == (False, [])  # not its turn
 
 
 @pytest.mark.parametrize(("healthy", "sweeps"), [(34, 1), (450, 3)])
 async def test_trap_08_a_sweep_goes_on_where_the_last_one_stopped(
-    broker: Broker, ledger: Ledger, healthy: int, sweeps: int
+    broker: Broker, inspector: Inspector, healthy: int, sweeps: int
 ) -> None:
     """XAUTOCLAIM looks at ten times COUNT entries, a sweep at twenty times as many: what lies behind is reached too."""
     await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(healthy + 1)])
-    last = (await ledger.read_and_die(1000))[-1]
-    await ledger.claim(last, "dead", idle_ms=3_600_000)
-    found = [await broker.sweep(ledger.keys, "c1", 1800.0, 1, 60.0) for _ in range(sweeps)]
+    last = (await inspector.read_and_die(1000))[-1]
+    await inspector.claim(last, "dead", idle_ms=3_600_000)
+    found = [await broker.sweep(inspector.keys, "c1", 1800.0, 1, 60.0) for _ in range(sweeps)]
     assert [[entry.id for entry in taken] for _, taken in found] == [*[[]] * (sweeps - 1), [last]]
 
 
-async def test_recovery_does_not_wait_longer_for_a_larger_backlog(connect: Connect, ledger: Ledger) -> None:
+async def test_recovery_does_not_wait_longer_for_a_larger_backlog(connect: Connect, inspector: Inspector) -> None:
     """Behind many entries that a busy consumer holds, a dead one's last is reached in one round of sweeps."""
     async with connect(ev.App("shop")) as bus:
         await bus.publish_many(orders(*range(500)))
-    last = (await ledger.read_and_die(500))[-1]
-    await ledger.claim(last, "dead", idle_ms=3_600_000)
+    last = (await inspector.read_and_die(500))[-1]
+    await inspector.claim(last, "dead", idle_ms=3_600_000)
     async with connect(ev.App("shop")) as bus:
         broker = bus._broker
         more, taken = True, list[Entry]()
         rounds = 0
         while more and not taken and rounds < 3:
-            more, taken = await broker.sweep(ledger.keys, "c1", 1800.0, 1, 60.0)
+            more, taken = await broker.sweep(inspector.keys, "c1", 1800.0, 1, 60.0)
             rounds += 1
     assert [entry.id for entry in taken] == [last]
 
 
 async def test_a_first_takeover_is_small_whatever_a_batch_is(
-    connect: Connect, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand large events at once take the server longer than a reply may; each try would count as a delivery."""
     asked, sweep = list[int](), Broker.sweep
@@ -247,35 +250,35 @@ async def test_a_first_takeover_is_small_whatever_a_batch_is(
 
     async with connect(app) as bus:
         await bus.publish_many(orders(*range(400)))
-        await ledger.read_and_die(400)
+        await inspector.read_and_die(400)
         async with bus.running():
             await eventually(lambda: len(handled) == 400)
     assert sorted(handled) == list(range(400))
     assert asked[0] == 10 and max(asked) > 100
 
 
-async def test_trap_09_a_deleted_entry_does_not_stay_pending(connect: Connect, ledger: Ledger) -> None:
+async def test_trap_09_a_deleted_entry_does_not_stay_pending(connect: Connect, inspector: Inspector) -> None:
     app, handled = new_app(lease_s=LEASE_S)
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2))
-        gone, _ = await ledger.read_and_die()
-        await ledger.raw.xdel(ledger.keys.stream, gone)
+        gone, _ = await inspector.read_and_die()
+        await inspector.raw.xdel(inspector.keys.stream, gone)
         async with bus.running():
-            await eventually(lambda: held(ledger, 0))
+            await eventually(lambda: held(inspector, 0))
     assert handled == [2]
 
 
 @pytest.mark.parametrize(("died", "admitted"), [(2, True), (3, False)])
 async def test_trap_07_what_kills_its_consumers_is_poison(
-    connect: Connect, ledger: Ledger, died: int, admitted: bool
+    connect: Connect, inspector: Inspector, died: int, admitted: bool
 ) -> None:
     """Counted by the server: a process that is killed reports nothing. Three attempts are allowed."""
     app, handled = new_app(lease_s=LEASE_S)
     record = Record()
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
-        [id_] = await ledger.read_and_die()
-        await ledger.claim(id_, "dead", idle_ms=60_000, deliveries=died)
+        [id_] = await inspector.read_and_die()
+        await inspector.claim(id_, "dead", idle_ms=60_000, deliveries=died)
         async with bus.running(observe=record):
             await eventually(lambda: record.count("dead") + record.count("acked"))
         letters = await bus.dead_letters("orders", "billing").find()
@@ -284,14 +287,14 @@ async def test_trap_07_what_kills_its_consumers_is_poison(
     assert all("it is the cause, or was in hand beside it" in letter.error for letter in letters)
 
 
-async def test_what_was_in_hand_beside_poison_may_be_replayed_alone(connect: Connect, ledger: Ledger) -> None:
+async def test_what_was_in_hand_beside_poison_may_be_replayed_alone(connect: Connect, inspector: Inspector) -> None:
     """Nobody knows which of them ended the process, so all that it held become letters."""
     app, handled = new_app(lease_s=LEASE_S)
     record = Record()
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2))
-        for id_ in await ledger.read_and_die():
-            await ledger.claim(id_, "dead", idle_ms=60_000, deliveries=3)
+        for id_ in await inspector.read_and_die():
+            await inspector.claim(id_, "dead", idle_ms=60_000, deliveries=3)
         async with bus.running(observe=record):
             await eventually(lambda: record.count("dead") == 2)
             assert handled == []
@@ -301,52 +304,52 @@ async def test_what_was_in_hand_beside_poison_may_be_replayed_alone(connect: Con
     assert handled == [1]
 
 
-async def test_trap_06_a_lost_claim_can_neither_retry_nor_bury_nor_ack(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_06_a_lost_claim_can_neither_retry_nor_bury_nor_ack(broker: Broker, inspector: Inspector) -> None:
     await broker.publish("orders", "p1", 1, [b"a"])
-    [id_] = await ledger.read_and_die()
+    [id_] = await inspector.read_and_die()
     entry = Entry(False, id_, id_, b"a")
-    assert not await broker.retry(ledger.keys, "not the owner", entry, 1, 0.0)
-    assert not await broker.bury(ledger.keys, "not the owner", entry, {"reason": "exhausted"})
-    assert await broker.ack(ledger.keys, "not the owner", [entry]) == {(False, id_)}
-    assert await broker.renew(ledger.keys, "not the owner", [entry]) == {(False, id_)}
+    assert not await broker.retry(inspector.keys, "not the owner", entry, 1, 0.0)
+    assert not await broker.bury(inspector.keys, "not the owner", entry, {"reason": "exhausted"})
+    assert await broker.ack(inspector.keys, "not the owner", [entry]) == {(False, id_)}
+    assert await broker.renew(inspector.keys, "not the owner", [entry]) == {(False, id_)}
     assert await broker.backlog("orders", "billing") == ev.Backlog(0, pending=1, retrying=0, delayed=0, dead=0)
-    assert [row.consumer for row in await ledger.pending()] == ["dead"]
+    assert [row.consumer for row in await inspector.pending()] == ["dead"]
 
 
 @pytest.mark.usefixtures("nobody_sweeps")
 async def test_trap_06_a_handler_that_fails_after_its_claim_was_lost_changes_nothing(
-    connect: Connect, ledger: Ledger
+    connect: Connect, inspector: Inspector
 ) -> None:
     desk, record = Desk(), Record()
     desk.error = ValueError("no")
     async with connect(desk.app) as bus, bus.running(observe=record):
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: desk.started)
-        await ledger.claim(desk.started[0].entry.id, "thief")
+        await inspector.claim(desk.started[0].entry.id, "thief")
         await eventually(lambda: desk.started[0].lost)
         desk.release.set()
         await eventually(lambda: record.kinds()[-1] == "failed")
         assert await bus.backlog("orders", "billing") == ev.Backlog(0, pending=1, retrying=0, delayed=0, dead=0)
-        assert [row.consumer for row in await ledger.pending()] == ["thief"]
+        assert [row.consumer for row in await inspector.pending()] == ["thief"]
     assert record.kinds() == ["started", "lost", "failed"]
 
 
 @pytest.mark.usefixtures("nobody_sweeps")
-async def test_a_lost_claim_is_told_once(connect: Connect, ledger: Ledger) -> None:
+async def test_a_lost_claim_is_told_once(connect: Connect, inspector: Inspector) -> None:
     desk, record = Desk(), Record()
     async with connect(desk.app) as bus, bus.running(observe=record):
         await bus.publish_many(orders(1, 2))
         await eventually(lambda: len(desk.started) == 2)
         kept, stolen = sorted(desk.started, key=lambda d: d.entry.id)
-        await ledger.claim(stolen.entry.id, "thief")
+        await inspector.claim(stolen.entry.id, "thief")
         await eventually(lambda: stolen.lost)
-        await ledger.renewals({kept.entry.id}, 4)
+        await inspector.renewals({kept.entry.id}, 4)
         desk.release.set()
-    assert [h.delivery for h in record.happenings if h.kind == "lost"] == [stolen]
+    assert [h.delivery for h in record.observations if h.kind == "lost"] == [stolen]
 
 
 async def test_a_late_renewal_does_not_make_a_consumer_run_its_own_entry_twice(
-    connect: Connect, ledger: Ledger
+    connect: Connect, inspector: Inspector
 ) -> None:
     """The sweep may find that the sweeper itself was silent for a lease, for example after a lost connection."""
     desk, record = Desk(), Record()
@@ -354,25 +357,25 @@ async def test_a_late_renewal_does_not_make_a_consumer_run_its_own_entry_twice(
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: desk.started)
         for _ in range(3):
-            await eventually(lambda: swept_own(ledger, desk.started[0].entry.id))
+            await eventually(lambda: swept_own(inspector, desk.started[0].entry.id))
         desk.release.set()
         await bus.publish(OrderPlaced(number=2))
         await eventually(lambda: record.count("acked") == 2)
     assert len(desk.started) == 2
 
 
-async def swept_own(ledger: Ledger, id_: str) -> bool:
+async def swept_own(inspector: Inspector, id_: str) -> bool:
     """Make the entry look abandoned until a sweep has taken it: that counts as a delivery."""
-    [row] = await ledger.pending()
+    [row] = await inspector.pending()
     if row.deliveries > 1:
-        await ledger.claim(id_, "a", deliveries=1)
+        await inspector.claim(id_, "a", deliveries=1)
         return True
-    await ledger.claim(id_, "a", idle_ms=10_000)
+    await inspector.claim(id_, "a", idle_ms=10_000)
     return False
 
 
 async def test_what_was_settled_while_a_sweep_brought_it_is_not_run_again(
-    connect: Connect, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server swept first; but the reply of the acknowledgement, on another connection, was here first."""
     desk, record, sweep, brought = Desk(), Record(), Broker.sweep, asyncio.Event()
@@ -386,7 +389,7 @@ async def test_what_was_settled_while_a_sweep_brought_it_is_not_run_again(
         return found
 
     async def swept() -> bool:
-        await ledger.claim(desk.started[0].entry.id, "a", idle_ms=10_000)
+        await inspector.claim(desk.started[0].entry.id, "a", idle_ms=10_000)
         return brought.is_set()
 
     monkeypatch.setattr(Broker, "sweep", sweep_slowly)
@@ -401,19 +404,22 @@ async def test_what_was_settled_while_a_sweep_brought_it_is_not_run_again(
 
 @pytest.mark.parametrize("first", ["the read", "the sweep"])
 async def test_a_reply_longer_than_a_lease_is_handled_once(
-    connect: Connect, ledger: Ledger, first: str, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, inspector: Inspector, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over a slow line: before a read's reply is here, a sweep of the same consumer finds that its leases are over."""
     app, handled = new_app(lease_s=LEASE_S)
-    record, swept, ask, sweep = Record(), list[Found](), Link.ask, Broker.sweep
+    record, swept, ask, sweep = Record(), list[Found](), PipelinedConnection.ask, Broker.sweep
 
     async def overtaken() -> bool:
         if first == "the read":
-            return all(row.deliveries == 2 for row in await ledger.pending())
+            return all(row.deliveries == 2 for row in await inspector.pending())
         return record.count("acked") >= 3
 
     async def ask_slowly(
-        link: Link, command: Sequence[Argument], timeout_s: float, then: Callable[[Any], Any] | None = None
+        link: PipelinedConnection,
+        command: Sequence[Argument],
+        timeout_s: float,
+        then: Callable[[Any], Any] | None = None,
     ) -> Any:
         if command[0] != "XREADGROUP":
             return await ask(link, command, timeout_s, then)
@@ -428,7 +434,7 @@ async def test_a_reply_longer_than_a_lease_is_handled_once(
         swept.append(found)
         return found
 
-    monkeypatch.setattr(Link, "ask", ask_slowly)
+    monkeypatch.setattr(PipelinedConnection, "ask", ask_slowly)
     monkeypatch.setattr(Broker, "sweep", sweep_slowly)
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2, 3))
@@ -439,45 +445,47 @@ async def test_a_reply_longer_than_a_lease_is_handled_once(
             before = len(swept)
             await eventually(lambda: len(swept) >= before + 2)  # the one that may be under way, and one that is not
     assert sorted(handled) == [1, 2, 3, 4]
-    assert await ledger.pending() == []
+    assert await inspector.pending() == []
 
 
 async def test_an_acknowledgement_of_thousands_leaves_alone_what_another_consumer_claimed(
-    broker: Broker, ledger: Ledger
+    broker: Broker, inspector: Inspector
 ) -> None:
     await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(2500)])
-    entries = [Entry(False, id_, id_, b"") for id_ in await ledger.read_and_die(2500)]
+    entries = [Entry(False, id_, id_, b"") for id_ in await inspector.read_and_die(2500)]
     stolen = entries[7::100]
     for entry in stolen:
-        await ledger.claim(entry.id, "thief")
+        await inspector.claim(entry.id, "thief")
     lost = {(False, entry.id) for entry in stolen}
-    assert await broker.ack(ledger.keys, "dead", entries[2400:]) == {key for key in lost if key[1] == stolen[-1].id}
-    assert await broker.ack(ledger.keys, "dead", entries[::-1]) == lost
-    assert {row.id for row in await ledger.pending()} == {entry.id for entry in stolen}
-    assert await broker.ack(ledger.keys, "thief", entries) == set()
+    assert await broker.ack(inspector.keys, "dead", entries[2400:]) == {key for key in lost if key[1] == stolen[-1].id}
+    assert await broker.ack(inspector.keys, "dead", entries[::-1]) == lost
+    assert {row.id for row in await inspector.pending()} == {entry.id for entry in stolen}
+    assert await broker.ack(inspector.keys, "thief", entries) == set()
     assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)
 
 
-async def test_an_acknowledgement_repeated_after_a_lost_reply_is_no_lost_claim(broker: Broker, ledger: Ledger) -> None:
+async def test_an_acknowledgement_repeated_after_a_lost_reply_is_no_lost_claim(
+    broker: Broker, inspector: Inspector
+) -> None:
     await broker.publish("orders", "p1", 1, [b"a", b"b"])
-    entries = [Entry(False, id_, id_, b"") for id_ in await ledger.read_and_die()]
-    assert [await broker.ack(ledger.keys, "dead", entries) for _ in range(2)] == [set(), set()]
+    entries = [Entry(False, id_, id_, b"") for id_ in await inspector.read_and_die()]
+    assert [await broker.ack(inspector.keys, "dead", entries) for _ in range(2)] == [set(), set()]
 
 
-async def test_an_acknowledged_retry_is_deleted(connect: Connect, ledger: Ledger) -> None:
+async def test_an_acknowledged_retry_is_deleted(connect: Connect, inspector: Inspector) -> None:
     """It belongs to this group alone, so nobody else could want it."""
     app, handled = new_app()
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2))
-        await ledger.read_and_die()
-        await bus._broker.leave(ledger.keys, "dead")
-        assert await ledger.raw.xlen(ledger.keys.retry) == 2
+        await inspector.read_and_die()
+        await bus._broker.leave(inspector.keys, "dead")
+        assert await inspector.raw.xlen(inspector.keys.retry) == 2
         async with bus.running():
             await eventually(lambda: len(handled) == 2)
-    assert await ledger.raw.xlen(ledger.keys.retry) == 0
+    assert await inspector.raw.xlen(inspector.keys.retry) == 0
 
 
-async def test_trap_07_poison_is_not_even_opened(connect: Connect, ledger: Ledger) -> None:
+async def test_trap_07_poison_is_not_even_opened(connect: Connect, inspector: Inspector) -> None:
     """Opening may be what ends its process: it had three attempts, and one more to name it."""
     opened = list[int]()
 
@@ -498,8 +506,8 @@ async def test_trap_07_poison_is_not_even_opened(connect: Connect, ledger: Ledge
 
     async with connect(app) as bus:
         await bus.publish(OrderPoisoned(number=1))
-        [id_] = await ledger.read_and_die()
-        await ledger.claim(id_, "dead", idle_ms=60_000, deliveries=4)
+        [id_] = await inspector.read_and_die()
+        await inspector.claim(id_, "dead", idle_ms=60_000, deliveries=4)
         opened.clear()
         async with bus.running(observe=record):
             await eventually(lambda: record.count("dead"))

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 import eventlib as ev
-from eventlib.broker import Broker
-from tests.faults import relay
-from tests.ledger import Ledger
+from eventlib.broker.commands import Broker
+from eventlib.testing.fault_proxy import fault_proxy
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
-from tests.waiting import eventually
 
 
 async def test_trap_14_a_graceful_stop_finishes_what_runs_and_gives_back_the_rest(
-    connect: Connect, ledger: Ledger
+    connect: Connect, inspector: Inspector
 ) -> None:
     app, begun, release, seen = ev.App("shop"), asyncio.Event(), asyncio.Event(), list[tuple[int, int]]()
     app.group("billing", concurrency=1, prefetch=4)  # a lease of 30 s: waiting for it would fail the test
@@ -28,7 +28,7 @@ async def test_trap_14_a_graceful_stop_finishes_what_runs_and_gives_back_the_res
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2, 3, 4, 5))
         async with bus.running():
-            await eventually(lambda: held(ledger, 5))
+            await eventually(lambda: held(inspector, 5))
             await begun.wait()  # the server may have handed out what has not arrived yet
             asyncio.get_running_loop().call_soon(release.set)  # after the stop, which comes without a pause
         assert seen == [(1, 1)]
@@ -38,8 +38,8 @@ async def test_trap_14_a_graceful_stop_finishes_what_runs_and_gives_back_the_res
     assert sorted(seen) == [(n, 1) for n in range(1, 6)]  # being given back is no attempt
 
 
-async def held(ledger: Ledger, count: int) -> bool:
-    return len(await ledger.pending()) == count
+async def held(inspector: Inspector, count: int) -> bool:
+    return len(await inspector.pending()) == count
 
 
 async def test_when_the_grace_is_over_handlers_are_cancelled_and_their_events_go_back(connect: Connect) -> None:
@@ -65,7 +65,9 @@ async def test_when_the_grace_is_over_handlers_are_cancelled_and_their_events_go
     assert seen == [1, 1]
 
 
-async def test_what_is_given_back_is_not_served_to_the_read_that_was_cut_off(connect: Connect, ledger: Ledger) -> None:
+async def test_what_is_given_back_is_not_served_to_the_read_that_was_cut_off(
+    connect: Connect, inspector: Inspector
+) -> None:
     """The server notices a closed connection only after the command that gives back: the next consumer would wait."""
     app, started = ev.App("shop"), asyncio.Event()  # a lease of 30 s: waiting for it would fail the test
 
@@ -80,8 +82,8 @@ async def test_what_is_given_back_is_not_served_to_the_read_that_was_cut_off(con
             async with bus.running(grace_s=0.0):
                 await asyncio.wait_for(started.wait(), 5.0)
             started.clear()
-            assert await ledger.pending(retried=True) == []
-            assert await ledger.consumers() == set()
+            assert await inspector.pending(retried=True) == []
+            assert await inspector.consumers() == set()
 
 
 async def test_an_error_in_the_block_is_raised_as_itself_after_a_graceful_stop(connect: Connect) -> None:
@@ -97,113 +99,117 @@ async def test_an_error_in_the_block_is_raised_as_itself_after_a_graceful_stop(c
         await fail()
 
 
-async def test_trap_16_who_leaves_takes_his_name_with_him(connect: Connect, ledger: Ledger) -> None:
+async def test_trap_16_who_leaves_takes_his_name_with_him(connect: Connect, inspector: Inspector) -> None:
     app, handled = new_app()
     async with connect(app) as bus:
         async with bus.running(consumer="c1"):
             await bus.publish(OrderPlaced(number=1))
             await eventually(lambda: handled)
-            assert await ledger.consumers() == {"c1"}
-        assert await ledger.consumers() == set()
+            assert await inspector.consumers() == {"c1"}
+        assert await inspector.consumers() == set()
 
 
-async def test_trap_16_names_of_those_that_left_without_a_word_are_forgotten(connect: Connect, ledger: Ledger) -> None:
+async def test_trap_16_names_of_those_that_left_without_a_word_are_forgotten(
+    connect: Connect, inspector: Inspector
+) -> None:
     app, handled = new_app(lease_s=0.1)
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
-        await ledger.read_and_die()
+        await inspector.read_and_die()
         async with bus.running(consumer="alive"):
             await eventually(lambda: handled)  # what the dead one held is not forgotten with it
-            await eventually(lambda: forgotten(ledger))
+            await eventually(lambda: forgotten(inspector))
             await bus.publish(OrderPlaced(number=2))
             await eventually(lambda: 2 in handled)
     assert handled == [1, 2]
 
 
-async def forgotten(ledger: Ledger) -> bool:
-    return "dead" not in await ledger.consumers()
+async def forgotten(inspector: Inspector) -> bool:
+    return "dead" not in await inspector.consumers()
 
 
-async def test_trap_15_leaving_gives_back_however_much_was_held(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_15_leaving_gives_back_however_much_was_held(broker: Broker, inspector: Inspector) -> None:
     await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(2500)])
-    await ledger.read_and_die(2500)
-    assert await broker.leave(ledger.keys, "dead") == 2500
+    await inspector.read_and_die(2500)
+    assert await broker.leave(inspector.keys, "dead") == 2500
     assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=2500, delayed=0, dead=0)
-    assert await broker.leave(ledger.keys, "dead") == 0
-    given_back = await ledger.events(retried=True)
+    assert await broker.leave(inspector.keys, "dead") == 0
+    given_back = await inspector.events(retried=True)
     assert [fields[b"event"] for fields in given_back] == [b"%d" % n for n in range(2500)]
     assert {fields[b"attempts"] for fields in given_back} == {b"0"}
 
 
-async def test_trap_15_a_consumer_with_pending_entries_is_never_deleted(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_15_a_consumer_with_pending_entries_is_never_deleted(broker: Broker, inspector: Inspector) -> None:
     """However long it is silent: a sweep takes over no more than there is room for, and the rest is still its own."""
     await broker.publish("orders", "p1", 1, [b"a", b"b"])
-    await ledger.read_and_die()
-    await broker.leave(ledger.keys, "dead")
-    await ledger.read_and_die(retried=True)
+    await inspector.read_and_die()
+    await broker.leave(inspector.keys, "dead")
+    await inspector.read_and_die(retried=True)
     await broker.publish("orders", "p1", 3, [b"c", b"d"])
-    await ledger.read_and_die()
-    await eventually(lambda: all_idle(ledger, 50))  # ten leases
-    await broker.sweep(ledger.keys, "c1", 0.005, 1, 0.0)
+    await inspector.read_and_die()
+    await eventually(lambda: all_idle(inspector, 50))  # ten leases
+    await broker.sweep(inspector.keys, "c1", 0.005, 1, 0.0)
     for retried in (False, True):
-        held = [row.consumer for row in await ledger.pending(retried=retried)]
+        held = [row.consumer for row in await inspector.pending(retried=retried)]
         assert sorted(held) == ["c1", "dead"]
-    assert await ledger.consumers() == {"c1", "dead"}
+    assert await inspector.consumers() == {"c1", "dead"}
 
 
-async def test_trap_16_a_thousand_leaked_names_go_in_bounded_steps(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_16_a_thousand_leaked_names_go_in_bounded_steps(broker: Broker, inspector: Inspector) -> None:
     """What one of them held is taken over before its name goes."""
-    await ledger.create()
+    await inspector.create()
     await broker.publish("orders", "p1", 1, [b"a"])
-    await ledger.read_and_die()
+    await inspector.read_and_die()
     for n in range(1000):
-        for key in (ledger.keys.stream, ledger.keys.retry):
-            await ledger.raw.xgroup_createconsumer(key, "billing", f"pod-{n}")
-    await eventually(lambda: all_idle(ledger, 50))
-    left = [len(await ledger.consumers())]
+        for key in (inspector.keys.stream, inspector.keys.retry):
+            await inspector.raw.xgroup_createconsumer(key, "billing", f"pod-{n}")
+    await eventually(lambda: all_idle(inspector, 50))
+    left = [len(await inspector.consumers())]
     while left[-1] > 1 and len(left) < 5:
-        await broker.sweep(ledger.keys, "c1", 0.005, 1, 0.0)
-        left.append(len(await ledger.consumers() - {"c1"}))
+        await broker.sweep(inspector.keys, "c1", 0.005, 1, 0.0)
+        left.append(len(await inspector.consumers() - {"c1"}))
     assert left[:3] == [1001, 501, 1]
-    assert [row.consumer for row in await ledger.pending()] == ["c1"]  # it was taken over, not forgotten
+    assert [row.consumer for row in await inspector.pending()] == ["c1"]  # it was taken over, not forgotten
 
 
-async def all_idle(ledger: Ledger, ms: int) -> bool:
-    rows: Any = await ledger.raw.xinfo_consumers(ledger.keys.stream, "billing")
-    rows += await ledger.raw.xinfo_consumers(ledger.keys.retry, "billing")
+async def all_idle(inspector: Inspector, ms: int) -> bool:
+    rows: Any = await inspector.raw.xinfo_consumers(inspector.keys.stream, "billing")
+    rows += await inspector.raw.xinfo_consumers(inspector.keys.retry, "billing")
     return all(row["idle"] > ms for row in rows)
 
 
-async def test_trap_16_a_live_consumer_whose_name_was_forgotten_hears_on(connect: Connect, ledger: Ledger) -> None:
+async def test_trap_16_a_live_consumer_whose_name_was_forgotten_hears_on(
+    connect: Connect, inspector: Inspector
+) -> None:
     """Before 7.2, a server counts who asks in vain as idle: the sweep may forget a live one on a quiet stream."""
     app, handled = new_app()
     async with connect(app) as bus, bus.running(consumer="alive"):
         for number in range(5):
-            await eventually(lambda: known(ledger))
-            for key in (ledger.keys.stream, ledger.keys.retry):
-                await ledger.raw.xgroup_delconsumer(key, "billing", "alive")
+            await eventually(lambda: known(inspector))
+            for key in (inspector.keys.stream, inspector.keys.retry):
+                await inspector.raw.xgroup_delconsumer(key, "billing", "alive")
             await bus.publish(OrderPlaced(number=number))
             await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
-            await eventually(lambda: nothing_held(ledger))
+            await eventually(lambda: nothing_held(inspector))
     assert handled == [0, 1, 2, 3, 4]
 
 
-async def nothing_held(ledger: Ledger) -> bool:
-    return await ledger.pending() == []
+async def nothing_held(inspector: Inspector) -> bool:
+    return await inspector.pending() == []
 
 
-async def known(ledger: Ledger) -> bool:
-    return bool(await ledger.raw.exists(ledger.keys.retry))
+async def known(inspector: Inspector) -> bool:
+    return bool(await inspector.raw.exists(inspector.keys.retry))
 
 
-async def test_giving_back_twice_keeps_the_origin_and_the_attempts(broker: Broker, ledger: Ledger) -> None:
+async def test_giving_back_twice_keeps_the_origin_and_the_attempts(broker: Broker, inspector: Inspector) -> None:
     await broker.publish("orders", "p1", 1, [b"a"])
-    [origin] = await ledger.read_and_die()
-    await ledger.claim(origin, "dead", deliveries=3)  # two attempts were used up before this delivery
+    [origin] = await inspector.read_and_die()
+    await inspector.claim(origin, "dead", deliveries=3)  # two attempts were used up before this delivery
     for _ in range(2):
-        await broker.leave(ledger.keys, "dead")
-        await ledger.read_and_die(retried=True)
-    [fields] = await ledger.events(retried=True)
+        await broker.leave(inspector.keys, "dead")
+        await inspector.read_and_die(retried=True)
+    [fields] = await inspector.events(retried=True)
     assert fields == {b"event": b"a", b"attempts": b"2", b"origin": origin.encode()}
 
 
@@ -238,7 +244,7 @@ async def test_to_stop_while_the_server_is_away_is_no_failure(
     connect: Connect, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     app, _ = new_app()
-    async with relay(url) as faulty, connect(app, url=faulty.url) as bus:
+    async with fault_proxy(url) as faulty, connect(app, url=faulty.url) as bus:
         async with bus.running(grace_s=0.2):
             await eventually(lambda: bus.health() and all(each.read_age_s is not None for each in bus.health()))
             faulty.refusing = True

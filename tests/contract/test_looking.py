@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 import eventlib as ev
-from eventlib import broker as broker_module
-from eventlib import keys
-from eventlib.broker import Broker, Entry
-from tests.ledger import Ledger
+from eventlib.broker import commands as broker_module
+from eventlib.broker import keys
+from eventlib.broker.commands import Broker
+from eventlib.records import Entry
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced, new_app, orders
-from tests.waiting import eventually
 
 
 async def test_nothing_was_ever_published(connect: Connect) -> None:
@@ -53,34 +54,34 @@ async def seen(bus: ev.Bus, wanted: ev.Backlog) -> bool:
     return await bus.backlog("orders", "billing") == wanted
 
 
-async def test_trap_30_what_is_parked_behind_its_key_is_counted(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_30_what_is_parked_behind_its_key_is_counted(broker: Broker, inspector: Inspector) -> None:
     await broker.publish("orders", "p1", 1, [b'{"data":{"order_id":%d}}' % n for n in (1, 2, 1, 1)])
-    await broker.ensure_group(ledger.keys)
-    heads, _ = await broker.read_ordered(ledger.keys, "dead", "order_id", 10)
+    await broker.ensure_group(inspector.keys)
+    heads, _ = await broker.read_ordered(inspector.keys, "dead", "order_id", 10)
     parked = await broker.backlog("orders", "billing")
     assert parked == ev.Backlog(waiting=0, pending=2, retrying=0, delayed=0, dead=0, parked=2) and parked.total == 4
-    await broker.ack(ledger.keys, "dead", heads)
+    await broker.ack(inspector.keys, "dead", heads)
     assert (await broker.backlog("orders", "billing")).total == 2
 
 
-async def test_trap_30_deleted_and_trimmed_entries_are_not_waited_for(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_30_deleted_and_trimmed_entries_are_not_waited_for(broker: Broker, inspector: Inspector) -> None:
     """After a deletion the server's own lag may be unknown, after a trim it may be wrong."""
-    ids = [await ledger.add(event=b"%d" % n) for n in range(10)]
-    read = await ledger.read_and_die(2)
-    await broker.ack(ledger.keys, "dead", [Entry(False, id_, id_, b"") for id_ in read])
+    ids = [await inspector.add(event=b"%d" % n) for n in range(10)]
+    read = await inspector.read_and_die(2)
+    await broker.ack(inspector.keys, "dead", [Entry(False, id_, id_, b"") for id_ in read])
     assert (await broker.backlog("orders", "billing")).waiting == 8
-    await ledger.raw.xdel(ledger.keys.stream, ids[5])
+    await inspector.raw.xdel(inspector.keys.stream, ids[5])
     assert (await broker.backlog("orders", "billing")).waiting == 7
-    await ledger.raw.xtrim(ledger.keys.stream, maxlen=4, approximate=False)
+    await inspector.raw.xtrim(inspector.keys.stream, maxlen=4, approximate=False)
     assert (await broker.backlog("orders", "billing")).waiting == 4
-    await ledger.raw.xtrim(ledger.keys.stream, maxlen=0, approximate=False)
+    await inspector.raw.xtrim(inspector.keys.stream, maxlen=0, approximate=False)
     assert (await broker.backlog("orders", "billing")).waiting == 0
 
 
-async def test_trap_30_a_trim_past_what_was_read_is_seen(broker: Broker, ledger: Ledger) -> None:
-    await ledger.create()
+async def test_trap_30_a_trim_past_what_was_read_is_seen(broker: Broker, inspector: Inspector) -> None:
+    await inspector.create()
     await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(10)])
-    await ledger.raw.xtrim(ledger.keys.stream, maxlen=3, approximate=False)
+    await inspector.raw.xtrim(inspector.keys.stream, maxlen=3, approximate=False)
     assert (await broker.backlog("orders", "billing")).waiting == 3
 
 
@@ -129,30 +130,30 @@ async def backlog(broker: Broker) -> ev.Backlog:
     return await broker.backlog("orders", "billing")
 
 
-async def test_trap_30_the_age_of_the_oldest_wherever_it_waits(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_30_the_age_of_the_oldest_wherever_it_waits(broker: Broker, inspector: Inspector) -> None:
     """By the server's clock, from when it was first published, however often it has moved since."""
     assert (await backlog(broker)).oldest_age_s is None
-    now_ms = int(await ledger.now_s() * 1000.0)
+    now_ms = int(await inspector.now_s() * 1000.0)
     id_ = f"{now_ms - 500_000}-0"
-    await ledger.raw.xadd(ledger.keys.stream, {"event": "x"}, id=id_)
-    await ledger.raw.xadd(ledger.keys.stream, {"event": "y"}, id=f"{now_ms - 100_000}-0")
+    await inspector.raw.xadd(inspector.keys.stream, {"event": "x"}, id=id_)
+    await inspector.raw.xadd(inspector.keys.stream, {"event": "y"}, id=f"{now_ms - 100_000}-0")
     seen = [await backlog(broker)]  # waiting
-    await ledger.read_and_die()
+    await inspector.read_and_die()
     seen.append(await backlog(broker))  # pending
-    await broker.retry(ledger.keys, "dead", Entry(False, id_, id_, b"x"), 1, 60.0)
+    await broker.retry(inspector.keys, "dead", Entry(False, id_, id_, b"x"), 1, 60.0)
     seen.append(await backlog(broker))  # delayed
-    [member] = await broker.ask("ZRANGE", ledger.keys.delayed, 0, 0)
-    await broker.ask("ZADD", ledger.keys.delayed, "XX", 0, member)
-    assert await broker.promote(ledger.keys, 10) == (1, None)
+    [member] = await broker.ask("ZRANGE", inspector.keys.delayed, 0, 0)
+    await broker.ask("ZADD", inspector.keys.delayed, "XX", 0, member)
+    assert await broker.promote(inspector.keys, 10) == (1, None)
     seen.append(await backlog(broker))  # retrying
     assert [(b.waiting, b.pending, b.delayed, b.retrying) for b in seen] == [
         *((2, 0, 0, 0), (0, 2, 0, 0), (0, 1, 1, 0), (0, 1, 0, 1))
     ]
     assert all(500.0 <= (b.oldest_age_s or 0.0) < 530.0 for b in seen)
-    [retried] = await ledger.read_and_die(retried=True)
-    await broker.ack(ledger.keys, "dead", [Entry(True, retried, retried, b"x")])
+    [retried] = await inspector.read_and_die(retried=True)
+    await broker.ack(inspector.keys, "dead", [Entry(True, retried, retried, b"x")])
     assert 100.0 <= ((await backlog(broker)).oldest_age_s or 0.0) < 130.0
-    await broker.ack(ledger.keys, "dead", [Entry(False, f"{now_ms - 100_000}-0", f"{now_ms - 100_000}-0", b"x")])
+    await broker.ack(inspector.keys, "dead", [Entry(False, f"{now_ms - 100_000}-0", f"{now_ms - 100_000}-0", b"x")])
     assert (await backlog(broker)).oldest_age_s is None
 
 
@@ -160,7 +161,7 @@ async def test_trap_30_the_age_of_the_oldest_wherever_it_waits(broker: Broker, l
     ("long_s", "steps"), [(-1.0, [20, 10, 5, 2, *[1] * 22]), (60.0, [20, 40])], ids=["slow", "fast"]
 )
 async def test_a_count_takes_smaller_steps_where_one_takes_long(
-    broker: Broker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, long_s: float, steps: list[int]
+    broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch, long_s: float, steps: list[int]
 ) -> None:
     """Bodies of megabytes, say: they are read to be counted, and nobody else is served meanwhile."""
     monkeypatch.setattr(broker_module, "_COUNT_S", long_s)
@@ -173,24 +174,24 @@ async def test_a_count_takes_smaller_steps_where_one_takes_long(
         return run(script, *args, **options)
 
     monkeypatch.setattr(broker, "_run", noted)
-    await ledger.create()
+    await inspector.create()
     for n in range(1, 61):
-        await ledger.raw.xadd(ledger.keys.stream, {"event": "x"}, id=f"{n}-1")
-    await ledger.raw.xreadgroup("billing", "c1", {ledger.keys.stream: ">"}, 1)
-    await ledger.raw.xdel(ledger.keys.stream, "30-1")  # after this no server knows its lag
+        await inspector.raw.xadd(inspector.keys.stream, {"event": "x"}, id=f"{n}-1")
+    await inspector.raw.xreadgroup("billing", "c1", {inspector.keys.stream: ">"}, 1)
+    await inspector.raw.xdel(inspector.keys.stream, "30-1")  # after this no server knows its lag
     assert (await backlog(broker)).waiting == 58
     assert asked == steps
 
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_trap_30_whatever_was_deleted_trimmed_or_read_the_count_is_right(
-    broker: Broker, ledger: Ledger, seed: int, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, inspector: Inspector, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Held against a look at every entry. A server's own lag is null or wrong after half of these sequences."""
     monkeypatch.setattr(broker_module, "_COUNT_FIRST", 7)
     monkeypatch.setattr(broker_module, "_COUNT_LIMIT", 7)
-    rng, raw, stream = random.Random(seed), ledger.raw, ledger.keys.stream
-    await ledger.create()
+    rng, raw, stream = random.Random(seed), inspector.raw, inspector.keys.stream
+    await inspector.create()
     newest = 0
     for _ in range(60):
         match rng.choice(["add", "add", "read", "read", "ack", "delete", "trim", "move", "anew"][: 6 + seed % 4]):
@@ -201,7 +202,7 @@ async def test_trap_30_whatever_was_deleted_trimmed_or_read_the_count_is_right(
             case "read":
                 await raw.xreadgroup("billing", "c1", {stream: ">"}, rng.randint(1, 20))
             case "ack":
-                for row in await ledger.pending():
+                for row in await inspector.pending():
                     if rng.random() < 0.5:
                         await raw.xack(stream, "billing", row.id)
             case "delete":
@@ -215,10 +216,10 @@ async def test_trap_30_whatever_was_deleted_trimmed_or_read_the_count_is_right(
             case "anew":
                 await raw.xgroup_destroy(stream, "billing")
                 await raw.xgroup_create(stream, "billing", f"{rng.randint(0, newest)}-1")
-        seen, pending, there = await backlog(broker), await ledger.pending(), await waiting(ledger)
+        seen, pending, there = await backlog(broker), await inspector.pending(), await waiting(inspector)
         assert (seen.waiting, seen.pending) == (len(there), len(pending))
         oldest = min([number(row.id) for row in pending] + there, default=None)
-        now_ms = await ledger.now_s() * 1000.0
+        now_ms = await inspector.now_s() * 1000.0
         assert (oldest is None) == (seen.oldest_age_s is None)
         if seen.oldest_age_s is not None and oldest is not None:
             assert 0.0 <= now_ms - seen.oldest_age_s * 1000.0 - oldest < 10_000.0
@@ -228,9 +229,9 @@ def number(id_: str) -> int:
     return int(id_.split("-")[0])
 
 
-async def waiting(ledger: Ledger) -> list[int]:
+async def waiting(inspector: Inspector) -> list[int]:
     """The numbers of the entries that the group was never given."""
-    info: Any = await ledger.raw.xinfo_groups(ledger.keys.stream)
+    info: Any = await inspector.raw.xinfo_groups(inspector.keys.stream)
     last = info[0]["last-delivered-id"].decode()
-    rows: Any = await ledger.raw.xrange(ledger.keys.stream, f"({last}")
+    rows: Any = await inspector.raw.xrange(inspector.keys.stream, f"({last}")
     return [number(id_.decode()) for id_, _ in rows]

@@ -3,17 +3,17 @@
 import pytest
 
 import eventlib as ev
-from eventlib.broker import Broker
-from eventlib.keys import ACK, BURY, RETRY, Script
-from tests.faults import relay
-from tests.ledger import Ledger
+from eventlib.broker.commands import Broker
+from eventlib.broker.keys import ACK, BURY, RETRY, Script
+from eventlib.testing.fault_proxy import fault_proxy
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
-from tests.waiting import eventually
 
 
-async def test_trap_23_entries_of_a_lost_read_are_found_again(connect: Connect, ledger: Ledger, url: str) -> None:
+async def test_trap_23_entries_of_a_lost_read_are_found_again(connect: Connect, inspector: Inspector, url: str) -> None:
     app, handled = new_app(lease_s=0.3)
-    async with relay(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
+    async with fault_proxy(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
         faulty.lose_reply_to(b"XREADGROUP")  # the next one; until then the present one answers
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: handled == [1])
@@ -30,7 +30,7 @@ async def nothing_left(bus: ev.Bus) -> bool:
 async def test_a_lost_reply_to_an_acknowledgement_is_no_repetition(connect: Connect, url: str) -> None:
     app, handled = new_app(lease_s=0.3)
     record = Record()
-    async with relay(url) as faulty, connect(app, url=faulty.url) as bus:
+    async with fault_proxy(url) as faulty, connect(app, url=faulty.url) as bus:
         async with bus.running(observe=record, consumer="c1"):
             await bus.publish(OrderPlaced(number=1))
             await eventually(lambda: record.count("acked") == 1)
@@ -54,7 +54,7 @@ async def test_trap_06_a_failure_settled_twice_counts_once(
         if delivery.attempt == 1:
             raise error
 
-    async with relay(url) as faulty, connect(app, url=faulty.url) as bus, bus.running(observe=record):
+    async with fault_proxy(url) as faulty, connect(app, url=faulty.url) as bus, bus.running(observe=record):
         await bus.publish(OrderPlaced(number=1))  # so that the server knows the scripts
         await eventually(lambda: record.count("acked") + record.count("dead") == 1)
         faulty.lose_reply_to(script.sha.encode())

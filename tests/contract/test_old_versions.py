@@ -1,10 +1,10 @@
 """Old bytes are delivered as the newest version; what a program cannot read yet is kept and can be read later."""
 
 import eventlib as ev
-from eventlib.envelope import decode
-from tests.ledger import Ledger
+from eventlib.events.envelope import decode
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect
-from tests.waiting import eventually
 from tests.wire.orders import CLASSES, FOLDER, OrderPlaced, stored
 
 READABLE = sorted(file.stem for file in FOLDER.glob("v[123]*.json"))
@@ -20,10 +20,10 @@ def new_app() -> tuple[ev.App, list[OrderPlaced]]:
     return app, handled
 
 
-async def test_every_stored_version_is_delivered_as_the_newest(connect: Connect, ledger: Ledger) -> None:
+async def test_every_stored_version_is_delivered_as_the_newest(connect: Connect, inspector: Inspector) -> None:
     app, handled = new_app()
     for name in READABLE:
-        await ledger.add(event=stored(name))
+        await inspector.add(event=stored(name))
     async with connect(app) as bus, bus.running():
         await bus.publish(OrderPlaced(order_id="A1", total_cents=4200, currency="EUR"))
         await eventually(lambda: len(handled) == len(READABLE) + 1)
@@ -31,10 +31,10 @@ async def test_every_stored_version_is_delivered_as_the_newest(connect: Connect,
     assert set(handled) == {OrderPlaced(order_id="A1", total_cents=4200, currency="EUR")}
 
 
-async def test_the_future_is_kept_byte_for_byte_and_the_next_is_handled(connect: Connect, ledger: Ledger) -> None:
+async def test_the_future_is_kept_byte_for_byte_and_the_next_is_handled(connect: Connect, inspector: Inspector) -> None:
     app, handled = new_app()
-    await ledger.add(event=stored("v4_future"))
-    await ledger.add(event=stored("v1_bare"))
+    await inspector.add(event=stored("v4_future"))
+    await inspector.add(event=stored("v1_bare"))
     async with connect(app) as bus, bus.running():
         await eventually(lambda: len(handled) == 1)
         [dead] = await eventually(lambda: bus.dead_letters("orders", "billing").find())
@@ -42,10 +42,10 @@ async def test_the_future_is_kept_byte_for_byte_and_the_next_is_handled(connect:
     assert "update this program" in dead.error
 
 
-async def test_an_upcaster_that_fails_keeps_the_entry(connect: Connect, ledger: Ledger) -> None:
+async def test_an_upcaster_that_fails_keeps_the_entry(connect: Connect, inspector: Inspector) -> None:
     app, handled = new_app()
     raw = stored("v1_bare").replace(b'"42.00"', b'"forty"')
-    await ledger.add(event=raw)
+    await inspector.add(event=raw)
     async with connect(app) as bus, bus.running():
         [dead] = await eventually(lambda: bus.dead_letters("orders", "billing").find())
     assert (dead.reason, dead.raw, handled) == ("undecodable", {b"event": raw}, [])

@@ -11,14 +11,15 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib import keys
-from eventlib.broker import Broker, Entry
+from eventlib.broker import keys
+from eventlib.broker.commands import Broker
 from eventlib.policy import Lease
-from tests.faults import relay
-from tests.ledger import Ledger
+from eventlib.records import Entry
+from eventlib.testing.fault_proxy import fault_proxy
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.order import Note, faults
 from tests.shop import AT_ONCE, Connect, Record
-from tests.waiting import eventually
 
 LEASE_S = 0.3
 QUICK = ev.Retry(attempts=3, wait_s=0.004, wait_s_max=0.01)
@@ -38,7 +39,7 @@ class Desk:
         self.notes: list[Note] = []
         self.attempts: list[tuple[str, int, int]] = []  # key, step, attempt
         self.gates: dict[tuple[str, int], asyncio.Event] = {}
-        self.luck: Callable[[str, int, int], Exception | None] = lambda *_: None
+        self.failure_draws: Callable[[str, int, int], Exception | None] = lambda *_: None
         self.work_s: Callable[[], float] = lambda: 0.0
 
         @self.app.subscribe(StepTaken, group="billing", retry=retry)
@@ -53,7 +54,7 @@ class Desk:
             if gate := self.gates.get((key, step)):
                 await gate.wait()
             await asyncio.sleep(self.work_s())
-            error = self.luck(key, step, delivery.attempt)
+            error = self.failure_draws(key, step, delivery.attempt)
             if error is None or isinstance(error, ev.Reject):
                 what = "done"
             if error:
@@ -89,25 +90,25 @@ async def nothing_left(bus: ev.Bus) -> bool:
     return (await bus.backlog("orders", "billing")).total == 0
 
 
-async def no_lane_left(ledger: Ledger) -> bool:
-    return await ledger.raw.exists(ledger.keys.heads, ledger.keys.lanes) == 0
+async def no_lane_left(inspector: Inspector) -> bool:
+    return await inspector.raw.exists(inspector.keys.key_queue_heads, inspector.keys.key_queues) == 0
 
 
 async def is_parked(bus: ev.Bus, count: int) -> bool:
     return (await bus.backlog("orders", "billing")).parked == count
 
 
-async def read_and_die(broker: Broker, ledger: Ledger, count: int = 100) -> list[Entry]:
+async def read_and_die(broker: Broker, inspector: Inspector, count: int = 100) -> list[Entry]:
     """Take entries in order as a consumer named "dead", which never says another word."""
-    await broker.ensure_group(ledger.keys)
-    entries, _ = await broker.read_ordered(ledger.keys, "dead", "order_id", count)
+    await broker.ensure_group(inspector.keys)
+    entries, _ = await broker.read_ordered(inspector.keys, "dead", "order_id", count)
     return entries
 
 
 # Order
 
 
-def luck(key: str, step: int, attempt: int) -> Exception | None:
+def failure_draws(key: str, step: int, attempt: int) -> Exception | None:
     """The same for the same words, whoever draws it."""
     draw = random.Random(f"{key} {step} {attempt}").random()
     return ev.Reject("no") if draw < 0.03 else ValueError("no") if draw < 0.25 else None
@@ -118,7 +119,7 @@ def alone(key: str, count: int) -> list[tuple[str, int, int, Exception | None]]:
     seen = []
     for step in range(count):
         for attempt in range(1, QUICK.attempts + 1):
-            seen.append((key, step, attempt, luck(key, step, attempt)))
+            seen.append((key, step, attempt, failure_draws(key, step, attempt)))
             if not isinstance(seen[-1][3], ValueError):
                 break
     return seen
@@ -126,7 +127,7 @@ def alone(key: str, count: int) -> list[tuple[str, int, int, Exception | None]]:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_each_key_sees_exactly_what_one_consumer_alone_would_see(
-    connect: Connect, ledger: Ledger, seed: int
+    connect: Connect, inspector: Inspector, seed: int
 ) -> None:
     """Three consumers, two of whom come and go; random times and failures. The judge is the model above."""
     rng = random.Random(seed)
@@ -134,7 +135,7 @@ async def test_each_key_sees_exactly_what_one_consumer_alone_would_see(
     turns = [key for key, count in counts.items() for _ in range(count)]
     rng.shuffle(turns)
     desk = Desk(retry=QUICK, concurrency=rng.choice([1, 3, 16]), prefetch=rng.choice([0, 4]))
-    desk.luck, desk.work_s = luck, lambda: rng.random() * 0.003
+    desk.failure_draws, desk.work_s = failure_draws, lambda: rng.random() * 0.003
     async with connect(desk.app) as bus, consumers(bus, "a"):
         published: Counter[str] = Counter()
         for number, key in enumerate(turns):
@@ -152,7 +153,7 @@ async def test_each_key_sees_exactly_what_one_consumer_alone_would_see(
     ends = [(attempt, error) for seen in model.values() for *_, attempt, error in seen if error]
     assert len(letters) == sum(isinstance(error, ev.Reject) or attempt == QUICK.attempts for attempt, error in ends)
     assert faults(desk.notes) == []
-    assert await no_lane_left(ledger)
+    assert await no_lane_left(inspector)
 
 
 async def test_without_the_setting_there_is_no_order(connect: Connect) -> None:
@@ -167,7 +168,7 @@ async def test_without_the_setting_there_is_no_order(connect: Connect) -> None:
     assert len(faults(desk.notes)) == 1
 
 
-async def test_a_thousand_keys(connect: Connect, ledger: Ledger) -> None:
+async def test_a_thousand_keys(connect: Connect, inspector: Inspector) -> None:
     desk = Desk(concurrency=100, prefetch=100)
     async with connect(desk.app) as bus:
         for step in range(20):
@@ -178,7 +179,7 @@ async def test_a_thousand_keys(connect: Connect, ledger: Ledger) -> None:
     assert faults(desk.notes) == []
     assert len(set(desk.done())) == len(desk.done()) == 20_000
     assert {note.who for note in desk.notes} == {"a", "b", "c"}
-    assert await no_lane_left(ledger)
+    assert await no_lane_left(inspector)
 
 
 # Parallelism
@@ -217,14 +218,14 @@ async def test_a_hot_key_stops_nobody_else(connect: Connect) -> None:
 
 
 async def test_a_consumer_of_one_handler_does_not_serve_what_was_parked_alone(
-    connect: Connect, broker: Broker, ledger: Ledger
+    connect: Connect, broker: Broker, inspector: Inspector
 ) -> None:
     desk = Desk(concurrency=1)
     async with connect(desk.app) as bus:
         await bus.publish_many(steps("hot", *range(300)))
-        await read_and_die(broker, ledger)
-        await read_and_die(broker, ledger)
-        await broker.leave(ledger.keys, "dead")
+        await read_and_die(broker, inspector)
+        await read_and_die(broker, inspector)
+        await broker.leave(inspector.keys, "dead")
         assert await is_parked(bus, 299)
         await bus.publish_many(steps("A", 0))
         async with consumers(bus, "a"):
@@ -251,7 +252,7 @@ async def test_an_idle_consumer_waits_in_the_server(connect: Connect, raw: redis
 
 async def test_a_failing_event_holds_up_its_own_key_alone(connect: Connect) -> None:
     desk = Desk()
-    desk.luck = lambda key, step, attempt: ev.RetryAfter(3600.0) if (key, step) == ("A", 0) else None
+    desk.failure_draws = lambda key, step, attempt: ev.RetryAfter(3600.0) if (key, step) == ("A", 0) else None
     async with connect(desk.app) as bus, consumers(bus, "a", "b"):
         await bus.publish_many([*steps("A", 0, 1, 2), *steps("B", 0, 1, 2)])
         await eventually(lambda: desk.done() == [("B", 0), ("B", 1), ("B", 2)])
@@ -266,11 +267,13 @@ async def seen(bus: ev.Bus, wanted: ev.Backlog) -> bool:
 @pytest.mark.parametrize("wait_s", [0.0, 0.01])
 @pytest.mark.parametrize("error", [ev.Reject("no"), ValueError("no"), ev.Snooze(0.01)])
 async def test_the_next_one_comes_when_the_head_is_settled(
-    connect: Connect, ledger: Ledger, error: Exception, wait_s: float
+    connect: Connect, inspector: Inspector, error: Exception, wait_s: float
 ) -> None:
     desk = Desk(retry=ev.Retry(attempts=3, wait_s=wait_s, jitter="none"))
     snoozed = iter([error, error, None])
-    desk.luck = lambda key, step, attempt: None if step else next(snoozed) if isinstance(error, ev.Snooze) else error
+    desk.failure_draws = lambda key, step, attempt: (
+        None if step else next(snoozed) if isinstance(error, ev.Snooze) else error
+    )
     async with connect(desk.app) as bus, consumers(bus, "a", "b"):
         await bus.publish_many(steps("A", 0, 1, 2))
         await eventually(lambda: ("A", 2) in desk.done())
@@ -278,20 +281,20 @@ async def test_the_next_one_comes_when_the_head_is_settled(
         assert len(await bus.dead_letters("orders", "billing").find()) == (not isinstance(error, ev.Snooze))
     tries = {ev.Reject: [1], ValueError: [1, 2, 3], ev.Snooze: [1, 1, 1]}[type(error)]
     assert desk.attempts == [*(("A", 0, attempt) for attempt in tries), ("A", 1, 1), ("A", 2, 1)]
-    assert await no_lane_left(ledger)
+    assert await no_lane_left(inspector)
 
 
-async def test_a_replayed_dead_letter_comes_after_the_one_in_hand(connect: Connect, ledger: Ledger) -> None:
+async def test_a_replayed_dead_letter_comes_after_the_one_in_hand(connect: Connect, inspector: Inspector) -> None:
     """Out of its place, which has long gone, but never beside another one of its key."""
     desk = Desk()
-    desk.luck = lambda key, step, attempt: ev.Reject("no") if step == 0 and len(desk.attempts) == 1 else None
+    desk.failure_draws = lambda key, step, attempt: ev.Reject("no") if step == 0 and len(desk.attempts) == 1 else None
     gate = desk.gate("A", 1)
     async with connect(desk.app) as bus, consumers(bus, "a", "b"):
         await bus.publish_many(steps("A", 0, 1, 2))
         await eventually(lambda: ("A", 1) in desk.began())
         [letter] = await bus.dead_letters("orders", "billing").find()
         back = {b"event": letter.raw[b"event"], b"attempts": b"0", b"origin": letter.origin.encode()}
-        await ledger.raw.xadd(ledger.keys.retry, back)  # type: ignore[arg-type]  # invariant dict
+        await inspector.raw.xadd(inspector.keys.retry, back)  # type: ignore[arg-type]  # invariant dict
         await eventually(lambda: is_parked(bus, 2))
         gate.set()
         await eventually(lambda: len(desk.done()) == 4)
@@ -306,10 +309,10 @@ def body(**data: object) -> bytes:
     return json.dumps({"specversion": "1.0", "data": data}).encode()
 
 
-async def handed_out(broker: Broker, ledger: Ledger, *bodies: bytes) -> list[int]:
+async def handed_out(broker: Broker, inspector: Inspector, *bodies: bytes) -> list[int]:
     """Which of the bodies a consumer gets, all published and read at once."""
     await broker.publish("orders", "p1", 1, bodies)
-    entries = await read_and_die(broker, ledger)
+    entries = await read_and_die(broker, inspector)
     return [bodies.index(entry.event or b"") for entry in entries]
 
 
@@ -319,27 +322,29 @@ KEYS = [
 ]
 
 
-async def test_different_keys_have_lanes_of_their_own(broker: Broker, ledger: Ledger) -> None:
+async def test_different_keys_have_lanes_of_their_own(broker: Broker, inspector: Inspector) -> None:
     once = [body(order_id=key, n=1) for key in KEYS]
     again = [body(order_id=key, n=2) for key in KEYS]
     await broker.publish("orders", "p1", 1, [*once, *again])
-    heads = await read_and_die(broker, ledger)
+    heads = await read_and_die(broker, inspector)
     assert [entry.event for entry in heads] == once
-    assert await read_and_die(broker, ledger) == []
+    assert await read_and_die(broker, inspector) == []
     assert (await broker.backlog("orders", "billing")).parked == len(KEYS)
-    await broker.ack(ledger.keys, "dead", heads)
-    assert [entry.event for entry in await read_and_die(broker, ledger)] == again
+    await broker.ack(inspector.keys, "dead", heads)
+    assert [entry.event for entry in await read_and_die(broker, inspector)] == again
 
 
 @pytest.mark.parametrize("number", [b"100", b"1e2", b"100.0", b"1E+2"])
-async def test_a_number_is_the_same_however_it_is_written(broker: Broker, ledger: Ledger, number: bytes) -> None:
-    assert await handed_out(broker, ledger, body(order_id=100), b'{"data":{"order_id":%b}, "n":2}' % number) == [0]
+async def test_a_number_is_the_same_however_it_is_written(broker: Broker, inspector: Inspector, number: bytes) -> None:
+    assert await handed_out(broker, inspector, body(order_id=100), b'{"data":{"order_id":%b}, "n":2}' % number) == [0]
 
 
 @pytest.mark.parametrize("number", [2**53 + 1, 2**64, 10**40])
-async def test_numbers_past_what_a_double_holds_keep_their_order(broker: Broker, ledger: Ledger, number: int) -> None:
+async def test_numbers_past_what_a_double_holds_keep_their_order(
+    broker: Broker, inspector: Inspector, number: int
+) -> None:
     """They may share a lane with their neighbours: that is less parallel, never out of order."""
-    assert await handed_out(broker, ledger, body(order_id=number, n=1), body(order_id=number, n=2)) == [0]
+    assert await handed_out(broker, inspector, body(order_id=number, n=1), body(order_id=number, n=2)) == [0]
 
 
 NO_KEY = [
@@ -359,22 +364,24 @@ NO_KEY = [
 ]
 
 
-async def test_what_has_no_key_has_no_order_and_blocks_nobody(broker: Broker, ledger: Ledger) -> None:
+async def test_what_has_no_key_has_no_order_and_blocks_nobody(broker: Broker, inspector: Inspector) -> None:
     bodies = [*NO_KEY, *(one + b" " for one in NO_KEY), body(order_id="A")]
-    assert await handed_out(broker, ledger, *bodies) == list(range(len(bodies)))
-    await ledger.add(other=b"field")
-    await ledger.raw.xadd(ledger.keys.retry, {"event": body(order_id="A"), "attempts": "0", "origin": "nonsense"})
-    assert len(await read_and_die(broker, ledger)) == 2
+    assert await handed_out(broker, inspector, *bodies) == list(range(len(bodies)))
+    await inspector.add(other=b"field")
+    await inspector.raw.xadd(inspector.keys.retry, {"event": body(order_id="A"), "attempts": "0", "origin": "nonsense"})
+    assert len(await read_and_die(broker, inspector)) == 2
 
 
-async def test_undecodable_entries_go_to_the_dead_letters_past_the_others(connect: Connect, ledger: Ledger) -> None:
+async def test_undecodable_entries_go_to_the_dead_letters_past_the_others(
+    connect: Connect, inspector: Inspector
+) -> None:
     desk = Desk()
     gate = desk.gate("A", 0)
     async with connect(desk.app) as bus, consumers(bus, "a"):
         await bus.publish_many(steps("A", 0, 1))
         await eventually(lambda: desk.began() == [("A", 0)])
-        await ledger.add(event=b'{"data":{"order_id":"A"}}')  # has the key, and no envelope: it dies in its turn
-        await ledger.add(event=b"no JSON")
+        await inspector.add(event=b'{"data":{"order_id":"A"}}')  # has the key, and no envelope: it dies in its turn
+        await inspector.add(event=b"no JSON")
         await eventually(lambda: seen(bus, ev.Backlog(0, 1, 0, 0, dead=1, parked=2)))
         gate.set()
         await eventually(lambda: seen(bus, ev.Backlog(0, 0, 0, 0, dead=2)))
@@ -386,7 +393,7 @@ async def test_undecodable_entries_go_to_the_dead_letters_past_the_others(connec
 
 async def test_a_lost_read_loses_neither_entries_nor_order(connect: Connect, url: str) -> None:
     desk = Desk(lease_s=LEASE_S)
-    async with relay(url) as faulty, connect(desk.app, url=faulty.url) as bus, consumers(bus, "a"):
+    async with fault_proxy(url) as faulty, connect(desk.app, url=faulty.url) as bus, consumers(bus, "a"):
         await bus.publish_many(steps("A", 0))
         await eventually(desk.done)  # so that the server knows the scripts
         faulty.lose_reply_to(keys.READ_ORDERED.sha.encode())
@@ -401,9 +408,9 @@ async def test_a_lost_read_loses_neither_entries_nor_order(connect: Connect, url
 async def test_a_settlement_whose_reply_is_lost_releases_once(connect: Connect, url: str, script: str) -> None:
     desk = Desk(lease_s=LEASE_S)
     errors = {"ACK": None, "RETRY": ValueError("no"), "BURY": ev.Reject("no")}
-    desk.luck = lambda key, step, attempt: errors[script] if attempt == 1 else None
+    desk.failure_draws = lambda key, step, attempt: errors[script] if attempt == 1 else None
     sha = getattr(keys, script).sha.encode()
-    async with relay(url) as faulty, connect(desk.app, url=faulty.url) as bus, consumers(bus, "a"):
+    async with fault_proxy(url) as faulty, connect(desk.app, url=faulty.url) as bus, consumers(bus, "a"):
         await bus.publish_many(steps("A", 0))
         await eventually(desk.done)
         await eventually(lambda: nothing_left(bus))
@@ -417,16 +424,16 @@ async def test_a_settlement_whose_reply_is_lost_releases_once(connect: Connect, 
 
 
 async def test_the_head_of_a_dead_consumer_is_taken_over_before_those_behind_it(
-    connect: Connect, broker: Broker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Lease, "sweep_wait_s", lambda *_: 0.05)
     desk = Desk(lease_s=30.0)  # no machine stands still for so long: who is alive keeps what it has
     async with connect(desk.app) as bus:
         await bus.publish_many([*steps("A", 0, 1, 2), *steps("B", 0, 1)])
-        heads = await read_and_die(broker, ledger)
+        heads = await read_and_die(broker, inspector)
         assert len(heads) == 2
         for head in heads:
-            await ledger.claim(head.id, "dead", idle_ms=60_000)
+            await inspector.claim(head.id, "dead", idle_ms=60_000)
         async with consumers(bus, "a", "b"):
             await bus.publish_many(steps("A", 3))
             await eventually(lambda: nothing_left(bus))
@@ -436,13 +443,13 @@ async def test_the_head_of_a_dead_consumer_is_taken_over_before_those_behind_it(
 
 
 async def test_what_kills_its_consumers_dies_and_the_key_goes_on(
-    connect: Connect, broker: Broker, ledger: Ledger
+    connect: Connect, broker: Broker, inspector: Inspector
 ) -> None:
     desk = Desk(lease_s=LEASE_S)
     async with connect(desk.app) as bus:
         await bus.publish_many(steps("A", 0, 1))
-        [head] = await read_and_die(broker, ledger)
-        await ledger.claim(head.id, "dead", idle_ms=60_000, deliveries=AT_ONCE.attempts)
+        [head] = await read_and_die(broker, inspector)
+        await inspector.claim(head.id, "dead", idle_ms=60_000, deliveries=AT_ONCE.attempts)
         async with consumers(bus, "a"):
             await eventually(lambda: nothing_left(bus))
         [letter] = await bus.dead_letters("orders", "billing").find()
@@ -450,16 +457,16 @@ async def test_what_kills_its_consumers_dies_and_the_key_goes_on(
     assert desk.attempts == [("A", 1, 1)]
 
 
-async def test_who_lost_the_head_does_not_release_the_next_one(broker: Broker, ledger: Ledger) -> None:
+async def test_who_lost_the_head_does_not_release_the_next_one(broker: Broker, inspector: Inspector) -> None:
     """Another consumer is at work on it again: only that one's word counts."""
     await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2), body(order_id="B")])
-    head, other = await read_and_die(broker, ledger)
+    head, other = await read_and_die(broker, inspector)
     for entry in (head, other):
-        await ledger.claim(entry.id, "heir")
-    assert await broker.ack(ledger.keys, "dead", [head, other]) == {(False, head.id), (False, other.id)}
+        await inspector.claim(entry.id, "heir")
+    assert await broker.ack(inspector.keys, "dead", [head, other]) == {(False, head.id), (False, other.id)}
     assert await broker.backlog("orders", "billing") == ev.Backlog(0, 2, 0, 0, 0, parked=1)
     for _ in range(2):
-        assert await broker.ack(ledger.keys, "heir", [head, other]) == set()
+        assert await broker.ack(inspector.keys, "heir", [head, other]) == set()
     assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=1, delayed=0, dead=0)
 
 
@@ -503,55 +510,55 @@ async def test_starting_and_stopping_without_end_keeps_the_order(connect: Connec
     assert len(desk.attempts) == 150
 
 
-async def test_wherever_the_head_goes_it_is_not_taken_for_gone(broker: Broker, ledger: Ledger) -> None:
+async def test_wherever_the_head_goes_it_is_not_taken_for_gone(broker: Broker, inspector: Inspector) -> None:
     """Through every place that an entry can be in."""
-    at = ledger.keys
+    at = inspector.keys
 
     async def still_waits() -> bool:
-        return await broker.free_lanes(at) == 0 and (await broker.backlog("orders", "billing")).parked == 1
+        return await broker.free_key_queues(at) == 0 and (await broker.backlog("orders", "billing")).parked == 1
 
     await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
-    [entry] = await read_and_die(broker, ledger)
+    [entry] = await read_and_die(broker, inspector)
     assert await still_waits()
     for delay_s in (0.05, 0.0):
         await broker.retry(at, "dead", entry, 1, delay_s)
         assert await still_waits()
         if delay_s:
-            await eventually(lambda: is_promoted(broker, ledger))
+            await eventually(lambda: is_promoted(broker, inspector))
             assert await still_waits()
-        [entry] = await read_and_die(broker, ledger)
+        [entry] = await read_and_die(broker, inspector)
         assert await still_waits()
         await broker.leave(at, "dead")
         assert await still_waits()
-        [entry] = await read_and_die(broker, ledger)
-        await ledger.raw.xclaim(at.retry, "billing", "dead", 0, [entry.id], idle=60_000, justid=True)
+        [entry] = await read_and_die(broker, inspector)
+        await inspector.raw.xclaim(at.retry, "billing", "dead", 0, [entry.id], idle=60_000, justid=True)
         _, [taken] = await broker.sweep(at, "heir", 1.0, 10, 0.0)
         assert await still_waits()
-        await ledger.raw.xclaim(at.retry, "billing", "dead", 0, [taken.id], justid=True)
+        await inspector.raw.xclaim(at.retry, "billing", "dead", 0, [taken.id], justid=True)
     assert await broker.ack(at, "dead", [entry]) == set()
     assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=1, delayed=0, dead=0)
 
 
-async def is_promoted(broker: Broker, ledger: Ledger) -> bool:
-    moved, _ = await broker.promote(ledger.keys, 10)
+async def is_promoted(broker: Broker, inspector: Inspector) -> bool:
+    moved, _ = await broker.promote(inspector.keys, 10)
     return moved == 1
 
 
 @pytest.mark.parametrize("how", ["ack", "retry", "bury", "leave"])
 async def test_a_head_trimmed_in_the_hand_is_settled_and_releases_the_next(
-    broker: Broker, ledger: Ledger, how: str
+    broker: Broker, inspector: Inspector, how: str
 ) -> None:
     await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
-    [head] = await read_and_die(broker, ledger)
-    await ledger.raw.xdel(ledger.keys.stream, head.id)
+    [head] = await read_and_die(broker, inspector)
+    await inspector.raw.xdel(inspector.keys.stream, head.id)
     if how == "ack":
-        await broker.ack(ledger.keys, "dead", [head])
+        await broker.ack(inspector.keys, "dead", [head])
     elif how == "retry":
-        await broker.retry(ledger.keys, "dead", head, 1, 60.0)
+        await broker.retry(inspector.keys, "dead", head, 1, 60.0)
     elif how == "bury":
-        await broker.bury(ledger.keys, "dead", head, {"reason": "exhausted"})
+        await broker.bury(inspector.keys, "dead", head, {"reason": "exhausted"})
     else:
-        await broker.leave(ledger.keys, "dead")
+        await broker.leave(inspector.keys, "dead")
     dead = int(how == "bury")
     assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=1, delayed=0, dead=dead)
 
@@ -572,13 +579,13 @@ class SlowBroker(Broker):
 
 
 async def test_a_read_that_is_stopped_ends_before_its_consumer_leaves(
-    broker: Broker, ledger: Ledger, url: str, namespace: str
+    broker: Broker, inspector: Inspector, url: str, namespace: str
 ) -> None:
     """Or the server would read for a consumer that is gone, and the head would wait for its lease."""
     await broker.publish("orders", "p1", 1, [body(order_id="A")])
-    await broker.ensure_group(ledger.keys)
+    await broker.ensure_group(inspector.keys)
     slow = SlowBroker(url, namespace)
-    reading = asyncio.create_task(slow.reader(1.0, "order_id").read(ledger.keys, "c1", 10))
+    reading = asyncio.create_task(slow.reader(1.0, "order_id").read(inspector.keys, "c1", 10))
     await slow.sent.wait()
     reading.cancel()
     done, _ = await asyncio.wait({reading}, timeout=0.01)
@@ -586,111 +593,113 @@ async def test_a_read_that_is_stopped_ends_before_its_consumer_leaves(
     slow.go.set()
     await asyncio.wait({reading})
     assert reading.cancelled()
-    assert await broker.leave(ledger.keys, "c1") == 1
+    assert await broker.leave(inspector.keys, "c1") == 1
     await slow.close()
 
 
 # What an operator can break: nothing stays blocked
 
 
-async def lose_entry(ledger: Ledger, _: Entry) -> None:
-    await ledger.raw.xtrim(ledger.keys.stream, maxlen=0, approximate=False)
+async def lose_entry(inspector: Inspector, _: Entry) -> None:
+    await inspector.raw.xtrim(inspector.keys.stream, maxlen=0, approximate=False)
 
 
-async def lose_consumer(ledger: Ledger, _: Entry) -> None:
-    await ledger.raw.xgroup_delconsumer(ledger.keys.stream, "billing", "dead")
+async def lose_consumer(inspector: Inspector, _: Entry) -> None:
+    await inspector.raw.xgroup_delconsumer(inspector.keys.stream, "billing", "dead")
 
 
-async def lose_by_ack(ledger: Ledger, head: Entry) -> None:
-    await ledger.raw.xack(ledger.keys.stream, "billing", head.id)
+async def lose_by_ack(inspector: Inspector, head: Entry) -> None:
+    await inspector.raw.xack(inspector.keys.stream, "billing", head.id)
 
 
-async def lose_heads(ledger: Ledger, _: Entry) -> None:
-    await ledger.raw.unlink(ledger.keys.heads)
-    await ledger.raw.xgroup_delconsumer(ledger.keys.stream, "billing", "dead")
+async def lose_heads(inspector: Inspector, _: Entry) -> None:
+    await inspector.raw.unlink(inspector.keys.key_queue_heads)
+    await inspector.raw.xgroup_delconsumer(inspector.keys.stream, "billing", "dead")
 
 
-async def lose_stream(ledger: Ledger, _: Entry) -> None:
-    await ledger.raw.unlink(ledger.keys.stream)
+async def lose_stream(inspector: Inspector, _: Entry) -> None:
+    await inspector.raw.unlink(inspector.keys.stream)
 
 
 @pytest.mark.parametrize("lose", [lose_entry, lose_consumer, lose_by_ack, lose_heads, lose_stream])
 async def test_a_lane_whose_head_is_gone_goes_on(
-    connect: Connect, broker: Broker, ledger: Ledger, lose: Callable[[Ledger, Entry], object]
+    connect: Connect, broker: Broker, inspector: Inspector, lose: Callable[[Inspector, Entry], object]
 ) -> None:
     desk = Desk(lease_s=LEASE_S)
     async with connect(desk.app) as bus:
         await bus.publish_many(steps("A", 0, 1, 2, 3))
-        [head] = await read_and_die(broker, ledger)
-        await lose(ledger, head)  # type: ignore[misc]  # a coroutine
+        [head] = await read_and_die(broker, inspector)
+        await lose(inspector, head)  # type: ignore[misc]  # a coroutine
         async with consumers(bus, "a"):
             await bus.publish_many(steps("A", 4))
             await eventually(lambda: nothing_left(bus))
     assert desk.done() == [("A", 1), ("A", 2), ("A", 3), ("A", 4)]
-    assert await no_lane_left(ledger)
+    assert await no_lane_left(inspector)
 
 
 @pytest.mark.parametrize("place", ["delayed", "retry", "read from retry"])
 async def test_a_lane_goes_on_wherever_its_head_was_lost(
-    connect: Connect, broker: Broker, ledger: Ledger, place: str
+    connect: Connect, broker: Broker, inspector: Inspector, place: str
 ) -> None:
     desk = Desk(lease_s=LEASE_S)
     async with connect(desk.app) as bus:
         await bus.publish_many(steps("A", 0, 1, 2))
-        [head] = await read_and_die(broker, ledger)
-        await broker.retry(ledger.keys, "dead", head, 1, 60.0 if place == "delayed" else 0.0)
-        assert await broker.free_lanes(ledger.keys) == 0  # nothing is lost yet
+        [head] = await read_and_die(broker, inspector)
+        await broker.retry(inspector.keys, "dead", head, 1, 60.0 if place == "delayed" else 0.0)
+        assert await broker.free_key_queues(inspector.keys) == 0  # nothing is lost yet
         if place == "delayed":
-            await ledger.raw.unlink(ledger.keys.delayed)
+            await inspector.raw.unlink(inspector.keys.delayed)
         elif place == "retry":
-            await ledger.raw.xtrim(ledger.keys.retry, maxlen=0, approximate=False)
+            await inspector.raw.xtrim(inspector.keys.retry, maxlen=0, approximate=False)
         else:
-            [again] = await read_and_die(broker, ledger)
-            assert again.retried and await broker.free_lanes(ledger.keys) == 0
-            await ledger.raw.xack(ledger.keys.retry, "billing", again.id)
+            [again] = await read_and_die(broker, inspector)
+            assert again.retried and await broker.free_key_queues(inspector.keys) == 0
+            await inspector.raw.xack(inspector.keys.retry, "billing", again.id)
         async with consumers(bus, "a"):
             await eventually(lambda: desk.done() == [("A", 1), ("A", 2)])
 
 
 @pytest.mark.parametrize("count", [3, 1200])
-async def test_freeing_lanes_takes_a_part_at_a_time_and_finds_all(broker: Broker, ledger: Ledger, count: int) -> None:
+async def test_freeing_lanes_takes_a_part_at_a_time_and_finds_all(
+    broker: Broker, inspector: Inspector, count: int
+) -> None:
     await broker.publish("orders", "p1", 1, [body(order_id=f"{n % count}", n=n) for n in range(2 * count)])
-    assert len(await read_and_die(broker, ledger, 2 * count)) == count
-    assert await broker.free_lanes(ledger.keys) == 0
-    await ledger.raw.xgroup_delconsumer(ledger.keys.stream, "billing", "dead")
-    freed = [await broker.free_lanes(ledger.keys) for _ in range(8)]
+    assert len(await read_and_die(broker, inspector, 2 * count)) == count
+    assert await broker.free_key_queues(inspector.keys) == 0
+    await inspector.raw.xgroup_delconsumer(inspector.keys.stream, "billing", "dead")
+    freed = [await broker.free_key_queues(inspector.keys) for _ in range(8)]
     assert sum(freed) == count and max(freed) < 1000
     assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=count, delayed=0, dead=0)
 
 
-async def test_lanes_without_heads_are_all_found(broker: Broker, ledger: Ledger) -> None:
+async def test_lanes_without_heads_are_all_found(broker: Broker, inspector: Inspector) -> None:
     await broker.publish("orders", "p1", 1, [body(order_id=f"{n % 1200}", n=n) for n in range(3600)])
-    await read_and_die(broker, ledger, 3600)
-    await ledger.raw.unlink(ledger.keys.heads)
-    assert [await broker.free_lanes(ledger.keys) for _ in range(4)] == [500, 500, 200, 0]
+    await read_and_die(broker, inspector, 3600)
+    await inspector.raw.unlink(inspector.keys.key_queue_heads)
+    assert [await broker.free_key_queues(inspector.keys) for _ in range(4)] == [500, 500, 200, 0]
 
 
-async def test_a_lane_without_a_head_goes_on_when_its_next_entry_is_read(broker: Broker, ledger: Ledger) -> None:
+async def test_a_lane_without_a_head_goes_on_when_its_next_entry_is_read(broker: Broker, inspector: Inspector) -> None:
     """The new one does not overtake those that are parked, nor do they wait for a sweep."""
     await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
-    await read_and_die(broker, ledger)
-    await ledger.raw.unlink(ledger.keys.heads)
+    await read_and_die(broker, inspector)
+    await inspector.raw.unlink(inspector.keys.key_queue_heads)
     await broker.publish("orders", "p1", 3, [body(order_id="A", n=3)])
-    assert await read_and_die(broker, ledger) == []
-    [entry] = await read_and_die(broker, ledger)
+    assert await read_and_die(broker, inspector) == []
+    [entry] = await read_and_die(broker, inspector)
     assert entry.event == body(order_id="A", n=2)
     assert (await broker.backlog("orders", "billing")).parked == 1
 
 
-async def test_a_group_made_anew_repeats_and_keeps_the_order(connect: Connect, ledger: Ledger) -> None:
+async def test_a_group_made_anew_repeats_and_keeps_the_order(connect: Connect, inspector: Inspector) -> None:
     """What is in hand may come again, what is parked comes once, and nothing is lost."""
     desk = Desk(lease_s=LEASE_S)
     gates = [desk.gate("A", 1), desk.gate("B", 0)]
     async with connect(desk.app) as bus, consumers(bus, "a", "b"):
         await bus.publish_many([*steps("A", 0, 1, 2, 3), *steps("B", 0, 1)])
         await eventually(lambda: {("A", 1), ("B", 0)} <= set(desk.began()))
-        for stream in (ledger.keys.stream, ledger.keys.retry):
-            await ledger.raw.xgroup_destroy(stream, "billing")
+        for stream in (inspector.keys.stream, inspector.keys.retry):
+            await inspector.raw.xgroup_destroy(stream, "billing")
         await bus.publish_many(steps("C", 0))
         await eventually(lambda: ("C", 0) in desk.done())
         for gate in gates:
@@ -700,49 +709,51 @@ async def test_a_group_made_anew_repeats_and_keeps_the_order(connect: Connect, l
     firsts = list(dict.fromkeys(desk.done()))
     assert [step for key, step in firsts if key == "A"] == [0, 1, 2, 3]
     assert [step for key, step in firsts if key == "B"] == [0, 1]
-    assert await no_lane_left(ledger)
+    assert await no_lane_left(inspector)
 
 
-async def test_a_copy_of_a_head_is_dropped(broker: Broker, ledger: Ledger) -> None:
+async def test_a_copy_of_a_head_is_dropped(broker: Broker, inspector: Inspector) -> None:
     """The head waits for its retry; the stream's group is made anew before it: that is no second delivery."""
     await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
-    [head] = await read_and_die(broker, ledger)
-    await broker.retry(ledger.keys, "dead", head, 1, 60.0)
-    await ledger.raw.xgroup_destroy(ledger.keys.stream, "billing")
-    assert await read_and_die(broker, ledger) == []
+    [head] = await read_and_die(broker, inspector)
+    await broker.retry(inspector.keys, "dead", head, 1, 60.0)
+    await inspector.raw.xgroup_destroy(inspector.keys.stream, "billing")
+    assert await read_and_die(broker, inspector) == []
     assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, 0, delayed=1, dead=0, parked=1)
 
 
-async def test_a_copy_that_got_into_a_hand_releases_nobody(broker: Broker, ledger: Ledger) -> None:
+async def test_a_copy_that_got_into_a_hand_releases_nobody(broker: Broker, inspector: Inspector) -> None:
     """Whoever made it, and whoever read it without looking at the order."""
     await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
-    [head] = await read_and_die(broker, ledger)
+    [head] = await read_and_die(broker, inspector)
     copy = {b"event": head.event, b"attempts": b"0", b"origin": head.id.encode()}
 
     async def read_copy() -> Entry:
-        await ledger.raw.xadd(ledger.keys.retry, copy)  # type: ignore[arg-type]  # invariant dict
-        [id_] = await ledger.read_and_die(retried=True)
+        await inspector.raw.xadd(inspector.keys.retry, copy)  # type: ignore[arg-type]  # invariant dict
+        [id_] = await inspector.read_and_die(retried=True)
         return Entry(True, id_, head.id, head.event)
 
-    assert await broker.ack(ledger.keys, "dead", [await read_copy()]) == set()
-    assert await broker.bury(ledger.keys, "dead", await read_copy(), {"reason": "rejected"})
+    assert await broker.ack(inspector.keys, "dead", [await read_copy()]) == set()
+    assert await broker.bury(inspector.keys, "dead", await read_copy(), {"reason": "rejected"})
     assert await broker.backlog("orders", "billing") == ev.Backlog(0, 1, 0, 0, dead=1, parked=1)
 
 
-async def test_an_entry_that_will_be_read_again_is_not_gone(broker: Broker, ledger: Ledger) -> None:
+async def test_an_entry_that_will_be_read_again_is_not_gone(broker: Broker, inspector: Inspector) -> None:
     """A group made anew holds nothing, and has its head still before it."""
     await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
-    [head] = await read_and_die(broker, ledger)
-    await ledger.raw.xgroup_destroy(ledger.keys.stream, "billing")
-    await broker.ensure_group(ledger.keys)
-    assert await broker.free_lanes(ledger.keys) == 0
-    assert [entry.id for entry in await read_and_die(broker, ledger)] == [head.id]
+    [head] = await read_and_die(broker, inspector)
+    await inspector.raw.xgroup_destroy(inspector.keys.stream, "billing")
+    await broker.ensure_group(inspector.keys)
+    assert await broker.free_key_queues(inspector.keys) == 0
+    assert [entry.id for entry in await read_and_die(broker, inspector)] == [head.id]
 
 
 # A group that changes its mind
 
 
-async def test_parked_entries_are_drained_when_the_group_is_no_longer_ordered(connect: Connect, ledger: Ledger) -> None:
+async def test_parked_entries_are_drained_when_the_group_is_no_longer_ordered(
+    connect: Connect, inspector: Inspector
+) -> None:
     ordered, plain = Desk(), Desk(ordered_by=None)
     gate = ordered.gate("A", 0)
     async with connect(ordered.app) as bus:
@@ -754,10 +765,10 @@ async def test_parked_entries_are_drained_when_the_group_is_no_longer_ordered(co
         async with connect(plain.app) as other, consumers(other, "b"):
             await eventually(lambda: nothing_left(other))
     assert plain.done() == [("A", n) for n in range(1, 50)]  # with nothing new beside them even in order
-    assert await no_lane_left(ledger)
+    assert await no_lane_left(inspector)
 
 
-async def test_a_group_may_become_ordered_with_work_in_hand(connect: Connect, ledger: Ledger) -> None:
+async def test_a_group_may_become_ordered_with_work_in_hand(connect: Connect, inspector: Inspector) -> None:
     plain, ordered = Desk(ordered_by=None), Desk()
     gate = plain.gate("A", 0)
     async with connect(plain.app) as bus, consumers(bus, "a"):
@@ -769,10 +780,10 @@ async def test_a_group_may_become_ordered_with_work_in_hand(connect: Connect, le
             gate.set()
             await eventually(lambda: nothing_left(bus))
     assert len(plain.done() + ordered.done()) == 23
-    assert await no_lane_left(ledger)
+    assert await no_lane_left(inspector)
 
 
-async def test_ordered_and_other_consumers_side_by_side_lose_nothing(connect: Connect, ledger: Ledger) -> None:
+async def test_ordered_and_other_consumers_side_by_side_lose_nothing(connect: Connect, inspector: Inspector) -> None:
     """While a deployment is under way there is no order yet, and no loss."""
     plain, ordered = Desk(ordered_by=None), Desk()
     async with connect(plain.app) as bus, connect(ordered.app) as other, consumers(bus, "a"), consumers(other, "b"):
@@ -780,7 +791,7 @@ async def test_ordered_and_other_consumers_side_by_side_lose_nothing(connect: Co
             await bus.publish_many([event for key in "ABC" for event in steps(key, step)])
         await eventually(lambda: nothing_left(bus))
     assert sorted(plain.done() + ordered.done()) == sorted((key, step) for key in "ABC" for step in range(60))
-    assert await no_lane_left(ledger)
+    assert await no_lane_left(inspector)
 
 
 # Looking

@@ -8,18 +8,18 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib import broker as broker_module
-from eventlib.broker import Broker
-from eventlib.envelope import decode
-from tests.faults import relay
-from tests.ledger import Ledger
+from eventlib.broker import commands as broker_module
+from eventlib.broker.commands import Broker
+from eventlib.events.envelope import decode
+from eventlib.testing.fault_proxy import fault_proxy
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced, StockCounted, new_app, orders
-from tests.waiting import eventually
 
 
-async def numbers(ledger: Ledger) -> list[int]:
+async def numbers(inspector: Inspector) -> list[int]:
     """The orders in the stream."""
-    read = [decode(fields[b"event"], {"order.placed": OrderPlaced}) for fields in await ledger.events()]
+    read = [decode(fields[b"event"], {"order.placed": OrderPlaced}) for fields in await inspector.events()]
     return [envelope.event.number for envelope in read if envelope and isinstance(envelope.event, OrderPlaced)]
 
 
@@ -34,40 +34,40 @@ async def test_order_within_a_stream_is_kept(connect: Connect) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1234])
 async def test_publish_many_appends_all_in_order_and_returns_their_ids(
-    connect: Connect, ledger: Ledger, count: int
+    connect: Connect, inspector: Inspector, count: int
 ) -> None:
     async with connect(ev.App("shop")) as bus:
         ids = await bus.publish_many(orders(*range(count)), correlation_id="c1", causation_id="e0")
-    written = [decode(fields[b"event"], {"order.placed": OrderPlaced}) for fields in await ledger.events()]
-    assert await numbers(ledger) == list(range(count))
+    written = [decode(fields[b"event"], {"order.placed": OrderPlaced}) for fields in await inspector.events()]
+    assert await numbers(inspector) == list(range(count))
     assert [e.id for e in written if e] == ids
     assert {(e.source, e.correlation_id, e.causation_id) for e in written if e} <= {("shop", "c1", "e0")}
 
 
-async def test_publish_many_keeps_the_order_of_each_stream(connect: Connect, ledger: Ledger) -> None:
+async def test_publish_many_keeps_the_order_of_each_stream(connect: Connect, inspector: Inspector) -> None:
     mixed = [event for n in range(20) for event in (OrderPlaced(number=n), StockCounted(number=n))]
     async with connect(ev.App("shop")) as bus:
         assert len(set(await bus.publish_many(mixed))) == 40
-    assert await numbers(ledger) == list(range(20))
+    assert await numbers(inspector) == list(range(20))
 
 
 async def test_calls_made_in_turn_keep_their_order_though_one_goes_to_two_streams(
-    connect: Connect, ledger: Ledger
+    connect: Connect, inspector: Inspector
 ) -> None:
     async with connect(ev.App("shop")) as bus:
         first = asyncio.create_task(bus.publish_many([OrderPlaced(number=1), StockCounted(number=1)]))
         await asyncio.gather(first, bus.publish(OrderPlaced(number=2)))
-    assert await numbers(ledger) == [1, 2]
+    assert await numbers(inspector) == [1, 2]
 
 
-async def test_publishes_at_the_same_time_are_all_appended_once(connect: Connect, ledger: Ledger) -> None:
+async def test_publishes_at_the_same_time_are_all_appended_once(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
         ids = await asyncio.gather(*(bus.publish(event) for event in orders(*range(1000))))
     assert len(set(ids)) == 1000
-    assert await numbers(ledger) == list(range(1000))
+    assert await numbers(inspector) == list(range(1000))
 
 
-async def test_a_cancelled_publish_leaves_the_others_alone(connect: Connect, ledger: Ledger) -> None:
+async def test_a_cancelled_publish_leaves_the_others_alone(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
         calls = [asyncio.create_task(bus.publish(event)) for event in orders(*range(9))]
         await asyncio.sleep(0)
@@ -75,23 +75,23 @@ async def test_a_cancelled_publish_leaves_the_others_alone(connect: Connect, led
         results = await asyncio.gather(*calls, return_exceptions=True)
         await bus.publish(OrderPlaced(number=9))
     assert [isinstance(result, str) for result in results] == [n != 4 for n in range(9)]
-    assert set(range(10)) - {4} <= set(await numbers(ledger))
+    assert set(range(10)) - {4} <= set(await numbers(inspector))
 
 
-async def test_a_numbered_batch_sent_twice_is_appended_once(broker: Broker, ledger: Ledger) -> None:
+async def test_a_numbered_batch_sent_twice_is_appended_once(broker: Broker, inspector: Inspector) -> None:
     await broker.publish("orders", "p1", 1, [])  # uses no number up
     await broker.publish("orders", "p1", 1, [b"a", b"b"])
     await broker.publish("orders", "p1", 1, [b"a", b"b"])
     await broker.publish("orders", "p1", 2, [b"b", b"c"])  # the first of them was appended before
     await broker.publish("orders", "p2", 1, [b"d"])  # numbers of another producer mean nothing here
-    assert [fields[b"event"] for fields in await ledger.events()] == [b"a", b"b", b"c", b"d"]
+    assert [fields[b"event"] for fields in await inspector.events()] == [b"a", b"b", b"c", b"d"]
 
 
-async def test_trap_22_a_repeat_that_comes_late_sets_no_number_back(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_22_a_repeat_that_comes_late_sets_no_number_back(broker: Broker, inspector: Inspector) -> None:
     """Left in a broken connection, it may reach the server after what was sent on the next one."""
     for first, body in ((1, b"a"), (2, b"b"), (1, b"a"), (2, b"b")):
         await broker.publish("orders", "p1", first, [body])
-    assert await ledger.events() == [{b"event": b"a"}, {b"event": b"b"}]
+    assert await inspector.events() == [{b"event": b"a"}, {b"event": b"b"}]
 
 
 async def test_a_producer_that_says_goodbye_leaves_no_key(connect: Connect, raw: redis.Redis, namespace: str) -> None:
@@ -108,41 +108,41 @@ async def test_a_killed_producer_leaves_a_key_that_expires(broker: Broker, raw: 
 
 @pytest.mark.parametrize("count", [1, 400])
 async def test_trap_22_a_lost_reply_does_not_double_events(
-    connect: Connect, broker: Broker, ledger: Ledger, url: str, count: int
+    connect: Connect, broker: Broker, inspector: Inspector, url: str, count: int
 ) -> None:
     """Nor does a first try that a proxy held back until the bus was closed."""
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         await bus.publish(OrderPlaced(number=0))
         faulty.lose_reply_to(b'"number":1}')
         await bus.publish_many(orders(*range(1, count + 1)))
         assert faulty.lost == 1
         producer = bus._publisher._route._producer  # type: ignore[attr-defined]
-    late = [fields[b"event"] for fields in await ledger.events()][1:]
+    late = [fields[b"event"] for fields in await inspector.events()][1:]
     assert await broker.publish("orders", producer, 2, late) == 0
-    assert await numbers(ledger) == list(range(count + 1))
+    assert await numbers(inspector) == list(range(count + 1))
 
 
-async def test_trap_22_nor_does_one_lost_at_the_very_first(connect: Connect, ledger: Ledger, url: str) -> None:
+async def test_trap_22_nor_does_one_lost_at_the_very_first(connect: Connect, inspector: Inspector, url: str) -> None:
     """The first publish of all may have to send the script's text: that repeat is safe as well."""
-    await ledger.raw.script_flush()
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+    await inspector.raw.script_flush()
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         faulty.lose_reply_to(b"redis.call('XADD', KEYS[1]")
         await bus.publish(OrderPlaced(number=0))
         assert faulty.lost == 1
-    assert await numbers(ledger) == [0]
+    assert await numbers(inspector) == [0]
 
 
 async def test_trap_22_nobody_below_sends_again_what_got_no_reply(
-    connect: Connect, ledger: Ledger, url: str, raw: redis.Redis
+    connect: Connect, inspector: Inspector, url: str, raw: redis.Redis
 ) -> None:
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=ev.Fail()) as bus:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Fail()) as bus:
         await bus.publish(OrderPlaced(number=0))
         before = await scripts_run(raw)
         faulty.lose_reply_to(b'"number":1}')
         with pytest.raises(ev.BrokerUnavailable):
             await bus.publish(OrderPlaced(number=1))
         assert await scripts_run(raw) == before + 1
-    assert await numbers(ledger) == [0, 1]
+    assert await numbers(inspector) == [0, 1]
 
 
 async def scripts_run(raw: redis.Redis) -> int:
@@ -151,7 +151,7 @@ async def scripts_run(raw: redis.Redis) -> int:
 
 
 async def test_trap_21_a_server_that_answers_late_is_asked_again_and_appends_once(
-    connect: Connect, ledger: Ledger, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, inspector: Inspector, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connect(ev.App("shop")) as bus:
         await bus.publish(OrderPlaced(number=0))
@@ -159,7 +159,7 @@ async def test_trap_21_a_server_that_answers_late_is_asked_again_and_appends_onc
         await raw.client_pause(timeout=700, all=False)
         await bus.publish_many(orders(*range(1, 100)))
         await bus.publish(OrderPlaced(number=100))
-    assert await numbers(ledger) == list(range(101))
+    assert await numbers(inspector) == list(range(101))
 
 
 async def test_a_sender_that_is_cancelled_before_it_begins_leaves_no_lane_dead(connect: Connect) -> None:
@@ -178,7 +178,7 @@ async def test_a_sender_that_is_cancelled_before_it_begins_leaves_no_lane_dead(c
 
 @pytest.mark.parametrize("sending", ["publish", "edit"])
 async def test_trap_21_what_is_large_may_take_longer_and_holds_up_no_lease(
-    broker: Broker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, sending: str
+    broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch, sending: str
 ) -> None:
     allowed, begin = list[float](), broker._bulk.begin
 
@@ -191,15 +191,15 @@ async def test_trap_21_what_is_large_may_take_longer_and_holds_up_no_lease(
         if sending == "publish":
             await broker.publish("orders", "p1", number, [b"x" * size])
         else:
-            await broker.edit(ledger.keys, "1-1", b"x" * size)
+            await broker.edit(inspector.keys, "1-1", b"x" * size)
     assert allowed[-1] >= allowed[0] + 7.9  # at 1 MB/s
 
 
 async def test_trap_22_after_a_failover_to_an_older_copy_what_is_published_is_appended(
-    broker: Broker, ledger: Ledger, raw: redis.Redis
+    broker: Broker, inspector: Inspector, raw: redis.Redis
 ) -> None:
     """The copy lacks a batch, and with it the producer's number: both come from one script."""
-    copied = [ledger.keys.stream, broker.keys.producer("orders", "p1")]
+    copied = [inspector.keys.stream, broker.keys.producer("orders", "p1")]
     await broker.publish("orders", "p1", 1, [b"a", b"b"])
     older = [(key, await raw.dump(key)) for key in copied]
     await broker.publish("orders", "p1", 3, [b"c"])  # acknowledged, but the copy never got it
@@ -207,17 +207,17 @@ async def test_trap_22_after_a_failover_to_an_older_copy_what_is_published_is_ap
         await raw.restore(key, 0, content, replace=True)  # type: ignore[arg-type]  # bytes
     for _ in range(2):
         await broker.publish("orders", "p1", 4, [b"d", b"e"])
-    assert [fields[b"event"] for fields in await ledger.events()] == [b"a", b"b", b"d", b"e"]
+    assert [fields[b"event"] for fields in await inspector.events()] == [b"a", b"b", b"d", b"e"]
 
 
-async def test_trap_22_two_buses_number_for_themselves(connect: Connect, ledger: Ledger) -> None:
+async def test_trap_22_two_buses_number_for_themselves(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as one, connect(ev.App("shop")) as two:
         await asyncio.gather(*((one, two)[n % 2].publish(OrderPlaced(number=n)) for n in range(100)))
-    assert sorted(await numbers(ledger)) == list(range(100))
+    assert sorted(await numbers(inspector)) == list(range(100))
 
 
-async def test_a_publish_waits_for_a_server_that_comes_back(connect: Connect, ledger: Ledger, url: str) -> None:
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+async def test_a_publish_waits_for_a_server_that_comes_back(connect: Connect, inspector: Inspector, url: str) -> None:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         faulty.refusing = True
         faulty.cut()
         publishing = asyncio.create_task(bus.publish_many(orders(1, 2, 3)))
@@ -225,21 +225,23 @@ async def test_a_publish_waits_for_a_server_that_comes_back(connect: Connect, le
         assert not publishing.done()
         faulty.refusing = False
         assert len(await publishing) == 3
-    assert await numbers(ledger) == [1, 2, 3]
+    assert await numbers(inspector) == [1, 2, 3]
 
 
-async def test_patience_ends(connect: Connect, ledger: Ledger, url: str) -> None:
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url, when_away=ev.Wait(0.2)) as bus:
+async def test_patience_ends(connect: Connect, inspector: Inspector, url: str) -> None:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Wait(0.2)) as bus:
         faulty.refusing = True
         faulty.cut()
         with pytest.raises(ev.BrokerUnavailable):
             await bus.publish(OrderPlaced(number=1))
         faulty.refusing = False
         await bus.publish(OrderPlaced(number=2))
-    assert await numbers(ledger) == [2]
+    assert await numbers(inspector) == [2]
 
 
-async def test_an_event_without_a_type_is_refused_before_anything_is_sent(connect: Connect, ledger: Ledger) -> None:
+async def test_an_event_without_a_type_is_refused_before_anything_is_sent(
+    connect: Connect, inspector: Inspector
+) -> None:
     class Untyped(ev.Event):
         pass
 
@@ -248,7 +250,7 @@ async def test_an_event_without_a_type_is_refused_before_anything_is_sent(connec
             await bus.publish_many([OrderPlaced(number=1), Untyped()])
         with pytest.raises(ev.UnknownEventType, match="dict"):
             await bus.publish(cast(Any, {"number": 1}))
-    assert await ledger.events() == []
+    assert await inspector.events() == []
 
 
 async def test_a_closed_bus_says_so(connect: Connect) -> None:

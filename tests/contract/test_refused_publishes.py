@@ -9,12 +9,13 @@ import redis.asyncio as redis
 from pydantic import field_serializer
 
 import eventlib as ev
-from eventlib import envelope, publishing
-from eventlib.envelope import decode
+from eventlib.events import envelope
+from eventlib.events.envelope import decode
+from eventlib.publish import publisher as publishing
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.faults import own_server
-from tests.ledger import Ledger
 from tests.shop import Connect, OrderPlaced, StockCounted, orders
-from tests.waiting import eventually
 
 
 class NoteWritten(ev.Event, type="note.written", version=1, stream="orders"):
@@ -29,45 +30,47 @@ class OddWritten(ev.Event, type="odd.written", version=1, stream="orders"):
         raise ValueError("not today")
 
 
-async def texts(ledger: Ledger) -> list[str]:
-    read = [decode(fields[b"event"], {"note.written": NoteWritten}) for fields in await ledger.events()]
+async def texts(inspector: Inspector) -> list[str]:
+    read = [decode(fields[b"event"], {"note.written": NoteWritten}) for fields in await inspector.events()]
     return [e.event.text for e in read if e and isinstance(e.event, NoteWritten)]
 
 
 @pytest.mark.parametrize("text", ["nul \0 inside", "\u2028 \U0001f600 é", '"\\', "x" * 10_000_000])
-async def test_odd_text_arrives_as_it_is(connect: Connect, ledger: Ledger, text: str) -> None:
+async def test_odd_text_arrives_as_it_is(connect: Connect, inspector: Inspector, text: str) -> None:
     async with connect(ev.App("shop")) as bus:
         await bus.publish(NoteWritten(text=text))
-    assert await texts(ledger) == [text]
+    assert await texts(inspector) == [text]
 
 
-async def test_many_large_events_arrive_in_order(connect: Connect, ledger: Ledger) -> None:
+async def test_many_large_events_arrive_in_order(connect: Connect, inspector: Inspector) -> None:
     """Together they are more than goes into one batch."""
     sent = [str(n) * 1_500_000 for n in range(9)]
     async with connect(ev.App("shop")) as bus:
         await bus.publish_many([NoteWritten(text=text) for text in sent])
-    assert await texts(ledger) == sent
+    assert await texts(inspector) == sent
 
 
 @pytest.mark.parametrize("event", [NoteWritten.model_construct(text="\ud800"), OddWritten(text="a")])
 async def test_an_event_without_a_json_form_is_refused_before_anything_is_sent(
-    connect: Connect, ledger: Ledger, event: ev.Event
+    connect: Connect, inspector: Inspector, event: ev.Event
 ) -> None:
     async with connect(ev.App("shop")) as bus:
         with pytest.raises(ev.InvalidArgument):
             await bus.publish_many([NoteWritten(text="fine"), event])
         with pytest.raises(ev.InvalidArgument):
             await bus.publish(NoteWritten(text="fine"), correlation_id="\ud800")
-    assert await ledger.events() == []
+    assert await inspector.events() == []
 
 
-async def test_an_event_over_the_limit_is_refused_before_anything_is_sent(connect: Connect, ledger: Ledger) -> None:
+async def test_an_event_over_the_limit_is_refused_before_anything_is_sent(
+    connect: Connect, inspector: Inspector
+) -> None:
     async with connect(ev.App("shop")) as bus:
         with pytest.raises(ev.EventTooLarge) as caught:
             await bus.publish_many([NoteWritten(text="fine"), NoteWritten(text="x" * envelope.EVENT_BYTES_MAX)])
         await bus.publish(NoteWritten(text="x" * (envelope.EVENT_BYTES_MAX - 1000)))
     assert caught.value.size_bytes > caught.value.size_bytes_max == envelope.EVENT_BYTES_MAX
-    assert len(await ledger.events()) == 1
+    assert len(await inspector.events()) == 1
 
 
 async def test_a_server_that_is_full_refuses_a_batch_whole(binary: Path) -> None:
@@ -83,8 +86,10 @@ async def test_a_server_that_is_full_refuses_a_batch_whole(binary: Path) -> None
         assert await admin.xlen("ev:{orders}:events") == 400
 
 
-async def test_what_was_appended_before_a_refusal_is_told(connect: Connect, ledger: Ledger, raw: redis.Redis) -> None:
-    stock = ledger.keys.stream.replace("orders", "stock")
+async def test_what_was_appended_before_a_refusal_is_told(
+    connect: Connect, inspector: Inspector, raw: redis.Redis
+) -> None:
+    stock = inspector.keys.stream.replace("orders", "stock")
     await raw.set(stock, "no stream")
     async with connect(ev.App("shop")) as bus:
         ids = [f"e{n}" for n in range(700)]
@@ -95,11 +100,11 @@ async def test_what_was_appended_before_a_refusal_is_told(connect: Connect, ledg
         with pytest.raises(ev.BrokerError, match="WRONGTYPE") as whole:
             await bus.publish(StockCounted(number=0))
         assert not isinstance(whole.value, ev.PartlyPublished)
-    assert len(await ledger.events()) == 699
+    assert len(await inspector.events()) == 699
 
 
 async def test_nothing_of_a_call_is_appended_after_what_failed(
-    connect: Connect, ledger: Ledger, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, inspector: Inspector, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three slices; the second is refused, and the third would be accepted again."""
     async with connect(ev.App("shop")) as bus:
@@ -116,7 +121,7 @@ async def test_nothing_of_a_call_is_appended_after_what_failed(
             await bus.publish_many(orders(*range(1500)))
         await bus.publish(OrderPlaced(number=1))
         assert len(caught.value.ids) == 500
-    assert len(await ledger.events()) == 501 and len(sent) == 3
+    assert len(await inspector.events()) == 501 and len(sent) == 3
 
 
 async def test_a_password_changed_meanwhile(binary: Path) -> None:
@@ -133,7 +138,7 @@ async def test_a_password_changed_meanwhile(binary: Path) -> None:
             assert await admin.xlen("ev:{orders}:events") == 2
 
 
-async def test_a_flush_in_the_middle_stops_nobody(connect: Connect, ledger: Ledger, raw: redis.Redis) -> None:
+async def test_a_flush_in_the_middle_stops_nobody(connect: Connect, inspector: Inspector, raw: redis.Redis) -> None:
     """What was there is gone; all that is published afterwards is there once."""
     async with connect(ev.App("shop")) as bus:
         await bus.publish_many(orders(*range(10)))
@@ -141,11 +146,11 @@ async def test_a_flush_in_the_middle_stops_nobody(connect: Connect, ledger: Ledg
         await raw.script_flush()
         await bus.publish_many(orders(*range(10, 20)))
         await bus.publish(OrderPlaced(number=20))
-    assert len(await ledger.events()) == 11
+    assert len(await inspector.events()) == 11
 
 
 async def test_a_bus_that_closes_sends_what_is_queued_and_refuses_who_still_waits(
-    connect: Connect, ledger: Ledger, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, inspector: Inspector, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "QUEUED_MAX", 3)
     async with connect(ev.App("shop")) as bus:
@@ -153,14 +158,14 @@ async def test_a_bus_that_closes_sends_what_is_queued_and_refuses_who_still_wait
         await asyncio.sleep(0)
     results = await asyncio.gather(*calls, return_exceptions=True)
     sent = [result for result in results if isinstance(result, str)]
-    assert len(sent) == len(await ledger.events()) >= 3
+    assert len(sent) == len(await inspector.events()) >= 3
     assert all(isinstance(result, str | ev.BusClosed) for result in results)
     assert any(isinstance(result, ev.BusClosed) for result in results)
     await eventually(lambda: all(call.done() for call in calls))
 
 
 async def test_a_large_call_that_waits_for_room_while_the_bus_closes_tells_what_was_appended(
-    connect: Connect, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "QUEUED_MAX", 700)
     ids = [f"e{n}" for n in range(2000)]
@@ -170,7 +175,7 @@ async def test_a_large_call_that_waits_for_room_while_the_bus_closes_tells_what_
     with pytest.raises(ev.PartlyPublished) as caught:
         await asyncio.wait_for(call, 5.0)
     assert isinstance(caught.value.__cause__, ev.BusClosed)
-    assert caught.value.ids == tuple(ids[: len(await ledger.events())])
+    assert caught.value.ids == tuple(ids[: len(await inspector.events())])
     assert caught.value.ids and bus._publisher.room._count == 0
 
 
@@ -178,7 +183,7 @@ async def test_a_large_call_that_waits_for_room_while_the_bus_closes_tells_what_
 async def test_what_may_have_been_appended_to_one_stream_is_not_hidden_by_a_refusal_of_another(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, unsure_first: bool
 ) -> None:
-    async with connect(ev.App("shop"), when_away=ev.Fail()) as bus:
+    async with connect(ev.App("shop"), outage_policy=ev.Fail()) as bus:
 
         async def failing(stream: str, *_: object) -> int:
             if (stream == "orders") == unsure_first:
@@ -223,10 +228,10 @@ async def test_an_interrupted_close_tells_everyone(connect: Connect, monkeypatch
         *({name: 10**5000} for name in ("correlation_id", "causation_id", "traceparent", "id")),
     ],
 )
-async def test_what_is_no_text_is_refused_and_not_published(connect: Connect, ledger: Ledger, about: Any) -> None:
+async def test_what_is_no_text_is_refused_and_not_published(connect: Connect, inspector: Inspector, about: Any) -> None:
     async with connect(ev.App("shop")) as bus:
         with pytest.raises(ev.InvalidArgument):
             await bus.publish(OrderPlaced(number=1), **about)
         with pytest.raises(ev.InvalidArgument):
             await bus.publish_many([OrderPlaced(number=1)], ids=cast(Any, [None]), unique_for_s=5.0)
-    assert await ledger.events() == []
+    assert await inspector.events() == []

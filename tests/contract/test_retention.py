@@ -11,13 +11,14 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib import housekeeping
-from eventlib.broker import Broker, Entry, Trimmed
-from eventlib.housekeeping import Housekeeper
-from eventlib.keys import Keys
-from tests.ledger import Ledger
+from eventlib.broker.commands import Broker
+from eventlib.broker.keys import Keys
+from eventlib.operate import trimming as housekeeping
+from eventlib.operate.trimming import Trimmer
+from eventlib.records import Entry, Trimmed
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced, new_app, orders
-from tests.waiting import eventually
 
 EVERY_S = 0.02
 NO_HISTORY = ev.Retention(keep_s=0.0, keep_entries=0)
@@ -42,124 +43,124 @@ def dropped(steps: list[Trimmed], group: str) -> int:
     return sum(g.dropped_now for step in steps for g in step.groups if g.name == group)
 
 
-async def add_old(ledger: Ledger, *numbers: int) -> list[str]:
+async def add_old(inspector: Inspector, *numbers: int) -> list[str]:
     """Entries of the year 1970: any history that has an end is too short for them."""
     for number in numbers:
-        await ledger.raw.xadd(ledger.keys.stream, {"event": "x" * 50}, id=f"{number}-0")
+        await inspector.raw.xadd(inspector.keys.stream, {"event": "x" * 50}, id=f"{number}-0")
     return [f"{number}-0" for number in numbers]
 
 
-async def read(ledger: Ledger, group: str, count: int, *, ack: int) -> None:
+async def read(inspector: Inspector, group: str, count: int, *, ack: int) -> None:
     """Let a group of some other library read so many, and acknowledge the first few of them."""
     with contextlib.suppress(redis.ResponseError):  # it is there already
-        await ledger.raw.xgroup_create(ledger.keys.stream, group, "0", mkstream=True)
+        await inspector.raw.xgroup_create(inspector.keys.stream, group, "0", mkstream=True)
     if count:
-        await ledger.raw.xreadgroup(group, "c1", {ledger.keys.stream: ">"}, count)
-        for id_ in (await pending_of(ledger, group))[:ack]:
-            await ledger.raw.xack(ledger.keys.stream, group, id_)
+        await inspector.raw.xreadgroup(group, "c1", {inspector.keys.stream: ">"}, count)
+        for id_ in (await pending_of(inspector, group))[:ack]:
+            await inspector.raw.xack(inspector.keys.stream, group, id_)
 
 
-async def pending_of(ledger: Ledger, group: str) -> list[bytes]:
-    rows: Any = await ledger.raw.xpending_range(ledger.keys.stream, group, "-", "+", 10_000)
+async def pending_of(inspector: Inspector, group: str) -> list[bytes]:
+    rows: Any = await inspector.raw.xpending_range(inspector.keys.stream, group, "-", "+", 10_000)
     return [row["message_id"] for row in rows]
 
 
-async def ids(ledger: Ledger, first: bytes = b"-") -> list[bytes]:
-    rows: Any = await ledger.raw.xrange(ledger.keys.stream, first)
+async def ids(inspector: Inspector, first: bytes = b"-") -> list[bytes]:
+    rows: Any = await inspector.raw.xrange(inspector.keys.stream, first)
     return [id_ for id_, _ in rows]
 
 
-async def left(ledger: Ledger) -> list[int]:
-    return [int(id_.split(b"-")[0]) for id_ in await ids(ledger)]
+async def left(inspector: Inspector) -> list[int]:
+    return [int(id_.split(b"-")[0]) for id_ in await ids(inspector)]
 
 
 async def test_trap_17_what_every_group_has_acknowledged_gives_its_memory_back(
-    connect: Connect, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
     app, handled = new_app(concurrency=100)
     app.stream("orders", retention=NO_HISTORY)
     async with connect(app) as bus:
         await bus.publish_many(orders(*range(3000)))
-        full = await memory_usage(ledger)
+        full = await memory_usage(inspector)
         async with bus.running():
-            await eventually(lambda: stream_length(ledger, 0))
+            await eventually(lambda: stream_length(inspector, 0))
         assert sorted(handled) == list(range(3000))
-        assert await memory_usage(ledger) < full / 20
+        assert await memory_usage(inspector) < full / 20
 
 
-async def memory_usage(ledger: Ledger) -> int:
-    used: Any = await ledger.raw.memory_usage(ledger.keys.stream)
+async def memory_usage(inspector: Inspector) -> int:
+    used: Any = await inspector.raw.memory_usage(inspector.keys.stream)
     return int(used)
 
 
-async def stream_length(ledger: Ledger, length: int) -> bool:
-    return bool(await ledger.raw.xlen(ledger.keys.stream) == length)
+async def stream_length(inspector: Inspector, length: int) -> bool:
+    return bool(await inspector.raw.xlen(inspector.keys.stream) == length)
 
 
-async def test_trap_17_without_a_declaration_history_is_bounded(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_17_without_a_declaration_history_is_bounded(broker: Broker, inspector: Inspector) -> None:
     """Seven days of it; the entries of 1970 are older than that."""
-    await add_old(ledger, 1, 2)
+    await add_old(inspector, 1, 2)
     await broker.publish("orders", "p1", 1, [b"new"])
-    await read(ledger, "billing", 3, ack=3)
+    await read(inspector, "billing", 3, ack=3)
     assert (await trim(broker, None)).dropped == 2
-    assert await stream_length(ledger, 1)
+    assert await stream_length(inspector, 1)
 
 
 @pytest.mark.parametrize("entries", [1000, 7, 0])
-async def test_history_is_as_long_as_was_declared(broker: Broker, ledger: Ledger, entries: int) -> None:
+async def test_history_is_as_long_as_was_declared(broker: Broker, inspector: Inspector, entries: int) -> None:
     """To the entry, although a server drops whole nodes of many."""
-    await add_old(ledger, *range(1, 1001))
-    await read(ledger, "billing", 1000, ack=1000)
+    await add_old(inspector, *range(1, 1001))
+    await read(inspector, "billing", 1000, ack=1000)
     await trim(broker, ev.Retention(keep_s=math.inf, keep_entries=entries))
-    assert await left(ledger) == list(range(1001 - entries, 1001))
+    assert await left(inspector) == list(range(1001 - entries, 1001))
 
 
-async def test_history_without_end(broker: Broker, ledger: Ledger) -> None:
-    await add_old(ledger, *range(1, 301))
-    await read(ledger, "billing", 300, ack=300)
+async def test_history_without_end(broker: Broker, inspector: Inspector) -> None:
+    await add_old(inspector, *range(1, 301))
+    await read(inspector, "billing", 300, ack=300)
     assert (await trim(broker, ev.Retention(keep_s=math.inf, keep_entries=None))).dropped == 0
 
 
-async def test_trap_18_the_slowest_group_keeps_its_unread_entries(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_18_the_slowest_group_keeps_its_unread_entries(broker: Broker, inspector: Inspector) -> None:
     """Whoever made it, and be it that it has read nothing at all."""
-    await add_old(ledger, *range(1, 401))
-    await read(ledger, "fast", 400, ack=400)
-    await read(ledger, "slow", 150, ack=120)
+    await add_old(inspector, *range(1, 401))
+    await read(inspector, "fast", 400, ack=400)
+    await read(inspector, "slow", 150, ack=120)
     await trim(broker, NO_HISTORY)
-    assert await left(ledger) == list(range(121, 401))  # 121 was delivered to it and is in its hands
-    await add_old(ledger, 401)
-    await read(ledger, "late", 0, ack=0)
+    assert await left(inspector) == list(range(121, 401))  # 121 was delivered to it and is in its hands
+    await add_old(inspector, 401)
+    await read(inspector, "late", 0, ack=0)
     await trim(broker, NO_HISTORY)
-    assert len(await left(ledger)) == 281
+    assert len(await left(inspector)) == 281
 
 
-async def test_trap_18_a_stream_without_groups_keeps_everything(broker: Broker, ledger: Ledger) -> None:
-    await add_old(ledger, *range(1, 401))
+async def test_trap_18_a_stream_without_groups_keeps_everything(broker: Broker, inspector: Inspector) -> None:
+    await add_old(inspector, *range(1, 401))
     assert (await trim(broker, NO_HISTORY)).dropped == 0
 
 
 async def test_trap_18_a_dead_group_pins_nothing_for_ever_and_its_loss_is_counted(
-    broker: Broker, ledger: Ledger
+    broker: Broker, inspector: Inspector
 ) -> None:
     retention = ev.Retention(keep_s=0.0, keep_entries=0, dead_after_s=0.2)
-    await add_old(ledger, *range(1, 301))
-    await read(ledger, "fast", 300, ack=300)
-    await read(ledger, "gone", 200, ack=110)
+    await add_old(inspector, *range(1, 301))
+    await read(inspector, "fast", 300, ack=300)
+    await read(inspector, "gone", 200, ack=110)
     steps = await trim_until_dead(broker, retention, "gone")
     assert dropped(steps, "gone") == 190 and dropped(steps, "fast") == 0
-    assert await left(ledger) == []
+    assert await left(inspector) == []
     assert sum(step.dropped for step in steps[:-1]) == 110  # as long as it lived, all that was its own stayed
 
 
 async def test_trap_18_the_loss_is_seen_before_it_comes(
-    broker: Broker, connect: Connect, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A week in advance, with the settings that nobody made."""
     monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
-    await add_old(ledger, *range(1, 21))
-    await read(ledger, "fast", 20, ack=20)
-    await read(ledger, "gone", 8, ack=5)
+    await add_old(inspector, *range(1, 21))
+    await read(inspector, "fast", 20, ack=20)
+    await read(inspector, "gone", 8, ack=5)
     await trim(broker, ev.Retention())
     await eventually(lambda: absent(broker, "gone", 0.1))
     async with connect(ev.App("shop")) as bus:
@@ -178,12 +179,12 @@ async def absent(broker: Broker, group: str, least_s: float) -> bool:
 
 
 async def test_trap_18_a_program_warns_before_and_tells_after(
-    connect: Connect, ledger: Ledger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, inspector: Inspector, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
     app, _ = new_app()
     app.stream("orders", retention=ev.Retention(keep_s=0.0, keep_entries=None, dead_after_s=0.6))
-    await read(ledger, "gone", 0, ack=0)
+    await read(inspector, "gone", 0, ack=0)
     async with connect(app) as bus, bus.running():
         await bus.publish_many(orders(*range(40)))
         await eventually(lambda: "40 entries dropped so far that group 'gone' had not read" in caplog.text)
@@ -193,70 +194,70 @@ async def test_trap_18_a_program_warns_before_and_tells_after(
     assert len(levels) <= 3
 
 
-async def test_trap_18_a_group_that_comes_back_in_time_loses_nothing(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_18_a_group_that_comes_back_in_time_loses_nothing(broker: Broker, inspector: Inspector) -> None:
     retention = ev.Retention(keep_s=0.0, dead_after_s=0.3)
-    await add_old(ledger, *range(1, 41))
-    await read(ledger, "slow", 0, ack=0)
+    await add_old(inspector, *range(1, 41))
+    await read(inspector, "slow", 0, ack=0)
     for number in range(1, 41):
         assert (await trim(broker, retention)).groups[0].live
-        await read(ledger, "slow", 1, ack=1)
-        assert await left(ledger) and (await left(ledger))[0] <= number
+        await read(inspector, "slow", 1, ack=1)
+        assert await left(inspector) and (await left(inspector))[0] <= number
     assert dropped([await trim(broker, retention)], "slow") == 0
 
 
-async def test_trap_18_a_long_handler_is_no_absence(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_18_a_long_handler_is_no_absence(broker: Broker, inspector: Inspector) -> None:
     """It renews its lease; nothing else moves."""
     retention = ev.Retention(keep_s=0.0, dead_after_s=0.2)
-    [id_] = await add_old(ledger, 1)
-    await ledger.read_and_die()
+    [id_] = await add_old(inspector, 1)
+    await inspector.read_and_die()
     for _ in range(20):
-        await ledger.claim(id_, "dead")
+        await inspector.claim(id_, "dead")
         assert (await trim(broker, retention)).groups[0].live
 
 
-async def test_trap_18_nothing_to_do_is_no_absence(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_18_nothing_to_do_is_no_absence(broker: Broker, inspector: Inspector) -> None:
     """After a quiet week the next event must find the group alive."""
     retention = ev.Retention(keep_s=0.0, dead_after_s=0.2)
-    await add_old(ledger, 1)
-    await read(ledger, "quiet", 1, ack=1)
+    await add_old(inspector, 1)
+    await read(inspector, "quiet", 1, ack=1)
     for _ in range(20):
         await trim(broker, retention)
-    await add_old(ledger, 2)
+    await add_old(inspector, 2)
     step = await trim(broker, retention)
-    assert step.groups[0].live and await left(ledger) == [2]
+    assert step.groups[0].live and await left(inspector) == [2]
 
 
-async def test_trap_18_nobody_is_missed_while_nobody_looks(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_18_nobody_is_missed_while_nobody_looks(broker: Broker, inspector: Inspector) -> None:
     """After a week in which all was shut down, whoever starts first must not drop what the others have to do."""
     retention = ev.Retention(keep_s=0.0, dead_after_s=1.0)
-    await add_old(ledger, 1)
-    await read(ledger, "closed", 0, ack=0)
+    await add_old(inspector, 1)
+    await read(inspector, "closed", 0, ack=0)
     await trim(broker, retention)
     key = broker.keys.retention("orders")
-    week_ago = (await ledger.now_s() - 7 * 86_400.0) * 1000.0
-    await ledger.raw.hset(key, mapping={"ran": f"{week_ago:.0f}", "due": f"{week_ago:.0f}"})
+    week_ago = (await inspector.now_s() - 7 * 86_400.0) * 1000.0
+    await inspector.raw.hset(key, mapping={"ran": f"{week_ago:.0f}", "due": f"{week_ago:.0f}"})
     [group] = (await trim(broker, retention)).groups
     assert group.live and group.absent_s <= 2 * EVERY_S
 
 
-async def test_trap_18_a_group_that_was_lost_keeps_its_place(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_18_a_group_that_was_lost_keeps_its_place(broker: Broker, inspector: Inspector) -> None:
     """A failover or a mistake destroyed it: until it is dead, it may come back."""
     retention = ev.Retention(keep_s=0.0, dead_after_s=0.5)
-    await add_old(ledger, *range(1, 11))
-    await read(ledger, "fast", 10, ack=10)
-    await read(ledger, "lost", 4, ack=4)
+    await add_old(inspector, *range(1, 11))
+    await read(inspector, "fast", 10, ack=10)
+    await read(inspector, "lost", 4, ack=4)
     await trim(broker, retention)
-    await ledger.raw.xgroup_destroy(ledger.keys.stream, "lost")
+    await inspector.raw.xgroup_destroy(inspector.keys.stream, "lost")
     step = await trim(broker, retention)
     assert {(g.name, g.exists) for g in step.groups} == {("fast", True), ("lost", False)}
-    assert await left(ledger) == [5, 6, 7, 8, 9, 10]
+    assert await left(inspector) == [5, 6, 7, 8, 9, 10]
     await trim_until_dead(broker, retention, "lost")
-    assert await left(ledger) == []
+    assert await left(inspector) == []
     assert {g.name for g in (await trim(broker, retention)).groups} == {"fast"}  # and is forgotten
 
 
 async def test_trap_18_a_declared_group_exists_before_it_first_reads(
-    connect: Connect, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
     app, handled = new_app()
@@ -272,74 +273,74 @@ async def test_trap_18_a_declared_group_exists_before_it_first_reads(
             await bus.publish_many(orders(*range(20)))
             await eventually(lambda: len(handled) == 20)
             for _ in range(3):
-                last = await ran_at(ledger)
-                await eventually(lambda: later_than(ledger, last))  # noqa: B023 - awaited in the loop
+                last = await ran_at(inspector)
+                await eventually(lambda: later_than(inspector, last))  # noqa: B023 - awaited in the loop
         async with bus.running(groups=["shipping"]):
             await eventually(lambda: len(shipped) == 20)
 
 
-async def later_than(ledger: Ledger, last: object) -> bool:
-    return await ran_at(ledger) != last
+async def later_than(inspector: Inspector, last: object) -> bool:
+    return await ran_at(inspector) != last
 
 
-async def ran_at(ledger: Ledger) -> object:
+async def ran_at(inspector: Inspector) -> object:
     """When the stream was last trimmed; None before."""
-    return await ledger.raw.hget(ledger.keys.stream.replace(":events", ":retention"), "ran")
+    return await inspector.raw.hget(inspector.keys.stream.replace(":events", ":retention"), "ran")
 
 
-async def test_trap_18_hard_limits_count_what_each_group_lost(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_18_hard_limits_count_what_each_group_lost(broker: Broker, inspector: Inspector) -> None:
     """Deleted by hand, acknowledged out of order, partly read: what is counted is what was there and not done."""
     limits = ev.Retention(keep_s=math.inf, keep_entries=100, keep_unread=False)
-    await add_old(ledger, *range(1, 501))
-    await read(ledger, "fast", 500, ack=500)
-    await read(ledger, "slow", 200, ack=150)
-    await read(ledger, "last", 0, ack=0)
-    await ledger.raw.xdel(ledger.keys.stream, "160-0", "300-0", "10-0")  # 497 are left
+    await add_old(inspector, *range(1, 501))
+    await read(inspector, "fast", 500, ack=500)
+    await read(inspector, "slow", 200, ack=150)
+    await read(inspector, "last", 0, ack=0)
+    await inspector.raw.xdel(inspector.keys.stream, "160-0", "300-0", "10-0")  # 497 are left
     step = await trim(broker, limits)
     lost = {g.name: g.dropped_now for g in step.groups}
     assert lost == {"fast": 0, "slow": 49 + 199, "last": 397}
-    assert step.dropped == 397 and await left(ledger) == list(range(401, 501))
+    assert step.dropped == 397 and await left(inspector) == list(range(401, 501))
 
 
 async def test_trap_18_hard_limits_warn_before(
-    broker: Broker, ledger: Ledger, caplog: pytest.LogCaptureFixture
+    broker: Broker, inspector: Inspector, caplog: pytest.LogCaptureFixture
 ) -> None:
     limits = ev.Retention(keep_s=math.inf, keep_entries=100, keep_unread=False)
-    keeper = Housekeeper(broker, "orders", [], limits)
-    await add_old(ledger, *range(1, 90))
-    await read(ledger, "slow", 0, ack=0)
+    keeper = Trimmer(broker, "orders", [], limits)
+    await add_old(inspector, *range(1, 90))
+    await read(inspector, "slow", 0, ack=0)
     assert await keeper.keep() and "'slow'" not in caplog.text
-    await add_old(ledger, 90)
-    await ledger.raw.hdel(broker.keys.retention("orders"), "due")
+    await add_old(inspector, 90)
+    await inspector.raw.hdel(broker.keys.retention("orders"), "due")
     assert await keeper.keep() and "group 'slow' has 90 entries unread" in caplog.text
-    await ledger.raw.hdel(broker.keys.retention("orders"), "due")
+    await inspector.raw.hdel(broker.keys.retention("orders"), "due")
     assert await keeper.keep() and caplog.text.count("'slow'") == 1
 
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_trap_18_whatever_happened_what_goes_and_who_loses_is_exact(
-    broker: Broker, ledger: Ledger, seed: int
+    broker: Broker, inspector: Inspector, seed: int
 ) -> None:
     """Held against a look at every entry and every pending list, before and after."""
     rng = random.Random(seed)
-    stream, groups, newest = ledger.keys.stream, ["a", "b", "c"], 0
+    stream, groups, newest = inspector.keys.stream, ["a", "b", "c"], 0
     for group in groups:
-        await read(ledger, group, 0, ack=0)
+        await read(inspector, group, 0, ack=0)
     for _ in range(12):
         newest += (count := rng.randint(0, 150))
-        await add_old(ledger, *range(newest - count + 1, newest + 1))
+        await add_old(inspector, *range(newest - count + 1, newest + 1))
         for group in groups:
-            await read_some(ledger, group, rng)
-        for id_ in await some_ids(ledger, rng.randint(0, 5), rng):
-            await ledger.raw.xdel(stream, id_)
+            await read_some(inspector, group, rng)
+        for id_ in await some_ids(inspector, rng.randint(0, 5), rng):
+            await inspector.raw.xdel(stream, id_)
         retention = ev.Retention(
             rng.choice([0.0, math.inf]), rng.choice([None, 0, 50, 200]), rng.random() < 0.5, dead_after_s=math.inf
         )
-        before, undone = await ids(ledger), {group: await undone_of(ledger, group) for group in groups}
+        before, undone = await ids(inspector), {group: await undone_of(inspector, group) for group in groups}
         await broker.declare_retention("orders", retention)
         step = await trim(broker, retention, limit=rng.choice([40, 1000]))
-        gone = before[: len(before) - len(await ids(ledger))]
-        assert await ids(ledger) == before[len(gone) :]
+        gone = before[: len(before) - len(await ids(inspector))]
+        assert await ids(inspector) == before[len(gone) :]
         assert {g.name: g.dropped_now for g in step.groups} == {n: len(undone[n] & set(gone)) for n in groups}
         assert step.dropped == len(gone)
         if not step.more:
@@ -354,44 +355,44 @@ def expected(retention: ev.Retention, before: list[bytes], undone: dict[str, set
     return min([beyond, *needed]) if retention.keep_unread else beyond
 
 
-async def read_some(ledger: Ledger, group: str, rng: random.Random) -> None:
-    await ledger.raw.xreadgroup(group, "c1", {ledger.keys.stream: ">"}, rng.randint(1, 150))
-    for id_ in await pending_of(ledger, group):
+async def read_some(inspector: Inspector, group: str, rng: random.Random) -> None:
+    await inspector.raw.xreadgroup(group, "c1", {inspector.keys.stream: ">"}, rng.randint(1, 150))
+    for id_ in await pending_of(inspector, group):
         if rng.random() < 0.8:
-            await ledger.raw.xack(ledger.keys.stream, group, id_)
+            await inspector.raw.xack(inspector.keys.stream, group, id_)
 
 
-async def some_ids(ledger: Ledger, count: int, rng: random.Random) -> list[bytes]:
-    there = await ids(ledger)
+async def some_ids(inspector: Inspector, count: int, rng: random.Random) -> list[bytes]:
+    there = await ids(inspector)
     return rng.sample(there, min(count, len(there)))
 
 
-async def undone_of(ledger: Ledger, group: str) -> set[bytes]:
+async def undone_of(inspector: Inspector, group: str) -> set[bytes]:
     """What is there and not acknowledged by the group: never delivered, or pending."""
-    infos: Any = await ledger.raw.xinfo_groups(ledger.keys.stream)
+    infos: Any = await inspector.raw.xinfo_groups(inspector.keys.stream)
     [last] = [info["last-delivered-id"] for info in infos if info["name"] == group.encode()]
-    return {*await ids(ledger, b"(" + last), *await pending_of(ledger, group)} & set(await ids(ledger))
+    return {*await ids(inspector, b"(" + last), *await pending_of(inspector, group)} & set(await ids(inspector))
 
 
-async def test_a_step_is_bounded_and_the_rest_follows(broker: Broker, ledger: Ledger) -> None:
-    await add_old(ledger, *range(1, 1001))
-    await read(ledger, "billing", 1000, ack=1000)
+async def test_a_step_is_bounded_and_the_rest_follows(broker: Broker, inspector: Inspector) -> None:
+    await add_old(inspector, *range(1, 1001))
+    await read(inspector, "billing", 1000, ack=1000)
     step = await trim(broker, NO_HISTORY, limit=300)
     assert (step.more, step.dropped, step.entries) == (True, 300, 700)
-    assert await Housekeeper(broker, "orders", [], None).keep()
-    assert await left(ledger) == []
+    assert await Trimmer(broker, "orders", [], None).keep()
+    assert await left(inspector) == []
 
 
-async def test_one_trimmer_at_a_time_and_none_for_ever(broker: Broker, ledger: Ledger) -> None:
-    await add_old(ledger, 1)
+async def test_one_trimmer_at_a_time_and_none_for_ever(broker: Broker, inspector: Inspector) -> None:
+    await add_old(inspector, 1)
     assert await broker.trim("orders", None, 60.0, 1000)
     assert await broker.trim("orders", None, 60.0, 1000) is None
-    hour_ahead = (await ledger.now_s() + 3600.0) * 1000.0  # the server's clock was put back by an hour
-    await ledger.raw.hset(broker.keys.retention("orders"), "due", f"{hour_ahead:.0f}")
+    hour_ahead = (await inspector.now_s() + 3600.0) * 1000.0  # the server's clock was put back by an hour
+    await inspector.raw.hset(broker.keys.retention("orders"), "due", f"{hour_ahead:.0f}")
     assert await broker.trim("orders", None, 60.0, 1000)
 
 
-async def test_retried_and_delayed_entries_need_the_stream_no_longer(connect: Connect, ledger: Ledger) -> None:
+async def test_retried_and_delayed_entries_need_the_stream_no_longer(connect: Connect, inspector: Inspector) -> None:
     app, attempts = ev.App("shop"), dict[int, int]()
     delay_s = {1: 0.0, 2: 0.3}
 
@@ -405,21 +406,21 @@ async def test_retried_and_delayed_entries_need_the_stream_no_longer(connect: Co
         await bus.publish_many(orders(1, 2))
         async with bus.running():
             await eventually(lambda: attempts.keys() == {1, 2})
-            await eventually(lambda: nothing_pending(ledger))
+            await eventually(lambda: nothing_pending(inspector))
             step = await eventually(lambda: bus._broker.trim("orders", NO_HISTORY, 0.0, 1000))
             assert step is not None
             await bus._broker.declare_retention("orders", NO_HISTORY)
-            await eventually(lambda: trimmed_to_nothing(bus, ledger))
+            await eventually(lambda: trimmed_to_nothing(bus, inspector))
             await eventually(lambda: attempts == {1: 2, 2: 2})
 
 
-async def nothing_pending(ledger: Ledger) -> bool:
-    return await ledger.pending() == []
+async def nothing_pending(inspector: Inspector) -> bool:
+    return await inspector.pending() == []
 
 
-async def trimmed_to_nothing(bus: ev.Bus, ledger: Ledger) -> bool:
+async def trimmed_to_nothing(bus: ev.Bus, inspector: Inspector) -> bool:
     await bus._broker.trim("orders", None, 0.0, 1000)
-    return await stream_length(ledger, 0)
+    return await stream_length(inspector, 0)
 
 
 async def test_what_was_declared_stays_with_the_stream(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
@@ -448,21 +449,21 @@ async def follows(bus: ev.Bus, retention: ev.Retention) -> bool:
     return (await bus.stream_health("orders")).retention == retention
 
 
-async def test_a_look_changes_nothing(connect: Connect, broker: Broker, ledger: Ledger, namespace: str) -> None:
+async def test_a_look_changes_nothing(connect: Connect, broker: Broker, inspector: Inspector, namespace: str) -> None:
     async with connect(ev.App("shop")) as bus:
         assert (await bus.stream_health("orders")).groups == ()
-        await add_old(ledger, 1)
-        await read(ledger, "gone", 0, ack=0)
+        await add_old(inspector, 1)
+        await read(inspector, "gone", 0, ack=0)
         for _ in range(2):
             [group] = (await bus.stream_health("orders")).groups
             assert (group.group, group.unread, group.absent_s) == ("gone", 1, 0.0)
-    assert not await ledger.raw.exists(Keys(namespace).retention("orders"))
+    assert not await inspector.raw.exists(Keys(namespace).retention("orders"))
 
 
-async def test_groups_of_any_name_are_seen(broker: Broker, connect: Connect, ledger: Ledger) -> None:
-    await add_old(ledger, 1, 2)
+async def test_groups_of_any_name_are_seen(broker: Broker, connect: Connect, inspector: Inspector) -> None:
+    await add_old(inspector, 1, 2)
     for name in (b"a b:{c}\n", b"\xff\x00", "grüße".encode()):
-        await ledger.raw.xgroup_create(ledger.keys.stream, name, "0")
+        await inspector.raw.xgroup_create(inspector.keys.stream, name, "0")
     for _ in range(2):
         assert (await trim(broker, NO_HISTORY)).dropped == 0
     async with connect(ev.App("shop")) as bus:
@@ -490,13 +491,13 @@ async def test_what_goes_wrong_in_housekeeping_stops_no_handler(
     assert logging.ERROR not in {record.levelno for record in caplog.records}
 
 
-async def test_an_acknowledged_entry_is_no_group_of_anothers(broker: Broker, ledger: Ledger) -> None:
+async def test_an_acknowledged_entry_is_no_group_of_anothers(broker: Broker, inspector: Inspector) -> None:
     """The oldest pending entry counts, not only how far the group has read."""
-    await add_old(ledger, *range(1, 11))
-    await read(ledger, "billing", 10, ack=0)
-    await broker.ack(ledger.keys, "c1", [Entry(False, f"{n}-0", f"{n}-0", b"x") for n in (1, 2, 5, 9)])
+    await add_old(inspector, *range(1, 11))
+    await read(inspector, "billing", 10, ack=0)
+    await broker.ack(inspector.keys, "c1", [Entry(False, f"{n}-0", f"{n}-0", b"x") for n in (1, 2, 5, 9)])
     await trim(broker, NO_HISTORY)
-    assert await left(ledger) == [3, 4, 5, 6, 7, 8, 9, 10]
+    assert await left(inspector) == [3, 4, 5, 6, 7, 8, 9, 10]
 
 
 def test_declaring_a_stream_twice_is_a_mistake() -> None:

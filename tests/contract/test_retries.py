@@ -7,12 +7,13 @@ import time
 import pytest
 
 import eventlib as ev
-from eventlib.broker import Broker, Entry
-from eventlib.envelope import decode, write
-from eventlib.keys import GroupKeys
-from tests.ledger import Ledger
+from eventlib.broker.commands import Broker
+from eventlib.broker.keys import GroupKeys
+from eventlib.events.envelope import decode, write
+from eventlib.records import Entry
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, orders
-from tests.waiting import eventually
 
 SOON = ev.Retry(attempts=3, wait_s=0.01, jitter="none")  # by way of the delayed entries
 LATER = ev.Retry(attempts=3, wait_s=30.0, jitter="none")
@@ -20,7 +21,7 @@ LATER = ev.Retry(attempts=3, wait_s=30.0, jitter="none")
 
 @pytest.mark.parametrize("retry", [AT_ONCE, SOON])
 async def test_trap_13_a_retry_is_for_the_failing_group_alone(
-    connect: Connect, ledger: Ledger, retry: ev.Retry
+    connect: Connect, inspector: Inspector, retry: ev.Retry
 ) -> None:
     app, seen = ev.App("shop"), list[tuple[str, int]]()
 
@@ -39,10 +40,10 @@ async def test_trap_13_a_retry_is_for_the_failing_group_alone(
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: record.count("acked") == 2)
     assert sorted(seen) == [("billing", 1), ("billing", 2), ("billing", 3), ("stock", 1)]
-    assert len(await ledger.events()) == 1
+    assert len(await inspector.events()) == 1
 
 
-async def test_trap_12_a_failing_event_does_not_hold_up_the_next(connect: Connect, ledger: Ledger) -> None:
+async def test_trap_12_a_failing_event_does_not_hold_up_the_next(connect: Connect, inspector: Inspector) -> None:
     app, handled = ev.App("shop"), list[int]()
     app.group("billing", concurrency=1)
 
@@ -58,7 +59,7 @@ async def test_trap_12_a_failing_event_does_not_hold_up_the_next(connect: Connec
         backlog = await eventually(lambda: settled(bus))
     assert handled == [1, 2, 3]
     assert backlog == ev.Backlog(waiting=0, pending=0, retrying=0, delayed=1, dead=0)
-    assert await ledger.pending() == []  # it waits outside of the stream, and is nobody's
+    assert await inspector.pending() == []  # it waits outside of the stream, and is nobody's
 
 
 async def settled(bus: ev.Bus) -> ev.Backlog | None:
@@ -103,7 +104,7 @@ async def test_attempts_and_waits_follow_the_policy(
     assert record.kinds() == kinds
 
 
-async def test_an_exhausted_event_goes_to_the_dead_letters_whole(connect: Connect, ledger: Ledger) -> None:
+async def test_an_exhausted_event_goes_to_the_dead_letters_whole(connect: Connect, inspector: Inspector) -> None:
     app, record = ev.App("shop"), Record()
 
     @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
@@ -115,7 +116,7 @@ async def test_an_exhausted_event_goes_to_the_dead_letters_whole(connect: Connec
         await eventually(lambda: record.count("dead"))
         [dead] = await bus.dead_letters("orders", "billing").find()
         assert await bus.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, dead=1)
-    [fields] = await ledger.events()
+    [fields] = await inspector.events()
     assert (dead.reason, dead.error, dead.attempts) == ("exhausted", "ValueError: no money for 7", 3)
     assert dead.handler == f"{bill.__module__}.{bill.__qualname__}"
     assert dead.raw[b"event"] == fields[b"event"]
@@ -177,55 +178,55 @@ async def test_snooze_does_not_count(connect: Connect) -> None:
 
 
 async def test_trap_26_due_times_are_the_servers(
-    broker: Broker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A consumer whose clock is an hour ahead delays by what it was told."""
     right = time.time
     monkeypatch.setattr(time, "time", lambda: right() + 3600.0)
     await broker.publish("orders", "p1", 1, [b"x"])
-    [entry] = await take(broker, ledger, 1)
-    before_s = await ledger.now_s()
-    assert await broker.retry(ledger.keys, "c1", entry, 1, 100.0)
-    [due_s] = await ledger.due_s()
-    assert before_s + 99.9 <= due_s <= await ledger.now_s() + 100.1
+    [entry] = await take(broker, inspector, 1)
+    before_s = await inspector.now_s()
+    assert await broker.retry(inspector.keys, "c1", entry, 1, 100.0)
+    [due_s] = await inspector.due_s()
+    assert before_s + 99.9 <= due_s <= await inspector.now_s() + 100.1
 
 
-async def test_trap_27_promotion_takes_a_bounded_bite_and_loses_nothing(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_27_promotion_takes_a_bounded_bite_and_loses_nothing(broker: Broker, inspector: Inspector) -> None:
     await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(5)])
-    for entry in await take(broker, ledger, 5):
-        assert await broker.retry(ledger.keys, "c1", entry, 1, 0.001)
-    await eventually(lambda: all_due(ledger))
-    moved = [(await broker.promote(ledger.keys, 2))[0] for _ in range(4)]
+    for entry in await take(broker, inspector, 5):
+        assert await broker.retry(inspector.keys, "c1", entry, 1, 0.001)
+    await eventually(lambda: all_due(inspector))
+    moved = [(await broker.promote(inspector.keys, 2))[0] for _ in range(4)]
     assert moved == [2, 2, 1, 0]
     assert (await broker.backlog("orders", "billing")) == ev.Backlog(0, 0, retrying=5, delayed=0, dead=0)
 
 
-async def test_trap_27_what_cannot_be_promoted_waits_on(broker: Broker, ledger: Ledger) -> None:
+async def test_trap_27_what_cannot_be_promoted_waits_on(broker: Broker, inspector: Inspector) -> None:
     """It is added before it is removed, for a script that fails takes nothing back."""
     await broker.publish("orders", "p1", 1, [b"a"])
-    [entry] = await take(broker, ledger, 1)
-    assert await broker.retry(ledger.keys, "c1", entry, 1, 0.001)
-    await eventually(lambda: all_due(ledger))
-    await ledger.raw.unlink(ledger.keys.retry)
-    await ledger.raw.set(ledger.keys.retry, "no stream")
+    [entry] = await take(broker, inspector, 1)
+    assert await broker.retry(inspector.keys, "c1", entry, 1, 0.001)
+    await eventually(lambda: all_due(inspector))
+    await inspector.raw.unlink(inspector.keys.retry)
+    await inspector.raw.set(inspector.keys.retry, "no stream")
     with pytest.raises(ev.BrokerError, match="WRONGTYPE"):
-        await broker.promote(ledger.keys, 10)
-    await ledger.raw.unlink(ledger.keys.retry)
-    assert await broker.promote(ledger.keys, 10) == (1, None)
+        await broker.promote(inspector.keys, 10)
+    await inspector.raw.unlink(inspector.keys.retry)
+    assert await broker.promote(inspector.keys, 10) == (1, None)
 
 
-async def take(broker: Broker, ledger: Ledger, count: int) -> list[Entry]:
+async def take(broker: Broker, inspector: Inspector, count: int) -> list[Entry]:
     """Read as consumer "c1"."""
-    await ledger.create()
+    await inspector.create()
     reader = broker.reader(1.0)
     try:
-        return (await reader.read(ledger.keys, "c1", count)).entries
+        return (await reader.read(inspector.keys, "c1", count)).entries
     finally:
         await reader.close()
 
 
-async def all_due(ledger: Ledger) -> bool:
-    return max(await ledger.due_s()) <= await ledger.now_s()
+async def all_due(inspector: Inspector) -> bool:
+    return max(await inspector.due_s()) <= await inspector.now_s()
 
 
 async def test_many_failing_events_are_each_tried_as_often_as_allowed(connect: Connect) -> None:
@@ -246,7 +247,7 @@ async def test_many_failing_events_are_each_tried_as_often_as_allowed(connect: C
 
 
 async def test_an_event_of_an_older_program_is_retried_with_its_bytes_untouched(
-    connect: Connect, ledger: Ledger
+    connect: Connect, inspector: Inspector
 ) -> None:
     app, seen, record = ev.App("shop"), list[ev.Delivery](), Record()
 
@@ -259,7 +260,7 @@ async def test_an_event_of_an_older_program_is_retried_with_its_bytes_untouched(
         b'"data"', b'"traceparent":"00-ab" ,  "data"'
     )
     async with connect(app) as bus, bus.running(observe=record):
-        await ledger.add(event=raw)
+        await inspector.add(event=raw)
         await eventually(lambda: record.count("dead"))
         [dead] = await bus.dead_letters("orders", "billing").find()
     assert dead.raw[b"event"] == raw

@@ -12,9 +12,9 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib.testing.waiting import eventually
 from tests.faults import OwnServer, own_server
 from tests.shop import OrderPlaced, Record, orders
-from tests.waiting import eventually
 
 LEASE_S = 0.4
 SOON = ev.Retry(attempts=3, wait_s=0.01, jitter="none")

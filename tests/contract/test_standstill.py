@@ -9,9 +9,9 @@ import pytest
 import redis
 
 import eventlib as ev
-from tests.ledger import Ledger
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record
-from tests.waiting import eventually
 
 LEASE_S = 0.2
 
@@ -19,10 +19,10 @@ LEASE_S = 0.2
 class Thief(threading.Thread):
     """Another, healthy process: takes over once the lease is well over, and who blocked knows that he did."""
 
-    def __init__(self, url: str, ledger: Ledger) -> None:
+    def __init__(self, url: str, inspector: Inspector) -> None:
         super().__init__()
         self._redis = redis.Redis.from_url(url)
-        self._stream = ledger.keys.stream
+        self._stream = inspector.keys.stream
         self.took = threading.Event()
         self._over = threading.Event()
 
@@ -59,20 +59,20 @@ def blocking_app(thief: Thief, outcome: BaseException | None) -> tuple[ev.App, l
 @pytest.mark.usefixtures("nobody_sweeps")
 @pytest.mark.parametrize("outcome", [None, ValueError("no"), ev.Reject("no"), ev.Snooze(0.0)])
 async def test_trap_05_who_blocked_the_loop_for_a_lease_settles_nothing(
-    connect: Connect, ledger: Ledger, url: str, outcome: BaseException | None, caplog: pytest.LogCaptureFixture
+    connect: Connect, inspector: Inspector, url: str, outcome: BaseException | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    thief, record = Thief(url, ledger), Record()
+    thief, record = Thief(url, inspector), Record()
     app, seen = blocking_app(thief, outcome)
-    await ledger.create()
+    await inspector.create()
     with thief:
         async with connect(app) as bus, bus.running(consumer="slow", observe=record):
             await bus.publish(OrderPlaced(number=1))
             await eventually(lambda: record.count("lost"))
-            assert [row.consumer for row in await ledger.pending()] == ["thief"]
+            assert [row.consumer for row in await inspector.pending()] == ["thief"]
             assert (await bus.backlog("orders", "billing")) == ev.Backlog(0, pending=1, retrying=0, delayed=0, dead=0)
             assert seen[0].lost
             # The new owner's outcome counts.
-            assert await bus._broker.ack(ledger.keys, "thief", [seen[0].entry]) == set()
+            assert await bus._broker.ack(inspector.keys, "thief", [seen[0].entry]) == set()
             assert (await bus.backlog("orders", "billing")).total == 0
     assert record.count("lost") == 1
     assert not {"acked", "retried", "dead"} & set(record.kinds())
@@ -81,7 +81,7 @@ async def test_trap_05_who_blocked_the_loop_for_a_lease_settles_nothing(
 
 @pytest.mark.parametrize("outcome", [None, ValueError("no"), ev.Reject("no")])
 async def test_trap_05_a_later_delivery_to_the_same_consumer_is_not_settled_by_the_lost_one(
-    connect: Connect, ledger: Ledger, outcome: Exception | None
+    connect: Connect, inspector: Inspector, outcome: Exception | None
 ) -> None:
     """Its name owns the entry again, but the handler that lost it must not settle it for the one that runs now."""
     app, record, started = ev.App("shop"), Record(), list[ev.Delivery]()
@@ -99,19 +99,19 @@ async def test_trap_05_a_later_delivery_to_the_same_consumer_is_not_settled_by_t
     async with connect(app) as bus, bus.running(observe=record):
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: started)
-        await eventually(lambda: lose(ledger, started[0]))
+        await eventually(lambda: lose(inspector, started[0]))
         await eventually(lambda: len(started) == 2)  # the thief died; the entry came back
         releases[0].set()
         await eventually(lambda: record.count(ended) == 1)
         await bus.backlog("orders", "billing")  # a round trip in which it could have settled
-        assert len(await ledger.pending()) == 1
+        assert len(await inspector.pending()) == 1
         releases[1].set()
         await eventually(lambda: record.count("acked") == 1)
     assert record.kinds() == ["started", "lost", "started", ended, "handled", "acked"]
 
 
-async def lose(ledger: Ledger, delivery: ev.Delivery) -> bool:
+async def lose(inspector: Inspector, delivery: ev.Delivery) -> bool:
     """Have a thief, who will not renew, hold the entry when the next renewal comes."""
     if not delivery.lost:
-        await ledger.claim(delivery.entry.id, "thief")
+        await inspector.claim(delivery.entry.id, "thief")
     return delivery.lost

@@ -16,14 +16,14 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib.testing.waiting import eventually
 from tests.faults import free_port, own_server
 from tests.shop import OrderPlaced, Record
-from tests.waiting import eventually
 
 SECRET = "s3cr3t"
 
 
-class Office:
+class Authority:
     """An authority that signs certificates."""
 
     def __init__(self, directory: Path) -> None:
@@ -52,10 +52,10 @@ class Office:
 
 
 @pytest.fixture(scope="module")
-def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl here to make certificates")
-    made = Office(tmp_path_factory.mktemp("certificates"))
+    made = Authority(tmp_path_factory.mktemp("certificates"))
     made.certify("server", "IP:127.0.0.1,DNS:localhost")
     made.certify("client", "DNS:client")
     made.certify("elsewhere", "DNS:elsewhere")
@@ -75,11 +75,11 @@ def tls_binary(binary: Path) -> Path:
 
 
 @asynccontextmanager
-async def tls_server(binary: Path, office: Office, name: str, *options: str) -> AsyncIterator[str]:
+async def tls_server(binary: Path, authority: Authority, name: str, *options: str) -> AsyncIterator[str]:
     """A server with this certificate; yields its URL, without any option. It wants no certificate of its clients."""
     port = free_port()
-    files = ("--tls-cert-file", office.file(f"{name}.crt"), "--tls-key-file", office.file(f"{name}.key"))
-    tls = ("--tls-port", str(port), *files, "--tls-ca-cert-file", office.file("ca.crt"), "--tls-auth-clients", "no")
+    files = ("--tls-cert-file", authority.file(f"{name}.crt"), "--tls-key-file", authority.file(f"{name}.key"))
+    tls = ("--tls-port", str(port), *files, "--tls-ca-cert-file", authority.file("ca.crt"), "--tls-auth-clients", "no")
     async with own_server(binary, *tls, *options):
         yield f"rediss://127.0.0.1:{port}/0"
 
@@ -93,7 +93,7 @@ async def refusal(url: str, kind: type[ev.BrokerError]) -> str:
     return caught.value.problem
 
 
-async def test_a_server_that_the_named_authority_vouches_for(tls_binary: Path, office: Office) -> None:
+async def test_a_server_that_the_named_authority_vouches_for(tls_binary: Path, authority: Authority) -> None:
     app, record = ev.App("shop"), Record()
     app.group("billing", lease_s=0.2)
 
@@ -102,9 +102,9 @@ async def test_a_server_that_the_named_authority_vouches_for(tls_binary: Path, o
         if delivery.attempt == 1:
             raise ValueError("no")
 
-    async with tls_server(tls_binary, office, "server", "--requirepass", SECRET) as url:
+    async with tls_server(tls_binary, authority, "server", "--requirepass", SECRET) as url:
         guarded = url.replace("//", f"//:{SECRET}@")
-        ca = f"?ssl_ca_certs={office.file('ca.crt')}"
+        ca = f"?ssl_ca_certs={authority.file('ca.crt')}"
         assert "password" in await refusal(url + ca, ev.AccessDenied)
         async with ev.connect(app, guarded + ca) as bus, bus.running(observe=record):
             await bus.publish(OrderPlaced(number=1))
@@ -122,33 +122,33 @@ async def test_a_server_that_the_named_authority_vouches_for(tls_binary: Path, o
     ],
 )
 async def test_a_certificate_that_proves_nothing_is_refused(
-    tls_binary: Path, office: Office, certificate: str, query: str, told: str
+    tls_binary: Path, authority: Authority, certificate: str, query: str, told: str
 ) -> None:
-    async with tls_server(tls_binary, office, certificate) as url:
-        problem = await refusal(url + query.format(ca=office.file("ca.crt")), ev.AccessDenied)
+    async with tls_server(tls_binary, authority, certificate) as url:
+        problem = await refusal(url + query.format(ca=authority.file("ca.crt")), ev.AccessDenied)
     assert re.search(told, problem)
 
 
-async def test_a_server_that_wants_to_know_its_clients(tls_binary: Path, office: Office) -> None:
-    async with tls_server(tls_binary, office, "server", "--tls-auth-clients", "yes") as url:
-        ca = f"{url}?ssl_ca_certs={office.file('ca.crt')}"
+async def test_a_server_that_wants_to_know_its_clients(tls_binary: Path, authority: Authority) -> None:
+    async with tls_server(tls_binary, authority, "server", "--tls-auth-clients", "yes") as url:
+        ca = f"{url}?ssl_ca_certs={authority.file('ca.crt')}"
         # TLS 1.3: the client is done before the server says no, so what it hears may be no more than a hang-up.
         assert "ssl_certfile" in await refusal(ca, ev.BrokerError)
-        me = f"{ca}&ssl_certfile={office.file('client.crt')}&ssl_keyfile="
-        async with ev.connect(ev.App("shop"), me + office.file("client.key")) as bus:
+        me = f"{ca}&ssl_certfile={authority.file('client.crt')}&ssl_keyfile="
+        async with ev.connect(ev.App("shop"), me + authority.file("client.key")) as bus:
             assert await bus.publish(OrderPlaced(number=1))
-        assert "ssl_keyfile" in await refusal(me + office.file("server.key"), ev.BrokerError)
+        assert "ssl_keyfile" in await refusal(me + authority.file("server.key"), ev.BrokerError)
 
 
-async def test_each_side_speaks_what_the_other_does_not(tls_binary: Path, office: Office) -> None:
-    async with tls_server(tls_binary, office, "server") as url:
+async def test_each_side_speaks_what_the_other_does_not(tls_binary: Path, authority: Authority) -> None:
+    async with tls_server(tls_binary, authority, "server") as url:
         problem = await refusal(url.replace("rediss:", "redis:"), ev.BrokerUnavailable)
     assert "rediss://" in problem
 
 
 async def test_a_server_without_tls_is_asked_for_it(binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits for the end of a line, which never comes; the error says what may be wrong."""
-    monkeypatch.setattr("eventlib.broker._REPLY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("eventlib.broker.commands._REPLY_TIMEOUT_S", 0.3)
     async with own_server(binary, tcp=True) as server:
         problem = await refusal(server.url.replace("redis:", "rediss:"), ev.BrokerUnavailable)
     assert "speak TLS" in problem
@@ -163,7 +163,9 @@ async def test_an_option_that_does_not_exist_is_told_before_connecting() -> None
     assert "ssl_" in await refusal(f"rediss://:{SECRET}@127.0.0.1:1/0?ssl_ca_cert=x", ev.BrokerError)
 
 
-async def test_a_certificate_that_is_exchanged_for_a_wrong_one_ends_the_run(tls_binary: Path, office: Office) -> None:
+async def test_a_certificate_that_is_exchanged_for_a_wrong_one_ends_the_run(
+    tls_binary: Path, authority: Authority
+) -> None:
     """Waiting would not mend it: somebody else may be answering."""
     app, handled = ev.App("shop"), list[int]()
 
@@ -177,11 +179,11 @@ async def test_a_certificate_that_is_exchanged_for_a_wrong_one_ends_the_run(tls_
             await eventually(lambda: handled)
             async with redis.Redis.from_url(url) as admin:
                 await admin.config_set(
-                    "tls-cert-file", office.file("expired.crt"), "tls-key-file", office.file("expired.key")
+                    "tls-cert-file", authority.file("expired.crt"), "tls-key-file", authority.file("expired.key")
                 )
                 await admin.client_kill_filter(_type="normal", skipme=False)
             await asyncio.Event().wait()
 
-    async with tls_server(tls_binary, office, "server") as url:
+    async with tls_server(tls_binary, authority, "server") as url:
         with pytest.raises(ev.AccessDenied, match="expired"):
-            await work(f"{url}?ssl_ca_certs={office.file('ca.crt')}")
+            await work(f"{url}?ssl_ca_certs={authority.file('ca.crt')}")

@@ -6,33 +6,34 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib.broker import Broker, Unique
-from eventlib.envelope import decode
-from tests.faults import relay
-from tests.ledger import Ledger
+from eventlib.broker.commands import Broker
+from eventlib.events.envelope import decode
+from eventlib.records import Unique
+from eventlib.testing.fault_proxy import fault_proxy
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced, StockCounted, orders
-from tests.waiting import eventually
 
 
-async def written(ledger: Ledger) -> list[tuple[str, int]]:
+async def written(inspector: Inspector) -> list[tuple[str, int]]:
     """Id and number of the orders in the stream."""
-    read = [decode(fields[b"event"], {"order.placed": OrderPlaced}) for fields in await ledger.events()]
+    read = [decode(fields[b"event"], {"order.placed": OrderPlaced}) for fields in await inspector.events()]
     return [(e.id, e.event.number) for e in read if e and isinstance(e.event, OrderPlaced)]
 
 
-async def test_the_same_id_again_appends_nothing_and_is_returned(connect: Connect, ledger: Ledger) -> None:
+async def test_the_same_id_again_appends_nothing_and_is_returned(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus, connect(ev.App("shop")) as other:
         for publisher in (bus, bus, other):
             returned = await publisher.publish(OrderPlaced(number=1), id="order-A1-placed", unique_for_s=60.0)
             assert returned == "order-A1-placed"
-    assert await written(ledger) == [("order-A1-placed", 1)]
+    assert await written(inspector) == [("order-A1-placed", 1)]
 
 
-async def test_the_first_body_stays(connect: Connect, ledger: Ledger) -> None:
+async def test_the_first_body_stays(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
         await bus.publish(OrderPlaced(number=1), id="e1", unique_for_s=60.0)
         await bus.publish(OrderPlaced(number=2), id="e1", unique_for_s=60.0)
-    assert await written(ledger) == [("e1", 1)]
+    assert await written(inspector) == [("e1", 1)]
 
 
 async def test_each_stream_has_ids_of_its_own(connect: Connect, raw: redis.Redis, namespace: str) -> None:
@@ -42,15 +43,15 @@ async def test_each_stream_has_ids_of_its_own(connect: Connect, raw: redis.Redis
     assert [await raw.xlen(f"{namespace}:{{{stream}}}:events") for stream in ("orders", "stock")] == [1, 1]
 
 
-async def test_an_id_without_a_window_is_just_an_id(connect: Connect, ledger: Ledger) -> None:
+async def test_an_id_without_a_window_is_just_an_id(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
         for number in (1, 2):
             assert await bus.publish(OrderPlaced(number=number), id="e1") == "e1"
-    assert await written(ledger) == [("e1", 1), ("e1", 2)]
+    assert await written(inspector) == [("e1", 1), ("e1", 2)]
 
 
 async def test_the_window_ends_and_leaves_no_key(
-    connect: Connect, ledger: Ledger, raw: redis.Redis, namespace: str
+    connect: Connect, inspector: Inspector, raw: redis.Redis, namespace: str
 ) -> None:
     async with connect(ev.App("shop")) as bus:
         await bus.publish(OrderPlaced(number=1), id="e1", unique_for_s=0.05)
@@ -60,14 +61,14 @@ async def test_the_window_ends_and_leaves_no_key(
         await raw.pexpire(f"{namespace}:{{orders}}:unique:e1", 1_000_000)
         await bus.publish(OrderPlaced(number=3), id="e1", unique_for_s=3600.0)
         assert await raw.pttl(f"{namespace}:{{orders}}:unique:e1") <= 1_000_000  # not prolonged
-    assert await written(ledger) == [("e1", 1), ("e1", 2)]
+    assert await written(inspector) == [("e1", 1), ("e1", 2)]
 
 
 async def no_keys(raw: redis.Redis, pattern: str) -> bool:
     return not await raw.keys(pattern)
 
 
-async def test_batches_leave_out_what_is_there(connect: Connect, ledger: Ledger) -> None:
+async def test_batches_leave_out_what_is_there(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
         ids = [f"e{number}" for number in range(1200)]
         await bus.publish(OrderPlaced(number=-1), id="e700", unique_for_s=60.0)
@@ -75,10 +76,10 @@ async def test_batches_leave_out_what_is_there(connect: Connect, ledger: Ledger)
         assert await bus.publish_many(orders(*range(1200)), ids=ids, unique_for_s=60.0) == ids
         await bus.publish_many(orders(1, 2, 3), ids=["twice", "twice", "once"], unique_for_s=60.0)
     expected = [("e700", -1), *((f"e{n}", n) for n in range(1200) if n != 700), ("twice", 1), ("once", 3)]
-    assert await written(ledger) == expected
+    assert await written(inspector) == expected
 
 
-async def test_at_the_same_time_with_others(connect: Connect, ledger: Ledger) -> None:
+async def test_at_the_same_time_with_others(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
         calls = [
             bus.publish(OrderPlaced(number=n), id=f"e{n % 100}", unique_for_s=60.0)
@@ -87,43 +88,43 @@ async def test_at_the_same_time_with_others(connect: Connect, ledger: Ledger) ->
             for n in range(1000)
         ]
         await asyncio.gather(*calls)
-    seen = [number for _, number in await written(ledger)]
+    seen = [number for _, number in await written(inspector)]
     assert seen == [n for n in range(1000) if n % 2 == 0 or n < 100]
 
 
 @pytest.mark.parametrize("count", [1, 600])
 async def test_trap_22_a_lost_reply_neither_doubles_nor_loses_a_unique_event(
-    connect: Connect, ledger: Ledger, url: str, count: int
+    connect: Connect, inspector: Inspector, url: str, count: int
 ) -> None:
     ids = [f"e{number}" for number in range(count)]
-    async with relay(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         await bus.publish(OrderPlaced(number=-1))
         faulty.lose_reply_to(b'"number":0}')
         await bus.publish_many(orders(*range(count)), ids=ids, unique_for_s=60.0)
         assert faulty.lost == 1
-    assert [number for _, number in await written(ledger)] == [-1, *range(count)]
+    assert [number for _, number in await written(inspector)] == [-1, *range(count)]
 
 
-async def test_what_could_not_be_appended_is_not_remembered(broker: Broker, ledger: Ledger) -> None:
+async def test_what_could_not_be_appended_is_not_remembered(broker: Broker, inspector: Inspector) -> None:
     """Otherwise the next publish of the id would be left out, and the event lost."""
-    await ledger.raw.set(ledger.keys.stream, "no stream")
+    await inspector.raw.set(inspector.keys.stream, "no stream")
     with pytest.raises(ev.BrokerError, match="WRONGTYPE"):
         await broker.publish("orders", "p1", 1, [b"a"], [Unique(0, "e1", 60.0)])
-    await ledger.raw.delete(ledger.keys.stream)
+    await inspector.raw.delete(inspector.keys.stream)
     assert await broker.publish("orders", "p1", 2, [b"a"], [Unique(0, "e1", 60.0)]) == 1
 
 
 @pytest.mark.parametrize(
     "id_", ["", "two words", 'quo"te', "back\\slash", "new\nline", "nul\0", "\ud800", "ä", "x" * 257]
 )
-async def test_an_id_that_cannot_be_one_is_refused(connect: Connect, ledger: Ledger, id_: str) -> None:
+async def test_an_id_that_cannot_be_one_is_refused(connect: Connect, inspector: Inspector, id_: str) -> None:
     async with connect(ev.App("shop")) as bus:
         with pytest.raises(ev.InvalidArgument, match="printable"):
             await bus.publish(OrderPlaced(number=1), id=id_)
-    assert await ledger.events() == []
+    assert await inspector.events() == []
 
 
-async def test_what_makes_no_sense_is_refused(connect: Connect, ledger: Ledger) -> None:
+async def test_what_makes_no_sense_is_refused(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
         for window_s in (0.0, -1.0, 1e300, float("inf"), float("nan")):
             with pytest.raises(ev.InvalidArgument, match="unique_for_s"):
@@ -134,4 +135,4 @@ async def test_what_makes_no_sense_is_refused(connect: Connect, ledger: Ledger) 
             await bus.publish_many(orders(1), unique_for_s=60.0)
         with pytest.raises(ev.InvalidArgument, match="1 ids for 2"):
             await bus.publish_many(orders(1, 2), ids=["e1"])
-    assert await ledger.events() == []
+    assert await inspector.events() == []

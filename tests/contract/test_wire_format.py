@@ -6,29 +6,30 @@ from typing import Any
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib.broker import Broker, Entry, Unique
+from eventlib.broker.commands import Broker
+from eventlib.records import Entry, Unique
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.docs import wire
-from tests.ledger import Ledger
 from tests.shop import AT_ONCE, Connect, OrderPlaced, new_app
-from tests.waiting import eventually
 
 
 def names_in(entry: dict[bytes, bytes]) -> list[str]:
     return [name.decode() for name in entry]
 
 
-async def take_over(broker: Broker, ledger: Ledger) -> Entry:
+async def take_over(broker: Broker, inspector: Inspector) -> Entry:
     """The one entry of the stream in the hands of consumer "me"."""
-    [id_] = await ledger.read_and_die()
-    await ledger.claim(id_, "dead", idle_ms=10_000, deliveries=1)
-    _, [taken] = await broker.sweep(ledger.keys, "me", 1.0, 1, 1.0)
+    [id_] = await inspector.read_and_die()
+    await inspector.claim(id_, "dead", idle_ms=10_000, deliveries=1)
+    _, [taken] = await broker.sweep(inspector.keys, "me", 1.0, 1, 1.0)
     return taken
 
 
-async def test_an_event_is_one_field(connect: Connect, ledger: Ledger) -> None:
+async def test_an_event_is_one_field(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
         await bus.publish(OrderPlaced(number=1))
-    [entry] = await ledger.events()
+    [entry] = await inspector.events()
     assert names_in(entry) == wire.names("The event stream")
 
 
@@ -44,94 +45,96 @@ def unpacked(member: bytes) -> list[bytes]:
     return found
 
 
-async def is_recent(ms: bytes, ledger: Ledger) -> bool:
-    return abs(await ledger.now_s() - int(ms) / 1000.0) < 60.0
+async def is_recent(ms: bytes, inspector: Inspector) -> bool:
+    return abs(await inspector.now_s() - int(ms) / 1000.0) < 60.0
 
 
-async def test_a_retried_entry(broker: Broker, ledger: Ledger) -> None:
-    id_ = await ledger.add(event=b"{}", theirs=b"x")
-    taken = await take_over(broker, ledger)
-    assert await broker.retry(ledger.keys, "me", taken, 1, 0.0)
-    [entry] = await ledger.events(retried=True)
+async def test_a_retried_entry(broker: Broker, inspector: Inspector) -> None:
+    id_ = await inspector.add(event=b"{}", theirs=b"x")
+    taken = await take_over(broker, inspector)
+    assert await broker.retry(inspector.keys, "me", taken, 1, 0.0)
+    [entry] = await inspector.events(retried=True)
     assert names_in(entry)[:3] == ["event", "theirs", "attempts"]
     assert set(names_in(entry)) - {"theirs"} == set(wire.names("The retry stream")) - {"replays", "edited", "packed"}
-    assert await is_recent(entry.pop(b"failed"), ledger)
+    assert await is_recent(entry.pop(b"failed"), inspector)
     assert entry == {b"event": b"{}", b"theirs": b"x", b"attempts": b"1", b"origin": id_.encode()}
 
 
-async def test_a_retried_entry_of_very_many_fields_is_packed(broker: Broker, ledger: Ledger) -> None:
-    await ledger.add(event=b"{}", **{f"f{n}": b"" for n in range(3500)})
-    taken = await take_over(broker, ledger)
-    assert await broker.retry(ledger.keys, "me", taken, 1, 0.0)
-    [entry] = await ledger.events(retried=True)
+async def test_a_retried_entry_of_very_many_fields_is_packed(broker: Broker, inspector: Inspector) -> None:
+    await inspector.add(event=b"{}", **{f"f{n}": b"" for n in range(3500)})
+    taken = await take_over(broker, inspector)
+    assert await broker.retry(inspector.keys, "me", taken, 1, 0.0)
+    [entry] = await inspector.events(retried=True)
     assert names_in(entry)[:2] == ["event", "attempts"]
     assert set(names_in(entry)) == set(wire.names("The retry stream")) - {"replays", "edited"}
     assert entry[b"packed"].startswith(b"\xdc" + (7002).to_bytes(2, "big") + b"\xa5event\xa2{}\xa2f0\xa0")
 
 
 async def test_an_edited_and_replayed_entry_says_so_there_and_when_it_dies_again(
-    broker: Broker, ledger: Ledger, raw: redis.Redis
+    broker: Broker, inspector: Inspector, raw: redis.Redis
 ) -> None:
-    await ledger.add(event=b"{}")
-    taken = await take_over(broker, ledger)
+    await inspector.add(event=b"{}")
+    taken = await take_over(broker, inspector)
     why = dict.fromkeys(["reason", "error", "attempts", "handler", "consumer", "traceback"], "1")
-    await broker.bury(ledger.keys, "me", taken, why)
-    [(letter, *_)] = await broker.letters(ledger.keys, "-", "+", 10)
-    assert await broker.edit(ledger.keys, letter, b"[]")
-    edits: Any = await raw.hgetall(ledger.keys.edits)
+    await broker.bury(inspector.keys, "me", taken, why)
+    [(letter, *_)] = await broker.letters(inspector.keys, "-", "+", 10)
+    assert await broker.edit(inspector.keys, letter, b"[]")
+    edits: Any = await raw.hgetall(inspector.keys.edits)
     edited, _, event = edits[letter.encode()].partition(b" ")
     assert wire.names("The edits hash") == ["LETTER"]
     assert event == b"[]"
-    assert await is_recent(edited, ledger)
+    assert await is_recent(edited, inspector)
 
-    await broker.replay(ledger.keys, [letter], keep_attempts=False)
-    [entry] = await ledger.events(retried=True)
+    await broker.replay(inspector.keys, [letter], keep_attempts=False)
+    [entry] = await inspector.events(retried=True)
     assert set(names_in(entry)) == set(wire.names("The retry stream")) - {"packed"}
     assert (entry[b"event"], entry[b"attempts"], entry[b"replays"], entry[b"edited"]) == (b"[]", b"0", b"1", edited)
 
-    _, [again] = await broker.reader(0.01).read(ledger.keys, "me", 1)
-    await broker.bury(ledger.keys, "me", again, why)
-    [dead] = await ledger.dead_letters()
+    _, [again] = await broker.reader(0.01).read(inspector.keys, "me", 1)
+    await broker.bury(inspector.keys, "me", again, why)
+    [dead] = await inspector.dead_letters()
     assert names_in(dead) == [*documented_of_dead_letters(), "raw.event"]
     assert (dead[b"replays"], dead[b"edited"], dead[b"raw.event"]) == (b"1", edited, b"[]")
 
 
-async def test_a_delayed_entry_is_the_example(broker: Broker, ledger: Ledger, raw: redis.Redis) -> None:
+async def test_a_delayed_entry_is_the_example(broker: Broker, inspector: Inspector, raw: redis.Redis) -> None:
     member = bytes.fromhex(wire.examples("hex")[0])
-    await raw.zadd(ledger.keys.delayed, {member: 1.5})
-    assert await broker.promote(ledger.keys, 10) == (1, None)
-    [entry] = await ledger.events(retried=True)
+    await raw.zadd(inspector.keys.delayed, {member: 1.5})
+    assert await broker.promote(inspector.keys, 10) == (1, None)
+    [entry] = await inspector.events(retried=True)
     assert entry == {b"event": b"{}", b"attempts": b"1", b"origin": b"1777896000250-0", b"failed": b"1777896001000"}
 
 
-async def test_the_example_is_what_a_retry_writes(broker: Broker, ledger: Ledger, raw: redis.Redis) -> None:
+async def test_the_example_is_what_a_retry_writes(broker: Broker, inspector: Inspector, raw: redis.Redis) -> None:
     example = unpacked(bytes.fromhex(wire.examples("hex")[0]))
-    await raw.xadd(ledger.keys.stream, {"event": "{}"}, id="1777896000250-0")
-    taken = await take_over(broker, ledger)
-    assert await broker.retry(ledger.keys, "me", taken, 1, 60.0)
-    members: Any = await raw.zrange(ledger.keys.delayed, 0, -1)
+    await raw.xadd(inspector.keys.stream, {"event": "{}"}, id="1777896000250-0")
+    taken = await take_over(broker, inspector)
+    assert await broker.retry(inspector.keys, "me", taken, 1, 60.0)
+    members: Any = await raw.zrange(inspector.keys.delayed, 0, -1)
     [member] = members
     written = unpacked(member)
     assert written[:4] == example[:4]
     ours, shown = (dict(zip(fields[4::2], fields[5::2], strict=True)) for fields in (written, example))
-    assert await is_recent(ours.pop(b"failed"), ledger)
+    assert await is_recent(ours.pop(b"failed"), inspector)
     del shown[b"failed"]
     assert ours == shown
-    [due_s] = await ledger.due_s()
-    assert 50.0 < due_s - await ledger.now_s() <= 60.0, "due in ms since 1970"
+    [due_s] = await inspector.due_s()
+    assert 50.0 < due_s - await inspector.now_s() <= 60.0, "due in ms since 1970"
 
 
-async def test_a_head_and_what_waits_behind_it(broker: Broker, ledger: Ledger, raw: redis.Redis) -> None:
+async def test_a_head_and_what_waits_behind_it(broker: Broker, inspector: Inspector, raw: redis.Redis) -> None:
     body = b'{"data":{"id":7}}'
-    ids = [await ledger.add(event=body) for _ in range(2)]
-    await broker.ensure_group(ledger.keys)
-    [head], _ = await broker.read_ordered(ledger.keys, "me", "id", 10)
+    ids = [await inspector.add(event=body) for _ in range(2)]
+    await broker.ensure_group(inspector.keys)
+    [head], _ = await broker.read_ordered(inspector.keys, "me", "id", 10)
     first, second = ids
     documented = [name.replace("LANE", "n7").replace("ORIGIN", first) for name in wire.names("The heads hash")]
     values = [first.encode(), b"stream n7"]
-    assert await raw.hgetall(ledger.keys.heads) == dict(zip(map(str.encode, documented), values, strict=True))
+    assert await raw.hgetall(inspector.keys.key_queue_heads) == dict(
+        zip(map(str.encode, documented), values, strict=True)
+    )
 
-    parked: Any = await raw.zrange(ledger.keys.lanes, 0, -1, withscores=True)
+    parked: Any = await raw.zrange(inspector.keys.key_queues, 0, -1, withscores=True)
     [(member, score)] = parked
     lane, origin, fields = member.split(b" ", 2)
     padded = "-".join(number.zfill(20) for number in second.split("-"))
@@ -139,9 +142,9 @@ async def test_a_head_and_what_waits_behind_it(broker: Broker, ledger: Ledger, r
     assert unpacked(fields)[:4] == [b"event", body, b"attempts", b"0"]
     assert unpacked(fields)[4:] == [b"origin", second.encode()], "what is parked has not failed"
 
-    await broker.retry(ledger.keys, "me", head, 1, 60.0)
-    heads: Any = await raw.hgetall(ledger.keys.heads)
-    [due_s] = await ledger.due_s()
+    await broker.retry(inspector.keys, "me", head, 1, 60.0)
+    heads: Any = await raw.hgetall(inspector.keys.key_queue_heads)
+    [due_s] = await inspector.due_s()
     assert heads[f"head {first}".encode()] == f"delayed/{due_s * 1000.0:.3f} n7".encode()
 
 
@@ -149,7 +152,7 @@ def documented_of_dead_letters() -> list[str]:
     return [name for name in wire.names("The dead-letter queue") if not name.startswith("raw.")]
 
 
-async def test_a_dead_letter(connect: Connect, ledger: Ledger) -> None:
+async def test_a_dead_letter(connect: Connect, inspector: Inspector) -> None:
     app = ev.App("shop")
 
     @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
@@ -158,41 +161,41 @@ async def test_a_dead_letter(connect: Connect, ledger: Ledger) -> None:
 
     async with connect(app) as bus, bus.running():
         await bus.publish(OrderPlaced(number=1))
-        [entry] = await eventually(ledger.dead_letters)
+        [entry] = await eventually(inspector.dead_letters)
     in_time = [name for name in documented_of_dead_letters() if name not in ("replays", "edited")]
     assert names_in(entry) == [*in_time, "raw.event"]
-    assert await is_recent(entry[b"failed"], ledger)
+    assert await is_recent(entry[b"failed"], inspector)
 
 
-async def test_a_dead_letter_of_very_many_fields_is_packed(connect: Connect, ledger: Ledger) -> None:
+async def test_a_dead_letter_of_very_many_fields_is_packed(connect: Connect, inspector: Inspector) -> None:
     app, _ = new_app()
-    await ledger.add(**{f"f{n}": b"" for n in range(3501)})
+    await inspector.add(**{f"f{n}": b"" for n in range(3501)})
     async with connect(app) as bus, bus.running():
-        [entry] = await eventually(ledger.dead_letters)
+        [entry] = await eventually(inspector.dead_letters)
     assert [name for name in names_in(entry) if name.startswith("raw.")] == ["raw.packed"]
     assert "raw.packed" in wire.names("The dead-letter queue")
 
 
-async def test_the_sweep_hash(broker: Broker, ledger: Ledger, raw: redis.Redis) -> None:
-    await ledger.add(event=b'{"data":{"id":7}}')
-    await broker.ensure_group(ledger.keys)
-    await broker.read_ordered(ledger.keys, "me", "id", 10)
-    await broker.free_lanes(ledger.keys)
-    await broker.sweep(ledger.keys, "me", 1.0, 1, 1.0)
-    found: Any = await raw.hgetall(ledger.keys.sweep)
+async def test_the_sweep_hash(broker: Broker, inspector: Inspector, raw: redis.Redis) -> None:
+    await inspector.add(event=b'{"data":{"id":7}}')
+    await broker.ensure_group(inspector.keys)
+    await broker.read_ordered(inspector.keys, "me", "id", 10)
+    await broker.free_key_queues(inspector.keys)
+    await broker.sweep(inspector.keys, "me", 1.0, 1, 1.0)
+    found: Any = await raw.hgetall(inspector.keys.sweep)
     assert set(names_in(found)) == set(wire.names("The sweep hash"))
 
 
-async def test_the_retention_hash(broker: Broker, ledger: Ledger, raw: redis.Redis) -> None:
-    await ledger.add(event=b"{}")
-    await broker.ensure_group(ledger.keys)
+async def test_the_retention_hash(broker: Broker, inspector: Inspector, raw: redis.Redis) -> None:
+    await inspector.add(event=b"{}")
+    await broker.ensure_group(inspector.keys)
     await broker.declare_retention("orders", ev.Retention())
     await broker.trim("orders", None, 1.0, 1)
     found: Any = await raw.hgetall(broker.keys.retention("orders"))
     assert set(names_in(found)) == {name.replace("GROUP", "billing") for name in wire.names("What a stream keeps")}
 
 
-async def test_the_probe_leaves_no_key(broker: Broker, ledger: Ledger, raw: redis.Redis) -> None:
+async def test_the_probe_leaves_no_key(broker: Broker, inspector: Inspector, raw: redis.Redis) -> None:
     await broker.backlog("orders", "billing")
     assert not await raw.exists(broker.keys.probe("orders"))
 

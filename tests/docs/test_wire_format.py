@@ -7,12 +7,13 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from eventlib import bus, catalog, keys
-from eventlib.envelope import Envelope, decode, write
+from eventlib import bus, catalog
+from eventlib.broker import keys
+from eventlib.broker.keys import GroupKeys, Keys, Script
 from eventlib.errors import DataError
-from eventlib.keys import GroupKeys, Keys, Script
+from eventlib.events.envelope import Envelope, decode, write
+from eventlib.events.schema import spec_of
 from eventlib.policy import DeadReason
-from eventlib.schema import spec_of
 from tests.catalog_samples import uploaded
 from tests.docs import wire
 

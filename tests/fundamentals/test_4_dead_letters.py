@@ -1,8 +1,8 @@
 """An event that fails every attempt is kept, with the reason, in the dead-letter queue of its group."""
 
 import eventlib as ev
+from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced
-from tests.waiting import eventually
 
 
 async def test_dead_letters(connect: Connect) -> None:

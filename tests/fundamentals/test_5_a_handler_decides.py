@@ -3,8 +3,8 @@
 import asyncio
 
 import eventlib as ev
+from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced
-from tests.waiting import eventually
 
 
 async def test_reject_gives_up_at_once(connect: Connect) -> None:

@@ -3,11 +3,11 @@
 import asyncio
 
 import eventlib as ev
-from tests.ledger import Ledger
+from eventlib.testing.inspector import Inspector
 from tests.shop import Connect, OrderPlaced
 
 
-async def test_a_crash_is_recovered(connect: Connect, ledger: Ledger) -> None:
+async def test_a_crash_is_recovered(connect: Connect, inspector: Inspector) -> None:
     app = ev.App("shop")
     app.group("billing", lease_s=0.3)  # silent for so long is dead; the default is 30 s
     charged: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
@@ -18,7 +18,7 @@ async def test_a_crash_is_recovered(connect: Connect, ledger: Ledger) -> None:
 
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
-        await ledger.read_and_die()  # a consumer takes the event, and is killed
+        await inspector.read_and_die()  # a consumer takes the event, and is killed
 
         async with bus.running():
             # Nobody knows how far the dead one came: at least once, so this is the second attempt.

@@ -12,28 +12,28 @@ TOP = Path(__file__).parents[2]
 
 
 @dataclass
-class Office:
-    """Starts clerks and reads their diary."""
+class ConsumerProcesses:
+    """Starts started and reads their diary."""
 
     diary: Path
-    clerks: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def hire(self, url: str, namespace: str, work_s: float, trade: str = "clerk") -> subprocess.Popen[bytes]:
+    def start(self, url: str, namespace: str, work_s: float, program: str = "consumer") -> subprocess.Popen[bytes]:
         """A new consumer process."""
-        command = [sys.executable, "-m", f"tests.live.{trade}", url, namespace, str(self.diary), str(work_s)]
-        self.clerks.append(subprocess.Popen(command, cwd=TOP))
-        return self.clerks[-1]
+        command = [sys.executable, "-m", f"tests.live.{program}", url, namespace, str(self.diary), str(work_s)]
+        self.started.append(subprocess.Popen(command, cwd=TOP))
+        return self.started[-1]
 
     def noted(self, what: str) -> list[int]:
-        """The numbers of the orders begun, or done, in the order of happening."""
+        """The numbers of the orders begun, or done, in the order of observation."""
         lines = self.diary.read_text().splitlines() if self.diary.exists() else []
         return [int(line.split()[1]) for line in lines if line.startswith(what)]
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    opened = Office(tmp_path / "diary")
+def processes(tmp_path: Path) -> Iterator[ConsumerProcesses]:
+    opened = ConsumerProcesses(tmp_path / "diary")
     yield opened
-    for clerk in opened.clerks:
-        clerk.kill()
-        clerk.wait()
+    for consumer in opened.started:
+        consumer.kill()
+        consumer.wait()

@@ -13,7 +13,7 @@ from tests.shop import orders
 
 async def main(url: str, namespace: str, path: str, spool: str, number: int) -> None:
     diary = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    async with ev.connect(ev.App("shop"), url, namespace=namespace, when_away=ev.Spool(spool)) as bus:
+    async with ev.connect(ev.App("shop"), url, namespace=namespace, outage_policy=ev.Spool(spool)) as bus:
         while True:
             size = 1 + number % 3
             await bus.publish_many(orders(*range(number, number + size)))

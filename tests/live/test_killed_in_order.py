@@ -7,12 +7,12 @@ import subprocess
 import pytest
 
 import eventlib as ev
-from tests.ledger import Ledger
-from tests.live.conftest import Office
-from tests.live.teller import Paid
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
+from tests.live.conftest import ConsumerProcesses
+from tests.live.ordered_consumer import Paid
 from tests.order import Note, faults
 from tests.shop import Connect
-from tests.waiting import eventually
 
 ACCOUNTS = 12
 
@@ -22,8 +22,8 @@ def url(server: str) -> str:
     return server
 
 
-def noted(office: Office) -> list[Note]:
-    lines = office.diary.read_text().splitlines() if office.diary.exists() else []
+def noted(processes: ConsumerProcesses) -> list[Note]:
+    lines = processes.diary.read_text().splitlines() if processes.diary.exists() else []
     words = [line.split() for line in lines]
     return [Note(what, who, *rest[:1], *map(int, rest[1:])) for what, who, *rest in words]  # type: ignore[arg-type]
 
@@ -33,19 +33,19 @@ async def nothing_left(bus: ev.Bus) -> bool:
 
 
 async def test_consumers_killed_again_and_again_never_overtake(
-    connect: Connect, ledger: Ledger, url: str, namespace: str, office: Office
+    connect: Connect, inspector: Inspector, url: str, namespace: str, processes: ConsumerProcesses
 ) -> None:
     rng = random.Random(0)
     tellers: list[subprocess.Popen[bytes]] = []
     published = [Paid(account=f"{n}", step=step) for step, n in itertools.product(range(60), range(ACCOUNTS))]
 
     def done() -> set[tuple[str, int]]:
-        return {(note.key, note.step) for note in noted(office) if note.what == "done"}
+        return {(note.key, note.step) for note in noted(processes) if note.what == "done"}
 
     async with connect(ev.App("shop")) as bus:
         for round_ in range(4):
             while len(tellers) < 3:
-                tellers.append(office.hire(url, namespace, 0.02, "teller"))
+                tellers.append(processes.start(url, namespace, 0.02, "ordered_consumer"))
             share = len(published) // 4
             await bus.publish_many(published[round_ * share : (round_ + 1) * share])
             goal = len(done()) + share // 3
@@ -57,10 +57,10 @@ async def test_consumers_killed_again_and_again_never_overtake(
                 continue
             victim.kill()
             victim.wait()
-            with office.diary.open("a") as diary:
+            with processes.diary.open("a") as diary:
                 diary.write(f"killed {victim.pid}\n")
         await eventually(lambda: nothing_left(bus), timeout_s=15.0)
         assert await bus.dead_letters("orders", "billing").find() == []
-        assert await ledger.raw.exists(ledger.keys.heads, ledger.keys.lanes) == 0
+        assert await inspector.raw.exists(inspector.keys.key_queue_heads, inspector.keys.key_queues) == 0
     assert done() == {(event.account, event.step) for event in published}
-    assert faults(noted(office)) == []
+    assert faults(noted(processes)) == []

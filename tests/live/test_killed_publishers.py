@@ -10,12 +10,13 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib.testing.fault_proxy import fault_proxy
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.contract.test_publishing import numbers
-from tests.faults import own_server, relay
-from tests.ledger import Ledger
+from tests.faults import own_server
 from tests.live.conftest import TOP
 from tests.shop import Connect, orders
-from tests.waiting import eventually
 
 
 class Desk:
@@ -64,9 +65,9 @@ def check(acknowledged: list[int], there: list[int]) -> None:
 
 
 async def test_trap_22_a_publisher_killed_while_it_spools_and_while_it_replays(
-    connect: Connect, ledger: Ledger, url: str, desk: Desk
+    connect: Connect, inspector: Inspector, url: str, desk: Desk
 ) -> None:
-    async with relay(url) as faulty:
+    async with fault_proxy(url) as faulty:
         desk.url = faulty.url
         for _ in range(3):
             faulty.refusing = False
@@ -76,30 +77,30 @@ async def test_trap_22_a_publisher_killed_while_it_spools_and_while_it_replays(
             faulty.cut()
             await desk.publishes(60)  # into the file
             desk.kill()
-            there = len(await ledger.events())
+            there = len(await inspector.events())
             faulty.refusing = False
             faulty.lose_reply_to(b'{"specversion"')
             desk.seat()  # replays
-            await eventually(lambda: more_than(ledger, there))  # noqa: B023 - awaited in the loop
+            await eventually(lambda: more_than(inspector, there))  # noqa: B023 - awaited in the loop
             desk.kill()
-        async with connect(ev.App("shop"), when_away=ev.Spool(desk.spool)) as bus:
+        async with connect(ev.App("shop"), outage_policy=ev.Spool(desk.spool)) as bus:
             await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
         assert faulty.lost == 3
-    check(desk.acknowledged(), await numbers(ledger))
+    check(desk.acknowledged(), await numbers(inspector))
 
 
-async def more_than(ledger: Ledger, count: int) -> bool:
-    return len(await ledger.events()) > count
+async def more_than(inspector: Inspector, count: int) -> bool:
+    return len(await inspector.events()) > count
 
 
 async def test_the_spool_of_a_live_process_is_refused_to_another(connect: Connect, desk: Desk) -> None:
     desk.seat()
     await desk.publishes(1)
     with pytest.raises(ev.SpoolUnusable, match="in use"):
-        async with connect(ev.App("shop"), when_away=ev.Spool(desk.spool)):
+        async with connect(ev.App("shop"), outage_policy=ev.Spool(desk.spool)):
             pass
     desk.kill()
-    async with connect(ev.App("shop"), when_away=ev.Spool(desk.spool)):  # a killed one holds nothing
+    async with connect(ev.App("shop"), outage_policy=ev.Spool(desk.spool)):  # a killed one holds nothing
         pass
 
 
@@ -117,7 +118,7 @@ async def test_trap_22_a_server_killed_in_the_middle_of_publishes(binary: Path, 
                 return
 
     async with own_server(binary, "--appendfsync", "always") as server:
-        async with ev.connect(ev.App("shop"), server.url, when_away=policy) as bus, asyncio.TaskGroup() as tasks:
+        async with ev.connect(ev.App("shop"), server.url, outage_policy=policy) as bus, asyncio.TaskGroup() as tasks:
             for first in range(10):
                 tasks.create_task(publish(bus, first))
             for _ in range(3):
@@ -126,11 +127,11 @@ async def test_trap_22_a_server_killed_in_the_middle_of_publishes(binary: Path, 
                 server.kill()
                 await server.start()
             enough.set()
-        async with ev.connect(ev.App("shop"), server.url, when_away=policy) as bus:
+        async with ev.connect(ev.App("shop"), server.url, outage_policy=policy) as bus:
             if spooled:
                 await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
             async with redis.Redis.from_url(server.url) as raw:
-                there = await numbers(Ledger(raw, bus._broker.keys.group("orders", "billing")))
+                there = await numbers(Inspector(raw, bus._broker.keys.group("orders", "billing")))
     assert set(acknowledged) <= set(there)
     assert len(set(there)) == len(there)
     assert all([n for n in there if n % 10 == k] == sorted(n for n in there if n % 10 == k) for k in range(10))

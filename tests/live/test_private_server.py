@@ -16,7 +16,7 @@ import pytest
 import redis
 
 import eventlib as ev
-from tests.waiting import eventually
+from eventlib.testing.waiting import eventually
 
 TOP = Path(__file__).parents[2]
 OWNER = """
@@ -151,9 +151,9 @@ async def test_two_do_not_meet(binary: Path) -> None:
 
 async def test_a_program_that_is_no_server_is_soon_a_typed_error_with_its_last_words(tmp_path: Path) -> None:
     program = tmp_path / "redis-server"
-    program.write_text("#!/bin/sh\necho 'out of luck' >&2\nexit 1\n")
+    program.write_text("#!/bin/sh\necho 'out of failure_draws' >&2\nexit 1\n")
     program.chmod(0o755)
     started_at = time.monotonic()
-    with pytest.raises(ev.NoServer, match="out of luck"), ev.private_server(binary=program):
+    with pytest.raises(ev.NoServer, match="out of failure_draws"), ev.private_server(binary=program):
         pass
     assert time.monotonic() - started_at < 5.0  # there is nothing to wait for

@@ -17,17 +17,17 @@ import redis.asyncio as redis
 
 from eventlib import AccessDenied, BrokerError, BrokerUnavailable, private_server
 from eventlib.policy import Retry, RetryBudget
-from sim.checks import check
-from sim.compare import compare
+from eventlib.testing.waiting import eventually
+from sim.declare.faults import Errors
+from sim.declare.scenario import Scenario
 from sim.errors import InvalidScenario, LiveRunFailed
-from sim.faults import Errors
-from sim.history import KIND, ROW, History
-from sim.live import run_live
-from sim.model import simulate
-from sim.scenario import Scenario
+from sim.evidence.checks import check
+from sim.evidence.history import KIND, ROW, History
+from sim.infer.compare import compare
+from sim.worlds.live import run_live
+from sim.worlds.simulated import simulate
 from tests.faults import free_port
 from tests.model.small import attempts_by_message, exponential, kill, poisson, rows_of, scenario, service, steady
-from tests.waiting import eventually
 
 LEASE_S = 0.5
 KILLED_AT_S, BACK_AFTER_S = 0.6, 0.2
@@ -58,7 +58,7 @@ def mine() -> set[psutil.Process]:
 
 def crews() -> list[psutil.Process]:
     """The crew processes of the runs that are under way; those that they forked look alike, but are not our own."""
-    return [one for one in psutil.Process().children() if "sim.crew" in " ".join(one.cmdline())]
+    return [one for one in psutil.Process().children() if "sim.worlds.fork_server" in " ".join(one.cmdline())]
 
 
 def crew() -> psutil.Process:
@@ -248,8 +248,8 @@ async def test_a_run_cancelled_before_it_began_leaves_nothing(url: str) -> None:
 
 OWNER = """
 import asyncio, sys
-from sim.live import run_live
-from sim.scenario import Scenario
+from sim.worlds.live import run_live
+from sim.declare.scenario import Scenario
 asyncio.run(run_live(Scenario.model_validate_json(sys.argv[1]), [0], progress=lambda _: print("running", flush=True)))
 """
 

@@ -6,10 +6,19 @@ from typing import Any
 import numpy as np
 
 from eventlib.policy import Retry
-from sim.faults import Errors, Fault, Kill
-from sim.history import KIND, History, Rows
-from sim.load import ConstantLoad, ConstantTime, ExponentialTime, Floats, Load, LognormalTime, PoissonLoad, ServiceTime
-from sim.scenario import Scenario, Service
+from sim.declare.faults import Errors, Fault, Kill
+from sim.declare.load import (
+    ConstantLoad,
+    ConstantTime,
+    ExponentialTime,
+    Floats,
+    Load,
+    LognormalTime,
+    PoissonLoad,
+    ServiceTime,
+)
+from sim.declare.scenario import Scenario, Service
+from sim.evidence.history import KIND, History, Rows
 
 AT_ONCE = Retry(attempts=3, wait_s=0.0, jitter="none")
 

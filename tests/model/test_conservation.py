@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from sim.checks import check
-from sim.faults import Kill
-from sim.metrics import measure
-from sim.model import simulate
-from sim.scenario import Scenario
+from sim.declare.faults import Kill
+from sim.declare.scenario import Scenario
+from sim.evidence.checks import check
+from sim.evidence.metrics import measure
+from sim.worlds.simulated import simulate
 from tests.model.small import any_scenario, poisson, rows_of, scenario, service
 
 SCENARIOS = [any_scenario(number) for number in range(30)]

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import pytest
 
 from eventlib.policy import Retry
-from sim.history import History
-from sim.load import Floats
-from sim.metrics import lags_s, measure
-from sim.model import simulate
+from sim.declare.load import Floats
+from sim.evidence.history import History
+from sim.evidence.metrics import lags_s, measure
+from sim.worlds.simulated import simulate
 from tests.model.small import (
     attempts_by_message,
     exponential,
@@ -56,7 +56,7 @@ def test_a_longer_service_delays_every_message() -> None:
 
 
 def test_a_higher_error_rate_takes_no_message_fewer_attempts() -> None:
-    """The same luck decides at every rate, so what failed at the lower one fails at the higher one too."""
+    """The same failure_draws decides at every rate, so what failed at the lower one fails at the higher one too."""
     rates = (0.0, 0.1, 0.3, 0.6)
     attempts = [[count for *_, count in attempts_by_message(run(error_rate=rate), "desk")] for rate in rates]
     for fewer, more in itertools.pairwise(attempts):

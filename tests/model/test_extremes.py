@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from eventlib.policy import Retry
-from sim.checks import check
-from sim.faults import Errors, Fault
-from sim.history import History
-from sim.metrics import attempts, measure
-from sim.model import simulate
+from sim.declare.faults import Errors, Fault
+from sim.evidence.checks import check
+from sim.evidence.history import History
+from sim.evidence.metrics import attempts, measure
+from sim.worlds.simulated import simulate
 from tests.model.small import kill, poisson, rows_of, scenario, service, steady
 
 THRICE = Retry(attempts=3, wait_s=0.01, jitter="none")

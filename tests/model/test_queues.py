@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sim.load import Floats, ServiceTime
-from sim.model import Overheads, simulate
-from sim.scenario import Scenario
-from sim.theory import wait_s_mean, wait_s_mean_general, waiting_probability
+from sim.declare.load import Floats, ServiceTime
+from sim.declare.scenario import Scenario
+from sim.infer.theory import wait_s_mean, wait_s_mean_general, waiting_probability
+from sim.worlds.simulated import Overheads, simulate
 from tests.model.small import constant, exponential, lognormal, poisson, rows_of, scenario, service, steady, waits_s
 
 MEAN_S = 0.005

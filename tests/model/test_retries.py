@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from eventlib.policy import Retry, RetryBudget
-from sim.faults import Errors
-from sim.history import History
-from sim.load import Floats
-from sim.model import simulate
+from sim.declare.faults import Errors
+from sim.declare.load import Floats
+from sim.evidence.history import History
+from sim.worlds.simulated import simulate
 from tests.model.small import attempts_by_message, poisson, rows_of, scenario, service, steady
 
 Jitter = Literal["full", "equal", "none"]
@@ -82,11 +82,11 @@ def test_a_retry_does_not_queue_behind_new_messages() -> None:
 
 
 def test_a_message_fails_by_its_luck_alone() -> None:
-    """Attempt n of message i fails where the plan's luck says so, whatever happened around it."""
+    """Attempt n of message i fails where the plan's failure_draws says so, whatever happened around it."""
     retry = Retry(attempts=4, wait_s=0.01)
     declared = scenario(poisson(100.0, 2.0), desk=service(error_rate=0.4, retry=retry))
-    luck = declared.plan(3).luck["desk"]
-    expected = [1 + int(np.argmin(np.append(row[:-1] < 0.4, False))) for row in luck]
+    failure_draws = declared.plan(3).failure_draws["desk"]
+    expected = [1 + int(np.argmin(np.append(row[:-1] < 0.4, False))) for row in failure_draws]
     assert [count for *_, count in attempts_by_message(simulate(declared, [3]), "desk")] == expected
 
 

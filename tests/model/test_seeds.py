@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from sim.history import History, Rows
-from sim.load import ServiceTime
-from sim.model import simulate
-from sim.scenario import Scenario
+from sim.declare.load import ServiceTime
+from sim.declare.scenario import Scenario
+from sim.evidence.history import History, Rows
+from sim.worlds.simulated import simulate
 from tests.model.small import any_scenario, constant, exponential, lognormal, poisson, scenario, service
 
 # Every kind of fault, a diamond and jitter: what could depend on the order of a set or a dictionary is in there.
@@ -19,8 +19,8 @@ BUSY = [any_scenario(number) for number in (1, 2, 3)]
 
 ELSEWHERE = """
 import hashlib, sys
-from sim.model import simulate
-from sim.scenario import Scenario
+from sim.worlds.simulated import simulate
+from sim.declare.scenario import Scenario
 for line in sys.stdin:
     history = simulate(Scenario.model_validate_json(line), [3, 4])
     print(hashlib.sha256(history.rows.tobytes() + repr(history.runs).encode()).hexdigest())
@@ -73,7 +73,7 @@ def test_a_new_service_downstream_changes_nothing_upstream() -> None:
     before, after = short.plan(5), long.plan(5)
     assert before.arrivals_s.tobytes() == after.arrivals_s.tobytes()
     assert before.service_s["billing"].tobytes() == after.service_s["billing"].tobytes()
-    assert before.luck["billing"].tobytes() == after.luck["billing"].tobytes()
+    assert before.failure_draws["billing"].tobytes() == after.failure_draws["billing"].tobytes()
 
 
 def test_a_slower_service_sees_the_same_load_and_luck() -> None:
@@ -82,7 +82,7 @@ def test_a_slower_service_sees_the_same_load_and_luck() -> None:
     desks = [service().model_copy(update={"service_time": one}) for one in times]
     plans = [scenario(poisson(200.0, 2.0), desk=desk).plan(5) for desk in desks]
     assert len({plan.arrivals_s.tobytes() for plan in plans}) == 1
-    assert len({plan.luck["desk"].tobytes() for plan in plans}) == 1
+    assert len({plan.failure_draws["desk"].tobytes() for plan in plans}) == 1
 
 
 @pytest.mark.parametrize("declared", BUSY)
@@ -95,7 +95,7 @@ def test_the_live_processes_draw_the_same_plan(declared: Scenario) -> None:
     assert theirs.arrivals_s.tobytes() == ours.arrivals_s.tobytes()
     for name in ours.service_s:
         assert theirs.service_s[name].tobytes() == ours.service_s[name].tobytes()
-        assert theirs.luck[name].tobytes() == ours.luck[name].tobytes()
+        assert theirs.failure_draws[name].tobytes() == ours.failure_draws[name].tobytes()
     assert (theirs.faults, theirs.error_rate) == (ours.faults, ours.error_rate)
 
 
@@ -110,5 +110,5 @@ def test_seeds_differ() -> None:
 def test_services_draw_from_different_streams() -> None:
     """Two services alike in all but name do not take the same times or fail together."""
     plan = scenario(poisson(100.0, 2.0), a=service(error_rate=0.5), b=service(error_rate=0.5)).plan(0)
-    correlation = np.corrcoef(plan.luck["a"].ravel(), plan.luck["b"].ravel())[0, 1]
+    correlation = np.corrcoef(plan.failure_draws["a"].ravel(), plan.failure_draws["b"].ravel())[0, 1]
     assert abs(correlation) < 0.15

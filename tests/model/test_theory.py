@@ -5,7 +5,7 @@ import math
 import pytest
 
 from sim.errors import InvalidScenario
-from sim.theory import lag_s_mean, wait_s_mean, wait_s_mean_general, waiting_probability
+from sim.infer.theory import lag_s_mean, wait_s_mean, wait_s_mean_general, waiting_probability
 
 HOUR_S, DAY_S = 3600.0, 86400.0
 BRONSON = "Bronson, Schaum's Outline of Operations Research, the worked examples on queues"

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from eventlib import envelope_schema, keys
-from eventlib.keys import Script
-from eventlib.schema import Event, spec_of
+from eventlib import envelope_schema
+from eventlib.broker import keys
+from eventlib.broker.keys import Script
+from eventlib.events.schema import Event, spec_of
 
 
 def schemas(*event_classes: type[Event]) -> dict[str, Any]:

@@ -10,23 +10,23 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib.broker.keys import Keys
 from eventlib.catalog import FileDeleted, FileTextExtracted, FileUploaded
-from eventlib.envelope import write
-from eventlib.keys import Keys
+from eventlib.events.envelope import write
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
 from tests.catalog_samples import LATER, uploaded
-from tests.ledger import Ledger
 from tests.node.exported import schemas, scripts
 from tests.node.program import result, running
 from tests.shop import Connect, Record
-from tests.waiting import eventually
 
 GROUP = "extractor"
 BROKEN, SLOW = "application/x-broken", "application/x-slow"
 
 
 @pytest.fixture
-def ledger(raw: redis.Redis, namespace: str) -> Ledger:
-    return Ledger(raw, Keys(namespace).group("files", GROUP))
+def inspector(raw: redis.Redis, namespace: str) -> Inspector:
+    return Inspector(raw, Keys(namespace).group("files", GROUP))
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def colleague(lease_s: float) -> tuple[ev.App, list[tuple[str, int]]]:
 
 
 async def test_node_handles_what_python_publishes_and_python_what_node_publishes(
-    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+    connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     app, heard = watcher("watch")
     deleted = FileDeleted(file_id="f0", user_id="u0", cause="retention", deleted_at=LATER)
@@ -84,15 +84,15 @@ async def test_node_handles_what_python_publishes_and_python_what_node_publishes
         await eventually(lambda: _idle(bus, GROUP))
         await eventually(lambda: _idle(bus, "watch"))
         assert await node.stop() == 0
-        assert await ledger.dead_letters() == []
+        assert await inspector.dead_letters() == []
     handled = node.said("handled")
     assert [line["id"] for line in handled] == ids[:50]
     assert [FileUploaded.model_validate(line["data"]) for line in handled] == [a_file(n) for n in range(50)]
     assert [event.file_id for event, _ in heard] == [f"f{n}" for n in range(50)]
     assert {delivery.correlation_id for _, delivery in heard} == {"upload-7"}
     assert [d.envelope.causation_id for _, d in heard if d.envelope] == ids[:50]
-    assert await ledger.pending() == []
-    assert await ledger.consumers() == set(), "it said goodbye"
+    assert await inspector.pending() == []
+    assert await inspector.consumers() == set(), "it said goodbye"
 
 
 async def _idle(bus: ev.Bus, group: str) -> bool:
@@ -100,11 +100,11 @@ async def _idle(bus: ev.Bus, group: str) -> bool:
 
 
 async def test_what_node_cannot_handle_is_retried_then_buried(
-    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+    connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     async with connect(ev.App("files")) as bus, running(programs, "extractor.mjs", config) as node:
         id_ = await bus.publish(a_file(1, BROKEN))
-        [letter] = await eventually(ledger.dead_letters)
+        [letter] = await eventually(inspector.dead_letters)
         await eventually(lambda: node.said("dead"))
     assert [line["attempt"] for line in node.said("started")] == [1, 2, 3]
     assert (letter[b"reason"], letter[b"attempts"], letter[b"handler"]) == (b"exhausted", b"3", b"extractor.extract")
@@ -113,22 +113,22 @@ async def test_what_node_cannot_handle_is_retried_then_buried(
 
 
 async def test_node_settles_what_was_retried(
-    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+    connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     body = write(a_file(1), "files", None, None)[1]
-    await ledger.create()
-    await ledger.raw.xadd(ledger.keys.retry, {"event": body, "attempts": "1", "origin": "1-1", "failed": "1"})
+    await inspector.create()
+    await inspector.raw.xadd(inspector.keys.retry, {"event": body, "attempts": "1", "origin": "1-1", "failed": "1"})
     async with connect(ev.App("files")) as bus, running(programs, "extractor.mjs", config) as node:
         [handled] = await eventually(lambda: node.said("handled"))
         await eventually(lambda: _idle(bus, GROUP))  # also with what it published itself
         assert await node.stop() == 0
     assert handled["attempt"] == 2
-    assert await ledger.pending(retried=True) == []
-    assert await ledger.events(retried=True) == [], "deleted, and not given back"
+    assert await inspector.pending(retried=True) == []
+    assert await inspector.events(retried=True) == [], "deleted, and not given back"
 
 
 async def test_a_retry_in_node_is_for_its_group_alone(
-    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+    connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     app, others = ev.App("others"), list[str]()
 
@@ -138,13 +138,13 @@ async def test_a_retry_in_node_is_for_its_group_alone(
 
     async with connect(app) as bus, bus.running(), running(programs, "extractor.mjs", config):
         await bus.publish_many([a_file(1, BROKEN), a_file(2)])
-        await eventually(ledger.dead_letters)
+        await eventually(inspector.dead_letters)
         await eventually(lambda: _idle(bus, "thumbnails"))
     assert others == ["f1", "f2"]
 
 
 async def test_node_buries_what_it_cannot_read(
-    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+    connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     good = json.loads(write(a_file(1), "files", None, None)[1])
     data = good["data"]
@@ -157,22 +157,22 @@ async def test_node_buries_what_it_cannot_read(
         ("unsupported_version", json.dumps({**good, "eventversion": 99}).encode()),
     ]
     for _, body in wrong:
-        await ledger.add(event=body)
-    await ledger.add(evnt=b"{}")
+        await inspector.add(event=body)
+    await inspector.add(evnt=b"{}")
     async with connect(ev.App("files")) as bus, running(programs, "extractor.mjs", config):
         await eventually(lambda: _idle(bus, GROUP), timeout_s=15)
-        letters = await ledger.dead_letters()
+        letters = await inspector.dead_letters()
     assert [letter[b"reason"].decode() for letter in letters] == [*(reason for reason, _ in wrong), "undecodable"]
     assert [letter.get(b"raw.event") for letter in letters] == [*(body for _, body in wrong), None]
     assert letters[-1][b"raw.evnt"] == b"{}"
 
 
 async def test_node_ignores_what_a_newer_writer_adds(
-    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+    connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     grown = json.loads(write(a_file(1), "files", None, None)[1])
     grown["data"]["virus_free"] = grown["shard"] = True
-    await ledger.add(event=json.dumps(grown), trace="t1")
+    await inspector.add(event=json.dumps(grown), trace="t1")
     async with running(programs, "extractor.mjs", config) as node:
         [handled] = await eventually(lambda: node.said("handled"))
     assert FileUploaded.model_validate(handled["data"], extra="ignore") == a_file(1)
@@ -191,11 +191,11 @@ async def test_python_takes_over_from_a_killed_node(connect: Connect, programs: 
 
 
 async def test_node_takes_over_from_a_dead_python(
-    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+    connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     async with connect(ev.App("files")) as bus:
         await bus.publish_many([a_file(n) for n in range(5)])
-        assert len(await ledger.read_and_die()) == 5
+        assert len(await inspector.read_and_die()) == 5
         async with running(programs, "extractor.mjs", config | {"lease_ms": 200}) as node:
             await eventually(lambda: len(node.said("handled")) == 5)
             await eventually(lambda: _idle(bus, GROUP))
@@ -203,20 +203,20 @@ async def test_node_takes_over_from_a_dead_python(
 
 
 async def test_node_buries_what_killed_its_consumers(
-    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+    connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     async with connect(ev.App("files")) as bus:
         await bus.publish(a_file(1))
-        [id_] = await ledger.read_and_die()
-        await ledger.claim(id_, "dead", idle_ms=10_000, deliveries=3)
+        [id_] = await inspector.read_and_die()
+        await inspector.claim(id_, "dead", idle_ms=10_000, deliveries=3)
         async with running(programs, "extractor.mjs", config | {"lease_ms": 1000}) as node:
-            [letter] = await eventually(ledger.dead_letters)
+            [letter] = await eventually(inspector.dead_letters)
     assert (letter[b"reason"], letter[b"attempts"]) == (b"poison", b"3")
     assert node.said("started") == []
 
 
 async def test_node_renews_what_it_works_on(
-    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+    connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     app, handled = colleague(lease_s=1.5)  # a loaded machine may stand still for a shorter one
     observed = Record()
@@ -224,9 +224,9 @@ async def test_node_renews_what_it_works_on(
         await bus.publish(a_file(1, SLOW))
         await eventually(lambda: node.said("started"))
         async with bus.running(observe=observed):
-            [row] = await ledger.pending()
-            await ledger.renewals({row.id}, 4)  # more than a lease
-            [row] = await ledger.pending()
+            [row] = await inspector.pending()
+            await inspector.renewals({row.id}, 4)  # more than a lease
+            [row] = await inspector.pending()
             assert row.deliveries == 1
     assert handled == []
     assert observed.kinds() == []
@@ -234,7 +234,7 @@ async def test_node_renews_what_it_works_on(
 
 
 async def test_node_begins_anew_after_a_flush(
-    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+    connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     async with connect(ev.App("files")) as bus, running(programs, "extractor.mjs", config) as node:
         await bus.publish(a_file(1))
@@ -246,29 +246,29 @@ async def test_node_begins_anew_after_a_flush(
 
 
 async def test_node_gives_back_what_it_has_not_begun(
-    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any]
+    connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     """It stops after the entry in hand; those taken over with it go back to the group, uncounted."""
     async with connect(ev.App("files")) as bus:
         await bus.publish_many([a_file(1, SLOW), a_file(2), a_file(3)])
-        for id_ in await ledger.read_and_die():
-            await ledger.claim(id_, "dead", idle_ms=60_000, deliveries=1)
+        for id_ in await inspector.read_and_die():
+            await inspector.claim(id_, "dead", idle_ms=60_000, deliveries=1)
         async with running(programs, "extractor.mjs", config) as node:
             await eventually(lambda: node.said("started"))
             node.send(signal.SIGTERM)
             await eventually(lambda: node.said("stopping"))
             await asyncio.to_thread(Path(config["gate"]).touch)
             assert await node.ended() == 0
-        assert await ledger.pending() == []
+        assert await inspector.pending() == []
         backlog = await bus.backlog("files", GROUP)
-        attempts = [fields[b"attempts"] for fields in await ledger.events(retried=True)]
+        attempts = [fields[b"attempts"] for fields in await inspector.events(retried=True)]
     assert [line["data"]["file_id"] for line in node.said("handled")] == ["f1"]
     assert backlog.retrying == 2
     assert attempts == [b"1", b"1"], "the dead consumer's attempt counts, the one that never began does not"
 
 
 async def test_python_handles_what_node_publishes_once_and_in_order(
-    connect: Connect, ledger: Ledger, programs: Path, config: dict[str, Any], namespace: str
+    connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any], namespace: str
 ) -> None:
     app, handled = colleague(lease_s=30.0)
     files = [a_file(n).model_dump(mode="json") for n in range(20)]
@@ -276,14 +276,14 @@ async def test_python_handles_what_node_publishes_once_and_in_order(
         said = await result(programs, "uploader.mjs", config | {"files": files, "simply": 5})
         await eventually(lambda: len(handled) >= 20)
         await eventually(lambda: _idle(bus, GROUP))
-        assert await ledger.dead_letters() == []
+        assert await inspector.dead_letters() == []
     assert said == {"appended": [15, 0], "refused": []}
     assert handled == [(f"f{n}", 1) for n in range(20)]
-    assert not await ledger.raw.keys(f"{namespace}:*producer*")
+    assert not await inspector.raw.keys(f"{namespace}:*producer*")
 
 
 async def test_node_refuses_to_publish_what_the_schema_forbids(
-    programs: Path, config: dict[str, Any], ledger: Ledger
+    programs: Path, config: dict[str, Any], inspector: Inspector
 ) -> None:
     data = a_file(1).model_dump(mode="json")
     wrong = [{**data, "size_bytes": "many"}, {**data, "colour": "red"}, {**data, "sha256": "0"}]
@@ -293,4 +293,4 @@ async def test_node_refuses_to_publish_what_the_schema_forbids(
         "/data",
         "/data/sha256",
     ]
-    assert len(await ledger.events()) == 1
+    assert len(await inspector.events()) == 1

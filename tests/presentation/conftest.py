@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 import sim
-from sim.compare import Comparison
-from sim.history import History, Run
-from sim.scenario import Scenario
+from sim.declare.scenario import Scenario
+from sim.evidence.history import History, Run
+from sim.infer.compare import Comparison
 
 DECLARED = {
     "name": "shop",

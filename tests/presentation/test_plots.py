@@ -16,10 +16,11 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 import sim
-from sim import metrics, plots
-from sim.compare import Comparison
-from sim.history import History
-from sim.scenario import Scenario
+from sim.declare.scenario import Scenario
+from sim.evidence import metrics
+from sim.evidence.history import History
+from sim.infer.compare import Comparison
+from sim.show import plots
 
 OF_ONE = (plots.lag_over_time, plots.lag_distribution, plots.attempts, plots.backlog)
 ALL = (*OF_ONE, plots.errors)

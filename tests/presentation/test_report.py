@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import sim
-from sim import plots
-from sim.checks import Check, Claim
-from sim.compare import Comparison, Row
-from sim.history import KIND, History, sorted_rows
-from sim.report import environment, render
-from sim.scenario import Scenario
+from sim.declare.scenario import Scenario
+from sim.evidence.checks import Check, Claim
+from sim.evidence.history import KIND, History, sorted_rows
+from sim.infer.compare import Comparison, Row
+from sim.show import plots
+from sim.show.report import environment, render
 
 CLAIMS = [
     Claim("Nothing is lost", "0 of 1,234", "true", "counted in the history"),

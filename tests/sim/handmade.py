@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from eventlib.policy import Retry
-from sim.faults import Fault
-from sim.history import KIND, ROW, History, Left, Run, World, sorted_rows
-from sim.scenario import Scenario
+from sim.declare.faults import Fault
+from sim.declare.scenario import Scenario
+from sim.evidence.history import KIND, ROW, History, Left, Run, World, sorted_rows
 from tests.model.small import scenario, service, steady
 
 Row = tuple[Any, ...]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from sim.checks import check, passed
-from sim.history import History, Left
-from sim.metrics import LATE_S
+from sim.evidence.checks import check, passed
+from sim.evidence.history import History, Left
+from sim.evidence.metrics import LATE_S
 from tests.sim.handmade import Row, attempted, chain, history, row, sent, whole
 
 GOOD: list[Row] = [one for i in range(20) for one in whole(i, i / 10, i / 10 + 0.05)]

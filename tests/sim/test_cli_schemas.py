@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from sim.cli import app
+from sim.cli.commands import app
 
 ONE = """
 import eventlib as ev
@@ -89,7 +89,7 @@ def test_a_side_can_be_accepted() -> None:
 
 
 WRONG = {
-    "raises": "raise RuntimeError('[no] luck')",
+    "raises": "raise RuntimeError('[no] failure_draws')",
     "exits": "raise SystemExit(0)",
     "is no Python": "def (",
     "is declared wrong": ONE.replace("orders", "or:ders"),

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from sim.compare import compare
 from sim.errors import InvalidHistory
-from sim.history import History, World
-from sim.metrics import measure
+from sim.evidence.history import History, World
+from sim.evidence.metrics import measure
+from sim.infer.compare import compare
 from tests.sim.handmade import attempted, chain, history, row, sent
 
 

@@ -11,8 +11,8 @@ import pytest
 from pyarrow import parquet
 
 from sim.errors import InvalidHistory
-from sim.history import KINDS, ROW, History, sorted_rows
-from sim.model import Overheads, simulate
+from sim.evidence.history import KINDS, ROW, History, sorted_rows
+from sim.worlds.simulated import Overheads, simulate
 from tests.model.small import any_scenario
 from tests.sim.handmade import attempted, chain, history, sampled, sent, whole
 

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from scipy import stats
 
+from sim.declare.load import ConstantLoad, ExponentialTime, LognormalTime, TokenTime, TraceLoad, read_trace
+from sim.declare.scenario import Scenario
 from sim.errors import InvalidTrace
-from sim.load import ConstantLoad, ExponentialTime, LognormalTime, TokenTime, TraceLoad, read_trace
-from sim.model import simulate
-from sim.scenario import Scenario
+from sim.worlds.simulated import simulate
 from tests.model.small import constant, poisson, rows_of, scenario, service, steady
 
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\n"

@@ -5,11 +5,21 @@ import math
 import numpy as np
 import pytest
 
-from sim.faults import Errors
-from sim.history import History, Left
-from sim.load import Floats
-from sim.metrics import Interval, attempts, backlog, lags_s, lateness_s, measure, recovery_s, summarize, unit_of
-from sim.scenario import Scenario
+from sim.declare.faults import Errors
+from sim.declare.load import Floats
+from sim.declare.scenario import Scenario
+from sim.evidence.history import History, Left
+from sim.evidence.metrics import (
+    Interval,
+    attempts,
+    backlog,
+    lags_s,
+    lateness_s,
+    measure,
+    recovery_s,
+    summarize,
+    unit_of,
+)
 from tests.model.small import kill
 from tests.sim.handmade import NOTHING, attempted, chain, desk, history, row, sampled, sent, whole
 

@@ -8,10 +8,10 @@ import yaml
 from pydantic import ValidationError
 
 from eventlib.policy import Retry
+from sim.declare.faults import Errors, Kill
+from sim.declare.load import LognormalTime, PoissonLoad
+from sim.declare.scenario import MAX_PATHS, Flow, Scenario, Service
 from sim.errors import InvalidScenario
-from sim.faults import Errors, Kill
-from sim.load import LognormalTime, PoissonLoad
-from sim.scenario import MAX_PATHS, Flow, Scenario, Service
 from tests.model.small import any_scenario, constant, poisson, scenario, service
 
 ORDERS = """
@@ -307,7 +307,7 @@ def test_a_plan_has_a_time_and_a_fate_for_each_message() -> None:
         "right": sent,
         "end": 3 * sent,
     }
-    assert plan.luck["join"].shape == (3 * sent, declared.services["join"].retry.attempts)
+    assert plan.failure_draws["join"].shape == (3 * sent, declared.services["join"].retry.attempts)
 
 
 def test_an_event_that_nobody_consumes_is_no_mistake() -> None:

@@ -30,8 +30,8 @@ from eventlib.catalog import (
     UserDataExportCompleted,
     UserDeletionCompleted,
 )
-from eventlib.envelope import decode, write
-from eventlib.schema import spec_of
+from eventlib.events.envelope import decode, write
+from eventlib.events.schema import spec_of
 from tests.catalog_samples import (
     BUSY,
     FILE,

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 import eventlib as ev
-from eventlib.envelope import decode, write
+from eventlib.events.envelope import decode, write
 
 Sides = frozenset[str]
 NOTHING: Sides = frozenset()

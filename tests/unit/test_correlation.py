@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import eventlib as ev
-from eventlib.envelope import Envelope, current, decode, write
-from eventlib.schema import spec_of
+from eventlib.events.envelope import Envelope, current, decode, write
+from eventlib.events.schema import spec_of
 from tests.shop import OrderPlaced, OrderShipped
 
 ORDER = OrderPlaced(number=1)

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, Field, field_validator
 
 import eventlib as ev
-from eventlib.envelope import _HEAD_BYTES_MAX, Decoder, Envelope, _decode_carefully, decode, write
+from eventlib.events.envelope import _HEAD_BYTES_MAX, Decoder, Envelope, _decode_carefully, decode, write
 
 
 class Address(BaseModel):

@@ -48,7 +48,7 @@ def test_the_families() -> None:
     }
     assert family(ev.DataError) == {"DecodeError", "UnsupportedVersion"}
     assert family(ev.BrokerError) == {
-        *("BrokerUnavailable", "AccessDenied", "EvictingServer", "MissingCommand", "MissingGroup", "MissingLetter"),
+        *("BrokerUnavailable", "AccessDenied", "EvictingServer", "MissingCommand", "MissingGroup", "MissingDeadLetter"),
         *("NoServer", "BrokerFull", "PartlyPublished", "SpoolFull", "SpoolUnusable"),
     }
     assert family(errors.Signal) == {"Reject", "RetryAfter", "Snooze"}

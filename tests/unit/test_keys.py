@@ -9,8 +9,8 @@ from importlib import resources
 import pytest
 
 import eventlib as ev
-from eventlib import keys
-from eventlib.keys import Keys, Script
+from eventlib.broker import keys
+from eventlib.broker.keys import Keys, Script
 
 SCRIPTS = [value for value in vars(keys).values() if isinstance(value, Script)]
 
@@ -57,9 +57,11 @@ def test_a_namespace_that_cannot_stand_in_a_key_is_refused(namespace: str) -> No
 
 def test_every_script_is_loaded_and_known_by_the_hash_that_redis_gives_it() -> None:
     files = {
-        f.name.removesuffix(".lua") for f in resources.files("eventlib.scripts").iterdir() if f.name.endswith(".lua")
+        f.name.removesuffix(".lua")
+        for f in resources.files("eventlib.broker.scripts").iterdir()
+        if f.name.endswith(".lua")
     }
-    assert {script.name for script in SCRIPTS} | {"fields", "lanes"} == files  # those two stand before others
+    assert {script.name for script in SCRIPTS} | {"fields", "key_queues"} == files  # those two stand before others
     assert all(script.sha == hashlib.sha1(script.text.encode()).hexdigest() for script in SCRIPTS)
 
 

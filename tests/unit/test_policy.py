@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 import eventlib as ev
 from eventlib import policy
-from eventlib.policy import ACK, DeadLetter, Lease, Portion, RetryIn
+from eventlib.policy import ACK, FetchSize, GiveUp, Lease, RetryIn
 
 HIGHEST = math.nextafter(1.0, 0.0)
 
@@ -107,42 +107,42 @@ def test_a_retry_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize(("attempt", "admitted"), [(1, True), (3, True), (4, False), (900, False)])
 def test_an_entry_that_used_up_its_attempts_without_a_word_is_poison(attempt: int, admitted: bool) -> None:
-    assert policy.admit(ev.Retry(attempts=3), attempt) == (None if admitted else DeadLetter("poison"))
+    assert policy.admit(ev.Retry(attempts=3), attempt) == (None if admitted else GiveUp("poison"))
 
 
 BUDGET = ev.RetryBudget(ratio=0.5, per_s=2.0, burst=3.0, wait_s=4.0)
 
 
 def test_a_purse_begins_full_and_is_spent() -> None:
-    purse = policy.Purse(BUDGET, 100.0)
-    assert [purse.spend(100.0, MIDDLE) for _ in range(4)] == [None, None, None, RetryIn(4.0, counts=False)]
+    bucket = policy.TokenBucket(BUDGET, 100.0)
+    assert [bucket.spend(100.0, MIDDLE) for _ in range(4)] == [None, None, None, RetryIn(4.0, counts=False)]
 
 
 def test_a_purse_earns_by_what_is_handled_and_by_time_up_to_its_burst() -> None:
-    purse = policy.Purse(BUDGET, 0.0)
-    while purse.spend(0.0, MIDDLE) is None:
+    bucket = policy.TokenBucket(BUDGET, 0.0)
+    while bucket.spend(0.0, MIDDLE) is None:
         pass
-    purse.earn()
-    assert purse.spend(0.0, MIDDLE) is not None
-    purse.earn()
-    assert purse.spend(0.0, MIDDLE) is None  # two handled earn one retry
-    assert purse.spend(0.4, MIDDLE) is not None
-    assert purse.spend(0.5, MIDDLE) is None  # half a second earns one
-    assert [purse.spend(1000.0, MIDDLE) is None for _ in range(4)] == [True, True, True, False]
+    bucket.earn()
+    assert bucket.spend(0.0, MIDDLE) is not None
+    bucket.earn()
+    assert bucket.spend(0.0, MIDDLE) is None  # two handled earn one retry
+    assert bucket.spend(0.4, MIDDLE) is not None
+    assert bucket.spend(0.5, MIDDLE) is None  # half a second earns one
+    assert [bucket.spend(1000.0, MIDDLE) is None for _ in range(4)] == [True, True, True, False]
 
 
 def test_those_without_leave_do_not_all_ask_again_at_once() -> None:
-    purse = policy.Purse(ev.RetryBudget(ratio=0.0, per_s=0.0, burst=1.0, wait_s=4.0), 0.0)
-    purse.spend(0.0, MIDDLE)
-    assert purse.spend(0.0, Always(0.0)) == RetryIn(2.0, counts=False)
-    late = purse.spend(0.0, Always(HIGHEST))
+    bucket = policy.TokenBucket(ev.RetryBudget(ratio=0.0, per_s=0.0, burst=1.0, wait_s=4.0), 0.0)
+    bucket.spend(0.0, MIDDLE)
+    assert bucket.spend(0.0, Always(0.0)) == RetryIn(2.0, counts=False)
+    late = bucket.spend(0.0, Always(HIGHEST))
     assert late is not None and late.delay_s == pytest.approx(6.0)
 
 
 def test_a_clock_that_stands_still_or_goes_back_earns_nothing() -> None:
-    purse = policy.Purse(ev.RetryBudget(ratio=0.0, per_s=1.0, burst=1.0), 10.0)
-    assert purse.spend(10.0, MIDDLE) is None
-    assert purse.spend(5.0, MIDDLE) is not None
+    bucket = policy.TokenBucket(ev.RetryBudget(ratio=0.0, per_s=1.0, burst=1.0), 10.0)
+    assert bucket.spend(10.0, MIDDLE) is None
+    assert bucket.spend(5.0, MIDDLE) is not None
 
 
 @pytest.mark.parametrize("wrong", [{"ratio": -0.1}, {"per_s": -1.0}, {"burst": 0.5}, {"wait_s": 0.0}, {"rate": 1.0}])
@@ -157,21 +157,21 @@ DECISIONS = [
     (3, None, ACK),
     (1, ValueError("no"), RetryIn(1.0)),
     (2, ValueError("no"), RetryIn(2.0)),
-    (3, ValueError("no"), DeadLetter("exhausted")),
-    (4, ValueError("no"), DeadLetter("exhausted")),
+    (3, ValueError("no"), GiveUp("exhausted")),
+    (4, ValueError("no"), GiveUp("exhausted")),
     (1, asyncio.CancelledError(), RetryIn(1.0)),
     (1, SystemExit(1), RetryIn(1.0)),
     (1, TimeoutError(), RetryIn(1.0)),
     (1, ev.BrokerUnavailable("here", "gone"), RetryIn(1.0)),
-    (1, ev.Reject("no"), DeadLetter("rejected")),
-    (3, ev.Reject("no"), DeadLetter("rejected")),
+    (1, ev.Reject("no"), GiveUp("rejected")),
+    (3, ev.Reject("no"), GiveUp("rejected")),
     (1, ev.RetryAfter(7.0), RetryIn(7.0)),
-    (3, ev.RetryAfter(7.0), DeadLetter("exhausted")),
+    (3, ev.RetryAfter(7.0), GiveUp("exhausted")),
     (1, ev.Snooze(7.0), RetryIn(7.0, counts=False)),
     (3, ev.Snooze(7.0), RetryIn(7.0, counts=False)),
     (1, ev.BusClosed(), RetryIn(1.0)),
-    (1, ev.UnknownEventType("Order"), DeadLetter("usage")),
-    (1, ev.DecodeError("no"), DeadLetter("undecodable")),
+    (1, ev.UnknownEventType("Order"), GiveUp("usage")),
+    (1, ev.DecodeError("no"), GiveUp("undecodable")),
 ]
 
 
@@ -181,7 +181,7 @@ def test_what_follows_an_attempt(attempt: int, error: BaseException | None, deci
 
 
 def test_one_attempt_means_no_retry() -> None:
-    assert policy.decide(ev.Retry(attempts=1), 1, ValueError(), MIDDLE) == DeadLetter("exhausted")
+    assert policy.decide(ev.Retry(attempts=1), 1, ValueError(), MIDDLE) == GiveUp("exhausted")
 
 
 def test_a_lease_leaves_room_for_two_lost_renewals() -> None:
@@ -212,10 +212,10 @@ KB, MB = 2**10, 2**20
 
 
 def test_a_portion_begins_small_and_doubles_while_all_that_was_asked_for_comes() -> None:
-    portion, asked = Portion(100), list[int]()
+    fetch_size, asked = FetchSize(100), list[int]()
     for _ in range(6):
-        asked.append(portion.count)
-        portion.came(portion.count, [KB] * portion.count)
+        asked.append(fetch_size.count)
+        fetch_size.came(fetch_size.count, [KB] * fetch_size.count)
     assert asked == [100, 200, 400, 500, 500, 500]
 
 
@@ -223,37 +223,37 @@ def test_a_portion_begins_small_and_doubles_while_all_that_was_asked_for_comes()
     ("batch", "first", "most"), [(100, 100, 500), (200, 200, 400), (300, 300, 300), (700, 700, 700), (5000, 1000, 1000)]
 )
 def test_a_portion_is_whole_batches(batch: int, first: int, most: int) -> None:
-    portion = Portion(batch)
-    assert portion.count == first
+    fetch_size = FetchSize(batch)
+    assert fetch_size.count == first
     for _ in range(4):
-        portion.came(portion.count, [KB] * portion.count)
-    assert portion.count == most
+        fetch_size.came(fetch_size.count, [KB] * fetch_size.count)
+    assert fetch_size.count == most
 
 
 def test_a_portion_of_large_entries_is_about_eight_megabytes() -> None:
-    portion = Portion(100)
+    fetch_size = FetchSize(100)
     for size, count in [(MB, 8), (MB, 8), (16 * MB, 1), (64 * MB, 1), (KB, 2), (KB, 4)]:
-        portion.came(portion.count, [size] * portion.count)
-        assert portion.count == count
+        fetch_size.came(fetch_size.count, [size] * fetch_size.count)
+        assert fetch_size.count == count
 
 
 def test_after_a_lull_a_portion_is_small_again() -> None:
     """What comes then may be of another size."""
-    portion = Portion(100)
-    portion.count = 500
+    fetch_size = FetchSize(100)
+    fetch_size.count = 500
     for came, count in [(150, 300), (200, 300), (0, 100)]:
-        portion.came(portion.count, [KB] * came)
-        assert portion.count == count
-    portion.came(portion.count, [MB] * portion.count)
+        fetch_size.came(fetch_size.count, [KB] * came)
+        assert fetch_size.count == count
+    fetch_size.came(fetch_size.count, [MB] * fetch_size.count)
     for _ in range(3):
-        portion.came(portion.count, [])
-        assert portion.count == 8  # what was learned of their size is not forgotten
+        fetch_size.came(fetch_size.count, [])
+        assert fetch_size.count == 8  # what was learned of their size is not forgotten
 
 
 def test_a_portion_that_does_not_come_is_halved() -> None:
-    portion = Portion(10)
+    fetch_size = FetchSize(10)
     seen = []
     for _ in range(5):
-        portion.failed()
-        seen.append(portion.count)
+        fetch_size.failed()
+        seen.append(fetch_size.count)
     assert seen == [5, 2, 1, 1, 1]

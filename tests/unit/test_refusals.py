@@ -3,7 +3,7 @@
 import pytest
 
 import eventlib as ev
-from eventlib.connection import UnknownScript, refusal
+from eventlib.broker.connection import UnknownScript, refusal
 from eventlib.errors import MissingGroup
 
 
@@ -13,7 +13,7 @@ from eventlib.errors import MissingGroup
         ("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN.", ev.BrokerUnavailable),
         ("LOADING Redis is loading the dataset in memory", ev.BrokerUnavailable),
         ("READONLY You can't write against a read only replica.", ev.BrokerUnavailable),
-        ("MASTERDOWN Link with MASTER is down", ev.BrokerUnavailable),
+        ("MASTERDOWN PipelinedConnection with MASTER is down", ev.BrokerUnavailable),
         ("CLUSTERDOWN The cluster is down", ev.BrokerUnavailable),
         ("TRYAGAIN Multiple keys request during rehashing of slot", ev.BrokerUnavailable),
         ("OOM command not allowed when used memory > 'maxmemory'.", ev.BrokerFull),

@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import eventlib as ev
-from eventlib.envelope import decode, write
+from eventlib.events.envelope import decode, write
 from tests import shop
 from tests.unit import many_events
 from tests.unit.many_events import Address, Order, OrderPlaced, TreeGrown

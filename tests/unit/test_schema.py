@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 import eventlib as ev
-from eventlib.schema import EventSpec, spec_of, valid_name
+from eventlib.events.schema import EventSpec, spec_of, valid_name
 
 
 class OrderPlaced(ev.Event, type="order.placed", version=2, stream="orders"):

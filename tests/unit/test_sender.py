@@ -7,9 +7,10 @@ from typing import Any, cast
 import pytest
 
 import eventlib as ev
-from eventlib.away import Callers, _Repeated
-from eventlib.broker import BATCH_BYTES, BATCH_LIMIT, Broker, NumberedBatch, Unique
-from eventlib.publishing import Room, _Callers, _Sender, _Singles, _Slice
+from eventlib.broker.commands import BATCH_BYTES, BATCH_LIMIT, Broker
+from eventlib.publish.outage import Callers, _Repeated
+from eventlib.publish.publisher import CapacityLimit, _Callers, _Sender, _Singles, _Slice
+from eventlib.records import NumberedBatch, Unique
 
 
 class NotedRoute:
@@ -44,7 +45,7 @@ async def route() -> NotedRoute:
 
 @pytest.fixture
 async def sender(route: NotedRoute) -> _Sender:
-    return _Sender("here", "orders", route, Room())
+    return _Sender("here", "orders", route, CapacityLimit())
 
 
 def add(sender: _Sender, count: int) -> list[_Slice]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import eventlib as ev
-from eventlib import server
-from eventlib.server import find_binaries
+from eventlib.testing import server
+from eventlib.testing.server import find_binaries
 
 SAYS = {
     "6.2": "Redis server v=6.2.14 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64 build=0",

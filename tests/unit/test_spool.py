@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import eventlib as ev
-from eventlib.broker import NumberedBatch, Unique
-from eventlib.spool import SpoolFile
+from eventlib.publish.spool import SpoolFile
+from eventlib.records import NumberedBatch, Unique
 
 ROOM = 1_000_000
 

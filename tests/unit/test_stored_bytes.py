@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import eventlib as ev
-from eventlib.envelope import Envelope, decode
+from eventlib.events.envelope import Envelope, decode
 from tests.wire.orders import CLASSES, FOLDER, OrderPlaced, stored
 
 ORDER = OrderPlaced(order_id="A1", total_cents=4200, currency="EUR")

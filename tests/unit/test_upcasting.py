@@ -9,8 +9,8 @@ import pytest
 from pydantic import ConfigDict, Field
 
 import eventlib as ev
-from eventlib.envelope import decode
-from eventlib.schema import oldest_version, upcast_data
+from eventlib.events.envelope import decode
+from eventlib.events.schema import oldest_version, upcast_data
 from tests.wire.orders import OrderPlaced, OrderShipped
 
 Data = dict[str, Any]

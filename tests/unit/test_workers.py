@@ -6,8 +6,8 @@ from contextvars import ContextVar
 
 import pytest
 
-from eventlib.workers import Workers
-from tests.waiting import eventually
+from eventlib.consume.workers import Workers
+from eventlib.testing.waiting import eventually
 
 Made = Callable[[Callable[[int], Awaitable[None]], int], Workers[int]]
 

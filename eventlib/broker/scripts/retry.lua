@@ -1,0 +1,39 @@
+-- Put a failed entry aside until its next attempt, with all of its fields, if this consumer still owns it.
+-- KEYS  source (stream or retry), stream, retry, delayed, key_queue_heads, key_queues
+-- ARGV  group, consumer, id, origin id, attempts used up, delay in ms
+-- Returns 1; 0 where the claim was lost; -1 where the entry itself is gone (trimmed or deleted).
+local source, group, id = KEYS[1], ARGV[1], ARGV[3]
+local owner = redis.call('XPENDING', source, group, id, id, 1)[1]
+if not owner or owner[2] ~= ARGV[2] then
+  return 0
+end
+local entry = redis.call('XRANGE', source, id, id)[1]
+local moved_to
+if entry then
+  local now = redis.call('TIME') -- the server's clock: consumers' clocks differ
+  now = now[1] * 1000 + now[2] / 1000
+  local theirs, ours = parted(entry[2], source == KEYS[3])
+  ours.attempts, ours.origin = ARGV[5], ARGV[4]
+  if tonumber(ARGV[5]) > 0 and not ours.failed then -- a snooze is no failure
+    ours.failed = string.format('%.0f', math.floor(now)) -- as the ids of streams do
+  end
+  local fields = joined(theirs, ours)
+  if tonumber(ARGV[6]) <= 0 then
+    moved_to = where(true, redis.call('XADD', KEYS[3], '*', unpack(fields)))
+  else
+    local due = string.format('%.3f', now + ARGV[6])
+    redis.call('ZADD', KEYS[4], due, cmsgpack.pack(fields))
+    moved_to = 'delayed/' .. due
+  end
+end
+redis.call('XACK', source, group, id)
+if source == KEYS[3] then
+  redis.call('XDEL', source, id)
+end
+local here = where(source == KEYS[3], id)
+if entry then
+  move_head(KEYS[5], ARGV[4], here, moved_to)
+else
+  release(KEYS[5], KEYS[6], KEYS[3], ARGV[4], here)
+end
+return entry and 1 or -1

@@ -1,0 +1,1 @@
+"""The library's commands in a terminal."""

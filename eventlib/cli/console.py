@@ -1,0 +1,83 @@
+"""What all commands share: two consoles, exit statuses, JSON for machines, and every expected error in one line."""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from eventlib.errors import EventlibError
+
+FAILED, WRONG, INTERRUPTED = 1, 2, 130  # a check is false; bad input or no server; Ctrl-C
+
+# Into a pipe or a file, a table is as wide as it needs: at 80 columns it would be cut.
+out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
+err = Console(stderr=True)
+
+
+class Commands(TyperGroup):
+    """Every expected error becomes one message and an exit status; a traceback is a defect of ours."""
+
+    expected: ClassVar[tuple[type[Exception], ...]] = (EventlibError,)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with self._one_line():  # it prints the help
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        with self._one_line():
+            return super().invoke(ctx)
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        try:
+            yield
+            return
+        except KeyboardInterrupt:
+            err.print("Interrupted. Nothing was left running.")
+            raise typer.Exit(INTERRUPTED) from None
+        except ValidationError as error:
+            problem = "; ".join(found["msg"] for found in error.errors(include_url=False))
+        except self.expected as error:
+            problem = str(error)
+        except OSError as error:
+            problem = f"{error.filename or 'system'}: {error.strerror or error}"
+        err.print(f"[bold red]error:[/] {escape(problem)}", soft_wrap=True, highlight=False)
+        raise typer.Exit(WRONG)
+
+
+def writable(file: Path | None) -> Path | None:
+    """Refuse at once what could not be written after minutes of work."""
+    if file == Path("-"):
+        raise typer.BadParameter("- is no file, and the tables go to standard output; name one")
+    if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+        raise typer.BadParameter(f"{file} cannot be written; name a file in a directory that exists")
+    return file
+
+
+Json = Annotated[
+    Path | None, typer.Option("--json", help="Also write the result here, for machines.", callback=writable)
+]
+
+
+def write_json(json_file: Path | None, result: Mapping[str, Any]) -> None:
+    if json_file is not None:
+        json_file.write_text(json.dumps(_finite(result), indent=2) + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,121 @@
+"""The schemas commands: export event classes for other languages, and say what a change of them breaks."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from eventlib import Registry, SchemaChange, open_export, schema_changes
+from eventlib.cli.console import FAILED, Commands, Json, err, out, write_json
+from eventlib.errors import InvalidArgument
+
+app = typer.Typer(
+    name="schemas",
+    cls=Commands,
+    help="Export event schemas, and check whether a change breaks readers or writers.",
+    epilog="Example: `workbench schemas export eventlib.catalog --output schemas`",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+Side = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        help="`readers` or `writers`: exit 0 though this side breaks, for example as readers are updated first.",
+        metavar="SIDE",
+    ),
+]
+
+
+@app.command("export", epilog="Example: `workbench schemas export shop.events --output schemas`")
+def export_command(
+    modules: Annotated[
+        list[str], typer.Argument(help="Modules or packages that hold event classes.", metavar="MODULE")
+    ],
+    output: Annotated[Path, typer.Option(help="The directory to write to; it is made where it is missing.")],
+    title: Annotated[str, typer.Option(help="Title of the AsyncAPI document.")] = "Events",
+    json_file: Json = None,
+) -> None:
+    """Write asyncapi.json, and the JSON Schemas (2020-12) of each event's data and envelope."""
+    registry = _gathered(modules)
+    written = registry.save(output, title=title)
+    write_json(json_file, {"events": sorted(registry), "files": [str(file) for file in written]})
+    out.print(f"{len(registry)} events, {len(written)} files in {escape(str(output))}", soft_wrap=True, highlight=False)
+
+
+@app.command("check", epilog="Example: `workbench schemas check schemas shop.events`")
+def check_command(
+    old: Annotated[str, typer.Argument(help="An export's directory or asyncapi.json, or a module.", metavar="OLD")],
+    new: Annotated[str, typer.Argument(help="The same, as it is to become.", metavar="NEW")],
+    accept: Side = None,
+    json_file: Json = None,
+) -> None:
+    """Compare two sets of events. Exit status: 0 compatible, 1 something breaks, 2 bad input.
+
+    Readers break where old programs cannot read new events; writers break where new programs cannot read old events.
+    """
+    accepted = set(accept or ())
+    if unknown := accepted - {"readers", "writers"}:
+        raise InvalidArgument(f"--accept {' '.join(sorted(unknown))}", "is no side; give readers or writers")
+    changes = schema_changes(_opened(old), _opened(new))
+    broken = {side for change in changes for side in change.breaks}
+    out.print(_table(changes) if changes else "No changes.")
+    write_json(json_file, {"compatible": not broken, "breaks": sorted(broken), "changes": list(map(_row, changes))})
+    if broken:
+        err.print(f"This breaks {' and '.join(sorted(broken))}.", highlight=False)
+    if broken - accepted:
+        raise typer.Exit(FAILED)
+
+
+def _opened(source: str) -> dict[str, Any]:
+    """An export where there is one of this path; otherwise the module of this name."""
+    path = Path(source)
+    if path.is_file() or (path / "asyncapi.json").is_file():
+        return open_export(path)
+    if all(part.isidentifier() for part in source.split(".")):
+        return _gathered([source]).asyncapi()
+    return open_export(path)
+
+
+def _gathered(modules: list[str]) -> Registry:
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` has it; the workbench script has its own directory there
+    try:
+        registry = Registry(*map(importlib.import_module, modules))
+    except (Exception, SystemExit) as error:  # a module may do anything when it is imported
+        problem = f"cannot be imported: {type(error).__name__}: {error}"
+        if isinstance(error, ModuleNotFoundError) and error.name in modules:
+            problem = "is neither a module that can be imported from here nor an export; check its spelling"
+        raise InvalidArgument(f"module {', '.join(modules)}", problem) from error
+    if not registry:
+        raise InvalidArgument(f"module {', '.join(modules)}", "holds no event class with a type of its own")
+    return registry
+
+
+def _table(changes: list[SchemaChange]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("event", "field", "change", "breaks"):
+        table.add_column(column, overflow="fold")
+    for change in changes:
+        breaks = " ".join(sorted(change.breaks))
+        cells = (change.event, change.path, change.detail, breaks or "nothing")
+        table.add_row(*map(escape, cells), style="bold" if breaks else "")
+    return table
+
+
+def _row(change: SchemaChange) -> dict[str, Any]:
+    return {
+        "event": change.event,
+        "path": change.path,
+        "rule": change.rule,
+        "breaks": sorted(change.breaks),
+        "detail": change.detail,
+    }

@@ -1,0 +1,23 @@
+"""The server command: a private Redis to try things on."""
+
+import threading
+from typing import Annotated
+
+import typer
+
+from eventlib.cli.console import Json, err, out, write_json
+from eventlib.testing.server import private_server
+
+
+def server_command(
+    port: Annotated[
+        int | None, typer.Option(help="TCP port on 127.0.0.1; 0 picks one. Default: a Unix socket.", min=0, max=65535)
+    ] = None,
+    json_file: Json = None,
+) -> None:
+    """Run a private Redis until Ctrl-C; prints its URL."""
+    with private_server(port=port) as server:
+        write_json(json_file, {"url": server.url, "pid": server.pid})
+        out.print(f"export REDIS_URL={server.url}", soft_wrap=True, highlight=False)
+        err.print("Ctrl-C stops it and deletes its data.")
+        threading.Event().wait()

@@ -1,0 +1,1 @@
+"""From its stream to a handler, and what becomes of it."""

@@ -1,0 +1,134 @@
+"""Why an event died, and the dead letter that says so."""
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pydantic_core import ValidationError, from_json
+
+from eventlib.errors import DecodeError
+from eventlib.events.envelope import decode
+from eventlib.records import EVENT
+
+_ERROR_LENGTH_MAX = 2000
+_TRACEBACK_LENGTH_MAX = 4000
+_POISON = "its consumers ended, again and again, and never said why: it is the cause, or was in hand beside it"
+
+
+def describe(
+    reason: str, error: BaseException | None, *, attempts: int, handler: str, consumer: str
+) -> dict[str, str | int]:
+    """What a dead letter says beside the entry itself: fields of bounded length that can be stored."""
+    said: dict[str, str | int] = {
+        "reason": reason,
+        "error": _described(error) if error is not None else _POISON if reason == "poison" else "",
+        "attempts": attempts,
+        "handler": handler,
+        "consumer": consumer,
+    }
+    fault = error
+    if error is not None and not handler:  # our own refusal, whose place says nothing; an upcaster's failure does
+        fault = None if isinstance(error.__cause__, ValidationError) else error.__cause__
+    if fault is not None:
+        said["traceback"] = _trace(fault)
+    return said
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One letter of a dead-letter queue. Times are Unix seconds by the server's clock."""
+
+    id: str
+    origin: str  # its id in the event stream
+    reason: str
+    error: str  # type and text
+    traceback: str
+    attempts: int  # used up since it was published or last replayed
+    handler: str
+    consumer: str
+    failed_at_s: float | None  # when an attempt first failed
+    replays: int  # how often it had been replayed before it died
+    raw: Mapping[bytes, bytes] = field(repr=False)  # the entry's own fields, byte for byte
+    edited: bytes | None = field(default=None, repr=False)  # the event that a replay delivers instead
+    edited_at_s: float | None = None  # when it was last edited, here or before a replay
+
+    @property
+    def died_at_s(self) -> float:
+        return int(self.id.partition("-")[0]) / 1000.0
+
+    @property
+    def event(self) -> bytes | None:
+        """The event that a replay delivers: as edited, or as it was published."""
+        return self.raw.get(EVENT) if self.edited is None else self.edited
+
+    @property
+    def event_id(self) -> str | None:
+        return self._text("id")
+
+    @property
+    def event_type(self) -> str | None:
+        return self._text("type")
+
+    @property
+    def correlation_id(self) -> str | None:
+        return self._text("correlationid")
+
+    @cached_property
+    def obstacle(self) -> str | None:
+        """Why it cannot be replayed until it is edited; None: it can.
+
+        An event that its class refused can: the program that handles it may have changed.
+        """
+        return obstacle_to(self.event)
+
+    @cached_property
+    def _head(self) -> Mapping[str, Any]:
+        head = json_of(self.event or b"")
+        return head if isinstance(head, dict) else {}
+
+    def _text(self, name: str) -> str | None:
+        value = self._head.get(name)
+        return value if isinstance(value, str) else None
+
+
+def json_of(text: bytes) -> Any:
+    """What it says; None where it is no JSON."""
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return None
+
+
+def obstacle_to(event: bytes | None) -> str | None:
+    """Why no consumer can open it, whatever classes it knows."""
+    if event is None:
+        return "the entry has no field 'event'"
+    try:
+        decode(event, {})
+    except DecodeError as error:
+        return error.reason
+    return None
+
+
+def _described(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text cannot be had)"
+    return _storable(f"{type(error).__name__}: {text}"[:_ERROR_LENGTH_MAX])
+
+
+def _trace(error: BaseException) -> str:
+    """The last frames of it and of what caused it: the end of the text is what says most."""
+    try:
+        lines = traceback.TracebackException.from_exception(error, limit=-20, compact=True, max_group_width=5).format()
+        text = "".join(lines)
+    except Exception:  # an error may be as broken as it likes
+        return ""
+    return _storable(text if len(text) <= _TRACEBACK_LENGTH_MAX else f"...{text[-_TRACEBACK_LENGTH_MAX:]}")
+
+
+def _storable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

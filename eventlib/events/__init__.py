@@ -1,0 +1,1 @@
+"""Typed events: how they are declared, written, read, exported and compared."""

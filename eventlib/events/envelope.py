@@ -1,0 +1,366 @@
+"""The wire form of an event: one CloudEvents 1.0 envelope in structured JSON mode.
+
+Source: https://github.com/cloudevents/spec, JSON event format 1.0.2. Extension attributes: `eventversion`,
+`correlationid`, `causationid`, and `traceparent` and `tracestate` of the distributed tracing extension.
+
+Reading and writing are the library's hottest path: one pydantic-core pass over the whole envelope, and what all
+envelopes of one writer have in common is worked out once.
+"""
+
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from time import time_ns
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired
+
+from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+from typing_extensions import TypedDict
+from uuid_utils import uuid7
+
+from eventlib.errors import DecodeError, EventTooLarge, InvalidArgument, UnsupportedVersion, shown
+from eventlib.events.schema import Data, Event, oldest_version, spec_of, upcast_data
+
+
+class Envelope(NamedTuple):
+    """An event with what is known about it.
+
+    `time` is the moment of publishing by the publisher's clock. `correlation_id` is shared by everything that one
+    request set off; `causation_id` is the id of the event whose handling published this one. `traceparent` and
+    `tracestate` are the W3C trace context of the publishing.
+    """
+
+    id: str
+    source: str
+    time: datetime
+    event: Event
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+current: ContextVar[Envelope | None] = ContextVar("eventlib_current", default=None)
+"""The event being handled: what a handler, or a task that it starts, publishes continues this one's correlation."""
+
+
+# Writing
+
+# Redis takes 512 MB, but blocks everyone while it copies it, and every group ships every delivery of it again.
+EVENT_BYTES_MAX = 16 * 2**20
+
+
+def write(
+    event: Event,
+    source: str,
+    correlation_id: str | None = None,
+    causation_id: str | None = None,
+    traceparent: str | None = None,
+    tracestate: str | None = None,
+    id: str | None = None,
+) -> tuple[str, bytes]:
+    """The id and the wire form of a new envelope: UTF-8 JSON, what is constant for a writer first, `data` last.
+
+    What is not given is taken from the `current` envelope. The id, where none is given, is a UUID version 7 and sorts
+    by time. A trace flows on with a new parent id.
+
+    Raises:
+        InvalidArgument: a trace context that the W3C recommendation does not allow, an empty id, a correlation that is
+            no text, or something in the event that has no JSON form.
+        EventTooLarge: it takes more than 16 MiB.
+    """
+    if traceparent is not None or tracestate is not None:
+        _refuse_bad_trace(traceparent, tracestate)
+    if id is None:
+        id = str(uuid7())
+    elif not id:
+        raise InvalidArgument("id", "is empty; leave it out to have one made")
+    cause = current.get()
+    if cause is not None:
+        if correlation_id is None:
+            correlation_id = cause.id if cause.correlation_id is None else cause.correlation_id
+        if causation_id is None:
+            causation_id = cause.id
+        if traceparent is None and cause.traceparent is not None:
+            traceparent, tracestate = _child(cause.traceparent), cause.tracestate
+    try:
+        extensions = b""
+        if correlation_id is not None:
+            extensions = b',"correlationid":' + _json_text("correlation_id", correlation_id)
+        if causation_id is not None:
+            extensions += b',"causationid":' + _json_text("causation_id", causation_id)
+        if traceparent is not None:
+            extensions += b',"traceparent":' + to_json(traceparent)
+            if tracestate is not None:
+                extensions += b',"tracestate":' + to_json(tracestate)
+        second, microsecond = divmod(time_ns() // 1000, 1_000_000)
+        written = b'%b,"id":%b,"time":"%b.%06dZ"%b,"data":%b}' % (
+            _head(event.__class__, source),
+            to_json(id),
+            _rfc3339(second),
+            microsecond,
+            extensions,
+            event.__pydantic_serializer__.to_json(event, by_alias=True),
+        )
+    except ValueError as error:  # pydantic's own, for lone surrogates and unknown objects, is one
+        raise InvalidArgument(f"event {type(event).__name__}", f"has no JSON form: {error}") from error
+    if len(written) > EVENT_BYTES_MAX:
+        raise EventTooLarge(spec_of(type(event)).type, len(written), EVENT_BYTES_MAX)
+    return id, written
+
+
+def _json_text(name: str, value: object) -> bytes:
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{name}={shown(value)}", "is no text; give a str")
+    return to_json(value)
+
+
+@lru_cache(maxsize=8)
+def _rfc3339(second: int) -> bytes:
+    """To the second; many events are written in one."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
+
+
+@lru_cache(maxsize=1024)
+def _head(event_class: type[Event], source: str) -> bytes:
+    """What is the same for all events of a class that one program publishes."""
+    spec = spec_of(event_class)
+    return b'{"specversion":"1.0","source":%b,"type":"%b","eventversion":%d' % (
+        to_json(source),
+        spec.type.encode(),
+        spec.version,
+    )
+
+
+# Reading
+
+_typed_dict: Any = TypedDict  # called at run time with what a checker cannot know
+_Read = Callable[[bytes], dict[str, Any]]
+
+_HEAD_END = b',"id":"'  # what our writers put after what is constant
+_HEAD_BYTES_MAX = 512
+_HEADS_MAX = 1024  # different ones, of as many writers and types
+
+
+class Decoder:
+    """Reads envelopes whose event type is one of `classes`, by the types' names."""
+
+    def __init__(self, classes: Mapping[str, type[Event]]) -> None:
+        self._classes = classes
+        self._readers: dict[bytes, _Read] = {}  # by what stands before the id
+
+    def decode(self, raw: bytes) -> Envelope | None:
+        """The envelope; None where it is of another, well-formed type.
+
+        An older version, from the class's oldest upcaster on, is read as the newest. A malformed trace context is left
+        out.
+
+        Raises:
+            DecodeError: not JSON, no envelope, data that its class refuses, or an upcaster that fails on it.
+            UnsupportedVersion: a version of a known type that its class does not read.
+        """
+        end = raw.find(_HEAD_END, 0, _HEAD_BYTES_MAX)
+        if end > 0:
+            head = raw[:end]
+            try:
+                return _opened((self._readers.get(head) or self._learn(head))(raw))
+            except Exception:  # the careful way says what is wrong; a validator of the class's own may raise anything
+                pass
+        return _decode_carefully(raw, self._classes)
+
+    def _learn(self, head: bytes) -> _Read:
+        """What reads envelopes that begin so.
+
+        Raises:
+            LookupError: nothing does.
+            UnsupportedVersion: as `decode`.
+        """
+        named = _named_by(head)
+        if named is None or named[0] not in self._classes:
+            raise LookupError
+        read = _reader(self._classes[named[0]], named[1])
+        if len(self._readers) >= _HEADS_MAX:
+            self._readers.clear()
+        self._readers[head] = read
+        return read
+
+
+def decode(raw: bytes, classes: Mapping[str, type[Event]]) -> Envelope | None:
+    """One envelope; see `Decoder`."""
+    return Decoder(classes).decode(raw)
+
+
+@lru_cache(maxsize=_HEADS_MAX)
+def _named_by(head: bytes) -> tuple[str, int] | None:
+    """The type and version that an envelope with this beginning is of, unless the rest of it says otherwise.
+
+    A guess, in other words: the pass over the whole envelope looks at both again. None where there is none.
+    """
+    try:
+        found = from_json(head + b"}")
+    except ValueError:
+        return None
+    return _type_and_version(found) if isinstance(found, dict) else None
+
+
+def _decode_carefully(raw: bytes, classes: Mapping[str, type[Event]]) -> Envelope | None:
+    try:
+        found = from_json(raw)
+    except ValueError as error:
+        raise DecodeError(f"not JSON: {error}") from None
+    named = _type_and_version(found) if isinstance(found, dict) and isinstance(found.get("id"), str) else None
+    if named is None:
+        raise DecodeError("no CloudEvents 1.0 envelope: specversion, id, type and eventversion are needed")
+    event_class = classes.get(named[0])
+    if event_class is None:
+        return None
+    read = _reader(event_class, named[1])
+    try:
+        return _opened(read(raw))
+    except ValidationError as error:
+        raise DecodeError(_summary(error)) from error
+    except Exception as error:
+        raise DecodeError(
+            f"{type(error).__name__} while reading {named[0]} version {named[1]}: {_text_of(error)}"
+        ) from error
+
+
+def _type_and_version(attributes: Mapping[str, Any]) -> tuple[str, int] | None:
+    match attributes:
+        case {"specversion": "1.0", "type": str(event_type), "eventversion": int(version)}:
+            return None if isinstance(version, bool) else (event_type, version)
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _reader(event_class: type[Event], version: int) -> _Read:
+    """What reads one version of an event into the attributes of its envelope, `data` as the class's newest version.
+
+    Raises:
+        UnsupportedVersion: the class does not read it.
+    """
+    spec, oldest = spec_of(event_class), oldest_version(event_class)
+    if not oldest <= version <= spec.version:
+        raise UnsupportedVersion(spec.type, version, oldest, spec.version)
+    if version == spec.version:
+        return _pass_over(spec.type, version, event_class)
+    attributes_of = _pass_over(spec.type, version, Data)
+    event_of = _pass_over_data(event_class)
+
+    def read_old(raw: bytes) -> dict[str, Any]:
+        attributes = attributes_of(raw)
+        attributes["data"] = event_of(upcast_data(event_class, version, attributes["data"]))
+        return attributes
+
+    return read_old
+
+
+def _pass_over(event_type: str, version: int, data: Any) -> _Read:
+    """One pass over a whole envelope. That it is of this type and version is looked at again: the last of two
+    attributes of one name wins.
+    """
+    attributes = {
+        "specversion": Literal["1.0"],
+        "type": Literal[event_type],
+        "eventversion": Literal[version],
+        "id": Annotated[str, Field(min_length=1)],
+        "source": str,
+        "time": AwareDatetime,
+        "data": data,
+        "correlationid": NotRequired[str | None],
+        "causationid": NotRequired[str | None],
+        "traceparent": NotRequired[Any],
+        "tracestate": NotRequired[Any],
+    }
+    frame = _typed_dict("frame", attributes)
+    frame.__pydantic_config__ = ConfigDict(extra="ignore")
+    return partial(TypeAdapter(frame).validator.validate_json, extra="ignore")
+
+
+def _pass_over_data(event_class: type[Event]) -> Callable[[bytes], Event]:
+    read_json = TypeAdapter(_typed_dict("frame", {"data": event_class})).validator.validate_json
+    return lambda data: read_json(b'{"data":%b}' % data, extra="ignore")["data"]
+
+
+_REQUIRED = 7  # attributes of `_pass_over`: what was read with no more has none of the optional ones
+_new = tuple.__new__  # what a NamedTuple's constructor, Python code, calls; twice as fast, and unchecked
+
+
+def _opened(read: dict[str, Any]) -> Envelope:
+    correlation_id = causation_id = traceparent = tracestate = None
+    if len(read) > _REQUIRED:
+        given = read.get
+        correlation_id, causation_id = given("correlationid"), given("causationid")
+        if (traceparent := given("traceparent")) is not None:
+            traceparent, tracestate = _checked_trace(traceparent, given("tracestate"))
+    return _new(
+        Envelope,
+        (read["id"], read["source"], read["time"], read["data"], correlation_id, causation_id, traceparent, tracestate),
+    )
+
+
+def _summary(error: ValidationError) -> str:
+    problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors(include_url=False)]
+    return "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
+
+
+# Trace context. Source: W3C Recommendation "Trace Context", 23 November 2021, sections 3.2 and 3.3
+
+_TRACEPARENT = re.compile(
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})"
+    r"(?P<more>-.*)?",
+    re.ASCII,
+)
+_KEY = r"(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})"
+_VALUE = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+_TRACESTATE_MEMBER = re.compile(f"{_KEY}={_VALUE}")
+_TRACESTATE_MEMBERS_MAX = 32
+
+
+def _checked_trace(traceparent: object, tracestate: object) -> tuple[str | None, str | None]:
+    """Both as received, without what is malformed; a state without its parent means nothing."""
+    if not _is_traceparent(traceparent):
+        return None, None
+    return traceparent, tracestate if _is_tracestate(tracestate) else None  # type: ignore[return-value]  # text
+
+
+def _refuse_bad_trace(traceparent: str | None, tracestate: str | None) -> None:
+    if not _is_traceparent(traceparent):
+        raise InvalidArgument(
+            f"traceparent={shown(traceparent)}",
+            "is no W3C trace context; give '00-<32 hex>-<16 hex>-<2 hex>', lower-case",
+        )
+    if tracestate is not None and not _is_tracestate(tracestate):
+        raise InvalidArgument(f"tracestate={shown(tracestate)}", "is no W3C trace state; give 'vendor=value,...'")
+
+
+def _is_traceparent(text: object) -> bool:
+    found = _TRACEPARENT.fullmatch(text) if isinstance(text, str) else None
+    return found is not None and (found["version"] != "00" or found["more"] is None)
+
+
+def _is_tracestate(text: object) -> bool:
+    if not isinstance(text, str):
+        return False
+    members = [member for part in text.split(",") if (member := part.strip(" \t"))]
+    keys = {member.partition("=")[0] for member in members}
+    return 0 < len(members) == len(keys) <= _TRACESTATE_MEMBERS_MAX and all(
+        _TRACESTATE_MEMBER.fullmatch(member) for member in members
+    )
+
+
+def _child(traceparent: str) -> str:
+    """The same trace with a new parent id, which stands for this publishing, in the version that we know."""
+    version, trace, _, flags = traceparent[:55].split("-")
+    known = flags if version == "00" else f"{int(flags, 16) & 1:02x}"  # of what a later version says, only "sampled"
+    return f"00-{trace}-{secrets.token_hex(8)}-{known}"
+
+
+def _text_of(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # it is a validator's or an upcaster's own
+        return "(its text cannot be had)"

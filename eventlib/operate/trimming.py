@@ -1,0 +1,110 @@
+"""Keeps a stream: drops what nobody needs any more, says beforehand what is going to be lost, watches the server.
+
+Every program that consumes a stream offers to do it, on a jittered timer; the stream's own due time lets one of them.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Collection
+
+from eventlib.broker.commands import Broker
+from eventlib.errors import BrokerError
+from eventlib.records import Trimmed, TrimmedGroup
+from eventlib.retention import Concern, GroupHealth, Retention, StreamHealth
+
+log = logging.getLogger("eventlib")
+
+EVERY_S = 10.0
+TRIM_LIMIT = 1000  # entries dropped in one step: about a millisecond of the server's time
+
+
+class Trimmer:
+    """Keeps one stream, for as long as `run` runs. `groups` are those that this program declares on it."""
+
+    def __init__(self, broker: Broker, stream: str, groups: Collection[str], declared: Retention | None) -> None:
+        self._broker = broker
+        self._stream = stream
+        self._groups = [broker.keys.group(stream, group) for group in groups]
+        self._declared = declared
+        self._told: dict[str, Concern] = {}
+        self._rng = random.Random()
+
+    async def run(self) -> None:
+        """Until cancelled. What goes wrong here is logged once and tried again: handling events matters more."""
+        problem = ""
+        prepared = False
+        while True:
+            try:
+                if not prepared:
+                    await self._prepare()
+                    prepared = True
+                if await self.keep():
+                    await self._prepare()
+                    await self._broker.warn_of_eviction()
+                problem = ""
+            except BrokerError as error:
+                if type(error).__name__ != problem:
+                    log.warning("housekeeping of %s waits: %s", self._stream, error)
+                problem = type(error).__name__
+            await asyncio.sleep(EVERY_S * (0.8 + 0.4 * self._rng.random()))
+
+    async def _prepare(self) -> None:
+        """A group that this program declares exists from now on, so that nothing is dropped before it first reads."""
+        for group in self._groups:
+            await self._broker.ensure_group(group)
+
+    async def keep(self) -> bool:
+        """Trim step by step, if it is time; was it? Then say what is lost or about to be."""
+        done = False
+        while step := await self._broker.trim(self._stream, self._declared, EVERY_S, TRIM_LIMIT):
+            done = True
+            for group in step.groups:
+                self._tell_loss(group, step.retention)
+            if not step.more:
+                for health in (await _health(self._broker, self._stream, step)).groups:
+                    self._tell_concern(health, step.retention)
+                break
+        return done
+
+    def _tell_loss(self, group: TrimmedGroup, retention: Retention) -> None:
+        """Each time the sum has doubled: a loss that goes on for days fills no log."""
+        if group.dropped.bit_length() != (group.dropped - group.dropped_now).bit_length():
+            why = "dead" if retention.keep_unread else "further behind than the stream keeps"
+            log.error(
+                "stream %s: %d entries dropped so far that group %r had not read; it is %s",
+                *(self._stream, group.dropped, group.name, why),
+            )
+
+    def _tell_concern(self, health: GroupHealth, retention: Retention) -> None:
+        """Once for each concern; again when it had gone meanwhile."""
+        if health.concern != self._told.get(health.group, "none") and health.concern != "none":
+            log.warning(
+                "stream %s: group %r has %d entries unread, the oldest %.0f s old, and loses them in %.0f s "
+                "(silent for %.0f s, %s); run its consumers, destroy the group, or declare to keep more",
+                *(self._stream, health.group, health.unread, health.oldest_age_s or 0.0, health.loss_in_s or 0.0),
+                *(health.absent_s, retention),
+            )
+        self._told[health.group] = health.concern
+
+
+async def look_at(broker: Broker, stream: str, declared: Retention | None) -> StreamHealth:
+    """How the stream and its groups stand, without touching them."""
+    look = await broker.trim(stream, declared, EVERY_S, 0)
+    assert look is not None, "a look is never too early"
+    return await _health(broker, stream, look)
+
+
+async def _health(broker: Broker, stream: str, look: Trimmed) -> StreamHealth:
+    groups = []
+    for seen in look.groups:
+        backlog = await broker.backlog(stream, seen.name)
+        unread = backlog.waiting + backlog.pending if seen.oldest_age_s is not None else 0
+        loss_in_s = look.retention.loss_in_s(seen.absent_s, seen.oldest_age_s, unread) if seen.exists else None
+        groups.append(
+            GroupHealth(
+                *(seen.name, seen.exists, seen.live, seen.absent_s, unread, seen.oldest_age_s, loss_in_s),
+                *(look.retention.concern(loss_in_s), seen.dropped),
+            )
+        )
+    return StreamHealth(stream, look.entries, look.retention, tuple(groups))

@@ -1,0 +1,179 @@
+"""A History is the evidence: one row for each thing that happened, the same columns whichever world wrote it.
+
+Rows are one NumPy structured array, so ten million of them stay comfortable; on disk they are Parquet.
+
+| column     | meaning                                                                                    |
+|------------|--------------------------------------------------------------------------------------------|
+| run        | index of the run in `runs`                                                                  |
+| t_s        | seconds since the run's load began                                                          |
+| kind       | what happened: an index into KINDS                                                          |
+| service    | which service did it: an index into `services`; -1 is the load                              |
+| consumer   | which of the service's consumers; -1 where none                                             |
+| event      | event type: an index into `events`; -1 where none                                           |
+| message    | number of the message within its event type and run; -1 where none                          |
+| attempt    | 1-based number of the attempt; 0 where none                                                 |
+| intended_s | when the load meant to send the message that set this one off; NaN where none               |
+| value      | sampled: the service's backlog in entries, else NaN                                         |
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sim.declare.scenario import Scenario
+from sim.errors import InvalidHistory
+
+World = Literal["simulated", "live"]
+Rows = npt.NDArray[np.void]
+
+KINDS = (
+    "sent",  # handed to the bus
+    "published",  # the server has it
+    "started",  # a handler was given it
+    "handled",  # its handler returned
+    "failed",  # its handler raised
+    "retried",  # put aside for another attempt
+    "dead",  # moved to the dead-letter queue
+    "acked",  # the server knows that it is done
+    "lost",  # taken over by another consumer while this one still had it
+    "killed",  # a fault: this consumer died
+    "restarted",  # a new consumer reads in its place
+    "sampled",  # a look at the service's backlog
+)
+SAMPLE_EVERY_S = 0.1  # how often both worlds look at the backlog
+KIND = {name: code for code, name in enumerate(KINDS)}
+
+ROW = np.dtype(
+    [
+        ("run", "<i4"),
+        ("t_s", "<f8"),
+        ("kind", "u1"),
+        ("service", "<i2"),
+        ("consumer", "<i2"),
+        ("event", "<i2"),
+        ("message", "<i8"),
+        ("attempt", "<i2"),
+        ("intended_s", "<f8"),
+        ("value", "<f8"),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a service's group had left to do when the run ended, in entries, and its dead letters."""
+
+    waiting: int
+    pending: int
+    retrying: int
+    delayed: int
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the scenario. `repeat` tells live runs of one seed apart; `ended_s` is when it stopped."""
+
+    seed: int
+    repeat: int
+    ended_s: float
+    left: dict[str, Left]
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened in the runs of one scenario in one world. `rows` are sorted by run, then time."""
+
+    world: World
+    scenario: Scenario
+    server: str  # product and version; "none" where nothing real ran
+    runs: tuple[Run, ...]
+    rows: Rows = field(repr=False)
+    overheads: dict[str, float] = field(default_factory=dict)  # of the simulation: what calibration put in, in seconds
+
+    @property
+    def services(self) -> list[str]:
+        return list(self.scenario.services)
+
+    @property
+    def events(self) -> list[str]:
+        return list(self.scenario.flow.paths)
+
+    def run(self, index: int) -> Rows:
+        """The rows of one run."""
+        first, last = np.searchsorted(self.rows["run"], (index, index + 1))
+        return self.rows[first:last]
+
+    def each_run(self) -> Iterator[tuple[Run, Rows]]:
+        """Every run with its rows."""
+        for index, run in enumerate(self.runs):
+            yield run, self.run(index)
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a table, names in place of codes."""
+        frame = pd.DataFrame({name: self.rows[name] for name in ROW.names or ()})
+        for column, names in (("kind", KINDS), ("service", self.services), ("event", self.events)):
+            codes = frame[column].to_numpy(np.int16)
+            frame[column] = pd.Categorical.from_codes(codes, categories=pd.Index(list(names)))
+        return frame
+
+    def save(self, file: str | Path) -> None:
+        """Write to one Parquet file."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        about = {
+            "world": self.world,
+            "scenario": self.scenario.model_dump(mode="json", by_alias=True),
+            "server": self.server,
+            "runs": [asdict(run) for run in self.runs],
+            "overheads": self.overheads,
+        }
+        table = pa.table({name: self.rows[name] for name in ROW.names or ()})
+        # By way of an open file: given a path, pyarrow deletes what is there when it cannot write.
+        with open(file, "wb") as target:
+            parquet.write_table(table.replace_schema_metadata({"history": json.dumps(about)}), target)
+
+    @classmethod
+    def open(cls, file: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            InvalidHistory: there is no such file, or it holds no history.
+        """
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        try:
+            table = parquet.read_table(file)
+            about = json.loads(table.schema.metadata[b"history"])
+            rows = np.empty(table.num_rows, ROW)
+            for name in ROW.names or ():
+                rows[name] = table[name].to_numpy()
+            return cls(
+                about["world"],
+                Scenario.model_validate(about["scenario"]),
+                about["server"],
+                tuple(_run(run) for run in about["runs"]),
+                rows,
+                about["overheads"],
+            )
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+            problem = " ".join(str(error).split())
+            raise InvalidHistory(str(file), f"is no history ({problem}); write one with `--history`") from error
+
+
+def sorted_rows(rows: Rows) -> Rows:
+    """Rows by run, then time; rows of one moment keep their order."""
+    return rows[np.lexsort((rows["t_s"], rows["run"]))]
+
+
+def _run(about: dict[str, Any]) -> Run:
+    left = {service: Left(**counts) for service, counts in about["left"].items()}
+    return Run(about["seed"], about["repeat"], about["ended_s"], left)

@@ -1,0 +1,1 @@
+"""What the evidence says beyond one run: theory, calibration, comparison, validation."""

@@ -1,0 +1,1 @@
+"""For people: figures, the report, the terminal."""

@@ -1,0 +1,154 @@
+"""The crew: one process that imports everything once and forks the processes of live runs on order.
+
+A consumer starts in milliseconds this way, also the one that takes a killed one's place. Orders come as JSON lines on
+standard input, reports go as JSON lines to standard output. Each child has a pipe from the crew, for its orders, and
+one to it, for its reports. When the owner dies, the crew's standard input closes and it ends; when the crew dies, the
+children's pipes close and they end: nobody is left behind, however anybody ends.
+"""
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import selectors
+import shutil
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sim.worlds.worker import Job, Orders, work
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    name: str
+    pid: int
+    orders: int  # write end
+    reports: int  # read end
+
+
+class Crew:
+    """Runs in the crew process."""
+
+    def __init__(self) -> None:
+        self._children: dict[str, _Child] = {}
+        self._selector = selectors.DefaultSelector()
+        self._directories: set[str] = set()  # where the children's notes are
+
+    def serve(self) -> None:
+        """Obey until standard input closes."""
+        self._selector.register(0, selectors.EVENT_READ, None)
+        unread = b""
+        while True:
+            for key, _ in self._selector.select():
+                if key.data is not None:
+                    self._hear(key.data)
+                    continue
+                chunk = os.read(0, 65536)
+                if not chunk:
+                    self._end()
+                    return
+                *lines, unread = (unread + chunk).split(b"\n")
+                for line in lines:
+                    self._obey(json.loads(line))
+
+    def _obey(self, order: Mapping[str, Any]) -> None:
+        if "start" in order:
+            self._fork(order["start"], Job(**order["job"]))
+        elif child := self._children.get(order["to"]):
+            _send(child.orders, order["order"])
+
+    def _fork(self, name: str, job: Job) -> None:
+        self._directories.add(os.path.dirname(job.records))
+        order_read, order_write = os.pipe()
+        report_read, report_write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            # A sibling's pipe held open here would keep that sibling from seeing the crew's end.
+            for fd in (
+                order_write,
+                report_read,
+                *(fd for c in self._children.values() for fd in (c.orders, c.reports)),
+            ):
+                os.close(fd)
+            _be(job, order_read, report_write)
+        os.close(order_read)
+        os.close(report_write)
+        child = self._children[name] = _Child(name, pid, order_write, report_read)
+        self._selector.register(report_read, selectors.EVENT_READ, child)
+        _send(1, {"name": name, "started": pid})
+
+    def _hear(self, child: _Child) -> None:
+        report = os.read(child.reports, 65536)
+        for line in report.splitlines():
+            _send(1, {"name": child.name, **json.loads(line)})
+        if not report:
+            self._selector.unregister(child.reports)
+            os.close(child.reports)
+            os.close(child.orders)
+            del self._children[child.name]
+            _, status = os.waitpid(child.pid, 0)
+            _send(1, {"name": child.name, "ended": os.waitstatus_to_exitcode(status)})
+
+    def _end(self) -> None:
+        for child in self._children.values():
+            os.kill(child.pid, signal.SIGKILL)
+            os.waitpid(child.pid, 0)
+        for directory in self._directories:  # gone already, unless the owner was killed
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _send(fd: int, message: Mapping[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the other end is gone; that is reported where it matters
+        os.write(fd, json.dumps(message).encode() + b"\n")
+
+
+def _be(job: Job, orders: int, reports: int) -> None:
+    """Be a child: never returns."""
+    status = 1
+    try:
+        asyncio.run(_work(job, orders, reports))
+        status = 0
+    except BaseException as error:
+        _send(reports, {"failed": f"{type(error).__name__}: {first_of(error)}"})
+    finally:
+        os._exit(status)  # the crew's own clean-up is not the child's
+
+
+async def _work(job: Job, orders_fd: int, reports: int) -> None:
+    orders = Orders(job.t0)
+    if job.t0 is not None:
+        orders.go.set()
+
+    def obey() -> None:
+        received = os.read(orders_fd, 4096)
+        if not received:
+            os._exit(1)  # the crew is dead: so is the run
+        for line in received.splitlines():
+            order = json.loads(line)
+            if "go" in order:
+                orders.t0 = order["go"]
+                orders.go.set()
+            else:
+                orders.stop.set()
+
+    asyncio.get_running_loop().add_reader(orders_fd, obey)
+    await work(job, orders, lambda report: _send(reports, {report: True}))
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The first error of a group: what failed before the rest was cancelled."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        sys.exit("sim.worlds.fork_server is started by sim.worlds.live and takes no arguments")
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    gc.freeze()  # what was imported stays: no child collects it, and its pages stay shared
+    Crew().serve()

@@ -1,0 +1,157 @@
+"""What the processes of a live run do: consumers run the real eventlib, the generator sends the load open-loop.
+
+Each notes what happens in a file of its own, one write a row: what was written is there even after SIGKILL.
+"""
+
+import asyncio
+import gc
+import os
+import struct
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import new_class
+from typing import Literal, cast
+
+from eventlib import App, Bus, Delivery, Event, Observation, connect
+from sim.declare.scenario import Scenario
+from sim.evidence.history import KIND, ROW
+
+_PACK = struct.Struct("<idBhhhqhdd").pack
+assert struct.calcsize("<idBhhhqhdd") == ROW.itemsize
+_NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one process of a run is to be. `consumer` is -1 for the generator; `t0` is None where it comes later."""
+
+    role: Literal["consumer", "generator"]
+    scenario: str  # JSON
+    seed: int
+    url: str
+    namespace: str
+    records: str
+    service: str = ""
+    consumer: int = -1
+    t0: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.service} consumer {self.consumer}" if self.role == "consumer" else "the load generator"
+
+
+class Orders:
+    """What the run's owner tells a process: when time 0 is (monotonic seconds, the same clock for all), and to stop."""
+
+    def __init__(self, t0: float | None) -> None:
+        self.t0 = t0
+        self.go = asyncio.Event()
+        self.stop = asyncio.Event()
+
+    def now_s(self) -> float:
+        """Seconds since the load began; before that, minus infinity."""
+        return time.monotonic() - self.t0 if self.t0 is not None else float("-inf")
+
+
+class MessageSent(Event):
+    """What travels in a live run: the message's number in its plan, and when the load meant to send its origin."""
+
+    index: int
+    intended_s: float
+
+
+def event_classes(scenario: Scenario) -> dict[str, type[MessageSent]]:
+    """One event class for each event type of a scenario, each with a stream of its own."""
+    return {
+        event: cast(type[MessageSent], new_class("MessageSent", (MessageSent,), {"type": event, "stream": event}))
+        for event in scenario.flow.paths
+    }
+
+
+class Recorder:
+    """Appends history rows to a file; times are monotonic seconds until the run's owner subtracts its time 0."""
+
+    def __init__(self, file: str, scenario: Scenario, service: str, consumer: int) -> None:
+        self._file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._service = list(scenario.services).index(service) if service else -1
+        self._consumer = consumer
+        self._events = {event: code for code, event in enumerate(scenario.flow.paths)}
+
+    def add(self, kind: str, event: str, message: MessageSent, attempt: int = 0) -> None:
+        row = (KIND[kind], self._service, self._consumer, self._events[event], message.index, attempt)
+        os.write(self._file, _PACK(0, time.monotonic(), *row, message.intended_s, _NAN))
+
+    def observe(self, observation: Observation) -> None:
+        envelope = observation.delivery.envelope
+        if envelope is not None and isinstance(envelope.event, MessageSent) and envelope.event.event_spec:
+            self.add(observation.kind, envelope.event.event_spec.type, envelope.event, observation.delivery.attempt)
+
+
+Tell = Callable[[str], None]  # how a process says "ready" and "done"
+
+
+async def work(job: Job, orders: Orders, tell: Tell) -> None:
+    """Be what the job says until told to stop."""
+    scenario = Scenario.model_validate_json(job.scenario)
+    recorder = Recorder(job.records, scenario, job.service, job.consumer)
+    role = _consume if job.role == "consumer" else _generate
+    await role(job, scenario, recorder, orders, tell)
+
+
+async def _consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
+    name, service, plan = job.service, scenario.services[job.service], scenario.plan(job.seed)
+    service_s, classes = plan.service_s[name].tolist(), event_classes(scenario)
+    app = App(name)
+    app.group(
+        name,
+        concurrency=service.concurrency,
+        prefetch=service.prefetch,
+        lease_s=service.lease_s,
+        retry_budget=service.retry_budget,
+    )
+    async with connect(app, job.url, namespace=job.namespace) as bus:
+
+        @app.subscribe(classes[service.consumes], group=name, retry=service.retry)
+        async def handle(message: MessageSent, delivery: Delivery) -> None:
+            fails = plan.fails(name, message.index, delivery.attempt, orders.now_s())
+            await asyncio.sleep(service_s[message.index])
+            if fails:
+                raise RuntimeError("the scenario lets this attempt fail")
+            for event, index in scenario.flow.emitted(name, service.consumes, message.index):
+                emitted = classes[event](index=index, intended_s=message.intended_s)
+                await _publish(bus, recorder, event, [emitted])
+
+        async with bus.running(observe=recorder.observe):
+            tell("ready")
+            await orders.stop.wait()
+
+
+async def _generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
+    """Send each event when it is due, whatever became of the ones before."""
+    event, due_s = scenario.offered_load.event, scenario.plan(job.seed).arrivals_s.tolist()
+    event_class = event_classes(scenario)[event]
+    messages = [event_class(index=index, intended_s=at_s) for index, at_s in enumerate(due_s)]
+    gc.freeze()  # or a full collection walks all of them, and whatever is due meanwhile is late
+    async with connect(App("load"), job.url, namespace=job.namespace) as bus, asyncio.TaskGroup() as publishing:
+        tell("ready")
+        await orders.go.wait()
+        sent = 0
+        while sent < len(messages):
+            due = bisect_right(due_s, orders.now_s(), sent)
+            if due > sent:
+                publishing.create_task(_publish(bus, recorder, event, messages[sent:due]))
+                sent = due
+            # What is due next may be due already; others run in between all the same.
+            await asyncio.sleep(max(0.0, due_s[sent] - orders.now_s()) if sent < len(messages) else 0)
+        await asyncio.sleep(max(0.0, scenario.offered_load.duration_s - orders.now_s()))
+    tell("done")
+    await orders.stop.wait()
+
+
+async def _publish(bus: Bus, recorder: Recorder, event: str, messages: Sequence[MessageSent]) -> None:
+    for message in messages:
+        recorder.add("sent", event, message)
+    await bus.publish_many(messages)
+    for message in messages:
+        recorder.add("published", event, message)

@@ -1,0 +1,391 @@
+"""While Redis is away a publish waits, fails or is spooled, as chosen; nothing is lost and nothing doubled."""
+
+import asyncio
+import itertools
+import os
+import random
+import threading
+from pathlib import Path
+
+import pytest
+import redis.asyncio as redis
+
+import eventlib as ev
+from eventlib.broker.commands import Broker
+from eventlib.policy import RECONNECT
+from eventlib.publish.spool import SpoolFile
+from eventlib.testing.fault_proxy import FaultProxy, fault_proxy
+from eventlib.testing.inspector import Inspector
+from eventlib.testing.waiting import eventually
+from tests.contract.test_publishing import numbers
+from tests.shop import Connect, OrderPlaced, StockCounted, orders
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> ev.Spool:
+    return ev.Spool(tmp_path / "spool")
+
+
+def leave(faulty: FaultProxy) -> None:
+    """The server goes away."""
+    faulty.refusing = True
+    faulty.cut()
+
+
+# Wait
+
+
+async def test_waiting_counts_from_the_call_not_from_each_batch(connect: Connect, url: str) -> None:
+    """Who is queued behind a batch that is given up does not wait as long again."""
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Wait(0.5)) as bus:
+        leave(faulty)
+        calls = [asyncio.create_task(bus.publish_many(orders(*range(500)))) for _ in range(20)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(result, ev.BrokerUnavailable) for result in results)
+        assert faulty.refused < 40  # some tries for the first batch, then one for each
+        faulty.refusing = False
+
+
+async def test_nobody_is_repeated_for_who_does_not_wait(connect: Connect, url: str) -> None:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Wait(600.0)) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        leave(faulty)
+        call = asyncio.create_task(bus.publish(OrderPlaced(number=1)))
+        await eventually(lambda: faulty.refused >= 1)
+        call.cancel()
+        await asyncio.wait({call})
+        async with asyncio.timeout(10.0):
+            await bus._publisher.close()
+        faulty.refusing = False
+
+
+async def test_trap_24_reconnects_are_jittered_and_back_off(
+    connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Publishers that lost the server at the same moment do not all come back at the same moment."""
+    chosen, delay_s = list[float](), ev.Retry.delay_s
+
+    def choose(retry: ev.Retry, attempt: int, rng: random.Random) -> float:
+        chosen.append(delay_s(retry, attempt, rng))
+        return chosen[-1]
+
+    monkeypatch.setattr(ev.Retry, "delay_s", choose)
+    async with fault_proxy(url) as faulty, asyncio.TaskGroup() as tasks:
+        policy = ev.Wait(10.0)
+        async with (
+            connect(ev.App("shop"), url=faulty.url, outage_policy=policy) as one,
+            connect(ev.App("shop"), url=faulty.url, outage_policy=policy) as two,
+        ):
+            for bus in (one, two):
+                await bus.publish(OrderPlaced(number=0))
+            leave(faulty)
+            for bus in (one, two):
+                await eventually(lambda: not bus._broker._bulk._standing())  # noqa: B023 - awaited in the loop
+            delays, gaps = [], []
+            for bus in (one, two):
+                chosen.clear()
+                faulty.refused_at.clear()
+                faulty.refusing = True
+                publishing = tasks.create_task(bus.publish(OrderPlaced(number=1)))
+                await eventually(lambda: faulty.refused >= 6)
+                delays.append(chosen[:5])
+                gaps.append([after - before for before, after in itertools.pairwise(faulty.refused_at[:6])])
+                faulty.refusing = False
+                await publishing
+    full = [0.05 * 2**n for n in range(5)]
+    for mine, waited in zip(delays, gaps, strict=True):  # "equal" jitter: at least half of each wait
+        assert all(wait / 2.0 <= delay <= wait for delay, wait in zip(mine, full, strict=True))
+        assert all(gap >= delay - 0.005 for gap, delay in zip(waited, mine, strict=True))
+    assert not set(delays[0]) & set(delays[1])
+    assert RECONNECT.jitter != "none" and RECONNECT.wait_s_max <= 5.0
+
+
+async def test_trap_22_the_server_remembers_a_producer_longer_than_it_repeats(
+    connect: Connect, raw: redis.Redis, namespace: str
+) -> None:
+    for patience_s in (30.0, 86_400.0):
+        async with connect(ev.App("shop"), outage_policy=ev.Wait(patience_s)) as bus:
+            await bus.publish(OrderPlaced(number=1))
+            [key] = await raw.keys(f"{namespace}:*producer*")
+            assert await raw.pttl(key) >= (patience_s + 1800.0) * 1000.0
+
+
+@pytest.mark.parametrize("make", [lambda: ev.Wait(-1.0), lambda: ev.Wait(float("inf")), lambda: ev.Spool("x", 0)])
+def test_a_policy_that_makes_no_sense_is_refused(make: object) -> None:
+    with pytest.raises(ev.InvalidDeclaration):
+        make()  # type: ignore[operator]
+
+
+async def test_a_publish_is_repeated_until_its_patience_is_over(connect: Connect, url: str) -> None:
+    """Not until the next pause would be too long: a server that is back in time is reached."""
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Wait(0.5)) as bus:
+        leave(faulty)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(ev.BrokerUnavailable):
+            await bus.publish(OrderPlaced(number=1))
+        assert faulty.refused_at[-1] - began >= 0.49  # the last try
+
+
+@pytest.mark.parametrize("wrong", [ev.Fail, "spool"])
+async def test_what_is_no_policy_is_refused_by_name(connect: Connect, wrong: object) -> None:
+    with pytest.raises(ev.InvalidArgument, match="outage_policy"):
+        async with connect(ev.App("shop"), outage_policy=wrong):
+            pass
+
+
+# Fail
+
+
+async def test_failing_is_at_once_and_over_when_the_server_is_back(
+    connect: Connect, inspector: Inspector, url: str
+) -> None:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Fail()) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        leave(faulty)
+        with pytest.raises(ev.BrokerUnavailable):
+            await bus.publish(OrderPlaced(number=1))
+        assert faulty.refused <= 1
+        faulty.refusing = False
+        await bus.publish(OrderPlaced(number=2))
+    assert await numbers(inspector) == [0, 2]
+
+
+# Spool
+
+
+async def test_spooled_events_arrive_in_order_and_later_ones_behind_them(
+    connect: Connect, inspector: Inspector, url: str, raw: redis.Redis, namespace: str, spool: ev.Spool
+) -> None:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        leave(faulty)
+        await bus.publish(OrderPlaced(number=1))  # returns although nobody is there
+        await bus.publish_many([*orders(*range(2, 700)), StockCounted(number=0)])
+        for number in range(700, 720):
+            await bus.publish(OrderPlaced(number=number))
+        faulty.refusing = False
+        for number in range(720, 740):
+            await bus.publish(OrderPlaced(number=number))
+        await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
+        await bus.publish(OrderPlaced(number=740))
+    assert await numbers(inspector) == list(range(741))
+    assert await raw.xlen(f"{namespace}:{{stock}}:events") == 1
+    keys = await raw.keys(f"{namespace}:*producer*")  # their first tries may still be on their way
+    assert keys and all([await raw.pttl(key) > 0 for key in keys])
+
+
+async def test_trap_22_a_lost_reply_that_sends_an_event_to_the_spool_does_not_double_it(
+    connect: Connect, broker: Broker, inspector: Inspector, url: str, spool: ev.Spool
+) -> None:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        faulty.lose_reply_to(b'"number":1}')
+        await bus.publish(OrderPlaced(number=1))
+        assert faulty.lost == 1
+        faulty.lose_reply_to(b'"number":3}')  # now while it is replayed, or sent
+        await bus.publish_many(orders(2, 3, 4))
+        await bus.publish(OrderPlaced(number=5))
+        await eventually(lambda: arrived(inspector, 6))
+        producer = bus._publisher._route._file.producer  # type: ignore[attr-defined]
+    late = (await inspector.events())[1][b"event"]
+    assert await broker.publish("orders", producer, 2, [late]) == 0  # a proxy held its first try back till now
+    assert await numbers(inspector) == list(range(6))
+
+
+async def test_trap_22_nor_does_a_close_that_is_cancelled_while_the_disk_is_slow(
+    connect: Connect, inspector: Inspector, url: str, spool: ev.Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has the event and its frame is about to be on disk: it must remember the producer."""
+    writing, closing, sync, close = threading.Event(), threading.Event(), os.fdatasync, SpoolFile.close
+
+    def sync_slowly(file: int) -> None:
+        writing.set()
+        assert closing.wait(10.0)
+        sync(file)
+
+    def close_and_tell(file: SpoolFile) -> None:
+        closing.set()
+        close(file)
+
+    async def serve(url: str) -> None:
+        async with connect(ev.App("shop"), url=url, outage_policy=spool) as bus:
+            await bus.publish(OrderPlaced(number=0))
+            monkeypatch.setattr(os, "fdatasync", sync_slowly)
+            monkeypatch.setattr(SpoolFile, "close", close_and_tell)
+            await bus.publish(OrderPlaced(number=1))
+
+    async with fault_proxy(url) as faulty:
+        faulty.lose_reply_to(b'"number":1}')
+        serving = asyncio.create_task(serve(faulty.url))
+        await eventually(writing.is_set)
+        serving.cancel()
+        await asyncio.sleep(0)
+        serving.cancel()
+        await asyncio.wait({serving})
+    monkeypatch.undo()
+    async with connect(ev.App("shop"), outage_policy=spool) as bus:
+        await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
+    assert await numbers(inspector) == [0, 1]
+
+
+async def test_trap_22_nor_does_a_first_try_that_comes_after_a_later_connect_has_closed(
+    connect: Connect, inspector: Inspector, broker: Broker, url: str, spool: ev.Spool
+) -> None:
+    """A proxy held it back: that the event went to the spool, and was replayed, is long forgotten here."""
+    async with fault_proxy(url) as faulty:
+        faulty.lose_reply_to(b'"number":1}')
+        async with connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
+            first = bus._publisher._route.first_number
+            await bus.publish(OrderPlaced(number=0))
+            await bus.publish(OrderPlaced(number=1))
+            await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
+    async with connect(ev.App("shop"), outage_policy=spool) as bus:
+        producer = bus._publisher._route._file.producer  # type: ignore[attr-defined]
+        await bus.publish(OrderPlaced(number=2))
+    late = [fields[b"event"] for fields in await inspector.events()][1:2]
+    assert await broker.publish("orders", producer, first + 1, late) == 0
+    assert await numbers(inspector) == [0, 1, 2]
+
+
+async def test_a_publish_cancelled_while_the_disk_is_slow_spoils_no_spool(
+    connect: Connect, inspector: Inspector, url: str, spool: ev.Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread still writes when what is before it has been replayed, and the file would be emptied."""
+    writing, go_on, sync = threading.Event(), threading.Event(), os.fdatasync
+
+    def sync_slowly(file: int) -> None:
+        writing.set()
+        assert go_on.wait(10.0)
+        sync(file)
+
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
+        await bus.publish(OrderPlaced(number=0))
+        leave(faulty)
+        await bus.publish(OrderPlaced(number=1))
+        monkeypatch.setattr(os, "fdatasync", sync_slowly)
+        cancelled = asyncio.create_task(bus.publish(OrderPlaced(number=2)))
+        await eventually(writing.is_set)
+        monkeypatch.undo()
+        task = bus._publisher._senders["orders"].task
+        assert task is not None
+        task.cancel()
+        faulty.refusing = False
+        await eventually(lambda: arrived(inspector, 2))
+        go_on.set()
+        await asyncio.wait({cancelled})
+        assert isinstance(cancelled.exception(), ev.BrokerUnavailable)
+        await bus.publish(OrderPlaced(number=3))
+        file = bus._publisher._route._file  # type: ignore[attr-defined]
+        await eventually(lambda: file.empty)
+    async with connect(ev.App("shop"), outage_policy=spool):
+        pass
+    assert await numbers(inspector) == [0, 1, 2, 3]
+
+
+async def arrived(inspector: Inspector, count: int) -> bool:
+    return len(await inspector.events()) >= count
+
+
+async def test_what_is_left_at_close_is_told_and_replayed_by_the_next_connect(
+    connect: Connect, inspector: Inspector, url: str, spool: ev.Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with fault_proxy(url) as faulty:
+        async with connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
+            await bus.publish(OrderPlaced(number=0))
+            leave(faulty)
+            await bus.publish_many(orders(1, 2, 3))
+        assert await numbers(inspector) == [0]
+        assert "for the next connect" in caplog.records[-1].message
+        faulty.refusing = False
+        async with connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
+            await bus.publish(OrderPlaced(number=4))
+            await eventually(lambda: arrived(inspector, 5))
+            await eventually(lambda: "is replayed" in caplog.records[-1].message)
+    assert await numbers(inspector) == [0, 1, 2, 3, 4]
+
+
+async def test_a_replay_that_was_not_noted_doubles_nothing(
+    connect: Connect, inspector: Inspector, url: str, spool: ev.Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a crash between the server's reply and the note of it in the file."""
+    async with fault_proxy(url) as faulty:
+        async with connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
+            leave(faulty)
+            await bus.publish_many(orders(0, 1, 2))
+            kept = content(spool)
+        faulty.refusing = False
+        for _ in range(2):
+            restore(spool, kept)
+            async with connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
+                monkeypatch.setattr(bus._broker, "forget_producer", never_sent)
+                await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
+    assert await numbers(inspector) == [0, 1, 2]
+
+
+def content(spool: ev.Spool) -> bytes:
+    return Path(spool.path).read_bytes()
+
+
+def restore(spool: ev.Spool, kept: bytes) -> None:
+    Path(spool.path).write_bytes(kept)
+
+
+async def never_sent(stream: str, producer: str) -> None:
+    """A process that is killed says no goodbye."""
+
+
+async def test_a_unique_id_is_kept_through_the_spool(
+    connect: Connect, inspector: Inspector, url: str, spool: ev.Spool
+) -> None:
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
+        leave(faulty)
+        for number in range(3):
+            await bus.publish(OrderPlaced(number=number))
+            assert await bus.publish(OrderPlaced(number=100 + number), id="same", unique_for_s=60.0) == "same"
+        faulty.refusing = False
+        await eventually(lambda: arrived(inspector, 4))
+        await bus.publish(OrderPlaced(number=9))
+    assert await numbers(inspector) == [0, 100, 1, 2, 9]
+
+
+async def test_a_full_spool_says_so_and_keeps_what_it_has(
+    connect: Connect, inspector: Inspector, url: str, tmp_path: Path
+) -> None:
+    spool = ev.Spool(tmp_path / "spool", size_bytes_max=2000)
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
+        leave(faulty)
+        calls = [bus.publish(OrderPlaced(number=number)) for number in range(20)]
+        results = [(await asyncio.gather(call, return_exceptions=True))[0] for call in calls]
+        kept = [number for number, result in enumerate(results) if isinstance(result, str)]
+        assert all(isinstance(result, str | ev.SpoolFull) for result in results)
+        assert 2 < len(kept) < 20
+        faulty.refusing = False
+        await eventually(lambda: arrived(inspector, len(kept)))
+        await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
+        await bus.publish(OrderPlaced(number=1000))
+    assert await numbers(inspector) == [*kept, 1000]
+
+
+async def test_one_spool_for_two_buses_is_refused(connect: Connect, spool: ev.Spool) -> None:
+    async with connect(ev.App("shop"), outage_policy=spool):
+        with pytest.raises(ev.SpoolUnusable, match="in use"):
+            async with connect(ev.App("shop"), outage_policy=spool):
+                pass
+    async with connect(ev.App("shop"), outage_policy=spool):
+        pass
+
+
+async def test_a_replay_outlasts_a_refusal(
+    connect: Connect, inspector: Inspector, raw: redis.Redis, url: str, spool: ev.Spool
+) -> None:
+    """A stream key of the wrong kind, a full server, a changed password: all can be mended, so nothing is dropped."""
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
+        leave(faulty)
+        await bus.publish_many(orders(0, 1))
+        await raw.set(inspector.keys.stream, "no stream")
+        faulty.refusing = False
+        await eventually(lambda: bus._publisher.room._count == 0)
+        await bus.publish(OrderPlaced(number=2))
+        await raw.delete(inspector.keys.stream)
+        await eventually(lambda: arrived(inspector, 3))
+    assert await numbers(inspector) == [0, 1, 2]
