@@ -122,9 +122,17 @@ class TokenBucket:
         return None
 
 
-def admit(retry: Retry, attempt: int) -> GiveUp | None:
-    """Before a handler runs: an entry that came back more often than the policy allows killed its consumers."""
-    return GiveUp("poison") if attempt > retry.attempts else None
+def admit(
+    retry: Retry, bucket: TokenBucket | None, attempt: int, used: int, now_s: float, rng: Uniform
+) -> RetryIn | GiveUp | None:
+    """Before attempt number `attempt` (1-based) runs: why it must not run now, or None if it may.
+
+    An entry that came back more often than the policy allows has ended its consumers: it is poison. Otherwise a retry,
+    an entry with `used` attempts used up before, takes a token from the retry budget's `bucket`, if there is one.
+    """
+    if attempt > retry.attempts:
+        return GiveUp("poison")
+    return bucket.spend(now_s, rng) if bucket is not None and used else None
 
 
 def decide(retry: Retry, attempt: int, error: BaseException | None, rng: Uniform) -> Decision:

@@ -411,11 +411,9 @@ class GroupConsumer:
 
     def _refusal(self, subscription: Subscription, delivery: Delivery, now_s: float) -> RetryIn | GiveUp | None:
         """Is it poison, or beyond the budget? Then what becomes of it."""
-        if dead := policy.admit(subscription.retry, delivery.attempt):
-            return dead
-        if self._bucket is not None and delivery.entry.attempts:
-            return self._bucket.spend(now_s, self._rng)
-        return None
+        return policy.admit(
+            subscription.retry, self._bucket, delivery.attempt, delivery.entry.attempts, now_s, self._rng
+        )
 
     async def _attempt(self, subscription: Subscription, *args: object) -> BaseException | None:
         """Call the handler once; what it raised. Only our own cancellation passes through."""

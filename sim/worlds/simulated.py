@@ -342,14 +342,15 @@ class _Consumer:
     def _handle(self, message: _Message) -> None:
         world = self.world
         attempt = message.used + message.deliveries
-        if dead := policy.admit(self.retry, attempt):
-            self._bury(message, attempt, dead)
-            return
         now = world.env.now
-        if self.bucket is not None and message.used and (later := self.bucket.spend(now, world.rng)):
-            message.used = attempt - 1
-            self._put_aside(message, attempt, later.delay_s)
-            return
+        match policy.admit(self.retry, self.bucket, attempt, message.used, now, world.rng):
+            case GiveUp():
+                self._bury(message, attempt)
+                return
+            case RetryIn(delay_s):
+                message.used = attempt - 1
+                self._put_aside(message, attempt, delay_s)
+                return
         self._record(_STARTED, now, message, attempt)
         fails = world.plan.fails(self.group.name, message.index, attempt, now)
         takes_s = self.service_s[message.index] + world.overheads.handle_s
@@ -377,8 +378,8 @@ class _Consumer:
             case RetryIn(delay_s, counts):
                 message.used = attempt if counts else attempt - 1
                 self._put_aside(message, attempt, delay_s)
-            case GiveUp() as dead:
-                self._bury(message, attempt, dead)
+            case GiveUp():
+                self._bury(message, attempt)
         if self.waiting:
             self.start_handlers()
         if self.sweeps_on:
@@ -397,7 +398,7 @@ class _Consumer:
         self._record(_RETRIED, self.world.env.now + overheads.settle_s, message, attempt)
         self.group.put_aside(message, delay_s + overheads.settle_s + overheads.retry_s)
 
-    def _bury(self, message: _Message, attempt: int, dead: GiveUp) -> None:
+    def _bury(self, message: _Message, attempt: int) -> None:
         self.group.dead += 1
         self._record(_DEAD, self.world.env.now + self.world.overheads.settle_s, message, attempt)
         self._settle(message)

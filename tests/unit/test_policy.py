@@ -107,18 +107,28 @@ def test_a_retry_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize(("attempt", "admitted"), [(1, True), (3, True), (4, False), (900, False)])
 def test_an_entry_that_used_up_its_attempts_without_a_word_is_poison(attempt: int, admitted: bool) -> None:
-    assert policy.admit(ev.Retry(attempts=3), attempt) == (None if admitted else GiveUp("poison"))
+    decided = policy.admit(ev.Retry(attempts=3), None, attempt, attempt - 1, 0.0, MIDDLE)
+    assert decided == (None if admitted else GiveUp("poison"))
+
+
+def test_only_a_retry_needs_a_token_and_poison_takes_none() -> None:
+    bucket = policy.TokenBucket(ev.RetryBudget(ratio=0.0, per_s=0.0, burst=1.0, wait_s=4.0), 0.0)
+    retry = ev.Retry(attempts=3)
+    assert policy.admit(retry, bucket, 1, 0, 0.0, MIDDLE) is None
+    assert policy.admit(retry, bucket, 4, 3, 0.0, MIDDLE) == GiveUp("poison")
+    assert policy.admit(retry, bucket, 2, 1, 0.0, MIDDLE) is None  # takes the only token
+    assert policy.admit(retry, bucket, 2, 1, 0.0, MIDDLE) == RetryIn(4.0, counts=False)
 
 
 BUDGET = ev.RetryBudget(ratio=0.5, per_s=2.0, burst=3.0, wait_s=4.0)
 
 
-def test_a_purse_begins_full_and_is_spent() -> None:
+def test_a_token_bucket_begins_full_and_is_spent() -> None:
     bucket = policy.TokenBucket(BUDGET, 100.0)
     assert [bucket.spend(100.0, MIDDLE) for _ in range(4)] == [None, None, None, RetryIn(4.0, counts=False)]
 
 
-def test_a_purse_earns_by_what_is_handled_and_by_time_up_to_its_burst() -> None:
+def test_a_token_bucket_earns_by_what_is_handled_and_by_time_up_to_its_burst() -> None:
     bucket = policy.TokenBucket(BUDGET, 0.0)
     while bucket.spend(0.0, MIDDLE) is None:
         pass
