@@ -64,7 +64,8 @@ from eventlib.errors import (
 from eventlib.events.compatibility import SchemaChange, schema_changes
 from eventlib.events.registry import Registry, envelope_schema, json_schema, open_export
 from eventlib.events.schema import Event, upcast
-from eventlib.operate.dead_letters import DeadLetters, Outcome, Selection
+from eventlib.operate.dead_letters import DeadLetters, Outcome
+from eventlib.operate.selection import Selection
 from eventlib.policy import Retry, RetryBudget
 from eventlib.publish.outage import Fail, Spool, Wait
 from eventlib.records import Backlog, ServerInfo

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from eventlib.app import App, Subscription
-from eventlib.broker.commands import Broker
+from eventlib.broker.connections import Broker
+from eventlib.broker.streams import StreamCommands
 from eventlib.consume.consumer import GroupConsumer
 from eventlib.consume.liveness import ConsumerHealth
+from eventlib.consume.session import Session
 from eventlib.delivery import Observer
 from eventlib.errors import BrokerError, BusClosed, InvalidArgument
 from eventlib.events.schema import Event, spec_of, valid_name
@@ -72,13 +74,14 @@ class Bus:
         self.app = app
         self.server = server
         self._broker = broker
+        self._streams = StreamCommands(broker)
         self._publisher = publisher
         self._closed = False
         self._running: dict[GroupConsumer, asyncio.Task[None]] = {}
 
     async def _declare_streams(self) -> None:
         for stream, retention in self.app.streams.items():
-            if before := await self._broker.declare_retention(stream, retention):
+            if before := await self._streams.declare_retention(stream, retention):
                 log.warning("stream %s keeps %s from now on; before, %s was declared", stream, retention, before)
 
     # Publishing
@@ -202,7 +205,7 @@ class Bus:
             problem = f"groups {sorted(idle)} are set and have no handler; is one misspelt? With handlers: {known}"
             raise InvalidArgument(f"App {self.app.name!r}", problem)
         return [
-            GroupConsumer(self._broker, stream, group, name, self.app.settings(group), subscriptions, observe)
+            GroupConsumer(Session(self._broker, stream, group, name, self.app.settings(group), subscriptions, observe))
             for (stream, group), subscriptions in by_loop.items()
         ]
 
@@ -229,11 +232,11 @@ class Bus:
 
     async def stream_health(self, stream: str) -> StreamHealth:
         """What the stream keeps and how all of its groups stand, those of other programs and libraries included."""
-        return await look_at(self._broker, stream, self.app.streams.get(stream))
+        return await look_at(self._streams, stream, self.app.streams.get(stream))
 
     async def backlog(self, stream: str, group: str) -> Backlog:
         """What the group has still to do on the stream; of a group that does not exist, all that is there."""
-        return await self._broker.backlog(stream, group)
+        return await self._streams.backlog(stream, group)
 
     async def drained(self, stream: str, group: str) -> None:
         """Return once the group has nothing left to do on the stream, delayed retries included.

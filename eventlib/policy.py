@@ -1,10 +1,8 @@
 """What now? Pure decisions: no clock, no I/O, every random number from a generator that the caller passes in.
 
-Both worlds call these functions: the delivery loop with what really happened, the simulator with what it drew. Only
-`FetchSize` is for the real one alone: in the simulated one, replies take no time that depends on their size.
+Both worlds call these functions: the delivery loop with what really happened, the simulator with what it drew.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -182,38 +180,3 @@ class Lease:
 def room(concurrency: int, prefetch: int, held: int) -> int:
     """How many entries a consumer that holds `held`, and handles `concurrency` at once, may ask for."""
     return max(0, concurrency + prefetch - held)
-
-
-class FetchSize:
-    """How many entries to ask for in one reply: `first`, a batch say, then twice as many as long as all that was asked
-    for comes, up to as many times `first` as `COUNT_MAX` allows.
-
-    What is opened, handled and acknowledged together should fit into the processor's cache: a thousand at a time took
-    a tenth to a seventh longer.
-
-    A reply has to be here long before the leases of its entries end, over a slow line too, and the server cannot bound
-    its bytes. So it is learned from what came that this many entries are about `BYTES_MAX`.
-    """
-
-    __slots__ = ("_first", "_most", "count")
-
-    COUNT_MAX = 500  # it grows no further
-    FIRST_MAX = 1000  # a batch may be larger, but others want the server too, and its time is limited
-    BYTES_MAX = 8 * 2**20
-
-    def __init__(self, first: int) -> None:
-        self._first = self.count = min(first, self.FIRST_MAX)
-        self._most = max(self._first, self.COUNT_MAX // self._first * self._first)  # whole batches
-
-    def came(self, asked: int, sizes: Collection[int]) -> None:
-        """`asked` entries were asked for, and these came, of so many bytes each."""
-        if len(sizes) < asked:  # there were no more, and the next ones may be of another size
-            self.count = min(self.count, max(self._first, 2 * len(sizes)))
-        else:
-            self.count = min(self._most, 2 * self.count)
-        if (size := sum(sizes)) > 0:
-            self.count = max(1, min(self.count, self.BYTES_MAX * len(sizes) // size))
-
-    def failed(self) -> None:
-        """No reply came."""
-        self.count = max(1, self.count // 2)

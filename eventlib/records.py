@@ -91,7 +91,7 @@ class Trimmed:
 
 
 @dataclass(frozen=True, slots=True)
-class DlqState:
+class DeadLetterQueueState:
     """How a dead-letter queue stands; `first` and `last` are ids, empty where it is."""
 
     now_ms: int  # by the server's clock

@@ -2,8 +2,9 @@
 
 import re
 
-from eventlib.broker import keys
-from eventlib.broker.keys import Keys, Script
+from eventlib.broker import scripts
+from eventlib.broker.keys import Keys
+from eventlib.broker.scripts import Script
 
 SENT = frozenset({"COMMAND|LIST", "DEL", "EVAL", "EVALSHA", "HGET", "HSET", "INFO", "XREAD", "XREADGROUP"})
 _WITH_SUBCOMMANDS = ("XGROUP", "XINFO")
@@ -12,8 +13,8 @@ _CALL = re.compile(r"redis\.p?call\('(\w+)'(?:, *'(\w+)')?")
 
 def commands() -> list[str]:
     """The commands that eventlib uses, as ACL rules name them: `XADD`, `XGROUP|CREATE`."""
-    scripts = [script for script in vars(keys).values() if isinstance(script, Script)]
-    return sorted(SENT.union(*(called_by(script) for script in scripts)))
+    called = (called_by(script) for script in vars(scripts).values() if isinstance(script, Script))
+    return sorted(SENT.union(*called))
 
 
 def called_by(script: Script) -> set[str]:

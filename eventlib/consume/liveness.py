@@ -1,4 +1,4 @@
-"""Alive is who hears: health is for how long an answer to a read has been due, not that a process runs."""
+"""Whether a consumer hears the server: for how long an answer to a read has been due, not whether a process runs."""
 
 import time
 from dataclasses import dataclass

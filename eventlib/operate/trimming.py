@@ -1,6 +1,6 @@
-"""Keeps a stream: drops what nobody needs any more, says beforehand what is going to be lost, watches the server.
+"""Trims streams: drops what no group needs any more, warns before something is lost, and watches the server.
 
-Every program that consumes a stream offers to do it, on a jittered timer; the stream's own due time lets one of them.
+Every program that consumes a stream offers to trim it, on a jittered timer. The stream's own due time lets one of them.
 """
 
 import asyncio
@@ -8,7 +8,9 @@ import logging
 import random
 from collections.abc import Collection
 
-from eventlib.broker.commands import Broker
+from eventlib.broker.connections import Broker
+from eventlib.broker.consuming import ConsumerCommands
+from eventlib.broker.streams import StreamCommands
 from eventlib.errors import BrokerError
 from eventlib.records import Trimmed, TrimmedGroup
 from eventlib.retention import Concern, GroupHealth, Retention, StreamHealth
@@ -20,18 +22,19 @@ TRIM_LIMIT = 1000  # entries dropped in one step: about a millisecond of the ser
 
 
 class Trimmer:
-    """Keeps one stream, for as long as `run` runs. `groups` are those that this program declares on it."""
+    """Trims one stream. `groups` are those that this program declares on it."""
 
     def __init__(self, broker: Broker, stream: str, groups: Collection[str], declared: Retention | None) -> None:
         self._broker = broker
         self._stream = stream
-        self._groups = [broker.keys.group(stream, group) for group in groups]
+        self._commands = StreamCommands(broker)
+        self._groups = [ConsumerCommands(broker, broker.keys.group(stream, group), "") for group in groups]
         self._declared = declared
         self._told: dict[str, Concern] = {}
         self._rng = random.Random()
 
     async def run(self) -> None:
-        """Until cancelled. What goes wrong here is logged once and tried again: handling events matters more."""
+        """Trim until cancelled. Trouble is logged once and tried again: handling events matters more."""
         problem = ""
         prepared = False
         while True:
@@ -39,30 +42,30 @@ class Trimmer:
                 if not prepared:
                     await self._prepare()
                     prepared = True
-                if await self.keep():
+                if await self.trim():
                     await self._prepare()
                     await self._broker.warn_of_eviction()
                 problem = ""
             except BrokerError as error:
                 if type(error).__name__ != problem:
-                    log.warning("housekeeping of %s waits: %s", self._stream, error)
+                    log.warning("trimming of %s waits: %s", self._stream, error)
                 problem = type(error).__name__
             await asyncio.sleep(EVERY_S * (0.8 + 0.4 * self._rng.random()))
 
     async def _prepare(self) -> None:
         """A group that this program declares exists from now on, so that nothing is dropped before it first reads."""
         for group in self._groups:
-            await self._broker.ensure_group(group)
+            await group.ensure_group()
 
-    async def keep(self) -> bool:
+    async def trim(self) -> bool:
         """Trim step by step, if it is time; was it? Then say what is lost or about to be."""
         done = False
-        while step := await self._broker.trim(self._stream, self._declared, EVERY_S, TRIM_LIMIT):
+        while step := await self._commands.trim(self._stream, self._declared, EVERY_S, TRIM_LIMIT):
             done = True
             for group in step.groups:
                 self._tell_loss(group, step.retention)
             if not step.more:
-                for health in (await _health(self._broker, self._stream, step)).groups:
+                for health in (await _health(self._commands, self._stream, step)).groups:
                     self._tell_concern(health, step.retention)
                 break
         return done
@@ -88,17 +91,17 @@ class Trimmer:
         self._told[health.group] = health.concern
 
 
-async def look_at(broker: Broker, stream: str, declared: Retention | None) -> StreamHealth:
+async def look_at(commands: StreamCommands, stream: str, declared: Retention | None) -> StreamHealth:
     """How the stream and its groups stand, without touching them."""
-    look = await broker.trim(stream, declared, EVERY_S, 0)
+    look = await commands.trim(stream, declared, EVERY_S, 0)
     assert look is not None, "a look is never too early"
-    return await _health(broker, stream, look)
+    return await _health(commands, stream, look)
 
 
-async def _health(broker: Broker, stream: str, look: Trimmed) -> StreamHealth:
+async def _health(commands: StreamCommands, stream: str, look: Trimmed) -> StreamHealth:
     groups = []
     for seen in look.groups:
-        backlog = await broker.backlog(stream, seen.name)
+        backlog = await commands.backlog(stream, seen.name)
         unread = backlog.waiting + backlog.pending if seen.oldest_age_s is not None else 0
         loss_in_s = look.retention.loss_in_s(seen.absent_s, seen.oldest_age_s, unread) if seen.exists else None
         groups.append(

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from eventlib.broker.commands import BATCH_BYTES, BATCH_LIMIT, Broker
+from eventlib.broker.connections import Broker
+from eventlib.broker.publishing import BATCH_BYTES, BATCH_LIMIT, PublishCommands
 from eventlib.errors import BrokerError, BrokerUnavailable, InvalidArgument, InvalidDeclaration
 from eventlib.policy import RECONNECT
 from eventlib.publish.spool import SpoolFile
@@ -124,7 +125,7 @@ class _Repeated:
 
     def __init__(self, broker: Broker, patience_s: float) -> None:
         self.patience_s = patience_s
-        self._broker = broker
+        self._commands = PublishCommands(broker)
         self._remember_s = max(_REMEMBER_S, 2.0 * patience_s)  # no repeat may come when the server has forgotten us
         self._producer = secrets.token_hex(8)
         self._rng = random.Random()  # not one for all: a program that forks would step with its children
@@ -136,9 +137,7 @@ class _Repeated:
         return self._repeat(self._publish(batch), batch, callers)
 
     def _publish(self, batch: NumberedBatch) -> Coroutine[Any, Any, int]:
-        return self._broker.publish(
-            batch.stream, self._producer, batch.first, batch.bodies, batch.uniques, self._remember_s
-        )
+        return self._commands.append(batch, self._producer, self._remember_s)
 
     async def _repeat(self, publishing: Coroutine[Any, Any, int], batch: NumberedBatch, callers: Callers) -> None:
         now_s, failures = asyncio.get_running_loop().time, 0
@@ -164,7 +163,7 @@ class _Repeated:
         """Where every try was answered nothing will be repeated: there the server may forget the producer."""
         for stream in self._streams - self._unanswered:
             try:
-                await self._broker.forget_producer(stream, self._producer)
+                await self._commands.forget_producer(stream, self._producer)
             except BrokerError:
                 log.debug("the key of producer %s will expire by itself", self._producer)
                 return
@@ -180,7 +179,7 @@ class _Spooled:
     patience_s = math.inf
 
     def __init__(self, broker: Broker, file: SpoolFile) -> None:
-        self._broker = broker
+        self._commands = PublishCommands(broker)
         self._file = file
         self._using = asyncio.Lock()
         self._rng = random.Random()
@@ -230,9 +229,7 @@ class _Spooled:
             self._file.close()
 
     def _publish(self, batch: NumberedBatch) -> Coroutine[Any, Any, int]:
-        return self._broker.publish(
-            batch.stream, self._file.producer, batch.first, batch.bodies, batch.uniques, _REMEMBER_SPOOL_S
-        )
+        return self._commands.append(batch, self._file.producer, _REMEMBER_SPOOL_S)
 
     def _replay_what_is_there(self) -> None:
         if self._replaying is None and not self._file.empty:

@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from eventlib.broker.commands import BATCH_BYTES, BATCH_LIMIT, Broker
+from eventlib.broker.connections import Broker
+from eventlib.broker.publishing import BATCH_BYTES, BATCH_LIMIT
 from eventlib.errors import (
     BrokerUnavailable,
     BusClosed,

@@ -36,7 +36,7 @@ class Inspector:
 
     async def dead_letters(self) -> list[dict[bytes, bytes]]:
         """The fields of everything in the group's dead-letter queue."""
-        rows: Any = await self.raw.xrange(self.keys.dlq)
+        rows: Any = await self.raw.xrange(self.keys.dead_letters)
         return [fields for _, fields in rows]
 
     async def pending(self, *, retried: bool = False) -> list[Pending]:

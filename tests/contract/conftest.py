@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from eventlib.broker.commands import Broker
+from eventlib.broker.connections import Broker
 from eventlib.policy import Lease
 
 

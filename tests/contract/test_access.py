@@ -17,13 +17,18 @@ import redis.asyncio as redis
 
 import eventlib as ev
 from eventlib.broker import acl as access
-from eventlib.broker import keys
-from eventlib.broker.commands import Broker
-from eventlib.broker.keys import GroupKeys, Script
-from eventlib.records import Entry, Unique
+from eventlib.broker.connections import Broker
+from eventlib.broker.consuming import ConsumerCommands
+from eventlib.broker.dead_letters import DeadLetterCommands
+from eventlib.broker.keys import GroupKeys
+from eventlib.broker.publishing import PublishCommands
+from eventlib.broker.scripts import Script
+from eventlib.broker.streams import StreamCommands
+from eventlib.records import Entry, NumberedBatch, Unique
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.faults import OwnServer, own_server
+from tests.reading import read, read_as
 from tests.shop import Connect, OrderPlaced, Record, orders
 
 Result = TypeVar("Result")
@@ -52,9 +57,12 @@ class NotingBroker(Broker):
         self.ran: set[Script] = set()
         self.denials: list[str] = []
 
-    async def _run(self, script: Script, *args: Any, **options: Any) -> Any:
+    async def _noting(self, script: Script, *args: Any, **options: Any) -> Any:
         self.ran.add(script)
-        return await super()._run(script, *args, **options)
+        return await super().run(script, *args, **options)
+
+    def run(self, script: Script, *args: Any, **options: Any) -> Any:
+        return self._noting(script, *args, **options)
 
     async def attempt(self, what: Awaitable[Result]) -> Result | None:
         try:
@@ -71,63 +79,61 @@ async def use_everything(limited: NotingBroker, admin: Broker, raw: redis.Redis)
     group = admin.keys.group("orders", "billing")
     inspector = Inspector(raw, group)
     await limited.attempt(limited.check())
-    await limited.attempt(limited.publish("orders", "p1", 1, [b"x"], [Unique(0, "e1", 60.0)]))
-    await limited.attempt(limited.forget_producer("orders", "p1"))
-    await limited.attempt(limited.ensure_group(group))
-    await admin.ensure_group(group)
-    reader = limited.reader(0.01)
-    await limited.attempt(reader.read(group, "c1", 10))
-    await reader.close()
-    await admin.publish("orders", "p2", 1, [b"%d" % n for n in range(9)])
+    await limited.attempt(
+        PublishCommands(limited).append(NumberedBatch("orders", 1, [b"x"], [Unique(0, "e1", 60.0)]), "p1", 3600.0)
+    )
+    await limited.attempt(PublishCommands(limited).forget_producer("orders", "p1"))
+    await limited.attempt(ConsumerCommands(limited, group, "c1").ensure_group())
+    await ConsumerCommands(admin, group, "c1").ensure_group()
+    await limited.attempt(read_as(limited, group, "c1", 10))
+    await PublishCommands(admin).append(NumberedBatch("orders", 1, [b"%d" % n for n in range(9)]), "p2", 3600.0)
     await inspector.create()
     entries = [Entry(False, id_, id_, b"x") for id_ in await inspector.read_and_die()]
-    await limited.attempt(limited.renew(group, "dead", entries[-4:]))
-    await limited.attempt(limited.ack(group, "dead", entries[-1:]))
-    await limited.attempt(limited.retry(group, "dead", entries[-2], 1, 0.0))
-    await limited.attempt(limited.retry(group, "dead", entries[-3], 1, 0.001))
+    await limited.attempt(ConsumerCommands(limited, group, "dead").renew(entries[-4:]))
+    await limited.attempt(ConsumerCommands(limited, group, "dead").ack(entries[-1:]))
+    await limited.attempt(ConsumerCommands(limited, group, "dead").retry(entries[-2], 1, 0.0))
+    await limited.attempt(ConsumerCommands(limited, group, "dead").retry(entries[-3], 1, 0.001))
     await eventually(lambda: all_due(inspector))
-    await limited.attempt(limited.promote(group, 10))
-    await limited.attempt(limited.bury(group, "dead", entries[-4], {"reason": "rejected"}))
-    await admin.retry(group, "dead", entries[-5], 1, 0.0)
+    await limited.attempt(ConsumerCommands(limited, group, "c1").promote(10))
+    await limited.attempt(ConsumerCommands(limited, group, "dead").to_dead_letters(entries[-4], {"reason": "rejected"}))
+    await ConsumerCommands(admin, group, "dead").retry(entries[-5], 1, 0.0)
     [*_, last] = await inspector.read_and_die(retried=True)
-    await limited.attempt(limited.ack(group, "dead", [Entry(True, last, last, b"x")]))
-    await limited.attempt(limited.sweep(group, "c2", 0.001, 100, 0.001))
-    await limited.attempt(limited.leave(group, "c2"))
-    await limited.attempt(limited.leave(group, "dead"))
+    await limited.attempt(ConsumerCommands(limited, group, "dead").ack([Entry(True, last, last, b"x")]))
+    await limited.attempt(ConsumerCommands(limited, group, "c2").sweep(0.001, 100, 0.001))
+    await limited.attempt(ConsumerCommands(limited, group, "c2").leave())
+    await limited.attempt(ConsumerCommands(limited, group, "dead").leave())
     await raw.hdel(group.sweep, "due")
-    await limited.attempt(limited.sweep(group, "c2", 0.001, 100, 0.001))  # with nothing pending
-    await limited.attempt(limited.backlog("orders", "billing"))
+    await limited.attempt(ConsumerCommands(limited, group, "c2").sweep(0.001, 100, 0.001))  # with nothing pending
+    await limited.attempt(StreamCommands(limited).backlog("orders", "billing"))
     await use_dead_letters(limited, admin, group)
-    await use_lanes(limited, admin, group)
+    await use_key_queues(limited, admin, group)
     await use_retention(limited, raw, group)
 
 
 async def use_dead_letters(limited: NotingBroker, admin: Broker, group: GroupKeys) -> None:
     """A dead letter looked at, edited, replayed and purged."""
-    await limited.attempt(limited.dlq_state(group))
-    await limited.attempt(limited.letters(group, "-", "+", 10))
+    await limited.attempt(DeadLetterCommands(limited, group).state())
+    await limited.attempt(DeadLetterCommands(limited, group).read("-", "+", 10))
     for _, number in zip(range(2), range(100, 102), strict=True):
-        await admin.publish("orders", "p3", number, [b"x"])
-    reader = admin.reader(0.01)
-    _, [*_, first, second] = await reader.read(group, "c4", 100)
-    await reader.close()
+        await PublishCommands(admin).append(NumberedBatch("orders", number, [b"x"]), "p3", 3600.0)
+    [*_, first, second] = await read_as(admin, group, "c4", 100)
     for entry in (first, second):
-        await admin.bury(group, "c4", entry, {"reason": "rejected"})
-    [*_, (one, *_), (other, *_)] = await admin.letters(group, "-", "+", 100)
-    await limited.attempt(limited.edit(group, one, b"{}"))
-    await limited.attempt(limited.replay(group, [one], keep_attempts=False))
-    await limited.attempt(limited.purge(group, [other]))
+        await ConsumerCommands(admin, group, "c4").to_dead_letters(entry, {"reason": "rejected"})
+    [*_, one, other] = await DeadLetterCommands(admin, group).read("-", "+", 100)
+    await limited.attempt(DeadLetterCommands(limited, group).edit(one.id, b"{}"))
+    await limited.attempt(DeadLetterCommands(limited, group).replay([one.id], keep_attempts=False))
+    await limited.attempt(DeadLetterCommands(limited, group).purge([other.id]))
 
 
-async def use_lanes(limited: NotingBroker, admin: Broker, group: GroupKeys) -> None:
+async def use_key_queues(limited: NotingBroker, admin: Broker, group: GroupKeys) -> None:
     """Three entries of one key: one is handed out, those behind it are parked until it is acknowledged."""
-    await admin.publish("orders", "p4", 1, [b'{"data":{"order_id":7}}'] * 3)
-    reader = limited.reader(0.01, "order_id")
-    head = await limited.attempt(reader.read(group, "c3", 10))
-    await limited.attempt(reader.read(group, "c3", 10))  # waits for what comes
+    await PublishCommands(admin).append(NumberedBatch("orders", 1, [b'{"data":{"order_id":7}}'] * 3), "p4", 3600.0)
+    reader = ConsumerCommands(limited, group, "c3").reader(0.01, "order_id")
+    head = await limited.attempt(read(reader, 10))
+    await limited.attempt(read(reader, 10))  # waits for what comes
     await reader.close()
-    await limited.attempt(limited.free_key_queues(group))
-    await limited.attempt(limited.ack(group, "c3", head.entries if head else []))
+    await limited.attempt(ConsumerCommands(limited, group, "c1").free_key_queues())
+    await limited.attempt(ConsumerCommands(limited, group, "c3").ack(head or []))
 
 
 async def use_retention(limited: NotingBroker, raw: redis.Redis, group: GroupKeys) -> None:
@@ -135,10 +141,10 @@ async def use_retention(limited: NotingBroker, raw: redis.Redis, group: GroupKey
     entries: Any = await raw.xrange(group.stream, count=2)
     second, _ = entries[1]
     await raw.xgroup_setid(group.stream, group.group, second)
-    await limited.attempt(limited.backlog("orders", "billing"))
+    await limited.attempt(StreamCommands(limited).backlog("orders", "billing"))
     keep_nothing = ev.Retention(keep_s=0.0, keep_unread=False)
-    await limited.attempt(limited.declare_retention("orders", keep_nothing))
-    await limited.attempt(limited.trim("orders", keep_nothing, 0.001, 100))
+    await limited.attempt(StreamCommands(limited).declare_retention("orders", keep_nothing))
+    await limited.attempt(StreamCommands(limited).trim("orders", keep_nothing, 0.001, 100))
 
 
 async def all_due(inspector: Inspector) -> bool:
@@ -151,7 +157,7 @@ async def test_the_rules_suffice_and_each_of_them_is_needed(binary: Path) -> Non
         await allow(raw, *ev.acl_rules("shop").split())
         await use_everything(limited, admin, raw)
         assert limited.denials == []
-        assert limited.ran == {script for script in vars(keys).values() if isinstance(script, Script)}
+        assert limited.ran == {script for script in vars(scripts).values() if isinstance(script, Script)}
         needless = []
         for command in access.commands():
             await allow(raw, f"-{command}")
@@ -323,7 +329,7 @@ async def test_no_secret_is_shown_anywhere(binary: Path, caplog: pytest.LogCaptu
             errors = [await raised(bus.publish(OrderPlaced(number=2))), await raised(bus.backlog("orders", "billing"))]
             server.kill()
             errors.append(await raised(bus.backlog("orders", "billing")))
-            shown += [repr(bus), str(bus.server), repr(bus._broker), repr(bus._broker._link), *map(str, errors)]
+            shown += [repr(bus), str(bus.server), repr(bus._broker), repr(bus._broker._control), *map(str, errors)]
             shown += [pickle.dumps(error).decode("latin-1") for error in errors]
             shown += ["".join(traceback.format_exception(error)) for error in errors]
     assert not [text for text in (*shown, caplog.text) for secret in (SECRET, ENCODED) if secret in text]

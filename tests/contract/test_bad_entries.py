@@ -7,6 +7,7 @@ import pytest
 from pydantic import field_validator
 
 import eventlib as ev
+from eventlib.broker.consuming import ConsumerCommands
 from eventlib.events.envelope import decode, write
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -99,7 +100,7 @@ async def test_nor_does_it_when_the_entry_is_given_back(connect: Connect, inspec
     await inspector.add(event=GOOD, attempts="many", origin="elsewhere")
     await inspector.read_and_die()
     async with connect(app) as bus:
-        await bus._broker.leave(inspector.keys, "dead")
+        await ConsumerCommands(bus._broker, inspector.keys, "dead").leave()
         async with bus.running():
             await eventually(lambda: handled == [1])
 

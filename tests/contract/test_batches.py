@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 import eventlib as ev
-from eventlib.broker.commands import Broker
+from eventlib.broker.consuming import ConsumerCommands
 from eventlib.policy import Lease
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -203,20 +203,20 @@ async def test_trap_04_a_batch_begins_nothing_that_was_lost_while_another_was_bu
 ) -> None:
     """What is poison is buried before its batch begins; if that takes a lease, a thief may hold the others."""
     monkeypatch.setattr(Lease, "sweep_wait_s", lambda *_: 3600.0)
-    app, handled, record, bury = ev.App("shop"), list[int](), Record(), Broker.bury
+    app, handled, record, bury = ev.App("shop"), list[int](), Record(), ConsumerCommands.to_dead_letters
     app.group("billing", lease_s=0.3)
 
     @app.subscribe_batch(OrderPlaced, group="billing", retry=AT_ONCE)
     async def bill(batch: ev.Batch[OrderPlaced]) -> None:
         handled.extend(event.number for event in batch.events)
 
-    async def bury_slowly(broker: Broker, *args: Any) -> bool:
+    async def bury_slowly(commands: ConsumerCommands, *args: Any) -> bool:
         [row] = await inspector.pending()
         await inspector.claim(row.id, "thief")
         await eventually(lambda: record.count("lost"))
-        return await bury(broker, *args)
+        return await bury(commands, *args)
 
-    monkeypatch.setattr(Broker, "bury", bury_slowly)
+    monkeypatch.setattr(ConsumerCommands, "to_dead_letters", bury_slowly)
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
         [fields] = await inspector.events()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import eventlib as ev
-from eventlib.broker.commands import Broker
+from eventlib.broker.reading import OrderedReader
 from eventlib.publish.spool import SpoolFile
 from eventlib.records import NumberedBatch
 from eventlib.testing.fault_proxy import fault_proxy
@@ -67,7 +67,7 @@ async def test_an_ordered_group_leaves_without_a_word_when_the_connection_breaks
         await asyncio.sleep(0.01)
         raise ev.BrokerUnavailable(url, "gone")
 
-    monkeypatch.setattr(Broker, "read_ordered", never_read)
+    monkeypatch.setattr(OrderedReader, "hand_out", never_read)
     async with connect(app) as bus, bus.running():
         await asked.wait()
     gc.collect()

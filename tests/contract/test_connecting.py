@@ -9,13 +9,15 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib.broker import commands as broker_module
-from eventlib.broker.commands import Broker
-from eventlib.operate import trimming as housekeeping
+from eventlib.broker import connections
+from eventlib.broker.connections import Broker
+from eventlib.broker.consuming import ConsumerCommands
+from eventlib.operate import trimming
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.faults import free_port, own_server
+from tests.reading import read, read_as
 from tests.shop import Connect, OrderPlaced, new_app
 
 SECRET = "s3cr3t"
@@ -175,11 +177,9 @@ async def test_trap_24_a_consumer_that_lost_its_connection_hears_again(connect: 
 async def test_trap_21_a_read_may_block_longer_than_a_reply_may_take(
     broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_module, "_REPLY_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(connections, "REPLY_TIMEOUT_S", 1.0)
     await inspector.create()
-    reader = broker.reader(block_s=1.5)
-    assert not (await reader.read(inspector.keys, "c1", 10)).entries
-    await reader.close()
+    assert await read_as(broker, inspector.keys, "c1", 10, block_s=1.5) == []
 
 
 async def test_trap_21_a_read_that_fails_is_not_repeated_below(url: str, namespace: str, inspector: Inspector) -> None:
@@ -187,14 +187,14 @@ async def test_trap_21_a_read_that_fails_is_not_repeated_below(url: str, namespa
     await inspector.create()
     async with fault_proxy(url) as faulty:
         broker = Broker(faulty.url, namespace)
-        reader = broker.reader(block_s=0.01)
-        assert not (await reader.read(inspector.keys, "c1", 10)).entries
+        reader = ConsumerCommands(broker, inspector.keys, "c1").reader(block_s=0.01)
+        assert await read(reader, 10) == []
         faulty.refusing = True
         faulty.cut()
         for _ in range(2):  # the first may have been sent before the cut was seen
             before = faulty.refused
             with pytest.raises(ev.BrokerUnavailable):
-                await reader.read(inspector.keys, "c1", 10)
+                await read(reader, 10)
             assert faulty.refused <= before + 1
         await broker.close()
 
@@ -225,7 +225,7 @@ async def test_trap_25_a_server_that_keeps_everything_is_accepted_in_silence(
 async def test_trap_25_a_policy_changed_meanwhile_is_noticed_once(
     binary: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "EVERY_S", 0.02)
+    monkeypatch.setattr(trimming, "EVERY_S", 0.02)
     app, _ = new_app()
     async with (
         own_server(binary) as server,
@@ -242,7 +242,7 @@ async def test_trap_25_a_policy_changed_meanwhile_is_noticed_once(
 
 
 async def looks(bus: ev.Bus, count: int) -> bool:
-    """Wait until housekeeping has looked so often."""
+    """Wait until trimming has looked so often."""
     key = bus._broker.keys.retention("orders")
     seen = {await bus._broker.ask("HGET", key, "ran")}
     while len(seen) <= count:

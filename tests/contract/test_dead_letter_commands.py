@@ -53,7 +53,7 @@ async def ids(inspector: Inspector) -> list[str]:
             "raw.\x1b": b"\xff\x00",
         },
     ]
-    return [(await inspector.raw.xadd(inspector.keys.dlq, letter)).decode() for letter in letters]  # type: ignore[union-attr]
+    return [(await inspector.raw.xadd(inspector.keys.dead_letters, letter)).decode() for letter in letters]  # type: ignore[union-attr]
 
 
 def done(result: Result) -> str:
@@ -94,7 +94,7 @@ async def test_the_list_says_what_was_done_before(
 ) -> None:
     assert "past" not in done(await dlq("list", columns=columns))
     again: dict[Any, Any] = {"reason": "unsupported_version", "error": "E: again", "replays": "2", "raw.event": GOOD}
-    twice = (await inspector.raw.xadd(inspector.keys.dlq, again)).decode()  # type: ignore[union-attr]
+    twice = (await inspector.raw.xadd(inspector.keys.dead_letters, again)).decode()  # type: ignore[union-attr]
     done(await dlq("edit", ids[0], "--data", '{"number": 5}'))
     done(await dlq("edit", twice, "--data", '{"number": 5}'))
     lines = done(await dlq("list", columns=columns)).splitlines()
@@ -141,7 +141,7 @@ async def test_show_and_what_it_says_cannot_steer_the_terminal(dlq: Dlq, ids: li
 
 async def test_what_was_edited_and_died_again_is_not_shown_as_published(dlq: Dlq, inspector: Inspector) -> None:
     again: dict[Any, Any] = {"reason": "exhausted", "edited": "1790000000000", "raw.event": GOOD, "raw.other": b"x"}
-    id_ = (await inspector.raw.xadd(inspector.keys.dlq, again)).decode()  # type: ignore[union-attr]
+    id_ = (await inspector.raw.xadd(inspector.keys.dead_letters, again)).decode()  # type: ignore[union-attr]
     said = done(await dlq("show", id_))
     assert "field event when it died" in said and "field other when it died" in said and "published" not in said
 
@@ -180,16 +180,16 @@ async def test_edit_and_replay(dlq: Dlq, ids: list[str], inspector: Inspector, t
 async def test_purge(dlq: Dlq, ids: list[str], inspector: Inspector) -> None:
     assert "1 dead letter would be purged" in done(await dlq("purge", "--reason", "rejected"))
     assert "0 dead letters purged" in done(await dlq("purge", "--older-than", "1h", "--yes"))
-    assert await inspector.raw.xlen(inspector.keys.dlq) == 4
+    assert await inspector.raw.xlen(inspector.keys.dead_letters) == 4
     assert "1 dead letter purged" in done(await dlq("purge", "--reason", "rejected", "--yes"))
     limited = done(await dlq("purge", "--limit", "2", "--yes"))
     assert "2 dead letters purged" in limited and "More of them fit" in limited
-    assert await inspector.raw.xlen(inspector.keys.dlq) == 1
+    assert await inspector.raw.xlen(inspector.keys.dead_letters) == 1
 
 
 async def test_bad_input_is_told_in_one_message(dlq: Dlq, ids: list[str], tmp_path: Path) -> None:
     refused(await dlq("list", "--json", "-"), "- is no file", "name one")
-    refused(await dlq("show", "7-7"), "no letter 7-7", "replayed or purged")
+    refused(await dlq("show", "7-7"), "no dead letter 7-7", "replayed or purged")
     refused(await dlq("show", "last"), "'last' is no id")
     refused(await dlq("list", "--after", "x"), "'x' is no id")
     refused(await dlq("list", "--reason", "tired"), "'tired' is none of rejected, exhausted")

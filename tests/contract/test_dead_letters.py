@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 import eventlib as ev
-from eventlib.broker.commands import Broker
-from eventlib.broker.keys import EDIT, PURGE, REPLAY, Script
+from eventlib.broker.connections import Broker
+from eventlib.broker.consuming import ConsumerCommands
+from eventlib.broker.dead_letters import DeadLetterCommands
+from eventlib.broker.publishing import PublishCommands
+from eventlib.broker.scripts import EDIT, PURGE, REPLAY, Script
 from eventlib.events.envelope import write
-from eventlib.records import Entry
+from eventlib.records import Entry, NumberedBatch
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -58,7 +61,7 @@ async def add_letters(inspector: Inspector, *letters: dict[str, Any]) -> list[st
     pipe = inspector.raw.pipeline()
     for number, letter in enumerate(letters):
         fields: dict[Any, Any] = {"origin": f"1-{number}", "reason": "exhausted", "attempts": 3, "raw.event": GOOD}
-        pipe.xadd(inspector.keys.dlq, fields | letter)
+        pipe.xadd(inspector.keys.dead_letters, fields | letter)
     return [id_.decode() for id_ in await pipe.execute()]
 
 
@@ -93,9 +96,11 @@ async def test_a_letter_says_all_that_an_operator_needs(connect: Connect, inspec
 
 async def test_nothing_died_before_it_failed(connect: Connect, broker: Broker, inspector: Inspector) -> None:
     """Not even where both are of the same moment: one is a time that was written, the other is in an id."""
-    await broker.publish("orders", "p1", 1, [GOOD] * 200)
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [GOOD] * 200), "p1", 3600.0)
     for id_ in await inspector.read_and_die(200):
-        assert await broker.bury(inspector.keys, "dead", Entry(False, id_, id_, GOOD), {"reason": "rejected"})
+        assert await ConsumerCommands(broker, inspector.keys, "dead").to_dead_letters(
+            Entry(False, id_, id_, GOOD), {"reason": "rejected"}
+        )
     async with connect(ev.App("shop")) as bus:
         letters = await bus.dead_letters("orders", "billing").find(count=200)
     assert len(letters) == 200
@@ -156,7 +161,7 @@ async def test_ten_thousand_letters_are_paged(connect: Connect, inspector: Inspe
 async def test_large_letters_come_a_few_at_a_time(broker: Broker, connect: Connect, inspector: Inspector) -> None:
     """A page is bounded in bytes too: a hundred letters of 10 MB would fill both memories."""
     ids = await add_letters(inspector, *[{"raw.event": b"x" * 3_000_000}] * 5)
-    assert len(await broker.letters(inspector.keys, "-", "+", 100)) == 2
+    assert len(await DeadLetterCommands(broker, inspector.keys).read("-", "+", 100)) == 2
     async with connect(ev.App("shop")) as bus:
         found = await bus.dead_letters("orders", "billing").find()
     assert [letter.id for letter in found] == ids
@@ -181,7 +186,7 @@ async def test_a_misspelt_name_is_told_from_an_empty_queue(connect: Connect, ins
 
 async def test_letters_that_others_wrote_badly_are_listed_all_the_same(connect: Connect, inspector: Inspector) -> None:
     await inspector.raw.xadd(
-        inspector.keys.dlq, {"attempts": "many", "failed": "x", b"\xff": b"\xff", "error": b"\xff"}
+        inspector.keys.dead_letters, {"attempts": "many", "failed": "x", b"\xff": b"\xff", "error": b"\xff"}
     )
     async with connect(ev.App("shop")) as bus:
         [letter] = await bus.dead_letters("orders", "billing").find()
@@ -198,7 +203,9 @@ async def test_a_long_queue_is_noticed_once(
     await inspector.read_and_die()
     with caplog.at_level(logging.WARNING, "eventlib"):
         for id_ in ids:
-            assert await broker.bury(inspector.keys, "dead", Entry(False, id_, id_, b"x"), {"reason": "exhausted"})
+            assert await ConsumerCommands(broker, inspector.keys, "dead").to_dead_letters(
+                Entry(False, id_, id_, b"x"), {"reason": "exhausted"}
+            )
     assert [record.message.rpartition(" ")[2] for record in caplog.records] == ["1000"]
 
 
@@ -267,7 +274,9 @@ async def test_edits_and_purges_may_lose_replies_too(
         assert faulty.lost == 1
     assert edited.edited is not None and b'"data":{"number":5}' in edited.edited
     assert purged.ids == ids[1:]
-    assert not await inspector.raw.xlen(inspector.keys.dlq) and not await inspector.raw.exists(inspector.keys.edits)
+    assert not await inspector.raw.xlen(inspector.keys.dead_letters) and not await inspector.raw.exists(
+        inspector.keys.edits
+    )
 
 
 async def test_two_operators_at_once_replay_each_letter_once(connect: Connect, inspector: Inspector) -> None:
@@ -526,7 +535,7 @@ async def test_fields_beside_the_event_are_carried_wherever_it_goes(
     async with connect(app) as bus:
         letters = bus.dead_letters("orders", "billing")
         for retried in (False, True):
-            assert await bus._broker.leave(inspector.keys, "dead") == 1
+            assert await ConsumerCommands(bus._broker, inspector.keys, "dead").leave() == 1
             if not retried:
                 await inspector.read_and_die(retried=True)
         async with bus.running(observe=record):

@@ -11,7 +11,8 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib.broker.commands import Broker
+from eventlib.broker.connections import Broker
+from eventlib.broker.consuming import ConsumerCommands
 from eventlib.broker.pipelined import Argument, PipelinedConnection
 from eventlib.records import Entry
 from eventlib.testing.inspector import Inspector
@@ -191,7 +192,7 @@ async def test_trap_20_a_flushed_server_makes_nobody_deaf_or_noisy(
 async def start_of(broker: Broker, inspector: Inspector) -> str:
     """Where the group stands after it was destroyed and made anew."""
     await inspector.raw.xgroup_destroy(inspector.keys.stream, "billing")
-    await broker.ensure_group(inspector.keys)
+    await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
     [info] = await inspector.raw.xinfo_groups(inspector.keys.stream)
     return str(info["last-delivered-id"].decode())
 
@@ -199,10 +200,10 @@ async def start_of(broker: Broker, inspector: Inspector) -> str:
 async def test_trap_20_a_cursor_of_another_stream_makes_nobody_deaf(broker: Broker, inspector: Inspector) -> None:
     """The stream was deleted and the clock put back: what comes now has lower ids than the group's cursor."""
     await inspector.raw.xadd(inspector.keys.stream, {"event": "old"}, id="9000-5")
-    await broker.ensure_group(inspector.keys)
+    await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
     await inspector.read_and_die()
-    await broker.ack(inspector.keys, "dead", [Entry(False, "9000-5", "9000-5", b"x")])
-    await broker.sweep(inspector.keys, "c1", 30.0, 10, 0.0)
+    await ConsumerCommands(broker, inspector.keys, "dead").ack([Entry(False, "9000-5", "9000-5", b"x")])
+    await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 10, 0.0)
     assert await inspector.cursor() == "9000-5" == await start_of(broker, inspector)
     await inspector.raw.unlink(inspector.keys.stream)
     await inspector.raw.xadd(inspector.keys.stream, {"event": "new"}, id="100-0")
@@ -216,10 +217,10 @@ async def test_trap_20_a_stream_that_began_anew_is_read_from_its_beginning(
     """Its last id may be above the cursor already: it has had fewer entries than the one that the cursor is of."""
     for n in range(1, 4):
         await inspector.raw.xadd(inspector.keys.stream, {"event": "old"}, id=f"{n}000-0")
-    await broker.ensure_group(inspector.keys)
+    await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
     read = await inspector.read_and_die()
-    await broker.ack(inspector.keys, "dead", [Entry(False, id_, id_, b"x") for id_ in read])
-    await broker.sweep(inspector.keys, "c1", 30.0, 10, 0.0)
+    await ConsumerCommands(broker, inspector.keys, "dead").ack([Entry(False, id_, id_, b"x") for id_ in read])
+    await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 10, 0.0)
     await inspector.raw.unlink(inspector.keys.stream)
     for id_ in ("2500-0", "3500-0"):
         await inspector.raw.xadd(inspector.keys.stream, {"event": "new"}, id=id_)
@@ -233,9 +234,9 @@ async def test_trap_20_the_cursor_is_before_what_is_still_to_do(
 ) -> None:
     for id_ in (pending, "8-0", "9-0"):
         await inspector.raw.xadd(inspector.keys.stream, {"event": "x"}, id=id_)
-    await broker.ensure_group(inspector.keys)
+    await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
     assert await inspector.read_and_die(2) == [pending, "8-0"]
-    await broker.sweep(inspector.keys, "c1", 30.0, 10, 0.0)
+    await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 10, 0.0)
     assert await inspector.cursor() == cursor == await start_of(broker, inspector)
     assert await inspector.read_and_die() == [pending, "8-0", "9-0"]
 
@@ -243,10 +244,10 @@ async def test_trap_20_the_cursor_is_before_what_is_still_to_do(
 async def test_trap_20_a_trim_past_the_cursor_is_no_obstacle(broker: Broker, inspector: Inspector) -> None:
     for n in range(1, 6):
         await inspector.raw.xadd(inspector.keys.stream, {"event": "x"}, id=f"{n}-0")
-    await broker.ensure_group(inspector.keys)
+    await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
     await inspector.read_and_die(1)
-    await broker.ack(inspector.keys, "dead", [Entry(False, "1-0", "1-0", b"x")])
-    await broker.sweep(inspector.keys, "c1", 30.0, 10, 0.0)
+    await ConsumerCommands(broker, inspector.keys, "dead").ack([Entry(False, "1-0", "1-0", b"x")])
+    await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 10, 0.0)
     await inspector.raw.xtrim(inspector.keys.stream, maxlen=2, approximate=False)
     assert await start_of(broker, inspector) == "1-0"
     assert await inspector.read_and_die() == ["4-0", "5-0"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import eventlib as ev
-from eventlib.broker import commands as broker_module
-from eventlib.consume import consumer as delivery
+from eventlib.broker import connections
+from eventlib.consume import intake
 from eventlib.policy import RECONNECT
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.waiting import eventually
@@ -24,7 +24,7 @@ WITHIN_S = 1.0  # ten reads on a quiet stream; a busy machine has time enough fo
 
 @pytest.fixture(autouse=True)
 def _short_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "BLOCK_S", BLOCK_S)
+    monkeypatch.setattr(intake, "BLOCK_S", BLOCK_S)
 
 
 def health(bus: ev.Bus) -> ev.ConsumerHealth:
@@ -103,7 +103,7 @@ async def test_trap_24_who_hears_nothing_is_seen_to_and_hears_again(
             await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
             await eventually(lambda: health(bus).hears(WITHIN_S) and health(bus).connected)
             with monkeypatch.context() as impatient:  # not before, nor after: a busy machine connects slowly
-                impatient.setattr(broker_module, "_REPLY_TIMEOUT_S", 0.5)
+                impatient.setattr(connections, "REPLY_TIMEOUT_S", 0.5)
                 await reads_again(bus)
                 setattr(faulty, fault, True)
                 if fault == "refusing":

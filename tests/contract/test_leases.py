@@ -10,10 +10,12 @@ import redis
 from pydantic import field_validator
 
 import eventlib as ev
-from eventlib.broker.commands import Broker, Found
-from eventlib.broker.keys import GroupKeys
+from eventlib.broker.connections import Broker
+from eventlib.broker.consuming import ConsumerCommands, TakenOver
 from eventlib.broker.pipelined import Argument, PipelinedConnection
-from eventlib.records import Entry
+from eventlib.broker.publishing import PublishCommands
+from eventlib.broker.streams import StreamCommands
+from eventlib.records import Entry, NumberedBatch
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
@@ -48,7 +50,7 @@ async def test_trap_03_a_handler_longer_than_its_lease_is_not_run_twice(
         await bus.publish(OrderPlaced(number=1))
         if retried:
             await inspector.read_and_die()
-            await bus._broker.leave(inspector.keys, "dead")  # gives it back to the retry stream
+            await ConsumerCommands(bus._broker, inspector.keys, "dead").leave()  # gives it back to the retry stream
         async with bus.running(consumer="a"), bus.running(consumer="b"):
             await eventually(lambda: desk.started)
             await inspector.renewals({desk.started[0].entry.id}, 7, retried=retried)  # more than two leases
@@ -162,7 +164,7 @@ async def test_work_is_taken_over_from_the_retry_stream_as_well(connect: Connect
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
         await inspector.read_and_die()
-        await bus._broker.leave(inspector.keys, "dead")  # gives it back to the retry stream
+        await ConsumerCommands(bus._broker, inspector.keys, "dead").leave()  # gives it back to the retry stream
         assert len(await inspector.read_and_die(retried=True)) == 1
         async with bus.running(observe=record):
             await eventually(lambda: record.count("acked") == 1)
@@ -172,34 +174,40 @@ async def test_work_is_taken_over_from_the_retry_stream_as_well(connect: Connect
 
 
 async def test_a_live_consumers_entries_are_left_alone(broker: Broker, inspector: Inspector) -> None:
-    await broker.publish("orders", "p1", 1, [b"a", b"b"])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a", b"b"]), "p1", 3600.0)
     old, fresh = await inspector.read_and_die()
     await inspector.claim(old, "dead", idle_ms=31_000)
-    _, taken = await broker.sweep(inspector.keys, "c1", 30.0, 100, 0.0)
+    _, taken = await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, 0.0)
     assert [(entry.id, entry.deliveries, entry.retried) for entry in taken] == [(old, 2, False)]
     assert {row.id: row.consumer for row in await inspector.pending()} == {old: "c1", fresh: "dead"}
 
 
 async def test_trap_02_a_sweeper_that_dies_blocks_nobody_for_long(broker: Broker, inspector: Inspector) -> None:
-    await broker.publish("orders", "p1", 1, [b"a"])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [id_] = await inspector.read_and_die()
     await inspector.claim(id_, "dead", idle_ms=0)
-    assert await broker.sweep(inspector.keys, "c1", 30.0, 100, every_s=0.1) == (False, [])  # its turn; then it dies
+    assert await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, every_s=0.1) == (
+        False,
+        [],
+    )  # its turn; then it dies
     await inspector.claim(id_, "dead", idle_ms=31_000)
 
     async def sweep() -> list[Entry]:
-        return (await broker.sweep(inspector.keys, "c2", 30.0, 100, every_s=0.1))[1]
+        return (await ConsumerCommands(broker, inspector.keys, "c2").sweep(30.0, 100, every_s=0.1))[1]
 
     taken = await eventually(sweep)
     assert [entry.id for entry in taken] == [id_]
 
 
 async def test_trap_08_one_sweeper_at_a_time(broker: Broker, inspector: Inspector) -> None:
-    await broker.publish("orders", "p1", 1, [b"a"])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [id_] = await inspector.read_and_die()
-    assert await broker.sweep(inspector.keys, "c1", 30.0, 100, every_s=60.0) == (False, [])
+    assert await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, every_s=60.0) == (False, [])
     await inspector.claim(id_, "dead", idle_ms=31_000)
-    assert await broker.sweep(inspector.keys, "c2", 30.0, 100, every_s=60.0) == (False, [])  # not its turn
+    assert await ConsumerCommands(broker, inspector.keys, "c2").sweep(30.0, 100, every_s=60.0) == (
+        False,
+        [],
+    )  # not its turn
 
 
 @pytest.mark.parametrize(("healthy", "sweeps"), [(34, 1), (450, 3)])
@@ -207,10 +215,12 @@ async def test_trap_08_a_sweep_goes_on_where_the_last_one_stopped(
     broker: Broker, inspector: Inspector, healthy: int, sweeps: int
 ) -> None:
     """XAUTOCLAIM looks at ten times COUNT entries, a sweep at twenty times as many: what lies behind is reached too."""
-    await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(healthy + 1)])
+    await PublishCommands(broker).append(
+        NumberedBatch("orders", 1, [b"%d" % n for n in range(healthy + 1)]), "p1", 3600.0
+    )
     last = (await inspector.read_and_die(1000))[-1]
     await inspector.claim(last, "dead", idle_ms=3_600_000)
-    found = [await broker.sweep(inspector.keys, "c1", 1800.0, 1, 60.0) for _ in range(sweeps)]
+    found = [await ConsumerCommands(broker, inspector.keys, "c1").sweep(1800.0, 1, 60.0) for _ in range(sweeps)]
     assert [[entry.id for entry in taken] for _, taken in found] == [*[[]] * (sweeps - 1), [last]]
 
 
@@ -225,7 +235,7 @@ async def test_recovery_does_not_wait_longer_for_a_larger_backlog(connect: Conne
         more, taken = True, list[Entry]()
         rounds = 0
         while more and not taken and rounds < 3:
-            more, taken = await broker.sweep(inspector.keys, "c1", 1800.0, 1, 60.0)
+            more, taken = await ConsumerCommands(broker, inspector.keys, "c1").sweep(1800.0, 1, 60.0)
             rounds += 1
     assert [entry.id for entry in taken] == [last]
 
@@ -234,13 +244,13 @@ async def test_a_first_takeover_is_small_whatever_a_batch_is(
     connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand large events at once take the server longer than a reply may; each try would count as a delivery."""
-    asked, sweep = list[int](), Broker.sweep
+    asked, sweep = list[int](), ConsumerCommands.sweep
 
-    async def noted(broker: Broker, group: GroupKeys, consumer: str, lease_s: float, count: int, every_s: float) -> Any:
+    async def noted(commands: ConsumerCommands, lease_s: float, count: int, every_s: float) -> Any:
         asked.append(count)
-        return await sweep(broker, group, consumer, lease_s, count, every_s)
+        return await sweep(commands, lease_s, count, every_s)
 
-    monkeypatch.setattr(Broker, "sweep", noted)
+    monkeypatch.setattr(ConsumerCommands, "sweep", noted)
     app, handled = ev.App("shop"), list[int]()
     app.group("billing", lease_s=LEASE_S)
 
@@ -305,14 +315,18 @@ async def test_what_was_in_hand_beside_poison_may_be_replayed_alone(connect: Con
 
 
 async def test_trap_06_a_lost_claim_can_neither_retry_nor_bury_nor_ack(broker: Broker, inspector: Inspector) -> None:
-    await broker.publish("orders", "p1", 1, [b"a"])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [id_] = await inspector.read_and_die()
     entry = Entry(False, id_, id_, b"a")
-    assert not await broker.retry(inspector.keys, "not the owner", entry, 1, 0.0)
-    assert not await broker.bury(inspector.keys, "not the owner", entry, {"reason": "exhausted"})
-    assert await broker.ack(inspector.keys, "not the owner", [entry]) == {(False, id_)}
-    assert await broker.renew(inspector.keys, "not the owner", [entry]) == {(False, id_)}
-    assert await broker.backlog("orders", "billing") == ev.Backlog(0, pending=1, retrying=0, delayed=0, dead=0)
+    assert not await ConsumerCommands(broker, inspector.keys, "not the owner").retry(entry, 1, 0.0)
+    assert not await ConsumerCommands(broker, inspector.keys, "not the owner").to_dead_letters(
+        entry, {"reason": "exhausted"}
+    )
+    assert await ConsumerCommands(broker, inspector.keys, "not the owner").ack([entry]) == {(False, id_)}
+    assert await ConsumerCommands(broker, inspector.keys, "not the owner").renew([entry]) == {(False, id_)}
+    assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(
+        0, pending=1, retrying=0, delayed=0, dead=0
+    )
     assert [row.consumer for row in await inspector.pending()] == ["dead"]
 
 
@@ -378,10 +392,10 @@ async def test_what_was_settled_while_a_sweep_brought_it_is_not_run_again(
     connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server swept first; but the reply of the acknowledgement, on another connection, was here first."""
-    desk, record, sweep, brought = Desk(), Record(), Broker.sweep, asyncio.Event()
+    desk, record, sweep, brought = Desk(), Record(), ConsumerCommands.sweep, asyncio.Event()
 
-    async def sweep_slowly(broker: Broker, *args: Any) -> Found:
-        found = await sweep(broker, *args)
+    async def sweep_slowly(commands: ConsumerCommands, *args: Any) -> TakenOver:
+        found = await sweep(commands, *args)
         if found.entries:
             desk.release.set()
             await eventually(lambda: record.count("acked"))
@@ -392,7 +406,7 @@ async def test_what_was_settled_while_a_sweep_brought_it_is_not_run_again(
         await inspector.claim(desk.started[0].entry.id, "a", idle_ms=10_000)
         return brought.is_set()
 
-    monkeypatch.setattr(Broker, "sweep", sweep_slowly)
+    monkeypatch.setattr(ConsumerCommands, "sweep", sweep_slowly)
     async with connect(desk.app) as bus, bus.running(consumer="a", observe=record):
         first = await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: desk.started)
@@ -408,7 +422,7 @@ async def test_a_reply_longer_than_a_lease_is_handled_once(
 ) -> None:
     """Over a slow line: before a read's reply is here, a sweep of the same consumer finds that its leases are over."""
     app, handled = new_app(lease_s=LEASE_S)
-    record, swept, ask, sweep = Record(), list[Found](), PipelinedConnection.ask, Broker.sweep
+    record, swept, ask, sweep = Record(), list[TakenOver](), PipelinedConnection.ask, ConsumerCommands.sweep
 
     async def overtaken() -> bool:
         if first == "the read":
@@ -427,15 +441,15 @@ async def test_a_reply_longer_than_a_lease_is_handled_once(
             await eventually(overtaken)
         return then(reply) if then else reply
 
-    async def sweep_slowly(broker: Broker, *args: Any) -> Found:
-        found = await sweep(broker, *args)
+    async def sweep_slowly(commands: ConsumerCommands, *args: Any) -> TakenOver:
+        found = await sweep(commands, *args)
         if found.entries and first == "the read":
             await eventually(lambda: record.count("acked") >= 3)
         swept.append(found)
         return found
 
     monkeypatch.setattr(PipelinedConnection, "ask", ask_slowly)
-    monkeypatch.setattr(Broker, "sweep", sweep_slowly)
+    monkeypatch.setattr(ConsumerCommands, "sweep", sweep_slowly)
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2, 3))
         async with bus.running(observe=record):
@@ -451,25 +465,27 @@ async def test_a_reply_longer_than_a_lease_is_handled_once(
 async def test_an_acknowledgement_of_thousands_leaves_alone_what_another_consumer_claimed(
     broker: Broker, inspector: Inspector
 ) -> None:
-    await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(2500)])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"%d" % n for n in range(2500)]), "p1", 3600.0)
     entries = [Entry(False, id_, id_, b"") for id_ in await inspector.read_and_die(2500)]
     stolen = entries[7::100]
     for entry in stolen:
         await inspector.claim(entry.id, "thief")
     lost = {(False, entry.id) for entry in stolen}
-    assert await broker.ack(inspector.keys, "dead", entries[2400:]) == {key for key in lost if key[1] == stolen[-1].id}
-    assert await broker.ack(inspector.keys, "dead", entries[::-1]) == lost
+    assert await ConsumerCommands(broker, inspector.keys, "dead").ack(entries[2400:]) == {
+        key for key in lost if key[1] == stolen[-1].id
+    }
+    assert await ConsumerCommands(broker, inspector.keys, "dead").ack(entries[::-1]) == lost
     assert {row.id for row in await inspector.pending()} == {entry.id for entry in stolen}
-    assert await broker.ack(inspector.keys, "thief", entries) == set()
-    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)
+    assert await ConsumerCommands(broker, inspector.keys, "thief").ack(entries) == set()
+    assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)
 
 
 async def test_an_acknowledgement_repeated_after_a_lost_reply_is_no_lost_claim(
     broker: Broker, inspector: Inspector
 ) -> None:
-    await broker.publish("orders", "p1", 1, [b"a", b"b"])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a", b"b"]), "p1", 3600.0)
     entries = [Entry(False, id_, id_, b"") for id_ in await inspector.read_and_die()]
-    assert [await broker.ack(inspector.keys, "dead", entries) for _ in range(2)] == [set(), set()]
+    assert [await ConsumerCommands(broker, inspector.keys, "dead").ack(entries) for _ in range(2)] == [set(), set()]
 
 
 async def test_an_acknowledged_retry_is_deleted(connect: Connect, inspector: Inspector) -> None:
@@ -478,7 +494,7 @@ async def test_an_acknowledged_retry_is_deleted(connect: Connect, inspector: Ins
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2))
         await inspector.read_and_die()
-        await bus._broker.leave(inspector.keys, "dead")
+        await ConsumerCommands(bus._broker, inspector.keys, "dead").leave()
         assert await inspector.raw.xlen(inspector.keys.retry) == 2
         async with bus.running():
             await eventually(lambda: len(handled) == 2)

@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 
 import eventlib as ev
-from eventlib.broker.commands import Broker
+from eventlib.broker.connections import Broker
+from eventlib.broker.consuming import ConsumerCommands
+from eventlib.broker.publishing import PublishCommands
+from eventlib.broker.streams import StreamCommands
+from eventlib.records import NumberedBatch
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -129,11 +133,13 @@ async def forgotten(inspector: Inspector) -> bool:
 
 
 async def test_trap_15_leaving_gives_back_however_much_was_held(broker: Broker, inspector: Inspector) -> None:
-    await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(2500)])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"%d" % n for n in range(2500)]), "p1", 3600.0)
     await inspector.read_and_die(2500)
-    assert await broker.leave(inspector.keys, "dead") == 2500
-    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=2500, delayed=0, dead=0)
-    assert await broker.leave(inspector.keys, "dead") == 0
+    assert await ConsumerCommands(broker, inspector.keys, "dead").leave() == 2500
+    assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(
+        0, 0, retrying=2500, delayed=0, dead=0
+    )
+    assert await ConsumerCommands(broker, inspector.keys, "dead").leave() == 0
     given_back = await inspector.events(retried=True)
     assert [fields[b"event"] for fields in given_back] == [b"%d" % n for n in range(2500)]
     assert {fields[b"attempts"] for fields in given_back} == {b"0"}
@@ -141,14 +147,14 @@ async def test_trap_15_leaving_gives_back_however_much_was_held(broker: Broker, 
 
 async def test_trap_15_a_consumer_with_pending_entries_is_never_deleted(broker: Broker, inspector: Inspector) -> None:
     """However long it is silent: a sweep takes over no more than there is room for, and the rest is still its own."""
-    await broker.publish("orders", "p1", 1, [b"a", b"b"])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a", b"b"]), "p1", 3600.0)
     await inspector.read_and_die()
-    await broker.leave(inspector.keys, "dead")
+    await ConsumerCommands(broker, inspector.keys, "dead").leave()
     await inspector.read_and_die(retried=True)
-    await broker.publish("orders", "p1", 3, [b"c", b"d"])
+    await PublishCommands(broker).append(NumberedBatch("orders", 3, [b"c", b"d"]), "p1", 3600.0)
     await inspector.read_and_die()
     await eventually(lambda: all_idle(inspector, 50))  # ten leases
-    await broker.sweep(inspector.keys, "c1", 0.005, 1, 0.0)
+    await ConsumerCommands(broker, inspector.keys, "c1").sweep(0.005, 1, 0.0)
     for retried in (False, True):
         held = [row.consumer for row in await inspector.pending(retried=retried)]
         assert sorted(held) == ["c1", "dead"]
@@ -158,7 +164,7 @@ async def test_trap_15_a_consumer_with_pending_entries_is_never_deleted(broker: 
 async def test_trap_16_a_thousand_leaked_names_go_in_bounded_steps(broker: Broker, inspector: Inspector) -> None:
     """What one of them held is taken over before its name goes."""
     await inspector.create()
-    await broker.publish("orders", "p1", 1, [b"a"])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     await inspector.read_and_die()
     for n in range(1000):
         for key in (inspector.keys.stream, inspector.keys.retry):
@@ -166,7 +172,7 @@ async def test_trap_16_a_thousand_leaked_names_go_in_bounded_steps(broker: Broke
     await eventually(lambda: all_idle(inspector, 50))
     left = [len(await inspector.consumers())]
     while left[-1] > 1 and len(left) < 5:
-        await broker.sweep(inspector.keys, "c1", 0.005, 1, 0.0)
+        await ConsumerCommands(broker, inspector.keys, "c1").sweep(0.005, 1, 0.0)
         left.append(len(await inspector.consumers() - {"c1"}))
     assert left[:3] == [1001, 501, 1]
     assert [row.consumer for row in await inspector.pending()] == ["c1"]  # it was taken over, not forgotten
@@ -203,11 +209,11 @@ async def known(inspector: Inspector) -> bool:
 
 
 async def test_giving_back_twice_keeps_the_origin_and_the_attempts(broker: Broker, inspector: Inspector) -> None:
-    await broker.publish("orders", "p1", 1, [b"a"])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [origin] = await inspector.read_and_die()
     await inspector.claim(origin, "dead", deliveries=3)  # two attempts were used up before this delivery
     for _ in range(2):
-        await broker.leave(inspector.keys, "dead")
+        await ConsumerCommands(broker, inspector.keys, "dead").leave()
         await inspector.read_and_die(retried=True)
     [fields] = await inspector.events(retried=True)
     assert fields == {b"event": b"a", b"attempts": b"2", b"origin": origin.encode()}

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 import eventlib as ev
-from eventlib.broker import commands as broker_module
-from eventlib.broker import keys
-from eventlib.broker.commands import Broker
-from eventlib.records import Entry
+from eventlib.broker import scripts, streams
+from eventlib.broker.connections import Broker
+from eventlib.broker.consuming import ConsumerCommands
+from eventlib.broker.publishing import PublishCommands
+from eventlib.broker.streams import StreamCommands
+from eventlib.records import Entry, NumberedBatch
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
+from tests.reading import read_as
 from tests.shop import Connect, OrderPlaced, new_app, orders
 
 
@@ -55,34 +58,36 @@ async def seen(bus: ev.Bus, wanted: ev.Backlog) -> bool:
 
 
 async def test_trap_30_what_is_parked_behind_its_key_is_counted(broker: Broker, inspector: Inspector) -> None:
-    await broker.publish("orders", "p1", 1, [b'{"data":{"order_id":%d}}' % n for n in (1, 2, 1, 1)])
-    await broker.ensure_group(inspector.keys)
-    heads, _ = await broker.read_ordered(inspector.keys, "dead", "order_id", 10)
-    parked = await broker.backlog("orders", "billing")
+    await PublishCommands(broker).append(
+        NumberedBatch("orders", 1, [b'{"data":{"order_id":%d}}' % n for n in (1, 2, 1, 1)]), "p1", 3600.0
+    )
+    await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
+    heads = await read_as(broker, inspector.keys, "dead", 10, ordered_by="order_id")
+    parked = await StreamCommands(broker).backlog("orders", "billing")
     assert parked == ev.Backlog(waiting=0, pending=2, retrying=0, delayed=0, dead=0, parked=2) and parked.total == 4
-    await broker.ack(inspector.keys, "dead", heads)
-    assert (await broker.backlog("orders", "billing")).total == 2
+    await ConsumerCommands(broker, inspector.keys, "dead").ack(heads)
+    assert (await StreamCommands(broker).backlog("orders", "billing")).total == 2
 
 
 async def test_trap_30_deleted_and_trimmed_entries_are_not_waited_for(broker: Broker, inspector: Inspector) -> None:
     """After a deletion the server's own lag may be unknown, after a trim it may be wrong."""
     ids = [await inspector.add(event=b"%d" % n) for n in range(10)]
     read = await inspector.read_and_die(2)
-    await broker.ack(inspector.keys, "dead", [Entry(False, id_, id_, b"") for id_ in read])
-    assert (await broker.backlog("orders", "billing")).waiting == 8
+    await ConsumerCommands(broker, inspector.keys, "dead").ack([Entry(False, id_, id_, b"") for id_ in read])
+    assert (await StreamCommands(broker).backlog("orders", "billing")).waiting == 8
     await inspector.raw.xdel(inspector.keys.stream, ids[5])
-    assert (await broker.backlog("orders", "billing")).waiting == 7
+    assert (await StreamCommands(broker).backlog("orders", "billing")).waiting == 7
     await inspector.raw.xtrim(inspector.keys.stream, maxlen=4, approximate=False)
-    assert (await broker.backlog("orders", "billing")).waiting == 4
+    assert (await StreamCommands(broker).backlog("orders", "billing")).waiting == 4
     await inspector.raw.xtrim(inspector.keys.stream, maxlen=0, approximate=False)
-    assert (await broker.backlog("orders", "billing")).waiting == 0
+    assert (await StreamCommands(broker).backlog("orders", "billing")).waiting == 0
 
 
 async def test_trap_30_a_trim_past_what_was_read_is_seen(broker: Broker, inspector: Inspector) -> None:
     await inspector.create()
-    await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(10)])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"%d" % n for n in range(10)]), "p1", 3600.0)
     await inspector.raw.xtrim(inspector.keys.stream, maxlen=3, approximate=False)
-    assert (await broker.backlog("orders", "billing")).waiting == 3
+    assert (await StreamCommands(broker).backlog("orders", "billing")).waiting == 3
 
 
 async def test_delete_all_deletes_this_namespace_alone(connect: Connect, namespace: str) -> None:
@@ -127,7 +132,7 @@ async def test_drained_waits_for_delayed_retries_as_well(connect: Connect) -> No
 
 
 async def backlog(broker: Broker) -> ev.Backlog:
-    return await broker.backlog("orders", "billing")
+    return await StreamCommands(broker).backlog("orders", "billing")
 
 
 async def test_trap_30_the_age_of_the_oldest_wherever_it_waits(broker: Broker, inspector: Inspector) -> None:
@@ -140,20 +145,22 @@ async def test_trap_30_the_age_of_the_oldest_wherever_it_waits(broker: Broker, i
     seen = [await backlog(broker)]  # waiting
     await inspector.read_and_die()
     seen.append(await backlog(broker))  # pending
-    await broker.retry(inspector.keys, "dead", Entry(False, id_, id_, b"x"), 1, 60.0)
+    await ConsumerCommands(broker, inspector.keys, "dead").retry(Entry(False, id_, id_, b"x"), 1, 60.0)
     seen.append(await backlog(broker))  # delayed
     [member] = await broker.ask("ZRANGE", inspector.keys.delayed, 0, 0)
     await broker.ask("ZADD", inspector.keys.delayed, "XX", 0, member)
-    assert await broker.promote(inspector.keys, 10) == (1, None)
+    assert await ConsumerCommands(broker, inspector.keys, "c1").promote(10) == (1, None)
     seen.append(await backlog(broker))  # retrying
     assert [(b.waiting, b.pending, b.delayed, b.retrying) for b in seen] == [
         *((2, 0, 0, 0), (0, 2, 0, 0), (0, 1, 1, 0), (0, 1, 0, 1))
     ]
     assert all(500.0 <= (b.oldest_age_s or 0.0) < 530.0 for b in seen)
     [retried] = await inspector.read_and_die(retried=True)
-    await broker.ack(inspector.keys, "dead", [Entry(True, retried, retried, b"x")])
+    await ConsumerCommands(broker, inspector.keys, "dead").ack([Entry(True, retried, retried, b"x")])
     assert 100.0 <= ((await backlog(broker)).oldest_age_s or 0.0) < 130.0
-    await broker.ack(inspector.keys, "dead", [Entry(False, f"{now_ms - 100_000}-0", f"{now_ms - 100_000}-0", b"x")])
+    await ConsumerCommands(broker, inspector.keys, "dead").ack(
+        [Entry(False, f"{now_ms - 100_000}-0", f"{now_ms - 100_000}-0", b"x")]
+    )
     assert (await backlog(broker)).oldest_age_s is None
 
 
@@ -164,16 +171,15 @@ async def test_a_count_takes_smaller_steps_where_one_takes_long(
     broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch, long_s: float, steps: list[int]
 ) -> None:
     """Bodies of megabytes, say: they are read to be counted, and nobody else is served meanwhile."""
-    monkeypatch.setattr(broker_module, "_COUNT_S", long_s)
-    monkeypatch.setattr(broker, "_lag_is_right", False)
-    asked, run = list[int](), broker._run
+    monkeypatch.setattr(streams, "COUNT_S", long_s)
+    asked, run = list[int](), broker.run
 
     def noted(script: Any, *args: Any, **options: Any) -> Any:
-        if script is keys.COUNT:
+        if script is scripts.COUNT:
             asked.append(args[-1])
         return run(script, *args, **options)
 
-    monkeypatch.setattr(broker, "_run", noted)
+    monkeypatch.setattr(broker, "run", noted)
     await inspector.create()
     for n in range(1, 61):
         await inspector.raw.xadd(inspector.keys.stream, {"event": "x"}, id=f"{n}-1")
@@ -188,8 +194,8 @@ async def test_trap_30_whatever_was_deleted_trimmed_or_read_the_count_is_right(
     broker: Broker, inspector: Inspector, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Held against a look at every entry. A server's own lag is null or wrong after half of these sequences."""
-    monkeypatch.setattr(broker_module, "_COUNT_FIRST", 7)
-    monkeypatch.setattr(broker_module, "_COUNT_LIMIT", 7)
+    monkeypatch.setattr(streams, "COUNT_FIRST", 7)
+    monkeypatch.setattr(streams, "COUNT_LIMIT", 7)
     rng, raw, stream = random.Random(seed), inspector.raw, inspector.keys.stream
     await inspector.create()
     newest = 0

@@ -3,8 +3,9 @@
 import pytest
 
 import eventlib as ev
-from eventlib.broker.commands import Broker
-from eventlib.broker.keys import ACK, BURY, RETRY, Script
+from eventlib.broker.connections import Broker
+from eventlib.broker.scripts import ACK, RETRY, TO_DEAD_LETTERS, Script
+from eventlib.broker.streams import StreamCommands
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -42,7 +43,7 @@ async def test_a_lost_reply_to_an_acknowledgement_is_no_repetition(connect: Conn
     assert handled == [1, 2]
 
 
-@pytest.mark.parametrize(("script", "error"), [(RETRY, ValueError("no")), (BURY, ev.Reject("no"))])
+@pytest.mark.parametrize(("script", "error"), [(RETRY, ValueError("no")), (TO_DEAD_LETTERS, ev.Reject("no"))])
 async def test_trap_06_a_failure_settled_twice_counts_once(
     connect: Connect, broker: Broker, url: str, script: Script, error: Exception
 ) -> None:
@@ -60,12 +61,13 @@ async def test_trap_06_a_failure_settled_twice_counts_once(
         faulty.lose_reply_to(script.sha.encode())
         await bus.publish_many(orders(2))
         await eventually(lambda: faulty.lost == 1)
-        await eventually(lambda: settled(broker, 2 if script is BURY else 0))  # past the connection that is cut
-    assert await settled(broker, 2 if script is BURY else 0)  # by the repeat as well
-    assert record.count("lost") == 0 and record.count("dead" if script is BURY else "retried") == 2
-    attempts = [1] if script is BURY else [1, 2]
+        # Past the connection that is cut.
+        await eventually(lambda: settled(broker, 2 if script is TO_DEAD_LETTERS else 0))
+    assert await settled(broker, 2 if script is TO_DEAD_LETTERS else 0)  # by the repeat as well
+    assert record.count("lost") == 0 and record.count("dead" if script is TO_DEAD_LETTERS else "retried") == 2
+    attempts = [1] if script is TO_DEAD_LETTERS else [1, 2]
     assert tries == [(number, attempt) for number in (1, 2) for attempt in attempts]
 
 
 async def settled(broker: Broker, dead: int) -> bool:
-    return await broker.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, dead)
+    return await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, dead)

@@ -11,14 +11,20 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib.broker import keys
-from eventlib.broker.commands import Broker
+from eventlib.broker import scripts
+from eventlib.broker.connections import Broker
+from eventlib.broker.consuming import ConsumerCommands
+from eventlib.broker.keys import GroupKeys
+from eventlib.broker.publishing import PublishCommands
+from eventlib.broker.reading import OrderedReader
+from eventlib.broker.streams import StreamCommands
 from eventlib.policy import Lease
-from eventlib.records import Entry
+from eventlib.records import Entry, NumberedBatch
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.order import Note, faults
+from tests.reading import read, read_as
 from tests.shop import AT_ONCE, Connect, Record
 
 LEASE_S = 0.3
@@ -100,9 +106,8 @@ async def is_parked(bus: ev.Bus, count: int) -> bool:
 
 async def read_and_die(broker: Broker, inspector: Inspector, count: int = 100) -> list[Entry]:
     """Take entries in order as a consumer named "dead", which never says another word."""
-    await broker.ensure_group(inspector.keys)
-    entries, _ = await broker.read_ordered(inspector.keys, "dead", "order_id", count)
-    return entries
+    await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
+    return await read_as(broker, inspector.keys, "dead", count, ordered_by="order_id")
 
 
 # Order
@@ -225,7 +230,7 @@ async def test_a_consumer_of_one_handler_does_not_serve_what_was_parked_alone(
         await bus.publish_many(steps("hot", *range(300)))
         await read_and_die(broker, inspector)
         await read_and_die(broker, inspector)
-        await broker.leave(inspector.keys, "dead")
+        await ConsumerCommands(broker, inspector.keys, "dead").leave()
         assert await is_parked(bus, 299)
         await bus.publish_many(steps("A", 0))
         async with consumers(bus, "a"):
@@ -311,7 +316,7 @@ def body(**data: object) -> bytes:
 
 async def handed_out(broker: Broker, inspector: Inspector, *bodies: bytes) -> list[int]:
     """Which of the bodies a consumer gets, all published and read at once."""
-    await broker.publish("orders", "p1", 1, bodies)
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, bodies), "p1", 3600.0)
     entries = await read_and_die(broker, inspector)
     return [bodies.index(entry.event or b"") for entry in entries]
 
@@ -325,12 +330,12 @@ KEYS = [
 async def test_different_keys_have_lanes_of_their_own(broker: Broker, inspector: Inspector) -> None:
     once = [body(order_id=key, n=1) for key in KEYS]
     again = [body(order_id=key, n=2) for key in KEYS]
-    await broker.publish("orders", "p1", 1, [*once, *again])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [*once, *again]), "p1", 3600.0)
     heads = await read_and_die(broker, inspector)
     assert [entry.event for entry in heads] == once
     assert await read_and_die(broker, inspector) == []
-    assert (await broker.backlog("orders", "billing")).parked == len(KEYS)
-    await broker.ack(inspector.keys, "dead", heads)
+    assert (await StreamCommands(broker).backlog("orders", "billing")).parked == len(KEYS)
+    await ConsumerCommands(broker, inspector.keys, "dead").ack(heads)
     assert [entry.event for entry in await read_and_die(broker, inspector)] == again
 
 
@@ -396,7 +401,7 @@ async def test_a_lost_read_loses_neither_entries_nor_order(connect: Connect, url
     async with fault_proxy(url) as faulty, connect(desk.app, url=faulty.url) as bus, consumers(bus, "a"):
         await bus.publish_many(steps("A", 0))
         await eventually(desk.done)  # so that the server knows the scripts
-        faulty.lose_reply_to(keys.READ_ORDERED.sha.encode())
+        faulty.lose_reply_to(scripts.READ_ORDERED.sha.encode())
         await bus.publish_many([*steps("A", 1, 2, 3), *steps("B", 0, 1)])
         await eventually(lambda: nothing_left(bus))
         assert faulty.lost == 1
@@ -404,12 +409,12 @@ async def test_a_lost_read_loses_neither_entries_nor_order(connect: Connect, url
     assert len(set(desk.done())) == 6
 
 
-@pytest.mark.parametrize("script", ["ACK", "RETRY", "BURY"])
+@pytest.mark.parametrize("script", ["ACK", "RETRY", "TO_DEAD_LETTERS"])
 async def test_a_settlement_whose_reply_is_lost_releases_once(connect: Connect, url: str, script: str) -> None:
     desk = Desk(lease_s=LEASE_S)
-    errors = {"ACK": None, "RETRY": ValueError("no"), "BURY": ev.Reject("no")}
+    errors = {"ACK": None, "RETRY": ValueError("no"), "TO_DEAD_LETTERS": ev.Reject("no")}
     desk.failure_draws = lambda key, step, attempt: errors[script] if attempt == 1 else None
-    sha = getattr(keys, script).sha.encode()
+    sha = getattr(scripts, script).sha.encode()
     async with fault_proxy(url) as faulty, connect(desk.app, url=faulty.url) as bus, consumers(bus, "a"):
         await bus.publish_many(steps("A", 0))
         await eventually(desk.done)
@@ -459,15 +464,20 @@ async def test_what_kills_its_consumers_dies_and_the_key_goes_on(
 
 async def test_who_lost_the_head_does_not_release_the_next_one(broker: Broker, inspector: Inspector) -> None:
     """Another consumer is at work on it again: only that one's word counts."""
-    await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2), body(order_id="B")])
+    await PublishCommands(broker).append(
+        NumberedBatch("orders", 1, [body(order_id="A", n=1), body(order_id="A", n=2), body(order_id="B")]), "p1", 3600.0
+    )
     head, other = await read_and_die(broker, inspector)
     for entry in (head, other):
         await inspector.claim(entry.id, "heir")
-    assert await broker.ack(inspector.keys, "dead", [head, other]) == {(False, head.id), (False, other.id)}
-    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 2, 0, 0, 0, parked=1)
+    assert await ConsumerCommands(broker, inspector.keys, "dead").ack([head, other]) == {
+        (False, head.id),
+        (False, other.id),
+    }
+    assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(0, 2, 0, 0, 0, parked=1)
     for _ in range(2):
-        assert await broker.ack(inspector.keys, "heir", [head, other]) == set()
-    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=1, delayed=0, dead=0)
+        assert await ConsumerCommands(broker, inspector.keys, "heir").ack([head, other]) == set()
+    assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(0, 0, retrying=1, delayed=0, dead=0)
 
 
 async def test_who_leaves_gives_the_head_back_as_the_head(connect: Connect) -> None:
@@ -515,32 +525,37 @@ async def test_wherever_the_head_goes_it_is_not_taken_for_gone(broker: Broker, i
     at = inspector.keys
 
     async def still_waits() -> bool:
-        return await broker.free_key_queues(at) == 0 and (await broker.backlog("orders", "billing")).parked == 1
+        return (
+            await ConsumerCommands(broker, at, "c1").free_key_queues() == 0
+            and (await StreamCommands(broker).backlog("orders", "billing")).parked == 1
+        )
 
-    await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
+    await PublishCommands(broker).append(
+        NumberedBatch("orders", 1, [body(order_id="A", n=1), body(order_id="A", n=2)]), "p1", 3600.0
+    )
     [entry] = await read_and_die(broker, inspector)
     assert await still_waits()
     for delay_s in (0.05, 0.0):
-        await broker.retry(at, "dead", entry, 1, delay_s)
+        await ConsumerCommands(broker, at, "dead").retry(entry, 1, delay_s)
         assert await still_waits()
         if delay_s:
             await eventually(lambda: is_promoted(broker, inspector))
             assert await still_waits()
         [entry] = await read_and_die(broker, inspector)
         assert await still_waits()
-        await broker.leave(at, "dead")
+        await ConsumerCommands(broker, at, "dead").leave()
         assert await still_waits()
         [entry] = await read_and_die(broker, inspector)
         await inspector.raw.xclaim(at.retry, "billing", "dead", 0, [entry.id], idle=60_000, justid=True)
-        _, [taken] = await broker.sweep(at, "heir", 1.0, 10, 0.0)
+        _, [taken] = await ConsumerCommands(broker, at, "heir").sweep(1.0, 10, 0.0)
         assert await still_waits()
         await inspector.raw.xclaim(at.retry, "billing", "dead", 0, [taken.id], justid=True)
-    assert await broker.ack(at, "dead", [entry]) == set()
-    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=1, delayed=0, dead=0)
+    assert await ConsumerCommands(broker, at, "dead").ack([entry]) == set()
+    assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(0, 0, retrying=1, delayed=0, dead=0)
 
 
 async def is_promoted(broker: Broker, inspector: Inspector) -> bool:
-    moved, _ = await broker.promote(inspector.keys, 10)
+    moved, _ = await ConsumerCommands(broker, inspector.keys, "c1").promote(10)
     return moved == 1
 
 
@@ -548,44 +563,46 @@ async def is_promoted(broker: Broker, inspector: Inspector) -> bool:
 async def test_a_head_trimmed_in_the_hand_is_settled_and_releases_the_next(
     broker: Broker, inspector: Inspector, how: str
 ) -> None:
-    await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
+    await PublishCommands(broker).append(
+        NumberedBatch("orders", 1, [body(order_id="A", n=1), body(order_id="A", n=2)]), "p1", 3600.0
+    )
     [head] = await read_and_die(broker, inspector)
     await inspector.raw.xdel(inspector.keys.stream, head.id)
     if how == "ack":
-        await broker.ack(inspector.keys, "dead", [head])
+        await ConsumerCommands(broker, inspector.keys, "dead").ack([head])
     elif how == "retry":
-        await broker.retry(inspector.keys, "dead", head, 1, 60.0)
+        await ConsumerCommands(broker, inspector.keys, "dead").retry(head, 1, 60.0)
     elif how == "bury":
-        await broker.bury(inspector.keys, "dead", head, {"reason": "exhausted"})
+        await ConsumerCommands(broker, inspector.keys, "dead").to_dead_letters(head, {"reason": "exhausted"})
     else:
-        await broker.leave(inspector.keys, "dead")
+        await ConsumerCommands(broker, inspector.keys, "dead").leave()
     dead = int(how == "bury")
-    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=1, delayed=0, dead=dead)
+    assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(
+        0, 0, retrying=1, delayed=0, dead=dead
+    )
 
 
-class SlowBroker(Broker):
-    """One whose next read in order takes until it is told to go."""
+class SlowReader(OrderedReader):
+    """One whose next read takes until it is told to go."""
 
-    def __init__(self, url: str, namespace: str) -> None:
-        super().__init__(url, namespace)
+    def __init__(self, broker: Broker, group: GroupKeys) -> None:
+        super().__init__(broker, group, "c1", 1.0, "order_id")
         self.sent, self.go = asyncio.Event(), asyncio.Event()
 
-    async def read_ordered(
-        self, group: keys.GroupKeys, consumer: str, ordered_by: str, count: int
-    ) -> tuple[list[Entry], tuple[str, str] | None]:
+    async def hand_out(self, count: int) -> tuple[list[Entry], tuple[str, str] | None]:
         self.sent.set()
         await self.go.wait()
-        return await super().read_ordered(group, consumer, ordered_by, count)
+        return await super().hand_out(count)
 
 
 async def test_a_read_that_is_stopped_ends_before_its_consumer_leaves(
     broker: Broker, inspector: Inspector, url: str, namespace: str
 ) -> None:
     """Or the server would read for a consumer that is gone, and the head would wait for its lease."""
-    await broker.publish("orders", "p1", 1, [body(order_id="A")])
-    await broker.ensure_group(inspector.keys)
-    slow = SlowBroker(url, namespace)
-    reading = asyncio.create_task(slow.reader(1.0, "order_id").read(inspector.keys, "c1", 10))
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [body(order_id="A")]), "p1", 3600.0)
+    await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
+    slow = SlowReader(broker, inspector.keys)
+    reading = asyncio.create_task(read(slow, 10))
     await slow.sent.wait()
     reading.cancel()
     done, _ = await asyncio.wait({reading}, timeout=0.01)
@@ -593,7 +610,7 @@ async def test_a_read_that_is_stopped_ends_before_its_consumer_leaves(
     slow.go.set()
     await asyncio.wait({reading})
     assert reading.cancelled()
-    assert await broker.leave(inspector.keys, "c1") == 1
+    assert await ConsumerCommands(broker, inspector.keys, "c1").leave() == 1
     await slow.close()
 
 
@@ -645,15 +662,15 @@ async def test_a_lane_goes_on_wherever_its_head_was_lost(
     async with connect(desk.app) as bus:
         await bus.publish_many(steps("A", 0, 1, 2))
         [head] = await read_and_die(broker, inspector)
-        await broker.retry(inspector.keys, "dead", head, 1, 60.0 if place == "delayed" else 0.0)
-        assert await broker.free_key_queues(inspector.keys) == 0  # nothing is lost yet
+        await ConsumerCommands(broker, inspector.keys, "dead").retry(head, 1, 60.0 if place == "delayed" else 0.0)
+        assert await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues() == 0  # nothing is lost yet
         if place == "delayed":
             await inspector.raw.unlink(inspector.keys.delayed)
         elif place == "retry":
             await inspector.raw.xtrim(inspector.keys.retry, maxlen=0, approximate=False)
         else:
             [again] = await read_and_die(broker, inspector)
-            assert again.retried and await broker.free_key_queues(inspector.keys) == 0
+            assert again.retried and await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues() == 0
             await inspector.raw.xack(inspector.keys.retry, "billing", again.id)
         async with consumers(bus, "a"):
             await eventually(lambda: desk.done() == [("A", 1), ("A", 2)])
@@ -663,32 +680,45 @@ async def test_a_lane_goes_on_wherever_its_head_was_lost(
 async def test_freeing_lanes_takes_a_part_at_a_time_and_finds_all(
     broker: Broker, inspector: Inspector, count: int
 ) -> None:
-    await broker.publish("orders", "p1", 1, [body(order_id=f"{n % count}", n=n) for n in range(2 * count)])
+    await PublishCommands(broker).append(
+        NumberedBatch("orders", 1, [body(order_id=f"{n % count}", n=n) for n in range(2 * count)]), "p1", 3600.0
+    )
     assert len(await read_and_die(broker, inspector, 2 * count)) == count
-    assert await broker.free_key_queues(inspector.keys) == 0
+    assert await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues() == 0
     await inspector.raw.xgroup_delconsumer(inspector.keys.stream, "billing", "dead")
-    freed = [await broker.free_key_queues(inspector.keys) for _ in range(8)]
+    freed = [await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues() for _ in range(8)]
     assert sum(freed) == count and max(freed) < 1000
-    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=count, delayed=0, dead=0)
+    assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(
+        0, 0, retrying=count, delayed=0, dead=0
+    )
 
 
 async def test_lanes_without_heads_are_all_found(broker: Broker, inspector: Inspector) -> None:
-    await broker.publish("orders", "p1", 1, [body(order_id=f"{n % 1200}", n=n) for n in range(3600)])
+    await PublishCommands(broker).append(
+        NumberedBatch("orders", 1, [body(order_id=f"{n % 1200}", n=n) for n in range(3600)]), "p1", 3600.0
+    )
     await read_and_die(broker, inspector, 3600)
     await inspector.raw.unlink(inspector.keys.key_queue_heads)
-    assert [await broker.free_key_queues(inspector.keys) for _ in range(4)] == [500, 500, 200, 0]
+    assert [await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues() for _ in range(4)] == [
+        500,
+        500,
+        200,
+        0,
+    ]
 
 
 async def test_a_lane_without_a_head_goes_on_when_its_next_entry_is_read(broker: Broker, inspector: Inspector) -> None:
     """The new one does not overtake those that are parked, nor do they wait for a sweep."""
-    await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
+    await PublishCommands(broker).append(
+        NumberedBatch("orders", 1, [body(order_id="A", n=1), body(order_id="A", n=2)]), "p1", 3600.0
+    )
     await read_and_die(broker, inspector)
     await inspector.raw.unlink(inspector.keys.key_queue_heads)
-    await broker.publish("orders", "p1", 3, [body(order_id="A", n=3)])
+    await PublishCommands(broker).append(NumberedBatch("orders", 3, [body(order_id="A", n=3)]), "p1", 3600.0)
     assert await read_and_die(broker, inspector) == []
     [entry] = await read_and_die(broker, inspector)
     assert entry.event == body(order_id="A", n=2)
-    assert (await broker.backlog("orders", "billing")).parked == 1
+    assert (await StreamCommands(broker).backlog("orders", "billing")).parked == 1
 
 
 async def test_a_group_made_anew_repeats_and_keeps_the_order(connect: Connect, inspector: Inspector) -> None:
@@ -714,17 +744,21 @@ async def test_a_group_made_anew_repeats_and_keeps_the_order(connect: Connect, i
 
 async def test_a_copy_of_a_head_is_dropped(broker: Broker, inspector: Inspector) -> None:
     """The head waits for its retry; the stream's group is made anew before it: that is no second delivery."""
-    await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
+    await PublishCommands(broker).append(
+        NumberedBatch("orders", 1, [body(order_id="A", n=1), body(order_id="A", n=2)]), "p1", 3600.0
+    )
     [head] = await read_and_die(broker, inspector)
-    await broker.retry(inspector.keys, "dead", head, 1, 60.0)
+    await ConsumerCommands(broker, inspector.keys, "dead").retry(head, 1, 60.0)
     await inspector.raw.xgroup_destroy(inspector.keys.stream, "billing")
     assert await read_and_die(broker, inspector) == []
-    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 0, 0, delayed=1, dead=0, parked=1)
+    assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(0, 0, 0, delayed=1, dead=0, parked=1)
 
 
 async def test_a_copy_that_got_into_a_hand_releases_nobody(broker: Broker, inspector: Inspector) -> None:
     """Whoever made it, and whoever read it without looking at the order."""
-    await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
+    await PublishCommands(broker).append(
+        NumberedBatch("orders", 1, [body(order_id="A", n=1), body(order_id="A", n=2)]), "p1", 3600.0
+    )
     [head] = await read_and_die(broker, inspector)
     copy = {b"event": head.event, b"attempts": b"0", b"origin": head.id.encode()}
 
@@ -733,18 +767,22 @@ async def test_a_copy_that_got_into_a_hand_releases_nobody(broker: Broker, inspe
         [id_] = await inspector.read_and_die(retried=True)
         return Entry(True, id_, head.id, head.event)
 
-    assert await broker.ack(inspector.keys, "dead", [await read_copy()]) == set()
-    assert await broker.bury(inspector.keys, "dead", await read_copy(), {"reason": "rejected"})
-    assert await broker.backlog("orders", "billing") == ev.Backlog(0, 1, 0, 0, dead=1, parked=1)
+    assert await ConsumerCommands(broker, inspector.keys, "dead").ack([await read_copy()]) == set()
+    assert await ConsumerCommands(broker, inspector.keys, "dead").to_dead_letters(
+        await read_copy(), {"reason": "rejected"}
+    )
+    assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(0, 1, 0, 0, dead=1, parked=1)
 
 
 async def test_an_entry_that_will_be_read_again_is_not_gone(broker: Broker, inspector: Inspector) -> None:
     """A group made anew holds nothing, and has its head still before it."""
-    await broker.publish("orders", "p1", 1, [body(order_id="A", n=1), body(order_id="A", n=2)])
+    await PublishCommands(broker).append(
+        NumberedBatch("orders", 1, [body(order_id="A", n=1), body(order_id="A", n=2)]), "p1", 3600.0
+    )
     [head] = await read_and_die(broker, inspector)
     await inspector.raw.xgroup_destroy(inspector.keys.stream, "billing")
-    await broker.ensure_group(inspector.keys)
-    assert await broker.free_key_queues(inspector.keys) == 0
+    await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
+    assert await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues() == 0
     assert [entry.id for entry in await read_and_die(broker, inspector)] == [head.id]
 
 
@@ -802,8 +840,8 @@ async def test_what_is_parked_is_backlog_and_is_deleted_with_everything(connect:
     async with connect(desk.app) as bus:
         await bus.publish_many([*steps("A", 0, 1, 2), *steps("B", 0)])
         at = broker.keys.group("orders", "billing")
-        await broker.ensure_group(at)
-        await broker.read_ordered(at, "dead", "order_id", 10)
+        await ConsumerCommands(broker, at, "c1").ensure_group()
+        await read_as(broker, at, "dead", 10, ordered_by="order_id")
         backlog = await bus.backlog("orders", "billing")
         assert backlog == ev.Backlog(0, pending=2, retrying=0, delayed=0, dead=0, parked=2) and backlog.total == 4
         await bus.delete_all()

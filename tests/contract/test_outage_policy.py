@@ -11,9 +11,11 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib.broker.commands import Broker
+from eventlib.broker.connections import Broker
+from eventlib.broker.publishing import PublishCommands
 from eventlib.policy import RECONNECT
 from eventlib.publish.spool import SpoolFile
+from eventlib.records import NumberedBatch
 from eventlib.testing.fault_proxy import FaultProxy, fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -188,7 +190,9 @@ async def test_trap_22_a_lost_reply_that_sends_an_event_to_the_spool_does_not_do
         await eventually(lambda: arrived(inspector, 6))
         producer = bus._publisher._route._file.producer  # type: ignore[attr-defined]
     late = (await inspector.events())[1][b"event"]
-    assert await broker.publish("orders", producer, 2, [late]) == 0  # a proxy held its first try back till now
+    assert (
+        await PublishCommands(broker).append(NumberedBatch("orders", 2, [late]), producer, 3600.0) == 0
+    )  # a proxy held its first try back till now
     assert await numbers(inspector) == list(range(6))
 
 
@@ -243,7 +247,7 @@ async def test_trap_22_nor_does_a_first_try_that_comes_after_a_later_connect_has
         producer = bus._publisher._route._file.producer  # type: ignore[attr-defined]
         await bus.publish(OrderPlaced(number=2))
     late = [fields[b"event"] for fields in await inspector.events()][1:2]
-    assert await broker.publish("orders", producer, first + 1, late) == 0
+    assert await PublishCommands(broker).append(NumberedBatch("orders", first + 1, late), producer, 3600.0) == 0
     assert await numbers(inspector) == [0, 1, 2]
 
 
@@ -317,7 +321,7 @@ async def test_a_replay_that_was_not_noted_doubles_nothing(
         for _ in range(2):
             restore(spool, kept)
             async with connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
-                monkeypatch.setattr(bus._broker, "forget_producer", never_sent)
+                monkeypatch.setattr(PublishCommands, "forget_producer", never_sent)
                 await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
     assert await numbers(inspector) == [0, 1, 2]
 

@@ -13,7 +13,7 @@ import redis.asyncio as redis
 from redis.asyncio.connection import AbstractConnection
 
 import eventlib as ev
-from eventlib.broker.commands import Broker
+from eventlib.broker.connections import Broker
 from eventlib.broker.pipelined import PipelinedConnection
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.waiting import eventually
@@ -267,7 +267,7 @@ async def test_nobody_has_to_hear_how_connecting_ended() -> None:
 
 async def test_a_broker_that_is_cancelled_while_it_closes_leaves_no_connection(url: str, namespace: str) -> None:
     broker = Broker(url, namespace)
-    links = (broker._link, broker._bulk)
+    links = (broker._control, broker._bulk)
     for link in links:
         await link.ask(("PING",), 5.0)
     closing = asyncio.create_task(broker.close())
@@ -276,7 +276,7 @@ async def test_a_broker_that_is_cancelled_while_it_closes_leaves_no_connection(u
     await asyncio.wait({closing})
     assert not any(link._standing() for link in links)
     with pytest.raises(ev.BusClosed):
-        broker.reader(1.0)
+        broker.open_for_reading()
     assert all(link._wire._transport.is_closing() for link in links if link._wire)
 
 

@@ -8,9 +8,12 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib.broker import commands as broker_module
-from eventlib.broker.commands import Broker
+from eventlib.broker import connections
+from eventlib.broker.connections import Broker
+from eventlib.broker.dead_letters import DeadLetterCommands
+from eventlib.broker.publishing import PublishCommands
 from eventlib.events.envelope import decode
+from eventlib.records import NumberedBatch
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -79,18 +82,22 @@ async def test_a_cancelled_publish_leaves_the_others_alone(connect: Connect, ins
 
 
 async def test_a_numbered_batch_sent_twice_is_appended_once(broker: Broker, inspector: Inspector) -> None:
-    await broker.publish("orders", "p1", 1, [])  # uses no number up
-    await broker.publish("orders", "p1", 1, [b"a", b"b"])
-    await broker.publish("orders", "p1", 1, [b"a", b"b"])
-    await broker.publish("orders", "p1", 2, [b"b", b"c"])  # the first of them was appended before
-    await broker.publish("orders", "p2", 1, [b"d"])  # numbers of another producer mean nothing here
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, []), "p1", 3600.0)  # uses no number up
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a", b"b"]), "p1", 3600.0)
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a", b"b"]), "p1", 3600.0)
+    await PublishCommands(broker).append(
+        NumberedBatch("orders", 2, [b"b", b"c"]), "p1", 3600.0
+    )  # the first of them was appended before
+    await PublishCommands(broker).append(
+        NumberedBatch("orders", 1, [b"d"]), "p2", 3600.0
+    )  # numbers of another producer mean nothing here
     assert [fields[b"event"] for fields in await inspector.events()] == [b"a", b"b", b"c", b"d"]
 
 
 async def test_trap_22_a_repeat_that_comes_late_sets_no_number_back(broker: Broker, inspector: Inspector) -> None:
     """Left in a broken connection, it may reach the server after what was sent on the next one."""
     for first, body in ((1, b"a"), (2, b"b"), (1, b"a"), (2, b"b")):
-        await broker.publish("orders", "p1", first, [body])
+        await PublishCommands(broker).append(NumberedBatch("orders", first, [body]), "p1", 3600.0)
     assert await inspector.events() == [{b"event": b"a"}, {b"event": b"b"}]
 
 
@@ -102,7 +109,7 @@ async def test_a_producer_that_says_goodbye_leaves_no_key(connect: Connect, raw:
 
 
 async def test_a_killed_producer_leaves_a_key_that_expires(broker: Broker, raw: redis.Redis) -> None:
-    await broker.publish("orders", "p1", 1, [b"a"])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     assert 0 < await raw.pttl(broker.keys.producer("orders", "p1")) <= 3_600_000
 
 
@@ -118,7 +125,7 @@ async def test_trap_22_a_lost_reply_does_not_double_events(
         assert faulty.lost == 1
         producer = bus._publisher._route._producer  # type: ignore[attr-defined]
     late = [fields[b"event"] for fields in await inspector.events()][1:]
-    assert await broker.publish("orders", producer, 2, late) == 0
+    assert await PublishCommands(broker).append(NumberedBatch("orders", 2, late), producer, 3600.0) == 0
     assert await numbers(inspector) == list(range(count + 1))
 
 
@@ -155,7 +162,7 @@ async def test_trap_21_a_server_that_answers_late_is_asked_again_and_appends_onc
 ) -> None:
     async with connect(ev.App("shop")) as bus:
         await bus.publish(OrderPlaced(number=0))
-        monkeypatch.setattr(broker_module, "_REPLY_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(connections, "REPLY_TIMEOUT_S", 0.2)
         await raw.client_pause(timeout=700, all=False)
         await bus.publish_many(orders(*range(1, 100)))
         await bus.publish(OrderPlaced(number=100))
@@ -189,9 +196,9 @@ async def test_trap_21_what_is_large_may_take_longer_and_holds_up_no_lease(
     monkeypatch.setattr(broker._bulk, "begin", noting)
     for number, size in ((1, 1), (2, 8_000_000)):
         if sending == "publish":
-            await broker.publish("orders", "p1", number, [b"x" * size])
+            await PublishCommands(broker).append(NumberedBatch("orders", number, [b"x" * size]), "p1", 3600.0)
         else:
-            await broker.edit(inspector.keys, "1-1", b"x" * size)
+            await DeadLetterCommands(broker, inspector.keys).edit("1-1", b"x" * size)
     assert allowed[-1] >= allowed[0] + 7.9  # at 1 MB/s
 
 
@@ -200,13 +207,15 @@ async def test_trap_22_after_a_failover_to_an_older_copy_what_is_published_is_ap
 ) -> None:
     """The copy lacks a batch, and with it the producer's number: both come from one script."""
     copied = [inspector.keys.stream, broker.keys.producer("orders", "p1")]
-    await broker.publish("orders", "p1", 1, [b"a", b"b"])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a", b"b"]), "p1", 3600.0)
     older = [(key, await raw.dump(key)) for key in copied]
-    await broker.publish("orders", "p1", 3, [b"c"])  # acknowledged, but the copy never got it
+    await PublishCommands(broker).append(
+        NumberedBatch("orders", 3, [b"c"]), "p1", 3600.0
+    )  # acknowledged, but the copy never got it
     for key, content in older:
         await raw.restore(key, 0, content, replace=True)  # type: ignore[arg-type]  # bytes
     for _ in range(2):
-        await broker.publish("orders", "p1", 4, [b"d", b"e"])
+        await PublishCommands(broker).append(NumberedBatch("orders", 4, [b"d", b"e"]), "p1", 3600.0)
     assert [fields[b"event"] for fields in await inspector.events()] == [b"a", b"b", b"d", b"e"]
 
 

@@ -9,9 +9,11 @@ import redis.asyncio as redis
 from pydantic import field_serializer
 
 import eventlib as ev
+from eventlib.broker.publishing import PublishCommands
 from eventlib.events import envelope
 from eventlib.events.envelope import decode
 from eventlib.publish import publisher as publishing
+from eventlib.records import NumberedBatch
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.faults import own_server
@@ -108,15 +110,15 @@ async def test_nothing_of_a_call_is_appended_after_what_failed(
 ) -> None:
     """Three slices; the second is refused, and the third would be accepted again."""
     async with connect(ev.App("shop")) as bus:
-        send, sent = bus._broker.publish, list[int]()
+        append, sent = PublishCommands.append, list[int]()
 
-        async def refuse_the_second(stream: str, producer: str, first: int, *rest: object) -> int:
-            sent.append(first)
+        async def refuse_the_second(commands: PublishCommands, batch: NumberedBatch, *rest: Any) -> int:
+            sent.append(batch.first)
             if len(sent) == 2:
                 raise ev.BrokerError("here", "not now")
-            return await send(stream, producer, first, *rest)  # type: ignore[arg-type]
+            return await append(commands, batch, *rest)
 
-        monkeypatch.setattr(bus._broker, "publish", refuse_the_second)
+        monkeypatch.setattr(PublishCommands, "append", refuse_the_second)
         with pytest.raises(ev.PartlyPublished) as caught:
             await bus.publish_many(orders(*range(1500)))
         await bus.publish(OrderPlaced(number=1))
@@ -185,12 +187,12 @@ async def test_what_may_have_been_appended_to_one_stream_is_not_hidden_by_a_refu
 ) -> None:
     async with connect(ev.App("shop"), outage_policy=ev.Fail()) as bus:
 
-        async def failing(stream: str, *_: object) -> int:
-            if (stream == "orders") == unsure_first:
+        async def failing(_: PublishCommands, batch: NumberedBatch, *__: object) -> int:
+            if (batch.stream == "orders") == unsure_first:
                 raise ev.BrokerUnavailable("here", "no reply")
             raise ev.BrokerError("here", "no stream")
 
-        monkeypatch.setattr(bus._broker, "publish", failing)
+        monkeypatch.setattr(PublishCommands, "append", failing)
         with pytest.raises(ev.BrokerUnavailable, match="no reply"):
             await bus.publish_many([OrderPlaced(number=0), StockCounted(number=0)])
 
@@ -203,7 +205,7 @@ async def test_an_interrupted_close_tells_everyone(connect: Connect, monkeypatch
                 started.set()
                 return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
-            monkeypatch.setattr(bus._broker, "publish", never)
+            monkeypatch.setattr(PublishCommands, "append", never)
             calls += [asyncio.create_task(bus.publish(event)) for event in orders(1, 2)]
             await started.wait()
             calls.append(asyncio.create_task(bus.publish(OrderPlaced(number=3))))

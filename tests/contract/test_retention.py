@@ -11,11 +11,14 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib.broker.commands import Broker
+from eventlib.broker.connections import Broker
+from eventlib.broker.consuming import ConsumerCommands
 from eventlib.broker.keys import Keys
-from eventlib.operate import trimming as housekeeping
+from eventlib.broker.publishing import PublishCommands
+from eventlib.broker.streams import StreamCommands
+from eventlib.operate import trimming
 from eventlib.operate.trimming import Trimmer
-from eventlib.records import Entry, Trimmed
+from eventlib.records import Entry, NumberedBatch, Trimmed
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced, new_app, orders
@@ -26,7 +29,7 @@ NO_HISTORY = ev.Retention(keep_s=0.0, keep_entries=0)
 
 async def trim(broker: Broker, retention: ev.Retention | None, limit: int = 1000) -> Trimmed:
     """One step, as soon as it is due."""
-    step = await eventually(lambda: broker.trim("orders", retention, EVERY_S, limit))
+    step = await eventually(lambda: StreamCommands(broker).trim("orders", retention, EVERY_S, limit))
     assert step is not None
     return step
 
@@ -77,7 +80,7 @@ async def left(inspector: Inspector) -> list[int]:
 async def test_trap_17_what_every_group_has_acknowledged_gives_its_memory_back(
     connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
+    monkeypatch.setattr(trimming, "EVERY_S", EVERY_S)
     app, handled = new_app(concurrency=100)
     app.stream("orders", retention=NO_HISTORY)
     async with connect(app) as bus:
@@ -101,7 +104,7 @@ async def stream_length(inspector: Inspector, length: int) -> bool:
 async def test_trap_17_without_a_declaration_history_is_bounded(broker: Broker, inspector: Inspector) -> None:
     """Seven days of it; the entries of 1970 are older than that."""
     await add_old(inspector, 1, 2)
-    await broker.publish("orders", "p1", 1, [b"new"])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"new"]), "p1", 3600.0)
     await read(inspector, "billing", 3, ack=3)
     assert (await trim(broker, None)).dropped == 2
     assert await stream_length(inspector, 1)
@@ -157,7 +160,7 @@ async def test_trap_18_the_loss_is_seen_before_it_comes(
     broker: Broker, connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A week in advance, with the settings that nobody made."""
-    monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
+    monkeypatch.setattr(trimming, "EVERY_S", EVERY_S)
     await add_old(inspector, *range(1, 21))
     await read(inspector, "fast", 20, ack=20)
     await read(inspector, "gone", 8, ack=5)
@@ -181,7 +184,7 @@ async def absent(broker: Broker, group: str, least_s: float) -> bool:
 async def test_trap_18_a_program_warns_before_and_tells_after(
     connect: Connect, inspector: Inspector, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
+    monkeypatch.setattr(trimming, "EVERY_S", EVERY_S)
     app, _ = new_app()
     app.stream("orders", retention=ev.Retention(keep_s=0.0, keep_entries=None, dead_after_s=0.6))
     await read(inspector, "gone", 0, ack=0)
@@ -259,7 +262,7 @@ async def test_trap_18_a_group_that_was_lost_keeps_its_place(broker: Broker, ins
 async def test_trap_18_a_declared_group_exists_before_it_first_reads(
     connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
+    monkeypatch.setattr(trimming, "EVERY_S", EVERY_S)
     app, handled = new_app()
     app.stream("orders", retention=NO_HISTORY)
     shipped: list[int] = []
@@ -309,12 +312,12 @@ async def test_trap_18_hard_limits_warn_before(
     keeper = Trimmer(broker, "orders", [], limits)
     await add_old(inspector, *range(1, 90))
     await read(inspector, "slow", 0, ack=0)
-    assert await keeper.keep() and "'slow'" not in caplog.text
+    assert await keeper.trim() and "'slow'" not in caplog.text
     await add_old(inspector, 90)
     await inspector.raw.hdel(broker.keys.retention("orders"), "due")
-    assert await keeper.keep() and "group 'slow' has 90 entries unread" in caplog.text
+    assert await keeper.trim() and "group 'slow' has 90 entries unread" in caplog.text
     await inspector.raw.hdel(broker.keys.retention("orders"), "due")
-    assert await keeper.keep() and caplog.text.count("'slow'") == 1
+    assert await keeper.trim() and caplog.text.count("'slow'") == 1
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -337,7 +340,7 @@ async def test_trap_18_whatever_happened_what_goes_and_who_loses_is_exact(
             rng.choice([0.0, math.inf]), rng.choice([None, 0, 50, 200]), rng.random() < 0.5, dead_after_s=math.inf
         )
         before, undone = await ids(inspector), {group: await undone_of(inspector, group) for group in groups}
-        await broker.declare_retention("orders", retention)
+        await StreamCommands(broker).declare_retention("orders", retention)
         step = await trim(broker, retention, limit=rng.choice([40, 1000]))
         gone = before[: len(before) - len(await ids(inspector))]
         assert await ids(inspector) == before[len(gone) :]
@@ -379,17 +382,17 @@ async def test_a_step_is_bounded_and_the_rest_follows(broker: Broker, inspector:
     await read(inspector, "billing", 1000, ack=1000)
     step = await trim(broker, NO_HISTORY, limit=300)
     assert (step.more, step.dropped, step.entries) == (True, 300, 700)
-    assert await Trimmer(broker, "orders", [], None).keep()
+    assert await Trimmer(broker, "orders", [], None).trim()
     assert await left(inspector) == []
 
 
 async def test_one_trimmer_at_a_time_and_none_for_ever(broker: Broker, inspector: Inspector) -> None:
     await add_old(inspector, 1)
-    assert await broker.trim("orders", None, 60.0, 1000)
-    assert await broker.trim("orders", None, 60.0, 1000) is None
+    assert await StreamCommands(broker).trim("orders", None, 60.0, 1000)
+    assert await StreamCommands(broker).trim("orders", None, 60.0, 1000) is None
     hour_ahead = (await inspector.now_s() + 3600.0) * 1000.0  # the server's clock was put back by an hour
     await inspector.raw.hset(broker.keys.retention("orders"), "due", f"{hour_ahead:.0f}")
-    assert await broker.trim("orders", None, 60.0, 1000)
+    assert await StreamCommands(broker).trim("orders", None, 60.0, 1000)
 
 
 async def test_retried_and_delayed_entries_need_the_stream_no_longer(connect: Connect, inspector: Inspector) -> None:
@@ -407,9 +410,9 @@ async def test_retried_and_delayed_entries_need_the_stream_no_longer(connect: Co
         async with bus.running():
             await eventually(lambda: attempts.keys() == {1, 2})
             await eventually(lambda: nothing_pending(inspector))
-            step = await eventually(lambda: bus._broker.trim("orders", NO_HISTORY, 0.0, 1000))
+            step = await eventually(lambda: StreamCommands(bus._broker).trim("orders", NO_HISTORY, 0.0, 1000))
             assert step is not None
-            await bus._broker.declare_retention("orders", NO_HISTORY)
+            await StreamCommands(bus._broker).declare_retention("orders", NO_HISTORY)
             await eventually(lambda: trimmed_to_nothing(bus, inspector))
             await eventually(lambda: attempts == {1: 2, 2: 2})
 
@@ -419,7 +422,7 @@ async def nothing_pending(inspector: Inspector) -> bool:
 
 
 async def trimmed_to_nothing(bus: ev.Bus, inspector: Inspector) -> bool:
-    await bus._broker.trim("orders", None, 0.0, 1000)
+    await StreamCommands(bus._broker).trim("orders", None, 0.0, 1000)
     return await stream_length(inspector, 0)
 
 
@@ -437,7 +440,7 @@ async def test_what_was_declared_stays_with_the_stream(connect: Connect, caplog:
 
 
 async def test_a_declaration_survives_a_flush(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
+    monkeypatch.setattr(trimming, "EVERY_S", EVERY_S)
     app, _ = new_app()
     app.stream("orders", retention=NO_HISTORY)
     async with connect(app) as bus, bus.running(), connect(ev.App("other")) as other:
@@ -472,13 +475,13 @@ async def test_groups_of_any_name_are_seen(broker: Broker, connect: Connect, ins
         }
 
 
-async def test_what_goes_wrong_in_housekeeping_stops_no_handler(
+async def test_what_goes_wrong_in_trimming_stops_no_handler(
     connect: Connect,
     broker: Broker,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(housekeeping, "EVERY_S", EVERY_S)
+    monkeypatch.setattr(trimming, "EVERY_S", EVERY_S)
     app, handled = new_app()
     await broker.ask("SET", broker.keys.retention("orders"), "no hash")
     async with connect(app) as bus, bus.running():
@@ -486,8 +489,8 @@ async def test_what_goes_wrong_in_housekeeping_stops_no_handler(
             await bus.publish(OrderPlaced(number=number))
             await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
             await asyncio.sleep(EVERY_S / 2.0)
-        await eventually(lambda: "housekeeping of orders waits" in caplog.text)
-    assert caplog.text.count("housekeeping of orders waits") == 1
+        await eventually(lambda: "trimming of orders waits" in caplog.text)
+    assert caplog.text.count("trimming of orders waits") == 1
     assert logging.ERROR not in {record.levelno for record in caplog.records}
 
 
@@ -495,7 +498,9 @@ async def test_an_acknowledged_entry_is_no_group_of_anothers(broker: Broker, ins
     """The oldest pending entry counts, not only how far the group has read."""
     await add_old(inspector, *range(1, 11))
     await read(inspector, "billing", 10, ack=0)
-    await broker.ack(inspector.keys, "c1", [Entry(False, f"{n}-0", f"{n}-0", b"x") for n in (1, 2, 5, 9)])
+    await ConsumerCommands(broker, inspector.keys, "c1").ack(
+        [Entry(False, f"{n}-0", f"{n}-0", b"x") for n in (1, 2, 5, 9)]
+    )
     await trim(broker, NO_HISTORY)
     assert await left(inspector) == [3, 4, 5, 6, 7, 8, 9, 10]
 

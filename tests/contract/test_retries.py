@@ -7,12 +7,15 @@ import time
 import pytest
 
 import eventlib as ev
-from eventlib.broker.commands import Broker
-from eventlib.broker.keys import GroupKeys
+from eventlib.broker.connections import Broker
+from eventlib.broker.consuming import ConsumerCommands
+from eventlib.broker.publishing import PublishCommands
+from eventlib.broker.streams import StreamCommands
 from eventlib.events.envelope import decode, write
-from eventlib.records import Entry
+from eventlib.records import Entry, NumberedBatch
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
+from tests.reading import read_as
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, orders
 
 SOON = ev.Retry(attempts=3, wait_s=0.01, jitter="none")  # by way of the delayed entries
@@ -72,7 +75,7 @@ async def test_attempts_and_waits_follow_the_policy(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     app, tries, record = ev.App("shop"), list[tuple[int, float]](), Record()
-    delays_s, retry = list[float](), Broker.retry
+    delays_s, retry = list[float](), ConsumerCommands.retry
     policy = ev.Retry(attempts=4, wait_s=0.1, factor=2.0, wait_s_max=0.2, jitter="none")
 
     @app.subscribe(OrderPlaced, group="billing", retry=policy)
@@ -80,13 +83,11 @@ async def test_attempts_and_waits_follow_the_policy(
         tries.append((delivery.attempt, time.monotonic()))
         raise ValueError("never")
 
-    async def retry_and_note(
-        broker: Broker, group: GroupKeys, consumer: str, entry: Entry, attempts: int, delay_s: float
-    ) -> bool:
+    async def retry_and_note(commands: ConsumerCommands, entry: Entry, attempts: int, delay_s: float) -> bool:
         delays_s.append(delay_s)
-        return await retry(broker, group, consumer, entry, attempts, delay_s)
+        return await retry(commands, entry, attempts, delay_s)
 
-    monkeypatch.setattr(Broker, "retry", retry_and_note)
+    monkeypatch.setattr(ConsumerCommands, "retry", retry_and_note)
     caplog.set_level("INFO")
     async with connect(app) as bus, bus.running(observe=record):
         id_ = await bus.publish(OrderPlaced(number=1))
@@ -183,46 +184,44 @@ async def test_trap_26_due_times_are_the_servers(
     """A consumer whose clock is an hour ahead delays by what it was told."""
     right = time.time
     monkeypatch.setattr(time, "time", lambda: right() + 3600.0)
-    await broker.publish("orders", "p1", 1, [b"x"])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"x"]), "p1", 3600.0)
     [entry] = await take(broker, inspector, 1)
     before_s = await inspector.now_s()
-    assert await broker.retry(inspector.keys, "c1", entry, 1, 100.0)
+    assert await ConsumerCommands(broker, inspector.keys, "c1").retry(entry, 1, 100.0)
     [due_s] = await inspector.due_s()
     assert before_s + 99.9 <= due_s <= await inspector.now_s() + 100.1
 
 
 async def test_trap_27_promotion_takes_a_bounded_bite_and_loses_nothing(broker: Broker, inspector: Inspector) -> None:
-    await broker.publish("orders", "p1", 1, [b"%d" % n for n in range(5)])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"%d" % n for n in range(5)]), "p1", 3600.0)
     for entry in await take(broker, inspector, 5):
-        assert await broker.retry(inspector.keys, "c1", entry, 1, 0.001)
+        assert await ConsumerCommands(broker, inspector.keys, "c1").retry(entry, 1, 0.001)
     await eventually(lambda: all_due(inspector))
-    moved = [(await broker.promote(inspector.keys, 2))[0] for _ in range(4)]
+    moved = [(await ConsumerCommands(broker, inspector.keys, "c1").promote(2))[0] for _ in range(4)]
     assert moved == [2, 2, 1, 0]
-    assert (await broker.backlog("orders", "billing")) == ev.Backlog(0, 0, retrying=5, delayed=0, dead=0)
+    assert (await StreamCommands(broker).backlog("orders", "billing")) == ev.Backlog(
+        0, 0, retrying=5, delayed=0, dead=0
+    )
 
 
 async def test_trap_27_what_cannot_be_promoted_waits_on(broker: Broker, inspector: Inspector) -> None:
     """It is added before it is removed, for a script that fails takes nothing back."""
-    await broker.publish("orders", "p1", 1, [b"a"])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [entry] = await take(broker, inspector, 1)
-    assert await broker.retry(inspector.keys, "c1", entry, 1, 0.001)
+    assert await ConsumerCommands(broker, inspector.keys, "c1").retry(entry, 1, 0.001)
     await eventually(lambda: all_due(inspector))
     await inspector.raw.unlink(inspector.keys.retry)
     await inspector.raw.set(inspector.keys.retry, "no stream")
     with pytest.raises(ev.BrokerError, match="WRONGTYPE"):
-        await broker.promote(inspector.keys, 10)
+        await ConsumerCommands(broker, inspector.keys, "c1").promote(10)
     await inspector.raw.unlink(inspector.keys.retry)
-    assert await broker.promote(inspector.keys, 10) == (1, None)
+    assert await ConsumerCommands(broker, inspector.keys, "c1").promote(10) == (1, None)
 
 
 async def take(broker: Broker, inspector: Inspector, count: int) -> list[Entry]:
     """Read as consumer "c1"."""
     await inspector.create()
-    reader = broker.reader(1.0)
-    try:
-        return (await reader.read(inspector.keys, "c1", count)).entries
-    finally:
-        await reader.close()
+    return await read_as(broker, inspector.keys, "c1", count, block_s=1.0)
 
 
 async def all_due(inspector: Inspector) -> bool:

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 import eventlib as ev
+from eventlib.broker.consuming import ConsumerCommands
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record
@@ -72,7 +73,7 @@ async def test_trap_05_who_blocked_the_loop_for_a_lease_settles_nothing(
             assert (await bus.backlog("orders", "billing")) == ev.Backlog(0, pending=1, retrying=0, delayed=0, dead=0)
             assert seen[0].lost
             # The new owner's outcome counts.
-            assert await bus._broker.ack(inspector.keys, "thief", [seen[0].entry]) == set()
+            assert await ConsumerCommands(bus._broker, inspector.keys, "thief").ack([seen[0].entry]) == set()
             assert (await bus.backlog("orders", "billing")).total == 0
     assert record.count("lost") == 1
     assert not {"acked", "retried", "dead"} & set(record.kinds())

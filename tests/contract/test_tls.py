@@ -148,7 +148,7 @@ async def test_each_side_speaks_what_the_other_does_not(tls_binary: Path, author
 
 async def test_a_server_without_tls_is_asked_for_it(binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits for the end of a line, which never comes; the error says what may be wrong."""
-    monkeypatch.setattr("eventlib.broker.commands._REPLY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("eventlib.broker.connections.REPLY_TIMEOUT_S", 0.3)
     async with own_server(binary, tcp=True) as server:
         problem = await refusal(server.url.replace("redis:", "rediss:"), ev.BrokerUnavailable)
     assert "speak TLS" in problem

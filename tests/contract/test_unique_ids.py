@@ -6,9 +6,10 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib.broker.commands import Broker
+from eventlib.broker.connections import Broker
+from eventlib.broker.publishing import PublishCommands
 from eventlib.events.envelope import decode
-from eventlib.records import Unique
+from eventlib.records import NumberedBatch, Unique
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -109,9 +110,12 @@ async def test_what_could_not_be_appended_is_not_remembered(broker: Broker, insp
     """Otherwise the next publish of the id would be left out, and the event lost."""
     await inspector.raw.set(inspector.keys.stream, "no stream")
     with pytest.raises(ev.BrokerError, match="WRONGTYPE"):
-        await broker.publish("orders", "p1", 1, [b"a"], [Unique(0, "e1", 60.0)])
+        await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"], [Unique(0, "e1", 60.0)]), "p1", 3600.0)
     await inspector.raw.delete(inspector.keys.stream)
-    assert await broker.publish("orders", "p1", 2, [b"a"], [Unique(0, "e1", 60.0)]) == 1
+    assert (
+        await PublishCommands(broker).append(NumberedBatch("orders", 2, [b"a"], [Unique(0, "e1", 60.0)]), "p1", 3600.0)
+        == 1
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,16 @@ from typing import Any
 import redis.asyncio as redis
 
 import eventlib as ev
-from eventlib.broker.commands import Broker
-from eventlib.records import Entry, Unique
+from eventlib.broker.connections import Broker
+from eventlib.broker.consuming import ConsumerCommands
+from eventlib.broker.dead_letters import DeadLetterCommands
+from eventlib.broker.publishing import PublishCommands
+from eventlib.broker.streams import StreamCommands
+from eventlib.records import Entry, NumberedBatch, Unique
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.docs import wire
+from tests.reading import read_as
 from tests.shop import AT_ONCE, Connect, OrderPlaced, new_app
 
 
@@ -22,7 +27,7 @@ async def take_over(broker: Broker, inspector: Inspector) -> Entry:
     """The one entry of the stream in the hands of consumer "me"."""
     [id_] = await inspector.read_and_die()
     await inspector.claim(id_, "dead", idle_ms=10_000, deliveries=1)
-    _, [taken] = await broker.sweep(inspector.keys, "me", 1.0, 1, 1.0)
+    _, [taken] = await ConsumerCommands(broker, inspector.keys, "me").sweep(1.0, 1, 1.0)
     return taken
 
 
@@ -52,7 +57,7 @@ async def is_recent(ms: bytes, inspector: Inspector) -> bool:
 async def test_a_retried_entry(broker: Broker, inspector: Inspector) -> None:
     id_ = await inspector.add(event=b"{}", theirs=b"x")
     taken = await take_over(broker, inspector)
-    assert await broker.retry(inspector.keys, "me", taken, 1, 0.0)
+    assert await ConsumerCommands(broker, inspector.keys, "me").retry(taken, 1, 0.0)
     [entry] = await inspector.events(retried=True)
     assert names_in(entry)[:3] == ["event", "theirs", "attempts"]
     assert set(names_in(entry)) - {"theirs"} == set(wire.names("The retry stream")) - {"replays", "edited", "packed"}
@@ -63,7 +68,7 @@ async def test_a_retried_entry(broker: Broker, inspector: Inspector) -> None:
 async def test_a_retried_entry_of_very_many_fields_is_packed(broker: Broker, inspector: Inspector) -> None:
     await inspector.add(event=b"{}", **{f"f{n}": b"" for n in range(3500)})
     taken = await take_over(broker, inspector)
-    assert await broker.retry(inspector.keys, "me", taken, 1, 0.0)
+    assert await ConsumerCommands(broker, inspector.keys, "me").retry(taken, 1, 0.0)
     [entry] = await inspector.events(retried=True)
     assert names_in(entry)[:2] == ["event", "attempts"]
     assert set(names_in(entry)) == set(wire.names("The retry stream")) - {"replays", "edited"}
@@ -76,22 +81,22 @@ async def test_an_edited_and_replayed_entry_says_so_there_and_when_it_dies_again
     await inspector.add(event=b"{}")
     taken = await take_over(broker, inspector)
     why = dict.fromkeys(["reason", "error", "attempts", "handler", "consumer", "traceback"], "1")
-    await broker.bury(inspector.keys, "me", taken, why)
-    [(letter, *_)] = await broker.letters(inspector.keys, "-", "+", 10)
-    assert await broker.edit(inspector.keys, letter, b"[]")
+    await ConsumerCommands(broker, inspector.keys, "me").to_dead_letters(taken, why)
+    [found] = await DeadLetterCommands(broker, inspector.keys).read("-", "+", 10)
+    assert await DeadLetterCommands(broker, inspector.keys).edit(found.id, b"[]")
     edits: Any = await raw.hgetall(inspector.keys.edits)
-    edited, _, event = edits[letter.encode()].partition(b" ")
+    edited, _, event = edits[found.id.encode()].partition(b" ")
     assert wire.names("The edits hash") == ["LETTER"]
     assert event == b"[]"
     assert await is_recent(edited, inspector)
 
-    await broker.replay(inspector.keys, [letter], keep_attempts=False)
+    await DeadLetterCommands(broker, inspector.keys).replay([found.id], keep_attempts=False)
     [entry] = await inspector.events(retried=True)
     assert set(names_in(entry)) == set(wire.names("The retry stream")) - {"packed"}
     assert (entry[b"event"], entry[b"attempts"], entry[b"replays"], entry[b"edited"]) == (b"[]", b"0", b"1", edited)
 
-    _, [again] = await broker.reader(0.01).read(inspector.keys, "me", 1)
-    await broker.bury(inspector.keys, "me", again, why)
+    [again] = await read_as(broker, inspector.keys, "me", 1)
+    await ConsumerCommands(broker, inspector.keys, "me").to_dead_letters(again, why)
     [dead] = await inspector.dead_letters()
     assert names_in(dead) == [*documented_of_dead_letters(), "raw.event"]
     assert (dead[b"replays"], dead[b"edited"], dead[b"raw.event"]) == (b"1", edited, b"[]")
@@ -100,7 +105,7 @@ async def test_an_edited_and_replayed_entry_says_so_there_and_when_it_dies_again
 async def test_a_delayed_entry_is_the_example(broker: Broker, inspector: Inspector, raw: redis.Redis) -> None:
     member = bytes.fromhex(wire.examples("hex")[0])
     await raw.zadd(inspector.keys.delayed, {member: 1.5})
-    assert await broker.promote(inspector.keys, 10) == (1, None)
+    assert await ConsumerCommands(broker, inspector.keys, "c1").promote(10) == (1, None)
     [entry] = await inspector.events(retried=True)
     assert entry == {b"event": b"{}", b"attempts": b"1", b"origin": b"1777896000250-0", b"failed": b"1777896001000"}
 
@@ -109,15 +114,15 @@ async def test_the_example_is_what_a_retry_writes(broker: Broker, inspector: Ins
     example = unpacked(bytes.fromhex(wire.examples("hex")[0]))
     await raw.xadd(inspector.keys.stream, {"event": "{}"}, id="1777896000250-0")
     taken = await take_over(broker, inspector)
-    assert await broker.retry(inspector.keys, "me", taken, 1, 60.0)
+    assert await ConsumerCommands(broker, inspector.keys, "me").retry(taken, 1, 60.0)
     members: Any = await raw.zrange(inspector.keys.delayed, 0, -1)
     [member] = members
     written = unpacked(member)
     assert written[:4] == example[:4]
-    ours, shown = (dict(zip(fields[4::2], fields[5::2], strict=True)) for fields in (written, example))
-    assert await is_recent(ours.pop(b"failed"), inspector)
+    added, shown = (dict(zip(fields[4::2], fields[5::2], strict=True)) for fields in (written, example))
+    assert await is_recent(added.pop(b"failed"), inspector)
     del shown[b"failed"]
-    assert ours == shown
+    assert added == shown
     [due_s] = await inspector.due_s()
     assert 50.0 < due_s - await inspector.now_s() <= 60.0, "due in ms since 1970"
 
@@ -125,8 +130,8 @@ async def test_the_example_is_what_a_retry_writes(broker: Broker, inspector: Ins
 async def test_a_head_and_what_waits_behind_it(broker: Broker, inspector: Inspector, raw: redis.Redis) -> None:
     body = b'{"data":{"id":7}}'
     ids = [await inspector.add(event=body) for _ in range(2)]
-    await broker.ensure_group(inspector.keys)
-    [head], _ = await broker.read_ordered(inspector.keys, "me", "id", 10)
+    await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
+    [head] = await read_as(broker, inspector.keys, "me", 10, ordered_by="id")
     first, second = ids
     documented = [name.replace("LANE", "n7").replace("ORIGIN", first) for name in wire.names("The heads hash")]
     values = [first.encode(), b"stream n7"]
@@ -142,7 +147,7 @@ async def test_a_head_and_what_waits_behind_it(broker: Broker, inspector: Inspec
     assert unpacked(fields)[:4] == [b"event", body, b"attempts", b"0"]
     assert unpacked(fields)[4:] == [b"origin", second.encode()], "what is parked has not failed"
 
-    await broker.retry(inspector.keys, "me", head, 1, 60.0)
+    await ConsumerCommands(broker, inspector.keys, "me").retry(head, 1, 60.0)
     heads: Any = await raw.hgetall(inspector.keys.key_queue_heads)
     [due_s] = await inspector.due_s()
     assert heads[f"head {first}".encode()] == f"delayed/{due_s * 1000.0:.3f} n7".encode()
@@ -178,38 +183,48 @@ async def test_a_dead_letter_of_very_many_fields_is_packed(connect: Connect, ins
 
 async def test_the_sweep_hash(broker: Broker, inspector: Inspector, raw: redis.Redis) -> None:
     await inspector.add(event=b'{"data":{"id":7}}')
-    await broker.ensure_group(inspector.keys)
-    await broker.read_ordered(inspector.keys, "me", "id", 10)
-    await broker.free_key_queues(inspector.keys)
-    await broker.sweep(inspector.keys, "me", 1.0, 1, 1.0)
+    await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
+    await read_as(broker, inspector.keys, "me", 10, ordered_by="id")
+    await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues()
+    await ConsumerCommands(broker, inspector.keys, "me").sweep(1.0, 1, 1.0)
     found: Any = await raw.hgetall(inspector.keys.sweep)
     assert set(names_in(found)) == set(wire.names("The sweep hash"))
 
 
 async def test_the_retention_hash(broker: Broker, inspector: Inspector, raw: redis.Redis) -> None:
     await inspector.add(event=b"{}")
-    await broker.ensure_group(inspector.keys)
-    await broker.declare_retention("orders", ev.Retention())
-    await broker.trim("orders", None, 1.0, 1)
+    await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
+    await StreamCommands(broker).declare_retention("orders", ev.Retention())
+    await StreamCommands(broker).trim("orders", None, 1.0, 1)
     found: Any = await raw.hgetall(broker.keys.retention("orders"))
     assert set(names_in(found)) == {name.replace("GROUP", "billing") for name in wire.names("What a stream keeps")}
 
 
 async def test_the_probe_leaves_no_key(broker: Broker, inspector: Inspector, raw: redis.Redis) -> None:
-    await broker.backlog("orders", "billing")
+    await StreamCommands(broker).backlog("orders", "billing")
     assert not await raw.exists(broker.keys.probe("orders"))
 
 
 async def test_the_key_of_a_unique_id_is_empty_and_expires(broker: Broker, raw: redis.Redis) -> None:
-    assert await broker.publish("orders", "p1", 1, [b"{}", b"{}"], [Unique(1, "e1", 60.0)]) == 2
+    assert (
+        await PublishCommands(broker).append(
+            NumberedBatch("orders", 1, [b"{}", b"{}"], [Unique(1, "e1", 60.0)]), "p1", 3600.0
+        )
+        == 2
+    )
     key = broker.keys.unique("orders", "e1")
     assert await raw.get(key) == b""
     assert 0 < await raw.pttl(key) <= 60_000
-    assert await broker.publish("orders", "p2", 1, [b"{}", b"{}"], [Unique(1, "e1", 60.0)]) == 1
+    assert (
+        await PublishCommands(broker).append(
+            NumberedBatch("orders", 1, [b"{}", b"{}"], [Unique(1, "e1", 60.0)]), "p2", 3600.0
+        )
+        == 1
+    )
 
 
 async def test_the_producer_key_holds_the_last_number(broker: Broker, raw: redis.Redis) -> None:
-    await broker.publish("orders", "p1", 1, [b"{}", b"{}"])
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"{}", b"{}"]), "p1", 3600.0)
     assert await raw.get(broker.keys.producer("orders", "p1")) == b"2"
     [lifetime_ms] = re.findall(r"(\d+) as the lifetime", wire.text())
     assert 0 < int(lifetime_ms) - await raw.pttl(broker.keys.producer("orders", "p1")) + 1 < 60_000

@@ -9,11 +9,13 @@ import pytest
 
 from eventlib import bus, catalog
 from eventlib.broker import keys
-from eventlib.broker.keys import GroupKeys, Keys, Script
+from eventlib.broker.keys import GroupKeys, Keys
+from eventlib.broker.scripts import Script
 from eventlib.errors import DataError
 from eventlib.events.envelope import Envelope, decode, write
 from eventlib.events.schema import spec_of
 from eventlib.policy import DeadReason
+from eventlib.records import EVENT
 from tests.catalog_samples import uploaded
 from tests.docs import wire
 
@@ -64,7 +66,7 @@ def test_a_script_takes_the_keys_that_its_first_lines_name(script: Script) -> No
 
 
 def test_every_field_constant_is_explained() -> None:
-    constants = {value.decode() for value in vars(keys).values() if isinstance(value, bytes)}
+    constants = {EVENT.decode(), *(value.decode() for value in vars(keys).values() if isinstance(value, bytes))}
     assert constants
     assert constants <= {
         *wire.names("The event stream"),

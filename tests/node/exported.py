@@ -3,8 +3,8 @@
 from typing import Any
 
 from eventlib import envelope_schema
-from eventlib.broker import keys
-from eventlib.broker.keys import Script
+from eventlib.broker import scripts as all_scripts
+from eventlib.broker.scripts import Script
 from eventlib.events.schema import Event, spec_of
 
 
@@ -19,4 +19,4 @@ def schemas(*event_classes: type[Event]) -> dict[str, Any]:
 
 def scripts() -> dict[str, str]:
     """Every script by its name, as Redis is given it."""
-    return {script.name: script.text for script in vars(keys).values() if isinstance(script, Script)}
+    return {script.name: script.text for script in vars(all_scripts).values() if isinstance(script, Script)}

@@ -9,10 +9,11 @@ from importlib import resources
 import pytest
 
 import eventlib as ev
-from eventlib.broker import keys
-from eventlib.broker.keys import Keys, Script
+from eventlib.broker import scripts
+from eventlib.broker.keys import Keys
+from eventlib.broker.scripts import Script
 
-SCRIPTS = [value for value in vars(keys).values() if isinstance(value, Script)]
+SCRIPTS = [value for value in vars(scripts).values() if isinstance(value, Script)]
 
 
 def all_keys(namespace: str = "ev", stream: str = "orders", group: str = "billing") -> list[str]:

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 import eventlib as ev
 from eventlib import policy
-from eventlib.policy import ACK, FetchSize, GiveUp, Lease, RetryIn
+from eventlib.consume.fetch_size import FetchSize
+from eventlib.policy import ACK, GiveUp, Lease, RetryIn
 
 HIGHEST = math.nextafter(1.0, 0.0)
 

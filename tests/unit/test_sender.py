@@ -7,7 +7,8 @@ from typing import Any, cast
 import pytest
 
 import eventlib as ev
-from eventlib.broker.commands import BATCH_BYTES, BATCH_LIMIT, Broker
+from eventlib.broker.connections import Broker
+from eventlib.broker.publishing import BATCH_BYTES, BATCH_LIMIT, PublishCommands
 from eventlib.publish.outage import Callers, _Repeated
 from eventlib.publish.publisher import CapacityLimit, _Callers, _Sender, _Singles, _Slice
 from eventlib.records import NumberedBatch, Unique
@@ -347,7 +348,7 @@ async def test_closing_tells_everybody(sender: _Sender) -> None:
 
 async def test_each_waits_as_long_as_he_said_though_one_batch_carries_all() -> None:
     class Away:
-        async def publish(self, *_: object) -> int:
+        async def append(self, *_: object) -> int:
             raise ev.BrokerUnavailable("here", "gone")
 
     loop, patience_s = asyncio.get_running_loop(), 0.3
@@ -356,7 +357,8 @@ async def test_each_waits_as_long_as_he_said_though_one_batch_carries_all() -> N
     heard_s: dict[_Slice, float] = {}
     for each in (early, late):
         each.sent.add_done_callback(lambda _, each=each: heard_s.setdefault(each, loop.time()))  # type: ignore[misc]
-    route = _Repeated(cast(Broker, Away()), patience_s)
+    route = _Repeated(cast(Broker, None), patience_s)
+    route._commands = cast(PublishCommands, Away())
     with pytest.raises(ev.BrokerUnavailable):
         await route.send(NumberedBatch("orders", 1, [b"x", b"y"]), _Callers([early, late]))
     await turns()

@@ -1,0 +1,45 @@
+"""The Lua scripts. Each file begins with what it does, its KEYS and ARGV, and what it returns."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script and the SHA-1 that Redis knows it by."""
+
+    name: str
+    text: str
+    sha: str
+
+
+def _load(name: str, *, after: Sequence[str] = ()) -> Script:
+    """The script, preceded by the functions that it shares with others: a Redis script cannot call another one."""
+    files = resources.files(__name__)
+    text = "".join(files.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in (*after, name))
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+PUBLISH = _load("publish")
+_MOVES = ("fields", "key_queues")  # a script that moves or settles entries begins with these
+ACK = _load("ack", after=_MOVES)
+RETRY = _load("retry", after=_MOVES)
+TO_DEAD_LETTERS = _load("to_dead_letters", after=_MOVES)
+PROMOTE = _load("promote", after=_MOVES)
+RENEW = _load("renew")
+SWEEP = _load("sweep")
+LEAVE = _load("leave", after=_MOVES)
+BACKLOG = _load("backlog")
+READ_ORDERED = _load("read_ordered", after=_MOVES)
+FREE_KEY_QUEUES = _load("free_key_queues", after=_MOVES)
+DEAD_LETTER_QUEUE = _load("dead_letter_queue")
+DEAD_LETTERS = _load("dead_letters")
+EDIT = _load("edit")
+REPLAY = _load("replay", after=["fields"])
+PURGE = _load("purge")
+JOIN = _load("join")
+COUNT = _load("count")
+PROBE = _load("probe")
+TRIM = _load("trim")

@@ -1,5 +1,5 @@
 -- What the group has still to do, seen at one moment.
--- KEYS  stream, retry, delayed, dlq, key_queues
+-- KEYS  stream, retry, delayed, dead_letters, key_queues
 -- ARGV  group, how many entries a lag must have to be believed: where a server is mistaken, it tells too many
 -- Returns waiting (never delivered), pending (delivered, not acked), retrying (their wait is over), delayed, dead,
 -- parked (behind another of their key), the age of the oldest unsettled in ms (-1: there is none), and the ids between

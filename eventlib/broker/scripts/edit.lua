@@ -1,5 +1,5 @@
 -- Lay an edited event beside a dead letter, whose own bytes stay as they are.
--- KEYS  dlq, edits     ARGV  id, event
+-- KEYS  dead_letters, edits     ARGV  id, event
 -- Returns 1; 0 where the letter is gone.
 if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then
   return 0

@@ -1,5 +1,5 @@
 -- Delete dead letters, and what was edited of them.
--- KEYS  dlq, edits     ARGV  id...
+-- KEYS  dead_letters, edits     ARGV  id...
 -- Returns the ids that were there.
 local purged = {}
 for _, id in ipairs(ARGV) do

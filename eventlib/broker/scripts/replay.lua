@@ -1,5 +1,5 @@
 -- Move dead letters to the retry stream of their group, as edited. Each moves once, however often this is sent.
--- KEYS  dlq, edits, retry     ARGV  1 to keep the attempts used up or 0 to count afresh, id...
+-- KEYS  dead_letters, edits, retry     ARGV  1 to keep the attempts used up or 0 to count afresh, id...
 -- Returns the ids that moved; others are gone, or hold no event.
 local moved = {}
 for i = 2, #ARGV do

@@ -1,5 +1,5 @@
 -- How the dead-letter queue stands, without its letters.
--- KEYS  dlq, stream
+-- KEYS  dead_letters, stream
 -- Returns the server's time in ms, the queue's length, its first and its last id ('' where it is empty), and the names
 -- of the stream's groups.
 local now = redis.call('TIME')

@@ -1,5 +1,5 @@
 -- A page of the dead-letter queue, oldest first: at least one letter if there is one, no more once `bytes` are reached.
--- KEYS  dlq, edits     ARGV  from, to, count, bytes
+-- KEYS  dead_letters, edits     ARGV  from, to, count, bytes
 -- Returns for each letter: id, fields and values (raw.packed spread out), and the edit ("ms event", '' for none).
 local page, size, from = {}, 0, ARGV[1]
 local edited = redis.call('EXISTS', KEYS[2]) == 1

@@ -1,6 +1,6 @@
 -- Move an entry to the group's dead-letter queue, if this consumer still owns it: each of its own fields as raw.NAME.
 -- Where they are over 3,500, or one is named `packed`, all of them are in one field, raw.packed.
--- KEYS  source (stream or retry), retry, dlq, key_queue_heads, key_queues
+-- KEYS  source (stream or retry), retry, dead_letters, key_queue_heads, key_queues
 -- ARGV  group, consumer, id, 'origin', origin id, then fields and values that say why...
 -- Returns how many the queue holds now; 0 where the claim was lost; -1 where the entry itself is gone (its reason is
 -- kept all the same).

@@ -1,0 +1,171 @@
+"""One program's connections to one server: single commands, scripts, and what a server must be able to do."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from eventlib.broker import acl
+from eventlib.broker.connection import UnknownScript, without_password
+from eventlib.broker.keys import Keys
+from eventlib.broker.pipelined import Argument, PipelinedConnection
+from eventlib.broker.scripts import Script
+from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, BusClosed, EvictingServer, MissingCommand
+from eventlib.records import ServerInfo
+
+log = logging.getLogger("eventlib")
+
+REPLY_TIMEOUT_S = 5.0
+_SLOWEST_BYTES_PER_S = 1e6  # a large request may take this much longer
+
+
+class Broker:
+    """One program's connections to one server, under one key namespace.
+
+    The commands of each journey stand in modules of their own and go through `ask` and `run`. Nothing is repeated
+    here. Every script is safe to repeat, and its callers repeat it knowingly.
+    """
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self.where = without_password(url)
+        self.keys = Keys(namespace)
+        self._url = url
+        self._control = PipelinedConnection(url)
+        self._bulk = PipelinedConnection(url)  # carries events: a lease's renewal must not wait behind megabytes
+        self._reading: list[PipelinedConnection] = []
+        self._closed = False
+        self._eviction = "noeviction"  # as it was last warned of
+
+    async def check(self, *, refuse_eviction: bool = False) -> ServerInfo:
+        """Make sure that the server answers, lets us in and can do what is needed.
+
+        Raises:
+            BrokerUnavailable, AccessDenied: it does not.
+            BrokerError: it is a replica, which refuses to write.
+            EvictingServer: it evicts keys when full. Without `refuse_eviction` this is a warning.
+            MissingCommand: it lacks a command.
+        """
+        info = await self._info("server")
+        if (await self._info("replication")).get("role") != "master":
+            raise BrokerError(self.where, "is a replica, which refuses to write; name the primary")
+        if (problem := await self.warn_of_eviction(quietly=refuse_eviction)) and refuse_eviction:
+            raise EvictingServer(self.where, problem)
+        server = ServerInfo(
+            "Valkey" if "valkey_version" in info else "Redis",
+            str(info.get("valkey_version") or info.get("redis_version", "unknown")),
+        )
+        if missing := await self._missing_commands():
+            raise MissingCommand(
+                self.where, f"{server} lacks {', '.join(missing)}; use Redis 7.0 or newer, or Valkey 7.2 or newer"
+            )
+        return server
+
+    async def warn_of_eviction(self, *, quietly: bool = False) -> str | None:
+        """What the server's eviction policy puts at risk, or None. It is logged when the policy has changed."""
+        eviction = (await self._info("memory")).get("maxmemory_policy", "noeviction")
+        changed, self._eviction = eviction != self._eviction, eviction
+        if eviction == "noeviction":
+            return None
+        lost = "whole streams vanish" if eviction.startswith("allkeys") else "a publish that is repeated may double"
+        problem = f"evicts keys when full (maxmemory-policy {eviction}): {lost} then; set it to noeviction"
+        if changed and not quietly:
+            log.warning("%s %s", self.where, problem)
+        return problem
+
+    async def _missing_commands(self) -> list[str]:
+        needed = sorted({name.partition("|")[0] for name in acl.commands()})
+        try:
+            known = {name.decode().upper() for name in await self.ask("COMMAND", "LIST")}
+        except (AccessDenied, BrokerUnavailable):
+            raise
+        except BrokerError:  # a server before 7.0, or one that hides it
+            return ["COMMAND LIST"]
+        return [name for name in needed if name not in known]
+
+    async def _info(self, section: str) -> dict[str, str]:
+        lines = (await self.ask("INFO", section)).decode().splitlines()
+        return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
+
+    async def ask(self, *command: Argument) -> Any:
+        """Send one command and return its reply.
+
+        Raises:
+            BrokerUnavailable: no answer. It may have taken effect.
+            AccessDenied, MissingGroup, BrokerError: the server refused.
+        """
+        return await self._control.ask(command, REPLY_TIMEOUT_S)
+
+    def run(
+        self, script: Script, keys: Sequence[str], *args: Argument, bulk: bool = False, size_bytes: int = 0
+    ) -> Coroutine[Any, Any, Any]:
+        """Run a script; await what it returns for the reply. Where the connection stands, it is on its way before.
+
+        `bulk` is for scripts that carry events, `size_bytes` of them: large ones may take longer to answer.
+        """
+        link = self._bulk if bulk else self._control
+        timeout_s = REPLY_TIMEOUT_S + size_bytes / _SLOWEST_BYTES_PER_S
+        rest = (len(keys), *keys, *args)
+        return self._reply(script, rest, link, timeout_s, link.begin(("EVALSHA", script.sha, *rest), timeout_s))
+
+    async def _reply(
+        self,
+        script: Script,
+        rest: Sequence[Argument],
+        link: PipelinedConnection,
+        timeout_s: float,
+        begun: "asyncio.Future[Any] | None",
+    ) -> Any:
+        try:
+            try:
+                return await (begun or link.ask(("EVALSHA", script.sha, *rest), timeout_s))
+            except UnknownScript:
+                return await link.ask(("EVAL", script.text, *rest), timeout_s)
+            except GeneratorExit:  # it is given up, by whoever might have awaited it
+                if begun is not None:
+                    begun.cancel()
+                raise
+        except AccessDenied as error:  # Redis 7.0 does not say which of its commands was refused
+            calls = ", ".join(sorted(acl.called_by(script)))
+            raise AccessDenied(error.where, f"{error.problem}; script {script.name} calls {calls}") from error
+
+    def open_for_reading(self) -> PipelinedConnection:
+        """A connection of its own, for reads that block.
+
+        Raises:
+            BusClosed: after `close`.
+        """
+        if self._closed:
+            raise BusClosed
+        connection = PipelinedConnection(self._url)
+        self._reading.append(connection)
+        return connection
+
+    async def close_reading(self, connection: PipelinedConnection) -> None:
+        """Close what `open_for_reading` opened."""
+        self._reading.remove(connection)
+        await connection.close()
+
+    async def delete_all(self) -> int:
+        """Delete every key of the namespace; for tests and experiments. Returns how many."""
+        deleted = 0
+        cursor = b"0"
+        while True:
+            cursor, found = await self.ask("SCAN", cursor, "MATCH", f"{self.keys.namespace}:*", "COUNT", 1000)
+            if found:
+                deleted += await self.ask("UNLINK", *found)
+            if int(cursor) == 0:
+                return deleted
+
+    async def close(self) -> None:
+        """Close all connections. Calls under way end as if the server had gone."""
+        self._closed = True
+        connections = (self._control, self._bulk, *self._reading)
+        for connection in connections:  # all of them, even if this is cancelled while it waits for the first
+            connection.hang_up()
+        for connection in connections:
+            await connection.close()
+
+
+def milliseconds(seconds: float) -> int:
+    """A duration as the scripts take it: whole milliseconds, at least one."""
+    return max(1, round(seconds * 1000.0))

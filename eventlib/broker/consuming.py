@@ -1,0 +1,137 @@
+"""The commands of consuming: one consumer of one group on one stream."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
+
+from eventlib.broker import scripts
+from eventlib.broker.connections import Broker, milliseconds
+from eventlib.broker.keys import GroupKeys
+from eventlib.broker.pipelined import Argument
+from eventlib.broker.reading import OrderedReader, Reader, entry_of
+from eventlib.records import Entry, Place
+
+log = logging.getLogger("eventlib")
+
+_DEAD_LETTERS_NOTICED = {10**n for n in range(3, 10)}  # lengths of a dead-letter queue that are worth a warning
+_KEY_QUEUES_LOOKED_AT = 500  # in one call: a few ms of the server's time
+
+
+class TakenOver(NamedTuple):
+    """What a sweep took over from silent consumers. `more`: there may be more at once."""
+
+    more: bool
+    entries: list[Entry]
+
+
+class ConsumerCommands:
+    """What one consumer says to the server. `consumer` is a name that no other process of the group uses."""
+
+    def __init__(self, broker: Broker, group: GroupKeys, consumer: str) -> None:
+        self._broker = broker
+        self._group = group
+        self._consumer = consumer
+
+    async def ensure_group(self) -> None:
+        """Create the group if it is missing: at its durable cursor if it had one, else at the very beginning."""
+        group = self._group
+        await self._broker.run(scripts.JOIN, (group.stream, group.retry, group.sweep), group.group)
+
+    def reader(self, block_s: float, ordered_by: str | None = None) -> Reader:
+        """What reads for this consumer, on a connection of its own, and blocks for `block_s` seconds at most."""
+        if ordered_by is None:
+            return Reader(self._broker, self._group, self._consumer, block_s)
+        return OrderedReader(self._broker, self._group, self._consumer, block_s, ordered_by)
+
+    async def ack(self, entries: Sequence[Entry]) -> set[Place]:
+        """Mark as handled, in one round trip; returns the places of those that another consumer has taken over.
+
+        These stay with their new owner, whose outcome counts.
+        """
+        group = self._group
+        fresh = [entry.id for entry in entries if not entry.retried]
+        retried = [entry for entry in entries if entry.retried]
+        args: list[Argument] = [len(fresh), *fresh, len(retried)]
+        args += [entry.id for entry in retried]
+        args += [entry.origin for entry in retried]
+        at = (group.stream, group.retry, group.key_queue_heads, group.key_queues)
+        reply = await self._broker.run(scripts.ACK, at, group.group, self._consumer, *args)
+        return {(source == 1, id_.decode()) for source, lost in enumerate(reply) for id_ in lost}
+
+    async def retry(self, entry: Entry, attempts: int, delay_s: float) -> bool:
+        """Deliver to the group again after `delay_s`. False if another consumer has taken the entry over."""
+        group = self._group
+        reply = await self._broker.run(
+            scripts.RETRY,
+            (self._source(entry), group.stream, group.retry, group.delayed, group.key_queue_heads, group.key_queues),
+            *(group.group, self._consumer, entry.id, entry.origin, attempts, round(delay_s * 1000.0, 3)),
+        )
+        return cast(int, reply) != 0
+
+    async def to_dead_letters(self, entry: Entry, why: Mapping[str, str | int]) -> bool:
+        """Move to the dead-letter queue with the fields `why`. False if another consumer has taken the entry over."""
+        group = self._group
+        reply = await self._broker.run(
+            scripts.TO_DEAD_LETTERS,
+            (self._source(entry), group.retry, group.dead_letters, group.key_queue_heads, group.key_queues),
+            *(group.group, self._consumer, entry.id, "origin", entry.origin),
+            *(part for field in why.items() for part in field),
+        )
+        if reply in _DEAD_LETTERS_NOTICED:
+            log.warning("the dead-letter queue of %s on %s holds %d", group.group, group.stream, reply)
+        return cast(int, reply) != 0
+
+    async def promote(self, limit: int) -> tuple[int, float | None]:
+        """Move entries whose wait is over to the retry stream: how many, and seconds until the next is due."""
+        group = self._group
+        moved, next_ms = await self._broker.run(
+            scripts.PROMOTE, (group.delayed, group.retry, group.key_queue_heads), limit
+        )
+        return moved, None if next_ms < 0 else next_ms / 1000.0
+
+    async def renew(self, entries: Sequence[Entry]) -> set[Place]:
+        """Renew the lease of all entries; returns the places of those that another consumer has taken over."""
+        group = self._group
+        lost: set[Place] = set()
+        for retried in (False, True):
+            ids = [entry.id for entry in entries if entry.retried == retried]
+            if ids:
+                source = group.retry if retried else group.stream
+                reply = await self._broker.run(scripts.RENEW, (source,), group.group, self._consumer, *ids)
+                lost.update((retried, id_.decode()) for id_ in reply)
+        return lost
+
+    async def sweep(self, lease_s: float, count: int, every_s: float) -> TakenOver:
+        """Take over up to `count` entries of each stream whose consumer was silent for `lease_s`.
+
+        One consumer of the group does so at a time, every `every_s` seconds at most.
+        """
+        group = self._group
+        more, taken = await self._broker.run(
+            scripts.SWEEP,
+            (group.stream, group.retry, group.sweep),
+            *(group.group, self._consumer, milliseconds(lease_s), count, milliseconds(every_s)),
+            bulk=True,
+        )
+        return TakenOver(bool(more), [entry_of(source == 2, *found) for source, *found in taken])
+
+    async def free_key_queues(self) -> int:
+        """Let per-key queues go on whose head is gone. Looks at a part each time; returns how many were freed."""
+        group = self._group
+        freed = await self._broker.run(
+            scripts.FREE_KEY_QUEUES,
+            (group.stream, group.retry, group.delayed, group.key_queue_heads, group.key_queues, group.sweep),
+            *(group.group, _KEY_QUEUES_LOOKED_AT),
+        )
+        if freed:
+            log.warning("%s: %d per-key queues had lost the entry in hand; they go on", group.key_queues, freed)
+        return cast(int, freed)
+
+    async def leave(self) -> int:
+        """Give back all that the consumer holds, and forget it. Returns how many entries went back."""
+        group = self._group
+        at = (group.stream, group.retry, group.key_queue_heads, group.key_queues)
+        return cast(int, await self._broker.run(scripts.LEAVE, at, group.group, self._consumer))
+
+    def _source(self, entry: Entry) -> str:
+        return self._group.retry if entry.retried else self._group.stream

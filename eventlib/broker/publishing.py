@@ -1,0 +1,38 @@
+"""The commands of publishing."""
+
+from collections.abc import Coroutine
+from typing import Any
+
+from eventlib.broker import scripts
+from eventlib.broker.connections import Broker, milliseconds
+from eventlib.broker.pipelined import Argument
+from eventlib.records import NumberedBatch
+
+BATCH_LIMIT = 500  # bodies in one round trip: past this the server gains nothing and others wait longer
+BATCH_BYTES = 4 * 2**20  # the same for large ones; a single body may be larger
+
+
+class PublishCommands:
+    """What a publisher says to the server."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def append(self, batch: NumberedBatch, producer: str, remember_s: float) -> Coroutine[Any, Any, int]:
+        """Append numbered bodies; the same numbers from the same producer, within `remember_s`, are appended once.
+
+        Await how many were appended: the server may have had some, or a body of the same unique id. Where the
+        connection stands, they are on their way before.
+        """
+        keys = self._broker.keys
+        script_keys = [keys.stream(batch.stream), keys.producer(batch.stream, producer)]
+        args: list[Argument] = [batch.first, milliseconds(remember_s)]
+        for unique in batch.uniques:
+            script_keys.append(keys.unique(batch.stream, unique.id))
+            args += (unique.place + 1, milliseconds(unique.for_s))
+        size_bytes = sum(map(len, batch.bodies))
+        return self._broker.run(scripts.PUBLISH, script_keys, *args, *batch.bodies, bulk=True, size_bytes=size_bytes)
+
+    async def forget_producer(self, stream: str, producer: str) -> None:
+        """Delete the key of a producer that will repeat nothing any more."""
+        await self._broker.ask("DEL", self._broker.keys.producer(stream, producer))

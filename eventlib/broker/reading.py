@@ -1,0 +1,102 @@
+"""Blocking reads: what a consumer is handed out, and how a reply becomes entries."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from eventlib.broker import connections, scripts
+from eventlib.broker.connections import Broker, milliseconds
+from eventlib.broker.keys import ATTEMPTS, ORIGIN, GroupKeys
+from eventlib.broker.pipelined import Argument
+from eventlib.records import EVENT, Entry
+
+Sink = Callable[[list[Entry]], None]  # is given what a read brought, as soon as the reply is here
+
+_new = tuple.__new__  # what a NamedTuple's constructor, Python code, calls; twice as fast, and unchecked
+
+
+class Reader:
+    """The blocking reads of one consumer, on a connection of its own that outlasts the longest block."""
+
+    def __init__(self, broker: Broker, group: GroupKeys, consumer: str, block_s: float) -> None:
+        self._broker = broker
+        self._group = group
+        self._consumer = consumer
+        self._block_s = block_s
+        self._connection = broker.open_for_reading()
+
+    async def read(self, count: int, sink: Sink) -> None:
+        """Give the sink up to `count` entries of the event stream and as many of the retry stream.
+
+        The sink is called once, before the caller goes on; after the block with no entries. If the read is cancelled
+        or fails, it is not called.
+        """
+        group, retry_stream = self._group, self._group.retry.encode()
+
+        def deliver(reply: Any) -> None:
+            sink([entry_of(stream == retry_stream, *found) for stream, part in reply or () for found in part])
+
+        options = ("COUNT", count, "BLOCK", milliseconds(self._block_s), "STREAMS", group.retry, group.stream, ">", ">")
+        await self._ask("XREADGROUP", "GROUP", group.group, self._consumer, *options, then=deliver)
+
+    async def _ask(self, *command: Argument, then: Callable[[Any], None] | None = None) -> None:
+        await self._connection.ask(command, self._block_s + connections.REPLY_TIMEOUT_S, then)
+
+    async def close(self) -> None:
+        """Close its connection."""
+        await self._broker.close_reading(self._connection)
+
+
+class OrderedReader(Reader):
+    """A `Reader` that hands out one entry of each key at a time.
+
+    A script cannot block. So a script reads, and when nothing is left a plain XREAD waits for new entries. That wakes
+    every idle consumer of the group; one of them gets the entry.
+    """
+
+    def __init__(self, broker: Broker, group: GroupKeys, consumer: str, block_s: float, ordered_by: str) -> None:
+        super().__init__(broker, group, consumer, block_s)
+        self._ordered_by = ordered_by
+        self._read_up_to: tuple[str, str] | None = None  # ids of both streams, where all was read
+
+    async def read(self, count: int, sink: Sink) -> None:
+        """As `Reader.read`."""
+        group = self._group
+        if self._read_up_to is not None:
+            up_to, self._read_up_to = self._read_up_to, None  # after an error nothing is known
+            blocking = ("BLOCK", milliseconds(self._block_s), "STREAMS", group.stream, group.retry, *up_to)
+            await self._ask("XREAD", "COUNT", 1, *blocking)
+        reading = asyncio.ensure_future(self.hand_out(count))
+        try:
+            entries, self._read_up_to = await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            await asyncio.wait({reading})  # or the consumer might leave before the server reads for it
+            if not reading.cancelled():
+                reading.exception()  # was seen, so that the loop does not report it
+            raise
+        sink(entries)
+
+    async def hand_out(self, count: int) -> tuple[list[Entry], tuple[str, str] | None]:
+        """Up to `count` entries of each stream, of each key one; and, if all is read, up to which ids of each."""
+        group = self._group
+        more, stream_at, retry_at, found = await self._broker.run(
+            scripts.READ_ORDERED,
+            (group.stream, group.retry, group.delayed, group.key_queue_heads, group.key_queues),
+            *(group.group, self._consumer, self._ordered_by, count),
+            bulk=True,
+        )
+        entries = [entry_of(source == 2, id_, fields) for source, id_, fields in found]
+        return entries, None if more else (stream_at.decode(), retry_at.decode())
+
+
+def entry_of(retried: bool, id_: bytes, fields: Sequence[bytes] | None, deliveries: int = 1) -> Entry:
+    """An entry as the server hands it out: `fields` are names and values in turn, None if it was deleted."""
+    id_text = id_.decode()
+    if not retried and fields and len(fields) == 2 and fields[0] == EVENT:  # nearly always
+        return _new(Entry, (False, id_text, id_text, fields[1], 0, deliveries))
+    values = dict(zip(fields[::2], fields[1::2], strict=True)) if fields else {}
+    event = values.get(EVENT)
+    if not retried:
+        return Entry(False, id_text, id_text, event, 0, deliveries)
+    origin = values[ORIGIN].decode() if ORIGIN in values else id_text
+    return Entry(True, id_text, origin, event, int(values.get(ATTEMPTS, b"0")), deliveries)

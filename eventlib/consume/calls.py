@@ -1,0 +1,104 @@
+"""A consumer's calls to the server: repeated until they are answered, and sized by what came before."""
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from eventlib.broker.consuming import ConsumerCommands
+from eventlib.consume.fetch_size import FetchSize
+from eventlib.consume.liveness import Liveness
+from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, MissingGroup
+from eventlib.policy import Uniform
+from eventlib.reconnect import Answer, until_answered
+from eventlib.records import Entry
+
+log = logging.getLogger("eventlib")
+
+T = TypeVar("T")
+
+
+class Calls:
+    """Repeats the calls of one consumer until Redis answers, or until the consumer is abandoned.
+
+    All calls that go through here are safe to repeat. `place` names the consumer's stream and group in the log.
+    """
+
+    def __init__(self, commands: ConsumerCommands, liveness: Liveness, place: str, rng: Uniform) -> None:
+        self.abandoned = False
+        self.when_abandoned: Callable[[], None] = lambda: None
+        self._commands = commands
+        self._liveness = liveness
+        self._place = place
+        self._rng = rng
+        self._group_missing = False
+
+    def abandon(self) -> None:
+        """From now on, the first failure of a call is its last."""
+        self.abandoned = True
+        self.when_abandoned()
+
+    async def until_answered(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeat the call until it is answered.
+
+        Raises:
+            AccessDenied: waiting would not mend it.
+            BrokerError: the consumer is abandoned, and the call failed.
+        """
+        return (await self._repeat(call)).value
+
+    async def settled(self, settle: Callable[[], Awaitable[bool]]) -> bool:
+        """Repeat a call that settles an entry until it is answered. Was it this consumer that settled it?
+
+        After a lost reply, the repeat finds the work of the first try done.
+        """
+        answer = await self._repeat(settle)
+        return answer.value or answer.repeated
+
+    async def _repeat(self, call: Callable[[], Awaitable[T]]) -> Answer[T]:
+        async def once() -> T:
+            if self._group_missing:
+                await self._commands.ensure_group()
+                self._group_missing = False
+            return await call()
+
+        return await until_answered(once, self._failed, self._rng)
+
+    def _failed(self, error: BrokerError, failures: int) -> float:
+        if isinstance(error, AccessDenied):
+            self.abandon()
+            raise error
+        self._liveness.fails(error)
+        if self.abandoned:
+            raise error
+        if isinstance(error, MissingGroup):
+            self._group_missing = True
+        if failures == 1:
+            log.warning("%s waits for the server: %s", self._place, error)
+        return math.inf
+
+
+class Fetch:
+    """Asks for as many entries as there is capacity for, and as are a good size of reply."""
+
+    def __init__(self, calls: Calls, first: int) -> None:
+        self._calls = calls
+        self._size = FetchSize(first)
+        self._asked = 0
+
+    async def __call__(self, ask: Callable[[int], Awaitable[T]], capacity: int) -> T:
+        """Await `ask(count)` until it is answered."""
+
+        async def once() -> T:
+            self._asked = min(capacity, self._size.count)
+            try:
+                return await ask(self._asked)
+            except BrokerUnavailable:
+                self._size.failed()
+                raise
+
+        return await self._calls.until_answered(once)
+
+    def came(self, entries: Sequence[Entry]) -> None:
+        """These are what was asked for."""
+        self._size.came(self._asked, [len(entry.event or b"") for entry in entries])

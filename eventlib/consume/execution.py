@@ -1,0 +1,199 @@
+"""Running the handlers: one event a call, or what is there as a batch, so many at once."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Any
+
+from eventlib import policy
+from eventlib.app import Subscription
+from eventlib.consume.leases import Leases
+from eventlib.consume.session import Session
+from eventlib.consume.settlement import Settler
+from eventlib.consume.workers import Workers
+from eventlib.delivery import Batch, Delivery
+from eventlib.errors import DataError, Signal, UnsupportedVersion
+from eventlib.events.envelope import current
+from eventlib.policy import GiveUp, RetryIn
+
+log = logging.getLogger("eventlib")
+
+
+@dataclass(eq=False)
+class BatchQueue:
+    """Where the events of one batch handler wait; `called` while a worker is to come for them."""
+
+    subscription: Subscription
+    waiting: deque[Delivery] = field(default_factory=deque)
+    called: bool = False
+
+
+class Executor:
+    """Runs the handlers of one consumer and passes their outcome to the settler."""
+
+    def __init__(self, session: Session, leases: Leases, settler: Settler) -> None:
+        self._subscriptions = session.subscriptions
+        self._batch_queues = {event_class: BatchQueue(s) for event_class, s in self._subscriptions.items() if s.batch}
+        self._calls = session.calls
+        self._in_hand = session.in_hand
+        self._observations = session.observations
+        self._bucket = session.bucket
+        self._rng = session.rng
+        self._leases = leases
+        self._settler = settler
+        self._workers = Workers[Delivery | BatchQueue](self._work, session.settings.concurrency, session.start)
+
+    def put(self, delivery: Delivery) -> None:
+        """Queue a delivery. Batches are begun by `begin_batches`."""
+        if delivery.envelope is not None and (queue := self._batch_queues.get(type(delivery.envelope.event))):
+            queue.waiting.append(delivery)
+        else:
+            self._workers.put(delivery)
+
+    def begin_batches(self) -> None:
+        """All that arrived together is queued: have workers come for the batches."""
+        for queue in self._batch_queues.values():
+            self._call_for(queue)
+
+    def stop(self) -> None:
+        """Begin no further handler."""
+        self._workers.stop()
+
+    def cancel(self) -> None:
+        """Cancel the handlers that run."""
+        self._workers.cancel()
+
+    async def join(self) -> None:
+        """Wait for the handlers that run."""
+        await self._workers.join()
+
+    def _call_for(self, queue: BatchQueue) -> None:
+        if queue.waiting and not queue.called:
+            queue.called = True
+            self._workers.put(queue)
+
+    async def _work(self, item: Delivery | BatchQueue) -> None:
+        """What a worker does in its turn."""
+        if isinstance(item, BatchQueue):
+            await self._handle_batch(item)
+            return
+        try:
+            await self._handle(item)
+        finally:
+            self._in_hand.handled(1)
+
+    async def _handle(self, delivery: Delivery) -> None:
+        envelope = delivery.envelope
+        if envelope is None:
+            await self._settler.settle(None, delivery, GiveUp(_reason(delivery.fault)), delivery.fault)
+            return
+        event, now_s = envelope.event, time.monotonic()
+        subscription = self._subscriptions[type(event)]
+        if self._leases.in_doubt(delivery, now_s):
+            await self._leases.renew_all()
+        if delivery.lost:
+            return
+        if refusal := self._refusal(subscription, delivery, now_s):
+            await self._settler.settle(subscription, delivery, refusal, None)
+            return
+        if self._observations.wanted:
+            self._observations.tell("started", delivery)
+        token = current.set(envelope)  # what the handler publishes was caused by this
+        try:
+            error = await self._attempt(subscription, event, delivery)
+        finally:
+            current.reset(token)
+        if error is None:
+            self._settler.acknowledge((delivery,))
+        else:
+            await self._settler.fail(subscription, delivery, error)
+
+    async def _handle_batch(self, queue: BatchQueue) -> None:
+        queue.called = False
+        subscription = queue.subscription
+        taken = [queue.waiting.popleft() for _ in range(min(subscription.batch or 1, len(queue.waiting)))]
+        self._call_for(queue)
+        try:
+            admitted = await self._admitted(subscription, taken)
+            if admitted:
+                await self._attempt_batch(subscription, Batch[Any](admitted))
+        finally:
+            self._in_hand.handled(len(taken))
+        await asyncio.sleep(0)  # the next read is asked for while the next batch is handled
+
+    async def _admitted(self, subscription: Subscription, taken: list[Delivery]) -> list[Delivery]:
+        """Those that may run now; the others are settled."""
+        admitted, refused = list[Delivery](), list[Awaitable[None]]()
+        now_s = time.monotonic()
+        for delivery in taken:
+            if delivery.attempt > 1 and (refusal := self._refusal(subscription, delivery, now_s)):
+                refused.append(self._settler.settle(subscription, delivery, refusal, None))
+            else:
+                admitted.append(delivery)
+        if refused:
+            await asyncio.gather(*refused)
+        if self._leases.in_doubt(taken[0], time.monotonic()):  # it was read before the others
+            await self._leases.renew_all()
+        return [delivery for delivery in admitted if not delivery.lost]
+
+    async def _attempt_batch(self, subscription: Subscription, batch: Batch[Any]) -> None:
+        if self._observations.wanted:
+            for delivery in batch.deliveries:
+                self._observations.tell("started", delivery)
+        error = await self._attempt(subscription, batch)
+        if error is None and not batch.failed:
+            self._settler.acknowledge(batch.deliveries)
+            return
+        errors = ((delivery, batch.error_of(delivery) if error is None else error) for delivery in batch.deliveries)
+        failed = {delivery: found for delivery, found in errors if found is not None}
+        self._settler.acknowledge([delivery for delivery in batch.deliveries if delivery not in failed])
+        await asyncio.gather(*(self._settler.fail(subscription, *each) for each in failed.items()))
+
+    def _refusal(self, subscription: Subscription, delivery: Delivery, now_s: float) -> RetryIn | GiveUp | None:
+        """Why a delivery must not run now, if so."""
+        return policy.admit(
+            subscription.retry, self._bucket, delivery.attempt, delivery.entry.attempts, now_s, self._rng
+        )
+
+    async def _attempt(self, subscription: Subscription, *args: object) -> BaseException | None:
+        """Call the handler once; what it raised. Only the consumer's own cancellation passes through."""
+        error: BaseException | None = None
+        try:
+            if subscription.timeout_s is None:
+                await subscription.handler(*args)
+            else:
+                async with asyncio.timeout(subscription.timeout_s):
+                    await subscription.handler(*args)
+        except asyncio.CancelledError as cancelled:
+            if self._calls.abandoned:
+                raise
+            error = cancelled  # the handler cancelled itself, or awaited something that was cancelled: it failed
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as raised:  # a handler's sys.exit() fails its attempt, it does not end the consumer
+            if not isinstance(raised, Signal):
+                log.debug("a handler of group %s failed", subscription.group, exc_info=raised)
+            error = raised
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            await self._uncancel(task)
+        return error
+
+    async def _uncancel(self, task: "asyncio.Task[Any]") -> None:
+        """A handler cancelled the task that it ran in. The cancellation ends here, whether it was noticed or not."""
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if self._calls.abandoned:
+                raise
+        while task.cancelling():
+            task.uncancel()
+
+
+def _reason(fault: DataError | None) -> policy.DeadReason:
+    """Why an entry that was not opened is dead."""
+    if fault is None:
+        return "poison"
+    return "unsupported_version" if isinstance(fault, UnsupportedVersion) else "undecodable"

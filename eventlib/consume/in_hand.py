@@ -1,0 +1,107 @@
+"""What one consumer holds, from the moment the server handed it out until the server knows its outcome."""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from eventlib import policy
+from eventlib.delivery import Delivery, Kind, Observation, Observer
+from eventlib.records import Place
+
+log = logging.getLogger("eventlib")
+
+
+class Observations:
+    """Tells the observer of a consumer, if it has one, what happens to each delivery."""
+
+    def __init__(self, observe: Observer | None) -> None:
+        self.wanted = observe is not None
+        self._observe = observe
+
+    def tell(self, kind: Kind, delivery: Delivery, error: BaseException | None = None) -> None:
+        """An observer that fails is logged, and deliveries go on."""
+        if self._observe is None:
+            return
+        try:
+            self._observe(Observation(kind, delivery, error))
+        except Exception:
+            log.exception("the observer failed; deliveries go on")
+
+
+class InHand:
+    """The deliveries that one consumer holds, and how many more it has capacity for.
+
+    An entry counts against the capacity from its arrival until its handler has ended. It is held, and its lease is
+    renewed, from its arrival until the server knows its outcome.
+    """
+
+    def __init__(self, concurrency: int, prefetch: int, observations: Observations) -> None:
+        self._concurrency = concurrency
+        self._prefetch = prefetch
+        self._observations = observations
+        self._held: tuple[dict[str, Delivery], dict[str, Delivery]] = ({}, {})  # by id: of the stream, retried
+        self._unhandled = 0
+        self._freed = asyncio.Event()
+        self._settled: set[Place] | None = None  # while `noting_settled`
+
+    def capacity(self) -> int:
+        """How many more entries may be asked for."""
+        return policy.room(self._concurrency, self._prefetch, self._unhandled)
+
+    async def some_capacity(self) -> int:
+        """Wait until more entries may be asked for; how many."""
+        while not (count := self.capacity()):
+            self._freed.clear()
+            await self._freed.wait()
+        return count
+
+    def arrived(self, count: int) -> None:
+        """So many entries count against the capacity from now on."""
+        self._unhandled += count
+
+    def handled(self, count: int) -> None:
+        """The handlers of so many entries have ended, or none will be called for them."""
+        self._unhandled -= count
+        self._freed.set()
+
+    def hold(self, delivery: Delivery) -> bool:
+        """Hold it from now on. False if its entry is in hand already."""
+        held = self._held[delivery.entry.retried]
+        if delivery.entry.id in held:
+            return False
+        held[delivery.entry.id] = delivery
+        return True
+
+    def deliveries(self) -> list[Delivery]:
+        """All that is held."""
+        return [delivery for held in self._held for delivery in held.values()]
+
+    @contextmanager
+    def noting_settled(self) -> Iterator[set[Place]]:
+        """A set that gets the place of everything settled during the block."""
+        self._settled = noted = set[Place]()
+        try:
+            yield noted
+        finally:
+            self._settled = None
+
+    def settled(self, deliveries: Sequence[Delivery]) -> None:
+        """The server knows their outcome."""
+        if self._settled is not None:
+            self._settled.update(delivery.entry.place for delivery in deliveries)
+        for delivery in deliveries:
+            self._let_go(delivery)
+
+    def lose(self, delivery: Delivery, error: BaseException | None = None) -> None:
+        """Another consumer has taken it over: what its handler did here will be done again there."""
+        if not delivery.lost:
+            delivery.lost = True
+            self._let_go(delivery)
+            self._observations.tell("lost", delivery, error)
+
+    def _let_go(self, delivery: Delivery) -> None:
+        entry = delivery.entry
+        held = self._held[entry.retried]
+        if held.get(entry.id) is delivery:  # or a later delivery of the same entry
+            del held[entry.id]

@@ -1,0 +1,118 @@
+"""How entries come in: read from the server as there is capacity, opened, and queued for the handlers."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from eventlib.broker.reading import Reader
+from eventlib.consume.calls import Fetch
+from eventlib.consume.execution import Executor
+from eventlib.consume.leases import Leases
+from eventlib.consume.session import Session
+from eventlib.consume.settlement import Settler
+from eventlib.delivery import Delivery
+from eventlib.errors import DataError, DecodeError
+from eventlib.events.envelope import Decoder, Envelope
+from eventlib.events.schema import spec_of
+from eventlib.records import Entry
+
+BLOCK_S = 1.0  # longest blocking read: a dead connection is noticed so much, and a reply's time, later
+FIRST_FETCH = 100  # entries asked for while nothing is known of their size
+READ_ON = 100  # after a read of so many entries the next one is asked for while these are opened
+
+
+class Intake:
+    """Reads for one consumer. `accept` is the one way in, for what was read and for what was taken over."""
+
+    def __init__(self, session: Session, leases: Leases, executor: Executor, settler: Settler) -> None:
+        subscriptions = session.subscriptions.values()
+        self._identity = session.identity
+        self._decoder = Decoder({spec_of(event_class).type: event_class for event_class in session.subscriptions})
+        self._attempts_max = max(s.retry.attempts for s in subscriptions)
+        self._ordered_by = session.settings.ordered_by
+        self._commands = session.commands
+        self._in_hand = session.in_hand
+        self._liveness = session.liveness
+        self._leases = leases
+        self._executor = executor
+        self._settler = settler
+        self._fetch = Fetch(session.calls, max(FIRST_FETCH, *(s.batch or 1 for s in subscriptions)))
+        self._asked_at = 0.0
+        self._unopened: list[Entry] = []  # what the last read brought, if it could not be accepted at once
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        reader = self._commands.reader(BLOCK_S, self._ordered_by)
+        ahead: asyncio.Task[None] | None = None
+        try:
+            while True:
+                await (ahead or self._read(reader))
+                ahead = None
+                unopened, self._unopened = self._unopened, []
+                if len(unopened) >= READ_ON:
+                    ahead = asyncio.create_task(self._read(reader))
+                    await asyncio.sleep(0)  # it asks
+                self.accept(unopened)
+                await asyncio.sleep(0)  # handlers begin before the next read is asked for
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                await asyncio.wait({ahead})
+            await reader.close()
+
+    def accept(self, entries: Sequence[Entry]) -> None:
+        """Open entries and queue them for the handlers. They count against the capacity already."""
+        now_s = time.monotonic()
+        for entry in entries:
+            delivery = Delivery(*self._identity, entry.attempts + entry.deliveries, entry, read_at=now_s)
+            if not self._in_hand.hold(delivery):
+                self._in_hand.handled(1)  # a sweep found our own lease expired, or the group was made anew
+                continue
+            if delivery.attempt <= self._attempts_max + 1:  # else opening it may be what ends its consumers
+                try:
+                    delivery.envelope = self._opened(entry)
+                except DataError as error:
+                    delivery.fault = error
+                else:
+                    if delivery.envelope is None:  # a type that this group has no handler for
+                        self._settler.skip(delivery)
+                        self._in_hand.handled(1)
+                        continue
+            self._executor.put(delivery)
+        self._executor.begin_batches()
+
+    async def _read(self, reader: Reader) -> None:
+        if not (capacity := self._in_hand.capacity()):
+            self._liveness.rests()
+            capacity = await self._in_hand.some_capacity()
+            self._liveness.resumes()
+        self._asked_at = time.monotonic()
+        await self._fetch(lambda count: reader.read(count, self._came), capacity)
+        self._liveness.hears()
+        if self._unopened and self._leases.stood_still(self._asked_at):
+            kept = await self._leases.still_owned(self._unopened)
+            self._in_hand.handled(len(self._unopened) - len(kept))
+            self._unopened = kept
+
+    def _came(self, entries: list[Entry]) -> None:
+        """The reply is here. A few entries are accepted at once: that saves a lone event a turn of the loop.
+
+        Many are left for `run`, which first asks for the next ones. Those that came while this process stood still are
+        left for `_read`, which first asks whether they are still its own.
+        """
+        self._fetch.came(entries)
+        self._in_hand.arrived(len(entries))
+        if len(entries) < READ_ON and not self._leases.stood_still(self._asked_at):
+            self.accept(entries)
+        else:
+            self._unopened = entries
+
+    def _opened(self, entry: Entry) -> Envelope | None:
+        if entry.event is None:
+            raise DecodeError("the entry has no field 'event'")
+        try:
+            return self._decoder.decode(entry.event)
+        except (DataError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # of a validator that exits or cancels: its event is bad, not this consumer
+            raise DecodeError(f"{type(error).__name__} while reading it: {error}") from error

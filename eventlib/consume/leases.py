@@ -1,0 +1,71 @@
+"""The leases of what one consumer holds: renewed while it lives, checked where it may have stood still."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from eventlib.consume.session import Session
+from eventlib.delivery import Delivery
+from eventlib.records import Entry, Place
+
+log = logging.getLogger("eventlib")
+
+STILL = "others take over what is held then: move blocking work to a thread (asyncio.to_thread) or set a longer lease_s"
+
+
+class Leases:
+    """Renews the lease of everything that one consumer holds, three times a lease."""
+
+    def __init__(self, session: Session) -> None:
+        self._lease = session.settings.lease
+        self._commands = session.commands
+        self._calls = session.calls
+        self._in_hand = session.in_hand
+        self._liveness = session.liveness
+        self._place = session.place
+        self._renewed_at = time.monotonic()
+        self._woke_at = 0.0  # when this process had last stood still for a lease
+
+    async def run(self) -> None:
+        """Renew until cancelled."""
+        while True:
+            asked_at = time.monotonic()
+            await asyncio.sleep(self._lease.renew_every_s)
+            if (still_s := time.monotonic() - asked_at) > self._lease.duration_s:
+                self._woke_at = time.monotonic()
+                log.warning(
+                    "%s: the event loop stood still for %.1f s, longer than the lease; %s", self._place, still_s, STILL
+                )
+            await self.renew_all()
+
+    async def renew_all(self) -> None:
+        """Renew everything that is held. What another consumer has taken over is lost."""
+        await self._calls.until_answered(self._renew_all)
+
+    async def still_owned(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Renew entries that are not held yet; those that another consumer has taken over are left out."""
+        lost = await self._calls.until_answered(lambda: self._commands.renew(entries))
+        return [entry for entry in entries if entry.place not in lost]
+
+    def in_doubt(self, delivery: Delivery, now_s: float) -> bool:
+        """Whether the lease of a delivery may have ended before its handler begins."""
+        return now_s - max(delivery.read_at, self._renewed_at) > self._lease.duration_s
+
+    def stood_still(self, asked_at_s: float) -> bool:
+        """Whether this process or its line stood still for a lease while the read that began then was under way."""
+        now_s = time.monotonic()
+        return now_s - min(self._renewed_at, asked_at_s) > self._lease.duration_s or asked_at_s < self._woke_at
+
+    async def _renew_all(self) -> None:
+        now_s = time.monotonic()
+        held = self._in_hand.deliveries()
+        lost = set[Place]()
+        if held:
+            lost = await self._commands.renew([delivery.entry for delivery in held])
+            self._liveness.renews()
+        self._renewed_at = now_s
+        for delivery in held:
+            # One that is being settled may be gone because it is done: its script says whether it was lost.
+            if delivery.entry.place in lost and not delivery.settling:
+                self._in_hand.lose(delivery)

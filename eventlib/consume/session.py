@@ -1,0 +1,59 @@
+"""What the parts of one consumer share."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from eventlib.app import GroupSettings, Subscription
+from eventlib.broker.connections import Broker
+from eventlib.broker.consuming import ConsumerCommands
+from eventlib.consume.calls import Calls
+from eventlib.consume.in_hand import InHand, Observations
+from eventlib.consume.liveness import Liveness
+from eventlib.delivery import Observer
+from eventlib.events.schema import Event
+from eventlib.policy import TokenBucket
+
+
+class Session:
+    """One consumer of one group on one stream: who it is, what it holds, and how it reaches the server."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        stream: str,
+        group: str,
+        consumer: str,
+        settings: GroupSettings,
+        subscriptions: Sequence[Subscription],
+        observe: Observer | None,
+    ) -> None:
+        self.identity = (stream, group, consumer)
+        self.place = f"{stream}/{group}"  # in the log
+        self.settings = settings
+        self.subscriptions: dict[type[Event], Subscription] = {s.event_class: s for s in subscriptions}
+        self.bucket = TokenBucket(settings.retry_budget, time.monotonic()) if settings.retry_budget else None
+        self.rng = random.Random()
+        self.tasks = asyncio.TaskGroup()
+        self.commands = ConsumerCommands(broker, broker.keys.group(stream, group), consumer)
+        self.liveness = Liveness()
+        self.calls = Calls(self.commands, self.liveness, self.place, self.rng)
+        self.observations = Observations(observe)
+        concurrency = settings.concurrency * max(s.batch or 1 for s in subscriptions)
+        self.in_hand = InHand(concurrency, settings.prefetch, self.observations)
+
+    def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        """Run a part of the consumer as a task. If it fails, the consumer is abandoned."""
+
+        async def run() -> None:  # cancelled before it begins, it leaves no coroutine that was never awaited
+            try:
+                await work()
+            except asyncio.CancelledError:
+                raise
+            except BaseException:
+                self.calls.abandon()  # before the task group cancels the handlers: that cancellation is ours
+                raise
+
+        return self.tasks.create_task(run())

@@ -1,0 +1,167 @@
+"""How a delivery ends: acknowledged in batches, put aside for another attempt, or moved to the dead letters."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from eventlib import dead_letter, policy
+from eventlib.app import Subscription
+from eventlib.consume.session import Session
+from eventlib.delivery import Delivery, Kind
+from eventlib.policy import Ack, GiveUp, RetryIn
+
+log = logging.getLogger("eventlib")
+
+ACK_LIMIT = 1000
+
+
+class Settler:
+    """Settles the deliveries of one consumer.
+
+    Only the outcome of an entry's owner counts. A delivery that is lost is settled by its new owner, which may be a
+    later delivery to this very consumer.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.retry_scheduled = asyncio.Event()
+        self._commands = session.commands
+        self._calls = session.calls
+        self._in_hand = session.in_hand
+        self._observations = session.observations
+        self._bucket = session.bucket
+        self._rng = session.rng
+        self._tasks = session.tasks
+        self._done: list[Delivery] = []  # to be acknowledged in the next batch
+        self._done_added = asyncio.Event()
+        self._finishing = False
+
+    def skip(self, delivery: Delivery) -> None:
+        """Acknowledge an event of a type that the group has no handler for."""
+        delivery.settling = True
+        self._done.append(delivery)
+        self._done_added.set()
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """They were handled. The acknowledgement goes with the next batch."""
+        if self._observations.wanted:
+            for delivery in deliveries:
+                self._observations.tell("handled", delivery)
+        if self._bucket is not None:
+            self._bucket.earn(len(deliveries))
+        for delivery in deliveries:
+            if not delivery.lost:
+                delivery.settling = True
+                self._done.append(delivery)
+        self._done_added.set()
+
+    async def fail(self, subscription: Subscription, delivery: Delivery, error: BaseException) -> None:
+        """An attempt failed: what now?"""
+        self._observations.tell("failed", delivery, error)
+        decision = policy.decide(subscription.retry, delivery.attempt, error, self._rng)
+        assert not isinstance(decision, Ack), "what failed is not done"
+        if isinstance(decision, RetryIn) and decision.counts:
+            log.info(
+                "%s/%s: event %s is tried again, for attempt %d of %d failed: %r",
+                *(delivery.stream, delivery.group, delivery.event_id, delivery.attempt, subscription.retry.attempts),
+                error,
+            )
+        await self.settle(subscription, delivery, decision, error)
+
+    async def settle(
+        self,
+        subscription: Subscription | None,
+        delivery: Delivery,
+        decision: RetryIn | GiveUp,
+        error: BaseException | None,
+    ) -> None:
+        """Put it aside for another attempt, or move it to the dead letters. No `subscription`: it could not be read."""
+        if delivery.lost:
+            return
+        delivery.settling = True
+        kind: Kind
+        if isinstance(decision, RetryIn):
+            kept, kind = await self._retry(delivery, decision), "retried"
+        else:
+            kept, kind = await self._give_up(subscription, delivery, decision, error), "dead"
+        if kept:
+            self._in_hand.settled((delivery,))
+            self._observations.tell(kind, delivery, error)
+        else:
+            self._in_hand.lose(delivery, error)
+
+    async def _retry(self, delivery: Delivery, decision: RetryIn) -> bool:
+        used = delivery.attempt if decision.counts else delivery.attempt - 1
+        kept = await self._undisturbed(lambda: self._commands.retry(delivery.entry, used, decision.delay_s))
+        self.retry_scheduled.set()
+        return kept
+
+    async def _give_up(
+        self, subscription: Subscription | None, delivery: Delivery, decision: GiveUp, error: BaseException | None
+    ) -> bool:
+        why = dead_letter.describe(
+            decision.reason,
+            error,
+            attempts=delivery.attempt if decision.reason != "poison" else delivery.attempt - 1,
+            handler=_name_of(subscription),
+            consumer=delivery.consumer,
+        )
+        log.warning(
+            "%s/%s: event %s, entry %s, is dead (%s) %s",
+            *(delivery.stream, delivery.group, delivery.event_id, delivery.entry.origin, decision.reason, why["error"]),
+        )
+        return await self._undisturbed(lambda: self._commands.to_dead_letters(delivery.entry, why))
+
+    async def _undisturbed(self, settle: Callable[[], Awaitable[bool]]) -> bool:
+        """Settle even if this worker is cancelled meanwhile: a handler may have kept its task, to cancel it later."""
+        if self._calls.abandoned:
+            return await self._calls.settled(settle)
+        settling = self._tasks.create_task(self._calls.settled(settle))
+        while True:
+            try:
+                await asyncio.wait({settling})
+                return settling.result()
+            except asyncio.CancelledError:
+                if self._calls.abandoned:
+                    raise
+                if (task := asyncio.current_task()) is not None:
+                    task.uncancel()
+
+    # Acknowledging: while one batch is on its way, the next one gathers
+
+    def finish(self) -> None:
+        """No handler runs any more: `run` ends with the last acknowledgement."""
+        self._finishing = True
+        self._done_added.set()
+
+    async def run(self) -> None:
+        """Acknowledge what was handled, until `finish`."""
+        while True:
+            await self._done_added.wait()
+            self._done_added.clear()
+            while self._done:
+                batch, self._done = self._done[:ACK_LIMIT], self._done[ACK_LIMIT:]
+                await self._acknowledge(batch)
+            if self._finishing:
+                return
+
+    async def _acknowledge(self, batch: list[Delivery]) -> None:
+        entries = [delivery.entry for delivery in batch]
+        lost = await self._calls.until_answered(lambda: self._commands.ack(entries))
+        if lost:
+            for delivery in batch:
+                if delivery.entry.place in lost:
+                    self._in_hand.lose(delivery)
+            batch = [delivery for delivery in batch if delivery.entry.place not in lost]
+        self._in_hand.settled(batch)
+        if self._observations.wanted:
+            for delivery in batch:
+                if delivery.envelope is not None and not delivery.lost:
+                    self._observations.tell("acked", delivery)
+
+
+def _name_of(subscription: Subscription | None) -> str:
+    if subscription is None:
+        return ""
+    handler: Any = subscription.handler
+    return f"{handler.__module__}.{getattr(handler, '__qualname__', repr(handler))}"
