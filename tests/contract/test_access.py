@@ -17,6 +17,7 @@ import redis.asyncio as redis
 
 import eventlib as ev
 from eventlib.broker import acl as access
+from eventlib.broker import scripts
 from eventlib.broker.connections import Broker
 from eventlib.broker.consuming import ConsumerCommands
 from eventlib.broker.dead_letters import DeadLetterCommands
