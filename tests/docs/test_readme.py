@@ -10,7 +10,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def run(*arguments: str) -> str:
-    """What this Python prints; fails with its last words where it does."""
+    """What this Python prints. Fails with its last words if it fails."""
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
@@ -18,11 +18,26 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-def test_the_example_runs_and_handles_the_event_once() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    printed = run("-c", example)
-    assert printed.startswith("A1: 4200 cents, attempt 1\n")
-    assert re.search(r"lag_s_p95 .*s\n", printed), "the comparison is printed"
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_examples_print_what_it_says() -> None:
+    library, workbench = blocks("python")
+    printed, _, simulated, _ = blocks("text")
+    assert run("-c", library) == printed
+    assert run("-c", workbench) == simulated
+
+
+def test_a_comparison_has_the_rows_that_it_shows() -> None:
+    *_, shown = blocks("text")
+    compared = run("-m", "workbench", "compare", "data/scenarios/quickstart.yaml", "--live-seeds", "1")
+    assert first_words(shown) == first_words(compared)
+
+
+def first_words(table: str) -> list[str]:
+    """What the lines of a table begin with; the title names the server."""
+    return [line.split()[0] for line in table.splitlines()[1:] if line.strip()]
 
 
 def test_what_it_links_to_is_there() -> None:
