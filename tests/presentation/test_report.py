@@ -11,8 +11,9 @@ import pytest
 
 import sim
 from sim.declare.scenario import Scenario
-from sim.evidence.checks import Check, Claim
+from sim.evidence.checks import Check
 from sim.evidence.history import KIND, History, sorted_rows
+from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
 from sim.show import plots
 from sim.show.report import environment, render

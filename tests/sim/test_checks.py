@@ -2,7 +2,7 @@
 
 import pytest
 
-from sim.evidence.checks import check, passed
+from sim.evidence.checks import Verdict, check, generator_late, passed, verdict_of_all
 from sim.evidence.history import History, Left
 from sim.evidence.metrics import LATE_S
 from tests.sim.handmade import Row, attempted, chain, history, row, sent, whole
@@ -46,6 +46,12 @@ def test_what_is_still_there_is_not_lost() -> None:
     assert false_in(history(two, left=Left(1, 0, 0, 1, 0))) == {"pending", "balanced"}
     found = {one.name: one for one in check(history(two, left=Left(0, 0, 1, 0, 0)))}
     assert found["lost"].detail == "1 of 22; desk in run 0 (seed 0): 1"
+
+
+def test_a_dead_letter_that_its_consumer_did_not_record_is_not_lost() -> None:
+    """The consumer was killed between moving the entry and recording so."""
+    begun = [*sent(20, 2.0), attempted(20, 2.0, 2.1, "dead")[0]]
+    assert "lost" not in false_in(history(GOOD, begun, left=Left(0, 0, 0, 0, 1)))
 
 
 def test_a_publish_without_an_answer_may_be_lost() -> None:
@@ -124,6 +130,7 @@ def test_a_late_generator(late_s: float, expected: set[str]) -> None:
     late = [one for i in (20, 21) for one in (*sent(i, 2.0, late_s=late_s), *attempted(i, 2.1, 2.2))]
     assert false_in(good_and(*late)) == expected
     assert passed(check(good_and(*late)))  # a slow machine is no fault of the system that is judged
+    assert (generator_late(check(good_and(*late))) is not None) == bool(expected)
 
 
 def test_what_was_found_false_does_not_pass() -> None:
@@ -152,3 +159,16 @@ def test_where_nothing_happened_nothing_is_known() -> None:
     unknown = {"lost", "unexpected", "attempts_within_policy", "balanced", "generator_on_time"}
     assert {name for name, verdict in verdicts.items() if verdict == "unknown"} == unknown
     assert passed(check(history()))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["true", "true"], "true"),
+        (["true", "unknown"], "unknown"),
+        (["unknown", "false", "true"], "false"),
+        ([], "unknown"),
+    ],
+)
+def test_the_verdict_of_all(verdicts: list[Verdict], expected: Verdict) -> None:
+    assert verdict_of_all(verdicts) == expected

@@ -5,10 +5,11 @@ import math
 import pytest
 
 from sim.errors import InvalidHistory
-from sim.evidence.history import History, World
+from sim.evidence.history import History, Left, World
 from sim.evidence.metrics import measure
 from sim.infer.compare import compare
-from tests.sim.handmade import attempted, chain, history, row, sent
+from tests.model.small import kill
+from tests.sim.handmade import attempted, chain, desk, history, row, sampled, sent
 
 
 def of_lags(world: World, lags_s: dict[tuple[int, int], float]) -> History:
@@ -60,6 +61,26 @@ def test_equal_worlds_have_no_error() -> None:
     found = compare(SIMULATED, of_lags("live", {(0, 0): 1.0, (0, 1): 1.0}))
     assert found["lag_s_p50"].error == found["lag_s_p50"].noise_floor == 0.0
     assert found["lag_s_p50"].within_noise is True
+
+
+def test_two_runs_that_never_recovered_agree() -> None:
+    """Infinite recovery in every run: the difference of two infinities is none."""
+    values, declared, left = [3.0] * 11 + [9.0] * 30, desk(kill("desk", 1.05, 0.5)), Left(1, 0, 0, 0, 0)
+    simulated = history(sampled(values), declared=declared, world="simulated", left=left)
+    live = history(sampled(values), sampled(values, run=1), declared=declared, seeds=(0, 0), left=left)
+    recovery = compare(simulated, live)["recovery_s"]
+    assert (recovery.simulated, recovery.live) == (math.inf, math.inf)
+    assert recovery.distance == recovery.noise_floor == 0.0
+    assert recovery.within_noise is True
+
+
+def test_predictions_name_each_number_once() -> None:
+    """Shipping ends every flow, so its lag is the system's. How good the measurement was is not predicted."""
+    found = compare(history(declared=chain(), world="simulated"), history(declared=chain()))
+    predicted = [row.metric for row in found.predictions]
+    assert {"lag_s_p95", "billing.lag_s_p95", "shipping.backlog_mean"} <= set(predicted)
+    assert not {"shipping.lag_s_p95", "shipping.throughput_per_s"} & set(predicted)
+    assert not [name for name in predicted if "little" in name or "lateness" in name]
 
 
 def test_every_metric_is_compared_and_the_live_history_is_judged() -> None:

@@ -13,10 +13,16 @@ from sim.evidence.metrics import (
     Interval,
     attempts,
     backlog,
-    lags_s,
+    dead_letters,
+    is_predicted,
+    lags,
+    last_services,
     lateness_s,
+    lateness_s_p99,
+    left_over,
     measure,
     recovery_s,
+    sent_per_run,
     summarize,
     unit_of,
 )
@@ -36,7 +42,7 @@ def test_lag_counts_from_the_intended_time() -> None:
     assert metric(known, "lag_s_p50") == pytest.approx(0.0505)
     assert metric(known, "lag_s_p95") == pytest.approx(0.09505)
     assert metric(known, "lag_s_p99") == pytest.approx(0.09901)
-    assert lags_s(known).tolist() == pytest.approx([(i + 1) / 1000 for i in range(100)])
+    assert lags(known).lag_s.tolist() == pytest.approx([(i + 1) / 1000 for i in range(100)])
     assert metric(known, "throughput_per_s") == pytest.approx(100 / 0.6)
 
 
@@ -61,7 +67,7 @@ def test_the_system_ends_where_nothing_is_emitted() -> None:
     assert metric(both, "lag_s_p50") == pytest.approx(2.0)
     assert metric(both, "billing.lag_s_p50") == pytest.approx(0.5)
     assert metric(both, "shipping.lag_s_p50") == pytest.approx(2.0)
-    assert lags_s(both).tolist() == lags_s(both, "shipping").tolist() != lags_s(both, "billing").tolist()
+    assert lags(both).lag_s.tolist() == lags(both, "shipping").lag_s.tolist() != lags(both, "billing").lag_s.tolist()
 
 
 def test_a_message_handled_twice_counts_once_when_first_done() -> None:
@@ -76,7 +82,7 @@ def test_the_same_message_of_two_runs_is_no_duplicate() -> None:
     two = history(whole(0, 0.0, 1.0), [*sent(0, 0.0, run=1), *attempted(0, 0.0, 3.0, run=1)], seeds=(0, 1))
     assert measure(two)["duplicates"].tolist() == [0.0, 0.0]
     assert measure(two)["lag_s_p50"].tolist() == pytest.approx([1.0, 3.0])
-    assert lags_s(two).tolist() == pytest.approx([1.0, 3.0])
+    assert lags(two).lag_s.tolist() == pytest.approx([1.0, 3.0])
 
 
 def test_attempts_are_those_at_which_messages_were_settled() -> None:
@@ -95,6 +101,38 @@ def test_backlog() -> None:
     assert entries.tolist() == [0, 2, 7, 3]
     assert metric(known, "billing.backlog_mean") == pytest.approx(3.0)
     assert metric(known, "billing.backlog_max") == 7.0
+
+
+def test_what_is_left_over_are_the_entries_that_are_not_settled() -> None:
+    assert left_over(Left(waiting=1, pending=20, retrying=300, delayed=4000, dead=50000)) == 4321
+
+
+def test_dead_letters_are_recorded_by_consumers_and_kept_by_the_server() -> None:
+    """A consumer that dies after it has moved the entry leaves a dead letter that it did not record."""
+    recorded = history(attempted(0, 0.0, 0.1, "dead"))
+    found = dead_letters(recorded.rows, [Left(0, 0, 0, 0, 2), Left(0, 0, 0, 0, 1)])
+    assert (found.recorded, found.kept, found.unrecorded) == (1, 3, 2)
+    assert dead_letters(recorded.rows, []).unrecorded == 0
+
+
+def test_what_the_load_sent_is_counted_over_all_runs() -> None:
+    emitted = sent(0, 1.0, service=0, event=1)
+    two = history(sent(0, 0.0), sent(1, 0.0), sent(0, 0.0, run=1), emitted, declared=chain(), seeds=(0, 1))
+    assert sent_per_run(two) == 1.5
+
+
+def test_lateness_is_unknown_where_nothing_was_sent() -> None:
+    assert math.isnan(lateness_s_p99(history().rows))
+
+
+def test_the_last_services_emit_nothing() -> None:
+    assert last_services(chain()) == ["shipping"]
+
+
+def test_how_good_a_measurement_was_is_not_predicted() -> None:
+    names = measure(history(declared=chain()))
+    unpredicted = ["billing.little_residual", "shipping.little_residual", "lateness_s_p99"]
+    assert [name for name in names if not is_predicted(name)] == unpredicted
 
 
 # Recovery: samples 0.1 s apart, a fault at 1.05 s unless said otherwise
