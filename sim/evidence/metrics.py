@@ -97,6 +97,11 @@ def summarize(values: Floats) -> Interval:
     return Interval(mean, mean - half, mean + half, known.size)
 
 
+def summaries(history: History) -> dict[str, Interval]:
+    """Every metric of a history, summarized over its seeds."""
+    return {name: summarize(of_seeds(history, values)) for name, values in measure(history).items()}
+
+
 def of_seeds(history: History, values: Floats) -> Floats:
     """The mean of each seed's repeats, shape (seeds,). Repeats of one seed are not independent runs."""
     seeds = np.array([run.seed for run in history.runs])

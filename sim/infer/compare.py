@@ -6,12 +6,14 @@ The noise floor is the difference between two live runs of one seed.
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from sim.declare.load import Floats
 from sim.errors import InvalidHistory
 from sim.evidence.checks import Check, check
+from sim.evidence.export import checks_json, runs_json
 from sim.evidence.history import History
 from sim.evidence.metrics import Interval, is_predicted, last_services, measure, of_seeds, summarize, unit_of
 
@@ -102,6 +104,22 @@ def compare(simulated: History, live: History) -> Comparison:
     predicted, measured = measure(simulated), measure(live)
     rows = tuple(_row(name, simulated, predicted[name], live, measured[name], seeds) for name in measured)
     return Comparison(simulated, live, seeds, rows, tuple(check(live)))
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison for machines: what ran live, every metric in both worlds, and the verdicts."""
+    metrics = {
+        row.metric: {
+            "simulated": row.simulated,
+            "live": row.live,
+            "error": row.error,
+            "noise_floor": row.noise_floor,
+            "unit": row.unit,
+        }
+        for row in comparison.rows
+    }
+    ran = runs_json(comparison.live) | {"seeds": list(comparison.seeds)}
+    return ran | {"metrics": metrics, "checks": checks_json(comparison.checks)}
 
 
 def _row(
