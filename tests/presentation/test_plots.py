@@ -1,4 +1,4 @@
-"""The figures: what they show is what the histories hold, and a reader can tell what it is."""
+"""Figures show what the histories hold, with units, seeds and the names of the faults."""
 
 import re
 from collections.abc import Callable
@@ -129,7 +129,7 @@ def test_errors_are_sorted_and_coloured_by_the_noise_floor(comparison: Compariso
         assert (dot.get_marker(), to_hex(dot.get_color())) == (("o", SIMULATED) if within else ("D", LIVE))
 
 
-def test_errors_leave_out_what_is_no_prediction(comparison: Comparison) -> None:
+def test_errors_are_of_predictions_only(comparison: Comparison) -> None:
     names = {row.metric for row in comparison.predictions}
     assert {"lag_s_p95", "billing.lag_s_p95", "shipping.backlog_mean"} <= names
     assert not {name for name in names if "little" in name or "lateness" in name}

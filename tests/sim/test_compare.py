@@ -1,4 +1,4 @@
-"""compare() pairs runs by seed, and shows what the live world disagrees with itself by."""
+"""compare() pairs runs by their seed, and measures how far two live runs of one seed are apart."""
 
 import math
 
@@ -13,7 +13,7 @@ from tests.sim.handmade import attempted, chain, desk, history, row, sampled, se
 
 
 def of_lags(world: World, lags_s: dict[tuple[int, int], float]) -> History:
-    """One message a run, by seed and repeat, with its lag."""
+    """A run for each seed and repeat, with one message of this lag."""
     rows = [
         one
         for run, lag_s in enumerate(lags_s.values())
@@ -27,7 +27,7 @@ LIVE = of_lags("live", {(0, 0): 1.5, (1, 0): 2.0, (0, 1): 1.7, (1, 1): 3.0})
 
 
 def test_error_and_noise_floor() -> None:
-    """Seed 0: 1.0 against 1.5 and 1.7; seed 1: 2.0 against 2.0 and 3.0; seed 2 ran in one world only."""
+    """Seed 0: 1.0 beside 1.5 and 1.7. Seed 1: 2.0 beside 2.0 and 3.0. Seed 2 ran in one world only."""
     found = compare(SIMULATED, LIVE)
     lag = found["lag_s_p50"]
     assert found.seeds == (0, 1)
@@ -64,7 +64,7 @@ def test_equal_worlds_have_no_error() -> None:
 
 
 def test_two_runs_that_never_recovered_agree() -> None:
-    """Infinite recovery in every run: the difference of two infinities is none."""
+    """Recovery is infinite in every run. Two infinities do not differ."""
     values, declared, left = [3.0] * 11 + [9.0] * 30, desk(kill("desk", 1.05, 0.5)), Left(1, 0, 0, 0, 0)
     simulated = history(sampled(values), declared=declared, world="simulated", left=left)
     live = history(sampled(values), sampled(values, run=1), declared=declared, seeds=(0, 0), left=left)
