@@ -14,15 +14,19 @@ One by one
     InvalidScenario, InvalidTrace, InvalidHistory, LiveRunFailed
 """
 
-from sim.declare.scenario import Scenario
-from sim.errors import InvalidHistory, InvalidScenario, InvalidTrace, LiveRunFailed, SimError
-from sim.evidence.checks import check
-from sim.evidence.history import History
-from sim.evidence.metrics import measure, summarize
-from sim.infer.calibrate import calibrate
-from sim.infer.compare import compare
-from sim.worlds.live import run_live
-from sim.worlds.simulated import Overheads, simulate
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` imports these
+    from sim.declare.scenario import Scenario
+    from sim.errors import InvalidHistory, InvalidScenario, InvalidTrace, LiveRunFailed, SimError
+    from sim.evidence.checks import check
+    from sim.evidence.history import History
+    from sim.evidence.metrics import measure, summarize
+    from sim.infer.calibrate import calibrate
+    from sim.infer.compare import compare
+    from sim.worlds.live import run_live
+    from sim.worlds.simulated import Overheads, simulate
 
 __all__ = [
     "History",
@@ -41,3 +45,29 @@ __all__ = [
     "simulate",
     "summarize",
 ]
+
+_MODULES = {
+    "sim.declare.scenario": ["Scenario"],
+    "sim.errors": ["InvalidHistory", "InvalidScenario", "InvalidTrace", "LiveRunFailed", "SimError"],
+    "sim.evidence.checks": ["check"],
+    "sim.evidence.history": ["History"],
+    "sim.evidence.metrics": ["measure", "summarize"],
+    "sim.infer.calibrate": ["calibrate"],
+    "sim.infer.compare": ["compare"],
+    "sim.worlds.live": ["run_live"],
+    "sim.worlds.simulated": ["Overheads", "simulate"],
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used: importing NumPy, pandas, SciPy and SimPy takes seconds."""
+    for module, names in _MODULES.items():
+        if name in names:
+            found: object = getattr(import_module(module), name)
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

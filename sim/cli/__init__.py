@@ -1,1 +1,1 @@
-"""The workbench's commands."""
+"""The commands of the workbench."""

@@ -1,1 +1,1 @@
-"""What happened, and what follows from it: histories, metrics, checks. Pure."""
+"""What happened in a run, and the numbers and verdicts that follow from it. Pure functions of histories."""

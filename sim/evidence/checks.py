@@ -1,9 +1,9 @@
-"""Verdicts on a history: each claim about what must never happen is true, false, or unknown, with its reason.
+"""Verdicts on a history: each claim about what must never happen is true, false or unknown, with its reason.
 
-Pure functions of the rows, in the manner of Jepsen: they know nothing of how the history came about.
+Pure functions of the rows, in the manner of Jepsen: they do not know which world wrote the history.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,10 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.declare.scenario import Scenario
-from sim.evidence.history import KIND, History, Rows, Run
-from sim.evidence.metrics import LATE_S, lateness_s
+from sim.evidence.history import History, Rows, Run
+from sim.evidence.metrics import LATE_S, dead_letters, lateness_s_p99, left_over, of_kind
 
 Verdict = Literal["true", "false", "unknown"]
+Messages = npt.NDArray[np.int64]  # numbers of messages, one for each row
+
+_ON_TIME = "generator_on_time"
+_PLACES_MAX = 5  # more are not listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,42 +31,54 @@ class Check:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Something said of the library, what was measured of it, and how."""
-
-    claim: str
-    measured: str
-    verdict: Verdict
-    how: str
-
-
 def check(history: History) -> list[Check]:
-    """Judge a history; a claim holds if it holds for every run and service."""
-    done = [_judge(history, name, claim, count) for name, (claim, count) in _COUNTS.items()]
-    return [*done, _pending(history), _generator_on_time(history)]
+    """Judge a history. A claim is true if it is true of every run and service."""
+    return [*(_judge(history, rule) for rule in _RULES), _pending(history), _generator_on_time(history)]
 
 
 def passed(checks: Iterable[Check]) -> bool:
-    """Nothing that must never happen did. A late generator makes a run invalid, but is no fault of the system's."""
-    return all(check.verdict != "false" for check in checks if check.name != "generator_on_time")
+    """Did the system keep its promises? A late generator makes a run invalid, but it is no fault of the system."""
+    return all(check.verdict != "false" for check in checks if check.name != _ON_TIME)
 
 
-# Each counts violations among the rows of one service in one run, of so many cases.
+def generator_late(checks: Iterable[Check]) -> Check | None:
+    """The check that found the generator late: then the times of the run do not count. None where it was on time."""
+    return next((check for check in checks if check.name == _ON_TIME and check.verdict == "false"), None)
+
+
+def verdict_of_all(verdicts: Iterable[Verdict]) -> Verdict:
+    """False if one is false, true if all are true, otherwise unknown."""
+    found = set(verdicts)
+    if "false" in found:
+        return "false"
+    return "true" if found == {"true"} else "unknown"
+
+
+# Each rule counts its violations among the messages of one service in one run
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What one service was given and what it did, in one run. Keys are message numbers, one for each row."""
+    """What one service was given and what it did, in one run."""
 
     scenario: Scenario
     service: str
     rows: Rows  # of the service
-    published: npt.NDArray[np.int64]
-    attempted: npt.NDArray[np.int64]  # sent, whether or not the server said so
-    handled: npt.NDArray[np.int64]
-    dead: npt.NDArray[np.int64]
+    sent: Messages  # whether or not the server acknowledged it
+    published: Messages  # acknowledged by the server
+    handled: Messages
+    dead: Messages
     left: int  # entries that the server still had at the end
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """A claim, and the function that counts violations of it, and the messages that could have violated it."""
+
+    name: str
+    claim: str
+    violations: Callable[[_Case], tuple[int, int]]
+    without_messages: Verdict = "unknown"
 
 
 def _lost(case: _Case) -> tuple[int, int]:
@@ -73,27 +89,27 @@ def _lost(case: _Case) -> tuple[int, int]:
 
 def _unexpected(case: _Case) -> tuple[int, int]:
     settled = np.unique(np.concatenate((case.handled, case.dead)))
-    return int((~np.isin(settled, case.attempted)).sum()), settled.size
+    return int((~np.isin(settled, case.sent)).sum()), settled.size
 
 
 def _unexplained(case: _Case) -> tuple[int, int]:
-    """A message handled more often than it was sent needs that many redeliveries: later attempts than its first.
+    """A message that was handled twice must have been sent twice, or delivered again: then its attempt is a later one.
 
-    A consumer that died, or lost its claim, after the handler returned and before the server knew, is the rule.
+    A second delivery is expected when a consumer dies, or loses its lease, after the handler returned and before the
+    server knew.
     """
     numbers, times = np.unique(case.handled, return_counts=True)
-    extra = numbers[times > 1]
     unexplained = 0
-    for number in extra:
-        own = case.rows[case.rows["message"] == number]
-        redelivered = np.unique(own["attempt"][own["kind"] == KIND["started"]]).size - 1
-        copies = int((case.attempted == number).sum()) - 1
-        unexplained += int((case.handled == number).sum()) - 1 > redelivered + copies
-    return unexplained, extra.size
+    for number, handled in zip(numbers[times > 1], times[times > 1], strict=True):
+        started = of_kind(case.rows[case.rows["message"] == number], "started")
+        redelivered = np.unique(started["attempt"]).size - 1
+        sent_again = int((case.sent == number).sum()) - 1
+        unexplained += int(handled) - 1 > redelivered + sent_again
+    return unexplained, int((times > 1).sum())
 
 
 def _beyond_policy(case: _Case) -> tuple[int, int]:
-    started = case.rows["attempt"][case.rows["kind"] == KIND["started"]]
+    started = of_kind(case.rows, "started")["attempt"]
     allowed = case.scenario.services[case.service].retry.attempts
     return int(((started < 1) | (started > allowed)).sum()), started.size
 
@@ -104,72 +120,74 @@ def _unbalanced(case: _Case) -> tuple[int, int]:
     return published.size - int(np.isin(published, settled).sum()), published.size
 
 
-_COUNTS: dict[str, tuple[str, Callable[[_Case], tuple[int, int]]]] = {
-    "lost": ("Every acknowledged publish was handled, dead-lettered or is still there", _lost),
-    "unexpected": ("Nothing was handled that was never sent", _unexpected),
-    "duplicates_explained": ("Every message handled twice had been delivered again", _unexplained),
-    "attempts_within_policy": ("No message was tried more often than its retry policy allows", _beyond_policy),
-    "balanced": ("As many messages were settled as acknowledged publishes", _unbalanced),
-}
+_RULES = (
+    _Rule("lost", "Every acknowledged publish was handled, dead-lettered or is still there", _lost),
+    _Rule("unexpected", "Nothing was handled that was never sent", _unexpected),
+    _Rule("duplicates_explained", "Every message handled twice had been delivered again", _unexplained, "true"),
+    _Rule("attempts_within_policy", "No message was tried more often than its retry policy allows", _beyond_policy),
+    _Rule("balanced", "As many messages were settled as acknowledged publishes", _unbalanced),
+)
 
 
-def _judge(history: History, name: str, claim: str, count: Callable[[_Case], tuple[int, int]]) -> Check:
-    violations, cases, places = 0, 0, []
+def _judge(history: History, rule: _Rule) -> Check:
+    violations, messages, places = 0, 0, []
     for index, (run, rows) in enumerate(history.each_run()):
         for service in history.services:
-            found, of = count(_case(history, run, rows, service))
+            found, of = rule.violations(_case(history, run, rows, service))
             violations += found
-            cases += of
+            messages += of
             if found:
-                places.append(f"{service} in run {index} (seed {run.seed}): {found}")
-    if not cases and name not in ("duplicates_explained",):
-        return Check(name, claim, "unknown", "no case: nothing was published")
-    detail = f"{violations:,} of {cases:,}" + (f"; {'; '.join(places[:5])}" if places else "")
-    return Check(name, claim, "false" if violations else "true", detail)
+                places.append(f"{_place(service, index, run)}: {found}")
+    if not messages and rule.without_messages == "unknown":
+        return Check(rule.name, rule.claim, "unknown", "no case: nothing was published")
+    detail = f"{violations:,} of {messages:,}" + (f"; {_listed(places)}" if places else "")
+    return Check(rule.name, rule.claim, "false" if violations else "true", detail)
 
 
 def _case(history: History, run: Run, rows: Rows, service: str) -> _Case:
-    left = run.left[service]
-    code = history.services.index(service)
     event = history.events.index(history.scenario.services[service].consumes)
-    own = rows[rows["service"] == code]
     of_event = rows[rows["event"] == event]
+    own = rows[rows["service"] == history.services.index(service)]
+    left = run.left[service]
     return _Case(
         history.scenario,
         service,
         own[own["event"] == event],
-        of_event["message"][of_event["kind"] == KIND["published"]],
-        of_event["message"][of_event["kind"] == KIND["sent"]],
-        own["message"][own["kind"] == KIND["handled"]],
-        own["message"][own["kind"] == KIND["dead"]],
-        # A consumer killed between burying and noting so leaves a dead letter that nobody noted.
-        left.waiting
-        + left.pending
-        + left.retrying
-        + left.delayed
-        + max(0, left.dead - int(np.sum(own["kind"] == KIND["dead"]))),
+        sent=of_kind(of_event, "sent")["message"],
+        published=of_kind(of_event, "published")["message"],
+        handled=of_kind(own, "handled")["message"],
+        dead=of_kind(own, "dead")["message"],
+        left=left_over(left) + dead_letters(own, [left]).unrecorded,
     )
 
 
 def _pending(history: History) -> Check:
     claim = "Nothing was left waiting, pending or delayed at the end"
-    left = [
-        f"{service} in run {index} (seed {run.seed}): {counts}"
+    places = [
+        f"{_place(service, index, run)}: {left}"
         for index, run in enumerate(history.runs)
-        for service, counts in run.left.items()
-        if counts.waiting or counts.pending or counts.retrying or counts.delayed
+        for service, left in run.left.items()
+        if left_over(left)
     ]
-    detail = "; ".join(left[:5]) if left else f"0 in {len(history.runs)} runs"
-    return Check("pending", claim, "false" if left else "true", detail)
+    detail = _listed(places) if places else f"0 in {len(history.runs)} runs"
+    return Check("pending", claim, "false" if places else "true", detail)
 
 
 def _generator_on_time(history: History) -> Check:
     claim = f"The load was sent when it was meant to be (p99 lateness under {LATE_S * 1000:.0f} ms)"
-    late = [float(np.quantile(lateness_s(rows), 0.99)) for _, rows in history.each_run() if lateness_s(rows).size]
-    if not late:
-        return Check("generator_on_time", claim, "unknown", "nothing was sent")
-    worst = max(late)
-    detail = f"p99 {worst * 1000:.2f} ms in the worst of {len(late)} runs"
-    if worst >= LATE_S:
-        return Check("generator_on_time", claim, "false", detail + "; such a run is invalid: lower the rate")
-    return Check("generator_on_time", claim, "true", detail)
+    late_s = [p99 for _, rows in history.each_run() if not np.isnan(p99 := lateness_s_p99(rows))]
+    if not late_s:
+        return Check(_ON_TIME, claim, "unknown", "nothing was sent")
+    worst_s = max(late_s)
+    detail = f"p99 {worst_s * 1000:.2f} ms in the worst of {len(late_s)} runs"
+    if worst_s >= LATE_S:
+        return Check(_ON_TIME, claim, "false", detail + "; such a run is invalid: lower the rate")
+    return Check(_ON_TIME, claim, "true", detail)
+
+
+def _place(service: str, index: int, run: Run) -> str:
+    return f"{service} in run {index} (seed {run.seed})"
+
+
+def _listed(places: Sequence[str]) -> str:
+    return "; ".join(places[:_PLACES_MAX])

@@ -1,9 +1,13 @@
 """Numbers from a history. Pure: the same rows give the same numbers, whichever world wrote them.
 
-System metrics bear plain names (`lag_s_p95`), a service's own its name first (`billing.lag_s_p95`). The system's lag
-and throughput are those of the services that emit nothing: where what the load sends comes to its end.
+A metric of the whole system has a plain name (`lag_s_p95`). A metric of one service starts with the service's name
+(`billing.lag_s_p95`). Lag and throughput of the system are those of its last services, which emit nothing: there the
+messages that the load sent come to their end.
+
+Each number has one function here. Checks, claims, figures and reports all call it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +16,10 @@ from scipy import stats
 
 from sim.declare.load import Floats
 from sim.declare.scenario import Scenario
-from sim.evidence.history import KIND, History, Rows, Run
+from sim.evidence.history import KIND, History, Left, Rows, Run
 
 QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
-LATE_S = 0.005  # a generator whose p99 lateness is above this did not drive the load it was asked to
+LATE_S = 0.005  # a generator whose p99 lateness reaches this did not drive the load that was declared
 
 UNITS = {
     "throughput_per_s": "1/s",
@@ -29,11 +33,12 @@ UNITS = {
     "little_residual": "share",
     "lateness_s_p99": "s",
 }
+_QUALITY = ("little_residual", "lateness_s_p99")  # these say how good the measurement was
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean over runs and its 95 % confidence interval (Student's t); NaN bounds below three runs, which give none."""
+    """The mean over runs and its 95 % confidence interval (Student's t). Below three runs the bounds are NaN."""
 
     mean: float
     low: float
@@ -41,10 +46,36 @@ class Interval:
     runs: int
 
 
-def unit_of(metric: str) -> str:
-    """The unit of a metric, by its name with or without its service."""
-    name = metric.rpartition(".")[2]
-    return next(unit for prefix, unit in UNITS.items() if name.startswith(prefix))
+@dataclass(frozen=True, slots=True)
+class Lags:
+    """Messages in the order of runs: when each was meant to be sent, and the seconds until it was first handled.
+
+    All arrays have shape (messages,).
+    """
+
+    run: npt.NDArray[np.int32]
+    intended_s: Floats
+    lag_s: Floats
+
+    def by_run(self) -> list[Floats]:
+        """The lags of each run that handled anything."""
+        return [self.lag_s[self.run == run] for run in np.unique(self.run)]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """Dead letters: how many the consumers recorded, and how many the dead-letter queues held at the end."""
+
+    recorded: int
+    kept: int
+
+    @property
+    def unrecorded(self) -> int:
+        """Dead letters of consumers that were killed after they had moved the entry and before they recorded it."""
+        return max(0, self.kept - self.recorded)
+
+
+# All metrics of a history
 
 
 def measure(history: History) -> dict[str, Floats]:
@@ -57,7 +88,7 @@ def measure(history: History) -> dict[str, Floats]:
 
 
 def summarize(values: Floats) -> Interval:
-    """The mean of independent runs with its 95 % t interval, NaN runs left out."""
+    """The mean of independent runs with its 95 % t interval. Runs without a number (NaN) are left out."""
     known = values[~np.isnan(values)]
     mean = float(known.mean()) if known.size else np.nan
     if known.size < 3 or not np.isfinite(mean):
@@ -66,84 +97,96 @@ def summarize(values: Floats) -> Interval:
     return Interval(mean, mean - half, mean + half, known.size)
 
 
+def summaries(history: History) -> dict[str, Interval]:
+    """Every metric of a history, summarized over its seeds."""
+    return {name: summarize(of_seeds(history, values)) for name, values in measure(history).items()}
+
+
 def of_seeds(history: History, values: Floats) -> Floats:
-    """The mean of each seed's repeats, shape (seeds,): repeats of one seed are no independent runs."""
+    """The mean of each seed's repeats, shape (seeds,). Repeats of one seed are not independent runs."""
     seeds = np.array([run.seed for run in history.runs])
     return np.array([values[seeds == seed].mean() for seed in np.unique(seeds)])
 
 
-def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> dict[str, float]:
-    found: dict[str, float] = {}
-    services = list(scenario.services)
-    last = [code for code, name in enumerate(services) if not scenario.services[name].emits]
-    found |= _rates("", rows, last)
-    for code, name in enumerate(services):
-        if len(services) > 1:
-            found |= _rates(f"{name}.", rows, [code])
-        found |= _service_metrics(f"{name}." if len(services) > 1 else "", scenario, run, rows, code)
-    found["lateness_s_p99"] = _quantile(lateness_s(rows), 0.99)
-    return found
+def unit_of(metric: str) -> str:
+    """The unit of a metric, by its name with or without its service."""
+    name = metric.rpartition(".")[2]
+    return next(unit for prefix, unit in UNITS.items() if name.startswith(prefix))
 
 
-def _rates(prefix: str, rows: Rows, services: list[int]) -> dict[str, float]:
-    handled = _first_handled(rows[np.isin(rows["service"], services)])
-    span_s = float(handled["t_s"].max()) if handled.size else np.nan
-    found = {f"{prefix}throughput_per_s": handled.size / span_s if span_s else np.nan}
-    lags_s = handled["t_s"] - handled["intended_s"]
-    return found | {f"{prefix}lag_s_{name}": _quantile(lags_s, q) for name, q in QUANTILES.items()}
+def is_predicted(metric: str) -> bool:
+    """Does the simulation predict this metric? It does not predict how good the live measurement was."""
+    return not metric.endswith(_QUALITY)
 
 
-def _service_metrics(prefix: str, scenario: Scenario, run: Run, rows: Rows, code: int) -> dict[str, float]:
-    own = rows[rows["service"] == code]
-    sampled = own[own["kind"] == KIND["sampled"]]
-    tries = attempts(rows, code)
-    settled = np.repeat(np.arange(1, len(tries) + 1), tries)
-    return {
-        f"{prefix}attempts_mean": float(settled.mean()) if settled.size else np.nan,
-        f"{prefix}dead_letters": float(np.sum(own["kind"] == KIND["dead"])),
-        f"{prefix}duplicates": float(np.sum(own["kind"] == KIND["handled"]) - _first_handled(own).size),
-        f"{prefix}backlog_mean": float(sampled["value"].mean()) if sampled.size else np.nan,
-        f"{prefix}backlog_max": float(sampled["value"].max()) if sampled.size else np.nan,
-        f"{prefix}recovery_s": recovery_s(scenario, run, rows, code),
-        f"{prefix}little_residual": little_residual(scenario, rows, code),
-    }
+# One number each. `rows` are a history's rows, in its order. `service` is the code of a service in them
 
 
-def lags_s(history: History, service: str | None = None) -> Floats:
-    """Seconds from the intended send time until handled, of every message of all runs, ascending.
+def of_kind(rows: Rows, *kinds: str) -> Rows:
+    """The rows of these kinds."""
+    return rows[np.isin(rows["kind"], [KIND[kind] for kind in kinds])]
 
-    Of one service, or of those where messages come to their end.
-    """
-    services = history.services
-    names = [service] if service else [name for name in services if not history.scenario.services[name].emits]
-    codes = [services.index(name) for name in names]
-    handled = _first_handled(history.rows[np.isin(history.rows["service"], codes)])
-    return np.sort(handled["t_s"] - handled["intended_s"])
+
+def count(rows: Rows, kind: str) -> int:
+    """How many rows are of a kind."""
+    return int(np.count_nonzero(rows["kind"] == KIND[kind]))
+
+
+def last_services(scenario: Scenario) -> list[str]:
+    """The services that emit nothing: there every message comes to its end."""
+    return [name for name, service in scenario.services.items() if not service.emits]
+
+
+def lags(history: History, service: str | None = None) -> Lags:
+    """The lag of every message of all runs: of one service, or of the system's last services."""
+    names = [service] if service else last_services(history.scenario)
+    return _lags(_first_handled(history.rows, [history.services.index(name) for name in names]))
 
 
 def attempts(rows: Rows, service: int) -> npt.NDArray[np.int64]:
     """How many messages of a service were settled (handled or dead) at attempt 1, 2, ...; shape (most attempts,)."""
-    own = rows[(rows["service"] == service) & np.isin(rows["kind"], (KIND["handled"], KIND["dead"]))]
-    return np.bincount(own["attempt"], minlength=2)[1:]
+    settled = of_kind(rows[rows["service"] == service], "handled", "dead")
+    return np.bincount(settled["attempt"], minlength=2)[1:]
 
 
 def backlog(rows: Rows, service: int) -> tuple[Floats, Floats]:
     """The sampled backlog of a service over time: times in seconds and entries, both of shape (samples,)."""
-    own = rows[(rows["service"] == service) & (rows["kind"] == KIND["sampled"])]
-    return own["t_s"], own["value"]
+    sampled = of_kind(rows[rows["service"] == service], "sampled")
+    return sampled["t_s"], sampled["value"]
+
+
+def left_over(left: Left) -> int:
+    """Entries that a service still had to settle when its run ended. Dead letters are settled."""
+    return left.waiting + left.pending + left.retrying + left.delayed
+
+
+def dead_letters(rows: Rows, left: Iterable[Left]) -> DeadLetters:
+    """The dead letters in `rows`, beside those that were left where they come from."""
+    return DeadLetters(count(rows, "dead"), sum(one.dead for one in left))
+
+
+def sent_per_run(history: History) -> float:
+    """How many messages the load sent in a run, on average."""
+    return _sent_by_load(history.rows).size / max(len(history.runs), 1)
 
 
 def lateness_s(rows: Rows) -> Floats:
-    """How much later than intended the load handed over each event, in seconds, shape (events,)."""
-    sent = rows[(rows["kind"] == KIND["sent"]) & (rows["service"] == -1)]
+    """How much later than intended the load sent each message, in seconds, shape (messages,)."""
+    sent = _sent_by_load(rows)
     return np.asarray(sent["t_s"] - sent["intended_s"])
 
 
-def recovery_s(scenario: Scenario, run: Run, rows: Rows, service: int) -> float:
-    """Seconds from the begin of a service's first fault until its backlog was back at what it had been before.
+def lateness_s_p99(rows: Rows) -> float:
+    """The lateness that one message in a hundred exceeds; NaN where nothing was sent. `LATE_S` is the limit."""
+    return _quantile(lateness_s(rows), 0.99)
 
-    Back means: a second long no sample above the largest one before the fault, or the end of a run that left nothing.
-    0.0 where the backlog never rose above it; NaN without a fault or samples before it; infinite if it never was back.
+
+def recovery_s(scenario: Scenario, run: Run, rows: Rows, service: int) -> float:
+    """Seconds from the start of a service's first fault until its backlog was back at its level before the fault.
+
+    The backlog is back when for one second no sample exceeds the largest sample before the fault, or when a run ends
+    that left nothing. 0.0 where the backlog never rose above that level. NaN without a fault, or without samples
+    before it. Infinite where the backlog never came back.
     """
     name = list(scenario.services)[service]
     faults = [fault.at_s for fault in scenario.faults if fault.service == name]
@@ -159,23 +202,22 @@ def recovery_s(scenario: Scenario, run: Run, rows: Rows, service: int) -> float:
     later_s = at_s[at_s > last_s]
     if later_s.size:
         return float(later_s[0] - start_s)
-    left = run.left[name]
-    return np.inf if left.waiting or left.pending or left.retrying or left.delayed else run.ended_s - start_s
+    return np.inf if left_over(run.left[name]) else run.ended_s - start_s
 
 
 def little_residual(scenario: Scenario, rows: Rows, service: int) -> float:
     """How far the history is from Little's law at a service: |L - lambda W| / (lambda W).
 
-    L is the mean of the sampled backlog, which the server counted; lambda W is the mean over the same time of the
-    time between published and acknowledged, which the processes noted. They agree if nothing was overlooked.
+    L is the mean of the sampled backlog, which the server counted. lambda W is the mean over the same time of the time
+    between published and acknowledged, which the processes recorded. The two agree if nothing was overlooked.
     Source: Little, "A Proof for the Queuing Formula: L = lambda W", Operations Research 9(3), 1961.
     """
     at_s, entries = backlog(rows, service)
     event = list(scenario.flow.paths).index(list(scenario.services.values())[service].consumes)
-    arrived = rows[(rows["kind"] == KIND["published"]) & (rows["event"] == event)]
-    gone = rows[np.isin(rows["kind"], (KIND["acked"], KIND["dead"])) & (rows["service"] == service)]
+    arrived = of_kind(rows[rows["event"] == event], "published")
+    gone = of_kind(rows[rows["service"] == service], "acked", "dead")
     if not at_s.size or len(arrived) != len(gone) or not len(arrived):
-        return np.nan  # something is still there, or came twice: the sum below would not be of whole stays
+        return np.nan  # some message is still there, or came twice: the sum below would not be of whole stays
     stays_s = float(gone["t_s"].sum() - arrived["t_s"].sum())
     length_s = float(at_s[-1] - at_s[0])
     if length_s <= 0 or stays_s <= 0:
@@ -185,11 +227,60 @@ def little_residual(scenario: Scenario, rows: Rows, service: int) -> float:
     return abs(sampled - expected) / expected
 
 
-def _first_handled(rows: Rows) -> Rows:
-    """One row a message and service: when it was handled for the first time."""
-    handled = rows[rows["kind"] == KIND["handled"]]
-    _, first = np.unique(handled[["run", "service", "event", "message"]], return_index=True)
-    return np.asarray(handled[first])
+# The metrics of one run
+
+
+def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> dict[str, float]:
+    services = list(scenario.services)
+    found = _rates("", rows, [services.index(name) for name in last_services(scenario)])
+    for code, name in enumerate(services):
+        prefix = f"{name}." if len(services) > 1 else ""
+        if prefix:
+            found |= _rates(prefix, rows, [code])
+        found |= _service_metrics(prefix, scenario, run, rows, code)
+    return found | {"lateness_s_p99": lateness_s_p99(rows)}
+
+
+def _rates(prefix: str, rows: Rows, services: list[int]) -> dict[str, float]:
+    handled = _first_handled(rows, services)
+    span_s = float(handled["t_s"].max()) if handled.size else np.nan
+    found = {f"{prefix}throughput_per_s": handled.size / span_s if span_s else np.nan}
+    lags_s = _lags(handled).lag_s
+    return found | {f"{prefix}lag_s_{name}": _quantile(lags_s, q) for name, q in QUANTILES.items()}
+
+
+def _service_metrics(prefix: str, scenario: Scenario, run: Run, rows: Rows, code: int) -> dict[str, float]:
+    own = rows[rows["service"] == code]
+    _, entries = backlog(rows, code)
+    by_attempt = attempts(rows, code)
+    settled_at = np.repeat(np.arange(1, len(by_attempt) + 1), by_attempt)
+    left = run.left[list(scenario.services)[code]]
+    return {
+        f"{prefix}attempts_mean": float(settled_at.mean()) if settled_at.size else np.nan,
+        f"{prefix}dead_letters": float(dead_letters(own, [left]).recorded),
+        f"{prefix}duplicates": float(count(own, "handled") - _first_handled(rows, [code]).size),
+        f"{prefix}backlog_mean": float(entries.mean()) if entries.size else np.nan,
+        f"{prefix}backlog_max": float(entries.max()) if entries.size else np.nan,
+        f"{prefix}recovery_s": recovery_s(scenario, run, rows, code),
+        f"{prefix}little_residual": little_residual(scenario, rows, code),
+    }
+
+
+def _lags(handled: Rows) -> Lags:
+    return Lags(handled["run"], handled["intended_s"], handled["t_s"] - handled["intended_s"])
+
+
+def _first_handled(rows: Rows, services: list[int]) -> Rows:
+    """One row for each run, service and message: when the service handled the message for the first time."""
+    handled = of_kind(rows[np.isin(rows["service"], services)], "handled")
+    # Rows are in the order of time, so the first row of a key is the first time. A service consumes one event type.
+    most = [int(handled[name].max(initial=0)) + 1 for name in ("service", "message")]
+    key = (handled["run"].astype(np.int64) * most[0] + handled["service"]) * most[1] + handled["message"]
+    return np.asarray(handled[np.unique(key, return_index=True)[1]])
+
+
+def _sent_by_load(rows: Rows) -> Rows:
+    return of_kind(rows[rows["service"] == -1], "sent")
 
 
 def _quantile(values: Floats, q: float) -> float:

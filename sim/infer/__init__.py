@@ -1,1 +1,1 @@
-"""What the evidence says beyond one run: theory, calibration, comparison, validation."""
+"""What several runs say together: theory, calibration, comparison, validation and the claims of the report."""

@@ -1,6 +1,6 @@
-"""calibrate(): what this machine, server and library add to a scenario's own times, measured live.
+"""calibrate(): the times that this machine, server and library add to a scenario's own times, measured live.
 
-The rules need no calibration, since both worlds run the library's own; only these times do.
+Only times need calibration. Rules do not, because both worlds call the library's own rules.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _BUSY_S = 0.014
 
 
 def probe() -> Scenario:
-    """The scenario that is measured: nothing queues in two of its services, the third always has work."""
+    """The scenario that is measured: messages never queue at two of its services, and the third always has work."""
     retry = Retry(attempts=20, wait_s=_RETRY_S, wait_s_max=_RETRY_S, jitter="none")
     steady = ConstantTime(kind="constant", mean_s=_WORK_S)
     return Scenario(
@@ -36,7 +36,7 @@ def probe() -> Scenario:
             "one": Service(
                 consumes="first", concurrency=8, service_time=steady, error_rate=0.1, retry=retry, emits=("second",)
             ),
-            # Half as much again as it can do, so that it never waits for an entry.
+            # It is given one and a half times what it can do, so it never waits for an entry.
             "busy": Service(consumes="first", service_time=ConstantTime(kind="constant", mean_s=_BUSY_S)),
             "two": Service(consumes="second", consumers=2, concurrency=8, service_time=steady, lease_s=0.5),
         },
@@ -45,16 +45,19 @@ def probe() -> Scenario:
 
 
 async def calibrate(*, url: str | None = None, progress: Progress | None = None) -> tuple[Overheads, History]:
-    """Measure the overheads, about four seconds; also the history they were read from.
+    """Measure the overheads in about four seconds. Also returns the history that they were read from.
 
-    Raises as `run_live` does.
+    Raises:
+        SimError, EventlibError: as `run_live` does.
     """
     history = await run_live(probe(), [0], repeats=1, url=url, progress=progress)
     return overheads_of(history), history
 
 
 def overheads_of(history: History) -> Overheads:
-    """What each step of a `probe` history took: medians of what makes an event late, means of what uses up capacity.
+    """How long each step took in a history of `probe`.
+
+    A step that makes an event late is given by its median; a step that uses up the capacity of a service by its mean.
 
     Raises:
         LiveRunFailed: the history lacks one of the steps.
@@ -73,12 +76,12 @@ def overheads_of(history: History) -> Overheads:
     retried_s = at_s("retried", "one", "first").rename(index=lambda attempt: attempt + 1, level="attempt")
     handled_s = at_s("handled", "two", "second")
     busy_s = at_s("started", "busy", "first").sort_values()
-    rest_s = busy_s.to_numpy()[1:] - at_s("handled", "busy", "first").sort_values().to_numpy()[:-1]
+    pause_s = busy_s.to_numpy()[1:] - at_s("handled", "busy", "first").sort_values().to_numpy()[:-1]
     fault_s = frame.set_index("kind")["t_s"]
     return Overheads(
         publish_s=publish_s,
         dispatch_s=dispatch_s,
-        read_s=_typical("read_s", rest_s[len(rest_s) // 4 :], np.mean),
+        read_s=_typical("read_s", pause_s[len(pause_s) // 4 :], np.mean),
         handle_s=_typical("handle_s", handled_s - at_s("started", "two", "second") - _WORK_S, np.mean),
         settle_s=_typical("settle_s", at_s("acked", "two", "second") - handled_s),
         retry_s=_typical("retry_s", started_s - retried_s - _RETRY_S - dispatch_s),
@@ -86,8 +89,9 @@ def overheads_of(history: History) -> Overheads:
     )
 
 
-def _typical(name: str, values: "pd.Series[float] | Floats", middle: Callable[[Floats], Any] = np.median) -> float:
+def _typical(name: str, values: "pd.Series[float] | Floats", average: Callable[[Floats], Any] = np.median) -> float:
+    """The average of the values that are known."""
     known = np.asarray(values)[~np.isnan(values)]
     if not known.size:
         raise LiveRunFailed("calibration", f"nothing to read {name} from; run it again on a quieter machine")
-    return max(0.0, float(middle(known)))
+    return max(0.0, float(average(known)))

@@ -1,28 +1,30 @@
-"""compare(): simulated beside live, each difference beside the noise floor of the live world itself.
+"""compare(): the simulated world beside the live one, and each difference beside the noise floor of the live world.
 
-Runs of one seed had the same arrivals, service times and failures in both worlds, so they are compared pair by pair.
-The noise floor is what the live world disagrees with itself by: the same seed, run again.
+Runs of one seed have the same arrivals, service times and failures in both worlds, so they are compared pair by pair.
+The noise floor is the difference between two live runs of one seed.
 """
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from sim.declare.load import Floats
 from sim.errors import InvalidHistory
 from sim.evidence.checks import Check, check
+from sim.evidence.export import checks_json, runs_json
 from sim.evidence.history import History
-from sim.evidence.metrics import Interval, measure, of_seeds, summarize, unit_of
+from sim.evidence.metrics import Interval, is_predicted, last_services, measure, of_seeds, summarize, unit_of
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One metric in both worlds, in `unit`.
+    """One metric in both worlds, in `unit`. A number that does not exist is NaN.
 
-    `simulated` and `live` are means over the shared seeds; `error` is the mean of simulated minus live, seed by seed;
+    `simulated` and `live` are means over the shared seeds. `error` is simulated minus live, averaged over these seeds.
     `distance` is the mean absolute difference of a simulated and a live run of one seed, `noise_floor` that of two live
-    ones. NaN where there is no such number.
+    runs of one seed.
     """
 
     metric: str
@@ -41,8 +43,13 @@ class Row:
         return self.error / self.live if self.live else np.nan
 
     @property
+    def relative_noise_floor(self) -> float:
+        """The noise floor as a share of the live value."""
+        return abs(self.noise_floor / self.live) if self.live else np.nan
+
+    @property
     def within_noise(self) -> bool | None:
-        """Are simulated and live no further apart than two live runs are? None where either is unknown."""
+        """Is a simulated run as close to a live run as two live runs are? None where either distance is unknown."""
         if np.isnan(self.distance) or np.isnan(self.noise_floor):
             return None
         return bool(self.distance <= self.noise_floor)
@@ -50,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both worlds' numbers and the verdicts on the live one."""
+    """The numbers of both worlds and the verdicts on the live one."""
 
     simulated: History
     live: History
@@ -60,6 +67,17 @@ class Comparison:
 
     def __getitem__(self, metric: str) -> Row:
         return next(row for row in self.rows if row.metric == metric)
+
+    @property
+    def predictions(self) -> list[Row]:
+        """The rows that the simulation predicts, each once.
+
+        Where one service ends every flow, its lag and throughput are those of the system, so its own rows are left out.
+        """
+        names = {row.metric for row in self.rows}
+        last = last_services(self.live.scenario)
+        repeated = {f"{last[0]}.{name}" for name in names} if len(last) == 1 else set()
+        return [row for row in self.rows if row.metric not in repeated and is_predicted(row.metric)]
 
     def __str__(self) -> str:
         head = f"{'metric':<28}{'simulated':>12}{'live':>12}{'error':>12}{'noise floor':>13}  unit"
@@ -83,34 +101,51 @@ def compare(simulated: History, live: History) -> Comparison:
     seeds = tuple(sorted({run.seed for run in simulated.runs} & {run.seed for run in live.runs}))
     if not seeds:
         raise InvalidHistory("compare", "the histories share no seed; give both worlds the same first seeds")
-    theirs, ours = measure(live), measure(simulated)
-    rows = tuple(_row(name, simulated, ours[name], live, theirs[name], seeds) for name in theirs)
+    predicted, measured = measure(simulated), measure(live)
+    rows = tuple(_row(name, simulated, predicted[name], live, measured[name], seeds) for name in measured)
     return Comparison(simulated, live, seeds, rows, tuple(check(live)))
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison for machines: what ran live, every metric in both worlds, and the verdicts."""
+    metrics = {
+        row.metric: {
+            "simulated": row.simulated,
+            "live": row.live,
+            "error": row.error,
+            "noise_floor": row.noise_floor,
+            "unit": row.unit,
+        }
+        for row in comparison.rows
+    }
+    ran = runs_json(comparison.live) | {"seeds": list(comparison.seeds)}
+    return ran | {"metrics": metrics, "checks": checks_json(comparison.checks)}
 
 
 def _row(
     metric: str, simulated: History, predicted: Floats, live: History, measured: Floats, seeds: tuple[int, ...]
 ) -> Row:
     by_seed = [(_of_seed(simulated, predicted, seed), _of_seed(live, measured, seed)) for seed in seeds]
-    pairs = [(float(ours.mean()), float(theirs.mean())) for ours, theirs in by_seed]
-    pairs_of_repeats = [pair for _, repeats in by_seed for pair in itertools.combinations(repeats.tolist(), 2)]
-    apart = [0.0 if a == b else abs(a - b) for ours, theirs in by_seed for a in ours.tolist() for b in theirs.tolist()]
-    noise = [0.0 if a == b else abs(a - b) for a, b in pairs_of_repeats]  # two infinities agree
+    means = [(_mean(runs), _mean(repeats)) for runs, repeats in by_seed]
     return Row(
         metric,
         unit_of(metric),
-        _mean([ours for ours, _ in pairs]),
-        _mean([theirs for _, theirs in pairs]),
-        _mean([ours - theirs for ours, theirs in pairs]),
-        _mean(apart),
-        _mean(noise),
-        summarize(predicted),
-        summarize(of_seeds(live, measured)),
+        simulated=_mean([simulated_mean for simulated_mean, _ in means]),
+        live=_mean([live_mean for _, live_mean in means]),
+        error=_mean([simulated_mean - live_mean for simulated_mean, live_mean in means]),
+        distance=_mean([_apart(*pair) for runs, repeats in by_seed for pair in itertools.product(runs, repeats)]),
+        noise_floor=_mean([_apart(*pair) for _, repeats in by_seed for pair in itertools.combinations(repeats, 2)]),
+        simulated_interval=summarize(predicted),
+        live_interval=summarize(of_seeds(live, measured)),
     )
 
 
-def _of_seed(history: History, values: Floats, seed: int) -> Floats:
-    return values[[index for index, run in enumerate(history.runs) if run.seed == seed]]
+def _of_seed(history: History, values: Floats, seed: int) -> list[float]:
+    return [float(value) for run, value in zip(history.runs, values, strict=True) if run.seed == seed]
+
+
+def _apart(one: float, other: float) -> float:
+    return 0.0 if one == other else abs(one - other)  # two infinities agree
 
 
 def _mean(values: list[float]) -> float:

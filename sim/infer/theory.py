@@ -1,7 +1,8 @@
-"""What queueing theory says of a service: the known answers that the simulated world is held against.
+"""What queueing theory says about a service: known answers, which the simulated world must reproduce.
 
-All is for Poisson arrivals, first come first served, a steady state, no errors and no kills. `rate_per_s` is the
-arrivals a second, `mean_s` the mean service time, `servers` the handlers that run at once (consumers x concurrency).
+All formulas hold for Poisson arrivals, first come first served, a steady state, no errors and no kills. `rate_per_s` is
+the number of arrivals a second, `mean_s` the mean service time, `servers` the number of handlers that run at once
+(consumers x concurrency).
 """
 
 from math import isfinite
@@ -12,8 +13,9 @@ from sim.errors import InvalidScenario
 def waiting_probability(rate_per_s: float, mean_s: float, servers: int) -> float:
     """Probability that a message finds every server busy (Erlang C), for exponential service times.
 
-    Source: Erlang, "Solution of some problems in the theory of probabilities", 1917; by the recursion for Erlang B,
-    which neither overflows nor cancels: Cooper, "Introduction to Queueing Theory", 2nd ed., 1981, chapter 3.
+    Source: Erlang, "Solution of some problems in the theory of probabilities", 1917. Computed by the recursion for
+    Erlang B, which does not overflow or lose digits: Cooper, "Introduction to Queueing Theory", 2nd ed., 1981,
+    chapter 3.
 
     Raises:
         InvalidScenario: work arrives faster than it is done, or an argument is out of range.

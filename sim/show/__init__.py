@@ -1,1 +1,1 @@
-"""For people: figures, the report, the terminal."""
+"""What people see: figures, the report, and tables in the terminal."""

@@ -1,29 +1,32 @@
-"""What the workbench's commands show in a terminal beside what the library's do: progress, tables of metrics."""
+"""What the simulator's commands show in a terminal: progress, tables of metrics, verdicts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import ClassVar
 
+import numpy as np
 from rich import box
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from eventlib import EventlibError
-from eventlib.cli import console
-from eventlib.cli.console import err
-from sim.errors import SimError
+from eventlib.cli.console import err, out
+from sim.evidence.checks import Check, Verdict
+from sim.evidence.history import History
+from sim.evidence.metrics import Interval, unit_of
+from sim.infer.claims import Claim
+from sim.infer.compare import Comparison
 
-
-class Commands(console.Commands):
-    """The library's commands, where errors of the workbench are expected too."""
-
-    expected: ClassVar[tuple[type[Exception], ...]] = (SimError, EventlibError)
+_MARKS: dict[Verdict, str] = {
+    "true": "[green]true[/]   ",
+    "false": "[bold red]false[/]  ",
+    "unknown": "[yellow]unknown[/]",
+}
 
 
 @contextmanager
 def steps() -> Iterator[Callable[[str, float], None]]:
-    """Progress bars, one for each step as it comes up."""
+    """Progress bars. Call what it yields with a step and the share of it that is done; each new step gets a bar."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -33,28 +36,73 @@ def steps() -> Iterator[Callable[[str, float], None]]:
     with Progress(*columns, console=err) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def tell(step: str, share: float) -> None:
+        def advance(step: str, share: float) -> None:
             if step not in tasks:
-                for task in tasks.values():
-                    bars.update(task, completed=1.0)
+                complete_all()
                 tasks[step] = bars.add_task(step, total=1.0)
             bars.update(tasks[step], completed=share)
 
-        yield tell
-        for task in tasks.values():
-            bars.update(task, completed=1.0)
+        def complete_all() -> None:
+            for task in tasks.values():
+                bars.update(task, completed=1.0)
+
+        yield advance
+        complete_all()
 
 
 @contextmanager
 def progress(step: str) -> Iterator[Callable[[float], None]]:
-    with steps() as tell:
-        yield partial(tell, step)
+    """The progress bar of a single step."""
+    with steps() as advance:
+        yield partial(advance, step)
 
 
-def table_of(title: str, *numbers: str) -> Table:
+def metrics_table(history: History, summaries: Mapping[str, Interval]) -> Table:
+    """The metrics of one world with their intervals."""
+    title = f"{history.scenario.name}, {history.world}, runs: {len(history.runs)}"
+    table = _table(title, "mean", "95 % interval", "unit")
+    for name, found in summaries.items():
+        interval = f"{_number(found.low)} to {_number(found.high)}" if np.isfinite(found.low) else ""
+        table.add_row(name, _number(found.mean), interval, unit_of(name))
+    return table
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """The metrics of both worlds, each error beside its noise floor."""
+    name, runs = comparison.live.scenario.name, len(comparison.live.runs)
+    title = f"{name} on {comparison.live.server}: both worlds on seeds {list(comparison.seeds)}, {runs} live runs"
+    table = _table(title, "simulated", "live", "error", "noise floor", "inside?")
+    for row in comparison.rows:
+        numbers = (row.simulated, row.live, row.error, row.noise_floor)
+        inside = {True: "yes", False: "no", None: "-"}[row.within_noise]
+        table.add_row(row.metric, *(_number(number) for number in numbers), inside)
+    return table
+
+
+def print_checks(checks: Iterable[Check]) -> None:
+    """One line for each check: its verdict, what it claims and what was found."""
+    for check in checks:
+        _print_verdict(check.verdict, f"{check.claim}: {check.detail}")
+
+
+def print_claims(claims: Iterable[Claim]) -> None:
+    """One line for each claim of the report: its verdict, the claim and what was measured."""
+    for claim in claims:
+        _print_verdict(claim.verdict, f"{claim.claim}: {claim.measured}")
+
+
+def _print_verdict(verdict: Verdict, text: str) -> None:
+    out.print(f"{_MARKS[verdict]} {escape(text)}", soft_wrap=True, highlight=False)
+
+
+def _table(title: str, *numbers: str) -> Table:
     """A table of metrics that fits eighty columns."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("metric", no_wrap=True)
     for column in numbers:
         table.add_column(column, justify="right", no_wrap=True)
     return table
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"

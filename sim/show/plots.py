@@ -1,18 +1,16 @@
 """Figures from histories: simulated as line and band, live as points, faults shaded and named.
 
-Every function takes a Comparison, or a single History where only one world ran, and returns a Figure of its own:
-no global state, no window, no display needed. In a notebook a figure as the last value of a cell shows itself.
+Every function takes a Comparison, or a single History where only one world ran, and returns a Figure of its own.
+It needs no display, opens no window and changes no global state. A figure that is the last value of a notebook's cell
+shows itself.
 """
 
 import io
-import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -21,68 +19,21 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from sim.declare.faults import Kill
 from sim.declare.load import Floats
 from sim.declare.scenario import Scenario
-from sim.evidence import metrics
-from sim.evidence.history import KIND, SAMPLE_EVERY_S, History
+from sim.evidence import distributions, metrics
 from sim.infer.compare import Comparison, Row
-
-Source = Comparison | History
-MEASUREMENT = ("little_residual", "lateness_s_p99")  # metrics that tell how good the measurement was
-
-# Okabe and Ito's palette, which colour-blind readers can tell apart too.
-_BLUE, _VERMILLION = "#0072B2", "#D55E00"
-_INK, _GREY, _SHADE = "#1c1c1c", "#5f6368", "#e8e6e1"
-_MARKERS = "osD^vP"  # one for each live run, over and over
-_BAND: dict[str, Any] = {"color": _BLUE, "alpha": 0.2, "linewidth": 0}
-
-_WIDTH_IN = 7.2
-_CAPTION_LETTERS = 112  # fit on a line of the caption
-_POINTS_MAX = 1_000  # more are drawn as an image: each costs a hundred bytes of SVG
-_QUANTILES = (5, 50, 95)
-_MINUS, _TO = "\N{MINUS SIGN}", "\N{EN DASH}"
-
-# matplotlib's own font, so that the layout is the same on every machine; wider than any that a browser takes instead.
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": "#8a8a8a",
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "axes.titlesize": 9,
-    "grid.color": "#e3e3e3",
-    "grid.linewidth": 0.5,
-    "xtick.color": _GREY,
-    "ytick.color": _GREY,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
-    "lines.linewidth": 1.6,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "legend.handlelength": 1.6,
-    "legend.borderpad": 0,
-    "legend.borderaxespad": 0.7,
-    "figure.facecolor": "white",
-    "figure.constrained_layout.h_pad": 0.06,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "event-workbench",
-}
-_FONTS = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
+from sim.show import style
+from sim.show.kinds import mark_of
+from sim.show.source import Source, Worlds
+from sim.show.svg import element
+from sim.show.wording import MINUS, TO, difference, quantity, seeds
 
 
 class Chart(Figure):
-    """A figure that shows itself in a notebook, whichever backend is on."""
+    """A figure that shows itself in a notebook, with any of matplotlib's backends."""
 
-    @rc_context(_STYLE)
+    @rc_context(style.SETTINGS)
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         file = io.BytesIO()
         self.savefig(file, format="png", dpi=144, metadata={"Software": None})
@@ -90,72 +41,70 @@ class Chart(Figure):
         return file.getvalue(), {"width": round(width_in * 96), "height": round(height_in * 96)}
 
 
-@rc_context(_STYLE)
+@rc_context(style.SETTINGS)
 def lag_over_time(source: Source, *, service: str | None = None) -> Figure:
-    """Lag of each message over the time it was meant to be sent; of one service, or of the system's last ones."""
-    worlds = _Worlds.of(source)
-    simulated, live = (_lags(history, service) if history else None for history in (worlds.simulated, worlds.live))
+    """Lag of each message over its intended send time, at one service or at the last services of the system."""
+    worlds = Worlds.of(source)
+    simulated, live = (metrics.lags(one, service) if one else None for one in (worlds.simulated, worlds.live))
+    both = [lags for lags in (simulated, live) if lags is not None]
     figure, (axes,) = _figure(3.5)
-    both = [found for found in (simulated, live) if found is not None]
-    axes.set_xlim(0, max((float(found.intended_s.max(initial=0)) for found in both), default=1) or 1)
+    axes.set_xlim(0, max((float(lags.intended_s.max(initial=0)) for lags in both), default=1) or 1)
     if simulated is not None:
-        at_s, (low, mid, high) = simulated.binned()
-        axes.fill_between(at_s, low, high, **_BAND)
-        axes.plot(at_s, mid, color=_BLUE)
+        _draw_band(axes, distributions.lag_over_time(simulated))
     if live is not None:
-        axes.plot(live.intended_s, live.lag_s, **_points(live.lag_s.size, size=2.2, alpha=0.45))
-    _scale(axes, np.concatenate([found.lag_s for found in both]))
+        axes.plot(live.intended_s, live.lag_s, **_point_style(live.lag_s.size, size=2.2, alpha=0.45))
+    _scale_lag(axes, np.concatenate([lags.lag_s for lags in both]))
     axes.set_xlabel("intended send time (s)")
-    axes.set_ylabel(f"lag{f' of {service}' if service else ''} (s)")
+    axes.set_ylabel(_lag_label(service))
     _mark_faults(axes, worlds.scenario, [service] if service else worlds.services)
-    said = worlds.caption(
-        f"Line: median of the messages in each time bin; band: 5{_TO}95 % of them.", "Points: messages."
+    caption = worlds.caption(
+        f"Line: median of the messages in each time bin; band: 5{TO}95 % of them.", "Points: messages."
     )
-    return _finish(figure, "Lag over time", worlds, said)
+    return _with_texts(figure, "Lag over time", worlds, caption)
 
 
-@rc_context(_STYLE)
+@rc_context(style.SETTINGS)
 def lag_distribution(source: Source, *, service: str | None = None) -> Figure:
-    """Share of messages with more than a given lag, on logarithmic axes, so that the tail can be read."""
-    worlds = _Worlds.of(source)
+    """Share of the messages with more than a given lag, on logarithmic axes, so that the tail can be read."""
+    worlds = Worlds.of(source)
     figure, (axes,) = _figure(3.7)
-    drawn: list[tuple[str, Floats]] = []
+    quantiles: list[tuple[str, Floats]] = []
     every: list[Floats] = []
     if worlds.simulated:
-        runs = _lags(worlds.simulated, service).by_run()
+        runs = metrics.lags(worlds.simulated, service).by_run()
         every += runs
-        shares, low, mid, high = _tail(runs)
-        axes.fill_betweenx(shares, low, high, **_BAND)
-        axes.plot(mid, shares, color=_BLUE)
-        drawn.append((_BLUE, _median_quantiles(runs)))
+        band = distributions.lag_tail_over_runs(runs, places=150)
+        axes.fill_betweenx(band.at, band.low, band.high, **style.BAND)
+        axes.plot(band.middle, band.at, color=style.BLUE)
+        quantiles.append((style.BLUE, distributions.lag_quantiles(runs)))
     if worlds.live:
-        runs = _lags(worlds.live, service).by_run()
+        runs = metrics.lags(worlds.live, service).by_run()
         every += runs
         for number, lags_s in enumerate(runs):
-            shares = np.geomspace(1, 1 / max(lags_s.size, 1), 32)
-            axes.plot(_upper(lags_s, shares), shares, **_points(0, number, size=3.4, alpha=0.75))
-        drawn.append((_VERMILLION, _median_quantiles(runs)))
+            shares, exceeded_s = distributions.lag_tail(lags_s, places=32)
+            axes.plot(exceeded_s, shares, **_point_style(0, number, size=3.4, alpha=0.75))
+        quantiles.append((style.VERMILLION, distributions.lag_quantiles(runs)))
     shortest_s = min((lags_s.min() for lags_s in every), default=0)
     if shortest_s > 0:
         axes.set_xscale("log")
-        _plain(axes, "x")
+        _write_plainly(axes, "x")
     axes.set_yscale("log")
     axes.set_ylim(0.7 / max(100, *(lags_s.size for lags_s in every)) if every else 0.007, 1.4)
-    _percent(axes)
-    _guide_quantiles(axes, drawn)
-    axes.set_xlabel(f"lag{f' of {service}' if service else ''} (s)")
+    _write_percent(axes)
+    _mark_quantiles(axes, quantiles)
+    axes.set_xlabel(_lag_label(service))
     axes.set_ylabel("messages with more lag (%)")
-    said = worlds.caption(
-        f"Line: median over seeds; band: 5{_TO}95 % of seeds. Numbers: medians over runs.",
+    caption = worlds.caption(
+        f"Line: median over seeds; band: 5{TO}95 % of seeds. Numbers: medians over runs.",
         "Points: quantiles of each run.",
     )
-    return _finish(figure, "Distribution of lag", worlds, said)
+    return _with_texts(figure, "Distribution of lag", worlds, caption)
 
 
-@rc_context(_STYLE)
+@rc_context(style.SETTINGS)
 def attempts(source: Source) -> Figure:
     """Share of messages settled (handled or dead-lettered) at each attempt, for each service."""
-    worlds = _Worlds.of(source)
+    worlds = Worlds.of(source)
     columns = min(len(worlds.services), 3)
     rows = -(-len(worlds.services) // columns)
     figure, panels = _figure(1.1 + 1.9 * rows, rows=rows, columns=columns)
@@ -169,312 +118,93 @@ def attempts(source: Source) -> Figure:
         panel.set_ylim(min(other.get_ylim()[0] for other in figure.axes), 1.6)
     for panel in panels[::columns]:
         panel.set_ylabel("messages settled (%)")
-    said = worlds.caption(
-        f"Line: mean share over seeds; band: 5{_TO}95 % of seeds.", "Points: each run; a share of zero has no point."
+    caption = worlds.caption(
+        f"Line: mean share over seeds; band: 5{TO}95 % of seeds.", "Points: each run; a share of zero has no point."
     )
-    return _finish(figure, "Attempts per message", worlds, said)
+    return _with_texts(figure, "Attempts per message", worlds, caption)
 
 
-@rc_context(_STYLE)
+@rc_context(style.SETTINGS)
 def backlog(source: Source) -> Figure:
-    """What each service had waiting, in work or put aside for a retry, over time."""
-    worlds = _Worlds.of(source)
+    """Messages that each service had yet to settle over time: waiting, being handled or put aside for a retry."""
+    worlds = Worlds.of(source)
     figure, panels = _figure(1.1 + 1.6 * len(worlds.services), rows=len(worlds.services), share_x=True)
     histories = [history for history in (worlds.simulated, worlds.live) if history]
     end_s = max(max(run.ended_s for run in history.runs) for history in histories)
     for panel, service in zip(panels, worlds.services, strict=True):
         panel.set_xlim(0, end_s)
         if worlds.simulated:
-            at_s, (low, mid, high) = _backlog_band(worlds.simulated, service, end_s)
-            panel.fill_between(at_s, low, high, **_BAND)
-            panel.plot(at_s, mid, color=_BLUE)
+            _draw_band(panel, distributions.backlog_over_time(worlds.simulated, service, end_s))
         for number, (_, rows) in enumerate(worlds.live.each_run() if worlds.live else ()):
             sampled_s, entries = metrics.backlog(rows, worlds.services.index(service))
-            panel.plot(sampled_s, entries, color=_VERMILLION, linewidth=0.5, alpha=0.5)
-            panel.plot(sampled_s, entries, **_points(entries.size, number, size=2.4, alpha=0.7))
+            panel.plot(sampled_s, entries, color=style.VERMILLION, linewidth=0.5, alpha=0.5)
+            panel.plot(sampled_s, entries, **_point_style(entries.size, number, size=2.4, alpha=0.7))
         panel.set_ylim(bottom=0)
         panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         panel.set_ylabel(f"{service}\nbacklog (messages)")
         _mark_faults(panel, worlds.scenario, [service])
     panels[-1].set_xlabel("time since the load began (s)")
-    said = worlds.caption(f"Line: median over seeds; band: 5{_TO}95 % of seeds.", "Points: samples of each run.")
-    return _finish(figure, "Backlog", worlds, said)
+    caption = worlds.caption(f"Line: median over seeds; band: 5{TO}95 % of seeds.", "Points: samples of each run.")
+    return _with_texts(figure, "Backlog", worlds, caption)
 
 
-@rc_context(_STYLE)
+@rc_context(style.SETTINGS)
 def errors(comparison: Comparison) -> Figure:
     """Each metric's error beside the noise floor, both as a share of the live value, the largest error first."""
-    rows = [row for row in predictions(comparison) if np.isfinite(row.relative_error)]
+    rows = [row for row in comparison.predictions if np.isfinite(row.relative_error)]
     rows.sort(key=lambda row: abs(row.relative_error))
     figure, (axes,) = _figure(1.3 + 0.19 * max(len(rows), 3))
-    reach = 1.15 * max((abs(value) for row in rows for value in (row.relative_error, _floor(row))), default=1.0)
-    for height, row in enumerate(rows):
-        axes.barh(height, 2 * _floor(row), left=-_floor(row), height=0.62, color="#d2d0ca")
-        axes.plot(row.relative_error, height, **_dot(row))
-        _beside(axes, height, _signed(row.error, row.unit), quantity(row.noise_floor, row.unit))
-    axes.axvline(0, color=_INK, linewidth=0.8)
-    top = max(len(rows), 1)
-    _beside(axes, top - 0.1, "error", "noise floor", color=_INK)
-    axes.set_xlim(-max(reach, 0.01), max(reach, 0.01))
-    axes.set_ylim(-0.6, top - 0.4)
-    axes.set_yticks(range(len(rows)), [row.metric for row in rows])
-    axes.tick_params(axis="y", labelcolor=_INK)
-    axes.grid(visible=True, axis="x")
-    axes.grid(visible=False, axis="y")
-    axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda share, _: f"{100 * share:+g}".replace("-", _MINUS) if share else "0")
-    )
+    _draw_errors(axes, rows)
     axes.set_xlabel("simulated minus live (% of live)")
-    worlds = _Worlds.of(comparison)
-    said = worlds.caption(
+    worlds = Worlds.of(comparison)
+    caption = worlds.caption(
         f"Dot: mean error over the seeds that ran in both worlds ({seeds(comparison.seeds)}). "
         "Bar: what two live runs of one seed differ by, to either side.",
         "",
     )
-    return _finish(figure, "Errors", worlds, said, legend=_error_legend(rows))
-
-
-def predictions(comparison: Comparison) -> list[Row]:
-    """The rows that the simulation predicts, each once.
-
-    Lag and throughput of a service that ends every flow are the system's own.
-    """
-    names = {row.metric for row in comparison.rows}
-    last = _last(comparison.live.scenario)
-    twice = {f"{last[0]}.{name}" for name in names} if len(last) == 1 else set()
-    return [row for row in comparison.rows if row.metric not in twice and not row.metric.endswith(MEASUREMENT)]
+    return _with_texts(figure, "Errors", worlds, caption, legend=_error_legend(rows))
 
 
 def svg(figure: Figure, *, name: str, label: str) -> str:
-    """The figure as an <svg> element to put into a page: no prolog, no date, nothing it refers to outside itself.
+    """The figure as an <svg> element to put into a page, without a reference to anything outside itself.
 
     `name` makes its ids unique in the page; `label` is what a screen reader says.
     """
     file = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with rc_context(_STYLE):
-        figure.savefig(file, format="svg", metadata=nothing, dpi=144)
-    text = file.getvalue()
-    text = text[text.index("<svg") :]
-    # matplotlib's style rule is for all elements, and would be so for those of the page.
-    text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    text = text.replace("'DejaVu Sans'", _FONTS)
-    head = f'<svg role="img" aria-label="{_attribute(label)}" style="stroke-linejoin:round;stroke-linecap:butt"'
-    return text.replace("<svg", head, 1).replace(" xmlns:xlink", "\n xmlns:xlink", 1).strip()
+    with rc_context(style.SETTINGS):
+        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), dpi=144)
+    return element(file.getvalue(), name=name, label=label)
 
 
-def quantity(value: float, unit: str) -> str:
-    """A number with its unit as people write it: "183 ms", "208 /s", "5,088 messages"."""
-    if np.isnan(value):
-        return "-"
-    if np.isinf(value):
-        return "not recovered"
-    if unit == "s":
-        return _seconds(value)
-    if unit == "share":
-        return f"{digits(100 * value)} %"
-    return f"{digits(value)} {'/s' if unit == '1/s' else unit}".rstrip()
-
-
-def digits(value: float, *, significant: int = 3, signed: bool = False) -> str:
-    """So many significant digits, at most four decimals, never an exponent."""
-    decimals = max(0, significant - 1 - int(np.floor(np.log10(abs(value))))) if value else 0
-    text = f"{value:+,.{min(decimals, 4)}f}" if signed else f"{value:,.{min(decimals, 4)}f}"
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return "0" if text in ("+0", "-0", "0") else text.replace("-", _MINUS)
-
-
-def seeds(numbers: Sequence[int]) -> str:
-    """Seeds as people write them: "seed 0", "seeds 0, 3, 7"; a row of them by its ends."""
-    found = sorted(set(numbers))
-    word = "seed" if len(found) == 1 else "seeds"
-    if len(found) > 2 and found[-1] - found[0] == len(found) - 1:
-        return f"{word} {found[0]}{_TO}{found[-1]}"
-    return f"{word} {', '.join(map(str, found))}"
-
-
-def replications(history: History) -> str:
-    """How many runs there are, of which seeds, how often each."""
-    numbers = [run.seed for run in history.runs]
-    each = len(numbers) / len(set(numbers))
-    repeated = f" x {each:g} repeats" if each > 1 else ""
-    return f"{len(numbers)} run{'s' if len(numbers) > 1 else ''} ({seeds(numbers)}{repeated})"
-
-
-# Numbers as text
-
-
-def _seconds(value_s: float) -> str:
-    if abs(value_s) >= 1:
-        return f"{digits(value_s)} s"
-    if abs(value_s) >= 0.001 or value_s == 0:
-        return f"{digits(1e3 * value_s)} ms"
-    return f"{digits(1e6 * value_s)} µs"
-
-
-def _signed(value: float, unit: str) -> str:
-    return ("+" if value > 0 else "") + quantity(value, unit)
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
-
-
-# What is drawn
-
-
-@dataclass(frozen=True, slots=True)
-class _Worlds:
-    """The histories there are."""
-
-    scenario: Scenario
-    simulated: History | None
-    live: History | None
-
-    @classmethod
-    def of(cls, source: Source) -> Self:
-        if isinstance(source, Comparison):
-            return cls(source.live.scenario, source.simulated, source.live)
-        if source.world == "simulated":
-            return cls(source.scenario, source, None)
-        return cls(source.scenario, None, source)
-
-    @property
-    def services(self) -> list[str]:
-        return list(self.scenario.services)
-
-    def caption(self, simulated: str, live: str) -> str:
-        """How to read the figure, and the seeds and replications behind it."""
-        parts = []
-        if self.simulated:
-            parts += [simulated, f"Simulated: {replications(self.simulated)}."]
-        if self.live:
-            parts += [live, f"Live: {replications(self.live)} on {self.live.server}."]
-        return " ".join(filter(None, parts))
-
-
-@dataclass(frozen=True, slots=True)
-class _Lags:
-    """Messages of all runs: when each was meant to be sent, and how long after that it was first handled."""
-
-    run: npt.NDArray[np.int32]
-    intended_s: Floats
-    lag_s: Floats
-
-    def by_run(self) -> list[Floats]:
-        """The lags of each run that handled anything."""
-        return [self.lag_s[self.run == run] for run in np.unique(self.run)]
-
-    def binned(self) -> tuple[Floats, Floats]:
-        """Middles of time bins, shape (bins,), and the quantiles of the lags in each, shape (3, bins)."""
-        bins = int(np.clip(self.lag_s.size // 40, 8, 60))
-        edges = np.linspace(0, self.intended_s.max(initial=0) or 1, bins + 1)
-        place = np.clip(np.searchsorted(edges, self.intended_s, "right") - 1, 0, bins - 1)
-        found = np.full((3, bins), np.nan)
-        for index in np.unique(place):
-            found[:, index] = np.percentile(self.lag_s[place == index], _QUANTILES)
-        return (edges[:-1] + edges[1:]) / 2, found
-
-
-def _last(scenario: Scenario) -> list[str]:
-    return [name for name, service in scenario.services.items() if not service.emits]
-
-
-def _lags(history: History, service: str | None) -> _Lags:
-    names = [service] if service else _last(history.scenario)
-    codes = [history.services.index(name) for name in names]
-    rows = history.rows[(history.rows["kind"] == KIND["handled"]) & np.isin(history.rows["service"], codes)]
-    # Rows are in time order, so the first of a key is the first time that the message was handled there.
-    most = int(rows["message"].max(initial=0)) + 1
-    key = (rows["run"].astype(np.int64) * len(history.services) + rows["service"]) * most + rows["message"]
-    first = rows[np.unique(key, return_index=True)[1]]
-    return _Lags(first["run"], first["intended_s"], first["t_s"] - first["intended_s"])
-
-
-def _upper(lags_s: Floats, shares: Floats) -> Floats:
-    """The lag that a share of the messages is above."""
-    return np.asarray(np.quantile(lags_s, 1 - shares))
-
-
-def _tail(runs: Sequence[Floats]) -> tuple[Floats, Floats, Floats, Floats]:
-    """Shares, and over runs the quantiles of the lag that each share of messages is above."""
-    shares = np.geomspace(1, 1 / min((lags_s.size for lags_s in runs), default=1), 150)
-    if not runs:
-        return shares, *np.full((3, shares.size), np.nan)
-    low, mid, high = np.percentile([_upper(lags_s, shares) for lags_s in runs], _QUANTILES, axis=0)
-    return shares, low, mid, high
-
-
-def _median_quantiles(runs: Sequence[Floats]) -> Floats:
-    """p50, p95, p99: the median over runs of each."""
-    if not runs:
-        return np.full(len(metrics.QUANTILES), np.nan)
-    return np.asarray(np.median([np.quantile(lags_s, list(metrics.QUANTILES.values())) for lags_s in runs], axis=0))
-
-
-def _shares(history: History | None, service: str) -> Floats:
-    """Of each run that settled anything the share of messages settled at each attempt; shape (runs, most attempts)."""
-    if history is None:
-        return np.empty((0, 0))
-    code = history.services.index(service)
-    found = [metrics.attempts(rows, code) for _, rows in history.each_run()]
-    settled = [of_run for of_run in found if of_run.sum()]
-    if not settled:
-        return np.empty((0, 0))
-    most = max(of_run.size for of_run in settled)
-    return np.array([np.pad(of_run, (0, most - of_run.size)) / of_run.sum() for of_run in settled])
-
-
-def _backlog_band(history: History, service: str, end_s: float) -> tuple[Floats, Floats]:
-    at_s = np.arange(0, end_s + SAMPLE_EVERY_S, SAMPLE_EVERY_S)
-    runs = []
-    for run, rows in history.each_run():
-        sampled_s, entries = metrics.backlog(rows, history.services.index(service))
-        left = run.left[service]
-        rest = left.waiting + left.pending + left.retrying + left.delayed
-        times, values = np.append(sampled_s, run.ended_s), np.append(entries, rest)
-        runs.append(np.interp(at_s, times, values, right=rest))
-    return at_s, np.asarray(np.percentile(runs, _QUANTILES, axis=0))
-
-
-def _floor(row: Row) -> float:
-    """The noise floor as a share of the live value; 0 where it is unknown."""
-    return 0.0 if np.isnan(row.noise_floor) else abs(row.noise_floor / row.live)
-
-
-# How it is drawn
+# Texts around a figure, and what is drawn in it
 
 
 def _figure(height_in: float, *, rows: int = 1, columns: int = 1, share_x: bool = False) -> tuple[Chart, list[Axes]]:
-    figure = Chart(figsize=(_WIDTH_IN, height_in), layout="constrained")
+    figure = Chart(figsize=(style.WIDTH_IN, height_in), layout="constrained")
     return figure, list(figure.subplots(rows, columns, squeeze=False, sharex=share_x).flat)
 
 
-def _finish(
-    figure: Figure, title: str, worlds: _Worlds, caption: str, *, legend: Sequence[tuple[Any, str]] | None = None
+def _with_texts(
+    figure: Figure, title: str, worlds: Worlds, caption: str, *, legend: Sequence[tuple[Any, str]] | None = None
 ) -> Figure:
-    """The title and the legend above, the caption below."""
+    """Put the title and the legend above the figure and the caption below it. A long scenario's name is shortened."""
     keys = legend if legend is not None else _legend(worlds)
-    room = int((500 - sum(23 + 4.7 * len(name) for _, name in keys)) / 5.7) - len(title) - 2
+    letters = int((500 - sum(23 + 4.7 * len(name) for _, name in keys)) / 5.7) - len(title) - 2
     name = worlds.scenario.name
-    text = f"{title}: {name if len(name) <= room else name[: room - 3] + '...'}"
+    text = f"{title}: {name if len(name) <= letters else name[: letters - 3] + '...'}"
     figure.suptitle(text, x=0.012, ha="left", fontsize=10.5, fontweight="bold", parse_math=False)
     figure.legend([key for key, _ in keys], [name for _, name in keys], loc="outside upper right", ncols=len(keys))
-    lines = textwrap.fill(caption, _CAPTION_LETTERS)
-    figure.supxlabel(lines, x=0.012, ha="left", fontsize=7.5, color=_GREY, linespacing=1.35, parse_math=False)
+    lines = textwrap.fill(caption, style.CAPTION_LETTERS)
+    figure.supxlabel(lines, x=0.012, ha="left", fontsize=7.5, color=style.GREY, linespacing=1.35, parse_math=False)
     return figure
 
 
-def _legend(worlds: _Worlds) -> list[tuple[Any, str]]:
+def _legend(worlds: Worlds) -> list[tuple[Any, str]]:
     keys: list[tuple[Any, str]] = []
     if worlds.simulated:
-        keys.append(((Patch(**_BAND), Line2D([], [], color=_BLUE)), "simulated"))
+        keys.append(((Patch(**style.BAND), Line2D([], [], color=style.BLUE)), "simulated"))
     if worlds.live:
-        keys.append((Line2D([], [], **_points(0, size=4)), "live"))
+        keys.append((Line2D([], [], **_point_style(0, size=4)), "live"))
     return keys
 
 
@@ -482,71 +212,99 @@ def _error_legend(rows: Sequence[Row]) -> list[tuple[Artist, str]]:
     names = {True: "error within the noise", False: "error beyond it", None: "error, noise unknown"}
     found = {row.within_noise: row for row in rows}
     keys: list[tuple[Artist, str]] = [
-        (Line2D([], [], **_dot(found[within])), name) for within, name in names.items() if within in found
+        (Line2D([], [], **_dot_style(found[within])), name) for within, name in names.items() if within in found
     ]
-    return [*keys, (Patch(color="#d2d0ca"), "noise floor")]
+    return [*keys, (Patch(color=style.FLOOR), "noise floor")]
 
 
-def _dot(row: Row) -> dict[str, Any]:
-    """By shape as well as by colour."""
+def _dot_style(row: Row) -> dict[str, Any]:
+    """Inside or outside the noise floor: told by shape as well as by colour."""
     marker, color, face = {
-        True: ("o", _BLUE, _BLUE),
-        False: ("D", _VERMILLION, _VERMILLION),
-        None: ("o", _GREY, "white"),
+        True: ("o", style.BLUE, style.BLUE),
+        False: ("D", style.VERMILLION, style.VERMILLION),
+        None: ("o", style.GREY, "white"),
     }[row.within_noise]
     return {"linestyle": "none", "marker": marker, "color": color, "markerfacecolor": face, "markersize": 5}
 
 
-def _beside(axes: Axes, height: float, error: str, floor: str, *, color: str = _GREY) -> None:
-    """Two numbers to the right of a row."""
-    style: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 7.5, "color": color}
+def _write_beside(axes: Axes, height: float, error: str, floor: str, *, color: str = style.GREY) -> None:
+    """Write two numbers to the right of a row."""
+    how: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 7.5, "color": color}
     for points, text in ((8, error), (64, floor)):
         number = text.removesuffix(" messages").removesuffix(" attempts")
-        axes.annotate(number, (1, height), xycoords=("axes fraction", "data"), xytext=(points, 0), **style)
+        axes.annotate(number, (1, height), xycoords=("axes fraction", "data"), xytext=(points, 0), **how)
 
 
-def _points(count: int, number: int = 0, *, size: float, alpha: float = 1.0) -> dict[str, Any]:
+def _point_style(count: int, number: int = 0, *, size: float, alpha: float = 1.0) -> dict[str, Any]:
     return {
         "linestyle": "none",
-        "marker": _MARKERS[number % len(_MARKERS)],
+        "marker": style.MARKERS[number % len(style.MARKERS)],
         "markersize": size,
         "markeredgewidth": 0,
-        "color": _VERMILLION,
+        "color": style.VERMILLION,
         "alpha": alpha,
-        "rasterized": count > _POINTS_MAX,
+        "rasterized": count > style.POINTS_MAX,
     }
 
 
-def _draw_attempts(axes: Axes, worlds: _Worlds, service: str) -> None:
-    simulated, live = _shares(worlds.simulated, service), _shares(worlds.live, service)
-    # One more than the policy allows is where a message is given up that killed its consumers.
+def _draw_band(axes: Axes, band: distributions.Band) -> None:
+    axes.fill_between(band.at, band.low, band.high, **style.BAND)
+    axes.plot(band.at, band.middle, color=style.BLUE)
+
+
+def _draw_attempts(axes: Axes, worlds: Worlds, service: str) -> None:
+    simulated, live = (
+        distributions.attempt_shares(one, service) if one else np.empty((0, 0))
+        for one in (worlds.simulated, worlds.live)
+    )
+    # A message that killed its consumers is given up at one attempt more than the policy allows.
     most = max(worlds.scenario.services[service].retry.attempts, simulated.shape[1], live.shape[1])
     if simulated.size:
-        number = np.arange(1, simulated.shape[1] + 1)
-        low, high = np.percentile(simulated, (5, 95), axis=0)
-        axes.bar(number, high - low, bottom=low, width=0.72, **_BAND)
-        axes.hlines(simulated.mean(axis=0), number - 0.36, number + 0.36, color=_BLUE, linewidth=1.6)
+        band = distributions.attempts_over_runs(simulated)
+        axes.bar(band.at, band.high - band.low, bottom=band.low, width=0.72, **style.BAND)
+        axes.hlines(band.middle, band.at - 0.36, band.at + 0.36, color=style.BLUE, linewidth=1.6)
     if live.size:
         aside = np.linspace(-0.16, 0.16, len(live)) if len(live) > 1 else np.zeros(1)
         for run, (shares, shift) in enumerate(zip(live, aside, strict=True)):
             at = np.flatnonzero(shares)
-            axes.plot(at + 1 + shift, shares[at], **_points(0, run, size=4, alpha=0.85))
+            axes.plot(at + 1 + shift, shares[at], **_point_style(0, run, size=4, alpha=0.85))
     known = np.concatenate([shares[shares > 0] for shares in (simulated, live)])
     axes.set_yscale("log")
     axes.set_ylim(bottom=10 ** np.floor(np.log10(known.min(initial=1)) - 0.02))
     axes.set_xlim(0.4, most + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    _percent(axes)
+    _write_percent(axes)
 
 
-def _guide_quantiles(axes: Axes, drawn: Sequence[tuple[str, Floats]]) -> None:
-    """A line at each quantile, and beside it what both worlds have there."""
+def _draw_errors(axes: Axes, rows: Sequence[Row]) -> None:
+    reach = 1.15 * max((abs(value) for row in rows for value in (row.relative_error, _floor_width(row))), default=1.0)
+    for height, row in enumerate(rows):
+        axes.barh(height, 2 * _floor_width(row), left=-_floor_width(row), height=0.62, color=style.FLOOR)
+        axes.plot(row.relative_error, height, **_dot_style(row))
+        _write_beside(axes, height, difference(row.error, row.unit), quantity(row.noise_floor, row.unit))
+    axes.axvline(0, color=style.INK, linewidth=0.8)
+    top = max(len(rows), 1)
+    _write_beside(axes, top - 0.1, "error", "noise floor", color=style.INK)
+    axes.set_xlim(-max(reach, 0.01), max(reach, 0.01))
+    axes.set_ylim(-0.6, top - 0.4)
+    axes.set_yticks(range(len(rows)), [row.metric for row in rows])
+    axes.tick_params(axis="y", labelcolor=style.INK)
+    axes.grid(visible=True, axis="x")
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda share, _: f"{100 * share:+g}".replace("-", MINUS) if share else "0")
+    )
+
+
+def _mark_quantiles(axes: Axes, worlds: Sequence[tuple[str, Floats]]) -> None:
+    """Draw a line at each quantile and write beside it the value in each world, given as its colour and quantiles."""
     for index, (name, quantile) in enumerate(metrics.QUANTILES.items()):
-        axes.axhline(1 - quantile, color=_GREY, linewidth=0.6, linestyle=(0, (2, 3)))
+        axes.axhline(1 - quantile, color=style.GREY, linewidth=0.6, linestyle=(0, (2, 3)))
         place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
         axes.annotate(name, (1, 1 - quantile), xytext=(6, 0), fontweight="bold", fontsize=8, **place)
-        for column, (color, quantiles_s) in enumerate(drawn):
-            lines = 5.2 if len(drawn) > 1 else 0
+        for column, (color, quantiles_s) in enumerate(worlds):
+            lines = 5.2 if len(worlds) > 1 else 0
             axes.annotate(
                 quantity(float(quantiles_s[index]), "s"),
                 (1, 1 - quantile),
@@ -558,43 +316,46 @@ def _guide_quantiles(axes: Axes, drawn: Sequence[tuple[str, Floats]]) -> None:
 
 
 def _mark_faults(axes: Axes, scenario: Scenario, services: Sequence[str]) -> None:
-    """Shade when each fault lasted and name it above, in as many lines as keep the names apart."""
+    """Shade the time of each fault and name it above, in as many lines as keep the names apart."""
     start_s, end_s = axes.get_xlim()
-    letter_s = (end_s - start_s) * 4.4 / (_WIDTH_IN * 72 * 0.86)
-    taken: list[float] = []  # of each line, up to when
-    for fault in sorted(scenario.faults, key=lambda fault: fault.at_s):
-        if fault.service not in services or fault.at_s > end_s:
-            continue
-        if isinstance(fault, Kill):
-            name = f"{fault.service} {fault.consumer} killed"
-            until_s = end_s if fault.back_after_s is None else fault.at_s + fault.back_after_s
-        else:
-            name, until_s = f"{fault.service} fails {fault.error_rate:.0%}", fault.at_s + fault.for_s
-        axes.axvspan(fault.at_s, min(until_s, end_s), color=_SHADE, linewidth=0, zorder=0)
-        axes.axvline(fault.at_s, color=_GREY, linewidth=0.8, zorder=0.5)
-        width_s = letter_s * (len(name) + 2)
-        at_s = min(fault.at_s, end_s - width_s)
-        line = next((index for index, free_s in enumerate(taken) if free_s <= at_s), len(taken))
-        taken[line : line + 1] = [at_s + width_s]
+    letter_s = (end_s - start_s) * 4.4 / (style.WIDTH_IN * 72 * 0.86)
+    taken_until_s: list[float] = []  # of each line of names
+    marks = [mark_of(fault) for fault in scenario.faults if fault.service in services]
+    for mark in sorted((mark for mark in marks if mark.from_s <= end_s), key=lambda mark: mark.from_s):
+        axes.axvspan(mark.from_s, min(mark.until_s, end_s), color=style.SHADE, linewidth=0, zorder=0)
+        axes.axvline(mark.from_s, color=style.GREY, linewidth=0.8, zorder=0.5)
+        width_s = letter_s * (len(mark.label) + 2)
+        at_s = min(mark.from_s, end_s - width_s)
+        line = next((index for index, until_s in enumerate(taken_until_s) if until_s <= at_s), len(taken_until_s))
+        taken_until_s[line : line + 1] = [at_s + width_s]
         above: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-        axes.annotate(name, (at_s, 1), xytext=(0, 3 + 10 * line), fontsize=7.5, color=_GREY, **above)
+        axes.annotate(mark.label, (at_s, 1), xytext=(0, 3 + 10 * line), fontsize=7.5, color=style.GREY, **above)
 
 
-def _scale(axes: Axes, values: Floats) -> None:
-    """Logarithmic where the values span more than a linear axis can show."""
+def _lag_label(service: str | None) -> str:
+    return f"lag of {service} (s)" if service else "lag (s)"
+
+
+def _floor_width(row: Row) -> float:
+    """How far the noise floor reaches to either side, as a share of the live value; 0 where it is unknown."""
+    return 0.0 if np.isnan(row.relative_noise_floor) else row.relative_noise_floor
+
+
+def _scale_lag(axes: Axes, values: Floats) -> None:
+    """Make the axis logarithmic where the lags span more than a linear axis can show."""
     if values.size and values.min() > 0 and values.max() > 20 * np.quantile(values, 0.05):
         axes.set_yscale("log")
-        _plain(axes, "y")
+        _write_plainly(axes, "y")
     else:
         axes.set_ylim(bottom=0)
 
 
-def _plain(axes: Axes, which: str) -> None:
+def _write_plainly(axes: Axes, which: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
-def _percent(axes: Axes) -> None:
+def _write_percent(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())

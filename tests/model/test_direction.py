@@ -10,7 +10,7 @@ import pytest
 from eventlib.policy import Retry
 from sim.declare.load import Floats
 from sim.evidence.history import History
-from sim.evidence.metrics import lags_s, measure
+from sim.evidence.metrics import lags, measure
 from sim.worlds.simulated import simulate
 from tests.model.small import (
     attempts_by_message,
@@ -107,7 +107,7 @@ def test_a_longer_retry_wait_makes_the_lag_tail_longer() -> None:
     tails_s = []
     for wait_s in (0.01, 0.1, 1.0):
         retry = Retry(attempts=6, wait_s=wait_s, wait_s_max=10.0)
-        tails_s.append(float(np.quantile(lags_s(run(consumers=3, error_rate=0.1, retry=retry)), 0.99)))
+        tails_s.append(float(np.quantile(lags(run(consumers=3, error_rate=0.1, retry=retry)).lag_s, 0.99)))
     assert tails_s[0] < tails_s[1] < tails_s[2]
 
 

@@ -1,4 +1,4 @@
-"""A small scenario with faults, and what both worlds made of it; the live one is a simulation that says it is live."""
+"""A small scenario with faults and its histories. The live history is a simulated one that says it is live."""
 
 from dataclasses import replace
 
@@ -50,7 +50,7 @@ def simulated(scenario: Scenario) -> History:
 
 @pytest.fixture(scope="session")
 def live(scenario: Scenario) -> History:
-    """Slower than the simulated one; the runs of seeds 2 and 3 pass for repeats of 0 and 1, so there is noise."""
+    """Slower than the simulated history. The runs of seeds 2 and 3 stand for repeats of 0 and 1, so there is noise."""
     slow = sim.simulate(scenario, range(4), overheads=sim.Overheads(handle_s=0.004, settle_s=0.001))
     runs = tuple(Run(run.seed % 2, run.seed // 2, run.ended_s, run.left) for run in slow.runs)
     return replace(slow, world="live", server="Redis 8.2.3", runs=runs)

@@ -1,4 +1,4 @@
-"""The figures: what they show is what the histories hold, and a reader can tell what it is."""
+"""Figures show what the histories hold, with units, seeds and the names of the faults."""
 
 import re
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from sim.evidence import metrics
 from sim.evidence.history import History
 from sim.infer.compare import Comparison
 from sim.show import plots
+from sim.show.wording import quantity, seeds
 
 OF_ONE = (plots.lag_over_time, plots.lag_distribution, plots.attempts, plots.backlog)
 ALL = (*OF_ONE, plots.errors)
@@ -75,7 +76,7 @@ def test_a_service_shows_only_its_own_faults(comparison: Comparison) -> None:
 
 def test_lag_points_are_the_live_messages(comparison: Comparison) -> None:
     (points,) = lines(plots.lag_over_time(comparison).axes[0], LIVE, marked=True)
-    assert np.sort(np.asarray(points.get_ydata())) == pytest.approx(metrics.lags_s(comparison.live))
+    assert np.sort(np.asarray(points.get_ydata())) == pytest.approx(np.sort(metrics.lags(comparison.live).lag_s))
 
 
 def test_simulated_is_a_line_and_live_are_points(comparison: Comparison) -> None:
@@ -88,7 +89,7 @@ def test_simulated_is_a_line_and_live_are_points(comparison: Comparison) -> None
 
 def test_quantiles_are_written_beside_the_tail(simulated: History) -> None:
     runs = [metrics.measure(simulated)[f"lag_s_{name}"] for name in metrics.QUANTILES]
-    wanted = {plots.quantity(float(np.median(of_runs)), "s") for of_runs in runs}
+    wanted = {quantity(float(np.median(of_runs)), "s") for of_runs in runs}
     assert wanted | set(metrics.QUANTILES) <= set(texts(plots.lag_distribution(simulated)))
 
 
@@ -128,8 +129,8 @@ def test_errors_are_sorted_and_coloured_by_the_noise_floor(comparison: Compariso
         assert (dot.get_marker(), to_hex(dot.get_color())) == (("o", SIMULATED) if within else ("D", LIVE))
 
 
-def test_errors_leave_out_what_is_no_prediction(comparison: Comparison) -> None:
-    names = {row.metric for row in plots.predictions(comparison)}
+def test_errors_are_of_predictions_only(comparison: Comparison) -> None:
+    names = {row.metric for row in comparison.predictions}
     assert {"lag_s_p95", "billing.lag_s_p95", "shipping.backlog_mean"} <= names
     assert not {name for name in names if "little" in name or "lateness" in name}
     assert "shipping.lag_s_p95" not in names  # it is the system's
@@ -215,11 +216,11 @@ def test_odd_histories_can_be_drawn(odd: dict[str, Any]) -> None:
     ],
 )
 def test_quantities_read_well(value: float, unit: str, text: str) -> None:
-    assert plots.quantity(value, unit) == text
+    assert quantity(value, unit) == text
 
 
 @pytest.mark.parametrize(
     ("numbers", "text"), [([3], "seed 3"), ([0, 1], "seeds 0, 1"), ([2, 0, 1, 1], "seeds 0\N{EN DASH}2")]
 )
 def test_seeds_read_well(numbers: list[int], text: str) -> None:
-    assert plots.seeds(numbers) == text
+    assert seeds(numbers) == text

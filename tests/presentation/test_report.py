@@ -1,4 +1,4 @@
-"""The page: it says first what was found, leaves nothing out, and needs nothing outside itself."""
+"""The page starts with the verdict, shows every number, check and claim, and loads nothing from elsewhere."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -11,8 +11,9 @@ import pytest
 
 import sim
 from sim.declare.scenario import Scenario
-from sim.evidence.checks import Check, Claim
+from sim.evidence.checks import Check
 from sim.evidence.history import KIND, History, sorted_rows
+from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
 from sim.show import plots
 from sim.show.report import environment, render
@@ -33,7 +34,7 @@ class Element:
 
 
 class Page(HTMLParser):
-    """Every element of a page in order, with all the text inside it."""
+    """All elements of a page in their order, each with the text inside it."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -77,7 +78,7 @@ REFERENCES = {"src", "href", "xlink:href", "srcset", "poster", "action", "data",
 
 
 def outside(page: Page) -> Iterator[str]:
-    """Whatever a browser would fetch, or follow to elsewhere."""
+    """References that a browser would load from elsewhere or follow to elsewhere."""
     for element in page.elements:
         for name, value in element.attributes.items():
             if name in REFERENCES and not value.startswith(("#", "data:")):
@@ -101,7 +102,7 @@ def page(source: str) -> Page:
 
 @pytest.fixture
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nine tenths of the time go into figures, of which these tests see nothing."""
+    """Leave the figures out: they take nine tenths of the time, and these tests do not look at them."""
     monkeypatch.setattr(plots, "svg", lambda figure, **about: "<svg></svg>")
 
 
@@ -227,7 +228,7 @@ def test_environment_names_server_and_versions() -> None:
     assert all(found.values())
 
 
-def test_a_reader_without_eyes_finds_the_way(page: Page) -> None:
+def test_a_screen_reader_finds_its_way(page: Page) -> None:
     assert page.one("html").attributes["lang"] == "en"
     assert len(page.all("main")) == 1
     assert len(page.all("table")) == len(page.all("caption"))
@@ -246,8 +247,8 @@ def test_verdicts_are_told_by_more_than_colour(page: Page) -> None:
 
 @pytest.mark.usefixtures("without_figures")
 def test_names_are_escaped(simulated: History, live: History) -> None:
-    wicked = simulated.scenario.model_copy(update={"name": "<script>alert(1)</script>", "description": "a & <b>b</b>"})
-    histories = (replace(history, scenario=wicked) for history in (simulated, live))
+    hostile = simulated.scenario.model_copy(update={"name": "<script>alert(1)</script>", "description": "a & <b>b</b>"})
+    histories = (replace(history, scenario=hostile) for history in (simulated, live))
     claim = Claim("<script>", "<i>", "true", '"><script>')
     source = render([sim.compare(*histories)], [claim], command="<script>", notes=["<script>"])
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in source
@@ -305,7 +306,7 @@ def test_small_times_are_milliseconds(comparison: Comparison) -> None:
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_what_is_no_prediction_is_not_judged(comparison: Comparison) -> None:
+def test_only_predictions_are_judged(comparison: Comparison) -> None:
     assert cells(comparison, "lateness_s_p99")[0][-1] == "–"  # noqa: RUF001
     assert cells(comparison, "lag_s_p95")[0][-1] in ("● inside", "◆ outside")
 

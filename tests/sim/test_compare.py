@@ -1,18 +1,19 @@
-"""compare() pairs runs by seed, and shows what the live world disagrees with itself by."""
+"""compare() pairs runs by their seed, and measures how far two live runs of one seed are apart."""
 
 import math
 
 import pytest
 
 from sim.errors import InvalidHistory
-from sim.evidence.history import History, World
+from sim.evidence.history import History, Left, World
 from sim.evidence.metrics import measure
 from sim.infer.compare import compare
-from tests.sim.handmade import attempted, chain, history, row, sent
+from tests.model.small import kill
+from tests.sim.handmade import attempted, chain, desk, history, row, sampled, sent
 
 
 def of_lags(world: World, lags_s: dict[tuple[int, int], float]) -> History:
-    """One message a run, by seed and repeat, with its lag."""
+    """A run for each seed and repeat, with one message of this lag."""
     rows = [
         one
         for run, lag_s in enumerate(lags_s.values())
@@ -26,7 +27,7 @@ LIVE = of_lags("live", {(0, 0): 1.5, (1, 0): 2.0, (0, 1): 1.7, (1, 1): 3.0})
 
 
 def test_error_and_noise_floor() -> None:
-    """Seed 0: 1.0 against 1.5 and 1.7; seed 1: 2.0 against 2.0 and 3.0; seed 2 ran in one world only."""
+    """Seed 0: 1.0 beside 1.5 and 1.7. Seed 1: 2.0 beside 2.0 and 3.0. Seed 2 ran in one world only."""
     found = compare(SIMULATED, LIVE)
     lag = found["lag_s_p50"]
     assert found.seeds == (0, 1)
@@ -60,6 +61,26 @@ def test_equal_worlds_have_no_error() -> None:
     found = compare(SIMULATED, of_lags("live", {(0, 0): 1.0, (0, 1): 1.0}))
     assert found["lag_s_p50"].error == found["lag_s_p50"].noise_floor == 0.0
     assert found["lag_s_p50"].within_noise is True
+
+
+def test_two_runs_that_never_recovered_agree() -> None:
+    """Recovery is infinite in every run. Two infinities do not differ."""
+    values, declared, left = [3.0] * 11 + [9.0] * 30, desk(kill("desk", 1.05, 0.5)), Left(1, 0, 0, 0, 0)
+    simulated = history(sampled(values), declared=declared, world="simulated", left=left)
+    live = history(sampled(values), sampled(values, run=1), declared=declared, seeds=(0, 0), left=left)
+    recovery = compare(simulated, live)["recovery_s"]
+    assert (recovery.simulated, recovery.live) == (math.inf, math.inf)
+    assert recovery.distance == recovery.noise_floor == 0.0
+    assert recovery.within_noise is True
+
+
+def test_predictions_name_each_number_once() -> None:
+    """Shipping ends every flow, so its lag is the system's. How good the measurement was is not predicted."""
+    found = compare(history(declared=chain(), world="simulated"), history(declared=chain()))
+    predicted = [row.metric for row in found.predictions]
+    assert {"lag_s_p95", "billing.lag_s_p95", "shipping.backlog_mean"} <= set(predicted)
+    assert not {"shipping.lag_s_p95", "shipping.throughput_per_s"} & set(predicted)
+    assert not [name for name in predicted if "little" in name or "lateness" in name]
 
 
 def test_every_metric_is_compared_and_the_live_history_is_judged() -> None:

@@ -1,4 +1,4 @@
-"""What all commands share: no traceback reaches who uses them, and nothing is cut where nobody looks."""
+"""What all commands share: an error never shows a traceback, and output into a pipe or a file is never cut."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.mark.parametrize("arguments", [("--help",), ("simulate", "--help")])
 def test_help_that_cannot_be_written_is_told(arguments: tuple[str, ...]) -> None:
-    with open(os.devnull) as unwritable:  # it was opened to be read
+    with open(os.devnull) as unwritable:  # opened for reading
         done = subprocess.run(
             [sys.executable, "-m", "workbench", *arguments],
             stdout=unwritable,

@@ -13,10 +13,16 @@ from sim.evidence.metrics import (
     Interval,
     attempts,
     backlog,
-    lags_s,
+    dead_letters,
+    is_predicted,
+    lags,
+    last_services,
     lateness_s,
+    lateness_s_p99,
+    left_over,
     measure,
     recovery_s,
+    sent_per_run,
     summarize,
     unit_of,
 )
@@ -31,41 +37,41 @@ def metric(of: History, name: str) -> float:
 
 
 def test_lag_counts_from_the_intended_time() -> None:
-    """A hundred lags of 1, 2, ... 100 ms: quantiles between the order statistics, linearly."""
+    """A hundred lags of 1, 2, ... 100 ms. Quantiles are interpolated linearly."""
     known = history(*(whole(i, 0.5, 0.5 + (i + 1) / 1000) for i in range(100)))
     assert metric(known, "lag_s_p50") == pytest.approx(0.0505)
     assert metric(known, "lag_s_p95") == pytest.approx(0.09505)
     assert metric(known, "lag_s_p99") == pytest.approx(0.09901)
-    assert lags_s(known).tolist() == pytest.approx([(i + 1) / 1000 for i in range(100)])
+    assert lags(known).lag_s.tolist() == pytest.approx([(i + 1) / 1000 for i in range(100)])
     assert metric(known, "throughput_per_s") == pytest.approx(100 / 0.6)
 
 
 def test_a_late_generator_does_not_shorten_the_lag() -> None:
-    """Coordinated omission: what the generator was late by is part of what the customer waited."""
+    """No coordinated omission: a customer also waits for the time by which the generator was late."""
     late = history(sent(0, 1.0, late_s=0.25), attempted(0, 1.25, 1.5, intended_s=1.0))
     assert metric(late, "lag_s_p50") == pytest.approx(0.5)
     assert metric(late, "lateness_s_p99") == pytest.approx(0.25)
     assert lateness_s(late.rows).tolist() == pytest.approx([0.25])
 
 
-def test_lateness_is_the_loads_alone() -> None:
-    """What a service emits is sent when it is handled, not late."""
+def test_lateness_is_that_of_the_load_only() -> None:
+    """A service emits when it has handled a message, which is not late."""
     emitted = sent(0, 1.0, late_s=3.0, service=0, consumer=0, event=1)
     assert metric(history(whole(0, 1.0, 2.0), emitted, declared=chain()), "lateness_s_p99") == 0.0
 
 
-def test_the_system_ends_where_nothing_is_emitted() -> None:
+def test_the_lag_of_the_system_is_that_of_its_last_service() -> None:
     billed = whole(0, 1.0, 1.5)
     shipped = attempted(0, 1.5, 3.0, service=1, event=1, intended_s=1.0)
     both = history(billed, sent(0, 1.0, late_s=0.5, service=0, event=1), shipped, declared=chain())
     assert metric(both, "lag_s_p50") == pytest.approx(2.0)
     assert metric(both, "billing.lag_s_p50") == pytest.approx(0.5)
     assert metric(both, "shipping.lag_s_p50") == pytest.approx(2.0)
-    assert lags_s(both).tolist() == lags_s(both, "shipping").tolist() != lags_s(both, "billing").tolist()
+    assert lags(both).lag_s.tolist() == lags(both, "shipping").lag_s.tolist() != lags(both, "billing").lag_s.tolist()
 
 
 def test_a_message_handled_twice_counts_once_when_first_done() -> None:
-    """It is a duplicate, and no second result."""
+    """The second time is a duplicate. It changes neither lag nor throughput."""
     twice = history(whole(0, 0.0, 1.0), attempted(0, 2.0, 5.0, attempt=2), whole(1, 0.0, 1.0))
     assert metric(twice, "duplicates") == 1.0
     assert metric(twice, "lag_s_p99") == pytest.approx(1.0)
@@ -76,10 +82,10 @@ def test_the_same_message_of_two_runs_is_no_duplicate() -> None:
     two = history(whole(0, 0.0, 1.0), [*sent(0, 0.0, run=1), *attempted(0, 0.0, 3.0, run=1)], seeds=(0, 1))
     assert measure(two)["duplicates"].tolist() == [0.0, 0.0]
     assert measure(two)["lag_s_p50"].tolist() == pytest.approx([1.0, 3.0])
-    assert lags_s(two).tolist() == pytest.approx([1.0, 3.0])
+    assert lags(two).lag_s.tolist() == pytest.approx([1.0, 3.0])
 
 
-def test_attempts_are_those_at_which_messages_were_settled() -> None:
+def test_attempts_count_messages_by_the_attempt_that_settled_them() -> None:
     first, again = attempted(1, 0.0, 0.1, "retried", 1), attempted(1, 0.2, 0.3, "retried", 2)
     dead = attempted(2, 0.0, 0.1, "retried", 1) + attempted(2, 0.2, 0.3, "dead", 2)
     known = history(whole(0, 0.0, 0.1), first, again, attempted(1, 0.4, 0.5, attempt=3), dead)
@@ -95,6 +101,38 @@ def test_backlog() -> None:
     assert entries.tolist() == [0, 2, 7, 3]
     assert metric(known, "billing.backlog_mean") == pytest.approx(3.0)
     assert metric(known, "billing.backlog_max") == 7.0
+
+
+def test_what_is_left_over_are_the_entries_that_are_not_settled() -> None:
+    assert left_over(Left(waiting=1, pending=20, retrying=300, delayed=4000, dead=50000)) == 4321
+
+
+def test_dead_letters_are_recorded_by_consumers_and_kept_by_the_server() -> None:
+    """A consumer that dies after it has moved the entry leaves a dead letter that it did not record."""
+    recorded = history(attempted(0, 0.0, 0.1, "dead"))
+    found = dead_letters(recorded.rows, [Left(0, 0, 0, 0, 2), Left(0, 0, 0, 0, 1)])
+    assert (found.recorded, found.kept, found.unrecorded) == (1, 3, 2)
+    assert dead_letters(recorded.rows, []).unrecorded == 0
+
+
+def test_what_the_load_sent_is_counted_over_all_runs() -> None:
+    emitted = sent(0, 1.0, service=0, event=1)
+    two = history(sent(0, 0.0), sent(1, 0.0), sent(0, 0.0, run=1), emitted, declared=chain(), seeds=(0, 1))
+    assert sent_per_run(two) == 1.5
+
+
+def test_lateness_is_unknown_where_nothing_was_sent() -> None:
+    assert math.isnan(lateness_s_p99(history().rows))
+
+
+def test_the_last_services_emit_nothing() -> None:
+    assert last_services(chain()) == ["shipping"]
+
+
+def test_how_good_a_measurement_was_is_not_predicted() -> None:
+    names = measure(history(declared=chain()))
+    unpredicted = ["billing.little_residual", "shipping.little_residual", "lateness_s_p99"]
+    assert [name for name in names if not is_predicted(name)] == unpredicted
 
 
 # Recovery: samples 0.1 s apart, a fault at 1.05 s unless said otherwise
@@ -118,12 +156,12 @@ def test_a_backlog_that_never_rose_has_recovered_at_once() -> None:
 
 
 def test_a_dip_of_less_than_a_second_is_no_recovery() -> None:
-    """Back means for a second: after nine low samples it is up again at 2.1 s, and really back at 2.2 s."""
+    """The backlog must be back for one second. After nine low samples it is high again at 2.1 s, and back at 2.2 s."""
     assert recovery(CALM + [9.0] + [0.0] * 9 + [9.0] + [0.0] * 20) == pytest.approx(2.2 - 1.05)
 
 
-def test_a_later_rise_is_another_matter() -> None:
-    """After more than a second at the old level the fault is over, whatever comes then."""
+def test_a_rise_after_the_recovery_does_not_count() -> None:
+    """After more than one second at the old level, the service has recovered from the fault."""
     assert recovery(CALM + [9.0] + [0.0] * 15 + [9.0] * 5) == pytest.approx(1.2 - 1.05)
 
 
@@ -133,7 +171,7 @@ def test_a_backlog_that_is_never_back_takes_for_ever(left: Left) -> None:
 
 
 def test_a_run_that_leaves_nothing_has_recovered_at_its_end() -> None:
-    """Dead letters are done with."""
+    """Dead letters are settled."""
     assert recovery(CALM + [9.0] * 30, Left(0, 0, 0, 0, 5)) == pytest.approx(9.0 - 1.05)
 
 
@@ -144,7 +182,7 @@ def test_a_run_that_leaves_nothing_has_recovered_at_its_end() -> None:
         desk(kill("desk", 0.0, 1.0)),  # no sample before it
     ],
 )
-def test_without_a_before_there_is_no_recovery(declared: Scenario) -> None:
+def test_without_samples_before_a_fault_recovery_is_unknown(declared: Scenario) -> None:
     known = history(sampled([9.0] * 30), declared=declared)
     assert math.isnan(recovery_s(declared, known.runs[0], known.rows, 0))
 
@@ -160,22 +198,22 @@ def test_recovery_counts_from_the_first_fault_of_the_service_itself() -> None:
 
 
 def steady_stays(count: int, stay_s: float) -> list[tuple[object, ...]]:
-    """One message a second, each of which stays `stay_s`."""
+    """One message a second. Each stays for `stay_s`."""
     return [one for i in range(count) for one in whole(i, float(i), i + stay_s)]
 
 
-def test_littles_law_holds_where_all_is_counted() -> None:
-    """Ten messages, one after the other, a second each: one is there at any time."""
+def test_littles_law_holds_where_every_message_is_counted() -> None:
+    """Ten messages come one after the other and stay for a second: there is always one."""
     assert metric(history(steady_stays(10, 1.0), sampled([1.0] * 101)), "little_residual") == pytest.approx(0.0)
 
 
-def test_littles_law_finds_what_was_overlooked() -> None:
-    """The server counts three where the notes know of two; and one and a half."""
+def test_littles_law_finds_that_messages_were_not_counted() -> None:
+    """The processes recorded two messages at any time, but the server counts three, or one and a half."""
     assert metric(history(steady_stays(10, 2.0), sampled([3.0] * 101)), "little_residual") == pytest.approx(0.5)
     assert metric(history(steady_stays(10, 2.0), sampled([1.5] * 101)), "little_residual") == pytest.approx(0.25)
 
 
-def test_littles_law_is_unknown_where_something_is_still_there() -> None:
+def test_littles_law_is_unknown_where_a_message_is_not_settled() -> None:
     assert math.isnan(metric(history(steady_stays(9, 3.0), sent(9, 9.0), sampled([1.0] * 101)), "little_residual"))
 
 
@@ -201,7 +239,7 @@ def test_every_metric_has_a_unit() -> None:
         ([1.0, 2.0, 3.0], Interval(2.0, 2.0 - 4.302653 / 3**0.5, 2.0 + 4.302653 / 3**0.5, 3)),
         ([1.0, math.nan, 2.0, 3.0], Interval(2.0, 2.0 - 4.302653 / 3**0.5, 2.0 + 4.302653 / 3**0.5, 3)),
         ([5.0, 5.0, 5.0], Interval(5.0, 5.0, 5.0, 3)),
-        ([5.0, 6.0], Interval(5.5, math.nan, math.nan, 2)),  # two say next to nothing
+        ([5.0, 6.0], Interval(5.5, math.nan, math.nan, 2)),  # two runs give no useful interval
         ([5.0], Interval(5.0, math.nan, math.nan, 1)),
         ([math.nan], Interval(math.nan, math.nan, math.nan, 0)),
         ([1.0, math.inf], Interval(math.inf, math.nan, math.nan, 2)),
@@ -214,7 +252,7 @@ def test_summarize(values: list[float], expected: Interval) -> None:
     assert of == pytest.approx([expected.mean, expected.low, expected.high], nan_ok=True, abs=1e-5)
 
 
-def test_samples_and_faults_are_no_messages() -> None:
-    noted = [row("killed", 0.5, service=0, consumer=0), row("restarted", 0.6, service=0, consumer=0)]
-    assert measure(history(whole(0, 0.0, 1.0), noted, sampled([1.0]))).keys() == measure(history()).keys()
-    assert metric(history(whole(0, 0.0, 1.0), noted, sampled([1.0])), "throughput_per_s") == pytest.approx(1.0)
+def test_samples_and_faults_are_not_counted_as_messages() -> None:
+    fault = [row("killed", 0.5, service=0, consumer=0), row("restarted", 0.6, service=0, consumer=0)]
+    assert measure(history(whole(0, 0.0, 1.0), fault, sampled([1.0]))).keys() == measure(history()).keys()
+    assert metric(history(whole(0, 0.0, 1.0), fault, sampled([1.0])), "throughput_per_s") == pytest.approx(1.0)

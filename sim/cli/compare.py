@@ -1,0 +1,45 @@
+"""workbench compare: a scenario in both worlds."""
+
+import asyncio
+
+import typer
+
+from eventlib.cli.console import Json, out
+from sim.cli.options import LiveSeeds, Repeats, Sample, ScenarioFile, Seeds, Url
+
+app = typer.Typer()
+
+
+@app.command("compare", epilog="Example: `workbench compare data/scenarios/quickstart.yaml --json compare.json`")
+def compare_command(
+    scenario: ScenarioFile,
+    seeds: Seeds = 30,
+    live_seeds: LiveSeeds = 2,
+    repeats: Repeats = 2,
+    url: Url = None,
+    json_file: Json = None,
+    sample: Sample = False,
+) -> None:
+    """Run a scenario in both worlds and show each difference beside its noise floor.
+
+    Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input or no server.
+    """
+    from sim.cli.conclusion import conclude
+    from sim.declare.scenario import Scenario
+    from sim.infer.calibrate import calibrate
+    from sim.infer.compare import compare, comparison_json
+    from sim.show.console import comparison_table, progress
+    from sim.worlds.live import run_live, server_at
+    from sim.worlds.simulated import simulate
+
+    declared = Scenario.load(scenario, sample_if_missing=sample)
+    with server_at(url) as address:
+        with progress("timing this machine") as advance:
+            overheads, _ = asyncio.run(calibrate(url=address, progress=advance))
+        with progress(f"simulating {declared.name}") as advance:
+            simulated = simulate(declared, range(max(seeds, live_seeds)), overheads=overheads, progress=advance)
+        with progress(f"running {declared.name} live") as advance:
+            live = asyncio.run(run_live(declared, range(live_seeds), repeats=repeats, url=address, progress=advance))
+    result = compare(simulated, live)
+    out.print(comparison_table(result))
+    conclude(result.checks, json_file, comparison_json(result))

@@ -1,0 +1,35 @@
+"""workbench live: a scenario on a real Redis."""
+
+import asyncio
+
+import typer
+
+from eventlib.cli.console import Json
+from sim.cli.options import HistoryFile, LiveSeeds, Repeats, Sample, ScenarioFile, Url
+
+app = typer.Typer()
+
+
+@app.command("live", epilog="Example: `workbench live data/scenarios/quickstart.yaml --seeds 1 --repeats 1`")
+def live_command(
+    scenario: ScenarioFile,
+    seeds: LiveSeeds = 2,
+    repeats: Repeats = 2,
+    url: Url = None,
+    json_file: Json = None,
+    history: HistoryFile = None,
+    sample: Sample = False,
+) -> None:
+    """Run a scenario for real: the library, a Redis, processes, SIGKILL.
+
+    Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input or no server.
+    """
+    from sim.cli.conclusion import conclude_history
+    from sim.declare.scenario import Scenario
+    from sim.show.console import progress
+    from sim.worlds.live import run_live
+
+    declared = Scenario.load(scenario, sample_if_missing=sample)
+    with progress(f"running {declared.name} live") as advance:
+        result = asyncio.run(run_live(declared, range(seeds), repeats=repeats, url=url, progress=advance))
+    conclude_history(result, json_file, history)

@@ -1,0 +1,18 @@
+"""Arguments and options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eventlib.cli.console import writable
+
+ScenarioFile = Annotated[Path, typer.Argument(help="A scenario's YAML file.", metavar="SCENARIO")]
+Seeds = Annotated[int, typer.Option(help="How many seeds to simulate: 0, 1, ...", min=1, max=100_000)]
+LiveSeeds = Annotated[int, typer.Option(help="How many seeds to run live: 0, 1, ...", min=1)]
+Repeats = Annotated[int, typer.Option(help="Live runs of each seed; two or more show the noise floor.", min=1)]
+Url = Annotated[str | None, typer.Option(help="Redis to use; without it REDIS_URL, or else a private one.")]
+HistoryFile = Annotated[
+    Path | None, typer.Option("--history", help="Also write the history here, as Parquet.", callback=writable)
+]
+Sample = Annotated[bool, typer.Option("--sample-if-missing", help="Use the shipped sample where a trace is missing.")]

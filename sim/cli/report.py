@@ -1,0 +1,59 @@
+"""workbench report: scenarios in both worlds, and the claims about the library, on one HTML page."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eventlib.cli.console import FAILED, Json, out, writable, write_json
+from sim.cli.options import Sample, Url
+
+app = typer.Typer()
+
+_DEFAULT_SCENARIOS = (Path("data/scenarios/quickstart.yaml"), Path("data/scenarios/llm-trace.yaml"))
+_SAMPLED = "{} ran on the shipped sample, not on the real trace; data/README.md says how to fetch it"
+
+
+@app.command("report", epilog="Example: `workbench report --sample-if-missing --output reports/validation.html`")
+def report_command(
+    scenarios: Annotated[list[Path] | None, typer.Argument(help="Scenarios; the shipped ones by default.")] = None,
+    output: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("reports/validation.html"),
+    url: Url = None,
+    json_file: Json = None,
+    sample: Sample = False,
+) -> None:
+    """Run the scenarios in both worlds and write the validation report.
+
+    Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input or no server.
+    """
+    from sim.declare.scenario import Scenario
+    from sim.evidence.checks import passed
+    from sim.infer.compare import comparison_json
+    from sim.infer.validate import validate
+    from sim.show.console import comparison_table, print_checks, print_claims, steps
+    from sim.show.kinds import is_sampled
+    from sim.show.report import environment, render
+    from sim.worlds.live import server_at
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    writable(output)
+    declared = [Scenario.load(file, sample_if_missing=sample) for file in scenarios or _DEFAULT_SCENARIOS]
+    with server_at(url) as address, steps() as advance:
+        result = asyncio.run(validate(declared, url=address, progress=advance))
+    notes = [_SAMPLED.format(one.name) for one in declared if is_sampled(one.offered_load)]
+    command = " ".join(("workbench", *sys.argv[1:]))
+    about = environment(result.server)
+    page = render(result.comparisons, result.claims, command=command, notes=notes, environment=about)
+    output.write_text(page, encoding="utf-8")
+    for note in notes:
+        out.print(f"Note: {note}.", soft_wrap=True)
+    for comparison in result.comparisons:
+        out.print(comparison_table(comparison))
+        print_checks(comparison.checks)
+    print_claims(result.claims)
+    write_json(json_file, {one.live.scenario.name: comparison_json(one) for one in result.comparisons})
+    out.print(f"The report is {output}", soft_wrap=True)
+    if not all(passed(comparison.checks) for comparison in result.comparisons):
+        raise typer.Exit(FAILED)

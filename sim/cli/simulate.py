@@ -1,0 +1,31 @@
+"""workbench simulate: a scenario in virtual time."""
+
+import typer
+
+from eventlib.cli.console import Json
+from sim.cli.options import HistoryFile, Sample, ScenarioFile, Seeds
+
+app = typer.Typer()
+
+
+@app.command("simulate", epilog="Example: `workbench simulate data/scenarios/quickstart.yaml --seeds 30`")
+def simulate_command(
+    scenario: ScenarioFile,
+    seeds: Seeds = 30,
+    json_file: Json = None,
+    history: HistoryFile = None,
+    sample: Sample = False,
+) -> None:
+    """Run a scenario in virtual time.
+
+    Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input.
+    """
+    from sim.cli.conclusion import conclude_history
+    from sim.declare.scenario import Scenario
+    from sim.show.console import progress
+    from sim.worlds.simulated import simulate
+
+    declared = Scenario.load(scenario, sample_if_missing=sample)
+    with progress(f"simulating {declared.name}") as advance:
+        result = simulate(declared, range(seeds), progress=advance)
+    conclude_history(result, json_file, history)

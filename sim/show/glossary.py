@@ -1,0 +1,40 @@
+"""The words of the report: what its metrics are called, and what its terms mean."""
+
+LABELS = {
+    "throughput_per_s": "throughput",
+    "lag_s_p50": "lag, median",
+    "lag_s_p95": "lag, p95",
+    "lag_s_p99": "lag, p99",
+    "attempts_mean": "attempts per message",
+    "dead_letters": "dead letters",
+    "duplicates": "handled twice",
+    "backlog_mean": "backlog, mean",
+    "backlog_max": "backlog, largest",
+    "recovery_s": "recovery from the fault",
+    "little_residual": "distance from Little's law",
+    "lateness_s_p99": "lateness of the load, p99",
+}
+GLOSSARY = {
+    "attempt": "One try at handling a message. The first is number 1.",
+    "backlog": "Messages a service has yet to settle: waiting in the stream, being handled, or put aside for a retry.",
+    "dead letter": "A message that was given up and kept, with the reason, in the dead-letter queue.",
+    "error": "Simulated minus live, seed by seed, then averaged. Runs of one seed have the same arrivals, service "
+    "times and failures in both worlds, so neither makes the error; the jitter of retries may.",
+    "handled twice": "At-least-once delivery may hand a message out again, after a consumer died for instance.",
+    "interval": "95 % confidence interval of the mean over runs (Student's t). One run has none.",
+    "lag": "Time from when the load meant to send a message until a handler was done with it for the first time. The "
+    "system's lag ends at the services that emit nothing.",
+    "lateness": "How much later than intended the load generator sent. Where its p99 reaches 5 ms, the run is invalid.",
+    "lease": "How long a consumer may be silent about a message it holds before another one takes it over.",
+    "Little's law": "Mean backlog = arrival rate x mean stay. The distance from it shows whether the backlog that the "
+    "server counted and the times that the processes noted agree.",
+    "live": "Real processes on the real library and a real server; a kill is SIGKILL.",
+    "noise floor": "What two live runs of one seed differ by on average. A model whose runs are no further "
+    "from the live ones than that is as good as can be seen.",
+    "p50, p95, p99": "Half, 95 % and 99 % of the messages had at most this lag.",
+    "recovery": "Time from a service's first fault until its backlog is back at what it was before.",
+    "repeat": "Another live run of the same seed.",
+    "run": "One pass through the scenario in one world.",
+    "seed": "The number that decides everything random in a run.",
+    "simulated": "The same rules in virtual time; only how long things take is modelled.",
+}

@@ -1,0 +1,48 @@
+"""How figures look: colours, markers and matplotlib's settings. Only data: drawing is in `plots`."""
+
+from typing import Any
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart too.
+BLUE, VERMILLION = "#0072B2", "#D55E00"
+INK, GREY, SHADE, FLOOR = "#1c1c1c", "#5f6368", "#e8e6e1", "#d2d0ca"
+MARKERS = "osD^vP"  # one for each live run; the seventh run has the first one again
+BAND: dict[str, Any] = {"color": BLUE, "alpha": 0.2, "linewidth": 0}
+
+WIDTH_IN = 7.2
+CAPTION_LETTERS = 112  # as many as fit on a line of the caption
+POINTS_MAX = 1_000  # more are drawn as an image, because each point takes a hundred bytes of SVG
+
+# matplotlib's own font gives the same layout on every machine. It is wider than any font that a browser uses instead.
+SETTINGS: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#8a8a8a",
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.titlesize": 9,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.5,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "legend.handlelength": 1.6,
+    "legend.borderpad": 0,
+    "legend.borderaxespad": 0.7,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.h_pad": 0.06,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "event-workbench",
+}
+FONTS = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"

@@ -1,0 +1,25 @@
+"""An SVG file of matplotlib made into an element that can stand in a page among others."""
+
+import re
+
+from sim.show.style import FONTS
+
+
+def element(file: str, *, name: str, label: str) -> str:
+    """The file as an <svg> element: without prolog and date, and without a reference to anything outside itself.
+
+    `name` makes its ids unique in the page; `label` is what a screen reader says.
+    """
+    text = file[file.index("<svg") :]
+    # matplotlib's style rule is for all elements, so in a page it would hold for the page's own elements too.
+    text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    text = text.replace("'DejaVu Sans'", FONTS)
+    head = f'<svg role="img" aria-label="{_attribute(label)}" style="stroke-linejoin:round;stroke-linecap:butt"'
+    return text.replace("<svg", head, 1).replace(" xmlns:xlink", "\n xmlns:xlink", 1).strip()
+
+
+def _attribute(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")

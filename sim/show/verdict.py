@@ -1,0 +1,104 @@
+"""The verdict of a report: one sentence that can be quoted, and how many claims, checks and predictions hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sim.evidence.checks import Check, generator_late
+from sim.evidence.metrics import count
+from sim.infer.claims import Claim
+from sim.infer.compare import Comparison, Row
+from sim.show.wording import counted, quantity
+
+State = Literal["true", "false", "unknown", "invalid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """The verdict: `mark` says it in a few words, `text` is the sentence to quote."""
+
+    state: State
+    mark: str
+    text: str
+
+
+def verdict(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> Sentence:
+    """What the comparisons and claims come to. A late generator makes the whole report invalid."""
+    if not comparisons:
+        return Sentence("unknown", "Not known", "Nothing was compared.")
+    if late := [one.live.scenario.name for one in comparisons if generator_late(one.checks)]:
+        times = f"but the times do not count, because the load was sent too late in {' and '.join(late)}"
+        return Sentence("invalid", "Invalid run", f"{_delivery(comparisons)}; {times}.")
+    state, mark = _state(_checks(comparisons), claims)
+    return Sentence(state, mark, "; ".join(filter(None, (_delivery(comparisons), _lags(comparisons)))) + ".")
+
+
+def tallies(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> list[tuple[str, str]]:
+    """How many claims, checks and predictions hold, such as ("7 of 7", "checks hold")."""
+    checks = _checks(comparisons)
+    valid = not any(generator_late(comparison.checks) for comparison in comparisons)
+    known = [row for one in comparisons for row in one.predictions if valid and row.within_noise is not None]
+    found = [
+        (claims, sum(claim.verdict == "true" for claim in claims), "claims hold"),
+        (checks, sum(check.verdict == "true" for check in checks), "checks hold"),
+        (known, sum(bool(row.within_noise) for row in known), "predicted metrics inside the noise floor"),
+    ]
+    return [(f"{good} of {len(of)}", words) for of, good, words in found if len(of)]
+
+
+def _checks(comparisons: Sequence[Comparison]) -> list[Check]:
+    return [check for comparison in comparisons for check in comparison.checks]
+
+
+def _state(checks: Sequence[Check], claims: Sequence[Claim]) -> tuple[State, str]:
+    found = {"check": [check.verdict for check in checks], "claim": [claim.verdict for claim in claims]}
+    for what, verdicts in found.items():
+        if number := verdicts.count("false"):
+            return "false", f"{counted(number, what).capitalize()} found false"
+    if number := sum(verdicts.count("unknown") for verdicts in found.values()):
+        return "unknown", f"Nothing found false, {number} unknown"
+    return "true", "Every check and claim holds" if claims else "Every check holds"
+
+
+def _delivery(comparisons: Sequence[Comparison]) -> str:
+    """Half a sentence on what became of the messages."""
+    lost = [check for check in _checks(comparisons) if check.name == "lost"]
+    publishes = _publishes(comparisons)
+    if any(check.verdict == "false" for check in lost):
+        details = "; ".join(check.detail for check in lost if check.verdict == "false")
+        return f"Not every publish was handled or dead-lettered by the end ({details}): {publishes}"
+    if any(check.verdict == "unknown" for check in lost):
+        return f"Whether anything was lost is unknown: {publishes}"
+    broken = [check.name for check in _checks(comparisons) if check.verdict == "false"]
+    if broken := [name for name in broken if name != "generator_on_time"]:
+        return f"Nothing was lost, but not every check holds ({', '.join(broken)}): {publishes}"
+    return f"Nothing was lost: {publishes}"
+
+
+def _publishes(comparisons: Sequence[Comparison]) -> str:
+    """How much was published and killed, over how many runs."""
+    live = [comparison.live for comparison in comparisons]
+    runs = sum(len(history.runs) for history in live)
+    published, killed = (sum(count(history.rows, kind) for history in live) for kind in ("published", "killed"))
+    text = f"{published:,} publish{'' if published == 1 else 'es'} over {counted(runs, 'live run')}"
+    return f"{text}, {counted(killed, 'consumer')} killed" if killed else text
+
+
+def _lags(comparisons: Sequence[Comparison]) -> str:
+    """Half a sentence on how close the simulated lag is."""
+    found = []
+    for comparison in comparisons:
+        row = comparison["lag_s_p95"]
+        if np.isfinite(row.simulated) and np.isfinite(row.live):
+            numbers = f"{quantity(row.simulated, 's')} against {quantity(row.live, 's')} live"
+            where = f" in {comparison.live.scenario.name}" if len(comparisons) > 1 else ""
+            found.append(f"{numbers}{where}, {_noise(row)}")
+    return f"simulated lag p95 is {', and '.join(found)}" if found else ""
+
+
+def _noise(row: Row) -> str:
+    if row.within_noise is None:
+        return "noise floor unknown"
+    return f"{'inside' if row.within_noise else 'outside'} the noise floor of {quantity(row.noise_floor, row.unit)}"

@@ -1,0 +1,103 @@
+"""The workbench's commands: they are listed at once, imported when they are called, and end with a status."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from sim.cli.commands import COMMANDS, app
+from sim.evidence.history import History
+
+HEAVY = {"jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "simpy", "yaml"}
+IMPORTED = """
+import sys, workbench
+try:
+    workbench.main()
+finally:
+    print(*{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
+"""
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "load": {"kind": "constant", "event": "order.placed", "rate_per_s": 10, "duration_s": 1},
+    "services": {"billing": {"consumes": "order.placed", "service_time": {"kind": "constant", "mean_s": 0.01}}},
+}
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The top-level modules that a command has imported when it ends."""
+    command = [sys.executable, "-c", IMPORTED, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Usage" in done.stdout
+    return set(done.stderr.split())
+
+
+def test_the_list_of_commands_imports_neither_library_nor_simulator() -> None:
+    found = imported_by("--help")
+    assert "typer" in found
+    assert not found & (HEAVY | {"eventlib", "redis"})
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "dlq list", "schemas check"])
+def test_help_of_a_command_imports_nothing_heavy(command: str) -> None:
+    assert not imported_by(*command.split(), "--help") & HEAVY
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_what_a_commands_own_help_says(name: str) -> None:
+    group: Any = get_command(app)
+    context = group.make_context("workbench", [name])
+    _, command, _ = group._running().resolve_command(context, [name])
+    assert command.name == name
+    assert command.help.partition("\n")[0] == COMMANDS[name].summary
+
+
+def test_a_misspelt_command_is_told() -> None:
+    result = CliRunner().invoke(app, ["simulat"])
+    assert result.exit_code == 2
+    assert "No such command 'simulat'" in result.output and "'simulate'" in result.output
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run `workbench simulate` on a scenario, with files in a directory of the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+    def simulate(scenario: dict[str, Any], *arguments: str) -> Any:
+        Path("scenario.yaml").write_text(yaml.safe_dump(scenario))
+        return CliRunner().invoke(app, ["simulate", "scenario.yaml", "--seeds", "3", *arguments])
+
+    return simulate
+
+
+def test_simulate_shows_and_writes_what_it_found(run: Any) -> None:
+    result = run(SMALL, "--json", "out.json", "--history", "history.parquet")
+    assert result.exit_code == 0
+    assert "lag_s_p50" in result.output and "true    Nothing was handled that was never sent" in result.output
+    told = json.loads(Path("out.json").read_text())
+    assert (told["scenario"], told["world"], told["seeds"]) == ("small", "simulated", [0, 1, 2])
+    lag = told["metrics"]["lag_s_p50"]
+    assert (lag["unit"], lag["runs"]) == ("s", 3)
+    assert [lag["mean"], lag["low"], lag["high"]] == pytest.approx([0.01] * 3)
+    assert told["metrics"]["recovery_s"]["mean"] is None
+    assert told["checks"]["lost"] == {"verdict": "true", "detail": "0 of 30"}
+    assert len(History.open("history.parquet").runs) == 3
+
+
+def test_a_false_check_fails_the_command(run: Any) -> None:
+    """The service is too slow for its load, and a run ends before its backlog is worked off."""
+    slow = {"billing": {"consumes": "order.placed", "service_time": {"kind": "constant", "mean_s": 5.0}}}
+    result = run(SMALL | {"services": slow, "drain_s": 0.1}, "--json", "out.json")
+    assert result.exit_code == 1
+    assert json.loads(Path("out.json").read_text())["checks"]["pending"]["verdict"] == "false"
+
+
+def test_a_scenario_that_cannot_be_run_is_told_in_one_line(run: Any) -> None:
+    result = run(SMALL | {"services": {}})
+    assert result.exit_code == 2
+    assert result.output.startswith("error: scenario.yaml: services") and len(result.output.splitlines()) == 1
