@@ -16,7 +16,7 @@ from rich.table import Table
 from eventlib.cli import dlq, schemas
 from eventlib.cli.console import FAILED, Json, out, writable, write_json
 from eventlib.cli.server import server_command
-from sim.declare.load import TraceLoad
+from sim.declare.loads.trace import TraceLoad
 from sim.declare.scenario import Scenario
 from sim.evidence.checks import Check, check, passed
 from sim.evidence.history import History

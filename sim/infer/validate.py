@@ -10,8 +10,10 @@ import numpy as np
 
 from eventlib import App, connect
 from eventlib.catalog import FileUploaded
-from sim.declare.load import ConstantLoad, ConstantTime
-from sim.declare.scenario import Scenario, Service
+from sim.declare.loads.constant import ConstantLoad
+from sim.declare.scenario import Scenario
+from sim.declare.service import Service
+from sim.declare.service_times.constant import ConstantTime
 from sim.evidence.checks import Claim, Verdict
 from sim.evidence.checks import check as judge
 from sim.evidence.history import KIND, History

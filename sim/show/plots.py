@@ -21,12 +21,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from sim.declare.faults import Kill
-from sim.declare.load import Floats
+from sim.declare.declared import Floats
+from sim.declare.faults.kill import Kill
 from sim.declare.scenario import Scenario
 from sim.evidence import metrics
 from sim.evidence.history import KIND, SAMPLE_EVERY_S, History
 from sim.infer.compare import Comparison, Row
+from sim.wording import quantity
 
 Source = Comparison | History
 MEASUREMENT = ("little_residual", "lateness_s_p99")  # metrics that tell how good the measurement was
@@ -267,27 +268,6 @@ def svg(figure: Figure, *, name: str, label: str) -> str:
     return text.replace("<svg", head, 1).replace(" xmlns:xlink", "\n xmlns:xlink", 1).strip()
 
 
-def quantity(value: float, unit: str) -> str:
-    """A number with its unit as people write it: "183 ms", "208 /s", "5,088 messages"."""
-    if np.isnan(value):
-        return "-"
-    if np.isinf(value):
-        return "not recovered"
-    if unit == "s":
-        return _seconds(value)
-    if unit == "share":
-        return f"{digits(100 * value)} %"
-    return f"{digits(value)} {'/s' if unit == '1/s' else unit}".rstrip()
-
-
-def digits(value: float, *, significant: int = 3, signed: bool = False) -> str:
-    """So many significant digits, at most four decimals, never an exponent."""
-    decimals = max(0, significant - 1 - int(np.floor(np.log10(abs(value))))) if value else 0
-    text = f"{value:+,.{min(decimals, 4)}f}" if signed else f"{value:,.{min(decimals, 4)}f}"
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return "0" if text in ("+0", "-0", "0") else text.replace("-", _MINUS)
-
-
 def seeds(numbers: Sequence[int]) -> str:
     """Seeds as people write them: "seed 0", "seeds 0, 3, 7"; a row of them by its ends."""
     found = sorted(set(numbers))
@@ -306,14 +286,6 @@ def replications(history: History) -> str:
 
 
 # Numbers as text
-
-
-def _seconds(value_s: float) -> str:
-    if abs(value_s) >= 1:
-        return f"{digits(value_s)} s"
-    if abs(value_s) >= 0.001 or value_s == 0:
-        return f"{digits(1e3 * value_s)} ms"
-    return f"{digits(1e6 * value_s)} µs"
 
 
 def _signed(value: float, unit: str) -> str:

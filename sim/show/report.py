@@ -15,15 +15,23 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from sim.declare.faults import Fault, Kill
-from sim.declare.load import ConstantLoad, ConstantTime, ExponentialTime, Load, LognormalTime, ServiceTime, TraceLoad
-from sim.declare.scenario import Scenario, Service
+from sim.declare.faults import Fault
+from sim.declare.faults.kill import Kill
+from sim.declare.loads import Load
+from sim.declare.loads.constant import ConstantLoad
+from sim.declare.loads.trace import TraceLoad
+from sim.declare.scenario import Scenario
+from sim.declare.service import Service
+from sim.declare.service_times import ServiceTime
+from sim.declare.service_times.constant import ConstantTime
+from sim.declare.service_times.exponential import ExponentialTime
+from sim.declare.service_times.lognormal import LognormalTime
 from sim.evidence.checks import Check, Claim
 from sim.evidence.history import KIND, History
 from sim.evidence.metrics import Interval, unit_of
 from sim.infer.compare import Comparison, Row
 from sim.show import plots
-from sim.show.plots import quantity
+from sim.wording import digits, quantity
 
 State = Literal["true", "false", "unknown", "invalid"]
 
@@ -388,14 +396,14 @@ def _number(value: float, factor: float = 1.0, *, signed: bool = False) -> Marku
         return Markup('<span title="there is no such number">\N{EN DASH}</span>')
     if np.isinf(value):
         return Markup('<span class="never">not recovered</span>')
-    return Markup("{}").format(plots.digits(value * factor, signed=signed))
+    return Markup("{}").format(digits(value * factor, signed=signed))
 
 
 def _interval(interval: Interval, factor: float) -> Markup:
     """Its bounds, or why there are none."""
     if np.isnan(interval.low):
         return Markup('<span title="one run, or none, gives no interval">\N{EN DASH}</span>')
-    low, high = (plots.digits(bound * factor) for bound in (interval.low, interval.high))
+    low, high = (digits(bound * factor) for bound in (interval.low, interval.high))
     return Markup('<span class="runs">{} runs: </span>{} to {}').format(interval.runs, low, high)
 
 
@@ -403,7 +411,7 @@ def _share(value: float) -> Markup:
     """A relative error."""
     if not np.isfinite(value):
         return _number(np.nan)
-    return Markup("{} %").format(plots.digits(100 * value, significant=2, signed=True))
+    return Markup("{} %").format(digits(100 * value, significant=2, signed=True))
 
 
 def _label(metric: str) -> str:

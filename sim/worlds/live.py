@@ -21,7 +21,7 @@ from typing import Any, cast
 import numpy as np
 
 from eventlib import App, Backlog, BrokerError, BrokerUnavailable, Bus, connect, private_server
-from sim.declare.faults import Kill
+from sim.declare.faults.kill import Kill
 from sim.declare.scenario import Progress, Scenario
 from sim.errors import InvalidScenario, LiveRunFailed
 from sim.evidence.history import KIND, ROW, SAMPLE_EVERY_S, History, Left, Rows, Run, sorted_rows

@@ -18,8 +18,10 @@ import simpy
 
 from eventlib import policy
 from eventlib.policy import Ack, GiveUp, RetryIn, TokenBucket
-from sim.declare.faults import Kill
-from sim.declare.scenario import Plan, Progress, Scenario, Service
+from sim.declare.faults.kill import Kill
+from sim.declare.plan import Plan
+from sim.declare.scenario import Progress, Scenario
+from sim.declare.service import Service
 from sim.errors import InvalidScenario
 from sim.evidence.history import KIND, ROW, SAMPLE_EVERY_S, History, Left, Rows, Run, sorted_rows
 

@@ -21,6 +21,7 @@ from sim.evidence import metrics
 from sim.evidence.history import History
 from sim.infer.compare import Comparison
 from sim.show import plots
+from sim.wording import quantity
 
 OF_ONE = (plots.lag_over_time, plots.lag_distribution, plots.attempts, plots.backlog)
 ALL = (*OF_ONE, plots.errors)
@@ -88,7 +89,7 @@ def test_simulated_is_a_line_and_live_are_points(comparison: Comparison) -> None
 
 def test_quantiles_are_written_beside_the_tail(simulated: History) -> None:
     runs = [metrics.measure(simulated)[f"lag_s_{name}"] for name in metrics.QUANTILES]
-    wanted = {plots.quantity(float(np.median(of_runs)), "s") for of_runs in runs}
+    wanted = {quantity(float(np.median(of_runs)), "s") for of_runs in runs}
     assert wanted | set(metrics.QUANTILES) <= set(texts(plots.lag_distribution(simulated)))
 
 
@@ -215,7 +216,7 @@ def test_odd_histories_can_be_drawn(odd: dict[str, Any]) -> None:
     ],
 )
 def test_quantities_read_well(value: float, unit: str, text: str) -> None:
-    assert plots.quantity(value, unit) == text
+    assert quantity(value, unit) == text
 
 
 @pytest.mark.parametrize(

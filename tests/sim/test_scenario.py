@@ -8,9 +8,13 @@ import yaml
 from pydantic import ValidationError
 
 from eventlib.policy import Retry
-from sim.declare.faults import Errors, Kill
-from sim.declare.load import LognormalTime, PoissonLoad
-from sim.declare.scenario import MAX_PATHS, Flow, Scenario, Service
+from sim.declare.faults.errors import Errors
+from sim.declare.faults.kill import Kill
+from sim.declare.loads.poisson import PoissonLoad
+from sim.declare.plan import MAX_PATHS, Flow
+from sim.declare.scenario import Scenario
+from sim.declare.service import Service
+from sim.declare.service_times.lognormal import LognormalTime
 from sim.errors import InvalidScenario
 from tests.model.small import any_scenario, constant, poisson, scenario, service
 
