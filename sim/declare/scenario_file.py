@@ -48,7 +48,7 @@ def problems(error: ValidationError, schema: Mapping[str, Any]) -> str:
                 message = "say which kind it is: kind: ..."
             case "missing":
                 message = "is missing; add it"
-            case type_ if type_ != "value_error":
+            case type_ if type_ not in ("value_error", "not_modelled"):
                 message += f", not {reprlib.repr(problem['input'])}"
         place = _place(problem["loc"])
         found.append(f"{place}: {message}" if place else message)

@@ -18,7 +18,6 @@ import simpy
 
 from eventlib import policy
 from eventlib.policy import Ack, GiveUp, RetryIn, TokenBucket
-from sim.declare.faults.kill import Kill
 from sim.declare.plan import Plan
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.service import Service
@@ -107,8 +106,8 @@ class _World:
         env.process(self._load())
         env.process(self._sample())
         for fault in self.scenario.faults:
-            if isinstance(fault, Kill):
-                env.process(self._kill(fault))
+            if (strike := fault.strike_simulated(self)) is not None:
+                env.process(strike)
         env.run(until=self.finished | env.timeout(self.scenario.offered_load.duration_s + self.scenario.drain_s))
         return float(env.now)
 
@@ -148,17 +147,22 @@ class _World:
                 self.rows.append((self.env.now, _SAMPLED, group.code, -1, -1, -1, 0, _NAN, backlog))
             yield self.env.timeout(SAMPLE_EVERY_S)
 
-    def _kill(self, fault: Kill) -> Process:
-        yield self.env.timeout(fault.at_s)
-        group = self.groups[fault.service]
-        group.kill(fault.consumer)
-        if fault.back_after_s is not None:
-            yield self.env.timeout(fault.back_after_s + self.overheads.start_s)
-            group.start(fault.consumer)
-            self.record_fault("restarted", group.code, fault.consumer)
+    # What a fault may do: `sim.declare.faults.worlds.SimulatedWorld`
 
-    def record_fault(self, kind: str, service: int, consumer: int) -> None:
-        self.rows.append((self.env.now, KIND[kind], service, consumer, -1, -1, 0, _NAN, _NAN))
+    def wait_until(self, at_s: float) -> simpy.Event:
+        return self.env.timeout(max(0.0, at_s - self.env.now))
+
+    def kill(self, service: str, consumer: int) -> None:
+        self.groups[service].kill(consumer)
+
+    def start(self, service: str, consumer: int, *, after_s: float = 0.0) -> simpy.Event:
+        started = self.env.timeout(after_s + self.overheads.start_s)
+        started.callbacks.append(lambda _: self.groups[service].start(consumer))
+        return started
+
+    def note(self, kind: str, service: str, consumer: int) -> None:
+        code = self.groups[service].code
+        self.rows.append((self.env.now, KIND[kind], code, consumer, -1, -1, 0, _NAN, _NAN))
 
 
 class _Message:
@@ -269,7 +273,6 @@ class _Group:
         renewed_at = consumer.born_at + (now - consumer.born_at) // lease.renew_every_s * lease.renew_every_s
         # Redis hands out expired entries in stream order, and a consumer holds them in the order it read them.
         self.orphans.extend((max(m.read_at, renewed_at) + lease.duration_s, m) for m in consumer.held)
-        self.world.record_fault("killed", self.code, index)
 
 
 class _Consumer:

@@ -160,6 +160,31 @@ def test_an_unknown_field(file: Path, path: str, place: str, known: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("field", "value", "what"),
+    [
+        ("ordered_by", "order_id", "order by key"),
+        ("ordered_by", None, "order by key"),
+        ("batch", 100, "batch handlers"),
+        ("timeout_s", 2.5, "timeouts of handlers"),
+    ],
+)
+def test_what_the_library_can_do_and_no_world_runs(file: Path, field: str, value: object, what: str) -> None:
+    """It is refused as not modelled: a scenario that lost it silently would measure something else."""
+    file.write_text(yaml.safe_dump(changed(**{f"services__billing__{field}": value})))
+    place, _, problem = refusal(file).partition(": ")
+    assert place == f"services.billing.{field}"
+    assert f"{what} " in problem and " not modelled yet; leave it out" in problem
+    assert "unknown field" not in problem
+    with pytest.raises(ValidationError, match=f"{field}\n.*not modelled yet"):
+        Service.model_validate({"consumes": "order.placed", "service_time": constant(0.01), field: value})
+
+
+def test_all_that_is_not_modelled_is_named_at_once(file: Path) -> None:
+    file.write_text(yaml.safe_dump(changed(services__billing__batch=5, services__shipping__timeout_s=1)))
+    assert refusal(file).count("not modelled yet") == 2
+
+
+@pytest.mark.parametrize(
     ("fields", "said"),
     [
         ({"services__shipping__consumes": "order.sent"}, ["services.shipping", "nothing sends 'order.sent'", "emit"]),

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from sim.declare.faults.kind import ConsumerFault, System
+from sim.declare.faults.worlds import LiveWorld, SimulatedWorld, Strike
 
 
 class Kill(ConsumerFault):
@@ -14,6 +15,7 @@ class Kill(ConsumerFault):
     kind: Literal["kill"]
     back_after_s: float | None = Field(default=None, ge=0)
 
+    notes: ClassVar = ("killed", "restarted")
     done_to_it: ClassVar = "killed"
 
     @property
@@ -29,3 +31,20 @@ class Kill(ConsumerFault):
         return (
             f"At {self.at_s:g} s, consumer {self.consumer} of {self.service} is killed without warning and {replaced}."
         )
+
+    async def strike_live(self, world: LiveWorld) -> None:
+        await world.sleep_until(self.at_s)
+        await world.kill(self.service, self.consumer)
+        world.note("killed", self.service, self.consumer)
+        if self.back_after_s is not None:
+            await world.sleep_until(self.until_s)
+            await world.start(self.service, self.consumer)
+            world.note("restarted", self.service, self.consumer)
+
+    def strike_simulated(self, world: SimulatedWorld) -> Strike:
+        yield world.wait_until(self.at_s)
+        world.kill(self.service, self.consumer)
+        world.note("killed", self.service, self.consumer)
+        if self.back_after_s is not None:
+            yield world.start(self.service, self.consumer, after_s=self.back_after_s)
+            world.note("restarted", self.service, self.consumer)

@@ -1,13 +1,14 @@
 """What every kind of fault says of itself."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import Field
 
 from sim.declare.declared import Declared
+from sim.declare.faults.worlds import LiveWorld, SimulatedWorld, Strike
 from sim.declare.service import Service
 
 
@@ -40,11 +41,16 @@ class System(Protocol):
 
 
 class FaultKind(Declared):
-    """A fault: what goes wrong at one service, from `at_s` on."""
+    """A fault: what goes wrong at one service, from `at_s` on.
+
+    It happens through `strike_live` and `strike_simulated`, or through the plan's `error_windows`, or through all.
+    """
 
     kind: str
     service: str
     at_s: float = Field(ge=0)
+
+    notes: ClassVar[tuple[str, ...]] = ()  # the kinds of history rows that it notes
 
     @property
     @abstractmethod
@@ -68,6 +74,14 @@ class FaultKind(Declared):
         """Why it cannot happen in this system, or None."""
         if self.service not in system.services:
             return f"there is no service {self.service!r}; services are {list(system.services)}"
+        return None
+
+    def strike_live(self, world: LiveWorld) -> Coroutine[Any, Any, None] | None:
+        """Make it happen in the live world, from the start of the load on. None where there is nothing to do."""
+        return None
+
+    def strike_simulated(self, world: SimulatedWorld) -> Strike | None:
+        """Make it happen in the simulated world, from the start of the load on. None where there is nothing to do."""
         return None
 
     def error_windows(self, service: str) -> tuple[ErrorWindow, ...]:
