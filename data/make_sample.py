@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sim.declare.load import TRACE_COLUMNS
+from sim.declare.traces import TRACE_COLUMNS
 
 SEED, LENGTH_S = 20231116, 700.0
 BUSY_PER_S, CALM_PER_S, MEAN_BUSY_S, MEAN_CALM_S = 22.0, 0.5, 5.0, 25.0

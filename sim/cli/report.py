@@ -33,7 +33,6 @@ def report_command(
     from sim.infer.compare import comparison_json
     from sim.infer.validate import validate
     from sim.show.console import comparison_table, print_checks, print_claims, steps
-    from sim.show.kinds import is_sampled
     from sim.show.report import environment, render
     from sim.worlds.live import server_at
 
@@ -42,7 +41,7 @@ def report_command(
     declared = [Scenario.load(file, sample_if_missing=sample) for file in scenarios or _DEFAULT_SCENARIOS]
     with server_at(url) as address, steps() as advance:
         result = asyncio.run(validate(declared, url=address, progress=advance))
-    notes = [_SAMPLED.format(one.name) for one in declared if is_sampled(one.offered_load)]
+    notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
     command = " ".join(("workbench", *sys.argv[1:]))
     about = environment(result.server)
     page = render(result.comparisons, result.claims, command=command, notes=notes, environment=about)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.declare.load import Floats
+from sim.declare.declared import Floats
 from sim.evidence.history import SAMPLE_EVERY_S, History
 from sim.evidence.metrics import QUANTILES, Lags, attempts, backlog, left_over
 

@@ -17,7 +17,7 @@ Rows are one NumPy structured array, so ten million of them stay comfortable; on
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -26,13 +26,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sim.declare.faults import NOTES
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidHistory
 
 World = Literal["simulated", "live"]
 Rows = npt.NDArray[np.void]
 
-KINDS = (
+# The first files did not name their kinds: they have these, in this order. So these codes never change.
+_FIRST_KINDS = (
     "sent",  # handed to the bus
     "published",  # the server has it
     "started",  # a handler was given it
@@ -42,12 +44,13 @@ KINDS = (
     "dead",  # moved to the dead-letter queue
     "acked",  # the server knows that it is done
     "lost",  # taken over by another consumer while this one still had it
-    "killed",  # a fault: this consumer died
-    "restarted",  # a new consumer reads in its place
+    "killed",
+    "restarted",
     "sampled",  # a look at the service's backlog
 )
-SAMPLE_EVERY_S = 0.1  # how often both worlds look at the backlog
+KINDS = tuple(dict.fromkeys((*_FIRST_KINDS, *NOTES)))  # what a fault notes, the fault's class explains
 KIND = {name: code for code, name in enumerate(KINDS)}
+SAMPLE_EVERY_S = 0.1  # how often both worlds look at the backlog
 
 ROW = np.dtype(
     [
@@ -130,6 +133,7 @@ class History:
 
         about = {
             "world": self.world,
+            "kinds": KINDS,
             "scenario": self.scenario.model_dump(mode="json", by_alias=True),
             "server": self.server,
             "runs": [asdict(run) for run in self.runs],
@@ -145,7 +149,7 @@ class History:
         """Read what `save` wrote.
 
         Raises:
-            InvalidHistory: there is no such file, or it holds no history.
+            InvalidHistory: there is no such file, it holds no history, or one with kinds of rows that are unknown here.
         """
         import pyarrow as pa
         from pyarrow import parquet
@@ -156,6 +160,7 @@ class History:
             rows = np.empty(table.num_rows, ROW)
             for name in ROW.names or ():
                 rows[name] = table[name].to_numpy()
+            rows["kind"] = _own_codes(file, rows["kind"], about.get("kinds", _FIRST_KINDS))
             return cls(
                 about["world"],
                 Scenario.model_validate(about["scenario"]),
@@ -164,7 +169,7 @@ class History:
                 rows,
                 about["overheads"],
             )
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
             problem = " ".join(str(error).split())
             raise InvalidHistory(str(file), f"is no history ({problem}); write one with `--history`") from error
 
@@ -172,6 +177,14 @@ class History:
 def sorted_rows(rows: Rows) -> Rows:
     """Rows by run, then time; rows of one moment keep their order."""
     return rows[np.lexsort((rows["t_s"], rows["run"]))]
+
+
+def _own_codes(file: str | Path, codes: npt.NDArray[np.uint8], names: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """The codes of this version for the codes of a file that names its kinds in this order."""
+    unknown = [names[code] for code in np.unique(codes) if names[code] not in KIND]
+    if unknown:
+        raise InvalidHistory(str(file), f"has rows of the unknown kind {unknown[0]!r}; open it with a newer version")
+    return np.array([KIND.get(name, 0) for name in names], np.uint8)[codes]
 
 
 def _run(about: dict[str, Any]) -> Run:

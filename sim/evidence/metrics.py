@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from sim.declare.load import Floats
+from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence.history import KIND, History, Left, Rows, Run
 

@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 
 from eventlib.policy import Retry
-from sim.declare.faults import Kill
-from sim.declare.load import ConstantLoad, ConstantTime, Floats
-from sim.declare.scenario import Progress, Scenario, Service
+from sim.declare.declared import Floats
+from sim.declare.faults.kill import Kill
+from sim.declare.loads.constant import ConstantLoad
+from sim.declare.scenario import Progress, Scenario
+from sim.declare.service import Service
+from sim.declare.service_times.constant import ConstantTime
 from sim.errors import LiveRunFailed
 from sim.evidence.history import History
 from sim.worlds.live import run_live

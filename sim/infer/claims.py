@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.declare.load import Floats
+from sim.declare.declared import Floats
 from sim.evidence.checks import Check, Verdict, check, verdict_of_all
 from sim.evidence.history import History
 from sim.evidence.metrics import count, dead_letters, lateness_s_p99, measure

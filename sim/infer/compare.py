@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.declare.load import Floats
+from sim.declare.declared import Floats
 from sim.errors import InvalidHistory
 from sim.evidence.checks import Check, check
 from sim.evidence.export import checks_json, runs_json

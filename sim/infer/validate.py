@@ -9,8 +9,10 @@ from functools import partial
 
 from eventlib import App, connect
 from eventlib.catalog import FileUploaded
-from sim.declare.load import ConstantLoad, ConstantTime
-from sim.declare.scenario import Scenario, Service
+from sim.declare.loads.constant import ConstantLoad
+from sim.declare.scenario import Scenario
+from sim.declare.service import Service
+from sim.declare.service_times.constant import ConstantTime
 from sim.infer.calibrate import calibrate
 from sim.infer.claims import BURST, Claim, Measured, judge
 from sim.infer.compare import Comparison, compare

@@ -19,15 +19,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from sim.declare.load import Floats
+from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence import distributions, metrics
 from sim.infer.compare import Comparison, Row
 from sim.show import style
-from sim.show.kinds import mark_of
 from sim.show.source import Source, Worlds
 from sim.show.svg import element
-from sim.show.wording import MINUS, TO, difference, quantity, seeds
+from sim.show.wording import MINUS, TO, difference, seeds
+from sim.wording import quantity
 
 
 class Chart(Figure):
@@ -320,7 +320,7 @@ def _mark_faults(axes: Axes, scenario: Scenario, services: Sequence[str]) -> Non
     start_s, end_s = axes.get_xlim()
     letter_s = (end_s - start_s) * 4.4 / (style.WIDTH_IN * 72 * 0.86)
     taken_until_s: list[float] = []  # of each line of names
-    marks = [mark_of(fault) for fault in scenario.faults if fault.service in services]
+    marks = [fault.mark() for fault in scenario.faults if fault.service in services]
     for mark in sorted((mark for mark in marks if mark.from_s <= end_s), key=lambda mark: mark.from_s):
         axes.axvspan(mark.from_s, min(mark.until_s, end_s), color=style.SHADE, linewidth=0, zorder=0)
         axes.axvline(mark.from_s, color=style.GREY, linewidth=0.8, zorder=0.5)

@@ -15,16 +15,16 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from sim.declare.scenario import Service
+from sim.declare.service import Service
 from sim.evidence.checks import Check, generator_late
 from sim.evidence.metrics import Interval, is_predicted, sent_per_run
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
 from sim.show import plots
 from sim.show.glossary import GLOSSARY, LABELS
-from sim.show.kinds import fault_in_words, load_in_words, time_in_words
 from sim.show.verdict import tallies, verdict
-from sim.show.wording import digits, quantity, replications, seeds
+from sim.show.wording import replications, seeds
+from sim.wording import digits, quantity
 
 _PACKAGES = {
     "event-workbench": "event-workbench",
@@ -106,13 +106,13 @@ class _Part:
 
 def _part(comparison: Comparison, number: int) -> _Part:
     scenario, anchor = comparison.live.scenario, f"scenario-{number}"
-    simulated, live = comparison.simulated, comparison.live
+    simulated, live, load = comparison.simulated, comparison.live, scenario.offered_load
     return _Part(
         anchor=anchor,
         name=scenario.name,
         description=scenario.description,
-        load=f"{load_in_words(scenario.offered_load)}; {sent_per_run(live):,.0f} messages a run on average.",
-        faults=[fault_in_words(fault, scenario) for fault in scenario.faults],
+        load=f"{load.event}: {load.in_words()}; {sent_per_run(live):,.0f} messages a run on average.",
+        faults=[fault.in_words(scenario) for fault in scenario.faults],
         services=[_service(name, service) for name, service in scenario.services.items()],
         groups=_groups(comparison),
         figures=list(_figures(comparison, anchor)),
@@ -190,7 +190,7 @@ def _service(name: str, service: Service) -> dict[str, str]:
         "consumes": service.consumes,
         "emits": ", ".join(service.emits) or "nothing",
         "consumers": f"{service.consumers}, each handling {service.concurrency} at once",
-        "one message takes": time_in_words(service.service_time),
+        "one message takes": service.service_time.in_words(),
         "fails": f"{100 * service.error_rate:g} %",
         "tries": f"{retry.attempts}, waits {quantity(retry.wait_s, 's')} to {quantity(retry.wait_s_max, 's')}",
         "lease": quantity(service.lease_s, "s"),

@@ -10,7 +10,8 @@ from sim.evidence.checks import Check, generator_late
 from sim.evidence.metrics import count
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
-from sim.show.wording import counted, quantity
+from sim.show.wording import counted
+from sim.wording import quantity
 
 State = Literal["true", "false", "unknown", "invalid"]
 

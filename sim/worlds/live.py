@@ -16,12 +16,12 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from signal import Signals
 from typing import Any, cast
 
 import numpy as np
 
 from eventlib import App, Backlog, BrokerError, BrokerUnavailable, Bus, connect, private_server
-from sim.declare.faults import Kill
 from sim.declare.scenario import Progress, Scenario
 from sim.errors import InvalidScenario, LiveRunFailed
 from sim.evidence.history import KIND, ROW, SAMPLE_EVERY_S, History, Left, Rows, Run, sorted_rows
@@ -107,7 +107,8 @@ class _LiveRun:
                 async with asyncio.TaskGroup() as tasks:
                     side = [tasks.create_task(self._crew.fail_with_members())]
                     generator = await self._start_all()
-                    side += [tasks.create_task(self._kill(f)) for f in self._scenario.faults if isinstance(f, Kill)]
+                    strikes = (fault.strike_live(self) for fault in self._scenario.faults)
+                    side += [tasks.create_task(strike) for strike in strikes if strike is not None]
                     side.append(tasks.create_task(self._sample(bus)))
                     ended_s = await self._until_settled(bus, generator, progress)
                     for task in side:
@@ -147,24 +148,28 @@ class _LiveRun:
         job["records"] = str(self._directory / f"{len(self._crew.members)}.rows")
         return self._crew.start(name, job)
 
-    async def _kill(self, fault: Kill) -> None:
-        await self._sleep_until(fault.at_s)
-        name = f"{fault.service} {fault.consumer}"
-        await self._crew.kill(name)
-        self._note("killed", fault.service, fault.consumer)
-        if fault.back_after_s is not None:
-            await self._sleep_until(fault.at_s + fault.back_after_s)
-            member = self._start(name, service=fault.service, consumer=fault.consumer, t0=self._t0)
-            await member.ready.wait()
-            self._note("restarted", fault.service, fault.consumer)
+    # What a fault may do: `sim.declare.faults.worlds.LiveWorld`
 
-    async def _sleep_until(self, at_s: float) -> None:
+    async def sleep_until(self, at_s: float) -> None:
         await asyncio.sleep(max(0.0, self._t0 + at_s - time.monotonic()))
+
+    async def kill(self, service: str, consumer: int) -> None:
+        await self._crew.kill(f"{service} {consumer}")
+
+    async def start(self, service: str, consumer: int) -> None:
+        member = self._start(f"{service} {consumer}", service=service, consumer=consumer, t0=self._t0)
+        await member.ready.wait()
+
+    async def signal(self, service: str, consumer: int, signal: Signals) -> None:
+        await self._crew.signal(f"{service} {consumer}", signal)
+
+    def note(self, kind: str, service: str, consumer: int) -> None:
+        self._note(kind, service, consumer)
 
     async def _sample(self, bus: Bus) -> None:
         tick, heard_at = 0, time.monotonic()
         while True:
-            await self._sleep_until(tick * SAMPLE_EVERY_S)
+            await self.sleep_until(tick * SAMPLE_EVERY_S)
             try:
                 for name in self._scenario.services:
                     self._note("sampled", name, -1, float((await self._backlog(bus, name)).total))
@@ -317,6 +322,13 @@ class _Crew:
     async def fail_with_members(self) -> None:
         """Raise as soon as a process fails, or ends that nobody ended."""
         raise LiveRunFailed("live run", await asyncio.shield(self._failure))
+
+    async def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to the process of this name."""
+        member = self._current[name]
+        await member.started.wait()
+        if not member.ended.is_set() and member.pid is not None:
+            os.kill(member.pid, number)
 
     async def kill(self, name: str) -> None:
         """SIGKILL, and wait for the end."""

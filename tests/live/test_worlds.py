@@ -18,7 +18,7 @@ import redis.asyncio as redis
 from eventlib import AccessDenied, BrokerError, BrokerUnavailable, private_server
 from eventlib.policy import Retry, RetryBudget
 from eventlib.testing.waiting import eventually
-from sim.declare.faults import Errors
+from sim.declare.faults.errors import Errors
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidScenario, LiveRunFailed
 from sim.evidence.checks import check

@@ -6,18 +6,19 @@ from typing import Any
 import numpy as np
 
 from eventlib.policy import Retry
-from sim.declare.faults import Errors, Fault, Kill
-from sim.declare.load import (
-    ConstantLoad,
-    ConstantTime,
-    ExponentialTime,
-    Floats,
-    Load,
-    LognormalTime,
-    PoissonLoad,
-    ServiceTime,
-)
-from sim.declare.scenario import Scenario, Service
+from sim.declare.declared import Floats
+from sim.declare.faults import Fault
+from sim.declare.faults.errors import Errors
+from sim.declare.faults.kill import Kill
+from sim.declare.loads import Load
+from sim.declare.loads.constant import ConstantLoad
+from sim.declare.loads.poisson import PoissonLoad
+from sim.declare.scenario import Scenario
+from sim.declare.service import Service
+from sim.declare.service_times import ServiceTime
+from sim.declare.service_times.constant import ConstantTime
+from sim.declare.service_times.exponential import ExponentialTime
+from sim.declare.service_times.lognormal import LognormalTime
 from sim.evidence.history import KIND, History, Rows
 
 AT_ONCE = Retry(attempts=3, wait_s=0.0, jitter="none")

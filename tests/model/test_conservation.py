@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sim.declare.faults import Kill
+from sim.declare.faults.kill import Kill
 from sim.declare.scenario import Scenario
 from sim.evidence.checks import check
 from sim.evidence.metrics import measure

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from eventlib.policy import Retry
-from sim.declare.load import Floats
+from sim.declare.declared import Floats
 from sim.evidence.history import History
 from sim.evidence.metrics import lags, measure
 from sim.worlds.simulated import simulate

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from eventlib.policy import Retry
-from sim.declare.faults import Errors, Fault
+from sim.declare.faults import Fault
+from sim.declare.faults.errors import Errors
 from sim.evidence.checks import check
 from sim.evidence.history import History
 from sim.evidence.metrics import attempts, measure

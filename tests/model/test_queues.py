@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sim.declare.load import Floats, ServiceTime
+from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
+from sim.declare.service_times import ServiceTime
 from sim.infer.theory import wait_s_mean, wait_s_mean_general, waiting_probability
 from sim.worlds.simulated import Overheads, simulate
 from tests.model.small import constant, exponential, lognormal, poisson, rows_of, scenario, service, steady, waits_s

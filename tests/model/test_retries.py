@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from eventlib.policy import Retry, RetryBudget
-from sim.declare.faults import Errors
-from sim.declare.load import Floats
+from sim.declare.declared import Floats
+from sim.declare.faults.errors import Errors
 from sim.evidence.history import History
 from sim.worlds.simulated import simulate
 from tests.model.small import attempts_by_message, poisson, rows_of, scenario, service, steady

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from sim.declare.load import ServiceTime
 from sim.declare.scenario import Scenario
+from sim.declare.service_times import ServiceTime
 from sim.evidence.history import History, Rows
 from sim.worlds.simulated import simulate
 from tests.model.small import any_scenario, constant, exponential, lognormal, poisson, scenario, service
@@ -96,7 +96,7 @@ def test_the_live_processes_draw_the_same_plan(declared: Scenario) -> None:
     for name in ours.service_s:
         assert theirs.service_s[name].tobytes() == ours.service_s[name].tobytes()
         assert theirs.failure_draws[name].tobytes() == ours.failure_draws[name].tobytes()
-    assert (theirs.faults, theirs.error_rate) == (ours.faults, ours.error_rate)
+    assert (theirs.error_windows, theirs.error_rate) == (ours.error_windows, ours.error_rate)
 
 
 def test_seeds_differ() -> None:

@@ -21,7 +21,8 @@ from sim.evidence import metrics
 from sim.evidence.history import History
 from sim.infer.compare import Comparison
 from sim.show import plots
-from sim.show.wording import quantity, seeds
+from sim.show.wording import seeds
+from sim.wording import quantity
 
 OF_ONE = (plots.lag_over_time, plots.lag_distribution, plots.attempts, plots.backlog)
 ALL = (*OF_ONE, plots.errors)

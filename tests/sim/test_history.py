@@ -10,8 +10,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from sim.declare.faults.errors import Errors
+from sim.declare.faults.kill import Kill
 from sim.errors import InvalidHistory
-from sim.evidence.history import KINDS, ROW, History, sorted_rows
+from sim.evidence.history import KIND, KINDS, ROW, History, sorted_rows
 from sim.worlds.simulated import Overheads, simulate
 from tests.model.small import any_scenario
 from tests.sim.handmade import attempted, chain, history, sampled, sent, whole
@@ -86,6 +88,55 @@ def changed(saved: Path, **about: Any) -> None:
     known = {**json.loads(table.schema.metadata[b"history"]), **about}
     told = json.dumps({name: value for name, value in known.items() if value is not None})
     parquet.write_table(table.replace_schema_metadata({"history": told}), saved)
+
+
+def recoded(saved: Path, names: list[str]) -> None:
+    """Give the kinds of a saved history other codes, as a version with these kinds would have written it."""
+    table = parquet.read_table(saved)
+    codes = np.array([names.index(KINDS[kind]) for kind in table["kind"].to_numpy()], np.uint8)
+    position = table.column_names.index("kind")
+    parquet.write_table(table.set_column(position, "kind", pa.array(codes)), saved)
+    changed(saved, kinds=names)
+
+
+FIRST = [
+    *("sent", "published", "started", "handled", "failed", "retried"),
+    *("dead", "acked", "lost", "killed", "restarted", "sampled"),
+]
+
+
+def test_kinds_keep_their_codes() -> None:
+    """The first twelve are those of files that do not name them; behind them stands what faults note."""
+    assert list(KINDS[:12]) == FIRST
+    assert [KINDS[KIND[name]] for name in FIRST] == FIRST
+    noted = {note for fault in (Kill, Errors) for note in fault.notes}
+    assert {"killed", "restarted"} <= noted <= set(KINDS)
+    assert len(set(KINDS)) == len(KINDS)
+
+
+def test_a_file_that_does_not_name_its_kinds(saved: Path) -> None:
+    """It was written by the first version."""
+    changed(saved, kinds=None)
+    assert History.open(saved).rows.tobytes() == SIMULATED.rows.tobytes()
+
+
+def test_a_file_with_its_kinds_in_another_order(saved: Path) -> None:
+    """And with one that has no row."""
+    recoded(saved, ["flooded", *reversed(KINDS)])
+    assert parquet.read_table(saved)["kind"].to_numpy().tolist() != SIMULATED.rows["kind"].tolist()
+    assert History.open(saved).rows.tobytes() == SIMULATED.rows.tobytes()
+
+
+def test_a_file_with_a_kind_of_a_newer_version(saved: Path) -> None:
+    changed(saved, kinds=[name.replace("handled", "flooded") for name in KINDS])
+    with pytest.raises(InvalidHistory, match=r"unknown kind 'flooded'; open it with a newer version"):
+        History.open(saved)
+
+
+@pytest.mark.parametrize("kinds", [["sent"], 7, [["sent"]] * 12, "sent"])
+def test_a_file_whose_kinds_are_broken(saved: Path, kinds: object) -> None:
+    changed(saved, kinds=kinds)
+    assert_refused(saved)
 
 
 def assert_refused(file: Path) -> None:

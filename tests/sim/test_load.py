@@ -8,8 +8,13 @@ import pytest
 import yaml
 from scipy import stats
 
-from sim.declare.load import ConstantLoad, ExponentialTime, LognormalTime, TokenTime, TraceLoad, read_trace
+from sim.declare.loads.constant import ConstantLoad
+from sim.declare.loads.trace import TraceLoad
 from sim.declare.scenario import Scenario
+from sim.declare.service_times.exponential import ExponentialTime
+from sim.declare.service_times.lognormal import LognormalTime
+from sim.declare.service_times.tokens import TokenTime
+from sim.declare.traces import read_trace
 from sim.errors import InvalidTrace
 from sim.worlds.simulated import simulate
 from tests.model.small import constant, poisson, rows_of, scenario, service, steady

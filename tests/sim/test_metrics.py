@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from sim.declare.faults import Errors
-from sim.declare.load import Floats
+from sim.declare.declared import Floats
+from sim.declare.faults.errors import Errors
 from sim.declare.scenario import Scenario
 from sim.evidence.history import History, Left
 from sim.evidence.metrics import (

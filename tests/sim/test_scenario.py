@@ -8,9 +8,13 @@ import yaml
 from pydantic import ValidationError
 
 from eventlib.policy import Retry
-from sim.declare.faults import Errors, Kill
-from sim.declare.load import LognormalTime, PoissonLoad
-from sim.declare.scenario import MAX_PATHS, Flow, Scenario, Service
+from sim.declare.faults.errors import Errors
+from sim.declare.faults.kill import Kill
+from sim.declare.loads.poisson import PoissonLoad
+from sim.declare.plan import MAX_PATHS, Flow
+from sim.declare.scenario import Scenario
+from sim.declare.service import Service
+from sim.declare.service_times.lognormal import LognormalTime
 from sim.errors import InvalidScenario
 from tests.model.small import any_scenario, constant, poisson, scenario, service
 
@@ -153,6 +157,31 @@ def test_an_unknown_field(file: Path, path: str, place: str, known: str) -> None
     said = refusal(file)
     assert known in said.partition("unknown field; there are: ")[2].split(", ")
     assert said.startswith(place.partition(".")[0]) and place.rpartition(".")[2] + ":" in said
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "what"),
+    [
+        ("ordered_by", "order_id", "order by key"),
+        ("ordered_by", None, "order by key"),
+        ("batch", 100, "batch handlers"),
+        ("timeout_s", 2.5, "timeouts of handlers"),
+    ],
+)
+def test_what_the_library_can_do_and_no_world_runs(file: Path, field: str, value: object, what: str) -> None:
+    """It is refused as not modelled: a scenario that lost it silently would measure something else."""
+    file.write_text(yaml.safe_dump(changed(**{f"services__billing__{field}": value})))
+    place, _, problem = refusal(file).partition(": ")
+    assert place == f"services.billing.{field}"
+    assert f"{what} " in problem and " not modelled yet; leave it out" in problem
+    assert "unknown field" not in problem
+    with pytest.raises(ValidationError, match=f"{field}\n.*not modelled yet"):
+        Service.model_validate({"consumes": "order.placed", "service_time": constant(0.01), field: value})
+
+
+def test_all_that_is_not_modelled_is_named_at_once(file: Path) -> None:
+    file.write_text(yaml.safe_dump(changed(services__billing__batch=5, services__shipping__timeout_s=1)))
+    assert refusal(file).count("not modelled yet") == 2
 
 
 @pytest.mark.parametrize(

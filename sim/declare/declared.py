@@ -1,0 +1,38 @@
+"""What all declarations share: their model, where the files that they name are found, and how a kind is named."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+Floats = npt.NDArray[np.float64]
+
+
+class Declared(BaseModel):
+    """A declaration: immutable, without unknown fields, infinity or NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlaces:
+    """Where the files are that a declaration names. It is the context of the validation.
+
+    Relative names are looked up in `directory`. With `sample_if_missing`, a sample stands in for a missing file.
+    """
+
+    directory: Path
+    sample_if_missing: bool
+
+
+def kinds_in(union: Any) -> tuple[type[Declared], ...]:
+    """The classes of a registry's union, such as `Load`, in the order in which it lists them."""
+    return cast("tuple[type[Declared], ...]", get_args(get_args(union)[0]))
+
+
+def kind_name(kind: type[Declared]) -> str:
+    """What a file writes after `kind:` for this class."""
+    return str(get_args(kind.model_fields["kind"].annotation)[0])

@@ -1,0 +1,50 @@
+"""A consumer that dies, and the one that takes its place."""
+
+from math import inf
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from sim.declare.faults.kind import ConsumerFault, System
+from sim.declare.faults.worlds import LiveWorld, SimulatedWorld, Strike
+
+
+class Kill(ConsumerFault):
+    """One consumer dies at `at_s` without a word; a new one takes its place after `back_after_s` (None: never)."""
+
+    kind: Literal["kill"]
+    back_after_s: float | None = Field(default=None, ge=0)
+
+    notes: ClassVar = ("killed", "restarted")
+    done_to_it: ClassVar = "killed"
+
+    @property
+    def until_s(self) -> float:
+        return inf if self.back_after_s is None else self.at_s + self.back_after_s
+
+    @property
+    def label(self) -> str:
+        return f"{self.service} {self.consumer} killed"
+
+    def in_words(self, system: System) -> str:
+        replaced = "is not replaced" if self.back_after_s is None else f"is replaced {self.back_after_s:g} s later"
+        return (
+            f"At {self.at_s:g} s, consumer {self.consumer} of {self.service} is killed without warning and {replaced}."
+        )
+
+    async def strike_live(self, world: LiveWorld) -> None:
+        await world.sleep_until(self.at_s)
+        await world.kill(self.service, self.consumer)
+        world.note("killed", self.service, self.consumer)
+        if self.back_after_s is not None:
+            await world.sleep_until(self.until_s)
+            await world.start(self.service, self.consumer)
+            world.note("restarted", self.service, self.consumer)
+
+    def strike_simulated(self, world: SimulatedWorld) -> Strike:
+        yield world.wait_until(self.at_s)
+        world.kill(self.service, self.consumer)
+        world.note("killed", self.service, self.consumer)
+        if self.back_after_s is not None:
+            yield world.start(self.service, self.consumer, after_s=self.back_after_s)
+            world.note("restarted", self.service, self.consumer)

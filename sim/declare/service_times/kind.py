@@ -1,0 +1,26 @@
+"""What every kind of service time says of itself."""
+
+from abc import abstractmethod
+
+import numpy as np
+
+from sim.declare.declared import Declared, Floats
+from sim.declare.loads.kind import LoadKind
+
+
+class ServiceTimeKind(Declared):
+    """A service time: how long a handler works on one message."""
+
+    kind: str
+
+    @abstractmethod
+    def draw(self, n: int, rng: np.random.Generator, load: LoadKind) -> Floats:
+        """Service times of n messages in seconds, shape (n,)."""
+
+    @abstractmethod
+    def in_words(self) -> str:
+        """How long one message takes, as half a sentence."""
+
+    def problem(self, load: LoadKind) -> str | None:
+        """Why it cannot be drawn for this load, or None."""
+        return None

@@ -1,0 +1,38 @@
+"""Numbers as people write them: in the report, on figures, and where a declaration is put into words."""
+
+import numpy as np
+
+_MINUS = "\N{MINUS SIGN}"
+
+
+def quantity(value: float, unit: str) -> str:
+    """A number with its unit: "183 ms", "208 /s", "5,088 messages".
+
+    `value` is in `unit`: "s", "1/s", "share" (shown in percent) or any noun. NaN is "-", infinity "not recovered".
+    """
+    if np.isnan(value):
+        return "-"
+    if np.isinf(value):
+        return "not recovered"
+    if unit == "s":
+        return _seconds(value)
+    if unit == "share":
+        return f"{digits(100 * value)} %"
+    return f"{digits(value)} {'/s' if unit == '1/s' else unit}".rstrip()
+
+
+def digits(value: float, *, significant: int = 3, signed: bool = False) -> str:
+    """A number with so many significant digits, at most four decimals, and never an exponent."""
+    decimals = max(0, significant - 1 - int(np.floor(np.log10(abs(value))))) if value else 0
+    text = f"{value:+,.{min(decimals, 4)}f}" if signed else f"{value:,.{min(decimals, 4)}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text in ("+0", "-0", "0") else text.replace("-", _MINUS)
+
+
+def _seconds(value_s: float) -> str:
+    """A time in the unit that keeps its number short."""
+    if abs(value_s) >= 1:
+        return f"{digits(value_s)} s"
+    if abs(value_s) >= 0.001 or value_s == 0:
+        return f"{digits(1e3 * value_s)} ms"
+    return f"{digits(1e6 * value_s)} µs"

@@ -1,0 +1,13 @@
+"""The simulated world: a scenario in virtual time, as a SimPy model of what eventlib and Redis do.
+
+Every decision is made by `eventlib.policy`, by the functions that the library's own consumers call; only how long
+things take is modelled. What one read, one sweep and one retry do mirrors the library and its scripts step by step.
+
+One message costs three SimPy events: arrival, delivery and completion. They carry callbacks instead of processes,
+because a process for each message doubles the time. What lives long is a process: the load, faults, sweeps, samples.
+"""
+
+from sim.worlds.simulated.overheads import Overheads
+from sim.worlds.simulated.world import simulate
+
+__all__ = ["Overheads", "simulate"]

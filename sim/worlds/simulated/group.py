@@ -1,0 +1,101 @@
+"""What Redis knows of a service: its streams, its delayed retries, and the leases that are no longer renewed."""
+
+from collections import deque
+from typing import Protocol, cast
+
+import simpy
+
+from sim.declare.service import Service
+from sim.evidence.history import Left
+from sim.worlds.simulated.run_state import Message, RunState
+
+
+class Reader(Protocol):
+    """A consumer that waits in a blocking read."""
+
+    asked: int  # COUNT of its read
+
+    def receive(self, count: int, after_s: float) -> None: ...
+
+
+class Group:
+    """The server's side of one service."""
+
+    def __init__(self, state: RunState, code: int, name: str, service: Service) -> None:
+        self.state = state
+        self.code = code
+        self.name = name
+        self.service = service
+        self.event_code = state.event_codes[service.consumes]
+        self.service_s: list[float] = state.plan.service_s[name].tolist()  # a list is read faster than an array
+        self.stream: deque[Message] = deque()
+        self.retry: deque[Message] = deque()
+        self.blocked: deque[Reader] = deque()  # readers that wait, longest first
+        self.dead = 0
+        self.backlog = 0
+        self._delayed = 0
+        self._unrenewed: list[tuple[float, Message]] = []  # with the time when their lease ends
+        self._sweep_due = 0.0
+
+    def left(self) -> Left:
+        """What there is to do."""
+        waiting, retrying = len(self.stream), len(self.retry)
+        return Left(waiting, self.backlog - waiting - retrying - self._delayed, retrying, self._delayed, self.dead)
+
+    def push(self, message: Message) -> None:
+        """A new message is in the stream."""
+        self.backlog += 1
+        self.stream.append(message)
+        self._wake()
+
+    def put_aside(self, message: Message, delay_s: float) -> None:
+        """Keep a message outside the stream for `delay_s`; then it is back, for this group alone."""
+        self._delayed += 1
+        wait = self.state.env.timeout(delay_s, message)
+        wait.callbacks.append(self._promote)
+
+    def take(self, count: int) -> list[Message]:
+        """What one read brings. COUNT is for each stream: that many new and as many retried entries."""
+        taken: list[Message] = []
+        for source in (self.retry, self.stream):
+            if len(source) <= count:
+                taken.extend(source)
+                source.clear()
+            else:
+                taken.extend([source.popleft() for _ in range(count)])
+        return taken
+
+    def stop_renewing(self, message: Message, lease_ends_at: float) -> None:
+        """The consumer of this message renews no more: another one takes it over once its lease has ended."""
+        self._unrenewed.append((lease_ends_at, message))
+
+    def sweep(self, count: int) -> list[Message]:
+        """Up to `count` entries of each stream whose lease has ended, one sweep of the group at a time."""
+        now = self.state.env.now
+        if now < self._sweep_due:
+            return []
+        taken: list[Message] = []
+        more = False
+        for retried in (False, True):
+            expired = [one for one in self._unrenewed if one[0] <= now and one[1].retried == retried]
+            more = more or len(expired) > count
+            for one in expired[:count]:
+                self._unrenewed.remove(one)
+                one[1].deliveries += 1
+                taken.append(one[1])
+        self._sweep_due = now if more else now + self.service.lease.sweep_every_s
+        return taken
+
+    def _promote(self, wait: simpy.Event) -> None:
+        self._delayed -= 1
+        message = cast(Message, wait.value)
+        message.retried = True
+        message.deliveries = 1
+        self.retry.append(message)
+        self._wake()
+
+    def _wake(self) -> None:
+        """New entries go to the reader that has waited longest, and all that it asked for at once."""
+        while self.blocked and (self.stream or self.retry):
+            reader = self.blocked.popleft()
+            reader.receive(reader.asked, self.state.overheads.dispatch_s)

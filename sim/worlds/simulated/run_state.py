@@ -1,0 +1,77 @@
+"""What all parts of one simulated run share: virtual time, the plan, the rows written, and when the run is over."""
+
+import random
+from typing import Protocol
+
+import simpy
+
+from sim.declare.plan import Plan
+from sim.declare.scenario import Scenario
+from sim.evidence.history import KIND
+from sim.worlds.simulated.overheads import Overheads
+
+Row = tuple[float, int, int, int, int, int, int, float, float]  # the columns of a history but `run`
+
+NAN = float("nan")
+_SENT, _PUBLISHED = KIND["sent"], KIND["published"]
+
+
+class Message:
+    """One message at one service. The number of an attempt is `used + deliveries`, as in the library."""
+
+    __slots__ = ("deliveries", "index", "intended_s", "read_at", "retried", "used")
+
+    def __init__(self, index: int, intended_s: float) -> None:
+        self.index = index
+        self.intended_s = intended_s
+        self.retried = False
+        self.used = 0
+        self.deliveries = 1
+        self.read_at = 0.0
+
+
+class Subscriber(Protocol):
+    """A service that gets every message of an event type."""
+
+    def push(self, message: Message) -> None: ...
+
+
+class RunState:
+    """One run as far as it has come."""
+
+    def __init__(self, scenario: Scenario, plan: Plan, overheads: Overheads, rng: random.Random) -> None:
+        self.scenario = scenario
+        self.plan = plan
+        self.overheads = overheads
+        self.rng = rng
+        self.env = simpy.Environment()
+        self.rows: list[Row] = []
+        self.event_codes = {event: code for code, event in enumerate(scenario.flow.paths)}
+        self.subscribers: dict[str, list[Subscriber]] = {event: [] for event in scenario.flow.paths}
+        self.finished = self.env.event()
+        self._sending = True
+        self._open_messages = 0
+
+    def publish(self, event: str, index: int, intended_s: float, sent_s: float, service: int, consumer: int) -> None:
+        """The server has a message: every service that consumes it will get it."""
+        code, done_s = self.event_codes[event], sent_s + self.overheads.publish_s
+        self.rows.append((sent_s, _SENT, service, consumer, code, index, 0, intended_s, NAN))
+        self.rows.append((done_s, _PUBLISHED, service, consumer, code, index, 0, intended_s, NAN))
+        for subscriber in self.subscribers[event]:
+            self._open_messages += 1
+            subscriber.push(Message(index, intended_s))
+
+    def settle(self) -> None:
+        """One message is settled at one service. The run ends with the last one, once the load is sent."""
+        self._open_messages -= 1
+        if not self._open_messages:
+            self._end_if_settled()
+
+    def end_load(self) -> None:
+        """All of the load is sent."""
+        self._sending = False
+        self._end_if_settled()
+
+    def _end_if_settled(self) -> None:
+        if not self._open_messages and not self._sending and not self.finished.triggered:
+            self.finished.succeed()

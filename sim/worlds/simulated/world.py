@@ -1,0 +1,136 @@
+"""simulate(), and the world of one run: its load, its groups and consumers, its faults and its samples."""
+
+import random
+from collections.abc import Generator, Iterable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import simpy
+
+from sim.declare.plan import Plan
+from sim.declare.scenario import Progress, Scenario
+from sim.errors import InvalidScenario
+from sim.evidence.history import KIND, ROW, SAMPLE_EVERY_S, History, Left, Rows, Run, sorted_rows
+from sim.worlds.simulated.consumer import Consumer
+from sim.worlds.simulated.group import Group
+from sim.worlds.simulated.overheads import Overheads
+from sim.worlds.simulated.run_state import NAN, RunState
+
+_SHARED = [name for name in ROW.names or () if name != "run"]  # the columns that a run's rows do not share
+
+
+def simulate(
+    scenario: Scenario,
+    seeds: Iterable[int],
+    *,
+    overheads: Overheads | None = None,
+    progress: Progress | None = None,
+) -> History:
+    """Run the scenario once for each seed in virtual time.
+
+    The same scenario, seeds and overheads give the same rows on every machine. `progress` is called
+    after each run.
+
+    Raises:
+        InvalidTrace: the load's trace is missing or broken.
+        InvalidScenario: no seeds.
+    """
+    seeds = list(seeds)
+    if not seeds:
+        raise InvalidScenario("seeds", "there are none; give at least one, such as range(30)")
+    overheads = overheads or Overheads()
+    runs: list[Run] = []
+    rows: list[Rows] = []
+    for index, seed in enumerate(seeds):
+        world = World(scenario, scenario.plan(seed), overheads, _rng(seed))
+        ended_s = world.run()
+        runs.append(Run(seed, 0, ended_s, world.left()))
+        rows.append(world.sorted_rows(index))
+        if progress:
+            progress((index + 1) / len(seeds))
+    return History("simulated", scenario, "none", tuple(runs), np.concatenate(rows), asdict(overheads))
+
+
+def _rng(seed: int) -> random.Random:
+    """The model's own stream: jitter of retries and sweeps. Python's generator draws single numbers fastest."""
+    return random.Random(int.from_bytes(np.random.SeedSequence((seed, 1)).generate_state(4).tobytes(), "little"))
+
+
+class World:
+    """One run in virtual time."""
+
+    def __init__(self, scenario: Scenario, plan: Plan, overheads: Overheads, rng: random.Random) -> None:
+        self._scenario = scenario
+        self._plan = plan
+        self._state = RunState(scenario, plan, overheads, rng)
+        self._env = self._state.env
+        self._groups: dict[str, Group] = {}
+        self._consumers: dict[tuple[str, int], Consumer] = {}
+        for code, (name, service) in enumerate(scenario.services.items()):
+            self._groups[name] = group = Group(self._state, code, name, service)
+            self._state.subscribers[service.consumes].append(group)
+            for index in range(service.consumers):
+                self._start(name, index)
+
+    def run(self) -> float:
+        """Run until all is settled or the drain is over; returns when that was."""
+        env, scenario = self._env, self._scenario
+        env.process(self._load())
+        env.process(self._sample())
+        for fault in scenario.faults:
+            if (strike := fault.strike_simulated(self)) is not None:
+                env.process(strike)
+        env.run(until=self._state.finished | env.timeout(scenario.offered_load.duration_s + scenario.drain_s))
+        return float(env.now)
+
+    def left(self) -> dict[str, Left]:
+        """What each service has left to do."""
+        return {name: group.left() for name, group in self._groups.items()}
+
+    def sorted_rows(self, run: int) -> Rows:
+        """The rows of the run so far, as run number `run` of a history."""
+        array = np.empty(len(self._state.rows), ROW)
+        array["run"] = run
+        array[_SHARED] = np.array(self._state.rows, ROW[_SHARED])
+        return sorted_rows(array)
+
+    def _load(self) -> Generator[simpy.Event, Any, None]:
+        env, load, append_s = self._env, self._scenario.offered_load, self._state.overheads.publish_s / 2.0
+        for index, at_s in enumerate(self._plan.arrivals_s.tolist()):
+            yield env.timeout(max(0.0, at_s + append_s - env.now))
+            self._state.publish(load.event, index, at_s, at_s, -1, -1)
+        yield env.timeout(max(0.0, load.duration_s - env.now))
+        self._state.end_load()
+
+    def _sample(self) -> Generator[simpy.Event, Any, None]:
+        sampled = KIND["sampled"]
+        while True:
+            for group in self._groups.values():
+                self._state.rows.append((self._env.now, sampled, group.code, -1, -1, -1, 0, NAN, float(group.backlog)))
+            yield self._env.timeout(SAMPLE_EVERY_S)
+
+    def _start(self, service: str, index: int) -> None:
+        self._consumers[service, index] = consumer = Consumer(self._groups[service], index)
+        consumer.start()
+
+    # What a fault may do: `sim.declare.faults.worlds.SimulatedWorld`
+
+    def wait_until(self, at_s: float) -> simpy.Event:
+        return self._env.timeout(max(0.0, at_s - self._env.now))
+
+    def kill(self, service: str, consumer: int) -> None:
+        self._consumers[service, consumer].kill()
+
+    def start(self, service: str, consumer: int, *, after_s: float = 0.0) -> simpy.Event:
+        def replace(_: simpy.Event) -> None:
+            if self._consumers[service, consumer].killed:
+                self._start(service, consumer)
+
+        started = self._env.timeout(after_s + self._state.overheads.start_s)
+        started.callbacks.append(replace)
+        return started
+
+    def note(self, kind: str, service: str, consumer: int) -> None:
+        code = self._groups[service].code
+        self._state.rows.append((self._env.now, KIND[kind], code, consumer, -1, -1, 0, NAN, NAN))

@@ -1,0 +1,139 @@
+"""Every kind of load, service time and fault is in its registry and puts itself into words."""
+
+import importlib
+import inspect
+import pkgutil
+from math import inf
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from sim.declare import faults, loads, service_times
+from sim.declare.declared import Declared, FilePlaces, kind_name, kinds_in
+from sim.declare.faults.errors import Errors
+from sim.declare.faults.kind import ErrorWindow, Mark
+from sim.declare.loads.trace import TraceLoad
+from sim.declare.service_times.tokens import TokenTime
+from tests.model.small import constant, exponential, kill, lognormal, poisson, scenario, service, steady
+
+REGISTRIES: list[tuple[ModuleType, Any]] = [
+    (loads, loads.Load),
+    (service_times, service_times.ServiceTime),
+    (faults, faults.Fault),
+]
+ERRORS = Errors(kind="errors", service="shipping", at_s=4.0, for_s=1.0, error_rate=0.6)
+SHOP = scenario(
+    poisson(200.0, 6.0),
+    kill("billing", 2.0, 1.0),
+    ERRORS,
+    billing=service(emits=("paid",)),
+    shipping=service(consumes="paid", error_rate=0.01),
+)
+
+
+def trace(**fields: object) -> TraceLoad:
+    return TraceLoad.model_validate({"kind": "trace", "event": "asked", "file": "data/calls.csv"} | fields)
+
+
+@pytest.mark.parametrize(("package", "union"), REGISTRIES)
+def test_a_registry_lists_every_kind_of_its_package(package: ModuleType, union: Any) -> None:
+    """A module whose class is not listed would declare a kind that no scenario can have."""
+    modules = [
+        importlib.import_module(f"{package.__name__}.{one.name}") for one in pkgutil.iter_modules(package.__path__)
+    ]
+    defined = {
+        found
+        for module in modules
+        for _, found in inspect.getmembers(module, inspect.isclass)
+        if issubclass(found, Declared) and found.__module__ == module.__name__ and not inspect.isabstract(found)
+    }
+    assert defined == set(kinds_in(union))
+    assert len({kind_name(kind) for kind in defined}) == len(defined)
+
+
+@pytest.mark.parametrize(
+    ("load", "words"),
+    [
+        (steady(200.0, 6.0), "200 a second for 6 s, evenly spaced"),
+        (poisson(0.5, 0.25), "0.5 a second for 0.25 s, at random (Poisson)"),
+        (trace(), "the recorded trace calls.csv, at its own speed"),
+        (trace(time_scale=0.04), "the recorded trace calls.csv, at 25 times its speed"),
+        (
+            trace(from_s=180, for_s=240, time_scale=0.04),
+            "the recorded trace calls.csv, 240 s of it from 180 s on, at 25 times its speed",
+        ),
+    ],
+)
+def test_a_load_in_words(load: loads.Load, words: str) -> None:
+    assert load.in_words() == words
+
+
+@pytest.mark.parametrize(
+    ("time", "words"),
+    [
+        (constant(0.015), "15 ms, always"),
+        (exponential(2.0), "2 s on average, exponential"),
+        (lognormal(0.02, 0.5), "20 ms on average, lognormal, CV 0.5"),
+        (TokenTime(kind="tokens", base_s=0.2, per_token_s=0.03), "200 ms and 30 ms a token, of recorded time"),
+    ],
+)
+def test_a_service_time_in_words(time: service_times.ServiceTime, words: str) -> None:
+    assert time.in_words() == words
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "mark"),
+    [
+        (
+            kill("billing", 2.0, 1.0),
+            "At 2 s, consumer 0 of billing is killed without warning and is replaced 1 s later.",
+            Mark("billing 0 killed", 2.0, 3.0),
+        ),
+        (
+            kill("billing", 0.5, None, consumer=3),
+            "At 0.5 s, consumer 3 of billing is killed without warning and is not replaced.",
+            Mark("billing 3 killed", 0.5, inf),
+        ),
+        (
+            ERRORS,
+            "From 4 s to 5 s, 60 % of the attempts at shipping fail instead of 1 %.",
+            Mark("shipping fails 60%", 4.0, 5.0),
+        ),
+    ],
+)
+def test_a_fault_in_words_and_in_a_figure(fault: faults.Fault, words: str, mark: Mark) -> None:
+    assert fault.in_words(SHOP) == words
+    assert fault.mark() == mark
+
+
+def test_only_a_fault_of_the_error_rate_has_windows_of_it() -> None:
+    """And for its own service alone."""
+    assert SHOP.plan(0).error_windows == {"billing": [], "shipping": [ErrorWindow(4.0, 5.0, 0.6)]}
+
+
+def test_only_a_trace_that_runs_on_its_sample_is_sampled() -> None:
+    assert not steady(1.0, 1.0).sampled
+    assert not poisson(1.0, 1.0).sampled
+    assert not trace().sampled
+    assert not trace(sample="data/sample.csv").sampled
+    assert trace(sample="data/calls.csv").sampled
+
+
+def test_files_are_looked_up_only_where_a_scenario_file_says_so(tmp_path: Path) -> None:
+    """A trace that is declared in Python, or is read from a history, keeps its own path."""
+    declared = {"kind": "trace", "event": "asked", "file": "calls.csv", "sample": "sample.csv"}
+    assert TraceLoad.model_validate(declared).file == Path("calls.csv")
+    beside = TraceLoad.model_validate(declared, context=FilePlaces(tmp_path, sample_if_missing=False))
+    assert (beside.file, beside.sample) == (tmp_path / "calls.csv", tmp_path / "sample.csv")
+    instead = TraceLoad.model_validate(declared, context=FilePlaces(tmp_path, sample_if_missing=True))
+    assert instead.file == tmp_path / "sample.csv"
+    assert instead.sampled
+
+
+def test_a_trace_without_a_file_is_refused_as_incomplete(tmp_path: Path) -> None:
+    """Also where its sample was to stand in."""
+    declared = {"kind": "trace", "event": "asked", "sample": "sample.csv"}
+    with pytest.raises(ValueError, match=r"file\n.*Field required"):
+        TraceLoad.model_validate(declared, context=FilePlaces(tmp_path, sample_if_missing=True))
