@@ -7,14 +7,15 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from eventlib.broker import acl as access
 from eventlib.broker import keys
-from eventlib.broker.connection import UnknownScript, without_password
+from eventlib.broker.connection import without_password
 from eventlib.broker.keys import GroupKeys, Keys, Script
 from eventlib.broker.pipelined import Argument, PipelinedConnection
+from eventlib.broker.requests import ScriptCall
 from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, BusClosed, EvictingServer, MissingCommand
 from eventlib.records import EVENT, Backlog, DlqState, Entry, Place, ServerInfo, Trimmed, TrimmedGroup, Unique
 from eventlib.retention import Retention
@@ -112,7 +113,7 @@ class Broker:
             BrokerUnavailable: no answer. It may have taken effect.
             AccessDenied, MissingGroup, BrokerError: the server refused.
         """
-        return await self._link.ask(command, _REPLY_TIMEOUT_S)
+        return await self._link.request(command, _REPLY_TIMEOUT_S)
 
     async def _info(self, section: str) -> dict[str, str]:
         lines = (await self.ask("INFO", section)).decode().splitlines()
@@ -125,32 +126,9 @@ class Broker:
         *args: Argument,
         link: PipelinedConnection | None = None,
         timeout_s: float | None = None,
-    ) -> Coroutine[Any, Any, Any]:
-        """Await what it returns for the script's reply. Where the link stands, the call is on its way before."""
-        link, timeout_s = link or self._link, timeout_s or _REPLY_TIMEOUT_S
-        rest = (len(script_keys), *script_keys, *args)
-        return self._reply(script, rest, link, timeout_s, link.begin(("EVALSHA", script.sha, *rest), timeout_s))
-
-    async def _reply(
-        self,
-        script: Script,
-        rest: Sequence[Argument],
-        link: PipelinedConnection,
-        timeout_s: float,
-        begun: "asyncio.Future[Any] | None",
-    ) -> Any:
-        try:
-            try:
-                return await (begun or link.ask(("EVALSHA", script.sha, *rest), timeout_s))
-            except UnknownScript:
-                return await link.ask(("EVAL", script.text, *rest), timeout_s)
-            except GeneratorExit:  # it is given up, by whoever might have awaited it
-                if begun is not None:
-                    begun.cancel()
-                raise
-        except AccessDenied as error:  # Redis 7.0 does not say which of its commands was refused
-            calls = ", ".join(sorted(access.called_by(script)))
-            raise AccessDenied(error.where, f"{error.problem}; script {script.name} calls {calls}") from error
+    ) -> ScriptCall:
+        """Call a script. Where the connection stands, the call is on its way when this returns."""
+        return ScriptCall(link or self._link, script, script_keys, args, timeout_s or _REPLY_TIMEOUT_S)
 
     # Publishing
 
@@ -162,11 +140,11 @@ class Broker:
         bodies: Sequence[bytes],
         uniques: Sequence[Unique] = (),
         remember_s: float = 3600.0,
-    ) -> Coroutine[Any, Any, int]:
-        """Append numbered bodies; the same numbers from the same producer, within `remember_s`, are appended once.
+    ) -> ScriptCall:
+        """Append numbered bodies. The same numbers from the same producer, within `remember_s`, are appended once.
 
-        Await how many were appended: the server may have had some, or a body of the same unique id. Where the link
-        stands, they are on their way before.
+        Await how many were appended: fewer than all, where the server had some already, or a body of the same unique
+        id. Where the connection stands, the call is on its way when this returns.
         """
         script_keys = [self.keys.stream(stream), self.keys.producer(stream, producer)]
         args: list[Argument] = [first, _ms(remember_s)]
@@ -406,7 +384,7 @@ class Reader:
         return cast(Found, await self._ask("XREADGROUP", "GROUP", group.group, consumer, *options, then=found))
 
     async def _ask(self, *command: Argument, then: Callable[[Any], Any] | None = None) -> Any:
-        return await self._link.ask(command, self._block_s + _REPLY_TIMEOUT_S, then)
+        return await self._link.request(command, self._block_s + _REPLY_TIMEOUT_S, then)
 
     async def close(self) -> None:
         self._broker._readers.remove(self._link)

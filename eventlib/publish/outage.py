@@ -8,12 +8,13 @@ import logging
 import math
 import random
 import secrets
-from collections.abc import Coroutine, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from eventlib.broker.commands import BATCH_BYTES, BATCH_LIMIT, Broker
+from eventlib.broker.requests import ScriptCall
 from eventlib.errors import BrokerError, BrokerUnavailable, InvalidArgument, InvalidDeclaration
 from eventlib.policy import RECONNECT
 from eventlib.publish.spool import SpoolFile
@@ -79,6 +80,16 @@ class Callers(Protocol):
         """
 
 
+class Sending(Protocol):
+    """A batch on its way."""
+
+    def __await__(self) -> Generator[Any, None, object]:
+        """Wait until the batch is safe. Raises what a publish raises."""
+
+    def cancel(self) -> object:
+        """Give the batch up. Nothing is repeated or written any more; what was sent may be appended all the same."""
+
+
 class Route(Protocol):
     """How a batch gets to the server, or to where it is safe."""
 
@@ -90,8 +101,8 @@ class Route(Protocol):
     def first_number(self) -> int:
         """Where a stream's numbers begin."""
 
-    def send(self, batch: NumberedBatch, callers: Callers) -> Coroutine[Any, Any, None]:
-        """Await what it returns for the batch to be safe. It may be on its way before."""
+    def send(self, batch: NumberedBatch, callers: Callers) -> Sending:
+        """Put a batch on its way."""
 
     async def close(self) -> None:
         """Nothing more will be sent."""
@@ -127,47 +138,66 @@ class _Repeated:
         self._broker = broker
         self._remember_s = max(_REMEMBER_S, 2.0 * patience_s)  # no repeat may come when the server has forgotten us
         self._producer = secrets.token_hex(8)
-        self._rng = random.Random()  # not one for all: a program that forks would step with its children
+        self.rng = random.Random()  # not one for all: a program that forks would step with its children
         self._streams: set[str] = set()
-        self._unanswered: set[str] = set()  # a try of theirs may still be on its way
+        self.unanswered: set[str] = set()  # a try of theirs may still be on its way
 
-    def send(self, batch: NumberedBatch, callers: Callers) -> Coroutine[Any, Any, None]:
+    def send(self, batch: NumberedBatch, callers: Callers) -> "_RepeatedBatch":
         self._streams.add(batch.stream)
-        return self._repeat(self._publish(batch), batch, callers)
+        return _RepeatedBatch(self, batch, callers)
 
-    def _publish(self, batch: NumberedBatch) -> Coroutine[Any, Any, int]:
+    def publish(self, batch: NumberedBatch) -> ScriptCall:
+        """Try once."""
         return self._broker.publish(
             batch.stream, self._producer, batch.first, batch.bodies, batch.uniques, self._remember_s
         )
 
-    async def _repeat(self, publishing: Coroutine[Any, Any, int], batch: NumberedBatch, callers: Callers) -> None:
-        now_s, failures = asyncio.get_running_loop().time, 0
-        while True:
-            try:
-                await publishing
-                return
-            except BrokerUnavailable as error:
-                failures += 1
-                self._unanswered.add(batch.stream)
-                called_s = callers.give_up(now_s() - self.patience_s, error)
-                if called_s is None:
-                    raise
-                give_up_at = called_s + self.patience_s
-                if failures == 1:
-                    log.warning("publishing to %s waits for the server: %s", batch.stream, error)
-                await asyncio.sleep(min(RECONNECT.delay_s(failures, self._rng), give_up_at - now_s()))
-                if now_s() > give_up_at + _REMEMBER_S / 2.0:  # this process was stopped meanwhile
-                    raise
-            publishing = self._publish(batch)
-
     async def close(self) -> None:
         """Where every try was answered nothing will be repeated: there the server may forget the producer."""
-        for stream in self._streams - self._unanswered:
+        for stream in self._streams - self.unanswered:
             try:
                 await self._broker.forget_producer(stream, self._producer)
             except BrokerError:
                 log.debug("the key of producer %s will expire by itself", self._producer)
                 return
+
+
+class _RepeatedBatch:
+    """One batch on its way, repeated while one of its callers still waits."""
+
+    __slots__ = ("_batch", "_call", "_callers", "_route")
+
+    def __init__(self, route: _Repeated, batch: NumberedBatch, callers: Callers) -> None:
+        self._route = route
+        self._batch = batch
+        self._callers = callers
+        self._call = route.publish(batch)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._repeat().__await__()
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+    async def _repeat(self) -> None:
+        route, now_s, failures = self._route, asyncio.get_running_loop().time, 0
+        while True:
+            try:
+                await self._call
+                return
+            except BrokerUnavailable as error:
+                failures += 1
+                route.unanswered.add(self._batch.stream)
+                called_s = self._callers.give_up(now_s() - route.patience_s, error)
+                if called_s is None:
+                    raise
+                give_up_at = called_s + route.patience_s
+                if failures == 1:
+                    log.warning("publishing to %s waits for the server: %s", self._batch.stream, error)
+                await asyncio.sleep(min(RECONNECT.delay_s(failures, route.rng), give_up_at - now_s()))
+                if now_s() > give_up_at + _REMEMBER_S / 2.0:  # this process was stopped meanwhile
+                    raise
+            self._call = route.publish(self._batch)
 
 
 class _Spooled:
@@ -191,17 +221,14 @@ class _Spooled:
     def first_number(self) -> int:
         return self._file.first_number
 
-    def send(self, batch: NumberedBatch, callers: Callers) -> Coroutine[Any, Any, None]:
+    def send(self, batch: NumberedBatch, callers: Callers) -> "_SpooledBatch":
         direct = self._file.empty and not self._using.locked()
-        return self._keep(batch, self._publish(batch) if direct else None)
+        return _SpooledBatch(self, batch, self._publish(batch) if direct else None)
 
-    async def _keep(self, batch: NumberedBatch, publishing: Coroutine[Any, Any, int] | None) -> None:
-        if publishing is not None:
-            try:
-                await publishing
-                return
-            except BrokerUnavailable as error:
-                log.warning("publishing to %s goes to %s: %s", batch.stream, self._file.path, error)
+    async def keep(self, batch: NumberedBatch, why: BrokerUnavailable | None) -> None:
+        """Write a batch to the file."""
+        if why is not None:
+            log.warning("publishing to %s goes to %s: %s", batch.stream, self._file.path, why)
         await asyncio.sleep(0)  # until here it can be given up without a trace
         await self._append(batch)
         self._replay_what_is_there()
@@ -229,7 +256,7 @@ class _Spooled:
         finally:
             self._file.close()
 
-    def _publish(self, batch: NumberedBatch) -> Coroutine[Any, Any, int]:
+    def _publish(self, batch: NumberedBatch) -> ScriptCall:
         return self._broker.publish(
             batch.stream, self._file.producer, batch.first, batch.bodies, batch.uniques, _REMEMBER_SPOOL_S
         )
@@ -272,6 +299,34 @@ class _Spooled:
                 if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th...
                     log.warning("%s waits for %s, try %d: %s", self._file.path, batch.stream, failures, error)
                 await asyncio.sleep(RECONNECT.delay_s(failures, self._rng))
+
+
+class _SpooledBatch:
+    """One batch on its way to the server, or to the file where the server does not answer."""
+
+    __slots__ = ("_batch", "_call", "_route")
+
+    def __init__(self, route: _Spooled, batch: NumberedBatch, call: ScriptCall | None) -> None:
+        self._route = route
+        self._batch = batch
+        self._call = call
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._publish_or_keep().__await__()
+
+    def cancel(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+
+    async def _publish_or_keep(self) -> None:
+        why: BrokerUnavailable | None = None
+        if self._call is not None:
+            try:
+                await self._call
+                return
+            except BrokerUnavailable as error:
+                why = error
+        await self._route.keep(self._batch, why)
 
 
 def _joined(batches: Sequence[NumberedBatch]) -> list[NumberedBatch]:

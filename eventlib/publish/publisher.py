@@ -9,10 +9,9 @@ import asyncio
 import math
 import re
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from eventlib.broker.commands import BATCH_BYTES, BATCH_LIMIT, Broker
 from eventlib.errors import (
@@ -26,13 +25,13 @@ from eventlib.errors import (
 )
 from eventlib.events.envelope import write
 from eventlib.events.schema import Event, spec_of
-from eventlib.publish.outage import OutagePolicy, Route, route_to
+from eventlib.publish.outage import OutagePolicy, Route, Sending, route_to
 from eventlib.records import NumberedBatch, Unique
 
 QUEUED_MAX = 10_000  # bodies queued in one bus before further publishes wait for room...
 QUEUED_BYTES_MAX = 64 * 2**20  # ...or bytes
 
-_Sending = tuple["_Callers", Coroutine[Any, Any, None]]
+_UnderWay = tuple["_Callers", Sending]
 # Correlation, causation, traceparent, tracestate. `publish` takes them one by one: a tuple is a hundredth of its time.
 Context = tuple[str | None, str | None, str | None, str | None]
 
@@ -414,7 +413,7 @@ class _Sender:
         self._queue: deque[_Queued] = deque()
         self._count = 0  # bodies in it
         self._singles: _Singles | None = None  # its last, where that takes more
-        self._begun: _Sending | None = None  # on its way before the task came to it
+        self._begun: _UnderWay | None = None  # on its way before the task came to it
         self._starting = False  # it will send when this turn of the loop is over
         self._make_future, self._time, self._call_soon = loop.create_future, loop.time, loop.call_soon
 
@@ -504,14 +503,12 @@ class _Sender:
         if self._begun is not None:
             callers, sending = self._begun
             self._begun = None
-            with suppress(Exception):
-                sending.send(None)  # begins, so that what it waits for is closed with it
-            sending.close()
+            sending.cancel()
             self._settle(callers.queued, BrokerUnavailable(self._where, "publishing was interrupted"))
         while taken := self._take():
             self._settle(taken, BusClosed())
 
-    def _begin(self) -> "_Sending | None":
+    def _begin(self) -> "_UnderWay | None":
         """Put the next batch on its way, if there is one. None may be under way."""
         while taken := self._take():
             callers = _Callers(taken)
@@ -523,7 +520,7 @@ class _Sender:
                 self._settle(taken, error)
         return None
 
-    async def _send(self, callers: _Callers, sending: Coroutine[Any, Any, None]) -> "_Sending | None":
+    async def _send(self, callers: _Callers, sending: Sending) -> "_UnderWay | None":
         """Await one batch. Returns the next: it is on its way before those who waited for this one hear, so that the
         server works meanwhile.
         """

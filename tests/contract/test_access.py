@@ -20,6 +20,7 @@ from eventlib.broker import acl as access
 from eventlib.broker import keys
 from eventlib.broker.commands import Broker
 from eventlib.broker.keys import GroupKeys, Script
+from eventlib.broker.requests import ScriptCall
 from eventlib.records import Entry, Unique
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -52,9 +53,9 @@ class NotingBroker(Broker):
         self.ran: set[Script] = set()
         self.denials: list[str] = []
 
-    async def _run(self, script: Script, *args: Any, **options: Any) -> Any:
+    def _run(self, script: Script, *args: Any, **options: Any) -> ScriptCall:
         self.ran.add(script)
-        return await super()._run(script, *args, **options)
+        return super()._run(script, *args, **options)
 
     async def attempt(self, what: Awaitable[Result]) -> Result | None:
         try:

@@ -48,7 +48,7 @@ async def test_a_publish_given_up_with_all_other_tasks_is_over(connect: Connect,
         await asyncio.wait({call, sender.task})
         assert bus._publisher.room.free
         faulty.cut()
-        await eventually(lambda: not bus._broker._bulk._standing())
+        await eventually(lambda: not bus._broker._bulk.connected)
         gc.collect()
     assert unheard == []
 

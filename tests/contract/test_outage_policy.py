@@ -80,7 +80,7 @@ async def test_trap_24_reconnects_are_jittered_and_back_off(
                 await bus.publish(OrderPlaced(number=0))
             leave(faulty)
             for bus in (one, two):
-                await eventually(lambda: not bus._broker._bulk._standing())  # noqa: B023 - awaited in the loop
+                await eventually(lambda: not bus._broker._bulk.connected)  # noqa: B023 - awaited in the loop
             delays, gaps = [], []
             for bus in (one, two):
                 chosen.clear()

@@ -180,13 +180,13 @@ async def test_a_sender_that_is_cancelled_before_it_begins_leaves_no_lane_dead(c
 async def test_trap_21_what_is_large_may_take_longer_and_holds_up_no_lease(
     broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch, sending: str
 ) -> None:
-    allowed, begin = list[float](), broker._bulk.begin
+    allowed, request = list[float](), broker._bulk.request
 
-    def noting(command: Sequence[str | bytes | float], timeout_s: float) -> asyncio.Future[object] | None:
+    def noting(command: Sequence[str | bytes | float], timeout_s: float) -> "asyncio.Future[object]":
         allowed.append(timeout_s)
-        return begin(command, timeout_s)
+        return request(command, timeout_s)
 
-    monkeypatch.setattr(broker._bulk, "begin", noting)
+    monkeypatch.setattr(broker._bulk, "request", noting)
     for number, size in ((1, 1), (2, 8_000_000)):
         if sending == "publish":
             await broker.publish("orders", "p1", number, [b"x" * size])

@@ -1,8 +1,8 @@
 """One batch of a stream is on its way at a time: a number that is overtaken would be taken for a repeat."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, cast
+import gc
+from typing import cast
 
 import pytest
 
@@ -24,15 +24,12 @@ class NotedRoute:
         self.ends: list[asyncio.Future[None]] = []
         self.error: Exception | None = None
 
-    def send(self, batch: NumberedBatch, callers: Callers) -> Coroutine[Any, Any, None]:
+    def send(self, batch: NumberedBatch, callers: Callers) -> "asyncio.Future[None]":
         if self.error is not None:
             raise self.error
         self.begun.append(batch)
         self.ends.append(asyncio.get_running_loop().create_future())
-        return self._ended(self.ends[-1])
-
-    async def _ended(self, end: "asyncio.Future[None]") -> None:
-        await end
+        return self.ends[-1]
 
     async def close(self) -> None:
         pass
@@ -227,7 +224,7 @@ async def test_the_next_batch_is_on_its_way_before_those_who_waited_for_the_last
     first, heard = add(sender, BATCH_LIMIT), list[bool]()
     send = route.send
 
-    def noting(batch: NumberedBatch, callers: Callers) -> Coroutine[Any, Any, None]:
+    def noting(batch: NumberedBatch, callers: Callers) -> "asyncio.Future[None]":
         heard.append(first[0].arrived)
         return send(batch, callers)
 
@@ -347,8 +344,10 @@ async def test_closing_tells_everybody(sender: _Sender) -> None:
 
 async def test_each_waits_as_long_as_he_said_though_one_batch_carries_all() -> None:
     class Away:
-        async def publish(self, *_: object) -> int:
-            raise ev.BrokerUnavailable("here", "gone")
+        def publish(self, *_: object) -> "asyncio.Future[int]":
+            call = asyncio.get_running_loop().create_future()
+            call.set_exception(ev.BrokerUnavailable("here", "gone"))
+            return call
 
     loop, patience_s = asyncio.get_running_loop(), 0.3
     early, late = _Slice((b"x",), (), 1, loop.create_future()), _Slice((b"y",), (), 1, loop.create_future())
@@ -413,3 +412,23 @@ async def test_what_is_refused_concerns_those_behind_not_at_all(sender: _Sender,
     assert isinstance(old[0].sent.exception(), ev.BrokerError)
     gone = [slice_.sent.exception() for slice_ in old[:-1]]
     assert all(gone)
+
+
+@pytest.mark.parametrize("arrived", [False, True])
+async def test_a_repeated_batch_that_is_given_up_before_it_is_awaited_cancels_its_call(arrived: bool) -> None:
+    calls = list[asyncio.Future[int]]()
+
+    class Noting:
+        def publish(self, *_: object) -> "asyncio.Future[int]":
+            calls.append(asyncio.get_running_loop().create_future())
+            return calls[-1]
+
+    route = _Repeated(cast(Broker, Noting()), 30.0)
+    sending = route.send(NumberedBatch("orders", 1, [b"x"]), _Callers([]))
+    if arrived:
+        calls[0].set_result(1)
+    sending.cancel()
+    del sending
+    gc.collect()  # "coroutine was never awaited" would be an error
+    assert len(calls) == 1
+    assert calls[0].cancelled() == (not arrived)
