@@ -16,7 +16,8 @@ T = TypeVar("T")
 class Answer(NamedTuple, Generic[T]):
     """What the server answered.
 
-    `repeated` is true where a try before got no answer. That one may have done the work, so that this one found it done.
+    `repeated` is true where a try before got no answer. That one may have done the work, so that this one found it
+    done.
     """
 
     value: T
@@ -28,8 +29,8 @@ async def until_answered(
 ) -> Answer[T]:
     """Await `call()` again and again until it does not raise a BrokerError.
 
-    After each failure, `failed(error, failures)` decides: it raises to give up, or returns for how many seconds the next
-    try may be put off at most. Between two tries is a jittered wait that doubles up to two seconds.
+    After each failure, `failed(error, failures)` decides: it raises to give up, or returns for how many seconds the
+    next try may be put off at most. Between two tries is a jittered wait that doubles up to two seconds.
     """
     failures = 0
     while True:

@@ -42,11 +42,11 @@ async def test_a_publish_given_up_with_all_other_tasks_is_over(connect: Connect,
         call = asyncio.create_task(bus.publish(OrderPlaced(number=1)))
         for _ in range(2):  # it is added, it is begun
             await asyncio.sleep(0)
-        assert sender._begun is not None and sender.task is not None
+        assert sender._under_way is not None and sender.task is not None
         sender.task.cancel()
         call.cancel()
         await asyncio.wait({call, sender.task})
-        assert bus._publisher.room.free
+        assert bus._publisher.capacity.available
         faulty.cut()
         await eventually(lambda: not bus._broker._bulk.connected)
         gc.collect()

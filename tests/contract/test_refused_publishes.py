@@ -11,7 +11,7 @@ from pydantic import field_serializer
 import eventlib as ev
 from eventlib.events import envelope
 from eventlib.events.envelope import decode
-from eventlib.publish import publisher as publishing
+from eventlib.publish import capacity
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.faults import own_server
@@ -159,7 +159,7 @@ async def test_a_flush_in_the_middle_stops_nobody(connect: Connect, inspector: I
 async def test_a_bus_that_closes_sends_what_is_queued_and_refuses_who_still_waits(
     connect: Connect, inspector: Inspector, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "QUEUED_MAX", 3)
+    monkeypatch.setattr(capacity, "QUEUED_MAX", 3)
     async with connect(ev.App("shop")) as bus:
         calls = [asyncio.create_task(bus.publish(event)) for event in orders(*range(9))]
         await asyncio.sleep(0)
@@ -174,7 +174,7 @@ async def test_a_bus_that_closes_sends_what_is_queued_and_refuses_who_still_wait
 async def test_a_large_call_that_waits_for_room_while_the_bus_closes_tells_what_was_appended(
     connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "QUEUED_MAX", 700)
+    monkeypatch.setattr(capacity, "QUEUED_MAX", 700)
     ids = [f"e{n}" for n in range(2000)]
     async with connect(ev.App("shop")) as bus:
         call = asyncio.create_task(bus.publish_many(orders(*range(2000)), ids=ids))
@@ -183,7 +183,7 @@ async def test_a_large_call_that_waits_for_room_while_the_bus_closes_tells_what_
         await asyncio.wait_for(call, 5.0)
     assert isinstance(caught.value.__cause__, ev.BusClosed)
     assert caught.value.ids == tuple(ids[: len(await inspector.events())])
-    assert caught.value.ids and bus._publisher.room._count == 0
+    assert caught.value.ids and bus._publisher.capacity._count == 0
 
 
 @pytest.mark.parametrize("unsure_first", [False, True])
