@@ -45,7 +45,7 @@ async def test_beyond_the_limit_nothing_is_written_until_there_is_capacity(
     assert await numbers(inspector) == [n for n in range(50) if n not in (20, 30, 49)]  # in the order of the calls
 
 
-async def test_the_limit_on_bytes(
+async def test_there_is_a_limit_on_bytes_too(
     connect: Connect, inspector: Inspector, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(capacity, "QUEUED_BYTES_MAX", 1000)
@@ -72,10 +72,10 @@ async def test_a_large_call_passes_a_small_limit_slice_by_slice(
         await asyncio.gather(first, second)
     seen = await numbers(inspector)
     assert [n for n in seen if n >= 0] == list(range(3000))
-    assert seen.index(-1) < 3000  # a long call does not keep others out
+    assert seen.index(-1) < 3000  # a long call does not keep others waiting until it is over
 
 
-async def test_a_cancelled_large_call_stops(
+async def test_a_cancelled_large_call_sends_no_further_slice(
     connect: Connect, inspector: Inspector, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(capacity, "QUEUED_MAX", 100)
