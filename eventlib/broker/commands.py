@@ -127,7 +127,7 @@ class Broker:
         link: PipelinedConnection | None = None,
         timeout_s: float | None = None,
     ) -> ScriptCall:
-        """Call a script. Where the connection stands, the call is on its way when this returns."""
+        """Call a script. Where it is connected, the call is on its way when this returns."""
         return ScriptCall(link or self._link, script, script_keys, args, timeout_s or _REPLY_TIMEOUT_S)
 
     # Publishing
@@ -144,7 +144,7 @@ class Broker:
         """Append numbered bodies. The same numbers from the same producer, within `remember_s`, are appended once.
 
         Await how many were appended: fewer than all, where the server had some already, or a body of the same unique
-        id. Where the connection stands, the call is on its way when this returns.
+        id. Where it is connected, the call is on its way when this returns.
         """
         script_keys = [self.keys.stream(stream), self.keys.producer(stream, producer)]
         args: list[Argument] = [first, _ms(remember_s)]

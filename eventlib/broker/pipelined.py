@@ -1,8 +1,8 @@
 """One connection to Redis that many requests share: commands go out as they come, replies return in the same order.
 
 redis-py makes the connection: URL, TLS, login, database. What follows is the library's hottest path, so it goes to the
-transport and to hiredis directly. redis-py gives a connection to one request at a time, checks before each request that
-the connection stands, and awaits a dozen coroutines for a reply. Here a request is one write and one future.
+transport and to hiredis directly. redis-py gives a connection to one request at a time, checks the connection before
+each request, and awaits a dozen coroutines for a reply. Here a request is one write and one future.
 
 A request fails when the server was silent for too long, not when its reply takes long to arrive. A large reply over a
 slow line may take as long as it needs, as long as some of it keeps coming.
@@ -50,7 +50,7 @@ class PipelinedConnection:
     def request(self, command: Sequence[Argument], timeout_s: float, then: Then | None = None) -> "asyncio.Future[Any]":
         """Send one command. The future has its reply, or what `then`, called as soon as the reply is here, makes of it.
 
-        Where the connection stands, the command is on its way when this returns. Otherwise a task connects first.
+        Where it is connected, the command is on its way when this returns. Otherwise a task connects first.
         A cancelled request may take effect all the same; its `then` is not called.
 
         Raises:

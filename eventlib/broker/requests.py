@@ -11,7 +11,7 @@ from eventlib.errors import AccessDenied
 
 
 class ScriptCall:
-    """A call of a script. Where the connection stands, it is on its way as soon as this object is made.
+    """A call of a script. Where it is connected, the call is on its way when this object is made.
 
     Await it for the script's reply. A server that does not know the script gets its text.
 

@@ -52,7 +52,6 @@ class SpoolingRoute:
         Raises:
             SpoolFull, SpoolUnusable: the file takes no more.
         """
-        await asyncio.sleep(0)  # a batch that is cancelled up to here is not written
         await self._append(batch)
         self._replay_what_is_there()
 
@@ -110,7 +109,7 @@ class SpoolingRoute:
             self._file.advance(position)
 
     async def _publish_until_appended(self, batch: NumberedBatch) -> None:
-        """Repeat after refusals too: a password or a full memory can be mended, and nothing may be lost."""
+        """Repeat after refusals too: a password can be set right, a full server freed, and nothing may be lost."""
 
         def note(error: BrokerError, failures: int) -> float:
             if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th...
