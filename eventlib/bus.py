@@ -116,8 +116,8 @@ class Bus:
         Cancelling the call takes back what is queued, not what is on its way.
         """
         publisher = self._publisher
-        if not publisher.room.free:
-            await publisher.room.wait()
+        if not publisher.capacity.available:
+            await publisher.capacity.wait_until_available()
         envelope_id, sent = publisher.publish(
             event, id, unique_for_s, correlation_id, causation_id, traceparent, tracestate
         )

@@ -1,13 +1,12 @@
-"""From a URL to a connection, and from what goes wrong on the way to one of our errors. Nothing shows a password.
+"""From a URL to a connection, and from what goes wrong to one of the library's errors. No message shows a password.
 
-All options stand in the URL, TLS included, so that one setting, REDIS_URL, is all that a deployment changes:
+All options are in the URL, those of TLS too, so that a deployment changes one setting only, REDIS_URL:
 
     redis://user:password@host:6379/0        special characters percent-encoded
     rediss://host:6379/0?ssl_ca_certs=/etc/ca.pem&ssl_certfile=/etc/me.pem&ssl_keyfile=/etc/me.key
     unix:///run/redis.sock?db=0
 
-redis-py makes connections here and no more. Its own retries are off: when to connect again is for
-the callers to decide.
+redis-py makes the connections and does no more. Its retries are off: the callers decide when to connect again.
 """
 
 import asyncio
@@ -24,14 +23,14 @@ from redis.backoff import NoBackoff
 
 from eventlib.errors import AccessDenied, BrokerError, BrokerFull, BrokerUnavailable, MissingGroup
 
-# What a URL may set. The others (timeouts, retries, how replies are read) are the library's to decide.
+# What a URL may set. The library decides the rest: timeouts, retries, how replies are read.
 _OPTIONS = {"db", "username", "password", "client_name", "socket_keepalive"}
 _TLS_OPTION = "ssl_"
 _DENIED = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
-# The last two are how a script is refused a command or a key, the very last of them by Redis 7.0.
+# With the last two, a server refuses a command or a key to a script. Redis 7.0 does so with the very last one.
 _DENIALS = ("NOAUTH", "WRONGPASS", "NOPERM", "ACL failure", "The user executing the script can't")
-# Codes of a server that will serve again later, or whose successor will.
-_AWAY = {"READONLY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "BUSY"}
+# Error codes of a server that will serve again later, or whose replacement will.
+_UNAVAILABLE = {"READONLY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "BUSY"}
 _CLIENT_CERTIFICATE = "If it wants a client certificate, name it: ?ssl_certfile=FILE&ssl_keyfile=FILE"
 _EXPIRED, _NOT_YET_VALID, _WRONG_HOST, _WRONG_ADDRESS = 10, 9, 62, 64  # Source: OpenSSL, x509_vfy.h, X509_V_ERR_*
 
@@ -47,16 +46,16 @@ class Connector:
         self.where = without_password(url)
         try:
             _check_options(url)
-            # No socket_timeout: callers have their own.
+            # No socket_timeout: callers have timeouts of their own.
             pool = redis.ConnectionPool.from_url(
                 url, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=None
             )
             self._new = cast(Callable[[], redis.Connection], pool.make_connection)
-            connection = self._new()  # options are wrong now or never
+            connection = self._new()  # this raises now if an option is wrong
             if isinstance(connection, redis.SSLConnection):
                 connection.ssl_context.get()
         except _UnknownOption as option:
-            problem = f"URL option {option.args[0]!r} is not for you to set; there are"
+            problem = f"URL option {option.args[0]!r} cannot be set; the options are"
             raise BrokerError(self.where, f"{problem} {', '.join(sorted(_OPTIONS))}, ssl_*") from None
         except OSError as error:  # ssl.SSLError is one
             problem = f"the URL names files for TLS that cannot be used ({error}); check ssl_ca_certs, ssl_certfile"
@@ -65,13 +64,13 @@ class Connector:
             raise BrokerError(self.where, "the URL has an option ssl_... that redis-py does not know") from None
         except (ValueError, redis_errors.RedisError):
             problem = "no valid Redis URL; write redis://user:password@host:6379/0, special characters percent-encoded"
-            raise BrokerError(self.where, problem) from None  # what it was made from may show the password
+            raise BrokerError(self.where, problem) from None  # the original error may show the password
 
     async def connect(self, timeout_s: float) -> asyncio.StreamWriter:
-        """A new connection, logged in.
+        """Make a connection and log in.
 
         Raises:
-            BrokerUnavailable, AccessDenied, BrokerError: there is none, or not within `timeout_s`.
+            BrokerUnavailable, AccessDenied, BrokerError: that failed, or took longer than `timeout_s`.
         """
         connection = self._new()
         try:
@@ -79,8 +78,9 @@ class Connector:
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
             reader, writer = connection._reader, connection._writer
             if reader is None or writer is None or reader.at_eof() or reader._buffer:  # type: ignore[attr-defined]
-                raise ConnectionError("it closed the connection after the login")  # who takes over would not hear of it
-            connection._reader = connection._writer = None  # it is ours now
+                # The protocol that takes the connection over would not be told of this.
+                raise ConnectionError("it closed the connection after the login")
+            connection._reader = connection._writer = None  # so that `disconnect` does not close it
             return writer
         except TimeoutError as error:
             raise BrokerUnavailable(self.where, silence(timeout_s, self.where)) from error
@@ -91,30 +91,30 @@ class Connector:
 
 
 class UnknownScript(BrokerError):
-    """The server does not have the script of this hash: it is to be sent whole."""
+    """The server does not know the script with this hash. Its text has to be sent."""
 
 
 class _UnknownOption(Exception):
-    """An option in the URL that it may not have."""
+    """A URL has an option that it may not have."""
 
 
 def _check_options(url: str) -> None:
     parts = urlsplit(url)
     for name, _ in parse_qsl(parts.query, keep_blank_values=True):
         if name not in _OPTIONS and not (name.startswith(_TLS_OPTION) and parts.scheme == "rediss"):
-            # What is no name, or stands before an @, may be a part of a password.
+            # Text that is no option name, or that comes before an @, may be a part of a password.
             raise _UnknownOption(name if re.fullmatch(r"[a-z_]+", name) and "@" not in parts.query else "?")
     if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
-        raise ValueError("redis-py would take database 0")
+        raise ValueError("no database number: redis-py would use database 0")
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown in messages and reports, however it is misspelt: no user, password, or query."""
+    """The URL as messages and reports may show it: without user, password and query, even if it is misspelt."""
     scheme, _, rest = url.partition(":")
-    if "@" not in url and "/" not in url:  # no URL at all, such as a bare host and port
+    if "@" not in url and "/" not in url:  # no URL, for example a host and a port alone
         return re.split(r"[?#]", url)[0]
     if "@" in re.split(r"[?#]", rest, maxsplit=1)[-1] and re.search(r"[?#]", rest):
-        return f"{scheme}://***"  # a password with ? or # in it, or a query with @: nobody knows where it ends
+        return f"{scheme}://***"  # a password with ? or # in it, or a query with @: where it ends is unclear
     _, at, after = rest.rpartition("@")
     place = re.split(r"[?#]", after)[0].lstrip("/")
     slash = "/" if scheme == "unix" else ""
@@ -122,7 +122,10 @@ def without_password(url: str) -> str:
 
 
 def refusal(text: str, where: str) -> BrokerError:
-    """Our error for an error reply, which begins with a code, unless a script of Redis 7.0 was refused."""
+    """The library's error for an error reply.
+
+    A reply begins with a code, except where Redis 7.0 refuses a command to a script.
+    """
     code = text.partition(" ")[0]
     if any(denial in text for denial in _DENIALS):
         return _denied(text, where)
@@ -132,55 +135,55 @@ def refusal(text: str, where: str) -> BrokerError:
         return BrokerFull(where, f"{text}; raise maxmemory, or delete what is no longer needed")
     if "NOGROUP" in text:
         return MissingGroup(where, text)
-    if code in _AWAY:
-        return BrokerUnavailable(where, f"Redis cannot serve us now ({text})")
+    if code in _UNAVAILABLE:
+        return BrokerUnavailable(where, f"Redis cannot serve requests now ({text})")
     return BrokerError(where, text)
 
 
 def translate(error: Exception, where: str) -> BrokerError:
-    """Our error for one of redis-py's or the socket's while a connection was made."""
+    """The library's error for an error of redis-py or of the socket while a connection was made."""
     text = str(error) or type(error).__name__
-    causes = (error, error.__cause__, error.__context__)  # redis-py hides a refused connection's reason in them
+    causes = (error, error.__cause__, error.__context__)  # where redis-py keeps why a connection was refused
     if tls := next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None):
-        return _of_tls(tls, where)
+        return _tls_error(tls, where)
     if any(isinstance(cause, _DENIED) for cause in causes):
         return _denied(text, where)
     if isinstance(error, redis_errors.ResponseError):
         return refusal(text, where)
-    hint = " Does it want TLS (rediss://)?" if where.startswith("redis:") else _ask_for_tls(where)
+    hint = " Does it want TLS (rediss://)?" if where.startswith("redis:") else _tls_hint(where)
     return BrokerUnavailable(where, f"Redis does not answer ({text}); is it running, is the URL right?{hint}")
 
 
 def _denied(text: str, where: str) -> AccessDenied:
-    return AccessDenied(where, f"the server refused us ({text}); {_mend_of_denial(text)}")
+    return AccessDenied(where, f"the server refused us ({text}); {_denial_hint(text)}")
 
 
 def silence(timeout_s: float, where: str) -> str:
-    """What to say of a server that was silent for so long."""
-    return f"Redis has not answered for {timeout_s:.0f} s; is it busy?{_ask_for_tls(where)}"
+    """The message about a server that was silent for so long."""
+    return f"Redis has not answered for {timeout_s:.0f} s; is it busy?{_tls_hint(where)}"
 
 
-def _ask_for_tls(where: str) -> str:
-    """What else may be wrong where a server is silent that was to speak TLS."""
+def _tls_hint(where: str) -> str:
+    """A hint for a server that was expected to speak TLS and is silent."""
     return f" Does it speak TLS on this port? {_CLIENT_CERTIFICATE}" if where.startswith("rediss:") else ""
 
 
-def _mend_of_denial(text: str) -> str:
+def _denial_hint(text: str) -> str:
     if "ermission" in text or "script" in text:
         return "allow this user what eventlib.acl_rules(namespace) lists"
     return "check user, password and permissions"
 
 
-def _of_tls(error: ssl.SSLError, where: str) -> BrokerError:
+def _tls_error(error: ssl.SSLError, where: str) -> BrokerError:
     if isinstance(error, ssl.SSLCertVerificationError):
-        mends = {
+        hints = {
             _EXPIRED: "renew it",
             _NOT_YET_VALID: "check both clocks",
             _WRONG_HOST: "name the host that it was made for in the URL",
             _WRONG_ADDRESS: "name the host that it was made for in the URL",
         }
-        mend = mends.get(error.verify_code, "name the authority that signed it: ?ssl_ca_certs=FILE")
-        return AccessDenied(where, f"we do not trust the server's certificate ({error.verify_message}); {mend}")
+        hint = hints.get(error.verify_code, "name the authority that signed it: ?ssl_ca_certs=FILE")
+        return AccessDenied(where, f"we do not trust the server's certificate ({error.verify_message}); {hint}")
     reason = error.reason or str(error)
     if "ALERT" in reason:
         return AccessDenied(where, f"the server refused our side of TLS ({reason}). {_CLIENT_CERTIFICATE}")

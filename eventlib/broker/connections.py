@@ -1,14 +1,14 @@
 """One program's connections to one server: single commands, scripts, and what a server must be able to do."""
 
-import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from eventlib.broker import acl
-from eventlib.broker.connection import UnknownScript, without_password
+from eventlib.broker.connection import without_password
 from eventlib.broker.keys import Keys
 from eventlib.broker.pipelined import Argument, PipelinedConnection
+from eventlib.broker.requests import ScriptCall
 from eventlib.broker.scripts import Script
 from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, BusClosed, EvictingServer, MissingCommand
 from eventlib.records import ServerInfo
@@ -93,40 +93,17 @@ class Broker:
             BrokerUnavailable: no answer. It may have taken effect.
             AccessDenied, MissingGroup, BrokerError: the server refused.
         """
-        return await self._control.ask(command, REPLY_TIMEOUT_S)
+        return await self._control.request(command, REPLY_TIMEOUT_S)
 
     def run(
         self, script: Script, keys: Sequence[str], *args: Argument, bulk: bool = False, size_bytes: int = 0
-    ) -> Coroutine[Any, Any, Any]:
-        """Run a script; await what it returns for the reply. Where the connection stands, it is on its way before.
+    ) -> ScriptCall:
+        """Call a script. If the connection is made already, the call is on its way when this returns.
 
-        `bulk` is for scripts that carry events, `size_bytes` of them: large ones may take longer to answer.
+        `bulk` is for scripts that carry events. With `size_bytes` of them, a large call may take longer to answer.
         """
-        link = self._bulk if bulk else self._control
-        timeout_s = REPLY_TIMEOUT_S + size_bytes / _SLOWEST_BYTES_PER_S
-        rest = (len(keys), *keys, *args)
-        return self._reply(script, rest, link, timeout_s, link.begin(("EVALSHA", script.sha, *rest), timeout_s))
-
-    async def _reply(
-        self,
-        script: Script,
-        rest: Sequence[Argument],
-        link: PipelinedConnection,
-        timeout_s: float,
-        begun: "asyncio.Future[Any] | None",
-    ) -> Any:
-        try:
-            try:
-                return await (begun or link.ask(("EVALSHA", script.sha, *rest), timeout_s))
-            except UnknownScript:
-                return await link.ask(("EVAL", script.text, *rest), timeout_s)
-            except GeneratorExit:  # it is given up, by whoever might have awaited it
-                if begun is not None:
-                    begun.cancel()
-                raise
-        except AccessDenied as error:  # Redis 7.0 does not say which of its commands was refused
-            calls = ", ".join(sorted(acl.called_by(script)))
-            raise AccessDenied(error.where, f"{error.problem}; script {script.name} calls {calls}") from error
+        connection = self._bulk if bulk else self._control
+        return ScriptCall(connection, script, keys, args, REPLY_TIMEOUT_S + size_bytes / _SLOWEST_BYTES_PER_S)
 
     def open_for_reading(self) -> PipelinedConnection:
         """A connection of its own, for reads that block.

@@ -1,11 +1,9 @@
 """The commands of publishing."""
 
-from collections.abc import Coroutine
-from typing import Any
-
 from eventlib.broker import scripts
 from eventlib.broker.connections import Broker, milliseconds
 from eventlib.broker.pipelined import Argument
+from eventlib.broker.requests import ScriptCall
 from eventlib.records import NumberedBatch
 
 BATCH_LIMIT = 500  # bodies in one round trip: past this the server gains nothing and others wait longer
@@ -18,11 +16,10 @@ class PublishCommands:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    def append(self, batch: NumberedBatch, producer: str, remember_s: float) -> Coroutine[Any, Any, int]:
-        """Append numbered bodies; the same numbers from the same producer, within `remember_s`, are appended once.
+    def append(self, batch: NumberedBatch, producer: str, remember_s: float) -> ScriptCall:
+        """Append numbered bodies. The same numbers from the same producer, within `remember_s`, are appended once.
 
-        Await how many were appended: the server may have had some, or a body of the same unique id. Where the
-        connection stands, they are on their way before.
+        Await how many were appended: fewer than all if the server had some already, or a body of the same unique id.
         """
         keys = self._broker.keys
         script_keys = [keys.stream(batch.stream), keys.producer(batch.stream, producer)]

@@ -40,7 +40,7 @@ class Reader:
         await self._ask("XREADGROUP", "GROUP", group.group, self._consumer, *options, then=deliver)
 
     async def _ask(self, *command: Argument, then: Callable[[Any], None] | None = None) -> None:
-        await self._connection.ask(command, self._block_s + connections.REPLY_TIMEOUT_S, then)
+        await self._connection.request(command, self._block_s + connections.REPLY_TIMEOUT_S, then)
 
     async def close(self) -> None:
         """Close its connection."""

@@ -1,11 +1,11 @@
-"""A bounded file that keeps batches while Redis is away, in order, for as long as it takes.
+"""A bounded file that keeps batches during an outage, in order, for as long as the outage lasts.
 
-    header   two slots of 512 bytes, written in turn, so that one is whole whatever happens; the later one counts
+    header   two slots of 512 bytes, written in turn, so that a crash leaves one of them whole; the later one counts
     frames   CRC-32 and length of what follows, then a line of JSON (stream, first number, lengths, unique ids), bodies
 
-A frame is on disk (fdatasync) before `append` returns. One that was cut off by a crash was therefore never acknowledged
-and is dropped. `position` says how far the server has them all; it may lag behind after a crash, which does no harm:
-the numbers in the frames make a repeat harmless.
+A frame is on disk (fdatasync) before `append` returns. So a frame that was cut off by a crash was never acknowledged,
+and is dropped. `position` says up to where the server has the frames. After a crash it may lag behind. That does no
+harm: the numbers in the frames make a repeat harmless.
 """
 
 import json
@@ -29,37 +29,37 @@ _SLOT = 512
 _START = 2 * _SLOT
 _FRAME = struct.Struct("<II")  # CRC-32 of the length and the rest, length of the rest
 _LENGTH = struct.Struct("<I")
-_EPOCH = 2**33  # numbers that one run of a program may use; 2**20 runs fit into what Lua can count
+_EPOCH = 2**33  # numbers that one run of a program may use; 2**20 runs fit into the integers that Lua can count
 _EPOCHS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class _Header:
     namespace: str
-    producer: str  # who numbered the frames
-    epoch: int  # how often the file was opened: each run numbers above the one before
-    position: int  # where the first frame begins that the server may not have
-    written: int  # the later of the two slots has the higher one
+    producer: str  # the name under which the frames were numbered
+    epoch: int  # how often the file was opened; each time, numbers begin above those of the time before
+    position: int  # the start of the first frame that the server may not have
+    written: int  # how often a header was written: the later of the two slots has the higher number
     format: str = _FORMAT
 
 
 class SpoolFile:
-    """The open file; nobody else can open it until `close`."""
+    """The open file. No other bus or process can open it until `close`."""
 
     def __init__(self, path: Path, size_bytes_max: int, namespace: str) -> None:
-        """Open or create it and drop what a crash cut off.
+        """Open or create the file, and drop what a crash cut off.
 
         Raises:
-            SpoolUnusable: another process has it, it is none of ours, damaged, or the disk refuses.
+            SpoolUnusable: another process has it, it is no spool or is damaged, or the disk refuses.
         """
         self.path = path
         self._size_max = size_bytes_max
         self._using = threading.Lock()  # a thread may still write when the bus closes
-        self._cut = False  # whether a failed write may have left something after the last frame
+        self._tail_unclean = False  # whether a failed write may have left something after the last frame
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise SpoolUnusable(str(path), f"cannot be opened: {error.strerror}") from error
+            raise self._unusable(error, "cannot be opened") from error
         try:
             self._lock()
             self._header = self._open_header(namespace)
@@ -70,7 +70,7 @@ class SpoolFile:
         except BaseException as error:
             os.close(self._file)
             if isinstance(error, OSError):
-                raise SpoolUnusable(str(path), f"cannot be read or written: {error.strerror}") from error
+                raise self._unusable(error, "cannot be read or written") from error
             raise
 
     @property
@@ -79,12 +79,12 @@ class SpoolFile:
 
     @property
     def first_number(self) -> int:
-        """Where this run begins to number; all frames of runs before have lower numbers."""
+        """The first number to use. All frames from before the file was opened have lower numbers."""
         return self._header.epoch * _EPOCH + 1
 
     @property
     def empty(self) -> bool:
-        """Whether the server has all."""
+        """Whether the server has all frames."""
         return self._header.position == self._end
 
     @property
@@ -92,30 +92,42 @@ class SpoolFile:
         return self._end - _START
 
     def append(self, batch: NumberedBatch) -> None:
-        """Keep a batch; it is on disk when this returns.
+        """Keep a batch. It is on disk when this returns.
 
         Raises:
-            SpoolFull: no room.
-            SpoolUnusable: the disk refuses. Neither keeps any of it.
+            SpoolFull: the file would be larger than it may be. Nothing of the batch is kept.
+            SpoolUnusable: the disk refuses. Nothing of the batch is kept.
         """
         frame = _frame_of(batch)
         if self.size_bytes + len(frame) > self._size_max:
-            problem = f"Redis is away and the spool holds {self.size_bytes:,} of {self._size_max:,} bytes"
+            problem = f"Redis does not answer and the spool holds {self.size_bytes:,} of {self._size_max:,} bytes"
             raise SpoolFull(str(self.path), problem)
         with self._using:
             try:
-                if self._cut:
+                if self._tail_unclean:
                     os.ftruncate(self._file, self._end)
-                self._cut = True
+                self._tail_unclean = True
                 _write_all(self._file, frame, self._end)
                 os.fdatasync(self._file)
             except OSError as error:
-                raise SpoolUnusable(str(self.path), f"cannot be written: {error.strerror}") from error
-            self._cut = False
+                raise self._unusable(error, "cannot be written") from error
+            self._tail_unclean = False
             self._end += len(frame)
 
     def read(self, count: int, size_bytes: int) -> tuple[list[NumberedBatch], int]:
-        """The next batches, about so many and so large together, at least one if there is any; and what comes after."""
+        """The next batches, and the position behind them. At least one batch, if there is any.
+
+        About `count` batches of `size_bytes` bytes together.
+
+        Raises:
+            SpoolUnusable: it is damaged, or the disk refuses.
+        """
+        try:
+            return self._read(count, size_bytes)
+        except OSError as error:
+            raise self._unusable(error, "cannot be read") from error
+
+    def _read(self, count: int, size_bytes: int) -> tuple[list[NumberedBatch], int]:
         batches: list[NumberedBatch] = []
         at = self._header.position
         while at < self._end and len(batches) < count and at - self._header.position < size_bytes:
@@ -127,23 +139,34 @@ class SpoolFile:
         return batches, at
 
     def advance(self, position: int) -> None:
-        """The server has all before `position`. At the end, the file is emptied."""
+        """Note that the server has all before `position`. Where that is the end, the file is emptied.
+
+        Raises:
+            SpoolUnusable: the disk refuses.
+        """
         with self._using:
-            if position == self._end:
-                self._write_header(position=_START)  # first: a crash in between repeats, and repeats are harmless
-                os.ftruncate(self._file, _START)
-                self._end = _START
-            else:
-                self._write_header(position=position)
+            try:
+                if position == self._end:
+                    # The header first: a crash in between leads to a repeat, and a repeat is harmless.
+                    self._write_header(position=_START)
+                    os.ftruncate(self._file, _START)
+                    self._end = _START
+                else:
+                    self._write_header(position=position)
+            except OSError as error:
+                raise self._unusable(error, "cannot be written") from error
 
     def close(self) -> None:
-        """Let others open it. What it holds stays on disk."""
+        """Let others open the file. What it holds stays on disk."""
         with self._using:
             os.close(self._file)
-            self._file = -1  # which no system call takes for another file
+            self._file = -1  # no system call takes this for another file
+
+    def _unusable(self, error: OSError, problem: str) -> SpoolUnusable:
+        return SpoolUnusable(str(self.path), f"{problem}: {error.strerror}")
 
     def _lock(self) -> None:
-        import fcntl  # not on Windows, where only the spool is missing then
+        import fcntl  # not at the top: Windows has none, and can use everything but the spool
 
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -154,7 +177,7 @@ class SpoolFile:
     def _open_header(self, namespace: str) -> _Header:
         slots = [slot for at in (0, _SLOT) if (slot := _slot_of(os.pread(self._file, _SLOT, at)))]
         if not slots:
-            # The first slot ever written is the second one: a file cut off then has nothing before it.
+            # The second slot is the first that is ever written. A file that was cut off then has an empty first one.
             if os.fstat(self._file).st_size > _START or any(os.pread(self._file, _SLOT, 0)):
                 raise SpoolUnusable(str(self.path), "is no spool, or its header is damaged; name another path")
             return _Header(namespace, secrets.token_hex(8), 0, _START, 0)
@@ -178,7 +201,7 @@ class SpoolFile:
         self._header = header
 
     def _find_end(self) -> int:
-        """Where the whole frames end; what a crash left half-written after them is cut off."""
+        """Where the last whole frame ends. What a crash left half-written after it is cut off."""
         size = os.fstat(self._file).st_size
         at = max(_START, min(self._header.position, size))
         while at < size and (payload := self._payload(at, size)) is not None:
@@ -190,21 +213,19 @@ class SpoolFile:
     def _cut_off(self, at: int, size: int) -> None:
         head = os.pread(self._file, _FRAME.size, at)
         length = _FRAME.unpack(head)[1] if len(head) == _FRAME.size else 0
-        if at + _FRAME.size + length < size and any(_read(self._file, size - at, at)):
-            # One frame is written at a time, so nothing can follow one that was cut off.
+        if at + _FRAME.size + length < size and any(_read_all(self._file, size - at, at)):
+            # Frames are written one at a time, so a crash leaves nothing after a frame that it cut off.
             raise SpoolUnusable(str(self.path), f"is damaged at byte {at}; keep a copy and ask why before you cut it")
-        log.warning(
-            "%s: dropped %d bytes that a crash cut off; nobody was told that they were kept", self.path, size - at
-        )
+        log.warning("%s: dropped %d bytes that a crash cut off; they were never acknowledged", self.path, size - at)
         os.ftruncate(self._file, at)
 
     def _payload(self, at: int, end: int) -> bytes | None:
-        """What the frame at this place holds; None where there is no whole one before `end`."""
+        """What the frame at this place holds. None: there is no whole frame that ends by `end`."""
         head = os.pread(self._file, _FRAME.size, at)
         if len(head) < _FRAME.size:
             return None
         crc, length = _FRAME.unpack(head)
-        payload = _read(self._file, length, at + _FRAME.size) if length <= end - at else b""
+        payload = _read_all(self._file, length, at + _FRAME.size) if length <= end - at else b""
         whole = len(payload) == length > 0 and zlib.crc32(payload, zlib.crc32(_LENGTH.pack(length))) == crc
         return payload if whole else None
 
@@ -234,7 +255,7 @@ def _slot_of(slot: bytes) -> dict[str, Any] | None:
     return dict(json.loads(text)) if text and zlib.crc32(text) == crc else None
 
 
-def _read(file: int, size: int, at: int) -> bytes:
+def _read_all(file: int, size: int, at: int) -> bytes:
     parts = []
     while size > 0 and (part := os.pread(file, size, at)):
         parts.append(part)
@@ -250,7 +271,7 @@ def _write_all(file: int, data: bytes, at: int) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """So that a new file's name survives a crash of the machine, too."""
+    """Make the name of a new file survive a crash of the machine."""
     opened = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(opened)

@@ -23,6 +23,7 @@ from eventlib.broker.consuming import ConsumerCommands
 from eventlib.broker.dead_letters import DeadLetterCommands
 from eventlib.broker.keys import GroupKeys
 from eventlib.broker.publishing import PublishCommands
+from eventlib.broker.requests import ScriptCall
 from eventlib.broker.scripts import Script
 from eventlib.broker.streams import StreamCommands
 from eventlib.records import Entry, NumberedBatch, Unique
@@ -58,12 +59,9 @@ class NotingBroker(Broker):
         self.ran: set[Script] = set()
         self.denials: list[str] = []
 
-    async def _noting(self, script: Script, *args: Any, **options: Any) -> Any:
+    def run(self, script: Script, *args: Any, **options: Any) -> ScriptCall:
         self.ran.add(script)
-        return await super().run(script, *args, **options)
-
-    def run(self, script: Script, *args: Any, **options: Any) -> Any:
-        return self._noting(script, *args, **options)
+        return super().run(script, *args, **options)
 
     async def attempt(self, what: Awaitable[Result]) -> Result | None:
         try:

@@ -1,4 +1,4 @@
-"""What one bus has queued is bounded: whoever comes then waits in turn, and can be cancelled."""
+"""What one bus has queued is limited: later publishes wait for their turn, and can be cancelled."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import pytest
 
 import eventlib as ev
 from eventlib.events.envelope import write
-from eventlib.publish import publisher as publishing
+from eventlib.publish import capacity, publisher
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -14,8 +14,8 @@ from tests.contract.test_publishing import numbers
 from tests.shop import Connect, OrderPlaced, orders
 
 
-class Watched:
-    """Counts the events written: those beyond the bound must not be, for they would take up memory."""
+class WriteCounter:
+    """Counts the events that are written. Those beyond the limit must not be: they would take up memory."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
@@ -24,14 +24,14 @@ class Watched:
             self.count += 1
             return write(*attributes)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(publishing, "write", counting)
+        monkeypatch.setattr(publisher, "write", counting)
 
 
-async def test_beyond_the_bound_nothing_is_written_until_there_is_room(
+async def test_beyond_the_limit_nothing_is_written_until_there_is_capacity(
     connect: Connect, inspector: Inspector, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "QUEUED_MAX", 10)
-    written = Watched(monkeypatch)
+    monkeypatch.setattr(capacity, "QUEUED_MAX", 10)
+    written = WriteCounter(monkeypatch)
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         faulty.refusing = True
         faulty.cut()
@@ -45,11 +45,11 @@ async def test_beyond_the_bound_nothing_is_written_until_there_is_room(
     assert await numbers(inspector) == [n for n in range(50) if n not in (20, 30, 49)]  # in the order of the calls
 
 
-async def test_the_bound_on_bytes(
+async def test_there_is_a_limit_on_bytes_too(
     connect: Connect, inspector: Inspector, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "QUEUED_BYTES_MAX", 1000)
-    written = Watched(monkeypatch)
+    monkeypatch.setattr(capacity, "QUEUED_BYTES_MAX", 1000)
+    written = WriteCounter(monkeypatch)
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         faulty.refusing = True
         faulty.cut()
@@ -61,10 +61,10 @@ async def test_the_bound_on_bytes(
     assert await numbers(inspector) == list(range(50))
 
 
-async def test_a_large_call_goes_through_a_small_bound_slice_by_slice(
+async def test_a_large_call_passes_a_small_limit_slice_by_slice(
     connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "QUEUED_MAX", 100)
+    monkeypatch.setattr(capacity, "QUEUED_MAX", 100)
     async with connect(ev.App("shop")) as bus:
         first = asyncio.create_task(bus.publish_many(orders(*range(3000))))
         await asyncio.sleep(0)
@@ -72,13 +72,13 @@ async def test_a_large_call_goes_through_a_small_bound_slice_by_slice(
         await asyncio.gather(first, second)
     seen = await numbers(inspector)
     assert [n for n in seen if n >= 0] == list(range(3000))
-    assert seen.index(-1) < 3000  # a long call does not keep others out
+    assert seen.index(-1) < 3000  # a long call does not keep others waiting until it is over
 
 
-async def test_a_cancelled_large_call_stops(
+async def test_a_cancelled_large_call_sends_no_further_slice(
     connect: Connect, inspector: Inspector, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "QUEUED_MAX", 100)
+    monkeypatch.setattr(capacity, "QUEUED_MAX", 100)
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         await bus.publish(OrderPlaced(number=-1))
         faulty.refusing = True
@@ -89,7 +89,7 @@ async def test_a_cancelled_large_call_stops(
         await asyncio.wait({call})
         faulty.refusing = False
         await bus.publish(OrderPlaced(number=5000))
-        assert bus._publisher.room._count == 0 and bus._publisher.room._size_bytes == 0
+        assert bus._publisher.capacity._count == bus._publisher.capacity._size_bytes == 0
     assert await numbers(inspector) in ([-1, 5000], [-1, *range(500), 5000])  # the first slice was on its way
 
 

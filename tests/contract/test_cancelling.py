@@ -17,7 +17,7 @@ from tests.shop import Connect, OrderPlaced
 
 
 async def test_a_cancellation_is_never_swallowed(connect: Connect) -> None:
-    """Nor does it end the connection, which others share."""
+    """It does not end the connection either, which other calls share."""
     rng = random.Random(1)
     async with connect(ev.App("shop")) as bus:
         for _ in range(100):
@@ -27,14 +27,16 @@ async def test_a_cancellation_is_never_swallowed(connect: Connect) -> None:
                     await bus.backlog("orders", "billing")
 
             asking = asyncio.create_task(ask())
-            await asyncio.sleep(rng.random() * 0.003)  # any moment: the point is where it hits
+            await asyncio.sleep(rng.random() * 0.003)  # any moment
             asking.cancel()
             await asyncio.wait({asking}, timeout=2.0)
             assert asking.cancelled()
 
 
-async def test_a_publish_given_up_with_all_other_tasks_is_over(connect: Connect, url: str, unheard: list[str]) -> None:
-    """It was on its way, and then the connection breaks: nobody waits for the reply that does not come."""
+async def test_a_publish_that_is_cancelled_with_all_other_tasks_leaves_nothing_behind(
+    connect: Connect, url: str, unheard: list[str]
+) -> None:
+    """It was on its way when the connection broke. No caller waits for the error of its reply."""
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         await bus.publish(OrderPlaced(number=0))
         faulty.swallowing = True
@@ -42,13 +44,13 @@ async def test_a_publish_given_up_with_all_other_tasks_is_over(connect: Connect,
         call = asyncio.create_task(bus.publish(OrderPlaced(number=1)))
         for _ in range(2):  # it is added, it is begun
             await asyncio.sleep(0)
-        assert sender._begun is not None and sender.task is not None
+        assert sender._under_way is not None and sender.task is not None
         sender.task.cancel()
         call.cancel()
         await asyncio.wait({call, sender.task})
-        assert bus._publisher.room.free
+        assert bus._publisher.capacity.available
         faulty.cut()
-        await eventually(lambda: not bus._broker._bulk._standing())
+        await eventually(lambda: not bus._broker._bulk.connected)
         gc.collect()
     assert unheard == []
 
@@ -74,10 +76,10 @@ async def test_an_ordered_group_leaves_without_a_word_when_the_connection_breaks
     assert unheard == []
 
 
-async def test_a_publish_given_up_before_it_is_spooled_is_not_written(
+async def test_a_publish_that_is_cancelled_before_it_is_spooled_is_not_written(
     connect: Connect, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that writes cannot be given up any more, and nobody would hear what becomes of it."""
+    """A thread that writes cannot be cancelled, and its result would be lost."""
     written, append = list[int](), SpoolFile.append
 
     def noting(file: SpoolFile, batch: NumberedBatch) -> None:

@@ -286,16 +286,18 @@ async def test_trap_20_a_key_that_is_no_stream_fills_no_log(
 ) -> None:
     """What cannot be mended is waited for, longer each time, and told by the bus's health."""
     app, handled = new_app(lease_s=0.3)
-    failed_at, ask = defaultdict[tuple[Argument, ...], list[float]](list), PipelinedConnection.ask
+    failed_at, request = defaultdict[tuple[Argument, ...], list[float]](list), PipelinedConnection.request
 
-    async def ask_and_note(link: PipelinedConnection, command: Sequence[Argument], *rest: Any) -> Any:
-        try:
-            return await ask(link, command, *rest)
-        except ev.BrokerError:
-            failed_at[tuple(command[:2])].append(time.monotonic())
-            raise
+    def request_and_note(link: PipelinedConnection, command: Sequence[Argument], *rest: Any) -> asyncio.Future[Any]:
+        def note(reply: asyncio.Future[Any]) -> None:
+            if not reply.cancelled() and isinstance(reply.exception(), ev.BrokerError):
+                failed_at[tuple(command[:2])].append(time.monotonic())
 
-    monkeypatch.setattr(PipelinedConnection, "ask", ask_and_note)
+        reply = request(link, command, *rest)
+        reply.add_done_callback(note)
+        return reply
+
+    monkeypatch.setattr(PipelinedConnection, "request", request_and_note)
     async with connect(app) as bus, bus.running():
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: handled == [1])

@@ -422,24 +422,29 @@ async def test_a_reply_longer_than_a_lease_is_handled_once(
 ) -> None:
     """Over a slow line: before a read's reply is here, a sweep of the same consumer finds that its leases are over."""
     app, handled = new_app(lease_s=LEASE_S)
-    record, swept, ask, sweep = Record(), list[TakenOver](), PipelinedConnection.ask, ConsumerCommands.sweep
+    record, swept = Record(), list[TakenOver]()
+    request, sweep = PipelinedConnection.request, ConsumerCommands.sweep
 
     async def overtaken() -> bool:
         if first == "the read":
             return all(row.deliveries == 2 for row in await inspector.pending())
         return record.count("acked") >= 3
 
-    async def ask_slowly(
+    def request_slowly(
         link: PipelinedConnection,
         command: Sequence[Argument],
         timeout_s: float,
         then: Callable[[Any], Any] | None = None,
-    ) -> Any:
+    ) -> asyncio.Future[Any]:
         if command[0] != "XREADGROUP":
-            return await ask(link, command, timeout_s, then)
-        if reply := await ask(link, command, timeout_s):
-            await eventually(overtaken)
-        return then(reply) if then else reply
+            return request(link, command, timeout_s, then)
+
+        async def read() -> Any:
+            if reply := await request(link, command, timeout_s):
+                await eventually(overtaken)
+            return then(reply) if then else reply
+
+        return asyncio.create_task(read())
 
     async def sweep_slowly(commands: ConsumerCommands, *args: Any) -> TakenOver:
         found = await sweep(commands, *args)
@@ -448,7 +453,7 @@ async def test_a_reply_longer_than_a_lease_is_handled_once(
         swept.append(found)
         return found
 
-    monkeypatch.setattr(PipelinedConnection, "ask", ask_slowly)
+    monkeypatch.setattr(PipelinedConnection, "request", request_slowly)
     monkeypatch.setattr(ConsumerCommands, "sweep", sweep_slowly)
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2, 3))

@@ -1,4 +1,4 @@
-"""While Redis is away a publish waits, fails or is spooled, as chosen; nothing is lost and nothing doubled."""
+"""During an outage a publish waits, fails or is spooled, as chosen. Nothing is lost and nothing is doubled."""
 
 import asyncio
 import itertools
@@ -28,8 +28,8 @@ def spool(tmp_path: Path) -> ev.Spool:
     return ev.Spool(tmp_path / "spool")
 
 
-def leave(faulty: FaultProxy) -> None:
-    """The server goes away."""
+def begin_outage(faulty: FaultProxy) -> None:
+    """From now on the server cannot be reached."""
     faulty.refusing = True
     faulty.cut()
 
@@ -37,10 +37,10 @@ def leave(faulty: FaultProxy) -> None:
 # Wait
 
 
-async def test_waiting_counts_from_the_call_not_from_each_batch(connect: Connect, url: str) -> None:
-    """Who is queued behind a batch that is given up does not wait as long again."""
+async def test_patience_counts_from_the_call_and_not_from_each_batch(connect: Connect, url: str) -> None:
+    """A call that is queued behind a batch that is given up does not wait for as long again."""
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Wait(0.5)) as bus:
-        leave(faulty)
+        begin_outage(faulty)
         calls = [asyncio.create_task(bus.publish_many(orders(*range(500)))) for _ in range(20)]
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(result, ev.BrokerUnavailable) for result in results)
@@ -48,10 +48,10 @@ async def test_waiting_counts_from_the_call_not_from_each_batch(connect: Connect
         faulty.refusing = False
 
 
-async def test_nobody_is_repeated_for_who_does_not_wait(connect: Connect, url: str) -> None:
+async def test_a_batch_is_not_repeated_when_all_its_callers_were_cancelled(connect: Connect, url: str) -> None:
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Wait(600.0)) as bus:
         await bus.publish(OrderPlaced(number=0))
-        leave(faulty)
+        begin_outage(faulty)
         call = asyncio.create_task(bus.publish(OrderPlaced(number=1)))
         await eventually(lambda: faulty.refused >= 1)
         call.cancel()
@@ -64,7 +64,7 @@ async def test_nobody_is_repeated_for_who_does_not_wait(connect: Connect, url: s
 async def test_trap_24_reconnects_are_jittered_and_back_off(
     connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Publishers that lost the server at the same moment do not all come back at the same moment."""
+    """Publishers that lost the server at the same moment do not all reconnect at the same moment."""
     chosen, delay_s = list[float](), ev.Retry.delay_s
 
     def choose(retry: ev.Retry, attempt: int, rng: random.Random) -> float:
@@ -80,9 +80,9 @@ async def test_trap_24_reconnects_are_jittered_and_back_off(
         ):
             for bus in (one, two):
                 await bus.publish(OrderPlaced(number=0))
-            leave(faulty)
+            begin_outage(faulty)
             for bus in (one, two):
-                await eventually(lambda: not bus._broker._bulk._standing())  # noqa: B023 - awaited in the loop
+                await eventually(lambda: not bus._broker._bulk.connected)  # noqa: B023 - awaited in the loop
             delays, gaps = [], []
             for bus in (one, two):
                 chosen.clear()
@@ -102,7 +102,7 @@ async def test_trap_24_reconnects_are_jittered_and_back_off(
     assert RECONNECT.jitter != "none" and RECONNECT.wait_s_max <= 5.0
 
 
-async def test_trap_22_the_server_remembers_a_producer_longer_than_it_repeats(
+async def test_trap_22_the_server_remembers_a_producer_for_longer_than_a_publish_is_repeated(
     connect: Connect, raw: redis.Redis, namespace: str
 ) -> None:
     for patience_s in (30.0, 86_400.0):
@@ -113,15 +113,15 @@ async def test_trap_22_the_server_remembers_a_producer_longer_than_it_repeats(
 
 
 @pytest.mark.parametrize("make", [lambda: ev.Wait(-1.0), lambda: ev.Wait(float("inf")), lambda: ev.Spool("x", 0)])
-def test_a_policy_that_makes_no_sense_is_refused(make: object) -> None:
+def test_a_policy_with_an_impossible_value_is_refused(make: object) -> None:
     with pytest.raises(ev.InvalidDeclaration):
         make()  # type: ignore[operator]
 
 
 async def test_a_publish_is_repeated_until_its_patience_is_over(connect: Connect, url: str) -> None:
-    """Not until the next pause would be too long: a server that is back in time is reached."""
+    """The last try comes at the end of its patience, however long the pauses have become."""
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Wait(0.5)) as bus:
-        leave(faulty)
+        begin_outage(faulty)
         began = asyncio.get_running_loop().time()
         with pytest.raises(ev.BrokerUnavailable):
             await bus.publish(OrderPlaced(number=1))
@@ -129,7 +129,7 @@ async def test_a_publish_is_repeated_until_its_patience_is_over(connect: Connect
 
 
 @pytest.mark.parametrize("wrong", [ev.Fail, "spool"])
-async def test_what_is_no_policy_is_refused_by_name(connect: Connect, wrong: object) -> None:
+async def test_a_value_that_is_no_policy_is_refused(connect: Connect, wrong: object) -> None:
     with pytest.raises(ev.InvalidArgument, match="outage_policy"):
         async with connect(ev.App("shop"), outage_policy=wrong):
             pass
@@ -138,12 +138,12 @@ async def test_what_is_no_policy_is_refused_by_name(connect: Connect, wrong: obj
 # Fail
 
 
-async def test_failing_is_at_once_and_over_when_the_server_is_back(
+async def test_with_fail_a_publish_fails_at_once_and_works_again_after_the_outage(
     connect: Connect, inspector: Inspector, url: str
 ) -> None:
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Fail()) as bus:
         await bus.publish(OrderPlaced(number=0))
-        leave(faulty)
+        begin_outage(faulty)
         with pytest.raises(ev.BrokerUnavailable):
             await bus.publish(OrderPlaced(number=1))
         assert faulty.refused <= 1
@@ -155,13 +155,13 @@ async def test_failing_is_at_once_and_over_when_the_server_is_back(
 # Spool
 
 
-async def test_spooled_events_arrive_in_order_and_later_ones_behind_them(
+async def test_spooled_events_arrive_in_order_and_later_events_behind_them(
     connect: Connect, inspector: Inspector, url: str, raw: redis.Redis, namespace: str, spool: ev.Spool
 ) -> None:
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
         await bus.publish(OrderPlaced(number=0))
-        leave(faulty)
-        await bus.publish(OrderPlaced(number=1))  # returns although nobody is there
+        begin_outage(faulty)
+        await bus.publish(OrderPlaced(number=1))  # returns during the outage
         await bus.publish_many([*orders(*range(2, 700)), StockCounted(number=0)])
         for number in range(700, 720):
             await bus.publish(OrderPlaced(number=number))
@@ -172,7 +172,7 @@ async def test_spooled_events_arrive_in_order_and_later_ones_behind_them(
         await bus.publish(OrderPlaced(number=740))
     assert await numbers(inspector) == list(range(741))
     assert await raw.xlen(f"{namespace}:{{stock}}:events") == 1
-    keys = await raw.keys(f"{namespace}:*producer*")  # their first tries may still be on their way
+    keys = await raw.keys(f"{namespace}:*producer*")  # kept, for the first tries may still be on their way
     assert keys and all([await raw.pttl(key) > 0 for key in keys])
 
 
@@ -184,22 +184,21 @@ async def test_trap_22_a_lost_reply_that_sends_an_event_to_the_spool_does_not_do
         faulty.lose_reply_to(b'"number":1}')
         await bus.publish(OrderPlaced(number=1))
         assert faulty.lost == 1
-        faulty.lose_reply_to(b'"number":3}')  # now while it is replayed, or sent
+        faulty.lose_reply_to(b'"number":3}')  # this time while it is replayed, or sent
         await bus.publish_many(orders(2, 3, 4))
         await bus.publish(OrderPlaced(number=5))
         await eventually(lambda: arrived(inspector, 6))
         producer = bus._publisher._route._file.producer  # type: ignore[attr-defined]
     late = (await inspector.events())[1][b"event"]
-    assert (
-        await PublishCommands(broker).append(NumberedBatch("orders", 2, [late]), producer, 3600.0) == 0
-    )  # a proxy held its first try back till now
+    # The first try, which a proxy held back until now.
+    assert await PublishCommands(broker).append(NumberedBatch("orders", 2, [late]), producer, 3600.0) == 0
     assert await numbers(inspector) == list(range(6))
 
 
-async def test_trap_22_nor_does_a_close_that_is_cancelled_while_the_disk_is_slow(
+async def test_trap_22_a_close_that_is_cancelled_while_the_disk_is_slow_does_not_double_an_event(
     connect: Connect, inspector: Inspector, url: str, spool: ev.Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server has the event and its frame is about to be on disk: it must remember the producer."""
+    """The server has the event and the frame is about to be on disk: the server must remember the producer."""
     writing, closing, sync, close = threading.Event(), threading.Event(), os.fdatasync, SpoolFile.close
 
     def sync_slowly(file: int) -> None:
@@ -232,10 +231,10 @@ async def test_trap_22_nor_does_a_close_that_is_cancelled_while_the_disk_is_slow
     assert await numbers(inspector) == [0, 1]
 
 
-async def test_trap_22_nor_does_a_first_try_that_comes_after_a_later_connect_has_closed(
+async def test_trap_22_a_first_try_that_arrives_after_a_later_connect_has_closed_does_not_double_an_event(
     connect: Connect, inspector: Inspector, broker: Broker, url: str, spool: ev.Spool
 ) -> None:
-    """A proxy held it back: that the event went to the spool, and was replayed, is long forgotten here."""
+    """A proxy held the first try back. Meanwhile the event went to the spool and was replayed."""
     async with fault_proxy(url) as faulty:
         faulty.lose_reply_to(b'"number":1}')
         async with connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
@@ -251,10 +250,10 @@ async def test_trap_22_nor_does_a_first_try_that_comes_after_a_later_connect_has
     assert await numbers(inspector) == [0, 1, 2]
 
 
-async def test_a_publish_cancelled_while_the_disk_is_slow_spoils_no_spool(
+async def test_a_publish_cancelled_while_the_disk_is_slow_does_not_damage_the_spool(
     connect: Connect, inspector: Inspector, url: str, spool: ev.Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its thread still writes when what is before it has been replayed, and the file would be emptied."""
+    """Its thread still writes when the frames before it were replayed. The file must not be emptied then."""
     writing, go_on, sync = threading.Event(), threading.Event(), os.fdatasync
 
     def sync_slowly(file: int) -> None:
@@ -264,7 +263,7 @@ async def test_a_publish_cancelled_while_the_disk_is_slow_spoils_no_spool(
 
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
         await bus.publish(OrderPlaced(number=0))
-        leave(faulty)
+        begin_outage(faulty)
         await bus.publish(OrderPlaced(number=1))
         monkeypatch.setattr(os, "fdatasync", sync_slowly)
         cancelled = asyncio.create_task(bus.publish(OrderPlaced(number=2)))
@@ -290,13 +289,13 @@ async def arrived(inspector: Inspector, count: int) -> bool:
     return len(await inspector.events()) >= count
 
 
-async def test_what_is_left_at_close_is_told_and_replayed_by_the_next_connect(
+async def test_what_is_left_at_close_is_logged_and_replayed_by_the_next_connect(
     connect: Connect, inspector: Inspector, url: str, spool: ev.Spool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with fault_proxy(url) as faulty:
         async with connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
             await bus.publish(OrderPlaced(number=0))
-            leave(faulty)
+            begin_outage(faulty)
             await bus.publish_many(orders(1, 2, 3))
         assert await numbers(inspector) == [0]
         assert "for the next connect" in caplog.records[-1].message
@@ -308,20 +307,20 @@ async def test_what_is_left_at_close_is_told_and_replayed_by_the_next_connect(
     assert await numbers(inspector) == [0, 1, 2, 3, 4]
 
 
-async def test_a_replay_that_was_not_noted_doubles_nothing(
+async def test_a_replay_that_was_not_noted_in_the_file_doubles_nothing(
     connect: Connect, inspector: Inspector, url: str, spool: ev.Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after a crash between the server's reply and the note of it in the file."""
+    """As after a crash between the reply of the server and the note in the file."""
     async with fault_proxy(url) as faulty:
         async with connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
-            leave(faulty)
+            begin_outage(faulty)
             await bus.publish_many(orders(0, 1, 2))
             kept = content(spool)
         faulty.refusing = False
         for _ in range(2):
             restore(spool, kept)
             async with connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
-                monkeypatch.setattr(PublishCommands, "forget_producer", never_sent)
+                monkeypatch.setattr(PublishCommands, "forget_producer", not_called)
                 await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
     assert await numbers(inspector) == [0, 1, 2]
 
@@ -334,15 +333,15 @@ def restore(spool: ev.Spool, kept: bytes) -> None:
     Path(spool.path).write_bytes(kept)
 
 
-async def never_sent(stream: str, producer: str) -> None:
-    """A process that is killed says no goodbye."""
+async def not_called(stream: str, producer: str) -> None:
+    """A process that is killed does not ask the server to forget its producer."""
 
 
 async def test_a_unique_id_is_kept_through_the_spool(
     connect: Connect, inspector: Inspector, url: str, spool: ev.Spool
 ) -> None:
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
-        leave(faulty)
+        begin_outage(faulty)
         for number in range(3):
             await bus.publish(OrderPlaced(number=number))
             assert await bus.publish(OrderPlaced(number=100 + number), id="same", unique_for_s=60.0) == "same"
@@ -352,12 +351,12 @@ async def test_a_unique_id_is_kept_through_the_spool(
     assert await numbers(inspector) == [0, 100, 1, 2, 9]
 
 
-async def test_a_full_spool_says_so_and_keeps_what_it_has(
+async def test_a_full_spool_refuses_events_and_keeps_what_it_has(
     connect: Connect, inspector: Inspector, url: str, tmp_path: Path
 ) -> None:
     spool = ev.Spool(tmp_path / "spool", size_bytes_max=2000)
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
-        leave(faulty)
+        begin_outage(faulty)
         calls = [bus.publish(OrderPlaced(number=number)) for number in range(20)]
         results = [(await asyncio.gather(call, return_exceptions=True))[0] for call in calls]
         kept = [number for number, result in enumerate(results) if isinstance(result, str)]
@@ -370,7 +369,7 @@ async def test_a_full_spool_says_so_and_keeps_what_it_has(
     assert await numbers(inspector) == [*kept, 1000]
 
 
-async def test_one_spool_for_two_buses_is_refused(connect: Connect, spool: ev.Spool) -> None:
+async def test_a_second_bus_with_the_same_spool_is_refused(connect: Connect, spool: ev.Spool) -> None:
     async with connect(ev.App("shop"), outage_policy=spool):
         with pytest.raises(ev.SpoolUnusable, match="in use"):
             async with connect(ev.App("shop"), outage_policy=spool):
@@ -379,16 +378,16 @@ async def test_one_spool_for_two_buses_is_refused(connect: Connect, spool: ev.Sp
         pass
 
 
-async def test_a_replay_outlasts_a_refusal(
+async def test_a_replay_goes_on_after_a_refusal(
     connect: Connect, inspector: Inspector, raw: redis.Redis, url: str, spool: ev.Spool
 ) -> None:
-    """A stream key of the wrong kind, a full server, a changed password: all can be mended, so nothing is dropped."""
+    """A stream key of the wrong kind, a full server and a changed password can be put right, so nothing is dropped."""
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
-        leave(faulty)
+        begin_outage(faulty)
         await bus.publish_many(orders(0, 1))
         await raw.set(inspector.keys.stream, "no stream")
         faulty.refusing = False
-        await eventually(lambda: bus._publisher.room._count == 0)
+        await eventually(lambda: bus._publisher.capacity._count == 0)
         await bus.publish(OrderPlaced(number=2))
         await raw.delete(inspector.keys.stream)
         await eventually(lambda: arrived(inspector, 3))

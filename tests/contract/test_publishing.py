@@ -1,4 +1,4 @@
-"""What is published is appended once, in order, whatever happens on the way."""
+"""A published event is appended once and in order, even if calls, replies or connections are lost."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from tests.shop import Connect, OrderPlaced, StockCounted, new_app, orders
 
 
 async def numbers(inspector: Inspector) -> list[int]:
-    """The orders in the stream."""
+    """The numbers of the orders in the stream."""
     read = [decode(fields[b"event"], {"order.placed": OrderPlaced}) for fields in await inspector.events()]
     return [envelope.event.number for envelope in read if envelope and isinstance(envelope.event, OrderPlaced)]
 
@@ -54,7 +54,7 @@ async def test_publish_many_keeps_the_order_of_each_stream(connect: Connect, ins
     assert await numbers(inspector) == list(range(20))
 
 
-async def test_calls_made_in_turn_keep_their_order_though_one_goes_to_two_streams(
+async def test_calls_made_in_turn_keep_their_order_even_if_one_of_them_goes_to_two_streams(
     connect: Connect, inspector: Inspector
 ) -> None:
     async with connect(ev.App("shop")) as bus:
@@ -82,26 +82,30 @@ async def test_a_cancelled_publish_leaves_the_others_alone(connect: Connect, ins
 
 
 async def test_a_numbered_batch_sent_twice_is_appended_once(broker: Broker, inspector: Inspector) -> None:
-    await PublishCommands(broker).append(NumberedBatch("orders", 1, []), "p1", 3600.0)  # uses no number up
+    await PublishCommands(broker).append(NumberedBatch("orders", 1, []), "p1", 3600.0)  # takes no number
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a", b"b"]), "p1", 3600.0)
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a", b"b"]), "p1", 3600.0)
     await PublishCommands(broker).append(
         NumberedBatch("orders", 2, [b"b", b"c"]), "p1", 3600.0
-    )  # the first of them was appended before
+    )  # "b" was appended before
     await PublishCommands(broker).append(
         NumberedBatch("orders", 1, [b"d"]), "p2", 3600.0
-    )  # numbers of another producer mean nothing here
+    )  # each producer has numbers of its own
     assert [fields[b"event"] for fields in await inspector.events()] == [b"a", b"b", b"c", b"d"]
 
 
-async def test_trap_22_a_repeat_that_comes_late_sets_no_number_back(broker: Broker, inspector: Inspector) -> None:
-    """Left in a broken connection, it may reach the server after what was sent on the next one."""
+async def test_trap_22_a_repeat_that_arrives_late_does_not_set_the_last_number_back(
+    broker: Broker, inspector: Inspector
+) -> None:
+    """A repeat that was left in a broken connection may arrive after batches from the next connection."""
     for first, body in ((1, b"a"), (2, b"b"), (1, b"a"), (2, b"b")):
         await PublishCommands(broker).append(NumberedBatch("orders", first, [body]), "p1", 3600.0)
     assert await inspector.events() == [{b"event": b"a"}, {b"event": b"b"}]
 
 
-async def test_a_producer_that_says_goodbye_leaves_no_key(connect: Connect, raw: redis.Redis, namespace: str) -> None:
+async def test_a_bus_that_closes_leaves_no_key_of_its_producer(
+    connect: Connect, raw: redis.Redis, namespace: str
+) -> None:
     async with connect(ev.App("shop")) as bus:
         await bus.publish(OrderPlaced(number=1))
         assert await raw.keys(f"{namespace}:*producer*")
@@ -117,7 +121,7 @@ async def test_a_killed_producer_leaves_a_key_that_expires(broker: Broker, raw: 
 async def test_trap_22_a_lost_reply_does_not_double_events(
     connect: Connect, broker: Broker, inspector: Inspector, url: str, count: int
 ) -> None:
-    """Nor does a first try that a proxy held back until the bus was closed."""
+    """The first try does not double them either if a proxy holds it back until the bus is closed."""
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         await bus.publish(OrderPlaced(number=0))
         faulty.lose_reply_to(b'"number":1}')
@@ -129,8 +133,10 @@ async def test_trap_22_a_lost_reply_does_not_double_events(
     assert await numbers(inspector) == list(range(count + 1))
 
 
-async def test_trap_22_nor_does_one_lost_at_the_very_first(connect: Connect, inspector: Inspector, url: str) -> None:
-    """The first publish of all may have to send the script's text: that repeat is safe as well."""
+async def test_trap_22_a_lost_reply_to_the_very_first_publish_does_not_double_it(
+    connect: Connect, inspector: Inspector, url: str
+) -> None:
+    """The first publish may have to send the text of the script. That is safe to repeat too."""
     await inspector.raw.script_flush()
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         faulty.lose_reply_to(b"redis.call('XADD', KEYS[1]")
@@ -139,7 +145,7 @@ async def test_trap_22_nor_does_one_lost_at_the_very_first(connect: Connect, ins
     assert await numbers(inspector) == [0]
 
 
-async def test_trap_22_nobody_below_sends_again_what_got_no_reply(
+async def test_trap_22_nothing_below_the_outage_policy_repeats_a_call_without_a_reply(
     connect: Connect, inspector: Inspector, url: str, raw: redis.Redis
 ) -> None:
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Fail()) as bus:
@@ -157,7 +163,7 @@ async def scripts_run(raw: redis.Redis) -> int:
     return sum(stats.get(f"cmdstat_{command}", {}).get("calls", 0) for command in ("eval", "evalsha"))
 
 
-async def test_trap_21_a_server_that_answers_late_is_asked_again_and_appends_once(
+async def test_trap_21_a_server_that_answers_late_gets_the_batch_again_and_appends_it_once(
     connect: Connect, inspector: Inspector, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connect(ev.App("shop")) as bus:
@@ -169,10 +175,10 @@ async def test_trap_21_a_server_that_answers_late_is_asked_again_and_appends_onc
     assert await numbers(inspector) == list(range(101))
 
 
-async def test_a_sender_that_is_cancelled_before_it_begins_leaves_no_lane_dead(connect: Connect) -> None:
+async def test_a_sender_whose_task_is_cancelled_before_it_runs_sends_what_comes_later(connect: Connect) -> None:
     async with connect(ev.App("shop")) as bus:
         await bus.publish(OrderPlaced(number=0))
-        for count in (1, 600):  # 600: a batch is on its way before its sender comes to it
+        for count in (1, 600):  # 600: a batch is on its way before there is a task
             calls = [asyncio.create_task(bus.publish(event)) for event in orders(*range(count))]
             await asyncio.sleep(0)
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
@@ -184,16 +190,16 @@ async def test_a_sender_that_is_cancelled_before_it_begins_leaves_no_lane_dead(c
 
 
 @pytest.mark.parametrize("sending", ["publish", "edit"])
-async def test_trap_21_what_is_large_may_take_longer_and_holds_up_no_lease(
+async def test_trap_21_large_calls_have_longer_timeouts_and_a_connection_that_no_lease_waits_for(
     broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch, sending: str
 ) -> None:
-    allowed, begin = list[float](), broker._bulk.begin
+    allowed, request = list[float](), broker._bulk.request
 
-    def noting(command: Sequence[str | bytes | float], timeout_s: float) -> asyncio.Future[object] | None:
+    def noting(command: Sequence[str | bytes | float], timeout_s: float) -> "asyncio.Future[object]":
         allowed.append(timeout_s)
-        return begin(command, timeout_s)
+        return request(command, timeout_s)
 
-    monkeypatch.setattr(broker._bulk, "begin", noting)
+    monkeypatch.setattr(broker._bulk, "request", noting)
     for number, size in ((1, 1), (2, 8_000_000)):
         if sending == "publish":
             await PublishCommands(broker).append(NumberedBatch("orders", number, [b"x" * size]), "p1", 3600.0)
@@ -202,16 +208,16 @@ async def test_trap_21_what_is_large_may_take_longer_and_holds_up_no_lease(
     assert allowed[-1] >= allowed[0] + 7.9  # at 1 MB/s
 
 
-async def test_trap_22_after_a_failover_to_an_older_copy_what_is_published_is_appended(
+async def test_trap_22_after_a_failover_to_an_older_copy_publishes_are_appended(
     broker: Broker, inspector: Inspector, raw: redis.Redis
 ) -> None:
-    """The copy lacks a batch, and with it the producer's number: both come from one script."""
+    """The copy lacks a batch and the number of this batch: one script writes both."""
     copied = [inspector.keys.stream, broker.keys.producer("orders", "p1")]
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a", b"b"]), "p1", 3600.0)
     older = [(key, await raw.dump(key)) for key in copied]
     await PublishCommands(broker).append(
         NumberedBatch("orders", 3, [b"c"]), "p1", 3600.0
-    )  # acknowledged, but the copy never got it
+    )  # acknowledged, but not in the copy
     for key, content in older:
         await raw.restore(key, 0, content, replace=True)  # type: ignore[arg-type]  # bytes
     for _ in range(2):
@@ -219,7 +225,7 @@ async def test_trap_22_after_a_failover_to_an_older_copy_what_is_published_is_ap
     assert [fields[b"event"] for fields in await inspector.events()] == [b"a", b"b", b"d", b"e"]
 
 
-async def test_trap_22_two_buses_number_for_themselves(connect: Connect, inspector: Inspector) -> None:
+async def test_trap_22_each_bus_has_numbers_of_its_own(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as one, connect(ev.App("shop")) as two:
         await asyncio.gather(*((one, two)[n % 2].publish(OrderPlaced(number=n)) for n in range(100)))
     assert sorted(await numbers(inspector)) == list(range(100))
@@ -237,7 +243,7 @@ async def test_a_publish_waits_for_a_server_that_comes_back(connect: Connect, in
     assert await numbers(inspector) == [1, 2, 3]
 
 
-async def test_patience_ends(connect: Connect, inspector: Inspector, url: str) -> None:
+async def test_a_publish_fails_when_its_patience_is_over(connect: Connect, inspector: Inspector, url: str) -> None:
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Wait(0.2)) as bus:
         faulty.refusing = True
         faulty.cut()
@@ -262,7 +268,7 @@ async def test_an_event_without_a_type_is_refused_before_anything_is_sent(
     assert await inspector.events() == []
 
 
-async def test_a_closed_bus_says_so(connect: Connect) -> None:
+async def test_a_closed_bus_refuses_calls(connect: Connect) -> None:
     app, _ = new_app()
     async with connect(app) as bus:
         pass

@@ -1,4 +1,4 @@
-"""What cannot be published says so in a typed error, and nothing that was acknowledged is lost or doubled."""
+"""A publish that is refused raises a typed error, and no acknowledged event is lost or doubled."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ import eventlib as ev
 from eventlib.broker.publishing import PublishCommands
 from eventlib.events import envelope
 from eventlib.events.envelope import decode
-from eventlib.publish import publisher as publishing
+from eventlib.publish import capacity
 from eventlib.records import NumberedBatch
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -37,15 +37,22 @@ async def texts(inspector: Inspector) -> list[str]:
     return [e.event.text for e in read if e and isinstance(e.event, NoteWritten)]
 
 
+def failed(error: Exception) -> "asyncio.Future[int]":
+    """A call that ended with an error."""
+    call: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    call.set_exception(error)
+    return call
+
+
 @pytest.mark.parametrize("text", ["nul \0 inside", "\u2028 \U0001f600 é", '"\\', "x" * 10_000_000])
-async def test_odd_text_arrives_as_it_is(connect: Connect, inspector: Inspector, text: str) -> None:
+async def test_unusual_text_arrives_unchanged(connect: Connect, inspector: Inspector, text: str) -> None:
     async with connect(ev.App("shop")) as bus:
         await bus.publish(NoteWritten(text=text))
     assert await texts(inspector) == [text]
 
 
 async def test_many_large_events_arrive_in_order(connect: Connect, inspector: Inspector) -> None:
-    """Together they are more than goes into one batch."""
+    """Together they are too large for one batch."""
     sent = [str(n) * 1_500_000 for n in range(9)]
     async with connect(ev.App("shop")) as bus:
         await bus.publish_many([NoteWritten(text=text) for text in sent])
@@ -75,7 +82,7 @@ async def test_an_event_over_the_limit_is_refused_before_anything_is_sent(
     assert len(await inspector.events()) == 1
 
 
-async def test_a_server_that_is_full_refuses_a_batch_whole(binary: Path) -> None:
+async def test_a_full_server_refuses_all_of_a_batch(binary: Path) -> None:
     async with own_server(binary) as server, redis.Redis.from_url(server.url) as admin:
         async with ev.connect(ev.App("shop"), server.url) as bus:
             await bus.publish(OrderPlaced(number=0))
@@ -88,7 +95,7 @@ async def test_a_server_that_is_full_refuses_a_batch_whole(binary: Path) -> None
         assert await admin.xlen("ev:{orders}:events") == 400
 
 
-async def test_what_was_appended_before_a_refusal_is_told(
+async def test_the_error_of_a_partly_refused_call_names_the_events_that_were_appended(
     connect: Connect, inspector: Inspector, raw: redis.Redis
 ) -> None:
     stock = inspector.keys.stream.replace("orders", "stock")
@@ -105,18 +112,18 @@ async def test_what_was_appended_before_a_refusal_is_told(
     assert len(await inspector.events()) == 699
 
 
-async def test_nothing_of_a_call_is_appended_after_what_failed(
+async def test_no_slice_of_a_call_is_appended_after_one_that_failed(
     connect: Connect, inspector: Inspector, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three slices; the second is refused, and the third would be accepted again."""
+    """Of three slices the second is refused. The server would accept the third."""
     async with connect(ev.App("shop")) as bus:
         append, sent = PublishCommands.append, list[int]()
 
-        async def refuse_the_second(commands: PublishCommands, batch: NumberedBatch, *rest: Any) -> int:
+        def refuse_the_second(commands: PublishCommands, batch: NumberedBatch, *rest: Any) -> object:
             sent.append(batch.first)
             if len(sent) == 2:
-                raise ev.BrokerError("here", "not now")
-            return await append(commands, batch, *rest)
+                return failed(ev.BrokerError("here", "not now"))
+            return append(commands, batch, *rest)
 
         monkeypatch.setattr(PublishCommands, "append", refuse_the_second)
         with pytest.raises(ev.PartlyPublished) as caught:
@@ -126,7 +133,7 @@ async def test_nothing_of_a_call_is_appended_after_what_failed(
     assert len(await inspector.events()) == 501 and len(sent) == 3
 
 
-async def test_a_password_changed_meanwhile(binary: Path) -> None:
+async def test_publishing_goes_on_when_a_changed_password_is_set_right(binary: Path) -> None:
     async with own_server(binary, "--requirepass", "old", tcp=True) as server:
         url = server.url.replace("redis://", "redis://:old@")
         async with redis.Redis.from_url(url) as admin, ev.connect(ev.App("shop"), url) as bus:
@@ -140,8 +147,10 @@ async def test_a_password_changed_meanwhile(binary: Path) -> None:
             assert await admin.xlen("ev:{orders}:events") == 2
 
 
-async def test_a_flush_in_the_middle_stops_nobody(connect: Connect, inspector: Inspector, raw: redis.Redis) -> None:
-    """What was there is gone; all that is published afterwards is there once."""
+async def test_publishing_goes_on_after_all_keys_and_scripts_were_flushed(
+    connect: Connect, inspector: Inspector, raw: redis.Redis
+) -> None:
+    """Earlier events are gone; each later event is there once."""
     async with connect(ev.App("shop")) as bus:
         await bus.publish_many(orders(*range(10)))
         await bus.delete_all()
@@ -151,10 +160,10 @@ async def test_a_flush_in_the_middle_stops_nobody(connect: Connect, inspector: I
     assert len(await inspector.events()) == 11
 
 
-async def test_a_bus_that_closes_sends_what_is_queued_and_refuses_who_still_waits(
+async def test_a_bus_that_closes_sends_what_is_queued_and_refuses_publishes_that_wait_for_capacity(
     connect: Connect, inspector: Inspector, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "QUEUED_MAX", 3)
+    monkeypatch.setattr(capacity, "QUEUED_MAX", 3)
     async with connect(ev.App("shop")) as bus:
         calls = [asyncio.create_task(bus.publish(event)) for event in orders(*range(9))]
         await asyncio.sleep(0)
@@ -166,10 +175,10 @@ async def test_a_bus_that_closes_sends_what_is_queued_and_refuses_who_still_wait
     await eventually(lambda: all(call.done() for call in calls))
 
 
-async def test_a_large_call_that_waits_for_room_while_the_bus_closes_tells_what_was_appended(
+async def test_a_large_call_that_waits_for_capacity_when_the_bus_closes_names_what_was_appended(
     connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "QUEUED_MAX", 700)
+    monkeypatch.setattr(capacity, "QUEUED_MAX", 700)
     ids = [f"e{n}" for n in range(2000)]
     async with connect(ev.App("shop")) as bus:
         call = asyncio.create_task(bus.publish_many(orders(*range(2000)), ids=ids))
@@ -178,32 +187,32 @@ async def test_a_large_call_that_waits_for_room_while_the_bus_closes_tells_what_
         await asyncio.wait_for(call, 5.0)
     assert isinstance(caught.value.__cause__, ev.BusClosed)
     assert caught.value.ids == tuple(ids[: len(await inspector.events())])
-    assert caught.value.ids and bus._publisher.room._count == 0
+    assert caught.value.ids and bus._publisher.capacity._count == 0
 
 
 @pytest.mark.parametrize("unsure_first", [False, True])
-async def test_what_may_have_been_appended_to_one_stream_is_not_hidden_by_a_refusal_of_another(
+async def test_no_answer_for_one_stream_is_not_hidden_by_a_refusal_of_another(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, unsure_first: bool
 ) -> None:
     async with connect(ev.App("shop"), outage_policy=ev.Fail()) as bus:
 
-        async def failing(_: PublishCommands, batch: NumberedBatch, *__: object) -> int:
+        def failing(_: PublishCommands, batch: NumberedBatch, *__: object) -> asyncio.Future[int]:
             if (batch.stream == "orders") == unsure_first:
-                raise ev.BrokerUnavailable("here", "no reply")
-            raise ev.BrokerError("here", "no stream")
+                return failed(ev.BrokerUnavailable("here", "no reply"))
+            return failed(ev.BrokerError("here", "no stream"))
 
         monkeypatch.setattr(PublishCommands, "append", failing)
         with pytest.raises(ev.BrokerUnavailable, match="no reply"):
             await bus.publish_many([OrderPlaced(number=0), StockCounted(number=0)])
 
 
-async def test_an_interrupted_close_tells_everyone(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_close_that_is_cancelled_fails_all_calls(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     async def use(started: asyncio.Event, calls: list[asyncio.Task[str]]) -> None:
         async with connect(ev.App("shop")) as bus:
 
-            async def never(*_: object) -> int:
+            def never(*_: object) -> asyncio.Future[int]:
                 started.set()
-                return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+                return asyncio.get_running_loop().create_future()
 
             monkeypatch.setattr(PublishCommands, "append", never)
             calls += [asyncio.create_task(bus.publish(event)) for event in orders(1, 2)]
@@ -215,7 +224,7 @@ async def test_an_interrupted_close_tells_everyone(connect: Connect, monkeypatch
     using = asyncio.create_task(use(started, calls))
     await started.wait()
     while not using.cancelling():
-        await asyncio.sleep(0.01)  # until it hangs in close
+        await asyncio.sleep(0.01)  # until it waits in close
         using.cancel()
     await asyncio.wait({using})
     results = await asyncio.gather(*calls, return_exceptions=True)
@@ -230,7 +239,7 @@ async def test_an_interrupted_close_tells_everyone(connect: Connect, monkeypatch
         *({name: 10**5000} for name in ("correlation_id", "causation_id", "traceparent", "id")),
     ],
 )
-async def test_what_is_no_text_is_refused_and_not_published(connect: Connect, inspector: Inspector, about: Any) -> None:
+async def test_attributes_of_a_wrong_type_are_refused(connect: Connect, inspector: Inspector, about: Any) -> None:
     async with connect(ev.App("shop")) as bus:
         with pytest.raises(ev.InvalidArgument):
             await bus.publish(OrderPlaced(number=1), **about)

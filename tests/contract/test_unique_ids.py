@@ -1,4 +1,4 @@
-"""An event id published again within its window appends nothing, in whatever company and whatever gets lost."""
+"""An event id that is published again within its window appends nothing."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ from tests.shop import Connect, OrderPlaced, StockCounted, orders
 
 
 async def written(inspector: Inspector) -> list[tuple[str, int]]:
-    """Id and number of the orders in the stream."""
+    """The ids and numbers of the orders in the stream."""
     read = [decode(fields[b"event"], {"order.placed": OrderPlaced}) for fields in await inspector.events()]
     return [(e.id, e.event.number) for e in read if e and isinstance(e.event, OrderPlaced)]
 
@@ -30,7 +30,7 @@ async def test_the_same_id_again_appends_nothing_and_is_returned(connect: Connec
     assert await written(inspector) == [("order-A1-placed", 1)]
 
 
-async def test_the_first_body_stays(connect: Connect, inspector: Inspector) -> None:
+async def test_the_first_body_of_an_id_stays(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
         await bus.publish(OrderPlaced(number=1), id="e1", unique_for_s=60.0)
         await bus.publish(OrderPlaced(number=2), id="e1", unique_for_s=60.0)
@@ -44,7 +44,7 @@ async def test_each_stream_has_ids_of_its_own(connect: Connect, raw: redis.Redis
     assert [await raw.xlen(f"{namespace}:{{{stream}}}:events") for stream in ("orders", "stock")] == [1, 1]
 
 
-async def test_an_id_without_a_window_is_just_an_id(connect: Connect, inspector: Inspector) -> None:
+async def test_an_id_without_a_window_may_be_appended_again(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
         for number in (1, 2):
             assert await bus.publish(OrderPlaced(number=number), id="e1") == "e1"
@@ -69,7 +69,7 @@ async def no_keys(raw: redis.Redis, pattern: str) -> bool:
     return not await raw.keys(pattern)
 
 
-async def test_batches_leave_out_what_is_there(connect: Connect, inspector: Inspector) -> None:
+async def test_batches_leave_out_ids_that_are_there(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
         ids = [f"e{number}" for number in range(1200)]
         await bus.publish(OrderPlaced(number=-1), id="e700", unique_for_s=60.0)
@@ -80,7 +80,7 @@ async def test_batches_leave_out_what_is_there(connect: Connect, inspector: Insp
     assert await written(inspector) == expected
 
 
-async def test_at_the_same_time_with_others(connect: Connect, inspector: Inspector) -> None:
+async def test_unique_and_other_events_may_share_a_batch(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
         calls = [
             bus.publish(OrderPlaced(number=n), id=f"e{n % 100}", unique_for_s=60.0)
@@ -106,8 +106,8 @@ async def test_trap_22_a_lost_reply_neither_doubles_nor_loses_a_unique_event(
     assert [number for _, number in await written(inspector)] == [-1, *range(count)]
 
 
-async def test_what_could_not_be_appended_is_not_remembered(broker: Broker, inspector: Inspector) -> None:
-    """Otherwise the next publish of the id would be left out, and the event lost."""
+async def test_an_id_that_could_not_be_appended_is_not_remembered(broker: Broker, inspector: Inspector) -> None:
+    """If it were, the next publish of the id would append nothing, and the event would be lost."""
     await inspector.raw.set(inspector.keys.stream, "no stream")
     with pytest.raises(ev.BrokerError, match="WRONGTYPE"):
         await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"], [Unique(0, "e1", 60.0)]), "p1", 3600.0)
@@ -121,14 +121,16 @@ async def test_what_could_not_be_appended_is_not_remembered(broker: Broker, insp
 @pytest.mark.parametrize(
     "id_", ["", "two words", 'quo"te', "back\\slash", "new\nline", "nul\0", "\ud800", "ä", "x" * 257]
 )
-async def test_an_id_that_cannot_be_one_is_refused(connect: Connect, inspector: Inspector, id_: str) -> None:
+async def test_an_id_with_wrong_characters_or_length_is_refused(
+    connect: Connect, inspector: Inspector, id_: str
+) -> None:
     async with connect(ev.App("shop")) as bus:
         with pytest.raises(ev.InvalidArgument, match="printable"):
             await bus.publish(OrderPlaced(number=1), id=id_)
     assert await inspector.events() == []
 
 
-async def test_what_makes_no_sense_is_refused(connect: Connect, inspector: Inspector) -> None:
+async def test_a_window_without_an_id_or_out_of_range_is_refused(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
         for window_s in (0.0, -1.0, 1e300, float("inf"), float("nan")):
             with pytest.raises(ev.InvalidArgument, match="unique_for_s"):

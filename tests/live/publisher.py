@@ -1,6 +1,6 @@
-"""A publisher process that the live tests kill: it writes down each order that was acknowledged.
+"""A publisher process that the live tests kill: it appends the number of each acknowledged order to FILE.
 
-usage: python -m tests.live.publisher URL NAMESPACE DIARY SPOOL FIRST     Publishes one after the other for ever.
+usage: python -m tests.live.publisher URL NAMESPACE FILE SPOOL FIRST     Publishes one call after the other, for ever.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from tests.shop import orders
 
 
 async def main(url: str, namespace: str, path: str, spool: str, number: int) -> None:
-    diary = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    acknowledged = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     async with ev.connect(ev.App("shop"), url, namespace=namespace, outage_policy=ev.Spool(spool)) as bus:
         while True:
             size = 1 + number % 3
             await bus.publish_many(orders(*range(number, number + size)))
-            os.write(diary, b"".join(b"%d\n" % n for n in range(number, number + size)))
+            os.write(acknowledged, b"".join(b"%d\n" % n for n in range(number, number + size)))
             number += size
             await asyncio.sleep(0.001)
 

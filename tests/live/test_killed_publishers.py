@@ -19,21 +19,21 @@ from tests.live.conftest import TOP
 from tests.shop import Connect, orders
 
 
-class Desk:
-    """Starts publishers, one at a time, and reads what they were promised."""
+class KillablePublisher:
+    """Starts publisher processes, one at a time, and reads which of their orders were acknowledged."""
 
     def __init__(self, url: str, namespace: str, directory: Path) -> None:
         self.url = url
         self.spool = directory / "spool"
         self.process: subprocess.Popen[bytes] | None = None
-        self._seated = 0
+        self._started = 0
         self._namespace = namespace
-        self._diary = directory / "diary"
+        self._acknowledged = directory / "acknowledged"
 
-    def seat(self) -> None:
-        """A publisher of higher numbers than those before, who may have published more than they noted."""
-        self._seated += 1
-        arguments = [self.url, self._namespace, str(self._diary), str(self.spool), str(100_000 * self._seated)]
+    def start(self) -> None:
+        """Its numbers are far above those of the process before, which may have published more than it noted."""
+        self._started += 1
+        arguments = [self.url, self._namespace, str(self._acknowledged), str(self.spool), str(100_000 * self._started)]
         self.process = subprocess.Popen([sys.executable, "-m", "tests.live.publisher", *arguments], cwd=TOP)
 
     def kill(self) -> None:
@@ -43,17 +43,17 @@ class Desk:
             self.process = None
 
     def acknowledged(self) -> list[int]:
-        return [int(line) for line in self._diary.read_text().split()] if self._diary.exists() else []
+        return [int(line) for line in self._acknowledged.read_text().split()] if self._acknowledged.exists() else []
 
-    async def publishes(self, more: int) -> None:
-        """Until so many more were acknowledged."""
+    async def acknowledges(self, more: int) -> None:
+        """Wait until so many more orders were acknowledged."""
         enough = len(self.acknowledged()) + more
         await eventually(lambda: len(self.acknowledged()) >= enough)
 
 
 @pytest.fixture
-def desk(url: str, namespace: str, tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(url, namespace, tmp_path)
+def publisher(url: str, namespace: str, tmp_path: Path) -> Iterator[KillablePublisher]:
+    made = KillablePublisher(url, namespace, tmp_path)
     yield made
     made.kill()
 
@@ -65,48 +65,50 @@ def check(acknowledged: list[int], there: list[int]) -> None:
 
 
 async def test_trap_22_a_publisher_killed_while_it_spools_and_while_it_replays(
-    connect: Connect, inspector: Inspector, url: str, desk: Desk
+    connect: Connect, inspector: Inspector, url: str, publisher: KillablePublisher
 ) -> None:
     async with fault_proxy(url) as faulty:
-        desk.url = faulty.url
+        publisher.url = faulty.url
         for _ in range(3):
             faulty.refusing = False
-            desk.seat()
-            await desk.publishes(20)
+            publisher.start()
+            await publisher.acknowledges(20)
             faulty.refusing = True
             faulty.cut()
-            await desk.publishes(60)  # into the file
-            desk.kill()
+            await publisher.acknowledges(60)  # into the file
+            publisher.kill()
             there = len(await inspector.events())
             faulty.refusing = False
             faulty.lose_reply_to(b'{"specversion"')
-            desk.seat()  # replays
+            publisher.start()  # replays
             await eventually(lambda: more_than(inspector, there))  # noqa: B023 - awaited in the loop
-            desk.kill()
-        async with connect(ev.App("shop"), outage_policy=ev.Spool(desk.spool)) as bus:
+            publisher.kill()
+        async with connect(ev.App("shop"), outage_policy=ev.Spool(publisher.spool)) as bus:
             await eventually(lambda: bus._publisher._route._file.empty)  # type: ignore[attr-defined]
         assert faulty.lost == 3
-    check(desk.acknowledged(), await numbers(inspector))
+    check(publisher.acknowledged(), await numbers(inspector))
 
 
 async def more_than(inspector: Inspector, count: int) -> bool:
     return len(await inspector.events()) > count
 
 
-async def test_the_spool_of_a_live_process_is_refused_to_another(connect: Connect, desk: Desk) -> None:
-    desk.seat()
-    await desk.publishes(1)
+async def test_the_spool_of_a_live_process_is_refused_to_another_process(
+    connect: Connect, publisher: KillablePublisher
+) -> None:
+    publisher.start()
+    await publisher.acknowledges(1)
     with pytest.raises(ev.SpoolUnusable, match="in use"):
-        async with connect(ev.App("shop"), outage_policy=ev.Spool(desk.spool)):
+        async with connect(ev.App("shop"), outage_policy=ev.Spool(publisher.spool)):
             pass
-    desk.kill()
-    async with connect(ev.App("shop"), outage_policy=ev.Spool(desk.spool)):  # a killed one holds nothing
+    publisher.kill()
+    async with connect(ev.App("shop"), outage_policy=ev.Spool(publisher.spool)):  # a killed process does not hold it
         pass
 
 
 @pytest.mark.parametrize("spooled", [False, True])
-async def test_trap_22_a_server_killed_in_the_middle_of_publishes(binary: Path, tmp_path: Path, spooled: bool) -> None:
-    """Many at a time, in batches, each with the server's promise that it is on disk."""
+async def test_trap_22_a_server_killed_while_many_publish(binary: Path, tmp_path: Path, spooled: bool) -> None:
+    """The server acknowledges a batch when it is on disk."""
     policy = ev.Spool(tmp_path / "spool") if spooled else ev.Wait(20.0)
     acknowledged, enough = list[int](), asyncio.Event()
 

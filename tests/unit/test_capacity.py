@@ -1,78 +1,80 @@
-"""CapacityLimit in the queue is given in the order of asking, also where somebody comes, goes or closes in between."""
+"""Publishes that wait for capacity go on in the order in which they came, whatever is cancelled or closed."""
 
 import asyncio
 
 import pytest
 
 import eventlib as ev
-from eventlib.publish import publisher as publishing
-from eventlib.publish.publisher import CapacityLimit
+from eventlib.publish import capacity as capacity_module
+from eventlib.publish.capacity import CapacityLimit
 
 
 @pytest.fixture
-def room(monkeypatch: pytest.MonkeyPatch) -> CapacityLimit:
-    """Full, with room for one."""
-    monkeypatch.setattr(publishing, "QUEUED_MAX", 1)
+def full(monkeypatch: pytest.MonkeyPatch) -> CapacityLimit:
+    """Capacity for one event, which is taken."""
+    monkeypatch.setattr(capacity_module, "QUEUED_MAX", 1)
     made = CapacityLimit()
-    made.take(1, 1)
+    made.acquire(1, 1)
     return made
 
 
-async def enter(room: CapacityLimit, name: str, order: list[str]) -> None:
-    if not room.free:
-        await room.wait()
-    room.take(1, 1)
+async def enter(capacity: CapacityLimit, name: str, order: list[str]) -> None:
+    if not capacity.available:
+        await capacity.wait_until_available()
+    capacity.acquire(1, 1)
     order.append(name)
 
 
-async def begin(room: CapacityLimit, names: str, order: list[str]) -> list[asyncio.Task[None]]:
-    tasks = [asyncio.create_task(enter(room, name, order)) for name in names]
+async def start(capacity: CapacityLimit, names: str, order: list[str]) -> list[asyncio.Task[None]]:
+    tasks = [asyncio.create_task(enter(capacity, name, order)) for name in names]
     await asyncio.sleep(0)
     return tasks
 
 
-async def test_first_come_first_served(room: CapacityLimit) -> None:
+async def test_first_come_first_served(full: CapacityLimit) -> None:
     order = list[str]()
-    tasks = await begin(room, "abc", order)
+    tasks = await start(full, "abc", order)
     for expected in ("a", "ab", "abc"):
-        room.give_back(1, 1)
-        assert not room.free  # it is promised to whoever waits, and not to whoever comes now
+        full.release(1, 1)
+        assert not full.available  # it belongs to the first who waits, not to a publish that comes now
         await asyncio.wait([tasks[len(expected) - 1]])
         assert "".join(order) == expected
 
 
-async def test_two_go_where_there_is_room_for_two(room: CapacityLimit, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_go_on_where_there_is_capacity_for_two(full: CapacityLimit, monkeypatch: pytest.MonkeyPatch) -> None:
     order = list[str]()
-    tasks = await begin(room, "abc", order)
-    monkeypatch.setattr(publishing, "QUEUED_MAX", 2)
-    room.give_back(1, 1)
+    tasks = await start(full, "abc", order)
+    monkeypatch.setattr(capacity_module, "QUEUED_MAX", 2)
+    full.release(1, 1)
     await asyncio.wait(tasks[:2])
     assert order == ["a", "b"] and not tasks[2].done()
-    room.give_back(1, 1)
+    full.release(1, 1)
     await tasks[2]
 
 
-@pytest.mark.parametrize("woken", [False, True])
-async def test_who_gives_up_lets_the_next_one_in(room: CapacityLimit, woken: bool) -> None:
+@pytest.mark.parametrize("its_turn", [False, True])
+async def test_one_that_is_cancelled_lets_the_next_go_on(full: CapacityLimit, its_turn: bool) -> None:
     order = list[str]()
-    tasks = await begin(room, "ab", order)
-    if woken:
-        room.give_back(1, 1)
+    tasks = await start(full, "ab", order)
+    if its_turn:
+        full.release(1, 1)
     tasks[0].cancel()
     await asyncio.wait([tasks[0]])
-    if not woken:
-        room.give_back(1, 1)
+    if not its_turn:
+        full.release(1, 1)
     await tasks[1]
     assert order == ["b"]
 
 
-@pytest.mark.parametrize("woken", [False, True])
-async def test_closing_turns_away_who_waits_even_if_just_called(room: CapacityLimit, woken: bool) -> None:
+@pytest.mark.parametrize("its_turn", [False, True])
+async def test_closing_refuses_those_who_wait_even_one_whose_turn_has_just_come(
+    full: CapacityLimit, its_turn: bool
+) -> None:
     order = list[str]()
-    tasks = await begin(room, "ab", order)
-    if woken:
-        room.give_back(1, 1)
-    room.close()
+    tasks = await start(full, "ab", order)
+    if its_turn:
+        full.release(1, 1)
+    full.close()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result) for result in results] == [ev.BusClosed, ev.BusClosed]
     assert order == []

@@ -1,4 +1,4 @@
-"""The spool's file: what was acknowledged is there after any crash, what was not is dropped, and nothing else is."""
+"""The file of a spool: after a crash, what was acknowledged is there, and only what was not is dropped."""
 
 import itertools
 import os
@@ -10,10 +10,10 @@ import eventlib as ev
 from eventlib.publish.spool import SpoolFile
 from eventlib.records import NumberedBatch, Unique
 
-ROOM = 1_000_000
+SIZE_BYTES_MAX = 1_000_000
 
 
-def opened(path: Path, size_bytes_max: int = ROOM, namespace: str = "ev") -> SpoolFile:
+def opened(path: Path, size_bytes_max: int = SIZE_BYTES_MAX, namespace: str = "ev") -> SpoolFile:
     return SpoolFile(path, size_bytes_max, namespace)
 
 
@@ -22,7 +22,7 @@ def batch(first: int, *bodies: bytes) -> NumberedBatch:
 
 
 def held(file: SpoolFile) -> list[NumberedBatch]:
-    return file.read(1000, ROOM)[0]
+    return file.read(1000, SIZE_BYTES_MAX)[0]
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "spool"
 
 
-def test_batches_come_back_as_they_were(path: Path) -> None:
+def test_batches_are_read_as_they_were_appended(path: Path) -> None:
     kept = [batch(1, b"a", b"", b"\n\0\xff"), NumberedBatch("stock", 7, [b"b"], [Unique(0, "e1", 60.0)])]
     file = opened(path)
     for one in kept:
@@ -42,7 +42,7 @@ def test_batches_come_back_as_they_were(path: Path) -> None:
     again.close()
 
 
-def test_each_opening_numbers_above_the_one_before_in_the_same_name(path: Path) -> None:
+def test_each_opening_has_the_same_producer_and_higher_numbers_than_the_one_before(path: Path) -> None:
     seen = []
     for _ in range(3):
         file = opened(path)
@@ -52,22 +52,22 @@ def test_each_opening_numbers_above_the_one_before_in_the_same_name(path: Path) 
     assert [b - a for (_, a), (_, b) in itertools.pairwise(seen)] == [2**33, 2**33]
 
 
-def test_what_the_server_has_is_not_read_again_and_the_file_shrinks(path: Path) -> None:
+def test_what_the_server_has_is_not_read_again_and_the_file_is_emptied_at_its_end(path: Path) -> None:
     file = opened(path)
     for number in range(1, 4):
         file.append(batch(number, b"x" * 100))
-    first, position = file.read(1, ROOM)
+    first, position = file.read(1, SIZE_BYTES_MAX)
     file.advance(position)
     file.close()
     file = opened(path)
     assert [one.first for one in first + held(file)] == [1, 2, 3]
-    file.advance(file.read(9, ROOM)[1])
+    file.advance(file.read(9, SIZE_BYTES_MAX)[1])
     assert file.empty and file.size_bytes == 0 and path.stat().st_size == 1024
     file.close()
 
 
 @pytest.mark.parametrize("cut", range(1, 60))
-def test_a_record_that_a_crash_cut_off_is_dropped_and_those_before_stay(path: Path, cut: int) -> None:
+def test_a_frame_that_a_crash_cut_off_is_dropped_and_those_before_it_stay(path: Path, cut: int) -> None:
     file = opened(path)
     file.append(batch(1, b"whole"))
     whole = path.stat().st_size
@@ -83,8 +83,8 @@ def test_a_record_that_a_crash_cut_off_is_dropped_and_those_before_stay(path: Pa
     last.close()
 
 
-def test_a_tail_of_zeros_is_cut_off_too(path: Path) -> None:
-    """So some file systems leave what was not yet written when the machine lost its power."""
+def test_zeros_at_the_end_are_cut_off_too(path: Path) -> None:
+    """Some file systems leave zeros where nothing was written yet when the machine lost its power."""
     file = opened(path)
     file.append(batch(1, b"whole"))
     file.close()
@@ -94,7 +94,7 @@ def test_a_tail_of_zeros_is_cut_off_too(path: Path) -> None:
     again.close()
 
 
-def test_damage_before_the_end_is_no_crash_and_is_not_cut_away(path: Path) -> None:
+def test_damage_before_the_last_frame_does_not_come_from_a_crash_and_is_refused(path: Path) -> None:
     file = opened(path)
     file.append(batch(1, b"first"))
     file.append(batch(2, b"second"))
@@ -108,7 +108,7 @@ def test_damage_before_the_end_is_no_crash_and_is_not_cut_away(path: Path) -> No
 
 
 @pytest.mark.parametrize("slot", [0, 512])
-def test_one_torn_header_does_no_harm(path: Path, slot: int) -> None:
+def test_one_damaged_header_slot_does_no_harm(path: Path, slot: int) -> None:
     for number in (1, 2):
         file = opened(path)
         file.append(batch(number, b"x"))
@@ -122,7 +122,7 @@ def test_one_torn_header_does_no_harm(path: Path, slot: int) -> None:
 
 
 @pytest.mark.parametrize("content", [b"my letters", b"x" * 5000])
-def test_a_file_of_somebody_else_is_left_alone(path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_spool_is_refused_and_not_changed(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(ev.SpoolUnusable, match="no spool"):
         opened(path)
@@ -152,7 +152,7 @@ def test_another_namespace_is_refused(path: Path) -> None:
         opened(path, namespace="other")
 
 
-def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ev.SpoolUnusable, match="cannot be opened"):
         opened(tmp_path / "missing" / "spool")
 
@@ -166,11 +166,13 @@ def test_a_full_spool_keeps_nothing_of_what_it_refuses(path: Path) -> None:
     assert [one.first for one in held(file)] == [1, 3]
     file.close()
     smaller = opened(path, size_bytes_max=10)
-    assert len(held(smaller)) == 2  # what is there counts, whatever the bound is now
+    assert len(held(smaller)) == 2  # a smaller limit drops nothing that is there
     smaller.close()
 
 
-def test_a_disk_that_refuses_is_told_and_what_it_left_does_no_harm(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_error_raises_and_what_it_left_in_the_file_does_no_harm(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = opened(path)
     file.append(batch(1, b"x"))
     pwrite = os.pwrite
