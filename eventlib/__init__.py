@@ -4,19 +4,19 @@ Declare
     App, Event, upcast, Retry, RetryBudget, Retention
 Connect
     connect, Bus, Delivery, Batch, Observation
-While Redis is away, a publish may
+While Redis does not answer, a publish may
     Wait, Fail, Spool
 A handler raises
     Reject, RetryAfter, Snooze
 Look
     Backlog, ConsumerHealth, StreamHealth, GroupHealth, ServerInfo
-Mend
+Repair
     DeadLetters, DeadLetter, Selection, Outcome
 Export and compare
     Registry, json_schema, envelope_schema, open_export, schema_changes, SchemaChange
 Develop and operate
     private_server, acl_rules
-All errors (and pydantic's ValidationError, of a model's fields)
+All errors (a model's fields raise pydantic's ValidationError)
     EventlibError
 Your code is wrong
     UsageError, InvalidDeclaration, InvalidArgument, UnknownEventType, DuplicateHandler, BusClosed, EventTooLarge

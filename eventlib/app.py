@@ -1,4 +1,4 @@
-"""An App says what there is: who handles which events, in which group, how carefully. Making one does no I/O."""
+"""An App declares which handlers take which events, in which groups and with which settings. Making one does no I/O."""
 
 import inspect
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ class GroupSettings:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One handler for one event type in one group; with a `batch` size, it takes up to that many in one call."""
+    """One handler for one event type in one group. With a `batch` size, it takes up to that many events in one call."""
 
     event_class: type[Event]
     group: str
@@ -41,7 +41,7 @@ class Subscription:
 
 @dataclass
 class App:
-    """Declarations of one program. `name` becomes the CloudEvents source of what it publishes."""
+    """The declarations of one program. `name` becomes the CloudEvents source of the events that it publishes."""
 
     name: str
     groups: dict[str, GroupSettings] = field(default_factory=dict)
@@ -61,20 +61,20 @@ class App:
         retry_budget: RetryBudget | None = None,
         ordered_by: str | None = None,
     ) -> None:
-        """Set how each consumer of a group works; a group never mentioned here has the defaults.
+        """Set how each consumer of a group works. A group that is not set here has the defaults.
 
-        `concurrency` handlers run at once in one consumer; `prefetch` more entries may wait in it. An entry whose
-        consumer has been silent for `lease_s` seconds is taken over by another one. With a `retry_budget`, no more
-        retries run than it allows, however many events fail.
+        One consumer runs up to `concurrency` handlers at once and may hold `prefetch` more entries that wait. If a
+        consumer is silent about an entry for `lease_s` seconds, another consumer takes it over. With a `retry_budget`,
+        no more retries run than it allows, however many events fail.
 
-        `ordered_by` names a field of the events' data, as it is called on the wire. Events of one stream with the same
-        text, number or truth value in it are handled one at a time, in the order of the stream, whichever consumer has
-        them; other keys run in parallel. An event keeps those behind it waiting until it is acknowledged or dead, its
-        retries included. Events without the field have no order. What comes back from the dead letters has lost its
-        place: it follows the event in hand.
+        `ordered_by` is the wire name of a field of the events' data. Events of one stream that have the same text,
+        number or truth value in this field are handled one at a time and in the order of the stream, also by different
+        consumers. Events with other keys run in parallel. An event holds back the events behind it until it is
+        acknowledged or dead, so during its retries too. Events without the field have no order. An event that is
+        replayed from the dead letters has lost its place: it comes after the event that is being handled.
 
         Raises:
-            InvalidDeclaration: the group is set twice, or a number makes no sense.
+            InvalidDeclaration: the group is set twice, or a number is out of its range.
         """
         where = f"group {valid_name(name, 'group')!r}"
         if name in self.groups:
@@ -88,10 +88,10 @@ class App:
         self.groups[name] = GroupSettings(concurrency, prefetch, Lease(lease_s), retry_budget, ordered_by)
 
     def stream(self, name: str, *, retention: Retention) -> None:
-        """Set what a stream keeps. Programs that set nothing follow whoever set it last.
+        """Set what a stream keeps. A program that sets nothing follows the program that set it last.
 
         Raises:
-            InvalidDeclaration: the stream is set twice, or `retention` is no Retention.
+            InvalidDeclaration: the stream is set twice, or `retention` is not a Retention.
         """
         if not isinstance(retention, Retention):
             raise InvalidDeclaration(f"stream {name!r}", f"retention={retention!r}; give a Retention")
@@ -104,15 +104,17 @@ class App:
     ) -> Callable[[Handler[E]], Handler[E]]:
         """Declare the decorated coroutine function as the group's handler of an event type.
 
-        It is called as `handler(event, delivery)`. Returning means handled. Raising means this attempt failed and
-        `retry` decides; `Reject`, `RetryAfter` and `Snooze` decide themselves. An attempt that takes longer than
-        `timeout_s` seconds is cancelled and failed. Delivery is at least once: a handler may see an event again.
-        Events of types that the group has no handler for are acknowledged: a handler added later does not see them.
+        It is called as `handler(event, delivery)`. If it returns, the event is handled. If it raises, the attempt has
+        failed and `retry` decides what follows; `Reject`, `RetryAfter` and `Snooze` say so themselves. An attempt that
+        takes longer than `timeout_s` seconds is cancelled and has failed. Delivery is at least once: a handler may see
+        an event again. Events of types that the group has no handler for are acknowledged: a handler that is added
+        later does not see them.
 
         Raises:
             UnknownEventType: the class declares no event type.
             DuplicateHandler: the group has a handler for this type already.
-            InvalidDeclaration: the handler is no coroutine function of these arguments, or a setting makes no sense.
+            InvalidDeclaration: the handler is not a coroutine function that takes these arguments, or a setting is out
+                of its range.
         """
         self._check(event_class, group, retry, timeout_s)
 
@@ -133,11 +135,11 @@ class App:
     ) -> Callable[[BatchHandler[E]], BatchHandler[E]]:
         """Declare the decorated coroutine function as the group's handler of up to `size` events in one call.
 
-        It is called as `handler(batch)` with what is there: a batch never waits to fill up. Returning means all are
-        handled but those it gave to `batch.fail`; raising means all failed. Each event is acknowledged, retried or
-        dead-lettered by itself. A consumer holds up to `concurrency` batches.
+        It is called as `handler(batch)` with the events that are there: a batch never waits to fill up. If it returns,
+        all events are handled except those given to `batch.fail`. If it raises, all have failed. Each event is
+        acknowledged, retried or dead-lettered by itself. A consumer holds up to `concurrency` batches.
 
-        Raises as `subscribe` does.
+        Raises what `subscribe` raises.
         """
         self._check(event_class, group, retry, timeout_s)
         if not _is_count(size, 1):
@@ -162,8 +164,7 @@ class App:
     def _add(self, subscription: Subscription, *arguments: str) -> None:
         handler = subscription.handler
         if not (inspect.iscoroutinefunction(handler) and _takes(handler, len(arguments))):
-            wanted = f"write it as `async def handler({', '.join(arguments)})`"
-            raise InvalidDeclaration(f"handler {handler!r}", wanted)
+            raise InvalidDeclaration(f"handler {handler!r}", f"write it as `async def handler({', '.join(arguments)})`")
         self.subscriptions.append(subscription)
 
     def settings(self, group: str) -> GroupSettings:
@@ -173,16 +174,16 @@ class App:
             InvalidDeclaration: none of the group's events has the field that orders them.
         """
         settings = self.groups.get(group, _DEFAULT)
-        known = {name for s in self.subscriptions if s.group == group for name in _wire_fields(s.event_class)}
-        if settings.ordered_by is not None and known and settings.ordered_by not in known:
-            problem = f"ordered_by={settings.ordered_by!r} is no field of its events; they have {sorted(known)}"
+        fields = {name for s in self.subscriptions if s.group == group for name in _wire_fields(s.event_class)}
+        if settings.ordered_by is not None and fields and settings.ordered_by not in fields:
+            problem = f"ordered_by={settings.ordered_by!r} is not a field of its events; they have {sorted(fields)}"
             raise InvalidDeclaration(f"group {group!r}", problem)
         return settings
 
 
 def _wire_fields(event_class: type[Event]) -> set[str]:
-    plain = {field.serialization_alias or name for name, field in event_class.model_fields.items()}
-    return plain | {field.alias or name for name, field in event_class.model_computed_fields.items()}
+    names = {field.serialization_alias or name for name, field in event_class.model_fields.items()}
+    return names | {field.alias or name for name, field in event_class.model_computed_fields.items()}
 
 
 _DEFAULT = GroupSettings()

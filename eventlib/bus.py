@@ -27,7 +27,7 @@ from eventlib.retention import StreamHealth
 log = logging.getLogger("eventlib")
 
 _ABANDON_S = 10.0  # longest wait for consumers whose handlers were cancelled
-_LOOK_S = 0.01  # between two looks at a backlog that is to become empty
+_LOOK_S = 0.01  # wait between two looks at a backlog that should become empty
 
 
 @asynccontextmanager
@@ -42,13 +42,13 @@ async def connect(
     """Connect an App to Redis and yield its Bus; `url` defaults to the environment's REDIS_URL.
 
     All keys start with `namespace`. `outage_policy` says what a publish does while Redis does not answer: `Wait` (the
-    default, for 30 s), `Fail` or `Spool` to a file, which also replays what an earlier bus left there. Whichever it is,
-    repeating never appends an event twice. Connecting itself needs a server that answers. One that evicts keys when it
-    is full is warned of, or refused with `refuse_eviction`: it may delete whole streams.
+    default, for 30 s), `Fail`, or `Spool` to a file. `Spool` also replays what an earlier bus left in the file. With
+    each policy, repeating never appends an event twice. Connecting itself needs a server that answers. A server that
+    evicts keys when it is full may delete whole streams. It causes a warning, or is refused with `refuse_eviction`.
 
     Raises:
-        BrokerError: no URL, or the server is unreachable, refuses us or lacks a command.
-        SpoolUnusable: the spool is another bus's, damaged, or cannot be written.
+        BrokerError: there is no URL, or the server is unreachable, refuses the connection or lacks a command.
+        SpoolUnusable: another bus uses the spool, or it is damaged or cannot be written.
     """
     url = url or os.environ.get("REDIS_URL")
     if not url:
@@ -97,23 +97,24 @@ class Bus:
         traceparent: str | None = None,
         tracestate: str | None = None,
     ) -> str:
-        """Append one event to its stream; returns its id once the server has it (or the spool).
+        """Append one event to its stream. Returns its id once the server, or the spool, has the event.
 
-        `id` is made up where none is given. With `unique_for_s`, nothing is appended if an event of this id was
-        published to the stream, by anyone who asked for the same, in so many seconds before; the first one stays as it
-        is, whatever the second one says, and its window is not prolonged; what is returned is the same. Waits for room
-        while very much is queued.
+        An `id` is made if none is given. With `unique_for_s`, the stream remembers the id for that many seconds. During
+        that time, a publish with this id and with `unique_for_s` appends nothing, whichever program makes it. It still
+        returns the id. The first event stays as it is, even if the second one differs, and its time is not extended.
 
-        Inside a handler, correlation, causation and W3C trace context are taken from the handled event where they are
-        not given.
+        The call waits while very many events are queued. Inside a handler, correlation, causation and W3C trace context
+        that are not given are taken from the handled event.
 
         Raises:
             BusClosed, EventTooLarge (over 16 MiB), InvalidArgument: nothing was sent.
             BrokerUnavailable: no answer for as long as `outage_policy` waits. The event may have been appended, once.
-            BrokerFull, AccessDenied, BrokerError: refused; not appended, unless a try before went unanswered.
-            SpoolFull, SpoolUnusable: Redis is away and the file takes no more; as BrokerUnavailable.
+            BrokerFull, AccessDenied, BrokerError: the server refused. The event was not appended, unless an earlier try
+                got no answer.
+            SpoolFull, SpoolUnusable: Redis does not answer and the spool takes no more. The event may have been
+                appended, once.
 
-        Cancelling the call takes back what is queued, not what is on its way.
+        Cancelling the call withdraws an event that is queued, but not one that is on its way.
         """
         publisher = self._publisher
         if not publisher.capacity.available:
@@ -135,15 +136,15 @@ class Bus:
         traceparent: str | None = None,
         tracestate: str | None = None,
     ) -> list[str]:
-        """Append events, in order within each stream; returns their ids once the server has them all.
+        """Append events, in order within each stream. Returns their ids once the server has them all.
 
-        Up to 500 events, or 4 MiB, of one stream are appended together or not at all; larger calls go in slices, and
-        the first that fails is the last. `ids` has one for each event; `unique_for_s` is as in `publish`. Calls made
-        at the same time share round trips.
+        Up to 500 events, or 4 MiB, of one stream are appended together or not at all. Larger calls are sent in slices,
+        and no slice is sent after one that fails. `ids` has one id for each event; `unique_for_s` works as in
+        `publish`. Calls made at the same time share round trips.
 
         Raises:
-            PartlyPublished: the events of its `ids` were appended, the others were not or may not have been.
-            What `publish` raises: none was appended, or what is said there.
+            PartlyPublished: the events with its `ids` were appended. The others were not, or may not have been.
+            What `publish` raises: no event was appended, except as it is described there.
         """
         about = (correlation_id, causation_id, traceparent, tracestate)
         return await self._publisher.publish_many(events, ids, unique_for_s, about)
@@ -161,14 +162,14 @@ class Bus:
     ) -> AsyncIterator[None]:
         """Run the App's handlers (of `groups`, or all) while the block runs.
 
-        Leaving the block stops reading, lets running handlers end within `grace_s` seconds, then cancels them; what
-        was not handled goes back to its group at once. `consumer` must be unique among the group's processes; by
-        default it is made so. `observe` is called for everything that happens to a delivery.
+        When the block ends, reading stops. Running handlers may end within `grace_s` seconds; then they are cancelled.
+        Entries that were not handled go back to their group at once. `consumer` must be unique among the group's
+        processes; the default is unique. `observe` is called for everything that happens to a delivery.
 
         Raises:
-            AccessDenied: at any time; waiting would not mend it. Other trouble with the server is waited out.
-            BrokerUnavailable: on leaving, where handlers ended whose acknowledgement the server did not answer within
-                `grace_s`: their events come again.
+            AccessDenied: at any time, because waiting would not help. The consumers wait until other trouble is over.
+            BrokerUnavailable: when the block ends, if the server did not answer some acknowledgements within `grace_s`.
+                Those events are delivered again.
         """
         if self._closed:
             raise BusClosed
@@ -177,12 +178,12 @@ class Bus:
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(c.run()) for c in consumers]
-                keeping = [tasks.create_task(trimmer.run()) for trimmer in self._trimmers(consumers)]
+                trimming = [tasks.create_task(trimmer.run()) for trimmer in self._trimmers(consumers)]
                 self._running.update(zip(consumers, running, strict=True))
                 try:
                     yield
                 finally:
-                    for task in keeping:
+                    for task in trimming:
                         task.cancel()
                     try:
                         await _stop(consumers, running, grace_s)
@@ -190,7 +191,7 @@ class Bus:
                         for each in consumers:
                             del self._running[each]
         except BaseExceptionGroup as group:
-            raise _one_of(group) from None
+            raise _single_error(group) from None
 
     def _consumers(self, groups: Collection[str] | None, name: str, observe: Observer | None) -> list[GroupConsumer]:
         by_loop: dict[tuple[str, str], list[Subscription]] = {}
@@ -198,11 +199,11 @@ class Bus:
             if groups is None or s.group in groups:
                 by_loop.setdefault((spec_of(s.event_class).stream, s.group), []).append(s)
         unknown = set(groups or ()) - {group for _, group in by_loop}
-        known = sorted({s.group for s in self.app.subscriptions})
+        handled = sorted({s.group for s in self.app.subscriptions})
         if unknown or not by_loop:
-            raise InvalidArgument(f"App {self.app.name!r}", f"nothing to run for {sorted(unknown)}; groups: {known}")
+            raise InvalidArgument(f"App {self.app.name!r}", f"nothing to run for {sorted(unknown)}; groups: {handled}")
         if idle := set(self.app.groups) - {s.group for s in self.app.subscriptions}:
-            problem = f"groups {sorted(idle)} are set and have no handler; is one misspelt? With handlers: {known}"
+            problem = f"groups {sorted(idle)} are set and have no handler; is one misspelt? With handlers: {handled}"
             raise InvalidArgument(f"App {self.app.name!r}", problem)
         return [
             GroupConsumer(Session(self._broker, stream, group, name, self.app.settings(group), subscriptions, observe))
@@ -210,7 +211,7 @@ class Bus:
         ]
 
     def _trimmers(self, consumers: Iterable[GroupConsumer]) -> list[Trimmer]:
-        """One for each stream that is read, with all groups of the App on it, whether they run here or not."""
+        """One trimmer for each stream that is read. It has all groups of the App on the stream, running here or not."""
         return [
             Trimmer(
                 self._broker,
@@ -224,7 +225,7 @@ class Bus:
     # Looking
 
     def health(self) -> list[ConsumerHealth]:
-        """How well each consumer that this bus runs hears the server; asks nobody.
+        """How well each consumer that this bus runs hears the server. This sends no request.
 
         For a liveness probe: `all(each.hears() for each in bus.health())`.
         """
@@ -235,13 +236,13 @@ class Bus:
         return await look_at(self._streams, stream, self.app.streams.get(stream))
 
     async def backlog(self, stream: str, group: str) -> Backlog:
-        """What the group has still to do on the stream; of a group that does not exist, all that is there."""
+        """What the group still has to do on the stream. For a group that does not exist, that is the whole stream."""
         return await self._streams.backlog(stream, group)
 
     async def drained(self, stream: str, group: str) -> None:
-        """Return once the group has nothing left to do on the stream, delayed retries included.
+        """Wait until the group has nothing left to do on the stream, delayed retries included.
 
-        It may wait for ever, so put it into an `asyncio.timeout`. What is published meanwhile counts.
+        The wait may be endless, so use `asyncio.timeout`. Events that are published meanwhile count too.
 
         Raises:
             MissingGroup: neither the App nor the server knows the group on this stream.
@@ -267,7 +268,7 @@ async def _stop(consumers: list[GroupConsumer], running: list[asyncio.Task[None]
     _, late = await asyncio.wait(running, timeout=grace_s)
     if late:
         log.warning(
-            "in %s s, %d of %d consumers were not done, for handlers run or the server is away; "
+            "after %s s, %d of %d consumers are not done: handlers run, or the server does not answer; "
             "their entries go back to the group",
             grace_s,
             len(late),
@@ -275,18 +276,18 @@ async def _stop(consumers: list[GroupConsumer], running: list[asyncio.Task[None]
         )
         for consumer in consumers:
             consumer.abandon()
-        # Here, and not at the end of their task group: after an error that would cancel them while they give back.
+        # Wait here, because after an error their task group would cancel them while they give back their entries.
         await asyncio.wait(late, timeout=_ABANDON_S)
 
 
-def _one_of(error: BaseException) -> BaseException:
-    """The block's own exception, or what made consumers fail: they nearly always fail of one thing."""
+def _single_error(error: BaseException) -> BaseException:
+    """The block's own exception, or the one that made consumers fail: they nearly always fail for one reason."""
     while isinstance(error, BaseExceptionGroup) and (len(error.exceptions) == 1 or error.split(BrokerError)[1] is None):
         error = error.exceptions[0]
     return error
 
 
 def _consumer_name() -> str:
-    """Unique to this process and readable: two processes of one name would take each other's entries."""
+    """A readable name that is unique to this process. With one name, two processes would take each other's entries."""
     host = "".join(c if c.isalnum() or c in "-_." else "-" for c in socket.gethostname())
     return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"

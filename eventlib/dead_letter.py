@@ -1,4 +1,4 @@
-"""Why an event died, and the dead letter that says so."""
+"""Dead letters, and the description of why an event died."""
 
 import traceback
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from eventlib.records import EVENT
 
 _ERROR_LENGTH_MAX = 2000
 _TRACEBACK_LENGTH_MAX = 4000
-_POISON = "its consumers ended, again and again, and never said why: it is the cause, or was in hand beside it"
+_POISON = "its consumers ended several times without giving a reason: it is the cause, or was held beside the cause"
 
 
 def describe(
     reason: str, error: BaseException | None, *, attempts: int, handler: str, consumer: str
 ) -> dict[str, str | int]:
-    """What a dead letter says beside the entry itself: fields of bounded length that can be stored."""
-    said: dict[str, str | int] = {
+    """The fields that a dead letter has beside the entry itself. They can be stored, and their length is limited."""
+    fields: dict[str, str | int] = {
         "reason": reason,
         "error": _described(error) if error is not None else _POISON if reason == "poison" else "",
         "attempts": attempts,
@@ -29,16 +29,16 @@ def describe(
         "consumer": consumer,
     }
     fault = error
-    if error is not None and not handler:  # our own refusal, whose place says nothing; an upcaster's failure does
+    if error is not None and not handler:  # eventlib refused it: that traceback says nothing, an upcaster's does
         fault = None if isinstance(error.__cause__, ValidationError) else error.__cause__
     if fault is not None:
-        said["traceback"] = _trace(fault)
-    return said
+        fields["traceback"] = _trace(fault)
+    return fields
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """One letter of a dead-letter queue. Times are Unix seconds by the server's clock."""
+    """One dead letter: an entry that its group gave up, and why. Times are Unix seconds by the server's clock."""
 
     id: str
     origin: str  # its id in the event stream
@@ -49,7 +49,7 @@ class DeadLetter:
     handler: str
     consumer: str
     failed_at_s: float | None  # when an attempt first failed
-    replays: int  # how often it had been replayed before it died
+    replays: int  # how often it was replayed before it died
     raw: Mapping[bytes, bytes] = field(repr=False)  # the entry's own fields, byte for byte
     edited: bytes | None = field(default=None, repr=False)  # the event that a replay delivers instead
     edited_at_s: float | None = None  # when it was last edited, here or before a replay
@@ -77,24 +77,24 @@ class DeadLetter:
 
     @cached_property
     def obstacle(self) -> str | None:
-        """Why it cannot be replayed until it is edited; None: it can.
+        """Why it cannot be replayed before it is edited. None: it can be replayed.
 
-        An event that its class refused can: the program that handles it may have changed.
+        An event that its class refused can be replayed, because the program that handles it may have changed.
         """
         return obstacle_to(self.event)
 
     @cached_property
-    def _head(self) -> Mapping[str, Any]:
-        head = json_of(self.event or b"")
-        return head if isinstance(head, dict) else {}
+    def _envelope(self) -> Mapping[str, Any]:
+        envelope = json_of(self.event or b"")
+        return envelope if isinstance(envelope, dict) else {}
 
     def _text(self, name: str) -> str | None:
-        value = self._head.get(name)
+        value = self._envelope.get(name)
         return value if isinstance(value, str) else None
 
 
 def json_of(text: bytes) -> Any:
-    """What it says; None where it is no JSON."""
+    """The value of a JSON text. None if it is not JSON."""
     try:
         return from_json(text, allow_inf_nan=False)
     except ValueError:
@@ -102,7 +102,7 @@ def json_of(text: bytes) -> Any:
 
 
 def obstacle_to(event: bytes | None) -> str | None:
-    """Why no consumer can open it, whatever classes it knows."""
+    """Why no consumer can open the event, whatever event classes it has. None: a consumer can."""
     if event is None:
         return "the entry has no field 'event'"
     try:
@@ -116,16 +116,16 @@ def _described(error: BaseException) -> str:
     try:
         text = str(error)
     except Exception:
-        text = "(its text cannot be had)"
+        text = "(its text cannot be read)"
     return _storable(f"{type(error).__name__}: {text}"[:_ERROR_LENGTH_MAX])
 
 
 def _trace(error: BaseException) -> str:
-    """The last frames of it and of what caused it: the end of the text is what says most."""
+    """The last frames of the error and of its causes. A long text loses its beginning, because its end says most."""
     try:
         lines = traceback.TracebackException.from_exception(error, limit=-20, compact=True, max_group_width=5).format()
         text = "".join(lines)
-    except Exception:  # an error may be as broken as it likes
+    except Exception:  # the error's own methods may fail in any way
         return ""
     return _storable(text if len(text) <= _TRACEBACK_LENGTH_MAX else f"...{text[-_TRACEBACK_LENGTH_MAX:]}")
 

@@ -1,4 +1,4 @@
-"""What a handler is given beside the event, and what an observer is told of it."""
+"""What a handler gets beside the event, and what an observer gets for each thing that happens to a delivery."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,10 +16,10 @@ Kind = Literal["started", "handled", "failed", "acked", "retried", "dead", "lost
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One entry in the hands of one consumer: what a handler may know beside the event.
+    """One entry that one consumer holds: what a handler may know beside the event.
 
-    `attempt` counts from 1. `lost` turns true when another consumer took the entry over, because this one was silent
-    for a lease: what the handler then does will be done again elsewhere.
+    `attempt` counts from 1. `lost` becomes true when another consumer takes the entry over, because this one did not
+    renew it for a lease. The handler's work is then done again by that consumer.
     """
 
     stream: str
@@ -31,7 +31,7 @@ class Delivery:
     lost: bool = False
     read_at: float = field(default_factory=time.monotonic, repr=False)
     fault: DataError | None = field(default=None, repr=False)  # why the entry could not be read
-    settling: bool = field(default=False, repr=False)  # it ended; who owns the entry is the server's to say
+    settling: bool = field(default=False, repr=False)  # its outcome is on its way: the server says if it was lost
 
     @property
     def event_id(self) -> str | None:
@@ -43,7 +43,7 @@ class Delivery:
 
 
 class Batch(Generic[E]):
-    """What a batch handler takes in one call: events, oldest first, and the delivery of each.
+    """The events of one call of a batch handler, oldest first, and the delivery of each.
 
     Iterating gives (event, delivery) pairs.
     """
@@ -52,7 +52,7 @@ class Batch(Generic[E]):
         self.deliveries = deliveries
         self.events: list[E] = [d.envelope.event for d in deliveries if d.envelope]  # type: ignore[misc]  # as subscribed
         self._errors: dict[Delivery, BaseException] = {}
-        self._mine: set[int] | None = None  # ids of its deliveries; made where one fails
+        self._delivery_ids: set[int] | None = None  # made when the first one fails
 
     def __len__(self) -> int:
         return len(self.events)
@@ -61,29 +61,29 @@ class Batch(Generic[E]):
         return zip(self.events, self.deliveries, strict=True)
 
     def fail(self, delivery: Delivery, error: BaseException) -> None:
-        """This one event failed with `error` (or `Reject`, `RetryAfter`, `Snooze`); the rest of the batch did not.
+        """Say that this one event failed with `error` (or `Reject`, `RetryAfter`, `Snooze`); the others did not.
 
         Raises:
-            InvalidArgument: `delivery` is none of this batch, or `error` no exception.
+            InvalidArgument: `delivery` is not in this batch, or `error` is not an exception.
         """
-        if self._mine is None:
-            self._mine = set(map(id, self.deliveries))
-        if id(delivery) not in self._mine or not isinstance(error, BaseException):
+        if self._delivery_ids is None:
+            self._delivery_ids = set(map(id, self.deliveries))
+        if id(delivery) not in self._delivery_ids or not isinstance(error, BaseException):
             raise InvalidArgument("batch.fail", "it takes a delivery of this batch, not its event, and an exception")
         self._errors[delivery] = error
 
     @property
     def failed(self) -> bool:
-        """Whether any event was failed so far."""
+        """Whether `fail` was called for any event so far."""
         return bool(self._errors)
 
     def error_of(self, delivery: Delivery) -> BaseException | None:
-        """What the event was failed with."""
+        """The error that the event failed with; None if it did not fail."""
         return self._errors.get(delivery)
 
 
 class Observation(NamedTuple):
-    """One thing that happened to a delivery, for whoever observes."""
+    """One thing that happened to a delivery. An observer is called with each."""
 
     kind: Kind
     delivery: Delivery

@@ -54,7 +54,7 @@ class DuplicateHandler(UsageError):
 
 
 class InvalidArgument(UsageError):
-    """What a call was given cannot be used: an event that has no JSON form, a malformed trace context."""
+    """A call got an argument that it cannot use: an event that has no JSON form, or a malformed trace context."""
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(where, problem)
@@ -84,16 +84,16 @@ class EventTooLarge(UsageError):
     def __str__(self) -> str:
         return (
             f"{self.event_type} of {self.size_bytes:,} bytes; at most {self.size_bytes_max:,} can be published: "
-            "store the content elsewhere and publish where it is"
+            "store the content elsewhere and publish its location"
         )
 
 
 class DataError(EventlibError):
-    """The entry is wrong. It goes to the dead-letter queue at once, raw bytes kept."""
+    """The entry is wrong. It goes to the dead-letter queue at once, with its bytes unchanged."""
 
 
 class DecodeError(DataError):
-    """The entry is no valid event."""
+    """The entry is not a valid event."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -104,7 +104,7 @@ class DecodeError(DataError):
 
 
 class UnsupportedVersion(DataError):
-    """The entry holds a version of its event type that this program cannot read; it reads `oldest` to `newest`."""
+    """This program cannot read the version of the event in the entry. It reads versions `oldest` to `newest`."""
 
     def __init__(self, event_type: str, version: int, oldest: int, newest: int) -> None:
         super().__init__(event_type, version, oldest, newest)
@@ -114,11 +114,11 @@ class UnsupportedVersion(DataError):
         self.newest = newest
 
     def __str__(self) -> str:
-        mend = "update this program" if self.version > self.newest else "add an upcaster from that version"
-        reads = str(self.newest) if self.oldest == self.newest else f"{self.oldest} to {self.newest}"
+        remedy = "update this program" if self.version > self.newest else "add an upcaster from that version"
+        readable = str(self.newest) if self.oldest == self.newest else f"{self.oldest} to {self.newest}"
         return (
-            f"{self.event_type} version {self.version} cannot be read here: this program reads {reads}; "
-            f"{mend}, then replay the entry"
+            f"{self.event_type} version {self.version} cannot be read here: this program reads {readable}; "
+            f"{remedy}, then replay the entry"
         )
 
 
@@ -143,7 +143,7 @@ class AccessDenied(BrokerError):
 
 
 class EvictingServer(BrokerError):
-    """The server deletes keys of its own choice when it is full, and that was not to be accepted."""
+    """The server deletes keys when it is full, and the caller refuses such a server."""
 
 
 class MissingCommand(BrokerError):
@@ -151,19 +151,19 @@ class MissingCommand(BrokerError):
 
 
 class MissingGroup(BrokerError):
-    """The consumer group or its stream is gone (flushed, deleted, failed over)."""
+    """The consumer group or its stream is gone: the server was flushed or failed over, or it was deleted."""
 
 
 class MissingDeadLetter(BrokerError):
-    """The dead letter is not in its queue: somebody replayed or purged it, or it never was."""
+    """The dead letter is not in its queue: it was replayed or purged, or it never existed."""
 
 
 class BrokerFull(BrokerError):
-    """The server has no memory left (maxmemory) and evicts nothing. It refused; nothing of this request was done."""
+    """The server has no memory left (maxmemory) and evicts nothing. It refused the request and did no part of it."""
 
 
 class PartlyPublished(BrokerError):
-    """Some events of one call were appended before the server failed: those with `ids`. `__cause__` says why."""
+    """Some events of one call were appended before the server failed: those with `ids`. `__cause__` is the failure."""
 
     def __init__(self, where: str, problem: str, ids: tuple[str, ...]) -> None:
         Exception.__init__(self, where, problem, ids)
@@ -176,7 +176,7 @@ class PartlyPublished(BrokerError):
 
 
 class SpoolFull(BrokerError):
-    """Redis is away and the spool has no room left. The event is not in it."""
+    """Redis does not answer and the spool is full. The event is not in the spool."""
 
 
 class SpoolUnusable(BrokerError):
@@ -188,7 +188,7 @@ class NoServer(BrokerError):
 
 
 class Signal(Exception):
-    """What a handler raises to say what happens next."""
+    """Raised by a handler to say what happens next with its event."""
 
 
 class Reject(Signal):
@@ -208,7 +208,7 @@ class RetryAfter(Signal):
 
 
 class Snooze(Signal):
-    """Not now: deliver again after `delay_s` seconds. Does not count as an attempt."""
+    """Deliver this event again after `delay_s` seconds. This delivery does not count as an attempt."""
 
     def __init__(self, delay_s: float) -> None:
         super().__init__(delay_s)
@@ -222,7 +222,7 @@ def _delay(delay_s: float) -> float:
 
 
 def shown(value: object) -> str:
-    """A wrong value in an error's text: its repr, of which Python makes none for an integer of thousands of digits."""
+    """The repr of a wrong value, for an error's text. Python makes no repr of an integer with thousands of digits."""
     try:
         return repr(value)
     except Exception:

@@ -1,6 +1,6 @@
-"""What now? Pure decisions: no clock, no I/O, every random number from a generator that the caller passes in.
+"""Decides what happens next to an event. Pure functions: no clock, no I/O; callers pass in a random generator.
 
-Both worlds call these functions: the delivery loop with what really happened, the simulator with what it drew.
+Both worlds call them: the consumer with what really happened, the simulator with what it drew.
 """
 
 from dataclasses import dataclass
@@ -22,9 +22,11 @@ class Uniform(Protocol):
 class Retry(BaseModel):
     """How often and how soon a failing event is tried again.
 
-    `attempts` counts the first one. The first `immediate` retries come at once. The wait before the n-th one after
-    them is `min(wait_s_max, wait_s * factor ** (n - 1))`, then jittered: `full` draws from [0, wait], `equal` from
-    [wait / 2, wait], `none` keeps it. Source: Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
+    `attempts` includes the first attempt. The first `immediate` retries come at once. After those, the wait before the
+    n-th retry is `min(wait_s_max, wait_s * factor ** (n - 1))` seconds, then jittered: `full` draws from [0, wait],
+    `equal` from [wait / 2, wait], `none` keeps it.
+
+    Source: Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -51,7 +53,7 @@ class Retry(BaseModel):
         return wait_s
 
 
-# Of whoever waits for the server; jittered, for programs must not step together.
+# The waits between tries while the server does not answer. Jittered, so that programs do not all try at one moment.
 RECONNECT = Retry(wait_s=0.05, wait_s_max=2.0, jitter="equal")
 
 
@@ -62,7 +64,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class RetryIn:
-    """Deliver again to this group after `delay_s`; `counts` says whether this attempt is used up."""
+    """Deliver again to this group after `delay_s` seconds. `counts` says whether this attempt is used up."""
 
     delay_s: float
     counts: bool = True
@@ -70,7 +72,7 @@ class RetryIn:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Give up and keep it in the group's dead-letter queue."""
+    """Stop trying and move the entry to the group's dead-letter queue."""
 
     reason: DeadReason
 
@@ -80,10 +82,12 @@ ACK = Ack()
 
 
 class RetryBudget(BaseModel):
-    """How many retries one consumer may run, however many events fail: what fails is not stormed by those who need it.
+    """How many retries one consumer may run, however many events fail. It protects a failing service from retries.
 
-    Each handled event earns `ratio` of a retry, each second `per_s`; `burst` may be saved up. A retry that finds none
-    left waits about `wait_s` and asks again, which uses up no attempt. First attempts are never held back.
+    Each handled event earns `ratio` of a retry, and each second earns `per_s` retries. At most `burst` retries are
+    saved up. If none is left, a retry waits about `wait_s` seconds and asks again. That uses up no attempt. First
+    attempts are never held back.
+
     Source: Brooker, "Fixing retries with token buckets and circuit breakers", 2022.
     """
 
@@ -96,7 +100,7 @@ class RetryBudget(BaseModel):
 
 
 class TokenBucket:
-    """What one consumer has left of its retry budget. Times are seconds of any clock that only goes forward."""
+    """What one consumer has left of its retry budget. Times are seconds of any monotonic clock."""
 
     __slots__ = ("_at_s", "_budget", "_left")
 
@@ -106,11 +110,11 @@ class TokenBucket:
         self._at_s = now_s
 
     def earn(self, events: int = 1) -> None:
-        """So many events were handled."""
+        """Add what `events` handled events earn."""
         self._left = min(self._budget.burst, self._left + self._budget.ratio * events)
 
     def spend(self, now_s: float, rng: Uniform) -> RetryIn | None:
-        """Pay for a retry that is to run now; or say when it may ask again, within +-50 % of the budget's `wait_s`."""
+        """Take a token for a retry that runs now. If none is left, return how long to wait: `wait_s` +-50 %."""
         earned = max(0.0, now_s - self._at_s) * self._budget.per_s
         self._left = min(self._budget.burst, self._left + earned)
         self._at_s = now_s
@@ -123,10 +127,10 @@ class TokenBucket:
 def admit(
     retry: Retry, bucket: TokenBucket | None, attempt: int, used: int, now_s: float, rng: Uniform
 ) -> RetryIn | GiveUp | None:
-    """Before attempt number `attempt` (1-based) runs: why it must not run now, or None if it may.
+    """Decide whether attempt number `attempt` (1-based) may run now: None if it may, else what to do instead.
 
-    An entry that came back more often than the policy allows has ended its consumers: it is poison. Otherwise a retry,
-    an entry with `used` attempts used up before, takes a token from the retry budget's `bucket`, if there is one.
+    An entry that was delivered more often than the policy allows is poison: its consumers ended each time. A retry, an
+    entry with `used` attempts used up before, takes a token from the retry budget's `bucket`, if there is one.
     """
     if attempt > retry.attempts:
         return GiveUp("poison")
@@ -134,7 +138,7 @@ def admit(
 
 
 def decide(retry: Retry, attempt: int, error: BaseException | None, rng: Uniform) -> Decision:
-    """After attempt number `attempt` (1-based) ended with `error`, or well (None)."""
+    """Decide what follows attempt number `attempt` (1-based). It ended with `error`, or succeeded (None)."""
     match error:
         case None:
             return ACK
@@ -142,7 +146,7 @@ def decide(retry: Retry, attempt: int, error: BaseException | None, rng: Uniform
             return GiveUp("rejected")
         case Snooze():
             return RetryIn(error.delay_s, counts=False)
-        case UsageError() if not isinstance(error, BusClosed):  # which is how a program ends, not how it is wrong
+        case UsageError() if not isinstance(error, BusClosed):  # BusClosed: the program ends, it is not wrong
             return GiveUp("usage")
         case DataError():
             return GiveUp("undecodable")
@@ -155,11 +159,11 @@ def decide(retry: Retry, attempt: int, error: BaseException | None, rng: Uniform
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """How long a consumer may be silent about an entry it holds before another one takes it over.
+    """How long a consumer may hold an entry without renewing it, before another consumer takes it over.
 
-    A live consumer renews three times a lease, so two renewals may fail. A consumer offers to look for expired entries
-    about twice a lease, jittered; the group looks at most that often. So takeover comes one to two leases after the
-    last renewal.
+    A live consumer renews three times per lease, so two renewals may fail. About twice per lease, jittered, a consumer
+    offers to look for expired entries; the group looks at most twice per lease. So an entry is taken over one to two
+    leases after its last renewal.
     """
 
     duration_s: float
@@ -178,5 +182,5 @@ class Lease:
 
 
 def room(concurrency: int, prefetch: int, held: int) -> int:
-    """How many entries a consumer that holds `held`, and handles `concurrency` at once, may ask for."""
+    """How many more entries a consumer may ask for. It holds `held` and handles `concurrency` at once."""
     return max(0, concurrency + prefetch - held)

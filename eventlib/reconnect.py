@@ -28,8 +28,8 @@ async def until_answered(
 ) -> Answer[T]:
     """Await `call()` again and again until it does not raise a BrokerError.
 
-    After each failure, `failed(error, failures)` decides: it raises to give up, or returns for how many seconds at
-    most the next try may be put off. Between two tries is a jittered wait that doubles up to two seconds.
+    After each failure, `failed(error, failures)` decides: it raises to give up, or returns the longest wait before the
+    next try, in seconds. The wait between two tries is jittered and doubles up to two seconds.
     """
     failures = 0
     while True:

@@ -1,4 +1,4 @@
-"""What travels between the rooms of the library: entries, numbered batches, and how streams and groups stand."""
+"""Records that pass between the parts of the library: entries, numbered batches, the state of streams and groups."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ class Entry(NamedTuple):
     id: str
     origin: str  # its id in the event stream
     event: bytes | None  # the envelope; None where the entry has no such field
-    attempts: int = 0  # used up before this delivery came from the stream it was read from
-    deliveries: int = 1  # from that stream, this one included
+    attempts: int = 0  # used up before the entry was added to the stream that it was read from
+    deliveries: int = 1  # how often that stream has delivered it, this time included
 
     @property
     def place(self) -> Place:
@@ -27,7 +27,10 @@ class Entry(NamedTuple):
 
 
 class Unique(NamedTuple):
-    """Body number `place` of a batch, from 0, is appended only if no body of this id was for `for_s` seconds."""
+    """Body number `place` (from 0) of a batch has to be unique.
+
+    It is appended only if its id is not remembered. The id is then remembered for `for_s` seconds.
+    """
 
     place: int
     id: str
@@ -45,17 +48,18 @@ class NumberedBatch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What a group has still to do on one stream, in entries, seen at one moment.
+    """What a group still has to do on one stream, in entries, seen at one moment.
 
-    Where the server does not know how many wait, as after entries were deleted by hand, they are counted step by step:
-    they are of several moments then. Redis 7.0 may tell more than wait, past 4,000, after unread ones were trimmed.
-    `oldest_age_s` is the age of the oldest entry of `total`, since it was published (None: there is none); of retrying
-    and of delayed ones, two hundred each are looked at. Two backlogs are equal whatever their age.
+    If the server does not know how many entries wait, for example after some were deleted by hand, they are counted in
+    several steps, so not at one moment. Redis 7.0 may report too many waiting entries, if they are more than 4,000,
+    after unread entries were trimmed. `oldest_age_s` is the time since the oldest entry of `total` was published
+    (None: there is no entry). Only two hundred retrying and two hundred delayed entries are looked at for it. Two
+    backlogs with the same counts are equal, whatever their ages.
     """
 
     waiting: int  # never delivered
     pending: int  # delivered, not acknowledged
-    retrying: int  # their wait is over, delivered again or about to be
+    retrying: int  # their wait is over: delivered again, or about to be
     delayed: int  # waiting for their next attempt
     dead: int  # in the dead-letter queue; not part of `total`
     parked: int = 0  # in an ordered group: behind an entry of the same key that is not settled
@@ -68,7 +72,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class TrimmedGroup:
-    """How one group stood when its stream was trimmed. `oldest_age_s`: of the entries it is not done with."""
+    """How one group stood at a trim. `oldest_age_s` is the age of the oldest entry that it is not done with."""
 
     name: str
     exists: bool
@@ -81,7 +85,7 @@ class TrimmedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """One step of trimming. `dropped` counts entries, of which some group may have read none."""
+    """One step of trimming. `dropped` counts the dropped entries; some groups may not have read them."""
 
     more: bool
     dropped: int
@@ -92,7 +96,7 @@ class Trimmed:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterQueueState:
-    """How a dead-letter queue stands; `first` and `last` are ids, empty where it is."""
+    """The state of a dead-letter queue. `first` and `last` are ids; both are empty if the queue is."""
 
     now_ms: int  # by the server's clock
     length: int

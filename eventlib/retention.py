@@ -1,7 +1,7 @@
-"""What a stream keeps, for how long and for whom; and what is seen of it. Pure: no clock, no I/O.
+"""What a stream keeps and for how long, and how its groups stand. Pure: no clock, no I/O.
 
-An entry leaves its stream when every live group is done with it and it is older, or further back, than the history that
-is kept. Retried, delayed and dead entries carry their own bodies: they need the stream no longer.
+An entry leaves its stream when every live group is done with it and it is beyond the history that is kept: too old, or
+too many newer entries exist. Retried, delayed and dead entries carry their own bodies, so they need the stream no more.
 """
 
 import math
@@ -17,11 +17,13 @@ Concern = Literal["none", "soon", "losing"]
 class Retention:
     """What a stream keeps.
 
-    History, entries that every group is done with, is kept for `keep_s` seconds and only among the newest
-    `keep_entries` (None: any number): seven days and 100,000 by default, `math.inf` and None for ever, 0.0 not at all.
-    What a group has yet to handle is kept beyond that, until the group is dead: for `dead_after_s` seconds, counted
-    while some consumer of the stream runs, it had something to do and did nothing (`math.inf`: never). With
-    `keep_unread=False` the two limits hold whoever has not read.
+    History is the entries that every group is done with. They are kept for `keep_s` seconds, and only among the newest
+    `keep_entries` (None: any number). The defaults are seven days and 100,000. `math.inf` and None keep them for ever,
+    and 0.0 keeps none.
+
+    Entries that a group has yet to handle are kept longer, until that group is dead. A group is dead when it had
+    something to do and did nothing for `dead_after_s` seconds (`math.inf`: never). Only time in which some consumer of
+    the stream runs is counted. With `keep_unread=False`, the two limits also hold for what a group has not read.
     """
 
     keep_s: float = 7 * 86_400.0
@@ -37,10 +39,10 @@ class Retention:
             raise InvalidDeclaration("retention", "needs keep_s >= 0, keep_entries >= 0 or None, and dead_after_s > 0")
 
     def loss_in_s(self, absent_s: float, oldest_age_s: float | None, unread: int) -> float | None:
-        """Seconds until a group loses something it has not read, as things stand; None: it will not.
+        """Seconds until a group loses an entry that it has not read, if nothing changes. None: it loses nothing.
 
-        `absent_s` is how long the group has done nothing, `oldest_age_s` the age of the oldest entry in the stream
-        that it is not done with, `unread` how many there are.
+        `absent_s` is how long the group has done nothing. `oldest_age_s` is the age of the oldest entry in the stream
+        that it is not done with. `unread` is the number of such entries.
         """
         if oldest_age_s is None:
             return None
@@ -53,7 +55,10 @@ class Retention:
         return loss_in_s if loss_in_s < math.inf else None
 
     def concern(self, loss_in_s: float | None) -> Concern:
-        """How bad that is: `soon` when half of `dead_after_s`, or a tenth of `keep_s`, is left."""
+        """How urgent a loss in `loss_in_s` seconds is.
+
+        `soon` means that at most half of `dead_after_s` is left, or a tenth of `keep_s` without `keep_unread`.
+        """
         if loss_in_s is None:
             return "none"
         if loss_in_s == 0.0:
@@ -63,12 +68,12 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class GroupHealth:
-    """A group as its stream sees it, whichever program or library made it.
+    """How one group of a stream stands, also if another program or library created it.
 
-    `exists` is false for a group that was there and is not: its place is kept for it until it is dead. `absent_s` says
-    for how long it has had something to do and has done nothing. With `unread` entries of the stream it is not done,
-    the oldest of them `oldest_age_s` old; in `loss_in_s` seconds it begins to lose them (None: it will not). `dropped`
-    counts what it has lost unread so far.
+    `exists` is false for a group that existed before and is missing now. Its place is kept until it is dead.
+    For `absent_s` seconds the group has had something to do and has done nothing. `unread` is the number of entries in
+    the stream that it is not done with. The oldest of them is `oldest_age_s` seconds old. In `loss_in_s` seconds the
+    group begins to lose them (None: it loses nothing). `dropped` counts the entries that it has lost unread.
     """
 
     group: str
@@ -83,7 +88,7 @@ class GroupHealth:
 
     @property
     def at_risk(self) -> int:
-        """How many entries the group is going to lose if nobody reads them."""
+        """How many entries the group will lose if it does not read them in time."""
         return self.unread if self.loss_in_s is not None else 0
 
 

@@ -220,7 +220,7 @@ async def test_an_error_that_cannot_be_printed_is_buried_all_the_same(connect: C
     async with connect(app) as bus, bus.running():
         await bus.publish(OrderPlaced(number=1))
         [dead] = await eventually(lambda: bus.dead_letters("orders", "billing").find())
-    assert (dead.reason, dead.error) == ("exhausted", "Unprintable: (its text cannot be had)")
+    assert (dead.reason, dead.error) == ("exhausted", "Unprintable: (its text cannot be read)")
 
 
 async def test_one_that_never_returns_holds_up_neither_the_others_nor_the_end(connect: Connect) -> None:

@@ -86,7 +86,7 @@ async def test_an_edited_and_replayed_entry_says_so_there_and_when_it_dies_again
     assert await DeadLetterCommands(broker, inspector.keys).edit(found.id, b"[]")
     edits: Any = await raw.hgetall(inspector.keys.edits)
     edited, _, event = edits[found.id.encode()].partition(b" ")
-    assert wire.names("The edits hash") == ["LETTER"]
+    assert wire.names("The edits hash") == ["DEAD_LETTER"]
     assert event == b"[]"
     assert await is_recent(edited, inspector)
 

@@ -66,7 +66,7 @@ def test_every_script_is_loaded_and_known_by_the_hash_that_redis_gives_it() -> N
     assert all(script.sha == hashlib.sha1(script.text.encode()).hexdigest() for script in SCRIPTS)
 
 
-IN_LANES = {"stream", "retry", "delayed", "heads", "lanes", "source", "sweep"}  # what `lanes` calls those of KEYS
+IN_KEY_QUEUES = {"stream", "retry", "delayed", "heads", "queues", "source", "sweep"}  # names of KEYS in `key_queues`
 
 
 def made_up_keys(text: str) -> set[str]:
@@ -79,7 +79,7 @@ def made_up_keys(text: str) -> set[str]:
         given = set(re.findall(rf"(?<!function ){function}\(([^,)]+)", code))
         if not all(re.fullmatch(r"KEYS\[\w+\]", argument) for argument in given):
             named.discard(name)
-    named |= IN_LANES
+    named |= IN_KEY_QUEUES
     keys_ = re.findall(r"redis\.p?call\('(?!TIME|XREADGROUP)\w+',\s*(?:'[A-Z]+',\s*)?([^,)]+)", code)
     return {key for key in keys_ if not re.fullmatch(r"KEYS\[\w+\]", key) and key not in named}
 

@@ -1,9 +1,9 @@
--- What the group has still to do, seen at one moment.
+-- What the group still has to do, seen at one moment.
 -- KEYS  stream, retry, delayed, dead_letters, key_queues
--- ARGV  group, how many entries a lag must have to be believed: where a server is mistaken, it tells too many
--- Returns waiting (never delivered), pending (delivered, not acked), retrying (their wait is over), delayed, dead,
--- parked (behind another of their key), the age of the oldest unsettled in ms (-1: there is none), and the ids between
--- which waiting is to be counted by the caller, '' for those that the server knows.
+-- ARGV  group, the lag from which on the server's lag is used: a server whose lag is wrong reports too many
+-- Returns waiting (never delivered), pending (delivered, not acknowledged), retrying (their wait is over), delayed,
+-- dead, parked (behind another entry of their key), the age in ms of the oldest entry that is not settled (-1: none),
+-- and two ids. If the ids are not '', the caller has to count the waiting entries between them.
 local waiting, pending, after, last = 0, 0, '', ''
 local oldest = math.huge
 local function look_at(id)
@@ -34,16 +34,16 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   local next_one = redis.call('XRANGE', KEYS[1], '(' .. delivered, '+', 'COUNT', 1)[1]
   if next_one then
     look_at(next_one[1])
-    if next_one[1] == first[1] then -- it has read nothing of what is there, whatever a trim made of its lag
+    if next_one[1] == first[1] then -- the group has read nothing that is still there, so its lag does not matter
       waiting = stream.length
     elseif lag and lag >= tonumber(ARGV[2]) then
       waiting = math.min(lag, stream.length)
-    else -- after deletions, or where the group was put elsewhere, no server knows
+    else -- no server knows: entries were deleted, or the group's position was set by hand
       after, last = '(' .. delivered, stream['last-generated-id']
     end
   end
 end
--- Failed the most often, so perhaps the oldest, are those due last; forgotten, perhaps, those due first.
+-- The oldest may be among those due last, which failed most often, or among those due first, which may be overlooked.
 for _, list in ipairs({redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 100),
                        redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 100)}) do
   for _, entry in ipairs(list) do look_at(origin(entry[2]) or entry[1]) end

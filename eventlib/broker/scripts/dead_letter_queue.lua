@@ -1,6 +1,6 @@
--- How the dead-letter queue stands, without its letters.
+-- The state of the dead-letter queue, without the dead letters in it.
 -- KEYS  dead_letters, stream
--- Returns the server's time in ms, the queue's length, its first and its last id ('' where it is empty), and the names
+-- Returns the server's time in ms, the queue's length, its first and its last id ('' if it is empty), and the names
 -- of the stream's groups.
 local now = redis.call('TIME')
 local first, last = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1], nil

@@ -1,6 +1,6 @@
--- Lay an edited event beside a dead letter, whose own bytes stay as they are.
+-- Store an edited event beside a dead letter. The dead letter itself stays as it is.
 -- KEYS  dead_letters, edits     ARGV  id, event
--- Returns 1; 0 where the letter is gone.
+-- Returns 1; 0 if the dead letter is gone.
 if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then
   return 0
 end

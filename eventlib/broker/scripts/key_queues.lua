@@ -1,8 +1,9 @@
--- The order of a group's entries that share a key. Not a script: it stands, after `fields`, before each one that hands
--- out, moves or settles entries, which must say so here, or a lane takes its head for gone.
--- The entries of one key are a lane. Its head alone is in the consumers' hands (or waits for its retry); those behind
--- it are parked, outside of the stream, until the head is acknowledged or dead.
--- heads  hash: `lane LANE` -> origin id of its head; `head ORIGIN` -> WHERE and LANE, where WHERE is `stream`,
+-- The order of a group's entries that share a key. This is not a script of its own: it stands, after `fields`, before
+-- each script that hands out, moves or settles entries. Such a script must record here what it does with a head.
+-- Otherwise the head seems to be gone.
+-- The entries of one key form a per-key queue, which LANE names. Only its head is held by a consumer, or waits for its
+-- retry. The entries behind the head are parked, outside of the stream, until the head is acknowledged or dead.
+-- heads  hash: `lane LANE` -> origin id of the head; `head ORIGIN` -> WHERE and LANE, where WHERE is `stream`,
 --        `retry/ID` or `delayed/DUE`
 -- lanes  sorted set by bytes: LANE, origin id padded with zeros, the entry's fields packed as `fields` leaves them
 local function where(retried, id)
@@ -14,13 +15,13 @@ local function find_head(heads, origin)
   if found then return found:match('^(%S+) (%S+)$') end
 end
 
-local function put_head(heads, lane, origin, at)
-  redis.call('HSET', heads, 'lane ' .. lane, origin, 'head ' .. origin, at .. ' ' .. lane)
+local function put_head(heads, queue, origin, at)
+  redis.call('HSET', heads, 'lane ' .. queue, origin, 'head ' .. origin, at .. ' ' .. queue)
 end
 
 local function move_head(heads, origin, from, to)
-  local at, lane = find_head(heads, origin)
-  if at == from then put_head(heads, lane, origin, to) end
+  local at, queue = find_head(heads, origin)
+  if at == from then put_head(heads, queue, origin, to) end
 end
 
 local function padded(id)
@@ -28,35 +29,35 @@ local function padded(id)
   return ('0'):rep(20 - #ms) .. ms .. '-' .. ('0'):rep(20 - #seq) .. seq
 end
 
-local function park(lanes, lane, origin, fields)
-  redis.call('ZADD', lanes, 0, lane .. ' ' .. padded(origin) .. ' ' .. cmsgpack.pack(fields))
+local function park(queues, queue, origin, fields)
+  redis.call('ZADD', queues, 0, queue .. ' ' .. padded(origin) .. ' ' .. cmsgpack.pack(fields))
 end
 
-local function first_parked(lanes, lane)
-  return redis.call('ZRANGEBYLEX', lanes, '[' .. lane .. ' ', '(' .. lane .. '!', 'LIMIT', 0, 1)[1]
+local function first_parked(queues, queue)
+  return redis.call('ZRANGEBYLEX', queues, '[' .. queue .. ' ', '(' .. queue .. '!', 'LIMIT', 0, 1)[1]
 end
 
--- The first one parked in a lane without a head becomes its head.
-local function go_on(heads, lanes, retry, lane)
-  local member = first_parked(lanes, lane)
+-- The first parked entry of a queue without a head becomes its head.
+local function advance(heads, queues, retry, queue)
+  local member = first_parked(queues, queue)
   if not member then return end
-  local fields = cmsgpack.unpack(member:sub(#lane + 44)) -- two spaces, a padded id of 41
-  local _, ours = parted(fields, true)
+  local fields = cmsgpack.unpack(member:sub(#queue + 44)) -- two spaces, a padded id of 41
+  local _, added = split_fields(fields, true)
   local id = redis.call('XADD', retry, '*', unpack(fields))
-  redis.call('ZREM', lanes, member)
-  put_head(heads, lane, ours.origin, where(true, id))
+  redis.call('ZREM', queues, member)
+  put_head(heads, queue, added.origin, where(true, id))
 end
 
--- An entry is settled for good: if it was the head, the lane goes on. Of a copy (the group was made anew) the head's
--- place tells it.
-local function release(heads, lanes, retry, origin, from)
-  local at, lane = find_head(heads, origin)
+-- An entry is settled for good. If it was the head, the next entry becomes the head. An entry in another place than the
+-- head is a copy from before the group was created again, and not the head.
+local function release(heads, queues, retry, origin, from)
+  local at, queue = find_head(heads, origin)
   if at ~= from then return end
-  redis.call('HDEL', heads, 'lane ' .. lane, 'head ' .. origin)
-  go_on(heads, lanes, retry, lane)
+  redis.call('HDEL', heads, 'lane ' .. queue, 'head ' .. origin)
+  advance(heads, queues, retry, queue)
 end
 
--- Up to where the group has read.
+-- The id up to which the group has read.
 local function last_delivered(source, group)
   for _, info in ipairs(redis.call('XINFO', 'GROUPS', source)) do
     local found = {}
@@ -65,13 +66,13 @@ local function last_delivered(source, group)
   end
 end
 
--- Will a consumer ever settle the head that is said to be there?
+-- True if the head is still in its place, so that a consumer will settle it.
 local function is_alive(stream, retry, delayed, group, origin, at)
   local kind, id = at:match('^(%a+)/?(.*)$')
   if kind == 'delayed' then
     for _, member in ipairs(redis.call('ZRANGEBYSCORE', delayed, id, id)) do
-      local _, ours = parted(cmsgpack.unpack(member), true)
-      if ours.origin == origin then return true end
+      local _, added = split_fields(cmsgpack.unpack(member), true)
+      if added.origin == origin then return true end
     end
     return false
   end

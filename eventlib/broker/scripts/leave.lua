@@ -1,4 +1,5 @@
--- A consumer leaves: what it still holds goes back to the group at once, not counted as an attempt, then its name goes.
+-- A consumer leaves. Entries that it still holds go back to the group at once, without counting an attempt. Then the
+-- consumer's name is deleted.
 -- KEYS  stream, retry, key_queue_heads, key_queues     ARGV  group, consumer
 -- Returns how many entries went back.
 local group, consumer = ARGV[1], ARGV[2]
@@ -10,11 +11,11 @@ for source = 1, 2 do
     for _, pending in ipairs(page) do
       local id, entry = pending[1], redis.call('XRANGE', KEYS[source], pending[1], pending[1])[1]
       if entry then
-        local theirs, ours = parted(entry[2], source == 2)
-        ours.attempts = (ours.attempts or 0) + pending[4] - 1
-        ours.origin = ours.origin or id
-        local new_id = redis.call('XADD', KEYS[2], '*', unpack(joined(theirs, ours)))
-        move_head(KEYS[3], ours.origin, where(source == 2, id), where(true, new_id))
+        local published, added = split_fields(entry[2], source == 2)
+        added.attempts = (added.attempts or 0) + pending[4] - 1
+        added.origin = added.origin or id
+        local new_id = redis.call('XADD', KEYS[2], '*', unpack(join_fields(published, added)))
+        move_head(KEYS[3], added.origin, where(source == 2, id), where(true, new_id))
         returned = returned + 1
       elseif source == 1 then
         release(KEYS[3], KEYS[4], KEYS[2], id, where(false, id))

@@ -1,5 +1,5 @@
--- Ask the server whether its lag is right after unread entries were trimmed: not in 7.0 (redis/redis#13957).
--- KEYS  probe, gone again in the end
+-- Find out whether the server's lag is right after unread entries were trimmed. In 7.0 it is wrong (redis/redis#13957).
+-- KEYS  probe (deleted again at the end)
 -- Returns 1 or 0.
 local read_one = {'XREADGROUP', 'GROUP', 'probe', 'probe', 'COUNT', 1, 'STREAMS', KEYS[1], '>'}
 for id = 1, 4 do
@@ -7,7 +7,7 @@ for id = 1, 4 do
   redis.call('XADD', KEYS[1], id .. '-1', 'event', '')
   if id == 1 then redis.call('XGROUP', 'CREATE', KEYS[1], 'probe', '0') end
 end
-redis.call('XTRIM', KEYS[1], 'MINID', '=', '3-1') -- 2 had not been read
+redis.call('XTRIM', KEYS[1], 'MINID', '=', '3-1') -- entry 2 had not been read
 redis.call(unpack(read_one))
 local group = redis.call('XINFO', 'GROUPS', KEYS[1])[1]
 local right = 1

@@ -8,9 +8,9 @@ for _, member in ipairs(due) do
   local fields = cmsgpack.unpack(member)
   local id = redis.call('XADD', KEYS[2], '*', unpack(fields))
   redis.call('ZREM', KEYS[1], member)
-  local _, ours = parted(fields, true)
-  local at, lane = find_head(KEYS[3], ours.origin)
-  if at and at:match('^delayed/') then put_head(KEYS[3], lane, ours.origin, where(true, id)) end
+  local _, added = split_fields(fields, true)
+  local at, queue = find_head(KEYS[3], added.origin)
+  if at and at:match('^delayed/') then put_head(KEYS[3], queue, added.origin, where(true, id)) end
 end
 local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 return {#due, head[2] and math.max(0, math.ceil(head[2] - now)) or -1}

@@ -1,4 +1,4 @@
--- Delete dead letters, and what was edited of them.
+-- Delete dead letters and their edits.
 -- KEYS  dead_letters, edits     ARGV  id...
 -- Returns the ids that were there.
 local purged = {}

@@ -1,19 +1,20 @@
--- Read new entries so that those of one key are handed out one at a time, in the order of the stream. What is not the
--- head of its lane is parked and acknowledged. An entry without a key is handed out at once.
+-- Read new entries and hand out those of one key one at a time, in the order of the stream. An entry that is not the
+-- head of its per-key queue is parked and acknowledged. An entry without a key is handed out at once.
 -- KEYS  stream, retry, delayed, key_queue_heads, key_queues
 -- ARGV  group, consumer, field of the data that is the key, count
--- Returns whether there may be more; the ids up to which stream and retry are read ('' where there may be more);
+-- Returns whether there may be more; the ids up to which stream and retry are read ('' if there may be more);
 -- {1 for stream or 2 for retry, id, fields and values} for each entry handed out, up to count of each source.
-local heads, lanes, retry = KEYS[4], KEYS[5], KEYS[2]
+local heads, queues, retry = KEYS[4], KEYS[5], KEYS[2]
 local group, consumer, field, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local looks_max = math.max(count, 256) -- others want the server too
+local looks_max = math.max(count, 256) -- so that other clients are served soon
 
 local function key_in(event)
   return cjson.decode(event).data[field]
 end
 
--- Whatever its JSON parser rounds or refuses, one key never has two lanes; two keys may share one.
-local function lane_of(event)
+-- The name of the event's per-key queue. The JSON parser may round or refuse a key. Then two keys may share a queue,
+-- but one key never has two queues.
+local function queue_of(event)
   local read, key = pcall(key_in, event)
   local kind = read and type(key)
   if kind == 'number' then
@@ -23,41 +24,41 @@ local function lane_of(event)
   elseif kind ~= 'string' then -- none, null, a list or an object
     return nil
   end
-  local lane = kind:sub(1, 1) .. key
-  return #lane <= 64 and lane:match('^[%w_.:@-]+$') or '#' .. redis.sha1hex(lane)
+  local queue = kind:sub(1, 1) .. key
+  return #queue <= 64 and queue:match('^[%w_.:@-]+$') or '#' .. redis.sha1hex(queue)
 end
 
-local function done(source, id)
+local function acknowledge(source, id)
   redis.call('XACK', KEYS[source], group, id)
   if source == 2 then redis.call('XDEL', retry, id) end
 end
 
--- May the consumer have the entry? Else it is parked.
-local function is_handed_out(source, id, fields)
-  local theirs, ours = parted(fields, source == 2)
-  local origin, at_event = ours.origin or id, place_of(theirs, 'event')
-  local event = at_event and theirs[at_event]
+-- True if the entry is handed out. Otherwise it is parked, or dropped as a copy.
+local function hand_out_or_park(source, id, fields)
+  local published, added = split_fields(fields, source == 2)
+  local origin, at_event = added.origin or id, value_index(published, 'event')
+  local event = at_event and published[at_event]
   local here = where(source == 2, id)
-  local at, lane = find_head(heads, origin)
+  local at, queue = find_head(heads, origin)
   if at then
     if at ~= here and is_alive(KEYS[1], retry, KEYS[3], group, origin, at) then
-      done(source, id) -- a copy of a head: the group was made anew
+      acknowledge(source, id) -- a copy of a head: the group was created again
       return false
     end
-    put_head(heads, lane, origin, here)
+    put_head(heads, queue, origin, here)
     return true
   end
-  lane = event and origin:match('^%d+-%d+$') and lane_of(event)
-  if not lane then return true end
-  local busy = redis.call('HEXISTS', heads, 'lane ' .. lane) == 1
-  if not busy and not first_parked(lanes, lane) then
-    put_head(heads, lane, origin, here)
+  queue = event and origin:match('^%d+-%d+$') and queue_of(event)
+  if not queue then return true end
+  local busy = redis.call('HEXISTS', heads, 'lane ' .. queue) == 1
+  if not busy and not first_parked(queues, queue) then
+    put_head(heads, queue, origin, here)
     return true
   end
-  ours.attempts, ours.origin = ours.attempts or '0', origin
-  park(lanes, lane, origin, joined(theirs, ours))
-  done(source, id)
-  if not busy then go_on(heads, lanes, retry, lane) end -- its head was deleted
+  added.attempts, added.origin = added.attempts or '0', origin
+  park(queues, queue, origin, join_fields(published, added))
+  acknowledge(source, id)
+  if not busy then advance(heads, queues, retry, queue) end -- its head was deleted
   return false
 end
 
@@ -69,7 +70,7 @@ for _, source in ipairs({2, 1}) do
     local reply = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', asked, 'STREAMS', KEYS[source], '>')
     entries = reply and reply[1][2] or {}
     for _, entry in ipairs(entries) do
-      if is_handed_out(source, entry[1], entry[2]) then
+      if hand_out_or_park(source, entry[1], entry[2]) then
         room = room - 1
         handed_out[#handed_out + 1] = {source, entry[1], entry[2]}
       end

@@ -1,7 +1,7 @@
--- Put a failed entry aside until its next attempt, with all of its fields, if this consumer still owns it.
+-- Keep a failed entry, with all of its fields, for its next attempt, if this consumer still owns it.
 -- KEYS  source (stream or retry), stream, retry, delayed, key_queue_heads, key_queues
 -- ARGV  group, consumer, id, origin id, attempts used up, delay in ms
--- Returns 1; 0 where the claim was lost; -1 where the entry itself is gone (trimmed or deleted).
+-- Returns 1; 0 if this consumer no longer owns the entry; -1 if the entry itself is gone (trimmed or deleted).
 local source, group, id = KEYS[1], ARGV[1], ARGV[3]
 local owner = redis.call('XPENDING', source, group, id, id, 1)[1]
 if not owner or owner[2] ~= ARGV[2] then
@@ -12,12 +12,12 @@ local moved_to
 if entry then
   local now = redis.call('TIME') -- the server's clock: consumers' clocks differ
   now = now[1] * 1000 + now[2] / 1000
-  local theirs, ours = parted(entry[2], source == KEYS[3])
-  ours.attempts, ours.origin = ARGV[5], ARGV[4]
-  if tonumber(ARGV[5]) > 0 and not ours.failed then -- a snooze is no failure
-    ours.failed = string.format('%.0f', math.floor(now)) -- as the ids of streams do
+  local published, added = split_fields(entry[2], source == KEYS[3])
+  added.attempts, added.origin = ARGV[5], ARGV[4]
+  if tonumber(ARGV[5]) > 0 and not added.failed then -- a snooze is no failure
+    added.failed = string.format('%.0f', math.floor(now)) -- rounded down, as in the ids of streams
   end
-  local fields = joined(theirs, ours)
+  local fields = join_fields(published, added)
   if tonumber(ARGV[6]) <= 0 then
     moved_to = where(true, redis.call('XADD', KEYS[3], '*', unpack(fields)))
   else

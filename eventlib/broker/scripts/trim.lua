@@ -1,11 +1,11 @@
--- Drop what the stream's retention no longer keeps: a bounded step, one trimmer at a time. Or only look (limit 0).
+-- Drop entries that the stream's retention no longer keeps: a bounded step, one trimmer at a time. Limit 0: only look.
 -- KEYS  stream, retention
 -- ARGV  policy (see below), whether it was declared (1 or 0), ms between trims, how many entries at most.
--- A policy is four numbers in one text: ms of history, entries, 1 to keep what is unread, ms until a group is dead; -1
--- is without end. What was declared last is kept with the stream, and programs that declare nothing follow it.
--- Returns nothing where it is not time yet, else: whether there is more, how many were dropped, how many are there,
--- the policy followed, and of each group {name, 1 if it exists, 1 if it is dead, ms it was absent, age in ms
--- of the oldest entry it is not done with (-1: none), how many such were dropped now, and ever}.
+-- A policy is four numbers in one text: ms of history, entries, 1 to keep unread entries, ms until a group is dead; -1
+-- means no limit. The last declared policy is kept with the stream, and programs that declare none follow it.
+-- Returns nothing if it is not due yet. Else: whether there is more, how many entries were dropped, how many are left,
+-- the policy used, and for each group {name, 1 if it exists, 1 if it is dead, ms it was absent, age in ms of the oldest
+-- entry it is not done with (-1: none), how many entries it was not done with were dropped now, and ever}.
 local LAST = '18446744073709551615'
 local function sortable(id) -- ids are pairs of 64-bit numbers, more than Lua's numbers hold
   local ms, seq = id:match('^(%d+)-(%d+)$')
@@ -13,7 +13,7 @@ local function sortable(id) -- ids are pairs of 64-bit numbers, more than Lua's 
 end
 local function before(a, b) return sortable(a) < sortable(b) end
 local function earlier(a, b) return before(b, a) and b or a end
-local function after(id) -- the next id; an id too high to count in Lua stands for itself
+local function after(id) -- the next id, or the same id if it is too high for Lua's numbers
   local ms, seq = id:match('^(%d+)-(%d+)$')
   if seq == LAST then
     return #ms < 16 and string.format('%.0f-0', ms + 1) or id
@@ -31,15 +31,16 @@ local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local state = map(redis.call('HGETALL', KEYS[2]))
 local due = tonumber(state.due or '0')
-if limit > 0 and now < due and due <= now + 2 * every then -- due later than that: the server's clock was put back
+if limit > 0 and now < due and due <= now + 2 * every then -- if due later than that, the server's clock was put back
   return {}
 end
 local policy = state.policy or ARGV[1]
 local keep, entries, unread, dead_after = policy:match('^(%S+) (%S+) (%S+) (%S+)$')
 keep, entries, dead_after = tonumber(keep), tonumber(entries), tonumber(dead_after)
 
--- Where each group stands. Absence counts only while someone looks, for when all is shut down nobody is missed, and
--- while there is something to do: before 7.2, a server does not note that a consumer asked in vain.
+-- How each group stands. Absence only counts while some program trims: a group is not absent while everything is shut
+-- down. It also only counts while the group has something to do: before 7.2, a server does not record that a consumer
+-- asked and got nothing.
 local gap = math.max(0, now - tonumber(state.ran or now))
 local looked = math.min(gap, 2 * every)
 local groups, there = {}, {}
@@ -53,7 +54,7 @@ local function first_id()
   local entry = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
   return entry and entry[1]
 end
-local function oldest_pending(name) -- that is there: what was deleted stays pending, for ever in some groups
+local function oldest_pending(name) -- of those that exist: deleted entries stay pending, in some groups for ever
   local first = first_id()
   local page = first and redis.call('XPENDING', KEYS[1], name, first, '+', 100) or {}
   for _, pending in ipairs(page) do
@@ -79,22 +80,22 @@ for _, flat in ipairs(redis.call('EXISTS', KEYS[1]) == 1 and redis.call('XINFO',
   there[info.name] = true
   judge(group, active)
 end
-for field, floor in pairs(state) do -- groups that were there: destroyed or lost, they may come back to their place
+for field, floor in pairs(state) do -- groups that existed before: destroyed or lost, they may come back to their place
   local name = field:match('^floor:(.*)$')
   if name and not there[name] then
     judge({name = name, exists = 0, unread = floor, floor = floor, mark = ''}, false)
   end
 end
-local cap -- nothing at or above it may go
+local cap -- entries at or above this id must stay
 if unread == '1' then
-  if #groups == 0 then cap = '0-0' end -- nobody has read anything
+  if #groups == 0 then cap = '0-0' end -- no group has read anything
   for _, group in ipairs(groups) do
     if not group.dead then cap = cap and earlier(cap, group.floor) or group.floor end
   end
 end
 
--- Trimming, from one group's boundary to the next, so that it is known what each group has lost.
-local function drop(goal, most) -- whole nodes first; then of the next node what is asked for, exactly
+-- Trim from one group's boundary to the next, to count what each group has lost.
+local function drop(goal, most) -- whole nodes first, then exactly the rest that was asked for
   local dropped = redis.call('XTRIM', KEYS[1], 'MINID', '~', goal, 'LIMIT', most)
   local left = math.min(most - dropped, 100)
   if left > 0 and before('0-0', goal) then
@@ -105,7 +106,7 @@ local function drop(goal, most) -- whole nodes first; then of the next node what
   end
   return dropped
 end
-local exposed = {} -- groups that may lose what they have not read, by where that begins
+local exposed = {} -- groups that may lose unread entries, sorted by their first unread id
 for _, group in ipairs(groups) do
   if group.exists == 1 and (group.dead or unread ~= '1') then exposed[#exposed + 1] = group end
 end
@@ -162,7 +163,7 @@ if limit > 0 then
   local next_due = string.format('%.0f', more and now or now + every)
   redis.call('HSET', KEYS[2], 'ran', string.format('%.0f', now), 'due', next_due)
 end
-local told = {}
+local report = {}
 for _, group in ipairs(groups) do
   local name = group.name
   local ever = tonumber(state['dropped:' .. name] or '0') + group.lost
@@ -175,6 +176,6 @@ for _, group in ipairs(groups) do
     end
   end
   local age = group.oldest and math.max(0, now - tonumber(group.oldest:match('^%d+'))) or -1
-  told[#told + 1] = {name, group.exists, group.dead and 1 or 0, group.absent, age, group.lost, ever}
+  report[#report + 1] = {name, group.exists, group.dead and 1 or 0, group.absent, age, group.lost, ever}
 end
-return {more and 1 or 0, dropped, redis.call('XLEN', KEYS[1]), policy, told}
+return {more and 1 or 0, dropped, redis.call('XLEN', KEYS[1]), policy, report}

@@ -16,14 +16,20 @@ export function connect(url) {
   return redis;
 }
 
+/** The keys by their names in the KEYS of the scripts. */
 export function keysOf(namespace, stream, group) {
   const prefix = `${namespace}:{${stream}}`;
-  const of = (name) => `${prefix}:group:${group}:${name}`;
-  const names = ["retry", "delayed", "dlq", "edits", "sweep", "heads", "lanes"];
+  const of = (suffix) => `${prefix}:group:${group}:${suffix}`;
   return {
     stream: `${prefix}:events`,
     producer: (producer) => `${prefix}:producer:${producer}`,
-    ...Object.fromEntries(names.map((name) => [name, of(name)])),
+    retry: of("retry"),
+    delayed: of("delayed"),
+    dead_letters: of("dlq"),
+    edits: of("edits"),
+    sweep: of("sweep"),
+    key_queue_heads: of("heads"),
+    key_queues: of("lanes"),
   };
 }
 
