@@ -14,15 +14,18 @@ One by one
     InvalidScenario, InvalidTrace, InvalidHistory, LiveRunFailed
 """
 
-from sim.declare.scenario import Scenario
-from sim.errors import InvalidHistory, InvalidScenario, InvalidTrace, LiveRunFailed, SimError
-from sim.evidence.checks import check
-from sim.evidence.history import History
-from sim.evidence.metrics import measure, summarize
-from sim.infer.calibrate import calibrate
-from sim.infer.compare import compare
-from sim.worlds.live import run_live
-from sim.worlds.simulated import Overheads, simulate
+from eventlib.extras import needs_extra
+
+with needs_extra("workbench", "sim"):
+    from sim.declare.scenario import Scenario
+    from sim.errors import InvalidHistory, InvalidScenario, InvalidTrace, LiveRunFailed, SimError
+    from sim.evidence.checks import check
+    from sim.evidence.history import History
+    from sim.evidence.metrics import measure, summarize
+    from sim.infer.calibrate import calibrate
+    from sim.infer.compare import compare
+    from sim.worlds.live import run_live
+    from sim.worlds.simulated import Overheads, simulate
 
 __all__ = [
     "History",

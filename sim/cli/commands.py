@@ -13,9 +13,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from eventlib.cli import dlq, schemas
+from eventlib.cli.commands import add_library_commands
 from eventlib.cli.console import FAILED, Json, out, writable, write_json
-from eventlib.cli.server import server_command
+from eventlib.extras import require
 from sim.declare.load import TraceLoad
 from sim.declare.scenario import Scenario
 from sim.evidence.checks import Check, check, passed
@@ -38,8 +38,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.add_typer(schemas.app)
-app.add_typer(dlq.app)
 
 ScenarioFile = Annotated[Path, typer.Argument(help="A scenario's YAML file.", metavar="SCENARIO")]
 Seeds = Annotated[int, typer.Option(help="How many seeds to simulate: 0, 1, ...", min=1, max=100_000)]
@@ -160,6 +158,7 @@ def lab_command(
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
 ) -> None:
     """Open JupyterLab on the notebooks, with a Redis running."""
+    require("jupyterlab", "lab", "workbench lab")
     with server_at(url) as address:
         command = [sys.executable, "-m", "jupyterlab", "notebooks", f"--port={port}", "--ip=127.0.0.1"]
         if not browser:
@@ -176,7 +175,7 @@ def lab_command(
     raise typer.Exit(FAILED if status else 0)
 
 
-app.command("server", epilog="Example: `workbench server --port 6399`, then `redis-cli -p 6399`")(server_command)
+add_library_commands(app)
 
 
 # Showing

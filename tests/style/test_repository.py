@@ -164,7 +164,7 @@ def test_every_dependency_is_pinned() -> None:
         return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement)[0].lower())
 
     pinned = {normal(line) for line in files()["constraints.txt"].splitlines()}
-    assert not {normal(requirement) for requirement in wanted} - pinned
+    assert {normal(requirement) for requirement in wanted} - pinned == {project["name"]}  # an extra may include others
 
 
 SCHEMAS = [("docker-compose.yml", "vendor.compose-spec"), (".github/workflows/ci.yml", "vendor.github-workflows")]
