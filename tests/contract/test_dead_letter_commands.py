@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 
 from eventlib.cli.console import out
 from eventlib.events.envelope import write
+from eventlib.testing import free_port
 from eventlib.testing.inspector import Inspector
 from sim.cli.commands import app as workbench
-from tests.faults import free_port
 from tests.shop import OrderPlaced
 
 TOP = Path(__file__).parents[2]

@@ -205,7 +205,7 @@ async def known(inspector: Inspector) -> bool:
 async def test_giving_back_twice_keeps_the_origin_and_the_attempts(broker: Broker, inspector: Inspector) -> None:
     await broker.publish("orders", "p1", 1, [b"a"])
     [origin] = await inspector.read_and_die()
-    await inspector.claim(origin, "dead", deliveries=3)  # two attempts were used up before this delivery
+    await inspector.take_over(origin, "dead", deliveries=3)  # two attempts were used up before this delivery
     for _ in range(2):
         await broker.leave(inspector.keys, "dead")
         await inspector.read_and_die(retried=True)

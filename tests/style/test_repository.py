@@ -134,7 +134,7 @@ def python_of(notebook: str) -> str:
 
 
 FOR_TESTS = {"sim/infer/theory.py"}  # the known answers: tests/model holds the simulated world against them
-FOR_USERS = {"eventlib/catalog/__init__.py", "eventlib/testing/inspector.py"}  # nothing of ours needs them
+FOR_USERS = {"eventlib/catalog/__init__.py"}  # nothing of ours needs it
 
 
 def test_no_file_of_the_packages_is_dead() -> None:
