@@ -1,4 +1,4 @@
-"""The server command: a private Redis to try things on."""
+"""The server command: it runs a private Redis to try things on."""
 
 import threading
 from typing import Annotated

@@ -6,7 +6,19 @@ from pathlib import Path
 
 import pytest
 
-WITHOUT = "import sys, workbench; sys.modules.update(dict.fromkeys({missing!r})); workbench.main()"
+WITHOUT = """
+import sys
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, *where):
+        return None if name in {missing!r} else super().find_spec(name, *where)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
+{program}
+"""
+COMMAND = "import workbench; workbench.main()"
 TINY = """
 name: tiny
 load: {kind: poisson, event: order.placed, rate_per_s: 20, duration_s: 1}
@@ -15,10 +27,12 @@ services: {billing: {consumes: order.placed, service_time: {kind: exponential, m
 WORKBENCH = "pip install 'event-workbench[workbench]'"
 
 
-def run(missing: list[str], *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """`workbench ...` where these modules cannot be imported."""
+def run(
+    missing: list[str], *arguments: str, program: str = COMMAND, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """`workbench ...`, or another program, where these modules are not installed."""
     return subprocess.run(
-        [sys.executable, "-c", WITHOUT.format(missing=missing), *arguments],
+        [sys.executable, "-c", WITHOUT.format(missing=missing, program=program), *arguments],
         env=variables or None,
         capture_output=True,
         text=True,
@@ -80,12 +94,7 @@ def test_a_defect_of_ours_is_no_missing_extra(broken: str) -> None:
 
 
 def test_the_simulator_alone_says_what_it_needs() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.modules['simpy'] = None; import sim"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run(["simpy"], program="import sim")
     assert done.stderr.splitlines()[-1] == (
         f"eventlib.extras.MissingExtra: sim needs simpy, which is not installed: {WORKBENCH}"
     )
