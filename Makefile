@@ -14,10 +14,10 @@ help:
 report: $(READY) ## run the sample experiment in both worlds and write reports/validation.html
 	@$(BIN)/workbench report --sample-if-missing --output reports/validation.html
 
-# Tests that measure time, and notebooks with live runs, get both cores to themselves.
+# Tests that measure time, notebooks with live runs, and the one that installs the wheel, get both cores to themselves.
 test: $(READY) ## run all tests and all notebooks
-	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/live -n 2 --dist worksteal
-	@$(BIN)/pytest tests/live notebooks --nbval --nbval-current-env --nbval-cell-timeout=120
+	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/live --ignore=tests/install -n 2 --dist worksteal
+	@$(BIN)/pytest tests/install tests/live notebooks --nbval --nbval-current-env --nbval-cell-timeout=120
 
 check: $(READY) ## check form, types, import rules and style; runs no experiment
 	@$(BIN)/ruff check --quiet

@@ -70,7 +70,7 @@ from eventlib.policy import Retry, RetryBudget
 from eventlib.publish.outage import Fail, Spool, Wait
 from eventlib.records import Backlog, ServerInfo
 from eventlib.retention import GroupHealth, Retention, StreamHealth
-from eventlib.testing.server import private_server
+from eventlib.testing import private_server
 
 __all__ = [
     "AccessDenied",

@@ -63,7 +63,10 @@ def __getattr__(name: str) -> object:
     """Import a public name when it is first used: importing NumPy, pandas, SciPy and SimPy takes seconds."""
     for module, names in _MODULES.items():
         if name in names:
-            found: object = getattr(import_module(module), name)
+            from eventlib.extras import needs_extra
+
+            with needs_extra("workbench", "sim"):
+                found: object = getattr(import_module(module), name)
             globals()[name] = found
             return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What all tests share: real servers, a namespace for each test, and a look at what it left behind."""
+"""What all tests share: real servers, a namespace for each test, and a check that it left nothing behind."""
 
 import asyncio
 import functools
@@ -18,8 +18,7 @@ import redis.asyncio as redis
 
 import eventlib as ev
 from eventlib.broker.keys import Keys
-from eventlib.testing.inspector import Inspector
-from eventlib.testing.server import find_binaries
+from eventlib.testing import Inspector, find_binaries
 from tests.shop import Connect
 
 
@@ -34,7 +33,7 @@ BINARIES = {_version(binary): binary for binary in find_binaries()}
 GIVEN = {"given": os.environ["REDIS_URL"]} if os.environ.get("REDIS_URL") else {}
 SERVERS: dict[str, Path | str] = {**GIVEN, **BINARIES}
 TEST_PREFIX = b"test-"
-DEADLINE_S = 20.0  # a test that hangs fails, and the rest still run
+DEADLINE_S = 20.0  # a test that hangs fails, so that the others still run
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,7 +54,7 @@ def _within_deadline(test: Callable[..., Awaitable[None]]) -> Callable[..., Awai
 
 @pytest.fixture(scope="session")
 def start_server() -> Iterator[Callable[[str], str]]:
-    """Start a found server when it is first asked for; each process that runs tests has its own."""
+    """Start a server by its name when a test first asks for it. Each process that runs tests has its own servers."""
     with ExitStack() as running:
 
         @functools.cache
@@ -74,19 +73,19 @@ def server(request: pytest.FixtureRequest, start_server: Callable[[str], str]) -
 
 @pytest.fixture(scope="session")
 def url(start_server: Callable[[str], str]) -> str:
-    """The URL of one server, for what does not depend on which it is."""
+    """The URL of one server, for tests that do not depend on which one it is."""
     return start_server(next(iter(SERVERS)))
 
 
 @pytest.fixture(scope="session", params=BINARIES)
 def binary(request: pytest.FixtureRequest) -> Path:
-    """Every server program found, for tests that start their own."""
+    """Every server program found, for tests that start a server of their own."""
     return BINARIES[request.param]
 
 
 @pytest.fixture
 async def raw(url: str) -> AsyncIterator[redis.Redis]:
-    """A connection of the test's own, to look past the library."""
+    """A connection of the test's own, which does not go through the library."""
     async with redis.Redis.from_url(url) as client:
         yield client
 
@@ -98,8 +97,8 @@ async def namespace(raw: redis.Redis) -> AsyncIterator[str]:
     before = await _keys(raw)
     yield name
     after = await _keys(raw)
-    if mine := [key for key in after if key.startswith(f"{name}:".encode())]:
-        await raw.unlink(*mine)
+    if own := [key for key in after if key.startswith(f"{name}:".encode())]:
+        await raw.unlink(*own)
     stray = {key for key in after - before if not key.startswith(TEST_PREFIX)}
     assert not stray, f"keys outside of the namespace: {sorted(stray)}"
 
@@ -122,18 +121,19 @@ def inspector(raw: redis.Redis, namespace: str) -> Inspector:
 
 @pytest.fixture(autouse=True)
 def no_process_left() -> Iterator[None]:
-    """Fail a test that leaves a child process behind, and end it."""
-    me = psutil.Process()
-    before = set(me.children(recursive=True))
+    """Fail a test that leaves a child process behind, and end that process."""
+    this = psutil.Process()
+    before = set(this.children(recursive=True))
     yield
-    _, alive = psutil.wait_procs([p for p in me.children(recursive=True) if p not in before and _is_ours(p)], timeout=5)
+    started = [child for child in this.children(recursive=True) if child not in before and _of_the_test(child)]
+    _, alive = psutil.wait_procs(started, timeout=5)
     for process in alive:
         process.kill()
     assert not alive, f"the test left processes behind: {alive}"
 
 
-def _is_ours(process: psutil.Process) -> bool:
-    """multiprocessing keeps a tracker for the rest of its process's life."""
+def _of_the_test(process: psutil.Process) -> bool:
+    """False for the tracker process that multiprocessing keeps until the end of this process."""
     try:
         return "multiprocessing" not in " ".join(process.cmdline())
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""What all commands share: two consoles, exit statuses, JSON for machines, and every expected error in one line."""
+"""What all commands share: two consoles, exit statuses, JSON for machines, and one line for every expected error."""
 
 import json
 import math
@@ -16,16 +16,17 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from eventlib.errors import EventlibError
+from eventlib.extras import MissingExtra, needs_extra
 
-FAILED, WRONG, INTERRUPTED = 1, 2, 130  # a check is false; bad input or no server; Ctrl-C
+FAILED, WRONG, INTERRUPTED = 1, 2, 130  # a check is false; bad input, no server or a missing package; Ctrl-C
 
-# Into a pipe or a file, a table is as wide as it needs: at 80 columns it would be cut.
+# rich takes a pipe or a file for 80 columns wide, and would cut the tables that are written there.
 out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
 err = Console(stderr=True)
 
 
 class Commands(TyperGroup):
-    """Every expected error becomes one message and an exit status; a traceback is a defect of ours."""
+    """A group of commands. An expected error ends in one line and an exit status; a traceback is a defect of ours."""
 
     expected: ClassVar[tuple[type[Exception], ...]] = (EventlibError,)
 
@@ -40,13 +41,16 @@ class Commands(TyperGroup):
     @contextmanager
     def _one_line(self) -> Iterator[None]:
         try:
-            yield
+            with needs_extra("workbench", "this command"):  # a command may import as it runs
+                yield
             return
         except KeyboardInterrupt:
             err.print("Interrupted. Nothing was left running.")
             raise typer.Exit(INTERRUPTED) from None
         except ValidationError as error:
             problem = "; ".join(found["msg"] for found in error.errors(include_url=False))
+        except MissingExtra as error:
+            problem = str(error)
         except self.expected as error:
             problem = str(error)
         except OSError as error:
@@ -56,7 +60,7 @@ class Commands(TyperGroup):
 
 
 def writable(file: Path | None) -> Path | None:
-    """Refuse at once what could not be written after minutes of work."""
+    """Refuse a file that cannot be written before a command works for minutes."""
     if file == Path("-"):
         raise typer.BadParameter("- is no file, and the tables go to standard output; name one")
     if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
@@ -70,14 +74,16 @@ Json = Annotated[
 
 
 def write_json(json_file: Path | None, result: Mapping[str, Any]) -> None:
+    """Write the result of a command where `--json` named a file. NaN and infinity become null: JSON has neither."""
     if json_file is not None:
         json_file.write_text(json.dumps(_finite(result), indent=2) + "\n", encoding="utf-8")
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: null."""
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

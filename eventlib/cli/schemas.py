@@ -1,4 +1,4 @@
-"""The schemas commands: export event classes for other languages, and say what a change of them breaks."""
+"""The schemas commands: they export event classes for other languages, and say what a change of a class breaks."""
 
 import importlib
 import os
@@ -28,7 +28,7 @@ Side = Annotated[
     list[str] | None,
     typer.Option(
         "--accept",
-        help="`readers` or `writers`: exit 0 though this side breaks, for example as readers are updated first.",
+        help="`readers` or `writers`: exit with 0 even if this side breaks, such as when readers are updated first.",
         metavar="SIDE",
     ),
 ]
@@ -39,7 +39,7 @@ def export_command(
     modules: Annotated[
         list[str], typer.Argument(help="Modules or packages that hold event classes.", metavar="MODULE")
     ],
-    output: Annotated[Path, typer.Option(help="The directory to write to; it is made where it is missing.")],
+    output: Annotated[Path, typer.Option(help="The directory to write to; it is made if it is missing.")],
     title: Annotated[str, typer.Option(help="Title of the AsyncAPI document.")] = "Events",
     json_file: Json = None,
 ) -> None:
@@ -53,7 +53,7 @@ def export_command(
 @app.command("check", epilog="Example: `workbench schemas check schemas shop.events`")
 def check_command(
     old: Annotated[str, typer.Argument(help="An export's directory or asyncapi.json, or a module.", metavar="OLD")],
-    new: Annotated[str, typer.Argument(help="The same, as it is to become.", metavar="NEW")],
+    new: Annotated[str, typer.Argument(help="The same, after the change.", metavar="NEW")],
     accept: Side = None,
     json_file: Json = None,
 ) -> None:
@@ -75,7 +75,7 @@ def check_command(
 
 
 def _opened(source: str) -> dict[str, Any]:
-    """An export where there is one of this path; otherwise the module of this name."""
+    """The export at this path if there is one, otherwise the module of this name."""
     path = Path(source)
     if path.is_file() or (path / "asyncapi.json").is_file():
         return open_export(path)
@@ -87,7 +87,7 @@ def _opened(source: str) -> dict[str, Any]:
 def _gathered(modules: list[str]) -> Registry:
     here = os.getcwd()
     if here not in sys.path:
-        sys.path.insert(0, here)  # as `python -m` has it; the workbench script has its own directory there
+        sys.path.insert(0, here)  # `python -m` has it there; the workbench script has its own directory
     try:
         registry = Registry(*map(importlib.import_module, modules))
     except (Exception, SystemExit) as error:  # a module may do anything when it is imported

@@ -1,4 +1,4 @@
-"""The server command: a private Redis to try things on."""
+"""The server command: it runs a private Redis to try things on."""
 
 import threading
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from eventlib.cli.console import Json, err, out, write_json
-from eventlib.testing.server import private_server
+from eventlib.testing import private_server
 
 
 def server_command(

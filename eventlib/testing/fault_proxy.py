@@ -1,4 +1,4 @@
-"""A proxy between a client and its server, which does on demand what networks do: lose a reply, cut, refuse."""
+"""A proxy between a client and its server that does what networks do: it loses a reply, cuts, refuses, goes silent."""
 
 import asyncio
 import contextlib
@@ -9,36 +9,45 @@ from urllib.parse import urlsplit
 
 
 class FaultProxy:
-    """Stands between a client and its server; every connection goes through it. Made by `proxy`."""
+    """Passes on what a client and its server say to one another, and fails on demand. Made by `fault_proxy`.
+
+    `url` is what the client connects to, and `port` the TCP port in it. The client's password and database count, not
+    those of the server's URL.
+    """
 
     def __init__(self, upstream: str) -> None:
         self.url = ""
         self.port = 0
-        self.lost = 0
-        self.refusing = False
-        self.refused_at: list[float] = []
-        self.swallowing = False  # a black hole: connections stay open, and no answer comes
+        self.lost = 0  # how many replies were dropped, each by a `lose_reply_to`
+        self.refusing = False  # while true, every new connection is closed at once; the open ones stay
+        self.refused_at: list[float] = []  # when each connection was refused, by time.monotonic()
+        self.swallowing = (
+            False  # while true, connections stay open and no answer comes; those that missed one stay silent
+        )
         self._upstream = urlsplit(upstream)
         self._marker: bytes | None = None
-        self._links: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
         self._serving: set[asyncio.Task[None]] = set()
 
     @property
     def refused(self) -> int:
-        """How many connections."""
+        """How many connections were refused."""
         return len(self.refused_at)
 
     def lose_reply_to(self, marker: bytes) -> None:
-        """Pass on the next request that contains `marker`, drop its reply and cut the connection."""
+        """Drop one reply: pass on the next request that contains `marker`, then cut its connection before the answer.
+
+        The server carries the request out, and the client cannot know it.
+        """
         self._marker = marker
 
     def cut(self) -> None:
-        """Cut every connection now."""
-        for link in self._links:
-            link.cancel()
+        """Cut every open connection now."""
+        for connection in self._connections:
+            connection.cancel()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """FaultProxy one connection until either side closes it, a reply is lost or it is cut."""
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection until a side closes it, a reply is lost or it is cut."""
         if task := asyncio.current_task():
             self._serving.add(task)
             task.add_done_callback(self._serving.discard)
@@ -46,13 +55,13 @@ class FaultProxy:
             self.refused_at.append(time.monotonic())
             await _hang_up(writer)
             return
-        link = asyncio.create_task(self._relay(reader, writer))
-        self._links.add(link)
-        link.add_done_callback(self._links.discard)
-        await asyncio.wait({link})
+        connection = asyncio.create_task(self._pass_on(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+        await asyncio.wait({connection})
         await _hang_up(writer)
 
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_server, to_server = await self._connect()
         losing = asyncio.Event()
         up = asyncio.create_task(self._pass_up(reader, to_server, losing))
@@ -60,9 +69,9 @@ class FaultProxy:
         try:
             await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for pump in (up, down):
-                pump.cancel()
-            to_server.close()  # at once: a cut may come while we wait
+            for direction in (up, down):
+                direction.cancel()
+            to_server.close()  # before the waits below, in which a cut may come
             await asyncio.gather(up, down, return_exceptions=True)
             await _hang_up(to_server)
 
@@ -72,22 +81,22 @@ class FaultProxy:
         return await asyncio.open_connection(self._upstream.hostname, self._upstream.port)
 
     async def _pass_up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event) -> None:
-        tail = b""  # a request may come in pieces
+        tail = b""  # the end of what came before: a request may come in pieces
         while data := await reader.read(65536):
             if self._marker is not None and self._marker in tail + data:
                 self._marker = None
                 losing.set()
-            tail = (tail + data)[1 - len(self._marker) :] if self._marker else b""  # what was sent before is no match
+            tail = (tail + data)[1 - len(self._marker) :] if self._marker else b""  # what came before does not count
             writer.write(data)
             await writer.drain()
 
     async def _pass_down(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event
     ) -> None:
-        deaf = False  # who missed a reply gets no other, for it would answer the wrong call
+        silent = False  # for good, once an answer was swallowed: the client would take a later one for it
         while data := await reader.read(65536):
-            deaf = deaf or self.swallowing
-            if deaf:
+            silent = silent or self.swallowing
+            if silent:
                 continue
             if losing.is_set():
                 self.lost += 1
@@ -96,24 +105,24 @@ class FaultProxy:
             await writer.drain()
 
 
+@asynccontextmanager
+async def fault_proxy(upstream: str) -> AsyncIterator[FaultProxy]:
+    """Run a proxy to the server at URL `upstream` for the length of the block."""
+    proxy = FaultProxy(upstream)
+    server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    proxy.url = f"redis://127.0.0.1:{proxy.port}/0"
+    try:
+        yield proxy
+    finally:
+        server.close()
+        proxy.cut()
+        await server.wait_closed()
+        while proxy._serving:  # on Python 3.11 the server does not wait for them
+            await asyncio.wait(set(proxy._serving))
+
+
 async def _hang_up(writer: asyncio.StreamWriter) -> None:
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
-
-
-@asynccontextmanager
-async def fault_proxy(upstream: str) -> AsyncIterator[FaultProxy]:
-    """A proxy to the server at URL `upstream`."""
-    faulty = FaultProxy(upstream)
-    server = await asyncio.start_server(faulty.serve, "127.0.0.1", 0)
-    faulty.port = server.sockets[0].getsockname()[1]
-    faulty.url = f"redis://127.0.0.1:{faulty.port}/0"
-    try:
-        yield faulty
-    finally:
-        server.close()
-        faulty.cut()
-        await server.wait_closed()
-        while faulty._serving:  # on Python 3.11 the server does not wait for them
-            await asyncio.wait(set(faulty._serving))

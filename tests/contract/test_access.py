@@ -27,9 +27,9 @@ from eventlib.broker.requests import ScriptCall
 from eventlib.broker.scripts import Script
 from eventlib.broker.streams import StreamCommands
 from eventlib.records import Entry, NumberedBatch, Unique
+from eventlib.testing import PrivateServer, private_server
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
-from tests.faults import OwnServer, own_server
 from tests.reading import read, read_as
 from tests.shop import Connect, OrderPlaced, Record, orders
 
@@ -40,11 +40,12 @@ ENCODED = "p%40ss%3Aw%2Frd%3F%23%25%20%26%2B%C3%A9"
 
 
 @asynccontextmanager
-async def guarded(binary: Path, *options: str) -> AsyncIterator[tuple[OwnServer, redis.Redis, str]]:
+async def guarded(binary: Path, *options: str) -> AsyncIterator[tuple[PrivateServer, redis.Redis, str]]:
     """A server, its administrator, and the URL of a user `limited` who has still no permission at all."""
-    async with own_server(binary, *options, tcp=True) as server, redis.Redis.from_url(server.url) as admin:
-        await allow(admin, "on", f">{SECRET}")
-        yield server, admin, server.url.replace("redis://", f"redis://limited:{ENCODED}@")
+    with private_server(*options, binary=binary, port=0) as server:
+        async with redis.Redis.from_url(server.url) as admin:
+            await allow(admin, "on", f">{SECRET}")
+            yield server, admin, server.url.replace("redis://", f"redis://limited:{ENCODED}@")
 
 
 async def allow(admin: redis.Redis, *rules: str) -> None:
@@ -271,22 +272,24 @@ async def test_a_password_that_changes_ends_the_run_clearly(binary: Path, caplog
 
 
 async def test_a_database_of_its_own(binary: Path) -> None:
-    async with own_server(binary, tcp=True) as server, redis.Redis.from_url(server.url.replace("/0", "/3")) as third:
-        for url in (server.url.replace("/0", "/3"), f"{server.url.removesuffix('/0')}?db=3"):
-            async with ev.connect(ev.App("shop"), url, namespace="shop") as bus:
-                await bus.publish(OrderPlaced(number=1))
-                assert await third.delete("shop:{orders}:events") == 1
-        for wrong in ("/99", "/three", "/-1", "/0/1"):
-            with pytest.raises(ev.BrokerError):
-                async with ev.connect(ev.App("shop"), server.url.replace("/0", wrong)):
-                    pass
+    with private_server(binary=binary, port=0) as server:
+        async with redis.Redis.from_url(server.url.replace("/0", "/3")) as third:
+            for url in (server.url.replace("/0", "/3"), f"{server.url.removesuffix('/0')}?db=3"):
+                async with ev.connect(ev.App("shop"), url, namespace="shop") as bus:
+                    await bus.publish(OrderPlaced(number=1))
+                    assert await third.delete("shop:{orders}:events") == 1
+            for wrong in ("/99", "/three", "/-1", "/0/1"):
+                with pytest.raises(ev.BrokerError):
+                    async with ev.connect(ev.App("shop"), server.url.replace("/0", wrong)):
+                        pass
 
 
 async def test_a_database_on_a_unix_socket(binary: Path) -> None:
-    async with own_server(binary) as server, redis.Redis.from_url(server.url, db=3) as third:
-        async with ev.connect(ev.App("shop"), f"{server.url}?db=3", namespace="shop") as bus:
-            await bus.publish(OrderPlaced(number=1))
-        assert await third.exists("shop:{orders}:events")
+    with private_server(binary=binary) as server:
+        async with redis.Redis.from_url(server.url, db=3) as third:
+            async with ev.connect(ev.App("shop"), f"{server.url}?db=3", namespace="shop") as bus:
+                await bus.publish(OrderPlaced(number=1))
+            assert await third.exists("shop:{orders}:events")
 
 
 def has_ipv6() -> bool:
@@ -300,11 +303,9 @@ def has_ipv6() -> bool:
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
 async def test_ipv6(binary: Path) -> None:
-    async with (
-        own_server(binary, "--bind", "127.0.0.1", "::1", tcp=True) as server,
-        ev.connect(ev.App("shop"), server.url.replace("127.0.0.1", "[::1]")) as bus,
-    ):
-        assert await bus.publish(OrderPlaced(number=1))
+    with private_server("--bind", "127.0.0.1", "::1", binary=binary, port=0) as server:
+        async with ev.connect(ev.App("shop"), server.url.replace("127.0.0.1", "[::1]")) as bus:
+            assert await bus.publish(OrderPlaced(number=1))
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ async def test_poison_and_undecodable_entries_are_kept_out_of_batches(connect: C
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2))
         poison, _ = await inspector.read_and_die()
-        await inspector.claim(poison, "dead", idle_ms=60_000, deliveries=3)
+        await inspector.take_over(poison, "dead", idle_ms=60_000, deliveries=3)
         await inspector.add(event=b"{")
         async with bus.running(observe=record):
             await eventually(lambda: record.count("dead") == 2 and record.count("acked") == 1)
@@ -212,7 +212,7 @@ async def test_trap_04_a_batch_begins_nothing_that_was_lost_while_another_was_bu
 
     async def bury_slowly(commands: ConsumerCommands, *args: Any) -> bool:
         [row] = await inspector.pending()
-        await inspector.claim(row.id, "thief")
+        await inspector.take_over(row.id, "thief")
         await eventually(lambda: record.count("lost"))
         return await bury(commands, *args)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib.testing import free_port, private_server
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
-from tests.faults import free_port, own_server
 from tests.shop import OrderPlaced, StockCounted
 
 
@@ -26,26 +26,27 @@ async def test_trap_29_every_script_runs_on_a_cluster(binary: Path) -> None:
     async def count(event: StockCounted, delivery: ev.Delivery) -> None: ...
 
     cluster = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
-    async with own_server(binary, *cluster, tcp=True) as server, redis.Redis.from_url(server.url) as raw:
-        await raw.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)  # type: ignore[no-untyped-call]  # redis-py
-        await eventually(lambda: is_up(raw))
-        async with ev.connect(app, server.url) as bus:
-            both = [OrderPlaced(number=0), StockCounted(number=0)]
-            await bus.publish_many(both, ids=["e1", "{e2}"], unique_for_s=60.0)
-            await bus.publish(StockCounted(number=0))
-            inspector = Inspector(raw, bus._broker.keys.group("orders", "billing"))
-            await inspector.read_and_die()  # so that there is something to sweep
-            async with bus.running(observe=lambda observation: record.append(observation.kind)):
-                await eventually(lambda: record.count("acked") == 5)
-                await bus.publish(OrderPlaced(number=1))
-                await eventually(lambda: "dead" in record)
-            for stream, dead in (("orders", 1), ("stock", 0)):
-                assert await bus.backlog(stream, "billing") == ev.Backlog(0, 0, 0, 0, dead)
-            letters = bus.dead_letters("orders", "billing")
-            [letter] = await letters.find()
-            await letters.edit(letter.id, data={"number": 2})
-            assert (await letters.replay(ev.Selection())).ids == [letter.id]
-            assert (await letters.purge(ev.Selection(ids=[letter.id]))).gone == [letter.id]
+    with private_server(*cluster, binary=binary, port=0) as server:
+        async with redis.Redis.from_url(server.url) as raw:
+            await raw.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)  # type: ignore[no-untyped-call]  # redis-py
+            await eventually(lambda: is_up(raw))
+            async with ev.connect(app, server.url) as bus:
+                both = [OrderPlaced(number=0), StockCounted(number=0)]
+                await bus.publish_many(both, ids=["e1", "{e2}"], unique_for_s=60.0)
+                await bus.publish(StockCounted(number=0))
+                inspector = Inspector(raw, bus._broker.keys.group("orders", "billing"))
+                await inspector.read_and_die()  # so that there is something to sweep
+                async with bus.running(observe=lambda observation: record.append(observation.kind)):
+                    await eventually(lambda: record.count("acked") == 5)
+                    await bus.publish(OrderPlaced(number=1))
+                    await eventually(lambda: "dead" in record)
+                for stream, dead in (("orders", 1), ("stock", 0)):
+                    assert await bus.backlog(stream, "billing") == ev.Backlog(0, 0, 0, 0, dead)
+                letters = bus.dead_letters("orders", "billing")
+                [letter] = await letters.find()
+                await letters.edit(letter.id, data={"number": 2})
+                assert (await letters.replay(ev.Selection())).ids == [letter.id]
+                assert (await letters.purge(ev.Selection(ids=[letter.id]))).gone == [letter.id]
 
 
 async def is_up(raw: redis.Redis) -> bool:

@@ -13,10 +13,10 @@ from eventlib.broker import connections
 from eventlib.broker.connections import Broker
 from eventlib.broker.consuming import ConsumerCommands
 from eventlib.operate import trimming
+from eventlib.testing import free_port, private_server
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
-from tests.faults import free_port, own_server
 from tests.reading import read, read_as
 from tests.shop import Connect, OrderPlaced, new_app
 
@@ -96,7 +96,7 @@ async def test_a_bad_namespace_is_a_mistake_of_the_program(url: str) -> None:
 
 
 async def test_passwords(binary: Path) -> None:
-    async with own_server(binary, "--requirepass", SECRET, tcp=True) as server:
+    with private_server("--requirepass", SECRET, binary=binary, port=0) as server:
         host = server.url.removeprefix("redis://")
         assert "password" in (await refusal(server.url, ev.AccessDenied)).problem
         await refusal(f"redis://:{SECRET}-but-wrong@{host}", ev.AccessDenied)
@@ -106,7 +106,7 @@ async def test_passwords(binary: Path) -> None:
 
 
 async def test_passwords_on_a_unix_socket(binary: Path) -> None:
-    async with own_server(binary, "--requirepass", SECRET) as server:
+    with private_server("--requirepass", SECRET, binary=binary) as server:
         path = server.url.removeprefix("unix://")
         await refusal(server.url, ev.AccessDenied)
         await refusal(f"unix://:{SECRET}-but-wrong@{path}", ev.AccessDenied)
@@ -115,14 +115,15 @@ async def test_passwords_on_a_unix_socket(binary: Path) -> None:
 
 
 async def test_a_user_without_permission(binary: Path) -> None:
-    async with own_server(binary, tcp=True) as server, redis.Redis.from_url(server.url) as admin:
-        limited = server.url.replace("redis://", f"redis://limited:{SECRET}@")
-        await allow_limited(admin, "on", f">{SECRET}", "~*", "+@all", "-evalsha", "-eval", "-info")
-        await refusal(limited, ev.AccessDenied)
-        await allow_limited(admin, "+info")
-        async with ev.connect(ev.App("shop"), limited) as bus:
-            with pytest.raises(ev.AccessDenied):
-                await bus.publish(OrderPlaced(number=1))
+    with private_server(binary=binary, port=0) as server:
+        async with redis.Redis.from_url(server.url) as admin:
+            limited = server.url.replace("redis://", f"redis://limited:{SECRET}@")
+            await allow_limited(admin, "on", f">{SECRET}", "~*", "+@all", "-evalsha", "-eval", "-info")
+            await refusal(limited, ev.AccessDenied)
+            await allow_limited(admin, "+info")
+            async with ev.connect(ev.App("shop"), limited) as bus:
+                with pytest.raises(ev.AccessDenied):
+                    await bus.publish(OrderPlaced(number=1))
 
 
 async def allow_limited(admin: redis.Redis, *rules: str) -> None:
@@ -130,27 +131,29 @@ async def allow_limited(admin: redis.Redis, *rules: str) -> None:
 
 
 async def test_a_server_without_a_command_that_is_needed(binary: Path) -> None:
-    async with own_server(binary, "--rename-command", "XAUTOCLAIM", "") as server:
+    with private_server("--rename-command", "XAUTOCLAIM", "", binary=binary) as server:
         error = await refusal(server.url, ev.MissingCommand)
     assert "XAUTOCLAIM" in error.problem and "7.0" in error.problem
 
 
 async def test_a_publish_waits_out_a_failover(binary: Path) -> None:
     """A primary that has become a replica refuses to write; the next one is on its way."""
-    async with own_server(binary) as server, redis.Redis.from_url(server.url) as admin:
-        async with ev.connect(ev.App("shop"), server.url) as bus, asyncio.TaskGroup() as tasks:
-            await replicate(admin, "127.0.0.1", free_port())
-            publishing = tasks.create_task(bus.publish(OrderPlaced(number=1)))
-            await eventually(lambda: refused_writes(admin))
-            await replicate(admin, "NO", "ONE")
-        assert publishing.result()
+    with private_server(binary=binary) as server:
+        async with redis.Redis.from_url(server.url) as admin:
+            async with ev.connect(ev.App("shop"), server.url) as bus, asyncio.TaskGroup() as tasks:
+                await replicate(admin, "127.0.0.1", free_port())
+                publishing = tasks.create_task(bus.publish(OrderPlaced(number=1)))
+                await eventually(lambda: refused_writes(admin))
+                await replicate(admin, "NO", "ONE")
+            assert publishing.result()
 
 
 async def test_a_replica_is_refused_at_once(binary: Path) -> None:
     """It would take no event for as long as it is one; the message says what to name instead."""
-    async with own_server(binary) as server, redis.Redis.from_url(server.url) as admin:
-        await replicate(admin, "127.0.0.1", free_port())
-        assert "name the primary" in (await refusal(server.url)).problem
+    with private_server(binary=binary) as server:
+        async with redis.Redis.from_url(server.url) as admin:
+            await replicate(admin, "127.0.0.1", free_port())
+            assert "name the primary" in (await refusal(server.url)).problem
 
 
 async def replicate(admin: redis.Redis, *whom: str | int) -> None:
@@ -203,7 +206,7 @@ async def test_trap_21_a_read_that_fails_is_not_repeated_below(url: str, namespa
 async def test_trap_25_a_server_that_evicts_is_warned_of_or_refused(
     binary: Path, caplog: pytest.LogCaptureFixture, policy: str, danger: str
 ) -> None:
-    async with own_server(binary, "--maxmemory", "100mb", "--maxmemory-policy", policy) as server:
+    with private_server("--maxmemory", "100mb", "--maxmemory-policy", policy, binary=binary) as server:
         async with ev.connect(ev.App("shop"), server.url) as bus:
             assert await bus.publish(OrderPlaced(number=1))
         [warning] = [record.message for record in caplog.records]
@@ -227,17 +230,13 @@ async def test_trap_25_a_policy_changed_meanwhile_is_noticed_once(
 ) -> None:
     monkeypatch.setattr(trimming, "EVERY_S", 0.02)
     app, _ = new_app()
-    async with (
-        own_server(binary) as server,
-        redis.Redis.from_url(server.url) as admin,
-        ev.connect(app, server.url) as bus,
-        bus.running(),
-    ):
-        await eventually(lambda: looks(bus, 2))
-        assert not caplog.records
-        for policy in ("allkeys-random", "noeviction", "allkeys-random"):
-            await admin.config_set("maxmemory-policy", policy)
-            await eventually(lambda: looks(bus, 3))
+    with private_server(binary=binary) as server:
+        async with redis.Redis.from_url(server.url) as admin, ev.connect(app, server.url) as bus, bus.running():
+            await eventually(lambda: looks(bus, 2))
+            assert not caplog.records
+            for policy in ("allkeys-random", "noeviction", "allkeys-random"):
+                await admin.config_set("maxmemory-policy", policy)
+                await eventually(lambda: looks(bus, 3))
     assert [record.message.count("allkeys-random") for record in caplog.records] == [1, 1]
 
 

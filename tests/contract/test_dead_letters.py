@@ -352,7 +352,7 @@ async def test_trap_07_a_poison_letter_that_is_replayed_counts_afresh(connect: C
     async with connect(desk.app) as bus:
         await bus.publish(OrderPlaced(number=1))
         [id_] = await inspector.read_and_die()
-        await inspector.claim(id_, "dead", idle_ms=60_000, deliveries=3)
+        await inspector.take_over(id_, "dead", idle_ms=60_000, deliveries=3)
         async with bus.running(groups=["billing"], observe=desk.record):
             letters = bus.dead_letters("orders", "billing")
             [letter] = await eventually(letters.find)

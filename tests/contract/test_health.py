@@ -12,9 +12,9 @@ import eventlib as ev
 from eventlib.broker import connections
 from eventlib.consume import intake
 from eventlib.policy import RECONNECT
+from eventlib.testing import private_server
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.waiting import eventually
-from tests.faults import own_server
 from tests.shop import Connect, OrderPlaced, new_app
 
 BLOCK_S = 0.1
@@ -136,14 +136,15 @@ async def reads_again(bus: ev.Bus) -> None:
 async def test_trap_24_a_server_that_was_killed_and_came_back_is_heard(binary: Path) -> None:
     app, handled = new_app()
     strict = ("--appendfsync", "always")
-    async with own_server(binary, *strict) as server, ev.connect(app, server.url) as bus, bus.running():
-        for number in range(3):
-            await bus.publish(OrderPlaced(number=number))
-            await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
-            server.kill()
-            await eventually(lambda: not health(bus).connected)
-            await server.start()
-            await eventually(lambda: health(bus).connected and health(bus).hears(WITHIN_S))
+    with private_server(*strict, binary=binary) as server:
+        async with ev.connect(app, server.url) as bus, bus.running():
+            for number in range(3):
+                await bus.publish(OrderPlaced(number=number))
+                await eventually(lambda: number in handled)  # noqa: B023 - awaited in the loop
+                server.kill()
+                await eventually(lambda: not health(bus).connected)
+                server.start()
+                await eventually(lambda: health(bus).connected and health(bus).hears(WITHIN_S))
     assert sorted(set(handled)) == [0, 1, 2]
 
 

@@ -53,7 +53,7 @@ async def test_trap_03_a_handler_longer_than_its_lease_is_not_run_twice(
             await ConsumerCommands(bus._broker, inspector.keys, "dead").leave()  # gives it back to the retry stream
         async with bus.running(consumer="a"), bus.running(consumer="b"):
             await eventually(lambda: desk.started)
-            await inspector.renewals({desk.started[0].entry.id}, 7, retried=retried)  # more than two leases
+            await inspector.wait_for_renewals({desk.started[0].entry.id}, 7, retried=retried)  # more than two leases
             [row] = await inspector.pending(retried=retried)
             assert row.deliveries == 1  # renewing is not delivering
             desk.release.set()
@@ -68,7 +68,7 @@ async def test_trap_04_entries_that_wait_in_a_consumer_keep_their_lease(connect:
         async with bus.running(consumer="a"):
             await eventually(lambda: held(inspector, 4))
             async with bus.running(consumer="b"):
-                await inspector.renewals({row.id for row in await inspector.pending()}, 7)
+                await inspector.wait_for_renewals({row.id for row in await inspector.pending()}, 7)
                 assert {(row.consumer, row.deliveries) for row in await inspector.pending()} == {("a", 1)}
                 desk.release.set()
                 await eventually(lambda: len(desk.started) == 4)
@@ -176,7 +176,7 @@ async def test_work_is_taken_over_from_the_retry_stream_as_well(connect: Connect
 async def test_a_live_consumers_entries_are_left_alone(broker: Broker, inspector: Inspector) -> None:
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a", b"b"]), "p1", 3600.0)
     old, fresh = await inspector.read_and_die()
-    await inspector.claim(old, "dead", idle_ms=31_000)
+    await inspector.take_over(old, "dead", idle_ms=31_000)
     _, taken = await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, 0.0)
     assert [(entry.id, entry.deliveries, entry.retried) for entry in taken] == [(old, 2, False)]
     assert {row.id: row.consumer for row in await inspector.pending()} == {old: "c1", fresh: "dead"}
@@ -185,12 +185,12 @@ async def test_a_live_consumers_entries_are_left_alone(broker: Broker, inspector
 async def test_trap_02_a_sweeper_that_dies_blocks_nobody_for_long(broker: Broker, inspector: Inspector) -> None:
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [id_] = await inspector.read_and_die()
-    await inspector.claim(id_, "dead", idle_ms=0)
+    await inspector.take_over(id_, "dead", idle_ms=0)
     assert await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, every_s=0.1) == (
         False,
         [],
     )  # its turn; then it dies
-    await inspector.claim(id_, "dead", idle_ms=31_000)
+    await inspector.take_over(id_, "dead", idle_ms=31_000)
 
     async def sweep() -> list[Entry]:
         return (await ConsumerCommands(broker, inspector.keys, "c2").sweep(30.0, 100, every_s=0.1))[1]
@@ -203,7 +203,7 @@ async def test_trap_08_one_sweeper_at_a_time(broker: Broker, inspector: Inspecto
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [id_] = await inspector.read_and_die()
     assert await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, every_s=60.0) == (False, [])
-    await inspector.claim(id_, "dead", idle_ms=31_000)
+    await inspector.take_over(id_, "dead", idle_ms=31_000)
     assert await ConsumerCommands(broker, inspector.keys, "c2").sweep(30.0, 100, every_s=60.0) == (
         False,
         [],
@@ -219,7 +219,7 @@ async def test_trap_08_a_sweep_goes_on_where_the_last_one_stopped(
         NumberedBatch("orders", 1, [b"%d" % n for n in range(healthy + 1)]), "p1", 3600.0
     )
     last = (await inspector.read_and_die(1000))[-1]
-    await inspector.claim(last, "dead", idle_ms=3_600_000)
+    await inspector.take_over(last, "dead", idle_ms=3_600_000)
     found = [await ConsumerCommands(broker, inspector.keys, "c1").sweep(1800.0, 1, 60.0) for _ in range(sweeps)]
     assert [[entry.id for entry in taken] for _, taken in found] == [*[[]] * (sweeps - 1), [last]]
 
@@ -229,7 +229,7 @@ async def test_recovery_does_not_wait_longer_for_a_larger_backlog(connect: Conne
     async with connect(ev.App("shop")) as bus:
         await bus.publish_many(orders(*range(500)))
     last = (await inspector.read_and_die(500))[-1]
-    await inspector.claim(last, "dead", idle_ms=3_600_000)
+    await inspector.take_over(last, "dead", idle_ms=3_600_000)
     async with connect(ev.App("shop")) as bus:
         broker = bus._broker
         more, taken = True, list[Entry]()
@@ -288,7 +288,7 @@ async def test_trap_07_what_kills_its_consumers_is_poison(
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
         [id_] = await inspector.read_and_die()
-        await inspector.claim(id_, "dead", idle_ms=60_000, deliveries=died)
+        await inspector.take_over(id_, "dead", idle_ms=60_000, deliveries=died)
         async with bus.running(observe=record):
             await eventually(lambda: record.count("dead") + record.count("acked"))
         letters = await bus.dead_letters("orders", "billing").find()
@@ -304,7 +304,7 @@ async def test_what_was_in_hand_beside_poison_may_be_replayed_alone(connect: Con
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2))
         for id_ in await inspector.read_and_die():
-            await inspector.claim(id_, "dead", idle_ms=60_000, deliveries=3)
+            await inspector.take_over(id_, "dead", idle_ms=60_000, deliveries=3)
         async with bus.running(observe=record):
             await eventually(lambda: record.count("dead") == 2)
             assert handled == []
@@ -339,7 +339,7 @@ async def test_trap_06_a_handler_that_fails_after_its_claim_was_lost_changes_not
     async with connect(desk.app) as bus, bus.running(observe=record):
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: desk.started)
-        await inspector.claim(desk.started[0].entry.id, "thief")
+        await inspector.take_over(desk.started[0].entry.id, "thief")
         await eventually(lambda: desk.started[0].lost)
         desk.release.set()
         await eventually(lambda: record.kinds()[-1] == "failed")
@@ -355,9 +355,9 @@ async def test_a_lost_claim_is_told_once(connect: Connect, inspector: Inspector)
         await bus.publish_many(orders(1, 2))
         await eventually(lambda: len(desk.started) == 2)
         kept, stolen = sorted(desk.started, key=lambda d: d.entry.id)
-        await inspector.claim(stolen.entry.id, "thief")
+        await inspector.take_over(stolen.entry.id, "thief")
         await eventually(lambda: stolen.lost)
-        await inspector.renewals({kept.entry.id}, 4)
+        await inspector.wait_for_renewals({kept.entry.id}, 4)
         desk.release.set()
     assert [h.delivery for h in record.observations if h.kind == "lost"] == [stolen]
 
@@ -382,9 +382,9 @@ async def swept_own(inspector: Inspector, id_: str) -> bool:
     """Make the entry look abandoned until a sweep has taken it: that counts as a delivery."""
     [row] = await inspector.pending()
     if row.deliveries > 1:
-        await inspector.claim(id_, "a", deliveries=1)
+        await inspector.take_over(id_, "a", deliveries=1)
         return True
-    await inspector.claim(id_, "a", idle_ms=10_000)
+    await inspector.take_over(id_, "a", idle_ms=10_000)
     return False
 
 
@@ -403,7 +403,7 @@ async def test_what_was_settled_while_a_sweep_brought_it_is_not_run_again(
         return found
 
     async def swept() -> bool:
-        await inspector.claim(desk.started[0].entry.id, "a", idle_ms=10_000)
+        await inspector.take_over(desk.started[0].entry.id, "a", idle_ms=10_000)
         return brought.is_set()
 
     monkeypatch.setattr(ConsumerCommands, "sweep", sweep_slowly)
@@ -474,7 +474,7 @@ async def test_an_acknowledgement_of_thousands_leaves_alone_what_another_consume
     entries = [Entry(False, id_, id_, b"") for id_ in await inspector.read_and_die(2500)]
     stolen = entries[7::100]
     for entry in stolen:
-        await inspector.claim(entry.id, "thief")
+        await inspector.take_over(entry.id, "thief")
     lost = {(False, entry.id) for entry in stolen}
     assert await ConsumerCommands(broker, inspector.keys, "dead").ack(entries[2400:]) == {
         key for key in lost if key[1] == stolen[-1].id
@@ -528,7 +528,7 @@ async def test_trap_07_poison_is_not_even_opened(connect: Connect, inspector: In
     async with connect(app) as bus:
         await bus.publish(OrderPoisoned(number=1))
         [id_] = await inspector.read_and_die()
-        await inspector.claim(id_, "dead", idle_ms=60_000, deliveries=4)
+        await inspector.take_over(id_, "dead", idle_ms=60_000, deliveries=4)
         opened.clear()
         async with bus.running(observe=record):
             await eventually(lambda: record.count("dead"))

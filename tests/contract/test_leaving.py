@@ -211,7 +211,7 @@ async def known(inspector: Inspector) -> bool:
 async def test_giving_back_twice_keeps_the_origin_and_the_attempts(broker: Broker, inspector: Inspector) -> None:
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [origin] = await inspector.read_and_die()
-    await inspector.claim(origin, "dead", deliveries=3)  # two attempts were used up before this delivery
+    await inspector.take_over(origin, "dead", deliveries=3)  # two attempts were used up before this delivery
     for _ in range(2):
         await ConsumerCommands(broker, inspector.keys, "dead").leave()
         await inspector.read_and_die(retried=True)

@@ -438,7 +438,7 @@ async def test_the_head_of_a_dead_consumer_is_taken_over_before_those_behind_it(
         heads = await read_and_die(broker, inspector)
         assert len(heads) == 2
         for head in heads:
-            await inspector.claim(head.id, "dead", idle_ms=60_000)
+            await inspector.take_over(head.id, "dead", idle_ms=60_000)
         async with consumers(bus, "a", "b"):
             await bus.publish_many(steps("A", 3))
             await eventually(lambda: nothing_left(bus))
@@ -454,7 +454,7 @@ async def test_what_kills_its_consumers_dies_and_the_key_goes_on(
     async with connect(desk.app) as bus:
         await bus.publish_many(steps("A", 0, 1))
         [head] = await read_and_die(broker, inspector)
-        await inspector.claim(head.id, "dead", idle_ms=60_000, deliveries=AT_ONCE.attempts)
+        await inspector.take_over(head.id, "dead", idle_ms=60_000, deliveries=AT_ONCE.attempts)
         async with consumers(bus, "a"):
             await eventually(lambda: nothing_left(bus))
         [letter] = await bus.dead_letters("orders", "billing").find()
@@ -469,7 +469,7 @@ async def test_who_lost_the_head_does_not_release_the_next_one(broker: Broker, i
     )
     head, other = await read_and_die(broker, inspector)
     for entry in (head, other):
-        await inspector.claim(entry.id, "heir")
+        await inspector.take_over(entry.id, "heir")
     assert await ConsumerCommands(broker, inspector.keys, "dead").ack([head, other]) == {
         (False, head.id),
         (False, other.id),

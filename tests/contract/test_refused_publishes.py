@@ -14,9 +14,9 @@ from eventlib.events import envelope
 from eventlib.events.envelope import decode
 from eventlib.publish import capacity
 from eventlib.records import NumberedBatch
+from eventlib.testing import private_server
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
-from tests.faults import own_server
 from tests.shop import Connect, OrderPlaced, StockCounted, orders
 
 
@@ -83,16 +83,19 @@ async def test_an_event_over_the_limit_is_refused_before_anything_is_sent(
 
 
 async def test_a_full_server_refuses_all_of_a_batch(binary: Path) -> None:
-    async with own_server(binary) as server, redis.Redis.from_url(server.url) as admin:
-        async with ev.connect(ev.App("shop"), server.url) as bus:
-            await bus.publish(OrderPlaced(number=0))
-            await admin.config_set("maxmemory", "1")
-            with pytest.raises(ev.BrokerFull, match="maxmemory"):
+    with private_server(binary=binary) as server:
+        async with redis.Redis.from_url(server.url) as admin:
+            async with ev.connect(ev.App("shop"), server.url) as bus:
+                await bus.publish(OrderPlaced(number=0))
+                await admin.config_set("maxmemory", "1")
+                with pytest.raises(ev.BrokerFull, match="maxmemory"):
+                    await bus.publish_many(
+                        orders(*range(1, 400)), ids=[f"e{n}" for n in range(1, 400)], unique_for_s=60.0
+                    )
+                assert await admin.xlen("ev:{orders}:events") == 1
+                await admin.config_set("maxmemory", "0")
                 await bus.publish_many(orders(*range(1, 400)), ids=[f"e{n}" for n in range(1, 400)], unique_for_s=60.0)
-            assert await admin.xlen("ev:{orders}:events") == 1
-            await admin.config_set("maxmemory", "0")
-            await bus.publish_many(orders(*range(1, 400)), ids=[f"e{n}" for n in range(1, 400)], unique_for_s=60.0)
-        assert await admin.xlen("ev:{orders}:events") == 400
+            assert await admin.xlen("ev:{orders}:events") == 400
 
 
 async def test_the_error_of_a_partly_refused_call_names_the_events_that_were_appended(
@@ -134,7 +137,7 @@ async def test_no_slice_of_a_call_is_appended_after_one_that_failed(
 
 
 async def test_publishing_goes_on_when_a_changed_password_is_set_right(binary: Path) -> None:
-    async with own_server(binary, "--requirepass", "old", tcp=True) as server:
+    with private_server("--requirepass", "old", binary=binary, port=0) as server:
         url = server.url.replace("redis://", "redis://:old@")
         async with redis.Redis.from_url(url) as admin, ev.connect(ev.App("shop"), url) as bus:
             await bus.publish(OrderPlaced(number=0))

@@ -214,7 +214,7 @@ async def test_trap_18_a_long_handler_is_no_absence(broker: Broker, inspector: I
     [id_] = await add_old(inspector, 1)
     await inspector.read_and_die()
     for _ in range(20):
-        await inspector.claim(id_, "dead")
+        await inspector.take_over(id_, "dead")
         assert (await trim(broker, retention)).groups[0].live
 
 

@@ -1,9 +1,8 @@
 """Whatever the server does in the middle of the work, nothing acknowledged is lost, and the consumer goes on."""
 
 import asyncio
-import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,8 +11,8 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib.testing import PrivateServer, private_server
 from eventlib.testing.waiting import eventually
-from tests.faults import OwnServer, own_server
 from tests.shop import OrderPlaced, Record, orders
 
 LEASE_S = 0.4
@@ -61,18 +60,18 @@ async def nothing_left(bus: ev.Bus) -> bool:
 
 
 @pytest.fixture
-async def own(binary: Path) -> AsyncIterator[OwnServer]:
-    async with own_server(binary, "--appendfsync", "always", tcp=True) as server:
+def own(binary: Path) -> Iterator[PrivateServer]:
+    with private_server("--appendfsync", "always", binary=binary, port=0) as server:
         yield server
 
 
 @pytest.fixture
-async def admin(own: OwnServer) -> AsyncIterator[redis.Redis]:
+async def admin(own: PrivateServer) -> AsyncIterator[redis.Redis]:
     async with redis.Redis.from_url(own.url) as client:
         yield client
 
 
-async def test_a_full_server_takes_no_retry_and_no_event_but_loses_none(own: OwnServer, admin: redis.Redis) -> None:
+async def test_a_full_server_takes_no_retry_and_no_event_but_loses_none(own: PrivateServer, admin: redis.Redis) -> None:
     shop = Shop(own.url)
     async with shop.open() as bus:
         await bus.publish_many(orders(1, 101, 102))
@@ -97,7 +96,7 @@ async def refused(admin: redis.Redis, error: str, times: int) -> bool:
 
 
 async def test_a_full_server_does_not_hold_up_the_end(
-    own: OwnServer, admin: redis.Redis, caplog: pytest.LogCaptureFixture
+    own: PrivateServer, admin: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What cannot be given back, for want of memory, stays with the group all the same."""
     shop = Shop(own.url)
@@ -112,28 +111,31 @@ async def test_a_full_server_does_not_hold_up_the_end(
             await shop.settles(bus, [1])
 
 
-async def test_a_primary_that_becomes_a_replica_is_waited_for(binary: Path, own: OwnServer, admin: redis.Redis) -> None:
+async def test_a_primary_that_becomes_a_replica_is_waited_for(
+    binary: Path, own: PrivateServer, admin: redis.Redis
+) -> None:
     """A real failover and back: the replica has everything, takes over, and the old primary follows it."""
     shop, here = Shop(own.url), urlsplit(own.url)
-    async with own_server(binary, tcp=True) as second, redis.Redis.from_url(second.url) as successor:
-        there = urlsplit(second.url)
-        for server in (admin, successor):
-            await server.config_set("repl-diskless-sync-delay", 0)
-        async with shop.open() as bus:
-            await bus.publish_many(orders(1, 2, 101))
-            await eventually(lambda: len(shop.started) == 3)
-            await follow(successor, here.hostname, here.port)
-            await eventually(lambda: in_step(successor, admin))
-            await follow(successor, "NO", "ONE")
-            await follow(admin, there.hostname, there.port)
-            publishing = asyncio.create_task(bus.publish(OrderPlaced(number=3)))
-            shop.gate.set()
-            await eventually(lambda: refused(admin, "READONLY", 5))
-            assert shop.record.count("acked") == 0 and not publishing.done()
-            await eventually(lambda: in_step(admin, successor))
-            await follow(admin, "NO", "ONE")
-            await publishing
-            await shop.settles(bus, [1, 2, 3, 101])
+    with private_server(binary=binary, port=0) as second:
+        async with redis.Redis.from_url(second.url) as successor:
+            there = urlsplit(second.url)
+            for server in (admin, successor):
+                await server.config_set("repl-diskless-sync-delay", 0)
+            async with shop.open() as bus:
+                await bus.publish_many(orders(1, 2, 101))
+                await eventually(lambda: len(shop.started) == 3)
+                await follow(successor, here.hostname, here.port)
+                await eventually(lambda: in_step(successor, admin))
+                await follow(successor, "NO", "ONE")
+                await follow(admin, there.hostname, there.port)
+                publishing = asyncio.create_task(bus.publish(OrderPlaced(number=3)))
+                shop.gate.set()
+                await eventually(lambda: refused(admin, "READONLY", 5))
+                assert shop.record.count("acked") == 0 and not publishing.done()
+                await eventually(lambda: in_step(admin, successor))
+                await follow(admin, "NO", "ONE")
+                await publishing
+                await shop.settles(bus, [1, 2, 3, 101])
 
 
 async def follow(server: redis.Redis, *whom: str | int | None) -> None:
@@ -145,7 +147,9 @@ async def in_step(replica: redis.Redis, primary: redis.Redis) -> bool:
     return mine.get("master_link_status") == "up" and mine["slave_repl_offset"] == theirs["master_repl_offset"]
 
 
-async def test_a_server_killed_in_the_middle_of_handlers_finds_their_outcome_when_it_is_back(own: OwnServer) -> None:
+async def test_a_server_killed_in_the_middle_of_handlers_finds_their_outcome_when_it_is_back(
+    own: PrivateServer,
+) -> None:
     shop = Shop(own.url)
     async with shop.open() as bus:
         await bus.publish_many(orders(1, 2, 101))
@@ -153,13 +157,13 @@ async def test_a_server_killed_in_the_middle_of_handlers_finds_their_outcome_whe
         own.kill()
         shop.gate.set()
         await eventually(lambda: len(shop.handled) == 2)  # handled while there is no server to tell
-        await own.start()
+        own.start()
         await bus.publish(OrderPlaced(number=3))
         await shop.settles(bus, [1, 2, 3, 101])
     assert shop.record.count("acked") >= 4
 
 
-async def test_a_flush_with_events_in_flight_makes_nobody_deaf(own: OwnServer, admin: redis.Redis) -> None:
+async def test_a_flush_with_events_in_flight_makes_nobody_deaf(own: PrivateServer, admin: redis.Redis) -> None:
     """What was flushed is gone, its handlers settle nothing, and what comes later is handled once."""
     shop = Shop(own.url)
     async with shop.open() as bus:
@@ -172,7 +176,7 @@ async def test_a_flush_with_events_in_flight_makes_nobody_deaf(own: OwnServer, a
     assert shop.handled.count(3) == shop.handled.count(103) == 1 and 101 not in shop.handled
 
 
-async def test_scripts_that_the_server_forgot_are_sent_again(own: OwnServer, admin: redis.Redis) -> None:
+async def test_scripts_that_the_server_forgot_are_sent_again(own: PrivateServer, admin: redis.Redis) -> None:
     shop = Shop(own.url)
     shop.gate.set()
     async with shop.open() as bus:
@@ -184,7 +188,9 @@ async def test_scripts_that_the_server_forgot_are_sent_again(own: OwnServer, adm
     assert len(shop.handled) == len(set(shop.handled)) == 18
 
 
-async def test_connections_that_are_killed_again_and_again_are_made_anew(own: OwnServer, admin: redis.Redis) -> None:
+async def test_connections_that_are_killed_again_and_again_are_made_anew(
+    own: PrivateServer, admin: redis.Redis
+) -> None:
     shop = Shop(own.url)
     shop.gate.set()
     numbers = [*range(1, 40), *range(101, 111)]
@@ -205,7 +211,7 @@ async def test_connections_that_are_killed_again_and_again_are_made_anew(own: Ow
     assert entries == len(numbers)  # none twice, although publishes were repeated
 
 
-async def test_a_server_that_pauses_longer_than_a_lease_loses_nothing(own: OwnServer, admin: redis.Redis) -> None:
+async def test_a_server_that_pauses_longer_than_a_lease_loses_nothing(own: PrivateServer, admin: redis.Redis) -> None:
     shop = Shop(own.url)
     async with shop.open() as bus:
         await bus.publish_many(orders(1, 2, 101))
@@ -216,18 +222,17 @@ async def test_a_server_that_pauses_longer_than_a_lease_loses_nothing(own: OwnSe
         await shop.settles(bus, [1, 2, 3, 101])
 
 
-async def test_a_server_that_stands_still_longer_than_a_lease_loses_nothing(own: OwnServer, binary: Path) -> None:
+async def test_a_server_that_stands_still_longer_than_a_lease_loses_nothing(own: PrivateServer, binary: Path) -> None:
     """Its clock goes on while it is stopped: all leases are over when it wakes, and any consumer may be first."""
     one, two = Shop(own.url), Shop(own.url)
-    assert own.process is not None
     async with one.open() as bus, two.open():
         await bus.publish_many(orders(*range(20), *range(101, 111)))
         await eventually(lambda: len(one.started) + len(two.started) >= 30)
-        own.process.send_signal(signal.SIGSTOP)
+        own.pause()
         try:
             await asyncio.sleep(LEASE_S * 2.5)  # the fault itself: longer than a lease
         finally:
-            own.process.send_signal(signal.SIGCONT)
+            own.resume()
         for shop in (one, two):
             shop.gate.set()
         await eventually(lambda: {*range(20), *range(101, 111)} <= {*one.handled, *two.handled})
@@ -237,7 +242,7 @@ async def test_a_server_that_stands_still_longer_than_a_lease_loses_nothing(own:
 
 @pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
 async def test_trap_26_a_clock_that_jumps_changes_no_lease_and_no_wait(
-    own: OwnServer, jump_s: float, monkeypatch: pytest.MonkeyPatch
+    own: PrivateServer, jump_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop, right = Shop(own.url), time.time
     async with shop.open() as bus:
@@ -256,7 +261,7 @@ def jumped(right: Callable[[], float], jump_s: float) -> Callable[[], float]:
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "noeviction"])
 async def test_trap_25_a_server_that_evicts_when_full_is_named_at_connect(
-    own: OwnServer, admin: redis.Redis, policy: str, caplog: pytest.LogCaptureFixture
+    own: PrivateServer, admin: redis.Redis, policy: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Refused or warned of, whichever it is: nobody connects to one without hearing of it."""
     await admin.config_set("maxmemory-policy", policy)

@@ -114,5 +114,5 @@ async def test_trap_05_a_later_delivery_to_the_same_consumer_is_not_settled_by_t
 async def lose(inspector: Inspector, delivery: ev.Delivery) -> bool:
     """Have a thief, who will not renew, hold the entry when the next renewal comes."""
     if not delivery.lost:
-        await inspector.claim(delivery.entry.id, "thief")
+        await inspector.take_over(delivery.entry.id, "thief")
     return delivery.lost

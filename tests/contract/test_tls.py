@@ -16,8 +16,8 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib.testing import free_port, private_server
 from eventlib.testing.waiting import eventually
-from tests.faults import free_port, own_server
 from tests.shop import OrderPlaced, Record
 
 SECRET = "s3cr3t"
@@ -80,7 +80,7 @@ async def tls_server(binary: Path, authority: Authority, name: str, *options: st
     port = free_port()
     files = ("--tls-cert-file", authority.file(f"{name}.crt"), "--tls-key-file", authority.file(f"{name}.key"))
     tls = ("--tls-port", str(port), *files, "--tls-ca-cert-file", authority.file("ca.crt"), "--tls-auth-clients", "no")
-    async with own_server(binary, *tls, *options):
+    with private_server(*tls, *options, binary=binary):
         yield f"rediss://127.0.0.1:{port}/0"
 
 
@@ -149,7 +149,7 @@ async def test_each_side_speaks_what_the_other_does_not(tls_binary: Path, author
 async def test_a_server_without_tls_is_asked_for_it(binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits for the end of a line, which never comes; the error says what may be wrong."""
     monkeypatch.setattr("eventlib.broker.connections.REPLY_TIMEOUT_S", 0.3)
-    async with own_server(binary, tcp=True) as server:
+    with private_server(binary=binary, port=0) as server:
         problem = await refusal(server.url.replace("redis:", "rediss:"), ev.BrokerUnavailable)
     assert "speak TLS" in problem
 

@@ -26,7 +26,7 @@ def names_in(entry: dict[bytes, bytes]) -> list[str]:
 async def take_over(broker: Broker, inspector: Inspector) -> Entry:
     """The one entry of the stream in the hands of consumer "me"."""
     [id_] = await inspector.read_and_die()
-    await inspector.claim(id_, "dead", idle_ms=10_000, deliveries=1)
+    await inspector.take_over(id_, "dead", idle_ms=10_000, deliveries=1)
     _, [taken] = await ConsumerCommands(broker, inspector.keys, "me").sweep(1.0, 1, 1.0)
     return taken
 

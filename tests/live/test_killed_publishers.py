@@ -10,11 +10,11 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib.testing import private_server
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.contract.test_publishing import numbers
-from tests.faults import own_server
 from tests.live.conftest import TOP
 from tests.shop import Connect, orders
 
@@ -119,7 +119,7 @@ async def test_trap_22_a_server_killed_while_many_publish(binary: Path, tmp_path
             if enough.is_set():
                 return
 
-    async with own_server(binary, "--appendfsync", "always") as server:
+    with private_server("--appendfsync", "always", binary=binary) as server:
         async with ev.connect(ev.App("shop"), server.url, outage_policy=policy) as bus, asyncio.TaskGroup() as tasks:
             for first in range(10):
                 tasks.create_task(publish(bus, first))
@@ -127,7 +127,7 @@ async def test_trap_22_a_server_killed_while_many_publish(binary: Path, tmp_path
                 before = len(acknowledged)
                 await eventually(lambda: len(acknowledged) > before + 200)  # noqa: B023 - awaited in the loop
                 server.kill()
-                await server.start()
+                server.start()
             enough.set()
         async with ev.connect(ev.App("shop"), server.url, outage_policy=policy) as bus:
             if spooled:

@@ -1,4 +1,4 @@
-"""A private server is gone with its owner, however that ends, and its directory with it."""
+"""A private server ends with its owner, however that ends, and so does its directory. Before, it can be restarted."""
 
 import asyncio
 import os
@@ -6,23 +6,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 import pytest
 import redis
 
 import eventlib as ev
-from eventlib.testing.waiting import eventually
+from eventlib.testing import PrivateServer, eventually, free_port, private_server
 
 TOP = Path(__file__).parents[2]
 OWNER = """
 import signal, sys
 import eventlib as ev
-signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell are started to ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
 with ev.private_server() as server:
     print(server.pid, server.directory, flush=True)
     sys.stdin.read()
@@ -43,7 +44,7 @@ class Household:
 
 
 def alive(process: psutil.Process) -> bool:
-    """A zombie is dead: in a container nobody may be there to bury it."""
+    """False for a zombie: in a container there may be no process that waits for it."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -79,15 +80,15 @@ async def household() -> AsyncIterator[Household]:
         owner.wait()
 
 
-async def test_it_goes_when_the_block_ends() -> None:
-    with ev.private_server() as server:
+def test_it_goes_when_the_block_ends() -> None:
+    with private_server() as server:
         process = psutil.Process(server.pid)
         assert server.directory.exists() and alive(process)
     assert not server.directory.exists() and not alive(process)
 
 
-async def test_it_goes_when_the_block_fails() -> None:
-    with pytest.raises(KeyError), ev.private_server() as server:  # noqa: PT012 - leaving by an error is the point
+def test_it_goes_when_the_block_fails() -> None:
+    with pytest.raises(KeyError), private_server() as server:  # noqa: PT012 - leaving by an error is the point
         process = psutil.Process(server.pid)
         raise KeyError
     assert not server.directory.exists() and not alive(process)
@@ -97,6 +98,13 @@ async def test_it_goes_when_the_block_fails() -> None:
 async def test_it_goes_when_its_owner_is_killed(how: signal.Signals) -> None:
     async with household() as house:
         house.owner.send_signal(how)
+        await eventually(house.gone)
+
+
+async def test_it_goes_when_its_owner_is_killed_while_it_is_down() -> None:
+    async with household() as house:
+        house.server.kill()
+        house.owner.kill()
         await eventually(house.gone)
 
 
@@ -117,7 +125,7 @@ async def test_it_goes_when_its_guard_is_killed() -> None:
 
 
 async def test_a_server_that_stopped_by_itself_leaves_nothing_either() -> None:
-    with ev.private_server() as server:
+    with private_server() as server:
         process = psutil.Process(server.pid)
         with redis.Redis.from_url(server.url) as client:
             client.shutdown(nosave=True)
@@ -125,18 +133,18 @@ async def test_a_server_that_stopped_by_itself_leaves_nothing_either() -> None:
     assert not server.directory.exists()
 
 
-async def test_the_guard_ends_in_peace_when_the_server_stops_by_itself(capfd: pytest.CaptureFixture[str]) -> None:
-    with ev.private_server() as server:
+def test_the_guard_stays_silent_when_the_server_stops_by_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    with private_server() as server:
         guard = psutil.Process(server.pid).parent()
         with redis.Redis.from_url(server.url) as client:
             client.shutdown(nosave=True)
         assert guard is not None
-        await eventually(lambda: not alive(guard))
+    assert not alive(guard)
     assert capfd.readouterr().err == ""
 
 
-async def test_two_do_not_meet(binary: Path) -> None:
-    with ev.private_server(binary=binary) as one, ev.private_server(binary=binary, port=0) as two:
+def test_two_do_not_meet(binary: Path) -> None:
+    with private_server(binary=binary) as one, private_server(binary=binary, port=0) as two:
         assert (
             one.directory != two.directory and one.url.startswith("unix:") and two.url.startswith("redis://127.0.0.1:")
         )
@@ -149,11 +157,130 @@ async def test_two_do_not_meet(binary: Path) -> None:
             }
 
 
-async def test_a_program_that_is_no_server_is_soon_a_typed_error_with_its_last_words(tmp_path: Path) -> None:
+def test_a_program_that_is_no_server_is_soon_a_typed_error_with_its_last_words(tmp_path: Path) -> None:
     program = tmp_path / "redis-server"
-    program.write_text("#!/bin/sh\necho 'out of failure_draws' >&2\nexit 1\n")
+    program.write_text("#!/bin/sh\necho 'out of memory' >&2\nexit 1\n")
     program.chmod(0o755)
     started_at = time.monotonic()
-    with pytest.raises(ev.NoServer, match="out of failure_draws"), ev.private_server(binary=program):
+    with pytest.raises(ev.NoServer, match="out of memory"), private_server(binary=program):
         pass
     assert time.monotonic() - started_at < 5.0  # there is nothing to wait for
+
+
+@pytest.mark.parametrize("path", ["nowhere", "no program"])
+def test_a_file_that_cannot_be_run_is_a_typed_error(tmp_path: Path, path: str) -> None:
+    (tmp_path / "no program").write_text("x")
+    with pytest.raises(ev.NoServer, match=path), private_server(binary=tmp_path / path):
+        pass
+
+
+def test_a_port_that_is_taken_is_a_typed_error(binary: Path) -> None:
+    with private_server(binary=binary, port=0) as server:
+        port = int(server.url.removesuffix("/0").rpartition(":")[2])
+        with pytest.raises(ev.NoServer, match="in use"), private_server(binary=binary, port=port):
+            pass
+
+
+# Stopped, killed and started again
+
+
+def stored(server: PrivateServer) -> bytes | None:
+    with redis.Redis.from_url(server.url) as client:
+        found: Any = client.get("kept")
+        return cast(bytes | None, found)
+
+
+def store(server: PrivateServer) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        client.set("kept", "yes")
+
+
+@pytest.mark.parametrize("port", [None, 0])
+@pytest.mark.parametrize("end", [PrivateServer.kill, PrivateServer.stop])
+def test_it_is_started_again_on_its_data_and_at_its_address(
+    binary: Path, port: int | None, end: Callable[[PrivateServer], None]
+) -> None:
+    with private_server("--appendfsync", "always", binary=binary, port=port) as server:
+        first, url = psutil.Process(server.pid), server.url
+        store(server)
+        end(server)
+        assert not alive(first)
+        with pytest.raises(redis.ConnectionError):
+            stored(server)
+        server.start()
+        assert stored(server) == b"yes"
+        assert server.url == url and server.pid != first.pid
+        second = psutil.Process(server.pid)
+        server.start()  # it runs: nothing is done
+        assert psutil.Process(server.pid) == second
+    assert not alive(second) and not server.directory.exists()
+
+
+async def test_one_that_stopped_by_itself_is_started_again(binary: Path) -> None:
+    with private_server(binary=binary) as server:
+        store(server)
+        with redis.Redis.from_url(server.url) as client:
+            client.shutdown()
+        await eventually(lambda: not alive(psutil.Process(server.pid)))
+        server.kill()  # it has ended: nothing is done
+        server.start()
+        assert stored(server) == b"yes"
+
+
+def test_what_ends_while_it_is_down_leaves_nothing(binary: Path) -> None:
+    with private_server(binary=binary) as server:
+        server.kill()
+    assert not server.directory.exists()
+
+
+@pytest.mark.parametrize("end", [PrivateServer.kill, PrivateServer.stop, None])
+def test_a_paused_one_gives_no_answer_and_can_still_be_ended(
+    binary: Path, end: Callable[[PrivateServer], None] | None
+) -> None:
+    with private_server(binary=binary) as server:
+        store(server)
+        server.pause()
+        with redis.Redis.from_url(server.url, socket_timeout=0.1) as client, pytest.raises(redis.TimeoutError):
+            client.ping()
+        server.resume()
+        assert stored(server) == b"yes"
+        server.pause()
+        process, began_at = psutil.Process(server.pid), time.monotonic()
+        if end is not None:
+            end(server)
+            assert not alive(process)
+    assert not alive(process) and time.monotonic() - began_at < 4.0
+
+
+def test_options_are_the_servers_own_and_come_last(binary: Path) -> None:
+    options = ("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+    with private_server(*options, binary=binary) as server, redis.Redis.from_url(server.url) as client:
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "allkeys-lru"}
+
+
+def test_one_with_a_password_starts_too(binary: Path) -> None:
+    with private_server("--requirepass", "secret", binary=binary) as server:
+        with pytest.raises(redis.AuthenticationError):
+            stored(server)
+        with redis.Redis.from_url(server.url.replace("//", "//:secret@")) as client:
+            assert client.ping()
+
+
+def test_an_option_that_the_server_refuses_is_told(binary: Path) -> None:
+    with pytest.raises(ev.NoServer, match="no-such-option"), private_server("--no-such-option", "1", binary=binary):
+        pass
+
+
+def test_its_guard_gone_it_says_so() -> None:
+    with private_server() as server:
+        guard = psutil.Process(server.pid).parent()
+        assert guard is not None
+        guard.kill()
+        with pytest.raises(ev.NoServer, match="guard"):
+            server.start()
+    assert not server.directory.exists()
+
+
+def test_a_free_port_has_no_server() -> None:
+    with redis.Redis(port=free_port()) as client, pytest.raises(redis.ConnectionError):
+        client.ping()

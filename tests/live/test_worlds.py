@@ -17,6 +17,7 @@ import redis.asyncio as redis
 
 from eventlib import AccessDenied, BrokerError, BrokerUnavailable, private_server
 from eventlib.policy import Retry, RetryBudget
+from eventlib.testing import free_port
 from eventlib.testing.waiting import eventually
 from sim.declare.faults.errors import Errors
 from sim.declare.scenario import Scenario
@@ -26,7 +27,6 @@ from sim.evidence.history import KIND, ROW, History
 from sim.infer.compare import compare
 from sim.worlds.live import run_live
 from sim.worlds.simulated import simulate
-from tests.faults import free_port
 from tests.model.small import attempts_by_message, exponential, kill, poisson, rows_of, scenario, service, steady
 
 LEASE_S = 0.5

@@ -208,7 +208,7 @@ async def test_node_buries_what_killed_its_consumers(
     async with connect(ev.App("files")) as bus:
         await bus.publish(a_file(1))
         [id_] = await inspector.read_and_die()
-        await inspector.claim(id_, "dead", idle_ms=10_000, deliveries=3)
+        await inspector.take_over(id_, "dead", idle_ms=10_000, deliveries=3)
         async with running(programs, "extractor.mjs", config | {"lease_ms": 1000}) as node:
             [letter] = await eventually(inspector.dead_letters)
     assert (letter[b"reason"], letter[b"attempts"]) == (b"poison", b"3")
@@ -225,7 +225,7 @@ async def test_node_renews_what_it_works_on(
         await eventually(lambda: node.said("started"))
         async with bus.running(observe=observed):
             [row] = await inspector.pending()
-            await inspector.renewals({row.id}, 4)  # more than a lease
+            await inspector.wait_for_renewals({row.id}, 4)  # more than a lease
             [row] = await inspector.pending()
             assert row.deliveries == 1
     assert handled == []
@@ -252,7 +252,7 @@ async def test_node_gives_back_what_it_has_not_begun(
     async with connect(ev.App("files")) as bus:
         await bus.publish_many([a_file(1, SLOW), a_file(2), a_file(3)])
         for id_ in await inspector.read_and_die():
-            await inspector.claim(id_, "dead", idle_ms=60_000, deliveries=1)
+            await inspector.take_over(id_, "dead", idle_ms=60_000, deliveries=1)
         async with running(programs, "extractor.mjs", config) as node:
             await eventually(lambda: node.said("started"))
             node.send(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Which server program is chosen: the first that can serve; what cannot is passed over with a reason."""
+"""Which server program is chosen: the first that can serve. One that cannot is passed over with a reason."""
 
 import logging
 import os
@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 import eventlib as ev
-from eventlib.testing import server
-from eventlib.testing.server import find_binaries
+from eventlib.testing import binaries, find_binaries
 
 SAYS = {
     "6.2": "Redis server v=6.2.14 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64 build=0",
@@ -29,7 +28,7 @@ def program(directory: Path, name: str, says: str, then: str = "exit 0") -> Path
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that is the whole PATH, but for the shell's own."""
+    """A folder whose two subfolders are all of PATH."""
     monkeypatch.setenv("PATH", f"{tmp_path / 'first'}{os.pathsep}{tmp_path / 'second'}")
     return tmp_path
 
@@ -52,7 +51,7 @@ def test_one_on_path_that_is_new_enough_comes_first(path: Path, says: str) -> No
 
 
 def test_one_that_is_no_program_or_never_answers_is_passed_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_SAY_S", 0.2)
+    monkeypatch.setattr(binaries, "_ANSWER_S", 0.2)
     broken = program(path / "first", "redis-server", "")
     broken.write_bytes(b"\x7fELF no more")
     silent = program(path / "second", "valkey-server", "", then="while :; do :; done")
@@ -60,11 +59,12 @@ def test_one_that_is_no_program_or_never_answers_is_passed_over(path: Path, monk
 
 
 def test_where_none_can_serve_the_error_says_why(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_packaged", lambda module, function: None)
+    monkeypatch.setattr(binaries, "_packaged", lambda module, function: None)
     old = program(path / "first", "redis-server", SAYS["6.2"])
     with pytest.raises(ev.NoServer) as caught, ev.private_server():
         pass
-    assert all(part in str(caught.value) for part in ("REDIS_URL", "pip install", str(old), "6.2", "7.0"))
+    told = ("REDIS_URL", "pip install 'event-workbench[server]'", str(old), "6.2", "7.0")
+    assert all(part in str(caught.value) for part in told)
 
 
 def test_a_private_server_is_the_first_that_can_serve(path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_side_can_be_accepted() -> None:
 
 
 WRONG = {
-    "raises": "raise RuntimeError('[no] failure_draws')",
+    "raises": "raise RuntimeError('[no] connection')",
     "exits": "raise SystemExit(0)",
     "is no Python": "def (",
     "is declared wrong": ONE.replace("orders", "or:ders"),

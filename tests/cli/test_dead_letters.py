@@ -1,4 +1,4 @@
-"""`workbench dlq`: what an operator does from a terminal, without the App."""
+"""`workbench dlq`: what an operator does from a terminal, without the App. It is the same on every server found."""
 
 import asyncio
 import json
@@ -14,14 +14,18 @@ from typer.testing import CliRunner, Result
 
 from eventlib.cli.console import out
 from eventlib.events.envelope import write
-from eventlib.testing.inspector import Inspector
+from eventlib.testing import Inspector, free_port
 from sim.cli.commands import app as workbench
-from tests.faults import free_port
 from tests.shop import OrderPlaced
 
 TOP = Path(__file__).parents[2]
 GOOD = write(OrderPlaced(number=1), "shop", "c1", None)[1]
 Dlq = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture(scope="session")
+def url(server: str) -> str:
+    return server
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def dlq(url: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> Dlq:
 
     def run(columns: int, verb: str, *rest: str) -> Result:
         command = ["dlq", verb, "orders", "billing", *rest, "--url", url, "--namespace", namespace]
-        monkeypatch.setattr(out, "_width", columns)  # whatever COLUMNS was when it was made
+        monkeypatch.setattr(out, "_width", columns)  # COLUMNS counted when it was made
         return CliRunner(env={"COLUMNS": str(columns), "REDIS_URL": None}).invoke(workbench, command)
 
     async def run_beside(*arguments: str, columns: int = 160) -> Result:
@@ -41,8 +45,8 @@ def dlq(url: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> Dlq:
 
 @pytest.fixture
 async def ids(inspector: Inspector) -> list[str]:
-    """Four letters: exhausted, rejected, truncated, and one whose text would steer the terminal."""
-    letters: list[dict[Any, Any]] = [
+    """Four dead letters: exhausted, rejected, truncated, and one whose text would steer the terminal."""
+    fields: list[dict[Any, Any]] = [
         {"reason": "exhausted", "error": "TimeoutError: the bank", "handler": "shop.bill", "raw.event": GOOD},
         {"reason": "rejected", "error": "Reject: negative", "handler": "shop.bill", "raw.event": GOOD},
         {"reason": "undecodable", "error": "DecodeError: not JSON", "raw.event": GOOD[:-5]},
@@ -53,7 +57,7 @@ async def ids(inspector: Inspector) -> list[str]:
             "raw.\x1b": b"\xff\x00",
         },
     ]
-    return [(await inspector.raw.xadd(inspector.keys.dead_letters, letter)).decode() for letter in letters]  # type: ignore[union-attr]
+    return [(await inspector.raw.xadd(inspector.keys.dead_letters, each)).decode() for each in fields]  # type: ignore[union-attr]
 
 
 def done(result: Result) -> str:
@@ -62,7 +66,7 @@ def done(result: Result) -> str:
 
 
 def refused(result: Result, *told: str) -> None:
-    """It ends with status 2 and one message, which says all this however it is wrapped."""
+    """It ends with status 2 and one message that says all of this. The message may be wrapped."""
     assert result.exit_code == 2
     assert "Traceback" not in result.output
     said = " ".join(result.output.replace("│", " ").split())
@@ -75,7 +79,7 @@ async def test_list(dlq: Dlq, ids: list[str], tmp_path: Path) -> None:
     assert "4 dead letters, the oldest died" in said
     assert all(id_ in said for id_ in ids) and "order.placed" in said and "TimeoutError: the bank" in said
     listed = json.loads(file.read_text())
-    assert [letter["id"] for letter in listed["letters"]] == ids
+    assert [dead["id"] for dead in listed["letters"]] == ids
     assert (listed["size"], listed["after"]) == (4, None)
     assert listed["letters"][0]["raw"]["event"] == GOOD.decode()
     assert listed["letters"][3]["raw"] == {"\x1b": {"base64": "/wA="}}
@@ -146,7 +150,7 @@ async def test_what_was_edited_and_died_again_is_not_shown_as_published(dlq: Dlq
     assert "field event when it died" in said and "field other when it died" in said and "published" not in said
 
 
-async def test_a_letter_stays_for_one_reason(dlq: Dlq, ids: list[str]) -> None:
+async def test_a_dead_letter_stays_for_one_reason(dlq: Dlq, ids: list[str]) -> None:
     stays = await dlq("replay", "--id", ids[0], "--keep-attempts")
     assert "used up (0); replay it without keeping them" in stays.stderr and "edit it first" not in stays.stderr
 

@@ -1,0 +1,149 @@
+"""How dead letters are shown in a terminal, and written as JSON.
+
+Other programs wrote what is in a dead letter. So everything is shown as plain text: it cannot steer the terminal.
+"""
+
+import base64
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from eventlib import DeadLetter
+from eventlib.cli.console import out
+from eventlib.cli.dlq.options import UNITS_S
+
+_NARROW = 110  # a terminal of fewer columns gets the short form of the list
+
+
+def show_list(group: str, stream: str, size: int, oldest_age_s: float | None, page: list[DeadLetter]) -> None:
+    """Print how many there are, and one page of them."""
+    age = "" if oldest_age_s is None else f", the oldest died {_age(oldest_age_s)} ago"
+    out.print(f"{group} on {stream}: {number_of(size)}{age}", soft_wrap=True, highlight=False, markup=False)
+    if page:
+        out.print(_list_table(page))
+    elif size:
+        out.print("None of them fits.")
+
+
+def show_counts(reasons: Counter[str]) -> None:
+    """Print how many died of each reason."""
+    table = Table("reason", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("dead letters", justify="right")
+    for name, number in reasons.most_common():
+        table.add_row(plain(name), f"{number:,}")
+    table.add_section()
+    table.add_row("all", f"{reasons.total():,}")
+    out.print(table)
+
+
+def show_one(dead: DeadLetter) -> None:
+    """Print all that is known of one dead letter."""
+    rows = {
+        "died": f"{_clock(dead.died_at_s)}, first failed {_clock(dead.failed_at_s)}",
+        "reason": dead.reason,
+        "error": dead.error,
+        "attempts": f"{dead.attempts}, replayed before: {dead.replays}",
+        "handler": dead.handler,
+        "consumer": dead.consumer,
+        "origin": dead.origin,
+        "event": f"{dead.event_type or '(type unknown)'}, id {dead.event_id or '(unknown)'}",
+        "correlation": dead.correlation_id or "",
+        "edited": "" if dead.edited_at_s is None else _clock(dead.edited_at_s),
+        "replay": f"no: {dead.obstacle}; edit it first" if dead.obstacle else "possible",
+    }
+    for name, value in rows.items():
+        if value:
+            out.print(f"[bold]{name:12}[/]{plain(value)}", soft_wrap=True, highlight=False)
+    parts = {"traceback": dead.traceback}
+    parts |= {f"field {text_of(name)} when it died": text_of(value) for name, value in dead.raw.items()}
+    parts |= {"edited event": text_of(dead.edited)} if dead.edited is not None else {}
+    for name, value in parts.items():
+        if value:
+            out.print(f"\n[bold]{plain(name)}[/]\n{plain(value)}", soft_wrap=True, highlight=False)
+
+
+def as_json(dead: DeadLetter) -> dict[str, Any]:
+    """The dead letter for machines; bytes that are no text in base64."""
+    names = ["id", "origin", "reason", "error", "traceback", "attempts", "handler", "consumer", "replays", "died_at_s"]
+    names += ["failed_at_s", "edited_at_s", "event_type", "event_id", "correlation_id", "obstacle"]
+    return {name: getattr(dead, name) for name in names} | {
+        "raw": {text_of(name): _bytes_json(value) for name, value in dead.raw.items()},
+        "edited": None if dead.edited is None else _bytes_json(dead.edited),
+    }
+
+
+def number_of(count: int) -> str:
+    return f"{count:,} dead letter{'' if count == 1 else 's'}"
+
+
+def text_of(value: bytes) -> str:
+    """Bytes as text; those that are no text as escapes."""
+    return value.decode(errors="backslashreplace")
+
+
+def plain(text: str, *, one_line: bool = False) -> str:
+    """The text without markup and control characters."""
+    kept = "" if one_line else "\n\t"
+    return escape("".join(c if c.isprintable() or c in kept else f"\\x{ord(c):02x}" for c in text))
+
+
+def _list_table(page: list[DeadLetter]) -> Table:
+    """One line for each. The id is never cut: it is copied from here. The error is cut to what the others leave."""
+    narrow, any_past = out.width < _NARROW, any(map(_past, page))
+    died, type_length = (slice(5, 16), 8 if any_past else 12) if narrow else (slice(0, 19), 32)
+    columns = {
+        "id": [dead.id for dead in page],
+        "died (UTC)": [_clock(dead.died_at_s)[died] for dead in page],
+        "reason": [dead.reason for dead in page],
+        "past": [_past(dead, short=narrow) for dead in page],
+        "type": [_cut(dead.event_type or "-", type_length) for dead in page],
+    }
+    if not any_past:
+        del columns["past"]
+    taken = sum(2 + max(map(len, (name, *cells))) for name, cells in columns.items())
+    columns["error"] = [_cut(dead.error.partition("\n")[0], max(8, out.width - taken - 4)) for dead in page]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name, no_wrap=True)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*(plain(cell, one_line=True) for cell in row))
+    return table
+
+
+def _past(dead: DeadLetter, short: bool = False) -> str:
+    """What was done to it before, if anything."""
+    past = []
+    if dead.edited_at_s is not None:
+        past.append("e" if short else "edited")
+    if dead.replays:
+        past.append(f"{dead.replays}x" if short else f"replayed {dead.replays}x")
+    return " ".join(past) if short else ", ".join(past)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}\u2026"
+
+
+def _bytes_json(value: bytes) -> str | dict[str, str]:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}
+
+
+def _clock(moment_s: float | None) -> str:
+    if moment_s is None:
+        return "unknown"
+    try:
+        return datetime.fromtimestamp(moment_s, UTC).isoformat(" ", "milliseconds")
+    except (OverflowError, OSError, ValueError):  # written by another client, or by a clock that is wrong
+        return f"{moment_s:.0f} s"
+
+
+def _age(seconds: float) -> str:
+    name = max((name for name, size_s in UNITS_S.items() if size_s <= seconds), key=UNITS_S.__getitem__, default="s")
+    return f"{seconds / UNITS_S[name]:.1f} {name}"

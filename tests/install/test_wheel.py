@@ -1,0 +1,37 @@
+"""The wheel has everything that the packages need, and nothing else."""
+
+import subprocess
+from pathlib import Path
+from zipfile import ZipFile
+
+TOP = Path(__file__).parents[2]
+NEEDED = (".py", ".lua", ".html", "py.typed")
+
+
+def contents(wheel: Path) -> set[str]:
+    with ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
+def committed() -> set[str]:
+    """The files of the two packages, and the module of the command, committed or about to be."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "eventlib", "sim", "workbench.py"]
+    listed = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True).stdout.splitlines()
+    return {name for name in listed if (TOP / name).exists()}
+
+
+def test_the_wheel_has_every_file_of_the_packages(wheel: Path) -> None:
+    assert all(name.endswith(NEEDED) for name in committed()), "say in pyproject.toml's package-data what is new"
+    assert contents(wheel) == committed()
+
+
+def test_what_is_no_module_is_there(wheel: Path) -> None:
+    there = contents(wheel)
+    assert {"eventlib/py.typed", "sim/py.typed", "sim/show/report.html"} <= there
+    scripts = {path.relative_to(TOP).as_posix() for path in (TOP / "eventlib/broker/scripts").glob("*.lua")}
+    assert scripts and scripts <= there
+
+
+def test_every_subpackage_is_there(wheel: Path) -> None:
+    packages = {path.parent for package in ("eventlib", "sim") for path in (TOP / package).rglob("*.py")}
+    assert {f"{package.relative_to(TOP).as_posix()}/__init__.py" for package in packages} <= contents(wheel)

@@ -1,0 +1,101 @@
+"""What the fault proxy does to a client: each fault on its own, without eventlib between."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from eventlib.testing import FaultProxy, eventually, fault_proxy, free_port
+
+
+@pytest.fixture
+async def proxy(url: str) -> AsyncIterator[FaultProxy]:
+    async with fault_proxy(url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def client(proxy: FaultProxy) -> AsyncIterator[redis.Redis]:
+    """A client of the proxy that repeats nothing."""
+    async with redis.Redis.from_url(proxy.url, retry=Retry(NoBackoff(), 0), socket_timeout=0.3) as client:
+        yield client
+
+
+async def test_it_passes_everything_on(client: redis.Redis, proxy: FaultProxy, namespace: str) -> None:
+    large = b"x" * 1_000_000
+    await client.set(f"{namespace}:large", large)
+    assert await client.get(f"{namespace}:large") == large
+    assert (proxy.lost, proxy.refused) == (0, 0)
+
+
+async def test_a_reply_is_lost_after_the_request_was_carried_out(
+    client: redis.Redis, proxy: FaultProxy, raw: redis.Redis, namespace: str
+) -> None:
+    proxy.lose_reply_to(b"second")
+    await client.rpush(f"{namespace}:list", "first")
+    with pytest.raises(redis.ConnectionError):
+        await client.rpush(f"{namespace}:list", "second")
+    await client.rpush(f"{namespace}:list", "second")  # only one reply is lost
+    assert await raw.lrange(f"{namespace}:list", 0, -1) == [b"first", b"second", b"second"]
+    assert proxy.lost == 1
+
+
+async def test_a_request_in_pieces_is_recognised(proxy: FaultProxy) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    proxy.lose_reply_to(b"PING lost")
+    for piece in (b"PING l", b"ost\r\n"):
+        writer.write(piece)
+        await asyncio.sleep(0.05)  # so that the pieces arrive as two
+    assert await reader.read() == b"" and proxy.lost == 1
+    writer.close()
+
+
+async def test_cut_connections_can_be_opened_again(client: redis.Redis, proxy: FaultProxy) -> None:
+    await client.ping()
+    proxy.cut()
+    with pytest.raises(redis.ConnectionError):
+        await client.ping()
+    assert await client.ping()
+
+
+async def test_refusing_closes_new_connections_and_keeps_open_ones(client: redis.Redis, proxy: FaultProxy) -> None:
+    await client.ping()
+    proxy.refusing = True
+    assert await client.ping()
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    assert await reader.read() == b"" and proxy.refused == len(proxy.refused_at) == 1
+    writer.close()
+
+
+async def test_a_swallowed_reply_never_comes_late(proxy: FaultProxy) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    proxy.swallowing = True
+    writer.write(b"ECHO swallowed\r\n")
+    await asyncio.sleep(0.1)  # so that it is answered meanwhile
+    proxy.swallowing = False
+    writer.write(b"ECHO after\r\n")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), 0.1)
+    writer.close()
+
+
+async def test_its_end_leaves_no_connection_open(url: str) -> None:
+    async with fault_proxy(url) as proxy:
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(b"PING\r\n")
+        assert await reader.readline() == b"+PONG\r\n"
+    assert await reader.read() == b""
+    writer.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", proxy.port)
+
+
+async def test_a_server_that_is_not_there_hangs_up() -> None:
+    async with fault_proxy(f"redis://127.0.0.1:{free_port()}/0") as proxy:
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        assert await reader.read() == b""
+        writer.close()
+        await eventually(lambda: not proxy._connections)

