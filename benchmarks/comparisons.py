@@ -63,6 +63,10 @@ def turn(name: str, side: Side, url: str, namespace: str) -> tuple[float, ...]:
 
 def comparisons() -> list[Comparison]:
     """All of them, in the order of the result."""
+    return [*_speeds(), *_latencies(), *_tasks(), *_simulators()]
+
+
+def _speeds() -> list[Comparison]:
     per_s = "events/s"
     return [
         Comparison(
@@ -92,6 +96,11 @@ def comparisons() -> list[Comparison]:
             _faststream_handle_batches,
             turns_a_round=3,
         ),
+    ]
+
+
+def _latencies() -> list[Comparison]:
+    return [
         Comparison(
             (
                 Row("latency_p50", "latency at 100/s, p50 / FastStream's", "ms", Target("below", 0.7)),
@@ -111,6 +120,12 @@ def comparisons() -> list[Comparison]:
             lambda url, namespace: asyncio.run(ours.latency(url, namespace)),
             lambda url, namespace: asyncio.run(raw.latency(url, namespace)),
         ),
+    ]
+
+
+def _tasks() -> list[Comparison]:
+    per_s = "events/s"
+    return [
         Comparison(
             (Row("taskiq_publish", "publish one by one / taskiq's", per_s),),
             _one(ours.publish_in_turn, IN_TURN),
@@ -121,6 +136,11 @@ def comparisons() -> list[Comparison]:
             _one(ours.handle, COUNT),
             _taskiq_handle,
         ),
+    ]
+
+
+def _simulators() -> list[Comparison]:
+    return [
         Comparison(
             (Row("simulator", "simulate quickstart / bare SimPy", "messages/s"),),
             lambda *_: (simulator.quickstart(),),

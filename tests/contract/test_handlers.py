@@ -248,7 +248,7 @@ async def test_one_that_never_returns_holds_up_neither_the_others_nor_the_end(co
     assert sorted(handled) == list(range(1, 30))
 
 
-async def run_outlaw(url: str, namespace: str, deed: str) -> int:
+async def run_misbehaving(url: str, namespace: str, deed: str) -> int:
     """Run a consumer whose handler does the deed; returns its exit status."""
     misbehaving_consumer = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.contract.misbehaving_consumer", url, namespace, deed),
@@ -277,7 +277,7 @@ async def test_trap_07_a_handler_that_ends_its_process_twice_is_poison_to_the_th
 
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
-        assert [await run_outlaw(url, namespace, deed) for _ in range(2)] == [{"exit": 7, "abort": -9}[deed]] * 2
+        assert [await run_misbehaving(url, namespace, deed) for _ in range(2)] == [{"exit": 7, "abort": -9}[deed]] * 2
         async with bus.running(observe=record):
             await bus.publish(OrderPlaced(number=2))
             await eventually(lambda: record.count("dead") == 1 and record.count("acked") == 1)
@@ -297,7 +297,7 @@ async def test_a_handler_that_interrupts_its_program_ends_it_and_its_event_is_ta
 
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
-        assert await run_outlaw(url, namespace, "interrupt") == -signal.SIGINT
+        assert await run_misbehaving(url, namespace, "interrupt") == -signal.SIGINT
         async with bus.running():
             await eventually(lambda: seen == [2])
 
@@ -307,7 +307,7 @@ async def test_an_interrupt_from_outside_lets_the_handler_end_and_leaves_nothing
 ) -> None:
     async with connect(ev.App("shop")) as bus:
         await bus.publish(OrderPlaced(number=1))
-        assert await run_outlaw(url, namespace, "signal") == -signal.SIGINT
+        assert await run_misbehaving(url, namespace, "signal") == -signal.SIGINT
         assert await inspector.consumers() == set()
         assert await bus.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)
 

@@ -36,7 +36,7 @@ async def test_consumers_killed_again_and_again_never_overtake(
     connect: Connect, inspector: Inspector, url: str, namespace: str, processes: ConsumerProcesses
 ) -> None:
     rng = random.Random(0)
-    tellers: list[subprocess.Popen[bytes]] = []
+    consumers: list[subprocess.Popen[bytes]] = []
     published = [Paid(account=f"{n}", step=step) for step, n in itertools.product(range(60), range(ACCOUNTS))]
 
     def done() -> set[tuple[str, int]]:
@@ -44,13 +44,13 @@ async def test_consumers_killed_again_and_again_never_overtake(
 
     async with connect(ev.App("shop")) as bus:
         for round_ in range(4):
-            while len(tellers) < 3:
-                tellers.append(processes.start(url, namespace, 0.02, "ordered_consumer"))
+            while len(consumers) < 3:
+                consumers.append(processes.start(url, namespace, 0.02, "ordered_consumer"))
             share = len(published) // 4
             await bus.publish_many(published[round_ * share : (round_ + 1) * share])
             goal = len(done()) + share // 3
             await eventually(lambda: len(done()) > goal)  # noqa: B023 - awaited in the loop
-            victim = tellers.pop(rng.randrange(3))
+            victim = consumers.pop(rng.randrange(3))
             if round_ == 2:
                 victim.terminate()
                 await eventually(lambda: victim.poll() is not None)  # noqa: B023

@@ -222,7 +222,7 @@ def test_a_senseless_delay_is_refused_where_it_is_raised(signal: type[ev.Snooze]
 KB, MB = 2**10, 2**20
 
 
-def test_a_portion_begins_small_and_doubles_while_all_that_was_asked_for_comes() -> None:
+def test_a_fetch_size_begins_small_and_doubles_while_all_that_was_asked_for_comes() -> None:
     fetch_size, asked = FetchSize(100), list[int]()
     for _ in range(6):
         asked.append(fetch_size.count)
@@ -233,7 +233,7 @@ def test_a_portion_begins_small_and_doubles_while_all_that_was_asked_for_comes()
 @pytest.mark.parametrize(
     ("batch", "first", "most"), [(100, 100, 500), (200, 200, 400), (300, 300, 300), (700, 700, 700), (5000, 1000, 1000)]
 )
-def test_a_portion_is_whole_batches(batch: int, first: int, most: int) -> None:
+def test_a_fetch_size_is_whole_batches(batch: int, first: int, most: int) -> None:
     fetch_size = FetchSize(batch)
     assert fetch_size.count == first
     for _ in range(4):
@@ -241,14 +241,14 @@ def test_a_portion_is_whole_batches(batch: int, first: int, most: int) -> None:
     assert fetch_size.count == most
 
 
-def test_a_portion_of_large_entries_is_about_eight_megabytes() -> None:
+def test_a_fetch_size_of_large_entries_is_about_eight_megabytes() -> None:
     fetch_size = FetchSize(100)
     for size, count in [(MB, 8), (MB, 8), (16 * MB, 1), (64 * MB, 1), (KB, 2), (KB, 4)]:
         fetch_size.came(fetch_size.count, [size] * fetch_size.count)
         assert fetch_size.count == count
 
 
-def test_after_a_lull_a_portion_is_small_again() -> None:
+def test_after_a_lull_a_fetch_size_is_small_again() -> None:
     """What comes then may be of another size."""
     fetch_size = FetchSize(100)
     fetch_size.count = 500
@@ -261,7 +261,7 @@ def test_after_a_lull_a_portion_is_small_again() -> None:
         assert fetch_size.count == 8  # what was learned of their size is not forgotten
 
 
-def test_a_portion_that_does_not_come_is_halved() -> None:
+def test_a_fetch_size_that_does_not_come_is_halved() -> None:
     fetch_size = FetchSize(10)
     seen = []
     for _ in range(5):
