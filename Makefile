@@ -1,4 +1,4 @@
-# Everything sets itself up: all it needs is Python 3.11 or newer, make and bash.
+# Every target sets up what it needs. Python 3.11 or newer, make and bash are enough to begin.
 
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -14,7 +14,7 @@ help:
 report: $(READY) ## run the sample experiment in both worlds and write reports/validation.html
 	@$(BIN)/workbench report --sample-if-missing --output reports/validation.html
 
-# Tests that measure time, notebooks with live runs, and the one that installs the wheel, get both cores to themselves.
+# Tests that measure time, notebooks with live runs, and tests that install the wheel, get both cores to themselves.
 test: $(READY) ## run all tests and all notebooks
 	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/live --ignore=tests/install -n 2 --dist worksteal
 	@$(BIN)/pytest tests/install tests/live notebooks --nbval --nbval-current-env --nbval-cell-timeout=120
@@ -33,14 +33,14 @@ bench: $(PEERS) ## measure the library and the simulator on this machine, beside
 	@$(BIN)/pytest -q tests/bench
 	@$(BIN)/python -m benchmarks
 
-# What the benchmarks compare with is of no use elsewhere, so only they install it.
+# The packages that the benchmarks compare with are of no use elsewhere, so only `make bench` installs them.
 $(PEERS): $(READY)
 	@echo 'Adding what the benchmarks compare with, once.'
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]' || { \
 	  echo 'Mend: check the network, or name an index in reach: PIP_INDEX_URL, HTTPS_PROXY'; exit 1; }
 	@touch $@
 
-# pip compiles bytecode on one core; compileall does on all of them, and leaves out what it cannot (nothing we import).
+# pip compiles bytecode on one core, compileall on all of them. It skips what it cannot compile; nothing here uses that.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo 'This needs Python 3.11 or newer; $(PYTHON) is older or missing.'; \

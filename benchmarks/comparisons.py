@@ -13,6 +13,7 @@ LATENESS, FLOOR_LATENESS = "load_lateness_p99", "floor_lateness_p99"
 LATE_MS = 1.0  # later than this, and the machine was too busy for latencies to mean much
 IN_TURN = 10_000  # events in one turn of single publishes, each awaited before the next
 IN_BURSTS = 50_000  # in one turn of a thousand publishes at once: fewer last a tenth of a second, which says little
+PER_S = "events/s"
 
 T = TypeVar("T")
 Side = Literal["ours", "peer"]
@@ -63,35 +64,34 @@ def turn(name: str, side: Side, url: str, namespace: str) -> tuple[float, ...]:
 
 def comparisons() -> list[Comparison]:
     """All of them, in the order of the result."""
-    return [*_speeds(), *_latencies(), *_tasks(), *_simulators()]
+    return [*_speeds(), *_latencies(), *_other_peers()]
 
 
 def _speeds() -> list[Comparison]:
-    per_s = "events/s"
     return [
         Comparison(
-            (Row("publish_many", "publish_many / redis-py pipeline", per_s, Target("at least", 1.3)),),
+            (Row("publish_many", "publish_many / redis-py pipeline", PER_S, Target("at least", 1.3)),),
             _one(ours.publish_many, COUNT),
             _one(raw.pipeline, COUNT),
         ),
         Comparison(
-            (Row("make_and_publish_many", "the same, made in the clock / the pipeline", per_s),),
+            (Row("make_and_publish_many", "the same, made in the clock / the pipeline", PER_S),),
             _one(ours.make_and_publish_many, COUNT),
             _one(raw.pipeline, COUNT),
         ),
         Comparison(
-            (Row("publish_concurrent", "1,000 publish at once / one by one", per_s, Target("at least", 10.0)),),
+            (Row("publish_concurrent", "1,000 publish at once / one by one", PER_S, Target("at least", 10.0)),),
             _one(ours.publish_concurrently, IN_BURSTS),
             _one(ours.publish_in_turn, IN_TURN),
             turns_a_round=3,
         ),
         Comparison(
-            (Row("handle", "one-event handlers / FastStream's", per_s, Target("at least", 8.0)),),
+            (Row("handle", "one-event handlers / FastStream's", PER_S, Target("at least", 8.0)),),
             _one(ours.handle, COUNT),
             _faststream_handle,
         ),
         Comparison(
-            (Row("handle_batches", "batch handlers / FastStream's", per_s, Target("at least", 1.5)),),
+            (Row("handle_batches", "batch handlers / FastStream's", PER_S, Target("at least", 1.5)),),
             _one(ours.handle_batches, 3 * COUNT),
             _faststream_handle_batches,
             turns_a_round=3,
@@ -123,24 +123,18 @@ def _latencies() -> list[Comparison]:
     ]
 
 
-def _tasks() -> list[Comparison]:
-    per_s = "events/s"
+def _other_peers() -> list[Comparison]:
     return [
         Comparison(
-            (Row("taskiq_publish", "publish one by one / taskiq's", per_s),),
+            (Row("taskiq_publish", "publish one by one / taskiq's", PER_S),),
             _one(ours.publish_in_turn, IN_TURN),
             _taskiq_publish,
         ),
         Comparison(
-            (Row("taskiq_handle", "one-event handlers / taskiq's tasks", per_s),),
+            (Row("taskiq_handle", "one-event handlers / taskiq's tasks", PER_S),),
             _one(ours.handle, COUNT),
             _taskiq_handle,
         ),
-    ]
-
-
-def _simulators() -> list[Comparison]:
-    return [
         Comparison(
             (Row("simulator", "simulate quickstart / bare SimPy", "messages/s"),),
             lambda *_: (simulator.quickstart(),),

@@ -25,6 +25,8 @@ The entry is wrong
 The world is wrong
     BrokerError, BrokerUnavailable, BrokerFull, AccessDenied, EvictingServer, MissingCommand, MissingGroup,
     MissingDeadLetter, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
+
+`eventlib.testing` has tools for tests of your own handlers, `eventlib.catalog` the events of a reference system.
 """
 
 from eventlib.app import App

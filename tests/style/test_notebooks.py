@@ -1,6 +1,6 @@
-"""The form that every notebook keeps: a question, its answer, how it was found, what holds it up, where it ends.
+"""The form of every notebook: a question, its answer, the method, checks, limits and the environment.
 
-Running them is `make test`; this reads what is committed. Every rule is also shown to find the fault it is for.
+`make test` runs the notebooks; these tests read them as they are committed. Each rule is also shown to find its fault.
 """
 
 import ast
@@ -92,7 +92,7 @@ def size(notebook: Notebook) -> Iterator[str]:
 def run_from_top_to_bottom(notebook: Notebook) -> Iterator[str]:
     cells = code_of(notebook)
     if [cell["execution_count"] for cell in cells] != list(range(1, len(cells) + 1)):
-        yield "it was not committed as run from top to bottom in one go"
+        yield "its outputs are not those of one run from top to bottom"
     outputs = [output for cell in cells for output in cell["outputs"]]
     if not outputs:
         yield "it has no outputs"
@@ -166,7 +166,8 @@ def with_source(cell: int, text: str) -> Callable[[Notebook], None]:
     return lambda notebook: notebook["cells"][cell].update(source=text)
 
 
-BROKEN: dict[str, tuple[Callable[[Notebook], object], str]] = {  # what breaks the good one, and what is then said
+# What breaks the good notebook, and a part of the fault that is then found.
+BROKEN: dict[str, tuple[Callable[[Notebook], object], str]] = {
     "statement": (with_source(0, "# It holds"), "asks a question"),
     "no numbers": (with_source(1, "Yes."), "the answer"),
     "no method": (with_source(2, "## How"), "headings"),
