@@ -221,7 +221,7 @@ def test_no_server_is_started_and_none_is_guessed(url: str, namespace: str) -> N
     assert "is it running" in run("list", "orders", "billing", "--url", away)
     here = ("--url", url, "--namespace", namespace)
     assert "no group 'billing' on stream 'orders'" in run("purge", "orders", "billing", "--yes", *here)
-    assert "no valid name" in run("list", "{orders}", "billing", *here)
+    assert "not a valid name" in run("list", "{orders}", "billing", *here)
 
 
 @pytest.mark.parametrize("verb", ["list", "show", "count", "edit", "replay", "purge"])
