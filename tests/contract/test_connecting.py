@@ -150,7 +150,7 @@ async def test_a_replica_is_refused_at_once(binary: Path) -> None:
     """It would take no event for as long as it is one; the message says what to name instead."""
     async with own_server(binary) as server, redis.Redis.from_url(server.url) as admin:
         await replicate(admin, "127.0.0.1", free_port())
-        assert "name the primary" in (await refusal(server.url)).problem
+        assert "connect to the primary" in (await refusal(server.url)).problem
 
 
 async def replicate(admin: redis.Redis, *whom: str | int) -> None:

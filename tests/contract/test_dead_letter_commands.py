@@ -190,8 +190,8 @@ async def test_purge(dlq: Dlq, ids: list[str], inspector: Inspector) -> None:
 async def test_bad_input_is_told_in_one_message(dlq: Dlq, ids: list[str], tmp_path: Path) -> None:
     refused(await dlq("list", "--json", "-"), "- is no file", "name one")
     refused(await dlq("show", "7-7"), "no dead letter 7-7", "replayed or purged")
-    refused(await dlq("show", "last"), "'last' is no id")
-    refused(await dlq("list", "--after", "x"), "'x' is no id")
+    refused(await dlq("show", "last"), "'last' is not an id")
+    refused(await dlq("list", "--after", "x"), "'x' is not an id")
     refused(await dlq("list", "--reason", "tired"), "'tired' is none of rejected, exhausted")
     refused(await dlq("list", "--older-than", "7"), "'7' is no age", "7d")
     refused(await dlq("list", "--since", "noon"), "'noon' is no moment", "2h")
