@@ -1,1 +1,1 @@
-"""Every conversation with Redis: connections, key names, scripts, and the commands of each journey."""
+"""Everything that talks to Redis: connections, key names, scripts, and the commands of each journey."""

@@ -1,4 +1,4 @@
-"""What a server must be able and willing to do for eventlib: the commands that it sends and that its scripts call."""
+"""The commands that eventlib sends and that its scripts call. A server must have and permit them."""
 
 import re
 
@@ -23,9 +23,10 @@ def called_by(script: Script) -> set[str]:
 
 
 def acl_rules(namespace: str = "ev") -> str:
-    """What a Redis user needs for eventlib under one namespace, and no more, for `ACL SETUSER name on >password ...`.
+    """The rules that a Redis user needs for eventlib under one namespace: for `ACL SETUSER name on >password ...`.
 
-    A database other than 0 needs `+select` too, and `Bus.delete_all`, for tests and experiments, `+scan +unlink`.
+    They permit no more. A database other than 0 also needs `+select`. `Bus.delete_all`, which is for tests and
+    experiments, also needs `+scan +unlink`.
     """
     allowed = " ".join(f"+{command.lower()}" for command in commands())
     return f"~{Keys(namespace).namespace}:* {allowed}"

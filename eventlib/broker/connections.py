@@ -22,8 +22,8 @@ _SLOWEST_BYTES_PER_S = 1e6  # a large request may take this much longer
 class Broker:
     """One program's connections to one server, under one key namespace.
 
-    The commands of each journey stand in modules of their own and go through `ask` and `run`. Nothing is repeated
-    here. Every script is safe to repeat, and its callers repeat it knowingly.
+    The commands of each journey are in their own modules and go through `ask` and `run`. Nothing is repeated here.
+    Every script is safe to repeat, and its callers decide whether to repeat it.
     """
 
     def __init__(self, url: str, namespace: str) -> None:
@@ -34,20 +34,20 @@ class Broker:
         self._bulk = PipelinedConnection(url)  # carries events: a lease's renewal must not wait behind megabytes
         self._reading: list[PipelinedConnection] = []
         self._closed = False
-        self._eviction = "noeviction"  # as it was last warned of
+        self._eviction = "noeviction"  # the policy that was last seen: only a change is logged
 
     async def check(self, *, refuse_eviction: bool = False) -> ServerInfo:
-        """Make sure that the server answers, lets us in and can do what is needed.
+        """Make sure that the server answers, accepts this program and has the needed commands.
 
         Raises:
-            BrokerUnavailable, AccessDenied: it does not.
+            BrokerUnavailable, AccessDenied: it does not answer, or does not accept this program.
             BrokerError: it is a replica, which refuses to write.
             EvictingServer: it evicts keys when full. Without `refuse_eviction` this is a warning.
             MissingCommand: it lacks a command.
         """
         info = await self._info("server")
         if (await self._info("replication")).get("role") != "master":
-            raise BrokerError(self.where, "is a replica, which refuses to write; name the primary")
+            raise BrokerError(self.where, "is a replica, which refuses to write; connect to the primary")
         if (problem := await self.warn_of_eviction(quietly=refuse_eviction)) and refuse_eviction:
             raise EvictingServer(self.where, problem)
         server = ServerInfo(
@@ -61,13 +61,13 @@ class Broker:
         return server
 
     async def warn_of_eviction(self, *, quietly: bool = False) -> str | None:
-        """What the server's eviction policy puts at risk, or None. It is logged when the policy has changed."""
+        """What the server's eviction policy puts at risk, or None. It is logged if the policy has changed."""
         eviction = (await self._info("memory")).get("maxmemory_policy", "noeviction")
         changed, self._eviction = eviction != self._eviction, eviction
         if eviction == "noeviction":
             return None
-        lost = "whole streams vanish" if eviction.startswith("allkeys") else "a publish that is repeated may double"
-        problem = f"evicts keys when full (maxmemory-policy {eviction}): {lost} then; set it to noeviction"
+        risk = "whole streams vanish" if eviction.startswith("allkeys") else "a publish that is repeated may double"
+        problem = f"evicts keys when full (maxmemory-policy {eviction}): {risk} then; set it to noeviction"
         if changed and not quietly:
             log.warning("%s %s", self.where, problem)
         return problem
@@ -75,12 +75,12 @@ class Broker:
     async def _missing_commands(self) -> list[str]:
         needed = sorted({name.partition("|")[0] for name in acl.commands()})
         try:
-            known = {name.decode().upper() for name in await self.ask("COMMAND", "LIST")}
+            supported = {name.decode().upper() for name in await self.ask("COMMAND", "LIST")}
         except (AccessDenied, BrokerUnavailable):
             raise
-        except BrokerError:  # a server before 7.0, or one that hides it
+        except BrokerError:  # the server is older than 7.0, or hides the command
             return ["COMMAND LIST"]
-        return [name for name in needed if name not in known]
+        return [name for name in needed if name not in supported]
 
     async def _info(self, section: str) -> dict[str, str]:
         lines = (await self.ask("INFO", section)).decode().splitlines()
@@ -106,7 +106,7 @@ class Broker:
         return ScriptCall(connection, script, keys, args, REPLY_TIMEOUT_S + size_bytes / _SLOWEST_BYTES_PER_S)
 
     def open_for_reading(self) -> PipelinedConnection:
-        """A connection of its own, for reads that block.
+        """A separate connection for reads that block.
 
         Raises:
             BusClosed: after `close`.
@@ -118,7 +118,7 @@ class Broker:
         return connection
 
     async def close_reading(self, connection: PipelinedConnection) -> None:
-        """Close what `open_for_reading` opened."""
+        """Close a connection that `open_for_reading` opened."""
         self._reading.remove(connection)
         await connection.close()
 
@@ -134,10 +134,10 @@ class Broker:
                 return deleted
 
     async def close(self) -> None:
-        """Close all connections. Calls under way end as if the server had gone."""
+        """Close all connections. Calls under way end as if the server was gone."""
         self._closed = True
         connections = (self._control, self._bulk, *self._reading)
-        for connection in connections:  # all of them, even if this is cancelled while it waits for the first
+        for connection in connections:  # first all of them, in case this is cancelled while it waits below
             connection.hang_up()
         for connection in connections:
             await connection.close()

@@ -18,14 +18,14 @@ _KEY_QUEUES_LOOKED_AT = 500  # in one call: a few ms of the server's time
 
 
 class TakenOver(NamedTuple):
-    """What a sweep took over from silent consumers. `more`: there may be more at once."""
+    """Entries that a sweep took over from silent consumers. `more` is true if another sweep at once may find more."""
 
     more: bool
     entries: list[Entry]
 
 
 class ConsumerCommands:
-    """What one consumer says to the server. `consumer` is a name that no other process of the group uses."""
+    """The commands of one consumer. `consumer` is a name that no other process of the group uses."""
 
     def __init__(self, broker: Broker, group: GroupKeys, consumer: str) -> None:
         self._broker = broker
@@ -33,18 +33,18 @@ class ConsumerCommands:
         self._consumer = consumer
 
     async def ensure_group(self) -> None:
-        """Create the group if it is missing: at its durable cursor if it had one, else at the very beginning."""
+        """Create the group if it is missing: at its durable cursor if it had one, else at the beginning."""
         group = self._group
         await self._broker.run(scripts.JOIN, (group.stream, group.retry, group.sweep), group.group)
 
     def reader(self, block_s: float, ordered_by: str | None = None) -> Reader:
-        """What reads for this consumer, on a connection of its own, and blocks for `block_s` seconds at most."""
+        """A reader for this consumer, with its own connection. A read blocks for `block_s` seconds at most."""
         if ordered_by is None:
             return Reader(self._broker, self._group, self._consumer, block_s)
         return OrderedReader(self._broker, self._group, self._consumer, block_s, ordered_by)
 
     async def ack(self, entries: Sequence[Entry]) -> set[Place]:
-        """Mark as handled, in one round trip; returns the places of those that another consumer has taken over.
+        """Acknowledge entries in one round trip. Returns the places of those that another consumer has taken over.
 
         These stay with their new owner, whose outcome counts.
         """
@@ -59,7 +59,7 @@ class ConsumerCommands:
         return {(source == 1, id_.decode()) for source, lost in enumerate(reply) for id_ in lost}
 
     async def retry(self, entry: Entry, attempts: int, delay_s: float) -> bool:
-        """Deliver to the group again after `delay_s`. False if another consumer has taken the entry over."""
+        """Deliver an entry to the group again after `delay_s` seconds. False if another consumer has taken it over."""
         group = self._group
         reply = await self._broker.run(
             scripts.RETRY,
@@ -69,7 +69,7 @@ class ConsumerCommands:
         return cast(int, reply) != 0
 
     async def to_dead_letters(self, entry: Entry, why: Mapping[str, str | int]) -> bool:
-        """Move to the dead-letter queue with the fields `why`. False if another consumer has taken the entry over."""
+        """Move an entry to the dead-letter queue with the fields `why`. False if another consumer has taken it over."""
         group = self._group
         reply = await self._broker.run(
             scripts.TO_DEAD_LETTERS,
@@ -82,7 +82,10 @@ class ConsumerCommands:
         return cast(int, reply) != 0
 
     async def promote(self, limit: int) -> tuple[int, float | None]:
-        """Move entries whose wait is over to the retry stream: how many, and seconds until the next is due."""
+        """Move entries whose wait is over to the retry stream.
+
+        Returns how many moved, and the seconds until the next one is due (None: no entry waits).
+        """
         group = self._group
         moved, next_ms = await self._broker.run(
             scripts.PROMOTE, (group.delayed, group.retry, group.key_queue_heads), limit
@@ -90,7 +93,7 @@ class ConsumerCommands:
         return moved, None if next_ms < 0 else next_ms / 1000.0
 
     async def renew(self, entries: Sequence[Entry]) -> set[Place]:
-        """Renew the lease of all entries; returns the places of those that another consumer has taken over."""
+        """Renew the lease of all entries. Returns the places of those that another consumer has taken over."""
         group = self._group
         lost: set[Place] = set()
         for retried in (False, True):
@@ -102,9 +105,9 @@ class ConsumerCommands:
         return lost
 
     async def sweep(self, lease_s: float, count: int, every_s: float) -> TakenOver:
-        """Take over up to `count` entries of each stream whose consumer was silent for `lease_s`.
+        """Take over up to `count` entries of each stream whose consumers were silent for `lease_s` seconds.
 
-        One consumer of the group does so at a time, every `every_s` seconds at most.
+        Only one consumer of the group sweeps at a time, and at most every `every_s` seconds.
         """
         group = self._group
         more, taken = await self._broker.run(
@@ -116,7 +119,7 @@ class ConsumerCommands:
         return TakenOver(bool(more), [entry_of(source == 2, *found) for source, *found in taken])
 
     async def free_key_queues(self) -> int:
-        """Let per-key queues go on whose head is gone. Looks at a part each time; returns how many were freed."""
+        """Free per-key queues whose head is gone. Each call looks at a part of them. Returns how many were freed."""
         group = self._group
         freed = await self._broker.run(
             scripts.FREE_KEY_QUEUES,
@@ -124,11 +127,11 @@ class ConsumerCommands:
             *(group.group, _KEY_QUEUES_LOOKED_AT),
         )
         if freed:
-            log.warning("%s: %d per-key queues had lost the entry in hand; they go on", group.key_queues, freed)
+            log.warning("%s: %d per-key queues had lost their head; their next entries follow", group.key_queues, freed)
         return cast(int, freed)
 
     async def leave(self) -> int:
-        """Give back all that the consumer holds, and forget it. Returns how many entries went back."""
+        """Give back all entries that the consumer holds, and delete the consumer. Returns how many went back."""
         group = self._group
         at = (group.stream, group.retry, group.key_queue_heads, group.key_queues)
         return cast(int, await self._broker.run(scripts.LEAVE, at, group.group, self._consumer))

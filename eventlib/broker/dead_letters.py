@@ -12,21 +12,21 @@ _PAGE_BYTES = 4_000_000
 
 
 class DeadLetterCommands:
-    """What an operator says to the server about one dead-letter queue."""
+    """The commands of an operator on one dead-letter queue."""
 
     def __init__(self, broker: Broker, group: GroupKeys) -> None:
         self._broker = broker
         self._group = group
 
     async def state(self) -> DeadLetterQueueState:
-        """How the queue stands."""
+        """The state of the queue."""
         at = (self._group.dead_letters, self._group.stream)
         now_ms, length, first, last, groups = await self._broker.run(scripts.DEAD_LETTER_QUEUE, at)
         names = [name.decode(errors="replace") for name in groups]
         return DeadLetterQueueState(int(now_ms), length, first.decode(), last.decode(), names)
 
     async def read(self, first: str, last: str, count: int) -> list[DeadLetter]:
-        """Up to `count` dead letters, oldest first. Fewer if they are large; none at the end."""
+        """Up to `count` dead letters, oldest first. Fewer if they are large, and none at the end."""
         at = (self._group.dead_letters, self._group.edits)
         rows = await self._broker.run(scripts.DEAD_LETTERS, at, first, last, count, _PAGE_BYTES, bulk=True)
         return [
@@ -40,12 +40,12 @@ class DeadLetterCommands:
         return bool(await self._broker.run(scripts.EDIT, at, id_, event, bulk=True, size_bytes=len(event)))
 
     async def replay(self, ids: Sequence[str], *, keep_attempts: bool) -> list[str]:
-        """Move dead letters to the retry stream; returns the ids of those that moved in this call."""
+        """Move dead letters to the retry stream. Returns the ids of those that moved in this call."""
         at = (self._group.dead_letters, self._group.edits, self._group.retry)
         return [id_.decode() for id_ in await self._broker.run(scripts.REPLAY, at, int(keep_attempts), *ids)]
 
     async def purge(self, ids: Sequence[str]) -> list[str]:
-        """Delete dead letters; returns the ids of those that were there."""
+        """Delete dead letters. Returns the ids of those that were there."""
         at = (self._group.dead_letters, self._group.edits)
         return [id_.decode() for id_ in await self._broker.run(scripts.PURGE, at, *ids)]
 

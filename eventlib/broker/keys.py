@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from eventlib.events.schema import valid_name
 
 ATTEMPTS = b"attempts"  # field of a retried entry: attempts used up so far
-ORIGIN = b"origin"  # field of a retried or dead entry: its id in the event stream
-RAW_PREFIX = b"raw."  # a dead entry keeps each original field under this prefix
+ORIGIN = b"origin"  # field of a retried entry or a dead letter: the entry's id in the event stream
+RAW_PREFIX = b"raw."  # a dead letter keeps each published field under this prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class GroupKeys:
     dead_letters: str  # stream: the dead-letter queue
     edits: str  # hash: edited events of dead letters, by their ids in the dead-letter queue
     sweep: str  # hash: when the next sweep is due, its position, the group's durable cursor
-    key_queue_heads: str  # hash: in an ordered group, the entry of each key that is being handled
-    key_queues: str  # sorted set: entries parked behind the head of their key
+    key_queue_heads: str  # hash: in an ordered group, the head of each per-key queue: the entry that is handled
+    key_queues: str  # sorted set: entries that are parked behind the head of their per-key queue
     group: str
 
 
@@ -47,7 +47,7 @@ class Keys:
         return f"{self.namespace}:{{{stream}}}:retention"
 
     def probe(self, stream: str) -> str:
-        """A key that exists within one script only."""
+        """A stream that exists only while one script runs."""
         return f"{self.namespace}:{{{stream}}}:probe"
 
     def unique(self, stream: str, event_id: str) -> str:

@@ -6,12 +6,12 @@ from eventlib.broker.pipelined import Argument
 from eventlib.broker.requests import ScriptCall
 from eventlib.records import NumberedBatch
 
-BATCH_LIMIT = 500  # bodies in one round trip: past this the server gains nothing and others wait longer
-BATCH_BYTES = 4 * 2**20  # the same for large ones; a single body may be larger
+BATCH_LIMIT = 500  # bodies in one round trip: more would gain nothing, and other clients would wait longer
+BATCH_BYTES = 4 * 2**20  # bytes in one round trip; a single body may be larger
 
 
 class PublishCommands:
-    """What a publisher says to the server."""
+    """The commands of a publisher."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -31,5 +31,5 @@ class PublishCommands:
         return self._broker.run(scripts.PUBLISH, script_keys, *args, *batch.bodies, bulk=True, size_bytes=size_bytes)
 
     async def forget_producer(self, stream: str, producer: str) -> None:
-        """Delete the key of a producer that will repeat nothing any more."""
+        """Delete the key of a producer that will not repeat anything any more."""
         await self._broker.ask("DEL", self._broker.keys.producer(stream, producer))

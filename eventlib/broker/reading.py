@@ -1,4 +1,4 @@
-"""Blocking reads: what a consumer is handed out, and how a reply becomes entries."""
+"""Blocking reads: how a consumer gets entries, and how a reply becomes entries."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -10,13 +10,13 @@ from eventlib.broker.keys import ATTEMPTS, ORIGIN, GroupKeys
 from eventlib.broker.pipelined import Argument
 from eventlib.records import EVENT, Entry
 
-Sink = Callable[[list[Entry]], None]  # is given what a read brought, as soon as the reply is here
+Sink = Callable[[list[Entry]], None]  # is called with the entries of a read as soon as the reply arrives
 
-_new = tuple.__new__  # what a NamedTuple's constructor, Python code, calls; twice as fast, and unchecked
+_new = tuple.__new__  # a NamedTuple's constructor, which is Python code, calls this: twice as fast, but unchecked
 
 
 class Reader:
-    """The blocking reads of one consumer, on a connection of its own that outlasts the longest block."""
+    """The blocking reads of one consumer. Its own connection waits longer for a reply than the longest block."""
 
     def __init__(self, broker: Broker, group: GroupKeys, consumer: str, block_s: float) -> None:
         self._broker = broker
@@ -26,10 +26,10 @@ class Reader:
         self._connection = broker.open_for_reading()
 
     async def read(self, count: int, sink: Sink) -> None:
-        """Give the sink up to `count` entries of the event stream and as many of the retry stream.
+        """Call the sink with up to `count` entries of the event stream and as many of the retry stream.
 
-        The sink is called once, before the caller goes on; after the block with no entries. If the read is cancelled
-        or fails, it is not called.
+        The sink is called once, before the caller goes on. If no entry comes during the block, it is called with none.
+        If the read is cancelled or fails, it is not called.
         """
         group, retry_stream = self._group, self._group.retry.encode()
 
@@ -50,34 +50,34 @@ class Reader:
 class OrderedReader(Reader):
     """A `Reader` that hands out one entry of each key at a time.
 
-    A script cannot block. So a script reads, and when nothing is left a plain XREAD waits for new entries. That wakes
-    every idle consumer of the group; one of them gets the entry.
+    A script cannot block. So a script reads, and when no entry is left, a plain XREAD waits for a new one. A new entry
+    wakes every idle consumer of the group; one of them gets it.
     """
 
     def __init__(self, broker: Broker, group: GroupKeys, consumer: str, block_s: float, ordered_by: str) -> None:
         super().__init__(broker, group, consumer, block_s)
         self._ordered_by = ordered_by
-        self._read_up_to: tuple[str, str] | None = None  # ids of both streams, where all was read
+        self._read_up_to: tuple[str, str] | None = None  # ids in both streams, if all entries up to them were read
 
     async def read(self, count: int, sink: Sink) -> None:
         """As `Reader.read`."""
         group = self._group
         if self._read_up_to is not None:
-            up_to, self._read_up_to = self._read_up_to, None  # after an error nothing is known
+            up_to, self._read_up_to = self._read_up_to, None  # None, because after an error it is not known
             blocking = ("BLOCK", milliseconds(self._block_s), "STREAMS", group.stream, group.retry, *up_to)
             await self._ask("XREAD", "COUNT", 1, *blocking)
         reading = asyncio.ensure_future(self.hand_out(count))
         try:
             entries, self._read_up_to = await asyncio.shield(reading)
         except asyncio.CancelledError:
-            await asyncio.wait({reading})  # or the consumer might leave before the server reads for it
+            await asyncio.wait({reading})  # else the consumer might leave before the server reads for it
             if not reading.cancelled():
-                reading.exception()  # was seen, so that the loop does not report it
+                reading.exception()  # retrieved, so that the event loop does not report it
             raise
         sink(entries)
 
     async def hand_out(self, count: int) -> tuple[list[Entry], tuple[str, str] | None]:
-        """Up to `count` entries of each stream, of each key one; and, if all is read, up to which ids of each."""
+        """Up to `count` entries of each stream, one of each key. If all are read, also the ids up to which they are."""
         group = self._group
         more, stream_at, retry_at, found = await self._broker.run(
             scripts.READ_ORDERED,
@@ -90,7 +90,7 @@ class OrderedReader(Reader):
 
 
 def entry_of(retried: bool, id_: bytes, fields: Sequence[bytes] | None, deliveries: int = 1) -> Entry:
-    """An entry as the server hands it out: `fields` are names and values in turn, None if it was deleted."""
+    """An entry as the server hands it out. `fields` are names and values in turn; None if the entry was deleted."""
     id_text = id_.decode()
     if not retried and fields and len(fields) == 2 and fields[0] == EVENT:  # nearly always
         return _new(Entry, (False, id_text, id_text, fields[1], 0, deliveries))

@@ -1,4 +1,4 @@
-"""The commands about a stream as a whole: what its groups have still to do, what it keeps, and trimming."""
+"""The commands on a stream as a whole: what its groups still have to do, what it keeps, and trimming."""
 
 import math
 import time
@@ -9,9 +9,9 @@ from eventlib.errors import BrokerError
 from eventlib.records import Backlog, Trimmed, TrimmedGroup
 from eventlib.retention import Retention
 
-COUNT_FIRST, COUNT_LIMIT = 20, 500  # entries counted in one step, for their bodies are read as well
-COUNT_S = 0.02  # a step that took longer is followed by a smaller one: the server serves no one else meanwhile
-_RECOUNT_LIMIT = 4000  # up to here a lag that may be wrong is counted again
+COUNT_FIRST, COUNT_LIMIT = 20, 500  # entries counted in one step; few, because their bodies are read as well
+COUNT_S = 0.02  # a smaller step follows one that took longer, because the server serves no other client meanwhile
+_RECOUNT_LIMIT = 4000  # a lag below this is counted again if it may be wrong
 
 
 class StreamCommands:
@@ -22,11 +22,11 @@ class StreamCommands:
         self._lag_is_right: bool | None = None  # None: not asked yet
 
     async def backlog(self, stream: str, group: str) -> Backlog:
-        """What the group has still to do on the stream."""
+        """What the group still has to do on the stream."""
         at = self._broker.keys.group(stream, group)
-        believed = 0 if await self._knows_lag(stream) else _RECOUNT_LIMIT
+        trusted_from = 0 if await self._knows_lag(stream) else _RECOUNT_LIMIT
         waiting, pending, retrying, delayed, dead, parked, age_ms, after, last = await self._broker.run(
-            scripts.BACKLOG, (at.stream, at.retry, at.delayed, at.dead_letters, at.key_queues), group, believed
+            scripts.BACKLOG, (at.stream, at.retry, at.delayed, at.dead_letters, at.key_queues), group, trusted_from
         )
         step = COUNT_FIRST
         while after:
@@ -40,12 +40,12 @@ class StreamCommands:
         if self._lag_is_right is None:
             try:
                 self._lag_is_right = bool(await self._broker.run(scripts.PROBE, (self._broker.keys.probe(stream),)))
-            except BrokerError:  # it is full, or may only be read: then a look must do without
+            except BrokerError:  # the server is full or may only be read, so it cannot be probed now
                 return False
         return self._lag_is_right
 
     async def declare_retention(self, stream: str, retention: Retention) -> Retention | None:
-        """Keep with the stream what it is to keep; returns what was declared before, if that was different."""
+        """Store with the stream what it keeps. Returns what was declared before, if that was different."""
         key, text = self._broker.keys.retention(stream), _policy_text(retention)
         before = await self._broker.ask("HGET", key, "policy")
         if before == text.encode():
@@ -54,7 +54,7 @@ class StreamCommands:
         return _policy(before) if before else None
 
     async def trim(self, stream: str, declared: Retention | None, every_s: float, limit: int) -> Trimmed | None:
-        """Drop up to `limit` entries that the stream no longer keeps; None if it is not time yet."""
+        """Drop up to `limit` entries that the stream no longer keeps. None if it is not due yet."""
         reply = await self._broker.run(
             scripts.TRIM,
             (self._broker.keys.stream(stream), self._broker.keys.retention(stream)),
@@ -71,7 +71,7 @@ def _seconds(ms: int) -> float | None:
 
 
 def _policy_text(retention: Retention) -> str:
-    """What a stream keeps as the scripts read it: four numbers, -1 for what has no end."""
+    """What a stream keeps, in the form that the scripts read: four numbers, with -1 for no limit."""
     keep, dead = (-1 if s == math.inf else round(s * 1000.0) for s in (retention.keep_s, retention.dead_after_s))
     entries = -1 if retention.keep_entries is None else retention.keep_entries
     return f"{keep} {entries} {int(retention.keep_unread)} {dead}"
@@ -86,5 +86,5 @@ def _policy(text: bytes) -> Retention:
 def _trimmed_group(
     name: bytes, exists: int, dead: int, absent_ms: int, oldest_ms: int, dropped_now: int, dropped: int
 ) -> TrimmedGroup:
-    known = name.decode(errors="backslashreplace")  # other programs may call their groups anything
-    return TrimmedGroup(known, bool(exists), not dead, absent_ms / 1000.0, _seconds(oldest_ms), dropped_now, dropped)
+    text = name.decode(errors="backslashreplace")  # other programs may give their groups any name
+    return TrimmedGroup(text, bool(exists), not dead, absent_ms / 1000.0, _seconds(oldest_ms), dropped_now, dropped)

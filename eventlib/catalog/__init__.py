@@ -1,24 +1,28 @@
-"""The reference system's events: every fact that its services tell each other, in one module a domain.
+"""The reference system's events: every fact that its services tell each other, with one module for each domain.
 
-    stream          domains              who reads it, and why together
-    files           files                text extraction, embedding, search: what a file goes through, in order
-    contextual      embeddings, search   the contextual core alone: an index update follows its embedding
-    content         content drafts       the content drafter, and the gateway that shows what it wrote
-    consultation    consultation         the business consultant: few, long and slow; they hold up nobody else
-    market          market data          the market monitor's readers; bursts that must not delay a user's work
+    stream          domains              its readers, and why these events share a stream
+    files           files                text extraction, embedding, search: the steps that a file passes, in order
+    contextual      embeddings, search   only the contextual core: an index update follows its embedding
+    content         content drafts       the content drafter, and the gateway that shows its drafts
+    consultation    consultation         the business consultant: few and slow events that must not delay others
+    market          market data          the readers of market data: bursts that must not delay a user's work
     notifications   notifications        the signal service
-    users           users                every service: data export and deletion concern whoever holds data
-    tasks           tasks                those who watch the task queue: the most events, kept the shortest
-    system          health, alerts       the guardian and whoever is on call
+    users           users                every service that holds data: exports and deletions concern all of them
+    tasks           tasks                monitors of the task queue: the most events, kept for the shortest time
+    system          health, alerts       the guardian service and the people on call
 
-Events of one stream keep their order and share their retention; a service reads whole streams. So a stream is what is
-read together, not what is named alike.
+Events of one stream keep their order and share their retention, and a service reads whole streams. So a stream holds
+events that are read together, not events with similar names.
 
-Conventions, held by tests: a type is `subject.aspect.happened`, its last word a past participle, and the class is named
-like it; a request has an id of its own that every answer carries; times are aware, sizes end in `_bytes`, durations in
-`_s`, counts in `_count`; content stays in the object store and an event names its key; an event with personal data says
-in `user_id` whose it is. The classes are the typed constructors; `answering`, `after` and `of` make an event from the
-one that it follows.
+Conventions, which tests check:
+
+- A type is `subject.aspect.happened`. Its last word is a past participle, and the class has the same name.
+- A request has its own id, and every answer carries it.
+- Times are aware. Sizes end in `_bytes`, durations in `_s`, counts in `_count`.
+- Content stays in the object store, and an event names its key.
+- An event with personal data says in `user_id` whose data it is.
+
+The classes are the typed constructors. `answering`, `after` and `of` make an event from the one that it follows.
 """
 
 from types import MappingProxyType
@@ -94,12 +98,12 @@ EVENTS: tuple[type[Event], ...] = (
 # Every stream of the reference system, and what travels on it.
 STREAMS = MappingProxyType(
     {
-        "files": "what users upload and what is found in it",
+        "files": "files that users upload, and the text in them",
         "contextual": "embeddings and the search index made from texts",
         "content": "drafts from the first request to their publication",
         "consultation": "questions to the business consultant and its answers",
-        "market": "observations from open sources and what they show",
-        "notifications": "messages to users and what became of them",
+        "market": "observations from open sources, and trends in them",
+        "notifications": "messages to users, and whether they were sent",
         "users": "accounts, data exports and deletions",
         "tasks": "the life of background tasks",
         "system": "health of the services, and alerts",

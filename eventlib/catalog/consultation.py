@@ -1,4 +1,4 @@
-"""Questions that users put to the business consultant. What was asked and answered stays in the object store."""
+"""Questions of users to the business consultant. The questions and answers stay in the object store."""
 
 from typing import Literal
 
@@ -29,8 +29,8 @@ class ConsultationRequested(Event, type="consultation.requested", version=1, str
         description="What the question is about, as the user chose it."
     )
     question_key: StorageKey = Field(description="Where in the object store the question is.")
-    language: Language = Field(description="What the answer shall be written in.")
-    sources: tuple[Source, ...] = Field(default=(), max_length=50, description="What the answer may draw upon.")
+    language: Language = Field(description="The language of the answer.")
+    sources: tuple[Source, ...] = Field(default=(), max_length=50, description="What the answer may use.")
     processing: Processing = Field(default="local", description="Whether the question may leave our machines.")
     priority: Priority = Field(default="normal", description="How urgent the request is beside others.")
 

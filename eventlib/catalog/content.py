@@ -1,4 +1,4 @@
-"""Drafts that the content drafter writes for users, up to the day they are published."""
+"""Drafts that the content drafter writes for users, until they are published."""
 
 from typing import Literal
 
@@ -26,12 +26,12 @@ class ContentDraftRequested(Event, type="content.draft.requested", version=1, st
     draft_id: Id = Field(description="Names the draft in every event that follows.")
     user_id: UserId = Field(description="Who asked for the draft and will own it.")
     kind: Literal["article", "newsletter", "social_post", "product_description"] = Field(
-        description="What shall be written."
+        description="What kind of text is wanted."
     )
     brief_key: StorageKey = Field(description="Where in the object store the user's own words are.")
-    language: Language = Field(description="What the draft shall be written in.")
-    sources: tuple[Source, ...] = Field(default=(), max_length=50, description="What the draft may draw upon.")
-    processing: Processing = Field(default="local", description="Whether the brief may leave our machines; remote may.")
+    language: Language = Field(description="The language of the draft.")
+    sources: tuple[Source, ...] = Field(default=(), max_length=50, description="What the draft may use.")
+    processing: Processing = Field(default="local", description="Remote: the brief may leave our machines.")
     priority: Priority = Field(default="normal", description="How urgent the request is beside others.")
 
 
@@ -56,7 +56,7 @@ class ContentDraftGenerationFailed(Event, type="content.draft.generation_failed"
 
 
 class ContentDraftRevised(Event, type="content.draft.revised", version=1, stream="content"):
-    """A draft has a new text; the older ones stay. Published by the gateway when a user saves, and by the content
+    """A draft has a new text; the older texts stay. Published by the gateway when a user saves, and by the content
     drafter when it was asked for another try.
     """
 
@@ -69,10 +69,10 @@ class ContentDraftRevised(Event, type="content.draft.revised", version=1, stream
 
 
 class ContentDraftPublished(Event, type="content.draft.published", version=1, stream="content"):
-    """A draft went out into the world. Published by the gateway when the outlet has confirmed it."""
+    """A draft is public. Published by the gateway when the outlet has confirmed it."""
 
     draft_id: Id = Field(description="The draft that was published.")
     user_id: UserId = Field(description="Who owns the draft.")
-    revision: int = Field(ge=1, description="Which text of the draft went out.")
+    revision: int = Field(ge=1, description="Which text of the draft was published.")
     outlet: Literal["website", "newsletter", "social"] = Field(description="Where it can be read.")
     published_at: AwareDatetime = Field(description="When the outlet confirmed it.")

@@ -1,4 +1,4 @@
-"""Vectors made from texts by the contextual core, on machines of our own unless a user chose otherwise."""
+"""Vectors that the contextual core makes from texts, on our own machines unless a user chose otherwise."""
 
 from typing import Self
 
@@ -22,8 +22,8 @@ from eventlib.events.schema import Event
 
 
 class EmbeddingGenerationRequested(Event, type="embedding.generation.requested", version=1, stream="contextual"):
-    """A text shall be embedded. Published by whoever holds a new text: the file saga, the content drafter, the market
-    monitor.
+    """A text has to be embedded. Published by the service that holds the new text: the file saga, the content drafter
+    or the market monitor.
     """
 
     generation_id: Id = Field(description="Names this request; the answer carries it.")
@@ -31,8 +31,8 @@ class EmbeddingGenerationRequested(Event, type="embedding.generation.requested",
     source: Source = Field(description="What the text was made from.")
     text_key: StorageKey = Field(description="Where in the object store the text is, as UTF-8.")
     text_size_bytes: SizeBytes = Field(description="How large the text is, to plan the work.")
-    model: Name = Field(description="Which embedding model shall be used.")
-    processing: Processing = Field(default="local", description="Whether the text may leave our machines; remote may.")
+    model: Name = Field(description="Which embedding model to use.")
+    processing: Processing = Field(default="local", description="Remote: the text may leave our machines.")
     priority: Priority = Field(default="normal", description="How urgent the request is beside others.")
 
     @classmethod
@@ -66,7 +66,7 @@ class EmbeddingGenerationCompleted(Event, type="embedding.generation.completed",
     source: Source = Field(description="What the text was made from.")
     model: Name = Field(description="Which embedding model was used.")
     vectors_key: StorageKey = Field(description="Where in the object store the vectors are.")
-    chunk_count: int = Field(ge=1, description="Into how many pieces the text was cut: one vector each.")
+    chunk_count: int = Field(ge=1, description="How many pieces the text was cut into, one vector for each.")
     dimension_count: int = Field(ge=1, le=65_536, description="How many numbers a vector has.")
     duration_s: DurationS = Field(description="How long the model took.")
 
@@ -80,7 +80,7 @@ class EmbeddingGenerationCompleted(Event, type="embedding.generation.completed",
         dimension_count: int,
         duration_s: float,
     ) -> Self:
-        """Answer a request: ids, source and model are the request's own."""
+        """Answer a request. Ids, source and model are taken from it."""
         return cls(
             generation_id=requested.generation_id,
             user_id=requested.user_id,
@@ -100,12 +100,12 @@ class EmbeddingGenerationFailed(Event, type="embedding.generation.failed", versi
     user_id: UserId = Field(description="Whose text it is.")
     source: Source = Field(description="What the text was made from.")
     model: Name = Field(description="Which embedding model was asked for.")
-    done_chunk_count: Count = Field(default=0, description="How many pieces had been embedded; they are thrown away.")
+    done_chunk_count: Count = Field(default=0, description="How many pieces were embedded; they are thrown away.")
     failure: Failure = Field(description="Why the request was given up.")
 
     @classmethod
     def answering(cls, requested: EmbeddingGenerationRequested, *, failure: Failure, done_chunk_count: int = 0) -> Self:
-        """Answer a request: ids, source and model are the request's own."""
+        """Answer a request. Ids, source and model are taken from it."""
         return cls(
             generation_id=requested.generation_id,
             user_id=requested.user_id,

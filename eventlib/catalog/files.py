@@ -46,7 +46,7 @@ class FileTextExtracted(Event, type="file.text.extracted", version=1, stream="fi
 
 
 class FileTextExtractionFailed(Event, type="file.text.extraction_failed", version=1, stream="files"):
-    """A file's text cannot be had. Published by the text extraction service when it gives the file up."""
+    """A file's text cannot be extracted. Published by the text extraction service when it gives the file up."""
 
     file_id: Id = Field(description="The file that was given up.")
     user_id: UserId = Field(description="Who owns the file and may want to know.")
@@ -54,11 +54,11 @@ class FileTextExtractionFailed(Event, type="file.text.extraction_failed", versio
 
 
 class FileDeleted(Event, type="file.deleted", version=1, stream="files"):
-    """A file's content and text are gone. Published by the file service; whoever holds anything made from it, deletes
-    that too.
+    """A file's content and text are gone. Published by the file service. A service that holds something made from the
+    file deletes that too.
     """
 
     file_id: Id = Field(description="The file that is gone.")
     user_id: UserId = Field(description="Who owned the file.")
     cause: Literal["user_request", "retention", "account_deletion"] = Field(description="Why it was deleted.")
-    deleted_at: AwareDatetime = Field(description="When the content was gone from the object store.")
+    deleted_at: AwareDatetime = Field(description="When the content was removed from the object store.")

@@ -1,4 +1,4 @@
-"""What the market monitor collects from open sources. No person is in these numbers."""
+"""Market data that the market monitor collects from open sources. It contains no personal data."""
 
 from decimal import Decimal
 from typing import Literal
@@ -45,6 +45,6 @@ class MarketTrendDetected(Event, type="market.trend.detected", version=1, stream
     series: Name = Field(description="Which series moves.")
     direction: Literal["rising", "falling"] = Field(description="Which way it moves.")
     change_ratio: float = Field(ge=-1.0, description="How far from the window's first value: 0.2 is 20 % up.")
-    confidence: float = Field(ge=0.0, le=1.0, description="How likely it is that this is no chance.")
+    confidence: float = Field(ge=0.0, le=1.0, description="How likely it is that this is not chance.")
     window_began_at: AwareDatetime = Field(description="The first observation that was looked at.")
     window_ended_at: AwareDatetime = Field(description="The last observation that was looked at.")

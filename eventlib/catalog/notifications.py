@@ -1,4 +1,4 @@
-"""Messages to users. The signal service knows their addresses; no event does."""
+"""Messages to users. Only the signal service knows their addresses; no event carries them."""
 
 from typing import Annotated, Literal, Self
 
@@ -16,7 +16,7 @@ def _each_once(channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
     return channels
 
 
-# A tuple and no set: the same event has the same bytes whoever writes it.
+# A tuple, not a set: the same event must have the same bytes in every program.
 Channels = Annotated[
     tuple[Channel, ...],
     Field(min_length=1, max_length=4, json_schema_extra={"uniqueItems": True}),
@@ -32,21 +32,21 @@ class Message(Part):
 
 
 class NotificationRequested(Event, type="notification.requested", version=1, stream="notifications"):
-    """A user shall hear of something. Published by any service; nobody waits for the answer."""
+    """A user has to be notified. Published by any service; no service waits for the answer."""
 
     notification_id: Id = Field(description="Names the notification; every answer carries it.")
-    user_id: UserId = Field(description="Who shall hear of it.")
+    user_id: UserId = Field(description="Who has to be notified.")
     message: Message = Field(description="What is sent, the same on every channel.")
-    channels: Channels = Field(description="Where it is sent: on each of these.")
-    priority: Priority = Field(default="normal", description="Critical ones are sent at night too.")
-    expires_at: AwareDatetime | None = Field(default=None, description="After this it is not worth sending any more.")
+    channels: Channels = Field(description="The channels; it is sent on each of them.")
+    priority: Priority = Field(default="normal", description="Critical notifications are sent at night too.")
+    expires_at: AwareDatetime | None = Field(default=None, description="After this time it need not be sent any more.")
 
 
 class NotificationSent(Event, type="notification.sent", version=1, stream="notifications"):
     """A channel's provider has taken a notification. Published by the signal service, once for each channel."""
 
     notification_id: Id = Field(description="The notification that was asked for.")
-    user_id: UserId = Field(description="Who will hear of it.")
+    user_id: UserId = Field(description="Who is notified.")
     channel: Channel = Field(description="Where it was sent.")
     sent_at: AwareDatetime = Field(description="When the provider took it.")
 
@@ -69,7 +69,7 @@ class NotificationFailed(Event, type="notification.failed", version=1, stream="n
     """A channel will not carry a notification. Published by the signal service when it gives the channel up."""
 
     notification_id: Id = Field(description="The notification that was asked for.")
-    user_id: UserId = Field(description="Who will not hear of it, by this channel.")
+    user_id: UserId = Field(description="Who is not notified on this channel.")
     channel: Channel = Field(description="Where it could not be sent.")
     attempts: Attempt = Field(description="How often it was tried.")
     failure: Failure = Field(description="Why the channel was given up.")

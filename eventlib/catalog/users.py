@@ -1,7 +1,7 @@
-"""Users come, ask for their data, and go. These events carry ids: a user's data is exported and deleted where it is.
+"""Users register, ask for their data, and leave. These events carry ids only; the services export and delete the data.
 
-An export or a deletion never fails for good: the law sets a date. It is tried until it is done; an alert tells people
-when `due_at` comes near.
+An export or a deletion is tried until it is done, because the law sets a date. An alert tells people when `due_at` is
+near.
 """
 
 from typing import Literal, Self
@@ -13,10 +13,10 @@ from eventlib.events.schema import Event
 
 
 class UserRegistered(Event, type="user.registered", version=1, stream="users"):
-    """Someone has an account. Published by the user service when the address is confirmed; it keeps the address."""
+    """A user has an account. Published by the user service, which keeps the address, when the address is confirmed."""
 
-    user_id: UserId = Field(description="Names the user in every event, and outside of this system to nobody.")
-    language: Language = Field(description="What the user wants to be written to in.")
+    user_id: UserId = Field(description="Names the user in every event; it means nothing outside of this system.")
+    language: Language = Field(description="The language in which the user wants to be written to.")
     plan: Literal["free", "member", "premium"] = Field(description="What the user may use.")
     remote_processing: bool = Field(
         default=False, description="True if the user allowed that texts leave our machines to be processed."
@@ -25,11 +25,11 @@ class UserRegistered(Event, type="user.registered", version=1, stream="users"):
 
 
 class UserDataExportRequested(Event, type="user.data_export.requested", version=1, stream="users"):
-    """A user wants a copy of everything. Published by the user service; each service adds what it holds."""
+    """A user wants a copy of all data. Published by the user service; each service adds the data that it holds."""
 
     export_id: Id = Field(description="Names this request; the answer carries it.")
-    user_id: UserId = Field(description="Whose data shall be exported.")
-    format: Literal["json", "csv"] = Field(default="json", description="What the files in the archive are.")
+    user_id: UserId = Field(description="Whose data has to be exported.")
+    format: Literal["json", "csv"] = Field(default="json", description="The format of the files in the archive.")
     requested_at: AwareDatetime = Field(description="When the user asked: the legal term begins.")
     due_at: AwareDatetime = Field(description="When the legal term ends.")
 
@@ -54,7 +54,7 @@ class UserDataExportCompleted(Event, type="user.data_export.completed", version=
         archive_sha256: str,
         expires_at: AwareDatetime,
     ) -> Self:
-        """Answer a request: whose data it is, is not for the caller to say."""
+        """Answer a request. The ids are taken from it."""
         return cls(
             export_id=requested.export_id,
             user_id=requested.user_id,
@@ -66,29 +66,29 @@ class UserDataExportCompleted(Event, type="user.data_export.completed", version=
 
 
 class UserDeletionRequested(Event, type="user.deletion.requested", version=1, stream="users"):
-    """A user wants to be forgotten. Published by the user service after the days of grace; each service deletes what it
-    holds.
+    """A user wants to be forgotten. Published by the user service after the days of grace. Each service deletes the
+    data that it holds.
     """
 
     deletion_id: Id = Field(description="Names this request; the answer carries it.")
-    user_id: UserId = Field(description="Whose data shall be deleted.")
+    user_id: UserId = Field(description="Whose data has to be deleted.")
     requested_at: AwareDatetime = Field(description="When the user asked: the legal term begins.")
     due_at: AwareDatetime = Field(description="When the legal term ends.")
 
 
 class UserDeletionCompleted(Event, type="user.deletion.completed", version=1, stream="users"):
-    """Nothing of the user is left but this id. Published by the user service when every service has deleted its own."""
+    """Only this id is left of the user. Published by the user service when every service has deleted its data."""
 
     deletion_id: Id = Field(description="The request that this answers.")
-    user_id: UserId = Field(description="Who is forgotten; the id names nobody any more.")
-    deleted_record_count: Count = Field(description="How many records went, for the proof that is kept.")
-    completed_at: AwareDatetime = Field(description="When the last of them was gone.")
+    user_id: UserId = Field(description="Who was forgotten; the id no longer names a person.")
+    deleted_record_count: Count = Field(description="How many records were deleted, for the proof that is kept.")
+    completed_at: AwareDatetime = Field(description="When the last record was deleted.")
 
     @classmethod
     def answering(
         cls, requested: UserDeletionRequested, *, deleted_record_count: int, completed_at: AwareDatetime
     ) -> Self:
-        """Answer a request: who is forgotten, is not for the caller to say."""
+        """Answer a request. The ids are taken from it."""
         return cls(
             deletion_id=requested.deletion_id,
             user_id=requested.user_id,

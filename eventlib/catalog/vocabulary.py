@@ -1,7 +1,7 @@
-"""The words that the domains share: ids, sizes, priorities, and what every failure says.
+"""The types that the domains share: ids, sizes, priorities, and the description of a failure.
 
-Personal data is marked where it stands: `json_schema_extra=PERSONAL` on a field whose value says something of a person
-or may (a file's name, a message's text). A `UserId` marks whose data an event is about. Both marks are seen in
+A field with personal data is marked with `json_schema_extra=PERSONAL`: its value says something about a person, or may
+do so (a file's name, a message's text). A `UserId` marks whose data an event is about. Both marks are visible in
 `model_fields` and in the JSON Schema, as `"personal": true` and `"data_subject": true`.
 """
 
@@ -13,7 +13,7 @@ from pydantic.config import JsonDict
 PERSONAL: JsonDict = {"personal": True}
 DATA_SUBJECT: JsonDict = {"data_subject": True}
 
-# An id names one thing for good and says nothing about it: a ULID, a UUID, never an email address.
+# An id names one thing for ever and says nothing about it: a ULID or a UUID, never an email address.
 Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$")]
 UserId = Annotated[Id, Field(json_schema_extra=DATA_SUBJECT)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9_./-]*$")]
@@ -31,7 +31,7 @@ Processing = Literal["local", "remote"]
 
 
 class Part(BaseModel):
-    """A part of an event: immutable like it, and like it refusing fields that it does not know where it is made."""
+    """A part of an event. Like an event, it is immutable and refuses unknown fields when it is made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -43,7 +43,7 @@ class Failure(Part):
         description="What went wrong, as a word that programs branch on, such as unsupported_media_type."
     )
     message: str = Field(
-        min_length=1, max_length=1000, description="The same for whoever reads the log; no personal data, no secrets."
+        min_length=1, max_length=1000, description="The same for people who read the log; no personal data, no secrets."
     )
     retryable: bool = Field(description="True if asking again later, unchanged, may work.")
 
@@ -51,5 +51,5 @@ class Failure(Part):
 class Source(Part):
     """What a text, a vector or an index entry was made from."""
 
-    kind: Literal["file", "draft", "market_series"] = Field(description="What sort of thing the source is.")
+    kind: Literal["file", "draft", "market_series"] = Field(description="What kind of thing the source is.")
     id: Id = Field(description="Its id among the things of its kind, such as the file_id of a file.")

@@ -1,1 +1,1 @@
-"""From its stream to a handler, and what becomes of it."""
+"""Consuming: how an entry comes from its stream to a handler, and how it is settled."""

@@ -1,4 +1,4 @@
-"""A consumer's calls to the server: repeated until they are answered, and sized by what came before."""
+"""A consumer's calls to the server: repeated until answered, with a fetch size learned from earlier replies."""
 
 import logging
 import math
@@ -34,7 +34,7 @@ class Calls:
         self._group_missing = False
 
     def abandon(self) -> None:
-        """From now on, the first failure of a call is its last."""
+        """Repeat no call from now on."""
         self.abandoned = True
         self.when_abandoned()
 
@@ -42,15 +42,15 @@ class Calls:
         """Repeat the call until it is answered.
 
         Raises:
-            AccessDenied: waiting would not mend it.
+            AccessDenied: waiting would not help.
             BrokerError: the consumer is abandoned, and the call failed.
         """
         return (await self._repeat(call)).value
 
     async def settled(self, settle: Callable[[], Awaitable[bool]]) -> bool:
-        """Repeat a call that settles an entry until it is answered. Was it this consumer that settled it?
+        """Repeat a call that settles an entry until it is answered. True if this consumer settled the entry.
 
-        After a lost reply, the repeat finds the work of the first try done.
+        After a lost reply, the repeat may find that the first try has settled it. That counts as true.
         """
         answer = await self._repeat(settle)
         return answer.value or answer.repeated
@@ -79,7 +79,7 @@ class Calls:
 
 
 class Fetch:
-    """Asks for as many entries as there is capacity for, and as are a good size of reply."""
+    """Asks for entries: no more than there is capacity for, and no more than the fetch size."""
 
     def __init__(self, calls: Calls, first: int) -> None:
         self._calls = calls
@@ -100,5 +100,5 @@ class Fetch:
         return await self._calls.until_answered(once)
 
     def came(self, entries: Sequence[Entry]) -> None:
-        """These are what was asked for."""
+        """Learn from the entries that the last call brought."""
         self._size.came(self._asked, [len(entry.event or b"") for entry in entries])

@@ -18,9 +18,9 @@ log = logging.getLogger("eventlib")
 class GroupConsumer:
     """One consumer of one group on one stream. `run` it as a task; `stop` ends it gracefully, `abandon` at once.
 
-    Each part has one role. The intake reads and opens entries, the executor runs handlers, the settler tells the
-    server how they ended. Leases keep what is held, the takeover gets what silent consumers held, and the promoter
-    brings back what waited for another attempt.
+    Each part has one role. The intake reads and opens entries. The executor runs handlers. The settler tells the server
+    how they ended. The leases keep the entries that are held. The takeover gets entries that silent consumers held. The
+    promoter brings back entries that waited for another attempt.
     """
 
     def __init__(self, session: Session) -> None:
@@ -48,7 +48,7 @@ class GroupConsumer:
             try:
                 await self._wind_down(acks)
             except asyncio.CancelledError:
-                self._calls.abandon()  # a sibling failed: the handlers' cancellation is ours
+                self._calls.abandon()  # another part failed: the consumer itself cancels the handlers
                 raise
             for loop in loops:
                 loop.cancel()
@@ -56,9 +56,9 @@ class GroupConsumer:
             await self._calls.until_answered(self._leave)
         except AccessDenied:
             raise
-        except BrokerError as error:  # to stop while the server is away, or full, is no failure
+        except BrokerError as error:  # it is not a failure to stop while the server does not answer, or is full
             log.warning(
-                "%s: could not give back what it held; others take it over after a lease: %s",
+                "%s: could not give back its entries; other consumers take them over after a lease: %s",
                 self._session.place,
                 error,
             )
@@ -66,7 +66,7 @@ class GroupConsumer:
     def stop(self) -> None:
         """Stop reading; `run` returns when the running handlers have ended.
 
-        A read that is cut off may leave entries pending that this process never saw: leaving gives them back.
+        A read that is cut off may leave entries pending that this process never saw. `run` gives them back at its end.
         """
         self._stopping = True
         self._takeover.stop()
@@ -75,12 +75,12 @@ class GroupConsumer:
             self._reading.cancel()
 
     def abandon(self) -> None:
-        """The grace is over: cancel the running handlers, try nothing twice. Their entries go back uncounted."""
+        """Cancel the running handlers and repeat no call. Their entries go back without counting an attempt."""
         self._calls.abandon()
         self._executor.cancel()
 
     def health(self, running: bool) -> ConsumerHealth:
-        """How well it hears the server."""
+        """How well this consumer hears the server."""
         return self._session.liveness.look(*self._session.identity, running)
 
     async def _wind_down(self, acks: asyncio.Task[None]) -> None:
@@ -92,9 +92,10 @@ class GroupConsumer:
         await asyncio.wait({acks})
 
     async def _leave(self) -> None:
-        """Give back until nothing is held: for a moment, the server may still serve the read that was cut off.
+        """Give back entries until none is held.
 
-        It may even serve it with what was just given back, which would then wait for a lease.
+        For a moment, the server may still answer the read that was cut off. It may even hand out the entries that were
+        just given back. They would then wait for a lease.
         """
         await self._session.commands.leave()
         while await self._session.commands.leave():

@@ -1,4 +1,4 @@
-"""Running the handlers: one event a call, or what is there as a batch, so many at once."""
+"""Runs the handlers, a limited number at once. A call takes one event, or the events that are there as a batch."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger("eventlib")
 
 @dataclass(eq=False)
 class BatchQueue:
-    """Where the events of one batch handler wait; `called` while a worker is to come for them."""
+    """The waiting events of one batch handler. `called` is true while a worker is going to take them."""
 
     subscription: Subscription
     waiting: deque[Delivery] = field(default_factory=deque)
@@ -54,7 +54,7 @@ class Executor:
             self._workers.put(delivery)
 
     def begin_batches(self) -> None:
-        """All that arrived together is queued: have workers come for the batches."""
+        """Have workers take the queued batches. To be called when all entries that arrived together are queued."""
         for queue in self._batch_queues.values():
             self._call_for(queue)
 
@@ -76,7 +76,7 @@ class Executor:
             self._workers.put(queue)
 
     async def _work(self, item: Delivery | BatchQueue) -> None:
-        """What a worker does in its turn."""
+        """Handle one item of a worker."""
         if isinstance(item, BatchQueue):
             await self._handle_batch(item)
             return
@@ -101,7 +101,7 @@ class Executor:
             return
         if self._observations.wanted:
             self._observations.tell("started", delivery)
-        token = current.set(envelope)  # what the handler publishes was caused by this
+        token = current.set(envelope)  # the cause of the events that the handler publishes
         try:
             error = await self._attempt(subscription, event, delivery)
         finally:
@@ -122,10 +122,10 @@ class Executor:
                 await self._attempt_batch(subscription, Batch[Any](admitted))
         finally:
             self._in_hand.handled(len(taken))
-        await asyncio.sleep(0)  # the next read is asked for while the next batch is handled
+        await asyncio.sleep(0)  # so that the next read is requested before the next batch is handled
 
     async def _admitted(self, subscription: Subscription, taken: list[Delivery]) -> list[Delivery]:
-        """Those that may run now; the others are settled."""
+        """The deliveries that may run now. The others are settled."""
         admitted, refused = list[Delivery](), list[Awaitable[None]]()
         now_s = time.monotonic()
         for delivery in taken:
@@ -135,7 +135,7 @@ class Executor:
                 admitted.append(delivery)
         if refused:
             await asyncio.gather(*refused)
-        if self._leases.in_doubt(taken[0], time.monotonic()):  # it was read before the others
+        if self._leases.in_doubt(taken[0], time.monotonic()):  # the first was read before the others
             await self._leases.renew_all()
         return [delivery for delivery in admitted if not delivery.lost]
 
@@ -153,13 +153,13 @@ class Executor:
         await asyncio.gather(*(self._settler.fail(subscription, *each) for each in failed.items()))
 
     def _refusal(self, subscription: Subscription, delivery: Delivery, now_s: float) -> RetryIn | GiveUp | None:
-        """Why a delivery must not run now, if so."""
+        """What to do with a delivery that must not run now. None if it may run."""
         return policy.admit(
             subscription.retry, self._bucket, delivery.attempt, delivery.entry.attempts, now_s, self._rng
         )
 
     async def _attempt(self, subscription: Subscription, *args: object) -> BaseException | None:
-        """Call the handler once; what it raised. Only the consumer's own cancellation passes through."""
+        """Call the handler once and return what it raised. Only a cancellation by the consumer itself is passed on."""
         error: BaseException | None = None
         try:
             if subscription.timeout_s is None:
@@ -173,7 +173,7 @@ class Executor:
             error = cancelled  # the handler cancelled itself, or awaited something that was cancelled: it failed
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as raised:  # a handler's sys.exit() fails its attempt, it does not end the consumer
+        except BaseException as raised:  # a handler's sys.exit() fails its attempt, but does not end the consumer
             if not isinstance(raised, Signal):
                 log.debug("a handler of group %s failed", subscription.group, exc_info=raised)
             error = raised
@@ -182,7 +182,7 @@ class Executor:
         return error
 
     async def _uncancel(self, task: "asyncio.Task[Any]") -> None:
-        """A handler cancelled the task that it ran in. The cancellation ends here, whether it was noticed or not."""
+        """End the cancellation of a handler that cancelled its own task, whether it has taken effect or not."""
         try:
             await asyncio.sleep(0)
         except asyncio.CancelledError:
@@ -193,7 +193,7 @@ class Executor:
 
 
 def _reason(fault: DataError | None) -> policy.DeadReason:
-    """Why an entry that was not opened is dead."""
+    """The reason for the dead letter of an entry that was not opened."""
     if fault is None:
         return "poison"
     return "unsupported_version" if isinstance(fault, UnsupportedVersion) else "undecodable"

@@ -1,4 +1,4 @@
-"""What one consumer holds, from the moment the server handed it out until the server knows its outcome."""
+"""The deliveries that one consumer holds: from the time the server hands them out until it knows their outcome."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ class Observations:
         self._observe = observe
 
     def tell(self, kind: Kind, delivery: Delivery, error: BaseException | None = None) -> None:
-        """An observer that fails is logged, and deliveries go on."""
+        """Call the observer. If it fails, that is logged, and deliveries go on."""
         if self._observe is None:
             return
         try:
@@ -30,17 +30,20 @@ class Observations:
 
 
 class InHand:
-    """The deliveries that one consumer holds, and how many more it has capacity for.
+    """The deliveries that one consumer holds, and its capacity for more.
 
-    An entry counts against the capacity from its arrival until its handler has ended. It is held, and its lease is
-    renewed, from its arrival until the server knows its outcome.
+    An entry uses capacity from its arrival until its handler has ended. It is held, and its lease is renewed, from its
+    arrival until the server knows its outcome.
     """
 
     def __init__(self, concurrency: int, prefetch: int, observations: Observations) -> None:
         self._concurrency = concurrency
         self._prefetch = prefetch
         self._observations = observations
-        self._held: tuple[dict[str, Delivery], dict[str, Delivery]] = ({}, {})  # by id: of the stream, retried
+        self._held: tuple[dict[str, Delivery], dict[str, Delivery]] = (
+            {},
+            {},
+        )  # by id: entries of the stream, retried ones
         self._unhandled = 0
         self._freed = asyncio.Event()
         self._settled: set[Place] | None = None  # while `noting_settled`
@@ -50,23 +53,23 @@ class InHand:
         return policy.room(self._concurrency, self._prefetch, self._unhandled)
 
     async def some_capacity(self) -> int:
-        """Wait until more entries may be asked for; how many."""
+        """Wait until more entries may be asked for. Returns how many."""
         while not (count := self.capacity()):
             self._freed.clear()
             await self._freed.wait()
         return count
 
     def arrived(self, count: int) -> None:
-        """So many entries count against the capacity from now on."""
+        """Use capacity for `count` more entries."""
         self._unhandled += count
 
     def handled(self, count: int) -> None:
-        """The handlers of so many entries have ended, or none will be called for them."""
+        """Free the capacity of `count` entries: their handlers have ended, or none will be called for them."""
         self._unhandled -= count
         self._freed.set()
 
     def hold(self, delivery: Delivery) -> bool:
-        """Hold it from now on. False if its entry is in hand already."""
+        """Hold a delivery from now on. False if its entry is held already."""
         held = self._held[delivery.entry.retried]
         if delivery.entry.id in held:
             return False
@@ -74,27 +77,27 @@ class InHand:
         return True
 
     def deliveries(self) -> list[Delivery]:
-        """All that is held."""
+        """All deliveries that are held."""
         return [delivery for held in self._held for delivery in held.values()]
 
     @contextmanager
     def noting_settled(self) -> Iterator[set[Place]]:
-        """A set that gets the place of everything settled during the block."""
-        self._settled = noted = set[Place]()
+        """Collect the places of all entries that are settled during the block, in the set that it yields."""
+        self._settled = places = set[Place]()
         try:
-            yield noted
+            yield places
         finally:
             self._settled = None
 
     def settled(self, deliveries: Sequence[Delivery]) -> None:
-        """The server knows their outcome."""
+        """Let deliveries go: the server knows their outcome."""
         if self._settled is not None:
             self._settled.update(delivery.entry.place for delivery in deliveries)
         for delivery in deliveries:
             self._let_go(delivery)
 
     def lose(self, delivery: Delivery, error: BaseException | None = None) -> None:
-        """Another consumer has taken it over: what its handler did here will be done again there."""
+        """Let a delivery go that another consumer has taken over. That consumer handles the entry again."""
         if not delivery.lost:
             delivery.lost = True
             self._let_go(delivery)
@@ -103,5 +106,5 @@ class InHand:
     def _let_go(self, delivery: Delivery) -> None:
         entry = delivery.entry
         held = self._held[entry.retried]
-        if held.get(entry.id) is delivery:  # or a later delivery of the same entry
+        if held.get(entry.id) is delivery:  # else a later delivery of the same entry is held
             del held[entry.id]

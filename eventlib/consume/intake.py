@@ -1,4 +1,4 @@
-"""How entries come in: read from the server as there is capacity, opened, and queued for the handlers."""
+"""The way of entries into a consumer: they are read while there is capacity, opened, and queued for the handlers."""
 
 import asyncio
 import time
@@ -16,13 +16,13 @@ from eventlib.events.envelope import Decoder, Envelope
 from eventlib.events.schema import spec_of
 from eventlib.records import Entry
 
-BLOCK_S = 1.0  # longest blocking read: a dead connection is noticed so much, and a reply's time, later
-FIRST_FETCH = 100  # entries asked for while nothing is known of their size
-READ_ON = 100  # after a read of so many entries the next one is asked for while these are opened
+BLOCK_S = 1.0  # longest blocking read; a dead connection is noticed after this time and the time for a reply
+FIRST_FETCH = 100  # entries in the first request, while their size is not known
+READ_ON = 100  # after a read of at least so many entries, the next read is requested while these are opened
 
 
 class Intake:
-    """Reads for one consumer. `accept` is the one way in, for what was read and for what was taken over."""
+    """Reads for one consumer. Entries that were read and entries that were taken over all come in by `accept`."""
 
     def __init__(self, session: Session, leases: Leases, executor: Executor, settler: Settler) -> None:
         subscriptions = session.subscriptions.values()
@@ -38,7 +38,7 @@ class Intake:
         self._settler = settler
         self._fetch = Fetch(session.calls, max(FIRST_FETCH, *(s.batch or 1 for s in subscriptions)))
         self._asked_at = 0.0
-        self._unopened: list[Entry] = []  # what the last read brought, if it could not be accepted at once
+        self._unopened: list[Entry] = []  # the entries of the last read, if they could not be accepted at once
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -51,9 +51,9 @@ class Intake:
                 unopened, self._unopened = self._unopened, []
                 if len(unopened) >= READ_ON:
                     ahead = asyncio.create_task(self._read(reader))
-                    await asyncio.sleep(0)  # it asks
+                    await asyncio.sleep(0)  # the read sends its request
                 self.accept(unopened)
-                await asyncio.sleep(0)  # handlers begin before the next read is asked for
+                await asyncio.sleep(0)  # handlers begin before the next read is requested
         finally:
             if ahead is not None:
                 ahead.cancel()
@@ -61,14 +61,14 @@ class Intake:
             await reader.close()
 
     def accept(self, entries: Sequence[Entry]) -> None:
-        """Open entries and queue them for the handlers. They count against the capacity already."""
+        """Open entries and queue them for the handlers. They already use capacity."""
         now_s = time.monotonic()
         for entry in entries:
             delivery = Delivery(*self._identity, entry.attempts + entry.deliveries, entry, read_at=now_s)
             if not self._in_hand.hold(delivery):
-                self._in_hand.handled(1)  # a sweep found our own lease expired, or the group was made anew
+                self._in_hand.handled(1)  # it is held: its own lease expired, or the group was created again
                 continue
-            if delivery.attempt <= self._attempts_max + 1:  # else opening it may be what ends its consumers
+            if delivery.attempt <= self._attempts_max + 1:  # else the opening may be what ends its consumers
                 try:
                     delivery.envelope = self._opened(entry)
                 except DataError as error:
@@ -95,10 +95,10 @@ class Intake:
             self._unopened = kept
 
     def _came(self, entries: list[Entry]) -> None:
-        """The reply is here. A few entries are accepted at once: that saves a lone event a turn of the loop.
+        """Take the entries of a reply. A few entries are accepted at once, which saves a turn of the event loop.
 
-        Many are left for `run`, which first asks for the next ones. Those that came while this process stood still are
-        left for `_read`, which first asks whether they are still its own.
+        Many entries are left for `run`, which first requests the next ones. Entries that came while this process stood
+        still are left for `_read`, which first asks the server whether this consumer still owns them.
         """
         self._fetch.came(entries)
         self._in_hand.arrived(len(entries))
@@ -114,5 +114,5 @@ class Intake:
             return self._decoder.decode(entry.event)
         except (DataError, KeyboardInterrupt):
             raise
-        except BaseException as error:  # of a validator that exits or cancels: its event is bad, not this consumer
+        except BaseException as error:  # a validator exits or cancels: the event is bad, and the consumer goes on
             raise DecodeError(f"{type(error).__name__} while reading it: {error}") from error

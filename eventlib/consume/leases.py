@@ -1,4 +1,4 @@
-"""The leases of what one consumer holds: renewed while it lives, checked where it may have stood still."""
+"""The leases of the entries that one consumer holds: renewed while it runs, checked after it may have stood still."""
 
 import asyncio
 import logging
@@ -11,7 +11,10 @@ from eventlib.records import Entry, Place
 
 log = logging.getLogger("eventlib")
 
-STILL = "others take over what is held then: move blocking work to a thread (asyncio.to_thread) or set a longer lease_s"
+STILL = (
+    "other consumers then take over its entries; "
+    "move blocking work to a thread (asyncio.to_thread) or set a longer lease_s"
+)
 
 
 class Leases:
@@ -25,7 +28,7 @@ class Leases:
         self._liveness = session.liveness
         self._place = session.place
         self._renewed_at = time.monotonic()
-        self._woke_at = 0.0  # when this process had last stood still for a lease
+        self._woke_at = 0.0  # when this process last went on after it had stood still for a lease
 
     async def run(self) -> None:
         """Renew until cancelled."""
@@ -40,11 +43,11 @@ class Leases:
             await self.renew_all()
 
     async def renew_all(self) -> None:
-        """Renew everything that is held. What another consumer has taken over is lost."""
+        """Renew all entries that are held. Those that another consumer has taken over are lost."""
         await self._calls.until_answered(self._renew_all)
 
     async def still_owned(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Renew entries that are not held yet; those that another consumer has taken over are left out."""
+        """Renew entries that are not held yet. Returns them without those that another consumer has taken over."""
         lost = await self._calls.until_answered(lambda: self._commands.renew(entries))
         return [entry for entry in entries if entry.place not in lost]
 
@@ -53,7 +56,7 @@ class Leases:
         return now_s - max(delivery.read_at, self._renewed_at) > self._lease.duration_s
 
     def stood_still(self, asked_at_s: float) -> bool:
-        """Whether this process or its line stood still for a lease while the read that began then was under way."""
+        """Whether this process or its connection stood still for a lease during the read that began at `asked_at_s`."""
         now_s = time.monotonic()
         return now_s - min(self._renewed_at, asked_at_s) > self._lease.duration_s or asked_at_s < self._woke_at
 
@@ -66,6 +69,6 @@ class Leases:
             self._liveness.renews()
         self._renewed_at = now_s
         for delivery in held:
-            # One that is being settled may be gone because it is done: its script says whether it was lost.
+            # An entry that is being settled may be gone because it is done. Its own script says whether it was lost.
             if delivery.entry.place in lost and not delivery.settling:
                 self._in_hand.lose(delivery)

@@ -1,4 +1,4 @@
-"""Whether a consumer hears the server: for how long an answer to a read has been due, not whether a process runs."""
+"""Whether a consumer hears the server: how long the answer to a read has been due, not whether a process runs."""
 
 import time
 from dataclasses import dataclass
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 class ConsumerHealth:
     """One consumer of this program, on one stream.
 
-    `read_age_s` and `renew_age_s` are the seconds since the server last answered a read, which comes about once a
-    second even on a quiet stream, and a renewal of leases, which grows old while nothing is held (None: not yet).
-    `silent_s` is for how long an answer to a read has been due, in seconds; 0 while it is `full`: then it does not
-    ask, for its handlers have enough to do. `problem` is the last error, where nothing has been heard since.
+    `read_age_s` is the time in seconds since the server last answered a read. On a quiet stream it answers about once a
+    second. `renew_age_s` is the time since it last renewed leases, which grows while nothing is held. Both are None
+    before the first answer. `silent_s` is for how many seconds an answer to a read has been due. It is 0 while the
+    consumer is `full`: its handlers have enough to do, so it does not ask. `problem` is the last error, or None if the
+    server has answered since.
     """
 
     stream: str
@@ -26,34 +27,34 @@ class ConsumerHealth:
 
     @property
     def connected(self) -> bool:
-        """Whether the last thing heard was an answer."""
+        """Whether the server has answered since the last error."""
         return self.problem is None
 
     def hears(self, within_s: float = 10.0) -> bool:
-        """Whether it runs and, if it asks at all, was answered within `within_s` seconds: for a liveness probe."""
+        """Whether it runs and no answer to a read has been due for over `within_s` seconds: for a liveness probe."""
         return self.running and self.silent_s <= within_s
 
 
 class Liveness:
-    """What a consumer notes of its talk with the server: two assignments a read."""
+    """Notes when the server answered a consumer. It takes two assignments for each read."""
 
     def __init__(self) -> None:
-        self._due_since: float | None = time.monotonic()  # since when a read's answer is due; None while it rests
+        self._due_since: float | None = time.monotonic()  # since when a read's answer is due; None while not reading
         self._read_at: float | None = None
         self._renewed_at: float | None = None
         self._failed_at: float | None = None
         self._problem: str | None = None
 
     def hears(self) -> None:
-        """The read was answered, with entries or without; the next one is due."""
+        """The read was answered, with entries or without. The next answer is due."""
         self._read_at = self._due_since = time.monotonic()
 
     def rests(self) -> None:
-        """It does not ask for more, for there is no room."""
+        """The consumer stops reading, because it has no capacity."""
         self._due_since = None
 
     def resumes(self) -> None:
-        """There is room again; repeats of a read after an error are the same read."""
+        """The consumer reads again. A read that is repeated after an error is the same read and is not noted here."""
         self._due_since = time.monotonic()
 
     def renews(self) -> None:
@@ -66,7 +67,7 @@ class Liveness:
         self._problem = f"{type(error).__name__}: {error}"
 
     def look(self, stream: str, group: str, consumer: str, running: bool) -> ConsumerHealth:
-        """How it stands now."""
+        """The consumer's health now."""
         now = time.monotonic()
         answered_at = max(self._read_at or 0.0, self._renewed_at or 0.0)
         return ConsumerHealth(

@@ -1,4 +1,4 @@
-"""What comes back: entries that silent consumers held, and entries whose wait for another attempt is over."""
+"""Entries that come back: silent consumers held them, or their wait for another attempt is over."""
 
 import asyncio
 
@@ -7,15 +7,13 @@ from eventlib.consume.intake import Intake
 from eventlib.consume.session import Session
 from eventlib.consume.settlement import Settler
 
-PROMOTE_S = 0.5  # longest wait between two looks at the delayed entries, some of which dead consumers scheduled
+PROMOTE_S = 0.5  # longest wait between two looks at the delayed entries, as dead consumers may have scheduled some
 PROMOTE_LIMIT = 100
-FIRST_TAKEN_OVER = (
-    10  # entries taken over at first: a takeover whose reply is too late counts as a delivery all the same
-)
+FIRST_TAKEN_OVER = 10  # few entries at first: if the reply comes too late, each still counts as delivered
 
 
 class Takeover:
-    """Takes over, for one consumer, what consumers held that were silent for a lease."""
+    """Takes over, for one consumer, entries of consumers that were silent for a lease."""
 
     def __init__(self, session: Session, intake: Intake) -> None:
         self._lease = session.settings.lease
@@ -40,7 +38,7 @@ class Takeover:
                 pass
 
     async def _sweep(self) -> bool:
-        """Sweep once. Is it worth sweeping again at once?"""
+        """Sweep once. True if there may be more to take over at once."""
         capacity = await self._in_hand.some_capacity()
         if self._stopping:
             return False
@@ -49,7 +47,8 @@ class Takeover:
                 lambda count: self._commands.sweep(self._lease.duration_s, count, self._lease.sweep_every_s), capacity
             )
         self._fetch.came(found)
-        # What was ours with its lease over may have been settled after the sweep, though that reply came first.
+        # The sweep may take over an expired entry of this same consumer. The entry may be settled after the sweep, and
+        # yet the reply to the settlement may arrive first.
         taken = [entry for entry in found if entry.place not in settled]
         self._in_hand.arrived(len(taken))
         self._intake.accept(taken)

@@ -47,13 +47,13 @@ class Session:
     def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Run a part of the consumer as a task. If it fails, the consumer is abandoned."""
 
-        async def run() -> None:  # cancelled before it begins, it leaves no coroutine that was never awaited
+        async def run() -> None:  # calls `work` only when it begins, so that no coroutine is left unawaited
             try:
                 await work()
             except asyncio.CancelledError:
                 raise
             except BaseException:
-                self.calls.abandon()  # before the task group cancels the handlers: that cancellation is ours
+                self.calls.abandon()  # first, so that the task group's cancellation counts as the consumer's own
                 raise
 
         return self.tasks.create_task(run())

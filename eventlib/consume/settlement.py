@@ -1,4 +1,4 @@
-"""How a delivery ends: acknowledged in batches, put aside for another attempt, or moved to the dead letters."""
+"""How a delivery ends: acknowledged in batches, delayed for another attempt, or moved to the dead letters."""
 
 import asyncio
 import logging
@@ -19,8 +19,8 @@ ACK_LIMIT = 1000
 class Settler:
     """Settles the deliveries of one consumer.
 
-    Only the outcome of an entry's owner counts. A delivery that is lost is settled by its new owner, which may be a
-    later delivery to this very consumer.
+    Only the outcome of an entry's owner counts. A lost delivery is settled by the entry's new owner, which may be a
+    later delivery to the same consumer.
     """
 
     def __init__(self, session: Session) -> None:
@@ -43,7 +43,7 @@ class Settler:
         self._done_added.set()
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """They were handled. The acknowledgement goes with the next batch."""
+        """Note that deliveries were handled. They are acknowledged with the next batch."""
         if self._observations.wanted:
             for delivery in deliveries:
                 self._observations.tell("handled", delivery)
@@ -56,13 +56,13 @@ class Settler:
         self._done_added.set()
 
     async def fail(self, subscription: Subscription, delivery: Delivery, error: BaseException) -> None:
-        """An attempt failed: what now?"""
+        """Settle a delivery whose attempt failed, as the retry policy decides."""
         self._observations.tell("failed", delivery, error)
         decision = policy.decide(subscription.retry, delivery.attempt, error, self._rng)
-        assert not isinstance(decision, Ack), "what failed is not done"
+        assert not isinstance(decision, Ack), "a failed attempt is not acknowledged"
         if isinstance(decision, RetryIn) and decision.counts:
             log.info(
-                "%s/%s: event %s is tried again, for attempt %d of %d failed: %r",
+                "%s/%s: event %s is tried again, because attempt %d of %d failed: %r",
                 *(delivery.stream, delivery.group, delivery.event_id, delivery.attempt, subscription.retry.attempts),
                 error,
             )
@@ -75,7 +75,10 @@ class Settler:
         decision: RetryIn | GiveUp,
         error: BaseException | None,
     ) -> None:
-        """Put it aside for another attempt, or move it to the dead letters. No `subscription`: it could not be read."""
+        """Delay a delivery for another attempt, or move it to the dead letters.
+
+        `subscription` is None if the entry could not be read.
+        """
         if delivery.lost:
             return
         delivery.settling = True
@@ -113,7 +116,7 @@ class Settler:
         return await self._undisturbed(lambda: self._commands.to_dead_letters(delivery.entry, why))
 
     async def _undisturbed(self, settle: Callable[[], Awaitable[bool]]) -> bool:
-        """Settle even if this worker is cancelled meanwhile: a handler may have kept its task, to cancel it later."""
+        """Settle even if this worker is cancelled meanwhile: a handler may keep its task and cancel it later."""
         if self._calls.abandoned:
             return await self._calls.settled(settle)
         settling = self._tasks.create_task(self._calls.settled(settle))
@@ -130,12 +133,12 @@ class Settler:
     # Acknowledging: while one batch is on its way, the next one gathers
 
     def finish(self) -> None:
-        """No handler runs any more: `run` ends with the last acknowledgement."""
+        """Let `run` end after the last acknowledgement. To be called when no handler runs any more."""
         self._finishing = True
         self._done_added.set()
 
     async def run(self) -> None:
-        """Acknowledge what was handled, until `finish`."""
+        """Acknowledge handled deliveries, until `finish`."""
         while True:
             await self._done_added.wait()
             self._done_added.clear()

@@ -1,8 +1,8 @@
-"""A pool of workers: runs one coroutine function for many items, so many at once, without a task for each.
+"""A pool of workers: runs one coroutine function for many items, a limited number at once, without a task for each.
 
-Making and ending a task costs several times what a short handler does. A worker goes on with the next item as long as
-there is one, and calls another worker before it starts, who gets his turn should this one have to wait for something.
-One that has nothing more to do rests, and is called first: on a quiet stream an event then needs no new task at all.
+Making and ending a task costs several times as much as a short handler. So a worker takes item after item. Before it
+starts one, it calls another worker, which gets its turn if this one has to wait for something. A worker without an item
+rests and is called first: on a quiet stream, an event then needs no new task.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ _TURN_S = 0.001  # a worker whose items never wait lets the rest of the program 
 
 
 class Workers(Generic[T]):
-    """Runs `work(item)` for what is put in, first come first served, `limit` at once.
+    """Runs `work(item)` for each item that is put in, first come first served, at most `limit` at once.
 
-    `work` must not raise; what it raises all the same goes to whoever owns the tasks that `begin` makes. Each
-    item has the context that the worker was made in: one whose item left something in a context variable retires.
+    `work` must not raise. If it does, the error goes to the owner of the tasks that `begin` makes. Each item runs in
+    the context in which its worker was made: a worker ends after an item that changed a context variable.
     """
 
     def __init__(
@@ -36,27 +36,27 @@ class Workers(Generic[T]):
         self._begin = begin
         self._tasks: set[asyncio.Task[None]] = set()
         self._called = 0  # workers that were made or woken and have not begun
-        self._resting: asyncio.Future[bool] | None = None  # what one worker waits for
+        self._resting: asyncio.Future[bool] | None = None  # the future that the one resting worker waits for
         self._ending = False
         self._stopped = False
 
     def put(self, item: T) -> None:
-        """Work on it when its turn comes."""
+        """Queue an item."""
         self.waiting.append(item)
         self._call()
 
     def stop(self) -> None:
-        """Begin no other item: what waits stays in `waiting`."""
+        """Begin no other item. Items that wait stay in `waiting`."""
         self._stopped = True
         self._wake(to_work=False)
 
     def cancel(self) -> None:
-        """Cancel what has begun."""
+        """Cancel the items that have begun."""
         for task in self._tasks:
             task.cancel()
 
     async def join(self) -> None:
-        """Wait until nothing is being worked on and, unless stopped, nothing waits."""
+        """Wait until no item runs and, unless stopped, no item waits."""
         self._ending = True
         self._wake(to_work=False)
         while self._tasks:
@@ -64,7 +64,7 @@ class Workers(Generic[T]):
         self._ending = False
 
     def _call(self) -> None:
-        """Make sure that somebody comes: as many as are busy, so that items that all wait start in a few rounds."""
+        """Call workers for the waiting items: as many as are busy, so that items that block start in a few rounds."""
         while (
             not self._stopped
             and self._called <= self.busy
@@ -78,9 +78,9 @@ class Workers(Generic[T]):
                 task.add_done_callback(self._ended)
 
     def _wake(self, to_work: bool) -> bool:
-        """Whether there was one who rests."""
+        """Wake the resting worker. False if there is none."""
         resting, self._resting = self._resting, None
-        if resting is None or resting.done():  # that one was cancelled
+        if resting is None or resting.done():  # that worker was cancelled
             return False
         resting.set_result(to_work)
         return True
@@ -96,7 +96,7 @@ class Workers(Generic[T]):
             pass
 
     async def _turns(self, clean: Context) -> bool:
-        """Work as long as there is work; False where an item left something in the context."""
+        """Work as long as there is work. False if an item changed the context."""
         now_s = asyncio.get_running_loop().time
         turn_ends = now_s() + _TURN_S
         while self.waiting and self.busy < self._limit and not self._stopped:
@@ -116,7 +116,7 @@ class Workers(Generic[T]):
         return True
 
     async def _rest(self) -> bool:
-        """Until there is work; False at once where another one rests already, or all are to end."""
+        """Rest until there is work. False at once if another worker rests already, or if all workers have to end."""
         if self._resting is not None or self._ending or self._stopped:
             return False
         self._resting = resting = asyncio.get_running_loop().create_future()
@@ -124,7 +124,7 @@ class Workers(Generic[T]):
             called: bool = await resting
             return called
         finally:
-            if self._resting is resting:  # cancelled: a handler may have kept its task, to cancel it later
+            if self._resting is resting:  # cancelled: a handler may keep its task and cancel it later
                 self._resting = None
             elif not resting.cancelled() and resting.result():
                 self._called -= 1
@@ -134,5 +134,5 @@ _UNSET = object()
 
 
 def _differs(one: Context, other: Context) -> bool:
-    """By identity: the values are anybody's, and comparing them may do anything."""
+    """Whether two contexts differ, by the identity of their values: comparing the values could run any code."""
     return len(one) != len(other) or any(other.get(name, _UNSET) is not value for name, value in one.items())

@@ -1,9 +1,9 @@
 """What a change of schemas breaks: readers, writers, or nothing. Pure, over two exported documents.
 
-It breaks *readers* where programs of the old schemas cannot read what programs of the new ones write, and *writers*
-where programs of the new schemas cannot read what programs of the old ones wrote, be it yesterday or, while both run,
-today. Readers ignore fields that they do not know. Where it cannot be told that a change is harmless, it is said to
-break: a union against a union is compared member by member, and unknown keywords count as rules.
+A change breaks *readers* if programs with the old schemas cannot read what programs with the new ones write. It breaks
+*writers* if programs with the new schemas cannot read what programs with the old ones wrote, before or while both run.
+Readers ignore fields that they do not know. A change that cannot be shown to be harmless counts as breaking: two unions
+are compared member by member, and unknown keywords count as rules.
 """
 
 from collections import Counter
@@ -49,7 +49,7 @@ def schema_changes(old: Schema, new: Schema) -> list[SchemaChange]:
     changes: list[SchemaChange] = []
     for event in sorted(before.keys() | after.keys()):
         if event not in after:
-            changes.append(SchemaChange(event, "", "event_removed", WRITERS, "the event is gone; nothing reads it"))
+            changes.append(SchemaChange(event, "", "event_removed", WRITERS, "the event is gone; no program reads it"))
         elif event not in before:
             changes.append(SchemaChange(event, "", "event_added", NOTHING, "the event is new"))
         else:
@@ -79,11 +79,11 @@ def _events(document: Schema) -> dict[str, Schema]:
 def _event_changes(event: str, old: _Side, new: _Side) -> Iterator[SchemaChange]:
     was, now = old.schema["x-event"], new.schema["x-event"]
     if was["stream"] != now["stream"]:
-        detail = f"moved from stream {was['stream']!r} to {now['stream']!r}; each side looks at its own"
+        detail = f"moved from stream {was['stream']!r} to {now['stream']!r}; old and new programs use different streams"
         yield SchemaChange(event, "", "stream_changed", BOTH, detail)
     yield from _version_changes(event, was, now)
     shape = [SchemaChange(event, *found) for found in _Comparison().compare("", old, new)]
-    if was["version"] != now["version"]:  # told apart by version: no one reads the one shape as the other
+    if was["version"] != now["version"]:  # the version tells the shapes apart: no reader takes one for the other
         yield from (SchemaChange(c.event, c.path, c.rule, NOTHING, c.detail) for c in shape)
         return
     yield from shape
@@ -96,10 +96,10 @@ def _event_changes(event: str, old: _Side, new: _Side) -> Iterator[SchemaChange]
 def _version_changes(event: str, was: Schema, now: Schema) -> Iterator[SchemaChange]:
     raised = f"version {was['version']} -> {now['version']}"
     if now["version"] > was["version"]:
-        detail = f"{raised}: update readers first, older ones dead-letter it"
+        detail = f"{raised}: update readers first, because older readers dead-letter it"
         yield SchemaChange(event, "", "version_raised", READERS, detail)
     elif now["version"] < was["version"]:
-        detail = f"{raised}: what was written is from the future now"
+        detail = f"{raised}: events that were written before are too new now"
         breaks = WRITERS if now["version"] >= was["oldest"] else BOTH
         yield SchemaChange(event, "", "version_lowered", breaks, detail)
     if was["oldest"] < now["oldest"]:
@@ -117,15 +117,24 @@ Found = tuple[str, str, frozenset[Side], str]  # path, rule, what it breaks, det
 
 _LOWER = ("minimum", "minLength", "minItems", "minProperties")  # more is narrower
 _UPPER = ("maximum", "maxLength", "maxItems", "maxProperties")  # less is narrower
-_PRESENT = ("format", "pattern", "multipleOf", "uniqueItems", "contentEncoding")  # any is narrower than none
+_PRESENT = ("format", "pattern", "multipleOf", "uniqueItems", "contentEncoding")  # any value is narrower than none
 _INSIDE = ("properties", "required", "items", "prefixItems", "additionalProperties")
 _ALTERNATIVES = ("anyOf", "oneOf", "type", "enum", "const")
-_SAID = ("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "contentMediaType")
+_ANNOTATIONS = (
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "contentMediaType",
+)
 _ANY: Schema = {}
 
 
 class _Comparison:
-    """One comparison of two schemas; knows which references it is inside of, for a schema may hold itself."""
+    """One comparison of two schemas. It remembers the references that it is inside, as a schema may contain itself."""
 
     def __init__(self) -> None:
         self._under_way: set[tuple[str | None, str | None]] = set()
@@ -133,36 +142,36 @@ class _Comparison:
     def compare(self, path: str, old: _Side, new: _Side) -> Iterator[Found]:
         before, after = _members(old), _members(new)
         if len(before) == len(after) == 1:
-            yield from self._one(path, before[0], after[0])
+            yield from self._compare_members(path, before[0], after[0])
             return
-        gone = [member for member in before if not any(self._fits(member, other) for other in after)]
-        come = [member for member in after if not any(self._fits(member, other) for other in before)]
-        for member, other in _alike(before, after):
-            if member in gone or other in come:
-                gone = [one for one in gone if one is not member]
-                come = [one for one in come if one is not other]
-                yield from self._one(path, member, other)
-        if gone:
-            yield path, "type_narrowed", WRITERS, f"no longer takes {', '.join(sorted(map(_label, gone)))}"
-        if come:
-            yield path, "type_widened", READERS, f"now also takes {', '.join(sorted(map(_label, come)))}"
+        removed = [member for member in before if not any(self._fits(member, other) for other in after)]
+        added = [member for member in after if not any(self._fits(member, other) for other in before)]
+        for member, other in _pairs_of_one_kind(before, after):
+            if member in removed or other in added:
+                removed = [one for one in removed if one is not member]
+                added = [one for one in added if one is not other]
+                yield from self._compare_members(path, member, other)
+        if removed:
+            yield path, "type_narrowed", WRITERS, f"no longer takes {', '.join(sorted(map(_label, removed)))}"
+        if added:
+            yield path, "type_widened", READERS, f"now also takes {', '.join(sorted(map(_label, added)))}"
 
     def _fits(self, old: _Side, new: _Side) -> bool:
-        """Whether whatever is valid by the old one is by the new one too."""
-        return not any("writers" in breaks for _, _, breaks, _ in self._one("", old, new))
+        """Whether everything that the old schema allows is allowed by the new one too."""
+        return not any("writers" in breaks for _, _, breaks, _ in self._compare_members("", old, new))
 
-    def _one(self, path: str, old: _Side, new: _Side) -> Iterator[Found]:
+    def _compare_members(self, path: str, old: _Side, new: _Side) -> Iterator[Found]:
         pair = (old.reference, new.reference)
         if pair in self._under_way:
             return  # the outer call compares it
         if all(pair):
             self._under_way.add(pair)
         try:
-            yield from self._inside(path, old, new)
+            yield from self._compare_contents(path, old, new)
         finally:
             self._under_way.discard(pair)
 
-    def _inside(self, path: str, old: _Side, new: _Side) -> Iterator[Found]:
+    def _compare_contents(self, path: str, old: _Side, new: _Side) -> Iterator[Found]:
         was, now = _kind(old), _kind(new)
         detail = f"type {was} -> {now}"
         if (was, now) == ("integer", "number") or (now == "any" != was):
@@ -211,8 +220,8 @@ class _Comparison:
             yield from self.compare(f"{path}{place}".lstrip("."), old.at(was), new.at(now))
 
 
-def _alike(before: list[_Side], after: list[_Side]) -> list[tuple[_Side, _Side]]:
-    """Members that are one of their kind on both sides: what changed is inside of them."""
+def _pairs_of_one_kind(before: list[_Side], after: list[_Side]) -> list[tuple[_Side, _Side]]:
+    """Pairs of members that are the only ones of their kind on their sides: a change is inside them."""
     counts = Counter(map(_label, before)), Counter(map(_label, after))
     new = {_label(member): member for member in after}
     return [(m, new[_label(m)]) for m in before if all(count[_label(m)] == 1 for count in counts)]
@@ -225,10 +234,10 @@ def _values(path: str, old: Schema, new: Schema) -> Iterator[Found]:
     elif before is not None and after is None:
         yield path, "enum_removed", READERS, "takes any value now"
     elif before is not None and after is not None:
-        if gone := [value for value in before if value not in after]:
-            yield path, "enum_values_removed", WRITERS, f"no longer takes {_listed(gone)}"
-        if come := [value for value in after if value not in before]:
-            yield path, "enum_values_added", READERS, f"now also takes {_listed(come)}"
+        if removed := [value for value in before if value not in after]:
+            yield path, "enum_values_removed", WRITERS, f"no longer takes {_listed(removed)}"
+        if added := [value for value in after if value not in before]:
+            yield path, "enum_values_added", READERS, f"now also takes {_listed(added)}"
 
 
 def _constraints(path: str, old: Schema, new: Schema) -> Iterator[Found]:
@@ -247,7 +256,7 @@ def _constraints(path: str, old: Schema, new: Schema) -> Iterator[Found]:
 
 
 def _narrower(keyword: str, was: Any, now: Any) -> bool | None:
-    """Whether the new value lets less through than the old; None where neither does, or nobody knows."""
+    """Whether the new value allows less than the old one. None if neither allows less, or if it is not known."""
     if keyword not in (*_LOWER, *_UPPER, *_PRESENT):
         return None
     if keyword == "uniqueItems":
@@ -260,10 +269,10 @@ def _narrower(keyword: str, was: Any, now: Any) -> bool | None:
 
 
 class _Bound(NamedTuple):
-    """Of two bounds the greater is the narrower below, the lesser above."""
+    """A lower or an upper bound. Of two lower bounds the greater is narrower, of two upper bounds the smaller."""
 
     value: float
-    edge: int  # below: 1 where the value itself is out; above: 1 where it is in
+    edge: int  # lower bound: 1 if the value itself is excluded; upper bound: 1 if it is included
     text: str
 
 
@@ -272,7 +281,7 @@ _ABOVE = (("maximum", 1, ""), ("exclusiveMaximum", 0, "below "))
 
 
 def _bounded(schema: Schema) -> Schema:
-    """`minimum` and `exclusiveMinimum` as one bound, so that they can be compared; the same above."""
+    """The schema with `minimum` and `exclusiveMinimum` as one bound that can be compared, and the maxima likewise."""
     bounded = {k: v for k, v in schema.items() if k not in ("exclusiveMinimum", "exclusiveMaximum")}
     below = [_Bound(schema[k], edge, f"{how}{schema[k]}") for k, edge, how in _BELOW if k in schema]
     above = [_Bound(schema[k], edge, f"{how}{schema[k]}") for k, edge, how in _ABOVE if k in schema]
@@ -290,7 +299,7 @@ def _default(path: str, old: object, new: object) -> Iterator[Found]:
 
 
 def _members(side: _Side) -> list[_Side]:
-    """The alternatives that a schema allows, references followed: one where it is no union."""
+    """The alternatives that a schema allows, with references followed. A schema that is not a union has one."""
     members: list[_Side] = []
     seen: set[str] = set()
     waiting = [side]
@@ -309,7 +318,7 @@ def _members(side: _Side) -> list[_Side]:
 
 
 def _resolved(side: _Side, seen: set[str]) -> _Side | None:
-    """The schema itself where there is a reference to it, or an `allOf` of one; None where it was `seen` already."""
+    """The schema that a reference or an `allOf` of one schema leads to. None if the reference was `seen` before."""
     while True:
         schema = side.schema
         if not isinstance(schema, Mapping):
@@ -334,7 +343,7 @@ def _target(document: Schema, reference: str) -> Schema:
 
 
 def _by_kind(schema: Schema) -> list[Schema]:
-    """An enumeration of values of several types as one for each."""
+    """An enumeration whose values have several types as one enumeration for each type."""
     values = _enum(schema)
     if values is None or "type" in schema:
         return [schema]
@@ -343,7 +352,7 @@ def _by_kind(schema: Schema) -> list[Schema]:
 
 
 def _united(members: list[_Side]) -> list[_Side]:
-    """Enumerations of one type as a single one: Literal["a"] | Literal["b"] is Literal["a", "b"]."""
+    """The members, with enumerations of one type united: Literal["a"] | Literal["b"] is Literal["a", "b"]."""
     united: list[_Side] = []
     enums: dict[str, list[Any]] = {}
     for member in members:
@@ -366,21 +375,21 @@ def _enum(schema: Schema) -> list[Any] | None:
 
 
 def _kind(side: _Side) -> str:
-    """The JSON type; `any` where everything is taken, `schema` where other keywords say what is."""
+    """The JSON type. `any` if every value is allowed, `schema` if other keywords say which values are."""
     if isinstance(type_ := side.schema.get("type"), str):
         return type_
     return "schema" if any(map(_is_rule, side.schema)) else "any"
 
 
 def _label(side: _Side) -> str:
-    """The type, and of a tagged union's member what tells it from the others: fields that have one value only."""
+    """The type and, for a member of a tagged union, its tags: the fields that allow one value only."""
     fields = side.schema.get("properties", {}).items()
     tags = {name: field["const"] for name, field in fields if isinstance(field, Mapping) and "const" in field}
     return " ".join([_kind(side), *(f"{name}={value!r}" for name, value in sorted(tags.items()))])
 
 
 def _is_rule(keyword: str) -> bool:
-    return keyword not in _SAID and not keyword.startswith(("x-", "$"))
+    return keyword not in _ANNOTATIONS and not keyword.startswith(("x-", "$"))
 
 
 _KINDS = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}

@@ -3,8 +3,8 @@
 Source: https://github.com/cloudevents/spec, JSON event format 1.0.2. Extension attributes: `eventversion`,
 `correlationid`, `causationid`, and `traceparent` and `tracestate` of the distributed tracing extension.
 
-Reading and writing are the library's hottest path: one pydantic-core pass over the whole envelope, and what all
-envelopes of one writer have in common is worked out once.
+Reading and writing are the library's hottest path. So pydantic-core reads a whole envelope in one pass, and the part
+that all envelopes of one writer share is made only once.
 """
 
 import re
@@ -26,10 +26,10 @@ from eventlib.events.schema import Data, Event, oldest_version, spec_of, upcast_
 
 
 class Envelope(NamedTuple):
-    """An event with what is known about it.
+    """An event with its CloudEvents attributes.
 
-    `time` is the moment of publishing by the publisher's clock. `correlation_id` is shared by everything that one
-    request set off; `causation_id` is the id of the event whose handling published this one. `traceparent` and
+    `time` is the moment of publishing by the publisher's clock. `correlation_id` is shared by all events that one
+    request caused. `causation_id` is the id of the event whose handling published this one. `traceparent` and
     `tracestate` are the W3C trace context of the publishing.
     """
 
@@ -44,12 +44,12 @@ class Envelope(NamedTuple):
 
 
 current: ContextVar[Envelope | None] = ContextVar("eventlib_current", default=None)
-"""The event being handled: what a handler, or a task that it starts, publishes continues this one's correlation."""
+"""The event being handled. Events that its handler, or a task of the handler, publishes continue its correlation."""
 
 
 # Writing
 
-# Redis takes 512 MB, but blocks everyone while it copies it, and every group ships every delivery of it again.
+# Redis accepts 512 MB, but it blocks all clients while it copies that, and sends it again with each delivery.
 EVENT_BYTES_MAX = 16 * 2**20
 
 
@@ -62,15 +62,15 @@ def write(
     tracestate: str | None = None,
     id: str | None = None,
 ) -> tuple[str, bytes]:
-    """The id and the wire form of a new envelope: UTF-8 JSON, what is constant for a writer first, `data` last.
+    """The id and the wire form of a new envelope: UTF-8 JSON that begins with a writer's constants, with `data` last.
 
-    What is not given is taken from the `current` envelope. The id, where none is given, is a UUID version 7 and sorts
-    by time. A trace flows on with a new parent id.
+    Attributes that are not given are taken from the `current` envelope. Without an `id`, the id is a UUID version 7,
+    which sorts by time. A trace continues with a new parent id.
 
     Raises:
-        InvalidArgument: a trace context that the W3C recommendation does not allow, an empty id, a correlation that is
-            no text, or something in the event that has no JSON form.
-        EventTooLarge: it takes more than 16 MiB.
+        InvalidArgument: the W3C recommendation does not allow the trace context, the id is empty, a correlation is not
+            text, or something in the event has no JSON form.
+        EventTooLarge: the envelope takes more than 16 MiB.
     """
     if traceparent is not None or tracestate is not None:
         _refuse_bad_trace(traceparent, tracestate)
@@ -105,7 +105,7 @@ def write(
             extensions,
             event.__pydantic_serializer__.to_json(event, by_alias=True),
         )
-    except ValueError as error:  # pydantic's own, for lone surrogates and unknown objects, is one
+    except ValueError as error:  # pydantic raises one for lone surrogates and unknown objects
         raise InvalidArgument(f"event {type(event).__name__}", f"has no JSON form: {error}") from error
     if len(written) > EVENT_BYTES_MAX:
         raise EventTooLarge(spec_of(type(event)).type, len(written), EVENT_BYTES_MAX)
@@ -114,19 +114,19 @@ def write(
 
 def _json_text(name: str, value: object) -> bytes:
     if not isinstance(value, str):
-        raise InvalidArgument(f"{name}={shown(value)}", "is no text; give a str")
+        raise InvalidArgument(f"{name}={shown(value)}", "is not text; give a str")
     return to_json(value)
 
 
 @lru_cache(maxsize=8)
 def _rfc3339(second: int) -> bytes:
-    """To the second; many events are written in one."""
+    """The time to the second. It is cached, because many events are written in one second."""
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
 
 
 @lru_cache(maxsize=1024)
 def _head(event_class: type[Event], source: str) -> bytes:
-    """What is the same for all events of a class that one program publishes."""
+    """The beginning of the envelope, which is the same for all events of one class and one program."""
     spec = spec_of(event_class)
     return b'{"specversion":"1.0","source":%b,"type":"%b","eventversion":%d' % (
         to_json(source),
@@ -140,42 +140,42 @@ def _head(event_class: type[Event], source: str) -> bytes:
 _typed_dict: Any = TypedDict  # called at run time with what a checker cannot know
 _Read = Callable[[bytes], dict[str, Any]]
 
-_HEAD_END = b',"id":"'  # what our writers put after what is constant
+_HEAD_END = b',"id":"'  # follows the constant beginning of an envelope that eventlib wrote
 _HEAD_BYTES_MAX = 512
-_HEADS_MAX = 1024  # different ones, of as many writers and types
+_HEADS_MAX = 1024  # different beginnings that are kept: one for each writer, type and version
 
 
 class Decoder:
-    """Reads envelopes whose event type is one of `classes`, by the types' names."""
+    """Reads envelopes of the event types in `classes`, which has a class for each type."""
 
     def __init__(self, classes: Mapping[str, type[Event]]) -> None:
         self._classes = classes
-        self._readers: dict[bytes, _Read] = {}  # by what stands before the id
+        self._readers: dict[bytes, _Read] = {}  # by the bytes before the id
 
     def decode(self, raw: bytes) -> Envelope | None:
-        """The envelope; None where it is of another, well-formed type.
+        """The envelope. None if it is well-formed but of another type.
 
         An older version, from the class's oldest upcaster on, is read as the newest. A malformed trace context is left
         out.
 
         Raises:
-            DecodeError: not JSON, no envelope, data that its class refuses, or an upcaster that fails on it.
-            UnsupportedVersion: a version of a known type that its class does not read.
+            DecodeError: it is not JSON or not an envelope, its class refuses the data, or an upcaster fails.
+            UnsupportedVersion: its class does not read this version.
         """
         end = raw.find(_HEAD_END, 0, _HEAD_BYTES_MAX)
         if end > 0:
             head = raw[:end]
             try:
                 return _opened((self._readers.get(head) or self._learn(head))(raw))
-            except Exception:  # the careful way says what is wrong; a validator of the class's own may raise anything
+            except Exception:  # a class's validator may raise anything; the careful way below says what is wrong
                 pass
         return _decode_carefully(raw, self._classes)
 
     def _learn(self, head: bytes) -> _Read:
-        """What reads envelopes that begin so.
+        """Find, and remember, the function that reads envelopes with this beginning.
 
         Raises:
-            LookupError: nothing does.
+            LookupError: there is none.
             UnsupportedVersion: as `decode`.
         """
         named = _named_by(head)
@@ -195,9 +195,9 @@ def decode(raw: bytes, classes: Mapping[str, type[Event]]) -> Envelope | None:
 
 @lru_cache(maxsize=_HEADS_MAX)
 def _named_by(head: bytes) -> tuple[str, int] | None:
-    """The type and version that an envelope with this beginning is of, unless the rest of it says otherwise.
+    """The type and version that the beginning of an envelope names. None if it names none.
 
-    A guess, in other words: the pass over the whole envelope looks at both again. None where there is none.
+    The rest of the envelope may name others, so the pass over the whole envelope checks both again.
     """
     try:
         found = from_json(head + b"}")
@@ -237,10 +237,10 @@ def _type_and_version(attributes: Mapping[str, Any]) -> tuple[str, int] | None:
 
 @lru_cache(maxsize=1024)
 def _reader(event_class: type[Event], version: int) -> _Read:
-    """What reads one version of an event into the attributes of its envelope, `data` as the class's newest version.
+    """A function that reads one version of an event: its attributes, with `data` as the class's newest version.
 
     Raises:
-        UnsupportedVersion: the class does not read it.
+        UnsupportedVersion: the class does not read this version.
     """
     spec, oldest = spec_of(event_class), oldest_version(event_class)
     if not oldest <= version <= spec.version:
@@ -259,8 +259,8 @@ def _reader(event_class: type[Event], version: int) -> _Read:
 
 
 def _pass_over(event_type: str, version: int, data: Any) -> _Read:
-    """One pass over a whole envelope. That it is of this type and version is looked at again: the last of two
-    attributes of one name wins.
+    """A function that reads a whole envelope in one pass. It checks the type and version, because an envelope may name
+    each twice and the last one counts.
     """
     attributes = {
         "specversion": Literal["1.0"],
@@ -285,8 +285,8 @@ def _pass_over_data(event_class: type[Event]) -> Callable[[bytes], Event]:
     return lambda data: read_json(b'{"data":%b}' % data, extra="ignore")["data"]
 
 
-_REQUIRED = 7  # attributes of `_pass_over`: what was read with no more has none of the optional ones
-_new = tuple.__new__  # what a NamedTuple's constructor, Python code, calls; twice as fast, and unchecked
+_REQUIRED = 7  # required attributes in `_pass_over`: an envelope with no more has none of the optional ones
+_new = tuple.__new__  # a NamedTuple's constructor, which is Python code, calls this: twice as fast, but unchecked
 
 
 def _opened(read: dict[str, Any]) -> Envelope:
@@ -321,7 +321,7 @@ _TRACESTATE_MEMBERS_MAX = 32
 
 
 def _checked_trace(traceparent: object, tracestate: object) -> tuple[str | None, str | None]:
-    """Both as received, without what is malformed; a state without its parent means nothing."""
+    """Both as received, or None for what is malformed. Without its parent, a state means nothing and is dropped."""
     if not _is_traceparent(traceparent):
         return None, None
     return traceparent, tracestate if _is_tracestate(tracestate) else None  # type: ignore[return-value]  # text
@@ -353,14 +353,14 @@ def _is_tracestate(text: object) -> bool:
 
 
 def _child(traceparent: str) -> str:
-    """The same trace with a new parent id, which stands for this publishing, in the version that we know."""
+    """The same trace, in version 00, with a new parent id for this publishing."""
     version, trace, _, flags = traceparent[:55].split("-")
-    known = flags if version == "00" else f"{int(flags, 16) & 1:02x}"  # of what a later version says, only "sampled"
-    return f"00-{trace}-{secrets.token_hex(8)}-{known}"
+    flags_00 = flags if version == "00" else f"{int(flags, 16) & 1:02x}"  # a later version's "sampled" means the same
+    return f"00-{trace}-{secrets.token_hex(8)}-{flags_00}"
 
 
 def _text_of(error: Exception) -> str:
     try:
         return str(error)
-    except Exception:  # it is a validator's or an upcaster's own
-        return "(its text cannot be had)"
+    except Exception:  # it is an error class of a validator or an upcaster, so it may fail
+        return "(its text cannot be read)"

@@ -1,6 +1,6 @@
-"""A registry is a set of event classes, gathered explicitly, and what it exports for other languages.
+"""A registry is a set of event classes, gathered explicitly. It exports them for other languages.
 
-The export is also what `schema_changes` compares: one AsyncAPI 3.0 document says all about a set of events.
+The export is one AsyncAPI 3.0 document that describes all events of the set. `schema_changes` compares two of them.
 """
 
 import importlib
@@ -23,16 +23,16 @@ WIRE = "x-event"  # in each data schema: type, version, stream, and the oldest v
 
 
 class Registry(Mapping[str, type[Event]]):
-    """Event classes by their types, from classes and from modules or packages that hold some.
+    """Event classes by their types, gathered from classes, modules and packages.
 
         events = Registry(OrderPlaced, shop.events)
 
-    Of a module, every class with wire names in it counts, imported or defined there; of a package, those of all its
-    modules too.
+    From a module it takes every event class with wire names, imported or defined there. From a package it also takes
+    the classes of all its modules.
 
     Raises:
         InvalidDeclaration: two classes share a type.
-        UnknownEventType: a class has none.
+        UnknownEventType: a class declares no type.
     """
 
     def __init__(self, *sources: type[Event] | ModuleType) -> None:
@@ -43,10 +43,10 @@ class Registry(Mapping[str, type[Event]]):
 
     def _add(self, event_class: type[Event]) -> None:
         type_ = spec_of(event_class).type
-        known = self._classes.setdefault(type_, event_class)
-        if known is not event_class:
+        first = self._classes.setdefault(type_, event_class)
+        if first is not event_class:
             raise InvalidDeclaration(
-                _path_of(event_class), f"has the type {type_!r} of {_path_of(known)}; give one of them another type"
+                _path_of(event_class), f"has the type {type_!r} of {_path_of(first)}; give one of them another type"
             )
 
     def __getitem__(self, type_: str) -> type[Event]:
@@ -88,9 +88,9 @@ class Registry(Mapping[str, type[Event]]):
         }
 
     def save(self, directory: Path | str, *, title: str = "Events", version: str = "1.0.0") -> list[Path]:
-        """Write `asyncapi.json`, and for each event its JSON Schemas, of data and of envelope; returns what it wrote.
+        """Write `asyncapi.json` and, for each event, the JSON Schemas of its data and envelope. Returns the paths.
 
-        Files of other names in the directory stay.
+        Other files in the directory stay.
         """
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,10 +104,10 @@ class Registry(Mapping[str, type[Event]]):
 
 
 def open_export(path: Path | str) -> Json:
-    """The AsyncAPI document that `Registry.save` wrote: the directory's, or the file itself.
+    """Read the AsyncAPI document that `Registry.save` wrote. `path` is its directory, or the file itself.
 
     Raises:
-        InvalidArgument: there is none, or it is no such document.
+        InvalidArgument: there is no file, or it is not such a document.
     """
     file = Path(path)
     if file.is_dir():
@@ -124,7 +124,7 @@ def open_export(path: Path | str) -> Json:
         case {"asyncapi": str(), "components": {"schemas": dict(schemas)}} if all(map(_is_exported, schemas.values())):
             return dict(document)
     raise InvalidArgument(
-        str(file), f"is no export; name what `workbench schemas export` wrote: a directory, or the {DOCUMENT} in it"
+        str(file), f"is not an export; name what `workbench schemas export` wrote: a directory, or the {DOCUMENT} in it"
     )
 
 
@@ -192,12 +192,12 @@ def _envelope(event_class: type[Event], data: Json) -> Json:
         "required": ["specversion", "id", "source", "type", "eventversion", "time", "data"],
         "properties": {
             "specversion": {"const": "1.0"},
-            "id": {"type": "string", "minLength": 1, "description": "Unique: an event of the same id is the same."},
+            "id": {"type": "string", "minLength": 1, "description": "Unique: two events with one id are the same."},
             "source": text | {"description": "The program that published it."},
             "type": {"const": spec.type},
             "eventversion": {"const": spec.version, "description": "Version of the shape of data."},
             "time": text | {"format": "date-time", "description": "When it was published, by the publisher's clock."},
-            "correlationid": text | {"description": "Shared by everything that one request set off."},
+            "correlationid": text | {"description": "Shared by all events that one request caused."},
             "causationid": text | {"description": "Id of the event whose handling published this one."},
             "traceparent": text | {"description": "W3C trace context."},
             "tracestate": text | {"description": "W3C trace state."},
@@ -206,16 +206,15 @@ def _envelope(event_class: type[Event], data: Json) -> Json:
     }
 
 
-_OF_NAMED = {"$defs", "properties", "patternProperties", "dependentSchemas"}  # name -> schema
-_OF_MANY = {"allOf", "anyOf", "oneOf", "prefixItems"}
-_OF_ONE = {"items", "additionalProperties", "contains", "propertyNames", "not", "if", "then", "else"}
+_NAMED_SCHEMAS = {"$defs", "properties", "patternProperties", "dependentSchemas"}  # name -> schema
+_SCHEMA_LISTS = {"allOf", "anyOf", "oneOf", "prefixItems"}
+_SINGLE_SCHEMAS = {"items", "additionalProperties", "contains", "propertyNames", "not", "if", "then", "else"}
 
 
 def _opened(schema: Any) -> Any:
-    """The schema as readers apply it: they ignore what they do not know, however strict the class is in making.
+    """The schema as readers apply it. They ignore unknown fields, even if the class refuses them in a new event.
 
-    OpenAPI's `discriminator` is left out: it says nothing that oneOf does not, and holds references that no JSON
-    Schema tool follows.
+    OpenAPI's `discriminator` is left out: it adds nothing to oneOf, and no JSON Schema tool follows its references.
     """
     if not isinstance(schema, dict):
         return schema
@@ -223,12 +222,12 @@ def _opened(schema: Any) -> Any:
     for keyword, value in schema.items():
         if keyword == "discriminator" or (keyword == "additionalProperties" and value is False):
             continue
-        if keyword in _OF_NAMED:
+        if keyword in _NAMED_SCHEMAS:
             opened[keyword] = {name: _opened(part) for name, part in value.items()}
-        elif keyword in _OF_MANY:
+        elif keyword in _SCHEMA_LISTS:
             opened[keyword] = [_opened(part) for part in value]
         else:
-            opened[keyword] = _opened(value) if keyword in _OF_ONE else value
+            opened[keyword] = _opened(value) if keyword in _SINGLE_SCHEMAS else value
     return opened
 
 
@@ -236,14 +235,14 @@ def _opened(schema: Any) -> Any:
 
 
 def _component_schemas(event_class: type[Event]) -> Json:
-    """The data schema under the event's type, and each definition under a name of its own beside it.
+    """The data schema under the event's type, and each of its definitions beside it, as TYPE-NAME.
 
-    `#/$defs` would mean the AsyncAPI document's; no type holds the hyphen.
+    `#/$defs` would refer to the AsyncAPI document. No event type has a hyphen, so the names are unique.
     """
     type_ = spec_of(event_class).type
     schema = _data_schema(event_class, f"#/components/schemas/{type_}-{{model}}")
     definitions = schema.pop("$defs", {})
-    if "$ref" in schema:  # a class that holds itself; AsyncAPI ignores what stands beside a reference
+    if "$ref" in schema:  # a class that contains itself; AsyncAPI ignores keywords beside a reference
         schema = {"allOf": [{"$ref": schema["$ref"]}]}
     return {type_: schema | {WIRE: _wire(event_class)}} | {
         f"{type_}-{name}": part for name, part in definitions.items()
@@ -259,8 +258,8 @@ def _message(event_class: type[Event]) -> Json:
         "correlationId": {"location": "$message.payload#/correlationid"},
         "payload": _envelope(event_class, {"$ref": f"#/components/schemas/{spec.type}"}),
     }
-    if event_class.__doc__ and (said := inspect.getdoc(event_class)):
-        message["summary"] = said.partition("\n\n")[0].replace("\n", " ")
+    if event_class.__doc__ and (doc := inspect.getdoc(event_class)):
+        message["summary"] = doc.partition("\n\n")[0].replace("\n", " ")
     return message
 
 

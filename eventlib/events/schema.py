@@ -1,7 +1,7 @@
-"""Events are typed, versioned and immutable; their wire names are written out, never taken from class names.
+"""Events are typed, versioned and immutable. Their wire names are written out, never taken from class names.
 
-A version that is no longer written is still read: an event class holds a chain of upcasters, each from one version to
-the next, and each is tried on an example of its own where the class is declared.
+Older versions can still be read: an event class holds a chain of upcasters, each from one version to the next. Each
+upcaster is tried on its own example when the class is declared.
 """
 
 import re
@@ -20,14 +20,14 @@ Data = dict[str, Any]  # the data object of an envelope, as JSON gives it
 
 
 class EventSpec(NamedTuple):
-    """What an event is called on the wire."""
+    """The wire names of an event."""
 
     type: str
     version: int
     stream: str
 
 
-class Upcaster(staticmethod):  # type: ignore[type-arg]  # it takes none at run time
+class Upcaster(staticmethod):  # type: ignore[type-arg]  # staticmethod takes no type argument at run time
     """A function inside an event class that turns the data of one version into the next one's; made by `upcast`."""
 
     def __init__(self, function: Callable[[Data], Data], version: int, example: Mapping[str, Any]) -> None:
@@ -37,11 +37,11 @@ class Upcaster(staticmethod):  # type: ignore[type-arg]  # it takes none at run 
 
 
 def upcast(version: int, *, example: Mapping[str, Any]) -> Callable[[Callable[[Data], Data]], Upcaster]:
-    """Declare the decorated function, inside an event class, as the way from data of `version` to `version + 1`.
+    """Declare the decorated function, inside an event class, as the upcaster from `version` to `version + 1`.
 
-    It is given a data object of its own, which it may change, and returns one; the same data must always give the
-    same result. `example` is data as `version` wrote it: where the class is declared, it goes through the whole chain
-    and must come out as a valid event.
+    It gets a data object, which it may change, and returns a data object. The same data must always give the same
+    result. `example` is data as `version` wrote it. When the class is declared, the example goes through the whole
+    chain and must become a valid event.
 
         class OrderPlaced(Event, type="order.placed", version=2, stream="orders"):
             order_id: str
@@ -62,16 +62,16 @@ def upcast(version: int, *, example: Mapping[str, Any]) -> Callable[[Callable[[D
 class Event(BaseModel):
     """A fact that happened: subclass it, name its type, version and stream, and annotate its fields.
 
-    Unknown fields are refused where an event is made (a typing error in your code) and ignored where one is read (a
-    writer that is newer than the reader). When the shape changes, raise the version and add an `upcast` from the old
-    one: what was written before is then delivered as the newest version.
+    Unknown fields are refused when an event is made, because your code has a mistake. They are ignored when an event is
+    read, because its writer may be newer than the reader. When the shape changes, raise the version and add an `upcast`
+    from the old one: events that were written before are then delivered as the newest version.
 
         class OrderPlaced(Event, type="order.placed", version=2, stream="orders"):
             order_id: str
             total_cents: int
     """
 
-    # Infinity and NaN have no JSON form: refused here instead of arriving as null.
+    # Infinity and NaN have no JSON form. They are refused here, or they would arrive as null.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     event_spec: ClassVar[EventSpec | None] = None
@@ -111,7 +111,7 @@ def spec_of(event_class: type[Event]) -> EventSpec:
     """
     try:
         spec = event_class.event_spec
-    except AttributeError:  # it is no event class at all
+    except AttributeError:  # it is not an event class
         spec = None
     if spec is None:
         raise UnknownEventType(getattr(event_class, "__name__", repr(event_class)))
@@ -124,16 +124,16 @@ def oldest_version(event_class: type[Event]) -> int:
 
 
 def upcast_data(event_class: type[Event], version: int, data: Data) -> bytes:
-    """Data of an older version as JSON of the newest; `data` may be changed. What an upcaster raises passes through.
+    """Data of an older version as JSON of the newest version. `data` may be changed. Upcasters' errors are passed on.
 
-    JSON, so that the class reads it as it reads what was written today.
+    The result is JSON, so that the class reads it in the same way as data of the newest version.
     """
     for upcaster in event_class.event_upcasters[version - oldest_version(event_class) :]:
         upcast_one: Callable[[Data], Data] = upcaster.__func__
         data = upcast_one(data)
         if not isinstance(data, dict):
-            raise TypeError(f"the upcaster from version {upcaster.version} returned {data!r}, which is no data object")
-    return to_json(data, inf_nan_mode="constants")  # so that the class refuses them; null might pass for a value
+            raise TypeError(f"the upcaster from version {upcaster.version} returned {data!r}, not a data object")
+    return to_json(data, inf_nan_mode="constants")  # the class refuses them, but it might accept null
 
 
 def _chain(event_class: type[Event], upcasters: list[Upcaster]) -> tuple[Upcaster, ...]:
@@ -173,13 +173,13 @@ def _try_example(event_class: type[Event], upcaster: Upcaster) -> None:
         raise InvalidDeclaration(
             where,
             f"the example of upcast({version}) does not become a valid version {spec_of(event_class).version}; "
-            f"mend the example or an upcaster: {type(error).__name__}: {error}",
+            f"correct the example or an upcaster: {type(error).__name__}: {error}",
         ) from error
     if first != second:
         raise InvalidDeclaration(
             where,
             f"the example of upcast({version}) gives another result each time; an upcaster may use its argument only: "
-            "no clock, no chance",
+            "no clock, no random numbers",
         )
 
 
@@ -195,11 +195,11 @@ def valid_type(type_: str | None, where: str) -> str:
 
 
 def valid_name(name: str, where: str) -> str:
-    """`name`, if it can stand in a Redis key: no braces (they are the cluster's hash tag), colons or spaces.
+    """`name`, if it can be part of a Redis key: no braces (they are the cluster's hash tag), colons or spaces.
 
     Raises:
         InvalidDeclaration: it cannot.
     """
     if not _NAME.fullmatch(name):
-        raise InvalidDeclaration(where, f"{name!r} is no valid name; use letters, digits, '_', '-' and '.'")
+        raise InvalidDeclaration(where, f"{name!r} is not a valid name; use letters, digits, '_', '-' and '.'")
     return name

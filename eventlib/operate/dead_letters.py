@@ -1,8 +1,8 @@
-"""The dead-letter queue of a group: what the group gave up, and what an operator may do about it.
+"""The dead-letter queue of a group: the entries that the group gave up, and what an operator may do about them.
 
 A dead letter keeps its entry byte for byte. An edit is kept beside it. A replay moves the dead letter to its group's
-retry stream, so that no other group sees it; a repeated replay moves it once. The queue is never trimmed: what is in it
-was acknowledged and never handled.
+retry stream, so that no other group sees it; a repeated replay moves it once. The queue is never trimmed, because its
+entries were acknowledged and never handled.
 """
 
 import asyncio
@@ -64,14 +64,14 @@ class DeadLetters:
         self._stream = valid_name(stream, "stream")
         self._group = valid_name(group, "group")
         self._commands = DeadLetterCommands(broker, broker.keys.group(stream, group))
-        own_last = sorted(app.subscriptions, key=lambda s: s.group == group)
-        self._classes = {spec_of(s.event_class).type: s.event_class for s in own_last}
+        own_group_last = sorted(app.subscriptions, key=lambda s: s.group == group)  # so that its classes count
+        self._classes = {spec_of(s.event_class).type: s.event_class for s in own_group_last}
         self._rng = random.Random()
 
     # Looking
 
     async def check(self) -> None:
-        """Tell an empty queue from a misspelt name.
+        """Make sure that the names are right: the queue of a misspelt group looks empty.
 
         Raises:
             MissingGroup: the stream has no such group, and there is no such queue.
@@ -79,8 +79,8 @@ class DeadLetters:
         state = await self._state()
         if self._group in state.groups or state.length:
             return
-        known = f"its groups are {', '.join(sorted(state.groups))}" if state.groups else "the stream has no groups"
-        raise MissingGroup(self._place, f"no group {self._group!r} on stream {self._stream!r}; {known}")
+        groups = f"its groups are {', '.join(sorted(state.groups))}" if state.groups else "the stream has no groups"
+        raise MissingGroup(self._place, f"no group {self._group!r} on stream {self._stream!r}; {groups}")
 
     async def size(self) -> int:
         """How many dead letters the queue holds."""
@@ -117,19 +117,19 @@ class DeadLetters:
             reasons.update(dead_letter.reason for dead_letter in page)
         return reasons
 
-    # Mending
+    # Repairing
 
     async def edit(
         self, id_: str, *, data: Mapping[str, Any] | None = None, event: bytes | None = None, force: bool = False
     ) -> DeadLetter:
-        """Have a replay deliver the event with other `data`, or another `event`; returns the dead letter.
+        """Let a replay deliver the event with other `data`, or another `event`. Returns the dead letter.
 
         The dead letter's own bytes stay as they are. An event that cannot be read, or that the App's class for its type
         refuses, is only kept with `force`.
 
         Raises:
             MissingDeadLetter: it is not there, or no longer.
-            DataError: the event could not be handled; or `data` was given for an event that is no JSON object.
+            DataError: the event could not be handled, or `data` was given for an event that is not a JSON object.
         """
         if (data is None) == (event is None):
             raise InvalidArgument("edit", "give either data= or event=")
@@ -144,11 +144,11 @@ class DeadLetters:
     async def replay(
         self, which: Selection, *, keep_attempts: bool = False, limit: int = LIMIT, dry_run: bool = False
     ) -> Outcome:
-        """Deliver dead letters once more, to this group alone. Each counts its attempts afresh, or goes on counting.
+        """Deliver dead letters once more, to this group alone. The count of attempts begins again.
 
-        With `keep_attempts`, a dead letter whose attempts are used up stays. The oldest `limit` that can be read are
-        taken. What fails again becomes a new dead letter, which says how often it was replayed; it is not replayed
-        within the same call.
+        With `keep_attempts` the count continues, and a dead letter whose attempts are used up stays. The oldest `limit`
+        dead letters that can be read are taken. An event that fails again becomes a new dead letter, which says how
+        often it was replayed. It is not replayed within the same call.
         """
 
         def move(ids: Sequence[str]) -> Awaitable[list[str]]:
@@ -185,14 +185,14 @@ class DeadLetters:
         return Outcome(ids, obstacles, sorted(gone, key=id_parts), more)
 
     async def _moved(self, move: Move, ids: Sequence[str]) -> Sequence[str]:
-        """The ids that moved. A repeated call may find that its first try moved them: what is gone counts as moved."""
+        """The ids that moved. After a lost reply, the first try may have moved them: those that are gone count too."""
         answer = await self._answer(lambda: move(ids))
         return ids if answer.repeated else answer.value
 
     # Asking
 
     async def _pages(self, which: Selection, after: str | None = None) -> AsyncIterator[list[DeadLetter]]:
-        """The dead letters that fit and are there now, a page at a time. What dies meanwhile is for the next call."""
+        """The dead letters that fit and are there now, a page at a time. Later ones are left for the next call."""
         state = await self._state()
         bounds = which.bounds(state.now_ms, state.last, after) if state.last else None
         if bounds is None:
@@ -235,25 +235,25 @@ class DeadLetters:
 
     def _missing(self, id_: str) -> MissingDeadLetter:
         place = f"dead letters of {self._group} on {self._stream}"
-        return MissingDeadLetter(place, f"no dead letter {id_}; it was replayed or purged, or never was")
+        return MissingDeadLetter(place, f"no dead letter {id_}; it was replayed or purged, or it never existed")
 
 
 def _why_it_stays(dead_letter: DeadLetter, keep_attempts: bool) -> str | None:
-    """Why a replay leaves it, and the mend; None if it does not."""
+    """Why a replay leaves a dead letter in the queue, and what to do. None if the replay moves it."""
     if keep_attempts and dead_letter.reason in _USED_UP:
         return f"its attempts are used up ({dead_letter.attempts}); replay it without keeping them"
     return None if dead_letter.obstacle is None else f"{dead_letter.obstacle}; edit it first"
 
 
 def _with_data(dead_letter: DeadLetter, data: object) -> bytes:
-    head = json_of(dead_letter.event or b"")
-    if not isinstance(head, dict):
+    envelope = json_of(dead_letter.event or b"")
+    if not isinstance(envelope, dict):
         raise DecodeError(
-            f"that of dead letter {dead_letter.id} is no JSON object; give the whole event, not data alone"
+            f"the event of dead letter {dead_letter.id} is not a JSON object; give the whole event, not data alone"
         )
-    head.pop("data", None)
+    envelope.pop("data", None)
     try:
         body = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise DecodeError(f"data has no JSON form: {error}") from error
-    return to_json(head)[:-1] + (b',"data":' if head else b'"data":') + body + b"}"
+    return to_json(envelope)[:-1] + (b',"data":' if envelope else b'"data":') + body + b"}"

@@ -1,4 +1,4 @@
-"""Which dead letters an operator means."""
+"""How an operator selects dead letters."""
 
 import math
 import re
@@ -14,10 +14,10 @@ _SEQUENCE_MAX = 2**64 - 1
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Those dead letters that fit everything that is given.
+    """The dead letters that match every field that is given.
 
-    `error` is looked for in the error's type and text, `handler` in the handler's full name, upper or lower case alike.
-    `since_s` (inclusive) and `until_s` (exclusive) are Unix seconds and bound the moment of death.
+    `error` matches a part of the error's type and text, and `handler` a part of the handler's full name, in upper or
+    lower case. `since_s` (inclusive) and `until_s` (exclusive) limit the time of death, in Unix seconds.
     """
 
     ids: Collection[str] | None = None
@@ -39,7 +39,7 @@ class Selection:
                 raise InvalidArgument("selection", f"{name}={value!r}; it must be a number of seconds, zero or more")
 
     def fits(self, dead_letter: DeadLetter) -> bool:
-        """Whether it is one of them, apart from its id and its time of death."""
+        """Whether a dead letter matches. Its id and its time of death are not compared."""
         return (
             self.reason in (None, dead_letter.reason)
             and self.origin in (None, dead_letter.origin)
@@ -49,9 +49,9 @@ class Selection:
         )
 
     def bounds(self, now_ms: int, last: str, after: str | None = None) -> tuple[str, str] | None:
-        """The lowest and the highest id that fit, both inclusive; None if no id can fit.
+        """The lowest and the highest id that match, both inclusive. None if no id can match.
 
-        The queue ends with the id `last`; ids up to `after` are left out.
+        `last` is the last id of the queue. Ids up to `after` are left out.
         """
         starts, ends = [(_ms(self.since_s or 0.0), 0)], [id_parts(last)]
         if after is not None:
@@ -72,18 +72,18 @@ def valid_id(id_: str) -> str:
     """`id_`, if it can be the id of a dead letter.
 
     Raises:
-        InvalidArgument: it cannot.
+        InvalidArgument: it cannot be one.
     """
     if not _ID.fullmatch(id_) or max(id_parts(id_)) > _SEQUENCE_MAX:
-        raise InvalidArgument("dead letter", f"{id_!r} is no id; take one from the list, such as 1732450000000-0")
+        raise InvalidArgument("dead letter", f"{id_!r} is not an id; take one from the list, such as 1732450000000-0")
     return id_
 
 
 def id_parts(id_: str) -> tuple[int, int]:
-    """Milliseconds and sequence number: ids are in order as these pairs are."""
+    """Milliseconds and sequence number. Ids have the order of these pairs."""
     ms, _, sequence = id_.partition("-")
     return int(ms), int(sequence)
 
 
 def _ms(seconds: float) -> int:
-    return math.ceil(round(seconds * 1000.0, 2))  # the float nearest to a whole ms may be a hair above it
+    return math.ceil(round(seconds * 1000.0, 2))  # the float nearest to a whole ms may be slightly above it

@@ -1,6 +1,7 @@
-"""Trims streams: drops what no group needs any more, warns before something is lost, and watches the server.
+"""Trims streams: drops entries that no group needs any more, warns before a loss, and watches the server.
 
-Every program that consumes a stream offers to trim it, on a jittered timer. The stream's own due time lets one of them.
+Every program that consumes a stream offers to trim it, on a jittered timer. A due time, kept with the stream, lets only
+one of them trim.
 """
 
 import asyncio
@@ -18,11 +19,11 @@ from eventlib.retention import Concern, GroupHealth, Retention, StreamHealth
 log = logging.getLogger("eventlib")
 
 EVERY_S = 10.0
-TRIM_LIMIT = 1000  # entries dropped in one step: about a millisecond of the server's time
+TRIM_LIMIT = 1000  # entries dropped in one step, which takes about a millisecond of the server's time
 
 
 class Trimmer:
-    """Trims one stream. `groups` are those that this program declares on it."""
+    """Trims one stream. `groups` are the groups that this program declares on it."""
 
     def __init__(self, broker: Broker, stream: str, groups: Collection[str], declared: Retention | None) -> None:
         self._broker = broker
@@ -30,11 +31,11 @@ class Trimmer:
         self._commands = StreamCommands(broker)
         self._groups = [ConsumerCommands(broker, broker.keys.group(stream, group), "") for group in groups]
         self._declared = declared
-        self._told: dict[str, Concern] = {}
+        self._logged: dict[str, Concern] = {}  # of each group, as it was at the last trim
         self._rng = random.Random()
 
     async def run(self) -> None:
-        """Trim until cancelled. Trouble is logged once and tried again: handling events matters more."""
+        """Trim until cancelled. A failure is logged once and trimming is tried again: it must not stop the handlers."""
         problem = ""
         prepared = False
         while True:
@@ -53,46 +54,46 @@ class Trimmer:
             await asyncio.sleep(EVERY_S * (0.8 + 0.4 * self._rng.random()))
 
     async def _prepare(self) -> None:
-        """A group that this program declares exists from now on, so that nothing is dropped before it first reads."""
+        """Create the groups that this program declares, so that nothing is dropped before they first read."""
         for group in self._groups:
             await group.ensure_group()
 
     async def trim(self) -> bool:
-        """Trim step by step, if it is time; was it? Then say what is lost or about to be."""
+        """Trim step by step if it is due, and log losses and concerns. True if it was due."""
         done = False
         while step := await self._commands.trim(self._stream, self._declared, EVERY_S, TRIM_LIMIT):
             done = True
             for group in step.groups:
-                self._tell_loss(group, step.retention)
+                self._log_loss(group, step.retention)
             if not step.more:
                 for health in (await _health(self._commands, self._stream, step)).groups:
-                    self._tell_concern(health, step.retention)
+                    self._log_concern(health, step.retention)
                 break
         return done
 
-    def _tell_loss(self, group: TrimmedGroup, retention: Retention) -> None:
-        """Each time the sum has doubled: a loss that goes on for days fills no log."""
+    def _log_loss(self, group: TrimmedGroup, retention: Retention) -> None:
+        """Log a loss each time the sum has doubled, so that a loss of many days does not fill the log."""
         if group.dropped.bit_length() != (group.dropped - group.dropped_now).bit_length():
             why = "dead" if retention.keep_unread else "further behind than the stream keeps"
             log.error(
-                "stream %s: %d entries dropped so far that group %r had not read; it is %s",
+                "stream %s: %d entries dropped so far that group %r had not read; the group is %s",
                 *(self._stream, group.dropped, group.name, why),
             )
 
-    def _tell_concern(self, health: GroupHealth, retention: Retention) -> None:
-        """Once for each concern; again when it had gone meanwhile."""
-        if health.concern != self._told.get(health.group, "none") and health.concern != "none":
+    def _log_concern(self, health: GroupHealth, retention: Retention) -> None:
+        """Log each concern once, and again if it was gone meanwhile."""
+        if health.concern != self._logged.get(health.group, "none") and health.concern != "none":
             log.warning(
                 "stream %s: group %r has %d entries unread, the oldest %.0f s old, and loses them in %.0f s "
                 "(silent for %.0f s, %s); run its consumers, destroy the group, or declare to keep more",
                 *(self._stream, health.group, health.unread, health.oldest_age_s or 0.0, health.loss_in_s or 0.0),
                 *(health.absent_s, retention),
             )
-        self._told[health.group] = health.concern
+        self._logged[health.group] = health.concern
 
 
 async def look_at(commands: StreamCommands, stream: str, declared: Retention | None) -> StreamHealth:
-    """How the stream and its groups stand, without touching them."""
+    """How the stream and its groups stand. Nothing is changed."""
     look = await commands.trim(stream, declared, EVERY_S, 0)
     assert look is not None, "a look is never too early"
     return await _health(commands, stream, look)

@@ -194,8 +194,8 @@ async def test_purge(dlq: Dlq, ids: list[str], inspector: Inspector) -> None:
 async def test_bad_input_is_told_in_one_message(dlq: Dlq, ids: list[str], tmp_path: Path) -> None:
     refused(await dlq("list", "--json", "-"), "- is no file", "name one")
     refused(await dlq("show", "7-7"), "no dead letter 7-7", "replayed or purged")
-    refused(await dlq("show", "last"), "'last' is no id")
-    refused(await dlq("list", "--after", "x"), "'x' is no id")
+    refused(await dlq("show", "last"), "'last' is not an id")
+    refused(await dlq("list", "--after", "x"), "'x' is not an id")
     refused(await dlq("list", "--reason", "tired"), "'tired' is none of rejected, exhausted")
     refused(await dlq("list", "--older-than", "7"), "'7' is no age", "7d")
     refused(await dlq("list", "--since", "noon"), "'noon' is no moment", "2h")
@@ -225,7 +225,7 @@ def test_no_server_is_started_and_none_is_guessed(url: str, namespace: str) -> N
     assert "is it running" in run("list", "orders", "billing", "--url", away)
     here = ("--url", url, "--namespace", namespace)
     assert "no group 'billing' on stream 'orders'" in run("purge", "orders", "billing", "--yes", *here)
-    assert "no valid name" in run("list", "{orders}", "billing", *here)
+    assert "not a valid name" in run("list", "{orders}", "billing", *here)
 
 
 @pytest.mark.parametrize("verb", ["list", "show", "count", "edit", "replay", "purge"])

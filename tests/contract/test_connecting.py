@@ -153,7 +153,7 @@ async def test_a_replica_is_refused_at_once(binary: Path) -> None:
     with private_server(binary=binary) as server:
         async with redis.Redis.from_url(server.url) as admin:
             await replicate(admin, "127.0.0.1", free_port())
-            assert "name the primary" in (await refusal(server.url)).problem
+            assert "connect to the primary" in (await refusal(server.url)).problem
 
 
 async def replicate(admin: redis.Redis, *whom: str | int) -> None:

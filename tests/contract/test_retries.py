@@ -94,7 +94,7 @@ async def test_attempts_and_waits_follow_the_policy(
         await eventually(lambda: record.count("dead"))
     told = [line for line in caplog.messages if "tried again" in line]
     assert len(told) == 3
-    assert told[0] == f"orders/billing: event {id_} is tried again, for attempt 1 of 4 failed: ValueError('never')"
+    assert told[0] == f"orders/billing: event {id_} is tried again, because attempt 1 of 4 failed: ValueError('never')"
     times = [at for _, at in tries]
     waits = [after - before for before, after in itertools.pairwise(times)]
     assert [attempt for attempt, _ in tries] == [1, 2, 3, 4]

@@ -187,7 +187,7 @@ WRONG: dict[str, tuple[Callable[[], object], list[str]]] = {
     ),
     "by chance": (
         lambda: declare(2, ev.upcast(1, example=ONE)(lambda _: {"order_id": str(random.random()), "total_cents": 1})),
-        ["upcast(1)", "chance"],
+        ["upcast(1)", "random"],
     ),
 }
 

@@ -16,7 +16,7 @@ class Script:
 
 
 def _load(name: str, *, after: Sequence[str] = ()) -> Script:
-    """The script, preceded by the functions that it shares with others: a Redis script cannot call another one."""
+    """The script, preceded by the functions that it shares with others. A Redis script cannot call another script."""
     files = resources.files(__name__)
     text = "".join(files.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in (*after, name))
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
