@@ -1,4 +1,4 @@
-"""The README shows; here it is run."""
+"""The README's example, links and commands work."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def run(*arguments: str) -> str:
-    """What this Python prints; fails with its last words where it does."""
+    """What this Python prints. Fails with its error output if it fails."""
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
