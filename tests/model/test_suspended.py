@@ -213,7 +213,7 @@ def test_a_consumer_whose_block_has_ended_asks_again_when_it_goes_on() -> None:
 
 
 def test_the_block_is_the_librarys() -> None:
-    assert consumer.BLOCK_S == library.BLOCK_S
+    assert intake.BLOCK_S == library.BLOCK_S
 
 
 def test_a_suspended_consumer_may_be_killed() -> None:

@@ -115,14 +115,14 @@ class Consumer:
 
     def _room(self) -> int:
         handlers = self._handlers
-        return policy.room(self._concurrency, self._prefetch, handlers.running + len(handlers.waiting))
+        return policy.capacity_left(self._concurrency, self._prefetch, handlers.running + len(handlers.waiting))
 
     def _read(self) -> None:
         """Ask for as much as there is room for; wait where there is nothing."""
         if self._reading:
             return
         handlers = self._handlers
-        count = policy.room(self._concurrency, self._prefetch, handlers.running + len(handlers.waiting))
+        count = policy.capacity_left(self._concurrency, self._prefetch, handlers.running + len(handlers.waiting))
         if not count:
             return
         self._reading = True
