@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pytest
 
-from eventlib.consume import consumer as library
+from eventlib.consume import intake
 from eventlib.policy import Retry
 from sim.declare.faults.kind import ConsumerFault, System
 from sim.declare.faults.worlds import SimulatedWorld, Strike
@@ -213,7 +213,7 @@ def test_a_consumer_whose_block_has_ended_asks_again_when_it_goes_on() -> None:
 
 
 def test_the_block_is_the_librarys() -> None:
-    assert intake.BLOCK_S == library.BLOCK_S
+    assert consumer.BLOCK_S == intake.BLOCK_S
 
 
 def test_a_suspended_consumer_may_be_killed() -> None:
