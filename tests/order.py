@@ -1,4 +1,4 @@
-"""What order means: a history of handlers is held against it, whoever ran them."""
+"""The order of events of one key: `faults` finds where a history of handlers breaks it."""
 
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
@@ -19,7 +19,7 @@ def faults(notes: Iterable[Note]) -> list[str]:
     A step may be begun again as long as the next one was not. Each fault is told once.
     """
     found: list[str] = []
-    busy: dict[str, str] = {}  # key: who is at work on it
+    busy: dict[str, str] = {}  # key: which consumer handles it
     last: dict[str, int] = {}  # key: the last step begun
     done: set[tuple[str, int]] = set()
     for note in notes:

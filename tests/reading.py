@@ -1,4 +1,4 @@
-"""Single reads, below the bus."""
+"""Single reads with the layer below the bus."""
 
 from eventlib.broker.connections import Broker
 from eventlib.broker.consuming import ConsumerCommands
@@ -8,7 +8,7 @@ from eventlib.records import Entry
 
 
 async def read(reader: Reader, count: int) -> list[Entry]:
-    """What one read brings."""
+    """The entries of one read."""
     brought = list[Entry]()
     await reader.read(count, brought.extend)
     return brought
@@ -17,7 +17,7 @@ async def read(reader: Reader, count: int) -> list[Entry]:
 async def read_as(
     broker: Broker, group: GroupKeys, consumer: str, count: int, *, block_s: float = 0.01, ordered_by: str | None = None
 ) -> list[Entry]:
-    """What one read of this consumer brings, on a connection of its own."""
+    """The entries of one read of this consumer, on a connection of its own."""
     reader = ConsumerCommands(broker, group, consumer).reader(block_s, ordered_by)
     try:
         return await read(reader, count)

@@ -89,7 +89,9 @@ async def test_a_peer_does_its_work_and_leaves_nothing(
     assert not await left_behind(client, namespace)
 
 
-async def test_faststream_refuses_what_is_no_file_event(url: str, namespace: str, client: redis.Redis) -> None:
+async def test_the_faststream_side_refuses_an_event_that_is_no_file_event(
+    url: str, namespace: str, client: redis.Redis
+) -> None:
     faststream = peer("faststream_peer")
     seen: list[FileUploaded] = []
 
@@ -141,7 +143,7 @@ async def read_by(client: redis.Redis, stream: str, count: int) -> list[bytes]:
     return [id_ for id_, _ in entries]
 
 
-async def test_what_is_handled_once_and_acknowledged_is_done(
+async def test_a_run_that_handled_and_acknowledged_every_event_once_counts_as_done(
     namespace: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmarks.evidence._STILL_S", 0.05)
@@ -163,7 +165,7 @@ async def test_what_is_handled_once_and_acknowledged_is_done(
         ([0, 1, 1], "1 of 3 events were not handled, others more than once"),
     ],
 )
-async def test_what_is_missing_or_doubled_is_not_done(
+async def test_a_run_with_missing_or_doubled_events_does_not_count_as_done(
     seen: list[int], why: str, namespace: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmarks.evidence._STILL_S", 0.05)
@@ -176,7 +178,9 @@ async def test_what_is_missing_or_doubled_is_not_done(
     await client.unlink(namespace)
 
 
-async def test_what_nobody_validated_is_not_done(namespace: str, client: redis.Redis) -> None:
+async def test_a_run_whose_events_were_not_validated_does_not_count_as_done(
+    namespace: str, client: redis.Redis
+) -> None:
     class Unvalidated:
         size_bytes = 0
 
@@ -197,7 +201,7 @@ def test_a_private_server_never_rewrites_its_file() -> None:
         assert client.config_get("auto-aof-rewrite-percentage") == {"auto-aof-rewrite-percentage": "0"}
 
 
-def test_a_server_of_somebody_else_is_taken_as_it_is() -> None:
+def test_a_given_server_is_used_as_it_is() -> None:
     with server.serving("redis://elsewhere") as url:
         assert url == "redis://elsewhere"
 
@@ -217,9 +221,7 @@ async def test_a_server_is_not_calm_before_it_must_have_synced_what_was_written(
     assert asyncio.get_running_loop().time() - began_at > 1.0  # Source: redis.conf, appendfsync everysec
 
 
-async def test_a_server_that_is_never_calm_is_not_waited_for_for_ever(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_waiting_for_a_calm_server_has_a_timeout(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_BUSY_WITH", ("used_memory",))
     monkeypatch.setattr(server, "_CALM_S", 0.05)
     assert not await asyncio.to_thread(server.calm, url)
@@ -245,7 +247,7 @@ def test_every_turn_waits_for_a_calm_server(url: str, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", ["publish_many", "publish_concurrent"])
-def test_who_begins_changes_from_turn_to_turn_and_from_round_to_round(
+def test_the_side_that_begins_changes_with_every_turn_and_round(
     name: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     took: list[str] = []
@@ -309,7 +311,7 @@ def test_memory_is_sampled_while_a_backlog_drains(url: str, namespace: str) -> N
     assert shares[-1] == 1.0
 
 
-def test_a_leak_is_a_slope() -> None:
+def test_a_leak_shows_as_a_slope_of_the_memory() -> None:
     """Fifty bytes kept an event are fifty megabytes a million events; the growth of the beginning is none."""
     flat = [(n / 10, n * 10_000, 150.0 if n < 10 else 180.0) for n in range(101)]
     leaking = [(seconds, handled, mb + 50.0 * handled / 1e6) for seconds, handled, mb in flat]

@@ -20,7 +20,7 @@ from eventlib.extras import MissingExtra
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("simulate", "--help")])
-def test_help_that_cannot_be_written_is_told(arguments: tuple[str, ...]) -> None:
+def test_help_that_cannot_be_written_to_stdout_is_reported(arguments: tuple[str, ...]) -> None:
     with open(os.devnull) as unwritable:  # it was opened to be read
         done = subprocess.run(
             [sys.executable, "-m", "workbench", *arguments],
@@ -69,7 +69,7 @@ def test_an_expected_error_is_one_line_and_status_2(told: str) -> None:
     assert result.stderr.startswith(told) and result.stderr.count("\n") == 1
 
 
-def test_a_model_that_refuses_its_fields_is_told_without_the_links_of_pydantic() -> None:
+def test_a_validation_error_is_reported_without_links_of_pydantic() -> None:
     def work() -> None:
         pydantic.TypeAdapter(int).validate_python("x")
 

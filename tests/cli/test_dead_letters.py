@@ -45,7 +45,7 @@ def dlq(url: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> Dlq:
 
 @pytest.fixture
 async def ids(inspector: Inspector) -> list[str]:
-    """Four dead letters: exhausted, rejected, truncated, and one whose text would steer the terminal."""
+    """Four dead letters: exhausted, rejected, truncated, and one whose text has control characters for the terminal."""
     fields: list[dict[Any, Any]] = [
         {"reason": "exhausted", "error": "TimeoutError: the bank", "handler": "shop.bill", "raw.event": GOOD},
         {"reason": "rejected", "error": "Reject: negative", "handler": "shop.bill", "raw.event": GOOD},
@@ -93,7 +93,7 @@ async def test_the_list_fits_the_terminal_and_ids_are_whole(dlq: Dlq, ids: list[
 
 
 @pytest.mark.parametrize(("columns", "marks"), [(160, ["edited", "edited, replayed 2x"]), (80, ["e", "e 2x"])])
-async def test_the_list_says_what_was_done_before(
+async def test_the_list_shows_replays_and_edits(
     dlq: Dlq, ids: list[str], inspector: Inspector, columns: int, marks: list[str]
 ) -> None:
     assert "past" not in done(await dlq("list", columns=columns))
@@ -135,7 +135,7 @@ async def test_filters(dlq: Dlq, ids: list[str], filters: list[str], found: list
     assert found or "None of them fits" in said
 
 
-async def test_show_and_what_it_says_cannot_steer_the_terminal(dlq: Dlq, ids: list[str]) -> None:
+async def test_show_escapes_control_characters(dlq: Dlq, ids: list[str]) -> None:
     said = done(await dlq("show", ids[0]))
     assert all(part in said for part in ("exhausted", "TimeoutError: the bank", "shop.bill", "c1", GOOD.decode()))
     said = done(await dlq("show", ids[3])) + done(await dlq("list"))
@@ -143,7 +143,7 @@ async def test_show_and_what_it_says_cannot_steer_the_terminal(dlq: Dlq, ids: li
     assert "[red]\\x1b[2J\\x0d" in said
 
 
-async def test_what_was_edited_and_died_again_is_not_shown_as_published(dlq: Dlq, inspector: Inspector) -> None:
+async def test_an_edited_event_that_died_again_is_not_shown_as_published(dlq: Dlq, inspector: Inspector) -> None:
     again: dict[Any, Any] = {"reason": "exhausted", "edited": "1790000000000", "raw.event": GOOD, "raw.other": b"x"}
     id_ = (await inspector.raw.xadd(inspector.keys.dead_letters, again)).decode()  # type: ignore[union-attr]
     said = done(await dlq("show", id_))
@@ -191,7 +191,7 @@ async def test_purge(dlq: Dlq, ids: list[str], inspector: Inspector) -> None:
     assert await inspector.raw.xlen(inspector.keys.dead_letters) == 1
 
 
-async def test_bad_input_is_told_in_one_message(dlq: Dlq, ids: list[str], tmp_path: Path) -> None:
+async def test_bad_input_is_reported_in_one_message(dlq: Dlq, ids: list[str], tmp_path: Path) -> None:
     refused(await dlq("list", "--json", "-"), "- is no file", "name one")
     refused(await dlq("show", "7-7"), "no dead letter 7-7", "replayed or purged")
     refused(await dlq("show", "last"), "'last' is not an id")
@@ -212,7 +212,7 @@ async def test_bad_input_is_told_in_one_message(dlq: Dlq, ids: list[str], tmp_pa
     assert done(await dlq("edit", ids[0], "--event-file", str(binary), "--force"))
 
 
-def test_no_server_is_started_and_none_is_guessed(url: str, namespace: str) -> None:
+def test_without_a_url_no_server_is_started_or_guessed(url: str, namespace: str) -> None:
     def run(*arguments: str) -> str:
         environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"} | {"COLUMNS": "200"}
         command = [sys.executable, "-m", "workbench", "dlq", *arguments]

@@ -1,4 +1,4 @@
-"""What is missing is named by the command that needs it, with the pip line and exit status 2; our defects are not."""
+"""A command that needs a missing package names it, with the pip line and exit status 2. A defect is not reported so."""
 
 import subprocess
 import sys
@@ -50,7 +50,7 @@ def refused(done: subprocess.CompletedProcess[str], *told: str) -> None:
 
 
 @pytest.mark.parametrize(("missing", "arguments"), [("typer", []), ("typer", ["lab"]), ("rich", ["dlq", "list"])])
-def test_no_command_without_the_command_line(missing: str, arguments: list[str]) -> None:
+def test_without_the_command_line_extra_every_command_names_it(missing: str, arguments: list[str]) -> None:
     refused(run([missing], *arguments), f"workbench needs {missing}, which is not installed", WORKBENCH)
 
 
@@ -71,7 +71,7 @@ def test_without_the_simulator_the_library_has_its_commands() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "No changes.\n", "")
 
 
-def test_what_a_command_imports_late_is_named_too(tmp_path: Path) -> None:
+def test_a_package_that_a_command_imports_late_is_named_too(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     history = tmp_path / "history.parquet"
     done = run(["pyarrow"], "simulate", str(tmp_path / "tiny.yaml"), "--seeds", "1", "--history", str(history))
@@ -90,7 +90,7 @@ def test_a_private_server_without_a_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["sim.infer.compare", "eventlib.bus", "numpy.typing"])
-def test_a_defect_of_ours_is_no_missing_extra(broken: str) -> None:
+def test_a_defect_of_the_project_is_not_reported_as_a_missing_extra(broken: str) -> None:
     done = run([broken], "simulate", "x.yaml")
     assert done.returncode != 2
     assert "Traceback" in done.stderr and broken in done.stderr.splitlines()[-1] and "pip" not in done.stderr

@@ -109,13 +109,13 @@ def test_a_module_that_cannot_be_used_is_bad_input(here: Path, text: str) -> Non
 
 
 @pytest.mark.parametrize("old", ["nosuch", "no/such", "shop_one.py", "empty", "no such.module", "..", ""])
-def test_what_is_neither_export_nor_module_is_bad_input(here: Path, old: str) -> None:
+def test_a_path_that_is_neither_export_nor_module_is_bad_input(here: Path, old: str) -> None:
     (here / "empty").mkdir()
     result = run("check", old, "shop_one")
     assert result.exit_code == 2 and "error:" in result.output
 
 
-def test_a_misspelt_module_is_told_from_a_broken_one(here: Path) -> None:
+def test_a_misspelt_module_and_a_broken_one_have_different_messages(here: Path) -> None:
     (here / "broken_shop.py").write_text("import no_such_library")
     assert "check its spelling" in run("check", "nosuch", "shop_one").output.replace("\n", " ")
     assert "no_such_library" in run("check", "broken_shop", "shop_one").output

@@ -16,21 +16,21 @@ def url(server: str) -> str:
 
 @pytest.fixture
 async def broker(url: str, namespace: str) -> AsyncIterator[Broker]:
-    """The layer below the bus, for what only it can be made to do."""
+    """The layer below the bus, for calls that the bus does not offer."""
     made = Broker(url, namespace)
     yield made
     await made.close()
 
 
 @pytest.fixture
-def nobody_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who lost an entry to a thief would take it back after a lease: soon, on a machine that stands still."""
+def no_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No consumer sweeps. Otherwise the consumer that lost an entry could take it back during the test."""
     monkeypatch.setattr(Lease, "sweep_wait_s", lambda *_: 3600.0)
 
 
 @pytest.fixture
-async def unheard() -> list[str]:
-    """What the event loop complains of: errors that nobody asked for."""
+async def unhandled_errors() -> list[str]:
+    """Errors of tasks and futures that no code awaited, as the event loop reports them."""
     complaints = list[str]()
     asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about["message"]))
     return complaints

@@ -1,4 +1,4 @@
-"""A consumer process whose handler does what a test must not do in its own process.
+"""A consumer process whose handler ends, kills or interrupts its own process.
 
 usage: python -m tests.contract.misbehaving_consumer URL NAMESPACE DEED     DEED: see DEEDS
 """

@@ -1,4 +1,4 @@
-"""A Redis user with `acl_rules` and nothing more can do everything; whatever is missing is named."""
+"""A Redis user with `acl_rules` alone can do everything that the library does. An error names a missing permission."""
 
 import asyncio
 import gc
@@ -41,7 +41,7 @@ ENCODED = "p%40ss%3Aw%2Frd%3F%23%25%20%26%2B%C3%A9"
 
 @asynccontextmanager
 async def guarded(binary: Path, *options: str) -> AsyncIterator[tuple[PrivateServer, redis.Redis, str]]:
-    """A server, its administrator, and the URL of a user `limited` who has still no permission at all."""
+    """A server, a client of its administrator, and the URL of a user `limited` without any permission."""
     with private_server(*options, binary=binary, port=0) as server:
         async with redis.Redis.from_url(server.url) as admin:
             await allow(admin, "on", f">{SECRET}")
@@ -73,7 +73,7 @@ class NotingBroker(Broker):
 
 
 async def use_everything(limited: NotingBroker, admin: Broker, raw: redis.Redis) -> None:
-    """Everything that the library asks of a server, each of it prepared by somebody who may do anything."""
+    """Run every command of the library as `limited`. What a command needs is prepared as `admin`."""
     await raw.script_flush()
     await admin.delete_all()
     group = admin.keys.group("orders", "billing")
@@ -151,7 +151,7 @@ async def all_due(inspector: Inspector) -> bool:
     return max(await inspector.due_s(), default=0.0) <= await inspector.now_s()
 
 
-async def test_the_rules_suffice_and_each_of_them_is_needed(binary: Path) -> None:
+async def test_acl_rules_are_sufficient_and_none_is_superfluous(binary: Path) -> None:
     async with guarded(binary) as (server, raw, url):
         limited, admin = NotingBroker(url, "shop"), Broker(server.url, "shop")
         await allow(raw, *ev.acl_rules("shop").split())
@@ -171,8 +171,8 @@ async def test_the_rules_suffice_and_each_of_them_is_needed(binary: Path) -> Non
         await admin.close()
 
 
-def test_every_command_that_the_library_sends_is_in_the_rules() -> None:
-    """So that a command that is sent from a new place is not forgotten."""
+def test_every_command_that_the_library_sends_is_in_acl_rules() -> None:
+    """The source is searched, so that a command that is added to it is not forgotten."""
     folder = Path(access.__file__).parent
     sources = [path.read_text("utf-8") for path in folder.glob("*.py")]
     sent = {
@@ -182,7 +182,7 @@ def test_every_command_that_the_library_sends_is_in_the_rules() -> None:
     assert sent <= {name.partition("|")[0] for name in access.commands()} | {"SCAN", "UNLINK"}  # those of delete_all
 
 
-async def test_a_bus_lives_on_the_rules_alone(binary: Path) -> None:
+async def test_a_user_with_acl_rules_alone_can_publish_consume_and_retry(binary: Path) -> None:
     app, record = ev.App("shop"), Record()
     app.group("billing", lease_s=0.2)
 
@@ -206,8 +206,8 @@ async def test_keys_outside_of_the_namespace_are_refused_and_the_error_says_what
                 await bus.publish(OrderPlaced(number=1))
 
 
-async def test_many_refusals_at_once_are_one_error(binary: Path) -> None:
-    """Not a group of them, and nothing is said of tasks and coroutines."""
+async def test_many_refusals_at_once_raise_one_access_denied(binary: Path) -> None:
+    """It is not an exception group, and the event loop reports no task whose error was not retrieved."""
     app = ev.App("shop")
 
     async with guarded(binary) as (_, raw, url):
@@ -229,7 +229,7 @@ async def test_many_refusals_at_once_are_one_error(binary: Path) -> None:
         assert noise == []
 
 
-async def test_a_permission_taken_away_ends_the_run_at_once_and_loses_nothing(binary: Path) -> None:
+async def test_a_permission_that_is_withdrawn_ends_the_run_at_once_and_loses_no_event(binary: Path) -> None:
     app = ev.App("shop")
 
     @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=2, wait_s=0.001))
@@ -246,8 +246,10 @@ async def test_a_permission_taken_away_ends_the_run_at_once_and_loses_nothing(bi
             assert (await bus.backlog("orders", "billing")).total == 1
 
 
-async def test_a_password_that_changes_ends_the_run_clearly(binary: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A connection stays open after a rotation; the next one is refused."""
+async def test_a_changed_password_ends_the_run_with_a_clear_error(
+    binary: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Open connections keep working after the change; the next connection is refused."""
     caplog.set_level(logging.DEBUG)
     app, handled = ev.App("shop"), list[int]()
 
@@ -271,7 +273,7 @@ async def test_a_password_that_changes_ends_the_run_clearly(binary: Path, caplog
     assert not [word for word in (SECRET, ENCODED, "another") if word in caplog.text + repr(caught.value)]
 
 
-async def test_a_database_of_its_own(binary: Path) -> None:
+async def test_the_database_number_in_the_url_is_used(binary: Path) -> None:
     with private_server(binary=binary, port=0) as server:
         async with redis.Redis.from_url(server.url.replace("/0", "/3")) as third:
             for url in (server.url.replace("/0", "/3"), f"{server.url.removesuffix('/0')}?db=3"):
@@ -284,7 +286,7 @@ async def test_a_database_of_its_own(binary: Path) -> None:
                         pass
 
 
-async def test_a_database_on_a_unix_socket(binary: Path) -> None:
+async def test_the_database_number_is_used_on_a_unix_socket(binary: Path) -> None:
     with private_server(binary=binary) as server:
         async with redis.Redis.from_url(server.url, db=3) as third:
             async with ev.connect(ev.App("shop"), f"{server.url}?db=3", namespace="shop") as bus:
@@ -302,7 +304,7 @@ def has_ipv6() -> bool:
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
-async def test_ipv6(binary: Path) -> None:
+async def test_an_ipv6_address_in_the_url(binary: Path) -> None:
     with private_server("--bind", "127.0.0.1", "::1", binary=binary, port=0) as server:
         async with ev.connect(ev.App("shop"), server.url.replace("127.0.0.1", "[::1]")) as bus:
             assert await bus.publish(OrderPlaced(number=1))
@@ -311,14 +313,14 @@ async def test_ipv6(binary: Path) -> None:
 @pytest.mark.parametrize(
     "option", ["socket_timeout=0.1", "decode_responses=True", "protocol=3", "retry_on_timeout=yes", "ssl_x=1"]
 )
-async def test_an_option_that_is_the_librarys_to_decide_is_refused_by_name(connect: Connect, option: str) -> None:
+async def test_a_url_option_that_the_library_sets_itself_is_refused_by_name(connect: Connect, option: str) -> None:
     with pytest.raises(ev.BrokerError, match=option.partition("=")[0]):
         async with connect(ev.App("shop"), url=f"redis://localhost:6379/0?{option}"):
             pass
 
 
 async def test_no_secret_is_shown_anywhere(binary: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Not by what is logged, at any level by anyone, nor by what can be printed or sent to another process."""
+    """The password is in no log record of any logger, in no `repr` and in no pickled object."""
     caplog.set_level(logging.DEBUG)
     shown: list[str] = []
     async with guarded(binary) as (server, raw, url):
@@ -352,7 +354,7 @@ async def raised(call: Awaitable[object]) -> ev.BrokerError:
         "rediss://localhost:1/0?ssl_password=s3cr3t&ssl_keyfile=/nowhere&ssl_certfile=/nowhere",
     ],
 )
-async def test_nor_is_one_in_a_query(url: str) -> None:
+async def test_a_password_in_the_query_of_a_url_is_not_shown(url: str) -> None:
     async def connect() -> None:
         async with ev.connect(ev.App("shop"), url):
             pass

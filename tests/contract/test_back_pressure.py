@@ -1,4 +1,4 @@
-"""What one bus has queued is limited: later publishes wait for their turn, and can be cancelled."""
+"""The queue of one bus is limited. Publishes beyond the limit wait for capacity, and can be cancelled."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from tests.shop import Connect, OrderPlaced, orders
 
 
 class WriteCounter:
-    """Counts the events that are written. Those beyond the limit must not be: they would take up memory."""
+    """Counts the events that were serialised. Those beyond the limit must not be: they would take up memory."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
@@ -27,7 +27,7 @@ class WriteCounter:
         monkeypatch.setattr(publisher, "write", counting)
 
 
-async def test_beyond_the_limit_nothing_is_written_until_there_is_capacity(
+async def test_events_beyond_the_limit_are_not_serialised_until_there_is_capacity(
     connect: Connect, inspector: Inspector, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(capacity, "QUEUED_MAX", 10)
@@ -45,7 +45,7 @@ async def test_beyond_the_limit_nothing_is_written_until_there_is_capacity(
     assert await numbers(inspector) == [n for n in range(50) if n not in (20, 30, 49)]  # in the order of the calls
 
 
-async def test_there_is_a_limit_on_bytes_too(
+async def test_the_queue_is_limited_in_bytes_too(
     connect: Connect, inspector: Inspector, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(capacity, "QUEUED_BYTES_MAX", 1000)
@@ -61,7 +61,7 @@ async def test_there_is_a_limit_on_bytes_too(
     assert await numbers(inspector) == list(range(50))
 
 
-async def test_a_large_call_passes_a_small_limit_slice_by_slice(
+async def test_a_call_larger_than_the_limit_is_sent_slice_by_slice(
     connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(capacity, "QUEUED_MAX", 100)

@@ -1,4 +1,4 @@
-"""What cannot be read is kept byte for byte in the dead-letter queue, and the consumer goes on."""
+"""An entry that cannot be read is kept byte for byte in the dead-letter queue, and the consumer goes on."""
 
 import asyncio
 import re
@@ -55,7 +55,7 @@ BAD: dict[str, tuple[str, dict[bytes, bytes]]] = {
 
 
 @pytest.mark.parametrize(("reason", "fields"), BAD.values(), ids=BAD)
-async def test_trap_11_a_bad_entry_is_buried_and_the_next_is_handled(
+async def test_trap_11_a_bad_entry_becomes_a_dead_letter_and_the_next_entry_is_handled(
     connect: Connect, inspector: Inspector, reason: str, fields: dict[bytes, bytes]
 ) -> None:
     app, handled = new_app(concurrency=1)
@@ -75,7 +75,9 @@ async def nothing_left(bus: ev.Bus) -> bool:
     return (await bus.backlog("orders", "billing")).total == 0
 
 
-async def test_a_type_without_a_handler_is_passed_over(connect: Connect, inspector: Inspector) -> None:
+async def test_an_event_whose_type_has_no_handler_is_acknowledged_unhandled(
+    connect: Connect, inspector: Inspector
+) -> None:
     app, handled = new_app()
     record = Record()
     async with connect(app) as bus, bus.running(observe=record):
@@ -87,15 +89,17 @@ async def test_a_type_without_a_handler_is_passed_over(connect: Connect, inspect
     assert await inspector.pending() == []
 
 
-async def test_a_further_field_beside_the_event_does_no_harm(connect: Connect, inspector: Inspector) -> None:
+async def test_an_unknown_field_beside_the_event_does_no_harm(connect: Connect, inspector: Inspector) -> None:
     app, handled = new_app()
     async with connect(app) as bus, bus.running():
         await inspector.add(event=GOOD, trace="x", attempts="many", origin="elsewhere")
         await eventually(lambda: handled == [1])
 
 
-async def test_nor_does_it_when_the_entry_is_given_back(connect: Connect, inspector: Inspector) -> None:
-    """A foreign field that is called as one of ours must not be taken for it on the retry stream."""
+async def test_an_unknown_field_named_like_a_field_of_a_retry_does_no_harm_when_the_entry_is_given_back(
+    connect: Connect, inspector: Inspector
+) -> None:
+    """The library adds fields on the retry stream. A writer's own field of the same name must not be taken for one."""
     app, handled = new_app()
     await inspector.add(event=GOOD, attempts="many", origin="elsewhere")
     await inspector.read_and_die()
@@ -114,8 +118,8 @@ class NoteWritten(ev.Event, type="note.written", version=1, stream="orders"):
     ["x" * TEN_MB, "a\x00b", "\U0001f600 \u2028 \ufffe \x7f", '"}\\', ""],
     ids=["10 MB", "NUL", "rare characters", "JSON", "empty"],
 )
-async def test_whatever_an_event_says_arrives_unchanged_on_every_path(connect: Connect, text: str) -> None:
-    """Published, retried at once, retried after a delay, given back, dead-lettered."""
+async def test_an_event_arrives_unchanged_on_every_path(connect: Connect, text: str) -> None:
+    """The paths: published, retried at once, retried after a delay, given back, dead-lettered."""
     app, texts, paused = ev.App("shop"), list[str](), asyncio.Event()
     errors = [ev.RetryAfter(0.0), ev.RetryAfter(0.001), None, ev.Reject(text)]
 
@@ -139,10 +143,10 @@ async def test_whatever_an_event_says_arrives_unchanged_on_every_path(connect: C
     assert envelope is not None and envelope.event == NoteWritten(text=text)
 
 
-async def test_one_event_id_in_two_entries_is_delivered_twice_and_can_be_told(
+async def test_an_event_id_in_two_entries_is_delivered_twice_with_the_same_event_id(
     connect: Connect, inspector: Inspector
 ) -> None:
-    """Somebody else may have written it twice: a handler that must not act twice remembers `delivery.event_id`."""
+    """Another program may have written the event twice. A handler can recognise it by `delivery.event_id`."""
     app, ids, acted = ev.App("shop"), list[str | None](), list[int]()
 
     @app.subscribe(OrderPlaced, group="billing")
@@ -160,11 +164,11 @@ async def test_one_event_id_in_two_entries_is_delivered_twice_and_can_be_told(
 
 
 class Exploded(BaseException):
-    """What a panic in an extension module raises."""
+    """Like the error of a panic in an extension module: not a subclass of Exception."""
 
 
 @pytest.mark.parametrize("error", [Exploded("boom"), SystemExit(3), asyncio.CancelledError()], ids=repr)
-async def test_a_validator_that_raises_anything_makes_a_dead_letter_and_no_deaf_consumer(
+async def test_an_event_whose_validator_raises_any_error_becomes_a_dead_letter_and_the_consumer_goes_on(
     connect: Connect, inspector: Inspector, error: BaseException
 ) -> None:
     class Touchy(ev.Event, type="order.touchy", version=1, stream="orders"):
@@ -187,8 +191,8 @@ async def test_a_validator_that_raises_anything_makes_a_dead_letter_and_no_deaf_
         unlucky = Touchy(number=13)
         reading = True
         await bus.publish(unlucky)
-        [letter] = await eventually(inspector.dead_letters)
+        [dead_letter] = await eventually(inspector.dead_letters)
         await bus.publish(Touchy(number=1))
         await eventually(lambda: handled == [1])
-    assert letter[b"reason"] == b"undecodable"
-    assert type(error).__name__.encode() in letter[b"error"]
+    assert dead_letter[b"reason"] == b"undecodable"
+    assert type(error).__name__.encode() in dead_letter[b"error"]

@@ -1,4 +1,4 @@
-"""A batch handler takes many events in one call; each of them is still acknowledged, retried or buried by itself."""
+"""A batch handler takes many events in one call; each event is acknowledged, retried or dead-lettered separately."""
 
 import asyncio
 from typing import Any, cast
@@ -13,7 +13,7 @@ from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, OrderShipped, Record, orders
 
 
-async def test_what_is_there_comes_in_one_call_and_in_order(connect: Connect, inspector: Inspector) -> None:
+async def test_waiting_events_come_in_one_call_and_in_order(connect: Connect, inspector: Inspector) -> None:
     app, sizes, numbers = ev.App("shop"), list[int](), list[int]()
     app.group("billing", concurrency=1)
 
@@ -35,7 +35,7 @@ async def test_what_is_there_comes_in_one_call_and_in_order(connect: Connect, in
     assert record.count("started") == record.count("handled") == 100
 
 
-async def test_a_batch_does_not_wait_to_fill_up(connect: Connect) -> None:
+async def test_a_batch_does_not_wait_until_it_is_full(connect: Connect) -> None:
     app, sizes = ev.App("shop"), list[int]()
 
     @app.subscribe_batch(OrderPlaced, group="billing", size=1000)
@@ -47,7 +47,7 @@ async def test_a_batch_does_not_wait_to_fill_up(connect: Connect) -> None:
         await eventually(lambda: sizes == [1])
 
 
-async def test_events_fail_one_by_one(connect: Connect, inspector: Inspector) -> None:
+async def test_an_event_of_a_batch_can_fail_alone(connect: Connect, inspector: Inspector) -> None:
     app, seen = ev.App("shop"), list[tuple[int, int]]()
 
     @app.subscribe_batch(OrderPlaced, group="billing", retry=AT_ONCE)
@@ -57,7 +57,7 @@ async def test_events_fail_one_by_one(connect: Connect, inspector: Inspector) ->
             if event.number == 3:
                 batch.fail(delivery, ValueError("never"))
             elif event.number == 5:
-                batch.fail(delivery, ev.Reject("not ours"))
+                batch.fail(delivery, ev.Reject("unknown order"))
             elif event.number == 7 and delivery.attempt == 1:
                 batch.fail(delivery, ValueError("not yet"))
 
@@ -66,13 +66,16 @@ async def test_events_fail_one_by_one(connect: Connect, inspector: Inspector) ->
         await bus.publish_many(orders(*range(10)))
         async with bus.running(observe=record):
             await eventually(lambda: record.count("acked") == 8 and record.count("dead") == 2)
-        letters = await bus.dead_letters("orders", "billing").find()
+        dead_letters = await bus.dead_letters("orders", "billing").find()
     assert sorted(seen) == sorted([(n, 1) for n in range(10)] + [(3, 2), (3, 3), (7, 2)])
-    assert sorted((letter.reason, letter.attempts) for letter in letters) == [("exhausted", 3), ("rejected", 1)]
+    assert sorted((dead_letter.reason, dead_letter.attempts) for dead_letter in dead_letters) == [
+        ("exhausted", 3),
+        ("rejected", 1),
+    ]
     assert await inspector.pending() == []
 
 
-async def test_what_a_batch_handler_raises_fails_all_of_its_events(connect: Connect) -> None:
+async def test_an_error_that_a_batch_handler_raises_fails_all_of_its_events(connect: Connect) -> None:
     app, attempts = ev.App("shop"), list[int]()
 
     @app.subscribe_batch(OrderPlaced, group="billing", retry=AT_ONCE)
@@ -124,7 +127,7 @@ async def test_poison_and_undecodable_entries_are_kept_out_of_batches(connect: C
         await inspector.add(event=b"{")
         async with bus.running(observe=record):
             await eventually(lambda: record.count("dead") == 2 and record.count("acked") == 1)
-        reasons = sorted(letter.reason for letter in await bus.dead_letters("orders", "billing").find())
+        reasons = sorted(dead_letter.reason for dead_letter in await bus.dead_letters("orders", "billing").find())
     assert numbers == [2]
     assert reasons == ["poison", "undecodable"]
 
@@ -147,7 +150,7 @@ async def test_a_group_may_have_single_and_batch_handlers(connect: Connect) -> N
     assert sorted(placed) == sorted(shipped) == list(range(20))
 
 
-async def test_what_waits_for_a_batch_is_given_back_when_leaving(connect: Connect, inspector: Inspector) -> None:
+async def test_events_that_wait_for_a_batch_are_given_back_at_shutdown(connect: Connect, inspector: Inspector) -> None:
     app, begun, release = ev.App("shop"), list[int](), asyncio.Event()
     app.group("billing", concurrency=1, prefetch=5)
 
@@ -170,20 +173,20 @@ async def _pending(inspector: Inspector, count: int) -> bool:
     return len(await inspector.pending()) == count
 
 
-async def test_an_empty_batch_cannot_be_declared() -> None:
+async def test_a_batch_size_below_one_is_refused() -> None:
     with pytest.raises(ev.InvalidDeclaration, match="at least one"):
         ev.App("shop").subscribe_batch(OrderPlaced, group="billing", size=0)
 
 
 class Falsy(Exception):
-    """An error that is false, as one with a length of zero is."""
+    """An error whose truth value is false, because its length is zero."""
 
     def __len__(self) -> int:
         return 0
 
 
 @pytest.mark.parametrize("raised", [True, False])
-async def test_an_error_that_is_false_is_an_error(connect: Connect, raised: bool) -> None:
+async def test_an_error_whose_truth_value_is_false_still_fails_the_event(connect: Connect, raised: bool) -> None:
     app, record = ev.App("shop"), Record()
 
     @app.subscribe_batch(OrderPlaced, group="billing", retry=ev.Retry(attempts=1))
@@ -198,25 +201,25 @@ async def test_an_error_that_is_false_is_an_error(connect: Connect, raised: bool
         assert record.count("dead") == 1
 
 
-async def test_trap_04_a_batch_begins_nothing_that_was_lost_while_another_was_buried(
+async def test_trap_04_a_batch_leaves_out_events_that_were_lost_while_a_poison_entry_was_dead_lettered(
     connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is poison is buried before its batch begins; if that takes a lease, a thief may hold the others."""
+    """Poison entries are dead-lettered before the batch begins. If that takes a lease, others may be taken over."""
     monkeypatch.setattr(Lease, "sweep_wait_s", lambda *_: 3600.0)
-    app, handled, record, bury = ev.App("shop"), list[int](), Record(), ConsumerCommands.to_dead_letters
+    app, handled, record, to_dead_letters = ev.App("shop"), list[int](), Record(), ConsumerCommands.to_dead_letters
     app.group("billing", lease_s=0.3)
 
     @app.subscribe_batch(OrderPlaced, group="billing", retry=AT_ONCE)
     async def bill(batch: ev.Batch[OrderPlaced]) -> None:
         handled.extend(event.number for event in batch.events)
 
-    async def bury_slowly(commands: ConsumerCommands, *args: Any) -> bool:
+    async def dead_letter_slowly(commands: ConsumerCommands, *args: Any) -> bool:
         [row] = await inspector.pending()
-        await inspector.take_over(row.id, "thief")
+        await inspector.take_over(row.id, "other")
         await eventually(lambda: record.count("lost"))
-        return await bury(commands, *args)
+        return await to_dead_letters(commands, *args)
 
-    monkeypatch.setattr(ConsumerCommands, "to_dead_letters", bury_slowly)
+    monkeypatch.setattr(ConsumerCommands, "to_dead_letters", dead_letter_slowly)
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
         [fields] = await inspector.events()
@@ -228,11 +231,11 @@ async def test_trap_04_a_batch_begins_nothing_that_was_lost_while_another_was_bu
             await bus.publish(OrderPlaced(number=2))
             await eventually(lambda: record.count("acked"))
     assert handled == [2]
-    assert [row.consumer for row in await inspector.pending()] == ["thief"]
+    assert [row.consumer for row in await inspector.pending()] == ["other"]
 
 
 async def test_only_deliveries_of_the_batch_can_be_failed(connect: Connect) -> None:
-    """An event instead of its delivery would be acknowledged as if it had been handled."""
+    """If an event were accepted in place of its delivery, it would be acknowledged as if it had been handled."""
     app, refused, record = ev.App("shop"), list[ev.InvalidArgument](), Record()
 
     @app.subscribe_batch(OrderPlaced, group="billing")

@@ -17,7 +17,7 @@ from tests.shop import Connect, OrderPlaced
 
 
 async def test_a_cancellation_is_never_swallowed(connect: Connect) -> None:
-    """It does not end the connection either, which other calls share."""
+    """The connection, which other calls share, stays open."""
     rng = random.Random(1)
     async with connect(ev.App("shop")) as bus:
         for _ in range(100):
@@ -33,10 +33,10 @@ async def test_a_cancellation_is_never_swallowed(connect: Connect) -> None:
             assert asking.cancelled()
 
 
-async def test_a_publish_that_is_cancelled_with_all_other_tasks_leaves_nothing_behind(
-    connect: Connect, url: str, unheard: list[str]
+async def test_a_publish_that_is_cancelled_with_all_other_tasks_leaves_no_unhandled_error(
+    connect: Connect, url: str, unhandled_errors: list[str]
 ) -> None:
-    """It was on its way when the connection broke. No caller waits for the error of its reply."""
+    """The publish was under way when the connection broke, and no caller awaits the error any more."""
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url) as bus:
         await bus.publish(OrderPlaced(number=0))
         faulty.swallowing = True
@@ -52,11 +52,11 @@ async def test_a_publish_that_is_cancelled_with_all_other_tasks_leaves_nothing_b
         faulty.cut()
         await eventually(lambda: not bus._broker._bulk.connected)
         gc.collect()
-    assert unheard == []
+    assert unhandled_errors == []
 
 
-async def test_an_ordered_group_leaves_without_a_word_when_the_connection_breaks(
-    connect: Connect, url: str, unheard: list[str], monkeypatch: pytest.MonkeyPatch
+async def test_an_ordered_group_stops_without_unhandled_errors_when_the_connection_breaks(
+    connect: Connect, url: str, unhandled_errors: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, asked = ev.App("shop"), asyncio.Event()
     app.group("billing", ordered_by="number")
@@ -73,13 +73,13 @@ async def test_an_ordered_group_leaves_without_a_word_when_the_connection_breaks
     async with connect(app) as bus, bus.running():
         await asked.wait()
     gc.collect()
-    assert unheard == []
+    assert unhandled_errors == []
 
 
 async def test_a_publish_that_is_cancelled_before_it_is_spooled_is_not_written(
     connect: Connect, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that writes cannot be cancelled, and its result would be lost."""
+    """A thread that writes cannot be cancelled. So the cancellation must be noticed before the thread starts."""
     written, append = list[int](), SpoolFile.append
 
     def noting(file: SpoolFile, batch: NumberedBatch) -> None:

@@ -42,11 +42,11 @@ async def test_trap_29_every_script_runs_on_a_cluster(binary: Path) -> None:
                     await eventually(lambda: "dead" in record)
                 for stream, dead in (("orders", 1), ("stock", 0)):
                     assert await bus.backlog(stream, "billing") == ev.Backlog(0, 0, 0, 0, dead)
-                letters = bus.dead_letters("orders", "billing")
-                [letter] = await letters.find()
-                await letters.edit(letter.id, data={"number": 2})
-                assert (await letters.replay(ev.Selection())).ids == [letter.id]
-                assert (await letters.purge(ev.Selection(ids=[letter.id]))).gone == [letter.id]
+                dead_letters = bus.dead_letters("orders", "billing")
+                [dead_letter] = await dead_letters.find()
+                await dead_letters.edit(dead_letter.id, data={"number": 2})
+                assert (await dead_letters.replay(ev.Selection())).ids == [dead_letter.id]
+                assert (await dead_letters.purge(ev.Selection(ids=[dead_letter.id]))).gone == [dead_letter.id]
 
 
 async def is_up(raw: redis.Redis) -> bool:

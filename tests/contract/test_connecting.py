@@ -24,7 +24,7 @@ SECRET = "s3cr3t"
 
 
 async def refusal(url: str, kind: type[ev.BrokerError] = ev.BrokerError) -> ev.BrokerError:
-    """What connecting raises; neither it nor its traceback may show the password."""
+    """The error that connecting raises. Neither the error nor its traceback may show the password."""
     with pytest.raises(kind) as caught:
         async with ev.connect(ev.App("shop"), url):
             pass
@@ -34,7 +34,7 @@ async def refusal(url: str, kind: type[ev.BrokerError] = ev.BrokerError) -> ev.B
     return caught.value
 
 
-async def test_it_names_the_server(connect: Connect, raw: redis.Redis) -> None:
+async def test_the_error_names_the_server(connect: Connect, raw: redis.Redis) -> None:
     info = await raw.info("server")
     async with connect(ev.App("shop")) as bus:
         product, version = bus.server.product, bus.server.version
@@ -42,16 +42,16 @@ async def test_it_names_the_server(connect: Connect, raw: redis.Redis) -> None:
     assert version == info.get("valkey_version", info["redis_version"])
 
 
-async def test_what_is_no_url_is_shown_as_it_was_written() -> None:
+async def test_a_text_that_is_no_url_is_shown_as_it_was_written() -> None:
     assert (await refusal("127.0.0.1:6379")).where == "127.0.0.1:6379"
 
 
-async def test_nobody_listens() -> None:
+async def test_a_port_on_which_no_server_listens() -> None:
     error = await refusal(f"redis://:{SECRET}@127.0.0.1:{free_port()}/0", ev.BrokerUnavailable)
     assert "127.0.0.1" in error.where and "running" in error.problem
 
 
-async def test_no_socket_file(tmp_path: Path) -> None:
+async def test_a_unix_socket_that_does_not_exist(tmp_path: Path) -> None:
     await refusal(f"unix://{tmp_path}/redis.sock", ev.BrokerUnavailable)
 
 
@@ -83,29 +83,29 @@ async def test_no_url_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
 
-async def test_the_url_of_the_environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_url_is_taken_from_the_environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", url)
     async with ev.connect(ev.App("shop")) as bus:
         assert bus.server.version
 
 
-async def test_a_bad_namespace_is_a_mistake_of_the_program(url: str) -> None:
+async def test_a_bad_namespace_raises_invalid_argument(url: str) -> None:
     with pytest.raises(ev.InvalidDeclaration):
         async with ev.connect(ev.App("shop"), url, namespace="{a}"):
             pass
 
 
-async def test_passwords(binary: Path) -> None:
+async def test_a_wrong_or_missing_password_is_refused(binary: Path) -> None:
     with private_server("--requirepass", SECRET, binary=binary, port=0) as server:
         host = server.url.removeprefix("redis://")
         assert "password" in (await refusal(server.url, ev.AccessDenied)).problem
         await refusal(f"redis://:{SECRET}-but-wrong@{host}", ev.AccessDenied)
-        await refusal(f"redis://nobody:{SECRET}@{host}", ev.AccessDenied)
+        await refusal(f"redis://unknown:{SECRET}@{host}", ev.AccessDenied)
         async with ev.connect(ev.App("shop"), f"redis://:{SECRET}@{host}") as bus:
             assert await bus.publish(OrderPlaced(number=1))
 
 
-async def test_passwords_on_a_unix_socket(binary: Path) -> None:
+async def test_a_wrong_or_missing_password_is_refused_on_a_unix_socket(binary: Path) -> None:
     with private_server("--requirepass", SECRET, binary=binary) as server:
         path = server.url.removeprefix("unix://")
         await refusal(server.url, ev.AccessDenied)
@@ -130,14 +130,14 @@ async def allow_limited(admin: redis.Redis, *rules: str) -> None:
     await admin.execute_command("ACL", "SETUSER", "limited", *rules)  # type: ignore[no-untyped-call]  # redis-py
 
 
-async def test_a_server_without_a_command_that_is_needed(binary: Path) -> None:
+async def test_a_server_that_lacks_a_needed_command(binary: Path) -> None:
     with private_server("--rename-command", "XAUTOCLAIM", "", binary=binary) as server:
         error = await refusal(server.url, ev.MissingCommand)
     assert "XAUTOCLAIM" in error.problem and "7.0" in error.problem
 
 
-async def test_a_publish_waits_out_a_failover(binary: Path) -> None:
-    """A primary that has become a replica refuses to write; the next one is on its way."""
+async def test_a_publish_waits_until_a_failover_is_over(binary: Path) -> None:
+    """A primary that has become a replica refuses writes until another primary takes over."""
     with private_server(binary=binary) as server:
         async with redis.Redis.from_url(server.url) as admin:
             async with ev.connect(ev.App("shop"), server.url) as bus, asyncio.TaskGroup() as tasks:
@@ -149,7 +149,7 @@ async def test_a_publish_waits_out_a_failover(binary: Path) -> None:
 
 
 async def test_a_replica_is_refused_at_once(binary: Path) -> None:
-    """It would take no event for as long as it is one; the message says what to name instead."""
+    """A replica takes no event. The message says which server to name instead."""
     with private_server(binary=binary) as server:
         async with redis.Redis.from_url(server.url) as admin:
             await replicate(admin, "127.0.0.1", free_port())
@@ -164,7 +164,7 @@ async def refused_writes(admin: redis.Redis) -> bool:
     return "errorstat_READONLY" in await admin.info("errorstats")
 
 
-async def test_trap_24_a_consumer_that_lost_its_connection_hears_again(connect: Connect, url: str) -> None:
+async def test_trap_24_a_consumer_that_lost_its_connection_receives_events_again(connect: Connect, url: str) -> None:
     app, handled = new_app()
     async with fault_proxy(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
         for number in range(5):
@@ -177,7 +177,7 @@ async def test_trap_24_a_consumer_that_lost_its_connection_hears_again(connect: 
     assert handled == [0, 1, 2, 3, 4]
 
 
-async def test_trap_21_a_read_may_block_longer_than_a_reply_may_take(
+async def test_trap_21_a_blocking_read_may_last_longer_than_the_reply_timeout(
     broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "REPLY_TIMEOUT_S", 1.0)
@@ -185,8 +185,10 @@ async def test_trap_21_a_read_may_block_longer_than_a_reply_may_take(
     assert await read_as(broker, inspector.keys, "c1", 10, block_s=1.5) == []
 
 
-async def test_trap_21_a_read_that_fails_is_not_repeated_below(url: str, namespace: str, inspector: Inspector) -> None:
-    """Whoever reads hears of it at once, and knows how long to wait before it tries again."""
+async def test_trap_21_a_failed_read_is_not_repeated_by_the_layers_below(
+    url: str, namespace: str, inspector: Inspector
+) -> None:
+    """The caller gets the error at once, and decides how long to wait before the next try."""
     await inspector.create()
     async with fault_proxy(url) as faulty:
         broker = Broker(faulty.url, namespace)
@@ -203,7 +205,7 @@ async def test_trap_21_a_read_that_fails_is_not_repeated_below(url: str, namespa
 
 
 @pytest.mark.parametrize(("policy", "danger"), [("allkeys-lru", "whole streams"), ("volatile-ttl", "may double")])
-async def test_trap_25_a_server_that_evicts_is_warned_of_or_refused(
+async def test_trap_25_a_server_with_an_eviction_policy_is_warned_about_or_refused(
     binary: Path, caplog: pytest.LogCaptureFixture, policy: str, danger: str
 ) -> None:
     with private_server("--maxmemory", "100mb", "--maxmemory-policy", policy, binary=binary) as server:
@@ -217,7 +219,7 @@ async def test_trap_25_a_server_that_evicts_is_warned_of_or_refused(
         assert len(caplog.records) == 1
 
 
-async def test_trap_25_a_server_that_keeps_everything_is_accepted_in_silence(
+async def test_trap_25_a_server_without_eviction_is_accepted_without_a_warning(
     connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with connect(ev.App("shop"), refuse_eviction=True):
@@ -225,7 +227,7 @@ async def test_trap_25_a_server_that_keeps_everything_is_accepted_in_silence(
     assert not caplog.records
 
 
-async def test_trap_25_a_policy_changed_meanwhile_is_noticed_once(
+async def test_trap_25_an_eviction_policy_that_is_changed_later_is_warned_about_once(
     binary: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trimming, "EVERY_S", 0.02)
@@ -241,7 +243,7 @@ async def test_trap_25_a_policy_changed_meanwhile_is_noticed_once(
 
 
 async def looks(bus: ev.Bus, count: int) -> bool:
-    """Wait until trimming has looked so often."""
+    """Wait until trimming has checked the server so often."""
     key = bus._broker.keys.retention("orders")
     seen = {await bus._broker.ask("HGET", key, "ran")}
     while len(seen) <= count:
@@ -250,7 +252,7 @@ async def looks(bus: ev.Bus, count: int) -> bool:
 
 
 @pytest.mark.parametrize("use", ["backlog", "drained", "delete_all", "stream_health", "size"])
-async def test_a_bus_that_is_closed_does_not_connect_anew(connect: Connect, use: str) -> None:
+async def test_a_closed_bus_does_not_connect_again(connect: Connect, use: str) -> None:
     async with connect(ev.App("shop")) as bus:
         pass
     calls: dict[str, Callable[[], Awaitable[object]]] = {

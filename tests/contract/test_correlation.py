@@ -1,4 +1,4 @@
-"""Correlation flows by itself from a handled event to what its handler publishes, and to no other."""
+"""The correlation of a handled event is passed on to the events that its handler publishes, and to no others."""
 
 import asyncio
 
@@ -42,7 +42,7 @@ async def test_a_chain_of_handlers_shares_one_correlation_and_one_trace(connect:
     assert {envelope.tracestate for envelope in (placed, shipped, counted)} == {"congo=1"}
 
 
-async def test_nothing_leaks_from_one_handler_to_the_next(connect: Connect) -> None:
+async def test_correlation_does_not_leak_from_one_handler_to_the_next(connect: Connect) -> None:
     """This one needs the delivery loop to set `current` around each handler."""
     app, causes, between = ev.App("shop"), dict[int, list[str | None]](), set[Envelope | None]()
     app.group("billing", concurrency=4)

@@ -1,4 +1,4 @@
-"""Groups: each sees every event, from the very beginning, and survives the loss of its place."""
+"""Every group gets every event from the beginning of the stream, and recovers when its position is lost."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
 
 
-async def test_trap_19_a_group_made_later_sees_the_backlog(connect: Connect) -> None:
+async def test_trap_19_a_new_group_gets_the_events_published_before(connect: Connect) -> None:
     app, handled = new_app(concurrency=1)
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2, 3))
@@ -28,7 +28,7 @@ async def test_trap_19_a_group_made_later_sees_the_backlog(connect: Connect) -> 
             await eventually(lambda: handled == [1, 2, 3])
 
 
-async def test_a_consumer_that_comes_back_goes_on_where_it_stopped(connect: Connect) -> None:
+async def test_a_restarted_consumer_continues_where_it_stopped(connect: Connect) -> None:
     app, handled = new_app(concurrency=1)
     async with connect(app) as bus:
         for number in (1, 2, 3):
@@ -38,10 +38,10 @@ async def test_a_consumer_that_comes_back_goes_on_where_it_stopped(connect: Conn
     assert handled == [1, 2, 3]
 
 
-async def test_trap_19_a_restart_reads_nothing_again_that_was_acknowledged(
+async def test_trap_19_a_restarted_consumer_does_not_read_acknowledged_events_again(
     connect: Connect, inspector: Inspector
 ) -> None:
-    """Nor the own pending list: it asks for what is new, and the rest was given back when it left."""
+    """It does not read its own pending list either: it gave back its pending entries when it left."""
     app, handled = new_app(concurrency=4)
     async with connect(app) as bus:
         await bus.publish_many(orders(*range(50)))
@@ -65,7 +65,7 @@ async def test_consumers_of_one_group_share_the_work(connect: Connect) -> None:
     assert sorted(handled) == list(range(200))
 
 
-async def test_running_some_groups_leaves_the_others_their_events(connect: Connect) -> None:
+async def test_running_some_groups_keeps_the_events_of_the_others(connect: Connect) -> None:
     app, handled = new_app()
 
     @app.subscribe(OrderPlaced, group="stock")
@@ -79,8 +79,8 @@ async def test_running_some_groups_leaves_the_others_their_events(connect: Conne
         assert (await bus.backlog("orders", "stock")).waiting == 1
 
 
-@pytest.mark.parametrize("groups", [["nobody"], ["billing", "nobody"], []])
-async def test_running_an_unknown_group_is_a_mistake(connect: Connect, groups: list[str]) -> None:
+@pytest.mark.parametrize("groups", [["unknown"], ["billing", "unknown"], []])
+async def test_running_an_unknown_group_is_refused(connect: Connect, groups: list[str]) -> None:
     app, _ = new_app()
     async with connect(app) as bus:
         with pytest.raises(ev.InvalidArgument, match="billing"):
@@ -88,8 +88,8 @@ async def test_running_an_unknown_group_is_a_mistake(connect: Connect, groups: l
                 pass
 
 
-async def test_settings_of_a_group_that_nobody_handles_for_are_a_mistake(connect: Connect) -> None:
-    """A misspelt group would lose its order by key, and nobody would be told."""
+async def test_settings_of_a_group_without_a_handler_are_refused(connect: Connect) -> None:
+    """Otherwise the settings of a misspelt group, such as its order by key, would be lost without an error."""
     app, _ = new_app()
     app.group("biling", ordered_by="number")
     async with connect(app) as bus:
@@ -98,7 +98,9 @@ async def test_settings_of_a_group_that_nobody_handles_for_are_a_mistake(connect
                 pass
 
 
-async def test_a_consumer_holds_no_more_than_it_was_told(connect: Connect, inspector: Inspector) -> None:
+async def test_a_consumer_holds_at_most_concurrency_plus_prefetch_entries(
+    connect: Connect, inspector: Inspector
+) -> None:
     app, release, running, most = ev.App("shop"), asyncio.Event(), set[int](), list[int]()
     app.group("billing", concurrency=3, prefetch=2)
 
@@ -122,14 +124,16 @@ async def test_a_consumer_holds_no_more_than_it_was_told(connect: Connect, inspe
 
 
 async def handled_and_noted(inspector: Inspector, handled: list[int], count: int) -> bool:
-    """So many are handled, and a sweep has written down where the group stands."""
+    """True once so many are handled and a sweep has stored the group's cursor."""
     info = await inspector.raw.xinfo_groups(inspector.keys.stream)
     at = info[0]["last-delivered-id"].decode()
     return len(handled) == count and await inspector.pending() == [] and await inspector.cursor() == at
 
 
-async def test_trap_20_a_destroyed_group_goes_on_at_its_durable_cursor(connect: Connect, inspector: Inspector) -> None:
-    """Not at `$`, which would lose 4 and 5, and not at `0`, which would repeat 1 to 3."""
+async def test_trap_20_a_destroyed_group_is_created_again_at_its_stored_cursor(
+    connect: Connect, inspector: Inspector
+) -> None:
+    """Starting at `$` would lose 4 and 5; starting at `0` would repeat 1 to 3."""
     app, handled = new_app(concurrency=1, lease_s=0.3)
     async with connect(app) as bus:
         async with bus.running():
@@ -142,10 +146,10 @@ async def test_trap_20_a_destroyed_group_goes_on_at_its_durable_cursor(connect: 
     assert handled == [1, 2, 3, 4, 5]
 
 
-async def test_trap_20_a_group_destroyed_with_work_in_hand_loses_nothing(
+async def test_trap_20_a_group_destroyed_while_handlers_run_loses_no_event(
     connect: Connect, inspector: Inspector
 ) -> None:
-    """What is in hand is read again, because its acknowledgement may not have counted; the consumer goes on."""
+    """The entries under way are read again, because their acknowledgements may be lost. The consumer goes on."""
     app, started, handled, release = ev.App("shop"), list[int](), list[int](), asyncio.Event()
     app.group("billing", lease_s=0.3)
 
@@ -172,7 +176,7 @@ async def nothing_left(bus: ev.Bus) -> bool:
 
 
 @pytest.mark.parametrize("what", ["everything", "the stream", "the retry stream"])
-async def test_trap_20_a_flushed_server_makes_nobody_deaf_or_noisy(
+async def test_trap_20_after_a_flush_consumers_get_events_and_do_not_flood_the_log(
     connect: Connect, inspector: Inspector, raw: redis.Redis, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     app, handled = new_app(lease_s=0.3)
@@ -190,15 +194,17 @@ async def test_trap_20_a_flushed_server_makes_nobody_deaf_or_noisy(
 
 
 async def start_of(broker: Broker, inspector: Inspector) -> str:
-    """Where the group stands after it was destroyed and made anew."""
+    """The group's position after it was destroyed and created again."""
     await inspector.raw.xgroup_destroy(inspector.keys.stream, "billing")
     await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
     [info] = await inspector.raw.xinfo_groups(inspector.keys.stream)
     return str(info["last-delivered-id"].decode())
 
 
-async def test_trap_20_a_cursor_of_another_stream_makes_nobody_deaf(broker: Broker, inspector: Inspector) -> None:
-    """The stream was deleted and the clock put back: what comes now has lower ids than the group's cursor."""
+async def test_trap_20_a_stored_cursor_of_a_deleted_stream_is_not_used_for_the_new_stream(
+    broker: Broker, inspector: Inspector
+) -> None:
+    """The stream was deleted and the clock was put back: new entries have lower ids than the group's stored cursor."""
     await inspector.raw.xadd(inspector.keys.stream, {"event": "old"}, id="9000-5")
     await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
     await inspector.read_and_die()
@@ -211,10 +217,10 @@ async def test_trap_20_a_cursor_of_another_stream_makes_nobody_deaf(broker: Brok
     assert await inspector.read_and_die() == ["100-0"]
 
 
-async def test_trap_20_a_stream_that_began_anew_is_read_from_its_beginning(
+async def test_trap_20_a_stream_that_was_deleted_and_created_again_is_read_from_its_beginning(
     broker: Broker, inspector: Inspector
 ) -> None:
-    """Its last id may be above the cursor already: it has had fewer entries than the one that the cursor is of."""
+    """Its last id may already be above the stored cursor. Its lower entry count shows that it is another stream."""
     for n in range(1, 4):
         await inspector.raw.xadd(inspector.keys.stream, {"event": "old"}, id=f"{n}000-0")
     await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
@@ -229,7 +235,7 @@ async def test_trap_20_a_stream_that_began_anew_is_read_from_its_beginning(
 
 
 @pytest.mark.parametrize(("pending", "cursor"), [("7-3", "7-2"), ("7-0", "6-18446744073709551615")])
-async def test_trap_20_the_cursor_is_before_what_is_still_to_do(
+async def test_trap_20_the_stored_cursor_is_before_every_unfinished_entry(
     broker: Broker, inspector: Inspector, pending: str, cursor: str
 ) -> None:
     for id_ in (pending, "8-0", "9-0"):
@@ -241,7 +247,7 @@ async def test_trap_20_the_cursor_is_before_what_is_still_to_do(
     assert await inspector.read_and_die() == [pending, "8-0", "9-0"]
 
 
-async def test_trap_20_a_trim_past_the_cursor_is_no_obstacle(broker: Broker, inspector: Inspector) -> None:
+async def test_trap_20_a_stored_cursor_works_after_its_entry_was_trimmed(broker: Broker, inspector: Inspector) -> None:
     for n in range(1, 6):
         await inspector.raw.xadd(inspector.keys.stream, {"event": "x"}, id=f"{n}-0")
     await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
@@ -255,10 +261,10 @@ async def test_trap_20_a_trim_past_the_cursor_is_no_obstacle(broker: Broker, ins
     assert await start_of(broker, inspector) == "1-0"
 
 
-async def test_trap_20_a_failover_to_an_older_copy_repeats_little_and_loses_nothing(
+async def test_trap_20_after_a_failover_to_an_older_copy_few_events_are_repeated_and_none_is_lost(
     connect: Connect, inspector: Inspector, raw: redis.Redis
 ) -> None:
-    """The keys as they were a while ago, group and cursor among them: the consumer goes on, and hears what is new."""
+    """All keys, with group and cursor, are those of some time ago. The consumer goes on and gets the new events."""
     app, handled = new_app(concurrency=1, lease_s=0.3)
     async with connect(app) as bus, bus.running():
         await bus.publish_many(orders(1, 2, 3))
@@ -277,14 +283,14 @@ async def test_trap_20_a_failover_to_an_older_copy_repeats_little_and_loses_noth
     assert handled == [1, 2, 3, 4, 5, 6]
 
 
-async def test_trap_20_a_key_that_is_no_stream_fills_no_log(
+async def test_trap_20_a_key_of_a_wrong_type_does_not_flood_the_log(
     connect: Connect,
     inspector: Inspector,
     raw: redis.Redis,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What cannot be mended is waited for, longer each time, and told by the bus's health."""
+    """The consumer waits longer after each failed try. The health of the bus shows the error."""
     app, handled = new_app(lease_s=0.3)
     failed_at, request = defaultdict[tuple[Argument, ...], list[float]](list), PipelinedConnection.request
 

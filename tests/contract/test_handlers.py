@@ -1,4 +1,4 @@
-"""Whatever a handler does, its attempt ends, and the consumer lives."""
+"""Whatever a handler does, its attempt ends and the consumer goes on."""
 
 import asyncio
 import logging
@@ -16,11 +16,11 @@ from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, orders
 
 
 class Strange(BaseException):
-    """Not even an Exception."""
+    """An error that is not a subclass of Exception."""
 
 
 class Unprintable(Exception):
-    """What it is cannot be said."""
+    """An error whose `str` and `repr` fail."""
 
     def __str__(self) -> str:
         raise ValueError("no text")
@@ -57,7 +57,9 @@ async def cancel_itself() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_any_error_fails_the_attempt_and_not_the_consumer(connect: Connect, error: BaseException) -> None:
+async def test_an_error_of_any_kind_fails_the_attempt_and_the_consumer_goes_on(
+    connect: Connect, error: BaseException
+) -> None:
     app, tries, record = ev.App("shop"), list[int](), Record()
 
     @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
@@ -74,7 +76,7 @@ async def test_any_error_fails_the_attempt_and_not_the_consumer(connect: Connect
     assert failure is error or (failure is not None and failure.__cause__ is error)  # a coroutine wraps StopIteration
 
 
-async def test_a_handler_that_cancels_its_own_task_does_not_strand_its_event(connect: Connect) -> None:
+async def test_an_event_whose_handler_cancels_its_own_task_is_retried(connect: Connect) -> None:
     app, tries, record = ev.App("shop"), list[int](), Record()
     app.group("billing", lease_s=0.3)
 
@@ -106,7 +108,9 @@ async def test_a_handler_that_takes_too_long_is_cancelled_and_tried_again(connec
     assert [type(h.error) for h in record.observations if h.kind == "failed"] == [TimeoutError]
 
 
-async def test_an_observer_that_fails_stops_nothing(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_observer_that_raises_does_not_stop_the_consumer(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
     app, handled = ev.App("shop"), list[int]()
 
     @app.subscribe(OrderPlaced, group="billing")
@@ -125,13 +129,13 @@ async def test_an_observer_that_fails_stops_nothing(connect: Connect, caplog: py
 
 
 class Collector(list[ev.Observation]):
-    """An observer that is false while it is empty."""
+    """An observer whose truth value is false while it is empty."""
 
     def __call__(self, observation: ev.Observation) -> None:
         self.append(observation)
 
 
-async def test_an_observer_that_is_a_collection_is_told_as_well(connect: Connect) -> None:
+async def test_an_observer_whose_truth_value_is_false_is_called_too(connect: Connect) -> None:
     app, told = ev.App("shop"), Collector()
 
     @app.subscribe(OrderPlaced, group="billing")
@@ -142,7 +146,7 @@ async def test_an_observer_that_is_a_collection_is_told_as_well(connect: Connect
         await eventually(lambda: [h.kind for h in told] == ["started", "handled", "acked"], timeout_s=3.0)
 
 
-async def test_a_handler_knows_its_delivery(connect: Connect) -> None:
+async def test_a_handler_gets_a_delivery_with_ids_attempt_and_consumer(connect: Connect) -> None:
     app, seen = ev.App("shop"), list[ev.Delivery]()
 
     @app.subscribe(OrderPlaced, group="billing")
@@ -172,8 +176,8 @@ async def test_a_handler_may_publish(connect: Connect) -> None:
             await eventually(lambda: len(numbers) == 20)
 
 
-async def test_a_handler_that_cancels_its_task_and_returns_has_handled(connect: Connect) -> None:
-    """The cancellation would come at the next await, which is ours."""
+async def test_a_handler_that_cancels_its_task_and_then_returns_has_handled_its_event(connect: Connect) -> None:
+    """The cancellation would take effect at the next await, which is in the library."""
     app, handled, record = ev.App("shop"), list[int](), Record()
     app.group("billing", concurrency=1)
 
@@ -190,7 +194,7 @@ async def test_a_handler_that_cancels_its_task_and_returns_has_handled(connect: 
     assert handled == [1, 2, 3]
 
 
-async def test_a_handler_that_never_ends_its_recursion_or_eats_the_memory_fails_alone(connect: Connect) -> None:
+async def test_a_recursion_error_or_memory_error_fails_its_event_alone(connect: Connect) -> None:
     app, record = ev.App("shop"), Record()
 
     def fall(depth: int) -> int:
@@ -206,11 +210,14 @@ async def test_a_handler_that_never_ends_its_recursion_or_eats_the_memory_fails_
     async with connect(app) as bus, bus.running(observe=record):
         await bus.publish_many(orders(1, 2, 3))
         await eventually(lambda: record.count("acked") == 1 and record.count("dead") == 2)
-        letters = await bus.dead_letters("orders", "billing").find()
-    assert sorted(letter.error.partition(":")[0] for letter in letters) == ["MemoryError", "RecursionError"]
+        dead_letters = await bus.dead_letters("orders", "billing").find()
+    assert sorted(dead_letter.error.partition(":")[0] for dead_letter in dead_letters) == [
+        "MemoryError",
+        "RecursionError",
+    ]
 
 
-async def test_an_error_that_cannot_be_printed_is_buried_all_the_same(connect: Connect) -> None:
+async def test_an_event_whose_error_cannot_be_printed_becomes_a_dead_letter(connect: Connect) -> None:
     app = ev.App("shop")
 
     @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=1))
@@ -223,7 +230,7 @@ async def test_an_error_that_cannot_be_printed_is_buried_all_the_same(connect: C
     assert (dead.reason, dead.error) == ("exhausted", "Unprintable: (its text cannot be read)")
 
 
-async def test_one_that_never_returns_holds_up_neither_the_others_nor_the_end(connect: Connect) -> None:
+async def test_a_handler_that_never_returns_blocks_neither_other_handlers_nor_the_shutdown(connect: Connect) -> None:
     app, handled, record = ev.App("shop"), list[int](), Record()
     app.group("billing", concurrency=2)
 
@@ -264,10 +271,10 @@ async def run_misbehaving(url: str, namespace: str, deed: str) -> int:
 
 
 @pytest.mark.parametrize("deed", ["exit", "abort"])
-async def test_trap_07_a_handler_that_ends_its_process_twice_is_poison_to_the_third(
+async def test_trap_07_an_event_that_ended_two_processes_is_dead_lettered_by_the_third(
     connect: Connect, url: str, namespace: str, deed: str
 ) -> None:
-    """Two attempts are allowed. No handler's `except` saw them: the server counted."""
+    """Two attempts are allowed. The server counted them, because the processes ended before they could report."""
     app, handled, record = ev.App("shop"), list[int](), Record()
     app.group("billing", lease_s=0.3)
 
@@ -285,7 +292,7 @@ async def test_trap_07_a_handler_that_ends_its_process_twice_is_poison_to_the_th
     assert (dead.reason, dead.attempts, handled) == ("poison", 2, [2])
 
 
-async def test_a_handler_that_interrupts_its_program_ends_it_and_its_event_is_taken_over(
+async def test_a_keyboard_interrupt_in_a_handler_ends_the_program_and_the_event_is_taken_over(
     connect: Connect, url: str, namespace: str
 ) -> None:
     app, seen = ev.App("shop"), list[int]()
@@ -302,7 +309,7 @@ async def test_a_handler_that_interrupts_its_program_ends_it_and_its_event_is_ta
             await eventually(lambda: seen == [2])
 
 
-async def test_an_interrupt_from_outside_lets_the_handler_end_and_leaves_nothing_behind(
+async def test_on_sigint_running_handlers_finish_and_no_entry_stays_pending(
     connect: Connect, inspector: Inspector, url: str, namespace: str
 ) -> None:
     async with connect(ev.App("shop")) as bus:
@@ -313,8 +320,10 @@ async def test_an_interrupt_from_outside_lets_the_handler_end_and_leaves_nothing
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-async def test_a_task_that_a_handler_kept_and_cancels_later_strands_nothing(connect: Connect, turns: int) -> None:
-    """It hits the worker while it settles what that very handler failed."""
+async def test_a_worker_task_that_is_cancelled_while_it_settles_leaves_no_entry_pending(
+    connect: Connect, turns: int
+) -> None:
+    """A handler kept its worker's task. The cancellation arrives while the worker settles the handler's failure."""
     app, attempts = ev.App("shop"), list[tuple[int, int]]()
     app.group("billing", concurrency=1)
 

@@ -1,4 +1,4 @@
-"""Health is the age of the last successful read: a process that runs and hears nothing is not well."""
+"""Health is the age of the last successful read: a process that runs but gets no answer to its reads is unhealthy."""
 
 import asyncio
 import itertools
@@ -44,7 +44,7 @@ def waiting_app(**group: float) -> tuple[ev.App, asyncio.Event]:
     return app, release
 
 
-async def test_trap_24_a_quiet_consumer_hears(connect: Connect) -> None:
+async def test_trap_24_a_consumer_of_a_quiet_stream_is_healthy(connect: Connect) -> None:
     app, release = waiting_app(lease_s=LEASE_S)
     async with connect(app) as bus:
         assert bus.health() == []
@@ -66,8 +66,8 @@ async def test_trap_24_a_quiet_consumer_hears(connect: Connect) -> None:
         assert bus.health() == []
 
 
-async def test_trap_24_who_has_just_read_is_not_full(connect: Connect) -> None:
-    """Whenever one looks, also in the turn of the loop between a read and the next: room is room."""
+async def test_trap_24_a_consumer_with_free_capacity_is_not_reported_as_full(connect: Connect) -> None:
+    """Also between the end of one read and the start of the next, in any turn of the event loop."""
     app, _ = new_app()
     async with connect(app) as bus, bus.running():
         answered = 0
@@ -80,7 +80,7 @@ async def test_trap_24_who_has_just_read_is_not_full(connect: Connect) -> None:
             last_s = seen.read_age_s
 
 
-async def test_trap_24_who_has_enough_to_do_is_not_deaf(connect: Connect) -> None:
+async def test_trap_24_a_consumer_that_does_not_read_because_it_is_full_is_healthy(connect: Connect) -> None:
     app, release = waiting_app(concurrency=1)
     async with connect(app) as bus, bus.running():
         await bus.publish(OrderPlaced(number=1))
@@ -92,10 +92,10 @@ async def test_trap_24_who_has_enough_to_do_is_not_deaf(connect: Connect) -> Non
 
 
 @pytest.mark.parametrize("fault", ["refusing", "swallowing"])
-async def test_trap_24_who_hears_nothing_is_seen_to_and_hears_again(
+async def test_trap_24_a_consumer_without_answers_is_unhealthy_and_recovers(
     connect: Connect, url: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection cut with nobody to answer the next, and a black hole, in which no call ever fails by itself."""
+    """Two faults: a cut connection whose next one is refused, and a network that drops everything without an error."""
     app, handled = new_app(lease_s=LEASE_S)
     async with fault_proxy(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
         for number in range(2):
@@ -110,10 +110,14 @@ async def test_trap_24_who_hears_nothing_is_seen_to_and_hears_again(
                     faulty.cut()
                 await eventually(lambda: not health(bus).hears(WITHIN_S))
                 await eventually(lambda: not health(bus).connected)
-                deaf = health(bus)
-                assert deaf.running and deaf.problem is not None and deaf.problem.startswith("BrokerUnavailable")
-                assert deaf.read_age_s is not None and deaf.read_age_s >= WITHIN_S
-                assert deaf.silent_s >= deaf.read_age_s - 0.1  # since the last answer, not since the last try
+                unhealthy = health(bus)
+                assert (
+                    unhealthy.running
+                    and unhealthy.problem is not None
+                    and unhealthy.problem.startswith("BrokerUnavailable")
+                )
+                assert unhealthy.read_age_s is not None and unhealthy.read_age_s >= WITHIN_S
+                assert unhealthy.silent_s >= unhealthy.read_age_s - 0.1  # since the last answer, not since the last try
                 # Time for five renewals: with nothing held, they are no answer.
                 until, answered = time.monotonic() + 5 * LEASE_S / 3.0, False
                 while time.monotonic() < until:
@@ -128,12 +132,12 @@ async def test_trap_24_who_hears_nothing_is_seen_to_and_hears_again(
 
 
 async def reads_again(bus: ev.Bus) -> None:
-    """Wait for the end of a read: the next one is not as patient as those that were sent before now."""
+    """Wait for the end of a read. Reads that are sent from now on have the shorter timeout."""
     since = time.monotonic()
     await eventually(lambda: time.monotonic() - since > (health(bus).read_age_s or 0.0))
 
 
-async def test_trap_24_a_server_that_was_killed_and_came_back_is_heard(binary: Path) -> None:
+async def test_trap_24_a_consumer_gets_events_from_a_server_that_was_killed_and_restarted(binary: Path) -> None:
     app, handled = new_app()
     strict = ("--appendfsync", "always")
     with private_server(*strict, binary=binary) as server:
@@ -148,7 +152,7 @@ async def test_trap_24_a_server_that_was_killed_and_came_back_is_heard(binary: P
     assert sorted(set(handled)) == [0, 1, 2]
 
 
-async def test_trap_24_who_never_reached_the_server_does_not_hear(
+async def test_trap_24_a_consumer_that_never_reached_the_server_is_unhealthy(
     connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, _ = new_app()
@@ -163,8 +167,8 @@ async def test_trap_24_who_never_reached_the_server_does_not_hear(
             await eventually(lambda: health(bus).connected and health(bus).hears(WITHIN_S))
 
 
-def test_trap_24_reconnecting_is_jittered() -> None:
-    """A thousand consumers of one server do not come back in the same moment."""
+def test_trap_24_consumers_reconnect_at_different_times() -> None:
+    """Otherwise a thousand consumers would connect to a restarted server in the same moment."""
     for failures in (1, 3, 10):
         delays = {RECONNECT.delay_s(failures, random.Random(seed)) for seed in range(1000)}
         assert len(delays) > 900 and max(delays) >= 1.8 * min(delays) > 0.0

@@ -1,4 +1,4 @@
-"""Who holds an entry keeps it while alive; who is silent for a lease loses it, and nothing is lost with him."""
+"""A live consumer keeps its entries. After a lease without renewal, another one takes them over; no event is lost."""
 
 import asyncio
 import time
@@ -23,8 +23,8 @@ from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
 LEASE_S = 0.3
 
 
-class Desk:
-    """A group whose handlers stay in the middle of their work until they are released."""
+class BillingGroup:
+    """A group whose handlers wait until they are released."""
 
     def __init__(self, **group: float) -> None:
         self.app = ev.App("shop")
@@ -42,49 +42,49 @@ class Desk:
 
 
 @pytest.mark.parametrize("retried", [False, True])
-async def test_trap_03_a_handler_longer_than_its_lease_is_not_run_twice(
+async def test_trap_03_a_handler_that_takes_longer_than_a_lease_is_not_run_twice(
     connect: Connect, inspector: Inspector, retried: bool
 ) -> None:
-    desk = Desk(lease_s=1.0)  # a loaded machine may stand still for a shorter one
-    async with connect(desk.app) as bus:
+    billing = BillingGroup(lease_s=1.0)  # a loaded machine may stand still for a shorter one
+    async with connect(billing.app) as bus:
         await bus.publish(OrderPlaced(number=1))
         if retried:
             await inspector.read_and_die()
             await ConsumerCommands(bus._broker, inspector.keys, "dead").leave()  # gives it back to the retry stream
         async with bus.running(consumer="a"), bus.running(consumer="b"):
-            await eventually(lambda: desk.started)
-            await inspector.wait_for_renewals({desk.started[0].entry.id}, 7, retried=retried)  # more than two leases
+            await eventually(lambda: billing.started)
+            await inspector.wait_for_renewals({billing.started[0].entry.id}, 7, retried=retried)  # more than two leases
             [row] = await inspector.pending(retried=retried)
-            assert row.deliveries == 1  # renewing is not delivering
-            desk.release.set()
-    assert [delivery.entry.retried for delivery in desk.started] == [retried] and not desk.started[0].lost
+            assert row.deliveries == 1  # a renewal does not count as a delivery
+            billing.release.set()
+    assert [delivery.entry.retried for delivery in billing.started] == [retried] and not billing.started[0].lost
     assert await inspector.pending(retried=retried) == []
 
 
-async def test_trap_04_entries_that_wait_in_a_consumer_keep_their_lease(connect: Connect, inspector: Inspector) -> None:
-    desk = Desk(concurrency=1, prefetch=3, lease_s=1.0)  # a loaded machine may stand still for a shorter one
-    async with connect(desk.app) as bus:
+async def test_trap_04_leases_of_prefetched_entries_are_renewed(connect: Connect, inspector: Inspector) -> None:
+    billing = BillingGroup(concurrency=1, prefetch=3, lease_s=1.0)  # a loaded machine may stand still for a shorter one
+    async with connect(billing.app) as bus:
         await bus.publish_many(orders(1, 2, 3, 4))
         async with bus.running(consumer="a"):
             await eventually(lambda: held(inspector, 4))
             async with bus.running(consumer="b"):
                 await inspector.wait_for_renewals({row.id for row in await inspector.pending()}, 7)
                 assert {(row.consumer, row.deliveries) for row in await inspector.pending()} == {("a", 1)}
-                desk.release.set()
-                await eventually(lambda: len(desk.started) == 4)
-    assert [(d.consumer, d.attempt) for d in desk.started] == [("a", 1)] * 4
+                billing.release.set()
+                await eventually(lambda: len(billing.started) == 4)
+    assert [(d.consumer, d.attempt) for d in billing.started] == [("a", 1)] * 4
 
 
 async def held(inspector: Inspector, count: int) -> bool:
     return len(await inspector.pending()) == count
 
 
-@pytest.mark.usefixtures("nobody_sweeps")
+@pytest.mark.usefixtures("no_sweeps")
 @pytest.mark.parametrize("batches", [False, True])
-async def test_trap_04_ownership_is_asked_for_after_a_standstill(
+async def test_trap_04_after_a_standstill_ownership_is_checked_before_a_handler_starts(
     connect: Connect, inspector: Inspector, url: str, batches: bool
 ) -> None:
-    """A process that stood still for a lease may have lost what waits in it: then it must not start it."""
+    """A process that stood still for a lease may have lost its prefetched entries, and must not start them."""
     app, started, record = ev.App("shop"), list[int](), Record()
     app.group("billing", concurrency=1, prefetch=1, lease_s=LEASE_S)
     may_block, second = asyncio.Event(), ""
@@ -94,8 +94,8 @@ async def test_trap_04_ownership_is_asked_for_after_a_standstill(
         if event.number == 1:
             await may_block.wait()
             time.sleep(LEASE_S * 1.2)  # noqa: ASYNC251 - standing still is the fault under test
-            with redis.Redis.from_url(url) as thief:  # meanwhile another consumer took the second one over
-                thief.xclaim(inspector.keys.stream, "billing", "thief", 0, [second], justid=True)
+            with redis.Redis.from_url(url) as other:  # meanwhile another consumer took the second one over
+                other.xclaim(inspector.keys.stream, "billing", "other", 0, [second], justid=True)
 
     async def bill_one(batch: ev.Batch[OrderPlaced]) -> None:
         for event, delivery in batch:
@@ -113,14 +113,14 @@ async def test_trap_04_ownership_is_asked_for_after_a_standstill(
         may_block.set()
         await eventually(lambda: "lost" in record.kinds() and "acked" in record.kinds())
         assert started == [1]
-        assert [(row.id, row.consumer) for row in await inspector.pending()] == [(second, "thief")]
+        assert [(row.id, row.consumer) for row in await inspector.pending()] == [(second, "other")]
 
 
-@pytest.mark.usefixtures("nobody_sweeps")
-async def test_trap_04_what_the_server_gave_a_process_that_stood_still_may_be_anothers(
+@pytest.mark.usefixtures("no_sweeps")
+async def test_trap_04_an_entry_in_a_reply_that_was_read_late_may_belong_to_another_consumer(
     connect: Connect, inspector: Inspector, url: str
 ) -> None:
-    """It stood still in its blocking read: what it then finds in the reply was taken over meanwhile."""
+    """The process stood still during a blocking read. The entry was taken over before the process read the reply."""
     app, handled = new_app(lease_s=LEASE_S)
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
@@ -128,17 +128,17 @@ async def test_trap_04_what_the_server_gave_a_process_that_stood_still_may_be_an
         async with bus.running(consumer="a"):
             await eventually(lambda: handled == [1])
             await eventually(lambda: is_blocked(inspector))
-            with redis.Redis.from_url(url) as thief:
-                id_ = thief.xadd(inspector.keys.stream, fields)
+            with redis.Redis.from_url(url) as other:
+                id_ = other.xadd(inspector.keys.stream, fields)
                 time.sleep(LEASE_S * 1.5)  # noqa: ASYNC251 - standing still is the fault under test
-                thief.xclaim(inspector.keys.stream, "billing", "thief", 0, [id_], justid=True)
+                other.xclaim(inspector.keys.stream, "billing", "other", 0, [id_], justid=True)
             await eventually(lambda: is_blocked(inspector))
         assert handled == [1]
-        assert [row.consumer for row in await inspector.pending()] == ["thief"]
+        assert [row.consumer for row in await inspector.pending()] == ["other"]
 
 
 async def is_blocked(inspector: Inspector) -> bool:
-    """Whether a reader waits at the server."""
+    """Whether a client waits in a blocking read."""
     info: Any = await inspector.raw.info("clients")
     return bool(info["blocked_clients"])
 
@@ -182,7 +182,9 @@ async def test_a_live_consumers_entries_are_left_alone(broker: Broker, inspector
     assert {row.id: row.consumer for row in await inspector.pending()} == {old: "c1", fresh: "dead"}
 
 
-async def test_trap_02_a_sweeper_that_dies_blocks_nobody_for_long(broker: Broker, inspector: Inspector) -> None:
+async def test_trap_02_a_consumer_that_dies_while_it_sweeps_does_not_block_other_sweeps(
+    broker: Broker, inspector: Inspector
+) -> None:
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [id_] = await inspector.read_and_die()
     await inspector.take_over(id_, "dead", idle_ms=0)
@@ -199,7 +201,7 @@ async def test_trap_02_a_sweeper_that_dies_blocks_nobody_for_long(broker: Broker
     assert [entry.id for entry in taken] == [id_]
 
 
-async def test_trap_08_one_sweeper_at_a_time(broker: Broker, inspector: Inspector) -> None:
+async def test_trap_08_one_consumer_sweeps_at_a_time(broker: Broker, inspector: Inspector) -> None:
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [id_] = await inspector.read_and_die()
     assert await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, every_s=60.0) == (False, [])
@@ -211,10 +213,10 @@ async def test_trap_08_one_sweeper_at_a_time(broker: Broker, inspector: Inspecto
 
 
 @pytest.mark.parametrize(("healthy", "sweeps"), [(34, 1), (450, 3)])
-async def test_trap_08_a_sweep_goes_on_where_the_last_one_stopped(
+async def test_trap_08_a_sweep_continues_where_the_last_one_stopped(
     broker: Broker, inspector: Inspector, healthy: int, sweeps: int
 ) -> None:
-    """XAUTOCLAIM looks at ten times COUNT entries, a sweep at twenty times as many: what lies behind is reached too."""
+    """XAUTOCLAIM looks at ten times COUNT entries, a sweep at twenty times as many. Later entries are reached too."""
     await PublishCommands(broker).append(
         NumberedBatch("orders", 1, [b"%d" % n for n in range(healthy + 1)]), "p1", 3600.0
     )
@@ -224,8 +226,8 @@ async def test_trap_08_a_sweep_goes_on_where_the_last_one_stopped(
     assert [[entry.id for entry in taken] for _, taken in found] == [*[[]] * (sweeps - 1), [last]]
 
 
-async def test_recovery_does_not_wait_longer_for_a_larger_backlog(connect: Connect, inspector: Inspector) -> None:
-    """Behind many entries that a busy consumer holds, a dead one's last is reached in one round of sweeps."""
+async def test_recovery_takes_no_longer_with_more_pending_entries(connect: Connect, inspector: Inspector) -> None:
+    """A dead consumer's last entry is behind many entries of a live consumer. One round of sweeps reaches it."""
     async with connect(ev.App("shop")) as bus:
         await bus.publish_many(orders(*range(500)))
     last = (await inspector.read_and_die(500))[-1]
@@ -240,10 +242,10 @@ async def test_recovery_does_not_wait_longer_for_a_larger_backlog(connect: Conne
     assert [entry.id for entry in taken] == [last]
 
 
-async def test_a_first_takeover_is_small_whatever_a_batch_is(
+async def test_a_first_sweep_takes_over_few_entries_whatever_the_batch_size(
     connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thousand large events at once take the server longer than a reply may; each try would count as a delivery."""
+    """To take over a thousand large events would exceed the reply timeout, and each try would count as a delivery."""
     asked, sweep = list[int](), ConsumerCommands.sweep
 
     async def noted(commands: ConsumerCommands, lease_s: float, count: int, every_s: float) -> Any:
@@ -279,10 +281,10 @@ async def test_trap_09_a_deleted_entry_does_not_stay_pending(connect: Connect, i
 
 
 @pytest.mark.parametrize(("died", "admitted"), [(2, True), (3, False)])
-async def test_trap_07_what_kills_its_consumers_is_poison(
+async def test_trap_07_an_entry_that_killed_its_consumers_too_often_is_poison(
     connect: Connect, inspector: Inspector, died: int, admitted: bool
 ) -> None:
-    """Counted by the server: a process that is killed reports nothing. Three attempts are allowed."""
+    """The server counts the deliveries, because a killed process reports nothing. Three attempts are allowed."""
     app, handled = new_app(lease_s=LEASE_S)
     record = Record()
     async with connect(app) as bus:
@@ -291,14 +293,18 @@ async def test_trap_07_what_kills_its_consumers_is_poison(
         await inspector.take_over(id_, "dead", idle_ms=60_000, deliveries=died)
         async with bus.running(observe=record):
             await eventually(lambda: record.count("dead") + record.count("acked"))
-        letters = await bus.dead_letters("orders", "billing").find()
+        dead_letters = await bus.dead_letters("orders", "billing").find()
     assert handled == ([1] if admitted else [])
-    assert [(letter.reason, letter.attempts) for letter in letters] == ([] if admitted else [("poison", 3)])
-    assert all("it is the cause, or was held beside the cause" in letter.error for letter in letters)
+    assert [(dead_letter.reason, dead_letter.attempts) for dead_letter in dead_letters] == (
+        [] if admitted else [("poison", 3)]
+    )
+    assert all("it is the cause, or was held beside the cause" in dead_letter.error for dead_letter in dead_letters)
 
 
-async def test_what_was_in_hand_beside_poison_may_be_replayed_alone(connect: Connect, inspector: Inspector) -> None:
-    """Nobody knows which of them ended the process, so all that it held become letters."""
+async def test_an_entry_that_was_dead_lettered_together_with_poison_can_be_replayed_alone(
+    connect: Connect, inspector: Inspector
+) -> None:
+    """It is unknown which of them ended the process, so all entries that it held become dead letters."""
     app, handled = new_app(lease_s=LEASE_S)
     record = Record()
     async with connect(app) as bus:
@@ -314,7 +320,9 @@ async def test_what_was_in_hand_beside_poison_may_be_replayed_alone(connect: Con
     assert handled == [1]
 
 
-async def test_trap_06_a_lost_claim_can_neither_retry_nor_bury_nor_ack(broker: Broker, inspector: Inspector) -> None:
+async def test_trap_06_only_the_owner_of_an_entry_can_retry_dead_letter_or_acknowledge_it(
+    broker: Broker, inspector: Inspector
+) -> None:
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [id_] = await inspector.read_and_die()
     entry = Entry(False, id_, id_, b"a")
@@ -330,56 +338,56 @@ async def test_trap_06_a_lost_claim_can_neither_retry_nor_bury_nor_ack(broker: B
     assert [row.consumer for row in await inspector.pending()] == ["dead"]
 
 
-@pytest.mark.usefixtures("nobody_sweeps")
-async def test_trap_06_a_handler_that_fails_after_its_claim_was_lost_changes_nothing(
+@pytest.mark.usefixtures("no_sweeps")
+async def test_trap_06_a_failure_of_a_handler_that_lost_its_entry_changes_nothing(
     connect: Connect, inspector: Inspector
 ) -> None:
-    desk, record = Desk(), Record()
-    desk.error = ValueError("no")
-    async with connect(desk.app) as bus, bus.running(observe=record):
+    billing, record = BillingGroup(), Record()
+    billing.error = ValueError("no")
+    async with connect(billing.app) as bus, bus.running(observe=record):
         await bus.publish(OrderPlaced(number=1))
-        await eventually(lambda: desk.started)
-        await inspector.take_over(desk.started[0].entry.id, "thief")
-        await eventually(lambda: desk.started[0].lost)
-        desk.release.set()
+        await eventually(lambda: billing.started)
+        await inspector.take_over(billing.started[0].entry.id, "other")
+        await eventually(lambda: billing.started[0].lost)
+        billing.release.set()
         await eventually(lambda: record.kinds()[-1] == "failed")
         assert await bus.backlog("orders", "billing") == ev.Backlog(0, pending=1, retrying=0, delayed=0, dead=0)
-        assert [row.consumer for row in await inspector.pending()] == ["thief"]
+        assert [row.consumer for row in await inspector.pending()] == ["other"]
     assert record.kinds() == ["started", "lost", "failed"]
 
 
-@pytest.mark.usefixtures("nobody_sweeps")
-async def test_a_lost_claim_is_told_once(connect: Connect, inspector: Inspector) -> None:
-    desk, record = Desk(), Record()
-    async with connect(desk.app) as bus, bus.running(observe=record):
+@pytest.mark.usefixtures("no_sweeps")
+async def test_a_lost_entry_is_reported_once(connect: Connect, inspector: Inspector) -> None:
+    billing, record = BillingGroup(), Record()
+    async with connect(billing.app) as bus, bus.running(observe=record):
         await bus.publish_many(orders(1, 2))
-        await eventually(lambda: len(desk.started) == 2)
-        kept, stolen = sorted(desk.started, key=lambda d: d.entry.id)
-        await inspector.take_over(stolen.entry.id, "thief")
-        await eventually(lambda: stolen.lost)
+        await eventually(lambda: len(billing.started) == 2)
+        kept, taken_over = sorted(billing.started, key=lambda d: d.entry.id)
+        await inspector.take_over(taken_over.entry.id, "other")
+        await eventually(lambda: taken_over.lost)
         await inspector.wait_for_renewals({kept.entry.id}, 4)
-        desk.release.set()
-    assert [h.delivery for h in record.observations if h.kind == "lost"] == [stolen]
+        billing.release.set()
+    assert [h.delivery for h in record.observations if h.kind == "lost"] == [taken_over]
 
 
-async def test_a_late_renewal_does_not_make_a_consumer_run_its_own_entry_twice(
+async def test_a_consumer_that_takes_over_its_own_entry_after_a_late_renewal_runs_it_once(
     connect: Connect, inspector: Inspector
 ) -> None:
-    """The sweep may find that the sweeper itself was silent for a lease, for example after a lost connection."""
-    desk, record = Desk(), Record()
-    async with connect(desk.app) as bus, bus.running(consumer="a", observe=record):
+    """A sweep may find that its own consumer did not renew for a lease, for example after a lost connection."""
+    billing, record = BillingGroup(), Record()
+    async with connect(billing.app) as bus, bus.running(consumer="a", observe=record):
         await bus.publish(OrderPlaced(number=1))
-        await eventually(lambda: desk.started)
+        await eventually(lambda: billing.started)
         for _ in range(3):
-            await eventually(lambda: swept_own(inspector, desk.started[0].entry.id))
-        desk.release.set()
+            await eventually(lambda: swept_own(inspector, billing.started[0].entry.id))
+        billing.release.set()
         await bus.publish(OrderPlaced(number=2))
         await eventually(lambda: record.count("acked") == 2)
-    assert len(desk.started) == 2
+    assert len(billing.started) == 2
 
 
 async def swept_own(inspector: Inspector, id_: str) -> bool:
-    """Make the entry look abandoned until a sweep has taken it: that counts as a delivery."""
+    """Make the entry look abandoned until a sweep has taken it over, which counts as a delivery."""
     [row] = await inspector.pending()
     if row.deliveries > 1:
         await inspector.take_over(id_, "a", deliveries=1)
@@ -388,39 +396,39 @@ async def swept_own(inspector: Inspector, id_: str) -> bool:
     return False
 
 
-async def test_what_was_settled_while_a_sweep_brought_it_is_not_run_again(
+async def test_an_entry_acknowledged_during_a_sweep_is_not_run_again(
     connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server swept first; but the reply of the acknowledgement, on another connection, was here first."""
-    desk, record, sweep, brought = Desk(), Record(), ConsumerCommands.sweep, asyncio.Event()
+    """The server swept first, but the reply to the acknowledgement, on another connection, arrived first."""
+    billing, record, sweep, brought = BillingGroup(), Record(), ConsumerCommands.sweep, asyncio.Event()
 
     async def sweep_slowly(commands: ConsumerCommands, *args: Any) -> TakenOver:
         found = await sweep(commands, *args)
         if found.entries:
-            desk.release.set()
+            billing.release.set()
             await eventually(lambda: record.count("acked"))
             brought.set()
         return found
 
     async def swept() -> bool:
-        await inspector.take_over(desk.started[0].entry.id, "a", idle_ms=10_000)
+        await inspector.take_over(billing.started[0].entry.id, "a", idle_ms=10_000)
         return brought.is_set()
 
     monkeypatch.setattr(ConsumerCommands, "sweep", sweep_slowly)
-    async with connect(desk.app) as bus, bus.running(consumer="a", observe=record):
+    async with connect(billing.app) as bus, bus.running(consumer="a", observe=record):
         first = await bus.publish(OrderPlaced(number=1))
-        await eventually(lambda: desk.started)
+        await eventually(lambda: billing.started)
         await eventually(swept)
         second = await bus.publish(OrderPlaced(number=2))
         await eventually(lambda: record.count("acked") >= 2)
-    assert [delivery.event_id for delivery in desk.started] == [first, second]
+    assert [delivery.event_id for delivery in billing.started] == [first, second]
 
 
 @pytest.mark.parametrize("first", ["the read", "the sweep"])
-async def test_a_reply_longer_than_a_lease_is_handled_once(
+async def test_events_in_a_reply_that_takes_longer_than_a_lease_are_handled_once(
     connect: Connect, inspector: Inspector, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over a slow line: before a read's reply is here, a sweep of the same consumer finds that its leases are over."""
+    """Over a slow network, a sweep of the same consumer finds expired leases before the reply to the read arrives."""
     app, handled = new_app(lease_s=LEASE_S)
     record, swept = Record(), list[TakenOver]()
     request, sweep = PipelinedConnection.request, ConsumerCommands.sweep
@@ -467,25 +475,25 @@ async def test_a_reply_longer_than_a_lease_is_handled_once(
     assert await inspector.pending() == []
 
 
-async def test_an_acknowledgement_of_thousands_leaves_alone_what_another_consumer_claimed(
+async def test_acknowledging_thousands_leaves_out_entries_that_another_consumer_took_over(
     broker: Broker, inspector: Inspector
 ) -> None:
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"%d" % n for n in range(2500)]), "p1", 3600.0)
     entries = [Entry(False, id_, id_, b"") for id_ in await inspector.read_and_die(2500)]
-    stolen = entries[7::100]
-    for entry in stolen:
-        await inspector.take_over(entry.id, "thief")
-    lost = {(False, entry.id) for entry in stolen}
+    taken_over = entries[7::100]
+    for entry in taken_over:
+        await inspector.take_over(entry.id, "other")
+    lost = {(False, entry.id) for entry in taken_over}
     assert await ConsumerCommands(broker, inspector.keys, "dead").ack(entries[2400:]) == {
-        key for key in lost if key[1] == stolen[-1].id
+        key for key in lost if key[1] == taken_over[-1].id
     }
     assert await ConsumerCommands(broker, inspector.keys, "dead").ack(entries[::-1]) == lost
-    assert {row.id for row in await inspector.pending()} == {entry.id for entry in stolen}
-    assert await ConsumerCommands(broker, inspector.keys, "thief").ack(entries) == set()
+    assert {row.id for row in await inspector.pending()} == {entry.id for entry in taken_over}
+    assert await ConsumerCommands(broker, inspector.keys, "other").ack(entries) == set()
     assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)
 
 
-async def test_an_acknowledgement_repeated_after_a_lost_reply_is_no_lost_claim(
+async def test_an_acknowledgement_repeated_after_a_lost_reply_does_not_count_as_lost(
     broker: Broker, inspector: Inspector
 ) -> None:
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a", b"b"]), "p1", 3600.0)
@@ -494,7 +502,7 @@ async def test_an_acknowledgement_repeated_after_a_lost_reply_is_no_lost_claim(
 
 
 async def test_an_acknowledged_retry_is_deleted(connect: Connect, inspector: Inspector) -> None:
-    """It belongs to this group alone, so nobody else could want it."""
+    """The entry belongs to this group alone, so no other group needs it."""
     app, handled = new_app()
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2))
@@ -506,8 +514,8 @@ async def test_an_acknowledged_retry_is_deleted(connect: Connect, inspector: Ins
     assert await inspector.raw.xlen(inspector.keys.retry) == 0
 
 
-async def test_trap_07_poison_is_not_even_opened(connect: Connect, inspector: Inspector) -> None:
-    """Opening may be what ends its process: it had three attempts, and one more to name it."""
+async def test_trap_07_a_poison_entry_is_not_decoded(connect: Connect, inspector: Inspector) -> None:
+    """Decoding it may be what ends the process. After three attempts, a fourth delivery makes it a dead letter."""
     opened = list[int]()
 
     class OrderPoisoned(ev.Event, type="order.poisoned", version=1, stream="orders"):
@@ -532,5 +540,5 @@ async def test_trap_07_poison_is_not_even_opened(connect: Connect, inspector: In
         opened.clear()
         async with bus.running(observe=record):
             await eventually(lambda: record.count("dead"))
-        [letter] = await bus.dead_letters("orders", "billing").find()
-    assert (letter.reason, letter.attempts, opened) == ("poison", 4, [])
+        [dead_letter] = await bus.dead_letters("orders", "billing").find()
+    assert (dead_letter.reason, dead_letter.attempts, opened) == ("poison", 4, [])

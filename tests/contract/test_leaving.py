@@ -1,4 +1,4 @@
-"""A consumer that leaves finishes or gives back; nobody waits for a lease that nobody renews."""
+"""A consumer that leaves finishes its handlers and gives back its other entries, which need not wait for a lease."""
 
 import asyncio
 from typing import Any
@@ -17,7 +17,7 @@ from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
 
 
-async def test_trap_14_a_graceful_stop_finishes_what_runs_and_gives_back_the_rest(
+async def test_trap_14_a_graceful_stop_finishes_running_handlers_and_gives_back_other_entries(
     connect: Connect, inspector: Inspector
 ) -> None:
     app, begun, release, seen = ev.App("shop"), asyncio.Event(), asyncio.Event(), list[tuple[int, int]]()
@@ -46,7 +46,7 @@ async def held(inspector: Inspector, count: int) -> bool:
     return len(await inspector.pending()) == count
 
 
-async def test_when_the_grace_is_over_handlers_are_cancelled_and_their_events_go_back(connect: Connect) -> None:
+async def test_after_the_grace_period_handlers_are_cancelled_and_their_events_given_back(connect: Connect) -> None:
     app, seen, cancelled = ev.App("shop"), list[int](), list[int]()
 
     @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=1))
@@ -69,10 +69,10 @@ async def test_when_the_grace_is_over_handlers_are_cancelled_and_their_events_go
     assert seen == [1, 1]
 
 
-async def test_what_is_given_back_is_not_served_to_the_read_that_was_cut_off(
+async def test_an_entry_that_is_given_back_is_not_delivered_to_the_read_that_was_cut_off(
     connect: Connect, inspector: Inspector
 ) -> None:
-    """The server notices a closed connection only after the command that gives back: the next consumer would wait."""
+    """The server may notice the closed connection after the entries are given back: they must not go to that read."""
     app, started = ev.App("shop"), asyncio.Event()  # a lease of 30 s: waiting for it would fail the test
 
     @app.subscribe(OrderPlaced, group="billing")
@@ -90,7 +90,7 @@ async def test_what_is_given_back_is_not_served_to_the_read_that_was_cut_off(
             assert await inspector.consumers() == set()
 
 
-async def test_an_error_in_the_block_is_raised_as_itself_after_a_graceful_stop(connect: Connect) -> None:
+async def test_an_error_in_the_block_is_raised_unchanged_after_a_graceful_stop(connect: Connect) -> None:
     app, handled = new_app()
 
     async def fail() -> None:
@@ -103,7 +103,7 @@ async def test_an_error_in_the_block_is_raised_as_itself_after_a_graceful_stop(c
         await fail()
 
 
-async def test_trap_16_who_leaves_takes_his_name_with_him(connect: Connect, inspector: Inspector) -> None:
+async def test_trap_16_a_consumer_that_leaves_deletes_its_name(connect: Connect, inspector: Inspector) -> None:
     app, handled = new_app()
     async with connect(app) as bus:
         async with bus.running(consumer="c1"):
@@ -113,9 +113,7 @@ async def test_trap_16_who_leaves_takes_his_name_with_him(connect: Connect, insp
         assert await inspector.consumers() == set()
 
 
-async def test_trap_16_names_of_those_that_left_without_a_word_are_forgotten(
-    connect: Connect, inspector: Inspector
-) -> None:
+async def test_trap_16_names_of_dead_consumers_are_deleted(connect: Connect, inspector: Inspector) -> None:
     app, handled = new_app(lease_s=0.1)
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
@@ -132,7 +130,9 @@ async def forgotten(inspector: Inspector) -> bool:
     return "dead" not in await inspector.consumers()
 
 
-async def test_trap_15_leaving_gives_back_however_much_was_held(broker: Broker, inspector: Inspector) -> None:
+async def test_trap_15_a_consumer_that_leaves_gives_back_any_number_of_entries(
+    broker: Broker, inspector: Inspector
+) -> None:
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"%d" % n for n in range(2500)]), "p1", 3600.0)
     await inspector.read_and_die(2500)
     assert await ConsumerCommands(broker, inspector.keys, "dead").leave() == 2500
@@ -146,7 +146,7 @@ async def test_trap_15_leaving_gives_back_however_much_was_held(broker: Broker, 
 
 
 async def test_trap_15_a_consumer_with_pending_entries_is_never_deleted(broker: Broker, inspector: Inspector) -> None:
-    """However long it is silent: a sweep takes over no more than there is room for, and the rest is still its own."""
+    """A sweep takes over no more than there is capacity for. The other entries still belong to the silent consumer."""
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a", b"b"]), "p1", 3600.0)
     await inspector.read_and_die()
     await ConsumerCommands(broker, inspector.keys, "dead").leave()
@@ -161,8 +161,10 @@ async def test_trap_15_a_consumer_with_pending_entries_is_never_deleted(broker: 
     assert await inspector.consumers() == {"c1", "dead"}
 
 
-async def test_trap_16_a_thousand_leaked_names_go_in_bounded_steps(broker: Broker, inspector: Inspector) -> None:
-    """What one of them held is taken over before its name goes."""
+async def test_trap_16_a_thousand_names_of_dead_consumers_are_deleted_in_limited_steps(
+    broker: Broker, inspector: Inspector
+) -> None:
+    """The entries that one of them held are taken over before its name is deleted."""
     await inspector.create()
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     await inspector.read_and_die()
@@ -184,10 +186,10 @@ async def all_idle(inspector: Inspector, ms: int) -> bool:
     return all(row["idle"] > ms for row in rows)
 
 
-async def test_trap_16_a_live_consumer_whose_name_was_forgotten_hears_on(
+async def test_trap_16_a_live_consumer_whose_name_was_deleted_still_gets_events(
     connect: Connect, inspector: Inspector
 ) -> None:
-    """Before 7.2, a server counts who asks in vain as idle: the sweep may forget a live one on a quiet stream."""
+    """Redis before 7.2 counts reads without a result as idle time, so a sweep may delete a live consumer's name."""
     app, handled = new_app()
     async with connect(app) as bus, bus.running(consumer="alive"):
         for number in range(5):
@@ -208,7 +210,9 @@ async def known(inspector: Inspector) -> bool:
     return bool(await inspector.raw.exists(inspector.keys.retry))
 
 
-async def test_giving_back_twice_keeps_the_origin_and_the_attempts(broker: Broker, inspector: Inspector) -> None:
+async def test_an_entry_that_is_given_back_twice_keeps_its_origin_and_attempts(
+    broker: Broker, inspector: Inspector
+) -> None:
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [origin] = await inspector.read_and_die()
     await inspector.take_over(origin, "dead", deliveries=3)  # two attempts were used up before this delivery
@@ -219,7 +223,7 @@ async def test_giving_back_twice_keeps_the_origin_and_the_attempts(broker: Broke
     assert fields == {b"event": b"a", b"attempts": b"2", b"origin": origin.encode()}
 
 
-async def test_starting_and_stopping_without_end_loses_and_repeats_nothing(connect: Connect) -> None:
+async def test_starting_and_stopping_many_times_loses_and_repeats_no_event(connect: Connect) -> None:
     """A stop may cut off a read whose entries are already on their way."""
     app, seen = ev.App("shop"), list[tuple[int, int]]()
     app.group("billing", concurrency=4, prefetch=4)
@@ -246,7 +250,7 @@ async def test_starting_and_stopping_without_end_loses_and_repeats_nothing(conne
     assert sorted(seen) == [(number, 1) for number in range(150)]
 
 
-async def test_to_stop_while_the_server_is_away_is_no_failure(
+async def test_stopping_while_the_server_is_unavailable_raises_no_error(
     connect: Connect, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     app, _ = new_app()
@@ -259,8 +263,8 @@ async def test_to_stop_while_the_server_is_away_is_no_failure(
     assert "could not give back" in caplog.text
 
 
-async def test_a_block_that_ends_by_an_error_gives_back_what_outlasts_the_grace(connect: Connect) -> None:
-    """Its task group would cancel the consumers while they give back: entries would wait for a lease of 30 s."""
+async def test_a_block_that_ends_by_an_error_gives_back_entries_after_the_grace_period(connect: Connect) -> None:
+    """A task group would cancel the consumers while they give back, and the entries would wait for a lease of 30 s."""
     app, begun = ev.App("shop"), list[int]()
     app.group("billing", prefetch=4, concurrency=2)
 

@@ -1,4 +1,4 @@
-"""The backlog is everything that is still to do, wherever it waits."""
+"""The backlog counts every event that is not finished, wherever it waits."""
 
 import asyncio
 import random
@@ -19,20 +19,20 @@ from tests.reading import read_as
 from tests.shop import Connect, OrderPlaced, new_app, orders
 
 
-async def test_nothing_was_ever_published(connect: Connect) -> None:
+async def test_the_backlog_of_a_stream_that_does_not_exist_is_zero(connect: Connect) -> None:
     async with connect(ev.App("shop")) as bus:
         backlog = await bus.backlog("orders", "billing")
         assert backlog == ev.Backlog(0, 0, 0, 0, 0) and backlog.total == 0
         assert await bus.dead_letters("orders", "billing").find() == []
 
 
-async def test_a_group_that_never_ran_has_everything_to_do(connect: Connect) -> None:
+async def test_the_backlog_of_a_group_that_never_ran_is_the_whole_stream(connect: Connect) -> None:
     async with connect(ev.App("shop")) as bus:
         await bus.publish_many(orders(*range(7)))
         assert await bus.backlog("orders", "billing") == ev.Backlog(waiting=7, pending=0, retrying=0, delayed=0, dead=0)
 
 
-async def test_trap_30_every_place_is_counted(connect: Connect) -> None:
+async def test_trap_30_the_backlog_counts_waiting_pending_retrying_and_delayed_entries(connect: Connect) -> None:
     app, release = ev.App("shop"), asyncio.Event()
     app.group("billing", concurrency=2)
     errors = {1: ev.Reject("no"), 2: ev.Snooze(60.0)}
@@ -57,7 +57,9 @@ async def seen(bus: ev.Bus, wanted: ev.Backlog) -> bool:
     return await bus.backlog("orders", "billing") == wanted
 
 
-async def test_trap_30_what_is_parked_behind_its_key_is_counted(broker: Broker, inspector: Inspector) -> None:
+async def test_trap_30_the_backlog_counts_entries_that_wait_behind_another_of_their_key(
+    broker: Broker, inspector: Inspector
+) -> None:
     await PublishCommands(broker).append(
         NumberedBatch("orders", 1, [b'{"data":{"order_id":%d}}' % n for n in (1, 2, 1, 1)]), "p1", 3600.0
     )
@@ -69,7 +71,7 @@ async def test_trap_30_what_is_parked_behind_its_key_is_counted(broker: Broker, 
     assert (await StreamCommands(broker).backlog("orders", "billing")).total == 2
 
 
-async def test_trap_30_deleted_and_trimmed_entries_are_not_waited_for(broker: Broker, inspector: Inspector) -> None:
+async def test_trap_30_the_backlog_leaves_out_deleted_and_trimmed_entries(broker: Broker, inspector: Inspector) -> None:
     """After a deletion the server's own lag may be unknown, after a trim it may be wrong."""
     ids = [await inspector.add(event=b"%d" % n) for n in range(10)]
     read = await inspector.read_and_die(2)
@@ -83,7 +85,9 @@ async def test_trap_30_deleted_and_trimmed_entries_are_not_waited_for(broker: Br
     assert (await StreamCommands(broker).backlog("orders", "billing")).waiting == 0
 
 
-async def test_trap_30_a_trim_past_what_was_read_is_seen(broker: Broker, inspector: Inspector) -> None:
+async def test_trap_30_the_backlog_is_right_after_unread_entries_were_trimmed(
+    broker: Broker, inspector: Inspector
+) -> None:
     await inspector.create()
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"%d" % n for n in range(10)]), "p1", 3600.0)
     await inspector.raw.xtrim(inspector.keys.stream, maxlen=3, approximate=False)
@@ -100,7 +104,7 @@ async def test_delete_all_deletes_this_namespace_alone(connect: Connect, namespa
         await other.delete_all()
 
 
-async def test_drained_tells_a_misspelt_group_from_one_that_has_nothing_to_do(connect: Connect) -> None:
+async def test_drained_refuses_a_misspelt_group_and_returns_for_one_without_backlog(connect: Connect) -> None:
     app, _ = new_app()
     async with connect(app) as bus:
         await bus.drained("orders", "billing")
@@ -109,7 +113,7 @@ async def test_drained_tells_a_misspelt_group_from_one_that_has_nothing_to_do(co
                 await bus.drained(stream, group)
     async with connect(ev.App("operator")) as bus:
         with pytest.raises(ev.MissingGroup):
-            await bus.drained("orders", "billing")  # nobody ever ran it
+            await bus.drained("orders", "billing")  # it never ran
         async with connect(app) as shop, shop.running():
             await shop.publish(OrderPlaced(number=1))
             await shop.drained("orders", "billing")
@@ -135,8 +139,8 @@ async def backlog(broker: Broker) -> ev.Backlog:
     return await StreamCommands(broker).backlog("orders", "billing")
 
 
-async def test_trap_30_the_age_of_the_oldest_wherever_it_waits(broker: Broker, inspector: Inspector) -> None:
-    """By the server's clock, from when it was first published, however often it has moved since."""
+async def test_trap_30_the_age_of_the_oldest_entry_wherever_it_waits(broker: Broker, inspector: Inspector) -> None:
+    """The age counts from its first publish by the server's clock, however often the entry has moved since."""
     assert (await backlog(broker)).oldest_age_s is None
     now_ms = int(await inspector.now_s() * 1000.0)
     id_ = f"{now_ms - 500_000}-0"
@@ -167,10 +171,10 @@ async def test_trap_30_the_age_of_the_oldest_wherever_it_waits(broker: Broker, i
 @pytest.mark.parametrize(
     ("long_s", "steps"), [(-1.0, [20, 10, 5, 2, *[1] * 22]), (60.0, [20, 40])], ids=["slow", "fast"]
 )
-async def test_a_count_takes_smaller_steps_where_one_takes_long(
+async def test_counting_takes_smaller_steps_where_a_step_takes_long(
     broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch, long_s: float, steps: list[int]
 ) -> None:
-    """Bodies of megabytes, say: they are read to be counted, and nobody else is served meanwhile."""
+    """Large entries make a step slow, and the server serves no other client during a step."""
     monkeypatch.setattr(streams, "COUNT_S", long_s)
     asked, run = list[int](), broker.run
 
@@ -190,10 +194,10 @@ async def test_a_count_takes_smaller_steps_where_one_takes_long(
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_trap_30_whatever_was_deleted_trimmed_or_read_the_count_is_right(
+async def test_trap_30_the_backlog_is_right_after_random_deletions_trims_and_reads(
     broker: Broker, inspector: Inspector, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Held against a look at every entry. A server's own lag is null or wrong after half of these sequences."""
+    """The expected count looks at every entry. The server's own lag is null or wrong after half of these sequences."""
     monkeypatch.setattr(streams, "COUNT_FIRST", 7)
     monkeypatch.setattr(streams, "COUNT_LIMIT", 7)
     rng, raw, stream = random.Random(seed), inspector.raw, inspector.keys.stream

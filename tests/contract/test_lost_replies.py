@@ -1,4 +1,4 @@
-"""A reply that is lost leaves the sender in doubt: whatever it does next, nothing is lost and nothing doubled."""
+"""After a lost reply the sender does not know if its command ran. It repeats it, and no event is lost or doubled."""
 
 import pytest
 
@@ -12,7 +12,9 @@ from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
 
 
-async def test_trap_23_entries_of_a_lost_read_are_found_again(connect: Connect, inspector: Inspector, url: str) -> None:
+async def test_trap_23_entries_of_a_read_whose_reply_was_lost_are_delivered(
+    connect: Connect, inspector: Inspector, url: str
+) -> None:
     app, handled = new_app(lease_s=0.3)
     async with fault_proxy(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
         faulty.lose_reply_to(b"XREADGROUP")  # the next one; until then the present one answers
@@ -28,7 +30,9 @@ async def nothing_left(bus: ev.Bus) -> bool:
     return (await bus.backlog("orders", "billing")).total == 0
 
 
-async def test_a_lost_reply_to_an_acknowledgement_is_no_repetition(connect: Connect, url: str) -> None:
+async def test_after_a_lost_reply_to_an_acknowledgement_the_event_is_not_handled_again(
+    connect: Connect, url: str
+) -> None:
     app, handled = new_app(lease_s=0.3)
     record = Record()
     async with fault_proxy(url) as faulty, connect(app, url=faulty.url) as bus:
@@ -44,7 +48,7 @@ async def test_a_lost_reply_to_an_acknowledgement_is_no_repetition(connect: Conn
 
 
 @pytest.mark.parametrize(("script", "error"), [(RETRY, ValueError("no")), (TO_DEAD_LETTERS, ev.Reject("no"))])
-async def test_trap_06_a_failure_settled_twice_counts_once(
+async def test_trap_06_a_failure_that_is_settled_twice_counts_once(
     connect: Connect, broker: Broker, url: str, script: Script, error: Exception
 ) -> None:
     app, tries, record = ev.App("shop"), list[tuple[int, int]](), Record()

@@ -1,4 +1,4 @@
-"""Old bytes are delivered as the newest version; what a program cannot read yet is kept and can be read later."""
+"""Events of older versions are delivered as the newest version. Events of newer versions are kept as dead letters."""
 
 import eventlib as ev
 from eventlib.events.envelope import decode
@@ -31,7 +31,9 @@ async def test_every_stored_version_is_delivered_as_the_newest(connect: Connect,
     assert set(handled) == {OrderPlaced(order_id="A1", total_cents=4200, currency="EUR")}
 
 
-async def test_the_future_is_kept_byte_for_byte_and_the_next_is_handled(connect: Connect, inspector: Inspector) -> None:
+async def test_an_event_of_a_newer_version_is_kept_byte_for_byte_and_the_next_event_is_handled(
+    connect: Connect, inspector: Inspector
+) -> None:
     app, handled = new_app()
     await inspector.add(event=stored("v4_future"))
     await inspector.add(event=stored("v1_bare"))
@@ -42,7 +44,7 @@ async def test_the_future_is_kept_byte_for_byte_and_the_next_is_handled(connect:
     assert "update this program" in dead.error
 
 
-async def test_an_upcaster_that_fails_keeps_the_entry(connect: Connect, inspector: Inspector) -> None:
+async def test_an_event_whose_upcaster_fails_is_kept_as_a_dead_letter(connect: Connect, inspector: Inspector) -> None:
     app, handled = new_app()
     raw = stored("v1_bare").replace(b'"42.00"', b'"forty"')
     await inspector.add(event=raw)

@@ -36,8 +36,8 @@ class StepTaken(ev.Event, type="step.taken", version=1, stream="orders"):
     step: int
 
 
-class Desk:
-    """An ordered group that notes what it does, and stops or fails where it is told to."""
+class BillingGroup:
+    """An ordered group that records what its handlers do, and waits or fails where the test says so."""
 
     def __init__(self, *, retry: ev.Retry = AT_ONCE, **group: object) -> None:
         self.app = ev.App("shop")
@@ -70,7 +70,7 @@ class Desk:
             self.notes.append(Note("done" if last else "failed", delivery.consumer, key, step))
 
     def gate(self, key: str, step: int) -> asyncio.Event:
-        """The handler of this step will wait for the event that is returned."""
+        """Make the handler of this step wait for the returned event."""
         return self.gates.setdefault((key, step), asyncio.Event())
 
     def began(self) -> list[tuple[str, int]]:
@@ -96,7 +96,7 @@ async def nothing_left(bus: ev.Bus) -> bool:
     return (await bus.backlog("orders", "billing")).total == 0
 
 
-async def no_lane_left(inspector: Inspector) -> bool:
+async def no_key_queue_left(inspector: Inspector) -> bool:
     return await inspector.raw.exists(inspector.keys.key_queue_heads, inspector.keys.key_queues) == 0
 
 
@@ -105,7 +105,7 @@ async def is_parked(bus: ev.Bus, count: int) -> bool:
 
 
 async def read_and_die(broker: Broker, inspector: Inspector, count: int = 100) -> list[Entry]:
-    """Take entries in order as a consumer named "dead", which never says another word."""
+    """Take entries in order as a consumer named "dead", which does nothing more."""
     await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
     return await read_as(broker, inspector.keys, "dead", count, ordered_by="order_id")
 
@@ -114,13 +114,13 @@ async def read_and_die(broker: Broker, inspector: Inspector, count: int = 100) -
 
 
 def failure_draws(key: str, step: int, attempt: int) -> Exception | None:
-    """The same for the same words, whoever draws it."""
+    """The error of this attempt, if it fails. It is always the same for the same arguments."""
     draw = random.Random(f"{key} {step} {attempt}").random()
     return ev.Reject("no") if draw < 0.03 else ValueError("no") if draw < 0.25 else None
 
 
 def alone(key: str, count: int) -> list[tuple[str, int, int, Exception | None]]:
-    """The model: what one consumer sees of the key, one after the other."""
+    """The model: the attempts that a single consumer makes for the key, in order."""
     seen = []
     for step in range(count):
         for attempt in range(1, QUICK.attempts + 1):
@@ -131,102 +131,104 @@ def alone(key: str, count: int) -> list[tuple[str, int, int, Exception | None]]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_each_key_sees_exactly_what_one_consumer_alone_would_see(
+async def test_each_key_gets_the_same_attempts_as_from_a_single_consumer(
     connect: Connect, inspector: Inspector, seed: int
 ) -> None:
-    """Three consumers, two of whom come and go; random times and failures. The judge is the model above."""
+    """Of three consumers two stop and start, with random times and failures. `alone` gives the expected attempts."""
     rng = random.Random(seed)
     counts = {f"{seed}-{n}": rng.randint(5, 20) for n in range(rng.randint(3, 25))}
     turns = [key for key, count in counts.items() for _ in range(count)]
     rng.shuffle(turns)
-    desk = Desk(retry=QUICK, concurrency=rng.choice([1, 3, 16]), prefetch=rng.choice([0, 4]))
-    desk.failure_draws, desk.work_s = failure_draws, lambda: rng.random() * 0.003
-    async with connect(desk.app) as bus, consumers(bus, "a"):
+    billing = BillingGroup(retry=QUICK, concurrency=rng.choice([1, 3, 16]), prefetch=rng.choice([0, 4]))
+    billing.failure_draws, billing.work_s = failure_draws, lambda: rng.random() * 0.003
+    async with connect(billing.app) as bus, consumers(bus, "a"):
         published: Counter[str] = Counter()
         for number, key in enumerate(turns):
             await bus.publish(StepTaken(order_id=key, step=published[key]))
             published[key] += 1
             if number == len(turns) // 3:
                 async with consumers(bus, "b", "c"):
-                    await eventually(lambda: len(desk.done()) > len(turns) // 6)
+                    await eventually(lambda: len(billing.done()) > len(turns) // 6)
         async with consumers(bus, "b", "c"):
             await eventually(lambda: nothing_left(bus))
-        letters = await bus.dead_letters("orders", "billing").find(count=1000)
+        dead_letters = await bus.dead_letters("orders", "billing").find(count=1000)
     model = {key: alone(key, count) for key, count in counts.items()}
     for key, wanted in model.items():
-        assert [seen for seen in desk.attempts if seen[0] == key] == [seen[:3] for seen in wanted]
+        assert [seen for seen in billing.attempts if seen[0] == key] == [seen[:3] for seen in wanted]
     ends = [(attempt, error) for seen in model.values() for *_, attempt, error in seen if error]
-    assert len(letters) == sum(isinstance(error, ev.Reject) or attempt == QUICK.attempts for attempt, error in ends)
-    assert faults(desk.notes) == []
-    assert await no_lane_left(inspector)
+    assert len(dead_letters) == sum(
+        isinstance(error, ev.Reject) or attempt == QUICK.attempts for attempt, error in ends
+    )
+    assert faults(billing.notes) == []
+    assert await no_key_queue_left(inspector)
 
 
-async def test_without_the_setting_there_is_no_order(connect: Connect) -> None:
-    """The tests of this file can fail."""
-    desk = Desk(ordered_by=None)
-    gate = desk.gate("A", 0)
-    async with connect(desk.app) as bus, consumers(bus, "a"):
+async def test_without_ordered_by_there_is_no_order(connect: Connect) -> None:
+    """This proves that the tests of this file can fail."""
+    billing = BillingGroup(ordered_by=None)
+    gate = billing.gate("A", 0)
+    async with connect(billing.app) as bus, consumers(bus, "a"):
         await bus.publish_many(steps("A", 0, 1))
-        await eventually(lambda: ("A", 1) in desk.done())
+        await eventually(lambda: ("A", 1) in billing.done())
         gate.set()
         await eventually(lambda: nothing_left(bus))
-    assert len(faults(desk.notes)) == 1
+    assert len(faults(billing.notes)) == 1
 
 
-async def test_a_thousand_keys(connect: Connect, inspector: Inspector) -> None:
-    desk = Desk(concurrency=100, prefetch=100)
-    async with connect(desk.app) as bus:
+async def test_a_thousand_keys_keep_their_order(connect: Connect, inspector: Inspector) -> None:
+    billing = BillingGroup(concurrency=100, prefetch=100)
+    async with connect(billing.app) as bus:
         for step in range(20):
             await bus.publish_many([StepTaken(order_id=f"{n}", step=step) for n in range(1000)])
         async with consumers(bus, "a", "b", "c"):
-            await eventually(lambda: len(desk.done()) >= 20_000, timeout_s=19.0)
+            await eventually(lambda: len(billing.done()) >= 20_000, timeout_s=19.0)
         assert await bus.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)
-    assert faults(desk.notes) == []
-    assert len(set(desk.done())) == len(desk.done()) == 20_000
-    assert {note.who for note in desk.notes} == {"a", "b", "c"}
-    assert await no_lane_left(inspector)
+    assert faults(billing.notes) == []
+    assert len(set(billing.done())) == len(billing.done()) == 20_000
+    assert {note.who for note in billing.notes} == {"a", "b", "c"}
+    assert await no_key_queue_left(inspector)
 
 
 # Parallelism
 
 
-async def test_keys_run_in_parallel(connect: Connect) -> None:
+async def test_events_of_different_keys_run_in_parallel(connect: Connect) -> None:
     """Twenty keys in two consumers: all begin before any ends."""
-    desk = Desk(concurrency=10)
+    billing = BillingGroup(concurrency=10)
     names = [f"order-{n}" for n in range(20)]
-    async with connect(desk.app) as bus, consumers(bus, "a", "b"):
+    async with connect(billing.app) as bus, consumers(bus, "a", "b"):
         for key in names:
-            desk.gate(key, 0)
+            billing.gate(key, 0)
         await bus.publish_many([event for step in range(3) for key in names for event in steps(key, step)])
-        await eventually(lambda: len(desk.began()) == 20)
-        assert set(desk.began()) == {(key, 0) for key in names} and desk.done() == []
-        for gate in desk.gates.values():
+        await eventually(lambda: len(billing.began()) == 20)
+        assert set(billing.began()) == {(key, 0) for key in names} and billing.done() == []
+        for gate in billing.gates.values():
             gate.set()
-        await eventually(lambda: len(desk.done()) == 60)
-    assert faults(desk.notes) == []
+        await eventually(lambda: len(billing.done()) == 60)
+    assert faults(billing.notes) == []
 
 
-async def test_a_hot_key_stops_nobody_else(connect: Connect) -> None:
-    """Behind more of its entries than one look takes in, the others are found."""
-    desk = Desk(concurrency=2)
-    gate = desk.gate("hot", 0)
-    async with connect(desk.app) as bus:
+async def test_a_key_with_many_entries_does_not_block_other_keys(connect: Connect) -> None:
+    """The entries of other keys are found behind more entries of the hot key than one read looks at."""
+    billing = BillingGroup(concurrency=2)
+    gate = billing.gate("hot", 0)
+    async with connect(billing.app) as bus:
         await bus.publish_many([*steps("hot", *range(700)), *steps("A", 0), *steps("hot", *range(700, 900))])
         await bus.publish_many(steps("B", 0))
         async with consumers(bus, "a"):
-            await eventually(lambda: desk.done() == [("A", 0), ("B", 0)])
+            await eventually(lambda: billing.done() == [("A", 0), ("B", 0)])
             await eventually(lambda: seen(bus, ev.Backlog(0, 1, 0, 0, 0, parked=899)))
             gate.set()
             await eventually(lambda: nothing_left(bus))
-    assert faults(desk.notes) == []
-    assert len(desk.done()) == 902
+    assert faults(billing.notes) == []
+    assert len(billing.done()) == 902
 
 
-async def test_a_consumer_of_one_handler_does_not_serve_what_was_parked_alone(
+async def test_a_consumer_with_one_handler_does_not_only_take_parked_entries(
     connect: Connect, broker: Broker, inspector: Inspector
 ) -> None:
-    desk = Desk(concurrency=1)
-    async with connect(desk.app) as bus:
+    billing = BillingGroup(concurrency=1)
+    async with connect(billing.app) as bus:
         await bus.publish_many(steps("hot", *range(300)))
         await read_and_die(broker, inspector)
         await read_and_die(broker, inspector)
@@ -235,34 +237,34 @@ async def test_a_consumer_of_one_handler_does_not_serve_what_was_parked_alone(
         await bus.publish_many(steps("A", 0))
         async with consumers(bus, "a"):
             await eventually(lambda: nothing_left(bus))
-    assert desk.done().index(("A", 0)) < 20
-    assert faults(desk.notes) == []
+    assert billing.done().index(("A", 0)) < 20
+    assert faults(billing.notes) == []
 
 
-async def test_an_idle_consumer_waits_in_the_server(connect: Connect, raw: redis.Redis) -> None:
-    desk = Desk()
+async def test_an_idle_consumer_waits_in_a_blocking_read(connect: Connect, raw: redis.Redis) -> None:
+    billing = BillingGroup()
 
     async def waits() -> bool:
         return any(row["cmd"] == "xread" and "b" in row["flags"] for row in await raw.client_list())
 
-    async with connect(desk.app) as bus, consumers(bus, "a"):
+    async with connect(billing.app) as bus, consumers(bus, "a"):
         await eventually(waits)
         await bus.publish_many(steps("A", 0))
-        await eventually(desk.done)
+        await eventually(billing.done)
         await eventually(waits)
 
 
-# Failures: who is behind waits for the retries, and for nothing after them
+# Failures: the next event of a key waits until the retries of the one before it are over
 
 
-async def test_a_failing_event_holds_up_its_own_key_alone(connect: Connect) -> None:
-    desk = Desk()
-    desk.failure_draws = lambda key, step, attempt: ev.RetryAfter(3600.0) if (key, step) == ("A", 0) else None
-    async with connect(desk.app) as bus, consumers(bus, "a", "b"):
+async def test_a_failing_event_blocks_its_own_key_only(connect: Connect) -> None:
+    billing = BillingGroup()
+    billing.failure_draws = lambda key, step, attempt: ev.RetryAfter(3600.0) if (key, step) == ("A", 0) else None
+    async with connect(billing.app) as bus, consumers(bus, "a", "b"):
         await bus.publish_many([*steps("A", 0, 1, 2), *steps("B", 0, 1, 2)])
-        await eventually(lambda: desk.done() == [("B", 0), ("B", 1), ("B", 2)])
+        await eventually(lambda: billing.done() == [("B", 0), ("B", 1), ("B", 2)])
         await eventually(lambda: seen(bus, ev.Backlog(0, 0, 0, delayed=1, dead=0, parked=2)))
-    assert [attempt for attempt in desk.attempts if attempt[0] == "A"] == [("A", 0, 1)]
+    assert [attempt for attempt in billing.attempts if attempt[0] == "A"] == [("A", 0, 1)]
 
 
 async def seen(bus: ev.Bus, wanted: ev.Backlog) -> bool:
@@ -271,40 +273,44 @@ async def seen(bus: ev.Bus, wanted: ev.Backlog) -> bool:
 
 @pytest.mark.parametrize("wait_s", [0.0, 0.01])
 @pytest.mark.parametrize("error", [ev.Reject("no"), ValueError("no"), ev.Snooze(0.01)])
-async def test_the_next_one_comes_when_the_head_is_settled(
+async def test_the_next_event_of_a_key_is_delivered_when_the_head_is_settled(
     connect: Connect, inspector: Inspector, error: Exception, wait_s: float
 ) -> None:
-    desk = Desk(retry=ev.Retry(attempts=3, wait_s=wait_s, jitter="none"))
+    billing = BillingGroup(retry=ev.Retry(attempts=3, wait_s=wait_s, jitter="none"))
     snoozed = iter([error, error, None])
-    desk.failure_draws = lambda key, step, attempt: (
+    billing.failure_draws = lambda key, step, attempt: (
         None if step else next(snoozed) if isinstance(error, ev.Snooze) else error
     )
-    async with connect(desk.app) as bus, consumers(bus, "a", "b"):
+    async with connect(billing.app) as bus, consumers(bus, "a", "b"):
         await bus.publish_many(steps("A", 0, 1, 2))
-        await eventually(lambda: ("A", 2) in desk.done())
+        await eventually(lambda: ("A", 2) in billing.done())
         await eventually(lambda: nothing_left(bus))
         assert len(await bus.dead_letters("orders", "billing").find()) == (not isinstance(error, ev.Snooze))
     tries = {ev.Reject: [1], ValueError: [1, 2, 3], ev.Snooze: [1, 1, 1]}[type(error)]
-    assert desk.attempts == [*(("A", 0, attempt) for attempt in tries), ("A", 1, 1), ("A", 2, 1)]
-    assert await no_lane_left(inspector)
+    assert billing.attempts == [*(("A", 0, attempt) for attempt in tries), ("A", 1, 1), ("A", 2, 1)]
+    assert await no_key_queue_left(inspector)
 
 
-async def test_a_replayed_dead_letter_comes_after_the_one_in_hand(connect: Connect, inspector: Inspector) -> None:
-    """Out of its place, which has long gone, but never beside another one of its key."""
-    desk = Desk()
-    desk.failure_draws = lambda key, step, attempt: ev.Reject("no") if step == 0 and len(desk.attempts) == 1 else None
-    gate = desk.gate("A", 1)
-    async with connect(desk.app) as bus, consumers(bus, "a", "b"):
+async def test_a_replayed_dead_letter_waits_for_the_running_event_of_its_key(
+    connect: Connect, inspector: Inspector
+) -> None:
+    """It is no longer in its old order, but it never runs at the same time as another event of its key."""
+    billing = BillingGroup()
+    billing.failure_draws = lambda key, step, attempt: (
+        ev.Reject("no") if step == 0 and len(billing.attempts) == 1 else None
+    )
+    gate = billing.gate("A", 1)
+    async with connect(billing.app) as bus, consumers(bus, "a", "b"):
         await bus.publish_many(steps("A", 0, 1, 2))
-        await eventually(lambda: ("A", 1) in desk.began())
-        [letter] = await bus.dead_letters("orders", "billing").find()
-        back = {b"event": letter.raw[b"event"], b"attempts": b"0", b"origin": letter.origin.encode()}
+        await eventually(lambda: ("A", 1) in billing.began())
+        [dead_letter] = await bus.dead_letters("orders", "billing").find()
+        back = {b"event": dead_letter.raw[b"event"], b"attempts": b"0", b"origin": dead_letter.origin.encode()}
         await inspector.raw.xadd(inspector.keys.retry, back)  # type: ignore[arg-type]  # invariant dict
         await eventually(lambda: is_parked(bus, 2))
         gate.set()
-        await eventually(lambda: len(desk.done()) == 4)
+        await eventually(lambda: len(billing.done()) == 4)
         await eventually(lambda: nothing_left(bus))
-    assert desk.done() == [("A", 0), ("A", 1), ("A", 0), ("A", 2)]
+    assert billing.done() == [("A", 0), ("A", 1), ("A", 0), ("A", 2)]
 
 
 # Which entries share a key
@@ -315,7 +321,7 @@ def body(**data: object) -> bytes:
 
 
 async def handed_out(broker: Broker, inspector: Inspector, *bodies: bytes) -> list[int]:
-    """Which of the bodies a consumer gets, all published and read at once."""
+    """Publish and read all bodies at once. Returns the indexes of those that a consumer gets."""
     await PublishCommands(broker).append(NumberedBatch("orders", 1, bodies), "p1", 3600.0)
     entries = await read_and_die(broker, inspector)
     return [bodies.index(entry.event or b"") for entry in entries]
@@ -327,7 +333,7 @@ KEYS = [
 ]
 
 
-async def test_different_keys_have_lanes_of_their_own(broker: Broker, inspector: Inspector) -> None:
+async def test_different_keys_have_separate_queues(broker: Broker, inspector: Inspector) -> None:
     once = [body(order_id=key, n=1) for key in KEYS]
     again = [body(order_id=key, n=2) for key in KEYS]
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [*once, *again]), "p1", 3600.0)
@@ -340,15 +346,17 @@ async def test_different_keys_have_lanes_of_their_own(broker: Broker, inspector:
 
 
 @pytest.mark.parametrize("number", [b"100", b"1e2", b"100.0", b"1E+2"])
-async def test_a_number_is_the_same_however_it_is_written(broker: Broker, inspector: Inspector, number: bytes) -> None:
+async def test_a_number_is_the_same_key_however_it_is_written(
+    broker: Broker, inspector: Inspector, number: bytes
+) -> None:
     assert await handed_out(broker, inspector, body(order_id=100), b'{"data":{"order_id":%b}, "n":2}' % number) == [0]
 
 
 @pytest.mark.parametrize("number", [2**53 + 1, 2**64, 10**40])
-async def test_numbers_past_what_a_double_holds_keep_their_order(
+async def test_integers_beyond_double_precision_keep_their_order(
     broker: Broker, inspector: Inspector, number: int
 ) -> None:
-    """They may share a lane with their neighbours: that is less parallel, never out of order."""
+    """Such a number may share a queue with its neighbours. That is less parallel, but never out of order."""
     assert await handed_out(broker, inspector, body(order_id=number, n=1), body(order_id=number, n=2)) == [0]
 
 
@@ -369,7 +377,7 @@ NO_KEY = [
 ]
 
 
-async def test_what_has_no_key_has_no_order_and_blocks_nobody(broker: Broker, inspector: Inspector) -> None:
+async def test_entries_without_a_key_are_unordered_and_block_no_other(broker: Broker, inspector: Inspector) -> None:
     bodies = [*NO_KEY, *(one + b" " for one in NO_KEY), body(order_id="A")]
     assert await handed_out(broker, inspector, *bodies) == list(range(len(bodies)))
     await inspector.add(other=b"field")
@@ -377,63 +385,67 @@ async def test_what_has_no_key_has_no_order_and_blocks_nobody(broker: Broker, in
     assert len(await read_and_die(broker, inspector)) == 2
 
 
-async def test_undecodable_entries_go_to_the_dead_letters_past_the_others(
+async def test_undecodable_entries_without_a_key_become_dead_letters_before_waiting_entries(
     connect: Connect, inspector: Inspector
 ) -> None:
-    desk = Desk()
-    gate = desk.gate("A", 0)
-    async with connect(desk.app) as bus, consumers(bus, "a"):
+    billing = BillingGroup()
+    gate = billing.gate("A", 0)
+    async with connect(billing.app) as bus, consumers(bus, "a"):
         await bus.publish_many(steps("A", 0, 1))
-        await eventually(lambda: desk.began() == [("A", 0)])
-        await inspector.add(event=b'{"data":{"order_id":"A"}}')  # has the key, and no envelope: it dies in its turn
+        await eventually(lambda: billing.began() == [("A", 0)])
+        await inspector.add(
+            event=b'{"data":{"order_id":"A"}}'
+        )  # it has the key but no envelope: it becomes a dead letter in its turn
         await inspector.add(event=b"no JSON")
         await eventually(lambda: seen(bus, ev.Backlog(0, 1, 0, 0, dead=1, parked=2)))
         gate.set()
         await eventually(lambda: seen(bus, ev.Backlog(0, 0, 0, 0, dead=2)))
-    assert desk.done() == [("A", 0), ("A", 1)]
+    assert billing.done() == [("A", 0), ("A", 1)]
 
 
-# Whatever happens to a consumer, the head stays the head
+# Whatever happens to a consumer, the order of the key is kept
 
 
-async def test_a_lost_read_loses_neither_entries_nor_order(connect: Connect, url: str) -> None:
-    desk = Desk(lease_s=LEASE_S)
-    async with fault_proxy(url) as faulty, connect(desk.app, url=faulty.url) as bus, consumers(bus, "a"):
+async def test_a_read_whose_reply_is_lost_loses_neither_entries_nor_order(connect: Connect, url: str) -> None:
+    billing = BillingGroup(lease_s=LEASE_S)
+    async with fault_proxy(url) as faulty, connect(billing.app, url=faulty.url) as bus, consumers(bus, "a"):
         await bus.publish_many(steps("A", 0))
-        await eventually(desk.done)  # so that the server knows the scripts
+        await eventually(billing.done)  # so that the server knows the scripts
         faulty.lose_reply_to(scripts.READ_ORDERED.sha.encode())
         await bus.publish_many([*steps("A", 1, 2, 3), *steps("B", 0, 1)])
         await eventually(lambda: nothing_left(bus))
         assert faulty.lost == 1
-    assert faults(desk.notes) == []
-    assert len(set(desk.done())) == 6
+    assert faults(billing.notes) == []
+    assert len(set(billing.done())) == 6
 
 
 @pytest.mark.parametrize("script", ["ACK", "RETRY", "TO_DEAD_LETTERS"])
-async def test_a_settlement_whose_reply_is_lost_releases_once(connect: Connect, url: str, script: str) -> None:
-    desk = Desk(lease_s=LEASE_S)
+async def test_a_settlement_whose_reply_is_lost_releases_one_event_of_the_key(
+    connect: Connect, url: str, script: str
+) -> None:
+    billing = BillingGroup(lease_s=LEASE_S)
     errors = {"ACK": None, "RETRY": ValueError("no"), "TO_DEAD_LETTERS": ev.Reject("no")}
-    desk.failure_draws = lambda key, step, attempt: errors[script] if attempt == 1 else None
+    billing.failure_draws = lambda key, step, attempt: errors[script] if attempt == 1 else None
     sha = getattr(scripts, script).sha.encode()
-    async with fault_proxy(url) as faulty, connect(desk.app, url=faulty.url) as bus, consumers(bus, "a"):
+    async with fault_proxy(url) as faulty, connect(billing.app, url=faulty.url) as bus, consumers(bus, "a"):
         await bus.publish_many(steps("A", 0))
-        await eventually(desk.done)
+        await eventually(billing.done)
         await eventually(lambda: nothing_left(bus))
         faulty.lose_reply_to(sha)
         await bus.publish_many(steps("A", 1, 2, 3))
-        await eventually(lambda: len(desk.done()) == 4)
+        await eventually(lambda: len(billing.done()) == 4)
         await eventually(lambda: nothing_left(bus))
         assert faulty.lost == 1
-    assert faults(desk.notes) == []
-    assert len(desk.attempts) == (8 if script == "RETRY" else 4)
+    assert faults(billing.notes) == []
+    assert len(billing.attempts) == (8 if script == "RETRY" else 4)
 
 
 async def test_the_head_of_a_dead_consumer_is_taken_over_before_those_behind_it(
     connect: Connect, broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Lease, "sweep_wait_s", lambda *_: 0.05)
-    desk = Desk(lease_s=30.0)  # no machine stands still for so long: who is alive keeps what it has
-    async with connect(desk.app) as bus:
+    billing = BillingGroup(lease_s=30.0)  # no machine stands still for so long: live consumers keep their entries
+    async with connect(billing.app) as bus:
         await bus.publish_many([*steps("A", 0, 1, 2), *steps("B", 0, 1)])
         heads = await read_and_die(broker, inspector)
         assert len(heads) == 2
@@ -442,67 +454,69 @@ async def test_the_head_of_a_dead_consumer_is_taken_over_before_those_behind_it(
         async with consumers(bus, "a", "b"):
             await bus.publish_many(steps("A", 3))
             await eventually(lambda: nothing_left(bus))
-    assert faults(desk.notes) == []
-    assert {(key, step, 2 if step == 0 else 1) for key, step in desk.done()} == set(desk.attempts)
-    assert len(desk.attempts) == 6
+    assert faults(billing.notes) == []
+    assert {(key, step, 2 if step == 0 else 1) for key, step in billing.done()} == set(billing.attempts)
+    assert len(billing.attempts) == 6
 
 
-async def test_what_kills_its_consumers_dies_and_the_key_goes_on(
+async def test_a_poison_head_becomes_a_dead_letter_and_its_key_goes_on(
     connect: Connect, broker: Broker, inspector: Inspector
 ) -> None:
-    desk = Desk(lease_s=LEASE_S)
-    async with connect(desk.app) as bus:
+    billing = BillingGroup(lease_s=LEASE_S)
+    async with connect(billing.app) as bus:
         await bus.publish_many(steps("A", 0, 1))
         [head] = await read_and_die(broker, inspector)
         await inspector.take_over(head.id, "dead", idle_ms=60_000, deliveries=AT_ONCE.attempts)
         async with consumers(bus, "a"):
             await eventually(lambda: nothing_left(bus))
-        [letter] = await bus.dead_letters("orders", "billing").find()
-    assert letter.reason == "poison"
-    assert desk.attempts == [("A", 1, 1)]
+        [dead_letter] = await bus.dead_letters("orders", "billing").find()
+    assert dead_letter.reason == "poison"
+    assert billing.attempts == [("A", 1, 1)]
 
 
-async def test_who_lost_the_head_does_not_release_the_next_one(broker: Broker, inspector: Inspector) -> None:
-    """Another consumer is at work on it again: only that one's word counts."""
+async def test_a_consumer_that_lost_the_head_does_not_release_the_next_event(
+    broker: Broker, inspector: Inspector
+) -> None:
+    """Another consumer has taken the head over. Only the new owner's settlement counts."""
     await PublishCommands(broker).append(
         NumberedBatch("orders", 1, [body(order_id="A", n=1), body(order_id="A", n=2), body(order_id="B")]), "p1", 3600.0
     )
     head, other = await read_and_die(broker, inspector)
     for entry in (head, other):
-        await inspector.take_over(entry.id, "heir")
+        await inspector.take_over(entry.id, "successor")
     assert await ConsumerCommands(broker, inspector.keys, "dead").ack([head, other]) == {
         (False, head.id),
         (False, other.id),
     }
     assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(0, 2, 0, 0, 0, parked=1)
     for _ in range(2):
-        assert await ConsumerCommands(broker, inspector.keys, "heir").ack([head, other]) == set()
+        assert await ConsumerCommands(broker, inspector.keys, "successor").ack([head, other]) == set()
     assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(0, 0, retrying=1, delayed=0, dead=0)
 
 
-async def test_who_leaves_gives_the_head_back_as_the_head(connect: Connect) -> None:
-    desk = Desk(concurrency=1, prefetch=4)
-    gate = desk.gate("A", 0)
-    async with connect(desk.app) as bus:
+async def test_a_head_that_is_given_back_stays_the_head_of_its_key(connect: Connect) -> None:
+    billing = BillingGroup(concurrency=1, prefetch=4)
+    gate = billing.gate("A", 0)
+    async with connect(billing.app) as bus:
         await bus.publish_many([event for step in range(3) for key in "ABCD" for event in steps(key, step)])
         async with consumers(bus, "a"):
             await eventually(lambda: is_parked(bus, 8))
-            await eventually(desk.began)
+            await eventually(billing.began)
             asyncio.get_running_loop().call_soon(gate.set)  # after the stop, which comes without a pause
-        assert desk.done() == [("A", 0)]
+        assert billing.done() == [("A", 0)]
         # B, C and D go back, and A's next one has been released
         assert await bus.backlog("orders", "billing") == ev.Backlog(0, 0, retrying=4, delayed=0, dead=0, parked=7)
         async with consumers(bus, "b"):
             await eventually(lambda: nothing_left(bus))
-    assert faults(desk.notes) == []
-    assert len(desk.attempts) == 12
-    assert {attempt for *_, attempt in desk.attempts} == {1}
+    assert faults(billing.notes) == []
+    assert len(billing.attempts) == 12
+    assert {attempt for *_, attempt in billing.attempts} == {1}
 
 
-async def test_starting_and_stopping_without_end_keeps_the_order(connect: Connect) -> None:
+async def test_starting_and_stopping_many_times_keeps_the_order(connect: Connect) -> None:
     """A stop may cut off a read whose entries are already on their way."""
-    desk = Desk(concurrency=4, prefetch=4)
-    async with connect(desk.app) as bus:
+    billing = BillingGroup(concurrency=4, prefetch=4)
+    async with connect(billing.app) as bus:
 
         async def publish_all() -> None:
             for step in range(30):
@@ -516,12 +530,12 @@ async def test_starting_and_stopping_without_end_keeps_the_order(connect: Connec
         await publishing
         async with consumers(bus, "a"):
             await eventually(lambda: nothing_left(bus))
-    assert faults(desk.notes) == []
-    assert len(desk.attempts) == 150
+    assert faults(billing.notes) == []
+    assert len(billing.attempts) == 150
 
 
-async def test_wherever_the_head_goes_it_is_not_taken_for_gone(broker: Broker, inspector: Inspector) -> None:
-    """Through every place that an entry can be in."""
+async def test_a_head_is_not_mistaken_for_lost_in_any_place(broker: Broker, inspector: Inspector) -> None:
+    """The head goes through every place that an entry can be in."""
     at = inspector.keys
 
     async def still_waits() -> bool:
@@ -547,7 +561,7 @@ async def test_wherever_the_head_goes_it_is_not_taken_for_gone(broker: Broker, i
         assert await still_waits()
         [entry] = await read_and_die(broker, inspector)
         await inspector.raw.xclaim(at.retry, "billing", "dead", 0, [entry.id], idle=60_000, justid=True)
-        _, [taken] = await ConsumerCommands(broker, at, "heir").sweep(1.0, 10, 0.0)
+        _, [taken] = await ConsumerCommands(broker, at, "successor").sweep(1.0, 10, 0.0)
         assert await still_waits()
         await inspector.raw.xclaim(at.retry, "billing", "dead", 0, [taken.id], justid=True)
     assert await ConsumerCommands(broker, at, "dead").ack([entry]) == set()
@@ -559,8 +573,8 @@ async def is_promoted(broker: Broker, inspector: Inspector) -> bool:
     return moved == 1
 
 
-@pytest.mark.parametrize("how", ["ack", "retry", "bury", "leave"])
-async def test_a_head_trimmed_in_the_hand_is_settled_and_releases_the_next(
+@pytest.mark.parametrize("how", ["ack", "retry", "dead-letter", "leave"])
+async def test_a_head_that_is_deleted_while_its_handler_runs_can_be_settled_and_releases_the_next_event(
     broker: Broker, inspector: Inspector, how: str
 ) -> None:
     await PublishCommands(broker).append(
@@ -572,18 +586,18 @@ async def test_a_head_trimmed_in_the_hand_is_settled_and_releases_the_next(
         await ConsumerCommands(broker, inspector.keys, "dead").ack([head])
     elif how == "retry":
         await ConsumerCommands(broker, inspector.keys, "dead").retry(head, 1, 60.0)
-    elif how == "bury":
+    elif how == "dead-letter":
         await ConsumerCommands(broker, inspector.keys, "dead").to_dead_letters(head, {"reason": "exhausted"})
     else:
         await ConsumerCommands(broker, inspector.keys, "dead").leave()
-    dead = int(how == "bury")
+    dead = int(how == "dead-letter")
     assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(
         0, 0, retrying=1, delayed=0, dead=dead
     )
 
 
 class SlowReader(OrderedReader):
-    """One whose next read takes until it is told to go."""
+    """A reader whose next read waits until `go` is set."""
 
     def __init__(self, broker: Broker, group: GroupKeys) -> None:
         super().__init__(broker, group, "c1", 1.0, "order_id")
@@ -595,10 +609,10 @@ class SlowReader(OrderedReader):
         return await super().hand_out(count)
 
 
-async def test_a_read_that_is_stopped_ends_before_its_consumer_leaves(
+async def test_a_cancelled_read_ends_before_its_consumer_leaves(
     broker: Broker, inspector: Inspector, url: str, namespace: str
 ) -> None:
-    """Or the server would read for a consumer that is gone, and the head would wait for its lease."""
+    """Otherwise the server would give the head to a consumer that is gone, and the key would wait for the lease."""
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [body(order_id="A")]), "p1", 3600.0)
     await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
     slow = SlowReader(broker, inspector.keys)
@@ -614,7 +628,7 @@ async def test_a_read_that_is_stopped_ends_before_its_consumer_leaves(
     await slow.close()
 
 
-# What an operator can break: nothing stays blocked
+# After damage from outside, such as deleted entries or keys, no key stays blocked
 
 
 async def lose_entry(inspector: Inspector, _: Entry) -> None:
@@ -639,27 +653,27 @@ async def lose_stream(inspector: Inspector, _: Entry) -> None:
 
 
 @pytest.mark.parametrize("lose", [lose_entry, lose_consumer, lose_by_ack, lose_heads, lose_stream])
-async def test_a_lane_whose_head_is_gone_goes_on(
+async def test_a_key_queue_continues_after_its_head_was_lost(
     connect: Connect, broker: Broker, inspector: Inspector, lose: Callable[[Inspector, Entry], object]
 ) -> None:
-    desk = Desk(lease_s=LEASE_S)
-    async with connect(desk.app) as bus:
+    billing = BillingGroup(lease_s=LEASE_S)
+    async with connect(billing.app) as bus:
         await bus.publish_many(steps("A", 0, 1, 2, 3))
         [head] = await read_and_die(broker, inspector)
         await lose(inspector, head)  # type: ignore[misc]  # a coroutine
         async with consumers(bus, "a"):
             await bus.publish_many(steps("A", 4))
             await eventually(lambda: nothing_left(bus))
-    assert desk.done() == [("A", 1), ("A", 2), ("A", 3), ("A", 4)]
-    assert await no_lane_left(inspector)
+    assert billing.done() == [("A", 1), ("A", 2), ("A", 3), ("A", 4)]
+    assert await no_key_queue_left(inspector)
 
 
 @pytest.mark.parametrize("place", ["delayed", "retry", "read from retry"])
-async def test_a_lane_goes_on_wherever_its_head_was_lost(
+async def test_a_key_queue_continues_after_its_head_was_lost_during_a_retry(
     connect: Connect, broker: Broker, inspector: Inspector, place: str
 ) -> None:
-    desk = Desk(lease_s=LEASE_S)
-    async with connect(desk.app) as bus:
+    billing = BillingGroup(lease_s=LEASE_S)
+    async with connect(billing.app) as bus:
         await bus.publish_many(steps("A", 0, 1, 2))
         [head] = await read_and_die(broker, inspector)
         await ConsumerCommands(broker, inspector.keys, "dead").retry(head, 1, 60.0 if place == "delayed" else 0.0)
@@ -673,13 +687,11 @@ async def test_a_lane_goes_on_wherever_its_head_was_lost(
             assert again.retried and await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues() == 0
             await inspector.raw.xack(inspector.keys.retry, "billing", again.id)
         async with consumers(bus, "a"):
-            await eventually(lambda: desk.done() == [("A", 1), ("A", 2)])
+            await eventually(lambda: billing.done() == [("A", 1), ("A", 2)])
 
 
 @pytest.mark.parametrize("count", [3, 1200])
-async def test_freeing_lanes_takes_a_part_at_a_time_and_finds_all(
-    broker: Broker, inspector: Inspector, count: int
-) -> None:
+async def test_blocked_key_queues_are_freed_in_limited_steps(broker: Broker, inspector: Inspector, count: int) -> None:
     await PublishCommands(broker).append(
         NumberedBatch("orders", 1, [body(order_id=f"{n % count}", n=n) for n in range(2 * count)]), "p1", 3600.0
     )
@@ -693,7 +705,7 @@ async def test_freeing_lanes_takes_a_part_at_a_time_and_finds_all(
     )
 
 
-async def test_lanes_without_heads_are_all_found(broker: Broker, inspector: Inspector) -> None:
+async def test_all_key_queues_without_a_head_are_freed(broker: Broker, inspector: Inspector) -> None:
     await PublishCommands(broker).append(
         NumberedBatch("orders", 1, [body(order_id=f"{n % 1200}", n=n) for n in range(3600)]), "p1", 3600.0
     )
@@ -707,8 +719,10 @@ async def test_lanes_without_heads_are_all_found(broker: Broker, inspector: Insp
     ]
 
 
-async def test_a_lane_without_a_head_goes_on_when_its_next_entry_is_read(broker: Broker, inspector: Inspector) -> None:
-    """The new one does not overtake those that are parked, nor do they wait for a sweep."""
+async def test_a_key_queue_without_a_head_continues_when_the_next_entry_of_its_key_is_read(
+    broker: Broker, inspector: Inspector
+) -> None:
+    """The new entry does not overtake the parked ones, and they need not wait for a sweep."""
     await PublishCommands(broker).append(
         NumberedBatch("orders", 1, [body(order_id="A", n=1), body(order_id="A", n=2)]), "p1", 3600.0
     )
@@ -721,29 +735,31 @@ async def test_a_lane_without_a_head_goes_on_when_its_next_entry_is_read(broker:
     assert (await StreamCommands(broker).backlog("orders", "billing")).parked == 1
 
 
-async def test_a_group_made_anew_repeats_and_keeps_the_order(connect: Connect, inspector: Inspector) -> None:
-    """What is in hand may come again, what is parked comes once, and nothing is lost."""
-    desk = Desk(lease_s=LEASE_S)
-    gates = [desk.gate("A", 1), desk.gate("B", 0)]
-    async with connect(desk.app) as bus, consumers(bus, "a", "b"):
+async def test_a_group_that_is_destroyed_and_created_again_keeps_the_order(
+    connect: Connect, inspector: Inspector
+) -> None:
+    """Events under way may be repeated, parked events come once, and no event is lost."""
+    billing = BillingGroup(lease_s=LEASE_S)
+    gates = [billing.gate("A", 1), billing.gate("B", 0)]
+    async with connect(billing.app) as bus, consumers(bus, "a", "b"):
         await bus.publish_many([*steps("A", 0, 1, 2, 3), *steps("B", 0, 1)])
-        await eventually(lambda: {("A", 1), ("B", 0)} <= set(desk.began()))
+        await eventually(lambda: {("A", 1), ("B", 0)} <= set(billing.began()))
         for stream in (inspector.keys.stream, inspector.keys.retry):
             await inspector.raw.xgroup_destroy(stream, "billing")
         await bus.publish_many(steps("C", 0))
-        await eventually(lambda: ("C", 0) in desk.done())
+        await eventually(lambda: ("C", 0) in billing.done())
         for gate in gates:
             gate.set()
         await eventually(lambda: nothing_left(bus))
-    assert set(desk.done()) == {*(("A", n) for n in range(4)), ("B", 0), ("B", 1), ("C", 0)}
-    firsts = list(dict.fromkeys(desk.done()))
+    assert set(billing.done()) == {*(("A", n) for n in range(4)), ("B", 0), ("B", 1), ("C", 0)}
+    firsts = list(dict.fromkeys(billing.done()))
     assert [step for key, step in firsts if key == "A"] == [0, 1, 2, 3]
     assert [step for key, step in firsts if key == "B"] == [0, 1]
-    assert await no_lane_left(inspector)
+    assert await no_key_queue_left(inspector)
 
 
-async def test_a_copy_of_a_head_is_dropped(broker: Broker, inspector: Inspector) -> None:
-    """The head waits for its retry; the stream's group is made anew before it: that is no second delivery."""
+async def test_a_second_copy_of_a_head_is_dropped(broker: Broker, inspector: Inspector) -> None:
+    """The head waits for its retry. The group is created again and reads the entry anew, which must not deliver it."""
     await PublishCommands(broker).append(
         NumberedBatch("orders", 1, [body(order_id="A", n=1), body(order_id="A", n=2)]), "p1", 3600.0
     )
@@ -754,8 +770,8 @@ async def test_a_copy_of_a_head_is_dropped(broker: Broker, inspector: Inspector)
     assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(0, 0, 0, delayed=1, dead=0, parked=1)
 
 
-async def test_a_copy_that_got_into_a_hand_releases_nobody(broker: Broker, inspector: Inspector) -> None:
-    """Whoever made it, and whoever read it without looking at the order."""
+async def test_a_second_copy_of_a_head_that_is_settled_releases_no_event(broker: Broker, inspector: Inspector) -> None:
+    """The copy was added to the retry stream and was read without regard to the order."""
     await PublishCommands(broker).append(
         NumberedBatch("orders", 1, [body(order_id="A", n=1), body(order_id="A", n=2)]), "p1", 3600.0
     )
@@ -774,8 +790,10 @@ async def test_a_copy_that_got_into_a_hand_releases_nobody(broker: Broker, inspe
     assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(0, 1, 0, 0, dead=1, parked=1)
 
 
-async def test_an_entry_that_will_be_read_again_is_not_gone(broker: Broker, inspector: Inspector) -> None:
-    """A group made anew holds nothing, and has its head still before it."""
+async def test_a_head_that_the_new_group_will_read_again_is_not_treated_as_lost(
+    broker: Broker, inspector: Inspector
+) -> None:
+    """A group that was created again has no pending entries, and will still read the head."""
     await PublishCommands(broker).append(
         NumberedBatch("orders", 1, [body(order_id="A", n=1), body(order_id="A", n=2)]), "p1", 3600.0
     )
@@ -786,13 +804,13 @@ async def test_an_entry_that_will_be_read_again_is_not_gone(broker: Broker, insp
     assert [entry.id for entry in await read_and_die(broker, inspector)] == [head.id]
 
 
-# A group that changes its mind
+# A group whose setting `ordered_by` changes
 
 
 async def test_parked_entries_are_drained_when_the_group_is_no_longer_ordered(
     connect: Connect, inspector: Inspector
 ) -> None:
-    ordered, plain = Desk(), Desk(ordered_by=None)
+    ordered, plain = BillingGroup(), BillingGroup(ordered_by=None)
     gate = ordered.gate("A", 0)
     async with connect(ordered.app) as bus:
         await bus.publish_many([*steps("A", *range(50)), *steps("B", *range(50))])
@@ -803,11 +821,11 @@ async def test_parked_entries_are_drained_when_the_group_is_no_longer_ordered(
         async with connect(plain.app) as other, consumers(other, "b"):
             await eventually(lambda: nothing_left(other))
     assert plain.done() == [("A", n) for n in range(1, 50)]  # with nothing new beside them even in order
-    assert await no_lane_left(inspector)
+    assert await no_key_queue_left(inspector)
 
 
-async def test_a_group_may_become_ordered_with_work_in_hand(connect: Connect, inspector: Inspector) -> None:
-    plain, ordered = Desk(ordered_by=None), Desk()
+async def test_a_group_can_become_ordered_while_handlers_run(connect: Connect, inspector: Inspector) -> None:
+    plain, ordered = BillingGroup(ordered_by=None), BillingGroup()
     gate = plain.gate("A", 0)
     async with connect(plain.app) as bus, consumers(bus, "a"):
         await bus.publish_many(steps("A", 0, 1, 2))
@@ -818,26 +836,28 @@ async def test_a_group_may_become_ordered_with_work_in_hand(connect: Connect, in
             gate.set()
             await eventually(lambda: nothing_left(bus))
     assert len(plain.done() + ordered.done()) == 23
-    assert await no_lane_left(inspector)
+    assert await no_key_queue_left(inspector)
 
 
-async def test_ordered_and_other_consumers_side_by_side_lose_nothing(connect: Connect, inspector: Inspector) -> None:
-    """While a deployment is under way there is no order yet, and no loss."""
-    plain, ordered = Desk(ordered_by=None), Desk()
+async def test_ordered_and_unordered_consumers_of_one_group_lose_no_event(
+    connect: Connect, inspector: Inspector
+) -> None:
+    """During a deployment both may run. The order is not kept yet, but no event is lost."""
+    plain, ordered = BillingGroup(ordered_by=None), BillingGroup()
     async with connect(plain.app) as bus, connect(ordered.app) as other, consumers(bus, "a"), consumers(other, "b"):
         for step in range(60):
             await bus.publish_many([event for key in "ABC" for event in steps(key, step)])
         await eventually(lambda: nothing_left(bus))
     assert sorted(plain.done() + ordered.done()) == sorted((key, step) for key in "ABC" for step in range(60))
-    assert await no_lane_left(inspector)
+    assert await no_key_queue_left(inspector)
 
 
-# Looking
+# Looking at the backlog
 
 
-async def test_what_is_parked_is_backlog_and_is_deleted_with_everything(connect: Connect, broker: Broker) -> None:
-    desk = Desk()
-    async with connect(desk.app) as bus:
+async def test_parked_entries_count_as_backlog_and_are_deleted_by_delete_all(connect: Connect, broker: Broker) -> None:
+    billing = BillingGroup()
+    async with connect(billing.app) as bus:
         await bus.publish_many([*steps("A", 0, 1, 2), *steps("B", 0)])
         at = broker.keys.group("orders", "billing")
         await ConsumerCommands(broker, at, "c1").ensure_group()
@@ -848,25 +868,25 @@ async def test_what_is_parked_is_backlog_and_is_deleted_with_everything(connect:
         assert await bus.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)
 
 
-async def test_two_groups_and_two_streams_have_lanes_of_their_own(connect: Connect) -> None:
+async def test_groups_and_streams_have_separate_key_queues(connect: Connect) -> None:
     class Moved(ev.Event, type="parcel.moved", version=1, stream="parcels"):
         order_id: str
 
-    desk, moved, audited = Desk(), list[str](), list[int]()
-    desk.app.group("audit", ordered_by="order_id")
+    billing, moved, audited = BillingGroup(), list[str](), list[int]()
+    billing.app.group("audit", ordered_by="order_id")
 
-    @desk.app.subscribe(Moved, group="billing")
+    @billing.app.subscribe(Moved, group="billing")
     async def move(event: Moved, _: ev.Delivery) -> None:
         moved.append(event.order_id)
 
-    @desk.app.subscribe(StepTaken, group="audit")
+    @billing.app.subscribe(StepTaken, group="audit")
     async def audit(event: StepTaken, _: ev.Delivery) -> None:
         audited.append(event.step)
 
-    gate, record = desk.gate("A", 0), Record()
-    async with connect(desk.app) as bus, bus.running(observe=record):
+    gate, record = billing.gate("A", 0), Record()
+    async with connect(billing.app) as bus, bus.running(observe=record):
         await bus.publish_many([*steps("A", 0, 1, 2), Moved(order_id="A")])
         await eventually(lambda: moved == ["A"] and audited == [0, 1, 2])
-        assert desk.done() == []
+        assert billing.done() == []
         gate.set()
         await eventually(lambda: record.count("acked") == 7)

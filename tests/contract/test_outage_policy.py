@@ -37,7 +37,7 @@ def begin_outage(faulty: FaultProxy) -> None:
 # Wait
 
 
-async def test_patience_counts_from_the_call_and_not_from_each_batch(connect: Connect, url: str) -> None:
+async def test_the_patience_of_a_call_counts_from_the_call_and_not_from_its_batch(connect: Connect, url: str) -> None:
     """A call that is queued behind a batch that is given up does not wait for as long again."""
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Wait(0.5)) as bus:
         begin_outage(faulty)
@@ -118,8 +118,8 @@ def test_a_policy_with_an_impossible_value_is_refused(make: object) -> None:
         make()  # type: ignore[operator]
 
 
-async def test_a_publish_is_repeated_until_its_patience_is_over(connect: Connect, url: str) -> None:
-    """The last try comes at the end of its patience, however long the pauses have become."""
+async def test_a_publish_is_repeated_until_its_patience_has_passed(connect: Connect, url: str) -> None:
+    """The last try is made when the patience ends, however long the pauses have become."""
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Wait(0.5)) as bus:
         begin_outage(faulty)
         began = asyncio.get_running_loop().time()
@@ -289,7 +289,7 @@ async def arrived(inspector: Inspector, count: int) -> bool:
     return len(await inspector.events()) >= count
 
 
-async def test_what_is_left_at_close_is_logged_and_replayed_by_the_next_connect(
+async def test_events_left_in_the_spool_at_close_are_logged_and_replayed_by_the_next_connect(
     connect: Connect, inspector: Inspector, url: str, spool: ev.Spool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with fault_proxy(url) as faulty:
@@ -307,7 +307,7 @@ async def test_what_is_left_at_close_is_logged_and_replayed_by_the_next_connect(
     assert await numbers(inspector) == [0, 1, 2, 3, 4]
 
 
-async def test_a_replay_that_was_not_noted_in_the_file_doubles_nothing(
+async def test_a_replay_that_was_not_recorded_in_the_file_doubles_no_event(
     connect: Connect, inspector: Inspector, url: str, spool: ev.Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a crash between the reply of the server and the note in the file."""

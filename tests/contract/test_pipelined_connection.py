@@ -192,7 +192,7 @@ async def test_a_reply_without_a_request_ends_the_connection() -> None:
         assert not connection.connected
 
 
-async def test_a_connection_that_ends_right_after_the_login_is_not_used(
+async def test_a_connection_that_is_closed_right_after_the_login_is_not_used(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As that of a proxy whose server cannot be reached. A request sent on it would never end."""
@@ -222,7 +222,7 @@ async def test_a_request_on_a_broken_connection_fails_at_once(url: str) -> None:
         assert await connection.request(("PING",), 5.0) == b"PONG"
 
 
-async def test_connecting_begins_again_after_its_task_was_cancelled(url: str) -> None:
+async def test_the_connection_is_opened_again_after_the_connecting_task_was_cancelled(url: str) -> None:
     """As by a program that cancels all of its tasks."""
     async with connecting_to(url) as connection:
         call = connection.request(("PING",), 5.0)
@@ -251,7 +251,7 @@ async def test_a_request_that_is_cancelled_while_connecting_does_not_stop_the_ot
         assert first.cancelled()
 
 
-async def test_a_failed_connect_leaves_no_complaint_where_its_requests_were_cancelled() -> None:
+async def test_a_failed_connect_whose_requests_were_cancelled_leaves_no_unhandled_error() -> None:
     noise = list[object]()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -295,7 +295,7 @@ async def test_closing_fails_requests_under_way(url: str) -> None:
             await connection.request(("PING",), 5.0)
 
 
-async def test_closing_with_much_that_is_not_sent_yet_leaves_no_complaint(url: str, unheard: list[str]) -> None:
+async def test_closing_with_much_unsent_data_leaves_no_unhandled_error(url: str, unhandled_errors: list[str]) -> None:
     for _ in range(3):
         async with connecting_to(url) as connection:
             await connection.request(("PING",), 5.0)
@@ -303,7 +303,7 @@ async def test_closing_with_much_that_is_not_sent_yet_leaves_no_complaint(url: s
         with pytest.raises(ev.BrokerUnavailable):
             await reply
     await asyncio.sleep(0)  # asyncio calls connection_lost in a turn of its own
-    assert unheard == []
+    assert unhandled_errors == []
 
 
 async def test_closing_while_connecting_fails_the_request(url: str) -> None:

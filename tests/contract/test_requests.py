@@ -34,7 +34,7 @@ async def connection(faulty: FaultProxy) -> AsyncIterator[PipelinedConnection]:
 
 
 async def collect_garbage() -> None:
-    """What was dropped complains now, if it ever does."""
+    """Collect dropped objects, so that they report unhandled errors now."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # "coroutine was never awaited"
         for _ in range(3):
@@ -94,8 +94,8 @@ async def test_text_without_a_utf_8_form_is_refused_at_once(connection: Pipeline
     assert not connection.connected
 
 
-async def test_a_call_that_is_cancelled_while_it_connects_is_over(
-    connection: PipelinedConnection, faulty: FaultProxy, unheard: list[str]
+async def test_a_call_that_is_cancelled_while_it_connects_ends(
+    connection: PipelinedConnection, faulty: FaultProxy, unhandled_errors: list[str]
 ) -> None:
     faulty.swallowing = True
     for turns in range(3):
@@ -112,14 +112,19 @@ async def test_a_call_that_is_cancelled_while_it_connects_is_over(
     del dropped
     await collect_garbage()
     faulty.swallowing = False
-    assert unheard == []
+    assert unhandled_errors == []
 
 
 @pytest.mark.parametrize("end", ["cut before", "cut after", "refused", "answered"])
-async def test_a_call_that_is_cancelled_and_dropped_leaves_no_complaint(
-    connection: PipelinedConnection, faulty: FaultProxy, raw: redis.Redis, namespace: str, unheard: list[str], end: str
+async def test_a_call_that_is_cancelled_and_dropped_leaves_no_unhandled_error(
+    connection: PipelinedConnection,
+    faulty: FaultProxy,
+    raw: redis.Redis,
+    namespace: str,
+    unhandled_errors: list[str],
+    end: str,
 ) -> None:
-    """Whether it ends before it is given up, or after."""
+    """The call ends before or after it is cancelled."""
     key = f"{namespace}:key"
     if end == "refused":
         await raw.set(key, "no stream")
@@ -137,17 +142,17 @@ async def test_a_call_that_is_cancelled_and_dropped_leaves_no_complaint(
     call.cancel()
     del call
     await collect_garbage()
-    assert unheard == []
+    assert unhandled_errors == []
 
 
-async def test_a_call_that_ends_with_an_error_and_is_dropped_is_complained_of(
-    connection: PipelinedConnection, raw: redis.Redis, namespace: str, unheard: list[str]
+async def test_a_call_that_ends_with_an_error_and_is_dropped_leaves_an_unhandled_error(
+    connection: PipelinedConnection, raw: redis.Redis, namespace: str, unhandled_errors: list[str]
 ) -> None:
-    """So the tests above would see it."""
+    """This proves that the tests above can fail."""
     await connection.request(("PING",), 5.0)
     await raw.set(f"{namespace}:key", "no hash")
     replies = [connection.request(("HGET", f"{namespace}:key", "field"), 5.0)]
     await eventually(replies[0].done)
     replies.clear()
     await collect_garbage()
-    assert unheard == ["Future exception was never retrieved"]
+    assert unhandled_errors == ["Future exception was never retrieved"]

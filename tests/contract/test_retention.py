@@ -1,4 +1,4 @@
-"""A stream keeps what some live group has yet to do, and as much history as was declared; nothing goes unnoticed."""
+"""A stream keeps the unfinished entries of live groups and the declared history. Every loss is counted and logged."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ async def trim(broker: Broker, retention: ev.Retention | None, limit: int = 1000
 
 
 async def trim_until_dead(broker: Broker, retention: ev.Retention, group: str) -> list[Trimmed]:
-    """Every step until the group has been silent for too long, that one included."""
+    """Trim until the group counts as dead. Returns every step, with that one."""
     steps = list[Trimmed]()
     while not any(g.name == group and not g.live for step in steps for g in step.groups):
         steps.append(await trim(broker, retention))
@@ -47,14 +47,14 @@ def dropped(steps: list[Trimmed], group: str) -> int:
 
 
 async def add_old(inspector: Inspector, *numbers: int) -> list[str]:
-    """Entries of the year 1970: any history that has an end is too short for them."""
+    """Add entries of the year 1970, which are older than any history with a limit."""
     for number in numbers:
         await inspector.raw.xadd(inspector.keys.stream, {"event": "x" * 50}, id=f"{number}-0")
     return [f"{number}-0" for number in numbers]
 
 
 async def read(inspector: Inspector, group: str, count: int, *, ack: int) -> None:
-    """Let a group of some other library read so many, and acknowledge the first few of them."""
+    """Let a group of another library read `count` entries and acknowledge the first `ack` of them."""
     with contextlib.suppress(redis.ResponseError):  # it is there already
         await inspector.raw.xgroup_create(inspector.keys.stream, group, "0", mkstream=True)
     if count:
@@ -77,7 +77,7 @@ async def left(inspector: Inspector) -> list[int]:
     return [int(id_.split(b"-")[0]) for id_ in await ids(inspector)]
 
 
-async def test_trap_17_what_every_group_has_acknowledged_gives_its_memory_back(
+async def test_trap_17_entries_that_all_groups_acknowledged_are_deleted_and_free_memory(
     connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trimming, "EVERY_S", EVERY_S)
@@ -101,8 +101,8 @@ async def stream_length(inspector: Inspector, length: int) -> bool:
     return bool(await inspector.raw.xlen(inspector.keys.stream) == length)
 
 
-async def test_trap_17_without_a_declaration_history_is_bounded(broker: Broker, inspector: Inspector) -> None:
-    """Seven days of it; the entries of 1970 are older than that."""
+async def test_trap_17_without_a_declaration_the_history_is_limited(broker: Broker, inspector: Inspector) -> None:
+    """The default is seven days; the entries of 1970 are older."""
     await add_old(inspector, 1, 2)
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"new"]), "p1", 3600.0)
     await read(inspector, "billing", 3, ack=3)
@@ -111,27 +111,27 @@ async def test_trap_17_without_a_declaration_history_is_bounded(broker: Broker, 
 
 
 @pytest.mark.parametrize("entries", [1000, 7, 0])
-async def test_history_is_as_long_as_was_declared(broker: Broker, inspector: Inspector, entries: int) -> None:
-    """To the entry, although a server drops whole nodes of many."""
+async def test_the_history_is_as_long_as_declared(broker: Broker, inspector: Inspector, entries: int) -> None:
+    """It is exact to one entry, although a server can drop whole nodes of many entries."""
     await add_old(inspector, *range(1, 1001))
     await read(inspector, "billing", 1000, ack=1000)
     await trim(broker, ev.Retention(keep_s=math.inf, keep_entries=entries))
     assert await left(inspector) == list(range(1001 - entries, 1001))
 
 
-async def test_history_without_end(broker: Broker, inspector: Inspector) -> None:
+async def test_a_history_without_a_limit(broker: Broker, inspector: Inspector) -> None:
     await add_old(inspector, *range(1, 301))
     await read(inspector, "billing", 300, ack=300)
     assert (await trim(broker, ev.Retention(keep_s=math.inf, keep_entries=None))).dropped == 0
 
 
 async def test_trap_18_the_slowest_group_keeps_its_unread_entries(broker: Broker, inspector: Inspector) -> None:
-    """Whoever made it, and be it that it has read nothing at all."""
+    """Also a group that another library created, and one that has read nothing at all."""
     await add_old(inspector, *range(1, 401))
     await read(inspector, "fast", 400, ack=400)
     await read(inspector, "slow", 150, ack=120)
     await trim(broker, NO_HISTORY)
-    assert await left(inspector) == list(range(121, 401))  # 121 was delivered to it and is in its hands
+    assert await left(inspector) == list(range(121, 401))  # 121 was delivered to it and is pending
     await add_old(inspector, 401)
     await read(inspector, "late", 0, ack=0)
     await trim(broker, NO_HISTORY)
@@ -143,7 +143,7 @@ async def test_trap_18_a_stream_without_groups_keeps_everything(broker: Broker, 
     assert (await trim(broker, NO_HISTORY)).dropped == 0
 
 
-async def test_trap_18_a_dead_group_pins_nothing_for_ever_and_its_loss_is_counted(
+async def test_trap_18_a_dead_group_does_not_stop_trimming_and_its_loss_is_counted(
     broker: Broker, inspector: Inspector
 ) -> None:
     retention = ev.Retention(keep_s=0.0, keep_entries=0, dead_after_s=0.2)
@@ -153,13 +153,13 @@ async def test_trap_18_a_dead_group_pins_nothing_for_ever_and_its_loss_is_counte
     steps = await trim_until_dead(broker, retention, "gone")
     assert dropped(steps, "gone") == 190 and dropped(steps, "fast") == 0
     assert await left(inspector) == []
-    assert sum(step.dropped for step in steps[:-1]) == 110  # as long as it lived, all that was its own stayed
+    assert sum(step.dropped for step in steps[:-1]) == 110  # while it was alive, its unfinished entries stayed
 
 
-async def test_trap_18_the_loss_is_seen_before_it_comes(
+async def test_trap_18_stream_health_shows_a_loss_in_advance(
     broker: Broker, connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A week in advance, with the settings that nobody made."""
+    """With the default settings, it is shown a week in advance."""
     monkeypatch.setattr(trimming, "EVERY_S", EVERY_S)
     await add_old(inspector, *range(1, 21))
     await read(inspector, "fast", 20, ack=20)
@@ -181,7 +181,7 @@ async def absent(broker: Broker, group: str, least_s: float) -> bool:
     return any(g.name == group and g.absent_s >= least_s for g in step.groups)
 
 
-async def test_trap_18_a_program_warns_before_and_tells_after(
+async def test_trap_18_a_warning_is_logged_before_a_loss_and_an_error_after_it(
     connect: Connect, inspector: Inspector, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trimming, "EVERY_S", EVERY_S)
@@ -208,8 +208,10 @@ async def test_trap_18_a_group_that_comes_back_in_time_loses_nothing(broker: Bro
     assert dropped([await trim(broker, retention)], "slow") == 0
 
 
-async def test_trap_18_a_long_handler_is_no_absence(broker: Broker, inspector: Inspector) -> None:
-    """It renews its lease; nothing else moves."""
+async def test_trap_18_a_group_with_a_long_handler_does_not_count_as_absent(
+    broker: Broker, inspector: Inspector
+) -> None:
+    """It renews its lease, and does nothing else."""
     retention = ev.Retention(keep_s=0.0, dead_after_s=0.2)
     [id_] = await add_old(inspector, 1)
     await inspector.read_and_die()
@@ -218,7 +220,7 @@ async def test_trap_18_a_long_handler_is_no_absence(broker: Broker, inspector: I
         assert (await trim(broker, retention)).groups[0].live
 
 
-async def test_trap_18_nothing_to_do_is_no_absence(broker: Broker, inspector: Inspector) -> None:
+async def test_trap_18_a_group_without_work_does_not_count_as_absent(broker: Broker, inspector: Inspector) -> None:
     """After a quiet week the next event must find the group alive."""
     retention = ev.Retention(keep_s=0.0, dead_after_s=0.2)
     await add_old(inspector, 1)
@@ -230,8 +232,8 @@ async def test_trap_18_nothing_to_do_is_no_absence(broker: Broker, inspector: In
     assert step.groups[0].live and await left(inspector) == [2]
 
 
-async def test_trap_18_nobody_is_missed_while_nobody_looks(broker: Broker, inspector: Inspector) -> None:
-    """After a week in which all was shut down, whoever starts first must not drop what the others have to do."""
+async def test_trap_18_time_without_trimming_does_not_count_as_absence(broker: Broker, inspector: Inspector) -> None:
+    """After a week in which all programs were stopped, the first one to start must not drop what others need."""
     retention = ev.Retention(keep_s=0.0, dead_after_s=1.0)
     await add_old(inspector, 1)
     await read(inspector, "closed", 0, ack=0)
@@ -243,8 +245,10 @@ async def test_trap_18_nobody_is_missed_while_nobody_looks(broker: Broker, inspe
     assert group.live and group.absent_s <= 2 * EVERY_S
 
 
-async def test_trap_18_a_group_that_was_lost_keeps_its_place(broker: Broker, inspector: Inspector) -> None:
-    """A failover or a mistake destroyed it: until it is dead, it may come back."""
+async def test_trap_18_entries_of_a_destroyed_group_are_kept_until_it_counts_as_dead(
+    broker: Broker, inspector: Inspector
+) -> None:
+    """A failover or a mistake may have destroyed it, so it may come back."""
     retention = ev.Retention(keep_s=0.0, dead_after_s=0.5)
     await add_old(inspector, *range(1, 11))
     await read(inspector, "fast", 10, ack=10)
@@ -287,12 +291,12 @@ async def later_than(inspector: Inspector, last: object) -> bool:
 
 
 async def ran_at(inspector: Inspector) -> object:
-    """When the stream was last trimmed; None before."""
+    """When the stream was last trimmed, or None if it never was."""
     return await inspector.raw.hget(inspector.keys.stream.replace(":events", ":retention"), "ran")
 
 
 async def test_trap_18_hard_limits_count_what_each_group_lost(broker: Broker, inspector: Inspector) -> None:
-    """Deleted by hand, acknowledged out of order, partly read: what is counted is what was there and not done."""
+    """Some entries were deleted by hand, some acknowledged out of order. Only dropped unfinished entries count."""
     limits = ev.Retention(keep_s=math.inf, keep_entries=100, keep_unread=False)
     await add_old(inspector, *range(1, 501))
     await read(inspector, "fast", 500, ack=500)
@@ -305,7 +309,7 @@ async def test_trap_18_hard_limits_count_what_each_group_lost(broker: Broker, in
     assert step.dropped == 397 and await left(inspector) == list(range(401, 501))
 
 
-async def test_trap_18_hard_limits_warn_before(
+async def test_trap_18_a_warning_is_logged_before_a_hard_limit_drops_unread_entries(
     broker: Broker, inspector: Inspector, caplog: pytest.LogCaptureFixture
 ) -> None:
     limits = ev.Retention(keep_s=math.inf, keep_entries=100, keep_unread=False)
@@ -321,10 +325,10 @@ async def test_trap_18_hard_limits_warn_before(
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_trap_18_whatever_happened_what_goes_and_who_loses_is_exact(
+async def test_trap_18_trimming_and_counted_losses_are_exact_after_random_histories(
     broker: Broker, inspector: Inspector, seed: int
 ) -> None:
-    """Held against a look at every entry and every pending list, before and after."""
+    """The expected values come from every entry and every pending list, before and after."""
     rng = random.Random(seed)
     stream, groups, newest = inspector.keys.stream, ["a", "b", "c"], 0
     for group in groups:
@@ -351,7 +355,7 @@ async def test_trap_18_whatever_happened_what_goes_and_who_loses_is_exact(
 
 
 def expected(retention: ev.Retention, before: list[bytes], undone: dict[str, set[bytes]]) -> int:
-    """How many of the oldest go: those that history does not keep, up to the first that some group has yet to do."""
+    """How many of the oldest entries go: those outside of the history, up to the first unfinished one of a group."""
     excess = len(before) - retention.keep_entries if retention.keep_entries is not None else 0
     beyond = len(before) if retention.keep_s == 0.0 else max(0, excess)
     needed = [before.index(id_) for ids in undone.values() for id_ in ids]
@@ -371,13 +375,13 @@ async def some_ids(inspector: Inspector, count: int, rng: random.Random) -> list
 
 
 async def undone_of(inspector: Inspector, group: str) -> set[bytes]:
-    """What is there and not acknowledged by the group: never delivered, or pending."""
+    """The entries that the group has not acknowledged: never delivered, or pending."""
     infos: Any = await inspector.raw.xinfo_groups(inspector.keys.stream)
     [last] = [info["last-delivered-id"] for info in infos if info["name"] == group.encode()]
     return {*await ids(inspector, b"(" + last), *await pending_of(inspector, group)} & set(await ids(inspector))
 
 
-async def test_a_step_is_bounded_and_the_rest_follows(broker: Broker, inspector: Inspector) -> None:
+async def test_a_trimming_step_is_limited_and_the_next_steps_do_the_rest(broker: Broker, inspector: Inspector) -> None:
     await add_old(inspector, *range(1, 1001))
     await read(inspector, "billing", 1000, ack=1000)
     step = await trim(broker, NO_HISTORY, limit=300)
@@ -386,7 +390,9 @@ async def test_a_step_is_bounded_and_the_rest_follows(broker: Broker, inspector:
     assert await left(inspector) == []
 
 
-async def test_one_trimmer_at_a_time_and_none_for_ever(broker: Broker, inspector: Inspector) -> None:
+async def test_one_consumer_trims_at_a_time_and_none_blocks_the_others_for_ever(
+    broker: Broker, inspector: Inspector
+) -> None:
     await add_old(inspector, 1)
     assert await StreamCommands(broker).trim("orders", None, 60.0, 1000)
     assert await StreamCommands(broker).trim("orders", None, 60.0, 1000) is None
@@ -395,7 +401,7 @@ async def test_one_trimmer_at_a_time_and_none_for_ever(broker: Broker, inspector
     assert await StreamCommands(broker).trim("orders", None, 60.0, 1000)
 
 
-async def test_retried_and_delayed_entries_need_the_stream_no_longer(connect: Connect, inspector: Inspector) -> None:
+async def test_entries_that_wait_for_a_retry_do_not_stop_trimming(connect: Connect, inspector: Inspector) -> None:
     app, attempts = ev.App("shop"), dict[int, int]()
     delay_s = {1: 0.0, 2: 0.3}
 
@@ -426,8 +432,10 @@ async def trimmed_to_nothing(bus: ev.Bus, inspector: Inspector) -> bool:
     return await stream_length(inspector, 0)
 
 
-async def test_what_was_declared_stays_with_the_stream(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
-    """A program that declares nothing must not drop what another one asked to keep."""
+async def test_a_declared_retention_is_stored_with_the_stream(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program without a declaration must not drop entries that another program declared to keep."""
     careful, careless, changed = ev.App("audit"), ev.App("shop"), ev.App("audit")
     careful.stream("orders", retention=ev.Retention(keep_s=math.inf, keep_entries=None))
     changed.stream("orders", retention=ev.Retention(keep_s=60.0))
@@ -439,7 +447,9 @@ async def test_what_was_declared_stays_with_the_stream(connect: Connect, caplog:
     assert "stream orders keeps" in caplog.text
 
 
-async def test_a_declaration_survives_a_flush(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_declared_retention_is_stored_again_after_a_flush(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(trimming, "EVERY_S", EVERY_S)
     app, _ = new_app()
     app.stream("orders", retention=NO_HISTORY)
@@ -452,7 +462,9 @@ async def follows(bus: ev.Bus, retention: ev.Retention) -> bool:
     return (await bus.stream_health("orders")).retention == retention
 
 
-async def test_a_look_changes_nothing(connect: Connect, broker: Broker, inspector: Inspector, namespace: str) -> None:
+async def test_reading_the_stream_health_changes_nothing(
+    connect: Connect, broker: Broker, inspector: Inspector, namespace: str
+) -> None:
     async with connect(ev.App("shop")) as bus:
         assert (await bus.stream_health("orders")).groups == ()
         await add_old(inspector, 1)
@@ -463,7 +475,7 @@ async def test_a_look_changes_nothing(connect: Connect, broker: Broker, inspecto
     assert not await inspector.raw.exists(Keys(namespace).retention("orders"))
 
 
-async def test_groups_of_any_name_are_seen(broker: Broker, connect: Connect, inspector: Inspector) -> None:
+async def test_groups_with_unusual_names_are_respected(broker: Broker, connect: Connect, inspector: Inspector) -> None:
     await add_old(inspector, 1, 2)
     for name in (b"a b:{c}\n", b"\xff\x00", "grüße".encode()):
         await inspector.raw.xgroup_create(inspector.keys.stream, name, "0")
@@ -475,7 +487,7 @@ async def test_groups_of_any_name_are_seen(broker: Broker, connect: Connect, ins
         }
 
 
-async def test_what_goes_wrong_in_trimming_stops_no_handler(
+async def test_an_error_in_trimming_does_not_stop_handlers(
     connect: Connect,
     broker: Broker,
     caplog: pytest.LogCaptureFixture,
@@ -494,7 +506,7 @@ async def test_what_goes_wrong_in_trimming_stops_no_handler(
     assert logging.ERROR not in {record.levelno for record in caplog.records}
 
 
-async def test_an_acknowledged_entry_is_no_group_of_anothers(broker: Broker, inspector: Inspector) -> None:
+async def test_trimming_stops_at_the_oldest_pending_entry_of_a_group(broker: Broker, inspector: Inspector) -> None:
     """The oldest pending entry counts, not only how far the group has read."""
     await add_old(inspector, *range(1, 11))
     await read(inspector, "billing", 10, ack=0)
@@ -505,7 +517,7 @@ async def test_an_acknowledged_entry_is_no_group_of_anothers(broker: Broker, ins
     assert await left(inspector) == [3, 4, 5, 6, 7, 8, 9, 10]
 
 
-def test_declaring_a_stream_twice_is_a_mistake() -> None:
+def test_declaring_a_stream_twice_is_refused() -> None:
     app = ev.App("shop")
     app.stream("orders", retention=ev.Retention())
     with pytest.raises(ev.InvalidDeclaration, match="orders"):

@@ -1,4 +1,4 @@
-"""A failing event is tried again as its group's policy says, and ends in the dead-letter queue, whole."""
+"""A failing event is retried as its policy says. If all attempts fail, it becomes an unchanged dead letter."""
 
 import asyncio
 import itertools
@@ -23,7 +23,7 @@ LATER = ev.Retry(attempts=3, wait_s=30.0, jitter="none")
 
 
 @pytest.mark.parametrize("retry", [AT_ONCE, SOON])
-async def test_trap_13_a_retry_is_for_the_failing_group_alone(
+async def test_trap_13_a_retry_reaches_the_failing_group_alone(
     connect: Connect, inspector: Inspector, retry: ev.Retry
 ) -> None:
     app, seen = ev.App("shop"), list[tuple[str, int]]()
@@ -46,7 +46,9 @@ async def test_trap_13_a_retry_is_for_the_failing_group_alone(
     assert len(await inspector.events()) == 1
 
 
-async def test_trap_12_a_failing_event_does_not_hold_up_the_next(connect: Connect, inspector: Inspector) -> None:
+async def test_trap_12_a_failing_event_does_not_block_the_events_behind_it(
+    connect: Connect, inspector: Inspector
+) -> None:
     app, handled = ev.App("shop"), list[int]()
     app.group("billing", concurrency=1)
 
@@ -62,11 +64,11 @@ async def test_trap_12_a_failing_event_does_not_hold_up_the_next(connect: Connec
         backlog = await eventually(lambda: settled(bus))
     assert handled == [1, 2, 3]
     assert backlog == ev.Backlog(waiting=0, pending=0, retrying=0, delayed=1, dead=0)
-    assert await inspector.pending() == []  # it waits outside of the stream, and is nobody's
+    assert await inspector.pending() == []  # it waits outside of the stream and belongs to no consumer
 
 
 async def settled(bus: ev.Bus) -> ev.Backlog | None:
-    """The group's backlog, once nothing is in anybody's hands."""
+    """The group's backlog, once no entry is waiting or pending."""
     backlog = await bus.backlog("orders", "billing")
     return None if backlog.waiting or backlog.pending else backlog
 
@@ -105,7 +107,9 @@ async def test_attempts_and_waits_follow_the_policy(
     assert record.kinds() == kinds
 
 
-async def test_an_exhausted_event_goes_to_the_dead_letters_whole(connect: Connect, inspector: Inspector) -> None:
+async def test_an_exhausted_event_becomes_a_dead_letter_with_its_bytes_unchanged(
+    connect: Connect, inspector: Inspector
+) -> None:
     app, record = ev.App("shop"), Record()
 
     @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
@@ -133,7 +137,9 @@ async def test_an_exhausted_event_goes_to_the_dead_letters_whole(connect: Connec
         (ev.DecodeError("bad"), "undecodable"),
     ],
 )
-async def test_trap_10_what_no_retry_can_mend_is_dead_at_once(connect: Connect, error: Exception, reason: str) -> None:
+async def test_trap_10_an_error_that_no_retry_can_fix_makes_a_dead_letter_at_once(
+    connect: Connect, error: Exception, reason: str
+) -> None:
     app, record = ev.App("shop"), Record()
 
     @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
@@ -149,7 +155,7 @@ async def test_trap_10_what_no_retry_can_mend_is_dead_at_once(connect: Connect, 
     assert str(error) in dead.error
 
 
-async def test_retry_after_replaces_the_wait_and_counts(connect: Connect) -> None:
+async def test_retry_after_replaces_the_wait_and_counts_as_an_attempt(connect: Connect) -> None:
     app, tries = ev.App("shop"), list[int]()
 
     @app.subscribe(OrderPlaced, group="billing", retry=LATER)
@@ -163,7 +169,7 @@ async def test_retry_after_replaces_the_wait_and_counts(connect: Connect) -> Non
     assert tries == [1, 2, 3]
 
 
-async def test_snooze_does_not_count(connect: Connect) -> None:
+async def test_snooze_does_not_count_as_an_attempt(connect: Connect) -> None:
     app, tries = ev.App("shop"), list[int]()
 
     @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=1))
@@ -178,10 +184,10 @@ async def test_snooze_does_not_count(connect: Connect) -> None:
     assert tries == [1] * 5
 
 
-async def test_trap_26_due_times_are_the_servers(
+async def test_trap_26_due_times_use_the_servers_clock(
     broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A consumer whose clock is an hour ahead delays by what it was told."""
+    """A consumer whose clock is an hour ahead delays a retry by the right time."""
     right = time.time
     monkeypatch.setattr(time, "time", lambda: right() + 3600.0)
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"x"]), "p1", 3600.0)
@@ -192,7 +198,9 @@ async def test_trap_26_due_times_are_the_servers(
     assert before_s + 99.9 <= due_s <= await inspector.now_s() + 100.1
 
 
-async def test_trap_27_promotion_takes_a_bounded_bite_and_loses_nothing(broker: Broker, inspector: Inspector) -> None:
+async def test_trap_27_promotion_moves_due_entries_in_limited_steps_and_loses_none(
+    broker: Broker, inspector: Inspector
+) -> None:
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"%d" % n for n in range(5)]), "p1", 3600.0)
     for entry in await take(broker, inspector, 5):
         assert await ConsumerCommands(broker, inspector.keys, "c1").retry(entry, 1, 0.001)
@@ -204,8 +212,8 @@ async def test_trap_27_promotion_takes_a_bounded_bite_and_loses_nothing(broker: 
     )
 
 
-async def test_trap_27_what_cannot_be_promoted_waits_on(broker: Broker, inspector: Inspector) -> None:
-    """It is added before it is removed, for a script that fails takes nothing back."""
+async def test_trap_27_an_entry_that_cannot_be_promoted_stays_delayed(broker: Broker, inspector: Inspector) -> None:
+    """The script adds it before it removes it, because a script that fails is not rolled back."""
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [entry] = await take(broker, inspector, 1)
     assert await ConsumerCommands(broker, inspector.keys, "c1").retry(entry, 1, 0.001)
@@ -238,7 +246,7 @@ async def test_many_failing_events_are_each_tried_as_often_as_allowed(connect: C
         raise ValueError("never")
 
     async with connect(app) as bus, bus.running(observe=record):
-        await bus.publish_many(orders(*range(150)))  # more than one bite of the promotion
+        await bus.publish_many(orders(*range(150)))  # more than one step of the promotion
         await eventually(lambda: record.count("dead") == 150)
         assert len(await bus.dead_letters("orders", "billing").find(count=1000)) == 150
         assert len(await bus.dead_letters("orders", "billing").find()) == 100
@@ -303,10 +311,10 @@ async def test_a_retry_budget_holds_back_retries_and_nothing_else(connect: Conne
         assert len(tries) == 45
         assert record.count("dead") == 0
         backlog = await bus.backlog("orders", "billing")
-        assert backlog.total == 40  # nothing is given up for want of budget
+        assert backlog.total == 40  # no event is given up because of the budget
 
 
-async def test_what_is_handled_earns_retries(connect: Connect) -> None:
+async def test_handled_events_earn_retries(connect: Connect) -> None:
     app, handled = ev.App("shop"), list[int]()
     app.group("billing", retry_budget=ev.RetryBudget(ratio=1.0, per_s=0.0, burst=1.0, wait_s=0.01))
 
@@ -322,8 +330,8 @@ async def test_what_is_handled_earns_retries(connect: Connect) -> None:
     assert sorted(handled) == list(range(30))
 
 
-async def test_very_many_may_fail_at_once(connect: Connect) -> None:
-    """All are settled over one connection, and those who look are answered too."""
+async def test_very_many_events_can_fail_at_once(connect: Connect) -> None:
+    """All are settled over one connection, and other requests on it are still answered."""
     app, started, fail = ev.App("shop"), list[int](), asyncio.Event()
     app.group("billing", concurrency=400)
 

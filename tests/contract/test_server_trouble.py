@@ -1,4 +1,4 @@
-"""Whatever the server does in the middle of the work, nothing acknowledged is lost, and the consumer goes on."""
+"""Whatever happens to the server during the work, no acknowledged event is lost, and the consumer goes on."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ SOON = ev.Retry(attempts=3, wait_s=0.01, jitter="none")
 
 
 class Shop:
-    """A program whose handlers wait at a gate; those of numbers above 100 fail at the first attempt."""
+    """A program whose handlers wait until a gate opens. Events with numbers above 100 fail at the first attempt."""
 
     def __init__(self, url: str) -> None:
         self.app = ev.App("shop")
@@ -71,7 +71,9 @@ async def admin(own: PrivateServer) -> AsyncIterator[redis.Redis]:
         yield client
 
 
-async def test_a_full_server_takes_no_retry_and_no_event_but_loses_none(own: PrivateServer, admin: redis.Redis) -> None:
+async def test_a_full_server_refuses_retries_and_publishes_and_loses_no_event(
+    own: PrivateServer, admin: redis.Redis
+) -> None:
     shop = Shop(own.url)
     async with shop.open() as bus:
         await bus.publish_many(orders(1, 101, 102))
@@ -95,10 +97,10 @@ async def refused(admin: redis.Redis, error: str, times: int) -> bool:
     return int(stats.get(f"errorstat_{error}", {}).get("count", 0)) >= times
 
 
-async def test_a_full_server_does_not_hold_up_the_end(
+async def test_a_full_server_does_not_block_the_shutdown(
     own: PrivateServer, admin: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What cannot be given back, for want of memory, stays with the group all the same."""
+    """Entries that cannot be given back because memory is full stay pending in the group."""
     shop = Shop(own.url)
     async with ev.connect(shop.app, own.url) as bus:
         async with bus.running(grace_s=0.1):
@@ -111,7 +113,7 @@ async def test_a_full_server_does_not_hold_up_the_end(
             await shop.settles(bus, [1])
 
 
-async def test_a_primary_that_becomes_a_replica_is_waited_for(
+async def test_consumers_wait_while_the_primary_is_a_replica(
     binary: Path, own: PrivateServer, admin: redis.Redis
 ) -> None:
     """A real failover and back: the replica has everything, takes over, and the old primary follows it."""
@@ -143,11 +145,14 @@ async def follow(server: redis.Redis, *whom: str | int | None) -> None:
 
 
 async def in_step(replica: redis.Redis, primary: redis.Redis) -> bool:
-    mine, theirs = await replica.info("replication"), await primary.info("replication")
-    return mine.get("master_link_status") == "up" and mine["slave_repl_offset"] == theirs["master_repl_offset"]
+    at_replica, at_primary = await replica.info("replication"), await primary.info("replication")
+    return (
+        at_replica.get("master_link_status") == "up"
+        and at_replica["slave_repl_offset"] == at_primary["master_repl_offset"]
+    )
 
 
-async def test_a_server_killed_in_the_middle_of_handlers_finds_their_outcome_when_it_is_back(
+async def test_the_outcome_of_handlers_is_settled_after_the_server_was_killed_and_restarted(
     own: PrivateServer,
 ) -> None:
     shop = Shop(own.url)
@@ -156,15 +161,15 @@ async def test_a_server_killed_in_the_middle_of_handlers_finds_their_outcome_whe
         await eventually(lambda: len(shop.started) == 3)
         own.kill()
         shop.gate.set()
-        await eventually(lambda: len(shop.handled) == 2)  # handled while there is no server to tell
+        await eventually(lambda: len(shop.handled) == 2)  # handled while there is no server
         own.start()
         await bus.publish(OrderPlaced(number=3))
         await shop.settles(bus, [1, 2, 3, 101])
     assert shop.record.count("acked") >= 4
 
 
-async def test_a_flush_with_events_in_flight_makes_nobody_deaf(own: PrivateServer, admin: redis.Redis) -> None:
-    """What was flushed is gone, its handlers settle nothing, and what comes later is handled once."""
+async def test_a_flush_while_handlers_run_does_not_stop_consumers(own: PrivateServer, admin: redis.Redis) -> None:
+    """The flushed events are gone and their handlers settle nothing. Later events are handled once."""
     shop = Shop(own.url)
     async with shop.open() as bus:
         await bus.publish_many(orders(1, 2, 101))
@@ -188,9 +193,7 @@ async def test_scripts_that_the_server_forgot_are_sent_again(own: PrivateServer,
     assert len(shop.handled) == len(set(shop.handled)) == 18
 
 
-async def test_connections_that_are_killed_again_and_again_are_made_anew(
-    own: PrivateServer, admin: redis.Redis
-) -> None:
+async def test_connections_that_are_killed_repeatedly_are_opened_again(own: PrivateServer, admin: redis.Redis) -> None:
     shop = Shop(own.url)
     shop.gate.set()
     numbers = [*range(1, 40), *range(101, 111)]
@@ -211,7 +214,7 @@ async def test_connections_that_are_killed_again_and_again_are_made_anew(
     assert entries == len(numbers)  # none twice, although publishes were repeated
 
 
-async def test_a_server_that_pauses_longer_than_a_lease_loses_nothing(own: PrivateServer, admin: redis.Redis) -> None:
+async def test_a_server_pause_longer_than_a_lease_loses_no_event(own: PrivateServer, admin: redis.Redis) -> None:
     shop = Shop(own.url)
     async with shop.open() as bus:
         await bus.publish_many(orders(1, 2, 101))
@@ -222,8 +225,10 @@ async def test_a_server_that_pauses_longer_than_a_lease_loses_nothing(own: Priva
         await shop.settles(bus, [1, 2, 3, 101])
 
 
-async def test_a_server_that_stands_still_longer_than_a_lease_loses_nothing(own: PrivateServer, binary: Path) -> None:
-    """Its clock goes on while it is stopped: all leases are over when it wakes, and any consumer may be first."""
+async def test_a_server_process_stopped_for_longer_than_a_lease_loses_no_event(
+    own: PrivateServer, binary: Path
+) -> None:
+    """Its clock goes on while it is stopped. All leases are over when it wakes, and any consumer may sweep first."""
     one, two = Shop(own.url), Shop(own.url)
     async with one.open() as bus, two.open():
         await bus.publish_many(orders(*range(20), *range(101, 111)))
@@ -241,7 +246,7 @@ async def test_a_server_that_stands_still_longer_than_a_lease_loses_nothing(own:
 
 
 @pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
-async def test_trap_26_a_clock_that_jumps_changes_no_lease_and_no_wait(
+async def test_trap_26_a_jump_of_a_consumers_clock_changes_no_lease_and_no_wait(
     own: PrivateServer, jump_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop, right = Shop(own.url), time.time
@@ -263,7 +268,7 @@ def jumped(right: Callable[[], float], jump_s: float) -> Callable[[], float]:
 async def test_trap_25_a_server_that_evicts_when_full_is_named_at_connect(
     own: PrivateServer, admin: redis.Redis, policy: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Refused or warned of, whichever it is: nobody connects to one without hearing of it."""
+    """It is refused or warned about, as the setting says."""
     await admin.config_set("maxmemory-policy", policy)
     told = ""
     try:

@@ -1,4 +1,4 @@
-"""A handler that blocks the event loop starves the renewal: the lease is lost, and the loser settles nothing."""
+"""A handler that blocks the event loop stops the renewal. The lease is lost, and the late consumer settles nothing."""
 
 import asyncio
 import logging
@@ -17,8 +17,8 @@ from tests.shop import AT_ONCE, Connect, OrderPlaced, Record
 LEASE_S = 0.2
 
 
-class Thief(threading.Thread):
-    """Another, healthy process: takes over once the lease is well over, and who blocked knows that he did."""
+class OtherConsumer(threading.Thread):
+    """A consumer in a thread of its own. It takes the entry over after the lease has ended, and sets `took`."""
 
     def __init__(self, url: str, inspector: Inspector) -> None:
         super().__init__()
@@ -38,42 +38,42 @@ class Thief(threading.Thread):
     def run(self) -> None:
         with self._redis as raw:
             while not (self.took.is_set() or self._over.wait(LEASE_S / 8.0)):
-                if raw.xautoclaim(self._stream, "billing", "thief", round(LEASE_S * 2000), justid=True):
+                if raw.xautoclaim(self._stream, "billing", "other", round(LEASE_S * 2000), justid=True):
                     self.took.set()
 
 
-def blocking_app(thief: Thief, outcome: BaseException | None) -> tuple[ev.App, list[ev.Delivery]]:
-    """An App whose handler blocks its whole event loop until the theft is done, then ends with `outcome`."""
+def blocking_app(other: OtherConsumer, outcome: BaseException | None) -> tuple[ev.App, list[ev.Delivery]]:
+    """An App whose handler blocks its whole event loop until the entry was taken over, then ends with `outcome`."""
     app, seen = ev.App("shop"), list[ev.Delivery]()
     app.group("billing", lease_s=LEASE_S)
 
     @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
     async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
         seen.append(delivery)
-        assert thief.took.wait(10.0)  # blocking is the fault under test
+        assert other.took.wait(10.0)  # blocking is the fault under test
         if outcome is not None:
             raise outcome
 
     return app, seen
 
 
-@pytest.mark.usefixtures("nobody_sweeps")
+@pytest.mark.usefixtures("no_sweeps")
 @pytest.mark.parametrize("outcome", [None, ValueError("no"), ev.Reject("no"), ev.Snooze(0.0)])
-async def test_trap_05_who_blocked_the_loop_for_a_lease_settles_nothing(
+async def test_trap_05_a_consumer_that_blocked_its_loop_for_a_lease_settles_nothing(
     connect: Connect, inspector: Inspector, url: str, outcome: BaseException | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    thief, record = Thief(url, inspector), Record()
-    app, seen = blocking_app(thief, outcome)
+    other, record = OtherConsumer(url, inspector), Record()
+    app, seen = blocking_app(other, outcome)
     await inspector.create()
-    with thief:
+    with other:
         async with connect(app) as bus, bus.running(consumer="slow", observe=record):
             await bus.publish(OrderPlaced(number=1))
             await eventually(lambda: record.count("lost"))
-            assert [row.consumer for row in await inspector.pending()] == ["thief"]
+            assert [row.consumer for row in await inspector.pending()] == ["other"]
             assert (await bus.backlog("orders", "billing")) == ev.Backlog(0, pending=1, retrying=0, delayed=0, dead=0)
             assert seen[0].lost
             # The new owner's outcome counts.
-            assert await ConsumerCommands(bus._broker, inspector.keys, "thief").ack([seen[0].entry]) == set()
+            assert await ConsumerCommands(bus._broker, inspector.keys, "other").ack([seen[0].entry]) == set()
             assert (await bus.backlog("orders", "billing")).total == 0
     assert record.count("lost") == 1
     assert not {"acked", "retried", "dead"} & set(record.kinds())
@@ -81,10 +81,10 @@ async def test_trap_05_who_blocked_the_loop_for_a_lease_settles_nothing(
 
 
 @pytest.mark.parametrize("outcome", [None, ValueError("no"), ev.Reject("no")])
-async def test_trap_05_a_later_delivery_to_the_same_consumer_is_not_settled_by_the_lost_one(
+async def test_trap_05_a_lost_delivery_does_not_settle_a_later_delivery_to_the_same_consumer(
     connect: Connect, inspector: Inspector, outcome: Exception | None
 ) -> None:
-    """Its name owns the entry again, but the handler that lost it must not settle it for the one that runs now."""
+    """The consumer owns the entry again, but the handler that lost it must not settle it for the one that runs now."""
     app, record, started = ev.App("shop"), Record(), list[ev.Delivery]()
     releases = [asyncio.Event(), asyncio.Event()]
     app.group("billing", lease_s=LEASE_S)
@@ -101,7 +101,7 @@ async def test_trap_05_a_later_delivery_to_the_same_consumer_is_not_settled_by_t
         await bus.publish(OrderPlaced(number=1))
         await eventually(lambda: started)
         await eventually(lambda: lose(inspector, started[0]))
-        await eventually(lambda: len(started) == 2)  # the thief died; the entry came back
+        await eventually(lambda: len(started) == 2)  # the other consumer died; the entry came back
         releases[0].set()
         await eventually(lambda: record.count(ended) == 1)
         await bus.backlog("orders", "billing")  # a round trip in which it could have settled
@@ -112,7 +112,7 @@ async def test_trap_05_a_later_delivery_to_the_same_consumer_is_not_settled_by_t
 
 
 async def lose(inspector: Inspector, delivery: ev.Delivery) -> bool:
-    """Have a thief, who will not renew, hold the entry when the next renewal comes."""
+    """Have another consumer, which does not renew, hold the entry when the next renewal comes."""
     if not delivery.lost:
-        await inspector.take_over(delivery.entry.id, "thief")
+        await inspector.take_over(delivery.entry.id, "other")
     return delivery.lost

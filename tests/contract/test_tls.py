@@ -1,4 +1,4 @@
-"""TLS: a connection is made only to whom we trust, and every refusal says how to mend it.
+"""TLS: a connection is made only to a trusted server, and every error says how to fix it.
 
 The certificates are made here, by the openssl command, and go with the test. A server that was built without TLS is
 skipped; so is everything where there is no openssl.
@@ -69,7 +69,7 @@ def tls_binary(binary: Path) -> Path:
     started = subprocess.run(
         [binary, "--port", "0", "--tls-port", str(free_port())], capture_output=True, text=True, timeout=10, check=False
     )
-    if "tls-cert-file" not in started.stdout:  # what one with TLS misses
+    if "tls-cert-file" not in started.stdout:  # what a server with TLS finds missing
         pytest.skip(f"{binary.name} was built without TLS: {started.stdout.splitlines()[-1].split('# ')[-1]}")
     return binary
 
@@ -121,7 +121,7 @@ async def test_a_server_that_the_named_authority_vouches_for(tls_binary: Path, a
         ("expired", "?ssl_ca_certs={ca}", "expired.*renew"),
     ],
 )
-async def test_a_certificate_that_proves_nothing_is_refused(
+async def test_a_certificate_that_cannot_be_verified_is_refused(
     tls_binary: Path, authority: Authority, certificate: str, query: str, told: str
 ) -> None:
     async with tls_server(tls_binary, authority, certificate) as url:
@@ -129,7 +129,7 @@ async def test_a_certificate_that_proves_nothing_is_refused(
     assert re.search(told, problem)
 
 
-async def test_a_server_that_wants_to_know_its_clients(tls_binary: Path, authority: Authority) -> None:
+async def test_a_server_that_requires_client_certificates(tls_binary: Path, authority: Authority) -> None:
     async with tls_server(tls_binary, authority, "server", "--tls-auth-clients", "yes") as url:
         ca = f"{url}?ssl_ca_certs={authority.file('ca.crt')}"
         # TLS 1.3: the client is done before the server says no, so what it hears may be no more than a hang-up.
@@ -140,14 +140,18 @@ async def test_a_server_that_wants_to_know_its_clients(tls_binary: Path, authori
         assert "ssl_keyfile" in await refusal(me + authority.file("server.key"), ev.BrokerError)
 
 
-async def test_each_side_speaks_what_the_other_does_not(tls_binary: Path, authority: Authority) -> None:
+async def test_connecting_without_tls_to_a_server_with_tls_fails_with_a_hint(
+    tls_binary: Path, authority: Authority
+) -> None:
     async with tls_server(tls_binary, authority, "server") as url:
         problem = await refusal(url.replace("rediss:", "redis:"), ev.BrokerUnavailable)
     assert "rediss://" in problem
 
 
-async def test_a_server_without_tls_is_asked_for_it(binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It waits for the end of a line, which never comes; the error says what may be wrong."""
+async def test_connecting_with_tls_to_a_server_without_tls_fails_with_a_hint(
+    binary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a server waits for the end of a line, which never comes. The error says what may be wrong."""
     monkeypatch.setattr("eventlib.broker.connections.REPLY_TIMEOUT_S", 0.3)
     with private_server(binary=binary, port=0) as server:
         problem = await refusal(server.url.replace("redis:", "rediss:"), ev.BrokerUnavailable)
@@ -155,18 +159,16 @@ async def test_a_server_without_tls_is_asked_for_it(binary: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("query", ["ssl_ca_certs=/nowhere/ca.crt", "ssl_certfile=/nowhere/me.crt"])
-async def test_a_file_that_is_not_there_is_told_before_connecting(query: str) -> None:
+async def test_a_missing_certificate_file_is_named_before_connecting(query: str) -> None:
     assert "ssl_ca_certs" in await refusal(f"rediss://:{SECRET}@127.0.0.1:1/0?{query}", ev.BrokerError)
 
 
-async def test_an_option_that_does_not_exist_is_told_before_connecting() -> None:
+async def test_an_unknown_tls_option_is_named_before_connecting() -> None:
     assert "ssl_" in await refusal(f"rediss://:{SECRET}@127.0.0.1:1/0?ssl_ca_cert=x", ev.BrokerError)
 
 
-async def test_a_certificate_that_is_exchanged_for_a_wrong_one_ends_the_run(
-    tls_binary: Path, authority: Authority
-) -> None:
-    """Waiting would not mend it: somebody else may be answering."""
+async def test_a_server_certificate_that_becomes_invalid_ends_the_run(tls_binary: Path, authority: Authority) -> None:
+    """Waiting would not help: another server may be answering."""
     app, handled = ev.App("shop"), list[int]()
 
     @app.subscribe(OrderPlaced, group="billing")

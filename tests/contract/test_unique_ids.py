@@ -30,21 +30,23 @@ async def test_the_same_id_again_appends_nothing_and_is_returned(connect: Connec
     assert await written(inspector) == [("order-A1-placed", 1)]
 
 
-async def test_the_first_body_of_an_id_stays(connect: Connect, inspector: Inspector) -> None:
+async def test_the_first_event_of_an_id_is_kept(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
         await bus.publish(OrderPlaced(number=1), id="e1", unique_for_s=60.0)
         await bus.publish(OrderPlaced(number=2), id="e1", unique_for_s=60.0)
     assert await written(inspector) == [("e1", 1)]
 
 
-async def test_each_stream_has_ids_of_its_own(connect: Connect, raw: redis.Redis, namespace: str) -> None:
+async def test_ids_are_unique_per_stream(connect: Connect, raw: redis.Redis, namespace: str) -> None:
     async with connect(ev.App("shop")) as bus:
         await bus.publish(OrderPlaced(number=1), id="e1", unique_for_s=60.0)
         await bus.publish(StockCounted(number=1), id="e1", unique_for_s=60.0)
     assert [await raw.xlen(f"{namespace}:{{{stream}}}:events") for stream in ("orders", "stock")] == [1, 1]
 
 
-async def test_an_id_without_a_window_may_be_appended_again(connect: Connect, inspector: Inspector) -> None:
+async def test_an_id_that_is_published_without_a_window_is_appended_again(
+    connect: Connect, inspector: Inspector
+) -> None:
     async with connect(ev.App("shop")) as bus:
         for number in (1, 2):
             assert await bus.publish(OrderPlaced(number=number), id="e1") == "e1"
@@ -69,7 +71,7 @@ async def no_keys(raw: redis.Redis, pattern: str) -> bool:
     return not await raw.keys(pattern)
 
 
-async def test_batches_leave_out_ids_that_are_there(connect: Connect, inspector: Inspector) -> None:
+async def test_batches_leave_out_events_whose_ids_were_published_before(connect: Connect, inspector: Inspector) -> None:
     async with connect(ev.App("shop")) as bus:
         ids = [f"e{number}" for number in range(1200)]
         await bus.publish(OrderPlaced(number=-1), id="e700", unique_for_s=60.0)
@@ -106,7 +108,7 @@ async def test_trap_22_a_lost_reply_neither_doubles_nor_loses_a_unique_event(
     assert [number for _, number in await written(inspector)] == [-1, *range(count)]
 
 
-async def test_an_id_that_could_not_be_appended_is_not_remembered(broker: Broker, inspector: Inspector) -> None:
+async def test_an_id_whose_event_could_not_be_appended_is_not_remembered(broker: Broker, inspector: Inspector) -> None:
     """If it were, the next publish of the id would append nothing, and the event would be lost."""
     await inspector.raw.set(inspector.keys.stream, "no stream")
     with pytest.raises(ev.BrokerError, match="WRONGTYPE"):

@@ -1,4 +1,4 @@
-"""What is in Redis has the fields that docs/wire-format.md names, on every server."""
+"""Entries, hashes and keys in Redis have the fields that docs/wire-format.md names, on every server."""
 
 import re
 from typing import Any
@@ -24,7 +24,7 @@ def names_in(entry: dict[bytes, bytes]) -> list[str]:
 
 
 async def take_over(broker: Broker, inspector: Inspector) -> Entry:
-    """The one entry of the stream in the hands of consumer "me"."""
+    """Have consumer "me" take over the only entry of the stream."""
     [id_] = await inspector.read_and_die()
     await inspector.take_over(id_, "dead", idle_ms=10_000, deliveries=1)
     _, [taken] = await ConsumerCommands(broker, inspector.keys, "me").sweep(1.0, 1, 1.0)
@@ -55,14 +55,14 @@ async def is_recent(ms: bytes, inspector: Inspector) -> bool:
 
 
 async def test_a_retried_entry(broker: Broker, inspector: Inspector) -> None:
-    id_ = await inspector.add(event=b"{}", theirs=b"x")
+    id_ = await inspector.add(event=b"{}", foreign=b"x")
     taken = await take_over(broker, inspector)
     assert await ConsumerCommands(broker, inspector.keys, "me").retry(taken, 1, 0.0)
     [entry] = await inspector.events(retried=True)
-    assert names_in(entry)[:3] == ["event", "theirs", "attempts"]
-    assert set(names_in(entry)) - {"theirs"} == set(wire.names("The retry stream")) - {"replays", "edited", "packed"}
+    assert names_in(entry)[:3] == ["event", "foreign", "attempts"]
+    assert set(names_in(entry)) - {"foreign"} == set(wire.names("The retry stream")) - {"replays", "edited", "packed"}
     assert await is_recent(entry.pop(b"failed"), inspector)
-    assert entry == {b"event": b"{}", b"theirs": b"x", b"attempts": b"1", b"origin": id_.encode()}
+    assert entry == {b"event": b"{}", b"foreign": b"x", b"attempts": b"1", b"origin": id_.encode()}
 
 
 async def test_a_retried_entry_of_very_many_fields_is_packed(broker: Broker, inspector: Inspector) -> None:
@@ -75,7 +75,7 @@ async def test_a_retried_entry_of_very_many_fields_is_packed(broker: Broker, ins
     assert entry[b"packed"].startswith(b"\xdc" + (7002).to_bytes(2, "big") + b"\xa5event\xa2{}\xa2f0\xa0")
 
 
-async def test_an_edited_and_replayed_entry_says_so_there_and_when_it_dies_again(
+async def test_an_edited_and_replayed_entry_has_its_fields_on_the_retry_stream_and_as_a_dead_letter(
     broker: Broker, inspector: Inspector, raw: redis.Redis
 ) -> None:
     await inspector.add(event=b"{}")
@@ -102,7 +102,9 @@ async def test_an_edited_and_replayed_entry_says_so_there_and_when_it_dies_again
     assert (dead[b"replays"], dead[b"edited"], dead[b"raw.event"]) == (b"1", edited, b"[]")
 
 
-async def test_a_delayed_entry_is_the_example(broker: Broker, inspector: Inspector, raw: redis.Redis) -> None:
+async def test_the_documented_example_of_a_delayed_entry_is_promoted(
+    broker: Broker, inspector: Inspector, raw: redis.Redis
+) -> None:
     member = bytes.fromhex(wire.examples("hex")[0])
     await raw.zadd(inspector.keys.delayed, {member: 1.5})
     assert await ConsumerCommands(broker, inspector.keys, "c1").promote(10) == (1, None)
@@ -110,7 +112,9 @@ async def test_a_delayed_entry_is_the_example(broker: Broker, inspector: Inspect
     assert entry == {b"event": b"{}", b"attempts": b"1", b"origin": b"1777896000250-0", b"failed": b"1777896001000"}
 
 
-async def test_the_example_is_what_a_retry_writes(broker: Broker, inspector: Inspector, raw: redis.Redis) -> None:
+async def test_a_retry_writes_the_documented_example_of_a_delayed_entry(
+    broker: Broker, inspector: Inspector, raw: redis.Redis
+) -> None:
     example = unpacked(bytes.fromhex(wire.examples("hex")[0]))
     await raw.xadd(inspector.keys.stream, {"event": "{}"}, id="1777896000250-0")
     taken = await take_over(broker, inspector)
@@ -127,7 +131,9 @@ async def test_the_example_is_what_a_retry_writes(broker: Broker, inspector: Ins
     assert 50.0 < due_s - await inspector.now_s() <= 60.0, "due in ms since 1970"
 
 
-async def test_a_head_and_what_waits_behind_it(broker: Broker, inspector: Inspector, raw: redis.Redis) -> None:
+async def test_the_head_of_a_key_and_the_entry_parked_behind_it(
+    broker: Broker, inspector: Inspector, raw: redis.Redis
+) -> None:
     body = b'{"data":{"id":7}}'
     ids = [await inspector.add(event=body) for _ in range(2)]
     await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()

@@ -1,4 +1,4 @@
-"""Declare an event, declare who handles it, publish: the handler is called."""
+"""Declare an event, declare a handler, publish an event: the handler is called."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ class OrderPlaced(ev.Event, type="order.placed", version=1, stream="orders"):
     total_cents: int
 
 
-async def test_publish_and_handle(connect: Connect) -> None:
+async def test_a_published_event_is_handled(connect: Connect) -> None:
     # A declaration: nothing connects yet.
     app = ev.App("shop")
     charged: asyncio.Queue[str] = asyncio.Queue()

@@ -6,7 +6,7 @@ import eventlib as ev
 from tests.shop import Connect, OrderPlaced
 
 
-async def test_groups_fan_out(connect: Connect) -> None:
+async def test_every_group_handles_an_event_once(connect: Connect) -> None:
     app = ev.App("shop")
     done: asyncio.Queue[str] = asyncio.Queue()
 

@@ -6,7 +6,7 @@ import eventlib as ev
 from tests.shop import Connect, OrderPlaced
 
 
-async def test_a_retry(connect: Connect) -> None:
+async def test_a_failing_event_is_retried(connect: Connect) -> None:
     app = ev.App("shop")
     charged = asyncio.Event()
     attempts: list[int] = []

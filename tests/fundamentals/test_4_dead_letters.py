@@ -5,7 +5,7 @@ from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced
 
 
-async def test_dead_letters(connect: Connect) -> None:
+async def test_an_event_that_fails_every_attempt_becomes_a_dead_letter(connect: Connect) -> None:
     app = ev.App("shop")
 
     @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=2, wait_s=0.01))

@@ -1,4 +1,4 @@
-"""A handler that knows better than the policy says so: Reject, RetryAfter, Snooze."""
+"""A handler can decide what happens next by raising Reject, RetryAfter or Snooze."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ async def test_retry_after_sets_the_wait(connect: Connect) -> None:
     @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(wait_s=3600.0, wait_s_max=3600.0, jitter="none"))
     async def charge(_: OrderPlaced, delivery: ev.Delivery) -> None:
         if delivery.attempt == 1:
-            raise ev.RetryAfter(0.05)  # the bank said when to come again
+            raise ev.RetryAfter(0.05)  # the bank says when to try again
         charged.set()
 
     async with connect(app) as bus, bus.running():
@@ -36,7 +36,7 @@ async def test_retry_after_sets_the_wait(connect: Connect) -> None:
         await charged.wait()
 
 
-async def test_snooze_is_no_attempt(connect: Connect) -> None:
+async def test_snooze_does_not_count_as_an_attempt(connect: Connect) -> None:
     app = ev.App("shop")
     charged: asyncio.Queue[int] = asyncio.Queue()
     open_at_call = 4

@@ -1,4 +1,4 @@
-"""Leaving `running()` lets handlers finish. What had not begun goes back to the group at once."""
+"""Leaving `running()` lets handlers finish. Events that have not begun go back to the group at once."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import eventlib as ev
 from tests.shop import Connect, OrderPlaced, orders
 
 
-async def test_graceful_shutdown(connect: Connect) -> None:
+async def test_a_graceful_shutdown_finishes_running_handlers_and_gives_back_the_rest(connect: Connect) -> None:
     app = ev.App("shop")
     app.group("billing", concurrency=1, prefetch=2)  # one at a time, two more wait in the consumer
     begun = asyncio.Event()
@@ -25,4 +25,4 @@ async def test_graceful_shutdown(connect: Connect) -> None:
             await begun.wait()
 
         assert charged == [1]
-        assert (await bus.backlog("orders", "billing")).total == 2  # for whoever runs next
+        assert (await bus.backlog("orders", "billing")).total == 2  # for the next consumer

@@ -1,4 +1,4 @@
-"""A consumer that dies in the middle of its work is noticed by its silence: another one takes the work over."""
+"""If a consumer dies, it stops renewing its lease. After the lease, another consumer takes its events over."""
 
 import asyncio
 
@@ -7,9 +7,9 @@ from eventlib.testing.inspector import Inspector
 from tests.shop import Connect, OrderPlaced
 
 
-async def test_a_crash_is_recovered(connect: Connect, inspector: Inspector) -> None:
+async def test_an_event_of_a_crashed_consumer_is_handled_by_another_one(connect: Connect, inspector: Inspector) -> None:
     app = ev.App("shop")
-    app.group("billing", lease_s=0.3)  # silent for so long is dead; the default is 30 s
+    app.group("billing", lease_s=0.3)  # a consumer without renewal for so long counts as dead; the default is 30 s
     charged: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
 
     @app.subscribe(OrderPlaced, group="billing")
@@ -21,5 +21,5 @@ async def test_a_crash_is_recovered(connect: Connect, inspector: Inspector) -> N
         await inspector.read_and_die()  # a consumer takes the event, and is killed
 
         async with bus.running():
-            # Nobody knows how far the dead one came: at least once, so this is the second attempt.
+            # The dead consumer may have begun, so this is the second attempt: delivery is at least once.
             assert await charged.get() == (1, 2)

@@ -1,4 +1,4 @@
-"""A schema changes: raise the version, say how the old data becomes the new, and old events go on being handled."""
+"""When a schema changes, raise the version and add an upcaster for old data. Old events are then still handled."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""A consumer process that the live tests kill: it writes down what it begins and what it has done.
+"""A consumer process that the live tests kill. Its handlers log what they begin and what they finish.
 
-usage: python -m tests.live.consumer URL NAMESPACE DIARY WORK_S     Ends well on SIGTERM.
+usage: python -m tests.live.consumer URL NAMESPACE HANDLER_LOG WORK_S     Stops gracefully on SIGTERM.
 """
 
 import asyncio
@@ -14,18 +14,18 @@ from tests.shop import OrderPlaced
 LEASE_S = 0.5
 
 
-def app_of(diary: int, work_s: float) -> ev.App:
-    """Every line is one write to a file opened for appending, so that it survives a kill in the next moment."""
+def app_of(handler_log: int, work_s: float) -> ev.App:
+    """Each log line is one write to a file opened for appending, so that it survives a kill right after it."""
     app = ev.App("consumer")
     app.group("billing", concurrency=4, prefetch=4, lease_s=LEASE_S)
 
     @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=100, wait_s=0.01, wait_s_max=0.1))
     async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
-        os.write(diary, b"begin %d %d\n" % (event.number, os.getpid()))
+        os.write(handler_log, b"begin %d %d\n" % (event.number, os.getpid()))
         await asyncio.sleep(work_s)
         if event.number % 10 == 3 and delivery.attempt == 1:
             raise ValueError("a tenth fails once")
-        os.write(diary, b"done %d %d\n" % (event.number, os.getpid()))
+        os.write(handler_log, b"done %d %d\n" % (event.number, os.getpid()))
 
     return app
 
@@ -33,8 +33,8 @@ def app_of(diary: int, work_s: float) -> ev.App:
 async def main(url: str, namespace: str, path: str, work_s: float) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    diary = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    async with ev.connect(app_of(diary, work_s), url, namespace=namespace) as bus, bus.running():
+    handler_log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    async with ev.connect(app_of(handler_log, work_s), url, namespace=namespace) as bus, bus.running():
         await stop.wait()
 
 

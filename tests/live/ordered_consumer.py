@@ -1,6 +1,6 @@
-"""A consumer process of an ordered group, to be killed: it writes down what it begins, what fails and what is done.
+"""A consumer process of an ordered group, to be killed. Its handlers log what they begin, fail and finish.
 
-usage: python -m tests.live.ordered_consumer URL NAMESPACE DIARY WORK_S     Ends well on SIGTERM.
+usage: python -m tests.live.ordered_consumer URL NAMESPACE HANDLER_LOG WORK_S     Stops gracefully on SIGTERM.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ class Paid(ev.Event, type="account.paid", version=1, stream="orders"):
     step: int
 
 
-def app_of(diary: int, work_s: float) -> ev.App:
-    """Every line is one write to a file opened for appending, so that it survives a kill in the next moment."""
+def app_of(handler_log: int, work_s: float) -> ev.App:
+    """Each log line is one write to a file opened for appending, so that it survives a kill right after it."""
     app = ev.App("ordered_consumer")
     app.group("billing", concurrency=8, prefetch=8, lease_s=LEASE_S, ordered_by="account")
 
     def note(what: str, event: Paid) -> None:
-        os.write(diary, f"{what} {os.getpid()} {event.account} {event.step}\n".encode())
+        os.write(handler_log, f"{what} {os.getpid()} {event.account} {event.step}\n".encode())
 
     @app.subscribe(Paid, group="billing", retry=ev.Retry(attempts=100, wait_s=0.01, wait_s_max=0.1))
     async def pay(event: Paid, _: ev.Delivery) -> None:
@@ -42,8 +42,8 @@ def app_of(diary: int, work_s: float) -> ev.App:
 async def main(url: str, namespace: str, path: str, work_s: float) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    diary = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    async with ev.connect(app_of(diary, work_s), url, namespace=namespace) as bus, bus.running():
+    handler_log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    async with ev.connect(app_of(handler_log, work_s), url, namespace=namespace) as bus, bus.running():
         await stop.wait()
 
 

@@ -13,7 +13,7 @@ async def nothing_left(bus: ev.Bus) -> bool:
     return (await bus.backlog("orders", "billing")).total == 0
 
 
-async def test_a_consumer_killed_in_the_middle_of_handlers_loses_nothing(
+async def test_a_consumer_killed_while_handlers_run_loses_no_event(
     connect: Connect, inspector: Inspector, url: str, namespace: str, processes: ConsumerProcesses
 ) -> None:
     async with connect(ev.App("shop")) as bus:
@@ -24,14 +24,14 @@ async def test_a_consumer_killed_in_the_middle_of_handlers_loses_nothing(
         victim.wait()
         done = set(processes.noted("done"))
         held = {row.id for row in await inspector.pending()}
-        assert held and len(done) < 400  # it did die with work in hand
+        assert held and len(done) < 400  # it died with pending entries
         processes.start(url, namespace, work_s=0.0)
         await eventually(lambda: set(processes.noted("done")) == set(range(400)))
         await eventually(lambda: nothing_left(bus))
         assert await bus.dead_letters("orders", "billing").find() == []
 
 
-async def test_one_of_two_consumers_killed_again_and_again(
+async def test_no_event_is_lost_while_one_of_two_consumers_is_killed_repeatedly(
     connect: Connect, url: str, namespace: str, processes: ConsumerProcesses
 ) -> None:
     async with connect(ev.App("shop")) as bus:
@@ -47,7 +47,7 @@ async def test_one_of_two_consumers_killed_again_and_again(
         await eventually(lambda: nothing_left(bus))
 
 
-async def test_a_consumer_told_to_stop_finishes_and_leaves_no_trace(
+async def test_a_consumer_stopped_by_sigterm_finishes_its_handlers_and_deletes_its_name(
     connect: Connect, inspector: Inspector, url: str, namespace: str, processes: ConsumerProcesses
 ) -> None:
     async with connect(ev.App("shop")) as bus:
@@ -62,10 +62,10 @@ async def test_a_consumer_told_to_stop_finishes_and_leaves_no_trace(
         assert (await bus.backlog("orders", "billing")).total == 20 - len(set(processes.noted("done")))
 
 
-async def test_trap_05_a_consumer_frozen_longer_than_its_lease_does_no_harm(
+async def test_trap_05_no_event_is_lost_when_a_consumer_is_stopped_for_longer_than_its_lease(
     connect: Connect, url: str, namespace: str, processes: ConsumerProcesses
 ) -> None:
-    """Its work is taken over meanwhile; when it wakes up it goes on with what is left to do."""
+    """Its entries are taken over meanwhile. When it wakes up, it goes on with new entries."""
     async with connect(ev.App("shop")) as bus:
         frozen = processes.start(url, namespace, work_s=0.1)
         await bus.publish_many(orders(*range(10)))

@@ -1,4 +1,4 @@
-"""Order survives what kills consumers: SIGKILL, SIGTERM and newcomers, in the middle of handlers, on every server."""
+"""The order of each key is kept while consumers are killed, stopped and started during handlers, on every server."""
 
 import itertools
 import random
@@ -23,7 +23,7 @@ def url(server: str) -> str:
 
 
 def noted(processes: ConsumerProcesses) -> list[Note]:
-    lines = processes.diary.read_text().splitlines() if processes.diary.exists() else []
+    lines = processes.handler_log.read_text().splitlines() if processes.handler_log.exists() else []
     words = [line.split() for line in lines]
     return [Note(what, who, *rest[:1], *map(int, rest[1:])) for what, who, *rest in words]  # type: ignore[arg-type]
 
@@ -32,7 +32,7 @@ async def nothing_left(bus: ev.Bus) -> bool:
     return (await bus.backlog("orders", "billing")).total == 0
 
 
-async def test_consumers_killed_again_and_again_never_overtake(
+async def test_the_order_is_kept_while_consumers_are_killed_repeatedly(
     connect: Connect, inspector: Inspector, url: str, namespace: str, processes: ConsumerProcesses
 ) -> None:
     rng = random.Random(0)
@@ -57,8 +57,8 @@ async def test_consumers_killed_again_and_again_never_overtake(
                 continue
             victim.kill()
             victim.wait()
-            with processes.diary.open("a") as diary:
-                diary.write(f"killed {victim.pid}\n")
+            with processes.handler_log.open("a") as log:
+                log.write(f"killed {victim.pid}\n")
         await eventually(lambda: nothing_left(bus), timeout_s=15.0)
         assert await bus.dead_letters("orders", "billing").find() == []
         assert await inspector.raw.exists(inspector.keys.key_queue_heads, inspector.keys.key_queues) == 0

@@ -1,4 +1,4 @@
-"""Publishers and servers that are killed: what was acknowledged is in the stream, once, and in order."""
+"""Publishers and servers that are killed: every acknowledged event is in the stream, once and in order."""
 
 import asyncio
 import subprocess
@@ -64,7 +64,7 @@ def check(acknowledged: list[int], there: list[int]) -> None:
     assert there == sorted(there), "events are out of order"
 
 
-async def test_trap_22_a_publisher_killed_while_it_spools_and_while_it_replays(
+async def test_trap_22_no_event_is_lost_or_doubled_when_a_publisher_is_killed_while_it_spools_or_replays(
     connect: Connect, inspector: Inspector, url: str, publisher: KillablePublisher
 ) -> None:
     async with fault_proxy(url) as faulty:
@@ -93,7 +93,7 @@ async def more_than(inspector: Inspector, count: int) -> bool:
     return len(await inspector.events()) > count
 
 
-async def test_the_spool_of_a_live_process_is_refused_to_another_process(
+async def test_the_spool_of_a_live_process_cannot_be_opened_by_another_process(
     connect: Connect, publisher: KillablePublisher
 ) -> None:
     publisher.start()
@@ -107,7 +107,9 @@ async def test_the_spool_of_a_live_process_is_refused_to_another_process(
 
 
 @pytest.mark.parametrize("spooled", [False, True])
-async def test_trap_22_a_server_killed_while_many_publish(binary: Path, tmp_path: Path, spooled: bool) -> None:
+async def test_trap_22_no_event_is_lost_or_doubled_when_the_server_is_killed_while_many_publish(
+    binary: Path, tmp_path: Path, spooled: bool
+) -> None:
     """The server acknowledges a batch when it is on disk."""
     policy = ev.Spool(tmp_path / "spool") if spooled else ev.Wait(20.0)
     acknowledged, enough = list[int](), asyncio.Event()

@@ -1,4 +1,4 @@
-"""A private server ends with its owner, however that ends, and so does its directory. Before, it can be restarted."""
+"""A private server and its directory go when its owner ends, however that ends. Until then it can be restarted."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ with ev.private_server() as server:
 
 
 @dataclass
-class Household:
+class OwnedServer:
     """An owner process, its guard, its server and its directory."""
 
     owner: subprocess.Popen[str]
@@ -64,7 +64,7 @@ def start_owner() -> subprocess.Popen[str]:
 
 
 @asynccontextmanager
-async def household() -> AsyncIterator[Household]:
+async def owned_server() -> AsyncIterator[OwnedServer]:
     owner = start_owner()
     assert owner.stdin is not None and owner.stdout is not None
     try:
@@ -72,7 +72,7 @@ async def household() -> AsyncIterator[Household]:
         server = psutil.Process(int(pid))
         guard = server.parent()
         assert guard is not None
-        yield Household(owner, guard, server, Path(directory))
+        yield OwnedServer(owner, guard, server, Path(directory))
     finally:
         owner.stdin.close()
         owner.stdout.close()
@@ -80,14 +80,14 @@ async def household() -> AsyncIterator[Household]:
         owner.wait()
 
 
-def test_it_goes_when_the_block_ends() -> None:
+def test_the_server_goes_when_the_block_ends() -> None:
     with private_server() as server:
         process = psutil.Process(server.pid)
         assert server.directory.exists() and alive(process)
     assert not server.directory.exists() and not alive(process)
 
 
-def test_it_goes_when_the_block_fails() -> None:
+def test_the_server_goes_when_the_block_raises() -> None:
     with pytest.raises(KeyError), private_server() as server:  # noqa: PT012 - leaving by an error is the point
         process = psutil.Process(server.pid)
         raise KeyError
@@ -95,36 +95,36 @@ def test_it_goes_when_the_block_fails() -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-async def test_it_goes_when_its_owner_is_killed(how: signal.Signals) -> None:
-    async with household() as house:
-        house.owner.send_signal(how)
-        await eventually(house.gone)
+async def test_the_server_goes_when_its_owner_is_killed(how: signal.Signals) -> None:
+    async with owned_server() as owned:
+        owned.owner.send_signal(how)
+        await eventually(owned.gone)
 
 
-async def test_it_goes_when_its_owner_is_killed_while_it_is_down() -> None:
-    async with household() as house:
-        house.server.kill()
-        house.owner.kill()
-        await eventually(house.gone)
+async def test_the_directory_goes_when_the_owner_is_killed_while_the_server_is_down() -> None:
+    async with owned_server() as owned:
+        owned.server.kill()
+        owned.owner.kill()
+        await eventually(owned.gone)
 
 
-async def test_it_outlives_the_interrupt_that_its_owner_survives() -> None:
+async def test_the_server_survives_an_interrupt_that_its_owner_survives() -> None:
     """Ctrl-C goes to the whole process group of the terminal; the owner needs its server to finish."""
-    async with household() as house:
-        assert os.getpgid(house.server.pid) != os.getpgid(house.owner.pid)
-        assert os.getpgid(house.guard.pid) != os.getpgid(house.owner.pid)
+    async with owned_server() as owned:
+        assert os.getpgid(owned.server.pid) != os.getpgid(owned.owner.pid)
+        assert os.getpgid(owned.guard.pid) != os.getpgid(owned.owner.pid)
 
 
-async def test_it_goes_when_its_guard_is_killed() -> None:
-    async with household() as house:
-        house.guard.kill()
-        await eventually(lambda: not alive(house.server))
-        assert house.owner.stdin is not None
-        house.owner.stdin.close()  # the owner leaves its block
-        await eventually(house.gone)
+async def test_the_server_goes_after_its_guard_was_killed() -> None:
+    async with owned_server() as owned:
+        owned.guard.kill()
+        await eventually(lambda: not alive(owned.server))
+        assert owned.owner.stdin is not None
+        owned.owner.stdin.close()  # the owner leaves its block
+        await eventually(owned.gone)
 
 
-async def test_a_server_that_stopped_by_itself_leaves_nothing_either() -> None:
+async def test_a_server_that_stopped_by_itself_leaves_nothing() -> None:
     with private_server() as server:
         process = psutil.Process(server.pid)
         with redis.Redis.from_url(server.url) as client:
@@ -143,7 +143,7 @@ def test_the_guard_stays_silent_when_the_server_stops_by_itself(capfd: pytest.Ca
     assert capfd.readouterr().err == ""
 
 
-def test_two_do_not_meet(binary: Path) -> None:
+def test_two_private_servers_are_independent(binary: Path) -> None:
     with private_server(binary=binary) as one, private_server(binary=binary, port=0) as two:
         assert (
             one.directory != two.directory and one.url.startswith("unix:") and two.url.startswith("redis://127.0.0.1:")
@@ -157,7 +157,7 @@ def test_two_do_not_meet(binary: Path) -> None:
             }
 
 
-def test_a_program_that_is_no_server_is_soon_a_typed_error_with_its_last_words(tmp_path: Path) -> None:
+def test_a_program_that_is_no_server_raises_a_typed_error_with_its_last_output(tmp_path: Path) -> None:
     program = tmp_path / "redis-server"
     program.write_text("#!/bin/sh\necho 'out of memory' >&2\nexit 1\n")
     program.chmod(0o755)
@@ -168,13 +168,13 @@ def test_a_program_that_is_no_server_is_soon_a_typed_error_with_its_last_words(t
 
 
 @pytest.mark.parametrize("path", ["nowhere", "no program"])
-def test_a_file_that_cannot_be_run_is_a_typed_error(tmp_path: Path, path: str) -> None:
+def test_a_file_that_cannot_be_run_raises_a_typed_error(tmp_path: Path, path: str) -> None:
     (tmp_path / "no program").write_text("x")
     with pytest.raises(ev.NoServer, match=path), private_server(binary=tmp_path / path):
         pass
 
 
-def test_a_port_that_is_taken_is_a_typed_error(binary: Path) -> None:
+def test_a_port_that_is_taken_raises_a_typed_error(binary: Path) -> None:
     with private_server(binary=binary, port=0) as server:
         port = int(server.url.removesuffix("/0").rpartition(":")[2])
         with pytest.raises(ev.NoServer, match="in use"), private_server(binary=binary, port=port):
@@ -197,7 +197,7 @@ def store(server: PrivateServer) -> None:
 
 @pytest.mark.parametrize("port", [None, 0])
 @pytest.mark.parametrize("end", [PrivateServer.kill, PrivateServer.stop])
-def test_it_is_started_again_on_its_data_and_at_its_address(
+def test_a_restarted_server_has_its_data_and_its_address(
     binary: Path, port: int | None, end: Callable[[PrivateServer], None]
 ) -> None:
     with private_server("--appendfsync", "always", binary=binary, port=port) as server:
@@ -216,7 +216,7 @@ def test_it_is_started_again_on_its_data_and_at_its_address(
     assert not alive(second) and not server.directory.exists()
 
 
-async def test_one_that_stopped_by_itself_is_started_again(binary: Path) -> None:
+async def test_a_server_that_stopped_by_itself_can_be_restarted(binary: Path) -> None:
     with private_server(binary=binary) as server:
         store(server)
         with redis.Redis.from_url(server.url) as client:
@@ -227,14 +227,14 @@ async def test_one_that_stopped_by_itself_is_started_again(binary: Path) -> None
         assert stored(server) == b"yes"
 
 
-def test_what_ends_while_it_is_down_leaves_nothing(binary: Path) -> None:
+def test_an_owner_that_ends_while_the_server_is_down_leaves_nothing(binary: Path) -> None:
     with private_server(binary=binary) as server:
         server.kill()
     assert not server.directory.exists()
 
 
 @pytest.mark.parametrize("end", [PrivateServer.kill, PrivateServer.stop, None])
-def test_a_paused_one_gives_no_answer_and_can_still_be_ended(
+def test_a_paused_server_does_not_answer_and_can_be_stopped(
     binary: Path, end: Callable[[PrivateServer], None] | None
 ) -> None:
     with private_server(binary=binary) as server:
@@ -252,13 +252,13 @@ def test_a_paused_one_gives_no_answer_and_can_still_be_ended(
     assert not alive(process) and time.monotonic() - began_at < 4.0
 
 
-def test_options_are_the_servers_own_and_come_last(binary: Path) -> None:
+def test_options_override_the_defaults_of_a_private_server(binary: Path) -> None:
     options = ("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
     with private_server(*options, binary=binary) as server, redis.Redis.from_url(server.url) as client:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "allkeys-lru"}
 
 
-def test_one_with_a_password_starts_too(binary: Path) -> None:
+def test_a_server_with_a_password_starts(binary: Path) -> None:
     with private_server("--requirepass", "secret", binary=binary) as server:
         with pytest.raises(redis.AuthenticationError):
             stored(server)
@@ -266,12 +266,12 @@ def test_one_with_a_password_starts_too(binary: Path) -> None:
             assert client.ping()
 
 
-def test_an_option_that_the_server_refuses_is_told(binary: Path) -> None:
+def test_an_option_that_the_server_refuses_is_named(binary: Path) -> None:
     with pytest.raises(ev.NoServer, match="no-such-option"), private_server("--no-such-option", "1", binary=binary):
         pass
 
 
-def test_its_guard_gone_it_says_so() -> None:
+def test_a_server_whose_guard_is_gone_cannot_be_restarted() -> None:
     with private_server() as server:
         guard = psutil.Process(server.pid).parent()
         assert guard is not None
@@ -281,6 +281,6 @@ def test_its_guard_gone_it_says_so() -> None:
     assert not server.directory.exists()
 
 
-def test_a_free_port_has_no_server() -> None:
+def test_no_server_listens_on_a_free_port() -> None:
     with redis.Redis(port=free_port()) as client, pytest.raises(redis.ConnectionError):
         client.ping()

@@ -1,4 +1,4 @@
-"""The server is killed and started again on its append-only file: what was acknowledged is handled."""
+"""The server is killed and started again on its append-only file: every acknowledged event is handled."""
 
 import asyncio
 from pathlib import Path
@@ -35,7 +35,7 @@ async def restart_in_between(server: PrivateServer, acknowledged: list[int], pro
     server.start()
 
 
-async def test_all_that_was_acknowledged_is_handled(binary: Path, processes: ConsumerProcesses) -> None:
+async def test_every_acknowledged_event_is_handled(binary: Path, processes: ConsumerProcesses) -> None:
     acknowledged, enough = list[int](), asyncio.Event()
     # With the default, everysec, the server may acknowledge what it writes only up to two seconds later.
     strict = ("--appendfsync", "always")

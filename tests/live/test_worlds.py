@@ -47,7 +47,7 @@ def shop() -> Scenario:
 
 
 def endless() -> Scenario:
-    """A run to be broken off. A process of it that were left would write to the server within milliseconds."""
+    """A run to cancel. If one of its processes were left, it would write to the server within milliseconds."""
     return scenario(steady(500.0, 40.0), desk=service(0.001, consumers=2))
 
 
@@ -57,7 +57,7 @@ def descendants() -> set[psutil.Process]:
 
 
 def fork_servers() -> list[psutil.Process]:
-    """Those of the runs that are under way. The processes that they forked look alike, but are no children of ours."""
+    """The fork servers of the runs under way. Their own children look alike, but are no children of this process."""
     return [one for one in psutil.Process().children() if "sim.worlds.fork_server" in " ".join(one.cmdline())]
 
 
@@ -116,10 +116,10 @@ def measured(url: str) -> History:
         return asyncio.run(run_live(shop(), [0], repeats=1, url=url))
 
 
-# What a kill must not do
+# A killed consumer
 
 
-def test_nothing_is_lost_in_a_kill(measured: History) -> None:
+def test_no_message_is_lost_when_a_consumer_is_killed(measured: History) -> None:
     assert {one.name: one for one in check(measured) if one.verdict != "true" and one.name not in OF_THE_MACHINE} == {}
     assert len(rows_of(measured, "sent")) >= 2 * 280  # placed and paid
 
@@ -137,7 +137,7 @@ def test_the_kill_is_in_the_history(measured: History) -> None:
     assert np.any(first > restarted["t_s"])
 
 
-def test_what_the_killed_consumer_held_is_delivered_again(measured: History) -> None:
+def test_messages_of_the_killed_consumer_are_delivered_again(measured: History) -> None:
     """Each attempt that the kill cut off is followed by the next one, when the lease has run out and not before."""
     (killed_s,) = rows_of(measured, "killed")["t_s"]
     started = rows_of(measured, "started", "billing")
@@ -170,8 +170,8 @@ async def test_a_run_leaves_no_key(measured: History, url: str) -> None:
     assert await keys_of_runs(url) == set()
 
 
-async def test_a_message_that_kills_its_consumers_is_given_up(url: str) -> None:
-    """Two attempts are allowed and two consumers die of it: the third delivery goes to the dead letters unseen."""
+async def test_a_message_that_kills_its_consumers_becomes_a_dead_letter(url: str) -> None:
+    """Two attempts are allowed and two consumers die of it. The third delivery makes it a dead letter unhandled."""
     poison = service(60.0, lease_s=0.4, retry=Retry(attempts=2))
     kills = [kill("desk", 1.5, 0.0), kill("desk", 4.5, 0.0)]
     history = await run_live(scenario(steady(1.0, 1.0), *kills, desk=poison), [0], repeats=1, url=url)
@@ -209,7 +209,7 @@ async def test_both_worlds_make_the_same_attempts(url: str) -> None:
 
 
 async def test_a_retry_budget_holds_in_both_worlds(url: str) -> None:
-    """A service that is down for a second: in neither world run more retries than its one consumer may."""
+    """A service is down for a second. In neither world its consumer runs more retries than its budget allows."""
     budget = RetryBudget(ratio=0.1, per_s=40.0, burst=10.0, wait_s=0.2)
     retry = Retry(attempts=20, wait_s=0.02, wait_s_max=0.1)
     desk = service(0.001, concurrency=8, retry=retry, retry_budget=budget)
@@ -225,7 +225,7 @@ async def test_a_retry_budget_holds_in_both_worlds(url: str) -> None:
         assert len(again_s) >= 100, history.world  # each of those that failed needed one at least
 
 
-async def test_a_cancelled_run_leaves_nothing(url: str) -> None:
+async def test_a_cancelled_run_leaves_no_process(url: str) -> None:
     with no_process_left():
         async with under_way(url) as run:
             assert len(fork_server().children()) == 3
@@ -235,7 +235,7 @@ async def test_a_cancelled_run_leaves_nothing(url: str) -> None:
     assert await keys_of_runs(url) == set()
 
 
-async def test_a_run_cancelled_before_it_began_leaves_nothing(url: str) -> None:
+async def test_a_run_cancelled_while_it_starts_leaves_no_process(url: str) -> None:
     """The fork server is there, and still importing."""
     with no_process_left():
         run = asyncio.create_task(run_live(endless(), [0], repeats=1, url=url))
@@ -316,14 +316,14 @@ async def test_a_consumer_that_ends_by_itself_fails_the_run(url: str) -> None:
 # The server
 
 
-async def test_an_unreachable_server() -> None:
+async def test_an_unreachable_server_raises_the_librarys_error() -> None:
     began_s = time.monotonic()
     with no_process_left(), pytest.raises(BrokerUnavailable):
         await run_live(endless(), [0], url=f"redis://127.0.0.1:{free_port()}/0")
     assert time.monotonic() - began_s < 10.0
 
 
-async def test_a_wrong_password() -> None:
+async def test_a_wrong_password_raises_the_librarys_error() -> None:
     with private_server() as server:
         async with redis.Redis.from_url(server.url) as client:
             await client.config_set("requirepass", "right")
@@ -331,7 +331,7 @@ async def test_a_wrong_password() -> None:
             await in_time(run_live(endless(), [0], url=server.url.replace("unix://", "unix://:wrong@")))
 
 
-async def test_a_server_that_dies_in_the_middle() -> None:
+async def test_a_server_that_dies_during_a_run_fails_the_run() -> None:
     """The run fails with the library's own error, not with a group of them."""
     with private_server() as server, no_process_left():
         async with under_way(server.url) as run:
@@ -341,13 +341,13 @@ async def test_a_server_that_dies_in_the_middle() -> None:
 
 
 @pytest.mark.parametrize(("seeds", "repeats"), [([], 1), ([0], 0)])
-async def test_nothing_to_run(seeds: list[int], repeats: int) -> None:
+async def test_a_run_without_seeds_or_repeats_is_refused(seeds: list[int], repeats: int) -> None:
     """Refused before anything is started, although there is no server."""
     with pytest.raises(InvalidScenario, match=r"^seeds: "):
         await run_live(endless(), seeds, repeats=repeats, url="redis://127.0.0.1:1/0")
 
 
-async def test_progress_goes_from_nothing_to_all(url: str) -> None:
+async def test_progress_goes_from_0_to_1(url: str) -> None:
     told: list[float] = []
     tiny = scenario(steady(50.0, 0.1), desk=service(0.0))
     history = await run_live(tiny, [5, 6], repeats=2, url=url, progress=told.append)

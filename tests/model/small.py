@@ -1,4 +1,4 @@
-"""Small scenarios to simulate, and a look at what came of them."""
+"""Small scenarios to simulate, and functions that read the results."""
 
 import random
 from typing import Any
@@ -81,7 +81,7 @@ def waits_s(history: History, service: str = "desk") -> Floats:
 
 
 def attempts_by_message(history: History, service: str) -> list[tuple[int, int, int]]:
-    """Run, message and number of attempts started, of each message that was."""
+    """Run, message and number of attempts started, of each message."""
     started = rows_of(history, "started", service)
     keys, counts = np.unique(started[["run", "message"]], return_counts=True)
     return [(int(key["run"]), int(key["message"]), int(count)) for key, count in zip(keys, counts, strict=True)]
@@ -94,7 +94,7 @@ def any_scenario(number: int) -> Scenario:
     services = {f"s{index}": _any_service(draw, 3 * index) for index in range(draw.randint(1, 5))}
     fed = {"e0"}
     for index, (name, one) in enumerate(services.items()):
-        # Events are numbered and all flow to higher numbers, so there is no loop; two ways may lead to one.
+        # Events are numbered and all flow to higher numbers, so there is no loop. Two paths may lead to one event.
         consumed = draw.choice(sorted(fed))
         later = [f"e{number}" for number in range(int(consumed[1:]) + 1, int(consumed[1:]) + 3)]
         emitted = draw.choices(later, k=draw.choice((0, 1, 1, 2))) if index < 4 else []
@@ -128,7 +128,7 @@ def _any_faults(draw: random.Random, name: str, one: Service) -> list[Fault]:
     faults: list[Fault] = []
     for consumer in range(one.consumers):
         if draw.random() < 0.5:
-            # The first one always comes back, so that someone is there to finish.
+            # The first consumer always comes back, so that one consumer finishes the work.
             back_after_s = draw.choice((0.0, 0.3, None)) if consumer else draw.choice((0.0, 0.3))
             faults.append(kill(name, draw.choice((0.0, draw.uniform(0.0, 2.0))), back_after_s, consumer))
     if draw.random() < 0.4:

@@ -1,4 +1,4 @@
-"""Whatever happens, nothing is lost and nothing appears: thirty scenarios drawn at random, all of them judged."""
+"""No message is lost and none appears from nowhere, in thirty scenarios drawn at random."""
 
 import numpy as np
 import pytest
@@ -30,8 +30,8 @@ def test_every_message_is_settled_once(number: int) -> None:
         assert dead == measure(history)[f"{name}." * (len(history.services) > 1) + "dead_letters"].tolist()
 
 
-def test_the_random_scenarios_are_no_easy_ones() -> None:
-    """Between them they have all that could go wrong; a generator grown tame would let everything pass."""
+def test_the_random_scenarios_contain_every_fault() -> None:
+    """Together they contain everything that can go wrong. Otherwise the tests above would prove little."""
     paths = [max(one.flow.paths.values()) for one in SCENARIOS]
     fans = [max(len(names) for names in one.flow.consumers.values()) for one in SCENARIOS]
     kills = [[fault for fault in one.faults if isinstance(fault, Kill)] for one in SCENARIOS]
@@ -45,7 +45,7 @@ def test_the_random_scenarios_are_no_easy_ones() -> None:
 
 
 def diamond() -> Scenario:
-    """One event, two ways of two steps, and two events from one of them: three messages at the end for each one."""
+    """One event, two paths of two steps, one of which emits two events: three messages at the end for each one."""
     return scenario(
         poisson(50.0, 2.0),
         split=service(0.001, emits=("left", "right")),
@@ -55,7 +55,7 @@ def diamond() -> Scenario:
     )
 
 
-def test_a_diamond_multiplies_messages_by_its_ways() -> None:
+def test_a_diamond_multiplies_messages_by_its_number_of_paths() -> None:
     history = simulate(diamond(), [0])
     sent = len(rows_of(history, "handled", "split"))
     joined = rows_of(history, "handled", "join")
@@ -63,8 +63,8 @@ def test_a_diamond_multiplies_messages_by_its_ways() -> None:
     assert np.array_equal(np.sort(joined["message"]), np.arange(3 * sent))
 
 
-def test_each_message_carries_when_its_origin_was_meant_to_be_sent() -> None:
-    """So the lag at the end of any way is counted from the load."""
+def test_each_message_carries_the_intended_send_time_of_its_origin() -> None:
+    """So the lag at the end of any path counts from the load."""
     history = simulate(diamond(), [0])
     arrivals_s = diamond().plan(0).arrivals_s
     joined = rows_of(history, "handled", "join")

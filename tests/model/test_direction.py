@@ -1,4 +1,4 @@
-"""What is turned up or down moves the results the way it must."""
+"""When a parameter goes up or down, the results move in the right direction."""
 
 import itertools
 from typing import Any
@@ -41,8 +41,8 @@ def lag_by_message_s(history: History) -> Floats:
 
 
 @pytest.mark.parametrize("more", [{"consumers": 3}, {"concurrency": 2}])
-def test_more_hands_delay_no_message(more: dict[str, int]) -> None:
-    """Not one: first come first served, a further server never makes any message wait longer."""
+def test_more_handlers_delay_no_message(more: dict[str, int]) -> None:
+    """With first come, first served, a further handler never makes any message wait longer."""
     few, many = lag_by_message_s(run()), lag_by_message_s(run(**more))
     assert len(few) == len(many) > 3000
     assert np.all(many <= few + 1e-9)
@@ -56,7 +56,7 @@ def test_a_longer_service_delays_every_message() -> None:
 
 
 def test_a_higher_error_rate_takes_no_message_fewer_attempts() -> None:
-    """The same failure_draws decides at every rate, so what failed at the lower one fails at the higher one too."""
+    """The same draws decide at every rate, so an attempt that fails at the lower rate fails at the higher one too."""
     rates = (0.0, 0.1, 0.3, 0.6)
     attempts = [[count for *_, count in attempts_by_message(run(error_rate=rate), "desk")] for rate in rates]
     for fewer, more in itertools.pairwise(attempts):
@@ -116,8 +116,8 @@ def test_more_attempts_give_up_less() -> None:
     assert dead[0] > dead[1] > dead[2]
 
 
-def test_prefetched_messages_wait_behind_their_consumer() -> None:
-    """Whoever reads ahead holds what an idle colleague could have begun."""
+def test_prefetching_delays_messages_that_an_idle_consumer_could_handle() -> None:
+    """A consumer that prefetches holds messages that an idle consumer could have begun."""
     mean_s = [
         float(lag_by_message_s(run(service_time=lognormal(0.015, 2.0), prefetch=ahead)).mean()) for ahead in (0, 50)
     ]

@@ -1,4 +1,4 @@
-"""At the ends of every scale the results are known without a calculation."""
+"""At extreme parameters the results are known without a calculation."""
 
 import numpy as np
 import pytest
@@ -19,8 +19,8 @@ def verdicts(history: History) -> dict[str, str]:
     return {one.name: one.verdict for one in check(history)}
 
 
-def test_next_to_no_load() -> None:
-    """Nothing is sent: no number is invented and no check claims to have seen something."""
+def test_a_load_without_messages_has_no_numbers_and_unknown_verdicts() -> None:
+    """Nothing is sent, so every number is missing and no check is true or false."""
     history = simulate(scenario(poisson(1e-9, 2.0), desk=service()), [0])
     assert len(rows_of(history, "sent")) == 0
     assert history.runs[0].ended_s == 2.0
@@ -49,7 +49,7 @@ def test_no_attempt_fails() -> None:
     assert attempts(history.rows, 0).tolist() == [len(rows_of(history, "sent"))]
 
 
-def test_work_that_takes_no_time() -> None:
+def test_work_that_takes_no_time_has_no_lag() -> None:
     """On an infinitely fast machine every message is handled the moment it is sent, through three services."""
     chain = {
         "a": service(0.0, emits=("second",)),
@@ -95,7 +95,7 @@ def test_a_kill_at_the_moment_of_the_first_message() -> None:
     assert set(verdicts(history).values()) == {"true"}
 
 
-def test_a_kill_after_the_end_never_happens() -> None:
+def test_faults_after_the_end_of_a_run_change_nothing() -> None:
     desk = service(0.001)
     late: list[Fault] = [
         kill("desk", 20.0, 1.0),
@@ -117,15 +117,15 @@ def test_errors_come_in_their_window_alone() -> None:
     assert np.all((failed["t_s"] >= 1.0) & (failed["t_s"] < 2.0))
 
 
-def test_a_window_may_also_heal() -> None:
+def test_an_error_window_can_lower_the_error_rate() -> None:
     window = Errors(kind="errors", service="desk", at_s=0.0, for_s=10.0, error_rate=0.0)
     history = simulate(scenario(steady(100.0, 1.0), window, desk=service(error_rate=1.0)), [0])
     assert len(rows_of(history, "failed")) == 0
 
 
 @pytest.mark.parametrize("allowed", [1, 2, 3])
-def test_a_message_that_kills_its_consumers_is_given_up(allowed: int) -> None:
-    """A consumer that dies without a word uses up an attempt: no handler sees the message once all are used up."""
+def test_a_message_that_kills_its_consumers_becomes_a_dead_letter(allowed: int) -> None:
+    """A consumer that dies uses up an attempt. When all are used up, no handler gets the message again."""
     poison = service(10.0, lease_s=0.4, retry=Retry(attempts=allowed))
     kills = [kill("desk", 1.0 + 2.0 * number, 0.1) for number in range(allowed + 2)]
     history = simulate(scenario(steady(1.0, 1.0), *kills, desk=poison), [0])
@@ -143,8 +143,8 @@ def test_a_lease_is_renewed_while_its_handler_works() -> None:
     assert 3.4 - 1e-9 <= again <= 3.0 + 2.1 * 0.6
 
 
-def test_a_group_looks_for_the_dead_twice_a_lease() -> None:
-    """However many consumers offer to look: what several dead ones left is taken over in steps of half a lease."""
+def test_a_group_sweeps_twice_a_lease() -> None:
+    """However many consumers there are, messages of several dead consumers are taken over in steps of half a lease."""
     kills = [kill("desk", 1.0 + 0.13 * consumer, None, consumer) for consumer in range(10)]
     desk = service(30.0, consumers=20, concurrency=20, lease_s=1.0)
     history = simulate(scenario(steady(100.0, 0.2), *kills, drain_s=60.0, desk=desk), [0])
@@ -154,8 +154,8 @@ def test_a_group_looks_for_the_dead_twice_a_lease() -> None:
     assert np.all(np.diff(looks_s) >= 0.5 - 1e-9)
 
 
-def test_attempts_before_a_retry_count_towards_the_poisonous_ones() -> None:
-    """The first attempt fails and is put aside, the second and third kill: of three attempts none is left."""
+def test_attempts_before_a_retry_count_towards_poison() -> None:
+    """The first attempt fails and is retried; the second and third kill their consumers. No attempt is left."""
     failing = Errors(kind="errors", service="desk", at_s=0.0, for_s=0.5, error_rate=1.0)
     kills = [kill("desk", at_s, 0.1) for at_s in (4.0, 6.0)]
     poison = service(3.0, lease_s=0.4, retry=THRICE)

@@ -83,7 +83,7 @@ def exact_waits_s(arrivals_s: Floats, service_s: Floats, servers: int) -> list[f
     [(1, {}), (3, {}), (3, {"consumers": 3, "concurrency": 1}), (6, {"consumers": 2, "concurrency": 3})],
 )
 def test_every_wait_is_exact(servers: int, changes: dict[str, int]) -> None:
-    """With the plan's own arrivals and service times there is nothing left to chance: each wait is the recursion's.
+    """With the plan's own arrivals and service times nothing is random: each wait equals that of the recursion.
 
     So c handlers in one consumer, c consumers with one each, and anything between are the same queue.
     """

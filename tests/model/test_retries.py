@@ -29,7 +29,7 @@ def waits_by_attempt_s(history: History) -> dict[int, Floats]:
 
 @pytest.mark.parametrize("jitter", ["full", "equal", "none"])
 def test_waits_stay_within_the_policy_and_use_all_of_it(jitter: Jitter) -> None:
-    """Nobody queues here, so what is waited is the retry delay alone."""
+    """No message queues here, so the wait is the retry delay alone."""
     retry = Retry(attempts=6, wait_s=0.1, wait_s_max=0.5, factor=2.0, jitter=jitter)
     desk = service(0.0, concurrency=1000, error_rate=1.0, retry=retry)
     waits = waits_by_attempt_s(simulate(scenario(steady(500.0, 1.0), desk=desk), [0]))
@@ -46,7 +46,7 @@ def test_waits_stay_within_the_policy_and_use_all_of_it(jitter: Jitter) -> None:
 
 
 def test_a_retry_reaches_the_failing_group_alone() -> None:
-    """Two services on one event: what one of them tries again, the other one handles once."""
+    """Two services consume one event. When one of them retries it, the other one handles it once."""
     retry = Retry(attempts=5, wait_s=0.01)
     services = {"fails": service(error_rate=0.5, retry=retry), "works": service(retry=retry)}
     history = simulate(scenario(poisson(50.0, 2.0), drain_s=30.0, **services), [0])
@@ -58,7 +58,7 @@ def test_a_retry_reaches_the_failing_group_alone() -> None:
 
 
 def test_nothing_waits_behind_a_retry() -> None:
-    """A message that waits for its next attempt is out of the way of the ones after it."""
+    """A message that waits for its next attempt does not block the messages after it."""
     retry = Retry(attempts=2, wait_s=50.0, wait_s_max=50.0, jitter="none")
     desk = service(0.001, error_rate=0.2, retry=retry)
     history = simulate(scenario(steady(100.0, 1.0), drain_s=100.0, desk=desk), [0])
@@ -81,8 +81,8 @@ def test_a_retry_does_not_queue_behind_new_messages() -> None:
     assert history.runs[0].ended_s > 5.0
 
 
-def test_a_message_fails_by_its_luck_alone() -> None:
-    """Attempt n of message i fails where the plan's failure_draws says so, whatever happened around it."""
+def test_an_attempt_fails_by_its_failure_draw_alone() -> None:
+    """Attempt n of message i fails where the plan's `failure_draws` say so, whatever else happens."""
     retry = Retry(attempts=4, wait_s=0.01)
     declared = scenario(poisson(100.0, 2.0), desk=service(error_rate=0.4, retry=retry))
     failure_draws = declared.plan(3).failure_draws["desk"]

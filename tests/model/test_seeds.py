@@ -55,7 +55,7 @@ def test_another_process_gives_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize("declared", BUSY)
-def test_a_run_does_not_notice_the_others(declared: Scenario) -> None:
+def test_a_run_does_not_depend_on_the_other_runs(declared: Scenario) -> None:
     among = simulate(declared, [9, 7, 8])
     alone = simulate(declared, [7])
     assert without_run(among.run(1)) == without_run(alone.run(0))
@@ -76,7 +76,7 @@ def test_a_new_service_downstream_changes_nothing_upstream() -> None:
     assert before.failure_draws["billing"].tobytes() == after.failure_draws["billing"].tobytes()
 
 
-def test_a_slower_service_sees_the_same_load_and_luck() -> None:
+def test_a_slower_service_gets_the_same_arrivals_and_failure_draws() -> None:
     """So two settings are compared under the same arrivals, not under two samples of them."""
     times: list[ServiceTime] = [constant(0.01), exponential(0.02), lognormal(0.03, 2.0)]
     desks = [service().model_copy(update={"service_time": one}) for one in times]
@@ -89,17 +89,17 @@ def test_a_slower_service_sees_the_same_load_and_luck() -> None:
 def test_the_live_processes_draw_the_same_plan(declared: Scenario) -> None:
     """They get the scenario as JSON and the seed as a number; nothing of the plan is lost on the way."""
     there = Scenario.model_validate_json(declared.model_dump_json(by_alias=True))
-    ours, theirs = declared.plan(11), there.plan(11)
+    here, elsewhere = declared.plan(11), there.plan(11)
     assert there == declared
-    assert list(theirs.service_s) == list(ours.service_s)
-    assert theirs.arrivals_s.tobytes() == ours.arrivals_s.tobytes()
-    for name in ours.service_s:
-        assert theirs.service_s[name].tobytes() == ours.service_s[name].tobytes()
-        assert theirs.failure_draws[name].tobytes() == ours.failure_draws[name].tobytes()
-    assert (theirs.error_windows, theirs.error_rate) == (ours.error_windows, ours.error_rate)
+    assert list(elsewhere.service_s) == list(here.service_s)
+    assert elsewhere.arrivals_s.tobytes() == here.arrivals_s.tobytes()
+    for name in here.service_s:
+        assert elsewhere.service_s[name].tobytes() == here.service_s[name].tobytes()
+        assert elsewhere.failure_draws[name].tobytes() == here.failure_draws[name].tobytes()
+    assert (elsewhere.error_windows, elsewhere.error_rate) == (here.error_windows, here.error_rate)
 
 
-def test_seeds_differ() -> None:
+def test_different_seeds_give_different_arrivals() -> None:
     declared = scenario(poisson(100.0, 2.0), desk=service())
     arrivals_s = [declared.plan(seed).arrivals_s for seed in range(20)]
     assert len({one.tobytes() for one in arrivals_s}) == 20

@@ -1,4 +1,4 @@
-"""A consumer that stands still, as after SIGSTOP, and goes on, as after SIGCONT: who handles what, and when."""
+"""A consumer stands still, as after SIGSTOP, and goes on, as after SIGCONT: who handles what, and when."""
 
 import random
 from typing import Any, ClassVar, Literal
@@ -75,7 +75,7 @@ def problems(history: History) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("for_s", [0.05, 0.3, 1.0, 5.0])
-def test_nothing_of_it_runs_while_it_stands_still(for_s: float) -> None:
+def test_a_consumer_starts_and_ends_no_handler_while_it_stands_still(for_s: float) -> None:
     """Before and after, it does its share of the work."""
     history = run(standstill(for_s), prefetch=2, duration_s=8.0)
     own = of(history.rows, 0)["t_s"]
@@ -91,12 +91,12 @@ def test_a_handler_whose_time_has_passed_ends_when_it_goes_on() -> None:
     assert handled[handled["message"] == 10]["t_s"].tolist() == [pytest.approx(SUSPENDED_AT_S + 0.3)]
 
 
-def test_a_handler_that_is_not_done_yet_ends_in_its_time() -> None:
+def test_a_handler_that_is_not_done_yet_ends_at_its_usual_time() -> None:
     handled = rows_of(run(standstill(0.05)), "handled")
     assert handled[handled["message"] == 10]["t_s"].tolist() == [pytest.approx(1.15)]
 
 
-def test_a_short_standstill_loses_nothing_and_moves_nothing() -> None:
+def test_a_standstill_shorter_than_a_lease_moves_no_message() -> None:
     """It was last renewed 0.2 s ago at most, so that its lease of 0.6 s does not end within 0.39 s."""
     for at_s in (1.01, 1.05, 1.13, 1.22):
         history = run(standstill(0.39, at_s), prefetch=2)
@@ -105,7 +105,7 @@ def test_a_short_standstill_loses_nothing_and_moves_nothing() -> None:
         assert problems(history) == {}
 
 
-def test_what_it_held_is_taken_over_once_its_lease_has_ended() -> None:
+def test_messages_under_way_are_taken_over_once_their_lease_has_ended() -> None:
     """Another one starts it, as a second attempt, one to two leases after the last renewal; then it is lost here."""
     history = run(standstill(3.0), seeds=range(10), duration_s=5.0, prefetch=2, concurrency=2)
     lost, started = rows_of(history, "lost"), rows_of(history, "started")
@@ -120,8 +120,8 @@ def test_what_it_held_is_taken_over_once_its_lease_has_ended() -> None:
     assert problems(history) == {}
 
 
-def test_what_it_lost_is_handled_here_too_and_settled_by_its_new_owner() -> None:
-    """Its handler did return, so that it is noted; only the new owner acknowledges."""
+def test_a_lost_message_whose_handler_returns_is_settled_by_the_new_owner_alone() -> None:
+    """The handler did return, so "handled" is recorded twice. Only the new owner acknowledges."""
     history = run(standstill(2.0))
     lost = rows_of(history, "lost")["message"]
     handled, acked = rows_of(history, "handled"), rows_of(history, "acked")
@@ -132,8 +132,8 @@ def test_what_it_lost_is_handled_here_too_and_settled_by_its_new_owner() -> None
     assert problems(history) == {}
 
 
-def test_a_failure_of_what_it_lost_decides_nothing() -> None:
-    """It is noted as failed, and neither tried again nor given up by this consumer: its new owner does that."""
+def test_a_failure_of_a_lost_message_decides_nothing() -> None:
+    """It is recorded as failed. Only the new owner retries it or gives it up."""
     retry = Retry(attempts=3, wait_s=0.0, jitter="none")
     history = run(standstill(2.0), error_rate=1.0, retry=retry)
     (lost,) = rows_of(history, "lost")["message"]
@@ -144,8 +144,8 @@ def test_a_failure_of_what_it_lost_decides_nothing() -> None:
     assert dead[dead["message"] == lost]["attempt"].tolist() == [3]
 
 
-def test_what_waited_in_it_is_lost_without_a_start() -> None:
-    """A prefetched message that others took over is passed over when it goes on."""
+def test_prefetched_messages_that_were_taken_over_are_not_started() -> None:
+    """The consumer leaves them out when it goes on."""
     history = run(standstill(3.0), prefetch=3, service_time={"kind": "constant", "mean_s": 0.3})
     started, lost = rows_of(history, "started"), rows_of(history, "lost")
     first = {(row["message"], row["attempt"]) for row in of(started, 0)}
@@ -155,8 +155,8 @@ def test_what_waited_in_it_is_lost_without_a_start() -> None:
 
 
 @pytest.mark.parametrize("for_s", [0.5, 2.0, 10.0])
-def test_nobody_takes_over_from_the_only_consumer(for_s: float) -> None:
-    """What it holds is its own still when it goes on, however long that took."""
+def test_the_only_consumer_keeps_its_messages(for_s: float) -> None:
+    """There is no other consumer to take them over, however long it stands still."""
     history = run(standstill(for_s), consumers=1, prefetch=5, duration_s=1.5)
     assert len(rows_of(history, "lost")) == 0
     assert set(rows_of(history, "started")["attempt"]) == {1}
@@ -187,12 +187,12 @@ def test_a_blocked_read_is_served_while_its_consumer_stands_still() -> None:
     assert 0.5 + 0.3 <= at_s <= 0.5 + 2.1 * 0.3
 
 
-def test_what_a_blocked_read_brought_is_handled_when_its_consumer_goes_on() -> None:
+def test_messages_of_a_blocked_read_are_handled_when_the_consumer_goes_on() -> None:
     assert idle(at_s=0.45, for_s=0.2)[1] == [(1, 1, pytest.approx(0.65))]
 
 
-def test_what_others_took_over_from_its_socket_is_not_lost_but_unseen() -> None:
-    """When the consumer goes on, it asks who owns what it was given, before it looks at it."""
+def test_messages_that_were_taken_over_before_they_were_read_are_not_recorded_as_lost() -> None:
+    """When the consumer goes on, it first asks the server which messages it still owns."""
     starts = idle(at_s=0.45, for_s=2.0, duration_s=4.0)
     assert [(consumer, attempt) for consumer, attempt, _ in starts[1]] == [(0, 2)]
     assert 1 in {consumer for of_message in starts.values() for consumer, _, at_s in of_message if at_s > 2.45}
@@ -212,7 +212,7 @@ def test_a_consumer_whose_block_has_ended_asks_again_when_it_goes_on() -> None:
     assert starts[2] == [(1, 1, 2.5)]
 
 
-def test_the_block_is_the_librarys() -> None:
+def test_the_block_time_is_that_of_the_library() -> None:
     assert consumer.BLOCK_S == intake.BLOCK_S
 
 
@@ -236,7 +236,7 @@ def test_renewals_go_on_from_where_it_went_on() -> None:
     assert 1.55 + 0.6 - 1e-9 <= again_s.min() < 1.6 + 0.6
 
 
-def test_what_a_handler_emits_is_sent_when_it_goes_on() -> None:
+def test_a_handlers_events_are_sent_when_the_consumer_goes_on() -> None:
     """Publishing takes time too, and none of it while the consumer stands still."""
     declared = scenario(steady(10.0, 2.0), desk=service(0.15, emits=("paid",)), next=service(consumes="paid"))
     history = simulate(struck(declared, standstill(0.5)), [0], overheads=Overheads(publish_s=0.04))
@@ -261,7 +261,7 @@ def any_standstills(number: int) -> Scenario:
 
 
 @pytest.mark.parametrize("number", range(40))
-def test_every_message_is_settled_whoever_stands_still(number: int) -> None:
+def test_every_message_is_settled_whichever_consumers_stand_still(number: int) -> None:
     """At each service, published = handled or dead; only what was lost is handled, and emits, twice."""
     declared = any_standstills(number)
     history = simulate(declared, [0, 1])
@@ -278,8 +278,8 @@ def test_every_message_is_settled_whoever_stands_still(number: int) -> None:
         assert len(set(keys)) == len(keys), "an attempt ends once"
 
 
-def test_the_random_standstills_are_no_easy_ones() -> None:
-    """Between them, they take over much, and many handlers go on."""
+def test_the_random_standstills_take_over_many_messages() -> None:
+    """Many messages are taken over and many handlers go on. Otherwise the test above would prove little."""
     histories = [simulate(any_standstills(number), [0]) for number in range(40)]
     lost = [len(rows_of(history, "lost")) for history in histories]
     assert sum(count > 0 for count in lost) >= 15

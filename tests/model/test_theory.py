@@ -22,7 +22,7 @@ YEAR = (300 / (365 * DAY_S), 2 * DAY_S, 3)  # 300 breakdowns a year, two days of
         (0.5, 1.0, 1, 2.0, 1e-9, "the LINE solver's documentation: half busy, twice the service time"),
     ],
 )
-def test_lag(
+def test_the_mean_lag_is_that_of_the_textbook(
     rate_per_s: float, mean_s: float, servers: int, printed_s: float, last_digit_s: float, source: str
 ) -> None:
     assert lag_s_mean(rate_per_s, mean_s, servers) == pytest.approx(printed_s, abs=last_digit_s / 2), source
@@ -36,7 +36,7 @@ def test_lag(
         (360 / 1800, 240.0, 55, 8.18, 0.01, ERLANG),
     ],
 )
-def test_wait(
+def test_the_mean_wait_is_that_of_the_textbook(
     rate_per_s: float, mean_s: float, servers: int, printed_s: float, last_digit_s: float, source: str
 ) -> None:
     assert wait_s_mean(rate_per_s, mean_s, servers) == pytest.approx(printed_s, abs=last_digit_s / 2), source
@@ -45,12 +45,12 @@ def test_wait(
 def test_waiting_probability_of_a_call_centre() -> None:
     probability = waiting_probability(360 / 1800, 240.0, 55)
     assert probability == pytest.approx(0.2387, abs=0.00005), ERLANG
-    # Who waits, waits exponentially long at the rate at which the agents get ahead of the calls.
+    # The wait of a call that must wait is exponential. Its rate is the agents' total rate minus that of the calls.
     within_15_s = 1.0 - probability * math.exp(-(55 / 240.0 - 360 / 1800) * 15.0)
     assert within_15_s == pytest.approx(0.846, abs=0.0005), ERLANG
 
 
-def test_one_server_is_waited_for_as_often_as_it_is_busy() -> None:
+def test_one_server_makes_a_message_wait_as_often_as_it_is_busy() -> None:
     assert waiting_probability(24 / HOUR_S, HOUR_S / 30, 1) == pytest.approx(1.0 - 0.2), BRONSON
 
 
@@ -77,12 +77,12 @@ def test_thousands_of_servers_neither_overflow_nor_vanish() -> None:
         (1.0, math.inf, 1),
     ],
 )
-def test_what_has_no_steady_state_is_refused(rate_per_s: float, mean_s: float, servers: int) -> None:
+def test_a_queue_without_a_steady_state_is_refused(rate_per_s: float, mean_s: float, servers: int) -> None:
     with pytest.raises(InvalidScenario, match=r"^theory: (utilization|needs positive)"):
         wait_s_mean(rate_per_s, mean_s, servers)
 
 
 @pytest.mark.parametrize(("rate_per_s", "cv"), [(1.0, 1.0), (0.5, -0.1), (0.5, math.nan)])
-def test_what_has_no_steady_state_is_refused_for_any_service_time(rate_per_s: float, cv: float) -> None:
+def test_a_queue_without_a_steady_state_is_refused_for_any_service_time(rate_per_s: float, cv: float) -> None:
     with pytest.raises(InvalidScenario, match=r"^theory: (utilization|cv)"):
         wait_s_mean_general(rate_per_s, 1.0, cv)

@@ -39,7 +39,7 @@ def test_the_document_is_valid(judge: Judge) -> None:
     }
 
 
-def test_the_judge_finds_a_fault(judge: Judge) -> None:
+def test_the_parser_refuses_a_broken_document(judge: Judge) -> None:
     document = ev.Registry(many_events).asyncapi()
     document["operations"]["send.orders"]["action"] = "shout"
     assert any("send.orders" in problem for problem in judge(document)["problems"])

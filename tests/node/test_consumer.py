@@ -31,7 +31,7 @@ def inspector(raw: redis.Redis, namespace: str) -> Inspector:
 
 @pytest.fixture
 def config(url: str, namespace: str, tmp_path: Path) -> dict[str, Any]:
-    """What the extractor is told."""
+    """The configuration of the extractor."""
     return {
         "url": url,
         "namespace": namespace,
@@ -51,7 +51,7 @@ def a_file(number: int, media_type: str = "application/pdf") -> FileUploaded:
 
 
 def watcher(group: str, **settings: float) -> tuple[ev.App, list[tuple[FileTextExtracted, ev.Delivery]]]:
-    """A Python program that hears what the extractor says."""
+    """A Python program that handles the events that the extractor publishes."""
     app, heard = ev.App("watcher"), list[tuple[FileTextExtracted, ev.Delivery]]()
 
     @app.subscribe(FileTextExtracted, group=group)
@@ -73,7 +73,7 @@ def colleague(lease_s: float) -> tuple[ev.App, list[tuple[str, int]]]:
     return app, handled
 
 
-async def test_node_handles_what_python_publishes_and_python_what_node_publishes(
+async def test_node_and_python_handle_each_others_events(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     app, heard = watcher("watch")
@@ -99,20 +99,24 @@ async def _idle(bus: ev.Bus, group: str) -> bool:
     return (await bus.backlog("files", group)).total == 0
 
 
-async def test_what_node_cannot_handle_is_retried_then_buried(
+async def test_an_event_that_node_cannot_handle_is_retried_then_dead_lettered(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     async with connect(ev.App("files")) as bus, running(programs, "extractor.mjs", config) as node:
         id_ = await bus.publish(a_file(1, BROKEN))
-        [letter] = await eventually(inspector.dead_letters)
+        [dead_letter] = await eventually(inspector.dead_letters)
         await eventually(lambda: node.said("dead"))
     assert [line["attempt"] for line in node.said("started")] == [1, 2, 3]
-    assert (letter[b"reason"], letter[b"attempts"], letter[b"handler"]) == (b"exhausted", b"3", b"extractor.extract")
-    assert b"no text in it" in letter[b"error"]
-    assert json.loads(letter[b"raw.event"])["id"] == id_
+    assert (dead_letter[b"reason"], dead_letter[b"attempts"], dead_letter[b"handler"]) == (
+        b"exhausted",
+        b"3",
+        b"extractor.extract",
+    )
+    assert b"no text in it" in dead_letter[b"error"]
+    assert json.loads(dead_letter[b"raw.event"])["id"] == id_
 
 
-async def test_node_settles_what_was_retried(
+async def test_node_settles_retried_entries(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     body = write(a_file(1), "files", None, None)[1]
@@ -127,7 +131,7 @@ async def test_node_settles_what_was_retried(
     assert await inspector.events(retried=True) == [], "deleted, and not given back"
 
 
-async def test_a_retry_in_node_is_for_its_group_alone(
+async def test_a_retry_in_node_reaches_the_failing_group_alone(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     app, others = ev.App("others"), list[str]()
@@ -143,7 +147,7 @@ async def test_a_retry_in_node_is_for_its_group_alone(
     assert others == ["f1", "f2"]
 
 
-async def test_node_buries_what_it_cannot_read(
+async def test_node_dead_letters_entries_that_it_cannot_read(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     good = json.loads(write(a_file(1), "files", None, None)[1])
@@ -161,13 +165,16 @@ async def test_node_buries_what_it_cannot_read(
     await inspector.add(evnt=b"{}")
     async with connect(ev.App("files")) as bus, running(programs, "extractor.mjs", config):
         await eventually(lambda: _idle(bus, GROUP), timeout_s=15)
-        letters = await inspector.dead_letters()
-    assert [letter[b"reason"].decode() for letter in letters] == [*(reason for reason, _ in wrong), "undecodable"]
-    assert [letter.get(b"raw.event") for letter in letters] == [*(body for _, body in wrong), None]
-    assert letters[-1][b"raw.evnt"] == b"{}"
+        dead_letters = await inspector.dead_letters()
+    assert [dead_letter[b"reason"].decode() for dead_letter in dead_letters] == [
+        *(reason for reason, _ in wrong),
+        "undecodable",
+    ]
+    assert [dead_letter.get(b"raw.event") for dead_letter in dead_letters] == [*(body for _, body in wrong), None]
+    assert dead_letters[-1][b"raw.evnt"] == b"{}"
 
 
-async def test_node_ignores_what_a_newer_writer_adds(
+async def test_node_ignores_fields_that_a_newer_writer_adds(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     grown = json.loads(write(a_file(1), "files", None, None)[1])
@@ -178,7 +185,9 @@ async def test_node_ignores_what_a_newer_writer_adds(
     assert FileUploaded.model_validate(handled["data"], extra="ignore") == a_file(1)
 
 
-async def test_python_takes_over_from_a_killed_node(connect: Connect, programs: Path, config: dict[str, Any]) -> None:
+async def test_python_takes_over_entries_of_a_killed_node_consumer(
+    connect: Connect, programs: Path, config: dict[str, Any]
+) -> None:
     app, handled = colleague(lease_s=0.3)
     async with connect(app) as bus:
         async with running(programs, "extractor.mjs", config | {"lease_ms": 300}) as node:
@@ -190,7 +199,7 @@ async def test_python_takes_over_from_a_killed_node(connect: Connect, programs: 
     assert handled == [("f1", 2)]
 
 
-async def test_node_takes_over_from_a_dead_python(
+async def test_node_takes_over_entries_of_a_dead_python_consumer(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     async with connect(ev.App("files")) as bus:
@@ -202,7 +211,7 @@ async def test_node_takes_over_from_a_dead_python(
     assert {line["attempt"] for line in node.said("handled")} == {2}
 
 
-async def test_node_buries_what_killed_its_consumers(
+async def test_node_dead_letters_entries_that_killed_their_consumers(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     async with connect(ev.App("files")) as bus:
@@ -210,12 +219,12 @@ async def test_node_buries_what_killed_its_consumers(
         [id_] = await inspector.read_and_die()
         await inspector.take_over(id_, "dead", idle_ms=10_000, deliveries=3)
         async with running(programs, "extractor.mjs", config | {"lease_ms": 1000}) as node:
-            [letter] = await eventually(inspector.dead_letters)
-    assert (letter[b"reason"], letter[b"attempts"]) == (b"poison", b"3")
+            [dead_letter] = await eventually(inspector.dead_letters)
+    assert (dead_letter[b"reason"], dead_letter[b"attempts"]) == (b"poison", b"3")
     assert node.said("started") == []
 
 
-async def test_node_renews_what_it_works_on(
+async def test_node_renews_the_leases_of_entries_under_way(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     app, handled = colleague(lease_s=1.5)  # a loaded machine may stand still for a shorter one
@@ -233,7 +242,7 @@ async def test_node_renews_what_it_works_on(
     assert [line["attempt"] for line in node.said("started")] == [1]
 
 
-async def test_node_begins_anew_after_a_flush(
+async def test_node_gets_events_after_a_flush(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
     async with connect(ev.App("files")) as bus, running(programs, "extractor.mjs", config) as node:
@@ -245,10 +254,10 @@ async def test_node_begins_anew_after_a_flush(
     assert [line["data"]["file_id"] for line in node.said("handled")] == ["f1", "f2"]
 
 
-async def test_node_gives_back_what_it_has_not_begun(
+async def test_node_gives_back_entries_that_it_has_not_begun(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
-    """It stops after the entry in hand; those taken over with it go back to the group, uncounted."""
+    """It stops after the current entry. The others that it took over go back to the group without an attempt."""
     async with connect(ev.App("files")) as bus:
         await bus.publish_many([a_file(1, SLOW), a_file(2), a_file(3)])
         for id_ in await inspector.read_and_die():
@@ -267,7 +276,7 @@ async def test_node_gives_back_what_it_has_not_begun(
     assert attempts == [b"1", b"1"], "the dead consumer's attempt counts, the one that never began does not"
 
 
-async def test_python_handles_what_node_publishes_once_and_in_order(
+async def test_python_handles_events_that_node_publishes_once_and_in_order(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any], namespace: str
 ) -> None:
     app, handled = colleague(lease_s=30.0)
@@ -282,7 +291,7 @@ async def test_python_handles_what_node_publishes_once_and_in_order(
     assert not await inspector.raw.keys(f"{namespace}:*producer*")
 
 
-async def test_node_refuses_to_publish_what_the_schema_forbids(
+async def test_node_refuses_to_publish_events_that_the_schema_forbids(
     programs: Path, config: dict[str, Any], inspector: Inspector
 ) -> None:
     data = a_file(1).model_dump(mode="json")

@@ -57,7 +57,7 @@ def test_the_caption_has_seeds_and_replications(draw: Callable[[Comparison], Fig
 
 
 @pytest.mark.parametrize("draw", OF_ONE)
-def test_one_history_is_enough(draw: Callable[[History], Figure], simulated: History, live: History) -> None:
+def test_one_history_can_be_drawn_alone(draw: Callable[[History], Figure], simulated: History, live: History) -> None:
     for history, other in ((simulated, "Live"), (live, "Simulated")):
         figure = draw(history)
         assert f"{history.world.capitalize()}: {len(history.runs)} runs" in caption(figure)
@@ -151,14 +151,14 @@ def test_drawing_changes_no_global_state(comparison: Comparison) -> None:
     assert dict(matplotlib.rcParams) == before
 
 
-def test_a_figure_shows_itself_in_a_notebook(comparison: Comparison) -> None:
+def test_a_figure_is_displayed_in_a_notebook(comparison: Comparison) -> None:
     figure: Any = plots.errors(comparison)
     png, size = figure._repr_png_()
     assert png.startswith(b"\x89PNG")
     assert size["width"] == 691
 
 
-def test_svg_stands_alone(comparison: Comparison) -> None:
+def test_svg_needs_no_other_file(comparison: Comparison) -> None:
     text = plots.svg(plots.lag_over_time(comparison), name="lag", label='A "lag" & <more>')
     assert text.startswith('<svg role="img" aria-label="A &quot;lag&quot; &amp; &lt;more&gt;"')
     assert "<style" not in text
@@ -188,7 +188,7 @@ ODD: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("odd", ODD, ids=["nothing sent", "one message", "no lag", "nothing handled"])
-def test_odd_histories_can_be_drawn(odd: dict[str, Any]) -> None:
+def test_histories_with_missing_data_can_be_drawn(odd: dict[str, Any]) -> None:
     declared: dict[str, Any] = {
         "name": "odd",
         "load": {"kind": "constant", "event": "a", "rate_per_s": 20, "duration_s": 1},
@@ -216,12 +216,12 @@ def test_odd_histories_can_be_drawn(odd: dict[str, Any]) -> None:
         (float("inf"), "s", "not recovered"),
     ],
 )
-def test_quantities_read_well(value: float, unit: str, text: str) -> None:
+def test_quantities_are_written_with_units(value: float, unit: str, text: str) -> None:
     assert quantity(value, unit) == text
 
 
 @pytest.mark.parametrize(
     ("numbers", "text"), [([3], "seed 3"), ([0, 1], "seeds 0, 1"), ([2, 0, 1, 1], "seeds 0\N{EN DASH}2")]
 )
-def test_seeds_read_well(numbers: list[int], text: str) -> None:
+def test_seeds_are_written_as_a_list_or_a_range(numbers: list[int], text: str) -> None:
     assert seeds(numbers) == text

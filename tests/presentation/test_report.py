@@ -122,7 +122,7 @@ def with_verdict(comparison: Comparison, name: str, verdict: str) -> Comparison:
     return replace(comparison, checks=tuple(checks))
 
 
-def test_nothing_comes_from_outside(page: Page) -> None:
+def test_the_page_loads_nothing_from_elsewhere(page: Page) -> None:
     assert not list(outside(page))
 
 
@@ -136,7 +136,7 @@ def test_nothing_comes_from_outside(page: Page) -> None:
         "<script></script>",
     ],
 )
-def test_what_comes_from_outside_is_found(broken: str) -> None:
+def test_a_reference_to_elsewhere_is_found(broken: str) -> None:
     assert list(outside(Page(broken)))
 
 
@@ -161,7 +161,7 @@ def test_the_verdict_says_how_close_the_lag_is(comparison: Comparison) -> None:
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_what_was_lost_is_the_headline(comparison: Comparison) -> None:
+def test_lost_messages_are_the_headline(comparison: Comparison) -> None:
     said = headline([with_verdict(comparison, "lost", "false")])
     assert said.startswith("Not every publish was handled or dead-lettered by the end (7 of 9)")
     assert headline([with_verdict(comparison, "lost", "unknown")]).startswith("Whether anything was lost is unknown")
@@ -204,7 +204,7 @@ def test_every_metric_check_and_claim_is_there(page: Page, comparison: Compariso
     assert {text for claim in CLAIMS for text in (claim.claim, claim.measured, claim.how)} <= set(cells)
 
 
-def test_the_scenario_is_told_in_words(page: Page, comparison: Comparison) -> None:
+def test_the_scenario_is_described_in_words(page: Page, comparison: Comparison) -> None:
     items = page.said("li")
     assert "At 1 s, consumer 0 of billing is killed without warning and is replaced 0.5 s later." in items
     assert "From 2 s to 2.5 s, 60 % of the attempts at shipping fail instead of 0 %." in items
@@ -228,7 +228,7 @@ def test_environment_names_server_and_versions() -> None:
     assert all(found.values())
 
 
-def test_a_screen_reader_finds_its_way(page: Page) -> None:
+def test_headings_and_tables_are_marked_for_screen_readers(page: Page) -> None:
     assert page.one("html").attributes["lang"] == "en"
     assert len(page.all("main")) == 1
     assert len(page.all("table")) == len(page.all("caption"))
@@ -240,7 +240,7 @@ def test_a_screen_reader_finds_its_way(page: Page) -> None:
     assert {element.attributes["aria-labelledby"] for element in page.all("section")[1:]} <= set(ids)
 
 
-def test_verdicts_are_told_by_more_than_colour(page: Page) -> None:
+def test_verdicts_are_shown_by_more_than_colour(page: Page) -> None:
     said = [element.text for element in page.elements if set(element.attributes.get("class", "").split()) & {"mark"}]
     assert all(re.match(r"\s*[✓✗?] \w+", text) for text in said)
 
@@ -277,7 +277,7 @@ def cells(comparison: Comparison, metric: str) -> tuple[list[str], str]:
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_unknown_numbers_are_a_dash_that_says_so(comparison: Comparison) -> None:
+def test_an_unknown_number_is_a_dash_with_an_explanation(comparison: Comparison) -> None:
     row = replace(comparison["lag_s_p95"], live=np.nan, error=np.nan, noise_floor=np.nan)
     found, html = cells(with_rows(comparison, lag_s_p95=row), "lag_s_p95")
     assert found[4] == "\N{EN DASH}"
@@ -287,7 +287,7 @@ def test_unknown_numbers_are_a_dash_that_says_so(comparison: Comparison) -> None
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_an_endless_recovery_is_told_in_words(comparison: Comparison) -> None:
+def test_an_endless_recovery_is_described_in_words(comparison: Comparison) -> None:
     name = "billing.recovery_s"
     row = replace(comparison[name], live=np.inf, error=-np.inf)
     found, html = cells(with_rows(comparison, **{name: row}), name)
@@ -312,7 +312,7 @@ def test_only_predictions_are_judged(comparison: Comparison) -> None:
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_a_trace_is_told_in_words(tmp_path: Path) -> None:
+def test_a_trace_is_described_in_words(tmp_path: Path) -> None:
     file = tmp_path / "calls.csv"
     rows = [f"2023-11-16 18:15:{second:02}.0,10,20" for second in range(20)]
     file.write_text("\n".join(("TIMESTAMP,ContextTokens,GeneratedTokens", *rows)))
@@ -333,5 +333,5 @@ def test_a_trace_is_told_in_words(tmp_path: Path) -> None:
     assert str(tmp_path) not in render([result], [], command="x")
 
 
-def test_no_comparison_is_no_verdict() -> None:
+def test_without_a_comparison_there_is_no_verdict() -> None:
     assert headline([]) == "Nothing was compared."

@@ -26,7 +26,7 @@ def test_a_good_history() -> None:
     assert len({one.name for one in found}) == len({one.claim for one in found}) == 7
 
 
-def test_messages_may_fail_be_retried_and_die() -> None:
+def test_failures_retries_and_dead_letters_are_no_fault() -> None:
     retried = attempted(20, 2.0, 2.1, "retried", 1) + attempted(20, 2.2, 2.3, "handled", 2)
     dead = [one for n in (1, 2) for one in attempted(21, 2.0 + n, 2.1 + n, "retried", n)]
     dead += attempted(21, 5.0, 5.1, "dead", 3)
@@ -40,7 +40,7 @@ def test_a_message_that_is_never_settled_is_lost() -> None:
     assert false_in(good_and(*sent(20, 2.0), *attempted(20, 2.0, 2.1, "retried"))) == {"lost", "balanced"}
 
 
-def test_what_is_still_there_is_not_lost() -> None:
+def test_a_message_that_the_server_still_has_is_not_lost() -> None:
     """Two messages were not settled. The server still has one of them, so the other one is lost."""
     two = [*GOOD, *sent(20, 2.0), *sent(21, 2.0)]
     assert false_in(history(two, left=Left(1, 0, 0, 1, 0))) == {"pending", "balanced"}
@@ -116,11 +116,11 @@ def test_an_attempt_beyond_the_policy(attempt: int) -> None:
 
 
 @pytest.mark.parametrize("left", [Left(1, 0, 0, 0, 0), Left(0, 1, 0, 0, 0), Left(0, 0, 1, 0, 0), Left(0, 0, 0, 1, 0)])
-def test_what_is_left_at_the_end(left: Left) -> None:
+def test_entries_left_at_the_end_fail_the_pending_check(left: Left) -> None:
     assert false_in(history(GOOD, left=left)) == {"pending"}
 
 
-def test_dead_letters_may_be_left() -> None:
+def test_dead_letters_left_at_the_end_are_no_fault() -> None:
     assert false_in(history(GOOD, left=Left(0, 0, 0, 0, 7))) == set()
 
 
@@ -133,7 +133,7 @@ def test_a_late_generator(late_s: float, expected: set[str]) -> None:
     assert (generator_late(check(good_and(*late))) is not None) == bool(expected)
 
 
-def test_what_was_found_false_does_not_pass() -> None:
+def test_a_false_check_does_not_pass() -> None:
     assert not passed(check(good_and(*sent(20, 2.0))))
     assert not passed(check(history(GOOD, left=Left(1, 0, 0, 0, 0))))
 

@@ -110,7 +110,7 @@ GIVEN_UP = [
         (idle_latency_is_below_1_ms, replace(GOOD, idle=idle(0.0011)), "false", "p50 1.10 ms, p99 1.10 ms"),
     ],
 )
-def test_a_claim_follows_what_was_measured(
+def test_a_claim_is_true_false_or_unknown_by_the_measurement(
     claim: Callable[[Measured], Claim], measured: Measured, verdict: str, said: str
 ) -> None:
     found = claim(measured)

@@ -49,7 +49,7 @@ def test_help_of_a_command_imports_nothing_heavy(command: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_list_says_what_a_commands_own_help_says(name: str) -> None:
+def test_the_list_has_the_same_summary_as_a_commands_own_help(name: str) -> None:
     group: Any = get_command(app)
     context = group.make_context("workbench", [name])
     _, command, _ = group._running().resolve_command(context, [name])
@@ -57,7 +57,7 @@ def test_the_list_says_what_a_commands_own_help_says(name: str) -> None:
     assert command.help.partition("\n")[0] == COMMANDS[name].summary
 
 
-def test_a_misspelt_command_is_told() -> None:
+def test_a_misspelt_command_is_named() -> None:
     result = CliRunner().invoke(app, ["simulat"])
     assert result.exit_code == 2
     assert "No such command 'simulat'" in result.output and "'simulate'" in result.output
@@ -75,7 +75,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return simulate
 
 
-def test_simulate_shows_and_writes_what_it_found(run: Any) -> None:
+def test_simulate_prints_and_writes_its_results(run: Any) -> None:
     result = run(SMALL, "--json", "out.json", "--history", "history.parquet")
     assert result.exit_code == 0
     assert "lag_s_p50" in result.output and "true    Nothing was handled that was never sent" in result.output
@@ -97,7 +97,7 @@ def test_a_false_check_fails_the_command(run: Any) -> None:
     assert json.loads(Path("out.json").read_text())["checks"]["pending"]["verdict"] == "false"
 
 
-def test_a_scenario_that_cannot_be_run_is_told_in_one_line(run: Any) -> None:
+def test_a_scenario_that_cannot_be_run_is_reported_in_one_line(run: Any) -> None:
     result = run(SMALL | {"services": {}})
     assert result.exit_code == 2
     assert result.output.startswith("error: scenario.yaml: services") and len(result.output.splitlines()) == 1

@@ -107,7 +107,7 @@ def test_it_prints_as_a_table() -> None:
         (SIMULATED, of_lags("live", {(9, 0): 1.0}), "share no seed"),
     ],
 )
-def test_what_cannot_be_compared(simulated: History, live: History, problem: str) -> None:
+def test_histories_that_cannot_be_compared_are_refused(simulated: History, live: History, problem: str) -> None:
     with pytest.raises(InvalidHistory, match=problem) as refused:
         compare(simulated, live)
     assert refused.value.where == "compare"

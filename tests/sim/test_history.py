@@ -1,4 +1,4 @@
-"""A history is the same after saving and opening, and what is none is refused."""
+"""A history is the same after saving and opening, and a file that is no history is refused."""
 
 import json
 from pathlib import Path
@@ -28,8 +28,8 @@ def saved(tmp_path: Path) -> Path:
     return file
 
 
-def test_opening_gives_back_what_was_saved(saved: Path) -> None:
-    """Every byte of the rows, and all that is known about them."""
+def test_a_history_is_the_same_after_saving_and_opening(saved: Path) -> None:
+    """Every byte of the rows and all metadata are compared."""
     opened = History.open(saved)
     assert opened.rows.tobytes() == SIMULATED.rows.tobytes()
     assert opened.rows.dtype == ROW

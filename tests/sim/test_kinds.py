@@ -113,7 +113,7 @@ def test_only_a_fault_of_the_error_rate_has_windows_of_it() -> None:
     assert SHOP.plan(0).error_windows == {"billing": [], "shipping": [ErrorWindow(4.0, 5.0, 0.6)]}
 
 
-def test_only_a_trace_that_runs_on_its_sample_is_sampled() -> None:
+def test_a_trace_is_marked_as_sampled_only_if_its_sample_is_used() -> None:
     assert not steady(1.0, 1.0).sampled
     assert not poisson(1.0, 1.0).sampled
     assert not trace().sampled
@@ -133,7 +133,7 @@ def test_files_are_looked_up_only_where_a_scenario_file_says_so(tmp_path: Path) 
 
 
 def test_a_trace_without_a_file_is_refused_as_incomplete(tmp_path: Path) -> None:
-    """Also where its sample was to stand in."""
+    """Also if its sample could be used in its place."""
     declared = {"kind": "trace", "event": "asked", "sample": "sample.csv"}
     with pytest.raises(ValueError, match=r"file\n.*Field required"):
         TraceLoad.model_validate(declared, context=FilePlaces(tmp_path, sample_if_missing=True))

@@ -125,7 +125,7 @@ def test_a_timestamp_that_is_no_moment(file: Path, timestamp: str) -> None:
 
 @pytest.mark.parametrize("zone", ["Z", "+00:00", "+02:00"])
 def test_a_timestamp_with_a_time_zone(file: Path, zone: str) -> None:
-    """Either taken or refused; never with a mere warning on the terminal."""
+    """It is either read or refused, but never read with only a warning."""
     file.write_text(HEADER + ROWS[0].replace(",374", f"{zone},374"))
     with suppress(InvalidTrace):
         assert len(read_trace(file).at_s) == 1
@@ -215,12 +215,12 @@ def test_time_scale_scales_arrivals_and_work_alike(file: Path) -> None:
     assert quick.offered_load.duration_s == pytest.approx(0.04 * 60)
 
 
-def test_all_that_one_row_sets_off_has_its_work(file: Path) -> None:
+def test_all_messages_of_one_row_have_the_work_of_that_row(file: Path) -> None:
     plan = asking(file, 1.0).plan(0)
     assert plan.service_s["again"].tolist() == pytest.approx(np.repeat(plan.service_s["desk"], 2).tolist())
 
 
-def test_the_replayed_arrivals_are_what_is_sent(file: Path) -> None:
+def test_the_replayed_arrivals_are_sent(file: Path) -> None:
     history = simulate(asking(file, 0.5), [0])
     sent = rows_of(history, "sent")
     assert sent[sent["service"] == -1]["t_s"].tolist() == pytest.approx([at_s / 2 for at_s in AT_S])
@@ -241,8 +241,8 @@ def test_a_trace_is_found_beside_its_scenario(file: Path) -> None:
     assert len(Scenario.load(trace_scenario(file.parent)).plan(0).arrivals_s) == 4
 
 
-def test_a_sample_stands_in_where_that_is_asked_for(file: Path, tmp_path: Path) -> None:
-    """And only for a file that is missing."""
+def test_a_sample_replaces_a_missing_file_if_that_is_asked_for(file: Path, tmp_path: Path) -> None:
+    """A file that exists is never replaced."""
     declared = trace_scenario(tmp_path, file="missing.csv", sample="trace.csv")
     assert len(Scenario.load(declared, sample_if_missing=True).plan(0).arrivals_s) == 4
     with pytest.raises(InvalidTrace, match=r"missing\.csv: no such trace"):

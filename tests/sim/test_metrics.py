@@ -103,7 +103,7 @@ def test_backlog() -> None:
     assert metric(known, "billing.backlog_max") == 7.0
 
 
-def test_what_is_left_over_are_the_entries_that_are_not_settled() -> None:
+def test_entries_that_are_not_settled_are_left_over() -> None:
     assert left_over(Left(waiting=1, pending=20, retrying=300, delayed=4000, dead=50000)) == 4321
 
 
@@ -115,7 +115,7 @@ def test_dead_letters_are_recorded_by_consumers_and_kept_by_the_server() -> None
     assert dead_letters(recorded.rows, []).unrecorded == 0
 
 
-def test_what_the_load_sent_is_counted_over_all_runs() -> None:
+def test_the_number_of_sent_messages_is_that_of_all_runs() -> None:
     emitted = sent(0, 1.0, service=0, event=1)
     two = history(sent(0, 0.0), sent(1, 0.0), sent(0, 0.0, run=1), emitted, declared=chain(), seeds=(0, 1))
     assert sent_per_run(two) == 1.5
@@ -129,7 +129,7 @@ def test_the_last_services_emit_nothing() -> None:
     assert last_services(chain()) == ["shipping"]
 
 
-def test_how_good_a_measurement_was_is_not_predicted() -> None:
+def test_metrics_of_the_measurement_itself_are_not_predicted() -> None:
     names = measure(history(declared=chain()))
     unpredicted = ["billing.little_residual", "shipping.little_residual", "lateness_s_p99"]
     assert [name for name in names if not is_predicted(name)] == unpredicted
@@ -166,7 +166,7 @@ def test_a_rise_after_the_recovery_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("left", [Left(1, 0, 0, 0, 0), Left(0, 1, 0, 0, 0), Left(0, 0, 1, 0, 0), Left(0, 0, 0, 1, 0)])
-def test_a_backlog_that_is_never_back_takes_for_ever(left: Left) -> None:
+def test_a_backlog_that_never_recovers_has_an_infinite_recovery_time(left: Left) -> None:
     assert recovery(CALM + [9.0] * 30, left) == math.inf
 
 
@@ -207,7 +207,7 @@ def test_littles_law_holds_where_every_message_is_counted() -> None:
     assert metric(history(steady_stays(10, 1.0), sampled([1.0] * 101)), "little_residual") == pytest.approx(0.0)
 
 
-def test_littles_law_finds_that_messages_were_not_counted() -> None:
+def test_littles_law_shows_that_messages_were_not_counted() -> None:
     """The processes recorded two messages at any time, but the server counts three, or one and a half."""
     assert metric(history(steady_stays(10, 2.0), sampled([3.0] * 101)), "little_residual") == pytest.approx(0.5)
     assert metric(history(steady_stays(10, 2.0), sampled([1.5] * 101)), "little_residual") == pytest.approx(0.25)

@@ -168,7 +168,9 @@ def test_an_unknown_field(file: Path, path: str, place: str, known: str) -> None
         ("timeout_s", 2.5, "timeouts of handlers"),
     ],
 )
-def test_what_the_library_can_do_and_no_world_runs(file: Path, field: str, value: object, what: str) -> None:
+def test_settings_of_the_library_that_no_world_models_are_refused(
+    file: Path, field: str, value: object, what: str
+) -> None:
     """It is refused as not modelled: a scenario that lost it silently would measure something else."""
     file.write_text(yaml.safe_dump(changed(**{f"services__billing__{field}": value})))
     place, _, problem = refusal(file).partition(": ")
@@ -179,7 +181,7 @@ def test_what_the_library_can_do_and_no_world_runs(file: Path, field: str, value
         Service.model_validate({"consumes": "order.placed", "service_time": constant(0.01), field: value})
 
 
-def test_all_that_is_not_modelled_is_named_at_once(file: Path) -> None:
+def test_all_settings_that_are_not_modelled_are_named_at_once(file: Path) -> None:
     file.write_text(yaml.safe_dump(changed(services__billing__batch=5, services__shipping__timeout_s=1)))
     assert refusal(file).count("not modelled yet") == 2
 
@@ -212,7 +214,7 @@ def test_all_that_is_not_modelled_is_named_at_once(file: Path) -> None:
         ({"faults": 3}, ["faults", "3"]),
     ],
 )  # fmt: skip
-def test_what_cannot_be_run(file: Path, fields: dict[str, Any], said: list[str]) -> None:
+def test_a_scenario_that_cannot_run_is_refused(file: Path, fields: dict[str, Any], said: list[str]) -> None:
     file.write_text(yaml.safe_dump(changed(**fields)))
     problem = refusal(file)
     assert [word for word in said if word not in problem] == [], problem
@@ -300,7 +302,7 @@ def test_a_chain_keeps_the_number() -> None:
 
 
 def diamond() -> Scenario:
-    """From the load to `joined` there are three ways: over left, and over right twice; then one on to `last`."""
+    """From the load to `joined` there are three paths: over left, and over right twice; then one on to `last`."""
     return scenario(
         poisson(50.0, 2.0),
         join=service(consumes="joined", emits=("last",)),  # declared before what feeds it
@@ -311,7 +313,7 @@ def diamond() -> Scenario:
     )
 
 
-def test_ways_multiply() -> None:
+def test_paths_multiply_messages() -> None:
     assert diamond().flow.paths == {"placed": 1, "left": 1, "right": 1, "joined": 3, "last": 3}
 
 
@@ -325,7 +327,7 @@ def test_messages_of_a_diamond_have_numbers_of_their_own() -> None:
         assert sorted(last) == [("last", 3 * index + way) for way in range(3)]
 
 
-def test_a_plan_has_a_time_and_a_fate_for_each_message() -> None:
+def test_a_plan_has_a_service_time_and_failure_draws_for_each_message() -> None:
     declared = diamond()
     plan = declared.plan(0)
     sent = len(plan.arrivals_s)
@@ -339,11 +341,11 @@ def test_a_plan_has_a_time_and_a_fate_for_each_message() -> None:
     assert plan.failure_draws["join"].shape == (3 * sent, declared.services["join"].retry.attempts)
 
 
-def test_an_event_that_nobody_consumes_is_no_mistake() -> None:
+def test_an_event_without_a_consumer_is_allowed() -> None:
     assert scenario(poisson(1.0, 1.0), desk=service(emits=("archived",))).flow.paths["archived"] == 1
 
 
-def test_the_last_window_that_holds_decides() -> None:
+def test_where_error_windows_overlap_the_later_one_decides() -> None:
     """Before, between and after: the service's own rate; where two windows overlap, the later declared."""
     windows = [
         Errors(kind="errors", service="desk", at_s=1.0, for_s=2.0, error_rate=1.0),
@@ -356,7 +358,7 @@ def test_the_last_window_that_holds_decides() -> None:
 
 
 @pytest.mark.parametrize(("rate_per_s", "attempts"), [(1e12, 5), (100.0, 1_000_000_000)])
-def test_a_plan_that_no_memory_holds(rate_per_s: float, attempts: int) -> None:
+def test_a_plan_that_is_too_large_for_memory_is_refused(rate_per_s: float, attempts: int) -> None:
     """Refused before it is drawn; the message says what to lower."""
     desk = {"consumes": "asked", "service_time": {"kind": "constant", "mean_s": 0.01}, "retry": {"attempts": attempts}}
     load = {"kind": "poisson", "event": "asked", "rate_per_s": rate_per_s, "duration_s": 10.0}

@@ -1,4 +1,4 @@
-"""What the fault proxy does to a client: each fault on its own, without eventlib between."""
+"""What each fault of the proxy does to a plain client, without eventlib."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -82,7 +82,7 @@ async def test_a_swallowed_reply_never_comes_late(proxy: FaultProxy) -> None:
     writer.close()
 
 
-async def test_its_end_leaves_no_connection_open(url: str) -> None:
+async def test_no_connection_stays_open_after_the_block(url: str) -> None:
     async with fault_proxy(url) as proxy:
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
         writer.write(b"PING\r\n")
@@ -93,7 +93,7 @@ async def test_its_end_leaves_no_connection_open(url: str) -> None:
         await asyncio.open_connection("127.0.0.1", proxy.port)
 
 
-async def test_a_server_that_is_not_there_hangs_up() -> None:
+async def test_the_proxy_closes_a_connection_if_there_is_no_server() -> None:
     async with fault_proxy(f"redis://127.0.0.1:{free_port()}/0") as proxy:
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
         assert await reader.read() == b""

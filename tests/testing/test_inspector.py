@@ -25,7 +25,7 @@ async def test_it_follows_an_event_through_its_group(connect: Connect, url: str,
         assert await inspector.pending() == [] and await inspector.dead_letters() == []
 
 
-async def test_it_sees_what_waits_for_its_next_attempt(connect: Connect, url: str, namespace: str) -> None:
+async def test_it_shows_entries_that_wait_for_their_next_attempt(connect: Connect, url: str, namespace: str) -> None:
     app = ev.App("shop")
 
     @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=2, wait_s=20.0, jitter="none"))
@@ -43,9 +43,9 @@ async def test_an_entry_of_another_program_can_be_added_and_given_to_a_consumer(
     id_ = await inspector.add(event=b"no event")
     assert await inspector.events() == [{b"event": b"no event"}]
     assert await inspector.read_and_die() == [id_]
-    await inspector.take_over(id_, "heir", idle_ms=5000, deliveries=7)
+    await inspector.take_over(id_, "successor", idle_ms=5000, deliveries=7)
     [held] = await inspector.pending()
-    assert (held.id, held.consumer, held.deliveries) == (id_, "heir", 7) and 5000 <= held.idle_ms < 15_000
+    assert (held.id, held.consumer, held.deliveries) == (id_, "successor", 7) and 5000 <= held.idle_ms < 15_000
 
 
 async def test_the_group_is_created_once(inspector: Inspector) -> None:

@@ -7,7 +7,7 @@ import pytest
 from eventlib.testing import eventually
 
 
-async def test_it_returns_what_the_condition_gave() -> None:
+async def test_it_returns_the_value_of_the_condition() -> None:
     counter = itertools.count()
     assert await eventually(lambda: next(counter)) == 1
 
@@ -21,7 +21,7 @@ async def test_a_condition_may_be_awaited() -> None:
     assert await eventually(count) == 1
 
 
-async def test_what_does_not_come_true_is_shown() -> None:
+async def test_a_condition_that_does_not_come_true_is_shown() -> None:
     with pytest.raises(AssertionError, match=r"not true after 0.01 s: .*lambda: 1 > 2.* gave False"):
         await eventually(lambda: 1 > 2, timeout_s=0.01)
 

@@ -18,7 +18,7 @@ async def handle(event: ev.Event, delivery: ev.Delivery) -> None: ...
 def not_a_coroutine(event: ev.Event, delivery: ev.Delivery) -> None: ...
 
 
-def test_a_subscription_keeps_what_was_said() -> None:
+def test_a_subscription_keeps_its_settings() -> None:
     app, retry = ev.App("shop"), ev.Retry(attempts=2)
     declared = app.subscribe(OrderPlaced, group="billing", retry=retry, timeout_s=3.0)(handle)
     assert declared is handle
@@ -41,7 +41,7 @@ def test_group_settings() -> None:
     assert app.settings("billing") == GroupSettings(4, 2, Lease(1.5))
 
 
-def test_what_orders_a_group_is_a_field_of_its_events_as_the_wire_calls_it() -> None:
+def test_ordered_by_names_a_field_by_its_wire_name() -> None:
     class Renamed(ev.Event, type="order.renamed", version=1, stream="orders"):
         order: str = Field(serialization_alias="order-id")
 
@@ -93,7 +93,7 @@ def test_an_event_without_a_type_cannot_be_subscribed_to() -> None:
         ev.App("shop").subscribe(Untyped, group="billing")
 
 
-def test_a_handler_is_a_coroutine_function() -> None:
+def test_a_handler_that_is_no_coroutine_function_is_refused() -> None:
     with pytest.raises(ev.InvalidDeclaration, match="async def"):
         ev.App("shop").subscribe(OrderPlaced, group="billing")(not_a_coroutine)  # type: ignore[arg-type]
 
@@ -104,7 +104,7 @@ async def of_one(event: ev.Event) -> None: ...
 async def of_any(*args: Any, more: int = 0) -> None: ...
 
 
-def test_a_handler_takes_what_it_will_be_given() -> None:
+def test_a_handler_whose_parameters_do_not_fit_is_refused() -> None:
     app = ev.App("shop")
     with pytest.raises(ev.InvalidDeclaration, match=r"async def handler\(event, delivery\)"):
         app.subscribe(OrderPlaced, group="billing")(of_one)  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ def test_a_handler_takes_what_it_will_be_given() -> None:
     app.subscribe_batch(OrderShipped, group="billing")(of_any)
 
 
-def test_a_setting_of_another_kind_is_refused_where_it_is_made() -> None:
+def test_a_setting_of_a_wrong_type_is_refused_at_its_declaration() -> None:
     app, wrong = ev.App("shop"), cast(Any, 3)
     with pytest.raises(ev.InvalidDeclaration, match="give a RetryBudget"):
         app.group("billing", retry_budget=wrong)
@@ -128,7 +128,7 @@ def test_a_setting_of_another_kind_is_refused_where_it_is_made() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "my shop", "a:b", "{a}"])
-def test_a_name_that_cannot_stand_in_a_key_is_refused(name: str) -> None:
+def test_a_name_that_cannot_be_part_of_a_key_is_refused(name: str) -> None:
     app = ev.App("shop")
     with pytest.raises(ev.InvalidDeclaration, match="App name"):
         ev.App(name)
@@ -139,7 +139,7 @@ def test_a_name_that_cannot_stand_in_a_key_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("timeout_s", [0.0, -1.0, math.nan])
-def test_a_senseless_timeout_is_refused(timeout_s: float) -> None:
+def test_an_invalid_timeout_is_refused(timeout_s: float) -> None:
     with pytest.raises(ev.InvalidDeclaration, match="timeout_s"):
         ev.App("shop").subscribe(OrderPlaced, group="billing", timeout_s=timeout_s)
 
@@ -155,12 +155,12 @@ def test_a_senseless_timeout_is_refused(timeout_s: float) -> None:
         {"lease_s": math.inf},
     ],
 )
-def test_a_senseless_group_setting_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_invalid_group_setting_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ev.InvalidDeclaration, match="billing"):
         ev.App("shop").group("billing", **wrong)
 
 
-def test_a_group_is_set_once() -> None:
+def test_settings_of_a_group_can_be_made_once() -> None:
     app = ev.App("shop")
     app.group("billing")
     with pytest.raises(ev.InvalidDeclaration, match="once"):

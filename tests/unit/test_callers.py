@@ -15,7 +15,7 @@ def slices_called_at(*times_s: float) -> list[Slice]:
     return slices
 
 
-async def test_those_who_called_by_a_time_fail_and_the_others_wait() -> None:
+async def test_callers_whose_patience_has_passed_fail_and_the_others_wait() -> None:
     slices = slices_called_at(1.0, 2.0, 3.0)
     callers = Callers(slices)
     assert callers.waiting_since_s() == 1.0
@@ -36,7 +36,7 @@ async def test_a_cancelled_caller_does_not_count_as_waiting() -> None:
     assert Callers(slices).waiting_since_s() is None
 
 
-async def test_single_publishes_wait_while_one_of_their_callers_does() -> None:
+async def test_a_batch_of_single_publishes_waits_as_long_as_one_of_its_callers_waits() -> None:
     loop = asyncio.get_running_loop()
     singles, waiters = SinglePublishes(), [loop.create_future() for _ in range(3)]
     singles.bodies, singles.waiters, singles.called_at_s = [b"x"] * 3, waiters, 7.0

@@ -31,17 +31,19 @@ async def start(capacity: CapacityLimit, names: str, order: list[str]) -> list[a
     return tasks
 
 
-async def test_first_come_first_served(full: CapacityLimit) -> None:
+async def test_waiting_publishes_get_capacity_in_order(full: CapacityLimit) -> None:
     order = list[str]()
     tasks = await start(full, "abc", order)
     for expected in ("a", "ab", "abc"):
         full.release(1, 1)
-        assert not full.available  # it belongs to the first who waits, not to a publish that comes now
+        assert not full.available  # it belongs to the first waiting publish, not to one that comes now
         await asyncio.wait([tasks[len(expected) - 1]])
         assert "".join(order) == expected
 
 
-async def test_two_go_on_where_there_is_capacity_for_two(full: CapacityLimit, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_publishes_go_on_when_there_is_capacity_for_two(
+    full: CapacityLimit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     order = list[str]()
     tasks = await start(full, "abc", order)
     monkeypatch.setattr(capacity_module, "QUEUED_MAX", 2)
@@ -53,7 +55,7 @@ async def test_two_go_on_where_there_is_capacity_for_two(full: CapacityLimit, mo
 
 
 @pytest.mark.parametrize("its_turn", [False, True])
-async def test_one_that_is_cancelled_lets_the_next_go_on(full: CapacityLimit, its_turn: bool) -> None:
+async def test_a_cancelled_publish_passes_its_capacity_on_to_the_next(full: CapacityLimit, its_turn: bool) -> None:
     order = list[str]()
     tasks = await start(full, "ab", order)
     if its_turn:
@@ -67,7 +69,7 @@ async def test_one_that_is_cancelled_lets_the_next_go_on(full: CapacityLimit, it
 
 
 @pytest.mark.parametrize("its_turn", [False, True])
-async def test_closing_refuses_those_who_wait_even_one_whose_turn_has_just_come(
+async def test_closing_refuses_waiting_publishes_even_if_one_was_just_given_capacity(
     full: CapacityLimit, its_turn: bool
 ) -> None:
     order = list[str]()

@@ -89,7 +89,7 @@ def marked(event_class: type[ev.Event], mark: str) -> list[str]:
     return found
 
 
-def test_events_are_all_there_are() -> None:
+def test_the_catalogs_list_of_events_is_complete() -> None:
     declared = {
         value
         for module in MODULES
@@ -138,7 +138,7 @@ def test_every_field_is_described(event_class: type[ev.Event]) -> None:
 
 
 @of_each_event
-def test_every_part_is_frozen_and_refuses_the_unknown(event_class: type[ev.Event]) -> None:
+def test_every_part_is_frozen_and_refuses_unknown_fields(event_class: type[ev.Event]) -> None:
     wanted = {"frozen": True, "extra": "forbid", "allow_inf_nan": False}
     for model in models(event_class):
         assert issubclass(model, ev.Event | Part)
@@ -172,7 +172,7 @@ def test_times_are_aware(event_class: type[ev.Event]) -> None:
 
 
 @of_each_event
-def test_a_request_and_its_answers_share_an_id(event_class: type[ev.Event]) -> None:
+def test_requests_and_their_answers_share_an_id(event_class: type[ev.Event]) -> None:
     type_, stream = spec_of(event_class).type, spec_of(event_class).stream
     if not type_.endswith("requested"):
         return
@@ -185,7 +185,7 @@ def test_a_request_and_its_answers_share_an_id(event_class: type[ev.Event]) -> N
 
 
 @of_each_event
-def test_whose_personal_data_it_is_can_be_told(event_class: type[ev.Event]) -> None:
+def test_an_event_with_personal_data_names_its_user(event_class: type[ev.Event]) -> None:
     subjects = marked(event_class, "data_subject")
     assert subjects == ([f"{event_class.__name__}.user_id"] if "user_id" in event_class.model_fields else [])
     assert subjects or not marked(event_class, "personal")
@@ -211,7 +211,7 @@ def data_of(raw: bytes) -> bytes:
 
 
 @of_each_sample
-def test_an_event_comes_back_from_the_wire_as_it_was(event: ev.Event) -> None:
+def test_an_event_is_the_same_after_encoding_and_decoding(event: ev.Event) -> None:
     raw = write(event, "here", "c1", None)[1]
     read = decode(raw, {spec_of(type(event)).type: type(event)})
     assert read is not None
@@ -221,7 +221,7 @@ def test_an_event_comes_back_from_the_wire_as_it_was(event: ev.Event) -> None:
 
 
 @of_each_sample
-def test_a_reader_ignores_what_a_newer_writer_adds(event: ev.Event) -> None:
+def test_a_reader_ignores_fields_that_a_newer_writer_adds(event: ev.Event) -> None:
     grown = grow(event.model_dump(mode="json"))
     assert type(event).model_validate(grown, extra="ignore") == event
     with pytest.raises(ValidationError, match="added_later"):
@@ -262,7 +262,7 @@ def test_a_file_event_is_as_large_on_the_wire_as_the_reference_systems() -> None
     ],
     ids=str,
 )
-def test_a_value_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_impossible_value_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         FileUploaded.model_validate({**dict(uploaded), **wrong})
 

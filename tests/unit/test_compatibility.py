@@ -1,4 +1,4 @@
-"""Each rule of compatibility, in both directions, held against what really reads and what does not."""
+"""Each rule of compatibility, in both directions, compared with what classes really can and cannot read."""
 
 import json
 from collections.abc import Mapping
@@ -310,7 +310,7 @@ def test_a_change_of_shape(
 
 
 @pytest.mark.parametrize(("old", "new", "expected", "only_old", "only_new"), CASES.values(), ids=CASES)
-def test_the_way_back_breaks_the_other_side(
+def test_the_reverse_change_breaks_the_other_side(
     old: Fields, new: Fields, expected: dict[Any, Sides], only_old: object, only_new: object
 ) -> None:
     turned = {"readers": "writers", "writers": "readers"}
@@ -318,18 +318,18 @@ def test_the_way_back_breaks_the_other_side(
     assert back == frozenset(turned[side] for sides in expected.values() for side in sides)
 
 
-def test_the_way_an_object_is_named_does_not_matter() -> None:
+def test_names_of_nested_models_do_not_matter() -> None:
     renamed = create_model("Place", city=(str, ...))
     assert changes(order({"a": Address}), order({"a": renamed})) == []
     assert changes(order({"a": list[Address | int]}), order({"a": list[renamed | int]})) == []
 
 
-def test_words_about_a_field_are_no_change() -> None:
+def test_a_changed_description_is_no_change() -> None:
     said = Annotated[int, Field(title="Number", description="How many", examples=[1])]
     assert changes(order({"a": int}), order({"a": said})) == []
 
 
-def test_an_event_that_holds_itself_is_compared_to_the_end() -> None:
+def test_a_recursive_event_can_be_compared() -> None:
     class Tree(ev.Event, type="order.placed", stream="orders"):
         children: list["Tree"] = Field(default=[])
         parent: "Tree | None" = None
@@ -344,7 +344,7 @@ def test_an_event_that_holds_itself_is_compared_to_the_end() -> None:
     assert rules(Tree, Later) == {("type_changed", "name"): BOTH}
 
 
-def test_what_is_not_understood_is_said_to_break_both() -> None:
+def test_a_schema_that_is_not_understood_counts_as_breaking_both_sides() -> None:
     old, new = order({"a": int}), order({"a": Annotated[int, Field(json_schema_extra={"not": {"const": 3}})]})
     assert rules(old, new) == {("constraint_changed", "a"): BOTH}
 
@@ -407,7 +407,7 @@ def test_a_change_of_the_event(
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), EVENTS.values(), ids=EVENTS)
-def test_what_is_said_of_versions_is_what_reading_does(
+def test_verdicts_on_versions_agree_with_reading(
     old: type[ev.Event] | None, new: type[ev.Event] | None, expected: dict[str, Sides]
 ) -> None:
     if old is None or new is None or "stream_changed" in expected:
@@ -426,7 +426,7 @@ def can_read(reader: type[ev.Event], writer: type[ev.Event]) -> bool:
         return False
 
 
-def test_a_change_says_where_and_what() -> None:
+def test_a_change_names_its_place_and_what_changed() -> None:
     [change, raised] = changes(order({"a": Address}), order({"a": AddressWithZip}))
     assert str(change) == "order.placed a.zip: added, required; breaks writers"
     assert str(raised) == (

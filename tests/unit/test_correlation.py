@@ -36,7 +36,7 @@ def handling() -> Iterator[Any]:
 
 
 def written(*attributes: Any, **named: Any) -> Envelope:
-    """What a reader makes of what is written."""
+    """Write an event and return what a reader gets."""
     id_, raw = write(*attributes, **named)
     read = decode(raw, {spec_of(type(attributes[0])).type: type(attributes[0])})
     assert read is not None
@@ -48,7 +48,7 @@ def ids(envelope: Envelope) -> tuple[str | None, str | None]:
     return envelope.correlation_id, envelope.causation_id
 
 
-def test_nothing_is_made_up_outside_of_a_handler() -> None:
+def test_outside_of_a_handler_an_event_has_no_correlation() -> None:
     assert written(ORDER, "shop")[4:] == (None, None, None, None)
 
 
@@ -62,7 +62,7 @@ def test_correlation_is_passed_on_and_causation_is_the_handled_event(handling: A
     assert ids(written(ORDER, "shop")) == ("c1", "e1")
 
 
-def test_what_is_given_goes_first(handling: Any) -> None:
+def test_given_ids_take_precedence(handling: Any) -> None:
     handling(correlation_id="c1")
     assert ids(written(ORDER, "shop", correlation_id="mine")) == ("mine", "e1")
     assert ids(written(ORDER, "shop", causation_id="mine")) == ("c1", "mine")
@@ -75,7 +75,7 @@ def test_an_id_can_be_given() -> None:
         written(ORDER, "shop", id="")
 
 
-async def test_a_task_that_a_handler_starts_is_part_of_it() -> None:
+async def test_a_task_that_a_handler_starts_shares_its_correlation() -> None:
     current.set(handled(correlation_id="c1"))
 
     async def later() -> Envelope:
@@ -109,14 +109,14 @@ def test_a_trace_flows_on_with_a_new_parent_for_each_event(handling: Any) -> Non
     assert all(envelope.tracestate == STATE for envelope in sealed)
 
 
-def test_a_given_trace_goes_before_the_handled_ones(handling: Any) -> None:
+def test_a_given_trace_takes_precedence_over_that_of_the_handled_event(handling: Any) -> None:
     handling(traceparent=PARENT, tracestate=STATE)
     mine = PARENT.replace("4bf9", "0000")
     envelope = written(ORDER, "shop", traceparent=mine)
     assert (envelope.traceparent, envelope.tracestate) == (mine, None)
 
 
-def test_of_a_later_version_only_what_is_known_is_passed_on(handling: Any) -> None:
+def test_of_a_newer_traceparent_version_only_the_known_fields_are_passed_on(handling: Any) -> None:
     handling(traceparent="cc" + PARENT[2:-2] + "fb-what-the-future-will-be-like")
     version, _, _, flags = str(written(ORDER, "shop").traceparent).split("-")
     assert (version, flags) == ("00", "01")
@@ -172,7 +172,7 @@ def test_a_good_state_is_kept_as_it_is(tracestate: str) -> None:
     assert read(PARENT, tracestate) == (PARENT, tracestate)
 
 
-def test_a_state_without_a_parent_means_nothing() -> None:
+def test_a_tracestate_without_a_traceparent_is_refused_or_left_out() -> None:
     with pytest.raises(ev.InvalidArgument, match="traceparent=None"):
         written(ORDER, "shop", tracestate=STATE)
     assert read(None, STATE) == (None, None)

@@ -1,4 +1,4 @@
-"""What a dead letter says, and which letters a selection means; no server needed."""
+"""The contents of a dead letter, and which dead letters a selection matches; without a server."""
 
 import sys
 
@@ -30,11 +30,11 @@ def said(error: BaseException | None, handler: str = "shop.bill") -> dict[str, s
     return describe("exhausted", error, attempts=3, handler=handler, consumer="c1")
 
 
-def test_a_letter_says_what_and_where() -> None:
-    letter = said(failure())
-    assert letter["error"] == "ValueError: no money"
-    assert 'raise ValueError("no money")' in str(letter["traceback"])
-    assert (letter["reason"], letter["attempts"], letter["handler"], letter["consumer"]) == (
+def test_a_dead_letter_names_the_error_and_its_place() -> None:
+    dead_letter = said(failure())
+    assert dead_letter["error"] == "ValueError: no money"
+    assert 'raise ValueError("no money")' in str(dead_letter["traceback"])
+    assert (dead_letter["reason"], dead_letter["attempts"], dead_letter["handler"], dead_letter["consumer"]) == (
         "exhausted",
         3,
         "shop.bill",
@@ -47,12 +47,12 @@ def test_without_an_error_or_a_handler_there_is_no_traceback() -> None:
     assert "traceback" not in said(failure(), handler="")
 
 
-def test_what_it_says_is_bounded() -> None:
+def test_the_texts_of_a_dead_letter_are_limited() -> None:
     deep = failure(min(900, sys.getrecursionlimit() - 100))
     deep.args = ("x" * 1_000_000,)
-    letter = said(deep)
-    assert len(str(letter["error"])) == 2000
-    assert len(str(letter["traceback"])) <= 4100
+    dead_letter = said(deep)
+    assert len(str(dead_letter["error"])) == 2000
+    assert len(str(dead_letter["traceback"])) <= 4100
     wide = said(ExceptionGroup("many", [failure() for _ in range(500)]))
     assert "no money" in str(wide["traceback"]) and len(str(wide["traceback"])) <= 4100
 
@@ -67,17 +67,17 @@ class Unprintable(Exception):
         return super().__getattribute__(name)
 
 
-def test_an_error_may_be_as_broken_as_it_likes() -> None:
+def test_a_broken_error_is_described_without_raising() -> None:
     assert "Unprintable" in str(said(Unprintable())["error"])
-    letter = said(ValueError("half \ud800 of a pair \x00"))
-    assert all(str(value).encode() for value in letter.values())
+    dead_letter = said(ValueError("half \ud800 of a pair \x00"))
+    assert all(str(value).encode() for value in dead_letter.values())
 
 
 def bounds(which: ev.Selection, after: str | None = None) -> tuple[str, str] | None:
     return which.bounds(NOW_MS, LAST, after)
 
 
-def test_a_selection_ends_with_what_is_there_now() -> None:
+def test_a_selection_ends_with_the_newest_dead_letter_of_now() -> None:
     assert bounds(ev.Selection()) == ("0-0", LAST)
 
 
@@ -91,13 +91,13 @@ def test_times_bound_a_selection() -> None:
 
 
 @pytest.mark.parametrize("ms", [1_732_450_000_123, 1_732_450_000_001, 1_999_999_999_999])
-def test_the_moment_a_letter_died_selects_it(ms: int) -> None:
+def test_the_time_at_which_a_dead_letter_died_selects_it(ms: int) -> None:
     moment_s = ms / 1000.0
     assert ev.Selection(since_s=moment_s).bounds(0, f"{ms}-0") == (f"{ms}-0", f"{ms}-0")
     assert ev.Selection(until_s=moment_s, since_s=moment_s).bounds(0, f"{ms}-0") is None
 
 
-def test_the_next_page_begins_after_the_last_letter() -> None:
+def test_the_next_page_begins_after_the_last_dead_letter() -> None:
     assert bounds(ev.Selection(), "5-3") == ("5-4", LAST)
     assert bounds(ev.Selection(), f"5-{2**64 - 1}") == ("6-0", LAST)
     assert bounds(ev.Selection(since_s=1.0), "5-3") == ("1000-0", LAST)
@@ -116,6 +116,6 @@ def test_the_next_page_begins_after_the_last_letter() -> None:
         {"ids": [f"{2**64}-0"]},
     ],
 )
-def test_a_selection_that_means_nothing_is_refused(wrong: dict[str, object]) -> None:
+def test_an_invalid_selection_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ev.InvalidArgument):
         ev.Selection(**wrong)  # type: ignore[arg-type]  # that is the point

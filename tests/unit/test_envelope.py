@@ -95,7 +95,7 @@ def test_the_wire_form_is_a_cloud_event() -> None:
     }
 
 
-def test_absent_ids_are_left_out() -> None:
+def test_missing_ids_are_left_out() -> None:
     assert not {"correlationid", "causationid"} & set(json.loads(write(ORDER, "shop", None, None)[1]))
 
 
@@ -104,17 +104,17 @@ def test_ids_sort_by_time_and_never_repeat() -> None:
     assert ids == sorted(set(ids))
 
 
-def test_the_frame_of_these_tests_is_good() -> None:
+def test_the_envelope_that_these_tests_change_is_valid() -> None:
     assert decode(frame(), CLASSES) == Envelope(
         "e1", "shop", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), OrderPlaced(order_id="A1", total_cents=4200)
     )
 
 
-def test_a_type_that_nobody_here_handles_is_none() -> None:
+def test_an_event_of_an_unknown_type_is_decoded_as_none() -> None:
     assert decode(frame(type="order.lost", data={"any": "thing"}), CLASSES) is None
 
 
-def test_what_a_newer_writer_adds_is_ignored() -> None:
+def test_attributes_that_a_newer_writer_adds_are_ignored() -> None:
     data = {"order_id": "A1", "total_cents": 4200, "gift": True, "address": {"city": "Bern", "zip": "3000"}}
     read = decode(frame(traceparent="00-ab", data=data), CLASSES)
     assert read is not None
@@ -161,8 +161,8 @@ NOT_AN_EVENT = {
 }
 
 
-def as_ours(raw: bytes) -> bytes:
-    """With the beginning that our own writers' envelopes have, so that it is read the short way."""
+def as_by_library(raw: bytes) -> bytes:
+    """The envelope with the beginning that this library writes, so that the fast decoder reads it."""
     return raw.replace(
         b'{"specversion": "1.0", "id": "e1", "source": "shop", "type": "order.placed", "eventversion": 2, ',
         b'{"specversion":"1.0","source":"shop","type":"order.placed","eventversion":2,"id":"e1",',
@@ -171,8 +171,8 @@ def as_ours(raw: bytes) -> bytes:
 
 @pytest.mark.parametrize("raw", NOT_AN_EVENT.values(), ids=NOT_AN_EVENT)
 @pytest.mark.parametrize("order", [1, -1], ids=["first class fits", "second class fits"])
-@pytest.mark.parametrize("written", [lambda raw: raw, as_ours], ids=["by others", "by us"])
-def test_what_is_no_event_is_a_decode_error(raw: bytes, order: int, written: Callable[[bytes], bytes]) -> None:
+@pytest.mark.parametrize("written", [lambda raw: raw, as_by_library], ids=["by others", "by us"])
+def test_an_invalid_event_raises_a_decode_error(raw: bytes, order: int, written: Callable[[bytes], bytes]) -> None:
     with pytest.raises(ev.DecodeError) as caught:
         decode(written(raw), dict(list(CLASSES.items())[::order]))
     assert caught.value.reason
@@ -189,23 +189,23 @@ def test_a_number_written_as_text_is_read() -> None:
     assert envelope is not None and envelope.event == OrderPlaced(order_id="A1", total_cents=4200)
 
 
-@pytest.mark.parametrize("good", [frame(), as_ours(frame())], ids=["by others", "by us"])
-def test_no_byte_flip_ever_raises_anything_but_a_data_error(good: bytes) -> None:
+@pytest.mark.parametrize("good", [frame(), as_by_library(frame())], ids=["by others", "by us"])
+def test_a_changed_byte_raises_a_data_error_or_nothing(good: bytes) -> None:
     for at in range(len(good)):
         for byte in (b"\x00", b'"', b"9", b"}", b"\xff"):
             with contextlib.suppress(ev.DataError):
                 decode(good[:at] + byte + good[at + 1 :], CLASSES)
 
 
-# The short way: by the beginning that all envelopes of one writer share. Whatever it is led to believe, it must come to
-# the same as the long way.
+# The fast decoder recognises the beginning that all envelopes of one writer share. Its result must always be that of
+# the careful decoder.
 
-OURS = as_ours(frame())
+BY_LIBRARY = as_by_library(frame())
 SHIPPED = write(OrderShipped(order_id="B2"), "shop")[1]
 HEAD = b'{"specversion":"1.0","source":"shop","type":"order.placed","eventversion":2'
 TAIL = b',"id":"e1","time":"2026-01-02T03:04:05Z","data":{"order_id":"A1","total_cents":4200}}'
 TRICKS = {
-    "ours": HEAD + TAIL,
+    "unchanged": HEAD + TAIL,
     "another type later": HEAD + TAIL[:-1] + b',"type":"order.shipped","eventversion":1}',
     "another version later": HEAD + TAIL[:-1] + b',"eventversion":3}',
     "another specversion later": HEAD + TAIL[:-1] + b',"specversion":"2.0"}',
@@ -229,7 +229,7 @@ TRICKS = {
 
 @pytest.mark.parametrize("raw", TRICKS.values(), ids=TRICKS)
 @pytest.mark.parametrize("again", [1, 2])
-def test_the_short_way_reads_what_the_long_way_reads(raw: bytes, again: int) -> None:
+def test_the_fast_decoder_and_the_careful_decoder_agree(raw: bytes, again: int) -> None:
     def outcome(read: Callable[..., Envelope | None]) -> object:
         try:
             return read(raw, CLASSES)
@@ -239,31 +239,31 @@ def test_the_short_way_reads_what_the_long_way_reads(raw: bytes, again: int) -> 
     assert outcome(decode) == outcome(_decode_carefully)
 
 
-def test_what_a_beginning_meant_once_does_not_depend_on_who_asked() -> None:
+def test_a_remembered_beginning_is_decoded_with_the_classes_of_each_call() -> None:
     assert decode(SHIPPED, {"order.placed": OrderPlaced}) is None
     read = decode(SHIPPED, CLASSES)
     assert read is not None and isinstance(read.event, OrderShipped)
     assert decode(SHIPPED, {"order.placed": OrderPlaced}) is None
 
 
-def test_two_classes_of_one_type_do_not_get_into_each_others_way() -> None:
+def test_two_classes_of_one_type_are_decoded_independently() -> None:
     class Other(ev.Event, type="order.placed", version=2, stream="orders"):
         total_cents: str
 
-    raw = OURS.replace(b"4200", b'"4200"')
+    raw = BY_LIBRARY.replace(b"4200", b'"4200"')
     for _ in range(2):
-        read = decode(OURS, CLASSES)
+        read = decode(BY_LIBRARY, CLASSES)
         other = decode(raw, {"order.placed": Other})
         assert read is not None and isinstance(read.event, OrderPlaced)
         assert other is not None and isinstance(other.event, Other)
 
 
-def test_what_is_remembered_of_beginnings_is_bounded() -> None:
+def test_the_number_and_size_of_remembered_beginnings_are_limited() -> None:
     decoder = Decoder(CLASSES)
     for number in range(3000):
-        assert decoder.decode(OURS.replace(b"shop", b"%d" % number))
+        assert decoder.decode(BY_LIBRARY.replace(b"shop", b"%d" % number))
     assert 0 < len(decoder._readers) <= 1024
-    assert max(map(len, [OURS[: OURS.index(b',"id":"')]])) < _HEAD_BYTES_MAX
+    assert max(map(len, [BY_LIBRARY[: BY_LIBRARY.index(b',"id":"')]])) < _HEAD_BYTES_MAX
 
 
 def test_a_large_body_is_read() -> None:
@@ -271,7 +271,7 @@ def test_a_large_body_is_read() -> None:
     assert decode(write(large, "shop")[1], CLASSES) is not None
 
 
-def test_a_validator_may_raise_anything() -> None:
+def test_any_error_of_a_validator_becomes_a_decode_error() -> None:
     class Picky(ev.Event, type="order.placed", version=2, stream="orders"):
         order_id: str
 
@@ -281,7 +281,7 @@ def test_a_validator_may_raise_anything() -> None:
             raise ZeroDivisionError("picky")
 
     with pytest.raises(ev.DecodeError, match="ZeroDivisionError"):
-        decode(OURS, {"order.placed": Picky})
+        decode(BY_LIBRARY, {"order.placed": Picky})
 
 
 class Loose(ev.Event, type="order.loose", version=1, stream="orders"):
@@ -289,13 +289,13 @@ class Loose(ev.Event, type="order.loose", version=1, stream="orders"):
 
 
 @pytest.mark.parametrize("value", ["\ud800", object(), {"\udfff": 1}, b"\xff"])
-def test_what_has_no_json_form_is_refused_where_it_is_written(value: Any) -> None:
+def test_a_value_without_a_json_form_is_refused_when_it_is_written(value: Any) -> None:
     with pytest.raises(ev.InvalidArgument, match="Loose"):
         write(Loose(anything=value), "shop")[1]
 
 
 @pytest.mark.parametrize("place", [1, 2, 3])
-def test_nor_has_a_lone_surrogate_anywhere(place: int) -> None:
+def test_a_lone_surrogate_is_refused_everywhere(place: int) -> None:
     texts = ["shop", None, None, None]
     texts[place - 1] = "\ud800"
     with pytest.raises(ev.InvalidArgument, match="JSON"):

@@ -1,4 +1,4 @@
-"""Errors say whose fault it is, travel between processes, and tell how to mend it."""
+"""Errors say whose fault it is and how to fix it, and can be sent between processes."""
 
 import copy
 import inspect
@@ -38,7 +38,7 @@ def test_every_field_can_be_read(error_class: type[Exception]) -> None:
     assert list(vars(error).values()) == list(error.args)
 
 
-def test_the_families() -> None:
+def test_each_error_belongs_to_its_family() -> None:
     def family(parent: type[Exception]) -> set[str]:
         return {c.__name__ for c in CLASSES if issubclass(c, parent) and c is not parent}
 
@@ -54,8 +54,8 @@ def test_the_families() -> None:
     assert family(errors.Signal) == {"Reject", "RetryAfter", "Snooze"}
 
 
-def test_a_signal_is_no_error() -> None:
-    """`except EventlibError` in a handler must not swallow what the handler wants to say."""
+def test_a_signal_of_a_handler_is_no_eventlib_error() -> None:
+    """`except EventlibError` in a handler must not catch Reject, RetryAfter and Snooze."""
     assert not issubclass(errors.Signal, ev.EventlibError)
 
 

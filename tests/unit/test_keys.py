@@ -51,7 +51,7 @@ def test_two_namespaces_share_nothing() -> None:
 
 
 @pytest.mark.parametrize("namespace", ["", "a:b", "{a}", "a*", "a b"])
-def test_a_namespace_that_cannot_stand_in_a_key_is_refused(namespace: str) -> None:
+def test_a_namespace_that_cannot_be_part_of_a_key_is_refused(namespace: str) -> None:
     with pytest.raises(ev.InvalidDeclaration, match="namespace"):
         Keys(namespace)
 
@@ -70,7 +70,7 @@ IN_KEY_QUEUES = {"stream", "retry", "delayed", "heads", "queues", "source", "swe
 
 
 def made_up_keys(text: str) -> set[str]:
-    """What a script passes to a command as its key, and that is none of KEYS."""
+    """The keys that a script passes to commands and that are not in KEYS."""
     code = re.sub(r"--[^\n]*", "", text)
     # A name is as good where all that it is ever given is one of KEYS, directly or as an argument of a function.
     named = set(re.findall(r"local (\w+)[^=\n]*= *KEYS\[", code))
@@ -85,7 +85,7 @@ def made_up_keys(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_trap_29_a_script_says_which_keys_it_takes_and_makes_up_none(script: Script) -> None:
+def test_trap_29_a_script_declares_all_of_its_keys_and_builds_none(script: Script) -> None:
     said = re.search(r"-- KEYS +(.*?)(?= {2,}ARGV|\n)", script.text)
     assert said, "its first lines say which keys it takes"
     used = {int(number) for number in re.findall(r"KEYS\[(\d+)\]", script.text)}
@@ -103,5 +103,5 @@ def test_trap_29_a_script_says_which_keys_it_takes_and_makes_up_none(script: Scr
         "local function f(key) redis.call('DEL', key) end\nf(ARGV[1])",
     ],
 )
-def test_a_key_that_a_script_makes_up_is_found(script: str) -> None:
+def test_a_script_that_builds_a_key_is_found(script: str) -> None:
     assert made_up_keys(script)

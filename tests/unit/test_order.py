@@ -1,4 +1,4 @@
-"""The judge of orders sees the faults that it is for."""
+"""`faults` finds every way in which the order of a key can be broken."""
 
 import pytest
 
@@ -18,7 +18,7 @@ BEGAN_1, DONE_1 = Note("began", "b", "k", 1), Note("done", "b", "k", 1)
         [BEGAN_0, Note("began", "b", "another", 0)],
     ],
 )
-def test_order_is_kept(notes: list[Note]) -> None:
+def test_a_history_in_order_has_no_faults(notes: list[Note]) -> None:
     assert faults(notes) == []
 
 
@@ -33,5 +33,5 @@ def test_order_is_kept(notes: list[Note]) -> None:
         [BEGAN_0, DONE_0, BEGAN_1, DONE_1, BEGAN_0],  # late
     ],
 )
-def test_order_is_broken(notes: list[Note]) -> None:
+def test_a_history_out_of_order_has_faults(notes: list[Note]) -> None:
     assert len(faults(notes)) == 1

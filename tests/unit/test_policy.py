@@ -96,7 +96,7 @@ def test_without_jitter_a_later_attempt_never_waits_less() -> None:
         {"tries": 3},
     ],
 )
-def test_a_senseless_retry_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_invalid_retry_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ev.Retry(**wrong)
 
@@ -107,7 +107,7 @@ def test_a_retry_cannot_be_changed() -> None:
 
 
 @pytest.mark.parametrize(("attempt", "admitted"), [(1, True), (3, True), (4, False), (900, False)])
-def test_an_entry_that_used_up_its_attempts_without_a_word_is_poison(attempt: int, admitted: bool) -> None:
+def test_an_entry_that_used_up_its_attempts_without_a_reported_failure_is_poison(attempt: int, admitted: bool) -> None:
     decided = policy.admit(ev.Retry(attempts=3), None, attempt, attempt - 1, 0.0, MIDDLE)
     assert decided == (None if admitted else GiveUp("poison"))
 
@@ -142,7 +142,7 @@ def test_a_token_bucket_earns_by_what_is_handled_and_by_time_up_to_its_burst() -
     assert [bucket.spend(1000.0, MIDDLE) is None for _ in range(4)] == [True, True, True, False]
 
 
-def test_those_without_leave_do_not_all_ask_again_at_once() -> None:
+def test_retries_held_back_by_the_budget_ask_again_at_different_times() -> None:
     bucket = policy.TokenBucket(ev.RetryBudget(ratio=0.0, per_s=0.0, burst=1.0, wait_s=4.0), 0.0)
     bucket.spend(0.0, MIDDLE)
     assert bucket.spend(0.0, Always(0.0)) == RetryIn(2.0, counts=False)
@@ -157,7 +157,7 @@ def test_a_clock_that_stands_still_or_goes_back_earns_nothing() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"ratio": -0.1}, {"per_s": -1.0}, {"burst": 0.5}, {"wait_s": 0.0}, {"rate": 1.0}])
-def test_a_senseless_budget_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_invalid_budget_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ev.RetryBudget(**wrong)
 
@@ -214,7 +214,7 @@ def test_a_consumer_asks_for_no_more_than_it_may_hold(held: int, room: int) -> N
 
 @pytest.mark.parametrize("delay_s", [-7.0, float("nan"), float("inf"), "soon", None])
 @pytest.mark.parametrize("signal", [ev.RetryAfter, ev.Snooze])
-def test_a_senseless_delay_is_refused_where_it_is_raised(signal: type[ev.Snooze], delay_s: float) -> None:
+def test_an_invalid_delay_is_refused_where_it_is_raised(signal: type[ev.Snooze], delay_s: float) -> None:
     with pytest.raises((ValueError, TypeError)):
         signal(delay_s)
 
@@ -248,8 +248,8 @@ def test_a_fetch_size_of_large_entries_is_about_eight_megabytes() -> None:
         assert fetch_size.count == count
 
 
-def test_after_a_lull_a_fetch_size_is_small_again() -> None:
-    """What comes then may be of another size."""
+def test_after_a_quiet_time_a_fetch_size_is_small_again() -> None:
+    """The next entries may be of another size."""
     fetch_size = FetchSize(100)
     fetch_size.count = 500
     for came, count in [(150, 300), (200, 300), (0, 100)]:
@@ -261,7 +261,7 @@ def test_after_a_lull_a_fetch_size_is_small_again() -> None:
         assert fetch_size.count == 8  # what was learned of their size is not forgotten
 
 
-def test_a_fetch_size_that_does_not_come_is_halved() -> None:
+def test_a_fetch_size_is_halved_after_a_failed_read() -> None:
     fetch_size = FetchSize(10)
     seen = []
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""What an error reply means: who may wait, who may not."""
+"""Which error of the library each error reply of the server becomes."""
 
 import pytest
 
@@ -27,7 +27,7 @@ from eventlib.errors import MissingGroup
         ("", ev.BrokerError),
     ],
 )
-def test_an_error_reply_is_one_of_our_errors(text: str, kind: type[ev.BrokerError]) -> None:
+def test_an_error_reply_becomes_an_error_of_the_library(text: str, kind: type[ev.BrokerError]) -> None:
     error = refusal(text, "redis://here")
     assert type(error) is kind
     assert text in str(error)

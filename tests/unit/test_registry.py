@@ -67,7 +67,7 @@ def _imported(name: str) -> ModuleType:
     return sys.modules[name]
 
 
-def test_a_registry_tells_decode_what_to_read() -> None:
+def test_decode_uses_the_classes_of_a_registry() -> None:
     for event in MADE:
         envelope = decode(write(event, "shop")[1], EVENTS)
         assert envelope is not None and envelope.event == event
@@ -77,13 +77,13 @@ def test_a_registry_tells_decode_what_to_read() -> None:
 
 
 @pytest.mark.parametrize("event", MADE, ids=lambda event: type(event).__name__)
-def test_what_is_written_fits_its_schemas(event: ev.Event) -> None:
+def test_written_events_are_valid_by_their_schemas(event: ev.Event) -> None:
     raw = json.loads(write(event, "shop", "c1", "e0")[1])
     Draft202012Validator(ev.envelope_schema(type(event))).validate(raw)
     Draft202012Validator(ev.json_schema(type(event))).validate(raw["data"])
 
 
-def test_what_readers_ignore_the_schema_allows() -> None:
+def test_the_schema_allows_the_fields_that_readers_ignore() -> None:
     data = {"orderId": "A1", "home": {"city": "Bern", "zip": "3000"}, "at": "2026-01-02T03:04:05Z", "gift": True}
     schema = Draft202012Validator(ev.json_schema(OrderPlaced))
     assert schema.is_valid(data)
@@ -91,14 +91,14 @@ def test_what_readers_ignore_the_schema_allows() -> None:
     assert not schema.is_valid(data | {"orderId": "1"})
 
 
-def test_a_field_may_be_called_as_a_keyword_is() -> None:
+def test_a_field_can_have_the_name_of_a_schema_keyword() -> None:
     schema = Draft202012Validator(ev.json_schema(Order))
     assert schema.is_valid({"it": {"additionalProperties": 1}}) and not schema.is_valid(
         {"it": {"additionalProperties": "many"}}
     )
 
 
-def test_type_and_version_stand_in_the_schemas() -> None:
+def test_the_schemas_contain_type_and_version() -> None:
     data, envelope = ev.json_schema(OrderPlaced), ev.envelope_schema(OrderPlaced)
     assert data["$schema"] == envelope["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert data["$id"] == "urn:eventlib:order.placed:3:data"
@@ -110,7 +110,7 @@ def test_type_and_version_stand_in_the_schemas() -> None:
 
 
 @pytest.mark.parametrize("change", [{"type": "order.lost"}, {"eventversion": 2}, {"id": ""}, {"time": 7}, {"data": {}}])
-def test_another_envelope_does_not_fit(change: dict[str, Any]) -> None:
+def test_an_envelope_of_another_type_is_not_valid(change: dict[str, Any]) -> None:
     raw = json.loads(write(MADE[1], "shop")[1])
     assert not Draft202012Validator(ev.envelope_schema(OrderPlaced)).is_valid(raw | change)
 
@@ -126,7 +126,7 @@ def test_the_schemas_are_json_schema_2020_12(tmp_path: Path) -> None:
 # The export
 
 
-def test_the_export_is_opened_as_it_was_saved(tmp_path: Path) -> None:
+def test_an_export_is_the_same_after_saving_and_opening(tmp_path: Path) -> None:
     EVENTS.save(tmp_path / "new" / "folder", title="Shop")
     for path in (tmp_path / "new" / "folder", tmp_path / "new" / "folder" / "asyncapi.json"):
         assert ev.open_export(path) == json.loads(json.dumps(EVENTS.asyncapi(title="Shop")))
@@ -173,12 +173,12 @@ NO_EXPORT: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("content", NO_EXPORT.values(), ids=NO_EXPORT)
-def test_what_is_no_export_is_told(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_no_export_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "asyncapi.json").write_bytes(content)
     with pytest.raises(ev.InvalidArgument, match=r"asyncapi\.json"):
         ev.open_export(tmp_path)
 
 
-def test_a_missing_export_is_told(tmp_path: Path) -> None:
+def test_a_missing_export_is_named(tmp_path: Path) -> None:
     with pytest.raises(ev.InvalidArgument, match="cannot be read"):
         ev.open_export(tmp_path)

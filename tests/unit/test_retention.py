@@ -1,4 +1,4 @@
-"""When a group will lose something, and how bad that is, from numbers alone."""
+"""When a group will lose entries, and the severity of that, as pure functions."""
 
 import math
 
@@ -43,11 +43,11 @@ def test_seconds_until_loss(
         (ev.Retention(keep_s=100.0, keep_unread=False), 9.0, "soon"),
     ],
 )
-def test_how_bad_it_is(retention: ev.Retention, loss_in_s: float | None, concern: str) -> None:
+def test_the_severity_of_a_loss(retention: ev.Retention, loss_in_s: float | None, concern: str) -> None:
     assert retention.concern(loss_in_s) == concern
 
 
 @pytest.mark.parametrize("wrong", [{"keep_s": -1.0}, {"keep_s": math.nan}, {"keep_entries": -1}, {"dead_after_s": 0.0}])
-def test_numbers_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+def test_invalid_numbers_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ev.InvalidDeclaration, match="keep_s"):
         ev.Retention(**wrong)  # type: ignore[arg-type]

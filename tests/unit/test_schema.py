@@ -64,12 +64,12 @@ def test_a_bad_declaration_says_where_and_what(names: dict[str, Any], told: str)
 
 
 @pytest.mark.parametrize("name", ["a", "orders", "Orders-2", "a.b_c", "0"])
-def test_a_name_that_can_stand_in_a_key(name: str) -> None:
+def test_a_name_that_can_be_part_of_a_key(name: str) -> None:
     assert valid_name(name, "here") == name
 
 
 @pytest.mark.parametrize("name", ["", " ", "a b", "a:b", "{a}", "a}", "-a", ".a", "a\n", "é", "a*", "a/b"])
-def test_a_name_that_cannot_stand_in_a_key(name: str) -> None:
+def test_a_name_that_cannot_be_part_of_a_key(name: str) -> None:
     with pytest.raises(ev.InvalidDeclaration, match="here"):
         valid_name(name, "here")
 

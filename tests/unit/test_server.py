@@ -34,7 +34,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("says", SAYS.values(), ids=SAYS)
-def test_one_on_path_that_is_too_old_is_passed_over_with_its_reason(
+def test_a_server_on_path_that_is_too_old_is_skipped_with_a_reason(
     path: Path, says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = program(path / "first", "redis-server", says)
@@ -44,13 +44,13 @@ def test_one_on_path_that_is_too_old_is_passed_over_with_its_reason(
 
 
 @pytest.mark.parametrize("says", ["Redis server v=7.0.15 sha=0", "Redis server v=10.0.0 sha=0"])
-def test_one_on_path_that_is_new_enough_comes_first(path: Path, says: str) -> None:
+def test_a_server_on_path_that_is_new_enough_comes_first(path: Path, says: str) -> None:
     new = program(path / "first", "redis-server", says)
     valkey = program(path / "second", "valkey-server", "Valkey server v=9.1.2 sha=0")
     assert find_binaries()[:2] == [new, valkey]
 
 
-def test_one_that_is_no_program_or_never_answers_is_passed_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_no_program_or_never_answers_is_skipped(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binaries, "_ANSWER_S", 0.2)
     broken = program(path / "first", "redis-server", "")
     broken.write_bytes(b"\x7fELF no more")
@@ -58,7 +58,7 @@ def test_one_that_is_no_program_or_never_answers_is_passed_over(path: Path, monk
     assert not {broken, silent} & set(find_binaries())
 
 
-def test_where_none_can_serve_the_error_says_why(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_no_server_is_usable_the_error_says_why(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binaries, "_packaged", lambda module, function: None)
     old = program(path / "first", "redis-server", SAYS["6.2"])
     with pytest.raises(ev.NoServer) as caught, ev.private_server():
@@ -67,7 +67,7 @@ def test_where_none_can_serve_the_error_says_why(path: Path, monkeypatch: pytest
     assert all(part in str(caught.value) for part in told)
 
 
-def test_a_private_server_is_the_first_that_can_serve(path: Path) -> None:
+def test_a_private_server_uses_the_first_usable_program(path: Path) -> None:
     program(path / "first", "redis-server", SAYS["6.2"])
     found = find_binaries()
     if not found:

@@ -1,4 +1,4 @@
-"""The file of a spool: after a crash, what was acknowledged is there, and only what was not is dropped."""
+"""The file of a spool: a crash loses no acknowledged batch, only one whose append was not finished."""
 
 import itertools
 import os
@@ -52,7 +52,7 @@ def test_each_opening_has_the_same_producer_and_higher_numbers_than_the_one_befo
     assert [b - a for (_, a), (_, b) in itertools.pairwise(seen)] == [2**33, 2**33]
 
 
-def test_what_the_server_has_is_not_read_again_and_the_file_is_emptied_at_its_end(path: Path) -> None:
+def test_replayed_batches_are_not_read_again_and_the_file_is_emptied_after_the_last(path: Path) -> None:
     file = opened(path)
     for number in range(1, 4):
         file.append(batch(number, b"x" * 100))

@@ -1,4 +1,4 @@
-"""What was written once is read for ever: the bytes in tests/wire are never made anew."""
+"""Every version can read bytes of earlier versions: the files in tests/wire are never written again."""
 
 import hashlib
 from datetime import UTC, datetime, timedelta
@@ -40,16 +40,16 @@ def test_stored_bytes_are_read(name: str) -> None:
     assert decode(stored(name), CLASSES) == READ[name]
 
 
-def test_the_future_is_told_from_what_is_broken() -> None:
+def test_a_newer_version_is_distinguished_from_a_broken_entry() -> None:
     with pytest.raises(ev.UnsupportedVersion) as caught:
         decode(stored("v4_future"), CLASSES)
     assert caught.value.args == ("order.placed", 4, 1, 3)
 
 
-def test_every_file_is_looked_at() -> None:
+def test_every_file_in_tests_wire_is_tested() -> None:
     assert {file.stem for file in FOLDER.glob("*.json")} == {*READ, "v4_future"}
 
 
-def test_the_files_are_those_that_were_written() -> None:
+def test_the_files_have_not_changed() -> None:
     contents = b"".join(file.read_bytes() for file in sorted(FOLDER.glob("*.json")))
     assert hashlib.sha256(contents).hexdigest() == "f876b658dfe86e2e81c3586f6c9d808c9c2fb1a31a3ab7c1977e310b415cefdc"

@@ -54,13 +54,13 @@ def test_every_version_of_the_chain_is_read_as_the_newest(version: int, data: Da
 
 
 @pytest.mark.parametrize("version", [-1, 0, 4, 2**70])
-def test_a_version_off_the_chain_is_unsupported(version: int) -> None:
+def test_a_version_outside_of_the_chain_is_unsupported(version: int) -> None:
     with pytest.raises(ev.UnsupportedVersion) as caught:
         read(OrderPlaced, version, {})
     assert caught.value.args == ("order.placed", version, 1, 3)
 
 
-def test_the_chain_may_begin_late() -> None:
+def test_the_chain_can_begin_after_version_one() -> None:
     order = declare(3, ev.upcast(2, example=TWO)(as_it_is))
     assert (oldest_version(order), oldest_version(OrderPlaced), oldest_version(OrderShipped)) == (2, 1, 1)
     assert read(order, 2, TWO) == order(**TWO)
@@ -96,7 +96,7 @@ def test_the_example_may_be_changed_by_the_upcaster() -> None:
     assert read(order, 1, example) == order(**TWO)
 
 
-def test_old_data_is_read_as_json_is() -> None:
+def test_upcast_data_is_validated_as_json() -> None:
     """A strict class takes a time or a tuple from JSON's text and list, so it must from an upcaster's too."""
 
     class Measured(ev.Event, type="order.placed", version=2, stream="s"):
@@ -126,14 +126,14 @@ def test_old_data_that_is_no_object_is_an_error_of_the_entry(data: object) -> No
 
 
 @pytest.mark.parametrize("made", [None, [], {1, 2}, {"order_id": "A1", "total_cents": object()}, {"order_id": "A1"}])
-def test_what_an_upcaster_returns_must_be_good_data(made: Any) -> None:
+def test_an_upcaster_must_return_valid_data(made: Any) -> None:
     order = declare(2, ev.upcast(1, example=ONE)(lambda data: in_cents(data) if data["total"] == "42.00" else made))
     with pytest.raises(ev.DecodeError):
         read(order, 1, {"order_id": "A1", "total": "1"})
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_an_upcaster_cannot_smuggle_in_what_json_lacks(number: float) -> None:
+def test_an_upcaster_cannot_return_values_that_json_lacks(number: float) -> None:
     class Measured(ev.Event, type="order.placed", version=2, stream="s"):
         weight_kg: float | None
 

@@ -1,4 +1,4 @@
-"""Workers run what is put in, so many at once, in order, each item with a clean context."""
+"""Workers run items in order, up to a limit at once, each item in a context of its own."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -30,7 +30,7 @@ def workers(made: list[asyncio.Task[None]]) -> Made:
     return make
 
 
-async def test_all_are_worked_on_in_order(workers: Made, made: list[asyncio.Task[None]]) -> None:
+async def test_items_are_started_in_order(workers: Made, made: list[asyncio.Task[None]]) -> None:
     seen: list[int] = []
 
     async def work(item: int) -> None:
@@ -41,11 +41,11 @@ async def test_all_are_worked_on_in_order(workers: Made, made: list[asyncio.Task
         pool.put(item)
     await pool.join()
     assert seen == list(range(1000))
-    assert len(made) < 100  # the point of it all
+    assert len(made) < 100  # items run concurrently
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 64])
-async def test_as_many_run_at_once_as_may_and_no_more(workers: Made, limit: int) -> None:
+async def test_as_many_items_run_at_once_as_the_limit_allows(workers: Made, limit: int) -> None:
     begun, release = list[int](), asyncio.Event()
 
     async def work(item: int) -> None:
@@ -64,7 +64,7 @@ async def test_as_many_run_at_once_as_may_and_no_more(workers: Made, limit: int)
     assert begun == list(range(100))
 
 
-async def test_an_item_that_waits_holds_up_no_other(workers: Made) -> None:
+async def test_an_item_that_waits_does_not_block_the_others(workers: Made) -> None:
     done, release = list[int](), asyncio.Event()
 
     async def work(item: int) -> None:
@@ -81,7 +81,7 @@ async def test_an_item_that_waits_holds_up_no_other(workers: Made) -> None:
     assert done[-1] == 0
 
 
-async def test_what_one_leaves_in_a_context_variable_the_next_one_does_not_find(workers: Made) -> None:
+async def test_a_context_variable_set_by_one_item_is_not_seen_by_the_next(workers: Made) -> None:
     mark: ContextVar[int] = ContextVar("mark")
     found: list[int | None] = []
 
@@ -97,7 +97,7 @@ async def test_what_one_leaves_in_a_context_variable_the_next_one_does_not_find(
     assert found == [None] * 20
 
 
-async def test_items_that_never_wait_let_others_run(workers: Made) -> None:
+async def test_items_that_never_wait_let_other_tasks_run(workers: Made) -> None:
     others = 0
 
     async def work(item: int) -> None:
@@ -120,7 +120,7 @@ async def test_items_that_never_wait_let_others_run(workers: Made) -> None:
     assert others >= 5
 
 
-async def test_stopped_workers_finish_what_has_begun_and_begin_nothing(workers: Made) -> None:
+async def test_stopped_workers_finish_started_items_and_start_no_more(workers: Made) -> None:
     begun, release = list[int](), asyncio.Event()
 
     async def work(item: int) -> None:
@@ -138,7 +138,7 @@ async def test_stopped_workers_finish_what_has_begun_and_begin_nothing(workers: 
     assert (begun, list(pool.waiting)) == ([0, 1], [2, 3, 4, 5])
 
 
-async def test_cancelling_reaches_what_has_begun(workers: Made) -> None:
+async def test_cancelling_cancels_started_items(workers: Made) -> None:
     begun, cancelled = list[int](), list[int]()
 
     async def work(item: int) -> None:
@@ -159,7 +159,9 @@ async def test_cancelling_reaches_what_has_begun(workers: Made) -> None:
     assert sorted(cancelled) == [0, 1] and list(pool.waiting) == [2, 3, 4]
 
 
-async def test_a_worker_that_fails_leaves_the_rest_to_others(workers: Made, made: list[asyncio.Task[None]]) -> None:
+async def test_after_a_worker_failed_the_others_run_the_remaining_items(
+    workers: Made, made: list[asyncio.Task[None]]
+) -> None:
     done: list[int] = []
 
     async def work(item: int) -> None:
@@ -175,8 +177,8 @@ async def test_a_worker_that_fails_leaves_the_rest_to_others(workers: Made, made
     assert [str(task.exception()) for task in made if task.exception()] == ["no"]
 
 
-async def test_a_worker_that_lets_others_run_keeps_its_place(workers: Made) -> None:
-    """While it does, another one may be called: together they may still not be more than the limit."""
+async def test_a_worker_that_yields_to_other_tasks_counts_towards_the_limit(workers: Made) -> None:
+    """Meanwhile another worker may start. Together they may not be more than the limit."""
     begun, release = list[int](), asyncio.Event()
 
     async def work(item: int) -> None:
@@ -227,7 +229,7 @@ async def test_values_in_context_variables_are_never_compared(workers: Made) -> 
     assert done == list(range(5))
 
 
-async def test_on_a_quiet_stream_one_worker_does_it_all(workers: Made, made: list[asyncio.Task[None]]) -> None:
+async def test_one_worker_runs_all_items_that_come_one_by_one(workers: Made, made: list[asyncio.Task[None]]) -> None:
     seen: list[int] = []
 
     async def work(item: int) -> None:
@@ -247,7 +249,7 @@ async def test_on_a_quiet_stream_one_worker_does_it_all(workers: Made, made: lis
 async def test_a_resting_worker_that_is_cancelled_is_replaced(
     workers: Made, made: list[asyncio.Task[None]], called: bool
 ) -> None:
-    """A handler can keep the task it ran in, and cancel it when it has long ended."""
+    """A handler can keep the task that it ran in, and cancel it long after it has returned."""
     seen: list[int] = []
 
     async def work(item: int) -> None:
@@ -268,7 +270,7 @@ async def test_a_resting_worker_that_is_cancelled_is_replaced(
     await pool.join()
 
 
-async def test_whoever_rests_goes_when_told_to_stop(workers: Made, made: list[asyncio.Task[None]]) -> None:
+async def test_resting_workers_end_when_they_are_stopped(workers: Made, made: list[asyncio.Task[None]]) -> None:
     async def work(item: int) -> None:
         await asyncio.sleep(0)
 

@@ -120,7 +120,7 @@ export class Consumer {
     return { ...this.keys, source: entry.retried ? this.keys.retry : this.keys.stream };
   }
 
-  // What is held stays ours while the handler works; what is ours no longer, is not worked on.
+  // Leases are renewed while the handler works. An entry that was taken over is not handled.
   async #renewSteadily() {
     while (!this.stopping || this.held.size > 0) {
       await sleep(Math.min(this.leaseMs / 3, BLOCK_MS));

@@ -9,7 +9,7 @@ export function append(redis, keys, body) {
 
 const PRODUCER_TTL_MS = 3_600_000;
 
-/** Appends batches that may be sent again: whoever repeats one with its number repeats nothing. */
+/** Appends numbered batches. A batch that is sent again with the same number is appended once. */
 export class Publisher {
   constructor(redis, scripts, keys) {
     this.redis = redis;

@@ -12,7 +12,7 @@ export function connect(url) {
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
   });
-  redis.on("error", () => {}); // whoever sends a command is told
+  redis.on("error", () => {}); // the caller of each command gets the error
   return redis;
 }
 
@@ -85,7 +85,7 @@ export class Envelopes {
     this.writers = validators(closed(schemas));
   }
 
-  /** The envelope in an entry, validated; null where its type is none of ours. */
+  /** The envelope in an entry, validated; null for an unknown type. */
   open(raw) {
     if (raw === undefined) throw new BadEntry("undecodable", "the entry has no field 'event'");
     const envelope = parse(raw);
