@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +25,20 @@ from sim.evidence.history import KIND, ROW, History
 from sim.infer.compare import compare
 from sim.worlds.live import run_live
 from sim.worlds.simulated import simulate
+from tests.live.live_runs import (
+    OF_THE_MACHINE,
+    endless,
+    fork_server,
+    fork_servers,
+    in_time,
+    keys_of_runs,
+    no_process_left,
+    under_way,
+)
 from tests.model.small import attempts_by_message, exponential, kill, poisson, rows_of, scenario, service, steady
 
 LEASE_S = 0.5
 KILLED_AT_S, BACK_AFTER_S = 0.6, 0.2
-OF_THE_MACHINE = {"generator_on_time"}  # says whether the machine had time for the load, nothing about the library
 
 
 def shop() -> Scenario:
@@ -44,69 +51,6 @@ def shop() -> Scenario:
         billing=billing.model_copy(update={"retry": retry}),
         shipping=service(0.002, "paid", concurrency=8, lease_s=LEASE_S, retry=retry),
     )
-
-
-def endless() -> Scenario:
-    """A run to cancel. If one of its processes were left, it would write to the server within milliseconds."""
-    return scenario(steady(500.0, 40.0), desk=service(0.001, consumers=2))
-
-
-def descendants() -> set[psutil.Process]:
-    """The processes that this one has started, and those that they have started."""
-    return set(psutil.Process().children(recursive=True))
-
-
-def fork_servers() -> list[psutil.Process]:
-    """The fork servers of the runs under way. Their own children look alike, but are no children of this process."""
-    return [one for one in psutil.Process().children() if "sim.worlds.fork_server" in " ".join(one.cmdline())]
-
-
-def fork_server() -> psutil.Process:
-    """The only one."""
-    (found,) = fork_servers()
-    return found
-
-
-async def keys_of_runs(url: str) -> set[bytes]:
-    async with redis.Redis.from_url(url) as client:
-        return {key async for key in client.scan_iter(match="wb-*")}
-
-
-@contextmanager
-def no_process_left() -> Iterator[None]:
-    """All processes started inside are gone soon after."""
-    before = descendants()
-    yield
-    _, alive = psutil.wait_procs(descendants() - before, timeout=10)
-    assert not alive
-
-
-@asynccontextmanager
-async def under_way(url: str) -> AsyncIterator["asyncio.Task[History]"]:
-    """An endless run, once its load is being sent; ended with the block."""
-    begun = asyncio.Event()
-
-    def progress(share: float) -> None:
-        if share > 0.005:  # a fifth of a second of the load
-            begun.set()
-
-    run = asyncio.create_task(run_live(endless(), [0], repeats=1, url=url, progress=progress))
-    try:
-        done = asyncio.create_task(begun.wait())
-        await asyncio.wait({done, run}, return_when=asyncio.FIRST_COMPLETED)
-        assert begun.is_set(), run.result()
-        yield run
-    finally:
-        run.cancel()
-        await asyncio.wait({run}, timeout=15.0)
-
-
-async def in_time(run: Awaitable[object], limit_s: float = 15.0) -> None:
-    """Await what must not hang."""
-    task = asyncio.ensure_future(run)
-    done, _ = await asyncio.wait({task}, timeout=limit_s)  # not asyncio.timeout: what hangs may not heed it
-    assert done, f"still running after {limit_s:.0f} s"
-    await task
 
 
 @pytest.fixture(scope="module")
@@ -300,11 +244,57 @@ async def test_a_fork_server_killed_at_once_fails_the_run(url: str) -> None:
             await in_time(run)
 
 
+async def test_a_suspended_process_does_not_outlive_its_fork_server(url: str) -> None:
+    """It cannot see that its pipe has closed: the owner of the run wakes it."""
+    with no_process_left():
+        async with under_way(url) as run:
+            children = fork_server().children()
+            children[0].suspend()
+            await eventually(lambda: children[0].status() == psutil.STATUS_STOPPED)
+            fork_server().kill()
+            _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=10)
+            for process in alive:
+                process.kill()
+            assert not alive
+            with pytest.raises(LiveRunFailed, match="the fork server ended although it was not told to"):
+                await in_time(run)
+
+
+async def test_a_suspended_process_does_not_outlive_a_cancelled_run(url: str) -> None:
+    with no_process_left():
+        async with under_way(url) as run:
+            fork_server().children()[0].suspend()
+            run.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await in_time(run)
+
+
+async def test_a_suspended_consumer_is_woken_when_the_run_ends(url: str) -> None:
+    """Or it would not hear that it is to stop, and the run would fail in the end."""
+    declared = scenario(steady(50.0, 0.5), desk=service(0.01, lease_s=30.0), drain_s=0.5)
+    suspended: list[psutil.Process] = []
+
+    def progress(share: float) -> None:
+        if share > 0.2 and not suspended:  # 0.2 s of the load
+            suspended.extend(one for one in fork_server().children() if writes_rows_of(one, 0))
+            suspended[0].suspend()
+
+    with no_process_left():
+        history = await in_time(run_live(declared, [0], repeats=1, url=url, progress=progress), limit_s=9.0)
+    assert suspended
+    assert history.runs[0].left["desk"].waiting > 0 or history.runs[0].left["desk"].pending > 0
+
+
+def writes_rows_of(process: psutil.Process, number: int) -> bool:
+    """Whether it is the process that the run has started as number so many."""
+    return any(file.path.endswith(f"/{number}.rows") for file in process.open_files())
+
+
 async def test_a_consumer_that_ends_by_itself_fails_the_run(url: str) -> None:
     """It may have run out of memory: such a run is no evidence, and says who it was."""
     with no_process_left():
         async with under_way(url) as run:
-            (second,) = (p for p in fork_server().children() if any(f.path.endswith("/1.rows") for f in p.open_files()))
+            (second,) = (one for one in fork_server().children() if writes_rows_of(one, 1))
             second.send_signal(signal.SIGKILL)
             with pytest.raises(
                 LiveRunFailed, match=r"live run: desk 1 ended although it was not told to, with status -9"

@@ -8,11 +8,12 @@ import pytest
 
 from eventlib.consume import intake
 from eventlib.policy import Retry
-from sim.declare.faults.kind import ConsumerFault, System
+from sim.declare.faults.errors import Errors
+from sim.declare.faults.kind import ConsumerFault, FaultKind, System
 from sim.declare.faults.worlds import SimulatedWorld, Strike
 from sim.declare.scenario import Scenario
 from sim.evidence.checks import check
-from sim.evidence.history import History, Rows
+from sim.evidence.history import KINDS, History, Rows
 from sim.evidence.metrics import measure
 from sim.worlds.simulated import Overheads, consumer, simulate
 from tests.model.small import any_scenario, rows_of, scenario, service, steady
@@ -54,7 +55,7 @@ def standstill(for_s: float, at_s: float = SUSPENDED_AT_S, consumer: int = 0, **
     return Standstill(service="desk", at_s=at_s, for_s=for_s, consumer=consumer, **fields)
 
 
-def struck(declared: Scenario, *faults: ConsumerFault) -> Scenario:
+def struck(declared: Scenario, *faults: FaultKind) -> Scenario:
     """The scenario with faults of a kind that no file can declare."""
     return declared.model_copy(update={"faults": faults})
 
@@ -105,52 +106,125 @@ def test_a_standstill_shorter_than_a_lease_moves_no_message() -> None:
         assert problems(history) == {}
 
 
-def test_messages_under_way_are_taken_over_once_their_lease_has_ended() -> None:
-    """Another one starts it, as a second attempt, one to two leases after the last renewal; then it is lost here."""
+def test_what_it_held_is_taken_over_once_its_lease_has_ended() -> None:
+    """Another consumer starts it, as a second attempt, one to two leases after the last renewal."""
     history = run(standstill(3.0), seeds=range(10), duration_s=5.0, prefetch=2, concurrency=2)
-    lost, started = rows_of(history, "lost"), rows_of(history, "started")
+    started = rows_of(history, "started")
     again = started[started["attempt"] > 1]
-    assert len(lost) >= 10
-    assert set(lost["consumer"]) == {0} and set(lost["attempt"]) == {1}
-    assert set(lost["t_s"]) == {SUSPENDED_AT_S + 3.0}
-    assert set(lost[["run", "message"]].tolist()) <= set(again[["run", "message"]].tolist())
+    assert len(again) >= 10
     assert set(again["consumer"]) == {1} and set(again["attempt"]) == {2}
     assert again["t_s"].min() >= SUSPENDED_AT_S - 0.2 + 0.6
     assert again["t_s"].max() <= SUSPENDED_AT_S + 0.1 + 2.1 * 0.6 + 0.3  # the last was read 0.1 s later, and may queue
     assert problems(history) == {}
 
 
-def test_a_lost_message_whose_handler_returns_is_settled_by_the_new_owner_alone() -> None:
-    """The handler did return, so "handled" is recorded twice. Only the new owner acknowledges."""
+def ends_of(history: History, message: int) -> list[tuple[float, str, int, int]]:
+    """What became of a message: time, kind, consumer and attempt."""
+    own = history.rows[(history.rows["message"] == message) & (history.rows["service"] == 0)]
+    rows = [(float(row["t_s"]), KINDS[row["kind"]], int(row["consumer"]), int(row["attempt"])) for row in own]
+    return [row for row in rows if row[1] in ("handled", "failed", "acked", "retried", "dead", "lost")]
+
+
+def test_what_others_have_settled_is_acknowledged_once_more() -> None:
+    """Its handler returned, and Redis takes an ack of what is pending no more: the consumer cannot know better."""
     history = run(standstill(2.0))
-    lost = rows_of(history, "lost")["message"]
-    handled, acked = rows_of(history, "handled"), rows_of(history, "acked")
-    assert len(lost) == 1
-    assert handled[handled["message"] == lost[0]][["consumer", "attempt"]].tolist() == [(1, 2), (0, 1)]
-    assert acked[acked["message"] == lost[0]][["consumer", "attempt"]].tolist() == [(1, 2)]
+    end_s = SUSPENDED_AT_S + 2.0
+    (_, *taken_over), acked, *own = ends_of(history, 10)
+    assert (taken_over, acked[1:]) == (["handled", 1, 2], ("acked", 1, 2))
+    assert own == [(end_s, "handled", 0, 1), (end_s, "acked", 0, 1)]
+    assert len(rows_of(history, "lost")) == 0
     assert measure(history)["duplicates"].tolist() == [1.0]
     assert problems(history) == {}
 
 
-def test_a_failure_of_a_lost_message_decides_nothing() -> None:
-    """It is recorded as failed. Only the new owner retries it or gives it up."""
-    retry = Retry(attempts=3, wait_s=0.0, jitter="none")
-    history = run(standstill(2.0), error_rate=1.0, retry=retry)
-    (lost,) = rows_of(history, "lost")["message"]
-    (by_loser,) = (row for row in of(rows_of(history, "failed"), 0) if row["message"] == lost and row["attempt"] == 1)
-    assert by_loser["t_s"] == SUSPENDED_AT_S + 2.0
-    retried, dead = rows_of(history, "retried"), rows_of(history, "dead")
-    assert retried[retried["message"] == lost][["consumer", "attempt"]].tolist() == [(1, 2)]
-    assert dead[dead["message"] == lost]["attempt"].tolist() == [3]
+def long_work(for_s: float, mean_s: float, message: int = 0, **changes: Any) -> list[tuple[float, str, int, int]]:
+    """What became of a message that consumer 0 holds and consumer 1 takes over, at 2.31 s at the latest."""
+    history = run(standstill(for_s), service_time={"kind": "constant", "mean_s": mean_s}, concurrency=50, **changes)
+    assert problems(history) == {}
+    return ends_of(history, message)
 
 
-def test_prefetched_messages_that_were_taken_over_are_not_started() -> None:
-    """The consumer leaves them out when it goes on."""
-    history = run(standstill(3.0), prefetch=3, service_time={"kind": "constant", "mean_s": 0.3})
+def test_what_others_still_handle_is_lost_when_it_is_settled_here() -> None:
+    """The handler's time was over at 1.4 s; the new owner, which began at 1.45 s or later, is at it until 2.85 s."""
+    end_s = SUSPENDED_AT_S + 1.75
+    *own, handled, acked = long_work(for_s=1.75, mean_s=1.4)
+    assert own == [(end_s, "handled", 0, 1), (end_s, "lost", 0, 1)]
+    assert (handled[1:], acked[1:]) == (("handled", 1, 2), ("acked", 1, 2))
+
+
+def test_a_handler_goes_on_with_what_it_has_lost() -> None:
+    """The consumer asks who owns it as soon as it goes on, so that its own outcome decides nothing."""
+    lost, handled, *taken_over = long_work(for_s=1.75, mean_s=4.0)
+    assert lost == (SUSPENDED_AT_S + 1.75, "lost", 0, 1)
+    assert handled == (4.0, "handled", 0, 1)
+    assert [row[1:] for row in taken_over] == [("handled", 1, 2), ("acked", 1, 2)]
+
+
+def test_a_handler_that_publishes_finds_out_what_it_has_lost() -> None:
+    """It ends when the reply is here, later than the answer to who owns what. What it published is published twice."""
+    rows = long_work(for_s=2.5, mean_s=0.5, message=10, duration_s=4.0, emits=("paid",))
+    assert [row[1:] for row in rows] == [
+        ("handled", 1, 2),
+        ("acked", 1, 2),
+        ("handled", 0, 1),
+        ("lost", 0, 1),
+    ]
+
+
+def test_what_was_tried_again_meanwhile_is_acknowledged_once_more() -> None:
+    """Its new owner has put it aside, so that its entry is pending no more; the retry that it runs has another one."""
+    fails = Errors(kind="errors", service="desk", at_s=1.4, for_s=0.95, error_rate=1.0)  # at the second attempt
+    retry = Retry(attempts=5, wait_s=0.0, jitter="none")
+    desk = service(1.0, consumers=2, lease_s=0.6, concurrency=50, retry=retry)
+    history = simulate(struck(scenario(steady(10.0, 3.0), desk=desk), standstill(2.35), fails), [0])
+    rows = [row[1:] for row in ends_of(history, 10)]
+    assert rows == [
+        *(("failed", 1, 2), ("retried", 1, 2)),
+        *(("handled", 0, 1), ("acked", 0, 1)),
+        *(("handled", 1, 3), ("acked", 1, 3)),
+    ]
+    assert problems(history) == {}
+
+
+def test_what_went_on_to_a_third_consumer_is_lost() -> None:
+    """The second one stands still too: what it took over from the first one is taken over from it."""
+    faults = [standstill(2.75), standstill(60.0, at_s=2.35, consumer=1)]
+    desk = service(1.4, consumers=3, lease_s=0.6, concurrency=50)
+    chains = 0
+    for seed in range(20):
+        history = simulate(struck(scenario(steady(10.0, 4.5), desk=desk), *faults), [seed])
+        started = rows_of(history, "started")
+        for message in range(11):
+            if started[started["message"] == message]["consumer"].tolist() == [0, 1, 2]:
+                own = [row[:2] for row in ends_of(history, message) if row[2] == 0]
+                assert own == [(SUSPENDED_AT_S + 2.75, "handled"), (SUSPENDED_AT_S + 2.75, "lost")]
+                chains += 1
+    assert chains >= 5
+
+
+def test_a_failure_of_what_it_lost_decides_nothing() -> None:
+    """It is noted as failed, and neither tried again nor given up by this consumer: its new owner does that."""
+    retry = Retry(attempts=5, wait_s=0.0, jitter="none")
+    history = run(standstill(2.0), error_rate=1.0, retry=retry, concurrency=5)
+    started = of(rows_of(history, "started"), 0)
+    held = started[(started["t_s"] > SUSPENDED_AT_S - 0.15) & (started["t_s"] <= SUSPENDED_AT_S)]
+    assert len(held) >= 3
+    for message, attempt in held[["message", "attempt"]].tolist():
+        own = [(at_s, kind) for at_s, kind, consumer, n in ends_of(history, message) if (consumer, n) == (0, attempt)]
+        assert own == [(SUSPENDED_AT_S + 2.0, "failed"), (SUSPENDED_AT_S + 2.0, "lost")]
+        assert [row[3] for row in ends_of(history, message) if row[1] == "dead"] == [max(5, attempt + 1)]
+    assert problems(history) == {}
+
+
+def test_what_waited_in_it_is_lost_without_a_start() -> None:
+    """A prefetched message that others took over is passed over when it goes on."""
+    faults = [standstill(3.0), standstill(0.2, at_s=4.5)]
+    history = run(*faults, prefetch=3, service_time={"kind": "constant", "mean_s": 0.3})
     started, lost = rows_of(history, "started"), rows_of(history, "lost")
     first = {(row["message"], row["attempt"]) for row in of(started, 0)}
     never = [row for row in lost if (row["message"], row["attempt"]) not in first]
     assert len(never) >= 1
+    assert len(np.unique(lost[["message", "attempt"]])) == len(lost)  # a second standstill does not tell it again
     assert problems(history) == {}
 
 
@@ -249,7 +323,7 @@ def any_standstills(number: int) -> Scenario:
     """A scenario drawn at random, with standstills of about as many leases as decide anything."""
     draw = random.Random(number)
     declared = any_scenario(number)
-    faults: list[ConsumerFault] = []
+    faults: list[FaultKind] = []
     for name, one in declared.services.items():
         for index in range(one.consumers):
             at_s = draw.uniform(0.0, 1.0)
@@ -267,15 +341,28 @@ def test_every_message_is_settled_whichever_consumers_stand_still(number: int) -
     history = simulate(declared, [0, 1])
     assert problems(history) == {}
     for name, one in declared.services.items():
-        settled = np.concatenate([rows_of(history, kind, name)[["run", "message"]] for kind in ("acked", "dead")])
         published = rows_of(history, "published")
         published = published[published["event"] == history.events.index(one.consumes)][["run", "message"]]
-        assert np.array_equal(np.sort(settled), np.sort(published)), name
+        settled = np.concatenate([rows_of(history, kind, name) for kind in ("acked", "dead")])
+        assert np.array_equal(np.unique(settled[["run", "message"]]), np.unique(published)), name
         once = {tuple(key) for key, count in zip(*np.unique(published, return_counts=True), strict=True) if count == 1}
+        # What was lost upstream may have been emitted twice; here, only what was taken over is acknowledged twice.
+        last = dict.fromkeys(once, 0)
+        for row in settled:
+            key = (row["run"], row["message"])
+            if key in once:
+                assert last[key] != row["attempt"]
+                last[key] = max(last[key], row["attempt"])
+        for row in rows_of(history, "started", name):
+            assert row["attempt"] <= last.get((row["run"], row["message"]), row["attempt"]), "the last attempt settles"
         ended = [row for kind in ("handled", "failed") for row in rows_of(history, kind, name)]
         keys = [(row["run"], row["message"], row["attempt"]) for row in ended]
-        keys = [key for key in keys if key[:2] in once]  # what was lost upstream may have been emitted twice
+        keys = [key for key in keys if key[:2] in once]
         assert len(set(keys)) == len(keys), "an attempt ends once"
+        lost = [
+            key for key in rows_of(history, "lost", name)[["run", "message", "attempt"]].tolist() if key[:2] in once
+        ]
+        assert len(set(lost)) == len(lost), "a loss is noted once"
 
 
 def test_the_random_standstills_take_over_many_messages() -> None:

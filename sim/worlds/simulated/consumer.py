@@ -63,6 +63,10 @@ class Consumer:
         else:
             self._handlers.lose(message)
 
+    def holds(self, message: Message) -> bool:
+        """Whether the message is this consumer's."""
+        return message in self._held
+
     # What a fault does to it
 
     def kill(self) -> None:
@@ -88,15 +92,15 @@ class Consumer:
             end.callbacks.append(self._end_read)
 
     def resume(self) -> None:
-        """Let it go on: it asks who owns what it held, and does what was due meanwhile."""
+        """Let it go on: it does what was due meanwhile, and asks who owns the rest of what it held."""
         if not self._process.suspended:
             return
         self._process.resume()
         self._group.renew_again(self)
         if self._env.now - self._renewing_since >= self._lease.renew_every_s:
             self._renewing_since = self._env.now
-        self._handlers.note_lost()
         self._process.catch_up()
+        self._handlers.note_lost()
         self._read()
 
     def _end_read(self, end: simpy.Event) -> None:
@@ -175,7 +179,7 @@ class Consumer:
         """Take over what there is room for, as long as something is found."""
         self._sweeps_on = True
         while self._sweeps_on and (count := self._room()):
-            taken = self._group.sweep(count)
+            taken = self._group.sweep(count, self)
             self._hold(taken)
             self._handlers.add(taken)
             self._sweeps_on = bool(taken)

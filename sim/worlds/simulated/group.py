@@ -19,6 +19,8 @@ class Holder(Protocol):
 
     def lose(self, message: Message) -> None: ...
 
+    def holds(self, message: Message) -> bool: ...
+
 
 class Group:
     """The server's side of one service."""
@@ -37,6 +39,7 @@ class Group:
         self.backlog = 0
         self._delayed = 0
         self._unrenewed: list[tuple[float, Message, Holder]] = []  # first the time when its lease ends
+        self._taken_over: dict[Message, Holder] = {}  # who took each message over last
         self._sweep_due = 0.0
 
     def left(self) -> Left:
@@ -75,8 +78,11 @@ class Group:
         """The holder renews what is still its own."""
         self._unrenewed = [one for one in self._unrenewed if one[2] is not holder]
 
-    def sweep(self, count: int) -> list[Message]:
-        """Up to `count` entries of each stream whose lease has ended, one sweep of the group at a time."""
+    def sweep(self, count: int, sweeper: Holder) -> list[Message]:
+        """Up to `count` entries of each stream whose lease has ended; the sweeper takes them over.
+
+        The group is swept by one consumer at a time, and not before `sweep_every_s` has passed.
+        """
         now = self.state.env.now
         if now < self._sweep_due:
             return []
@@ -89,10 +95,16 @@ class Group:
                 self._unrenewed.remove(one)
                 _, message, holder = one
                 holder.lose(message)
+                self._taken_over[message] = sweeper
                 message.deliveries += 1
                 taken.append(message)
         self._sweep_due = now if more else now + self.service.lease.sweep_every_s
         return taken
+
+    def is_pending(self, message: Message, used: int) -> bool:
+        """Whether a consumer that took this message over still holds it, in the entry that had `used` up so many."""
+        sweeper = self._taken_over.get(message)
+        return sweeper is not None and message.used == used and sweeper.holds(message)
 
     def _promote(self, wait: simpy.Event) -> None:
         self._delayed -= 1

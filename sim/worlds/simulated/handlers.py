@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import cast
 
 import simpy
@@ -17,6 +18,14 @@ _FAILURE = RuntimeError("the scenario lets this attempt fail")
 _STARTED, _HANDLED, _FAILED, _RETRIED, _DEAD, _ACKED, _LOST = (
     KIND[name] for name in ("started", "handled", "failed", "retried", "dead", "acked", "lost")
 )
+
+
+@dataclass(slots=True)
+class _Lost:
+    """What was taken over in the middle of an attempt: the attempts used up before, and whether that is noted."""
+
+    used: int
+    noted: bool = False
 
 
 class Handlers:
@@ -49,8 +58,8 @@ class Handlers:
         self._timeout = group.state.env.timeout
         budget = group.service.retry_budget
         self._bucket = TokenBucket(budget, group.state.env.now) if budget else None
-        self._lost: list[tuple[Message, int]] = []  # with the attempt's number; not noted yet
-        self._lost_running: set[tuple[Message, int]] = set()
+        self._lost_waiting: list[tuple[Message, int]] = []  # taken over before they began; with the attempt's number
+        self._lost: dict[tuple[Message, int], _Lost] = {}  # taken over while the attempt ran
 
     def add(self, messages: Iterable[Message]) -> None:
         """Handle these messages as soon as it is their turn."""
@@ -60,17 +69,22 @@ class Handlers:
     def lose(self, message: Message) -> None:
         """Another consumer takes the message over, before or while it is handled here."""
         delivery = (message, message.used + message.deliveries)
-        self._lost.append(delivery)
         if message in self.waiting:
             self.waiting.remove(message)
+            self._lost_waiting.append(delivery)
         else:
-            self._lost_running.add(delivery)
+            self._lost[delivery] = _Lost(message.used)
 
     def note_lost(self) -> None:
-        """The consumer finds out what was taken over."""
-        for message, attempt in self._lost:
-            self._record(_LOST, self._state.env.now, message, attempt)
-        self._lost.clear()
+        """The consumer asks who owns what it holds, and finds out what was taken over."""
+        now = self._state.env.now
+        for message, attempt in self._lost_waiting:
+            self._record(_LOST, now, message, attempt)
+        self._lost_waiting.clear()
+        for (message, attempt), lost in self._lost.items():
+            if not lost.noted:
+                self._record(_LOST, now, message, attempt)
+                lost.noted = True
 
     def _start(self) -> None:
         while self.waiting and self.running < self._concurrency:
@@ -104,14 +118,28 @@ class Handlers:
         self._record(_FAILED if fails else _HANDLED, self._state.env.now, message, attempt)
         if not fails and self._bucket is not None:
             self._bucket.earn()
-        if self._lost_running and (message, attempt) in self._lost_running:
-            self._lost_running.remove((message, attempt))  # the outcome of its new owner counts
+        if self._lost and (lost := self._lost.pop((message, attempt), None)):
+            self._end_lost(lost, message, attempt, fails)
         else:
             decision = policy.decide(self._retry, attempt, _FAILURE if fails else None, self._state.rng)
             self._settle_by(decision, message, attempt)
         if self.waiting:
             self._start()
         self._ended()
+
+    def _end_lost(self, lost: _Lost, message: Message, attempt: int, fails: bool) -> None:
+        """The attempt has ended, but the outcome of the message's new owner counts.
+
+        Where the loss is not noted yet, settling finds it out. But an ack of what is pending no more succeeds.
+        A handler that publishes ends a reply later: by then, the consumer has asked who owns what it holds.
+        """
+        now = self._state.env.now
+        if lost.noted:
+            return
+        if fails or self._emits or self._group.is_pending(message, lost.used):
+            self._record(_LOST, now, message, attempt)
+        else:
+            self._record(_ACKED, now + self._state.overheads.settle_s, message, attempt)
 
     def _emit(self, message: Message) -> None:
         state = self._state

@@ -1,0 +1,81 @@
+"""Live runs to look at from outside: their processes, their keys, and how to break one off."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
+
+import psutil
+import redis.asyncio as redis
+
+from sim.declare.scenario import Scenario
+from sim.evidence.history import History
+from sim.worlds.live import run_live
+from tests.model.small import scenario, service, steady
+
+T = TypeVar("T")
+
+OF_THE_MACHINE = {"generator_on_time"}  # says whether the machine had time for the load, nothing about the library
+
+
+def endless() -> Scenario:
+    """A run to be broken off. A process of it that were left would write to the server within milliseconds."""
+    return scenario(steady(500.0, 40.0), desk=service(0.001, consumers=2))
+
+
+def descendants() -> set[psutil.Process]:
+    """The processes that this one has started, and those that they have started."""
+    return set(psutil.Process().children(recursive=True))
+
+
+def fork_servers() -> list[psutil.Process]:
+    """Those of the runs that are under way. The processes that they forked look alike, but are no children of ours."""
+    return [one for one in psutil.Process().children() if "sim.worlds.fork_server" in " ".join(one.cmdline())]
+
+
+def fork_server() -> psutil.Process:
+    """The only one."""
+    (found,) = fork_servers()
+    return found
+
+
+async def keys_of_runs(url: str) -> set[bytes]:
+    async with redis.Redis.from_url(url) as client:
+        return {key async for key in client.scan_iter(match="wb-*")}
+
+
+@contextmanager
+def no_process_left() -> Iterator[None]:
+    """All processes started inside are gone soon after."""
+    before = descendants()
+    yield
+    _, alive = psutil.wait_procs(descendants() - before, timeout=10)
+    assert not alive
+
+
+@asynccontextmanager
+async def under_way(url: str, declared: Scenario | None = None) -> AsyncIterator["asyncio.Task[History]"]:
+    """A run, by default an endless one, once its load is being sent; ended with the block."""
+    begun = asyncio.Event()
+
+    def progress(share: float) -> None:
+        if share > 0.005:  # a fifth of a second of the load
+            begun.set()
+
+    run = asyncio.create_task(run_live(declared or endless(), [0], repeats=1, url=url, progress=progress))
+    try:
+        done = asyncio.create_task(begun.wait())
+        await asyncio.wait({done, run}, return_when=asyncio.FIRST_COMPLETED)
+        assert begun.is_set(), run.result()
+        yield run
+    finally:
+        run.cancel()
+        await asyncio.wait({run}, timeout=15.0)
+
+
+async def in_time(run: Awaitable[T], limit_s: float = 15.0) -> T:
+    """Await what must not hang."""
+    task = asyncio.ensure_future(run)
+    done, _ = await asyncio.wait({task}, timeout=limit_s)  # not asyncio.timeout: what hangs may not heed it
+    assert done, f"still running after {limit_s:.0f} s"
+    return await task
