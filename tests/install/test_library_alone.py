@@ -83,7 +83,7 @@ def test_the_command_names_what_is_missing(library: Environment) -> None:
 
 
 def test_the_simulator_names_what_is_missing(library: Environment) -> None:
-    done = library.python("import sim")
+    done = library.python("import sim; sim.simulate")
     [*_, last] = done.stderr.splitlines()
     assert last.startswith("eventlib.extras.MissingExtra: sim needs ")
     assert last.endswith(", which is not installed: pip install 'event-workbench[workbench]'")
