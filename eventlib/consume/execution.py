@@ -129,6 +129,7 @@ class Executor:
         admitted, refused = list[Delivery](), list[Awaitable[None]]()
         now_s = time.monotonic()
         for delivery in taken:
+            # A first attempt always runs: the look saves a call for nearly every event of a batch.
             if delivery.attempt > 1 and (refusal := self._refusal(subscription, delivery, now_s)):
                 refused.append(self._settler.settle(subscription, delivery, refusal, None))
             else:

@@ -38,7 +38,12 @@ def check(history: History) -> list[Check]:
 
 def passed(checks: Iterable[Check]) -> bool:
     """Did the system keep its promises? A late generator makes a run invalid, but it is no fault of the system."""
-    return all(check.verdict != "false" for check in checks if check.name != _ON_TIME)
+    return not broken(checks)
+
+
+def broken(checks: Iterable[Check]) -> list[Check]:
+    """The promises that the system did not keep."""
+    return [check for check in checks if check.verdict == "false" and check.name != _ON_TIME]
 
 
 def generator_late(checks: Iterable[Check]) -> Check | None:

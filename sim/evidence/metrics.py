@@ -161,8 +161,24 @@ def left_over(left: Left) -> int:
 
 
 def dead_letters(rows: Rows, left: Iterable[Left]) -> DeadLetters:
-    """The dead letters in `rows`, beside those that were left where they come from."""
+    """How many dead letters `rows` record, and how many the queues held when the runs of `left` ended."""
     return DeadLetters(count(rows, "dead"), sum(one.dead for one in left))
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How much happened in all runs of some histories."""
+
+    runs: int
+    published: int
+    killed: int
+
+
+def totals(histories: Iterable[History]) -> Totals:
+    """The totals of histories."""
+    every = list(histories)
+    published, killed = (sum(count(history.rows, kind) for history in every) for kind in ("published", "killed"))
+    return Totals(sum(len(history.runs) for history in every), published, killed)
 
 
 def sent_per_run(history: History) -> float:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.declare.declared import Floats
+from sim.declare.faults.kill import Kill
 from sim.evidence.checks import Check, Verdict, check, verdict_of_all
 from sim.evidence.history import History
-from sim.evidence.metrics import count, dead_letters, lateness_s_p99, measure
+from sim.evidence.metrics import dead_letters, lateness_s_p99, measure, totals
 from sim.infer.compare import Comparison
 
 BURST = 50_000  # events that the burst publishes
@@ -45,14 +46,12 @@ def judge(measured: Measured) -> tuple[Claim, ...]:
 
 def nothing_is_lost(measured: Measured) -> Claim:
     """No publish that the server acknowledged is lost, although consumers are killed."""
-    live = [comparison.live for comparison in measured.comparisons]
     judged = _checks(measured, "lost", "pending")
-    published, killed = (sum(count(history.rows, kind) for history in live) for kind in ("published", "killed"))
-    runs = sum(len(history.runs) for history in live)
+    total = totals(comparison.live for comparison in measured.comparisons)
     return Claim(
         "At-least-once delivery: nothing the server acknowledged is lost",
         f"{'; '.join(sorted({check.detail for check in judged if check.verdict != 'true'})) or 'none lost'}"
-        f" of {published:,} publishes in {runs} live runs with {killed} SIGKILLs",
+        f" of {total.published:,} publishes in {total.runs} live runs with {total.killed} SIGKILLs",
         verdict_of_all(check.verdict for check in judged),
         "every acknowledged publish is looked for among the handled and dead-lettered, in notes that survive a kill",
     )
@@ -63,13 +62,14 @@ def killed_work_is_taken_over(measured: Measured) -> Claim:
     found = [(name, values) for comparison in measured.comparisons for name, values in _recoveries_s(comparison)]
     if not found:
         return Claim("A killed consumer's work is taken over", "no consumer was killed", "unknown", "")
-    worst_s = max(float(values.max()) for _, values in found)
-    names = ", ".join(name for name, _ in found)
+    recoveries_s = np.concatenate([values for _, values in found])
+    names = ", ".join(dict.fromkeys(name for name, _ in found))
+    text, verdict = _slowest(recoveries_s)
     return Claim(
         "A killed consumer's work is taken over",
-        f"the backlog of {names} was back {worst_s:.2f} s after SIGKILL at the latest",
-        "unknown" if np.isnan(worst_s) else "true" if np.isfinite(worst_s) else "false",
-        "time from the kill until the sampled backlog stays a second long at or below its highest before the kill",
+        f"the backlog of {names} {text}",
+        verdict,
+        "time from the first fault until the sampled backlog stays a second long at or below its highest before it",
     )
 
 
@@ -139,6 +139,15 @@ CLAIMS: tuple[Callable[[Measured], Claim], ...] = (
 )
 
 
+def _slowest(recoveries_s: Floats) -> tuple[str, Verdict]:
+    """What the slowest recovery was, and the verdict on it. One without an end counts before one that is not known."""
+    if np.isinf(recoveries_s).any():
+        return "was not back when a run ended", "false"
+    if np.isnan(recoveries_s).any():
+        return "was not sampled before the fault in every run", "unknown"
+    return f"was back {recoveries_s.max():.2f} s after the service's first fault at the latest", "true"
+
+
 def _checks(measured: Measured, *names: str) -> list[Check]:
     """The checks of these names on all live runs."""
     return [found for comparison in measured.comparisons for found in comparison.checks if found.name in names]
@@ -147,6 +156,6 @@ def _checks(measured: Measured, *names: str) -> list[Check]:
 def _recoveries_s(comparison: Comparison) -> list[tuple[str, Floats]]:
     """Services that lost a consumer, and the recovery of each in every live run."""
     metrics = measure(comparison.live)
-    killed = dict.fromkeys(fault.service for fault in comparison.live.scenario.faults if fault.kind == "kill")
+    killed = dict.fromkeys(fault.service for fault in comparison.live.scenario.faults if isinstance(fault, Kill))
     names = [(service, name) for service in killed for name in (f"{service}.recovery_s", "recovery_s")]
     return [(service, metrics[name]) for service, name in names if name in metrics]

@@ -28,7 +28,7 @@ GLOSSARY = {
     "lease": "How long a consumer may be silent about a message it holds before another one takes it over.",
     "Little's law": "Mean backlog = arrival rate x mean stay. The distance from it shows whether the backlog that the "
     "server counted and the times that the processes noted agree.",
-    "live": "Real processes on the real library and a real server; a kill is SIGKILL.",
+    "live": "Real processes, the real library, a real server. A kill is SIGKILL, a pause SIGSTOP and then SIGCONT.",
     "noise floor": "What two live runs of one seed differ by on average. A model whose runs are no further "
     "from the live ones than that is as good as can be seen.",
     "p50, p95, p99": "Half, 95 % and 99 % of the messages had at most this lag.",

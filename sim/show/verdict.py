@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from sim.evidence.checks import Check, generator_late
-from sim.evidence.metrics import count
+from sim.evidence.checks import Check, broken, generator_late
+from sim.evidence.metrics import totals
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
 from sim.show.wording import counted
@@ -72,19 +72,16 @@ def _delivery(comparisons: Sequence[Comparison]) -> str:
         return f"Not every publish was handled or dead-lettered by the end ({details}): {publishes}"
     if any(check.verdict == "unknown" for check in lost):
         return f"Whether anything was lost is unknown: {publishes}"
-    broken = [check.name for check in _checks(comparisons) if check.verdict == "false"]
-    if broken := [name for name in broken if name != "generator_on_time"]:
-        return f"Nothing was lost, but not every check holds ({', '.join(broken)}): {publishes}"
+    if failed := [check.name for check in broken(_checks(comparisons))]:
+        return f"Nothing was lost, but not every check holds ({', '.join(failed)}): {publishes}"
     return f"Nothing was lost: {publishes}"
 
 
 def _publishes(comparisons: Sequence[Comparison]) -> str:
     """How much was published and killed, over how many runs."""
-    live = [comparison.live for comparison in comparisons]
-    runs = sum(len(history.runs) for history in live)
-    published, killed = (sum(count(history.rows, kind) for history in live) for kind in ("published", "killed"))
-    text = f"{published:,} publish{'' if published == 1 else 'es'} over {counted(runs, 'live run')}"
-    return f"{text}, {counted(killed, 'consumer')} killed" if killed else text
+    total = totals(comparison.live for comparison in comparisons)
+    text = f"{total.published:,} publish{'' if total.published == 1 else 'es'} over {counted(total.runs, 'live run')}"
+    return f"{text}, {counted(total.killed, 'consumer')} killed" if total.killed else text
 
 
 def _lags(comparisons: Sequence[Comparison]) -> str:

@@ -77,6 +77,14 @@ GIVEN_UP = [
 ]
 
 
+UNKNOWN, ENDLESS = (
+    compared(whole(0, 0.0, 1.0)),
+    compared(whole(0, 0.0, 1.0), sampled(CALM + [9.0] * 30), left=Left(1, 0, 0, 0, 0)),
+)
+ONE_UNKNOWN = replace(GOOD, comparisons=(*GOOD.comparisons, UNKNOWN))
+ONE_ENDLESS = replace(GOOD, comparisons=(UNKNOWN, ENDLESS, *GOOD.comparisons))
+
+
 @pytest.mark.parametrize(
     ("claim", "measured", "verdict", "said"),
     [
@@ -91,9 +99,12 @@ GIVEN_UP = [
             killed_work_is_taken_over,
             with_live(sampled(CALM + [9.0] * 30), left=Left(1, 0, 0, 0, 0)),
             "false",
-            "desk was back inf s",
+            "desk was not back when a run ended",
         ),
-        (killed_work_is_taken_over, with_live(whole(0, 0.0, 1.0)), "unknown", "nan"),
+        (killed_work_is_taken_over, with_live(whole(0, 0.0, 1.0)), "unknown", "desk was not sampled"),
+        (killed_work_is_taken_over, ONE_UNKNOWN, "unknown", "desk was not sampled"),
+        (killed_work_is_taken_over, replace(ONE_UNKNOWN, comparisons=ONE_UNKNOWN.comparisons[::-1]), "unknown", "not"),
+        (killed_work_is_taken_over, ONE_ENDLESS, "false", "desk was not back"),
         (killed_work_is_taken_over, replace(GOOD, comparisons=()), "unknown", "no consumer was killed"),
         (exhausted_messages_are_kept, with_live(GIVEN_UP, left=Left(0, 0, 0, 0, 1)), "true", "1 given up, 1 found"),
         (exhausted_messages_are_kept, with_live(GIVEN_UP), "false", "1 given up, 0 found"),

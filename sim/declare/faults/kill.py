@@ -10,7 +10,7 @@ from sim.declare.faults.worlds import LiveWorld, SimulatedWorld, Strike
 
 
 class Kill(ConsumerFault):
-    """One consumer dies at `at_s` without a word; a new one takes its place after `back_after_s` (None: never)."""
+    """One consumer dies at `at_s` by SIGKILL; a new one takes its place after `back_after_s` (None: never)."""
 
     kind: Literal["kill"]
     back_after_s: float | None = Field(default=None, ge=0)

@@ -37,7 +37,7 @@ class SimulatedWorld(Protocol):
         """The event that comes at `at_s`, or at once where that is past."""
 
     def kill(self, service: str, consumer: int) -> None:
-        """End the consumer without a word: what it holds waits for the end of its lease."""
+        """End the consumer with SIGKILL: what it holds waits for the end of its lease."""
 
     def start(self, service: str, consumer: int, *, after_s: float = 0.0) -> Any:
         """Start a new consumer in this one's place after `after_s`; the event comes when it reads."""

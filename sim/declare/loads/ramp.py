@@ -10,7 +10,7 @@ from sim.declare.loads.kind import LoadKind
 
 
 class RampLoad(LoadKind):
-    """Events at random, independent of each other; their rate changes linearly from the first to the second one."""
+    """Events at random, independent of each other, at a rate that changes linearly over `duration_s`."""
 
     kind: Literal["ramp"]
     from_rate_per_s: float = Field(ge=0)
@@ -26,8 +26,8 @@ class RampLoad(LoadKind):
         return self
 
     def arrivals_s(self, rng: np.random.Generator) -> Floats:
-        # Measured by the events that are expected until then, arrivals have a constant rate: given their number, they
-        # are uniform. That measure is a t + (b - a) t^2 / (2 T); this is its inverse, in a form that does not cancel.
+        # Let m(t) = a t + (b - a) t^2 / (2 T) be the number of events expected before t. In m, arrivals are uniform,
+        # given their number. Inverting m gives their times, here in a form that does not cancel.
         # Source: Çinlar, "Introduction to Stochastic Processes", 1975, chapter 4.
         expected = rng.uniform(0.0, self.expected_events(), rng.poisson(self.expected_events()))
         slope = (self.to_rate_per_s - self.from_rate_per_s) / self.duration_s

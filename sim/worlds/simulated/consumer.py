@@ -70,7 +70,7 @@ class Consumer:
     # What a fault does to it
 
     def kill(self) -> None:
-        """End it without a word: what it holds waits for the end of its lease."""
+        """End it with SIGKILL: what it holds waits for the end of its lease."""
         if self._process.dead:
             return
         if self in self._group.blocked:
@@ -112,22 +112,20 @@ class Consumer:
     # Reading
 
     def _go_on(self) -> None:
-        """There is room for more."""
+        """There is capacity for more."""
         if self._sweeps_on:
             self._sweep()
         self._read()
 
-    def _room(self) -> int:
+    def _capacity(self) -> int:
         handlers = self._handlers
         return policy.capacity_left(self._concurrency, self._prefetch, handlers.running + len(handlers.waiting))
 
     def _read(self) -> None:
-        """Ask for as much as there is room for; wait where there is nothing."""
+        """Ask for as much as there is capacity for; wait where there is nothing."""
         if self._reading:
             return
-        handlers = self._handlers
-        count = policy.capacity_left(self._concurrency, self._prefetch, handlers.running + len(handlers.waiting))
-        if not count:
+        if not (count := self._capacity()):
             return
         self._reading = True
         if self._group.stream or self._group.retry:
@@ -176,9 +174,9 @@ class Consumer:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Take over what there is room for, as long as something is found."""
+        """Take over what there is capacity for, as long as something is found."""
         self._sweeps_on = True
-        while self._sweeps_on and (count := self._room()):
+        while self._sweeps_on and (count := self._capacity()):
             taken = self._group.sweep(count, self)
             self._hold(taken)
             self._handlers.add(taken)
