@@ -25,7 +25,7 @@ from eventlib import App, connect
 RESULTS = Path(__file__).with_name("results.json")
 BACKLOG = 1_000_000
 MEMORY = "memory"
-_WIDTH = 136  # of the table, where no terminal says how wide it is
+_WIDTH = 136  # of the table, if no terminal gives a width
 _EXAMPLE = "Example: python -m benchmarks --only handle --rounds 3 --json handle.json"
 
 
@@ -34,7 +34,7 @@ class Result:
     """One line of the result, measured."""
 
     row: Row
-    ours: float
+    workbench: float
     peer: float
     ratios: tuple[float, ...]
 
@@ -45,7 +45,7 @@ class Result:
 
 
 def main() -> None:
-    """Run what was asked for; exit status 1 if something could not be measured."""
+    """Run the chosen comparisons. The exit status is 1 if something could not be measured."""
     everything = comparisons()
     options = _options([row.name for comparison in everything for row in comparison.rows] + [MEMORY])
     chosen = [c for c in everything if _wanted(options.only, *(row.name for row in c.rows))]
@@ -62,23 +62,27 @@ def main() -> None:
                         product = product or asyncio.run(_product(url))
                         each.round(url)
                 except Exception as error:  # the others can still be measured
-                    failures.append(f"{each.name}: {_told(error)}")
+                    failures.append(f"{each.name}: {_described(error)}")
                     measured.remove(each)
         if _wanted(options.only, MEMORY):
             try:
                 with server.serving(options.url) as url:
                     drained = _drain(url, options.backlog, progress)
             except Exception as error:
-                failures.append(f"{MEMORY}: {_told(error)}")
+                failures.append(f"{MEMORY}: {_described(error)}")
     results = [result for each in measured for result in each.results()]
     _write(options.json, results, drained)
     if results:
         size = len(body(event(0)))
-        out.print(_table(results, f"{product}, medians of {options.rounds} rounds, {size} bytes an event on our wire"))
-        for late in (r for r in results if r.row.name in (LATENESS, FLOOR_LATENESS) and max(r.ours, r.peer) > LATE_MS):
-            out.print(f"The load was up to {max(late.ours, late.peer):.1f} ms late: too busy a machine for latencies.")
+        out.print(
+            _table(results, f"{product}, medians of {options.rounds} rounds, {size} bytes an event on eventlib's wire")
+        )
+        for result in results:
+            late_ms = max(result.workbench, result.peer)
+            if result.row.name in (LATENESS, FLOOR_LATENESS) and late_ms > LATE_MS:
+                out.print(f"The load was up to {late_ms:.1f} ms late: the machine is too busy to measure latencies.")
     if drained:
-        out.print(_told_of_memory(drained, options.backlog), highlight=False)
+        out.print(_memory_line(drained, options.backlog), highlight=False)
     for failure in failures:
         out.print(f"Not measured: {failure}", highlight=False, markup=False, soft_wrap=True)
     sys.exit(1 if failures else 0)
@@ -87,7 +91,7 @@ def main() -> None:
 def _options(names: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, epilog=_EXAMPLE)
     parser.add_argument(
-        "--rounds", type=_positive, default=5, help="how often ours and its peer have their turns; medians count (5)"
+        "--rounds", type=_positive, default=5, help="how often each side has its turns; the medians are shown (5)"
     )
     parser.add_argument("--only", metavar="NAME", action="append", choices=names, help=f"one of {', '.join(names)}")
     parser.add_argument("--backlog", type=_positive, default=BACKLOG, help="events that drain for memory (1,000,000)")
@@ -117,8 +121,8 @@ def _progress() -> Progress:
 
 
 class Turns:
-    """Ours and the peer in turn, and who begins changes. Each has a process of its own, as in life: what other
-    comparisons leave in the memory allocator cost batch handlers a sixth.
+    """The workbench and the peer in turn; the first side changes. Each has its own process, as in production: what
+    other comparisons left in the memory allocator cost batch handlers a sixth.
     """
 
     def __init__(self, comparison: Comparison, rounds: int, progress: Progress) -> None:
@@ -126,29 +130,31 @@ class Turns:
         self._comparison = comparison
         self._progress = progress
         self._bar = progress.add_task(self.name, total=2 * comparison.turns_a_round * rounds)
-        self._figures: dict[Side, list[tuple[float, ...]]] = {"ours": [], "peer": []}
+        self._figures: dict[Side, list[tuple[float, ...]]] = {"workbench": [], "peer": []}
 
     def round(self, url: str) -> None:
         """One round on the server at `url`."""
-        with _process() as ours_process, _process() as peer_process:
-            processes: dict[Side, ProcessPoolExecutor] = {"ours": ours_process, "peer": peer_process}
+        with _process() as workbench_process, _process() as peer_process:
+            processes: dict[Side, ProcessPoolExecutor] = {"workbench": workbench_process, "peer": peer_process}
             for _ in range(self._comparison.turns_a_round):
-                begun = len(self._figures["ours"])
-                order: tuple[Side, Side] = ("ours", "peer") if begun % 2 == 0 else ("peer", "ours")
+                begun = len(self._figures["workbench"])
+                order: tuple[Side, Side] = ("workbench", "peer") if begun % 2 == 0 else ("peer", "workbench")
                 for side in order:
                     if not server.calm(url):
-                        told = f"{self.name}: the server was never calm before a turn; does another use it?"
-                        self._progress.console.print(told)
+                        warning = f"{self.name}: the server was never calm before a turn; does another program use it?"
+                        self._progress.console.print(warning)
                     took_turn = processes[side].submit(turn, self.name, side, url, _namespace())
                     self._figures[side].append(took_turn.result())
                     self._progress.advance(self._bar)
 
     def results(self) -> list[Result]:
-        """One for each row of the comparison."""
-        ours, peer = (list(zip(*figures, strict=True)) for figures in self._figures.values())  # a tuple for each row
+        """One result for each row of the comparison."""
+        workbench, peer = (
+            list(zip(*figures, strict=True)) for figures in self._figures.values()
+        )  # a tuple for each row
         return [
             Result(row, statistics.median(a), statistics.median(b), tuple(x / y for x, y in zip(a, b, strict=True)))
-            for row, a, b in zip(self._comparison.rows, ours, peer, strict=True)
+            for row, a, b in zip(self._comparison.rows, workbench, peer, strict=True)
         ]
 
 
@@ -165,7 +171,7 @@ def _namespace() -> str:
     return f"bench-{secrets.token_hex(4)}"
 
 
-def _told(error: Exception) -> str:
+def _described(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"{error.name} is not installed; `make bench` does it, or pip install -e '.[bench]'"
     return f"{type(error).__name__}: {error}"
@@ -173,11 +179,11 @@ def _told(error: Exception) -> str:
 
 def _write(path: Path, results: Sequence[Result], drained: memory.Memory | None) -> None:
     rows: dict[str, dict[str, float | str]] = {
-        r.row.name: {"ours": r.ours, "peer": r.peer, "ratio": r.ratio, "unit": r.row.unit} for r in results
+        r.row.name: {"workbench": r.workbench, "peer": r.peer, "ratio": r.ratio, "unit": r.row.unit} for r in results
     }
     if drained:
         rows[MEMORY] = {
-            "ours": drained.max,
+            "workbench": drained.max,
             "peer": drained.start,
             "ratio": drained.max / drained.start,
             "unit": "MB, at most / at the start",
@@ -189,12 +195,12 @@ def _write(path: Path, results: Sequence[Result], drained: memory.Memory | None)
 
 def _table(results: Sequence[Result], title: str) -> Table:
     table = Table(title=title)
-    for column in ("ours / peer", "ours", "peer", "unit", "ratio", "of turns", "target", "met"):
-        table.add_column(column, justify="right" if column in ("ours", "peer", "ratio") else "left", no_wrap=True)
+    for column in ("workbench / peer", "workbench", "peer", "unit", "ratio", "of turns", "target", "met"):
+        table.add_column(column, justify="right" if column in ("workbench", "peer", "ratio") else "left", no_wrap=True)
     for r in results:
         target = r.row.target
         table.add_row(
-            *(r.row.what, _shown(r.ours), _shown(r.peer), r.row.unit, f"{r.ratio:.2f}"),
+            *(r.row.what, _shown(r.workbench), _shown(r.peer), r.row.unit, f"{r.ratio:.2f}"),
             f"{min(r.ratios):.2f} to {max(r.ratios):.2f}",
             *("", "") if target is None else (str(target), "yes" if target.met(r.ratio) else "no"),
         )
@@ -205,7 +211,7 @@ def _shown(figure: float) -> str:
     return f"{figure:,.0f}" if figure >= 100 else f"{figure:.2f}"
 
 
-def _told_of_memory(drained: memory.Memory, backlog: int) -> str:
+def _memory_line(drained: memory.Memory, backlog: int) -> str:
     if backlog < BACKLOG:
         verdict = f"no verdict on fewer than {BACKLOG:,}"
     else:

@@ -1,4 +1,4 @@
-"""Evidence that the work was done: every event handled once, as its own class, and nothing left pending."""
+"""Evidence that the work was done: every event was handled once, as its own class, and no entry is pending."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ _STILL_S = 30.0  # far longer than any consumer takes for its next event, or for
 
 
 class NotDone(Exception):
-    """A side did not do what is measured, so it has no speed."""
+    """A side did not do the work that is measured, so it has no speed."""
 
 
 class Tally:
@@ -25,7 +25,7 @@ class Tally:
         self._all = asyncio.Event()
 
     def saw(self, event: FileUploaded) -> None:
-        """Note an event. Called by every handler of every side, and all that they do."""
+        """Note an event. Every handler of every side does this and nothing else."""
         self._times[number(event)] += 1
         self.handled += 1
         if self.handled == self._count:
@@ -33,10 +33,10 @@ class Tally:
             self._all.set()
 
     async def complete(self, client: redis.Redis, stream: str, group: str) -> None:
-        """Wait until as many as there are were handled and none is pending.
+        """Wait until all events were handled and none is pending.
 
         Raises:
-            NotDone: one is missing, was handled twice, is no event of the class, or is never acknowledged.
+            NotDone: an event is missing, was handled twice, is not of the event class, or is never acknowledged.
         """
         await self._all_handled()
         give_up_at = time.monotonic() + _STILL_S
@@ -47,7 +47,7 @@ class Tally:
         if missing := self._times.count(0):
             raise NotDone(f"{missing} of {self._count} events were not handled, others more than once")
         if not isinstance(self._last, FileUploaded):
-            raise NotDone(f"the handler was given a {type(self._last).__name__}, so nobody validated it")
+            raise NotDone(f"the handler was given a {type(self._last).__name__}, so it was not validated")
 
     async def _all_handled(self) -> None:
         before = -1

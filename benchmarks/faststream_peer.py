@@ -1,15 +1,15 @@
 """FastStream on Redis Streams, with its best documented settings.
 
-- `StreamSub(group=, consumer=)`: a consumer group, so that what was not acknowledged is kept. `no_ack` stays off.
+- `StreamSub(group=, consumer=)`: a consumer group, so that unacknowledged entries are kept. `no_ack` stays off.
 - `AckPolicy.REJECT_ON_ERROR`: its default for streams. A handler that returns is acknowledged with XACK.
-- `max_records=500`: entries a read, or a batch. 100 and 1,000 are no faster where one event is handled a call; for
-  batches they are within the noise of 500, which is also our batch.
-- `polling_interval=1000`: how long a read blocks; the default of 100 ms only reads anew more often.
+- `max_records=500`: entries in a read, or in a batch. 100 and 1,000 are not faster if one event is handled in a call.
+  For batches they are within the noise of 500, which is also eventlib's batch.
+- `polling_interval=1000`: how long a read blocks. The default of 100 ms only reads more often.
 - `max_workers` stays 1: 4, 16 and 64 were each slower by a sixth with a handler that does not wait.
-- `logger=None`: no access log, which is a line an event.
-- uvloop, which its command line takes where it is installed: worth a fifth or more where one event is handled a call;
-  and orjson, which it takes for JSON where it is: worth as much for batches.
-- Publishing a backlog goes through its `pipeline=`.
+- `logger=None`: no access log, which writes a line for each event.
+- uvloop, which its command line uses if it is installed: it gains a fifth or more if one event is handled in a call.
+- orjson, which it uses for JSON if it is installed: it gains as much for batches.
+- A backlog is published through its `pipeline=`.
 """
 
 import time
@@ -91,7 +91,7 @@ async def latency(url: str, namespace: str) -> tuple[float, float, float]:
 
 
 async def _preload(url: str, stream: str, count: int, client: redis.Redis) -> None:
-    """Its group begins at the stream's end if it makes the group itself, so the group is made here, at the start."""
+    """Fill the stream and create the group at its start. FastStream itself would create it at the stream's end."""
     broker = RedisBroker(url, logger=None)
     await broker.connect()
     load = events(count)
@@ -105,7 +105,7 @@ async def _preload(url: str, stream: str, count: int, client: redis.Redis) -> No
 
 
 def subscribed(url: str, stream: str, handler: Callable[..., Any], *, batch: bool) -> Any:
-    """A broker with that handler in the group; it consumes from its `start` on."""
+    """A broker with that handler in the group. It consumes after its `start` was called."""
     broker = RedisBroker(url, logger=None)
     where = StreamSub(stream, group=GROUP, consumer="one", max_records=BATCH, polling_interval=1000, batch=batch)
     broker.subscriber(stream=where, ack_policy=AckPolicy.REJECT_ON_ERROR)(handler)

@@ -1,7 +1,7 @@
-"""Latency under an open-loop load: from the moment an event was meant to be sent until its handler begins.
+"""Latency under an open-loop load: from the time at which an event is due to be sent until its handler begins.
 
-The load does not wait: where a publish is slow, the next one is sent beside it, and what was sent late counts from the
-time it was due. So a stall shows in every event that it held up.
+The load does not wait: while a publish is slow, the next one is sent beside it. An event that was sent late counts from
+the time at which it was due. So a stall shows in every event that it delayed.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from benchmarks.payload import FileUploaded, events, number
 
 COUNT = 350  # events in one turn
 RATE_PER_S = 100.0
-_WARM_UP = 50  # the first half second is not counted: connections are made, scripts loaded
-_SPIN_S = 0.002  # asyncio's timers are a millisecond coarse
-_BUSY_S = 0.0002  # the last stretch without the loop, one turn of which may take a good part of the latency
+_WARM_UP = 50  # the first half second is not counted, because connections are made and scripts are loaded
+_SPIN_S = 0.002  # asyncio's timers are only exact to a millisecond
+_BUSY_S = 0.0002  # the last wait is without the event loop: one turn of it may take a good part of the latency
 _LAST_S = 10.0
 
 Publish = Callable[[FileUploaded], Awaitable[object]]
@@ -34,7 +34,7 @@ class Stopwatch:
         self._all = asyncio.Event()
 
     def saw(self, event: FileUploaded) -> None:
-        """Called by the handler, before anything else."""
+        """Note an event. The handler calls this first."""
         self._begun_s[number(event)] = time.perf_counter()
         self._left -= 1
         if self._left == 0:
@@ -44,7 +44,7 @@ class Stopwatch:
         """Publish all events, each at its time, and wait until they were handled.
 
         Raises:
-            NotDone: not all of them were.
+            NotDone: not all events were handled.
         """
         load = events(COUNT)
         start_s = time.perf_counter() + 0.01
@@ -75,8 +75,8 @@ async def _send(publish: Publish, event: FileUploaded) -> None:
 async def _until(due_s: float) -> None:
     if (rest_s := due_s - time.perf_counter()) > _SPIN_S:
         await asyncio.sleep(rest_s - _SPIN_S)
-    await asyncio.sleep(0)  # whatever the rate, what was sent gets its turn
-    while time.perf_counter() < due_s - _BUSY_S:  # noqa: ASYNC110 - the event is a moment
+    await asyncio.sleep(0)  # at every rate, the publishes under way get their turn
+    while time.perf_counter() < due_s - _BUSY_S:  # noqa: ASYNC110 - it waits for a time, not for an event
         await asyncio.sleep(0)
     while time.perf_counter() < due_s:
         pass

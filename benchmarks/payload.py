@@ -1,4 +1,4 @@
-"""What travels: one typed file event, numbered, so that whoever handles it can say which one it was."""
+"""The payload: one typed file event. It has a number, so that a handler can say which event it got."""
 
 from eventlib.catalog import FileUploaded
 from eventlib.events.envelope import write
@@ -8,7 +8,7 @@ __all__ = ["FileUploaded", "body", "event", "events", "number"]
 
 
 def event(index: int) -> FileUploaded:
-    """The event of that number."""
+    """The event with that number."""
     return file_uploaded(index)
 
 
@@ -18,10 +18,10 @@ def events(count: int) -> list[FileUploaded]:
 
 
 def number(event: FileUploaded) -> int:
-    """Which one it is."""
+    """The number of the event."""
     return event.size_bytes
 
 
 def body(event: FileUploaded) -> bytes:
-    """Its bytes on our wire, envelope included."""
+    """The event's bytes on eventlib's wire, envelope included."""
     return write(event, "bench")[1]

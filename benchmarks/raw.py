@@ -1,10 +1,10 @@
-"""redis-py alone: it sends the bytes we send, made beforehand, and knows nothing of them.
+"""redis-py alone: it sends the same bytes as eventlib, made beforehand, and does not look into them.
 
-- A pipeline of XADD. Settings: hiredis, no transaction, as many commands a pipeline as we send bodies a batch (500; 100
-  and 2,000 were no faster).
-- The least latency that there is here: XADD on one bare connection, a blocking XREADGROUP on another.
+- A pipeline of XADD. Settings: hiredis, no transaction, and as many commands in a pipeline as eventlib sends bodies in
+  a batch (500; 100 and 2,000 were not faster).
+- The lowest possible latency: XADD on one bare connection, and a blocking XREADGROUP on another.
 
-Nothing is validated, numbered, made safe against a lost reply, retried or acknowledged.
+Nothing is validated, numbered, protected against a lost reply, retried or acknowledged.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ async def latency(url: str, namespace: str) -> tuple[float, float, float]:
     writing, reading = [await pool.get_connection() for _ in range(2)]  # type: ignore[no-untyped-call]  # redis-py
 
     async def publish(event: FileUploaded) -> None:
-        async with turn:  # after a stall, several come at once
+        async with turn:  # after a stall, several publishes come at once
             sent.append(event)
             await writing.send_command("XADD", stream, "*", "event", bodies[number(event)])
             await writing.read_response()
@@ -56,7 +56,9 @@ async def latency(url: str, namespace: str) -> tuple[float, float, float]:
             await reading.send_command("XREADGROUP", "GROUP", "g", "c", "BLOCK", 5000, "STREAMS", stream, ">")
             found = await reading.read_response()
             [(_, entries)] = found.items() if isinstance(found, dict) else found
-            for event in sent[seen : seen + len(entries)]:  # one writer: they come in the order in which they were sent
+            for event in sent[
+                seen : seen + len(entries)
+            ]:  # with one writer, they come in the order in which they were sent
                 stopwatch.saw(event)
             seen += len(entries)
 

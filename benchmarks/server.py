@@ -9,15 +9,15 @@ import redis
 from eventlib import private_server
 
 _CALM_S = 30.0
-_SYNC_S = 1.1  # `appendfsync everysec`, and a tenth of a second for the server's own clock
+_SYNC_S = 1.1  # `appendfsync everysec`, plus a tenth of a second for the server's clock
 _BUSY_WITH = ("lazyfree_pending_objects", "aof_pending_bio_fsync", "aof_rewrite_in_progress", "rdb_bgsave_in_progress")
 
 
 @contextmanager
 def serving(url: str | None) -> Iterator[str]:
-    """The URL of a private server, over TCP, as in production; or the one given, as it is.
+    """The given URL, or that of a private server, over TCP as in production.
 
-    A private one never rewrites its append-only file.
+    The private server never rewrites its append-only file.
     """
     if url:
         yield url
@@ -29,9 +29,9 @@ def serving(url: str | None) -> Iterator[str]:
 
 
 def calm(url: str) -> bool:
-    """Wait until the server had nothing to do in the background for as long as it may put a sync off.
+    """Wait until the server has had no background work for as long as it may delay a sync.
 
-    False after half a minute: others may use it.
+    False if that takes over half a minute: other programs may use the server.
     """
     began_at = busy_at = time.monotonic()
     with redis.Redis.from_url(url) as client:

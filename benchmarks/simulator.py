@@ -16,7 +16,7 @@ QUICKSTART = Path(__file__).parent.parent / "data" / "scenarios" / "quickstart.y
 
 
 def quickstart() -> float:
-    """Handler runs in all, retries included, for each second of wall time."""
+    """Handler runs, retries included, for each second of wall time."""
     scenario = Scenario.load(QUICKSTART)
     start = time.perf_counter()
     history = simulate(scenario, SEEDS)

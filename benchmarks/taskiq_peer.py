@@ -1,13 +1,13 @@
 """taskiq on Redis Streams (taskiq-redis), with its best documented settings.
 
 - `RedisStreamBroker` with a consumer group whose id is "0", so that a backlog is not skipped.
-- `unacknowledged_lock_timeout`: without it a lock that a stopped worker held is never given back.
-- `max_connection_pool_size` above `max_async_tasks`: every task acknowledges on a connection of its own, and with
-  fewer they wait for one another.
-- `max_async_tasks=16, max_prefetch=16`: 1 and the default of 100 are no faster.
-- `AcknowledgeType.WHEN_EXECUTED`: acknowledged after the task ran; no result backend, so there is no result to save.
-- `validate_params` on, its default. It differs from the other two: what does not fit is handed over as it came.
-- `ORJSONSerializer`, and uvloop, which its worker takes where it is installed. No log: a line a task at level INFO.
+- `unacknowledged_lock_timeout`: without it, a lock that a stopped worker held is never released.
+- `max_connection_pool_size` above `max_async_tasks`: every task acknowledges on its own connection. With fewer
+  connections, tasks wait for one another.
+- `max_async_tasks=16, max_prefetch=16`: 1 and the default of 100 are not faster.
+- `AcknowledgeType.WHEN_EXECUTED`: a task is acknowledged after it ran. Without a result backend, no result is saved.
+- `validate_params` is on, its default. Unlike the other two, taskiq hands over arguments that do not fit unchanged.
+- `ORJSONSerializer`, and uvloop, which its worker uses if it is installed. No log, which writes a line for each task.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ async def _publish_and_handle(url: str, namespace: str, count: int, *, publish_o
 async def _drain(broker: RedisStreamBroker, client: redis.Redis, stream: str, count: int, tally: Tally) -> float:
     broker.is_worker_process = True
     finish = asyncio.Event()
-    with ThreadPoolExecutor(1) as threads:  # for tasks that are no coroutines; there are none
+    with ThreadPoolExecutor(1) as threads:  # for tasks that are not coroutines; there are none
         receiver = Receiver(
             broker,
             executor=threads,

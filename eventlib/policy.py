@@ -213,6 +213,6 @@ class Lease:
         return self.sweep_every_s * (0.8 + 0.4 * rng.random())
 
 
-def room(concurrency: int, prefetch: int, held: int) -> int:
+def capacity_left(concurrency: int, prefetch: int, held: int) -> int:
     """How many more entries a consumer may ask for. It holds `held` and handles `concurrency` at once."""
     return max(0, concurrency + prefetch - held)

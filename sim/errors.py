@@ -27,3 +27,10 @@ class InvalidHistory(SimError):
 
 class LiveRunFailed(SimError):
     """A live run could not be finished: one of its processes failed."""
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The first error of a group: what failed before the rest was cancelled."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -50,7 +50,7 @@ class InHand:
 
     def capacity(self) -> int:
         """How many more entries may be asked for."""
-        return policy.room(self._concurrency, self._prefetch, self._unhandled)
+        return policy.capacity_left(self._concurrency, self._prefetch, self._unhandled)
 
     async def some_capacity(self) -> int:
         """Wait until more entries may be asked for. Returns how many."""

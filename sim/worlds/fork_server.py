@@ -1,9 +1,11 @@
-"""The crew: one process that imports everything once and forks the processes of live runs on order.
+"""The fork server: one process that imports everything once, and forks the processes of live runs when told to.
 
-A consumer starts in milliseconds this way, also the one that takes a killed one's place. Orders come as JSON lines on
-standard input, reports go as JSON lines to standard output. Each child has a pipe from the crew, for its orders, and
-one to it, for its reports. When the owner dies, the crew's standard input closes and it ends; when the crew dies, the
-children's pipes close and they end: nobody is left behind, however anybody ends.
+In this way a process starts in milliseconds, also the one that takes a killed one's place. Orders come as JSON lines on
+standard input, reports go as JSON lines to standard output. Each child has two pipes: one from the server for its
+orders, one to the server for its reports.
+
+However a run ends, all of its processes end. When the owner dies, the server's standard input closes, and the server
+kills its children. When the server dies, the pipes of its children close, and they end.
 """
 
 import asyncio
@@ -19,24 +21,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sim.errors import first_of
 from sim.worlds.worker import Job, Orders, work
 
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    name: str
+    number: int
     pid: int
     orders: int  # write end
     reports: int  # read end
 
 
-class Crew:
-    """Runs in the crew process."""
+class ForkServer:
+    """Forks children, passes orders to them and reports what becomes of them."""
 
     def __init__(self) -> None:
-        self._children: dict[str, _Child] = {}
+        self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
-        self._directories: set[str] = set()  # where the children's notes are
+        self._directories: set[str] = set()  # where the rows of the children are
 
     def serve(self) -> None:
         """Obey until standard input closes."""
@@ -45,7 +48,7 @@ class Crew:
         while True:
             for key, _ in self._selector.select():
                 if key.data is not None:
-                    self._hear(key.data)
+                    self._pass_on(key.data)
                     continue
                 chunk = os.read(0, 65536)
                 if not chunk:
@@ -61,37 +64,38 @@ class Crew:
         elif child := self._children.get(order["to"]):
             _send(child.orders, order["order"])
 
-    def _fork(self, name: str, job: Job) -> None:
+    def _fork(self, number: int, job: Job) -> None:
         self._directories.add(os.path.dirname(job.records))
         order_read, order_write = os.pipe()
         report_read, report_write = os.pipe()
         pid = os.fork()
         if pid == 0:
-            # A sibling's pipe held open here would keep that sibling from seeing the crew's end.
+            # Another child's pipe held open here would keep that child from seeing the end of the server.
             for fd in (
                 order_write,
                 report_read,
                 *(fd for c in self._children.values() for fd in (c.orders, c.reports)),
             ):
                 os.close(fd)
-            _be(job, order_read, report_write)
+            _run_child(job, order_read, report_write)
         os.close(order_read)
         os.close(report_write)
-        child = self._children[name] = _Child(name, pid, order_write, report_read)
+        child = self._children[number] = _Child(number, pid, order_write, report_read)
         self._selector.register(report_read, selectors.EVENT_READ, child)
-        _send(1, {"name": name, "started": pid})
+        _send(1, {"process": number, "started": pid})
 
-    def _hear(self, child: _Child) -> None:
+    def _pass_on(self, child: _Child) -> None:
+        """Pass a child's reports on to the owner; the last one is that it has ended."""
         report = os.read(child.reports, 65536)
         for line in report.splitlines():
-            _send(1, {"name": child.name, **json.loads(line)})
+            _send(1, {"process": child.number, **json.loads(line)})
         if not report:
             self._selector.unregister(child.reports)
             os.close(child.reports)
             os.close(child.orders)
-            del self._children[child.name]
+            del self._children[child.number]
             _, status = os.waitpid(child.pid, 0)
-            _send(1, {"name": child.name, "ended": os.waitstatus_to_exitcode(status)})
+            _send(1, {"process": child.number, "ended": os.waitstatus_to_exitcode(status)})
 
     def _end(self) -> None:
         for child in self._children.values():
@@ -106,8 +110,8 @@ def _send(fd: int, message: Mapping[str, Any]) -> None:
         os.write(fd, json.dumps(message).encode() + b"\n")
 
 
-def _be(job: Job, orders: int, reports: int) -> None:
-    """Be a child: never returns."""
+def _run_child(job: Job, orders: int, reports: int) -> None:
+    """Do the job and end the process: this never returns."""
     status = 1
     try:
         asyncio.run(_work(job, orders, reports))
@@ -115,7 +119,7 @@ def _be(job: Job, orders: int, reports: int) -> None:
     except BaseException as error:
         _send(reports, {"failed": f"{type(error).__name__}: {first_of(error)}"})
     finally:
-        os._exit(status)  # the crew's own clean-up is not the child's
+        os._exit(status)  # without the server's own clean-up, which is not the child's
 
 
 async def _work(job: Job, orders_fd: int, reports: int) -> None:
@@ -126,7 +130,7 @@ async def _work(job: Job, orders_fd: int, reports: int) -> None:
     def obey() -> None:
         received = os.read(orders_fd, 4096)
         if not received:
-            os._exit(1)  # the crew is dead: so is the run
+            os._exit(1)  # the server is dead, and so is the run
         for line in received.splitlines():
             order = json.loads(line)
             if "go" in order:
@@ -139,16 +143,9 @@ async def _work(job: Job, orders_fd: int, reports: int) -> None:
     await work(job, orders, lambda report: _send(reports, {report: True}))
 
 
-def first_of(error: BaseException) -> BaseException:
-    """The first error of a group: what failed before the rest was cancelled."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        sys.exit("sim.worlds.fork_server is started by sim.worlds.live and takes no arguments")
+        sys.exit("sim.worlds.fork_server is started by sim.worlds.process_pool and takes no arguments")
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     gc.freeze()  # what was imported stays: no child collects it, and its pages stay shared
-    Crew().serve()
+    ForkServer().serve()

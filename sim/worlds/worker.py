@@ -1,6 +1,7 @@
 """What the processes of a live run do: consumers run the real eventlib, the generator sends the load open-loop.
 
-Each notes what happens in a file of its own, one write a row: what was written is there even after SIGKILL.
+Each process notes what happens in a file of its own, with one write for each row. What was written is there even after
+SIGKILL.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ _NAN = float("nan")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one process of a run is to be. `consumer` is -1 for the generator; `t0` is None where it comes later."""
+    """What one process of a run has to do. `consumer` is -1 for the generator; `t0` is None where it comes later."""
 
     role: Literal["consumer", "generator"]
     scenario: str  # JSON
@@ -42,7 +43,7 @@ class Job:
 
 
 class Orders:
-    """What the run's owner tells a process: when time 0 is (monotonic seconds, the same clock for all), and to stop."""
+    """What the owner of the run tells a process: when time 0 is, in monotonic seconds of the machine; and to stop."""
 
     def __init__(self, t0: float | None) -> None:
         self.t0 = t0
@@ -50,19 +51,19 @@ class Orders:
         self.stop = asyncio.Event()
 
     def now_s(self) -> float:
-        """Seconds since the load began; before that, minus infinity."""
+        """Seconds since the load began; minus infinity while time 0 is not known."""
         return time.monotonic() - self.t0 if self.t0 is not None else float("-inf")
 
 
 class MessageSent(Event):
-    """What travels in a live run: the message's number in its plan, and when the load meant to send its origin."""
+    """The event of live runs: its number in the plan, and when the load meant to send the event that set it off."""
 
     index: int
     intended_s: float
 
 
 def event_classes(scenario: Scenario) -> dict[str, type[MessageSent]]:
-    """One event class for each event type of a scenario, each with a stream of its own."""
+    """An event class for each event type of a scenario, each with a stream of its own."""
     return {
         event: cast(type[MessageSent], new_class("MessageSent", (MessageSent,), {"type": event, "stream": event}))
         for event in scenario.flow.paths
@@ -70,7 +71,7 @@ def event_classes(scenario: Scenario) -> dict[str, type[MessageSent]]:
 
 
 class Recorder:
-    """Appends history rows to a file; times are monotonic seconds until the run's owner subtracts its time 0."""
+    """Appends history rows to a file. Times are monotonic seconds; the owner of the run subtracts its time 0 later."""
 
     def __init__(self, file: str, scenario: Scenario, service: str, consumer: int) -> None:
         self._file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -88,11 +89,11 @@ class Recorder:
             self.add(observation.kind, envelope.event.event_spec.type, envelope.event, observation.delivery.attempt)
 
 
-Tell = Callable[[str], None]  # how a process says "ready" and "done"
+Tell = Callable[[str], None]  # called with "ready" and, by the generator, with "done"
 
 
 async def work(job: Job, orders: Orders, tell: Tell) -> None:
-    """Be what the job says until told to stop."""
+    """Do the job until the order to stop comes."""
     scenario = Scenario.model_validate_json(job.scenario)
     recorder = Recorder(job.records, scenario, job.service, job.consumer)
     role = _consume if job.role == "consumer" else _generate
@@ -128,11 +129,11 @@ async def _consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Ord
 
 
 async def _generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
-    """Send each event when it is due, whatever became of the ones before."""
+    """Send each event when it is due, even if events before it are still on their way."""
     event, due_s = scenario.offered_load.event, scenario.plan(job.seed).arrivals_s.tolist()
     event_class = event_classes(scenario)[event]
     messages = [event_class(index=index, intended_s=at_s) for index, at_s in enumerate(due_s)]
-    gc.freeze()  # or a full collection walks all of them, and whatever is due meanwhile is late
+    gc.freeze()  # or a full collection walks through all of them, and what is due meanwhile is late
     async with connect(App("load"), job.url, namespace=job.namespace) as bus, asyncio.TaskGroup() as publishing:
         tell("ready")
         await orders.go.wait()
@@ -142,7 +143,7 @@ async def _generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Or
             if due > sent:
                 publishing.create_task(_publish(bus, recorder, event, messages[sent:due]))
                 sent = due
-            # What is due next may be due already; others run in between all the same.
+            # Even where the next event is due already, other tasks get their turn in between.
             await asyncio.sleep(max(0.0, due_s[sent] - orders.now_s()) if sent < len(messages) else 0)
         await asyncio.sleep(max(0.0, scenario.offered_load.duration_s - orders.now_s()))
     tell("done")

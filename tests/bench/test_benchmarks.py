@@ -21,7 +21,7 @@ import redis.asyncio as redis
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import memory, ours, raw, server
+from benchmarks import library, memory, raw, server
 from benchmarks.__main__ import Turns
 from benchmarks.comparisons import Target, comparisons
 from benchmarks.evidence import NotDone, Tally
@@ -57,12 +57,12 @@ async def left_behind(client: redis.Redis, namespace: str) -> list[bytes]:
 @pytest.mark.parametrize(
     "side",
     [
-        ours.publish_many,
-        ours.make_and_publish_many,
-        ours.publish_concurrently,
-        ours.publish_in_turn,
-        ours.handle,
-        ours.handle_batches,
+        library.publish_many,
+        library.make_and_publish_many,
+        library.publish_concurrently,
+        library.publish_in_turn,
+        library.handle,
+        library.handle_batches,
         raw.pipeline,
     ],
 )
@@ -113,7 +113,7 @@ async def test_faststream_refuses_what_is_no_file_event(url: str, namespace: str
     assert seen == good
 
 
-@pytest.mark.parametrize("side", [ours.latency, raw.latency])
+@pytest.mark.parametrize("side", [library.latency, raw.latency])
 async def test_a_latency_is_positive_and_leaves_nothing(
     side: Callable[..., Coroutine[Any, Any, tuple[float, float, float]]],
     url: str,
@@ -240,7 +240,7 @@ def test_every_turn_waits_for_a_calm_server(url: str, monkeypatch: pytest.Monkey
         measured.round(url)
     [result] = measured.results()
     assert asked == [url] * 2 * comparison.turns_a_round
-    assert result.ours > 0
+    assert result.workbench > 0
     assert "publish_concurrent: the server was never calm" in told.getvalue()
 
 
@@ -252,7 +252,7 @@ def test_who_begins_changes_from_turn_to_turn_and_from_round_to_round(
 
     def noted(name: str, side: str, *_: str) -> tuple[float, ...]:
         took.append(side)
-        return (2.0 if side == "ours" else 1.0,)
+        return (2.0 if side == "workbench" else 1.0,)
 
     monkeypatch.setattr(server, "calm", lambda _: True)
     monkeypatch.setattr("benchmarks.__main__.turn", noted)
@@ -262,7 +262,7 @@ def test_who_begins_changes_from_turn_to_turn_and_from_round_to_round(
         measured = Turns(comparison, 4, progress)
         for _ in range(4):
             measured.round(url)
-    pair = ["ours", "peer", "peer", "ours"]
+    pair = ["workbench", "peer", "peer", "workbench"]
     assert took == pair * (2 * comparison.turns_a_round)
     [result] = measured.results()
     assert result.ratios == (2.0,) * (4 * comparison.turns_a_round)
@@ -351,8 +351,8 @@ def test_the_command_writes_what_it_measured(url: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     [(name, row)] = json.loads(written.read_text()).items()
     assert name == "publish_many"
-    assert set(row) == {"ours", "peer", "ratio", "unit"}
-    assert row["ratio"] == pytest.approx(row["ours"] / row["peer"])
+    assert set(row) == {"workbench", "peer", "ratio", "unit"}
+    assert row["ratio"] == pytest.approx(row["workbench"] / row["peer"])
     assert "at least 1.3 x" in done.stdout
     assert "Redis" in done.stdout or "Valkey" in done.stdout
 

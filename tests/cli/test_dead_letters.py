@@ -79,10 +79,10 @@ async def test_list(dlq: Dlq, ids: list[str], tmp_path: Path) -> None:
     assert "4 dead letters, the oldest died" in said
     assert all(id_ in said for id_ in ids) and "order.placed" in said and "TimeoutError: the bank" in said
     listed = json.loads(file.read_text())
-    assert [dead["id"] for dead in listed["letters"]] == ids
+    assert [dead["id"] for dead in listed["dead_letters"]] == ids
     assert (listed["size"], listed["after"]) == (4, None)
-    assert listed["letters"][0]["raw"]["event"] == GOOD.decode()
-    assert listed["letters"][3]["raw"] == {"\x1b": {"base64": "/wA="}}
+    assert listed["dead_letters"][0]["raw"]["event"] == GOOD.decode()
+    assert listed["dead_letters"][3]["raw"] == {"\x1b": {"base64": "/wA="}}
 
 
 @pytest.mark.parametrize("columns", [80, 120])

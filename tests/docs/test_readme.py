@@ -1,4 +1,4 @@
-"""The README shows; here it is run."""
+"""The README's example, links and commands work."""
 
 import re
 import subprocess

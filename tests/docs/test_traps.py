@@ -1,4 +1,4 @@
-"""docs/traps.md names the tests that there are."""
+"""docs/traps.md names all tests of each trap, and no others."""
 
 import re
 from pathlib import Path

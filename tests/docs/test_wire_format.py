@@ -1,4 +1,4 @@
-"""docs/wire-format.md says what is in the code, all of it, and nothing else; tests/contract holds it to the server."""
+"""docs/wire-format.md describes all that is in the code, and nothing else. tests/contract compares it with Redis."""
 
 import inspect
 import json
@@ -25,12 +25,12 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def attributes() -> dict[str, bool]:
-    """Every attribute that the page knows, and whether it says that one is needed."""
+    """Every attribute on the page, and whether the page says that it is needed."""
     return {row[0]: row[1] == "yes" for row in wire.tables("The envelope")[0]}
 
 
 def full_envelope() -> dict[str, Any]:
-    """What the code writes when everything there is to say is said."""
+    """What the code writes with all optional attributes."""
     given = {"id": "e1", "source": "files", "event": uploaded}
     optional = {
         name: "a=1" if name == "tracestate" else TRACE
@@ -63,7 +63,7 @@ def test_no_other_key_is_named_anywhere() -> None:
 
 
 def test_the_scripts_are_as_their_first_lines_say() -> None:
-    assert wire.generated() == wire.reference(), "mend it with `python -m tests.docs.wire`"
+    assert wire.generated() == wire.reference(), "write it again with `python -m tests.docs.wire`"
 
 
 def test_no_script_is_named_that_does_not_exist() -> None:

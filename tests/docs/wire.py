@@ -1,7 +1,4 @@
-"""Reads docs/wire-format.md, and writes the part of it that the scripts' own first lines say.
-
-`python -m tests.docs.wire` writes that part anew.
-"""
+"""Reads docs/wire-format.md. `python -m tests.docs.wire` writes its generated part, from the scripts' first lines."""
 
 import inspect
 import re
@@ -26,7 +23,7 @@ FILES = {
 
 
 def reference() -> str:
-    """What every script does, takes and returns; then the files that stand before some."""
+    """What every script does, takes and returns, and then the files that stand before several scripts."""
     scripts = sorted(SCRIPTS, key=lambda script: script.name)
     shared = sorted(set(FILES) - {script.name for script in scripts})
     sections = [_script_section(script, shared) for script in scripts]
@@ -39,11 +36,11 @@ def reference() -> str:
 def _script_section(script: Script, shared: list[str]) -> str:
     contract = _CONTRACT.fullmatch(_header(FILES[script.name]))
     assert contract, f"{script.name}.lua begins with what it does, then KEYS, ARGV (if any) and Returns"
-    does, takes, told, returns = (_line(part or "none") for part in contract.groups())
+    does, script_keys, arguments, returns = (_line(part or "none") for part in contract.groups())
     before = sorted((name for name in shared if FILES[name] in script.text), key=lambda n: script.text.index(FILES[n]))
     assert script.text == "".join(FILES[name] for name in [*before, script.name])
     after = f" Stands after {' and '.join(f'`{name}.lua`' for name in before)}." if before else ""
-    return f"### `{script.name}.lua`\n\n{does}{after}\n\n- KEYS: {takes}\n- ARGV: {told}\n- {returns}\n"
+    return f"### `{script.name}.lua`\n\n{does}{after}\n\n- KEYS: {script_keys}\n- ARGV: {arguments}\n- {returns}\n"
 
 
 def keys_of(script: Script) -> list[str]:
@@ -68,7 +65,7 @@ def _line(text: str) -> str:
 
 
 def code_keys() -> set[str]:
-    """Every key that the code can make, with the names of its parts in capitals in their place."""
+    """Every key that the code can make, with the name of each variable part in capitals."""
     made = Keys("NAMESPACE")
     found: set[str] = set()
     for name, method in inspect.getmembers(made, inspect.ismethod):
@@ -87,7 +84,7 @@ def section(heading: str) -> str:
 
 
 def tables(heading: str) -> list[list[list[str]]]:
-    """The tables under a heading, without their first rows; code is stripped of its quotes."""
+    """The tables under a heading, without their header rows. Quotes around code are stripped."""
     blocks = re.findall(r"(?:^\|.*\n)+", section(heading), re.MULTILINE)
     rows = [
         [[cell.strip().strip("`") for cell in line.strip("|\n").split("|")] for line in b.splitlines()] for b in blocks
@@ -110,7 +107,7 @@ def text() -> str:
 
 
 def generated() -> str:
-    """The part of the page that is generated, as it stands there."""
+    """The generated part of the page, as it is now."""
     found = _GENERATED.search(text())
     assert found
     return found[2]

@@ -1,4 +1,4 @@
-"""The live world: real processes, a real server, a real SIGKILL; and nobody left behind, however it ends."""
+"""The live world: real processes, a real server, a real SIGKILL; and no process is left, however a run ends."""
 
 import asyncio
 import os
@@ -47,23 +47,23 @@ def shop() -> Scenario:
 
 
 def endless() -> Scenario:
-    """A run to be broken off. Whoever of it were left would write to the server within milliseconds."""
+    """A run to be broken off. A process of it that were left would write to the server within milliseconds."""
     return scenario(steady(500.0, 40.0), desk=service(0.001, consumers=2))
 
 
-def mine() -> set[psutil.Process]:
-    """Processes that this one is answerable for."""
+def descendants() -> set[psutil.Process]:
+    """The processes that this one has started, and those that they have started."""
     return set(psutil.Process().children(recursive=True))
 
 
-def crews() -> list[psutil.Process]:
-    """The crew processes of the runs that are under way; those that they forked look alike, but are not our own."""
+def fork_servers() -> list[psutil.Process]:
+    """Those of the runs that are under way. The processes that they forked look alike, but are no children of ours."""
     return [one for one in psutil.Process().children() if "sim.worlds.fork_server" in " ".join(one.cmdline())]
 
 
-def crew() -> psutil.Process:
+def fork_server() -> psutil.Process:
     """The only one."""
-    (found,) = crews()
+    (found,) = fork_servers()
     return found
 
 
@@ -73,11 +73,11 @@ async def keys_of_runs(url: str) -> set[bytes]:
 
 
 @contextmanager
-def nobody_left() -> Iterator[None]:
+def no_process_left() -> Iterator[None]:
     """All processes started inside are gone soon after."""
-    before = mine()
+    before = descendants()
     yield
-    _, alive = psutil.wait_procs(mine() - before, timeout=10)
+    _, alive = psutil.wait_procs(descendants() - before, timeout=10)
     assert not alive
 
 
@@ -112,7 +112,7 @@ async def in_time(run: Awaitable[object], limit_s: float = 15.0) -> None:
 @pytest.fixture(scope="module")
 def measured(url: str) -> History:
     """The shop, live, with a consumer killed; nothing of it is left."""
-    with nobody_left():
+    with no_process_left():
         return asyncio.run(run_live(shop(), [0], repeats=1, url=url))
 
 
@@ -205,7 +205,7 @@ async def test_both_worlds_make_the_same_attempts(url: str) -> None:
         assert np.array_equal(np.sort(rows_of(live, kind)[columns]), np.sort(rows_of(simulated, kind)[columns])), kind
 
 
-# Nobody is left behind
+# No process is left
 
 
 async def test_a_retry_budget_holds_in_both_worlds(url: str) -> None:
@@ -226,9 +226,9 @@ async def test_a_retry_budget_holds_in_both_worlds(url: str) -> None:
 
 
 async def test_a_cancelled_run_leaves_nothing(url: str) -> None:
-    with nobody_left():
+    with no_process_left():
         async with under_way(url) as run:
-            assert len(crew().children()) == 3
+            assert len(fork_server().children()) == 3
             run.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await in_time(run)
@@ -236,10 +236,10 @@ async def test_a_cancelled_run_leaves_nothing(url: str) -> None:
 
 
 async def test_a_run_cancelled_before_it_began_leaves_nothing(url: str) -> None:
-    """The crew is there, and still importing."""
-    with nobody_left():
+    """The fork server is there, and still importing."""
+    with no_process_left():
         run = asyncio.create_task(run_live(endless(), [0], repeats=1, url=url))
-        await eventually(crews)
+        await eventually(fork_servers)
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await in_time(run)
@@ -254,15 +254,15 @@ asyncio.run(run_live(Scenario.model_validate_json(sys.argv[1]), [0], progress=la
 """
 
 
-def test_a_killed_owner_leaves_nobody() -> None:
-    """Neither the crew, nor consumers, nor the private server with its guard, nor the server's directory."""
+def test_a_killed_owner_leaves_no_process() -> None:
+    """Neither the fork server, nor consumers, nor the private server with its guard, nor the server's directory."""
     command = [sys.executable, "-c", OWNER, endless().model_dump_json(by_alias=True)]
     environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == b"running\n"
         family = psutil.Process(owner.pid).children(recursive=True)
-        assert len(family) == 6  # crew, two consumers, generator, guard, server
+        assert len(family) == 6  # fork server, two consumers, generator, guard, server
         (server,) = (one for one in family if "redis.sock" in " ".join(one.cmdline()) and not one.children())
         directory = Path(server.cwd())
         owner.kill()
@@ -273,38 +273,42 @@ def test_a_killed_owner_leaves_nobody() -> None:
     assert not directory.exists()
 
 
-async def test_a_killed_crew_fails_the_run_and_leaves_nobody(url: str) -> None:
-    with nobody_left():
+async def test_a_killed_fork_server_fails_the_run_and_leaves_no_process(url: str) -> None:
+    with no_process_left():
         async with under_way(url) as run:
-            orphans = crew().children()
+            orphans = fork_server().children()
             assert len(orphans) == 3
-            crew().kill()
-            _, alive = await asyncio.to_thread(psutil.wait_procs, orphans, timeout=10)  # no longer anyone's children
+            fork_server().kill()
+            _, alive = await asyncio.to_thread(
+                psutil.wait_procs, orphans, timeout=10
+            )  # they have no parent here any more
             for process in alive:
                 process.kill()
             assert not alive
-            with pytest.raises(LiveRunFailed, match="live run: the crew ended unasked"):
+            with pytest.raises(LiveRunFailed, match="live run: the fork server ended although it was not told to"):
                 await in_time(run)
     assert await keys_of_runs(url) == set()
 
 
-async def test_a_crew_killed_at_once_fails_the_run(url: str) -> None:
+async def test_a_fork_server_killed_at_once_fails_the_run(url: str) -> None:
     """Before it has started anyone."""
-    with nobody_left():
+    with no_process_left():
         run = asyncio.create_task(run_live(endless(), [0], repeats=1, url=url))
-        await eventually(crews)
-        crew().kill()
-        with pytest.raises(LiveRunFailed, match="the crew ended unasked"):
+        await eventually(fork_servers)
+        fork_server().kill()
+        with pytest.raises(LiveRunFailed, match="the fork server ended although it was not told to"):
             await in_time(run)
 
 
 async def test_a_consumer_that_ends_by_itself_fails_the_run(url: str) -> None:
     """It may have run out of memory: such a run is no evidence, and says who it was."""
-    with nobody_left():
+    with no_process_left():
         async with under_way(url) as run:
-            (second,) = (p for p in crew().children() if any(f.path.endswith("/1.rows") for f in p.open_files()))
+            (second,) = (p for p in fork_server().children() if any(f.path.endswith("/1.rows") for f in p.open_files()))
             second.send_signal(signal.SIGKILL)
-            with pytest.raises(LiveRunFailed, match=r"live run: desk 1 ended unasked with status -9"):
+            with pytest.raises(
+                LiveRunFailed, match=r"live run: desk 1 ended although it was not told to, with status -9"
+            ):
                 await in_time(run)
     assert await keys_of_runs(url) == set()
 
@@ -314,7 +318,7 @@ async def test_a_consumer_that_ends_by_itself_fails_the_run(url: str) -> None:
 
 async def test_an_unreachable_server() -> None:
     began_s = time.monotonic()
-    with nobody_left(), pytest.raises(BrokerUnavailable):
+    with no_process_left(), pytest.raises(BrokerUnavailable):
         await run_live(endless(), [0], url=f"redis://127.0.0.1:{free_port()}/0")
     assert time.monotonic() - began_s < 10.0
 
@@ -323,13 +327,13 @@ async def test_a_wrong_password() -> None:
     with private_server() as server:
         async with redis.Redis.from_url(server.url) as client:
             await client.config_set("requirepass", "right")
-        with nobody_left(), pytest.raises(AccessDenied):
+        with no_process_left(), pytest.raises(AccessDenied):
             await in_time(run_live(endless(), [0], url=server.url.replace("unix://", "unix://:wrong@")))
 
 
 async def test_a_server_that_dies_in_the_middle() -> None:
     """The run fails with the library's own error, not with a group of them."""
-    with private_server() as server, nobody_left():
+    with private_server() as server, no_process_left():
         async with under_way(server.url) as run:
             os.kill(server.pid, signal.SIGKILL)
             with pytest.raises(BrokerError):

@@ -209,7 +209,7 @@ def test_consumers_do_not_all_sweep_at_once() -> None:
 
 @pytest.mark.parametrize(("held", "room"), [(0, 6), (5, 1), (6, 0), (9, 0)])
 def test_a_consumer_asks_for_no_more_than_it_may_hold(held: int, room: int) -> None:
-    assert policy.room(concurrency=4, prefetch=2, held=held) == room
+    assert policy.capacity_left(concurrency=4, prefetch=2, held=held) == room
 
 
 @pytest.mark.parametrize("delay_s", [-7.0, float("nan"), float("inf"), "soon", None])

@@ -89,7 +89,7 @@ def list_command(
             "group": group,
             "size": size,
             "oldest_age_s": oldest_age_s,
-            "letters": [as_json(dead) for dead in page],
+            "dead_letters": [as_json(dead) for dead in page],
             "after": page[-1].id if more else None,
         },
     )

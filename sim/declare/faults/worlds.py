@@ -42,5 +42,11 @@ class SimulatedWorld(Protocol):
     def start(self, service: str, consumer: int, *, after_s: float = 0.0) -> Any:
         """Start a new consumer in this one's place after `after_s`; the event comes when it reads."""
 
+    def suspend(self, service: str, consumer: int) -> None:
+        """Let the consumer stand still, as SIGSTOP does: it keeps what it holds, and renews no lease."""
+
+    def resume(self, service: str, consumer: int) -> None:
+        """Let a suspended consumer go on, as SIGCONT does."""
+
     def note(self, kind: str, service: str, consumer: int) -> None:
         """Write a row of this kind into the history; the fault's class lists the kind in `notes`."""

@@ -10,12 +10,14 @@ from sim.evidence.history import Left
 from sim.worlds.simulated.run_state import Message, RunState
 
 
-class Reader(Protocol):
-    """A consumer that waits in a blocking read."""
+class Holder(Protocol):
+    """A consumer, as its group knows it."""
 
-    asked: int  # COUNT of its read
+    asked: int  # COUNT of the read that it is blocked in
 
     def receive(self, count: int, after_s: float) -> None: ...
+
+    def lose(self, message: Message) -> None: ...
 
 
 class Group:
@@ -30,11 +32,11 @@ class Group:
         self.service_s: list[float] = state.plan.service_s[name].tolist()  # a list is read faster than an array
         self.stream: deque[Message] = deque()
         self.retry: deque[Message] = deque()
-        self.blocked: deque[Reader] = deque()  # readers that wait, longest first
+        self.blocked: deque[Holder] = deque()  # readers that wait, longest first
         self.dead = 0
         self.backlog = 0
         self._delayed = 0
-        self._unrenewed: list[tuple[float, Message]] = []  # with the time when their lease ends
+        self._unrenewed: list[tuple[float, Message, Holder]] = []  # first the time when its lease ends
         self._sweep_due = 0.0
 
     def left(self) -> Left:
@@ -65,9 +67,13 @@ class Group:
                 taken.extend([source.popleft() for _ in range(count)])
         return taken
 
-    def stop_renewing(self, message: Message, lease_ends_at: float) -> None:
-        """The consumer of this message renews no more: another one takes it over once its lease has ended."""
-        self._unrenewed.append((lease_ends_at, message))
+    def stop_renewing(self, message: Message, lease_ends_at: float, holder: Holder) -> None:
+        """The holder of this message renews no more: another consumer takes it over once its lease has ended."""
+        self._unrenewed.append((lease_ends_at, message, holder))
+
+    def renew_again(self, holder: Holder) -> None:
+        """The holder renews what is still its own."""
+        self._unrenewed = [one for one in self._unrenewed if one[2] is not holder]
 
     def sweep(self, count: int) -> list[Message]:
         """Up to `count` entries of each stream whose lease has ended, one sweep of the group at a time."""
@@ -81,8 +87,10 @@ class Group:
             more = more or len(expired) > count
             for one in expired[:count]:
                 self._unrenewed.remove(one)
-                one[1].deliveries += 1
-                taken.append(one[1])
+                _, message, holder = one
+                holder.lose(message)
+                message.deliveries += 1
+                taken.append(message)
         self._sweep_due = now if more else now + self.service.lease.sweep_every_s
         return taken
 

@@ -131,6 +131,12 @@ class World:
         started.callbacks.append(replace)
         return started
 
+    def suspend(self, service: str, consumer: int) -> None:
+        self._consumers[service, consumer].suspend()
+
+    def resume(self, service: str, consumer: int) -> None:
+        self._consumers[service, consumer].resume()
+
     def note(self, kind: str, service: str, consumer: int) -> None:
         code = self._groups[service].code
         self._state.rows.append((self._env.now, KIND[kind], code, consumer, -1, -1, 0, NAN, NAN))

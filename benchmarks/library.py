@@ -21,7 +21,7 @@ GROUP = "bench"
 
 @asynccontextmanager
 async def connected(app: App, url: str, namespace: str) -> AsyncIterator[Bus]:
-    """A bus that leaves nothing behind."""
+    """A bus whose keys are all deleted at the end."""
     async with connect(app, url, namespace=namespace) as bus:
         try:
             yield bus
@@ -30,7 +30,7 @@ async def connected(app: App, url: str, namespace: str) -> AsyncIterator[Bus]:
 
 
 async def publish_many(url: str, namespace: str, count: int) -> float:
-    """Events published a second, 500 a call. They are made, and so validated, before: sealing and encoding counts."""
+    """Events published a second, 500 in a call. They are made, and so validated, before; their encoding is timed."""
     async with connected(App("bench"), url, namespace) as bus:
         load = events(count)
         start = time.perf_counter()
@@ -40,7 +40,7 @@ async def publish_many(url: str, namespace: str, count: int) -> float:
 
 
 async def make_and_publish_many(url: str, namespace: str, count: int) -> float:
-    """The same with making the events inside the clock, field by field."""
+    """The same, but the time to make the events, field by field, counts too."""
     async with connected(App("bench"), url, namespace) as bus:
         start = time.perf_counter()
         for first in range(0, count, BATCH):
@@ -49,9 +49,9 @@ async def make_and_publish_many(url: str, namespace: str, count: int) -> float:
 
 
 async def publish_concurrently(url: str, namespace: str, count: int) -> float:
-    """Events published a second by 1,000 calls of `publish` at once, each in a task of its own, over and over.
+    """Events published a second by 1,000 calls of `publish` at once, each in its own task, again and again.
 
-    The first thousand are not timed: they connect, load the script and make memory grow.
+    The first thousand are not timed, because they connect, load the script and make memory grow.
     """
     async with connected(App("bench"), url, namespace) as bus:
         load = events(min(count, AT_ONCE))
@@ -76,7 +76,7 @@ async def publish_in_turn(url: str, namespace: str, count: int) -> float:
 
 
 def handling(tally: Tally) -> App:
-    """One-event handlers: as many as fit run at once, and as many again wait for them."""
+    """One-event handlers: 256 run at once, and 768 more events wait for them."""
     app = App("bench")
     app.group(GROUP, concurrency=256, prefetch=768)
 
@@ -101,13 +101,13 @@ def handling_batches(tally: Tally) -> App:
 
 
 async def handle(url: str, namespace: str, count: int) -> float:
-    """Events handled a second, one a call."""
+    """Events handled a second, one in a call."""
     tally = Tally(count)
     return await _drain(url, namespace, count, tally, handling(tally))
 
 
 async def handle_batches(url: str, namespace: str, count: int) -> float:
-    """Events handled a second, up to 500 a call."""
+    """Events handled a second, up to 500 in a call."""
     tally = Tally(count)
     return await _drain(url, namespace, count, tally, handling_batches(tally))
 
@@ -136,5 +136,5 @@ async def latency(url: str, namespace: str) -> tuple[float, float, float]:
 
 
 def stream_key(namespace: str) -> str:
-    """Where the events are."""
+    """The key of the stream that the events are in."""
     return Keys(namespace).stream(spec_of(FileUploaded).stream)
