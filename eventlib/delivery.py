@@ -34,8 +34,9 @@ class Delivery:
     settling: bool = field(default=False, repr=False)  # its outcome is on its way: the server says if it was lost
 
     @property
-    def event_id(self) -> str | None:
-        return self.envelope.id if self.envelope else None
+    def event_id(self) -> str:
+        """The event's id, the same in every delivery. Empty if the entry could not be read: no handler sees that."""
+        return self.envelope.id if self.envelope else ""
 
     @property
     def correlation_id(self) -> str | None:

@@ -54,7 +54,7 @@ class Retry(BaseModel):
 
 
 # The waits between tries while the server does not answer. Jittered, so that programs do not all try at one moment.
-RECONNECT = Retry(wait_s=0.05, wait_s_max=2.0, jitter="equal")
+RECONNECT = Retry(wait_s=0.05, wait_s_max=0.5, jitter="equal")
 
 
 @dataclass(frozen=True, slots=True)
