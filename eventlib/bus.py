@@ -100,8 +100,8 @@ class Bus:
         """Append one event to its stream. Returns its id once the server, or the spool, has the event.
 
         An `id` is made if none is given. With `unique_for_s`, the stream remembers the id for that many seconds. During
-        that time, a publish with this id and with `unique_for_s` appends nothing, whichever program makes it. It still
-        returns the id. The first event stays as it is, even if the second one differs, and its time is not extended.
+        that time, a publish with this id and with `unique_for_s`, by any program, appends nothing and returns the id.
+        The first event stays as it is, even if the second one differs, and its time is not extended.
 
         The call waits while very many events are queued. Inside a handler, correlation, causation and W3C trace context
         that are not given are taken from the handled event.
@@ -250,7 +250,7 @@ class Bus:
         """
         if not any(s.group == group and spec_of(s.event_class).stream == stream for s in self.app.subscriptions):
             await self.dead_letters(stream, group).check()
-        while (await self.backlog(stream, group)).total:  # noqa: ASYNC110 - only the server knows
+        while (await self.backlog(stream, group)).total:  # noqa: ASYNC110 - the server sends no notice
             await asyncio.sleep(_LOOK_S)
 
     def dead_letters(self, stream: str, group: str) -> DeadLetters:

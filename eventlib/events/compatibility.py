@@ -120,16 +120,7 @@ _UPPER = ("maximum", "maxLength", "maxItems", "maxProperties")  # less is narrow
 _PRESENT = ("format", "pattern", "multipleOf", "uniqueItems", "contentEncoding")  # any value is narrower than none
 _INSIDE = ("properties", "required", "items", "prefixItems", "additionalProperties")
 _ALTERNATIVES = ("anyOf", "oneOf", "type", "enum", "const")
-_ANNOTATIONS = (
-    "title",
-    "description",
-    "default",
-    "examples",
-    "deprecated",
-    "readOnly",
-    "writeOnly",
-    "contentMediaType",
-)
+_ANNOTATION = ("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "contentMediaType")
 _ANY: Schema = {}
 
 
@@ -389,7 +380,7 @@ def _label(side: _Side) -> str:
 
 
 def _is_rule(keyword: str) -> bool:
-    return keyword not in _ANNOTATIONS and not keyword.startswith(("x-", "$"))
+    return keyword not in _ANNOTATION and not keyword.startswith(("x-", "$"))
 
 
 _KINDS = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}

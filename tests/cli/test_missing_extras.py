@@ -8,14 +8,15 @@ import pytest
 
 WITHOUT = """
 import sys
-from importlib.machinery import PathFinder
 
-class Without(PathFinder):
-    @classmethod
-    def find_spec(cls, name, *where):
-        return None if name in {missing!r} else super().find_spec(name, *where)
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
 
-sys.meta_path[sys.meta_path.index(PathFinder)] = Without
+    def find_spec(self, name, *where):
+        return None if name in {missing!r} else self.finder.find_spec(name, *where)
+
+sys.meta_path[:] = map(Without, sys.meta_path)
 {program}
 """
 COMMAND = "import workbench; workbench.main()"

@@ -294,7 +294,7 @@ async def test_trap_07_what_kills_its_consumers_is_poison(
         letters = await bus.dead_letters("orders", "billing").find()
     assert handled == ([1] if admitted else [])
     assert [(letter.reason, letter.attempts) for letter in letters] == ([] if admitted else [("poison", 3)])
-    assert all("it is the cause, or was in hand beside it" in letter.error for letter in letters)
+    assert all("it is the cause, or was held beside the cause" in letter.error for letter in letters)
 
 
 async def test_what_was_in_hand_beside_poison_may_be_replayed_alone(connect: Connect, inspector: Inspector) -> None:
