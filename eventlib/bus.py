@@ -206,7 +206,9 @@ class Bus:
             problem = f"groups {sorted(idle)} are set and have no handler; is one misspelt? With handlers: {handled}"
             raise InvalidArgument(f"App {self.app.name!r}", problem)
         return [
-            GroupConsumer(Session(self._broker, stream, group, name, self.app.settings(group), subscriptions, observe))
+            GroupConsumer(
+                Session(self._broker, stream, group, name, self.app.settings(group), subscriptions, observe, self)
+            )
             for (stream, group), subscriptions in by_loop.items()
         ]
 

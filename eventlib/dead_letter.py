@@ -10,6 +10,7 @@ from pydantic_core import ValidationError, from_json
 
 from eventlib.errors import DecodeError
 from eventlib.events.envelope import decode
+from eventlib.policy import cause_of
 from eventlib.records import EVENT
 
 _ERROR_LENGTH_MAX = 2000
@@ -23,7 +24,7 @@ def describe(
     """The fields that a dead letter has beside the entry itself. They can be stored, and their length is limited."""
     fields: dict[str, str | int] = {
         "reason": reason,
-        "error": _described(error) if error is not None else _POISON if reason == "poison" else "",
+        "error": _described(cause_of(error)) if error is not None else _POISON if reason == "poison" else "",
         "attempts": attempts,
         "handler": handler,
         "consumer": consumer,

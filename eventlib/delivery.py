@@ -1,9 +1,9 @@
 """What a handler gets beside the event, and what an observer gets for each thing that happens to a delivery."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from eventlib.errors import DataError, InvalidArgument
 from eventlib.events.envelope import Envelope
@@ -12,6 +12,34 @@ from eventlib.records import Entry
 
 E = TypeVar("E", bound=Event)
 Kind = Literal["started", "handled", "failed", "acked", "retried", "dead", "lost"]
+
+
+class Publishing(Protocol):
+    """The bus that delivered an event, as far as a handler needs it: see `Bus.publish` and `Bus.publish_many`."""
+
+    async def publish(
+        self,
+        event: Event,
+        *,
+        id: str | None = None,
+        unique_for_s: float | None = None,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+    ) -> str: ...
+
+    async def publish_many(
+        self,
+        events: Sequence[Event],
+        *,
+        ids: Sequence[str] | None = None,
+        unique_for_s: float | None = None,
+        correlation_id: str | None = None,
+        causation_id: str | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+    ) -> list[str]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +55,7 @@ class Delivery:
     consumer: str
     attempt: int
     entry: Entry = field(repr=False)
+    bus: Publishing = field(repr=False)  # for what the handler publishes
     envelope: Envelope | None = field(default=None, repr=False)  # None: the entry could not be read
     lost: bool = False
     read_at: float = field(default_factory=time.monotonic, repr=False)
@@ -34,8 +63,9 @@ class Delivery:
     settling: bool = field(default=False, repr=False)  # its outcome is on its way: the server says if it was lost
 
     @property
-    def event_id(self) -> str | None:
-        return self.envelope.id if self.envelope else None
+    def event_id(self) -> str:
+        """The event's id, the same in every delivery. Empty if the entry could not be read: no handler sees that."""
+        return self.envelope.id if self.envelope else ""
 
     @property
     def correlation_id(self) -> str | None:

@@ -158,8 +158,11 @@ class MissingDeadLetter(BrokerError):
     """The dead letter is not in its queue: it was replayed or purged, or it never existed."""
 
 
-class BrokerFull(BrokerError):
-    """The server has no memory left (maxmemory) and evicts nothing. It refused the request and did no part of it."""
+class BrokerFull(BrokerUnavailable):
+    """The server has no memory left (maxmemory) and evicts nothing. It did no part of the request.
+
+    It is waited for as in any outage: trimming, expiry or an operator may free memory.
+    """
 
 
 class PartlyPublished(BrokerError):

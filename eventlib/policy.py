@@ -54,7 +54,7 @@ class Retry(BaseModel):
 
 
 # The waits between tries while the server does not answer. Jittered, so that programs do not all try at one moment.
-RECONNECT = Retry(wait_s=0.05, wait_s_max=2.0, jitter="equal")
+RECONNECT = Retry(wait_s=0.05, wait_s_max=0.5, jitter="equal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,11 @@ def admit(
 
 
 def decide(retry: Retry, attempt: int, error: BaseException | None, rng: Uniform) -> Decision:
-    """Decide what follows attempt number `attempt` (1-based). It ended with `error`, or succeeded (None)."""
+    """Decide what follows attempt number `attempt` (1-based). It ended with `error`, or succeeded (None).
+
+    Of an exception group, its `cause_of` counts.
+    """
+    error = None if error is None else cause_of(error)
     match error:
         case None:
             return ACK
@@ -155,6 +159,34 @@ def decide(retry: Retry, attempt: int, error: BaseException | None, rng: Uniform
     if isinstance(error, RetryAfter):
         return RetryIn(error.delay_s)
     return RetryIn(retry.delay_s(attempt, rng))
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The error that decides what follows. In an exception group, it is the one that leaves the fewest choices.
+
+    A rejection comes first, then errors that no retry can mend, then `RetryAfter` with the longest delay, then any
+    other failure, then `Snooze` with the longest delay. Among equals, the first one counts.
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves, rest = list[BaseException](), list[BaseException]([error])
+    while rest:  # a loop, because groups may be nested deeper than Python recurses
+        each = rest.pop()
+        if isinstance(each, BaseExceptionGroup):
+            rest += reversed(each.exceptions)
+        else:
+            leaves.append(each)
+    return min(leaves, key=_precedence)
+
+
+def _precedence(error: BaseException) -> tuple[int, float]:
+    if isinstance(error, Reject):
+        return 0, 0.0
+    if isinstance(error, UsageError | DataError) and not isinstance(error, BusClosed):
+        return 1, 0.0
+    if isinstance(error, RetryAfter):
+        return 2, -error.delay_s
+    return (4, -error.delay_s) if isinstance(error, Snooze) else (3, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

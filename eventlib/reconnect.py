@@ -29,7 +29,8 @@ async def until_answered(
     """Await `call()` again and again until it does not raise a BrokerError.
 
     After each failure, `failed(error, failures)` decides: it raises to give up, or returns the longest wait before the
-    next try, in seconds. The wait between two tries is jittered and doubles up to two seconds.
+    next try, in seconds. The wait between two tries is jittered and doubles up to half a second, so that a server that
+    comes and goes is soon met while it answers.
     """
     failures = 0
     while True:

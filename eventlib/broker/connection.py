@@ -29,8 +29,19 @@ _TLS_OPTION = "ssl_"
 _DENIED = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
 # With the last two, a server refuses a command or a key to a script. Redis 7.0 does so with the very last one.
 _DENIALS = ("NOAUTH", "WRONGPASS", "NOPERM", "ACL failure", "The user executing the script can't")
-# Error codes of a server that will serve again later, or whose replacement will.
-_UNAVAILABLE = {"READONLY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING", "BUSY"}
+# Error codes of a server that will serve again later, or whose replacement will; and what each one means.
+UNAVAILABLE = {
+    "LOADING": "it reads its data from disk after a start",
+    "READONLY": "it is a replica, during a failover for example",
+    "MASTERDOWN": "it is a replica that has lost its primary",
+    "CLUSTERDOWN": "its cluster does not serve all slots",
+    "TRYAGAIN": "its cluster moves a slot",
+    "NOREPLICAS": "too few replicas are connected (min-replicas-to-write)",
+    "MISCONF": "it cannot write to its disk, which may be full",
+    "OOM": "it has no memory left (maxmemory)",
+    "BUSY": "a script of another program runs for too long",
+    "UNBLOCKED": "it ended a blocking call because its role has changed",
+}
 _CLIENT_CERTIFICATE = "If it wants a client certificate, name it: ?ssl_certfile=FILE&ssl_keyfile=FILE"
 _EXPIRED, _NOT_YET_VALID, _WRONG_HOST, _WRONG_ADDRESS = 10, 9, 62, 64  # Source: OpenSSL, x509_vfy.h, X509_V_ERR_*
 
@@ -135,8 +146,8 @@ def refusal(text: str, where: str) -> BrokerError:
         return BrokerFull(where, f"{text}; raise maxmemory, or delete what is no longer needed")
     if "NOGROUP" in text:
         return MissingGroup(where, text)
-    if code in _UNAVAILABLE:
-        return BrokerUnavailable(where, f"Redis cannot serve requests now ({text})")
+    if code in UNAVAILABLE:
+        return BrokerUnavailable(where, f"Redis cannot serve requests now, because {UNAVAILABLE[code]} ({text})")
     return BrokerError(where, text)
 
 

@@ -1,7 +1,6 @@
 """Runs the handlers, a limited number at once. A call takes one event, or the events that are there as a batch."""
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Awaitable
@@ -15,11 +14,9 @@ from eventlib.consume.session import Session
 from eventlib.consume.settlement import Settler
 from eventlib.consume.workers import Workers
 from eventlib.delivery import Batch, Delivery
-from eventlib.errors import DataError, Signal, UnsupportedVersion
+from eventlib.errors import DataError, UnsupportedVersion
 from eventlib.events.envelope import current
 from eventlib.policy import GiveUp, RetryIn
-
-log = logging.getLogger("eventlib")
 
 
 @dataclass(eq=False)
@@ -175,8 +172,6 @@ class Executor:
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as raised:  # a handler's sys.exit() fails its attempt, but does not end the consumer
-            if not isinstance(raised, Signal):
-                log.debug("a handler of group %s failed", subscription.group, exc_info=raised)
             error = raised
         if (task := asyncio.current_task()) is not None and task.cancelling():
             await self._uncancel(task)

@@ -27,6 +27,7 @@ class Intake:
     def __init__(self, session: Session, leases: Leases, executor: Executor, settler: Settler) -> None:
         subscriptions = session.subscriptions.values()
         self._identity = session.identity
+        self._bus = session.bus
         self._decoder = Decoder({spec_of(event_class).type: event_class for event_class in session.subscriptions})
         self._attempts_max = max(s.retry.attempts for s in subscriptions)
         self._ordered_by = session.settings.ordered_by
@@ -64,7 +65,7 @@ class Intake:
         """Open entries and queue them for the handlers. They already use capacity."""
         now_s = time.monotonic()
         for entry in entries:
-            delivery = Delivery(*self._identity, entry.attempts + entry.deliveries, entry, read_at=now_s)
+            delivery = Delivery(*self._identity, entry.attempts + entry.deliveries, entry, self._bus, read_at=now_s)
             if not self._in_hand.hold(delivery):
                 self._in_hand.handled(1)  # it is held: its own lease expired, or the group was created again
                 continue

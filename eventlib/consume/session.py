@@ -12,7 +12,7 @@ from eventlib.broker.consuming import ConsumerCommands
 from eventlib.consume.calls import Calls
 from eventlib.consume.in_hand import InHand, Observations
 from eventlib.consume.liveness import Liveness
-from eventlib.delivery import Observer
+from eventlib.delivery import Observer, Publishing
 from eventlib.events.schema import Event
 from eventlib.policy import TokenBucket
 
@@ -29,10 +29,12 @@ class Session:
         settings: GroupSettings,
         subscriptions: Sequence[Subscription],
         observe: Observer | None,
+        bus: Publishing,
     ) -> None:
         self.identity = (stream, group, consumer)
         self.place = f"{stream}/{group}"  # in the log
         self.settings = settings
+        self.bus = bus
         self.subscriptions: dict[type[Event], Subscription] = {s.event_class: s for s in subscriptions}
         self.bucket = TokenBucket(settings.retry_budget, time.monotonic()) if settings.retry_budget else None
         self.rng = random.Random()

@@ -9,6 +9,7 @@ from eventlib import dead_letter, policy
 from eventlib.app import Subscription
 from eventlib.consume.session import Session
 from eventlib.delivery import Delivery, Kind
+from eventlib.errors import Signal
 from eventlib.policy import Ack, GiveUp, RetryIn
 
 log = logging.getLogger("eventlib")
@@ -60,12 +61,12 @@ class Settler:
         self._observations.tell("failed", delivery, error)
         decision = policy.decide(subscription.retry, delivery.attempt, error, self._rng)
         assert not isinstance(decision, Ack), "a failed attempt is not acknowledged"
+        cause, name = policy.cause_of(error), (delivery.stream, delivery.group, delivery.event_id, delivery.attempt)
         if isinstance(decision, RetryIn) and decision.counts:
-            log.info(
-                "%s/%s: event %s is tried again, because attempt %d of %d failed: %r",
-                *(delivery.stream, delivery.group, delivery.event_id, delivery.attempt, subscription.retry.attempts),
-                error,
-            )
+            problem = "%s/%s: event %s is tried again, because attempt %d of %d failed: %r"
+            log.info(problem, *name, subscription.retry.attempts, cause)
+        if not isinstance(cause, Signal):  # at a level of its own: it is long, and it may be the same for many events
+            log.debug("%s/%s: event %s: traceback of attempt %d", *name, exc_info=error)
         await self.settle(subscription, delivery, decision, error)
 
     async def settle(

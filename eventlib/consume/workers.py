@@ -37,6 +37,7 @@ class Workers(Generic[T]):
         self._tasks: set[asyncio.Task[None]] = set()
         self._called = 0  # workers that were made or woken and have not begun
         self._resting: asyncio.Future[bool] | None = None  # the future that the one resting worker waits for
+        self._calling = False
         self._ending = False
         self._stopped = False
 
@@ -65,17 +66,23 @@ class Workers(Generic[T]):
 
     def _call(self) -> None:
         """Call workers for the waiting items: as many as are busy, so that items that block start in a few rounds."""
-        while (
-            not self._stopped
-            and self._called <= self.busy
-            and self._called < len(self.waiting)
-            and self.busy + self._called < self._limit
-        ):
-            self._called += 1
-            if not self._wake(to_work=True):
-                task = self._begin(self._worker)
-                self._tasks.add(task)
-                task.add_done_callback(self._ended)
+        if self._calling:  # an eager task begins inside of this loop, which goes on for it: no recursion by item
+            return
+        self._calling = True
+        try:
+            while (
+                not self._stopped
+                and self._called <= self.busy
+                and self._called < len(self.waiting)
+                and self.busy + self._called < self._limit
+            ):
+                self._called += 1
+                if not self._wake(to_work=True):
+                    task = self._begin(self._worker)
+                    self._tasks.add(task)
+                    task.add_done_callback(self._ended)
+        finally:
+            self._calling = False
 
     def _wake(self, to_work: bool) -> bool:
         """Wake the resting worker. False if there is none."""

@@ -22,6 +22,7 @@ from typing_extensions import TypedDict
 from uuid_utils import uuid7
 
 from eventlib.errors import DecodeError, EventTooLarge, InvalidArgument, UnsupportedVersion, shown
+from eventlib.events.roundtrip import PROVEN_INT_BYTES, first_difference, proof_of
 from eventlib.events.schema import Data, Event, oldest_version, spec_of, upcast_data
 
 
@@ -109,7 +110,24 @@ def write(
         raise InvalidArgument(f"event {type(event).__name__}", f"has no JSON form: {error}") from error
     if len(written) > EVENT_BYTES_MAX:
         raise EventTooLarge(spec_of(type(event)).type, len(written), EVENT_BYTES_MAX)
+    proof = proof_of(event.__class__)
+    if not (proof.complete or (proof.small and len(written) <= PROVEN_INT_BYTES)):
+        _refuse_what_does_not_come_back(event, written)
     return id, written
+
+
+def _refuse_what_does_not_come_back(event: Event, written: bytes) -> None:
+    """Read the event as its consumers will. An event that they would not get, or not equal, is not published."""
+    name, spec = type(event).__name__, spec_of(type(event))
+    try:
+        read = _reader(type(event), spec.version)(written)["data"]
+    except ValidationError as error:
+        raise InvalidArgument(f"event {name}", f"cannot be read back: {_summary(error)}") from error
+    except Exception as error:
+        raise InvalidArgument(f"event {name}", f"cannot be read back: {type(error).__name__}: {error}") from error
+    if read != event:
+        place = first_difference(event, read)
+        raise InvalidArgument(f"event {name}, {place}", "has no JSON form that comes back as the same value")
 
 
 def _json_text(name: str, value: object) -> bytes:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
 from eventlib.errors import InvalidDeclaration, UnknownEventType
+from eventlib.events.roundtrip import refuse_what_is_lost
 
 _TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
@@ -96,6 +97,8 @@ class Event(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
+        if cls.event_spec is not None:
+            refuse_what_is_lost(cls)
         declared = [value for value in vars(cls).values() if isinstance(value, Upcaster)]
         if declared:
             cls.event_upcasters = _chain(cls, declared)

@@ -163,17 +163,15 @@ async def test_a_handler_gets_a_delivery_with_ids_attempt_and_consumer(connect: 
 async def test_a_handler_may_publish(connect: Connect) -> None:
     app, numbers = ev.App("shop"), list[int]()
 
-    async with connect(app) as bus:
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        numbers.append(event.number)
+        if event.number < 20:
+            await delivery.bus.publish(OrderPlaced(number=event.number + 1), causation_id=delivery.event_id)
 
-        @app.subscribe(OrderPlaced, group="billing")
-        async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
-            numbers.append(event.number)
-            if event.number < 20:
-                await bus.publish(OrderPlaced(number=event.number + 1), causation_id=delivery.event_id)
-
-        async with bus.running():
-            await bus.publish(OrderPlaced(number=1))
-            await eventually(lambda: len(numbers) == 20)
+    async with connect(app) as bus, bus.running():
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: len(numbers) == 20)
 
 
 async def test_a_handler_that_cancels_its_task_and_then_returns_has_handled_its_event(connect: Connect) -> None:

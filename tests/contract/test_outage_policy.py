@@ -14,8 +14,10 @@ import eventlib as ev
 from eventlib.broker.connections import Broker
 from eventlib.broker.publishing import PublishCommands
 from eventlib.policy import RECONNECT
+from eventlib.publish.outage import OutagePolicy
 from eventlib.publish.spool import SpoolFile
 from eventlib.records import NumberedBatch
+from eventlib.testing import private_server
 from eventlib.testing.fault_proxy import FaultProxy, fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -94,12 +96,12 @@ async def test_trap_24_reconnects_are_jittered_and_back_off(
                 gaps.append([after - before for before, after in itertools.pairwise(faulty.refused_at[:6])])
                 faulty.refusing = False
                 await publishing
-    full = [0.05 * 2**n for n in range(5)]
+    full = [min(0.05 * 2**n, RECONNECT.wait_s_max) for n in range(5)]
     for mine, waited in zip(delays, gaps, strict=True):  # "equal" jitter: at least half of each wait
         assert all(wait / 2.0 <= delay <= wait for delay, wait in zip(mine, full, strict=True))
         assert all(gap >= delay - 0.005 for gap, delay in zip(waited, mine, strict=True))
     assert not set(delays[0]) & set(delays[1])
-    assert RECONNECT.jitter != "none" and RECONNECT.wait_s_max <= 5.0
+    assert RECONNECT.jitter != "none" and RECONNECT.wait_s_max <= 0.5
 
 
 async def test_trap_22_the_server_remembers_a_producer_for_longer_than_a_publish_is_repeated(
@@ -392,3 +394,44 @@ async def test_a_replay_goes_on_after_a_refusal(
         await raw.delete(inspector.keys.stream)
         await eventually(lambda: arrived(inspector, 3))
     assert await numbers(inspector) == [0, 1, 2]
+
+
+# What makes a server refuse writes for a while, and what ends it. LOADING and a failover are in test_server_trouble.py.
+TROUBLES = {
+    "NOREPLICAS": ({"min-replicas-to-write": "1"}, {"min-replicas-to-write": "0"}),
+    "OOM": ({"maxmemory": "1"}, {"maxmemory": "0"}),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("policy", ["wait", "fail", "spool"])
+async def test_a_server_that_refuses_writes_for_a_while_is_an_outage(
+    binary: Path, tmp_path: Path, trouble: str, policy: str
+) -> None:
+    begin, end = (dict(settings) for settings in TROUBLES[trouble])
+    policies: dict[str, OutagePolicy] = {"wait": ev.Wait(10.0), "fail": ev.Fail(), "spool": ev.Spool(tmp_path / "s")}
+    with private_server(binary=binary) as server:
+        async with (
+            redis.Redis.from_url(server.url) as admin,
+            ev.connect(ev.App("shop"), server.url, outage_policy=policies[policy]) as bus,
+        ):
+            await bus.publish(OrderPlaced(number=0))
+            await admin.config_set(*begin.popitem())
+            publishing = asyncio.create_task(bus.publish(OrderPlaced(number=1)))
+            if policy == "fail":
+                with pytest.raises(ev.BrokerUnavailable, match=trouble):
+                    await publishing
+            elif policy == "spool":
+                await publishing  # it is in the file
+            else:
+                done, _ = await asyncio.wait({publishing}, timeout=0.2)
+                assert not done
+            await admin.config_set(*end.popitem())
+            if policy != "fail":
+                await publishing
+                await eventually(lambda: length_is(admin, 2))
+            await bus.publish(OrderPlaced(number=2))
+
+
+async def length_is(admin: redis.Redis, length: int) -> bool:
+    return int(await admin.xlen("ev:{orders}:events")) == length

@@ -85,7 +85,7 @@ async def test_an_event_over_the_limit_is_refused_before_anything_is_sent(
 async def test_a_full_server_refuses_all_of_a_batch(binary: Path) -> None:
     with private_server(binary=binary) as server:
         async with redis.Redis.from_url(server.url) as admin:
-            async with ev.connect(ev.App("shop"), server.url) as bus:
+            async with ev.connect(ev.App("shop"), server.url, outage_policy=ev.Fail()) as bus:
                 await bus.publish(OrderPlaced(number=0))
                 await admin.config_set("maxmemory", "1")
                 with pytest.raises(ev.BrokerFull, match="maxmemory"):

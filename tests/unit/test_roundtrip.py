@@ -1,0 +1,193 @@
+"""What an event class writes, it reads: refused where it is declared or published, or handled and equal."""
+
+import math
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Literal
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, create_model, field_serializer
+
+import eventlib as ev
+from eventlib.events.envelope import decode, write
+from eventlib.events.roundtrip import proof_of
+
+WIRE: dict[str, Any] = {"type": "sensor.measured", "stream": "sensors"}
+
+
+def returned(event: ev.Event) -> ev.Event | None:
+    """The event as its consumers read it. None if it is refused where it is published."""
+    try:
+        _, raw = write(event, "here")
+    except ev.InvalidArgument:
+        return None
+    read = decode(raw, {WIRE["type"]: type(event)})
+    assert read is not None
+    return read.event
+
+
+class Inner(BaseModel):
+    celsius: float | None = None
+
+
+class Hidden(BaseModel):
+    token: SecretStr
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+# Refused where it is declared
+
+LOSSES: list[tuple[str, dict[str, Any]]] = [
+    ("order: is written as 'orderId' and read as 'order'", {"order": (str, Field(serialization_alias="orderId"))}),
+    ("order: is written as 'orderId' and", {"order": (str, Field(default="none", serialization_alias="orderId"))}),
+    ("order: is written as 'order' and read as 'orderId'", {"order": (str, Field(validation_alias="orderId"))}),
+    ("cents: exclude=True", {"cents": (int, Field(default=0, exclude=True))}),
+    ("token: a secret", {"token": (SecretStr, ...)}),
+    ("tokens: a secret", {"tokens": (list[SecretStr | None], ...)}),
+    ("inner.token: a secret", {"inner": (dict[str, Hidden], ...)}),
+    ('inner: extra="allow"', {"inner": (Open, ...)}),
+]
+
+
+@pytest.mark.parametrize(("problem", "fields"), LOSSES)
+def test_a_class_that_loses_a_field_is_refused_where_it_is_declared(problem: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(ev.InvalidDeclaration) as caught:
+        create_model("Measured", __base__=ev.Event, __cls_kwargs__=WIRE, **fields)
+    assert problem in str(caught.value)
+
+
+def test_a_class_that_keeps_unknown_fields_is_refused() -> None:
+    with pytest.raises(ev.InvalidDeclaration, match="extra="):
+
+        class Measured(ev.Event, **WIRE):
+            model_config = ConfigDict(extra="allow")
+
+
+@pytest.mark.parametrize(
+    "field", [Field(alias="orderId"), Field(validation_alias="order", serialization_alias="order")]
+)
+def test_a_name_that_is_written_and_read_alike_is_allowed(field: Any) -> None:
+    made = create_model("Measured", __base__=ev.Event, __cls_kwargs__=WIRE, order=(str, field))
+    event = made(**{field.alias or "order": "A1"})
+    assert returned(event) == event
+
+
+# Refused where it is published, with the place
+
+
+class Anything(ev.Event, **WIRE):
+    value: Any = None
+    inner: Inner = Inner()
+
+
+def nested(depth: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(depth):
+        found = {"reply": found}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("event", "place"),
+    [
+        (lambda: Anything(value=math.nan), "data.value"),
+        (lambda: Anything(value={"auc": [1.0, math.inf]}), "data.value.auc.1"),
+        (lambda: Anything(inner=Inner(celsius=math.nan)), "data.inner.celsius"),
+        (lambda: Anything(value=(1, 2)), "data.value"),
+        (lambda: Anything(value={1: "one"}), "data.value"),
+        (lambda: Anything(value={"a", "b"}), "data.value"),
+        (lambda: Anything(value=b"x"), "data.value"),
+        (lambda: Anything(value=nested(250)), "cannot be read back"),
+        (lambda: Anything(value=10**5000), "cannot be read back"),
+    ],
+)
+def test_a_value_that_does_not_come_back_is_refused_where_it_is_published(
+    event: Callable[[], ev.Event], place: str
+) -> None:
+    with pytest.raises(ev.InvalidArgument) as caught:
+        write(event(), "here")
+    assert place in str(caught.value)
+
+
+def test_a_serializer_that_no_reader_understands_is_refused() -> None:
+    class Measured(ev.Event, **WIRE):
+        celsius: float
+
+        @field_serializer("celsius")
+        def _in_words(self, celsius: float) -> str:
+            return f"{celsius} degrees"
+
+    with pytest.raises(ev.InvalidArgument, match="celsius"):
+        write(Measured(celsius=1.0), "here")
+
+
+def test_a_huge_integer_of_a_proven_class_is_refused_too() -> None:
+    class Measured(ev.Event, **WIRE):
+        number: int
+
+    assert proof_of(Measured).small and not proof_of(Measured).complete
+    assert returned(Measured(number=10**4000)) == Measured(number=10**4000)
+    assert returned(Measured(number=10**5000)) is None
+
+
+# Any class, any value: published means handled and equal
+
+SCALARS: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    (str, st.text()),
+    (int, st.integers()),
+    (bool, st.booleans()),
+    (float, st.floats()),
+    (Decimal, st.decimals()),
+    (bytes, st.binary(max_size=20)),
+    (datetime, st.datetimes() | st.datetimes(timezones=st.just(UTC))),
+    (date, st.dates()),
+    (UUID, st.uuids()),
+    (Literal["a", 1], st.sampled_from(["a", 1])),
+    (str | int, st.text() | st.integers()),
+    (float | str, st.floats() | st.text()),
+    (datetime | str, st.datetimes() | st.text()),
+    (Any, st.recursive(st.none() | st.floats() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s))),
+    (Inner, st.builds(Inner, celsius=st.none() | st.floats())),
+]
+
+
+@st.composite
+def typed(draw: st.DrawFn) -> tuple[Any, st.SearchStrategy[Any]]:
+    kind: Any
+    kind, values = draw(st.sampled_from(SCALARS))
+    match draw(st.sampled_from(["plain", "optional", "list", "dict", "set", "tuple", "keys"])):
+        case "optional":
+            return kind | None, st.none() | values
+        case "list":
+            return list[kind], st.lists(values, max_size=3)
+        case "dict":
+            return dict[str, kind], st.dictionaries(st.text(), values, max_size=3)
+        case "tuple":
+            return tuple[kind, str], st.tuples(values, st.text())
+        case "set" if kind in (str, int, bytes, float, date):
+            return set[kind], st.sets(values, max_size=3)
+        case "keys" if kind in (str, int, bool, date, UUID, float):
+            return dict[kind, str], st.dictionaries(values, st.text(), max_size=3)
+    return kind, values
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_what_is_published_is_handled_and_equal(data: st.DataObject) -> None:
+    kinds = data.draw(st.lists(typed(), min_size=1, max_size=3))
+    fields: dict[str, Any] = {f"field_{number}": (kind, ...) for number, (kind, _) in enumerate(kinds)}
+    made = create_model("Measured", __base__=ev.Event, __cls_kwargs__=WIRE, **fields)
+    values = {f"field_{number}": data.draw(values) for number, (_, values) in enumerate(kinds)}
+    try:
+        event = made(**values)
+    except ValueError:  # no such event
+        return
+    read = returned(event)
+    assert read is None or read == event
