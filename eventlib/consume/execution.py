@@ -80,7 +80,7 @@ class Executor:
         try:
             await self._handle(item)
         finally:
-            self._in_hand.handled(1)
+            self._in_hand.free_capacity(1)
 
     async def _handle(self, delivery: Delivery) -> None:
         envelope = delivery.envelope
@@ -118,7 +118,7 @@ class Executor:
             if admitted:
                 await self._attempt_batch(subscription, Batch[Any](admitted))
         finally:
-            self._in_hand.handled(len(taken))
+            self._in_hand.free_capacity(len(taken))
         await asyncio.sleep(0)  # so that the next read is requested before the next batch is handled
 
     async def _admitted(self, subscription: Subscription, taken: list[Delivery]) -> list[Delivery]:

@@ -59,11 +59,11 @@ class InHand:
             await self._freed.wait()
         return count
 
-    def arrived(self, count: int) -> None:
+    def use_capacity(self, count: int) -> None:
         """Use capacity for `count` more entries."""
         self._unhandled += count
 
-    def handled(self, count: int) -> None:
+    def free_capacity(self, count: int) -> None:
         """Free the capacity of `count` entries: their handlers have ended, or none will be called for them."""
         self._unhandled -= count
         self._freed.set()

@@ -67,7 +67,7 @@ class Intake:
         for entry in entries:
             delivery = Delivery(*self._identity, entry.attempts + entry.deliveries, entry, self._bus, read_at=now_s)
             if not self._in_hand.hold(delivery):
-                self._in_hand.handled(1)  # it is held: its own lease expired, or the group was created again
+                self._in_hand.free_capacity(1)  # it is held: its own lease expired, or the group was created again
                 continue
             if delivery.attempt <= self._attempts_max + 1:  # else the opening may be what ends its consumers
                 try:
@@ -77,7 +77,7 @@ class Intake:
                 else:
                     if delivery.envelope is None:  # a type that this group has no handler for
                         self._settler.skip(delivery)
-                        self._in_hand.handled(1)
+                        self._in_hand.free_capacity(1)
                         continue
             self._executor.put(delivery)
         self._executor.begin_batches()
@@ -92,7 +92,7 @@ class Intake:
         self._liveness.hears()
         if self._unopened and self._leases.stood_still(self._asked_at):
             kept = await self._leases.still_owned(self._unopened)
-            self._in_hand.handled(len(self._unopened) - len(kept))
+            self._in_hand.free_capacity(len(self._unopened) - len(kept))
             self._unopened = kept
 
     def _came(self, entries: list[Entry]) -> None:
@@ -102,7 +102,7 @@ class Intake:
         still are left for `_read`, which first asks the server whether this consumer still owns them.
         """
         self._fetch.came(entries)
-        self._in_hand.arrived(len(entries))
+        self._in_hand.use_capacity(len(entries))
         if len(entries) < READ_ON and not self._leases.stood_still(self._asked_at):
             self.accept(entries)
         else:

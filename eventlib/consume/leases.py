@@ -11,7 +11,7 @@ from eventlib.records import Entry, Place
 
 log = logging.getLogger("eventlib")
 
-STILL = (
+_STOOD_STILL_ADVICE = (
     "other consumers then take over its entries; "
     "move blocking work to a thread (asyncio.to_thread) or set a longer lease_s"
 )
@@ -38,7 +38,10 @@ class Leases:
             if (still_s := time.monotonic() - asked_at) > self._lease.duration_s:
                 self._woke_at = time.monotonic()
                 log.warning(
-                    "%s: the event loop stood still for %.1f s, longer than the lease; %s", self._place, still_s, STILL
+                    "%s: the event loop stood still for %.1f s, longer than the lease; %s",
+                    self._place,
+                    still_s,
+                    _STOOD_STILL_ADVICE,
                 )
             await self.renew_all()
 

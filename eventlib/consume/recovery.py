@@ -50,7 +50,7 @@ class Takeover:
         # The sweep may take over an expired entry of this same consumer. The entry may be settled after the sweep, and
         # yet the reply to the settlement may arrive first.
         taken = [entry for entry in found if entry.place not in settled]
-        self._in_hand.arrived(len(taken))
+        self._in_hand.use_capacity(len(taken))
         self._intake.accept(taken)
         return more or bool(found)
 

@@ -99,10 +99,10 @@ class Plan:
         arrivals_s = load.arrivals_s(np.random.default_rng(streams[0]))
         service_s, failure_draws = {}, {}
         for (name, service), stream in zip(services.items(), streams[1:], strict=True):
-            times, fates = (np.random.default_rng(s) for s in stream.spawn(2))
+            service_rng, failure_rng = (np.random.default_rng(s) for s in stream.spawn(2))
             m = len(arrivals_s) * flow.paths[service.consumes]
-            service_s[name] = service.service_time.draw(m, times, load)
-            failure_draws[name] = fates.random((m, service.retry.attempts))
+            service_s[name] = service.service_time.draw(m, service_rng, load)
+            failure_draws[name] = failure_rng.random((m, service.retry.attempts))
         return cls(
             arrivals_s,
             service_s,

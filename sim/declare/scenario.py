@@ -1,4 +1,4 @@
-"""A Scenario declares one experiment: a load, the services that work it off, and the faults that strike them."""
+"""A Scenario declares one experiment: a load, the services that work it off, and the faults injected into them."""
 
 from collections.abc import Callable, Mapping
 from functools import cached_property

@@ -103,8 +103,8 @@ class _LiveRun:
                 async with asyncio.TaskGroup() as tasks:
                     side = [tasks.create_task(self._pool.fail_with_processes())]
                     generator = await self._start_all()
-                    strikes = (fault.strike_live(self) for fault in self._scenario.faults)
-                    side += [tasks.create_task(strike) for strike in strikes if strike is not None]
+                    injections = (fault.inject_live(self) for fault in self._scenario.faults)
+                    side += [tasks.create_task(injection) for injection in injections if injection is not None]
                     side.append(tasks.create_task(self._sample(bus)))
                     ended_s = await self._until_settled(bus, generator, progress)
                     for task in side:

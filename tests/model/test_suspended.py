@@ -10,7 +10,7 @@ from eventlib.consume import intake
 from eventlib.policy import Retry
 from sim.declare.faults.errors import Errors
 from sim.declare.faults.kind import ConsumerFault, FaultKind, System
-from sim.declare.faults.worlds import SimulatedWorld, Strike
+from sim.declare.faults.worlds import Injection, SimulatedWorld
 from sim.declare.scenario import Scenario
 from sim.evidence.checks import check
 from sim.evidence.history import KINDS, History, Rows
@@ -41,7 +41,7 @@ class Standstill(ConsumerFault):
     def in_words(self, system: System) -> str:
         return "A consumer stands still."
 
-    def strike_simulated(self, world: SimulatedWorld) -> Strike:
+    def inject_simulated(self, world: SimulatedWorld) -> Injection:
         yield world.wait_until(self.at_s)
         world.suspend(self.service, self.consumer)
         yield world.wait_until(self.until_s)
@@ -55,7 +55,7 @@ def standstill(for_s: float, at_s: float = SUSPENDED_AT_S, consumer: int = 0, **
     return Standstill(service="desk", at_s=at_s, for_s=for_s, consumer=consumer, **fields)
 
 
-def struck(declared: Scenario, *faults: FaultKind) -> Scenario:
+def with_faults(declared: Scenario, *faults: FaultKind) -> Scenario:
     """The scenario with faults of a kind that no file can declare."""
     return declared.model_copy(update={"faults": faults})
 
@@ -63,7 +63,7 @@ def struck(declared: Scenario, *faults: FaultKind) -> Scenario:
 def run(*faults: Standstill, seeds: range = range(1), duration_s: float = 3.0, **changes: Any) -> History:
     """Ten events a second, 0.15 s of work each, for two consumers with a lease of 0.6 s."""
     desk = service(0.15, **{"consumers": 2, "lease_s": 0.6} | changes)
-    return simulate(struck(scenario(steady(10.0, duration_s), desk=desk), *faults), seeds)
+    return simulate(with_faults(scenario(steady(10.0, duration_s), desk=desk), *faults), seeds)
 
 
 def of(rows: Rows, consumer: int) -> Rows:
@@ -176,7 +176,7 @@ def test_what_was_tried_again_meanwhile_is_acknowledged_once_more() -> None:
     fails = Errors(kind="errors", service="desk", at_s=1.4, for_s=0.95, error_rate=1.0)  # at the second attempt
     retry = Retry(attempts=5, wait_s=0.0, jitter="none")
     desk = service(1.0, consumers=2, lease_s=0.6, concurrency=50, retry=retry)
-    history = simulate(struck(scenario(steady(10.0, 3.0), desk=desk), standstill(2.35), fails), [0])
+    history = simulate(with_faults(scenario(steady(10.0, 3.0), desk=desk), standstill(2.35), fails), [0])
     rows = [row[1:] for row in ends_of(history, 10)]
     assert rows == [
         *(("failed", 1, 2), ("retried", 1, 2)),
@@ -192,7 +192,7 @@ def test_what_went_on_to_a_third_consumer_is_lost() -> None:
     desk = service(1.4, consumers=3, lease_s=0.6, concurrency=50)
     chains = 0
     for seed in range(20):
-        history = simulate(struck(scenario(steady(10.0, 4.5), desk=desk), *faults), [seed])
+        history = simulate(with_faults(scenario(steady(10.0, 4.5), desk=desk), *faults), [seed])
         started = rows_of(history, "started")
         for message in range(11):
             if started[started["message"] == message]["consumer"].tolist() == [0, 1, 2]:
@@ -244,7 +244,7 @@ def test_the_only_consumer_keeps_its_messages(for_s: float) -> None:
 def idle(at_s: float, for_s: float, rate_per_s: float = 2.0, duration_s: float = 1.0) -> dict[int, list[Any]]:
     """Consumer, attempt and time of each start, by message. Consumer 1, which has waited longest, stands still."""
     desk = service(0.01, consumers=2, lease_s=0.3)
-    declared = struck(scenario(steady(rate_per_s, duration_s), desk=desk), standstill(for_s, at_s, consumer=1))
+    declared = with_faults(scenario(steady(rate_per_s, duration_s), desk=desk), standstill(for_s, at_s, consumer=1))
     history = simulate(declared, [0])
     assert problems(history) == {}
     assert len(rows_of(history, "lost")) == 0
@@ -313,7 +313,7 @@ def test_renewals_go_on_from_where_it_went_on() -> None:
 def test_a_handlers_events_are_sent_when_the_consumer_goes_on() -> None:
     """Publishing takes time too, and none of it while the consumer stands still."""
     declared = scenario(steady(10.0, 2.0), desk=service(0.15, emits=("paid",)), next=service(consumes="paid"))
-    history = simulate(struck(declared, standstill(0.5)), [0], overheads=Overheads(publish_s=0.04))
+    history = simulate(with_faults(declared, standstill(0.5)), [0], overheads=Overheads(publish_s=0.04))
     sent = rows_of(history, "sent", "desk")["t_s"]
     assert not np.any((sent > SUSPENDED_AT_S) & (sent < SUSPENDED_AT_S + 0.5))
     assert problems(history) == {}
@@ -331,7 +331,7 @@ def any_standstills(number: int) -> Scenario:
                 for_s = draw.choice((0.2, 0.8, 1.5, 3.0)) * one.lease_s
                 faults.append(Standstill(service=name, at_s=at_s, for_s=for_s, consumer=index))
                 at_s += for_s + draw.uniform(0.01, 0.5)
-    return struck(declared, *faults)
+    return with_faults(declared, *faults)
 
 
 @pytest.mark.parametrize("number", range(40))

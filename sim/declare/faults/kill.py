@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from sim.declare.faults.kind import ConsumerFault, System
-from sim.declare.faults.worlds import LiveWorld, SimulatedWorld, Strike
+from sim.declare.faults.worlds import Injection, LiveWorld, SimulatedWorld
 
 
 class Kill(ConsumerFault):
@@ -32,7 +32,7 @@ class Kill(ConsumerFault):
             f"At {self.at_s:g} s, consumer {self.consumer} of {self.service} is killed without warning and {replaced}."
         )
 
-    async def strike_live(self, world: LiveWorld) -> None:
+    async def inject_live(self, world: LiveWorld) -> None:
         await world.sleep_until(self.at_s)
         await world.kill(self.service, self.consumer)
         world.note("killed", self.service, self.consumer)
@@ -41,7 +41,7 @@ class Kill(ConsumerFault):
             await world.start(self.service, self.consumer)
             world.note("restarted", self.service, self.consumer)
 
-    def strike_simulated(self, world: SimulatedWorld) -> Strike:
+    def inject_simulated(self, world: SimulatedWorld) -> Injection:
         yield world.wait_until(self.at_s)
         world.kill(self.service, self.consumer)
         world.note("killed", self.service, self.consumer)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 from pydantic import Field
 
 from sim.declare.declared import Declared
-from sim.declare.faults.worlds import LiveWorld, SimulatedWorld, Strike
+from sim.declare.faults.worlds import Injection, LiveWorld, SimulatedWorld
 from sim.declare.service import Service
 
 
@@ -43,7 +43,7 @@ class System(Protocol):
 class FaultKind(Declared):
     """A fault: what goes wrong at one service, from `at_s` on.
 
-    It happens through `strike_live` and `strike_simulated`, or through the plan's `error_windows`, or through all.
+    It happens through `inject_live` and `inject_simulated`, or through the plan's `error_windows`, or through all.
     """
 
     kind: str
@@ -76,11 +76,11 @@ class FaultKind(Declared):
             return f"there is no service {self.service!r}; services are {list(system.services)}"
         return None
 
-    def strike_live(self, world: LiveWorld) -> Coroutine[Any, Any, None] | None:
+    def inject_live(self, world: LiveWorld) -> Coroutine[Any, Any, None] | None:
         """Make it happen in the live world, from the start of the load on. None where there is nothing to do."""
         return None
 
-    def strike_simulated(self, world: SimulatedWorld) -> Strike | None:
+    def inject_simulated(self, world: SimulatedWorld) -> Injection | None:
         """Make it happen in the simulated world, from the start of the load on. None where there is nothing to do."""
         return None
 

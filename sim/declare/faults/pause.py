@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from sim.declare.faults.kind import ConsumerFault, System
-from sim.declare.faults.worlds import LiveWorld, SimulatedWorld, Strike
+from sim.declare.faults.worlds import Injection, LiveWorld, SimulatedWorld
 
 
 class Pause(ConsumerFault):
@@ -29,7 +29,7 @@ class Pause(ConsumerFault):
     def in_words(self, system: System) -> str:
         return f"At {self.at_s:g} s, consumer {self.consumer} of {self.service} stands still for {self.for_s:g} s."
 
-    async def strike_live(self, world: LiveWorld) -> None:
+    async def inject_live(self, world: LiveWorld) -> None:
         await world.sleep_until(self.at_s)
         await world.signal(self.service, self.consumer, SIGSTOP)
         world.note("paused", self.service, self.consumer)
@@ -37,7 +37,7 @@ class Pause(ConsumerFault):
         await world.signal(self.service, self.consumer, SIGCONT)
         world.note("resumed", self.service, self.consumer)
 
-    def strike_simulated(self, world: SimulatedWorld) -> Strike:
+    def inject_simulated(self, world: SimulatedWorld) -> Injection:
         yield world.wait_until(self.at_s)
         world.suspend(self.service, self.consumer)
         world.note("paused", self.service, self.consumer)

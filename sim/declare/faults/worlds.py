@@ -8,7 +8,7 @@ from collections.abc import Generator
 from signal import Signals
 from typing import Any, Protocol
 
-Strike = Generator[Any, Any, None]  # a process of the simulated world: it yields the events that it waits for
+Injection = Generator[Any, Any, None]  # a process of the simulated world: it yields the events that it waits for
 
 
 class LiveWorld(Protocol):

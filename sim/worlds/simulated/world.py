@@ -79,8 +79,8 @@ class World:
         env.process(self._load())
         env.process(self._sample())
         for fault in scenario.faults:
-            if (strike := fault.strike_simulated(self)) is not None:
-                env.process(strike)
+            if (injection := fault.inject_simulated(self)) is not None:
+                env.process(injection)
         env.run(until=self._state.finished | env.timeout(scenario.offered_load.duration_s + scenario.drain_s))
         return float(env.now)
 
