@@ -74,7 +74,7 @@ def _ready(waiting: Mapping[str, Service], paths: Mapping[str, int]) -> list[str
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that is random in a run, but the jitter of retries, which is the library's own.
+    """All that is random in a run, except the jitter of retries and sweeps, which is the library's own.
 
     `arrivals_s` has shape (n,). For each service, `service_s` has shape (m,) and `failure_draws` (m, attempts), uniform
     in [0, 1): an attempt fails if its draw is below the error rate of the moment. m counts the service's messages.

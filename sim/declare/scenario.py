@@ -55,7 +55,7 @@ class Scenario(Declared):
         return Flow.of(self.offered_load.event, self.services)
 
     def plan(self, seed: int) -> Plan:
-        """Everything random that one seed decides, drawn.
+        """Draw everything random that one seed decides.
 
         Raises:
             InvalidTrace: the load's trace is missing or broken.
