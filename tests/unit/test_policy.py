@@ -268,3 +268,36 @@ def test_a_fetch_size_is_halved_after_a_failed_read() -> None:
         fetch_size.failed()
         seen.append(fetch_size.count)
     assert seen == [5, 2, 1, 1, 1]
+
+
+REJECTED, LATER, LATEST, SNOOZED = ev.Reject("no"), ev.RetryAfter(1.0), ev.RetryAfter(9.0), ev.Snooze(5.0)
+FAILED, WRONG, CLOSED = ValueError("no"), ev.UnknownEventType("Order"), ev.BusClosed()
+GROUPS: list[tuple[list[Exception], Exception]] = [
+    ([SNOOZED, FAILED, LATER, WRONG, REJECTED], REJECTED),
+    ([SNOOZED, FAILED, LATER, WRONG], WRONG),
+    ([SNOOZED, FAILED, LATER, LATEST], LATEST),
+    ([SNOOZED, FAILED, KeyError("another")], FAILED),
+    ([SNOOZED, CLOSED, FAILED], CLOSED),  # how a program ends: a failure like others, and the first one
+    ([ev.Snooze(1.0), SNOOZED], SNOOZED),
+    ([FAILED, ExceptionGroup("inner", [ExceptionGroup("innermost", [REJECTED])])], REJECTED),
+]
+
+
+@pytest.mark.parametrize(("errors", "cause"), GROUPS)
+def test_the_cause_of_a_group_is_the_error_that_leaves_the_fewest_choices(
+    errors: list[Exception], cause: Exception
+) -> None:
+    assert policy.cause_of(ExceptionGroup("several", errors)) is cause
+
+
+def test_a_group_is_decided_by_its_cause() -> None:
+    assert policy.decide(RETRY, 1, ExceptionGroup("one", [REJECTED]), MIDDLE) == GiveUp("rejected")
+    assert policy.decide(RETRY, 3, BaseExceptionGroup("one", [SNOOZED]), MIDDLE) == RetryIn(5.0, counts=False)
+    assert policy.decide(RETRY, 3, ExceptionGroup("two", [SNOOZED, FAILED]), MIDDLE) == GiveUp("exhausted")
+
+
+def test_groups_nested_deeper_than_python_recurses_are_searched() -> None:
+    nested: Exception = REJECTED
+    for _ in range(5000):
+        nested = ExceptionGroup("one more", [nested])
+    assert policy.cause_of(nested) is REJECTED
