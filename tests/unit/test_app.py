@@ -43,7 +43,7 @@ def test_group_settings() -> None:
 
 def test_ordered_by_names_a_field_by_its_wire_name() -> None:
     class Renamed(ev.Event, type="order.renamed", version=1, stream="orders"):
-        order: str = Field(serialization_alias="order-id")
+        order: str = Field(alias="order-id")
 
         @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated properties
         @property
