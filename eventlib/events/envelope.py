@@ -123,7 +123,9 @@ def _refuse_what_does_not_come_back(event: Event, written: bytes) -> None:
         read = _reader(type(event), spec.version)(written)["data"]
     except ValidationError as error:
         raise InvalidArgument(f"event {name}", f"cannot be read back: {_summary(error)}") from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a validator may exit or cancel, and would in each consumer
         raise InvalidArgument(f"event {name}", f"cannot be read back: {type(error).__name__}: {error}") from error
     if read != event:
         place = first_difference(event, read)
