@@ -1,5 +1,6 @@
 """The README's example, links and commands work."""
 
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def run(*arguments: str) -> str:
     """What this Python prints. Fails with its last words if it fails."""
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
