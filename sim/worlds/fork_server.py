@@ -77,10 +77,8 @@ class ForkServer:
                 *(fd for c in self._children.values() for fd in (c.orders, c.reports)),
             ):
                 os.close(fd)
-            # With the owner's pipes held open here, the owner would not see the end of the server either.
-            nothing = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nothing, 0)
-            os.dup2(nothing, 1)
+            # For the owner, the pipe of the orders ends with the server, that of the reports with the last child.
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             _run_child(job, order_read, report_write)
         os.close(order_read)
         os.close(report_write)

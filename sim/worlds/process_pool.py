@@ -15,6 +15,7 @@ from typing import Any, cast
 from sim.errors import LiveRunFailed
 
 _STOP_S = 10.0  # longest wait for processes to end when told to
+_LOOK_S = 0.1  # how often the owner looks whether the fork server still runs
 
 
 @dataclass(eq=False)
@@ -49,13 +50,13 @@ async def process_pool() -> AsyncIterator["ProcessPool"]:
             start_new_session=True,  # Ctrl-C reaches the owner alone, who ends the run in order
         )
         pool = ProcessPool(server)
-        listening = asyncio.create_task(pool.listen())
+        sides = asyncio.create_task(pool.listen()), asyncio.create_task(pool.wake_at_end())
         try:
             yield pool
         finally:
             cast(asyncio.StreamWriter, server.stdin).close()
             await server.wait()
-            await listening
+            await asyncio.gather(*sides)
 
 
 class ProcessPool:
@@ -134,18 +135,31 @@ class ProcessPool:
         if self._failure.done():
             raise LiveRunFailed("live run", self._failure.result())
 
-    async def listen(self) -> None:
-        """Take the fork server's reports until it ends."""
-        stdout = cast(asyncio.StreamReader, self._server.stdout)
-        while line := await stdout.readline():
-            report = json.loads(line)
-            self._take(self._processes[report["process"]], report)
-        self._closed = True
-        self._fail("the fork server ended although it was not told to")
+    async def wake_at_end(self) -> None:
+        """Wait for the end of the fork server, then wake its children: a suspended one would not see the end."""
+        stdin = cast(asyncio.StreamWriter, self._server.stdin)
+        while not stdin.is_closing():  # noqa: ASYNC110 - a cancelled wait_closed() breaks the transport
+            await asyncio.sleep(_LOOK_S)
         for process in self._processes:
-            process.send(signal.SIGCONT)  # a suspended process would not see that its pipe is closed
-            process.started.set()
-            process.ended.set()
+            process.send(signal.SIGCONT)
+
+    async def listen(self) -> None:
+        """Take the fork server's reports until it and all of its children have ended."""
+        stdout = cast(asyncio.StreamReader, self._server.stdout)
+        try:
+            while line := await stdout.readline():
+                report = json.loads(line)
+                self._take(self._processes[report["process"]], report)
+        except asyncio.CancelledError:
+            for process in self._processes:
+                process.send(signal.SIGKILL)
+            raise
+        finally:  # also where it is cancelled: no report comes any more, so that nothing may wait for one
+            self._closed = True
+            self._fail("the fork server ended although it was not told to")
+            for process in self._processes:
+                process.started.set()
+                process.ended.set()
 
     def _take(self, process: PoolProcess, report: Mapping[str, Any]) -> None:
         if "started" in report:

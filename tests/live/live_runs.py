@@ -77,5 +77,8 @@ async def in_time(run: Awaitable[T], limit_s: float = 15.0) -> T:
     """Await what must not hang."""
     task = asyncio.ensure_future(run)
     done, _ = await asyncio.wait({task}, timeout=limit_s)  # not asyncio.timeout: what hangs may not heed it
+    if not done:
+        task.cancel()
+        await asyncio.wait({task}, timeout=limit_s)
     assert done, f"still running after {limit_s:.0f} s"
     return await task

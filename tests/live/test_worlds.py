@@ -190,6 +190,29 @@ async def test_a_run_cancelled_while_it_starts_leaves_no_process(url: str) -> No
     assert await keys_of_runs(url) == set()
 
 
+LEFT_BEHIND = """
+import asyncio, sys
+from sim.worlds.live import run_live
+from sim.declare.scenario import Scenario
+async def main():
+    begun = asyncio.Event()
+    run = asyncio.create_task(run_live(Scenario.model_validate_json(sys.argv[1]), [0], progress=lambda _: begun.set()))
+    await begun.wait()
+asyncio.run(main())
+"""
+
+
+def test_a_run_that_its_event_loop_leaves_behind_ends() -> None:
+    """The loop cancels all tasks at once, also the one that hears of the end of processes: nothing may wait for it."""
+    command = [sys.executable, "-c", LEFT_BEHIND, endless().model_dump_json(by_alias=True)]
+    environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+    with no_process_left(), subprocess.Popen(command, env=environment) as owner:
+        try:
+            assert owner.wait(timeout=30.0) == 0
+        finally:
+            owner.kill()
+
+
 OWNER = """
 import asyncio, sys
 from sim.worlds.live import run_live
