@@ -19,6 +19,7 @@ class FaultProxy:
         self.url = ""
         self.port = 0
         self.lost = 0  # how many replies were dropped, each by a `lose_reply_to`
+        self.swallowed_bytes = 0  # of replies that did not come
         self.refusing = False  # while true, every new connection is closed at once; the open ones stay
         self.refused_at: list[float] = []  # when each connection was refused, by time.monotonic()
         self.swallowing = (
@@ -97,6 +98,7 @@ class FaultProxy:
         while data := await reader.read(65536):
             silent = silent or self.swallowing
             if silent:
+                self.swallowed_bytes += len(data)
                 continue
             if losing.is_set():
                 self.lost += 1

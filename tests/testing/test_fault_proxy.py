@@ -74,7 +74,7 @@ async def test_a_swallowed_reply_never_comes_late(proxy: FaultProxy) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     proxy.swallowing = True
     writer.write(b"ECHO swallowed\r\n")
-    await asyncio.sleep(0.1)  # so that it is answered meanwhile
+    await eventually(lambda: proxy.swallowed_bytes)
     proxy.swallowing = False
     writer.write(b"ECHO after\r\n")
     with pytest.raises(TimeoutError):
