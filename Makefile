@@ -6,7 +6,7 @@ READY  := .venv/.ready
 PEERS  := .venv/.peers
 SHELL  := bash
 
-.PHONY: help report test check lab bench
+.PHONY: help report test loops check lab bench
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,14 @@ report: $(READY) ## run the sample experiment in both worlds and write reports/v
 test: $(READY) ## run all tests and all notebooks
 	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/live --ignore=tests/install -n 2 --dist worksteal
 	@$(BIN)/pytest tests/install tests/live notebooks --nbval --nbval-current-env --nbval-cell-timeout=120
+
+# What they do does not depend on the server, so they run on one.
+LOOP_TESTS := tests/contract tests/fundamentals tests/testing tests/unit -n 2 --dist worksteal
+loops: $(READY) ## run the library's coroutine tests again, with eager tasks and on uvloop
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; \
+	then TEST_LOOP=eager $(BIN)/pytest $(LOOP_TESTS); \
+	else echo "Eager tasks need Python 3.12 or newer, and .venv has $$($(BIN)/python --version)."; fi
+	@TEST_LOOP=uvloop $(BIN)/pytest $(LOOP_TESTS)
 
 check: $(READY) ## check form, types, import rules and style; runs no experiment
 	@$(BIN)/ruff check --quiet

@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
@@ -29,18 +29,44 @@ def _version(binary: Path) -> str:
     return f"{found[1].lower()}-{found[2]}" if found else binary.name
 
 
-BINARIES = {_version(binary): binary for binary in find_binaries()}
+LOOP = os.environ.get("TEST_LOOP", "asyncio")  # a key of LOOPS, below
+OTHER_LOOP = LOOP != "asyncio"  # all is tested on the usual one; this run is for what may differ
+BINARIES = {_version(binary): binary for binary in find_binaries()[: 1 if OTHER_LOOP else None]}
 GIVEN = {"given": os.environ["REDIS_URL"]} if os.environ.get("REDIS_URL") else {}
 SERVERS: dict[str, Path | str] = {**GIVEN, **BINARIES}
 TEST_PREFIX = b"test-"
 DEADLINE_S = 20.0  # a test that hangs fails, so that the others still run
 
 
+def _eager_loop() -> asyncio.AbstractEventLoop:
+    """A loop whose tasks run at once, up to where they first wait."""
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(vars(asyncio)["eager_task_factory"])  # the types of Python 3.11 have none
+    return loop
+
+
+def _uvloop() -> asyncio.AbstractEventLoop:
+    import uvloop  # not at the top: only `make loops` needs it
+
+    return cast(asyncio.AbstractEventLoop, uvloop.new_event_loop())
+
+
+# Every event loop that a program may bring. `make loops` runs a part of the tests under the last two.
+LOOPS = {"asyncio": asyncio.new_event_loop, "eager": _eager_loop, "uvloop": _uvloop}
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run all coroutine tests on the loop that the environment names."""
+    return {LOOP: LOOPS[LOOP]}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every coroutine test a deadline."""
-    for item in items:
-        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
-            item.obj = _within_deadline(item.obj)
+    """Give every coroutine test a deadline. On another loop than the usual one, run no other test."""
+    coroutines = [item for item in items if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj)]
+    for item in coroutines:
+        item.obj = _within_deadline(item.obj)
+    if OTHER_LOOP:
+        items[:] = coroutines
 
 
 def _within_deadline(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:

@@ -40,6 +40,7 @@ class Intake:
         self._fetch = Fetch(session.calls, max(FIRST_FETCH, *(s.batch or 1 for s in subscriptions)))
         self._asked_at = 0.0
         self._unopened: list[Entry] = []  # the entries of the last read, if they could not be accepted at once
+        self._opening: list[Entry] = []  # those of the read before, while the last one is requested
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -49,11 +50,12 @@ class Intake:
             while True:
                 await (ahead or self._read(reader))
                 ahead = None
-                unopened, self._unopened = self._unopened, []
-                if len(unopened) >= READ_ON:
+                self._opening, self._unopened = self._unopened, []
+                if len(self._opening) >= READ_ON:
                     ahead = asyncio.create_task(self._read(reader))
-                    await asyncio.sleep(0)  # the read sends its request
-                self.accept(unopened)
+                    await asyncio.sleep(0)  # the read sends its request, and an eager one may be answered
+                opening, self._opening = self._opening, []
+                self.accept(opening)
                 await asyncio.sleep(0)  # handlers begin before the next read is requested
         finally:
             if ahead is not None:
@@ -103,7 +105,7 @@ class Intake:
         """
         self._fetch.came(entries)
         self._in_hand.use_capacity(len(entries))
-        if len(entries) < READ_ON and not self._leases.stood_still(self._asked_at):
+        if not self._opening and len(entries) < READ_ON and not self._leases.stood_still(self._asked_at):
             self.accept(entries)
         else:
             self._unopened = entries

@@ -37,7 +37,7 @@ class Workers(Generic[T]):
         self._tasks: set[asyncio.Task[None]] = set()
         self._called = 0  # workers that were made or woken and have not begun
         self._resting: asyncio.Future[bool] | None = None  # the future that the one resting worker waits for
-        self._calling = False
+        self._calling = False  # whether a task is being made
         self._ending = False
         self._stopped = False
 
@@ -66,8 +66,6 @@ class Workers(Generic[T]):
 
     def _call(self) -> None:
         """Call workers for the waiting items: as many as are busy, so that items that block start in a few rounds."""
-        if self._calling:  # an eager task begins inside of this loop, which goes on for it: no recursion by item
-            return
         self._calling = True
         try:
             while (
@@ -97,6 +95,8 @@ class Workers(Generic[T]):
         self._call()
 
     async def _worker(self) -> None:
+        if self._calling:  # an eager task begins inside of `_call`: items would run out of order, and recurse
+            await asyncio.sleep(0)
         self._called -= 1
         clean = copy_context()
         while await self._turns(clean) and await self._rest():

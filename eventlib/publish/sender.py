@@ -64,8 +64,10 @@ class Sender:
         if self._under_way is None:
             self._begin()
         if self._under_way is not None:
-            self.task = asyncio.create_task(self._send_all())
-            self.task.add_done_callback(self._task_ended)
+            task = asyncio.create_task(self._send_all())
+            if not task.done():  # an eager task may have ended already
+                self.task = task
+                task.add_done_callback(self._task_ended)
 
     def close(self) -> None:
         """Send nothing more. Something is left only where the publisher's own `close` was cancelled."""

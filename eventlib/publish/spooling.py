@@ -86,17 +86,14 @@ class SpoolingRoute:
                 raise
 
     def _replay_what_is_there(self) -> None:
-        if self._replaying is None and not self._file.empty:
+        if (self._replaying is None or self._replaying.done()) and not self._file.empty:
             self._replaying = asyncio.create_task(self._replay())
 
     async def _replay(self) -> None:
         log.warning("%s has %d bytes to replay", self._file.path, self._file.size_bytes)
-        try:
-            while not self._file.empty:
-                await until_answered(self._replay_some, self._note_unreadable, self._rng)
-            log.warning("%s is replayed", self._file.path)
-        finally:
-            self._replaying = None
+        while not self._file.empty:
+            await until_answered(self._replay_some, self._note_unreadable, self._rng)
+        log.warning("%s is replayed", self._file.path)
 
     async def _replay_some(self) -> None:
         """Publish the first batches of the file, then note in the file that the server has them."""

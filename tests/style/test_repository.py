@@ -282,7 +282,7 @@ def test_make_help_names_the_commands() -> None:
     command = ["make", "--no-print-directory"]
     lines = subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=True).stdout
     commands = [line.split(maxsplit=2) for line in lines.splitlines()]
-    assert [name for _, name, _ in commands] == ["report", "test", "check", "lab", "bench"]
+    assert [name for _, name, _ in commands] == ["report", "test", "loops", "check", "lab", "bench"]
 
 
 def test_the_gate_can_be_started() -> None:

@@ -375,6 +375,29 @@ async def test_a_publish_in_the_turn_in_which_the_batch_before_fails_has_a_try_o
         await gone
 
 
+async def test_a_batch_that_has_failed_when_it_is_first_awaited_holds_up_no_later_one(
+    sender: Sender, route: ManualRoute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An eager task, which awaits it, has ended then before its maker goes on."""
+    send = route.send
+
+    def send_and_fail(batch: NumberedBatch, callers: Callers) -> "asyncio.Future[None]":
+        failed = send(batch, callers)
+        failed.set_exception(ev.BrokerUnavailable("here", "gone"))
+        return failed
+
+    monkeypatch.setattr(route, "send", send_and_fail)
+    [gone] = add(sender, 1)
+    with pytest.raises(ev.BrokerUnavailable):
+        await gone.sent
+    monkeypatch.undo()
+    [again] = add(sender, 1)  # in the turn in which its caller hears
+    await turns()
+    route.ends[1].set_result(None)
+    await again.sent
+    assert sender.task is None
+
+
 # Closing
 
 
