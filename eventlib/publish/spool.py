@@ -15,6 +15,7 @@ import secrets
 import struct
 import threading
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ class SpoolFile:
             SpoolUnusable: the disk refuses. Nothing of the batch is kept.
         """
         frame = _frame_of(batch)
+        self.rewind()
         if self.size_bytes + len(frame) > self._size_max:
             problem = f"Redis does not answer and the spool holds {self.size_bytes:,} of {self._size_max:,} bytes"
             raise SpoolFull(str(self.path), problem)
@@ -142,19 +144,35 @@ class SpoolFile:
         """Note that the server has all before `position`. Where that is the end, the file is emptied.
 
         Raises:
+            SpoolUnusable: the disk refuses the note. Until the next one, only this object has it.
+        """
+        with self._using:
+            self._header = replace(self._header, position=position)
+            if position < self._end:
+                self._try(self._write_header)
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Begin the file anew if the server has all of it.
+
+        Raises:
             SpoolUnusable: the disk refuses.
         """
         with self._using:
-            try:
-                if position == self._end:
-                    # The header first: a crash in between leads to a repeat, and a repeat is harmless.
-                    self._write_header(position=_START)
-                    os.ftruncate(self._file, _START)
-                    self._end = _START
-                else:
-                    self._write_header(position=position)
-            except OSError as error:
-                raise self._unusable(error, "cannot be written") from error
+            if self._header.position == self._end > _START:
+                self._try(self._empty_file)
+
+    def _empty_file(self) -> None:
+        # The header first: a crash in between leads to a repeat, and a repeat is harmless.
+        self._write_header(position=_START)
+        os.ftruncate(self._file, _START)
+        self._end = _START
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            raise self._unusable(error, "cannot be written") from error
 
     def close(self) -> None:
         """Let others open the file. What it holds stays on disk."""

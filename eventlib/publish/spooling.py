@@ -92,16 +92,22 @@ class SpoolingRoute:
     async def _replay(self) -> None:
         log.warning("%s has %d bytes to replay", self._file.path, self._file.size_bytes)
         while not self._file.empty:
-            await until_answered(self._replay_some, self._note_unreadable, self._rng)
+            await until_answered(self._replay_some, self._note_unusable, self._rng)
         log.warning("%s is replayed", self._file.path)
 
     async def _replay_some(self) -> None:
-        """Publish the first batches of the file, then note in the file that the server has them."""
+        """Publish the first batches of the file, then note in the file that the server has them.
+
+        If the disk refuses the note, it is repeated, and publishes go to the server meanwhile.
+        """
         batches, position = self._file.read(_REPLAY_FRAMES, BATCH_BYTES)
         for batch in _joined(batches):
             await self._publish_until_appended(batch)
         async with self._using_file:
-            self._file.advance(position)
+            if batches:
+                self._file.advance(position)
+            else:  # the disk refused the note that the server has all of it
+                self._file.rewind()
 
     async def _publish_until_appended(self, batch: NumberedBatch) -> None:
         """Repeat after refusals too: a password can be set right, a full server freed, and nothing may be lost."""
@@ -113,8 +119,9 @@ class SpoolingRoute:
 
         await until_answered(lambda: self._publish(batch), note, self._rng)
 
-    def _note_unreadable(self, error: BrokerError, _: int) -> float:
-        log.error("%s cannot be replayed: %s", self._file.path, error)
+    def _note_unusable(self, error: BrokerError, failures: int) -> float:
+        if failures & (failures - 1) == 0:
+            log.error("%s: the replay waits for the disk, try %d: %s", self._file.path, failures, error)
         return math.inf
 
 

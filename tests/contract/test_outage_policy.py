@@ -1,6 +1,7 @@
 """During an outage a publish waits, fails or is spooled, as chosen. Nothing is lost and nothing is doubled."""
 
 import asyncio
+import errno
 import itertools
 import os
 import random
@@ -14,10 +15,8 @@ import eventlib as ev
 from eventlib.broker.connections import Broker
 from eventlib.broker.publishing import PublishCommands
 from eventlib.policy import RECONNECT
-from eventlib.publish.outage import OutagePolicy
 from eventlib.publish.spool import SpoolFile
 from eventlib.records import NumberedBatch
-from eventlib.testing import private_server
 from eventlib.testing.fault_proxy import FaultProxy, fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -371,6 +370,39 @@ async def test_a_full_spool_refuses_events_and_keeps_what_it_has(
     assert await numbers(inspector) == [*kept, 1000]
 
 
+async def test_a_spool_on_a_full_disk_goes_on_as_soon_as_the_server_is_back(
+    connect: Connect, inspector: Inspector, url: str, spool: ev.Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in the file is sent, and later events go to the server, although the disk takes not even a note of it."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
+        begin_outage(faulty)
+        await bus.publish(OrderPlaced(number=0))
+        with monkeypatch.context() as disk:
+            for call in ("pwrite", "ftruncate"):
+                disk.setattr(os, call, refuse)
+            with pytest.raises(ev.SpoolUnusable, match="No space"):
+                await bus.publish(OrderPlaced(number=1))
+            faulty.refusing = False
+            file = bus._publisher._route._file  # type: ignore[attr-defined]
+            await eventually(lambda: file.empty)
+            await bus.publish_many(orders(2, 3))
+            assert await numbers(inspector) == [0, 2, 3]
+            begin_outage(faulty)
+            with pytest.raises(ev.SpoolUnusable, match="No space"):
+                await bus.publish(OrderPlaced(number=4))
+        await bus.publish(OrderPlaced(number=5))  # there is space again
+        faulty.refusing = False
+        await eventually(lambda: arrived(inspector, 4))
+        await eventually(lambda: file.empty and file.size_bytes == 0)
+    async with connect(ev.App("shop"), outage_policy=spool) as bus:
+        await bus.publish(OrderPlaced(number=6))
+    assert await numbers(inspector) == [0, 2, 3, 5, 6]
+
+
 async def test_a_second_bus_with_the_same_spool_is_refused(connect: Connect, spool: ev.Spool) -> None:
     async with connect(ev.App("shop"), outage_policy=spool):
         with pytest.raises(ev.SpoolUnusable, match="in use"):
@@ -394,44 +426,3 @@ async def test_a_replay_goes_on_after_a_refusal(
         await raw.delete(inspector.keys.stream)
         await eventually(lambda: arrived(inspector, 3))
     assert await numbers(inspector) == [0, 1, 2]
-
-
-# What makes a server refuse writes for a while, and what ends it. LOADING and a failover are in test_server_trouble.py.
-TROUBLES = {
-    "NOREPLICAS": ({"min-replicas-to-write": "1"}, {"min-replicas-to-write": "0"}),
-    "OOM": ({"maxmemory": "1"}, {"maxmemory": "0"}),
-}
-
-
-@pytest.mark.parametrize("trouble", TROUBLES)
-@pytest.mark.parametrize("policy", ["wait", "fail", "spool"])
-async def test_a_server_that_refuses_writes_for_a_while_is_an_outage(
-    binary: Path, tmp_path: Path, trouble: str, policy: str
-) -> None:
-    begin, end = (dict(settings) for settings in TROUBLES[trouble])
-    policies: dict[str, OutagePolicy] = {"wait": ev.Wait(10.0), "fail": ev.Fail(), "spool": ev.Spool(tmp_path / "s")}
-    with private_server(binary=binary) as server:
-        async with (
-            redis.Redis.from_url(server.url) as admin,
-            ev.connect(ev.App("shop"), server.url, outage_policy=policies[policy]) as bus,
-        ):
-            await bus.publish(OrderPlaced(number=0))
-            await admin.config_set(*begin.popitem())
-            publishing = asyncio.create_task(bus.publish(OrderPlaced(number=1)))
-            if policy == "fail":
-                with pytest.raises(ev.BrokerUnavailable, match=trouble):
-                    await publishing
-            elif policy == "spool":
-                await publishing  # it is in the file
-            else:
-                done, _ = await asyncio.wait({publishing}, timeout=0.2)
-                assert not done
-            await admin.config_set(*end.popitem())
-            if policy != "fail":
-                await publishing
-                await eventually(lambda: length_is(admin, 2))
-            await bus.publish(OrderPlaced(number=2))
-
-
-async def length_is(admin: redis.Redis, length: int) -> bool:
-    return int(await admin.xlen("ev:{orders}:events")) == length
