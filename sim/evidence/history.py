@@ -183,6 +183,11 @@ class History:
             raise InvalidHistory(str(file), f"is no history ({problem}); write one with `--history`") from error
 
 
+def of_kind(rows: Rows, *kinds: str) -> Rows:
+    """The rows of these kinds."""
+    return rows[np.isin(rows["kind"], [KIND[kind] for kind in kinds])]
+
+
 def sorted_rows(rows: Rows) -> Rows:
     """Rows by run, then time; rows of one moment keep their order."""
     return rows[np.lexsort((rows["t_s"], rows["run"]))]
