@@ -136,7 +136,11 @@ class History:
         return frame
 
     def save(self, file: str | Path) -> None:
-        """Write to one Parquet file."""
+        """Write to one Parquet file.
+
+        Raises:
+            InvalidHistory: it could not be written whole. What there is of it cannot be opened.
+        """
         import pyarrow as pa
         from pyarrow import parquet
 
@@ -150,8 +154,12 @@ class History:
         }
         table = pa.table({name: self.rows[name] for name in ROW.names or ()})
         # By way of an open file: given a path, pyarrow deletes what is there when it cannot write.
-        with open(file, "wb") as target:
-            parquet.write_table(table.replace_schema_metadata({"history": json.dumps(about)}), target)
+        try:
+            with open(file, "wb") as target:
+                parquet.write_table(table.replace_schema_metadata({"history": json.dumps(about)}), target)
+        except OSError as error:
+            problem = f"cannot be written: {error.strerror or error}; name a file on a disk with room"
+            raise InvalidHistory(str(file), problem) from error
 
     @classmethod
     def open(cls, file: str | Path) -> Self:
