@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from sim.evidence.checks import Check, broken, generator_late
+from sim.evidence.checks import Check, broken, generator_late, invalid, not_drained
 from sim.evidence.metrics import totals
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
@@ -26,20 +26,47 @@ class Sentence:
 
 
 def verdict(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> Sentence:
-    """What the comparisons and claims come to. A late generator makes the whole report invalid."""
+    """What the comparisons and claims come to. A run that is invalid makes the whole report invalid."""
     if not comparisons:
         return Sentence("unknown", "Not known", "Nothing was compared.")
-    if late := [one.live.scenario.name for one in comparisons if generator_late(one.checks)]:
-        times = f"but the times do not count, because the load was sent too late in {' and '.join(late)}"
-        return Sentence("invalid", "Invalid run", f"{_delivery(comparisons)}; {times}.")
-    state, mark = _state(comparisons, claims)
-    return Sentence(state, mark, "; ".join(filter(None, (_delivery(comparisons), _lags(comparisons)))) + ".")
+    state, mark = state_of(_checks(comparisons), comparisons, claims)
+    late = [one.live.scenario.name for one in comparisons if generator_late(one.checks)]
+    if late:
+        end = f"but the times do not count, because the load was sent too late in {' and '.join(late)}"
+    elif undrained := [one.live.scenario.name for one in comparisons if not_drained(one.checks)]:
+        end = f"but the run was too short: {' and '.join(undrained)} was not drained in time"
+    else:
+        end = _lags(comparisons)
+    return Sentence(state, mark, "; ".join(filter(None, (_delivery(comparisons), end))) + ".")
+
+
+def state_of(
+    checks: Sequence[Check], comparisons: Sequence[Comparison] = (), claims: Sequence[Claim] = ()
+) -> tuple[State, str]:
+    """What checks, predictions and claims come to, and the reason in a few words.
+
+    A broken promise of delivery counts whatever else there is. In an invalid run nothing else does.
+    """
+    if found := broken(checks):
+        return "false", f"{counted(len(found), 'check').capitalize()} found false"
+    if invalid(checks):
+        return "invalid", "Invalid run"
+    if number := sum(claim.verdict == "false" for claim in claims):
+        return "false", f"{counted(number, 'claim').capitalize()} found false"
+    lags = [comparison.headline.verdict for comparison in comparisons]
+    if "outside" in lags:
+        return "false", "The simulated lag is outside the tolerance"
+    if "too noisy" in lags:
+        return "unknown", "Too noisy to tell whether the simulated lag is right"
+    if number := sum(one.verdict == "unknown" for one in (*checks, *claims)) + lags.count("unknown"):
+        return "unknown", f"Nothing found false, {number} unknown"
+    return "true", "Every check and claim holds" if claims else "Every check holds"
 
 
 def tallies(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> list[tuple[str, str]]:
     """How many claims, checks and predictions hold, such as ("7 of 7", "checks hold")."""
     checks = _checks(comparisons)
-    valid = not any(generator_late(comparison.checks) for comparison in comparisons)
+    valid = not invalid(checks)
     known = [row for one in comparisons for row in one.predictions if valid and row.verdict != "unknown"]
     found = [
         (claims, sum(claim.verdict == "true" for claim in claims), "claims hold"),
@@ -52,22 +79,6 @@ def tallies(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> list[
 
 def _checks(comparisons: Sequence[Comparison]) -> list[Check]:
     return [check for comparison in comparisons for check in comparison.checks]
-
-
-def _state(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> tuple[State, str]:
-    checks = _checks(comparisons)
-    found = {"check": [check.verdict for check in checks], "claim": [claim.verdict for claim in claims]}
-    for what, verdicts in found.items():
-        if number := verdicts.count("false"):
-            return "false", f"{counted(number, what).capitalize()} found false"
-    lags = [comparison.headline.verdict for comparison in comparisons]
-    if "outside" in lags:
-        return "false", "The simulated lag is outside the tolerance"
-    if "too noisy" in lags:
-        return "unknown", "Too noisy to tell whether the simulated lag is right"
-    if number := sum(verdicts.count("unknown") for verdicts in found.values()):
-        return "unknown", f"Nothing found false, {number} unknown"
-    return "true", "Every check and claim holds" if claims else "Every check holds"
 
 
 def _delivery(comparisons: Sequence[Comparison]) -> str:
