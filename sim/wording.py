@@ -21,6 +21,11 @@ def quantity(value: float, unit: str) -> str:
     return f"{digits(value)} {'/s' if unit == '1/s' else unit}".rstrip()
 
 
+def at_least(text: str, unhandled: float) -> str:
+    """A quantile of lag, as a lower bound where a share of the messages was not handled: ">= 30 s, 97 % unhandled"."""
+    return f">= {text}, {digits(100 * unhandled)} % unhandled" if unhandled else text
+
+
 def digits(value: float, *, significant: int = 3, signed: bool = False) -> str:
     """A number with so many significant digits, at most four decimals, and never an exponent."""
     decimals = max(0, significant - 1 - int(np.floor(np.log10(abs(value))))) if value else 0

@@ -4,26 +4,24 @@ import asyncio
 
 import typer
 
-from eventlib.cli.console import Json, out
-from sim.cli.options import LiveSeeds, Repeats, Sample, ScenarioFile, Seeds, Url
+from eventlib.cli.console import Json, ending, out
+from sim.cli.options import LiveSeeds, Repeats, Sample, ScenarioFile, Seeds, Tolerance, Url
 
 app = typer.Typer()
 
 
-@app.command("compare", epilog="Example: `workbench compare data/scenarios/quickstart.yaml --json compare.json`")
+@app.command("compare", epilog=ending("`workbench compare data/scenarios/quickstart.yaml --json compare.json`"))
 def compare_command(
     scenario: ScenarioFile,
     seeds: Seeds = 30,
     live_seeds: LiveSeeds = 2,
-    repeats: Repeats = 2,
+    repeats: Repeats = 3,
+    tolerance: Tolerance = 0.1,
     url: Url = None,
     json_file: Json = None,
     sample: Sample = False,
 ) -> None:
-    """Run a scenario in both worlds and show each difference beside its noise floor.
-
-    Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input or no server.
-    """
+    """Run a scenario in both worlds and judge each prediction by a tolerance."""
     from sim.cli.conclusion import conclude
     from sim.declare.scenario import Scenario
     from sim.infer.calibrate import calibrate
@@ -40,6 +38,6 @@ def compare_command(
             simulated = simulate(declared, range(max(seeds, live_seeds)), overheads=overheads, progress=advance)
         with progress(f"running {declared.name} live") as advance:
             live = asyncio.run(run_live(declared, range(live_seeds), repeats=repeats, url=address, progress=advance))
-    result = compare(simulated, live)
+    result = compare(simulated, live, tolerance=tolerance)
     out.print(comparison_table(result))
-    conclude(result.checks, json_file, comparison_json(result))
+    conclude(live, result.checks, json_file, comparison_json(result), comparisons=[result])

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from eventlib.cli.console import FAILED, Json, out, writable, write_json
-from sim.cli.options import Sample, Url
+from eventlib.cli.console import Json, ending, out, writable, write_json
+from sim.cli.options import Sample, Tolerance, Url
 
 app = typer.Typer()
 
@@ -16,23 +16,21 @@ _DEFAULT_SCENARIOS = (Path("data/scenarios/quickstart.yaml"), Path("data/scenari
 _SAMPLED = "{} ran on the shipped sample, not on the real trace; data/README.md says how to fetch it"
 
 
-@app.command("report", epilog="Example: `workbench report --sample-if-missing --output reports/validation.html`")
+@app.command("report", epilog=ending("`workbench report --sample-if-missing --output reports/validation.html`"))
 def report_command(
     scenarios: Annotated[list[Path] | None, typer.Argument(help="Scenarios; the shipped ones by default.")] = None,
     output: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("reports/validation.html"),
+    tolerance: Tolerance = 0.1,
     url: Url = None,
     json_file: Json = None,
     sample: Sample = False,
 ) -> None:
-    """Run the scenarios in both worlds and write the validation report.
-
-    Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input or no server.
-    """
+    """Run the scenarios in both worlds and write the validation report."""
+    from sim.cli.conclusion import end
     from sim.declare.scenario import Scenario
-    from sim.evidence.checks import passed
     from sim.infer.compare import comparison_json
     from sim.infer.validate import validate
-    from sim.show.console import comparison_table, print_checks, print_claims, steps
+    from sim.show.console import comparison_table, print_checks, print_claims, print_overloads, steps
     from sim.show.report import environment, render
     from sim.worlds.live import server_at
 
@@ -40,7 +38,7 @@ def report_command(
     writable(output)
     declared = [Scenario.load(file, sample_if_missing=sample) for file in scenarios or _DEFAULT_SCENARIOS]
     with server_at(url) as address, steps() as advance:
-        result = asyncio.run(validate(declared, url=address, progress=advance))
+        result = asyncio.run(validate(declared, tolerance=tolerance, url=address, progress=advance))
     notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
     command = " ".join(("workbench", *sys.argv[1:]))
     about = environment(result.server)
@@ -51,8 +49,8 @@ def report_command(
     for comparison in result.comparisons:
         out.print(comparison_table(comparison))
         print_checks(comparison.checks)
+        print_overloads(comparison.live)
     print_claims(result.claims)
     write_json(json_file, {one.live.scenario.name: comparison_json(one) for one in result.comparisons})
     out.print(f"The report is {output}", soft_wrap=True)
-    if not all(passed(comparison.checks) for comparison in result.comparisons):
-        raise typer.Exit(FAILED)
+    end([check for one in result.comparisons for check in one.checks], result.comparisons, result.claims)

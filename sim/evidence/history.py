@@ -18,7 +18,7 @@ Rows are one NumPy structured array, so ten million of them stay comfortable; on
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -50,7 +50,6 @@ _FIRST_KINDS = (
 )
 KINDS = tuple(dict.fromkeys((*_FIRST_KINDS, *NOTES)))  # what a fault notes, the fault's class explains
 KIND = {name: code for code, name in enumerate(KINDS)}
-SAMPLE_EVERY_S = 0.1  # how often both worlds look at the backlog
 
 ROW = np.dtype(
     [
@@ -118,6 +117,15 @@ class History:
         for index, run in enumerate(self.runs):
             yield run, self.run(index)
 
+    def of_seeds(self, seeds: Sequence[int]) -> Self:
+        """The runs of these seeds alone."""
+        kept = [index for index, run in enumerate(self.runs) if run.seed in seeds]
+        rows = [self.run(index).copy() for index in kept]
+        for number, of_run in enumerate(rows):
+            of_run["run"] = number
+        runs = tuple(self.runs[index] for index in kept)
+        return replace(self, runs=runs, rows=np.concatenate(rows) if rows else self.rows[:0])
+
     def frame(self) -> pd.DataFrame:
         """The rows as a table, names in place of codes."""
         frame = pd.DataFrame({name: self.rows[name] for name in ROW.names or ()})
@@ -127,7 +135,11 @@ class History:
         return frame
 
     def save(self, file: str | Path) -> None:
-        """Write to one Parquet file."""
+        """Write to one Parquet file.
+
+        Raises:
+            InvalidHistory: it could not be written whole. What there is of it cannot be opened.
+        """
         import pyarrow as pa
         from pyarrow import parquet
 
@@ -141,8 +153,12 @@ class History:
         }
         table = pa.table({name: self.rows[name] for name in ROW.names or ()})
         # By way of an open file: given a path, pyarrow deletes what is there when it cannot write.
-        with open(file, "wb") as target:
-            parquet.write_table(table.replace_schema_metadata({"history": json.dumps(about)}), target)
+        try:
+            with open(file, "wb") as target:
+                parquet.write_table(table.replace_schema_metadata({"history": json.dumps(about)}), target)
+        except OSError as error:
+            problem = f"cannot be written: {error.strerror or error}; name a file on a disk with room"
+            raise InvalidHistory(str(file), problem) from error
 
     @classmethod
     def open(cls, file: str | Path) -> Self:
@@ -172,6 +188,11 @@ class History:
         except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
             problem = " ".join(str(error).split())
             raise InvalidHistory(str(file), f"is no history ({problem}); write one with `--history`") from error
+
+
+def of_kind(rows: Rows, *kinds: str) -> Rows:
+    """The rows of these kinds."""
+    return rows[np.isin(rows["kind"], [KIND[kind] for kind in kinds])]
 
 
 def sorted_rows(rows: Rows) -> Rows:

@@ -11,11 +11,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from eventlib.cli.console import err, out
+from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check, Verdict
 from sim.evidence.history import History
-from sim.evidence.metrics import Interval, unit_of
+from sim.evidence.metrics import Interval, is_predicted, unit_of
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
+from sim.show.wording import percent, seeds
+from sim.wording import digits
 
 _MARKS: dict[Verdict, str] = {
     "true": "[green]true[/]   ",
@@ -63,19 +66,24 @@ def metrics_table(history: History, summaries: Mapping[str, Interval]) -> Table:
     table = _table(title, "mean", "95 % interval", "unit")
     for name, found in summaries.items():
         interval = f"{_number(found.low)} to {_number(found.high)}" if np.isfinite(found.low) else ""
-        table.add_row(name, _number(found.mean), interval, unit_of(name))
+        if found.unhandled:
+            interval = f"{digits(100 * found.unhandled)} % unhandled"
+        table.add_row(name, _bound(found.mean, found), interval, unit_of(name))
     return table
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """The metrics of both worlds, each error beside its noise floor."""
-    name, runs = comparison.live.scenario.name, len(comparison.live.runs)
-    title = f"{name} on {comparison.live.server}: both worlds on seeds {list(comparison.seeds)}, {runs} live runs"
-    table = _table(title, "simulated", "live", "error", "noise floor", "inside?")
+    """The metrics of both worlds: first the relative error, which is judged, with the error bar that noise gives it."""
+    name, runs = comparison.live.scenario.name, comparison.headline.live_runs
+    title = f"{name} on {comparison.live.server}: both worlds on {seeds(comparison.seeds)}, n = {runs} live runs"
+    table = _table(title, "error", "noise", "simulated", "live")
+    table.add_column(f"within {percent(comparison.tolerance)}?", no_wrap=True)
     for row in comparison.rows:
-        numbers = (row.simulated, row.live, row.error, row.noise_floor)
-        inside = {True: "yes", False: "no", None: "-"}[row.within_noise]
-        table.add_row(row.metric, *(_number(number) for number in numbers), inside)
+        noise = "\N{PLUS-MINUS SIGN}" + percent(row.relative_noise)
+        shares = percent(row.relative_error, signed=True), noise if np.isfinite(row.relative_noise) else "-"
+        numbers = _bound(row.simulated, row.simulated_interval), _bound(row.live, row.live_interval)
+        verdict = row.verdict if is_predicted(row.metric) else ""
+        table.add_row(row.metric, *shares, *numbers, verdict)
     return table
 
 
@@ -83,6 +91,12 @@ def print_checks(checks: Iterable[Check]) -> None:
     """One line for each check: its verdict, what it claims and what was found."""
     for check in checks:
         _print_verdict(check.verdict, f"{check.claim}: {check.detail}")
+
+
+def print_overloads(history: History) -> None:
+    """A line for each service that was offered more than it can do."""
+    for overload in overloads(history):
+        out.print(f"Note: {escape(overload.in_words())}.", soft_wrap=True, highlight=False)
 
 
 def print_claims(claims: Iterable[Claim]) -> None:
@@ -102,6 +116,11 @@ def _table(title: str, *numbers: str) -> Table:
     for column in numbers:
         table.add_column(column, justify="right", no_wrap=True)
     return table
+
+
+def _bound(value: float, interval: Interval) -> str:
+    """A number, marked where it is only a lower bound."""
+    return f">= {_number(value)}" if interval.unhandled else _number(value)
 
 
 def _number(value: float) -> str:

@@ -6,12 +6,12 @@ from typing import Literal
 
 import numpy as np
 
-from sim.evidence.checks import Check, broken, generator_late
+from sim.evidence.checks import Check, broken, generator_late, invalid, not_drained
 from sim.evidence.metrics import totals
 from sim.infer.claims import Claim
-from sim.infer.compare import Comparison, Row
-from sim.show.wording import counted
-from sim.wording import quantity
+from sim.infer.compare import Comparison
+from sim.show.wording import counted, error_bar, judged
+from sim.wording import at_least, quantity
 
 State = Literal["true", "false", "unknown", "invalid"]
 
@@ -26,41 +26,59 @@ class Sentence:
 
 
 def verdict(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> Sentence:
-    """What the comparisons and claims come to. A late generator makes the whole report invalid."""
+    """What the comparisons and claims come to. A run that is invalid makes the whole report invalid."""
     if not comparisons:
         return Sentence("unknown", "Not known", "Nothing was compared.")
-    if late := [one.live.scenario.name for one in comparisons if generator_late(one.checks)]:
-        times = f"but the times do not count, because the load was sent too late in {' and '.join(late)}"
-        return Sentence("invalid", "Invalid run", f"{_delivery(comparisons)}; {times}.")
-    state, mark = _state(_checks(comparisons), claims)
-    return Sentence(state, mark, "; ".join(filter(None, (_delivery(comparisons), _lags(comparisons)))) + ".")
+    state, mark = state_of(_checks(comparisons), comparisons, claims)
+    late = [one.live.scenario.name for one in comparisons if generator_late(one.checks)]
+    if late:
+        end = f"but the times do not count, because the load was sent too late in {' and '.join(late)}"
+    elif undrained := [one.live.scenario.name for one in comparisons if not_drained(one.checks)]:
+        end = f"but the run was too short: {' and '.join(undrained)} was not drained in time"
+    else:
+        end = _lags(comparisons)
+    return Sentence(state, mark, "; ".join(filter(None, (_delivery(comparisons), end))) + ".")
+
+
+def state_of(
+    checks: Sequence[Check], comparisons: Sequence[Comparison] = (), claims: Sequence[Claim] = ()
+) -> tuple[State, str]:
+    """What checks, predictions and claims come to, and the reason in a few words.
+
+    A broken promise of delivery counts whatever else there is. In an invalid run nothing else does.
+    """
+    if found := broken(checks):
+        return "false", f"{counted(len(found), 'check').capitalize()} found false"
+    if invalid(checks):
+        return "invalid", "Invalid run"
+    if number := sum(claim.verdict == "false" for claim in claims):
+        return "false", f"{counted(number, 'claim').capitalize()} found false"
+    lags = [comparison.headline.verdict for comparison in comparisons]
+    if "outside" in lags:
+        return "false", "The simulated lag is outside the tolerance"
+    if "too noisy" in lags:
+        return "unknown", "Too noisy to tell whether the simulated lag is right"
+    if number := sum(one.verdict == "unknown" for one in (*checks, *claims)) + lags.count("unknown"):
+        return "unknown", f"Nothing found false, {number} unknown"
+    return "true", "Every check and claim holds" if claims else "Every check holds"
 
 
 def tallies(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> list[tuple[str, str]]:
     """How many claims, checks and predictions hold, such as ("7 of 7", "checks hold")."""
     checks = _checks(comparisons)
-    valid = not any(generator_late(comparison.checks) for comparison in comparisons)
-    known = [row for one in comparisons for row in one.predictions if valid and row.within_noise is not None]
+    valid = not invalid(checks)
+    known = [row for one in comparisons for row in one.predictions if valid and row.verdict != "unknown"]
     found = [
         (claims, sum(claim.verdict == "true" for claim in claims), "claims hold"),
         (checks, sum(check.verdict == "true" for check in checks), "checks hold"),
-        (known, sum(bool(row.within_noise) for row in known), "predicted metrics inside the noise floor"),
+        (known, sum(row.verdict == "within" for row in known), "predicted metrics within the tolerance"),
+        (known, sum(row.verdict == "too noisy" for row in known), "too noisy to tell"),
     ]
     return [(f"{good} of {len(of)}", words) for of, good, words in found if len(of)]
 
 
 def _checks(comparisons: Sequence[Comparison]) -> list[Check]:
     return [check for comparison in comparisons for check in comparison.checks]
-
-
-def _state(checks: Sequence[Check], claims: Sequence[Claim]) -> tuple[State, str]:
-    found = {"check": [check.verdict for check in checks], "claim": [claim.verdict for claim in claims]}
-    for what, verdicts in found.items():
-        if number := verdicts.count("false"):
-            return "false", f"{counted(number, what).capitalize()} found false"
-    if number := sum(verdicts.count("unknown") for verdicts in found.values()):
-        return "unknown", f"Nothing found false, {number} unknown"
-    return "true", "Every check and claim holds" if claims else "Every check holds"
 
 
 def _delivery(comparisons: Sequence[Comparison]) -> str:
@@ -85,18 +103,16 @@ def _publishes(comparisons: Sequence[Comparison]) -> str:
 
 
 def _lags(comparisons: Sequence[Comparison]) -> str:
-    """Half a sentence on how close the simulated lag is."""
+    """Half a sentence on how close the simulated lag is: its relative error first, as it is judged."""
     found = []
     for comparison in comparisons:
-        row = comparison["lag_s_p95"]
+        row = comparison.headline
         if np.isfinite(row.simulated) and np.isfinite(row.live):
-            numbers = f"{quantity(row.simulated, 's')} against {quantity(row.live, 's')} live"
             where = f" in {comparison.live.scenario.name}" if len(comparisons) > 1 else ""
-            found.append(f"{numbers}{where}, {_noise(row)}")
-    return f"simulated lag p95 is {', and '.join(found)}" if found else ""
-
-
-def _noise(row: Row) -> str:
-    if row.within_noise is None:
-        return "noise floor unknown"
-    return f"{'inside' if row.within_noise else 'outside'} the noise floor of {quantity(row.noise_floor, row.unit)}"
+            simulated, live = (
+                at_least(quantity(value, "s"), interval.unhandled)
+                for value, interval in ((row.simulated, row.simulated_interval), (row.live, row.live_interval))
+            )
+            numbers = f"{simulated} against {live} live"
+            found.append(f"{error_bar(row)}{where} ({numbers}), {judged(row)}")
+    return f"simulated lag p95 is off by {', and by '.join(found)}" if found else ""

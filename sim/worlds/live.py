@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -21,12 +22,13 @@ import numpy as np
 from eventlib import App, Backlog, BrokerError, BrokerUnavailable, Bus, connect, private_server
 from sim.declare.scenario import Progress, Scenario
 from sim.errors import InvalidScenario, LiveRunFailed, first_of
-from sim.evidence.history import KIND, ROW, SAMPLE_EVERY_S, History, Left, Rows, Run, sorted_rows
+from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_rows
 from sim.worlds.process_pool import PoolProcess, ProcessPool, process_pool
 from sim.worlds.worker import Job
 
 _HEADSTART_S = 0.2  # between the order to go and time 0: by then, all processes have the order
 _START_S = 30.0  # longest wait for the processes to be ready
+_LOOK_S = 0.025  # how often it is asked whether all is done
 _SILENCE_S = 5.0  # longest time that a server may not answer in the middle of a run
 
 
@@ -46,26 +48,41 @@ async def run_live(
 
     Raises:
         InvalidTrace: the load's trace is missing or broken.
-        InvalidScenario: there are no seeds, or no repeats.
+        InvalidScenario: there are no seeds, or no repeats, or too many rows would be recorded.
         BrokerError: the server is unreachable, refuses the login or lacks a command.
-        LiveRunFailed: a process of the run failed.
+        LiveRunFailed: a process of the run failed, or what happened could not be written down.
     """
     seeds = list(seeds)
     order = [(seed, repeat) for repeat in range(repeats) for seed in seeds]
     if not order:
         raise InvalidScenario("seeds", "there are none; give at least one, such as range(3), and repeats=1 or more")
-    scenario.plan(order[0][0])  # a broken trace shows here, before anything is started
+    plan = scenario.plan(order[0][0])  # a broken trace shows here, before anything is started
+    scenario.check_size(len(order), events=plan.arrivals_s.size)
     runs: list[Run] = []
     rows: list[Rows] = []
     with server_at(url) as address:
         async with process_pool() as pool:
             for index, (seed, repeat) in enumerate(order):
-                with tempfile.TemporaryDirectory(prefix="workbench-run-") as directory:
-                    live = _LiveRun(scenario, seed, address, pool, Path(directory))
+                with _directory() as directory:
+                    live = _LiveRun(scenario, seed, address, pool, directory)
                     server, ended_s, left = await live.run(_share(progress, index, len(order)))
                     runs.append(Run(seed, repeat, ended_s, left))
                     rows.append(live.rows(index))
     return History("live", scenario, server, tuple(runs), np.concatenate(rows))
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    """A directory for what the processes of a run note."""
+    try:
+        directory = tempfile.mkdtemp(prefix="workbench-run-")
+    except OSError as error:
+        problem = f"there is no directory to write to: {error.strerror or error}; name one by TMPDIR"
+        raise LiveRunFailed("evidence", problem) from error
+    try:
+        yield Path(directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
@@ -90,6 +107,7 @@ class _LiveRun:
         self._scenario = scenario
         self._pool = pool
         self._directory = directory
+        self._files: dict[Path, PoolProcess] = {}
         self._t0 = float("nan")
         self._own_rows: list[tuple[float, int, int, int, float]] = []  # t_s, kind, service, consumer, value
         self._job = Job(
@@ -127,10 +145,16 @@ class _LiveRun:
             ("t_s", "kind", "service", "consumer", "value"), zip(*self._own_rows, strict=True), strict=False
         ):
             own[column] = values
-        rows = np.concatenate((own, *(_read(file) for file in sorted(self._directory.glob("*.rows")))))
+        rows = np.concatenate((own, *(_read(file) for file in self._written())))
         rows["t_s"] -= self._t0
         rows["run"] = run
         return sorted_rows(rows)
+
+    def _written(self) -> Iterator[Path]:
+        """The files of all processes that took part. One that ended while it started may have none."""
+        for file, process in self._files.items():
+            if process.ready.is_set() or file.exists():
+                yield file
 
     async def _start_all(self) -> PoolProcess:
         """Start consumers, then the generator; set time 0 when all are ready."""
@@ -154,8 +178,10 @@ class _LiveRun:
     def _start(self, name: str, *, service: str = "", consumer: int = -1, t0: float | None = None) -> PoolProcess:
         job = asdict(self._job) | {"service": service, "consumer": consumer, "t0": t0}
         job["role"] = "consumer" if service else "generator"
-        job["records"] = str(self._directory / f"{self._pool.started}.rows")
-        return self._pool.start(name, job)
+        file = self._directory / f"{self._pool.started}.rows"
+        job["records"] = str(file)
+        process = self._files[file] = self._pool.start(name, job)
+        return process
 
     # What a fault may do: `sim.declare.faults.worlds.LiveWorld`
 
@@ -176,9 +202,9 @@ class _LiveRun:
         self._note(kind, service, consumer)
 
     async def _sample(self, bus: Bus) -> None:
-        tick, heard_at = 0, time.monotonic()
+        tick, heard_at, every_s = 0, time.monotonic(), self._scenario.sample_every_s
         while True:
-            await self.sleep_until(tick * SAMPLE_EVERY_S)
+            await self.sleep_until(tick * every_s)
             try:
                 for name in self._scenario.services:
                     self._note("sampled", name, -1, float((await self._backlog(bus, name)).total))
@@ -186,7 +212,7 @@ class _LiveRun:
             except BrokerUnavailable:  # then there is no sample; a server that stays away ends the run
                 if time.monotonic() - heard_at > _SILENCE_S:
                     raise
-            tick = max(tick + 1, int((time.monotonic() - self._t0) / SAMPLE_EVERY_S))
+            tick = max(tick + 1, int((time.monotonic() - self._t0) / every_s))
 
     async def _until_settled(self, bus: Bus, generator: PoolProcess, progress: Progress) -> float:
         """Until the load is sent and every group is done, or the drain is over; seconds since time 0."""
@@ -195,7 +221,7 @@ class _LiveRun:
             progress(max(0.0, now_s / (length_s + 0.5)))
             if generator.done.is_set() and await self._is_settled(bus):
                 return time.monotonic() - self._t0
-            await asyncio.sleep(SAMPLE_EVERY_S / 4)
+            await asyncio.sleep(_LOOK_S)
         return now_s
 
     async def _is_settled(self, bus: Bus) -> bool:
@@ -222,5 +248,8 @@ class _LiveRun:
 
 def _read(file: Path) -> Rows:
     """The whole rows of a file; a process killed in the middle of a write may have left part of one."""
-    written = file.read_bytes()
+    try:
+        written = file.read_bytes()
+    except OSError as error:
+        raise LiveRunFailed("evidence", f"{file} cannot be read: {error.strerror}; run it again") from error
     return np.frombuffer(written[: len(written) // ROW.itemsize * ROW.itemsize], ROW)

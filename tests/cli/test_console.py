@@ -58,6 +58,7 @@ EXPECTED = {
     "error: broker: no [bold] answer": ev.BrokerUnavailable("broker", "no [bold] answer"),
     "error: this needs numpy, which is not installed: pip install": MissingExtra("this", "numpy", "workbench"),
     "error: this command needs numpy, which is not installed: pip install": ModuleNotFoundError(name="numpy"),
+    "error: memory: there is not enough of it for this": MemoryError(),
     "error: there.txt: no such file": FileNotFoundError(errno.ENOENT, "no such file", "there.txt"),
 }
 
@@ -67,6 +68,17 @@ def test_an_expected_error_is_one_line_and_status_2(told: str) -> None:
     result = run(raising(EXPECTED[told]))
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(told) and result.stderr.count("\n") == 1
+
+
+def test_a_run_without_a_result_is_status_3() -> None:
+    class Invalid(Commands):
+        expected = (ev.EventlibError,)
+        invalid = (ev.BrokerUnavailable,)
+
+    app = typer.Typer(cls=Invalid, pretty_exceptions_enable=False)
+    app.command("work")(raising(ev.BrokerUnavailable("broker", "no answer")))
+    app.command("other")(raising(ev.UsageError("app", "wrong")))
+    assert [CliRunner().invoke(app, [name]).exit_code for name in ("work", "other")] == [3, 2]
 
 
 def test_a_validation_error_is_reported_without_links_of_pydantic() -> None:
