@@ -58,23 +58,29 @@ class ConsumerCommands:
         reply = await self._broker.run(scripts.ACK, at, group.group, self._consumer, *args)
         return {(source == 1, id_.decode()) for source, lost in enumerate(reply) for id_ in lost}
 
-    async def retry(self, entry: Entry, attempts: int, delay_s: float) -> bool:
-        """Deliver an entry to the group again after `delay_s` seconds. False if another consumer has taken it over."""
+    async def retry(self, entry: Entry, delay_s: float, *, counts: bool = True) -> bool:
+        """Deliver an entry to the group again after `delay_s` seconds. False if another consumer has taken it over.
+
+        `counts` says whether this delivery uses up an attempt.
+        """
         group = self._group
         reply = await self._broker.run(
             scripts.RETRY,
             (self._source(entry), group.stream, group.retry, group.delayed, group.key_queue_heads, group.key_queues),
-            *(group.group, self._consumer, entry.id, entry.origin, attempts, round(delay_s * 1000.0, 3)),
+            *(group.group, self._consumer, entry.id, entry.origin, int(counts), round(delay_s * 1000.0, 3)),
         )
         return cast(int, reply) != 0
 
-    async def to_dead_letters(self, entry: Entry, why: Mapping[str, str | int]) -> bool:
-        """Move an entry to the dead-letter queue with the fields `why`. False if another consumer has taken it over."""
+    async def to_dead_letters(self, entry: Entry, why: Mapping[str, str], *, counts: bool = True) -> bool:
+        """Move an entry to the dead-letter queue with the fields `why`. False if another consumer has taken it over.
+
+        `counts` says whether this delivery was an attempt.
+        """
         group = self._group
         reply = await self._broker.run(
             scripts.TO_DEAD_LETTERS,
             (self._source(entry), group.retry, group.dead_letters, group.key_queue_heads, group.key_queues),
-            *(group.group, self._consumer, entry.id, "origin", entry.origin),
+            *(group.group, self._consumer, entry.id, int(counts), "origin", entry.origin),
             *(part for field in why.items() for part in field),
         )
         if reply in _DEAD_LETTERS_NOTICED:

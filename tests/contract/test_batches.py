@@ -213,11 +213,11 @@ async def test_trap_04_a_batch_leaves_out_events_that_were_lost_while_a_poison_e
     async def bill(batch: ev.Batch[OrderPlaced]) -> None:
         handled.extend(event.number for event in batch.events)
 
-    async def dead_letter_slowly(commands: ConsumerCommands, *args: Any) -> bool:
+    async def dead_letter_slowly(commands: ConsumerCommands, *args: Any, counts: bool) -> bool:
         [row] = await inspector.pending()
         await inspector.take_over(row.id, "other")
         await eventually(lambda: record.count("lost"))
-        return await to_dead_letters(commands, *args)
+        return await to_dead_letters(commands, *args, counts=counts)
 
     monkeypatch.setattr(ConsumerCommands, "to_dead_letters", dead_letter_slowly)
     async with connect(app) as bus:

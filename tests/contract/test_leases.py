@@ -1,6 +1,7 @@
 """A live consumer keeps its entries. After a lease without renewal, another one takes them over; no event is lost."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,14 +27,14 @@ LEASE_S = 0.3
 class BillingGroup:
     """A group whose handlers wait until they are released."""
 
-    def __init__(self, **group: float) -> None:
+    def __init__(self, retry: ev.Retry = AT_ONCE, **group: float) -> None:
         self.app = ev.App("shop")
         self.app.group("billing", **{"lease_s": LEASE_S, **group})  # type: ignore[arg-type]
         self.started: list[ev.Delivery] = []
         self.release = asyncio.Event()
         self.error: Exception | None = None
 
-        @self.app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+        @self.app.subscribe(OrderPlaced, group="billing", retry=retry)
         async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
             self.started.append(delivery)
             await self.release.wait()
@@ -326,7 +327,7 @@ async def test_trap_06_only_the_owner_of_an_entry_can_retry_dead_letter_or_ackno
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [id_] = await inspector.read_and_die()
     entry = Entry(False, id_, id_, b"a")
-    assert not await ConsumerCommands(broker, inspector.keys, "not the owner").retry(entry, 1, 0.0)
+    assert not await ConsumerCommands(broker, inspector.keys, "not the owner").retry(entry, 0.0)
     assert not await ConsumerCommands(broker, inspector.keys, "not the owner").to_dead_letters(
         entry, {"reason": "exhausted"}
     )
@@ -384,6 +385,43 @@ async def test_a_consumer_that_takes_over_its_own_entry_after_a_late_renewal_run
         await bus.publish(OrderPlaced(number=2))
         await eventually(lambda: record.count("acked") == 2)
     assert len(billing.started) == 2
+
+
+@pytest.mark.usefixtures("no_sweeps")
+@pytest.mark.parametrize(
+    ("error", "attempts", "reason"),
+    [(ValueError("no"), [1, 4], None), (ev.Snooze(0.0), [1, 3], None), (ev.Reject("no"), [1], "rejected")],
+)
+async def test_attempts_never_go_backwards_after_another_consumer_held_the_entry_for_a_moment(
+    connect: Connect, inspector: Inspector, error: Exception, attempts: list[int], reason: str | None
+) -> None:
+    """The server has counted three deliveries. The consumer that settles the entry knows of one."""
+    billing, record = BillingGroup(retry=ev.Retry(attempts=9, wait_s=0.0)), Record()
+    billing.error = error
+    async with connect(billing.app) as bus, bus.running(consumer="a", observe=record):
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: billing.started)
+        await inspector.take_over(billing.started[0].entry.id, "b", deliveries=2)
+        await inspector.take_over(billing.started[0].entry.id, "a", deliveries=3)
+        billing.release.set()
+        await eventually(lambda: record.count("failed"))
+        billing.error = None
+        await eventually(lambda: record.count("acked") + record.count("dead"))
+        dead_letters = await bus.dead_letters("orders", "billing").find()
+    seen = [delivery.attempt for delivery in billing.started]
+    assert seen[: len(attempts)] == attempts and seen == sorted(seen)
+    assert [(letter.reason, letter.attempts) for letter in dead_letters] == ([(reason, 3)] if reason else [])
+
+
+async def test_an_attempt_that_its_consumer_cuts_short_is_explained_in_the_log(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    billing = BillingGroup()
+    with caplog.at_level(logging.INFO, "eventlib"):
+        async with connect(billing.app) as bus, bus.running(grace_s=0.0):
+            event_id = await bus.publish(OrderPlaced(number=1))
+            await eventually(lambda: billing.started)
+    assert f"event {event_id}: attempt 1 was cut short, so it does not count" in caplog.text
 
 
 async def swept_own(inspector: Inspector, id_: str) -> bool:

@@ -1,6 +1,6 @@
 -- Keep a failed entry, with all of its fields, for its next attempt, if this consumer still owns it.
 -- KEYS  source (stream or retry), stream, retry, delayed, key_queue_heads, key_queues
--- ARGV  group, consumer, id, origin id, attempts used up, delay in ms
+-- ARGV  group, consumer, id, origin id, 1 if this attempt counts or 0, delay in ms
 -- Returns 1; 0 if this consumer no longer owns the entry; -1 if the entry itself is gone (trimmed or deleted).
 local source, group, id = KEYS[1], ARGV[1], ARGV[3]
 local owner = redis.call('XPENDING', source, group, id, id, 1)[1]
@@ -13,8 +13,10 @@ if entry then
   local now = redis.call('TIME') -- the server's clock: consumers' clocks differ
   now = now[1] * 1000 + now[2] / 1000
   local published, added = split_fields(entry[2], source == KEYS[3])
-  added.attempts, added.origin = ARGV[5], ARGV[4]
-  if tonumber(ARGV[5]) > 0 and not added.failed then -- a snooze is no failure
+  -- By the server's count: the consumer's own is too low if another one held the entry for a moment.
+  local attempts = (added.attempts or 0) + owner[4] - 1 + ARGV[5]
+  added.attempts, added.origin = string.format('%.0f', attempts), ARGV[4]
+  if attempts > 0 and not added.failed then -- a snooze is no failure
     added.failed = string.format('%.0f', math.floor(now)) -- rounded down, as in the ids of streams
   end
   local fields = join_fields(published, added)
