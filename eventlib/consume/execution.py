@@ -114,7 +114,7 @@ class Executor:
     async def _handle_batch(self, queue: BatchQueue) -> None:
         queue.called = False
         subscription = queue.subscription
-        taken = [queue.waiting.popleft() for _ in range(min(subscription.batch or 1, len(queue.waiting)))]
+        taken = _next_batch(queue.waiting, subscription.batch or 1)
         self._call_for(queue)
         try:
             admitted = await self._admitted(subscription, taken)
@@ -194,6 +194,14 @@ class Executor:
                 raise
         while task.cancelling():
             task.uncancel()
+
+
+def _next_batch(waiting: deque[Delivery], size: int) -> list[Delivery]:
+    """Take up to `size` deliveries. A suspect is a batch of its own."""
+    taken = [waiting.popleft()]
+    while waiting and len(taken) < size and not (taken[0].suspect or waiting[0].suspect):
+        taken.append(waiting.popleft())
+    return taken
 
 
 def _reason(fault: DataError | None) -> policy.DeadReason:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from eventlib import policy
 from eventlib.broker.reading import Reader
 from eventlib.consume.calls import Fetch
 from eventlib.consume.execution import Executor
@@ -29,6 +30,7 @@ class Intake:
         self._identity = session.identity
         self._bus = session.bus
         self._decoder = Decoder({spec_of(event_class).type: event_class for event_class in session.subscriptions})
+        self._attempts = session.attempts
         self._attempts_max = max(s.retry.attempts for s in subscriptions)
         self._ordered_by = session.settings.ordered_by
         self._commands = session.commands
@@ -69,6 +71,9 @@ class Intake:
             if not self._in_hand.hold(delivery):
                 self._in_hand.free_capacity(1)  # it is held: its own lease expired, or the group was created again
                 continue
+            if entry.deliveries > 1 and policy.is_suspect(delivery.attempt, entry.deliveries, self._attempts):
+                delivery.suspect = True
+                self._in_hand.hold_suspect(delivery)
             if delivery.attempt <= self._attempts_max + 1:  # else the opening may be what ends its consumers
                 try:
                     delivery.envelope = self._opened(entry)

@@ -27,6 +27,7 @@ class Settler:
     def __init__(self, session: Session) -> None:
         self.retry_scheduled = asyncio.Event()
         self._commands = session.commands
+        self._clock = session.clock
         self._calls = session.calls
         self._in_hand = session.in_hand
         self._observations = session.observations
@@ -96,7 +97,9 @@ class Settler:
 
     async def _retry(self, delivery: Delivery, decision: RetryIn) -> bool:
         entry, delay_s, counts = delivery.entry, decision.delay_s, decision.counts
-        kept = await self._undisturbed(lambda: self._commands.retry(entry, delay_s, counts=counts))
+        kept = await self._undisturbed(
+            lambda: self._commands.retry(entry, delay_s, counts=counts, expected_ms=self._clock.expected_ms())
+        )
         self.retry_scheduled.set()
         return kept
 

@@ -178,7 +178,7 @@ async def test_a_live_consumers_entries_are_left_alone(broker: Broker, inspector
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a", b"b"]), "p1", 3600.0)
     old, fresh = await inspector.read_and_die()
     await inspector.take_over(old, "dead", idle_ms=31_000)
-    _, taken = await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, 0.0)
+    taken = (await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, 0.0)).entries
     assert [(entry.id, entry.deliveries, entry.retried) for entry in taken] == [(old, 2, False)]
     assert {row.id: row.consumer for row in await inspector.pending()} == {old: "c1", fresh: "dead"}
 
@@ -189,14 +189,13 @@ async def test_trap_02_a_consumer_that_dies_while_it_sweeps_does_not_block_other
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [id_] = await inspector.read_and_die()
     await inspector.take_over(id_, "dead", idle_ms=0)
-    assert await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, every_s=0.1) == (
-        False,
-        [],
+    assert await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, every_s=0.1) == TakenOver(
+        False, []
     )  # its turn; then it dies
     await inspector.take_over(id_, "dead", idle_ms=31_000)
 
     async def sweep() -> list[Entry]:
-        return (await ConsumerCommands(broker, inspector.keys, "c2").sweep(30.0, 100, every_s=0.1))[1]
+        return (await ConsumerCommands(broker, inspector.keys, "c2").sweep(30.0, 100, every_s=0.1)).entries
 
     taken = await eventually(sweep)
     assert [entry.id for entry in taken] == [id_]
@@ -205,11 +204,10 @@ async def test_trap_02_a_consumer_that_dies_while_it_sweeps_does_not_block_other
 async def test_trap_08_one_consumer_sweeps_at_a_time(broker: Broker, inspector: Inspector) -> None:
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [id_] = await inspector.read_and_die()
-    assert await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, every_s=60.0) == (False, [])
+    assert await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, every_s=60.0) == TakenOver(False, [])
     await inspector.take_over(id_, "dead", idle_ms=31_000)
-    assert await ConsumerCommands(broker, inspector.keys, "c2").sweep(30.0, 100, every_s=60.0) == (
-        False,
-        [],
+    assert await ConsumerCommands(broker, inspector.keys, "c2").sweep(30.0, 100, every_s=60.0) == TakenOver(
+        False, []
     )  # not its turn
 
 
@@ -224,7 +222,7 @@ async def test_trap_08_a_sweep_continues_where_the_last_one_stopped(
     last = (await inspector.read_and_die(1000))[-1]
     await inspector.take_over(last, "dead", idle_ms=3_600_000)
     found = [await ConsumerCommands(broker, inspector.keys, "c1").sweep(1800.0, 1, 60.0) for _ in range(sweeps)]
-    assert [[entry.id for entry in taken] for _, taken in found] == [*[[]] * (sweeps - 1), [last]]
+    assert [[entry.id for entry in taken.entries] for taken in found] == [*[[]] * (sweeps - 1), [last]]
 
 
 async def test_recovery_takes_no_longer_with_more_pending_entries(connect: Connect, inspector: Inspector) -> None:
@@ -238,7 +236,7 @@ async def test_recovery_takes_no_longer_with_more_pending_entries(connect: Conne
         more, taken = True, list[Entry]()
         rounds = 0
         while more and not taken and rounds < 3:
-            more, taken = await ConsumerCommands(broker, inspector.keys, "c1").sweep(1800.0, 1, 60.0)
+            more, taken, _ = await ConsumerCommands(broker, inspector.keys, "c1").sweep(1800.0, 1, 60.0)
             rounds += 1
     assert [entry.id for entry in taken] == [last]
 
@@ -249,9 +247,9 @@ async def test_a_first_sweep_takes_over_few_entries_whatever_the_batch_size(
     """To take over a thousand large events would exceed the reply timeout, and each try would count as a delivery."""
     asked, sweep = list[int](), ConsumerCommands.sweep
 
-    async def noted(commands: ConsumerCommands, lease_s: float, count: int, every_s: float) -> Any:
+    async def noted(commands: ConsumerCommands, lease_s: float, count: int, every_s: float, **rest: Any) -> Any:
         asked.append(count)
-        return await sweep(commands, lease_s, count, every_s)
+        return await sweep(commands, lease_s, count, every_s, **rest)
 
     monkeypatch.setattr(ConsumerCommands, "sweep", noted)
     app, handled = ev.App("shop"), list[int]()
@@ -440,8 +438,8 @@ async def test_an_entry_acknowledged_during_a_sweep_is_not_run_again(
     """The server swept first, but the reply to the acknowledgement, on another connection, arrived first."""
     billing, record, sweep, brought = BillingGroup(), Record(), ConsumerCommands.sweep, asyncio.Event()
 
-    async def sweep_slowly(commands: ConsumerCommands, *args: Any) -> TakenOver:
-        found = await sweep(commands, *args)
+    async def sweep_slowly(commands: ConsumerCommands, *args: Any, **rest: Any) -> TakenOver:
+        found = await sweep(commands, *args, **rest)
         if found.entries:
             billing.release.set()
             await eventually(lambda: record.count("acked"))
@@ -492,8 +490,8 @@ async def test_events_in_a_reply_that_takes_longer_than_a_lease_are_handled_once
 
         return asyncio.create_task(read())
 
-    async def sweep_slowly(commands: ConsumerCommands, *args: Any) -> TakenOver:
-        found = await sweep(commands, *args)
+    async def sweep_slowly(commands: ConsumerCommands, *args: Any, **rest: Any) -> TakenOver:
+        found = await sweep(commands, *args, **rest)
         if found.entries and first == "the read":
             await eventually(lambda: record.count("acked") >= 3)
         swept.append(found)

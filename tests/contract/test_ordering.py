@@ -561,7 +561,7 @@ async def test_a_head_is_not_mistaken_for_lost_in_any_place(broker: Broker, insp
         assert await still_waits()
         [entry] = await read_and_die(broker, inspector)
         await inspector.raw.xclaim(at.retry, "billing", "dead", 0, [entry.id], idle=60_000, justid=True)
-        _, [taken] = await ConsumerCommands(broker, at, "successor").sweep(1.0, 10, 0.0)
+        _, [taken], _ = await ConsumerCommands(broker, at, "successor").sweep(1.0, 10, 0.0)
         assert await still_waits()
         await inspector.raw.xclaim(at.retry, "billing", "dead", 0, [taken.id], justid=True)
     assert await ConsumerCommands(broker, at, "dead").ack([entry]) == set()
@@ -569,7 +569,7 @@ async def test_a_head_is_not_mistaken_for_lost_in_any_place(broker: Broker, insp
 
 
 async def is_promoted(broker: Broker, inspector: Inspector) -> bool:
-    moved, _ = await ConsumerCommands(broker, inspector.keys, "c1").promote(10)
+    moved = (await ConsumerCommands(broker, inspector.keys, "c1").promote(10)).moved
     return moved == 1
 
 

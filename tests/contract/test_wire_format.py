@@ -27,7 +27,7 @@ async def take_over(broker: Broker, inspector: Inspector) -> Entry:
     """Have consumer "me" take over the only entry of the stream."""
     [id_] = await inspector.read_and_die()
     await inspector.take_over(id_, "dead", idle_ms=10_000, deliveries=0)
-    _, [taken] = await ConsumerCommands(broker, inspector.keys, "me").sweep(1.0, 1, 1.0)
+    _, [taken], _ = await ConsumerCommands(broker, inspector.keys, "me").sweep(1.0, 1, 1.0)
     return taken
 
 
@@ -107,7 +107,7 @@ async def test_the_documented_example_of_a_delayed_entry_is_promoted(
 ) -> None:
     member = bytes.fromhex(wire.examples("hex")[0])
     await raw.zadd(inspector.keys.delayed, {member: 1.5})
-    assert await ConsumerCommands(broker, inspector.keys, "c1").promote(10) == (1, None)
+    assert (await ConsumerCommands(broker, inspector.keys, "c1").promote(10))[:2] == (1, None)
     [entry] = await inspector.events(retried=True)
     assert entry == {b"event": b"{}", b"attempts": b"1", b"origin": b"1777896000250-0", b"failed": b"1777896001000"}
 
@@ -192,7 +192,11 @@ async def test_the_sweep_hash(broker: Broker, inspector: Inspector, raw: redis.R
     await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
     await read_as(broker, inspector.keys, "me", 10, ordered_by="id")
     await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues()
-    await ConsumerCommands(broker, inspector.keys, "me").sweep(1.0, 1, 1.0)
+    commands = ConsumerCommands(broker, inspector.keys, "me")
+    await commands.sweep(1.0, 1, 1.0)
+    await commands.promote(1)
+    await raw.hset(inspector.keys.sweep, "seen", "0")  # as if no consumer had looked for very long
+    assert await commands.put_clock_right(0.0, 5.0)
     found: Any = await raw.hgetall(inspector.keys.sweep)
     assert set(names_in(found)) == set(wire.names("The sweep hash"))
 
