@@ -8,6 +8,7 @@ from eventlib import policy
 from eventlib.broker.reading import Reader
 from eventlib.consume.calls import Fetch
 from eventlib.consume.execution import Executor
+from eventlib.consume.fetch_size import FetchSize
 from eventlib.consume.leases import Leases
 from eventlib.consume.session import Session
 from eventlib.consume.settlement import Settler
@@ -40,6 +41,7 @@ class Intake:
         self._executor = executor
         self._settler = settler
         self._fetch = Fetch(session.calls, max(FIRST_FETCH, *(s.batch or 1 for s in subscriptions)))
+        self._looked = False  # the first read is done
         self._asked_at = 0.0
         self._unopened: list[Entry] = []  # the entries of the last read, if they could not be accepted at once
 
@@ -93,7 +95,11 @@ class Intake:
             capacity = await self._in_hand.some_capacity()
             self._liveness.resumes()
         self._asked_at = time.monotonic()
-        await self._fetch(lambda count: reader.read(count, self._came), capacity)
+        if self._looked:
+            await self._fetch(lambda count: reader.read(count, self._came), capacity)
+        else:  # how large entries are is not known yet
+            await self._fetch(lambda count: reader.read_at_once(count, FetchSize.BYTES_MAX, self._came), capacity)
+            self._looked = True
         self._liveness.hears()
         if self._unopened and self._leases.stood_still(self._asked_at):
             kept = await self._leases.still_owned(self._unopened)

@@ -603,10 +603,10 @@ class SlowReader(OrderedReader):
         super().__init__(broker, group, "c1", 1.0, "order_id")
         self.sent, self.go = asyncio.Event(), asyncio.Event()
 
-    async def hand_out(self, count: int) -> tuple[list[Entry], tuple[str, str] | None]:
+    async def hand_out(self, count: int, bytes_max: int | None = None) -> tuple[list[Entry], tuple[str, str] | None]:
         self.sent.set()
         await self.go.wait()
-        return await super().hand_out(count)
+        return await super().hand_out(count, bytes_max)
 
 
 async def test_a_cancelled_read_ends_before_its_consumer_leaves(

@@ -1,6 +1,6 @@
--- The time of a group. It goes on as if the server's clock never jumped. This is not a script of its own: it stands before
--- scripts that keep or compare times. In the sweep hash, `offset` says by how many ms the server's clock is ahead of the
--- group's time, and `seen` is the last time of the group that a consumer saw.
+-- The time of a group. It goes on as if the server's clock never jumped. This is not a script of its own: it stands
+-- before scripts that keep or compare times. In the sweep hash, `offset` says by how many ms the server's clock is
+-- ahead of the group's time, and `seen` is the last time of the group that a consumer saw.
 local TOLERANCE = 1000 -- ms: a smaller jump changes little, and replies that are a little late look like one
 
 local function server_time() -- ms

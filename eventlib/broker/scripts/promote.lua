@@ -1,5 +1,7 @@
--- Move entries whose wait is over to the group's retry stream. If the group's time is not as expected, nothing is moved.
--- KEYS  delayed, retry, key_queue_heads, sweep     ARGV  limit, the group's time that is expected in ms ('' at first)
+-- Move entries whose wait is over to the group's retry stream. If the group's time is not as expected, nothing is
+-- moved.
+-- KEYS  delayed, retry, key_queue_heads, sweep
+-- ARGV  limit, the group's time that is expected in ms ('' at first)
 -- Returns how many were moved, the ms until the next one is due (-1: none waits), the group's time in ms, its offset,
 -- and by how many ms the time is not as expected: 0, unless the server's clock jumped or the script ran late.
 local now, offset, unexpected = group_time(KEYS[4], ARGV[2])

@@ -1,12 +1,12 @@
 -- Append a batch once, however often it is sent. A producer numbers the bodies that it sends to a stream. Bodies with
 -- numbers up to the last one seen were appended by an earlier try whose reply was lost. A body may have a unique key:
 -- the body is left out while that key exists, because its id was published before. All bodies are appended or none.
--- Where a try is repeated and the producer's key is gone, because the server's clock jumped past its lifetime, bodies are
--- looked for among the stream's entries since the first try, up to 50,000.
+-- Where a try is repeated and the producer's key is gone, because the server's clock jumped past its lifetime, bodies
+-- are looked for among the stream's entries since the first try, up to 50,000.
 -- KEYS  stream, producer, then one for each body that has to be unique...
--- ARGV  number of the first body, lifetime of the producer key in ms, the server's time at the first try in ms ('' if
---       this is the first one, or it is unknown), for each of those keys: which body (from 1) and lifetime in ms..., then
---       the bodies...
+-- ARGV  number of the first body, lifetime of the producer key in ms, the server's time at the first try in ms (''
+--       if this is the first one, or it is unknown), for each of those keys: which body (from 1) and lifetime in
+--       ms..., then the bodies...
 -- Returns how many were appended.
 local known, number = redis.call('GET', KEYS[2]), tonumber(ARGV[1])
 local last = tonumber(known or '0')

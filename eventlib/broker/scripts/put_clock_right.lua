@@ -1,5 +1,5 @@
--- Let a group's time go on as if the server's clock had not jumped. All leases of the group begin anew: a jump back hides
--- how long an entry has been idle, and a jump forward makes entries look idle that are not.
+-- Let a group's time go on as if the server's clock had not jumped. All leases of the group begin anew: a jump back
+-- hides how long an entry has been idle, and a jump forward makes entries look idle that are not.
 -- KEYS  stream, retry, sweep
 -- ARGV  group, offset before the jump, ms that the clock jumped forward (negative: back)
 -- Returns 1; 0 if another consumer has done it, or if other consumers saw no jump.

@@ -1,7 +1,7 @@
 -- Keep a failed entry, with all of its fields, for its next attempt, if this consumer still owns it.
 -- KEYS  source (stream or retry), stream, retry, delayed, key_queue_heads, key_queues, sweep
--- ARGV  group, consumer, id, origin id, 1 if this attempt counts or 0, delay in ms, the group's time that is expected in
---       ms ('' if unknown)
+-- ARGV  group, consumer, id, origin id, 1 if this attempt counts or 0, delay in ms, the group's time that is
+--       expected in ms ('' if unknown)
 -- Returns 1; 0 if this consumer no longer owns the entry; -1 if the entry itself is gone (trimmed or deleted).
 local source, group, id = KEYS[1], ARGV[1], ARGV[3]
 local owner = redis.call('XPENDING', source, group, id, id, 1)[1]

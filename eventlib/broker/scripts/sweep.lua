@@ -1,10 +1,10 @@
--- Take over entries whose consumer has been silent for a lease. Only one consumer of the group sweeps at a time.
--- An entry that may be what ends its consumers, a suspect, is taken over alone: consumers that end beside it would count
+-- Take over entries whose consumer has been silent for a lease. Only one consumer of the group sweeps at a time. An
+-- entry that may be what ends its consumers, a suspect, is taken over alone: consumers that end beside it would count
 -- as failures of others. A suspect was taken over before, or this is its last attempt. What is left is held in the name
 -- of `(suspects)`, without counting a delivery.
 -- KEYS  stream, retry, sweep
--- ARGV  group, consumer, lease in ms, count, ms between sweeps, the group's time that is expected in ms ('' if unknown),
---       attempts that the group allows, 1 if the consumer may take a suspect or 0
+-- ARGV  group, consumer, lease in ms, count, ms between sweeps, the group's time that is expected in ms ('' if
+--       unknown), attempts that the group allows, 1 if the consumer may take a suspect or 0
 -- Returns whether there may be more, {1 for stream or 2 for retry, id, fields and values, deliveries} for each entry
 -- taken over, and how many suspects were left.
 local SUSPECTS = '(suspects)'
