@@ -18,14 +18,11 @@ _TRACEBACK_LENGTH_MAX = 4000
 _POISON = "its consumers ended several times without giving a reason: it is the cause, or was held beside the cause"
 
 
-def describe(
-    reason: str, error: BaseException | None, *, attempts: int, handler: str, consumer: str
-) -> dict[str, str | int]:
-    """The fields that a dead letter has beside the entry itself. They can be stored, and their length is limited."""
-    fields: dict[str, str | int] = {
+def describe(reason: str, error: BaseException | None, *, handler: str, consumer: str) -> dict[str, str]:
+    """The fields that say why an entry is dead. They can be stored, and their length is limited."""
+    fields = {
         "reason": reason,
         "error": _described(cause_of(error)) if error is not None else _POISON if reason == "poison" else "",
-        "attempts": attempts,
         "handler": handler,
         "consumer": consumer,
     }

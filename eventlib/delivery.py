@@ -60,6 +60,7 @@ class Delivery:
     lost: bool = False
     read_at: float = field(default_factory=time.monotonic, repr=False)
     fault: DataError | None = field(default=None, repr=False)  # why the entry could not be read
+    suspect: bool = field(default=False, repr=False)  # it may be what ended its consumers: it is handled alone
     settling: bool = field(default=False, repr=False)  # its outcome is on its way: the server says if it was lost
 
     @property

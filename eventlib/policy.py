@@ -137,6 +137,16 @@ def admit(
     return bucket.spend(now_s, rng) if bucket is not None and used else None
 
 
+def is_suspect(attempt: int, deliveries: int, attempts: int) -> bool:
+    """Whether an entry may be what ended its consumers. A suspect is taken over alone, one at a time by a consumer.
+
+    `deliveries` counts those from the stream that holds it, this one included, so a second one was taken over. It is a
+    suspect when it was taken over twice, or when attempt number `attempt` is the last that is allowed. Otherwise, what
+    was held beside the culprit would run out of attempts together with it.
+    """
+    return deliveries > 2 or (deliveries > 1 and attempt >= attempts)
+
+
 def decide(retry: Retry, attempt: int, error: BaseException | None, rng: Uniform) -> Decision:
     """Decide what follows attempt number `attempt` (1-based). It ended with `error`, or succeeded (None).
 

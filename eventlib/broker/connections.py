@@ -12,6 +12,7 @@ from eventlib.broker.requests import ScriptCall
 from eventlib.broker.scripts import Script
 from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, BusClosed, EvictingServer, MissingCommand
 from eventlib.records import ServerInfo
+from eventlib.steady import steady_s
 
 log = logging.getLogger("eventlib")
 
@@ -34,6 +35,7 @@ class Broker:
         self._bulk = PipelinedConnection(url)  # carries events: a lease's renewal must not wait behind megabytes
         self._reading: list[PipelinedConnection] = []
         self._closed = False
+        self._clock: tuple[float, float] | None = None  # a time of the server in ms, and `steady_s` at that moment
         self._eviction = "noeviction"  # the policy that was last seen: only a change is logged
 
     async def check(self, *, refuse_eviction: bool = False) -> ServerInfo:
@@ -46,6 +48,8 @@ class Broker:
             MissingCommand: it lacks a command.
         """
         info = await self._info("server")
+        if "server_time_usec" in info:
+            self._clock = float(info["server_time_usec"]) / 1e3, steady_s()
         if (await self._info("replication")).get("role") != "master":
             raise BrokerError(self.where, "is a replica, which refuses to write; connect to the primary")
         if (problem := await self.warn_of_eviction(quietly=refuse_eviction)) and refuse_eviction:
@@ -59,6 +63,13 @@ class Broker:
                 self.where, f"{server} lacks {', '.join(missing)}; use Redis 7.0 or newer, or Valkey 7.2 or newer"
             )
         return server
+
+    def server_time_ms(self, at_s: float) -> int | None:
+        """What the server's clock showed at a moment of `steady_s`, if it has not jumped since `check`. None before."""
+        if self._clock is None:
+            return None
+        server_ms, noted_s = self._clock
+        return max(0, round(server_ms + (at_s - noted_s) * 1000.0))
 
     async def warn_of_eviction(self, *, quietly: bool = False) -> str | None:
         """What the server's eviction policy puts at risk, or None. It is logged if the policy has changed."""

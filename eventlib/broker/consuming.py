@@ -14,14 +14,33 @@ from eventlib.records import Entry, Place
 log = logging.getLogger("eventlib")
 
 _DEAD_LETTERS_NOTICED = {10**n for n in range(3, 10)}  # lengths of a dead-letter queue that are worth a warning
+ATTEMPTS_MAX = 2**31  # no entry has so many: for callers that allow any number
 _KEY_QUEUES_LOOKED_AT = 500  # in one call: a few ms of the server's time
 
 
 class TakenOver(NamedTuple):
-    """Entries that a sweep took over from silent consumers. `more` is true if another sweep at once may find more."""
+    """Entries that a sweep took over from silent consumers. `more` is true if another sweep at once may find more.
+
+    `suspects_left` counts entries that were left because they may be what ended their consumers: they are taken over
+    one at a time.
+    """
 
     more: bool
     entries: list[Entry]
+    suspects_left: int = 0
+
+
+class Promoted(NamedTuple):
+    """How many entries were moved, and the seconds until the next one is due (None: no entry waits).
+
+    `group_ms` is the group's time. If it is not as expected, by `unexpected_ms`, no entry was moved.
+    """
+
+    moved: int
+    next_s: float | None
+    group_ms: float
+    offset_ms: float  # by how much the server's clock is ahead of the group's time
+    unexpected_ms: float
 
 
 class ConsumerCommands:
@@ -58,39 +77,61 @@ class ConsumerCommands:
         reply = await self._broker.run(scripts.ACK, at, group.group, self._consumer, *args)
         return {(source == 1, id_.decode()) for source, lost in enumerate(reply) for id_ in lost}
 
-    async def retry(self, entry: Entry, attempts: int, delay_s: float) -> bool:
-        """Deliver an entry to the group again after `delay_s` seconds. False if another consumer has taken it over."""
+    async def retry(
+        self, entry: Entry, delay_s: float, *, counts: bool = True, expected_ms: float | None = None
+    ) -> bool:
+        """Deliver an entry to the group again after `delay_s` seconds. False if another consumer has taken it over.
+
+        `counts` says whether this delivery uses up an attempt. `expected_ms` is the group's time, if it is known.
+        """
         group = self._group
+        keys = (group.stream, group.retry, group.delayed, group.key_queue_heads, group.key_queues, group.sweep)
         reply = await self._broker.run(
             scripts.RETRY,
-            (self._source(entry), group.stream, group.retry, group.delayed, group.key_queue_heads, group.key_queues),
-            *(group.group, self._consumer, entry.id, entry.origin, attempts, round(delay_s * 1000.0, 3)),
+            (self._source(entry), *keys),
+            *(group.group, self._consumer, entry.id, entry.origin, int(counts), round(delay_s * 1000.0, 3)),
+            _time(expected_ms),
         )
         return cast(int, reply) != 0
 
-    async def to_dead_letters(self, entry: Entry, why: Mapping[str, str | int]) -> bool:
-        """Move an entry to the dead-letter queue with the fields `why`. False if another consumer has taken it over."""
+    async def to_dead_letters(self, entry: Entry, why: Mapping[str, str], *, counts: bool = True) -> bool:
+        """Move an entry to the dead-letter queue with the fields `why`. False if another consumer has taken it over.
+
+        `counts` says whether this delivery was an attempt.
+        """
         group = self._group
         reply = await self._broker.run(
             scripts.TO_DEAD_LETTERS,
             (self._source(entry), group.retry, group.dead_letters, group.key_queue_heads, group.key_queues),
-            *(group.group, self._consumer, entry.id, "origin", entry.origin),
+            *(group.group, self._consumer, entry.id, int(counts), "origin", entry.origin),
             *(part for field in why.items() for part in field),
         )
         if reply in _DEAD_LETTERS_NOTICED:
             log.warning("the dead-letter queue of %s on %s holds %d", group.group, group.stream, reply)
         return cast(int, reply) != 0
 
-    async def promote(self, limit: int) -> tuple[int, float | None]:
-        """Move entries whose wait is over to the retry stream.
+    async def promote(self, limit: int, expected_ms: float | None = None) -> Promoted:
+        """Move entries whose wait is over to the retry stream. `expected_ms` is the group's time, if it is known."""
+        group = self._group
+        moved, next_ms, *times_ms = await self._broker.run(
+            scripts.PROMOTE,
+            (group.delayed, group.retry, group.key_queue_heads, group.sweep),
+            *(limit, _time(expected_ms)),
+        )
+        return Promoted(moved, None if next_ms < 0 else next_ms / 1000.0, *map(float, times_ms))
 
-        Returns how many moved, and the seconds until the next one is due (None: no entry waits).
+    async def put_clock_right(self, offset_ms: float, jump_ms: float) -> bool:
+        """Let the group's time go on as if the server's clock had not jumped by `jump_ms`. All leases begin anew.
+
+        False if another consumer has done it, or if others saw no jump. `offset_ms` is the one before the jump.
         """
         group = self._group
-        moved, next_ms = await self._broker.run(
-            scripts.PROMOTE, (group.delayed, group.retry, group.key_queue_heads), limit
+        done = await self._broker.run(
+            scripts.PUT_CLOCK_RIGHT,
+            (group.stream, group.retry, group.sweep),
+            *(group.group, _time(offset_ms), _time(jump_ms)),
         )
-        return moved, None if next_ms < 0 else next_ms / 1000.0
+        return cast(int, done) == 1
 
     async def renew(self, entries: Sequence[Entry]) -> set[Place]:
         """Renew the lease of all entries. Returns the places of those that another consumer has taken over."""
@@ -104,19 +145,31 @@ class ConsumerCommands:
                 lost.update((retried, id_.decode()) for id_ in reply)
         return lost
 
-    async def sweep(self, lease_s: float, count: int, every_s: float) -> TakenOver:
+    async def sweep(
+        self,
+        lease_s: float,
+        count: int,
+        every_s: float,
+        *,
+        attempts: int = ATTEMPTS_MAX,
+        may_take_suspect: bool = True,
+        expected_ms: float | None = None,
+    ) -> TakenOver:
         """Take over up to `count` entries of each stream whose consumers were silent for `lease_s` seconds.
 
-        Only one consumer of the group sweeps at a time, and at most every `every_s` seconds.
+        Only one consumer of the group sweeps at a time, and at most every `every_s` seconds. At most one of the entries
+        is a suspect: see `policy.is_suspect`, with `attempts` as the attempts allowed. `expected_ms` is the group's
+        time, if it is known.
         """
         group = self._group
-        more, taken = await self._broker.run(
+        more, taken, left = await self._broker.run(
             scripts.SWEEP,
             (group.stream, group.retry, group.sweep),
-            *(group.group, self._consumer, milliseconds(lease_s), count, milliseconds(every_s)),
+            *(group.group, self._consumer, milliseconds(lease_s), count, milliseconds(every_s), _time(expected_ms)),
+            *(attempts, int(may_take_suspect)),
             bulk=True,
         )
-        return TakenOver(bool(more), [entry_of(source == 2, *found) for source, *found in taken])
+        return TakenOver(bool(more), [entry_of(source == 2, *found) for source, *found in taken], left)
 
     async def free_key_queues(self) -> int:
         """Free per-key queues whose head is gone. Each call looks at a part of them. Returns how many were freed."""
@@ -138,3 +191,8 @@ class ConsumerCommands:
 
     def _source(self, entry: Entry) -> str:
         return self._group.retry if entry.retried else self._group.stream
+
+
+def _time(ms: float | None) -> str:
+    """A time or a difference of times as the scripts take it."""
+    return "" if ms is None else f"{ms:.3f}"

@@ -7,6 +7,7 @@ from eventlib.broker.requests import ScriptCall
 from eventlib.records import NumberedBatch
 
 BATCH_LIMIT = 500  # bodies in one round trip: more would gain nothing, and other clients would wait longer
+_MARGIN_S = 5.0  # by so much, clocks may run apart and replies be late
 BATCH_BYTES = 4 * 2**20  # bytes in one round trip; a single body may be larger
 
 
@@ -16,14 +17,20 @@ class PublishCommands:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    def append(self, batch: NumberedBatch, producer: str, remember_s: float) -> ScriptCall:
+    def append(
+        self, batch: NumberedBatch, producer: str, remember_s: float, *, first_try_s: float | None = None
+    ) -> ScriptCall:
         """Append numbered bodies. The same numbers from the same producer, within `remember_s`, are appended once.
+
+        A repeat gives the time of the first try, by `steady_s`: should the server have forgotten the producer because
+        its clock jumped, it looks for the bodies among the entries since then.
 
         Await how many were appended: fewer than all if the server had some already, or a body of the same unique id.
         """
         keys = self._broker.keys
         script_keys = [keys.stream(batch.stream), keys.producer(batch.stream, producer)]
-        args: list[Argument] = [batch.first, milliseconds(remember_s)]
+        since_ms = None if first_try_s is None else self._broker.server_time_ms(first_try_s - _MARGIN_S)
+        args: list[Argument] = [batch.first, milliseconds(remember_s), "" if since_ms is None else since_ms]
         for unique in batch.uniques:
             script_keys.append(keys.unique(batch.stream, unique.id))
             args += (unique.place + 1, milliseconds(unique.for_s))

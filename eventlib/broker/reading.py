@@ -1,8 +1,8 @@
 """Blocking reads: how a consumer gets entries, and how a reply becomes entries."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from eventlib.broker import connections, scripts
 from eventlib.broker.connections import Broker, milliseconds
@@ -10,6 +10,7 @@ from eventlib.broker.keys import ATTEMPTS, ORIGIN, GroupKeys
 from eventlib.broker.pipelined import Argument
 from eventlib.records import EVENT, Entry
 
+T = TypeVar("T")
 Sink = Callable[[list[Entry]], None]  # is called with the entries of a read as soon as the reply arrives
 
 _new = tuple.__new__  # a NamedTuple's constructor, which is Python code, calls this: twice as fast, but unchecked
@@ -39,6 +40,15 @@ class Reader:
         options = ("COUNT", count, "BLOCK", milliseconds(self._block_s), "STREAMS", group.retry, group.stream, ">", ">")
         await self._ask("XREADGROUP", "GROUP", group.group, self._consumer, *options, then=deliver)
 
+    async def read_at_once(self, count: int, bytes_max: int, sink: Sink) -> None:
+        """As `read`, with what is there now, and no more than about `bytes_max` bytes: one entry may exceed them."""
+        group = self._group
+        reading = self._broker.run(
+            scripts.READ, (group.stream, group.retry), *(group.group, self._consumer, count, bytes_max), bulk=True
+        )
+        found = await _read_to_the_end(reading)
+        sink([entry_of(source == 2, id_, fields) for source, id_, fields in found])
+
     async def _ask(self, *command: Argument, then: Callable[[Any], None] | None = None) -> None:
         await self._connection.request(command, self._block_s + connections.REPLY_TIMEOUT_S, then)
 
@@ -66,27 +76,39 @@ class OrderedReader(Reader):
             up_to, self._read_up_to = self._read_up_to, None  # None, because after an error it is not known
             blocking = ("BLOCK", milliseconds(self._block_s), "STREAMS", group.stream, group.retry, *up_to)
             await self._ask("XREAD", "COUNT", 1, *blocking)
-        reading = asyncio.ensure_future(self.hand_out(count))
-        try:
-            entries, self._read_up_to = await asyncio.shield(reading)
-        except asyncio.CancelledError:
-            await asyncio.wait({reading})  # else the consumer might leave before the server reads for it
-            if not reading.cancelled():
-                reading.exception()  # retrieved, so that the event loop does not report it
-            raise
+        await self._hand_out(count, None, sink)
+
+    async def read_at_once(self, count: int, bytes_max: int, sink: Sink) -> None:
+        """As `Reader.read_at_once`."""
+        await self._hand_out(count, bytes_max, sink)
+
+    async def _hand_out(self, count: int, bytes_max: int | None, sink: Sink) -> None:
+        entries, self._read_up_to = await _read_to_the_end(self.hand_out(count, bytes_max))
         sink(entries)
 
-    async def hand_out(self, count: int) -> tuple[list[Entry], tuple[str, str] | None]:
+    async def hand_out(self, count: int, bytes_max: int | None = None) -> tuple[list[Entry], tuple[str, str] | None]:
         """Up to `count` entries of each stream, one of each key. If all are read, also the ids up to which they are."""
         group = self._group
         more, stream_at, retry_at, found = await self._broker.run(
             scripts.READ_ORDERED,
             (group.stream, group.retry, group.delayed, group.key_queue_heads, group.key_queues),
-            *(group.group, self._consumer, self._ordered_by, count),
+            *(group.group, self._consumer, self._ordered_by, count, "" if bytes_max is None else bytes_max),
             bulk=True,
         )
         entries = [entry_of(source == 2, id_, fields) for source, id_, fields in found]
         return entries, None if more else (stream_at.decode(), retry_at.decode())
+
+
+async def _read_to_the_end(reading: Awaitable[T]) -> T:
+    """Await a script that reads, to its end if cancelled: else its consumer might leave before the server reads."""
+    under_way = asyncio.ensure_future(reading)
+    try:
+        return await asyncio.shield(under_way)
+    except asyncio.CancelledError:
+        await asyncio.wait({under_way})
+        if not under_way.cancelled():
+            under_way.exception()  # retrieved, so that the event loop does not report it
+        raise
 
 
 def entry_of(retried: bool, id_: bytes, fields: Sequence[bytes] | None, deliveries: int = 1) -> Entry:

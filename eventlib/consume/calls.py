@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -16,6 +17,8 @@ from eventlib.records import Entry
 log = logging.getLogger("eventlib")
 
 T = TypeVar("T")
+
+WARN_EVERY_S = 60.0  # while the server does not answer
 
 
 class Calls:
@@ -32,6 +35,7 @@ class Calls:
         self._place = place
         self._rng = rng
         self._group_missing = False
+        self._warn_again_at = -math.inf
 
     def abandon(self) -> None:
         """Repeat no call from now on."""
@@ -64,7 +68,7 @@ class Calls:
 
         return await until_answered(once, self._failed, self._rng)
 
-    def _failed(self, error: BrokerError, failures: int) -> float:
+    def _failed(self, error: BrokerError, _: int) -> float:
         if isinstance(error, AccessDenied):
             self.abandon()
             raise error
@@ -73,9 +77,15 @@ class Calls:
             raise error
         if isinstance(error, MissingGroup):
             self._group_missing = True
-        if failures == 1:
-            log.warning("%s waits for the server: %s", self._place, error)
+        self._warn(error)
         return math.inf
+
+    def _warn(self, error: BrokerError) -> None:
+        """Say that the server is waited for: once a minute, not once for each call that waits."""
+        now_s = time.monotonic()
+        if now_s >= self._warn_again_at:
+            self._warn_again_at = now_s + WARN_EVERY_S
+            log.warning("%s waits for the server: %s", self._place, error)
 
 
 class Fetch:

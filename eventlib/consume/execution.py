@@ -1,9 +1,10 @@
 """Runs the handlers, a limited number at once. A call takes one event, or the events that are there as a batch."""
 
 import asyncio
+import logging
 import time
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,8 @@ from eventlib.delivery import Batch, Delivery
 from eventlib.errors import DataError, UnsupportedVersion
 from eventlib.events.envelope import current
 from eventlib.policy import GiveUp, RetryIn
+
+log = logging.getLogger("eventlib")
 
 
 @dataclass(eq=False)
@@ -100,7 +103,7 @@ class Executor:
             self._observations.tell("started", delivery)
         token = current.set(envelope)  # the cause of the events that the handler publishes
         try:
-            error = await self._attempt(subscription, event, delivery)
+            error = await self._attempt(subscription, (delivery,), event, delivery)
         finally:
             current.reset(token)
         if error is None:
@@ -111,7 +114,7 @@ class Executor:
     async def _handle_batch(self, queue: BatchQueue) -> None:
         queue.called = False
         subscription = queue.subscription
-        taken = [queue.waiting.popleft() for _ in range(min(subscription.batch or 1, len(queue.waiting)))]
+        taken = _next_batch(queue.waiting, subscription.batch or 1)
         self._call_for(queue)
         try:
             admitted = await self._admitted(subscription, taken)
@@ -141,7 +144,7 @@ class Executor:
         if self._observations.wanted:
             for delivery in batch.deliveries:
                 self._observations.tell("started", delivery)
-        error = await self._attempt(subscription, batch)
+        error = await self._attempt(subscription, batch.deliveries, batch)
         if error is None and not batch.failed:
             self._settler.acknowledge(batch.deliveries)
             return
@@ -156,7 +159,9 @@ class Executor:
             subscription.retry, self._bucket, delivery.attempt, delivery.entry.attempts, now_s, self._rng
         )
 
-    async def _attempt(self, subscription: Subscription, *args: object) -> BaseException | None:
+    async def _attempt(
+        self, subscription: Subscription, deliveries: Sequence[Delivery], *args: object
+    ) -> BaseException | None:
         """Call the handler once and return what it raised. Only a cancellation by the consumer itself is passed on."""
         error: BaseException | None = None
         try:
@@ -167,6 +172,9 @@ class Executor:
                     await subscription.handler(*args)
         except asyncio.CancelledError as cancelled:
             if self._calls.abandoned:
+                for delivery in deliveries:
+                    name = (delivery.stream, delivery.group, delivery.event_id, delivery.attempt)
+                    log.info("%s/%s: event %s: attempt %d was cut short, so it does not count", *name)
                 raise
             error = cancelled  # the handler cancelled itself, or awaited something that was cancelled: it failed
         except (KeyboardInterrupt, GeneratorExit):
@@ -186,6 +194,14 @@ class Executor:
                 raise
         while task.cancelling():
             task.uncancel()
+
+
+def _next_batch(waiting: deque[Delivery], size: int) -> list[Delivery]:
+    """Take up to `size` deliveries. A suspect is a batch of its own."""
+    taken = [waiting.popleft()]
+    while waiting and len(taken) < size and not (taken[0].suspect or waiting[0].suspect):
+        taken.append(waiting.popleft())
+    return taken
 
 
 def _reason(fault: DataError | None) -> policy.DeadReason:

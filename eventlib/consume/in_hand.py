@@ -47,6 +47,8 @@ class InHand:
         self._unhandled = 0
         self._freed = asyncio.Event()
         self._settled: set[Place] | None = None  # while `noting_settled`
+        self._suspect: Delivery | None = None
+        self._suspect_gone = asyncio.Event()
 
     def capacity(self) -> int:
         """How many more entries may be asked for."""
@@ -75,6 +77,21 @@ class InHand:
             return False
         held[delivery.entry.id] = delivery
         return True
+
+    def hold_suspect(self, delivery: Delivery) -> None:
+        """Note that this delivery, which is held, may be what ended its consumers."""
+        self._suspect = delivery
+        self._suspect_gone.clear()
+
+    @property
+    def holds_suspect(self) -> bool:
+        """Whether an entry is held that may be what ended its consumers."""
+        return self._suspect is not None
+
+    async def suspect_gone(self) -> None:
+        """Wait until no suspect is held."""
+        while self._suspect is not None:
+            await self._suspect_gone.wait()
 
     def deliveries(self) -> list[Delivery]:
         """All deliveries that are held."""
@@ -108,3 +125,6 @@ class InHand:
         held = self._held[entry.retried]
         if held.get(entry.id) is delivery:  # else a later delivery of the same entry is held
             del held[entry.id]
+        if self._suspect is delivery:
+            self._suspect = None
+            self._suspect_gone.set()

@@ -4,9 +4,11 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from eventlib import policy
 from eventlib.broker.reading import Reader
 from eventlib.consume.calls import Fetch
 from eventlib.consume.execution import Executor
+from eventlib.consume.fetch_size import FetchSize
 from eventlib.consume.leases import Leases
 from eventlib.consume.session import Session
 from eventlib.consume.settlement import Settler
@@ -29,6 +31,7 @@ class Intake:
         self._identity = session.identity
         self._bus = session.bus
         self._decoder = Decoder({spec_of(event_class).type: event_class for event_class in session.subscriptions})
+        self._attempts = session.attempts
         self._attempts_max = max(s.retry.attempts for s in subscriptions)
         self._ordered_by = session.settings.ordered_by
         self._commands = session.commands
@@ -38,6 +41,7 @@ class Intake:
         self._executor = executor
         self._settler = settler
         self._fetch = Fetch(session.calls, max(FIRST_FETCH, *(s.batch or 1 for s in subscriptions)))
+        self._looked = False  # the first read is done
         self._asked_at = 0.0
         self._unopened: list[Entry] = []  # the entries of the last read, if they could not be accepted at once
         self._opening: list[Entry] = []  # those of the read before, while the last one is requested
@@ -71,6 +75,9 @@ class Intake:
             if not self._in_hand.hold(delivery):
                 self._in_hand.free_capacity(1)  # it is held: its own lease expired, or the group was created again
                 continue
+            if entry.deliveries > 1 and policy.is_suspect(delivery.attempt, entry.deliveries, self._attempts):
+                delivery.suspect = True
+                self._in_hand.hold_suspect(delivery)
             if delivery.attempt <= self._attempts_max + 1:  # else the opening may be what ends its consumers
                 try:
                     delivery.envelope = self._opened(entry)
@@ -90,7 +97,11 @@ class Intake:
             capacity = await self._in_hand.some_capacity()
             self._liveness.resumes()
         self._asked_at = time.monotonic()
-        await self._fetch(lambda count: reader.read(count, self._came), capacity)
+        if self._looked:
+            await self._fetch(lambda count: reader.read(count, self._came), capacity)
+        else:  # how large entries are is not known yet
+            await self._fetch(lambda count: reader.read_at_once(count, FetchSize.BYTES_MAX, self._came), capacity)
+            self._looked = True
         self._liveness.hears()
         if self._unopened and self._leases.stood_still(self._asked_at):
             kept = await self._leases.still_owned(self._unopened)

@@ -1,11 +1,16 @@
 """Entries that come back: silent consumers held them, or their wait for another attempt is over."""
 
 import asyncio
+import logging
 
+from eventlib.broker.consuming import Promoted
 from eventlib.consume.calls import Fetch
 from eventlib.consume.intake import Intake
 from eventlib.consume.session import Session
 from eventlib.consume.settlement import Settler
+from eventlib.steady import steady_s
+
+log = logging.getLogger("eventlib")
 
 PROMOTE_S = 0.5  # longest wait between two looks at the delayed entries, as dead consumers may have scheduled some
 PROMOTE_LIMIT = 100
@@ -17,12 +22,15 @@ class Takeover:
 
     def __init__(self, session: Session, intake: Intake) -> None:
         self._lease = session.settings.lease
+        self._attempts = session.attempts
         self._commands = session.commands
         self._calls = session.calls
+        self._clock = session.clock
         self._in_hand = session.in_hand
         self._rng = session.rng
         self._intake = intake
         self._fetch = Fetch(session.calls, FIRST_TAKEN_OVER)
+        self._suspects_left = False
         self._stopping = False
 
     def stop(self) -> None:
@@ -32,10 +40,22 @@ class Takeover:
     async def run(self) -> None:
         """Offer to sweep, about twice a lease, until cancelled."""
         while True:
-            await asyncio.sleep(self._lease.sweep_wait_s(self._rng))
+            await self._until_next()
             await self._calls.until_answered(self._commands.free_key_queues)  # the group may have been ordered before
             while await self._sweep():
                 pass
+
+    async def _until_next(self) -> None:
+        """Wait for the time of the next sweep. If suspects are left, the end of the one in hand is the time."""
+        wait_s = self._lease.sweep_wait_s(self._rng)
+        if not self._suspects_left:
+            await asyncio.sleep(wait_s)
+            return
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._in_hand.suspect_gone()
+        except TimeoutError:
+            pass
 
     async def _sweep(self) -> bool:
         """Sweep once. True if there may be more to take over at once."""
@@ -43,8 +63,14 @@ class Takeover:
         if self._stopping:
             return False
         with self._in_hand.noting_settled() as settled:
-            more, found = await self._fetch(
-                lambda count: self._commands.sweep(self._lease.duration_s, count, self._lease.sweep_every_s), capacity
+            more, found, left = await self._fetch(
+                lambda count: self._commands.sweep(
+                    *(self._lease.duration_s, count, self._lease.sweep_every_s),
+                    attempts=self._attempts,
+                    may_take_suspect=not self._in_hand.holds_suspect,
+                    expected_ms=self._clock.expected_ms(),
+                ),
+                capacity,
             )
         self._fetch.came(found)
         # The sweep may take over an expired entry of this same consumer. The entry may be settled after the sweep, and
@@ -52,27 +78,47 @@ class Takeover:
         taken = [entry for entry in found if entry.place not in settled]
         self._in_hand.use_capacity(len(taken))
         self._intake.accept(taken)
-        return more or bool(found)
+        self._suspects_left = left > 0
+        if left and not self._in_hand.holds_suspect:
+            return True
+        return more or len(found) > 0
 
 
 class Promoter:
-    """Brings delayed entries of one group back when they are due."""
+    """Brings delayed entries of one group back when they are due, and notices when the server's clock jumps."""
 
     def __init__(self, session: Session, settler: Settler) -> None:
+        self._place = session.place
         self._commands = session.commands
         self._calls = session.calls
+        self._clock = session.clock
         self._retry_scheduled = settler.retry_scheduled
 
     async def run(self) -> None:
         """Promote until cancelled."""
         while True:
             self._retry_scheduled.clear()
-            moved, next_s = await self._calls.until_answered(lambda: self._commands.promote(PROMOTE_LIMIT))
-            if moved == PROMOTE_LIMIT:
+            promoted = await self._calls.until_answered(self._promote)
+            if promoted.unexpected_ms or promoted.moved == PROMOTE_LIMIT:
                 continue
-            wait_s = PROMOTE_S if next_s is None else min(next_s, PROMOTE_S)
+            wait_s = PROMOTE_S if promoted.next_s is None else min(promoted.next_s, PROMOTE_S)
             try:
                 async with asyncio.timeout(wait_s):
                     await self._retry_scheduled.wait()
             except TimeoutError:
                 pass
+
+    async def _promote(self) -> Promoted:
+        sent_s = steady_s()
+        promoted = await self._commands.promote(PROMOTE_LIMIT, self._clock.expected_ms())
+        if promoted.unexpected_ms:
+            jump_ms = self._clock.jump_ms(promoted.group_ms, sent_s)
+            self._clock.forget()
+            if jump_ms is None:  # the group remembers a later time than the server's clock shows
+                jump_ms = promoted.unexpected_ms
+            if jump_ms and await self._commands.put_clock_right(promoted.offset_ms, jump_ms):
+                problem = "%s: the server's clock jumped by %+.1f s; due times and leases go on as if it had not"
+                log.warning(problem, self._place, jump_ms / 1000.0)
+        else:
+            self._clock.note(promoted.group_ms, sent_s)
+        return promoted

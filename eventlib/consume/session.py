@@ -10,6 +10,7 @@ from eventlib.app import GroupSettings, Subscription
 from eventlib.broker.connections import Broker
 from eventlib.broker.consuming import ConsumerCommands
 from eventlib.consume.calls import Calls
+from eventlib.consume.group_clock import GroupClock
 from eventlib.consume.in_hand import InHand, Observations
 from eventlib.consume.liveness import Liveness
 from eventlib.delivery import Observer, Publishing
@@ -36,11 +37,13 @@ class Session:
         self.settings = settings
         self.bus = bus
         self.subscriptions: dict[type[Event], Subscription] = {s.event_class: s for s in subscriptions}
+        self.attempts = min(s.retry.attempts for s in subscriptions)  # that every event is allowed
         self.bucket = TokenBucket(settings.retry_budget, time.monotonic()) if settings.retry_budget else None
         self.rng = random.Random()
         self.tasks = asyncio.TaskGroup()
         self.commands = ConsumerCommands(broker, broker.keys.group(stream, group), consumer)
         self.liveness = Liveness()
+        self.clock = GroupClock()
         self.calls = Calls(self.commands, self.liveness, self.place, self.rng)
         self.observations = Observations(observe)
         concurrency = settings.concurrency * max(s.batch or 1 for s in subscriptions)

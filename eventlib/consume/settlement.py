@@ -27,6 +27,7 @@ class Settler:
     def __init__(self, session: Session) -> None:
         self.retry_scheduled = asyncio.Event()
         self._commands = session.commands
+        self._clock = session.clock
         self._calls = session.calls
         self._in_hand = session.in_hand
         self._observations = session.observations
@@ -95,8 +96,10 @@ class Settler:
             self._in_hand.lose(delivery, error)
 
     async def _retry(self, delivery: Delivery, decision: RetryIn) -> bool:
-        used = delivery.attempt if decision.counts else delivery.attempt - 1
-        kept = await self._undisturbed(lambda: self._commands.retry(delivery.entry, used, decision.delay_s))
+        entry, delay_s, counts = delivery.entry, decision.delay_s, decision.counts
+        kept = await self._undisturbed(
+            lambda: self._commands.retry(entry, delay_s, counts=counts, expected_ms=self._clock.expected_ms())
+        )
         self.retry_scheduled.set()
         return kept
 
@@ -106,7 +109,6 @@ class Settler:
         why = dead_letter.describe(
             decision.reason,
             error,
-            attempts=delivery.attempt if decision.reason != "poison" else delivery.attempt - 1,
             handler=_name_of(subscription),
             consumer=delivery.consumer,
         )
@@ -114,7 +116,8 @@ class Settler:
             "%s/%s: event %s, entry %s, is dead (%s) %s",
             *(delivery.stream, delivery.group, delivery.event_id, delivery.entry.origin, decision.reason, why["error"]),
         )
-        return await self._undisturbed(lambda: self._commands.to_dead_letters(delivery.entry, why))
+        entry, counts = delivery.entry, decision.reason != "poison"
+        return await self._undisturbed(lambda: self._commands.to_dead_letters(entry, why, counts=counts))
 
     async def _undisturbed(self, settle: Callable[[], Awaitable[bool]]) -> bool:
         """Settle even if this worker is cancelled meanwhile: a handler may keep its task and cancel it later."""

@@ -14,6 +14,7 @@ from eventlib.errors import BrokerError, BrokerUnavailable
 from eventlib.publish.batches import Callers
 from eventlib.reconnect import Answer, until_answered
 from eventlib.records import NumberedBatch
+from eventlib.steady import steady_s
 
 log = logging.getLogger("eventlib")
 
@@ -39,9 +40,9 @@ class RepeatingRoute:
         self._streams.add(batch.stream)
         return _RepeatedBatch(self, batch, callers)
 
-    def publish(self, batch: NumberedBatch) -> ScriptCall:
-        """Try once."""
-        return self._commands.append(batch, self._producer, self._remember_s)
+    def publish(self, batch: NumberedBatch, first_try_s: float | None = None) -> ScriptCall:
+        """Try once. A repeat says when the first try was."""
+        return self._commands.append(batch, self._producer, self._remember_s, first_try_s=first_try_s)
 
     def note_unanswered(self, stream: str) -> None:
         """A try for this stream got no answer."""
@@ -60,12 +61,13 @@ class RepeatingRoute:
 class _RepeatedBatch:
     """A batch on its way. It is repeated as long as one of its callers waits."""
 
-    __slots__ = ("_batch", "_call", "_callers", "_error", "_repeat_until_s", "_route")
+    __slots__ = ("_batch", "_call", "_callers", "_error", "_first_try_s", "_repeat_until_s", "_route")
 
     def __init__(self, route: RepeatingRoute, batch: NumberedBatch, callers: Callers) -> None:
         self._route = route
         self._batch = batch
         self._callers = callers
+        self._first_try_s = steady_s()
         self._call = route.publish(batch)
         self._error: BrokerError | None = None  # of the last try
         self._repeat_until_s = math.inf
@@ -80,7 +82,7 @@ class _RepeatedBatch:
         if self._error is not None:  # the first try is under way since this object was made
             if self._route.now() > self._repeat_until_s:  # this process was stopped meanwhile
                 raise self._error
-            self._call = self._route.publish(self._batch)
+            self._call = self._route.publish(self._batch, self._first_try_s)
         return self._call
 
     def _decide(self, error: BrokerError, failures: int) -> float:

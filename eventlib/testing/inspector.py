@@ -75,7 +75,8 @@ class Inspector:
     async def due_s(self) -> list[float]:
         """When each delayed entry is due for its next attempt, earliest first: Unix seconds of the server's clock."""
         rows: Any = await self.raw.zrange(self.keys.delayed, 0, -1, withscores=True)
-        return [due_ms / 1000.0 for _, due_ms in rows]
+        offset_ms = float(await self.raw.hget(self.keys.sweep, "offset") or 0.0)  # of the group's time
+        return [(due_ms + offset_ms) / 1000.0 for _, due_ms in rows]
 
     async def now_s(self) -> float:
         """The server's clock, in Unix seconds."""

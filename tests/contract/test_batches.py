@@ -1,13 +1,17 @@
 """A batch handler takes many events in one call; each event is acknowledged, retried or dead-lettered separately."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
 
 import eventlib as ev
 from eventlib.broker.consuming import ConsumerCommands
+from eventlib.consume.calls import Fetch
+from eventlib.consume.fetch_size import FetchSize
 from eventlib.policy import Lease
+from eventlib.records import Entry
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, OrderShipped, Record, orders
@@ -213,11 +217,11 @@ async def test_trap_04_a_batch_leaves_out_events_that_were_lost_while_a_poison_e
     async def bill(batch: ev.Batch[OrderPlaced]) -> None:
         handled.extend(event.number for event in batch.events)
 
-    async def dead_letter_slowly(commands: ConsumerCommands, *args: Any) -> bool:
+    async def dead_letter_slowly(commands: ConsumerCommands, *args: Any, counts: bool) -> bool:
         [row] = await inspector.pending()
         await inspector.take_over(row.id, "other")
         await eventually(lambda: record.count("lost"))
-        return await to_dead_letters(commands, *args)
+        return await to_dead_letters(commands, *args, counts=counts)
 
     monkeypatch.setattr(ConsumerCommands, "to_dead_letters", dead_letter_slowly)
     async with connect(app) as bus:
@@ -232,6 +236,36 @@ async def test_trap_04_a_batch_leaves_out_events_that_were_lost_while_a_poison_e
             await eventually(lambda: record.count("acked"))
     assert handled == [2]
     assert [row.consumer for row in await inspector.pending()] == ["other"]
+
+
+@pytest.mark.parametrize("ordered_by", [None, "number"])
+async def test_the_first_read_of_large_events_is_bounded_in_bytes(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, ordered_by: str | None
+) -> None:
+    """A batch may be a thousand events, but how large they are is not known before the first ones are there."""
+    app, handled, replies, came = ev.App("shop"), list[int](), list[int](), Fetch.came
+    app.group("billing", ordered_by=ordered_by)
+
+    class Document(ev.Event, type="document", stream="orders"):
+        number: int
+        text: str
+
+    @app.subscribe_batch(Document, group="billing", size=1000)
+    async def bill(batch: ev.Batch[Document]) -> None:
+        handled.extend(event.number for event in batch.events)
+
+    def note(fetch: Fetch, entries: Sequence[Entry]) -> None:
+        replies.append(len(entries))
+        came(fetch, entries)
+
+    monkeypatch.setattr(Fetch, "came", note)
+    monkeypatch.setattr(FetchSize, "BYTES_MAX", 100_000)
+    async with connect(app) as bus:
+        await bus.publish_many([Document(number=n, text="x" * 20_000) for n in range(50)])
+        async with bus.running():
+            await eventually(lambda: len(handled) == 50)
+    assert sorted(handled) == list(range(50))
+    assert replies[0] == 5 and max(replies) <= 6
 
 
 async def test_only_deliveries_of_the_batch_can_be_failed(connect: Connect) -> None:

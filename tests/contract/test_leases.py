@@ -1,6 +1,7 @@
 """A live consumer keeps its entries. After a lease without renewal, another one takes them over; no event is lost."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,14 +27,14 @@ LEASE_S = 0.3
 class BillingGroup:
     """A group whose handlers wait until they are released."""
 
-    def __init__(self, **group: float) -> None:
+    def __init__(self, retry: ev.Retry = AT_ONCE, **group: float) -> None:
         self.app = ev.App("shop")
         self.app.group("billing", **{"lease_s": LEASE_S, **group})  # type: ignore[arg-type]
         self.started: list[ev.Delivery] = []
         self.release = asyncio.Event()
         self.error: Exception | None = None
 
-        @self.app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
+        @self.app.subscribe(OrderPlaced, group="billing", retry=retry)
         async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
             self.started.append(delivery)
             await self.release.wait()
@@ -177,7 +178,7 @@ async def test_a_live_consumers_entries_are_left_alone(broker: Broker, inspector
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a", b"b"]), "p1", 3600.0)
     old, fresh = await inspector.read_and_die()
     await inspector.take_over(old, "dead", idle_ms=31_000)
-    _, taken = await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, 0.0)
+    taken = (await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, 0.0)).entries
     assert [(entry.id, entry.deliveries, entry.retried) for entry in taken] == [(old, 2, False)]
     assert {row.id: row.consumer for row in await inspector.pending()} == {old: "c1", fresh: "dead"}
 
@@ -188,14 +189,13 @@ async def test_trap_02_a_consumer_that_dies_while_it_sweeps_does_not_block_other
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [id_] = await inspector.read_and_die()
     await inspector.take_over(id_, "dead", idle_ms=0)
-    assert await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, every_s=0.1) == (
-        False,
-        [],
+    assert await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, every_s=0.1) == TakenOver(
+        False, []
     )  # its turn; then it dies
     await inspector.take_over(id_, "dead", idle_ms=31_000)
 
     async def sweep() -> list[Entry]:
-        return (await ConsumerCommands(broker, inspector.keys, "c2").sweep(30.0, 100, every_s=0.1))[1]
+        return (await ConsumerCommands(broker, inspector.keys, "c2").sweep(30.0, 100, every_s=0.1)).entries
 
     taken = await eventually(sweep)
     assert [entry.id for entry in taken] == [id_]
@@ -204,11 +204,10 @@ async def test_trap_02_a_consumer_that_dies_while_it_sweeps_does_not_block_other
 async def test_trap_08_one_consumer_sweeps_at_a_time(broker: Broker, inspector: Inspector) -> None:
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [id_] = await inspector.read_and_die()
-    assert await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, every_s=60.0) == (False, [])
+    assert await ConsumerCommands(broker, inspector.keys, "c1").sweep(30.0, 100, every_s=60.0) == TakenOver(False, [])
     await inspector.take_over(id_, "dead", idle_ms=31_000)
-    assert await ConsumerCommands(broker, inspector.keys, "c2").sweep(30.0, 100, every_s=60.0) == (
-        False,
-        [],
+    assert await ConsumerCommands(broker, inspector.keys, "c2").sweep(30.0, 100, every_s=60.0) == TakenOver(
+        False, []
     )  # not its turn
 
 
@@ -223,7 +222,7 @@ async def test_trap_08_a_sweep_continues_where_the_last_one_stopped(
     last = (await inspector.read_and_die(1000))[-1]
     await inspector.take_over(last, "dead", idle_ms=3_600_000)
     found = [await ConsumerCommands(broker, inspector.keys, "c1").sweep(1800.0, 1, 60.0) for _ in range(sweeps)]
-    assert [[entry.id for entry in taken] for _, taken in found] == [*[[]] * (sweeps - 1), [last]]
+    assert [[entry.id for entry in taken.entries] for taken in found] == [*[[]] * (sweeps - 1), [last]]
 
 
 async def test_recovery_takes_no_longer_with_more_pending_entries(connect: Connect, inspector: Inspector) -> None:
@@ -237,7 +236,7 @@ async def test_recovery_takes_no_longer_with_more_pending_entries(connect: Conne
         more, taken = True, list[Entry]()
         rounds = 0
         while more and not taken and rounds < 3:
-            more, taken = await ConsumerCommands(broker, inspector.keys, "c1").sweep(1800.0, 1, 60.0)
+            more, taken, _ = await ConsumerCommands(broker, inspector.keys, "c1").sweep(1800.0, 1, 60.0)
             rounds += 1
     assert [entry.id for entry in taken] == [last]
 
@@ -248,9 +247,9 @@ async def test_a_first_sweep_takes_over_few_entries_whatever_the_batch_size(
     """To take over a thousand large events would exceed the reply timeout, and each try would count as a delivery."""
     asked, sweep = list[int](), ConsumerCommands.sweep
 
-    async def noted(commands: ConsumerCommands, lease_s: float, count: int, every_s: float) -> Any:
+    async def noted(commands: ConsumerCommands, lease_s: float, count: int, every_s: float, **rest: Any) -> Any:
         asked.append(count)
-        return await sweep(commands, lease_s, count, every_s)
+        return await sweep(commands, lease_s, count, every_s, **rest)
 
     monkeypatch.setattr(ConsumerCommands, "sweep", noted)
     app, handled = ev.App("shop"), list[int]()
@@ -326,7 +325,7 @@ async def test_trap_06_only_the_owner_of_an_entry_can_retry_dead_letter_or_ackno
     await PublishCommands(broker).append(NumberedBatch("orders", 1, [b"a"]), "p1", 3600.0)
     [id_] = await inspector.read_and_die()
     entry = Entry(False, id_, id_, b"a")
-    assert not await ConsumerCommands(broker, inspector.keys, "not the owner").retry(entry, 1, 0.0)
+    assert not await ConsumerCommands(broker, inspector.keys, "not the owner").retry(entry, 0.0)
     assert not await ConsumerCommands(broker, inspector.keys, "not the owner").to_dead_letters(
         entry, {"reason": "exhausted"}
     )
@@ -386,6 +385,43 @@ async def test_a_consumer_that_takes_over_its_own_entry_after_a_late_renewal_run
     assert len(billing.started) == 2
 
 
+@pytest.mark.usefixtures("no_sweeps")
+@pytest.mark.parametrize(
+    ("error", "attempts", "reason"),
+    [(ValueError("no"), [1, 4], None), (ev.Snooze(0.0), [1, 3], None), (ev.Reject("no"), [1], "rejected")],
+)
+async def test_attempts_never_go_backwards_after_another_consumer_held_the_entry_for_a_moment(
+    connect: Connect, inspector: Inspector, error: Exception, attempts: list[int], reason: str | None
+) -> None:
+    """The server has counted three deliveries. The consumer that settles the entry knows of one."""
+    billing, record = BillingGroup(retry=ev.Retry(attempts=9, wait_s=0.0)), Record()
+    billing.error = error
+    async with connect(billing.app) as bus, bus.running(consumer="a", observe=record):
+        await bus.publish(OrderPlaced(number=1))
+        await eventually(lambda: billing.started)
+        await inspector.take_over(billing.started[0].entry.id, "b", deliveries=2)
+        await inspector.take_over(billing.started[0].entry.id, "a", deliveries=3)
+        billing.release.set()
+        await eventually(lambda: record.count("failed"))
+        billing.error = None
+        await eventually(lambda: record.count("acked") + record.count("dead"))
+        dead_letters = await bus.dead_letters("orders", "billing").find()
+    seen = [delivery.attempt for delivery in billing.started]
+    assert seen[: len(attempts)] == attempts and seen == sorted(seen)
+    assert [(letter.reason, letter.attempts) for letter in dead_letters] == ([(reason, 3)] if reason else [])
+
+
+async def test_an_attempt_that_its_consumer_cuts_short_is_explained_in_the_log(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    billing = BillingGroup()
+    with caplog.at_level(logging.INFO, "eventlib"):
+        async with connect(billing.app) as bus, bus.running(grace_s=0.0):
+            event_id = await bus.publish(OrderPlaced(number=1))
+            await eventually(lambda: billing.started)
+    assert f"event {event_id}: attempt 1 was cut short, so it does not count" in caplog.text
+
+
 async def swept_own(inspector: Inspector, id_: str) -> bool:
     """Make the entry look abandoned until a sweep has taken it over, which counts as a delivery."""
     [row] = await inspector.pending()
@@ -402,8 +438,8 @@ async def test_an_entry_acknowledged_during_a_sweep_is_not_run_again(
     """The server swept first, but the reply to the acknowledgement, on another connection, arrived first."""
     billing, record, sweep, brought = BillingGroup(), Record(), ConsumerCommands.sweep, asyncio.Event()
 
-    async def sweep_slowly(commands: ConsumerCommands, *args: Any) -> TakenOver:
-        found = await sweep(commands, *args)
+    async def sweep_slowly(commands: ConsumerCommands, *args: Any, **rest: Any) -> TakenOver:
+        found = await sweep(commands, *args, **rest)
         if found.entries:
             billing.release.set()
             await eventually(lambda: record.count("acked"))
@@ -454,8 +490,8 @@ async def test_events_in_a_reply_that_takes_longer_than_a_lease_are_handled_once
 
         return asyncio.create_task(read())
 
-    async def sweep_slowly(commands: ConsumerCommands, *args: Any) -> TakenOver:
-        found = await sweep(commands, *args)
+    async def sweep_slowly(commands: ConsumerCommands, *args: Any, **rest: Any) -> TakenOver:
+        found = await sweep(commands, *args, **rest)
         if found.entries and first == "the read":
             await eventually(lambda: record.count("acked") >= 3)
         swept.append(found)

@@ -550,7 +550,7 @@ async def test_a_head_is_not_mistaken_for_lost_in_any_place(broker: Broker, insp
     [entry] = await read_and_die(broker, inspector)
     assert await still_waits()
     for delay_s in (0.05, 0.0):
-        await ConsumerCommands(broker, at, "dead").retry(entry, 1, delay_s)
+        await ConsumerCommands(broker, at, "dead").retry(entry, delay_s)
         assert await still_waits()
         if delay_s:
             await eventually(lambda: is_promoted(broker, inspector))
@@ -561,7 +561,7 @@ async def test_a_head_is_not_mistaken_for_lost_in_any_place(broker: Broker, insp
         assert await still_waits()
         [entry] = await read_and_die(broker, inspector)
         await inspector.raw.xclaim(at.retry, "billing", "dead", 0, [entry.id], idle=60_000, justid=True)
-        _, [taken] = await ConsumerCommands(broker, at, "successor").sweep(1.0, 10, 0.0)
+        _, [taken], _ = await ConsumerCommands(broker, at, "successor").sweep(1.0, 10, 0.0)
         assert await still_waits()
         await inspector.raw.xclaim(at.retry, "billing", "dead", 0, [taken.id], justid=True)
     assert await ConsumerCommands(broker, at, "dead").ack([entry]) == set()
@@ -569,7 +569,7 @@ async def test_a_head_is_not_mistaken_for_lost_in_any_place(broker: Broker, insp
 
 
 async def is_promoted(broker: Broker, inspector: Inspector) -> bool:
-    moved, _ = await ConsumerCommands(broker, inspector.keys, "c1").promote(10)
+    moved = (await ConsumerCommands(broker, inspector.keys, "c1").promote(10)).moved
     return moved == 1
 
 
@@ -585,7 +585,7 @@ async def test_a_head_that_is_deleted_while_its_handler_runs_can_be_settled_and_
     if how == "ack":
         await ConsumerCommands(broker, inspector.keys, "dead").ack([head])
     elif how == "retry":
-        await ConsumerCommands(broker, inspector.keys, "dead").retry(head, 1, 60.0)
+        await ConsumerCommands(broker, inspector.keys, "dead").retry(head, 60.0)
     elif how == "dead-letter":
         await ConsumerCommands(broker, inspector.keys, "dead").to_dead_letters(head, {"reason": "exhausted"})
     else:
@@ -603,10 +603,10 @@ class SlowReader(OrderedReader):
         super().__init__(broker, group, "c1", 1.0, "order_id")
         self.sent, self.go = asyncio.Event(), asyncio.Event()
 
-    async def hand_out(self, count: int) -> tuple[list[Entry], tuple[str, str] | None]:
+    async def hand_out(self, count: int, bytes_max: int | None = None) -> tuple[list[Entry], tuple[str, str] | None]:
         self.sent.set()
         await self.go.wait()
-        return await super().hand_out(count)
+        return await super().hand_out(count, bytes_max)
 
 
 async def test_a_cancelled_read_ends_before_its_consumer_leaves(
@@ -676,7 +676,7 @@ async def test_a_key_queue_continues_after_its_head_was_lost_during_a_retry(
     async with connect(billing.app) as bus:
         await bus.publish_many(steps("A", 0, 1, 2))
         [head] = await read_and_die(broker, inspector)
-        await ConsumerCommands(broker, inspector.keys, "dead").retry(head, 1, 60.0 if place == "delayed" else 0.0)
+        await ConsumerCommands(broker, inspector.keys, "dead").retry(head, 60.0 if place == "delayed" else 0.0)
         assert await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues() == 0  # nothing is lost yet
         if place == "delayed":
             await inspector.raw.unlink(inspector.keys.delayed)
@@ -764,7 +764,7 @@ async def test_a_second_copy_of_a_head_is_dropped(broker: Broker, inspector: Ins
         NumberedBatch("orders", 1, [body(order_id="A", n=1), body(order_id="A", n=2)]), "p1", 3600.0
     )
     [head] = await read_and_die(broker, inspector)
-    await ConsumerCommands(broker, inspector.keys, "dead").retry(head, 1, 60.0)
+    await ConsumerCommands(broker, inspector.keys, "dead").retry(head, 60.0)
     await inspector.raw.xgroup_destroy(inspector.keys.stream, "billing")
     assert await read_and_die(broker, inspector) == []
     assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(0, 0, 0, delayed=1, dead=0, parked=1)

@@ -11,6 +11,7 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib.consume import calls
 from eventlib.testing import PrivateServer, private_server
 from eventlib.testing.waiting import eventually
 from tests.shop import OrderPlaced, Record, orders
@@ -166,6 +167,31 @@ async def test_the_outcome_of_handlers_is_settled_after_the_server_was_killed_an
         await bus.publish(OrderPlaced(number=3))
         await shop.settles(bus, [1, 2, 3, 101])
     assert shop.record.count("acked") >= 4
+
+
+async def test_an_outage_is_told_once_a_minute_and_a_consumer_however_many_events_are_in_hand(
+    own: PrivateServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop, numbers = Shop(own.url), range(101, 111)  # each of them fails, and is to be settled while the server is away
+    async with shop.open() as bus:
+        await bus.publish_many(orders(*numbers))
+        await eventually(lambda: len(shop.started) == len(numbers))
+        own.kill()
+        shop.gate.set()
+        await eventually(lambda: shop.record.count("failed") == len(numbers))
+        own.start()
+        await shop.settles(bus, numbers)
+    assert caplog.text.count("orders/billing waits for the server") == 1
+
+
+async def test_a_long_outage_is_told_again(
+    own: PrivateServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "WARN_EVERY_S", 0.1)
+    async with Shop(own.url).open():
+        own.kill()
+        await eventually(lambda: caplog.text.count("orders/billing waits for the server") >= 3)
+        own.start()
 
 
 async def test_a_flush_while_handlers_run_does_not_stop_consumers(own: PrivateServer, admin: redis.Redis) -> None:

@@ -26,20 +26,15 @@ def failure(depth: int = 0) -> ValueError:
     raise AssertionError("unreachable")
 
 
-def said(error: BaseException | None, handler: str = "shop.bill") -> dict[str, str | int]:
-    return describe("exhausted", error, attempts=3, handler=handler, consumer="c1")
+def said(error: BaseException | None, handler: str = "shop.bill") -> dict[str, str]:
+    return describe("exhausted", error, handler=handler, consumer="c1")
 
 
 def test_a_dead_letter_names_the_error_and_its_place() -> None:
     dead_letter = said(failure())
     assert dead_letter["error"] == "ValueError: no money"
     assert 'raise ValueError("no money")' in str(dead_letter["traceback"])
-    assert (dead_letter["reason"], dead_letter["attempts"], dead_letter["handler"], dead_letter["consumer"]) == (
-        "exhausted",
-        3,
-        "shop.bill",
-        "c1",
-    )
+    assert (dead_letter["reason"], dead_letter["handler"], dead_letter["consumer"]) == ("exhausted", "shop.bill", "c1")
 
 
 def test_without_an_error_or_a_handler_there_is_no_traceback() -> None:

@@ -24,14 +24,17 @@ def _load(name: str, *, after: Sequence[str] = ()) -> Script:
 
 PUBLISH = _load("publish")
 _MOVES = ("fields", "key_queues")  # a script that moves or settles entries begins with these
+_TIME = ("group_time",)  # and one that keeps or compares times of a group with this
 ACK = _load("ack", after=_MOVES)
-RETRY = _load("retry", after=_MOVES)
+RETRY = _load("retry", after=(*_MOVES, *_TIME))
 TO_DEAD_LETTERS = _load("to_dead_letters", after=_MOVES)
-PROMOTE = _load("promote", after=_MOVES)
+PROMOTE = _load("promote", after=(*_MOVES, *_TIME))
 RENEW = _load("renew")
-SWEEP = _load("sweep")
+SWEEP = _load("sweep", after=("fields", *_TIME))
+PUT_CLOCK_RIGHT = _load("put_clock_right", after=_TIME)
 LEAVE = _load("leave", after=_MOVES)
 BACKLOG = _load("backlog")
+READ = _load("read")
 READ_ORDERED = _load("read_ordered", after=_MOVES)
 FREE_KEY_QUEUES = _load("free_key_queues", after=_MOVES)
 DEAD_LETTER_QUEUE = _load("dead_letter_queue")

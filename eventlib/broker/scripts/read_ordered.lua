@@ -1,11 +1,12 @@
 -- Read new entries and hand out those of one key one at a time, in the order of the stream. An entry that is not the
 -- head of its per-key queue is parked and acknowledged. An entry without a key is handed out at once.
 -- KEYS  stream, retry, delayed, key_queue_heads, key_queues
--- ARGV  group, consumer, field of the data that is the key, count
+-- ARGV  group, consumer, field of the data that is the key, count, bytes after which to stop ('' for no limit)
 -- Returns whether there may be more; the ids up to which stream and retry are read ('' if there may be more);
 -- {1 for stream or 2 for retry, id, fields and values} for each entry handed out, up to count of each source.
 local heads, queues, retry = KEYS[4], KEYS[5], KEYS[2]
 local group, consumer, field, count = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local bytes, size = tonumber(ARGV[5]), 0 -- with a limit, one entry is read at a time
 local looks_max = math.max(count, 256) -- so that other clients are served soon
 
 local function key_in(event)
@@ -66,17 +67,18 @@ local handed_out, more = {}, false
 for _, source in ipairs({2, 1}) do
   local room, looks, asked, entries = count, 0, nil, nil
   repeat
-    asked = math.min(room, looks_max - looks)
+    asked = bytes and 1 or math.min(room, looks_max - looks)
     local reply = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', asked, 'STREAMS', KEYS[source], '>')
     entries = reply and reply[1][2] or {}
     for _, entry in ipairs(entries) do
+      for _, part in ipairs(bytes and entry[2] or {}) do size = size + #part end
       if hand_out_or_park(source, entry[1], entry[2]) then
         room = room - 1
         handed_out[#handed_out + 1] = {source, entry[1], entry[2]}
       end
     end
     looks = looks + #entries
-  until #entries < asked or room == 0 or looks == looks_max
+  until #entries < asked or room == 0 or looks == looks_max or bytes and size >= bytes
   more = more or #entries == asked
 end
 if more then return {1, '', '', handed_out} end

@@ -1,15 +1,25 @@
--- Take over entries whose consumer has been silent for a lease. Only one consumer of the group sweeps at a time.
--- KEYS  stream, retry, sweep     ARGV  group, consumer, lease in ms, count, ms between sweeps
--- Returns whether there may be more, and {1 for stream or 2 for retry, id, fields and values, deliveries} for each
--- entry taken over.
+-- Take over entries whose consumer has been silent for a lease. Only one consumer of the group sweeps at a time. An
+-- entry that may be what ends its consumers, a suspect, is taken over alone: consumers that end beside it would count
+-- as failures of others. A suspect was taken over before, or this is its last attempt. What is left is held in the name
+-- of `(suspects)`, without counting a delivery.
+-- KEYS  stream, retry, sweep
+-- ARGV  group, consumer, lease in ms, count, ms between sweeps, the group's time that is expected in ms ('' if
+--       unknown), attempts that the group allows, 1 if the consumer may take a suspect or 0
+-- Returns whether there may be more, {1 for stream or 2 for retry, id, fields and values, deliveries} for each entry
+-- taken over, and how many suspects were left.
+local SUSPECTS = '(suspects)'
 local group, consumer, lease, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local now = redis.call('TIME')
-now = now[1] * 1000 + math.floor(now[2] / 1000)
+local attempts_max, may_take = tonumber(ARGV[7]), ARGV[8] == '1'
+local now, _, unexpected = group_time(KEYS[3], ARGV[6])
 local due = tonumber(redis.call('HGET', KEYS[3], 'due') or '0')
-if now < due and due <= now + 2 * ARGV[5] then -- if it is due later than that, the server's clock was put back
-  return {0, {}}
+if now < due or unexpected ~= 0 then -- by a clock that jumped, leases seem to have ended, or not to end
+  return {0, {}, 0}
 end
-local taken, more = {}, false
+local function is_suspect(source, fields, deliveries)
+  local _, added = split_fields(fields, source == 2)
+  return deliveries > 2 or (tonumber(added.attempts) or 0) + deliveries >= attempts_max
+end
+local taken, more, left = {}, false, 0
 for source = 1, 2 do
   local at = 'at' .. source -- XAUTOCLAIM looks at 10 x COUNT entries a call: continue where the last sweep stopped
   local from, reply, looks = redis.call('HGET', KEYS[3], at) or '0-0', nil, 0
@@ -17,14 +27,24 @@ for source = 1, 2 do
     reply = redis.call('XAUTOCLAIM', KEYS[source], group, consumer, lease, from, 'COUNT', count)
     from, looks = reply[1], looks + 1
   until #reply[2] > 0 or from == '0-0' or looks == 20 -- so that other clients are served soon
-  redis.call('HSET', KEYS[3], at, from)
-  more = more or reply[1] ~= '0-0'
+  more = more or from ~= '0-0'
   for _, entry in ipairs(reply[2]) do
-    local pending = redis.call('XPENDING', KEYS[source], group, entry[1], entry[1], 1)[1]
-    taken[#taken + 1] = {source, entry[1], entry[2], pending[4]}
+    local id, fields = entry[1], entry[2]
+    local deliveries = redis.call('XPENDING', KEYS[source], group, id, id, 1)[1][4]
+    local suspect = is_suspect(source, fields, deliveries)
+    if suspect and not may_take then
+      redis.call('XCLAIM', KEYS[source], group, SUSPECTS, 0, id, 'IDLE', lease, 'RETRYCOUNT', deliveries - 1, 'JUSTID')
+      if left == 0 then from = id end -- the next sweep begins with it
+      left = left + 1
+    else
+      taken[#taken + 1] = {source, id, fields, deliveries}
+      may_take = may_take and not suspect
+    end
   end
+  redis.call('HSET', KEYS[3], at, from)
 end
-redis.call('HSET', KEYS[3], 'due', string.format('%.0f', more and now or now + ARGV[5]))
+local at_once = more or left > 0
+redis.call('HSET', KEYS[3], 'due', string.format('%.0f', at_once and now or now + ARGV[5]))
 
 -- The cursor is where this group must start again if it is deleted: before its oldest pending entry.
 local summary = redis.call('XPENDING', KEYS[1], group)
@@ -56,4 +76,4 @@ for source = 1, 2 do
     end
   end
 end
-return {more and 1 or 0, taken}
+return {more and 1 or 0, taken, left}

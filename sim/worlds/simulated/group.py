@@ -5,6 +5,7 @@ from typing import Protocol, cast
 
 import simpy
 
+from eventlib import policy
 from sim.declare.service import Service
 from sim.evidence.history import Left
 from sim.worlds.simulated.run_state import Message, RunState
@@ -22,6 +23,24 @@ class Holder(Protocol):
     def holds(self, message: Message) -> bool: ...
 
 
+class _Suspects:
+    """Holds the suspects that wait to be taken over, as the consumer `(suspects)` does in the library."""
+
+    asked = 0
+
+    def receive(self, count: int, after_s: float) -> None:
+        raise AssertionError("it does not read")
+
+    def lose(self, message: Message) -> None:
+        pass
+
+    def holds(self, message: Message) -> bool:
+        return True
+
+
+_SUSPECTS = _Suspects()
+
+
 class Group:
     """The server's side of one service."""
 
@@ -37,6 +56,7 @@ class Group:
         self.blocked: deque[Holder] = deque()  # readers that wait, longest first
         self.dead = 0
         self.backlog = 0
+        self.suspects_left = False  # the last sweep left some: they are taken over one at a time
         self._delayed = 0
         self._unrenewed: list[tuple[float, Message, Holder]] = []  # first the time when its lease ends
         self._taken_over: dict[Message, Holder] = {}  # who took each message over last
@@ -78,14 +98,19 @@ class Group:
         """The holder renews what is still its own."""
         self._unrenewed = [one for one in self._unrenewed if one[2] is not holder]
 
-    def sweep(self, count: int, sweeper: Holder) -> list[Message]:
-        """Up to `count` entries of each stream whose lease has ended; the sweeper takes them over.
+    def is_suspect(self, message: Message) -> bool:
+        """Whether a message that was taken over may be what ended its consumers."""
+        return policy.is_suspect(message.used + message.deliveries, message.deliveries, self.service.retry.attempts)
+
+    def sweep(self, count: int, sweeper: Holder, *, may_take_suspect: bool) -> list[Message]:
+        """Up to `count` entries of each stream whose lease has ended, but one suspect: the sweeper takes them over.
 
         The group is swept by one consumer at a time, and not before `sweep_every_s` has passed.
         """
         now = self.state.env.now
         if now < self._sweep_due:
             return []
+        self.suspects_left = False
         taken: list[Message] = []
         more = False
         for retried in (False, True):
@@ -95,10 +120,19 @@ class Group:
                 self._unrenewed.remove(one)
                 _, message, holder = one
                 holder.lose(message)
-                self._taken_over[message] = sweeper
                 message.deliveries += 1
-                taken.append(message)
-        self._sweep_due = now if more else now + self.service.lease.sweep_every_s
+                suspect = self.is_suspect(message)
+                if suspect and not may_take_suspect:
+                    message.deliveries -= 1
+                    self._unrenewed.append((now, message, _SUSPECTS))
+                    self._taken_over[message] = _SUSPECTS
+                    self.suspects_left = True
+                else:
+                    may_take_suspect = may_take_suspect and not suspect
+                    self._taken_over[message] = sweeper
+                    taken.append(message)
+        at_once = more or self.suspects_left
+        self._sweep_due = now if at_once else now + self.service.lease.sweep_every_s
         return taken
 
     def is_pending(self, message: Message, used: int) -> bool:

@@ -62,13 +62,13 @@ export class Consumer {
   async #sweep() {
     if (Date.now() < this.sweepAt) return [];
     this.sweepAt = Date.now() + this.leaseMs / 2;
-    const args = [this.group, this.name, this.leaseMs, SWEEP_COUNT, this.leaseMs / 2];
+    const args = [this.group, this.name, this.leaseMs, SWEEP_COUNT, this.leaseMs / 2, "", this.retry.attempts, 1];
     const [, taken] = await this.scripts.run(this.redis, "sweep", this.keys, ...args);
     return taken.map(([source, id, fields, deliveries]) => entryOf(source === 2, id, fields, deliveries));
   }
 
   async #promote() {
-    const [, nextMs] = await this.scripts.run(this.redis, "promote", this.keys, PROMOTE_LIMIT);
+    const [, nextMs] = await this.scripts.run(this.redis, "promote", this.keys, PROMOTE_LIMIT, "");
     return nextMs;
   }
 
@@ -83,14 +83,14 @@ export class Consumer {
       envelope = this.envelopes.open(entry.fields.get("event"));
       if (envelope === null) return await this.#ack(entry); // not for this group
       if (attempt > this.retry.attempts) {
-        return await this.#toDeadLetters(entry, envelope, attempt - 1, new BadEntry("poison", "it outlived its consumers"));
+        return await this.#toDeadLetters(entry, envelope, 0, new BadEntry("poison", "it outlived its consumers"));
       }
       this.tell("started", { id: envelope.id, type: envelope.type, attempt });
       await this.handle(envelope, attempt);
     } catch (error) {
-      if (error instanceof BadEntry) return await this.#toDeadLetters(entry, envelope, attempt, error);
+      if (error instanceof BadEntry) return await this.#toDeadLetters(entry, envelope, 1, error);
       if (attempt >= this.retry.attempts) {
-        return await this.#toDeadLetters(entry, envelope, attempt, Object.assign(error, { reason: "exhausted" }));
+        return await this.#toDeadLetters(entry, envelope, 1, Object.assign(error, { reason: "exhausted" }));
       }
       return await this.#retry(entry, envelope, attempt);
     }
@@ -104,14 +104,14 @@ export class Consumer {
   }
 
   async #retry(entry, envelope, attempt) {
-    const args = [this.group, this.name, entry.id, entry.origin, attempt, this.retry.delayMs];
+    const args = [this.group, this.name, entry.id, entry.origin, 1, this.retry.delayMs, ""];
     const kept = await this.#steadily(() => this.scripts.run(this.redis, "retry", this.#keysOf(entry), ...args));
     this.tell(kept === 0 ? "lost" : "retried", { id: envelope.id, attempt });
   }
 
-  async #toDeadLetters(entry, envelope, attempts, error) {
-    const why = { reason: error.reason, error: error.message, attempts, handler: this.handler, consumer: this.name };
-    const args = [this.group, this.name, entry.id, "origin", entry.origin, ...Object.entries(why).flat()];
+  async #toDeadLetters(entry, envelope, counts, error) {
+    const why = { reason: error.reason, error: error.message, handler: this.handler, consumer: this.name };
+    const args = [this.group, this.name, entry.id, counts, "origin", entry.origin, ...Object.entries(why).flat()];
     const kept = await this.#steadily(() => this.scripts.run(this.redis, "to_dead_letters", this.#keysOf(entry), ...args));
     this.tell(kept === 0 ? "lost" : "dead", { id: envelope?.id, reason: error.reason, error: error.message });
   }

@@ -29,7 +29,7 @@ export class Publisher {
   /** Returns how many were appended: none of those that an earlier try appended. */
   async send({ first, bodies }) {
     try {
-      return await this.scripts.run(this.redis, "publish", this.keys, first, PRODUCER_TTL_MS, ...bodies);
+      return await this.scripts.run(this.redis, "publish", this.keys, first, PRODUCER_TTL_MS, "", ...bodies);
     } catch (error) {
       this.unanswered = true; // it may still be on its way
       throw error;

@@ -1,0 +1,19 @@
+-- The time of a group. It goes on as if the server's clock never jumped. This is not a script of its own: it stands
+-- before scripts that keep or compare times. In the sweep hash, `offset` says by how many ms the server's clock is
+-- ahead of the group's time, and `seen` is the last time of the group that a consumer saw.
+local TOLERANCE = 1000 -- ms: a smaller jump changes little, and replies that are a little late look like one
+
+local function server_time() -- ms
+  local now = redis.call('TIME')
+  return now[1] * 1000 + now[2] / 1000
+end
+
+-- The group's time in ms, the offset, and by how much the time is not what it should be: 0 if it is about `expected` ms
+-- or, without `expected`, not before the time seen last.
+local function group_time(sweep, expected)
+  local offset, seen = unpack(redis.call('HMGET', sweep, 'offset', 'seen'))
+  offset = tonumber(offset or '0')
+  local now = server_time() - offset
+  expected = tonumber(expected) or math.max(now, tonumber(seen or '0'))
+  return now, offset, math.abs(now - expected) > TOLERANCE and now - expected or 0
+end

@@ -1,0 +1,184 @@
+"""The server's clock jumps, as in a failover to a machine whose clock is wrong. Delivery goes on as if it had not."""
+
+import asyncio
+import importlib.util
+import os
+import shlex
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+import eventlib as ev
+from eventlib import reconnect
+from eventlib.testing import Inspector, PrivateServer, eventually, fault_proxy, private_server
+from tests.shop import OrderPlaced, Record, orders
+
+HOUR_S = 3600.0
+LEASE_S = 0.6
+SPEC = importlib.util.find_spec("libfaketime")  # not imported: it would fake this process's clock
+LIBRARY = Path((SPEC and SPEC.origin) or "").with_name("vendor") / "libfaketime/src/libfaketime.so.1"
+
+
+class Clock:
+    """The clock of one server, which reads from a file by how much it is wrong. Its monotonic clock is right."""
+
+    def __init__(self, directory: Path, binary: Path) -> None:
+        self._offset = directory / "offset"
+        self.jump(0.0)
+        settings = {"LD_PRELOAD": str(LIBRARY), "FAKETIME_TIMESTAMP_FILE": str(self._offset), "FAKETIME_NO_CACHE": "1"}
+        variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in settings.items())
+        self.program = directory / "redis-server"
+        self.program.write_text(
+            f'#!/bin/sh\nexec env {variables} FAKETIME_DONT_FAKE_MONOTONIC=1 {shlex.quote(str(binary))} "$@"\n'
+        )
+        self.program.chmod(0o755)
+
+    def jump(self, offset_s: float) -> None:
+        """Let the clock be wrong by so much from now on."""
+        new = self._offset.with_suffix(".new")
+        new.write_text(f"{offset_s:+.0f}")
+        os.replace(new, self._offset)
+
+
+@pytest.fixture
+def clock(binary: Path, tmp_path: Path) -> Clock:
+    return Clock(tmp_path, binary)
+
+
+@pytest.fixture
+def own(clock: Clock) -> Iterator[PrivateServer]:
+    with private_server(binary=clock.program) as server:
+        yield server
+
+
+@pytest.fixture
+async def inspector(own: PrivateServer) -> AsyncIterator[Inspector]:
+    async with Inspector.open(own.url, "orders", "billing") as found:
+        yield found
+
+
+class Shop:
+    """A group whose events above 100 fail at the first attempt, while handlers wait for a gate."""
+
+    def __init__(self, ordered_by: str | None = None, retry_s: float = 0.3) -> None:
+        self.app = ev.App("shop")
+        self.app.group("billing", lease_s=LEASE_S, ordered_by=ordered_by)
+        self.handled: list[int] = []
+        self.record = Record()
+        self.gate = asyncio.Event()
+
+        @self.app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=9, wait_s=retry_s, jitter="none"))
+        async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
+            await self.gate.wait()
+            if event.number > 100 and delivery.attempt == 1:
+                raise ValueError("not at first")
+            self.handled.append(event.number)
+
+
+async def noticed(caplog: pytest.LogCaptureFixture, times: int = 1) -> None:
+    await eventually(lambda: caplog.text.count("the server's clock jumped") == times)
+
+
+@pytest.mark.parametrize("jump_s", [-HOUR_S, HOUR_S])
+@pytest.mark.parametrize("ordered_by", [None, "number"])
+async def test_a_jump_of_the_servers_clock_holds_up_neither_retries_nor_takeovers(
+    own: PrivateServer,
+    clock: Clock,
+    inspector: Inspector,
+    jump_s: float,
+    ordered_by: str | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Retries were scheduled and entries were held by a dead consumer when the clock jumped. Then it is put right."""
+    shop = Shop(ordered_by, retry_s=1.5)
+    shop.gate.set()
+    async with ev.connect(shop.app, own.url) as bus:
+        await bus.publish_many(orders(*range(1, 6)))
+        if ordered_by is None:
+            await inspector.read_and_die(5)
+        async with bus.running(observe=shop.record), bus.running(observe=shop.record):
+            await bus.publish_many(orders(*range(101, 111)))
+            await eventually(lambda: shop.record.count("retried") == 10)
+            clock.jump(jump_s)
+            await noticed(caplog)
+            assert (await bus.backlog("orders", "billing")).delayed > 0, "no retry came early"
+            await bus.publish_many(orders(*range(111, 116)))
+            await eventually(lambda: shop.record.count("retried") == 15)
+            clock.jump(0.0)
+            await noticed(caplog, 2)
+            await bus.publish_many(orders(6))
+            async with asyncio.timeout(10.0):
+                await bus.drained("orders", "billing")
+    assert sorted(shop.handled) == [1, 2, 3, 4, 5, 6, *range(101, 116)]
+    assert shop.record.count("lost") == 0
+
+
+async def test_after_a_jump_forward_no_entry_in_live_hands_is_taken_over(
+    own: PrivateServer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop = Shop()
+    async with ev.connect(shop.app, own.url) as bus, bus.running(observe=shop.record), bus.running(observe=shop.record):
+        await bus.publish_many(orders(*range(1, 21)))
+        await eventually(lambda: shop.record.count("started") == 20)
+        clock.jump(HOUR_S)
+        await noticed(caplog)
+        await asyncio.sleep(2 * LEASE_S)  # time enough for each consumer to sweep
+        shop.gate.set()
+        async with asyncio.timeout(10.0):
+            await bus.drained("orders", "billing")
+    assert sorted(shop.handled) == list(range(1, 21)) and shop.record.count("lost") == 0
+
+
+async def test_a_clock_that_was_put_back_while_no_consumer_ran_is_noticed_by_the_next_one(
+    own: PrivateServer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop = Shop(retry_s=0.2)
+    shop.gate.set()
+    async with ev.connect(shop.app, own.url) as bus:
+        async with bus.running(observe=shop.record):
+            await bus.publish_many(orders(101, 102))
+            await eventually(lambda: shop.record.count("retried") == 2)
+        clock.jump(-HOUR_S)
+        async with bus.running(observe=shop.record):
+            await noticed(caplog)
+            async with asyncio.timeout(10.0):
+                await bus.drained("orders", "billing")
+    assert sorted(shop.handled) == [101, 102]
+
+
+async def test_a_server_that_stood_still_is_not_taken_for_a_clock_that_jumped(
+    own: PrivateServer, inspector: Inspector, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop = Shop()
+    shop.gate.set()
+    async with ev.connect(shop.app, own.url) as bus, bus.running(observe=shop.record):
+        await bus.publish_many(orders(1, 101))
+        await eventually(lambda: shop.record.count("acked") == 2)
+        own.pause()
+        await asyncio.sleep(2.5)  # longer than a jump must be to be noticed
+        own.resume()
+        await bus.publish_many(orders(2, 102))
+        await eventually(lambda: shop.record.count("acked") == 4)
+        offset = await inspector.raw.hget(inspector.keys.sweep, "offset")
+    assert offset is None and "clock" not in caplog.text
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_publish_whose_reply_is_lost_is_appended_once_though_the_clock_jumps_past_the_producers_memory(
+    own: PrivateServer, clock: Clock, inspector: Inspector, first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server forgets the producer's number, whose key expires by its clock. It finds the bodies themselves."""
+    monkeypatch.setattr(reconnect, "RECONNECT", ev.Retry(wait_s=0.5, jitter="none"))  # time enough for the jump
+    async with ev.connect(Shop().app, own.url, namespace="other") as bus:
+        await bus.publish(OrderPlaced(number=0))  # the server knows the script
+    async with fault_proxy(own.url) as proxy, ev.connect(Shop().app, proxy.url) as bus:
+        if not first:
+            await bus.publish(OrderPlaced(number=1))
+        proxy.lose_reply_to(b"order.placed")
+        publishing = asyncio.create_task(bus.publish_many(orders(2, 3), ids=["a", "b"], unique_for_s=60.0))
+        await eventually(lambda: proxy.lost)
+        clock.jump(2 * HOUR_S)
+        await publishing
+        await bus.publish(OrderPlaced(number=4))
+    assert len(await inspector.events()) == (3 if first else 4)
