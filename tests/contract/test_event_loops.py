@@ -46,6 +46,9 @@ class AnsweredSoon(Reader):
         loop.call_soon(answered.set)
         await answered.wait()
 
+    async def read_at_once(self, count: int, bytes_max: int, sink: Sink) -> None:
+        await self.read(count, sink)
+
     async def close(self) -> None:
         pass
 

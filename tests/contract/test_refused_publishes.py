@@ -122,11 +122,11 @@ async def test_no_slice_of_a_call_is_appended_after_one_that_failed(
     async with connect(ev.App("shop")) as bus:
         append, sent = PublishCommands.append, list[int]()
 
-        def refuse_the_second(commands: PublishCommands, batch: NumberedBatch, *rest: Any) -> object:
+        def refuse_the_second(commands: PublishCommands, batch: NumberedBatch, *args: Any, **rest: Any) -> object:
             sent.append(batch.first)
             if len(sent) == 2:
                 return failed(ev.BrokerError("here", "not now"))
-            return append(commands, batch, *rest)
+            return append(commands, batch, *args, **rest)
 
         monkeypatch.setattr(PublishCommands, "append", refuse_the_second)
         with pytest.raises(ev.PartlyPublished) as caught:
@@ -199,7 +199,7 @@ async def test_no_answer_for_one_stream_is_not_hidden_by_a_refusal_of_another(
 ) -> None:
     async with connect(ev.App("shop"), outage_policy=ev.Fail()) as bus:
 
-        def failing(_: PublishCommands, batch: NumberedBatch, *__: object) -> asyncio.Future[int]:
+        def failing(_: PublishCommands, batch: NumberedBatch, *__: object, **___: object) -> asyncio.Future[int]:
             if (batch.stream == "orders") == unsure_first:
                 return failed(ev.BrokerUnavailable("here", "no reply"))
             return failed(ev.BrokerError("here", "no stream"))
@@ -213,7 +213,7 @@ async def test_a_close_that_is_cancelled_fails_all_calls(connect: Connect, monke
     async def use(started: asyncio.Event, calls: list[asyncio.Task[str]]) -> None:
         async with connect(ev.App("shop")) as bus:
 
-            def never(*_: object) -> asyncio.Future[int]:
+            def never(*_: object, **__: object) -> asyncio.Future[int]:
                 started.set()
                 return asyncio.get_running_loop().create_future()
 
