@@ -1,6 +1,8 @@
 """Runs a private server and ends it with its owner. It needs nothing but the standard library.
 
-usage: guard.py DIRECTORY COMMAND...
+usage: guard.py OWNER DIRECTORY COMMAND...
+
+OWNER is the process id of the owner, which started this guard.
 
 `eventlib.testing.server` starts it and gives it orders on standard input, one a line. Each is answered with one line:
 
@@ -8,18 +10,22 @@ usage: guard.py DIRECTORY COMMAND...
     running      answers `yes` or `no`
     signal N     send the server signal number N; answers `sent`
     end N        send it signal number N and wait for its end; answers `ended`
+    close        the owner is done with the server; not answered
 
-Standard input closes when the owner is done with the server, and when the owner ends in any other way. The guard then
-stops the server and removes DIRECTORY.
+When it is told to close, and when the owner has ended, the guard stops the server and removes DIRECTORY. The end of
+standard input alone would not tell: a process that the owner forked may have it open for as long as it likes.
 """
 
 import ctypes
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
+_LOOK_S = 0.1  # between two looks whether the owner has ended
 _STOP_S = 5.0  # a server that needs longer to stop is killed
 _PR_SET_PDEATHSIG = 1  # Source: prctl(2)
 
@@ -93,12 +99,28 @@ def _die_with_guard() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _orders(owner: int) -> Iterator[str]:
+    """The orders of the owner, until it is done with the server or has ended: then another process is the parent."""
+    rest = b""
+    while os.getppid() == owner:
+        if not select.select([0], [], [], _LOOK_S)[0]:
+            continue
+        if not (data := os.read(0, 4096)):
+            return
+        *orders, rest = (rest + data).split(b"\n")
+        for order in orders:
+            if order == b"close":
+                return
+            yield order.decode()
+
+
 def main() -> None:
-    guard = Guard(sys.argv[1], sys.argv[2:])
+    guard = Guard(sys.argv[2], sys.argv[3:])
     try:
-        for order in sys.stdin:
-            sys.stdout.write(f"{guard.obey(order)}\n")
-            sys.stdout.flush()
+        for order in _orders(int(sys.argv[1])):
+            os.write(1, f"{guard.obey(order)}\n".encode())
+    except BrokenPipeError:
+        pass  # the owner has ended meanwhile
     finally:
         guard.clean_up()
 

@@ -1,10 +1,11 @@
 """A private Redis for development and tests. It ends with the process that started it, however that one ends.
 
-The server is the child of a guard process. The guard stops it and removes its directory when its pipe to the owner
-closes, which the kernel does even when the owner is killed.
+The server is the child of a guard process, and the guard is a child of the owner. The guard stops the server and
+removes its directory when the owner says so, and when the owner has ended, by whatever means and whatever it started.
 """
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ from eventlib.testing.binaries import best_binary
 _START_S = 10.0
 _ANSWER_S = 1.0
 _SOCKET_PATH_MAX = 100  # Source: unix(7), sun_path has 108 bytes, on macOS 104
+_GUARD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")))
 # What a private server has until other options are given: no snapshot, an append-only file, no eviction.
 _CONFIG = ("--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--protected-mode", "yes")
 
@@ -34,7 +36,7 @@ class PrivateServer:
     """A Redis that belongs to one process. Made by `private_server`.
 
     A test can stop, kill or pause it, and have it back with the data that it has written. All methods block for the
-    few milliseconds that this takes.
+    few milliseconds that this takes. A process that the owner forks may use the server, and its end changes nothing.
     """
 
     def __init__(self, binary: Path, directory: Path, url: str, options: tuple[str, ...]) -> None:
@@ -42,9 +44,10 @@ class PrivateServer:
         self.directory = directory
         self.binary = binary
         self.pid = 0  # of the server that runs, or of the last one that ran
+        self._owner = os.getpid()
         command = [str(binary), "--dir", str(directory), *_CONFIG, *options]
         self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), str(directory), *command],
+            [*_GUARD, str(self._owner), str(directory), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -78,10 +81,16 @@ class PrivateServer:
         self._ask(f"signal {signal.SIGCONT:d}")
 
     def _close(self) -> None:
+        if os.getpid() != self._owner:  # a process that the owner forked leaves the block
+            return
+        assert self._guard.stdin is not None
+        assert self._guard.stdout is not None
+        with contextlib.suppress(OSError):  # the guard was killed
+            self._guard.stdin.write("close\n")
+            self._guard.stdin.flush()
         for pipe in (self._guard.stdin, self._guard.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):  # the guard was killed, and an order to it is still in the pipe
-                    pipe.close()
+            with contextlib.suppress(OSError):  # an order to the guard that was killed is still in the pipe
+                pipe.close()
         self._guard.wait()
         shutil.rmtree(self.directory, ignore_errors=True)  # where the guard was killed
 

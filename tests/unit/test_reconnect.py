@@ -55,7 +55,7 @@ async def test_a_call_goes_on_within_the_longest_wait_after_the_server_is_back(c
 
 
 async def test_a_server_that_answers_most_tries_holds_no_call_up_for_long(clock: Clock) -> None:
-    """Three tries in ten are lost: one call in 10,000 needs eight, and none of its waits is beyond the longest."""
+    """Three tries in ten are lost: one call in 10,000 needs eight tries, none of its waits is beyond the longest."""
     rng = random.Random(1)
     waits = [await waited_s(clock, [rng.random() >= 0.3 for _ in range(50)], rng) for _ in range(10_000)]
     assert max(waits) < 8 * LONGEST_S
