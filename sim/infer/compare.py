@@ -145,10 +145,10 @@ def compare(simulated: History, live: History, *, tolerance: float = TOLERANCE) 
     seeds = tuple(sorted({run.seed for run in simulated.runs} & {run.seed for run in live.runs}))
     if not seeds:
         raise InvalidHistory("compare", "the histories share no seed; give both worlds the same first seeds")
-    worlds = [(history, measure_all(history)) for history in (simulated, live)]
+    predicted, measured = measure_all(simulated), measure_all(live)
     rows = tuple(
-        _row(name, *(_values(history, found, name, seeds) for history, found in worlds), tolerance)
-        for name in worlds[1][1].values
+        _row(name, _values(simulated, predicted, name, seeds), _values(live, measured, name, seeds), tolerance)
+        for name in measured.values
     )
     return Comparison(simulated, live, seeds, rows, tuple(check(live)), tolerance)
 

@@ -58,7 +58,8 @@ def state_of(
         return "false", "The simulated lag is outside the tolerance"
     if "too noisy" in lags:
         return "unknown", "Too noisy to tell whether the simulated lag is right"
-    if number := sum(one.verdict == "unknown" for one in (*checks, *claims)) + lags.count("unknown"):
+    verdicts = [*(check.verdict for check in checks), *(claim.verdict for claim in claims), *lags]
+    if number := verdicts.count("unknown"):
         return "unknown", f"Nothing found false, {number} unknown"
     return "true", "Every check and claim holds" if claims else "Every check holds"
 

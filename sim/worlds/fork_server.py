@@ -1,11 +1,10 @@
 """The fork server: one process that imports everything once, and forks the processes of live runs when told to.
 
-In this way a process starts in milliseconds, also the one that takes a killed one's place. Orders come as JSON lines on
-standard input, reports go as JSON lines to standard output. Each child has two pipes: one from the server for its
-orders, one to the server for its reports.
+In this way a process starts in milliseconds, also the one that takes a killed one's place. Orders and reports are JSON
+lines on a socket of their own, because anything may be printed on standard output. Each child has a socket too.
 
-However a run ends, all of its processes end. When the owner dies, the server's standard input closes, and the server
-kills its children. When the server dies, the pipes of its children close, and they end.
+However a run ends, all of its processes end. When the owner dies, the server's socket closes, and the server kills its
+children. When the server dies, the sockets of its children close, and they end.
 """
 
 import asyncio
@@ -13,10 +12,11 @@ import contextlib
 import gc
 import json
 import os
+import resource
 import selectors
 import shutil
 import signal
-import sys
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,33 +24,36 @@ from typing import Any
 from sim.errors import SimError, first_of
 from sim.worlds.worker import Job, Orders, work
 
+_WORDS_MAX = 2000  # letters of an error that are passed on
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class _Child:
     number: int
     pid: int
-    orders: int  # write end
-    reports: int  # read end
+    socket: int  # the server's end
+    unread: bytes = b""
 
 
 class ForkServer:
-    """Forks children, passes orders to them and reports what becomes of them."""
+    """Forks children, passes orders to them and reports what becomes of them. `channel` leads to the owner."""
 
-    def __init__(self) -> None:
+    def __init__(self, channel: int) -> None:
+        self._channel = channel
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._directories: set[str] = set()  # where the rows of the children are
 
     def serve(self) -> None:
-        """Obey until standard input closes."""
-        self._selector.register(0, selectors.EVENT_READ, None)
+        """Obey until the channel closes."""
+        self._selector.register(self._channel, selectors.EVENT_READ, None)
         unread = b""
         while True:
             for key, _ in self._selector.select():
                 if key.data is not None:
                     self._pass_on(key.data)
                     continue
-                chunk = os.read(0, 65536)
+                chunk = _read(self._channel)
                 if not chunk:
                     self._end()
                     return
@@ -60,44 +63,42 @@ class ForkServer:
 
     def _obey(self, order: Mapping[str, Any]) -> None:
         if "start" in order:
-            self._fork(order["start"], Job(**order["job"]))
+            try:
+                self._fork(order["start"], Job(**order["job"]))
+            except OSError as error:  # no more files, processes or memory
+                problem = f"it could not be started: {error.strerror}; raise the limit (ulimit -n, ulimit -u)"
+                _send(self._channel, {"process": order["start"], "failed": problem})
+                _send(self._channel, {"process": order["start"], "ended": 1})
         elif child := self._children.get(order["to"]):
-            _send(child.orders, order["order"])
+            _send(child.socket, order["order"])
 
     def _fork(self, number: int, job: Job) -> None:
         self._directories.add(os.path.dirname(job.records))
-        order_read, order_write = os.pipe()
-        report_read, report_write = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            # Another child's pipe held open here would keep that child from seeing the end of the server.
-            for fd in (
-                order_write,
-                report_read,
-                *(fd for c in self._children.values() for fd in (c.orders, c.reports)),
-            ):
-                os.close(fd)
-            # For the owner, the pipe of the orders ends with the server, that of the reports with the last child.
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            _run_child(job, order_read, report_write)
-        os.close(order_read)
-        os.close(report_write)
-        child = self._children[number] = _Child(number, pid, order_write, report_read)
-        self._selector.register(report_read, selectors.EVENT_READ, child)
-        _send(1, {"process": number, "started": pid})
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            pid = os.fork()
+            if pid == 0:
+                # Another child's socket held open here would keep that child from seeing the end of the server.
+                # The channel stays open: for the owner, it ends with the last child.
+                for fd in (ours.detach(), *(child.socket for child in self._children.values())):
+                    os.close(fd)
+                _run_child(job, theirs.detach())
+            child = self._children[number] = _Child(number, pid, ours.detach())
+        self._selector.register(child.socket, selectors.EVENT_READ, child)
+        _send(self._channel, {"process": number, "started": pid})
 
     def _pass_on(self, child: _Child) -> None:
         """Pass a child's reports on to the owner; the last one is that it has ended."""
-        report = os.read(child.reports, 65536)
-        for line in report.splitlines():
-            _send(1, {"process": child.number, **json.loads(line)})
+        report = _read(child.socket)
+        *lines, child.unread = (child.unread + report).split(b"\n")
+        for line in lines:
+            _send(self._channel, {"process": child.number, **json.loads(line)})
         if not report:
-            self._selector.unregister(child.reports)
-            os.close(child.reports)
-            os.close(child.orders)
+            self._selector.unregister(child.socket)
+            os.close(child.socket)
             del self._children[child.number]
             _, status = os.waitpid(child.pid, 0)
-            _send(1, {"process": child.number, "ended": os.waitstatus_to_exitcode(status)})
+            _send(self._channel, {"process": child.number, "ended": os.waitstatus_to_exitcode(status)})
 
     def _end(self) -> None:
         for child in self._children.values():
@@ -107,35 +108,49 @@ class ForkServer:
             shutil.rmtree(directory, ignore_errors=True)
 
 
+def _read(fd: int) -> bytes:
+    """What there is to read; nothing where the other end is gone."""
+    try:
+        return os.read(fd, 65536)
+    except ConnectionResetError:  # it ended with something unread
+        return b""
+
+
 def _send(fd: int, message: Mapping[str, Any]) -> None:
-    with contextlib.suppress(BrokenPipeError):  # the other end is gone; that is reported where it matters
-        os.write(fd, json.dumps(message).encode() + b"\n")
+    unsent = json.dumps(message).encode() + b"\n"
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the other end is gone, and that is reported
+        while unsent:
+            unsent = unsent[os.write(fd, unsent) :]
 
 
-def _run_child(job: Job, orders: int, reports: int) -> None:
+def _run_child(job: Job, fd: int) -> None:
     """Do the job and end the process: this never returns."""
     status = 1
     try:
-        asyncio.run(_work(job, orders, reports))
+        asyncio.run(_work(job, fd))
         status = 0
     except BaseException as error:
         failure = first_of(error)
         words = str(failure) if isinstance(failure, SimError) else f"{type(failure).__name__}: {failure}"
-        _send(reports, {"failed": words})
+        _send(fd, {"failed": words[:_WORDS_MAX]})
     finally:
         os._exit(status)  # without the server's own clean-up, which is not the child's
 
 
-async def _work(job: Job, orders_fd: int, reports: int) -> None:
+async def _work(job: Job, fd: int) -> None:
     orders = Orders(job.t0)
     if job.t0 is not None:
         orders.go.set()
 
+    unread = b""
+
     def obey() -> None:
-        received = os.read(orders_fd, 4096)
+        nonlocal unread
+        received = _read(fd)
         if not received:
             os._exit(1)  # the server is dead, and so is the run
-        for line in received.splitlines():
+        *lines, unread = (unread + received).split(b"\n")
+        for line in lines:
             order = json.loads(line)
             if "go" in order:
                 orders.t0 = order["go"]
@@ -143,13 +158,15 @@ async def _work(job: Job, orders_fd: int, reports: int) -> None:
             else:
                 orders.stop.set()
 
-    asyncio.get_running_loop().add_reader(orders_fd, obey)
-    await work(job, orders, lambda report: _send(reports, {report: True}))
+    asyncio.get_running_loop().add_reader(fd, obey)
+    await work(job, orders, lambda report: _send(fd, {report: True}))
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        sys.exit("sim.worlds.fork_server is started by sim.worlds.process_pool and takes no arguments")
+def serve(channel: int) -> None:
+    """Run the fork server of this process until the owner is done or dead."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # as many files as this user may have: each child needs one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     gc.freeze()  # what was imported stays: no child collects it, and its pages stay shared
-    ForkServer().serve()
+    ForkServer(channel).serve()

@@ -27,7 +27,6 @@ from sim.worlds.process_pool import PoolProcess, ProcessPool, process_pool
 from sim.worlds.worker import Job
 
 _HEADSTART_S = 0.2  # between the order to go and time 0: by then, all processes have the order
-_START_S = 30.0  # longest wait for the processes to be ready
 _LOOK_S = 0.025  # how often it is asked whether all is done
 _SILENCE_S = 5.0  # longest time that a server may not answer in the middle of a run
 
@@ -133,8 +132,9 @@ class _LiveRun:
             except BaseExceptionGroup as failures:
                 raise first_of(failures) from None
             finally:
-                await self._pool.kill_all()
-                with contextlib.suppress(BrokerError):  # or what really failed would be hidden
+                with contextlib.suppress(LiveRunFailed):  # or what really failed would be hidden
+                    await self._pool.kill_all()
+                with contextlib.suppress(BrokerError):
                     await bus.delete_all()
 
     def rows(self, run: int) -> Rows:
@@ -164,12 +164,7 @@ class _LiveRun:
             for index in range(service.consumers)
         ]
         processes.append(generator := self._start("generator"))
-        try:
-            async with asyncio.timeout(_START_S):
-                for process in processes:
-                    await process.ready.wait()
-        except TimeoutError:
-            raise LiveRunFailed("live run", f"its processes were not ready after {_START_S:.0f} s") from None
+        await self._pool.ready(processes)
         self._t0 = time.monotonic() + _HEADSTART_S
         for process in processes:
             self._pool.order(process, {"go": self._t0})
@@ -193,7 +188,7 @@ class _LiveRun:
 
     async def start(self, service: str, consumer: int) -> None:
         process = self._start(f"{service} {consumer}", service=service, consumer=consumer, t0=self._t0)
-        await process.ready.wait()
+        await self._pool.ready([process])
 
     async def signal(self, service: str, consumer: int, signal: Signals) -> None:
         await self._pool.signal(f"{service} {consumer}", signal)

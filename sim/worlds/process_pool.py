@@ -5,16 +5,28 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from signal import Signals
 from typing import Any, cast
 
+import eventlib
+import sim
 from sim.errors import LiveRunFailed
 
-_STOP_S = 10.0  # longest wait for processes to end when told to
+_START_S = 30.0  # longest wait for processes to be ready
+_STOP_S = 10.0  # longest wait for processes to start or end when told to
+_LAST_WORDS_S = 1.0  # longest wait for what a dead process has printed
+_WORDS_MAX = 4096  # bytes of it that are kept
+_SHOWN_MAX = 600  # letters of it that are shown
+_PROGRAM = Path(__file__).with_name("start_fork_server.py")
+_NO_START = "its processes could not be started"
+# A process that forks should have no threads, and numerical libraries start one for each core.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LOOK_S = 0.1  # how often the owner looks whether the fork server still runs
 
 
@@ -40,34 +52,104 @@ class PoolProcess:
 
 @asynccontextmanager
 async def process_pool() -> AsyncIterator["ProcessPool"]:
-    """A pool with a fork server of its own, for the length of the block."""
-    with tempfile.TemporaryFile() as words:
-        server = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "sim.worlds.fork_server"),
-            stdin=asyncio.subprocess.PIPE,
+    """A pool with a fork server of its own, for the length of the block.
+
+    Raises:
+        LiveRunFailed: the fork server could not be started.
+    """
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError as error:
+        raise LiveRunFailed("live run", f"{_NO_START}: {error.strerror}") from error
+    with ours, theirs:
+        reader, writer = await asyncio.open_connection(sock=ours)
+        try:
+            server = await _start_server(theirs.fileno())
+            theirs.close()
+            pool = ProcessPool(server, reader, writer)
+            async with _attended(server, pool):
+                yield pool
+        finally:
+            writer.transport.abort()  # nothing that is still to be sent matters
+
+
+@asynccontextmanager
+async def _attended(server: asyncio.subprocess.Process, pool: "ProcessPool") -> AsyncIterator[None]:
+    """Hear what the fork server says and does. At the end of the block it and its children end."""
+    sides = [asyncio.create_task(side) for side in (pool.hear(), pool.listen(), pool.wake_at_end())]
+    try:
+        yield
+    finally:
+        pool.close()
+        if not await _done({asyncio.ensure_future(server.wait())}):
+            server.kill()  # it hangs; its children end with it
+        if not await _done(set(sides)):
+            pool.send_all(signal.SIGKILL)
+
+
+async def _done(tasks: set[asyncio.Future[Any]]) -> bool:
+    """Wait for tasks, but not for ever; whether all are done. What is not is cancelled."""
+    _, late = await asyncio.wait(tasks, timeout=_STOP_S)
+    for task in late:
+        task.cancel()
+    return not late
+
+
+async def _start_server(channel: int) -> asyncio.subprocess.Process:
+    """A fork server at the other end of the channel."""
+    try:
+        return await asyncio.create_subprocess_exec(
+            *_command(channel),
+            stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=words,
+            stderr=asyncio.subprocess.STDOUT,
+            pass_fds=(channel,),
+            cwd=None if _has_directory() else "/",
+            env=os.environ | dict.fromkeys(_THREADS, "1"),
             start_new_session=True,  # Ctrl-C reaches the owner alone, who ends the run in order
         )
-        pool = ProcessPool(server)
-        sides = asyncio.create_task(pool.listen()), asyncio.create_task(pool.wake_at_end())
-        try:
-            yield pool
-        finally:
-            cast(asyncio.StreamWriter, server.stdin).close()
-            await server.wait()
-            await asyncio.gather(*sides)
+    except OSError as error:
+        raise LiveRunFailed("live run", f"{_NO_START}: {error.strerror}") from error
+
+
+def _command(channel: int) -> list[str]:
+    """How to start a fork server that imports what this process does, and not what lies about where it runs."""
+    if _has_directory():
+        folders = {os.getcwd()} | ({os.path.abspath(sys.path[0])} if sys.path and not sys.flags.safe_path else set())
+        path = [place for place in map(os.path.abspath, sys.path) if place not in folders]
+    else:
+        path = [place for place in sys.path if os.path.isabs(place)]
+    packages = {package.__name__: str(package.__file__) for package in (eventlib, sim)}
+    options = ["-I", *(["-B"] if sys.dont_write_bytecode else [])]
+    if sys.pycache_prefix:
+        options += ["-X", f"pycache_prefix={sys.pycache_prefix}"]
+    return [sys.executable, *options, str(_PROGRAM), json.dumps([channel, path, packages])]
+
+
+def _has_directory() -> bool:
+    """Whether the current directory is still there."""
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 class ProcessPool:
     """Starts processes and knows which of them run. A process takes the place of an earlier one of the same name."""
 
-    def __init__(self, server: asyncio.subprocess.Process) -> None:
+    def __init__(
+        self, server: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self._server = server
+        self._reader = reader
+        self._writer = writer
         self._processes: list[PoolProcess] = []
         self._current: dict[str, PoolProcess] = {}
         self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._closed = False
+        self._heard = b""  # the last that the processes printed
+        self._silent = asyncio.Event()  # nothing more will be printed
 
     @property
     def started(self) -> int:
@@ -85,6 +167,12 @@ class ProcessPool:
         self._send({"start": process.number, "job": job})
         return process
 
+    def close(self) -> None:
+        """Tell the fork server that nothing follows: it kills what still runs, and ends."""
+        self._closed = True
+        with contextlib.suppress(OSError):  # it has ended already
+            self._writer.write_eof()
+
     def order(self, process: PoolProcess, order: Mapping[str, Any]) -> None:
         """Tell a process something."""
         self._send({"to": process.number, "order": order})
@@ -94,24 +182,69 @@ class ProcessPool:
         raise LiveRunFailed("live run", await asyncio.shield(self._failure))
 
     async def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to the process of this name, once it has started."""
+        """Send a signal to the process of this name, once it has started.
+
+        Raises:
+            LiveRunFailed: it does not start in time.
+        """
         process = self._current[name]
-        await process.started.wait()
+        await self._within(_STOP_S, process.started, f"{name} was not started")
         process.send(number)
 
     async def kill(self, name: str) -> None:
-        """Kill the process of this name with SIGKILL; returns when it has ended."""
+        """Kill the process of this name with SIGKILL; returns when it has ended.
+
+        Raises:
+            LiveRunFailed: it does not start, or end, in time.
+        """
         process = self._current[name]
-        await process.started.wait()
+        await self._within(_STOP_S, process.started, f"{name} was not started")
         process.expected_to_end = True
         process.send(signal.SIGKILL)
-        await process.ended.wait()
+        await self._within(_STOP_S, process.ended, f"{name} did not end when killed")
 
     async def kill_all(self) -> None:
-        """Kill whatever runs; returns when all have ended."""
-        for name in list(self._current):
-            await self.kill(name)
-        self._current.clear()
+        """Kill whatever runs; returns when all have ended.
+
+        Raises:
+            LiveRunFailed: the fork server does not answer any more, so it was killed.
+        """
+        try:
+            for name in list(self._current):
+                await self.kill(name)
+        except LiveRunFailed:
+            self.send_all(signal.SIGKILL)
+            if self._server.returncode is None:
+                self._server.kill()
+            raise
+        finally:
+            self._current.clear()
+
+    async def ready(self, processes: Sequence[PoolProcess]) -> None:
+        """Wait until all of these are ready.
+
+        Raises:
+            LiveRunFailed: one of them is not ready in time.
+        """
+        try:
+            async with asyncio.timeout(_START_S):
+                for process in processes:
+                    await process.ready.wait()
+        except TimeoutError:
+            late = ", ".join(process.name for process in processes if not process.ready.is_set())
+            raise LiveRunFailed("live run", self._said(f"{late} was not ready after {_START_S:.0f} s")) from None
+
+    async def _within(self, limit_s: float, event: asyncio.Event, problem: str) -> None:
+        try:
+            async with asyncio.timeout(limit_s):
+                await event.wait()
+        except TimeoutError:
+            raise LiveRunFailed("live run", self._said(f"{problem} within {limit_s:.0f} s")) from None
+
+    def send_all(self, number: Signals) -> None:
+        """Send a signal to every process that has not ended."""
+        for process in self._processes:
+            process.send(number)
 
     async def stop_all(self) -> None:
         """Tell every process to finish; returns when all have ended.
@@ -137,29 +270,43 @@ class ProcessPool:
 
     async def wake_at_end(self) -> None:
         """Wait for the end of the fork server, then wake its children: a suspended one would not see the end."""
-        stdin = cast(asyncio.StreamWriter, self._server.stdin)
-        while not stdin.is_closing():  # noqa: ASYNC110 - a cancelled wait_closed() breaks the transport
+        while self._server.returncode is None:  # noqa: ASYNC110 - Process.wait() waits for the children's output too
             await asyncio.sleep(_LOOK_S)
-        for process in self._processes:
-            process.send(signal.SIGCONT)
+        self.send_all(signal.SIGCONT)
+
+    async def hear(self) -> None:
+        """Read what the processes print, and remember the last of it."""
+        stdout = cast(asyncio.StreamReader, self._server.stdout)
+        try:
+            while chunk := await stdout.read(4096):
+                self._heard = (self._heard + chunk)[-_WORDS_MAX:]
+        finally:
+            self._silent.set()
 
     async def listen(self) -> None:
         """Take the fork server's reports until it and all of its children have ended."""
-        stdout = cast(asyncio.StreamReader, self._server.stdout)
         try:
-            while line := await stdout.readline():
-                report = json.loads(line)
-                self._take(self._processes[report["process"]], report)
+            with contextlib.suppress(ConnectionError):
+                while line := await self._reader.readline():
+                    report = json.loads(line)
+                    self._take(self._processes[report["process"]], report)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._silent.wait(), _LAST_WORDS_S)
         except asyncio.CancelledError:
-            for process in self._processes:
-                process.send(signal.SIGKILL)
+            self.send_all(signal.SIGKILL)
             raise
         finally:  # also where it is cancelled: no report comes any more, so that nothing may wait for one
             self._closed = True
-            self._fail("the fork server ended although it was not told to")
+            self._fail(self._said("the fork server ended although it was not told to"))
             for process in self._processes:
                 process.started.set()
                 process.ended.set()
+
+    def _said(self, problem: str) -> str:
+        """The problem, and the last lines that the processes printed."""
+        lines = self._heard.decode(errors="replace").split("\n")
+        words = " | ".join(line.strip() for line in lines if line.strip())[-_SHOWN_MAX:]
+        return f"{problem}; the last words of its processes: {words}" if words else problem
 
     def _take(self, process: PoolProcess, report: Mapping[str, Any]) -> None:
         if "started" in report:
@@ -170,14 +317,14 @@ class ProcessPool:
         elif "ended" in report:
             process.ended.set()
             if not process.expected_to_end:
-                self._fail(f"{process.name} ended although it was not told to, with status {report['ended']}")
+                problem = f"{process.name} ended although it was not told to, with status {report['ended']}"
+                self._fail(self._said(problem))
         else:
             (process.ready if "ready" in report else process.done).set()
 
     def _send(self, message: Mapping[str, Any]) -> None:
-        stdin = cast(asyncio.StreamWriter, self._server.stdin)
-        if not stdin.is_closing():
-            stdin.write(json.dumps(message).encode() + b"\n")
+        if not self._closed:
+            self._writer.write(json.dumps(message).encode() + b"\n")
 
     def _fail(self, why: str) -> None:
         if not self._failure.done():

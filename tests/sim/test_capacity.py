@@ -43,7 +43,7 @@ OVERLOADED = scenario(steady(20.0, 5.0), drain_s=1.0, desk=service(0.1))
 
 def test_overload_is_told_in_words() -> None:
     (found,) = overloads(simulate(OVERLOADED, [0]))
-    assert (found.offered_per_s, found.capacity_per_s) == (pytest.approx(20.0), pytest.approx(10.0))
+    assert [found.offered_per_s, found.capacity_per_s] == pytest.approx([20.0, 10.0])
     assert found.in_words() == (
         "desk is overloaded: it is offered 20 /s and can do 10 /s, so its backlog grows by 10 /s as long as the load "
         "lasts; add consumers or concurrency, or lower the rate"
