@@ -105,8 +105,7 @@ def write(
             _rfc3339(second),
             microsecond,
             extensions,
-            # A proof is for values of the declared types. Without one the event is read back, which says more.
-            event.__pydantic_serializer__.to_json(event, by_alias=True, warnings="error" if proof.small else "none"),
+            event.__pydantic_serializer__.to_json(event, by_alias=True, warnings=proof.warnings),
         )
     except ValueError as error:  # pydantic raises one for lone surrogates and unknown objects
         raise InvalidArgument(f"event {type(event).__name__}", f"has no JSON form: {error}") from error

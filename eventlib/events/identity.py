@@ -1,8 +1,7 @@
 """The identity of code that decides what an event class reads: a name for people, and a digest of what the code does.
 
 The digest covers the code and what it refers to: values in its closure, constants, other functions of the program. It
-is the same in every process, and for source code in every Python version. Code of the standard library and of pydantic
-counts by its name.
+is the same in every process, and for source code in every Python version. Code of other libraries counts by its name.
 """
 
 import ast
@@ -14,12 +13,13 @@ import sys
 from collections.abc import Iterator, Mapping, Set
 from enum import Enum
 from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 _DEPTH_MAX = 12  # of references from code to code; what lies deeper counts by its name
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_TRUSTED = {*sys.stdlib_module_names, "annotated_types", "eventlib", "pydantic", "pydantic_core", "typing_extensions"}
+_LIBRARIES = {*sys.stdlib_module_names, "annotated_types", "eventlib", "pydantic", "pydantic_core", "typing_extensions"}
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None), type(...))
 _METHODS = (FunctionType, MethodType, classmethod, staticmethod, property, cached_property)
 
@@ -44,12 +44,18 @@ def _name_of(code: object) -> str:
     return f"{getattr(named, '__module__', None) or 'builtins'}.{named.__qualname__}"
 
 
-def _is_trusted(thing: object) -> bool:
-    return _is_trusted_module(str(getattr(thing, "__module__", None) or "builtins"))
+def _root_of(thing: object) -> str:
+    name = thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None) or "builtins"
+    return "eventlib.catalog" if str(name).startswith("eventlib.catalog") else str(name).partition(".")[0]
 
 
-def _is_trusted_module(name: str) -> bool:
-    return name.partition(".")[0] in _TRUSTED and not name.startswith("eventlib.catalog")
+@lru_cache(maxsize=1024)
+def _is_of_a_library(root: str) -> bool:
+    """Whether a package was installed beside the program, or came with Python."""
+    if root in _LIBRARIES:
+        return True
+    file = getattr(sys.modules.get(root), "__file__", None) or ""
+    return not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
 
 
 class _Description:
@@ -57,6 +63,7 @@ class _Description:
 
     def __init__(self, owner: type | None) -> None:
         self._owner = owner
+        self._own: str | None = None  # the package of the code that is described
         self._seen: dict[int, tuple[int, object]] = {}  # by identity; the object is kept, so that its id stays its own
 
     def of(self, value: object, depth: int) -> Any:
@@ -115,13 +122,31 @@ class _Description:
         closure = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         cells = [_content(cell) for name, cell in closure if name != "__class__"]  # of super(): its own class
         around = [self.of(part, depth) for part in (cells, function.__defaults__, function.__kwdefaults__)]
-        if _is_trusted(function):
+        if self._is_foreign(function):
             return ["function", _name_of(function), around]
-        used = {name: self.of(value, depth) for name, value in sorted(_used(function, owner).items())}
+        used = {name: self.of(value, depth) for name, value in sorted(self._used(function, owner).items())}
         return ["function", source_of(function.__code__), around, used]
 
+    def _used(self, function: FunctionType, owner: type | None) -> dict[str, object]:
+        """What a function refers to outside of itself: globals, members of such modules, attributes of its class."""
+        names = set(_names(function.__code__))
+        found = {name: function.__globals__[name] for name in names if name in function.__globals__}
+        for name, value in list(found.items()):
+            if isinstance(value, ModuleType) and not self._is_foreign(value):
+                found |= {f"{name}.{each}": getattr(value, each) for each in names if hasattr(value, each)}
+        for class_ in owner.__mro__ if owner else ():
+            if not self._is_foreign(class_):
+                found |= {f"cls.{name}": vars(class_)[name] for name in names if name in vars(class_)}
+        return found
+
+    def _is_foreign(self, thing: object) -> bool:
+        """Whether this is code of a library that the described code does not belong to."""
+        if self._own is None:
+            self._own = _root_of(thing)
+        return _root_of(thing) in _LIBRARIES or (_root_of(thing) != self._own and _is_of_a_library(_root_of(thing)))
+
     def _of_class(self, class_: type, depth: int) -> Any:
-        if _is_trusted(class_):
+        if self._is_foreign(class_):
             return ["class", _name_of(class_)]
         members = {
             name: self.of(value, depth)
@@ -131,7 +156,7 @@ class _Description:
         return ["class", class_.__qualname__, members, [self.of(base, depth) for base in class_.__bases__]]
 
     def _of_object(self, value: object, depth: int) -> Any:
-        if _is_trusted(type(value)):
+        if self._is_foreign(type(value)):
             return ["object", _name_of(value), _ADDRESS.sub("", repr(value))]
         slots = [name for class_ in type(value).__mro__ for name in getattr(class_, "__slots__", ())]
         state = {**{name: getattr(value, name, None) for name in slots}, **getattr(value, "__dict__", {})}
@@ -152,19 +177,6 @@ def _content(cell: Any) -> object:
         return cell.cell_contents
     except ValueError:  # not filled yet: a function that is defined later
         return None
-
-
-def _used(function: FunctionType, owner: type | None) -> dict[str, object]:
-    """What a function refers to outside of itself: globals, members of such modules, attributes of its own class."""
-    names = set(_names(function.__code__))
-    found = {name: function.__globals__[name] for name in names if name in function.__globals__}
-    for name, value in list(found.items()):
-        if isinstance(value, ModuleType) and not _is_trusted_module(value.__name__):
-            found |= {f"{name}.{each}": getattr(value, each) for each in names if hasattr(value, each)}
-    for class_ in owner.__mro__ if owner else ():
-        if not _is_trusted(class_):
-            found |= {f"cls.{name}": vars(class_)[name] for name in names if name in vars(class_)}
-    return found
 
 
 def _names(code: CodeType) -> Iterator[str]:

@@ -7,7 +7,7 @@ that each value comes back. For the others, each event is read back before it is
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, SecretStr
 from pydantic_core import SchemaValidator
@@ -107,14 +107,18 @@ def _parts(schema: Core) -> Iterator[Core]:
 
 
 class Proof:
-    """Whether the types of a class prove that its values come back: `complete`, or `small` but for huge integers."""
+    """Whether the types of a class prove that its values come back: `complete`, or `small` but for huge integers.
 
-    __slots__ = ("complete", "small")
+    A proof holds for values of the declared types, so the serializer has to refuse others: `warnings` is its argument.
+    """
+
+    __slots__ = ("complete", "small", "warnings")
 
     def __init__(self, event_class: type[BaseModel]) -> None:
         found = _Types(event_class.__pydantic_core_schema__)
         self.small = found.proven
         self.complete = found.proven and not found.integers
+        self.warnings: Literal["error", "none"] = "error" if found.proven else "none"
 
 
 @lru_cache(maxsize=1024)
