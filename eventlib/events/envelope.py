@@ -22,7 +22,7 @@ from typing_extensions import TypedDict
 from uuid_utils import uuid7
 
 from eventlib.errors import DecodeError, EventTooLarge, InvalidArgument, UnsupportedVersion, shown
-from eventlib.events.roundtrip import PROVEN_INT_BYTES, first_difference, proof_of
+from eventlib.events.roundtrip import PROVEN_INT_BYTES, first_difference, is_same, proof_of
 from eventlib.events.schema import Data, Event, oldest_version, spec_of, upcast_data
 
 
@@ -87,6 +87,7 @@ def write(
             causation_id = cause.id
         if traceparent is None and cause.traceparent is not None:
             traceparent, tracestate = _child(cause.traceparent), cause.tracestate
+    proof = proof_of(event.__class__)
     try:
         extensions = b""
         if correlation_id is not None:
@@ -104,13 +105,12 @@ def write(
             _rfc3339(second),
             microsecond,
             extensions,
-            event.__pydantic_serializer__.to_json(event, by_alias=True),
+            event.__pydantic_serializer__.to_json(event, by_alias=True, warnings=proof.warnings),
         )
     except ValueError as error:  # pydantic raises one for lone surrogates and unknown objects
         raise InvalidArgument(f"event {type(event).__name__}", f"has no JSON form: {error}") from error
     if len(written) > EVENT_BYTES_MAX:
         raise EventTooLarge(spec_of(type(event)).type, len(written), EVENT_BYTES_MAX)
-    proof = proof_of(event.__class__)
     if not (proof.complete or (proof.small and len(written) <= PROVEN_INT_BYTES)):
         _refuse_what_does_not_come_back(event, written)
     return id, written
@@ -127,7 +127,7 @@ def _refuse_what_does_not_come_back(event: Event, written: bytes) -> None:
         raise
     except BaseException as error:  # a validator may exit or cancel, and would in each consumer
         raise InvalidArgument(f"event {name}", f"cannot be read back: {type(error).__name__}: {error}") from error
-    if read != event:
+    if not is_same(event, read):
         place = first_difference(event, read)
         raise InvalidArgument(f"event {name}, {place}", "has no JSON form that comes back as the same value")
 

@@ -13,6 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from eventlib.errors import InvalidArgument, InvalidDeclaration
+from eventlib.events.alternatives import RULES_VERSION
+from eventlib.events.rules import RuledSchema
 from eventlib.events.schema import Event, oldest_version, spec_of
 
 Json = dict[str, Any]
@@ -75,6 +77,7 @@ class Registry(Mapping[str, type[Event]]):
             schemas |= _component_schemas(self[spec.type])
         return {
             "asyncapi": "3.0.0",
+            RULES_VERSION: 1,
             "info": {"title": title, "version": version},
             "defaultContentType": "application/cloudevents+json",
             "channels": {stream: _channel(stream, types) for stream, types in streams.items()},
@@ -179,7 +182,7 @@ def _wire(event_class: type[Event]) -> Json:
 
 
 def _data_schema(event_class: type[Event], reference: str) -> Json:
-    schema = event_class.model_json_schema(by_alias=True, ref_template=reference, mode="validation")
+    schema = event_class.model_json_schema(by_alias=True, ref_template=reference, schema_generator=RuledSchema)
     opened: Json = _opened(schema)
     return opened
 

@@ -5,87 +5,126 @@ that each value comes back. For the others, each event is read back before it is
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, get_args
+from typing import Any, Literal, cast
 
-from pydantic import AliasChoices, BaseModel, Secret, SecretBytes, SecretStr
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, SecretStr
+from pydantic_core import SchemaValidator
 
 from eventlib.errors import InvalidDeclaration
+from eventlib.events.core_types import OBJECTS
+from eventlib.events.names import Core, fields_of, read_names, written_name
 
 PROVEN_INT_BYTES = 4096  # JSON of this length has no integer of more digits than a reader takes (4,300)
 
 # Types of pydantic-core whose JSON always comes back as the same value.
-_ALWAYS = {"str", "bool", "none", "int", "datetime", "date", "uuid"}
-_INSIDE = {"nullable": "schema", "default": "schema", "list": "items_schema", "definitions": "schema"}
-_SECRETS = (SecretStr, SecretBytes, Secret)
+_ALWAYS = {"str", "bool", "none", "int", "date", "uuid"}
+# Settings by which a time is rounded, or a default that nobody has read is read as another value.
+_MAY_CHANGE = {"ser_json_temporal", "str_strip_whitespace", "str_to_lower", "str_to_upper"}
+_INSIDE = {"nullable": "schema", "list": "items_schema", "definitions": "schema"}
 
 
 def refuse_what_is_lost(event_class: type[BaseModel]) -> None:
-    """Check that no field of the class, or of a model inside it, is left out, hidden or renamed on the wire.
+    """Check that no field of the class, or of anything inside it, is left out, hidden or renamed on the wire.
+
+    A class that names another one before that is declared is checked when its first event is published.
 
     Raises:
         InvalidDeclaration: a field is; the message has its place and the mend.
     """
-    for place, problem in _losses(event_class, "", set()):
-        raise InvalidDeclaration(f"{event_class.__name__}{place and '.'}{place}", problem)
+    schema = event_class.__pydantic_core_schema__
+    if isinstance(schema, dict):
+        for place, problem in _Losses().of(schema, "", {}):
+            raise InvalidDeclaration(f"{event_class.__name__}{place and '.'}{place}", problem)
 
 
-def _losses(model: type[BaseModel], place: str, seen: set[type]) -> Iterator[tuple[str, str]]:
-    seen.add(model)
-    if model.model_config.get("extra") == "allow":
-        yield place, 'extra="allow": a reader ignores fields that it does not know; declare a dict field for them'
-    for name, field in model.model_fields.items():
-        inside = f"{place}.{name}" if place else name
-        if field.exclude:
-            yield inside, "exclude=True: the field would be lost on the wire; take it out of the event"
-        if problem := _renamed(model, name, field):
-            yield inside, problem
-        for annotation in _parts(field.annotation):
-            if isinstance(annotation, type) and issubclass(annotation, _SECRETS):
-                yield inside, "a secret is written as asterisks; publish where it is kept, not the secret"
-            elif isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:
-                yield from _losses(annotation, inside, seen)
+class _Losses:
+    """A walk over the core schema of a class: what is lost of each of its events, by place."""
+
+    def __init__(self) -> None:
+        self._definitions: dict[str, Core] = {}
+        self._seen: set[str] = set()
+
+    def of(self, schema: Core, place: str, settings: Core) -> Iterator[tuple[str, str]]:
+        kind, settings = schema["type"], schema.get("config", settings)
+        extra = schema.get("extra_behavior", settings.get("extra_fields_behavior"))
+        if _is_secret(schema):
+            yield place, "a secret is written as asterisks; publish where it is kept, not the secret"
+        elif kind == "definition-ref":
+            if (reference := schema["schema_ref"]) in self._definitions and reference not in self._seen:
+                self._seen.add(reference)
+                yield from self.of(self._definitions[reference], place, settings)
+        elif kind in OBJECTS:
+            if extra == "allow":
+                yield (
+                    place,
+                    'extra="allow": a reader ignores fields that it does not know; declare a dict field for them',
+                )
+            for name, field in fields_of(schema):
+                inside = f"{place}.{name}".lstrip(".")
+                if field.get("serialization_exclude"):
+                    yield inside, "exclude=True: the field would be lost on the wire; take it out of the event"
+                if problem := _renamed(name, field, settings):
+                    yield inside, problem
+                yield from self.of(field["schema"], inside, settings)
+        else:
+            if kind == "definitions":
+                self._definitions |= {definition["ref"]: definition for definition in schema["definitions"]}
+            for part in _parts(schema):
+                yield from self.of(part, place, settings)
 
 
-def _renamed(model: type[BaseModel], name: str, field: FieldInfo) -> str | None:
-    written = field.serialization_alias or field.alias or name
-    alias = field.validation_alias
-    read = {name} if alias is None else {each for each in _choices(alias) if isinstance(each, str)}
-    if model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name"):
-        read.add(name)
-    if written in read:
+def _renamed(name: str, field: Core, settings: Core) -> str | None:
+    written, names = written_name(name, field), read_names(name, field, settings)
+    if written in names:
         return None
-    return f"is written as {written!r} and read as {', '.join(map(repr, sorted(read))) or 'a path'}; give it one alias="
+    readable = sorted(repr(read) for read in names if isinstance(read, str))
+    return f"is written as {written!r} and read as {', '.join(readable) or 'a path'}; give it one alias="
 
 
-def _choices(alias: object) -> list[object]:
-    return list(alias.choices) if isinstance(alias, AliasChoices) else [alias]
+def _is_secret(schema: Core) -> bool:
+    function = schema.get("serialization", {}).get("function")
+    return getattr(function, "__module__", "") == SecretStr.__module__ and "secret" in function.__name__
 
 
-def _parts(annotation: object) -> Iterator[object]:
-    """An annotation and everything in its brackets."""
-    waiting = [annotation]
-    while waiting:
-        part = waiting.pop()
-        yield getattr(part, "__origin__", None) or part
-        waiting += get_args(part)
+_PARTS = (
+    "schema", "items_schema", "keys_schema", "values_schema", "choices", "steps", "lax_schema", "json_schema",
+    "arguments_schema", "var_args_schema", "fields",
+)  # fmt: skip
+
+
+def _parts(schema: Core) -> Iterator[Core]:
+    """The schemas that values in JSON go through, without definitions."""
+    for key in _PARTS:
+        found = schema.get(key, ())
+        if isinstance(found, Mapping):
+            found = [found] if isinstance(found.get("type"), str) else found.values()
+        for each in found:
+            part = each[0] if isinstance(each, tuple) else each  # a choice with its label
+            if isinstance(part, Mapping):
+                yield part if isinstance(part.get("type"), str) else part["schema"]
 
 
 class Proof:
-    """Whether the types of a class prove that its values come back: `complete`, or `small` but for huge integers."""
+    """Whether the types of a class prove that its values come back: `complete`, or `small` but for huge integers.
 
-    __slots__ = ("complete", "small")
+    A proof holds for values of the declared types, so the serializer has to refuse others: `warnings` is its argument.
+    """
+
+    __slots__ = ("complete", "small", "warnings")
 
     def __init__(self, event_class: type[BaseModel]) -> None:
         found = _Types(event_class.__pydantic_core_schema__)
         self.small = found.proven
         self.complete = found.proven and not found.integers
+        self.warnings: Literal["error", "none"] = "error" if found.proven else "none"
 
 
 @lru_cache(maxsize=1024)
 def proof_of(event_class: type[BaseModel]) -> Proof:
-    """The proof for a class."""
+    """The proof for a class, which is checked once more: now everything in it is declared."""
+    refuse_what_is_lost(event_class)
     return Proof(event_class)
 
 
@@ -105,6 +144,8 @@ class _Types:
             self.proven = False
         elif kind in _ALWAYS:
             self.integers = self.integers or kind == "int"
+        elif kind == "datetime":  # an offset to the second, as old local times have, is written to the minute
+            self.proven = schema.get("tz_constraint") == "naive"
         elif kind == "float":
             self.proven = not schema.get("allow_inf_nan", not finite)
         elif kind in ("literal", "enum"):
@@ -112,6 +153,9 @@ class _Types:
             self.proven = all(type(value) in (str, int, bool) for value in values)
         elif kind in _INSIDE:
             yield schema[_INSIDE[kind]], finite
+        elif kind == "default":  # which is taken as it is
+            self.proven = _is_of_its_type(schema)
+            yield schema["schema"], finite
         elif kind == "dict":
             self.proven = schema.get("keys_schema", {}).get("type") == "str"
             yield schema.get("values_schema", {"type": "any"}), finite
@@ -121,12 +165,44 @@ class _Types:
             plain = not (
                 schema.get("custom_init") or schema.get("post_init") or schema["cls"].__eq__ is not BaseModel.__eq__
             )
-            self.proven = plain
-            yield schema["schema"], not schema.get("config", {}).get("allow_inf_nan", True)
+            settings = schema.get("config", {})
+            self.proven = plain and not _MAY_CHANGE & settings.keys()
+            yield schema["schema"], not settings.get("allow_inf_nan", True)
         elif kind == "model-fields":
+            self.proven = not any(field.get("serialization_exclude_if") for field in schema["fields"].values())
             yield from ((field["schema"], finite) for field in schema["fields"].values())
         else:  # Any, unions, sets, bytes, decimals, validators, recursion: they may come back or not
             self.proven = False
+
+
+def _is_of_its_type(schema: Mapping[str, Any]) -> bool:
+    """Whether a default is known to be what its field takes. What a function returns is not known."""
+    try:
+        default = schema["default"]
+        read = SchemaValidator(cast("Any", schema["schema"])).validate_python(default, strict=True)
+        return type(read) is type(default) and bool(read == default)
+    except Exception:  # there is no value, it is refused, or its type is defined elsewhere
+        return False
+
+
+def is_same(sent: object, read: object) -> bool:
+    """Whether an event came back. Times are the same if they are one instant: in the hour that a clock goes through
+    twice, Python takes no time of that zone for equal to one of another zone.
+    """
+    return sent == read or (type(sent) is type(read) and _is_same_inside(sent, read))
+
+
+def _is_same_inside(sent: object, read: Any) -> bool:
+    match sent:
+        case BaseModel():
+            return _is_same_inside(vars(sent), vars(read))
+        case datetime():
+            return None not in (sent.utcoffset(), read.utcoffset()) and sent.astimezone(UTC) == read.astimezone(UTC)
+        case dict():
+            return sent.keys() == read.keys() and all(is_same(value, read[key]) for key, value in sent.items())
+        case list() | tuple():
+            return len(sent) == len(read) and all(map(is_same, sent, read))
+    return False
 
 
 def first_difference(sent: object, read: object, place: str = "data") -> str:
@@ -142,6 +218,6 @@ def first_difference(sent: object, read: object, place: str = "data") -> str:
 
 def _first_of(sent: Mapping[Any, object], read: Mapping[Any, object], place: str) -> str:
     for name, value in sent.items():
-        if not (value is read[name] or value == read[name]):
+        if not (value is read[name] or is_same(value, read[name])):
             return first_difference(value, read[name], f"{place}.{name}")
     return place

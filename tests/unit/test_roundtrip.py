@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, cast
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, create_model, field_serializer
+from typing_extensions import TypedDict
 
 import eventlib as ev
 from eventlib.events.envelope import decode, write
@@ -42,6 +45,20 @@ class Open(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
+@dataclass
+class Renamed:
+    city: Annotated[str, Field(serialization_alias="town")]
+
+
+class Dropped(TypedDict):
+    cents: Annotated[int, Field(exclude=True)]
+
+
+class OpenMapping(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # pydantic reads it
+    a: int
+
+
 # Refused where it is declared
 
 LOSSES: list[tuple[str, dict[str, Any]]] = [
@@ -53,6 +70,9 @@ LOSSES: list[tuple[str, dict[str, Any]]] = [
     ("tokens: a secret", {"tokens": (list[SecretStr | None], ...)}),
     ("inner.token: a secret", {"inner": (dict[str, Hidden], ...)}),
     ('inner: extra="allow"', {"inner": (Open, ...)}),
+    ("place.city: is written as 'town' and read as 'city'", {"place": (list[Renamed], ...)}),
+    ("mapping.cents: exclude=True", {"mapping": (dict[str, Dropped], ...)}),
+    ('mapping: extra="allow"', {"mapping": (OpenMapping, ...)}),
 ]
 
 
@@ -126,6 +146,69 @@ def test_a_serializer_that_no_reader_understands_is_refused() -> None:
 
     with pytest.raises(ev.InvalidArgument, match="celsius"):
         write(Measured(celsius=1.0), "here")
+
+
+class Measurement(ev.Event, **WIRE):
+    number: int = 0
+    names: list[str] = Field(default=[])
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Measurement.model_construct(number=cast("Any", "many")),
+        Measurement(number=1).model_copy(update={"names": [1]}),
+    ],
+)
+def test_a_value_of_another_type_than_declared_is_refused(event: ev.Event) -> None:
+    with pytest.raises(ev.InvalidArgument, match=r"number|names"):
+        write(event, "here")
+
+
+WRONG_DEFAULTS: list[dict[str, Any]] = [
+    {"default": None},
+    {"default": "a"},
+    {"default": -1},
+    {"default_factory": lambda: -1},
+    {"default": 1, "exclude_if": lambda value: value > 1},
+]
+
+
+@pytest.mark.parametrize("field", WRONG_DEFAULTS)
+def test_a_default_or_a_condition_that_loses_a_value_is_no_proof(field: dict[str, Any]) -> None:
+    made: Any = create_model(
+        "Measured", __base__=ev.Event, __cls_kwargs__=WIRE, n=(Annotated[int, Field(ge=0)], Field(**field))
+    )
+    assert not proof_of(made).small
+    assert returned(made(n=2) if "exclude_if" in field else made()) is None
+    assert returned(made(n=1)) == made(n=1)
+
+
+class Timed(ev.Event, **WIRE):
+    at: datetime
+
+
+def test_an_offset_to_the_second_has_no_form_on_the_wire() -> None:
+    with pytest.raises(ev.InvalidArgument, match=r"data\.at"):
+        write(Timed(at=datetime(1900, 1, 1, tzinfo=timezone(timedelta(minutes=19, seconds=32)))), "here")
+
+
+def test_a_time_in_the_hour_that_a_clock_goes_through_twice_is_one_instant() -> None:
+    at = datetime(2020, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin"))
+    read = returned(Timed(at=at))
+    assert isinstance(read, Timed) and read.at.timestamp() == at.timestamp()
+
+
+def test_a_class_that_names_a_later_one_is_checked_when_it_is_published() -> None:
+    class Early(ev.Event, **WIRE):
+        later: "Later"
+
+    class Later(BaseModel):
+        city: str = Field(default="", serialization_alias="town")
+
+    Early.model_rebuild(_types_namespace={"Later": Later})
+    with pytest.raises(ev.InvalidDeclaration, match=r"later\.city"):
+        write(Early(later=Later(city="Bern")), "here")
 
 
 def test_a_huge_integer_of_a_proven_class_is_refused_too() -> None:
