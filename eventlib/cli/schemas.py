@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 from eventlib import Registry, SchemaChange, open_export, schema_changes
-from eventlib.cli.console import FAILED, Commands, Json, err, out, write_json
+from eventlib.cli.console import FAILED, Commands, Json, err, out, print_table, write_json
 from eventlib.errors import InvalidArgument
 
 app = typer.Typer(
@@ -47,7 +44,7 @@ def export_command(
     registry = _gathered(modules)
     written = registry.save(output, title=title)
     write_json(json_file, {"events": sorted(registry), "files": [str(file) for file in written]})
-    out.print(f"{len(registry)} events, {len(written)} files in {escape(str(output))}", soft_wrap=True, highlight=False)
+    out.tell(f"{len(registry)} events, {len(written)} files in {output}")
 
 
 @app.command("check", epilog="Example: `workbench schemas check schemas shop.events`")
@@ -66,10 +63,10 @@ def check_command(
         raise InvalidArgument(f"--accept {' '.join(sorted(unknown))}", "is no side; give readers or writers")
     changes = schema_changes(_opened(old), _opened(new))
     broken = {side for change in changes for side in change.breaks}
-    out.print(_table(changes) if changes else "No changes.")
+    _show(changes)
     write_json(json_file, {"compatible": not broken, "breaks": sorted(broken), "changes": list(map(_row, changes))})
     if broken:
-        err.print(f"This breaks {' and '.join(sorted(broken))}.", highlight=False)
+        err.tell(f"This breaks {' and '.join(sorted(broken))}.")
     if broken - accepted:
         raise typer.Exit(FAILED)
 
@@ -100,15 +97,17 @@ def _gathered(modules: list[str]) -> Registry:
     return registry
 
 
-def _table(changes: list[SchemaChange]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("event", "field", "change", "breaks"):
-        table.add_column(column, overflow="fold")
-    for change in changes:
-        breaks = " ".join(sorted(change.breaks))
-        cells = (change.event, change.path, change.detail, breaks or "nothing")
-        table.add_row(*map(escape, cells), style="bold" if breaks else "")
-    return table
+def _show(changes: list[SchemaChange]) -> None:
+    if not changes:
+        return out.tell("No changes.")
+    columns = {
+        "event": [change.event for change in changes],
+        "field": [change.path for change in changes],
+        "change": [change.detail for change in changes],
+        "breaks": [" ".join(sorted(change.breaks)) or "nothing" for change in changes],
+    }
+    breaking = {number for number, change in enumerate(changes) if change.breaks}
+    return print_table(columns, folded=columns, bold_rows=breaking)
 
 
 def _row(change: SchemaChange) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import asyncio
 
 import typer
 
-from eventlib.cli.console import Json, out
+from eventlib.cli.console import Json
 from sim.cli.options import LiveSeeds, Repeats, Sample, ScenarioFile, Seeds, Url
 
 app = typer.Typer()
@@ -28,7 +28,7 @@ def compare_command(
     from sim.declare.scenario import Scenario
     from sim.infer.calibrate import calibrate
     from sim.infer.compare import compare, comparison_json
-    from sim.show.console import comparison_table, progress
+    from sim.show.console import print_comparison, progress
     from sim.worlds.live import run_live, server_at
     from sim.worlds.simulated import simulate
 
@@ -41,5 +41,5 @@ def compare_command(
         with progress(f"running {declared.name} live") as advance:
             live = asyncio.run(run_live(declared, range(live_seeds), repeats=repeats, url=address, progress=advance))
     result = compare(simulated, live)
-    out.print(comparison_table(result))
+    print_comparison(result)
     conclude(result.checks, json_file, comparison_json(result))

@@ -6,12 +6,12 @@ from typing import Any
 
 import typer
 
-from eventlib.cli.console import FAILED, out, write_json
+from eventlib.cli.console import FAILED, write_json
 from sim.evidence.checks import Check, check, passed
 from sim.evidence.export import history_json
 from sim.evidence.history import History
 from sim.evidence.metrics import summaries
-from sim.show.console import metrics_table, print_checks
+from sim.show.console import print_checks, print_metrics
 
 
 def conclude_history(history: History, json_file: Path | None, history_file: Path | None) -> None:
@@ -23,7 +23,7 @@ def conclude_history(history: History, json_file: Path | None, history_file: Pat
     if history_file is not None:
         history.save(history_file)
     checks, found = check(history), summaries(history)
-    out.print(metrics_table(history, found))
+    print_metrics(history, found)
     conclude(checks, json_file, history_json(history, found, checks))
 
 

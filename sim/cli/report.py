@@ -1,6 +1,7 @@
 """workbench report: scenarios in both worlds, and the claims about the library, on one HTML page."""
 
 import asyncio
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -32,7 +33,7 @@ def report_command(
     from sim.evidence.checks import passed
     from sim.infer.compare import comparison_json
     from sim.infer.validate import validate
-    from sim.show.console import comparison_table, print_checks, print_claims, steps
+    from sim.show.console import print_checks, print_claims, print_comparison, steps
     from sim.show.report import environment, render
     from sim.worlds.live import server_at
 
@@ -42,17 +43,17 @@ def report_command(
     with server_at(url) as address, steps() as advance:
         result = asyncio.run(validate(declared, url=address, progress=advance))
     notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
-    command = " ".join(("workbench", *sys.argv[1:]))
+    command = shlex.join(("workbench", *sys.argv[1:]))
     about = environment(result.server)
     page = render(result.comparisons, result.claims, command=command, notes=notes, environment=about)
-    output.write_text(page, encoding="utf-8")
+    output.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")  # bytes of a path may be no text
     for note in notes:
-        out.print(f"Note: {note}.", soft_wrap=True)
+        out.tell(f"Note: {note}.")
     for comparison in result.comparisons:
-        out.print(comparison_table(comparison))
+        print_comparison(comparison)
         print_checks(comparison.checks)
     print_claims(result.claims)
     write_json(json_file, {one.live.scenario.name: comparison_json(one) for one in result.comparisons})
-    out.print(f"The report is {output}", soft_wrap=True)
+    out.tell(f"The report is {output}")
     if not all(passed(comparison.checks) for comparison in result.comparisons):
         raise typer.Exit(FAILED)

@@ -13,6 +13,8 @@ from yaml.events import AliasEvent, CollectionStartEvent, ScalarEvent
 
 _STR, _INT, _FLOAT, _NULL = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "null"))
 _MERGE = "tag:yaml.org,2002:merge"
+# Control characters but tab and line feed, halves of characters, other ends of lines, and what turns text round.
+_UNSEEN = "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]"
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+(\.[0-9_]*)?")
 
 
@@ -59,8 +61,10 @@ class _Loader(yaml.SafeLoader):
         if isinstance(event, ScalarEvent | CollectionStartEvent) and event.tag not in (None, _STR):
             _refuse(event, f"the tag {event.tag.replace('tag:yaml.org,2002:', '!!')} is not read; leave it out")
         is_key = parent is not None and index is None
-        if isinstance(event, ScalarEvent) and not (is_key or event.tag or event.style):
-            _check_zeros(event)
+        if isinstance(event, ScalarEvent):
+            _check_characters(event, is_key)
+            if not (is_key or event.tag or event.style):
+                _check_zeros(event)
         return super().compose_node(parent, index)
 
     def _next(self) -> yaml.Event:
@@ -92,6 +96,12 @@ def _check_keys(node: yaml.MappingNode) -> None:
         seen.add(key.value)
         if key.tag == _MERGE and not all(isinstance(one, yaml.MappingNode) for one in _merged(value)):
             _refuse(value, "only mappings can be merged: <<: *name, or <<: [*name, *other]")
+
+
+def _check_characters(event: ScalarEvent, is_key: bool) -> None:
+    """What no reader sees may turn a text round, or steer the terminal that shows it."""
+    if found := re.search(_UNSEEN if not is_key else f"{_UNSEEN}|[\n\t]", event.value):
+        _refuse(event, f"the character {found[0]!a} cannot be seen; take it out")
 
 
 def _check_zeros(event: ScalarEvent) -> None:

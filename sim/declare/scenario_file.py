@@ -36,8 +36,8 @@ def read(file: Path) -> dict[str, Any]:
     return declared
 
 
-def problems(error: ValidationError, schema: Mapping[str, Any]) -> str:
-    """All problems in one line: where in the file, and what is wrong. `schema` is the JSON schema of a scenario."""
+def problems(error: ValidationError, schema: Mapping[str, Any]) -> list[str]:
+    """All problems: where in the file, and what is wrong. `schema` is the JSON schema of a scenario."""
     found = []
     for problem in error.errors(include_url=False):
         message = problem["msg"].removeprefix("Value error, ")
@@ -56,7 +56,7 @@ def problems(error: ValidationError, schema: Mapping[str, Any]) -> str:
                     message += "; if it is text, put it in quotes"
         place = _place(problem["loc"])
         found.append(f"{place}: {message}" if place else message)
-    return "; ".join(found)
+    return found
 
 
 def _known_fields(place: Sequence[str | int], schema: Mapping[str, Any]) -> str:
@@ -79,4 +79,4 @@ def _known_fields(place: Sequence[str | int], schema: Mapping[str, Any]) -> str:
 def _place(loc: tuple[int | str, ...]) -> str:
     """The path in the file. The name of a kind is a part of pydantic's path, but not of the file's."""
     parts = [str(part) for i, part in enumerate(loc) if i == 0 or part not in _KIND_NAMES or loc[i - 1] == "services"]
-    return ".".join(parts).replace("\n", " ")
+    return ".".join(parts)

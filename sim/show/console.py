@@ -5,41 +5,41 @@ from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
-from rich import box
-from rich.markup import escape
+from rich.cells import cell_len, set_cell_size
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from eventlib.cli.console import err, out
+from eventlib.cli.console import err, one_line, out, print_table
 from sim.evidence.checks import Check, Verdict
 from sim.evidence.history import History
 from sim.evidence.metrics import Interval, unit_of
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
 
-_MARKS: dict[Verdict, str] = {
-    "true": "[green]true[/]   ",
-    "false": "[bold red]false[/]  ",
-    "unknown": "[yellow]unknown[/]",
+_STYLES: dict[Verdict, str] = {
+    "true": "green",
+    "false": "bold red",
+    "unknown": "yellow",
 }
 
 
 @contextmanager
 def steps() -> Iterator[Callable[[str, float], None]]:
     """Progress bars. Call what it yields with a step and the share of it that is done; each new step gets a bar."""
+    bar_width = 40 if err.width > 100 else 16
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width),
+        TextColumn("{task.percentage:>3.0f} %", markup=False),
         TimeElapsedColumn(),
     )
+    name_width = max(8, err.width - bar_width - len(" 100 % 0:00:00") - 2)
     with Progress(*columns, console=err) as bars:
         tasks: dict[str, TaskID] = {}
 
         def advance(step: str, share: float) -> None:
             if step not in tasks:
                 complete_all()
-                tasks[step] = bars.add_task(step, total=1.0)
+                tasks[step] = bars.add_task(_shortened(step, name_width), total=1.0)
             bars.update(tasks[step], completed=share)
 
         def complete_all() -> None:
@@ -57,26 +57,35 @@ def progress(step: str) -> Iterator[Callable[[float], None]]:
         yield partial(advance, step)
 
 
-def metrics_table(history: History, summaries: Mapping[str, Interval]) -> Table:
+def print_metrics(history: History, summaries: Mapping[str, Interval]) -> None:
     """The metrics of one world with their intervals."""
-    title = f"{history.scenario.name}, {history.world}, runs: {len(history.runs)}"
-    table = _table(title, "mean", "95 % interval", "unit")
-    for name, found in summaries.items():
-        interval = f"{_number(found.low)} to {_number(found.high)}" if np.isfinite(found.low) else ""
-        table.add_row(name, _number(found.mean), interval, unit_of(name))
-    return table
+    out.tell(f"{one_line(history.scenario.name)}, {history.world}, runs: {len(history.runs)}")
+    columns = {
+        "metric": list(summaries),
+        "mean": [_number(found.mean) for found in summaries.values()],
+        "95 % interval": [
+            f"{_number(found.low)} to {_number(found.high)}" if np.isfinite(found.low) else ""
+            for found in summaries.values()
+        ],
+        "unit": [unit_of(name) for name in summaries],
+    }
+    print_table(columns, folded=["metric"], numbers=[*columns][1:], spare=["unit"])
 
 
-def comparison_table(comparison: Comparison) -> Table:
+def print_comparison(comparison: Comparison) -> None:
     """The metrics of both worlds, each error beside its noise floor."""
-    name, runs = comparison.live.scenario.name, len(comparison.live.runs)
-    title = f"{name} on {comparison.live.server}: both worlds on seeds {list(comparison.seeds)}, {runs} live runs"
-    table = _table(title, "simulated", "live", "error", "noise floor", "inside?")
-    for row in comparison.rows:
-        numbers = (row.simulated, row.live, row.error, row.noise_floor)
-        inside = {True: "yes", False: "no", None: "-"}[row.within_noise]
-        table.add_row(row.metric, *(_number(number) for number in numbers), inside)
-    return table
+    name, runs = one_line(comparison.live.scenario.name), len(comparison.live.runs)
+    out.tell(f"{name} on {comparison.live.server}: both worlds on seeds {list(comparison.seeds)}, {runs} live runs")
+    rows = comparison.rows
+    columns = {
+        "metric": [row.metric for row in rows],
+        "simulated": [_number(row.simulated) for row in rows],
+        "live": [_number(row.live) for row in rows],
+        "error": [_number(row.error) for row in rows],
+        "noise floor": [_number(row.noise_floor) for row in rows],
+        "inside?": [{True: "yes", False: "no", None: "-"}[row.within_noise] for row in rows],
+    }
+    print_table(columns, folded=["metric"], numbers=[*columns][1:], spare=["noise floor", "error"])
 
 
 def print_checks(checks: Iterable[Check]) -> None:
@@ -92,16 +101,13 @@ def print_claims(claims: Iterable[Claim]) -> None:
 
 
 def _print_verdict(verdict: Verdict, text: str) -> None:
-    out.print(f"{_MARKS[verdict]} {escape(text)}", soft_wrap=True, highlight=False)
+    out.tell((f"{verdict:8}", _STYLES[verdict]), one_line(text))
 
 
-def _table(title: str, *numbers: str) -> Table:
-    """A table of metrics that fits eighty columns."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("metric", no_wrap=True)
-    for column in numbers:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
+def _shortened(text: str, width: int) -> str:
+    """The text on one line of so many columns: numbers beside it must not be cut."""
+    text = one_line(text)
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "\u2026"
 
 
 def _number(value: float) -> str:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.markup import escape
 
 import eventlib as ev
 from eventlib.cli.console import FAILED, Json, err, out, write_json
-from eventlib.cli.dlq.display import as_json, number_of, plain, show_counts, show_list, show_one, text_of
+from eventlib.cli.dlq.display import as_json, number_of, show_counts, show_list, show_one, text_of
 from eventlib.cli.dlq.options import (
     After,
     Error,
@@ -81,7 +80,7 @@ def list_command(
     page, more = found[:limit], len(found) > limit
     show_list(group, stream, size, oldest_age_s, page)
     if more:
-        out.print(f"There are more: --after {page[-1].id}", soft_wrap=True, highlight=False)
+        out.tell(f"There are more: --after {page[-1].id}")
     write_json(
         json_file,
         {
@@ -150,9 +149,9 @@ def edit_command(
     dead = _with_queue(
         stream, group, url, namespace, lambda queue: queue.edit(id_, data=new_data, event=event, force=force)
     )
-    out.print(f"Edited {dead.id}: a replay delivers", soft_wrap=True, highlight=False)
-    out.print(plain(text_of(dead.event or b"")), soft_wrap=True, highlight=False)
-    out.print("Whether your event class accepts its data shows when it is replayed.", style="dim")
+    out.tell(f"Edited {dead.id}: a replay delivers")
+    out.tell(text_of(dead.event or b""))
+    out.tell(("Whether your event class accepts its data shows when it is replayed.", "dim"))
     write_json(json_file, as_json(dead))
 
 
@@ -254,15 +253,15 @@ def _data_of(text: str | None, file: Path | None) -> Mapping[str, Any]:
 def _conclude(done_word: str, outcome: ev.Outcome, *, done: bool, json_file: Path | None) -> None:
     """Say what was done, or would be; fail where some stay as they are."""
     told = f"{number_of(len(outcome.ids))} {done_word if done else f'would be {done_word}; --yes does it'}."
-    out.print(told, soft_wrap=True, highlight=False)
+    out.tell(told)
     for id_, obstacle in list(outcome.obstacles.items())[:_NAMED_MAX]:
-        err.print(f"{id_} stays: {escape(obstacle)}", soft_wrap=True, highlight=False)
+        err.tell(f"{id_} stays: {obstacle}")
     if (unnamed := len(outcome.obstacles) - _NAMED_MAX) > 0:
-        err.print(f"and {unnamed:,} more stay", highlight=False)
+        err.tell(f"and {unnamed:,} more stay")
     for id_ in outcome.gone:
-        err.print(f"{id_} is gone: it was replayed or purged, or never was", soft_wrap=True, highlight=False)
+        err.tell(f"{id_} is gone: it was replayed or purged, or never was")
     if outcome.more:
-        out.print("More of them fit: run it again, or raise --limit.")
+        out.tell("More of them fit: run it again, or raise --limit.")
     write_json(
         json_file,
         {
