@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,6 +141,7 @@ class Commands(TyperGroup):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
+        out.stderr = False
         with self._told():
             return super().invoke(ctx)
 
@@ -180,30 +182,88 @@ def _usage(error: Any) -> str:
 
 
 def writable(file: Path | None) -> Path | None:
-    """Refuse a file that cannot be written before a command works for minutes."""
+    """Try a file that is to be written, before a command works for minutes. What is in it stays until then."""
+    if file is None:
+        return None
     if file == Path("-"):
-        raise typer.BadParameter("- is no file, and the tables go to standard output; name one")
-    if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+        raise typer.BadParameter("- is no file; name one")
+    if file.is_dir() or not file.absolute().parent.is_dir():
         raise typer.BadParameter(f"{file} cannot be written; name a file in a directory that exists")
+    target = Path(os.path.realpath(file))  # a link may lead to a file that is not there yet
+    there = target.exists()
+    if there and not target.is_file():  # a pipe or a device, where a trial would be the real thing
+        return file
+    try:
+        with target.open("ab"):
+            pass
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be written ({error.strerror}); name another file") from error
+    if not there:
+        target.unlink()
+    return file
+
+
+def _json_target(file: Path | None) -> Path | None:
+    if file != Path("-"):
+        return writable(file)
+    out.stderr = True  # so that standard output is JSON and nothing else
     return file
 
 
 Json = Annotated[
-    Path | None, typer.Option("--json", help="Also write the result here, for machines.", callback=writable)
+    Path | None,
+    typer.Option(
+        "--json",
+        help="Also write the result here, for machines. With - it goes to standard output, all else to standard error.",
+        callback=_json_target,
+        metavar="FILE",
+    ),
 ]
 
 
+def keep_apart(inputs: Iterable[Path | None], *outputs: Path | None) -> None:
+    """Make sure that no output is a file that is read, and that no two outputs are one file.
+
+    Raises:
+        typer.BadParameter: one is.
+    """
+    taken = [(file, "is read; it would be overwritten") for file in inputs if file is not None]
+    for output in outputs:
+        if output is None or output == Path("-"):
+            continue
+        for file, problem in taken:
+            if _same(file, output):
+                raise typer.BadParameter(f"{output} {problem}; name another file")
+        taken.append((output, "would be written twice"))
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other) and one.is_file()
+    except OSError:  # one of them is not there
+        return os.path.normcase(os.path.realpath(one)) == os.path.normcase(os.path.realpath(other))
+
+
 def write_json(json_file: Path | None, result: Mapping[str, Any]) -> None:
-    """Write the result of a command where `--json` named a file. NaN and infinity become null: JSON has neither."""
-    if json_file is not None:
-        json_file.write_text(json.dumps(_finite(result), indent=2) + "\n", encoding="utf-8")
+    """Write the result of a command where `--json` named a file.
+
+    JSON has no form for numbers without a value: NaN becomes null, infinity the text "Infinity" or "-Infinity".
+    """
+    if json_file is None:
+        return
+    text = json.dumps(_numbers_as_json(result), indent=2, allow_nan=False) + "\n"
+    if json_file == Path("-"):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        json_file.write_text(text, encoding="utf-8")
 
 
-def _finite(value: Any) -> Any:
+def _numbers_as_json(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _numbers_as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_numbers_as_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
-        return None
+        return None if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from eventlib import Registry, SchemaChange, open_export, schema_changes
-from eventlib.cli.console import FAILED, Commands, Json, err, out, print_table, write_json
+from eventlib.cli.console import FAILED, Commands, Json, err, keep_apart, out, print_table, write_json
 from eventlib.errors import InvalidArgument
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ def export_command(
 ) -> None:
     """Write asyncapi.json, and the JSON Schemas (2020-12) of each event's data and envelope."""
     registry = _gathered(modules)
+    keep_apart(_sources(modules), json_file, output / "asyncapi.json")
     written = registry.save(output, title=title)
     write_json(json_file, {"events": sorted(registry), "files": [str(file) for file in written]})
     out.tell(f"{len(registry)} events, {len(written)} files in {output}")
@@ -62,6 +63,8 @@ def check_command(
     if unknown := accepted - {"readers", "writers"}:
         raise InvalidArgument(f"--accept {' '.join(sorted(unknown))}", "is no side; give readers or writers")
     changes = schema_changes(_opened(old), _opened(new))
+    exports = [path for side in (old, new) for path in (Path(side), Path(side) / "asyncapi.json")]
+    keep_apart([*exports, *_sources([old, new])], json_file)
     broken = {side for change in changes for side in change.breaks}
     _show(changes)
     write_json(json_file, {"compatible": not broken, "breaks": sorted(broken), "changes": list(map(_row, changes))})
@@ -95,6 +98,12 @@ def _gathered(modules: list[str]) -> Registry:
     if not registry:
         raise InvalidArgument(f"module {', '.join(modules)}", "holds no event class with a type of its own")
     return registry
+
+
+def _sources(modules: list[str]) -> list[Path]:
+    """The files of the modules that have been imported."""
+    files = [getattr(sys.modules.get(name), "__file__", None) for name in modules]
+    return [Path(file) for file in files if file]
 
 
 def _show(changes: list[SchemaChange]) -> None:

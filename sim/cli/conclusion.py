@@ -1,8 +1,7 @@
-"""How a command ends: it writes its result for machines, shows the verdicts, and fails where one is false."""
+"""How a command ends: it writes its result for machines, shows it, and fails where a verdict is false."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -11,7 +10,8 @@ from sim.evidence.checks import Check, check, passed
 from sim.evidence.export import history_json
 from sim.evidence.history import History
 from sim.evidence.metrics import summaries
-from sim.show.console import print_checks, print_metrics
+from sim.show.console import print_checks, print_metrics, steps
+from sim.show.environment import about_json
 
 
 def conclude_history(history: History, json_file: Path | None, history_file: Path | None) -> None:
@@ -20,20 +20,23 @@ def conclude_history(history: History, json_file: Path | None, history_file: Pat
     Raises:
         typer.Exit: a check is false.
     """
-    if history_file is not None:
-        history.save(history_file)
-    checks, found = check(history), summaries(history)
+    with steps() as advance:
+        advance("checking", 0.0)
+        checks, found = check(history), summaries(history)
+        if history_file is not None:
+            advance(f"writing {history_file}", 0.0)
+            history.save(history_file)
+    write_json(json_file, about_json() | history_json(history, found, checks))
     print_metrics(history, found)
-    conclude(checks, json_file, history_json(history, found, checks))
+    conclude(checks)
 
 
-def conclude(checks: Sequence[Check], json_file: Path | None, result: Mapping[str, Any]) -> None:
-    """End a command: write its result and show its checks.
+def conclude(checks: Sequence[Check]) -> None:
+    """End a command: show its checks.
 
     Raises:
         typer.Exit: a check is false.
     """
-    write_json(json_file, result)
     print_checks(checks)
     if not passed(checks):
         raise typer.Exit(FAILED)

@@ -3,12 +3,13 @@
 import asyncio
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from eventlib.cli.console import FAILED, Json, out, writable, write_json
+from eventlib.cli.console import FAILED, Json, keep_apart, out, writable, write_json
 from sim.cli.options import Sample, Url
 
 app = typer.Typer()
@@ -34,26 +35,31 @@ def report_command(
     from sim.infer.compare import comparison_json
     from sim.infer.validate import validate
     from sim.show.console import print_checks, print_claims, print_comparison, steps
-    from sim.show.report import environment, render
+    from sim.show.environment import about_json, environment
+    from sim.show.report import render
     from sim.worlds.live import server_at
 
     output.parent.mkdir(parents=True, exist_ok=True)
     writable(output)
-    declared = [Scenario.load(file, sample_if_missing=sample) for file in scenarios or _DEFAULT_SCENARIOS]
+    files = scenarios or _DEFAULT_SCENARIOS
+    declared = [Scenario.load(file, sample_if_missing=sample) for file in files]
+    keep_apart([*files, *(file for one in declared for file in one.offered_load.files)], json_file, output)
     with server_at(url) as address, steps() as advance:
         result = asyncio.run(validate(declared, url=address, progress=advance))
-    notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
-    command = shlex.join(("workbench", *sys.argv[1:]))
-    about = environment(result.server)
-    page = render(result.comparisons, result.claims, command=command, notes=notes, environment=about)
-    output.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")  # bytes of a path may be no text
+        advance("writing the report", 0.0)
+        notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
+        command = shlex.join(("workbench", *sys.argv[1:]))
+        about = environment(result.server)
+        page = render(result.comparisons, result.claims, command=command, notes=notes, environment=about)
+        output.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")  # bytes of a path may be no text
+    told = {"command": command, "notes": notes, "claims": [asdict(claim) for claim in result.claims]}
+    write_json(json_file, about_json() | told | {"scenarios": list(map(comparison_json, result.comparisons))})
     for note in notes:
         out.tell(f"Note: {note}.")
     for comparison in result.comparisons:
         print_comparison(comparison)
         print_checks(comparison.checks)
     print_claims(result.claims)
-    write_json(json_file, {one.live.scenario.name: comparison_json(one) for one in result.comparisons})
     out.tell(f"The report is {output}")
     if not all(passed(comparison.checks) for comparison in result.comparisons):
         raise typer.Exit(FAILED)

@@ -1,11 +1,14 @@
 """What a history says, for machines: nested dictionaries that JSON can hold. NaN stands where there is no number."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from sim.declare.scenario import Scenario
 from sim.evidence.checks import Check
 from sim.evidence.history import History
 from sim.evidence.metrics import Interval, unit_of
+
+T = TypeVar("T")
 
 
 def history_json(history: History, summaries: Mapping[str, Interval], checks: Iterable[Check]) -> dict[str, Any]:
@@ -14,7 +17,16 @@ def history_json(history: History, summaries: Mapping[str, Interval], checks: It
         name: {"mean": found.mean, "low": found.low, "high": found.high, "runs": found.runs, "unit": unit_of(name)}
         for name, found in summaries.items()
     }
+    metrics = under_all_names(metrics, history.scenario)
     return runs_json(history) | {"metrics": metrics, "checks": checks_json(checks)}
+
+
+def under_all_names(metrics: Mapping[str, T], scenario: Scenario) -> dict[str, T]:
+    """The metrics of a scenario, with those of its only service under the names that they have beside others, too."""
+    if len(scenario.services) > 1:
+        return dict(metrics)
+    [service] = scenario.services
+    return {**metrics, **{f"{service}.{name}": found for name, found in metrics.items() if name != "lateness_s_p99"}}
 
 
 def runs_json(history: History) -> dict[str, Any]:
@@ -25,6 +37,8 @@ def runs_json(history: History) -> dict[str, Any]:
         "world": history.world,
         "server": {"product": product, "version": version},
         "seeds": sorted({run.seed for run in history.runs}),
+        "runs": len(history.runs),
+        "overheads": history.overheads,
     }
 
 

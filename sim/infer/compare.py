@@ -13,7 +13,7 @@ import numpy as np
 from sim.declare.declared import Floats
 from sim.errors import InvalidHistory
 from sim.evidence.checks import Check, check
-from sim.evidence.export import checks_json, runs_json
+from sim.evidence.export import checks_json, runs_json, under_all_names
 from sim.evidence.history import History
 from sim.evidence.metrics import Interval, is_predicted, last_services, measure, of_seeds, summarize, unit_of
 
@@ -111,14 +111,23 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     metrics = {
         row.metric: {
             "simulated": row.simulated,
+            "simulated_interval": [row.simulated_interval.low, row.simulated_interval.high],
             "live": row.live,
+            "live_interval": [row.live_interval.low, row.live_interval.high],
             "error": row.error,
+            "distance": row.distance,
             "noise_floor": row.noise_floor,
+            "inside": row.within_noise,
             "unit": row.unit,
         }
         for row in comparison.rows
     }
-    ran = runs_json(comparison.live) | {"seeds": list(comparison.seeds)}
+    ran = runs_json(comparison.live) | {
+        "seeds": list(comparison.seeds),
+        "simulated_runs": len(comparison.simulated.runs),
+        "overheads": comparison.simulated.overheads,
+    }
+    metrics = under_all_names(metrics, comparison.live.scenario)
     return ran | {"metrics": metrics, "checks": checks_json(comparison.checks)}
 
 

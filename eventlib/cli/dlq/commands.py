@@ -14,11 +14,12 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 import eventlib as ev
-from eventlib.cli.console import FAILED, Json, err, out, write_json
+from eventlib.cli.console import FAILED, Json, err, keep_apart, out, write_json
 from eventlib.cli.dlq.display import as_json, number_of, show_counts, show_list, show_one, text_of
 from eventlib.cli.dlq.options import (
     After,
     Error,
+    EventId,
     Group,
     Handler,
     Id,
@@ -60,6 +61,7 @@ def list_command(
     type_: Type = None,
     handler: Handler = None,
     origin: Origin = None,
+    event_id: EventId = None,
     since: Since = None,
     until: Until = None,
     older_than: OlderThan = None,
@@ -70,15 +72,17 @@ def list_command(
     json_file: Json = None,
 ) -> None:
     """List dead letters, oldest first, a page at a time."""
-    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than)
+    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than, event_id)
 
-    async def look(queue: ev.DeadLetters) -> tuple[int, float | None, list[ev.DeadLetter]]:
+    async def look(queue: ev.DeadLetters) -> tuple[int, int, float | None, list[ev.DeadLetter]]:
         found = await queue.find(which, after=after, count=limit + 1)
-        return await queue.size(), await queue.oldest_age_s(), found
+        size = await queue.size()
+        fitting = size if which == ev.Selection() else (await queue.count(which)).total()
+        return size, fitting, await queue.oldest_age_s(), found
 
-    size, oldest_age_s, found = _with_queue(stream, group, url, namespace, look)
+    size, fitting, oldest_age_s, found = _with_queue(stream, group, url, namespace, look)
     page, more = found[:limit], len(found) > limit
-    show_list(group, stream, size, oldest_age_s, page)
+    show_list(f"{group} on {stream}", size, fitting, oldest_age_s, page)
     if more:
         out.tell(f"There are more: --after {page[-1].id}")
     write_json(
@@ -87,6 +91,7 @@ def list_command(
             "stream": stream,
             "group": group,
             "size": size,
+            "fitting": fitting,
             "oldest_age_s": oldest_age_s,
             "dead_letters": [as_json(dead) for dead in page],
             "after": page[-1].id if more else None,
@@ -114,6 +119,7 @@ def count_command(
     type_: Type = None,
     handler: Handler = None,
     origin: Origin = None,
+    event_id: EventId = None,
     since: Since = None,
     until: Until = None,
     older_than: OlderThan = None,
@@ -122,7 +128,7 @@ def count_command(
     json_file: Json = None,
 ) -> None:
     """Count dead letters by their reason."""
-    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than)
+    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than, event_id)
     reasons = _with_queue(stream, group, url, namespace, lambda queue: queue.count(which))
     show_counts(reasons)
     write_json(json_file, {"stream": stream, "group": group, "all": reasons.total(), "by_reason": dict(reasons)})
@@ -144,6 +150,7 @@ def edit_command(
     """Have a replay deliver other data, or another event. Until then what died is kept beside it."""
     if [data, data_file, event_file].count(None) != 2:
         raise typer.BadParameter("give one of --data, --data-file and --event-file")
+    keep_apart([data_file, event_file], json_file)
     new_data = None if event_file else _data_of(data, data_file)
     event = event_file.read_bytes() if event_file else None
     dead = _with_queue(
@@ -165,6 +172,7 @@ def replay_command(
     type_: Type = None,
     handler: Handler = None,
     origin: Origin = None,
+    event_id: EventId = None,
     since: Since = None,
     until: Until = None,
     older_than: OlderThan = None,
@@ -177,9 +185,9 @@ def replay_command(
 ) -> None:
     """Deliver dead letters once more, to their group alone.
 
-    Exit status: 0 all that were found were replayed, or would be, 1 some stay as they are, 2 bad input or no server.
+    Exit status: 0 all that were found were replayed, or would be, 1 some stay or are gone, 2 bad input or no server.
     """
-    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than)
+    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than, event_id)
     outcome = _with_queue(
         stream,
         group,
@@ -187,7 +195,7 @@ def replay_command(
         namespace,
         lambda queue: queue.replay(which, keep_attempts=keep_attempts, limit=limit, dry_run=not yes),
     )
-    _conclude("replayed", outcome, done=yes, json_file=json_file)
+    _conclude("replayed", outcome, event_id=event_id, done=yes, json_file=json_file)
 
 
 @app.command("purge", epilog="Example: `workbench dlq purge orders billing --older-than 30d --yes`")
@@ -200,6 +208,7 @@ def purge_command(
     type_: Type = None,
     handler: Handler = None,
     origin: Origin = None,
+    event_id: EventId = None,
     since: Since = None,
     until: Until = None,
     older_than: OlderThan = None,
@@ -210,9 +219,9 @@ def purge_command(
     json_file: Json = None,
 ) -> None:
     """Delete dead letters for good."""
-    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than)
+    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than, event_id)
     outcome = _with_queue(stream, group, url, namespace, lambda queue: queue.purge(which, limit=limit, dry_run=not yes))
-    _conclude("purged", outcome, done=yes, json_file=json_file)
+    _conclude("purged", outcome, event_id=event_id, done=yes, json_file=json_file)
 
 
 # Connecting
@@ -250,8 +259,8 @@ def _data_of(text: str | None, file: Path | None) -> Mapping[str, Any]:
     return data
 
 
-def _conclude(done_word: str, outcome: ev.Outcome, *, done: bool, json_file: Path | None) -> None:
-    """Say what was done, or would be; fail where some stay as they are."""
+def _conclude(done_word: str, outcome: ev.Outcome, *, event_id: str | None, done: bool, json_file: Path | None) -> None:
+    """Say what was done, or would be; fail where some stay as they are, or are not there to be replayed."""
     told = f"{number_of(len(outcome.ids))} {done_word if done else f'would be {done_word}; --yes does it'}."
     out.tell(told)
     for id_, obstacle in list(outcome.obstacles.items())[:_NAMED_MAX]:
@@ -260,6 +269,8 @@ def _conclude(done_word: str, outcome: ev.Outcome, *, done: bool, json_file: Pat
         err.tell(f"and {unnamed:,} more stay")
     for id_ in outcome.gone:
         err.tell(f"{id_} is gone: it was replayed or purged, or never was")
+    if event_id is not None and not (outcome.ids or outcome.obstacles):
+        err.tell(f"no dead letter of event {event_id} is there: it was replayed or purged, or never was")
     if outcome.more:
         out.tell("More of them fit: run it again, or raise --limit.")
     write_json(
@@ -272,5 +283,6 @@ def _conclude(done_word: str, outcome: ev.Outcome, *, done: bool, json_file: Pat
             "more": outcome.more,
         },
     )
-    if outcome.obstacles:
+    missing = outcome.gone or (event_id is not None and not outcome.ids)
+    if outcome.obstacles or (missing and done_word == "replayed"):
         raise typer.Exit(FAILED)

@@ -15,10 +15,13 @@ from eventlib.cli.dlq.options import UNITS_S
 _NARROW = 110  # a terminal of fewer columns gets the short form of the list
 
 
-def show_list(group: str, stream: str, size: int, oldest_age_s: float | None, page: list[DeadLetter]) -> None:
-    """Print how many there are, and one page of them."""
-    age = "" if oldest_age_s is None else f", the oldest died {_age(oldest_age_s)} ago"
-    out.tell(f"{group} on {stream}: {number_of(size)}{age}")
+def show_list(place: str, size: int, fitting: int, oldest_age_s: float | None, page: list[DeadLetter]) -> None:
+    """Print how many there are, or how many of them fit, and one page of them."""
+    if fitting != size:
+        out.tell(f"{place}: {number_of(fitting)} fit{'s' if fitting == 1 else ''}, of {size:,}")
+    else:
+        age = "" if oldest_age_s is None else f", the oldest died {_age(oldest_age_s)} ago"
+        out.tell(f"{place}: {number_of(size)}{age}")
     if page:
         _show_page(page)
     elif size:
