@@ -23,7 +23,7 @@ from eventlib.extras import MissingExtra, needs_extra
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130  # a check is false; bad input, no server or a missing package; Ctrl-C
 _PIPE_COLUMNS, _COLUMNS_MIN = 160, 20
-_FOLDED_MIN = 8  # columns that a folded cell has at least
+_FOLDED_MIN = 16  # columns that the folded cells of a row have at least, so that a metric's own name stays whole
 _UsageError = cast(type[Exception], typer.BadParameter.__base__)
 
 
@@ -98,26 +98,30 @@ def print_table(
 ) -> None:
     """Print a table of plain text. `columns` has the cells of each.
 
-    Where the terminal is narrow, the `folded` columns are broken, then the `spare` ones are left out, the first one
-    first. All others are never cut: a line that is still too long is left to the terminal.
+    Where the terminal is narrow, the heads and the `folded` columns are broken, then the `spare` ones are left out, the
+    first one first. All others are never cut: a line that is still too long is left to the terminal.
     """
     shown = {name: [one_line(cell) for cell in cells] for name, cells in columns.items()}
+    heads = {name: name for name in shown}
+    if _narrowest(shown, heads, folded) > out.width:
+        heads = {name: name.replace(" ", "\n") for name in shown}
     for name in spare:
-        if _narrowest(shown, folded) > out.width:
+        if _narrowest(shown, heads, folded) > out.width:
             del shown[name]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in shown:
         justify, folds = ("right" if name in numbers else "left"), name in folded
-        table.add_column(name, justify=justify, overflow="fold", no_wrap=not folds)  # type: ignore[arg-type]
+        table.add_column(heads[name], justify=justify, overflow="fold", no_wrap=not folds)  # type: ignore[arg-type]
     for number, row in enumerate(zip(*shown.values(), strict=True)):
         table.add_row(*row, style="bold" if number in bold_rows else "")
-    out.print(_AtLeast(table, _narrowest(shown, folded)), crop=False)
+    out.print(_AtLeast(table, _narrowest(shown, heads, folded)), crop=False)
 
 
-def _narrowest(columns: Mapping[str, Sequence[str]], folded: Collection[str]) -> int:
+def _narrowest(columns: Mapping[str, Sequence[str]], heads: Mapping[str, str], folded: Collection[str]) -> int:
     """How many columns of the terminal a table needs at least."""
-    widths = {name: max(map(cell_len, (name, *cells))) for name, cells in columns.items()}
-    return 1 + sum(2 + (min(width, _FOLDED_MIN) if name in folded else width) for name, width in widths.items())
+    widths = {name: max(map(cell_len, (*heads[name].split("\n"), *cells))) for name, cells in columns.items()}
+    least = max(8, _FOLDED_MIN // max(1, len(folded)))
+    return 1 + sum(2 + (min(width, least) if name in folded else width) for name, width in widths.items())
 
 
 class _AtLeast:

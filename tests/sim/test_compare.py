@@ -1,13 +1,14 @@
 """compare() pairs runs by their seed, and measures how far two live runs of one seed are apart."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from sim.errors import InvalidHistory
 from sim.evidence.history import History, Left, World
 from sim.evidence.metrics import measure
-from sim.infer.compare import compare
+from sim.infer.compare import compare, comparison_json
 from tests.model.small import kill
 from tests.sim.handmade import attempted, chain, desk, history, row, sampled, sent
 
@@ -38,6 +39,20 @@ def test_error_and_noise_floor() -> None:
     assert lag.relative_error == pytest.approx(-0.55 / 2.05)
     assert lag.within_noise is True
     assert lag.unit == "s"
+
+
+def test_json_says_all_that_is_known() -> None:
+    told = comparison_json(compare(SIMULATED, LIVE))
+    lag = told["metrics"]["lag_s_p50"]
+    assert (lag["inside"], lag["unit"]) == (True, "s")
+    assert lag["distance"] == pytest.approx(((0.5 + 0.7) / 2 + (0.0 + 1.0) / 2) / 2)
+    assert lag["live_interval"] == [pytest.approx(-3.668, abs=0.001), pytest.approx(7.768, abs=0.001)]
+    assert (told["seeds"], told["runs"], told["simulated_runs"], told["overheads"]) == ([0, 1], 4, 3, {})
+    assert told["metrics"]["desk.lag_s_p50"] == lag and "desk.lateness_s_p99" not in told["metrics"]
+    both = history(sent(0, 1.0), declared=chain())
+    pair = compare(replace(both, world="simulated"), both)
+    assert "billing.recovery_s" in comparison_json(pair)["metrics"]
+    assert "recovery_s" not in comparison_json(pair)["metrics"]
 
 
 def test_intervals_are_over_all_seeds() -> None:
