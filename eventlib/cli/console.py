@@ -191,19 +191,19 @@ def writable(file: Path | None) -> Path | None:
         return None
     if file == Path("-"):
         raise typer.BadParameter("- is no file; name one")
-    if file.is_dir() or not file.absolute().parent.is_dir():
-        raise typer.BadParameter(f"{file} cannot be written; name a file in a directory that exists")
-    target = Path(os.path.realpath(file))  # a link may lead to a file that is not there yet
-    there = target.exists()
-    if there and not target.is_file():  # a pipe or a device, where a trial would be the real thing
-        return file
     try:
+        if file.is_dir() or not file.absolute().parent.is_dir():
+            raise typer.BadParameter(f"{file} cannot be written; name a file in a directory that exists")
+        target = Path(os.path.realpath(file))  # a link may lead to a file that is not there yet
+        there = target.exists()
+        if there and not target.is_file():  # a pipe or a device, where a trial would be the real thing
+            return file
         with target.open("ab"):
             pass
+        if not there:
+            target.unlink()
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be written ({error.strerror}); name another file") from error
-    if not there:
-        target.unlink()
     return file
 
 

@@ -106,6 +106,18 @@ def test_what_the_user_has_set_reaches_no_result(file: Path, tmp_path: Path) -> 
     assert {**json.loads(usual.read_text()), "date": ""} == {**json.loads(changed.read_text()), "date": ""}
 
 
+def test_a_backend_of_matplotlib_that_does_not_exist_is_of_no_use_and_no_harm() -> None:
+    program = "import workbench\ntry: workbench.main()\nfinally: import sim.show.plots"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--version"],
+        env=environment(MPLBACKEND="nonsense"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # Widths
 
 
@@ -257,12 +269,21 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_run(
 ) -> None:
     monkeypatch.setattr("sim.worlds.simulated.simulate", lambda *_, **__: pytest.fail("it ran"))
     for option in ("--json", "--history"):
-        for target in (tmp_path, tmp_path / "none" / "x", tmp_path / ("x" * 300), file / "x", "/proc/x"):
+        for target in (
+            tmp_path,
+            tmp_path / "none" / "x",
+            tmp_path / ("x" * 300),
+            file / "x",
+            "/proc/x",
+            "/proc/version",
+        ):
             result = invoke("simulate", file, option, target)
             assert result.exit_code == 2 and len(result.stderr.splitlines()) == 1, result.output
+            assert "cannot be written" in result.stderr
     old = tmp_path / "old.json"
     old.write_text("old")
-    assert invoke("simulate", file, "--json", old, "--history", tmp_path).exit_code == 2
+    for target in (old, tmp_path / "new.json"):
+        assert invoke("simulate", file, "--json", target, "--history", tmp_path).exit_code == 2
     assert old.read_text() == "old" and sorted(tmp_path.iterdir()) == [old, file]
 
 
