@@ -2,9 +2,9 @@
 
 import io
 import json
+import os
 import re
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -45,27 +45,24 @@ FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChec
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator["Shown"]:
+def shown(monkeypatch: pytest.MonkeyPatch) -> "Shown":
     monkeypatch.delenv("COLUMNS", raising=False)
-    with Shown() as shown:
-        yield shown
+    shown = Shown()
+    for console in (out, err):
+        monkeypatch.setattr(console, "_file", shown.taken)  # the setter of `file` could not be undone
+    return shown
 
 
 class Shown:
     """What both consoles have been given since it was asked for last."""
 
-    def __enter__(self) -> "Shown":
-        self._before = out.file, err.file
-        self._taken = out.file = err.file = io.StringIO()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        out.file, err.file = self._before
+    def __init__(self) -> None:
+        self.taken = io.StringIO()
 
     def take(self) -> str:
-        text = self._taken.getvalue()
-        self._taken.seek(0)
-        self._taken.truncate()
+        text = self.taken.getvalue()
+        self.taken.seek(0)
+        self.taken.truncate()
         return text
 
 
@@ -160,13 +157,12 @@ async def test_a_private_server_works_in_a_directory_of_any_name(monkeypatch: py
                 assert str(bus.server)
 
 
+@pytest.mark.parametrize(("name", "problem"), [("\udcff", "no UTF-8"), ("語" * 40, "too long")])
 def test_a_private_server_refuses_a_directory_that_no_url_can_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, name: str, problem: str
 ) -> None:
-    for name, problem in (("\udcff", "no UTF-8"), ("語" * 40, "too long")):
-        directory = tmp_path / name
-        directory.mkdir()
-        monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    with tempfile.TemporaryDirectory(prefix=name, dir="/tmp") as directory:
+        monkeypatch.setattr(tempfile, "tempdir", directory)
         with pytest.raises(NoServer, match=problem), private_server():
             pass
-        directory.rmdir()
+        assert not os.listdir(directory)
