@@ -1,54 +1,72 @@
-"""The `workbench` command. It handles signals before it imports the commands, which takes a second or two."""
+"""The `workbench` command. It readies signals and streams before it imports the commands, which may take a second."""
 
+import io
 import os
 import signal
 import sys
-from typing import Any, TextIO, cast
-
-
-class UntilClosed:
-    """A stream whose reader may go, as `| head` does. What is written after that goes nowhere, and is no failure."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        """Write, as long as there is a reader."""
-        try:
-            self._stream.write(text)
-        except BrokenPipeError:
-            self._close()
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush, as long as there is a reader."""
-        try:
-            self._stream.flush()
-        except BrokenPipeError:
-            self._close()
-
-    def _close(self) -> None:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())  # what is buffered still has to go somewhere
-        os.close(nowhere)
+from typing import Any, TextIO
 
 
 def main() -> None:
     """Run the command. `kill` and a closed terminal end it as Ctrl-C does: it cleans up first."""
-    if sys.stdout is not None:
-        sys.stdout = cast(TextIO, UntilClosed(sys.stdout))
-    if sys.stderr is not None:
-        sys.stderr = cast(TextIO, UntilClosed(sys.stderr))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
     for name in ("SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), lambda *_: signal.raise_signal(signal.SIGINT))
+    ready_streams()
+    os.environ.pop("MPLBACKEND", None)  # a window's toolkit, or a misspelt one, is of no use: figures go into files
     try:
         run()
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        give_up_output()
+
+
+def ready_streams() -> None:
+    """Make the three standard streams usable, whatever they are.
+
+    A closed one gets the null device: otherwise the next file or socket would get its number, and what is printed.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(null, number)
+    if null > 2:
+        os.close(null)
+    sys.stdin = sys.stdin or io.TextIOWrapper(io.FileIO(0, closefd=False))
+    sys.stdout = _output(1, sys.stdout, BrokenPipeError)
+    sys.stderr = _output(2, sys.stderr, OSError)
+
+
+class _Output(io.FileIO):
+    """Output that vanishes where it fails as expected: the result and the exit status still count."""
+
+    def __init__(self, number: int, expected: type[OSError]) -> None:
+        super().__init__(number, "w", closefd=False)
+        self._expected = expected
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except self._expected:
+            return len(data)
+
+
+def _output(number: int, stream: TextIO | None, expected: type[OSError]) -> TextIO:
+    """A standard stream in which text that its encoding does not have is escaped."""
+    file = io.BufferedWriter(_Output(number, expected))
+    encoding = "utf-8" if stream is None else stream.encoding
+    return io.TextIOWrapper(file, encoding, "backslashreplace", line_buffering=number == 2 or file.isatty())
+
+
+def give_up_output() -> None:
+    """Drop what could not be written: it was told, and the interpreter would tell it again, with a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def run() -> None:
@@ -56,7 +74,7 @@ def run() -> None:
     try:
         from sim.cli.commands import app
 
-        app()
+        app(prog_name="workbench")
     except ModuleNotFoundError as error:
         from eventlib.extras import MissingExtra, needs_extra  # now only: the library takes longer to import
 

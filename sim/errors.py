@@ -14,7 +14,12 @@ class SimError(Exception):
 
 
 class InvalidScenario(SimError):
-    """The scenario cannot be run as it is declared."""
+    """The scenario cannot be run as it is declared. `problems` has each thing that is wrong, and where it is."""
+
+    def __init__(self, where: str, *problems: str) -> None:
+        super().__init__(where, "; ".join(problems))
+        self.args = (where, *problems)
+        self.problems = problems
 
 
 class InvalidTrace(SimError):

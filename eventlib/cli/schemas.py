@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 from eventlib import Registry, SchemaChange, open_export, schema_changes
-from eventlib.cli.console import FAILED, Commands, Json, ending, err, out, write_json
+from eventlib.cli.console import FAILED, Commands, Json, ending, err, keep_apart, out, print_table, write_json
 from eventlib.errors import InvalidArgument
 
 app = typer.Typer(
@@ -45,9 +42,10 @@ def export_command(
 ) -> None:
     """Write asyncapi.json, and the JSON Schemas (2020-12) of each event's data and envelope."""
     registry = _gathered(modules)
+    keep_apart(_sources(modules), json_file, output / "asyncapi.json")
     written = registry.save(output, title=title)
     write_json(json_file, {"events": sorted(registry), "files": [str(file) for file in written]})
-    out.print(f"{len(registry)} events, {len(written)} files in {escape(str(output))}", soft_wrap=True, highlight=False)
+    out.tell(f"{len(registry)} events, {len(written)} files in {output}")
 
 
 @app.command("check", epilog=ending("`workbench schemas check schemas shop.events`"))
@@ -65,11 +63,13 @@ def check_command(
     if unknown := accepted - {"readers", "writers"}:
         raise InvalidArgument(f"--accept {' '.join(sorted(unknown))}", "is no side; give readers or writers")
     changes = schema_changes(_opened(old), _opened(new))
+    exports = [path for side in (old, new) for path in (Path(side), Path(side) / "asyncapi.json")]
+    keep_apart([*exports, *_sources([old, new])], json_file)
     broken = {side for change in changes for side in change.breaks}
-    out.print(_table(changes) if changes else "No changes.")
+    _show(changes)
     write_json(json_file, {"compatible": not broken, "breaks": sorted(broken), "changes": list(map(_row, changes))})
     if broken:
-        err.print(f"This breaks {' and '.join(sorted(broken))}.", highlight=False)
+        err.tell(f"This breaks {' and '.join(sorted(broken))}.")
     if broken - accepted:
         raise typer.Exit(FAILED)
 
@@ -100,15 +100,23 @@ def _gathered(modules: list[str]) -> Registry:
     return registry
 
 
-def _table(changes: list[SchemaChange]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("event", "field", "change", "breaks"):
-        table.add_column(column, overflow="fold")
-    for change in changes:
-        breaks = " ".join(sorted(change.breaks))
-        cells = (change.event, change.path, change.detail, breaks or "nothing")
-        table.add_row(*map(escape, cells), style="bold" if breaks else "")
-    return table
+def _sources(modules: list[str]) -> list[Path]:
+    """The files of the modules that have been imported."""
+    files = [getattr(sys.modules.get(name), "__file__", None) for name in modules]
+    return [Path(file) for file in files if file]
+
+
+def _show(changes: list[SchemaChange]) -> None:
+    if not changes:
+        return out.tell("No changes.")
+    columns = {
+        "event": [change.event for change in changes],
+        "field": [change.path for change in changes],
+        "change": [change.detail for change in changes],
+        "breaks": [" ".join(sorted(change.breaks)) or "nothing" for change in changes],
+    }
+    breaking = {number for number, change in enumerate(changes) if change.breaks}
+    return print_table(columns, folded=columns, bold_rows=breaking)
 
 
 def _row(change: SchemaChange) -> dict[str, Any]:

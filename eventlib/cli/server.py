@@ -1,5 +1,6 @@
 """The server command: it runs a private Redis to try things on."""
 
+import shlex
 import threading
 from typing import Annotated
 
@@ -18,6 +19,6 @@ def server_command(
     """Run a private Redis until Ctrl-C; prints its URL."""
     with private_server(port=port) as server:
         write_json(json_file, {"url": server.url, "pid": server.pid})
-        out.print(f"export REDIS_URL={server.url}", soft_wrap=True, highlight=False)
-        err.print("Ctrl-C stops it and deletes its data.")
+        out.tell(f"export REDIS_URL={shlex.quote(server.url)}")
+        err.tell("Ctrl-C stops it and deletes its data.")
         threading.Event().wait()

@@ -29,6 +29,7 @@ class Selection:
     since_s: float | None = None
     until_s: float | None = None
     older_than_s: float | None = None
+    event_id: str | None = None
 
     def __post_init__(self) -> None:
         for id_ in self.ids or ():
@@ -46,6 +47,7 @@ class Selection:
             and (self.error is None or self.error.casefold() in dead_letter.error.casefold())
             and (self.handler is None or self.handler.casefold() in dead_letter.handler.casefold())
             and self.event_type in (None, dead_letter.event_type)
+            and self.event_id in (None, dead_letter.event_id)
         )
 
     def bounds(self, now_ms: int, last: str, after: str | None = None) -> tuple[str, str] | None:

@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 
 class FaultProxy:
@@ -78,7 +78,7 @@ class FaultProxy:
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._upstream.scheme == "unix":
-            return await asyncio.open_unix_connection(self._upstream.path)
+            return await asyncio.open_unix_connection(unquote(self._upstream.path))
         return await asyncio.open_connection(self._upstream.hostname, self._upstream.port)
 
     async def _pass_up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import redis
 from redis.backoff import NoBackoff
@@ -172,6 +173,8 @@ def _address(directory: Path, port: int | None) -> tuple[str, tuple[str, ...]]:
         port = port or free_port()
         return f"redis://127.0.0.1:{port}/0", ("--port", str(port), "--bind", "127.0.0.1")
     path = f"{directory}/redis.sock"
-    if len(path) > _SOCKET_PATH_MAX:
+    if len(os.fsencode(path)) > _SOCKET_PATH_MAX:
         raise NoServer("private server", f"{directory} is too long for a socket; set TMPDIR to a shorter one")
-    return f"unix://{path}", ("--port", "0", "--unixsocket", path)
+    if any("\ud800" <= character <= "\udfff" for character in path):
+        raise NoServer("private server", f"{directory!a} is no UTF-8, so no URL can name it; set TMPDIR to another")
+    return f"unix://{quote(path)}", ("--port", "0", "--unixsocket", path)

@@ -4,10 +4,13 @@ The module of a command is imported when the command runs or shows its own help.
 once. The commands of the simulator import what they need when they run, so their help appears without delay too.
 """
 
-from typing import Any, NamedTuple
+from importlib.metadata import version
+from typing import Annotated, Any, NamedTuple, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+USAGE_ERROR = cast(type[Exception], typer.BadParameter.__base__)  # of options and commands alike
 
 
 class _Listed(NamedTuple):
@@ -42,11 +45,11 @@ class Workbench(TyperGroup):
         for name, listed in COMMANDS.items():
             self.add_command(TyperCommand(name, help=listed.summary))
 
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **kwargs: Any) -> Any:
         try:
-            return super().make_context(*args, **kwargs)
-        except OSError:  # the help cannot be written: once more, where errors are told in one line
-            return self._running().make_context(*args, **kwargs)
+            return super().make_context(info_name, list(args), *rest, **kwargs)
+        except (OSError, USAGE_ERROR):  # once more, where errors are told in one line
+            return self._running().make_context(info_name, args, *rest, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         return self._running().invoke(ctx)
@@ -64,11 +67,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"event-workbench {version('event-workbench')}")
+        raise typer.Exit
+
+
 @app.callback()
-def workbench() -> None:
+def workbench(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
     """Simulate an event-driven system, run it for real on Redis, and measure the difference.
 
     Exit status: 0 it holds, 1 a promise is broken, 2 bad input or no server, 3 invalid run (late generator, too noisy,

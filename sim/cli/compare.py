@@ -4,7 +4,7 @@ import asyncio
 
 import typer
 
-from eventlib.cli.console import Json, ending, out
+from eventlib.cli.console import Json, ending, keep_apart, write_json
 from sim.cli.options import LiveSeeds, Repeats, Sample, ScenarioFile, Seeds, Tolerance, Url
 
 app = typer.Typer()
@@ -26,11 +26,13 @@ def compare_command(
     from sim.declare.scenario import Scenario
     from sim.infer.calibrate import calibrate
     from sim.infer.compare import compare, comparison_json
-    from sim.show.console import comparison_table, progress
+    from sim.show.console import print_comparison, progress
+    from sim.show.environment import about_json
     from sim.worlds.live import run_live, server_at
     from sim.worlds.simulated import simulate
 
     declared = Scenario.load(scenario, sample_if_missing=sample)
+    keep_apart([scenario, *declared.offered_load.files], json_file)
     with server_at(url) as address:
         with progress("timing this machine") as advance:
             overheads, _ = asyncio.run(calibrate(url=address, progress=advance))
@@ -38,6 +40,9 @@ def compare_command(
             simulated = simulate(declared, range(max(seeds, live_seeds)), overheads=overheads, progress=advance)
         with progress(f"running {declared.name} live") as advance:
             live = asyncio.run(run_live(declared, range(live_seeds), repeats=repeats, url=address, progress=advance))
-    result = compare(simulated, live, tolerance=tolerance)
-    out.print(comparison_table(result))
-    conclude(live, result.checks, json_file, comparison_json(result), comparisons=[result])
+    with progress("checking") as advance:
+        advance(0.0)
+        result = compare(simulated, live, tolerance=tolerance)
+    write_json(json_file, about_json() | comparison_json(result))
+    print_comparison(result)
+    conclude(live, result.checks, [result])

@@ -4,9 +4,8 @@
 server, is 2; Ctrl-C is 130 (`eventlib.cli.console`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -17,7 +16,8 @@ from sim.evidence.history import History
 from sim.evidence.metrics import summaries
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
-from sim.show.console import metrics_table, print_checks, print_overloads
+from sim.show.console import print_checks, print_metrics, print_overloads, steps
+from sim.show.environment import about_json
 from sim.show.verdict import State, state_of
 
 _STATUS: dict[State, int] = {"true": 0, "false": FAILED, "unknown": INVALID, "invalid": INVALID}
@@ -30,27 +30,23 @@ def conclude_history(history: History, json_file: Path | None, history_file: Pat
         typer.Exit: as `conclude` does.
         InvalidHistory: the history could not be written.
     """
-    checks, found = check(history), summaries(history)
-    out.print(metrics_table(history, found))
-    if history_file is not None:
-        history.save(history_file)
-    conclude(history, checks, json_file, history_json(history, found, checks))
+    with steps() as advance:
+        advance("checking", 0.0)
+        checks, found = check(history), summaries(history)
+        if history_file is not None:
+            advance(f"writing {history_file}", 0.0)
+            history.save(history_file)
+    write_json(json_file, about_json() | history_json(history, found, checks))
+    print_metrics(history, found)
+    conclude(history, checks)
 
 
-def conclude(
-    history: History,
-    checks: Sequence[Check],
-    json_file: Path | None,
-    result: Mapping[str, Any],
-    *,
-    comparisons: Sequence[Comparison] = (),
-) -> None:
-    """End a command that ran `history`: write its result, and show its checks.
+def conclude(history: History, checks: Sequence[Check], comparisons: Sequence[Comparison] = ()) -> None:
+    """End a command that ran `history`: show its checks, and what was overloaded.
 
     Raises:
         typer.Exit: as `end` does.
     """
-    write_json(json_file, result)
     print_checks(checks)
     print_overloads(history)
     end(checks, comparisons)
@@ -63,6 +59,6 @@ def end(checks: Sequence[Check], comparisons: Sequence[Comparison] = (), claims:
         typer.Exit: something does not hold, or the run is invalid.
     """
     state, mark = state_of(checks, comparisons, claims)
-    out.print(f"{mark}.", highlight=False, soft_wrap=True)
+    out.tell(f"{mark}.")
     if status := _STATUS[state]:
         raise typer.Exit(status)

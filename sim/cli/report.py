@@ -1,13 +1,15 @@
 """workbench report: scenarios in both worlds, and the claims about the library, on one HTML page."""
 
 import asyncio
+import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from eventlib.cli.console import Json, ending, out, writable, write_json
+from eventlib.cli.console import Json, ending, keep_apart, out, writable, write_json
 from sim.cli.options import Sample, Tolerance, Url
 
 app = typer.Typer()
@@ -30,27 +32,32 @@ def report_command(
     from sim.declare.scenario import Scenario
     from sim.infer.compare import comparison_json
     from sim.infer.validate import validate
-    from sim.show.console import comparison_table, print_checks, print_claims, print_overloads, steps
-    from sim.show.report import environment, render
+    from sim.show.console import print_checks, print_claims, print_comparison, print_overloads, steps
+    from sim.show.environment import about_json, environment
+    from sim.show.report import render
     from sim.worlds.live import server_at
 
     output.parent.mkdir(parents=True, exist_ok=True)
     writable(output)
-    declared = [Scenario.load(file, sample_if_missing=sample) for file in scenarios or _DEFAULT_SCENARIOS]
+    files = scenarios or _DEFAULT_SCENARIOS
+    declared = [Scenario.load(file, sample_if_missing=sample) for file in files]
+    keep_apart([*files, *(file for one in declared for file in one.offered_load.files)], json_file, output)
     with server_at(url) as address, steps() as advance:
         result = asyncio.run(validate(declared, tolerance=tolerance, url=address, progress=advance))
-    notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
-    command = " ".join(("workbench", *sys.argv[1:]))
-    about = environment(result.server)
-    page = render(result.comparisons, result.claims, command=command, notes=notes, environment=about)
-    output.write_text(page, encoding="utf-8")
+        advance("writing the report", 0.0)
+        notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
+        command = shlex.join(("workbench", *sys.argv[1:]))
+        about = environment(result.server)
+        page = render(result.comparisons, result.claims, command=command, notes=notes, environment=about)
+        output.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")  # bytes of a path may be no text
+    told = {"command": command, "notes": notes, "claims": [asdict(claim) for claim in result.claims]}
+    write_json(json_file, about_json() | told | {"scenarios": list(map(comparison_json, result.comparisons))})
     for note in notes:
-        out.print(f"Note: {note}.", soft_wrap=True)
+        out.tell(f"Note: {note}.")
     for comparison in result.comparisons:
-        out.print(comparison_table(comparison))
+        print_comparison(comparison)
         print_checks(comparison.checks)
         print_overloads(comparison.live)
     print_claims(result.claims)
-    write_json(json_file, {one.live.scenario.name: comparison_json(one) for one in result.comparisons})
-    out.print(f"The report is {output}", soft_wrap=True)
+    out.tell(f"The report is {output}")
     end([check for one in result.comparisons for check in one.checks], result.comparisons, result.claims)

@@ -10,7 +10,7 @@ from typer.main import get_group
 
 from eventlib.cli.console import Commands
 from eventlib.errors import EventlibError
-from sim.errors import LiveRunFailed, SimError
+from sim.errors import InvalidScenario, LiveRunFailed, SimError
 
 
 class RunningCommands(Commands):
@@ -23,11 +23,18 @@ class RunningCommands(Commands):
         super().__init__(
             name=listed.name,
             commands=dict(listed.commands),
+            params=listed.params,
             help=listed.help,
+            context_settings=listed.context_settings,
             no_args_is_help=listed.no_args_is_help,
             rich_markup_mode=listed.rich_markup_mode,
         )
         self._modules = modules
+
+    def problems(self, error: Exception) -> list[str]:
+        if isinstance(error, InvalidScenario):
+            return [f"{error.where}: {problem}" for problem in error.problems]
+        return super().problems(error)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)

@@ -2,7 +2,7 @@
 
 import typer
 
-from eventlib.cli.console import Json, ending
+from eventlib.cli.console import Json, ending, keep_apart
 from sim.cli.options import HistoryFile, Sample, ScenarioFile, Seeds
 
 app = typer.Typer()
@@ -23,6 +23,7 @@ def simulate_command(
     from sim.worlds.simulated import simulate
 
     declared = Scenario.load(scenario, sample_if_missing=sample)
+    keep_apart([scenario, *declared.offered_load.files], json_file, history)
     with progress(f"simulating {declared.name}") as advance:
         result = simulate(declared, range(seeds), progress=advance)
     conclude_history(result, json_file, history)

@@ -50,7 +50,7 @@ class Scenario(Declared):
         try:
             return cls.model_validate(read(file), context=FilePlaces(file.parent, sample_if_missing))
         except ValidationError as error:
-            raise InvalidScenario(str(file), problems(error, cls.model_json_schema())) from error
+            raise InvalidScenario(str(file), *problems(error, cls.model_json_schema())) from error
 
     @cached_property
     def flow(self) -> Flow:

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from sim.declare.declared import kind_name, kinds_in
 from sim.declare.faults import Fault
 from sim.declare.loads import Load
+from sim.declare.plain_yaml import Unreadable, parse
 from sim.declare.service_times import ServiceTime
 from sim.errors import InvalidScenario
 
@@ -24,18 +24,20 @@ def read(file: Path) -> dict[str, Any]:
         InvalidScenario: the file is missing, is no YAML, or holds something else than a scenario.
     """
     try:
-        declared = yaml.load(file.read_text(encoding="utf-8"), _UniqueKeys)
+        declared = parse(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InvalidScenario(str(file), f"cannot be read ({error.strerror}); name a scenario's YAML file") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidScenario(str(file), f"is no YAML: {' '.join(str(error).split())}") from error
+    except Unreadable as error:
+        raise InvalidScenario(str(file), f"is no YAML that reads one way: {error}") from error
+    except ValueError as error:  # its bytes, or a name that no file can have
+        raise InvalidScenario(str(file), f"is no YAML in UTF-8: {error}") from error
     if not isinstance(declared, dict):
         raise InvalidScenario(str(file), "holds no scenario; it needs name, load and services")
     return declared
 
 
-def problems(error: ValidationError, schema: Mapping[str, Any]) -> str:
-    """All problems in one line: where in the file, and what is wrong. `schema` is the JSON schema of a scenario."""
+def problems(error: ValidationError, schema: Mapping[str, Any]) -> list[str]:
+    """All problems: where in the file, and what is wrong. `schema` is the JSON schema of a scenario."""
     found = []
     for problem in error.errors(include_url=False):
         message = problem["msg"].removeprefix("Value error, ")
@@ -50,24 +52,11 @@ def problems(error: ValidationError, schema: Mapping[str, Any]) -> str:
                 message = "is missing; add it"
             case type_ if type_ not in ("value_error", "not_modelled"):
                 message += f", not {reprlib.repr(problem['input'])}"
+                if type_ == "string_type" and isinstance(problem["input"], int | float):
+                    message += "; if it is text, put it in quotes"
         place = _place(problem["loc"])
         found.append(f"{place}: {message}" if place else message)
-    return "; ".join(found)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML in which no key comes twice: the second one would silently replace the first."""
-
-
-def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for key, (at, _) in zip(keys, node.value, strict=True):
-        if keys.count(key) > 1:
-            raise yaml.YAMLError(f"line {at.start_mark.line + 1}: {key!r} comes twice")
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeys.add_constructor("tag:yaml.org,2002:map", _mapping)
+    return found
 
 
 def _known_fields(place: Sequence[str | int], schema: Mapping[str, Any]) -> str:
@@ -90,4 +79,4 @@ def _known_fields(place: Sequence[str | int], schema: Mapping[str, Any]) -> str:
 def _place(loc: tuple[int | str, ...]) -> str:
     """The path in the file. The name of a kind is a part of pydantic's path, but not of the file's."""
     parts = [str(part) for i, part in enumerate(loc) if i == 0 or part not in _KIND_NAMES or loc[i - 1] == "services"]
-    return ".".join(parts).replace("\n", " ")
+    return ".".join(parts)

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
+from sim.declare.scenario import Scenario
 from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check
 from sim.evidence.history import History
 from sim.evidence.metrics import Interval, unit_of
+
+T = TypeVar("T")
 
 
 def history_json(history: History, summaries: Mapping[str, Interval], checks: Iterable[Check]) -> dict[str, Any]:
@@ -17,12 +20,21 @@ def history_json(history: History, summaries: Mapping[str, Interval], checks: It
         | at_least(found)
         for name, found in summaries.items()
     }
+    metrics = under_all_names(metrics, history.scenario)
     return runs_json(history) | {"metrics": metrics, "checks": checks_json(checks)}
 
 
 def at_least(found: Interval) -> dict[str, Any]:
     """What marks a quantile of lag as a lower bound: the share of the messages that were never handled."""
     return {"at_least": True, "unhandled": found.unhandled} if found.unhandled else {}
+
+
+def under_all_names(metrics: Mapping[str, T], scenario: Scenario) -> dict[str, T]:
+    """The metrics of a scenario, with those of its only service under the names that they have beside others, too."""
+    if len(scenario.services) > 1:
+        return dict(metrics)
+    [service] = scenario.services
+    return {**metrics, **{f"{service}.{name}": found for name, found in metrics.items() if name != "lateness_s_p99"}}
 
 
 def runs_json(history: History) -> dict[str, Any]:
@@ -34,6 +46,8 @@ def runs_json(history: History) -> dict[str, Any]:
         "server": {"product": product, "version": version},
         "seeds": sorted({run.seed for run in history.runs}),
         "overloads": [asdict(overload) for overload in overloads(history)],
+        "runs": len(history.runs),
+        "overheads": history.overheads,
     }
 
 

@@ -14,7 +14,7 @@ from scipy import stats
 from sim.declare.declared import Floats
 from sim.errors import InvalidHistory
 from sim.evidence.checks import Check, check
-from sim.evidence.export import at_least, checks_json, runs_json
+from sim.evidence.export import at_least, checks_json, runs_json, under_all_names
 from sim.evidence.history import History
 from sim.evidence.metrics import (
     Interval,
@@ -158,11 +158,15 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     metrics = {
         row.metric: {
             "simulated": row.simulated,
+            "simulated_interval": [row.simulated_interval.low, row.simulated_interval.high],
             "live": row.live,
+            "live_interval": [row.live_interval.low, row.live_interval.high],
             "error": row.error,
+            "distance": abs(row.error),
             "relative_error": row.relative_error,
             "noise": row.noise,
             "relative_noise": row.relative_noise,
+            "inside": {"within": True, "outside": False}.get(row.verdict),
             "unit": row.unit,
             "verdict": row.verdict if is_predicted(row.metric) else None,
         }
@@ -176,8 +180,11 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     ran = runs_json(comparison.live) | {
         "seeds": list(comparison.seeds),
         "live_runs": comparison.headline.live_runs,
+        "simulated_runs": len(comparison.simulated.runs),
+        "overheads": comparison.simulated.overheads,
         "tolerance": comparison.tolerance,
     }
+    metrics = under_all_names(metrics, comparison.live.scenario)
     return ran | {"metrics": metrics, "checks": checks_json(comparison.checks)}
 
 

@@ -5,12 +5,10 @@ from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
-from rich import box
-from rich.markup import escape
+from rich.cells import cell_len, set_cell_size
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from eventlib.cli.console import err, out
+from eventlib.cli.console import err, one_line, out, print_table
 from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check, Verdict
 from sim.evidence.history import History
@@ -20,29 +18,31 @@ from sim.infer.compare import Comparison
 from sim.show.wording import percent, seeds
 from sim.wording import digits
 
-_MARKS: dict[Verdict, str] = {
-    "true": "[green]true[/]   ",
-    "false": "[bold red]false[/]  ",
-    "unknown": "[yellow]unknown[/]",
+_STYLES: dict[Verdict, str] = {
+    "true": "green",
+    "false": "bold red",
+    "unknown": "yellow",
 }
 
 
 @contextmanager
 def steps() -> Iterator[Callable[[str, float], None]]:
     """Progress bars. Call what it yields with a step and the share of it that is done; each new step gets a bar."""
+    bar_width = 40 if err.width > 100 else 16
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width),
+        TextColumn("{task.percentage:>3.0f} %", markup=False),
         TimeElapsedColumn(),
     )
+    name_width = max(8, err.width - bar_width - len(" 100 % 0:00:00") - 2)
     with Progress(*columns, console=err) as bars:
         tasks: dict[str, TaskID] = {}
 
         def advance(step: str, share: float) -> None:
             if step not in tasks:
                 complete_all()
-                tasks[step] = bars.add_task(step, total=1.0)
+                tasks[step] = bars.add_task(_shortened(step, name_width), total=1.0)
             bars.update(tasks[step], completed=share)
 
         def complete_all() -> None:
@@ -60,31 +60,32 @@ def progress(step: str) -> Iterator[Callable[[float], None]]:
         yield partial(advance, step)
 
 
-def metrics_table(history: History, summaries: Mapping[str, Interval]) -> Table:
+def print_metrics(history: History, summaries: Mapping[str, Interval]) -> None:
     """The metrics of one world with their intervals."""
-    title = f"{history.scenario.name}, {history.world}, runs: {len(history.runs)}"
-    table = _table(title, "mean", "95 % interval", "unit")
-    for name, found in summaries.items():
-        interval = f"{_number(found.low)} to {_number(found.high)}" if np.isfinite(found.low) else ""
-        if found.unhandled:
-            interval = f"{digits(100 * found.unhandled)} % unhandled"
-        table.add_row(name, _bound(found.mean, found), interval, unit_of(name))
-    return table
+    out.tell(f"{one_line(history.scenario.name)}, {history.world}, runs: {len(history.runs)}")
+    columns = {
+        "metric": list(summaries),
+        "mean": [_bound(found.mean, found) for found in summaries.values()],
+        "95 % interval": [_interval(found) for found in summaries.values()],
+        "unit": [unit_of(name) for name in summaries],
+    }
+    print_table(columns, folded=["metric"], numbers=[*columns][1:], spare=["unit"])
 
 
-def comparison_table(comparison: Comparison) -> Table:
+def print_comparison(comparison: Comparison) -> None:
     """The metrics of both worlds: first the relative error, which is judged, with the error bar that noise gives it."""
-    name, runs = comparison.live.scenario.name, comparison.headline.live_runs
-    title = f"{name} on {comparison.live.server}: both worlds on {seeds(comparison.seeds)}, n = {runs} live runs"
-    table = _table(title, "error", "noise", "simulated", "live")
-    table.add_column(f"within {percent(comparison.tolerance)}?", no_wrap=True)
-    for row in comparison.rows:
-        noise = "\N{PLUS-MINUS SIGN}" + percent(row.relative_noise)
-        shares = percent(row.relative_error, signed=True), noise if np.isfinite(row.relative_noise) else "-"
-        numbers = _bound(row.simulated, row.simulated_interval), _bound(row.live, row.live_interval)
-        verdict = row.verdict if is_predicted(row.metric) else ""
-        table.add_row(row.metric, *shares, *numbers, verdict)
-    return table
+    name, runs = one_line(comparison.live.scenario.name), comparison.headline.live_runs
+    out.tell(f"{name} on {comparison.live.server}: both worlds on {seeds(comparison.seeds)}, n = {runs} live runs")
+    rows, judged = comparison.rows, f"within {percent(comparison.tolerance)}?"
+    columns = {
+        "metric": [row.metric for row in rows],
+        "error": [percent(row.relative_error, signed=True) for row in rows],
+        "noise": [_noise(row.relative_noise) for row in rows],
+        "simulated": [_bound(row.simulated, row.simulated_interval) for row in rows],
+        "live": [_bound(row.live, row.live_interval) for row in rows],
+        judged: [row.verdict if is_predicted(row.metric) else "" for row in rows],
+    }
+    print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=["simulated", "live"])
 
 
 def print_checks(checks: Iterable[Check]) -> None:
@@ -96,7 +97,7 @@ def print_checks(checks: Iterable[Check]) -> None:
 def print_overloads(history: History) -> None:
     """A line for each service that was offered more than it can do."""
     for overload in overloads(history):
-        out.print(f"Note: {escape(overload.in_words())}.", soft_wrap=True, highlight=False)
+        out.tell(f"Note: {one_line(overload.in_words())}.")
 
 
 def print_claims(claims: Iterable[Claim]) -> None:
@@ -106,16 +107,23 @@ def print_claims(claims: Iterable[Claim]) -> None:
 
 
 def _print_verdict(verdict: Verdict, text: str) -> None:
-    out.print(f"{_MARKS[verdict]} {escape(text)}", soft_wrap=True, highlight=False)
+    out.tell((f"{verdict:8}", _STYLES[verdict]), one_line(text))
 
 
-def _table(title: str, *numbers: str) -> Table:
-    """A table of metrics that fits eighty columns."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("metric", no_wrap=True)
-    for column in numbers:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
+def _shortened(text: str, width: int) -> str:
+    """The text on one line of so many columns: numbers beside it must not be cut."""
+    text = one_line(text)
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "\u2026"
+
+
+def _interval(found: Interval) -> str:
+    if found.unhandled:
+        return f"{digits(100 * found.unhandled)} % unhandled"
+    return f"{_number(found.low)} to {_number(found.high)}" if np.isfinite(found.low) else ""
+
+
+def _noise(relative: float) -> str:
+    return "\N{PLUS-MINUS SIGN}" + percent(relative) if np.isfinite(relative) else "-"
 
 
 def _bound(value: float, interval: Interval) -> str:

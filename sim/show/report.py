@@ -4,11 +4,8 @@ The verdict comes first, in a sentence that can be quoted. What it rests on foll
 all again.
 """
 
-import os
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import jinja2
@@ -21,18 +18,11 @@ from sim.evidence.metrics import Interval, is_predicted, sent_per_run
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
 from sim.show import plots
+from sim.show.environment import environment as environment
 from sim.show.glossary import GLOSSARY, LABELS
 from sim.show.verdict import tallies, verdict
 from sim.show.wording import percent, replications, seeds
 from sim.wording import at_least, digits, quantity
-
-_PACKAGES = {
-    "event-workbench": "event-workbench",
-    "redis-py": "redis",
-    "simpy": "simpy",
-    "numpy": "numpy",
-    "pydantic": "pydantic",
-}
 
 
 def render(
@@ -62,16 +52,6 @@ def render(
         overheads=_overheads(parts),
         glossary=GLOSSARY,
     )
-
-
-def environment(server: str) -> dict[str, str]:
-    """What the numbers depend on besides the scenario: the server, the machine, and the versions of the software."""
-    return {
-        "server": server,
-        "Python": f"{platform.python_implementation()} {platform.python_version()}",
-        "platform": platform.platform(),
-        "CPUs": str(os.cpu_count() or "unknown"),
-    } | {name: version(package) for name, package in _PACKAGES.items()}
 
 
 # What the page shows of a scenario

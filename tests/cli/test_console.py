@@ -100,13 +100,13 @@ def test_a_defect_keeps_its_traceback(error: Exception) -> None:
     assert run(raising(error)).exception is error
 
 
-def test_json_has_null_where_there_is_no_number(tmp_path: Path) -> None:
+def test_json_has_a_form_for_numbers_without_a_value(tmp_path: Path) -> None:
     file = tmp_path / "result.json"
     write_json(file, {"a": math.nan, "b": [1.0, {"c": math.inf}], "d": (-math.inf, "x")})
     assert json.loads(file.read_text(), parse_constant=pytest.fail) == {
         "a": None,
-        "b": [1.0, {"c": None}],
-        "d": [None, "x"],
+        "b": [1.0, {"c": "Infinity"}],
+        "d": ["-Infinity", "x"],
     }
     write_json(None, {})
 

@@ -20,6 +20,7 @@ from tests.shop import OrderPlaced
 
 TOP = Path(__file__).parents[2]
 GOOD = write(OrderPlaced(number=1), "shop", "c1", None)[1]
+GOOD_ID = json.loads(GOOD)["id"]
 Dlq = Callable[..., Awaitable[Result]]
 
 
@@ -123,6 +124,9 @@ async def test_pages(dlq: Dlq, ids: list[str]) -> None:
         (["--error", "timeout"], [0]),
         (["--type", "order.placed"], [0, 1]),
         (["--handler", "shop", "--reason", "exhausted"], [0]),
+        (["--event-id", GOOD_ID], [0, 1]),
+        (["--event-id", GOOD_ID, "--reason", "rejected"], [1]),
+        (["--event-id", "another"], []),
         (["--since", "1h"], [0, 1, 2, 3]),
         (["--since", "2026-01-01", "--until", "2026-01-02T03:04:05Z"], []),
         (["--until", "1h"], []),
@@ -133,6 +137,34 @@ async def test_filters(dlq: Dlq, ids: list[str], filters: list[str], found: list
     said = done(await dlq("list", *filters))
     assert [n for n, id_ in enumerate(ids) if id_ in said] == found
     assert found or "None of them fits" in said
+    one = "1 dead letter fits, of 4" if len(found) == 1 else f"{len(found)} dead letters fit, of 4"
+    assert said.startswith("billing on orders: " + ("4 dead letters, the oldest died" if len(found) == 4 else one))
+
+
+async def test_a_page_of_a_filtered_list_is_headed_by_the_count_of_all_that_fit(
+    dlq: Dlq, ids: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "list.json"
+    said = done(await dlq("list", "--event-id", GOOD_ID, "--limit", "1", "--json", str(file)))
+    assert said.startswith("billing on orders: 2 dead letters fit, of 4\n") and f"--after {ids[0]}" in said
+    listed = json.loads(file.read_text())
+    assert (listed["size"], listed["fitting"], len(listed["dead_letters"])) == (4, 2, 1)
+
+
+async def test_replaying_what_is_gone_fails_and_says_so(dlq: Dlq, ids: list[str]) -> None:
+    assert "2 dead letters would be replayed" in done(await dlq("replay", "--event-id", GOOD_ID))
+    assert "2 dead letters replayed" in done(await dlq("replay", "--event-id", GOOD_ID, "--yes"))
+    for arguments in (
+        ["--event-id", GOOD_ID, "--yes"],
+        ["--event-id", GOOD_ID],
+        ["--id", ids[0], "--yes"],
+        ["--id", ids[0]],
+    ):
+        again = await dlq("replay", *arguments)
+        assert again.exit_code == 1 and again.stdout.startswith("0 dead letters ")
+        assert arguments[1] in again.stderr and "was replayed or purged, or never was" in again.stderr
+    purged = await dlq("purge", "--id", ids[0], "--yes")
+    assert purged.exit_code == 0 and f"{ids[0]} is gone" in purged.stderr
 
 
 async def test_show_escapes_control_characters(dlq: Dlq, ids: list[str]) -> None:
@@ -175,7 +207,7 @@ async def test_edit_and_replay(dlq: Dlq, ids: list[str], inspector: Inspector, t
     assert await inspector.events(retried=True) == []
     assert "3 dead letters replayed" in done(await dlq("replay", *which, "--yes"))
     again = await dlq("replay", *which, "--yes", "--json", str(tmp_path / "again.json"))
-    assert "0 dead letters replayed" in done(again) and f"{ids[0]} is gone" in again.stderr
+    assert again.exit_code == 1 and "0 dead letters replayed" in again.stdout and f"{ids[0]} is gone" in again.stderr
     assert json.loads((tmp_path / "again.json").read_text())["gone"] == ids[:3]
     events = [fields[b"event"] for fields in await inspector.events(retried=True)]
     assert events == [GOOD.replace(b'"number":1', b'"number":6'), GOOD, GOOD]
@@ -192,7 +224,7 @@ async def test_purge(dlq: Dlq, ids: list[str], inspector: Inspector) -> None:
 
 
 async def test_bad_input_is_reported_in_one_message(dlq: Dlq, ids: list[str], tmp_path: Path) -> None:
-    refused(await dlq("list", "--json", "-"), "- is no file", "name one")
+    refused(await dlq("list", "--json", str(tmp_path)), "cannot be written", "name a file")
     refused(await dlq("show", "7-7"), "no dead letter 7-7", "replayed or purged")
     refused(await dlq("show", "last"), "'last' is not an id")
     refused(await dlq("list", "--after", "x"), "'x' is not an id")

@@ -1,5 +1,6 @@
 """Figures show what the histories hold, with units, seeds and the names of the faults."""
 
+import html
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -158,6 +159,29 @@ def test_drawing_changes_no_global_state(comparison: Comparison) -> None:
     for draw in ALL:
         plots.svg(draw(comparison), name="x", label="x")
     assert dict(matplotlib.rcParams) == before
+
+
+def test_what_the_user_set_for_matplotlib_changes_no_figure(comparison: Comparison) -> None:
+    def drawn() -> list[str]:
+        return [plots.svg(draw(comparison), name="x", label="x") for draw in (plots.lag_distribution, plots.errors)]
+
+    usual = drawn()
+    own: dict[Any, Any] = {"font.size": 30, "axes.facecolor": "red", "text.usetex": True, "savefig.dpi": 10}
+    own |= {"svg.fonttype": "path", "lines.marker": "x", "axes.titlecolor": "red"}
+    with matplotlib.rc_context(own):
+        assert drawn() == usual
+
+
+@pytest.mark.parametrize("name", ["$x_1$ $$ 100 %", "_hidden", "日本語 עברית 🙂", "語" * 300, "a\\b {x} <b>&"])
+def test_a_name_in_a_figure_is_text(comparison: Comparison, name: str) -> None:
+    """It is neither TeX nor hidden, and a character that matplotlib's font does not have is left to the browser."""
+    scenario = comparison.live.scenario.model_copy(update={"name": name})
+    renamed = replace(comparison, live=replace(comparison.live, scenario=scenario))
+    svg = plots.svg(plots.backlog(renamed), name="x", label=name)
+    [title] = [text for text in map(html.unescape, re.findall(r">([^<]*)</text>", svg)) if "Backlog: " in text]
+    shown = title.removeprefix("Backlog: ").removesuffix("...")
+    assert shown == name or (len(name) == 300 and name.startswith(shown) and len(shown) > 30)
+    assert html.unescape(svg.partition('aria-label="')[2].partition('"')[0]) == name
 
 
 def test_a_figure_is_displayed_in_a_notebook(comparison: Comparison) -> None:

@@ -350,3 +350,18 @@ def test_a_trace_is_described_in_words(tmp_path: Path) -> None:
 
 def test_without_a_comparison_there_is_no_verdict() -> None:
     assert headline([]) == "Nothing was compared."
+
+
+def test_a_name_of_any_characters_is_text_in_the_page(comparison: Comparison) -> None:
+    name = (
+        '<b>{{ 7*7 }}</b> {% raw %} &amp; "quoted" \'x\' $x$ [red] %s 日本語 עברית 🙂 id="a" url(#b) --> ' + "語" * 200
+    )
+    scenario = comparison.live.scenario.model_copy(update={"name": name, "description": name})
+    renamed = replace(comparison, live=replace(comparison.live, scenario=scenario))
+    claim = Claim(name, name, "true", name)
+    page = Page(render([renamed], [claim], command=name, notes=[name], environment={name: name}))
+    assert name in page.said("h2") and name in page.said("p") and f"Validation: {name}" in page.said("title")
+    assert f"Note: {name}" in page.said("li") and name in page.said("code")
+    assert page.said("dt").count(name) == page.said("dd").count(name) == 1
+    assert all(f" of {name}, " in element.attributes["aria-label"] for element in page.all("svg"))
+    assert not page.all("b")[len(page.all("figcaption")) :]  # each caption has one of its own

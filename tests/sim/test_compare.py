@@ -44,6 +44,24 @@ def test_error_and_noise() -> None:
     assert lag.unit == "s"
 
 
+def test_json_says_all_that_is_known() -> None:
+    result = compare(SIMULATED, LIVE)
+    told = comparison_json(result)
+    lag, row = told["metrics"]["lag_s_p50"], result["lag_s_p50"]
+    inside = {"within": True, "outside": False, "too noisy": None, "unknown": None}[row.verdict]
+    assert (lag["inside"], lag["verdict"], lag["unit"]) == (inside, row.verdict, "s")
+    assert (lag["distance"], lag["relative_error"]) == (abs(row.error), row.relative_error)
+    interval = row.simulated_interval
+    assert lag["simulated_interval"] == [interval.low, interval.high] and interval.low < interval.high
+    assert (told["seeds"], told["runs"], told["simulated_runs"], told["overheads"]) == ([0, 1], 4, 3, {})
+    assert told["tolerance"] == 0.1
+    assert told["metrics"]["desk.lag_s_p50"] is lag and "desk.lateness_s_p99" not in told["metrics"]
+    both = history(sent(0, 1.0), declared=chain())
+    pair = compare(replace(both, world="simulated"), both)
+    assert "billing.recovery_s" in comparison_json(pair)["metrics"]
+    assert "recovery_s" not in comparison_json(pair)["metrics"]
+
+
 def test_numbers_and_intervals_beside_each_other_are_of_the_same_seeds() -> None:
     lag = compare(SIMULATED, LIVE)["lag_s_p50"]
     assert (lag.simulated_interval.runs, lag.live_interval.runs) == (2, 2), "repeats of a seed are one"

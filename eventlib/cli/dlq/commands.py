@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.markup import escape
 
 import eventlib as ev
-from eventlib.cli.console import FAILED, Json, ending, err, out, write_json
-from eventlib.cli.dlq.display import as_json, number_of, plain, show_counts, show_list, show_one, text_of
+from eventlib.cli.console import FAILED, Json, ending, err, keep_apart, out, write_json
+from eventlib.cli.dlq.display import as_json, number_of, show_counts, show_list, show_one, text_of
 from eventlib.cli.dlq.options import (
     After,
     Error,
+    EventId,
     Group,
     Handler,
     Id,
@@ -61,6 +61,7 @@ def list_command(
     type_: Type = None,
     handler: Handler = None,
     origin: Origin = None,
+    event_id: EventId = None,
     since: Since = None,
     until: Until = None,
     older_than: OlderThan = None,
@@ -71,23 +72,26 @@ def list_command(
     json_file: Json = None,
 ) -> None:
     """List dead letters, oldest first, a page at a time."""
-    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than)
+    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than, event_id)
 
-    async def look(queue: ev.DeadLetters) -> tuple[int, float | None, list[ev.DeadLetter]]:
+    async def look(queue: ev.DeadLetters) -> tuple[int, int, float | None, list[ev.DeadLetter]]:
         found = await queue.find(which, after=after, count=limit + 1)
-        return await queue.size(), await queue.oldest_age_s(), found
+        size = await queue.size()
+        fitting = size if which == ev.Selection() else (await queue.count(which)).total()
+        return size, fitting, await queue.oldest_age_s(), found
 
-    size, oldest_age_s, found = _with_queue(stream, group, url, namespace, look)
+    size, fitting, oldest_age_s, found = _with_queue(stream, group, url, namespace, look)
     page, more = found[:limit], len(found) > limit
-    show_list(group, stream, size, oldest_age_s, page)
+    show_list(f"{group} on {stream}", size, fitting, oldest_age_s, page)
     if more:
-        out.print(f"There are more: --after {page[-1].id}", soft_wrap=True, highlight=False)
+        out.tell(f"There are more: --after {page[-1].id}")
     write_json(
         json_file,
         {
             "stream": stream,
             "group": group,
             "size": size,
+            "fitting": fitting,
             "oldest_age_s": oldest_age_s,
             "dead_letters": [as_json(dead) for dead in page],
             "after": page[-1].id if more else None,
@@ -115,6 +119,7 @@ def count_command(
     type_: Type = None,
     handler: Handler = None,
     origin: Origin = None,
+    event_id: EventId = None,
     since: Since = None,
     until: Until = None,
     older_than: OlderThan = None,
@@ -123,7 +128,7 @@ def count_command(
     json_file: Json = None,
 ) -> None:
     """Count dead letters by their reason."""
-    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than)
+    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than, event_id)
     reasons = _with_queue(stream, group, url, namespace, lambda queue: queue.count(which))
     show_counts(reasons)
     write_json(json_file, {"stream": stream, "group": group, "all": reasons.total(), "by_reason": dict(reasons)})
@@ -145,14 +150,15 @@ def edit_command(
     """Have a replay deliver other data, or another event. Until then what died is kept beside it."""
     if [data, data_file, event_file].count(None) != 2:
         raise typer.BadParameter("give one of --data, --data-file and --event-file")
+    keep_apart([data_file, event_file], json_file)
     new_data = None if event_file else _data_of(data, data_file)
     event = event_file.read_bytes() if event_file else None
     dead = _with_queue(
         stream, group, url, namespace, lambda queue: queue.edit(id_, data=new_data, event=event, force=force)
     )
-    out.print(f"Edited {dead.id}: a replay delivers", soft_wrap=True, highlight=False)
-    out.print(plain(text_of(dead.event or b"")), soft_wrap=True, highlight=False)
-    out.print("Whether your event class accepts its data shows when it is replayed.", style="dim")
+    out.tell(f"Edited {dead.id}: a replay delivers")
+    out.tell(text_of(dead.event or b""))
+    out.tell(("Whether your event class accepts its data shows when it is replayed.", "dim"))
     write_json(json_file, as_json(dead))
 
 
@@ -166,6 +172,7 @@ def replay_command(
     type_: Type = None,
     handler: Handler = None,
     origin: Origin = None,
+    event_id: EventId = None,
     since: Since = None,
     until: Until = None,
     older_than: OlderThan = None,
@@ -176,8 +183,8 @@ def replay_command(
     namespace: Namespace = "ev",
     json_file: Json = None,
 ) -> None:
-    """Deliver dead letters once more, to their group alone. Where some stay as they are, the exit status is 1."""
-    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than)
+    """Deliver dead letters once more, to their group alone. Where some stay or are gone, the exit status is 1."""
+    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than, event_id)
     outcome = _with_queue(
         stream,
         group,
@@ -185,7 +192,7 @@ def replay_command(
         namespace,
         lambda queue: queue.replay(which, keep_attempts=keep_attempts, limit=limit, dry_run=not yes),
     )
-    _conclude("replayed", outcome, done=yes, json_file=json_file)
+    _conclude("replayed", outcome, event_id=event_id, done=yes, json_file=json_file)
 
 
 @app.command("purge", epilog=ending("`workbench dlq purge orders billing --older-than 30d --yes`"))
@@ -198,6 +205,7 @@ def purge_command(
     type_: Type = None,
     handler: Handler = None,
     origin: Origin = None,
+    event_id: EventId = None,
     since: Since = None,
     until: Until = None,
     older_than: OlderThan = None,
@@ -208,9 +216,9 @@ def purge_command(
     json_file: Json = None,
 ) -> None:
     """Delete dead letters for good."""
-    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than)
+    which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than, event_id)
     outcome = _with_queue(stream, group, url, namespace, lambda queue: queue.purge(which, limit=limit, dry_run=not yes))
-    _conclude("purged", outcome, done=yes, json_file=json_file)
+    _conclude("purged", outcome, event_id=event_id, done=yes, json_file=json_file)
 
 
 # Connecting
@@ -248,18 +256,20 @@ def _data_of(text: str | None, file: Path | None) -> Mapping[str, Any]:
     return data
 
 
-def _conclude(done_word: str, outcome: ev.Outcome, *, done: bool, json_file: Path | None) -> None:
-    """Say what was done, or would be; fail where some stay as they are."""
+def _conclude(done_word: str, outcome: ev.Outcome, *, event_id: str | None, done: bool, json_file: Path | None) -> None:
+    """Say what was done, or would be; fail where some stay as they are, or are not there to be replayed."""
     told = f"{number_of(len(outcome.ids))} {done_word if done else f'would be {done_word}; --yes does it'}."
-    out.print(told, soft_wrap=True, highlight=False)
+    out.tell(told)
     for id_, obstacle in list(outcome.obstacles.items())[:_NAMED_MAX]:
-        err.print(f"{id_} stays: {escape(obstacle)}", soft_wrap=True, highlight=False)
+        err.tell(f"{id_} stays: {obstacle}")
     if (unnamed := len(outcome.obstacles) - _NAMED_MAX) > 0:
-        err.print(f"and {unnamed:,} more stay", highlight=False)
+        err.tell(f"and {unnamed:,} more stay")
     for id_ in outcome.gone:
-        err.print(f"{id_} is gone: it was replayed or purged, or never was", soft_wrap=True, highlight=False)
+        err.tell(f"{id_} is gone: it was replayed or purged, or never was")
+    if event_id is not None and not (outcome.ids or outcome.obstacles):
+        err.tell(f"no dead letter of event {event_id} is there: it was replayed or purged, or never was")
     if outcome.more:
-        out.print("More of them fit: run it again, or raise --limit.")
+        out.tell("More of them fit: run it again, or raise --limit.")
     write_json(
         json_file,
         {
@@ -270,5 +280,6 @@ def _conclude(done_word: str, outcome: ev.Outcome, *, done: bool, json_file: Pat
             "more": outcome.more,
         },
     )
-    if outcome.obstacles:
+    missing = outcome.gone or (event_id is not None and not outcome.ids)
+    if outcome.obstacles or (missing and done_word == "replayed"):
         raise typer.Exit(FAILED)

@@ -8,36 +8,31 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
-
 from eventlib import DeadLetter
-from eventlib.cli.console import out
+from eventlib.cli.console import out, print_table
 from eventlib.cli.dlq.options import UNITS_S
 
 _NARROW = 110  # a terminal of fewer columns gets the short form of the list
 
 
-def show_list(group: str, stream: str, size: int, oldest_age_s: float | None, page: list[DeadLetter]) -> None:
-    """Print how many there are, and one page of them."""
-    age = "" if oldest_age_s is None else f", the oldest died {_age(oldest_age_s)} ago"
-    out.print(f"{group} on {stream}: {number_of(size)}{age}", soft_wrap=True, highlight=False, markup=False)
+def show_list(place: str, size: int, fitting: int, oldest_age_s: float | None, page: list[DeadLetter]) -> None:
+    """Print how many there are, or how many of them fit, and one page of them."""
+    if fitting != size:
+        out.tell(f"{place}: {number_of(fitting)} fit{'s' if fitting == 1 else ''}, of {size:,}")
+    else:
+        age = "" if oldest_age_s is None else f", the oldest died {_age(oldest_age_s)} ago"
+        out.tell(f"{place}: {number_of(size)}{age}")
     if page:
-        out.print(_list_table(page))
+        _show_page(page)
     elif size:
-        out.print("None of them fits.")
+        out.tell("None of them fits.")
 
 
 def show_counts(reasons: Counter[str]) -> None:
     """Print how many died of each reason."""
-    table = Table("reason", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("dead letters", justify="right")
-    for name, number in reasons.most_common():
-        table.add_row(plain(name), f"{number:,}")
-    table.add_section()
-    table.add_row("all", f"{reasons.total():,}")
-    out.print(table)
+    rows = [*((name, f"{number:,}") for name, number in reasons.most_common()), ("all", f"{reasons.total():,}")]
+    names, numbers = zip(*rows, strict=True)
+    print_table({"reason": names, "dead letters": numbers}, folded=["reason"], numbers=["dead letters"])
 
 
 def show_one(dead: DeadLetter) -> None:
@@ -57,13 +52,13 @@ def show_one(dead: DeadLetter) -> None:
     }
     for name, value in rows.items():
         if value:
-            out.print(f"[bold]{name:12}[/]{plain(value)}", soft_wrap=True, highlight=False)
+            out.tell((f"{name:12}", "bold"), value)
     parts = {"traceback": dead.traceback}
     parts |= {f"field {text_of(name)} when it died": text_of(value) for name, value in dead.raw.items()}
     parts |= {"edited event": text_of(dead.edited)} if dead.edited is not None else {}
     for name, value in parts.items():
         if value:
-            out.print(f"\n[bold]{plain(name)}[/]\n{plain(value)}", soft_wrap=True, highlight=False)
+            out.tell((f"\n{name}\n", "bold"), value)
 
 
 def as_json(dead: DeadLetter) -> dict[str, Any]:
@@ -85,13 +80,7 @@ def text_of(value: bytes) -> str:
     return value.decode(errors="backslashreplace")
 
 
-def plain(text: str, *, one_line: bool = False) -> str:
-    """The text without markup and control characters."""
-    kept = "" if one_line else "\n\t"
-    return escape("".join(c if c.isprintable() or c in kept else f"\\x{ord(c):02x}" for c in text))
-
-
-def _list_table(page: list[DeadLetter]) -> Table:
+def _show_page(page: list[DeadLetter]) -> None:
     """One line for each. The id is never cut: it is copied from here. The error is cut to what the others leave."""
     narrow, any_past = out.width < _NARROW, any(map(_past, page))
     died, type_length = (slice(5, 16), 8 if any_past else 12) if narrow else (slice(0, 19), 32)
@@ -106,12 +95,7 @@ def _list_table(page: list[DeadLetter]) -> Table:
         del columns["past"]
     taken = sum(2 + max(map(len, (name, *cells))) for name, cells in columns.items())
     columns["error"] = [_cut(dead.error.partition("\n")[0], max(8, out.width - taken - 4)) for dead in page]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in columns:
-        table.add_column(name, no_wrap=True)
-    for row in zip(*columns.values(), strict=True):
-        table.add_row(*(plain(cell, one_line=True) for cell in row))
-    return table
+    print_table(columns, folded=(), spare=("type", "past", "died (UTC)"))
 
 
 def _past(dead: DeadLetter, short: bool = False) -> str:

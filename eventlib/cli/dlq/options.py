@@ -62,6 +62,7 @@ Error = Annotated[str | None, typer.Option(help="A part of the error's type or t
 Type = Annotated[str | None, typer.Option("--type", help="The event type.")]
 Handler = Annotated[str | None, typer.Option(help="A part of the handler's name.")]
 Origin = Annotated[str | None, typer.Option(help="The entry's id in the event stream.")]
+EventId = Annotated[str | None, typer.Option(help="The event's id, as its publisher or a log names it.")]
 Since = Annotated[
     float | None, typer.Option(help="Died at or after: 2026-11-24T13:05, or 2h ago.", parser=moment_s, metavar="WHEN")
 ]

@@ -1,6 +1,7 @@
 """What every kind of load says of itself."""
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +21,11 @@ class LoadKind(Declared):
     def sampled(self) -> bool:
         """Whether a recorded sample stands in for the real recording."""
         return False
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it reads."""
+        return ()
 
     @abstractmethod
     def arrivals_s(self, rng: np.random.Generator) -> Floats:

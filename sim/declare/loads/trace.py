@@ -46,6 +46,10 @@ class TraceLoad(LoadKind):
         return self.file == self.sample
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.file,) if self.sample is None else (self.file, self.sample)
+
+    @property
     def duration_s(self) -> float:
         """Length of the replay in seconds.
 
