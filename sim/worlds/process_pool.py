@@ -15,7 +15,6 @@ from signal import Signals
 from typing import Any, cast
 
 import eventlib
-import sim
 from sim.errors import LiveRunFailed
 
 _START_S = 30.0  # longest wait for processes to be ready
@@ -119,7 +118,7 @@ def _command(channel: int) -> list[str]:
         path = [place for place in map(os.path.abspath, sys.path) if place not in folders]
     else:
         path = [place for place in sys.path if os.path.isabs(place)]
-    packages = {package.__name__: str(package.__file__) for package in (eventlib, sim)}
+    packages = {"eventlib": str(eventlib.__file__), "sim": str(Path(__file__).parents[1] / "__init__.py")}
     options = ["-I", *(["-B"] if sys.dont_write_bytecode else [])]
     if sys.pycache_prefix:
         options += ["-X", f"pycache_prefix={sys.pycache_prefix}"]
