@@ -1,10 +1,10 @@
 """The wheel has everything that the packages need, and nothing else."""
 
-import subprocess
 from pathlib import Path
 from zipfile import ZipFile
 
-TOP = Path(__file__).parents[2]
+from tests.repository import TOP, paths
+
 NEEDED = (".py", ".lua", ".html", "py.typed")
 
 
@@ -15,9 +15,7 @@ def contents(wheel: Path) -> set[str]:
 
 def committed() -> set[str]:
     """The files of the two packages, and the module of the command, committed or about to be."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "eventlib", "sim", "workbench.py"]
-    listed = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True).stdout.splitlines()
-    return {name for name in listed if (TOP / name).exists()}
+    return {name for name in paths() if name.startswith(("eventlib/", "sim/")) or name == "workbench.py"}
 
 
 def test_the_wheel_has_every_file_of_the_packages(wheel: Path) -> None:
