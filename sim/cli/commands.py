@@ -20,9 +20,7 @@ class _Listed(NamedTuple):
 COMMANDS = {
     "simulate": _Listed("sim.cli.simulate", "Run a scenario in virtual time."),
     "live": _Listed("sim.cli.live", "Run a scenario for real: the library, a Redis, processes, SIGKILL."),
-    "compare": _Listed(
-        "sim.cli.compare", "Run a scenario in both worlds and show each difference beside its noise floor."
-    ),
+    "compare": _Listed("sim.cli.compare", "Run a scenario in both worlds and judge each prediction by a tolerance."),
     "report": _Listed("sim.cli.report", "Run the scenarios in both worlds and write the validation report."),
     "lab": _Listed("sim.cli.lab", "Open JupyterLab on the notebooks, with a Redis running."),
     "server": _Listed("sim.cli.server", "Run a private Redis until Ctrl-C; prints its URL."),

@@ -5,7 +5,7 @@ import asyncio
 import typer
 
 from eventlib.cli.console import Json, out
-from sim.cli.options import LiveSeeds, Repeats, Sample, ScenarioFile, Seeds, Url
+from sim.cli.options import LiveSeeds, Repeats, Sample, ScenarioFile, Seeds, Tolerance, Url
 
 app = typer.Typer()
 
@@ -15,12 +15,13 @@ def compare_command(
     scenario: ScenarioFile,
     seeds: Seeds = 30,
     live_seeds: LiveSeeds = 2,
-    repeats: Repeats = 2,
+    repeats: Repeats = 3,
+    tolerance: Tolerance = 0.1,
     url: Url = None,
     json_file: Json = None,
     sample: Sample = False,
 ) -> None:
-    """Run a scenario in both worlds and show each difference beside its noise floor.
+    """Run a scenario in both worlds and judge each prediction by a tolerance.
 
     Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input or no server.
     """
@@ -40,6 +41,6 @@ def compare_command(
             simulated = simulate(declared, range(max(seeds, live_seeds)), overheads=overheads, progress=advance)
         with progress(f"running {declared.name} live") as advance:
             live = asyncio.run(run_live(declared, range(live_seeds), repeats=repeats, url=address, progress=advance))
-    result = compare(simulated, live)
+    result = compare(simulated, live, tolerance=tolerance)
     out.print(comparison_table(result))
     conclude(result.checks, json_file, comparison_json(result))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from eventlib.cli.console import FAILED, Json, out, writable, write_json
-from sim.cli.options import Sample, Url
+from sim.cli.options import Sample, Tolerance, Url
 
 app = typer.Typer()
 
@@ -20,6 +20,7 @@ _SAMPLED = "{} ran on the shipped sample, not on the real trace; data/README.md 
 def report_command(
     scenarios: Annotated[list[Path] | None, typer.Argument(help="Scenarios; the shipped ones by default.")] = None,
     output: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("reports/validation.html"),
+    tolerance: Tolerance = 0.1,
     url: Url = None,
     json_file: Json = None,
     sample: Sample = False,
@@ -40,7 +41,7 @@ def report_command(
     writable(output)
     declared = [Scenario.load(file, sample_if_missing=sample) for file in scenarios or _DEFAULT_SCENARIOS]
     with server_at(url) as address, steps() as advance:
-        result = asyncio.run(validate(declared, url=address, progress=advance))
+        result = asyncio.run(validate(declared, tolerance=tolerance, url=address, progress=advance))
     notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
     command = " ".join(("workbench", *sys.argv[1:]))
     about = environment(result.server)

@@ -18,7 +18,7 @@ Rows are one NumPy structured array, so ten million of them stay comfortable; on
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -117,6 +117,15 @@ class History:
         """Every run with its rows."""
         for index, run in enumerate(self.runs):
             yield run, self.run(index)
+
+    def of_seeds(self, seeds: Sequence[int]) -> Self:
+        """The runs of these seeds alone."""
+        kept = [index for index, run in enumerate(self.runs) if run.seed in seeds]
+        rows = [self.run(index).copy() for index in kept]
+        for number, of_run in enumerate(rows):
+            of_run["run"] = number
+        runs = tuple(self.runs[index] for index in kept)
+        return replace(self, runs=runs, rows=np.concatenate(rows) if rows else self.rows[:0])
 
     def frame(self) -> pd.DataFrame:
         """The rows as a table, names in place of codes."""

@@ -1,30 +1,37 @@
-"""compare(): the simulated world beside the live one, and each difference beside the noise floor of the live world.
+"""compare(): the simulated world beside the live one, and whether each prediction is good to a stated tolerance.
 
 Runs of one seed have the same arrivals, service times and failures in both worlds, so they are compared pair by pair.
-The noise floor is the difference between two live runs of one seed.
+Live runs of one seed differ all the same: that is the noise of the measurement, the error bar of each error.
 """
 
-import itertools
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from scipy import stats
 
 from sim.declare.declared import Floats
 from sim.errors import InvalidHistory
 from sim.evidence.checks import Check, check
 from sim.evidence.export import checks_json, runs_json
 from sim.evidence.history import History
-from sim.evidence.metrics import Interval, is_predicted, last_services, measure, of_seeds, summarize, unit_of
+from sim.evidence.metrics import Interval, is_predicted, last_services, measure, summarize, unit_of
+
+TOLERANCE = 0.10  # how far a prediction may be off, as a share of the live value, unless told otherwise
+HEADLINE = "lag_s_p95"  # the prediction that a comparison as a whole is judged by
+
+Closeness = Literal["within", "outside", "too noisy", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One metric in both worlds, in `unit`. A number that does not exist is NaN.
 
-    `simulated` and `live` are means over the shared seeds. `error` is simulated minus live, averaged over these seeds.
-    `distance` is the mean absolute difference of a simulated and a live run of one seed, `noise_floor` that of two live
-    runs of one seed.
+    `simulated` and `live` are means over the shared seeds, and so are the intervals. `error` is simulated minus live,
+    averaged over these seeds. `noise` is the half-width of its 95 % error bar: what the error may come to because live
+    runs of one seed differ. It is taken from the `live_runs` runs of the shared seeds (Student's t, variances of all
+    seeds pooled), and NaN where no seed ran twice.
     """
 
     metric: str
@@ -32,27 +39,35 @@ class Row:
     simulated: float
     live: float
     error: float
-    distance: float
-    noise_floor: float
+    noise: float
+    live_runs: int
     simulated_interval: Interval
     live_interval: Interval
+    tolerance: float = TOLERANCE
 
     @property
     def relative_error(self) -> float:
-        """The error as a share of the live value."""
-        return self.error / self.live if self.live else np.nan
+        """The error as a share of the live value; infinite where only the live value is 0."""
+        return _share(self.error, self.live)
 
     @property
-    def relative_noise_floor(self) -> float:
-        """The noise floor as a share of the live value."""
-        return abs(self.noise_floor / self.live) if self.live else np.nan
+    def relative_noise(self) -> float:
+        """The noise as a share of the live value."""
+        return abs(_share(self.noise, self.live))
 
     @property
-    def within_noise(self) -> bool | None:
-        """Is a simulated run as close to a live run as two live runs are? None where either distance is unknown."""
-        if np.isnan(self.distance) or np.isnan(self.noise_floor):
-            return None
-        return bool(self.distance <= self.noise_floor)
+    def verdict(self) -> Closeness:
+        """Is the relative error, as it is shown, within the tolerance?
+
+        It is "too noisy" to tell where the error bar reaches across the tolerance or is not known, "unknown" where
+        there is no error.
+        """
+        error, noise = abs(self.relative_error), self.relative_noise
+        if math.isnan(error):
+            return "unknown"
+        if error + noise <= self.tolerance:
+            return "within"
+        return "outside" if error - noise > self.tolerance else "too noisy"
 
 
 @dataclass(frozen=True)
@@ -64,9 +79,15 @@ class Comparison:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     checks: tuple[Check, ...]
+    tolerance: float = TOLERANCE
 
     def __getitem__(self, metric: str) -> Row:
         return next(row for row in self.rows if row.metric == metric)
+
+    @property
+    def headline(self) -> Row:
+        """The prediction that the comparison as a whole is judged by."""
+        return self[HEADLINE]
 
     @property
     def predictions(self) -> list[Row]:
@@ -80,20 +101,26 @@ class Comparison:
         return [row for row in self.rows if row.metric not in repeated and is_predicted(row.metric)]
 
     def __str__(self) -> str:
-        head = f"{'metric':<28}{'simulated':>12}{'live':>12}{'error':>12}{'noise floor':>13}  unit"
+        head = f"{'metric':<28}{'error':>9}{'noise':>11}{'simulated':>12}{'live':>12}  {'unit':<9}verdict"
         lines = [
-            f"{r.metric:<28}{r.simulated:>12.4g}{r.live:>12.4g}{r.error:>+12.3g}{r.noise_floor:>13.3g}  {r.unit}"
+            f"{r.metric:<28}{_percent(r.relative_error):>9}{_bar(r.relative_noise):>11}"
+            f"{r.simulated:>12.4g}{r.live:>12.4g}  {r.unit:<9}{r.verdict if is_predicted(r.metric) else ''}".rstrip()
             for r in self.rows
         ]
-        return "\n".join((f"{self.live.scenario.name} on {self.live.server}, seeds {list(self.seeds)}", head, *lines))
+        title = f"{self.live.scenario.name} on {self.live.server}, seeds {list(self.seeds)}"
+        told = f"tolerance {100 * self.tolerance:g} %, noise from n = {self.rows[0].live_runs} live runs"
+        return "\n".join((f"{title}: {told}", head, *lines))
 
 
-def compare(simulated: History, live: History) -> Comparison:
-    """Put two histories of one scenario side by side.
+def compare(simulated: History, live: History, *, tolerance: float = TOLERANCE) -> Comparison:
+    """Put two histories of one scenario side by side. `tolerance` is a share of the live value: 0.1 is 10 %.
 
     Raises:
-        InvalidHistory: they are of different scenarios or worlds, or have no seed in common.
+        InvalidHistory: they are of different scenarios or worlds, or have no seed in common, or the tolerance is no
+            positive number.
     """
+    if not (math.isfinite(tolerance) and tolerance > 0):
+        raise InvalidHistory("compare", f"tolerance is {tolerance:g}; give a share above 0, such as 0.1 for 10 %")
     if (simulated.world, live.world) != ("simulated", "live"):
         raise InvalidHistory("compare", f"needs a simulated and a live history, not {simulated.world} and {live.world}")
     if simulated.scenario != live.scenario:
@@ -102,8 +129,11 @@ def compare(simulated: History, live: History) -> Comparison:
     if not seeds:
         raise InvalidHistory("compare", "the histories share no seed; give both worlds the same first seeds")
     predicted, measured = measure(simulated), measure(live)
-    rows = tuple(_row(name, simulated, predicted[name], live, measured[name], seeds) for name in measured)
-    return Comparison(simulated, live, seeds, rows, tuple(check(live)))
+    rows = tuple(
+        _row(name, _by_seed(simulated, predicted[name], seeds), _by_seed(live, measured[name], seeds), tolerance)
+        for name in measured
+    )
+    return Comparison(simulated, live, seeds, rows, tuple(check(live)), tolerance)
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
@@ -113,40 +143,73 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
             "simulated": row.simulated,
             "live": row.live,
             "error": row.error,
-            "noise_floor": row.noise_floor,
+            "relative_error": row.relative_error,
+            "noise": row.noise,
+            "relative_noise": row.relative_noise,
             "unit": row.unit,
+            "verdict": row.verdict if is_predicted(row.metric) else None,
         }
         for row in comparison.rows
     }
-    ran = runs_json(comparison.live) | {"seeds": list(comparison.seeds)}
+    ran = runs_json(comparison.live) | {
+        "seeds": list(comparison.seeds),
+        "live_runs": comparison.headline.live_runs,
+        "tolerance": comparison.tolerance,
+    }
     return ran | {"metrics": metrics, "checks": checks_json(comparison.checks)}
 
 
-def _row(
-    metric: str, simulated: History, predicted: Floats, live: History, measured: Floats, seeds: tuple[int, ...]
-) -> Row:
-    by_seed = [(_of_seed(simulated, predicted, seed), _of_seed(live, measured, seed)) for seed in seeds]
-    means = [(_mean(runs), _mean(repeats)) for runs, repeats in by_seed]
+def _row(metric: str, simulated: list[Floats], live: list[Floats], tolerance: float) -> Row:
+    """A row from the values of each shared seed's runs."""
+    simulated_means, live_means = (np.array([_mean(of_seed) for of_seed in world]) for world in (simulated, live))
+    apart = [_apart(*means) for means in zip(simulated_means, live_means, strict=True)]
     return Row(
         metric,
         unit_of(metric),
-        simulated=_mean([simulated_mean for simulated_mean, _ in means]),
-        live=_mean([live_mean for _, live_mean in means]),
-        error=_mean([simulated_mean - live_mean for simulated_mean, live_mean in means]),
-        distance=_mean([_apart(*pair) for runs, repeats in by_seed for pair in itertools.product(runs, repeats)]),
-        noise_floor=_mean([_apart(*pair) for _, repeats in by_seed for pair in itertools.combinations(repeats, 2)]),
-        simulated_interval=summarize(predicted),
-        live_interval=summarize(of_seeds(live, measured)),
+        simulated=_mean(simulated_means),
+        live=_mean(live_means),
+        error=_mean(np.array(apart)),
+        noise=_noise(live),
+        live_runs=sum(of_seed.size for of_seed in live),
+        simulated_interval=summarize(simulated_means),
+        live_interval=summarize(live_means),
+        tolerance=tolerance,
     )
 
 
-def _of_seed(history: History, values: Floats, seed: int) -> list[float]:
-    return [float(value) for run, value in zip(history.runs, values, strict=True) if run.seed == seed]
+def _by_seed(history: History, values: Floats, seeds: tuple[int, ...]) -> list[Floats]:
+    of_runs = np.array([run.seed for run in history.runs])
+    return [values[of_runs == seed] for seed in seeds]
+
+
+def _noise(live: list[Floats]) -> float:
+    """Half the width of the 95 % error bar of a mean over seeds, from how far the runs of each seed are apart."""
+    freedom = sum(of_seed.size - 1 for of_seed in live)
+    if not freedom:
+        return np.nan
+    squares = sum(_apart(float(value), _mean(of_seed)) ** 2 for of_seed in live for value in of_seed)
+    of_mean = sum(squares / freedom / of_seed.size for of_seed in live) / len(live) ** 2
+    return float(stats.t.ppf(0.975, freedom) * np.sqrt(of_mean))
 
 
 def _apart(one: float, other: float) -> float:
-    return 0.0 if one == other else abs(one - other)  # two infinities agree
+    return 0.0 if one == other else one - other  # two infinities agree
 
 
-def _mean(values: list[float]) -> float:
-    return float(np.mean(values)) if values else np.nan
+def _share(value: float, of: float) -> float:
+    """`value` as a share of the live value `of`: infinite where that is 0 or infinite, unless `value` is 0."""
+    if value == 0 or math.isnan(value):
+        return value
+    return value / abs(of) if of and math.isfinite(of) else math.copysign(math.inf, value)
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if values.size else np.nan
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:+.1f} %"
+
+
+def _bar(share: float) -> str:
+    return "+/- ?" if math.isnan(share) else f"+/-{100 * share:.1f} %"

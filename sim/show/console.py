@@ -13,9 +13,10 @@ from rich.table import Table
 from eventlib.cli.console import err, out
 from sim.evidence.checks import Check, Verdict
 from sim.evidence.history import History
-from sim.evidence.metrics import Interval, unit_of
+from sim.evidence.metrics import Interval, is_predicted, unit_of
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
+from sim.show.wording import percent, seeds
 
 _MARKS: dict[Verdict, str] = {
     "true": "[green]true[/]   ",
@@ -68,14 +69,16 @@ def metrics_table(history: History, summaries: Mapping[str, Interval]) -> Table:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """The metrics of both worlds, each error beside its noise floor."""
-    name, runs = comparison.live.scenario.name, len(comparison.live.runs)
-    title = f"{name} on {comparison.live.server}: both worlds on seeds {list(comparison.seeds)}, {runs} live runs"
-    table = _table(title, "simulated", "live", "error", "noise floor", "inside?")
+    """The metrics of both worlds: first the relative error, which is judged, with the error bar that noise gives it."""
+    name, runs = comparison.live.scenario.name, comparison.headline.live_runs
+    title = f"{name} on {comparison.live.server}: both worlds on {seeds(comparison.seeds)}, n = {runs} live runs"
+    table = _table(title, "error", "noise", "simulated", "live")
+    table.add_column(f"within {percent(comparison.tolerance)}?", no_wrap=True)
     for row in comparison.rows:
-        numbers = (row.simulated, row.live, row.error, row.noise_floor)
-        inside = {True: "yes", False: "no", None: "-"}[row.within_noise]
-        table.add_row(row.metric, *(_number(number) for number in numbers), inside)
+        noise = "\N{PLUS-MINUS SIGN}" + percent(row.relative_noise)
+        shares = percent(row.relative_error, signed=True), noise if np.isfinite(row.relative_noise) else "-"
+        verdict = row.verdict if is_predicted(row.metric) else ""
+        table.add_row(row.metric, *shares, _number(row.simulated), _number(row.live), verdict)
     return table
 
 

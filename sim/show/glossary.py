@@ -18,8 +18,9 @@ GLOSSARY = {
     "attempt": "One try at handling a message. The first is number 1.",
     "backlog": "Messages a service has yet to settle: waiting in the stream, being handled, or put aside for a retry.",
     "dead letter": "A message that was given up and kept, with the reason, in the dead-letter queue.",
-    "error": "Simulated minus live, seed by seed, then averaged. Runs of one seed have the same arrivals, service "
-    "times and failures in both worlds, so neither makes the error; the jitter of retries may.",
+    "error": "Simulated minus live, seed by seed, then averaged; its share of the live value is judged. Runs of one "
+    "seed have the same arrivals, service times and failures in both worlds, so none of these makes the error; the "
+    "jitter of retries may.",
     "handled twice": "At-least-once delivery may hand a message out again, after a consumer died for instance.",
     "interval": "95 % confidence interval of the mean over runs (Student's t). One run has none.",
     "lag": "Time from when the load meant to send a message until a handler was done with it for the first time. The "
@@ -29,12 +30,14 @@ GLOSSARY = {
     "Little's law": "Mean backlog = arrival rate x mean stay. The distance from it shows whether the backlog that the "
     "server counted and the times that the processes noted agree.",
     "live": "Real processes, the real library, a real server. A kill is SIGKILL, a pause SIGSTOP and then SIGCONT.",
-    "noise floor": "What two live runs of one seed differ by on average. A model whose runs are no further "
-    "from the live ones than that is as good as can be seen.",
+    "noise": "The 95 % error bar that the error has because live runs of one seed differ (Student's t over n live "
+    "runs). It shrinks with more repeats.",
     "p50, p95, p99": "Half, 95 % and 99 % of the messages had at most this lag.",
     "recovery": "Time from a service's first fault until its backlog is back at what it was before.",
     "repeat": "Another live run of the same seed.",
     "run": "One pass through the scenario in one world.",
     "seed": "The number that decides everything random in a run.",
     "simulated": "The same rules in virtual time; only how long things take is modelled.",
+    "tolerance": "How far a prediction may be off, as a share of the live value. Within: the whole error bar is. "
+    "Outside: none of it is. Too noisy: the bar reaches across the tolerance, or no seed ran live twice.",
 }

@@ -26,7 +26,7 @@ from sim.infer.compare import Comparison, Row
 from sim.show import style
 from sim.show.source import Source, Worlds
 from sim.show.svg import element
-from sim.show.wording import MINUS, TO, difference, seeds
+from sim.show.wording import MINUS, TO, difference, percent, seeds
 from sim.wording import quantity
 
 
@@ -70,13 +70,14 @@ def lag_distribution(source: Source, *, service: str | None = None) -> Figure:
     figure, (axes,) = _figure(3.7)
     quantiles: list[tuple[str, Floats]] = []
     every: list[Floats] = []
-    if worlds.simulated:
+    if worlds.simulated and worlds.paired:
         runs = metrics.lags(worlds.simulated, service).by_run()
         every += runs
         band = distributions.lag_tail_over_runs(runs, places=150)
         axes.fill_betweenx(band.at, band.low, band.high, **style.BAND)
         axes.plot(band.middle, band.at, color=style.BLUE)
-        quantiles.append((style.BLUE, distributions.lag_quantiles(runs)))
+        paired = metrics.lags(worlds.paired, service).by_run()
+        quantiles.append((style.BLUE, distributions.lag_quantiles(paired)))
     if worlds.live:
         runs = metrics.lags(worlds.live, service).by_run()
         every += runs
@@ -95,7 +96,7 @@ def lag_distribution(source: Source, *, service: str | None = None) -> Figure:
     axes.set_xlabel(_lag_label(service))
     axes.set_ylabel("messages with more lag (%)")
     caption = worlds.caption(
-        f"Line: median over seeds; band: 5{TO}95 % of seeds. Numbers: medians over runs.",
+        f"Line: median over seeds; band: 5{TO}95 % of seeds. Numbers: medians over runs of the same seeds.",
         "Points: quantiles of each run.",
     )
     return _with_texts(figure, "Distribution of lag", worlds, caption)
@@ -150,7 +151,7 @@ def backlog(source: Source) -> Figure:
 
 @rc_context(style.SETTINGS)
 def errors(comparison: Comparison) -> Figure:
-    """Each metric's error beside the noise floor, both as a share of the live value, the largest error first."""
+    """Each metric's error with its error bar, both as a share of the live value, the largest error first."""
     rows = [row for row in comparison.predictions if np.isfinite(row.relative_error)]
     rows.sort(key=lambda row: abs(row.relative_error))
     figure, (axes,) = _figure(1.3 + 0.19 * max(len(rows), 3))
@@ -159,7 +160,8 @@ def errors(comparison: Comparison) -> Figure:
     worlds = Worlds.of(comparison)
     caption = worlds.caption(
         f"Dot: mean error over the seeds that ran in both worlds ({seeds(comparison.seeds)}). "
-        "Bar: what two live runs of one seed differ by, to either side.",
+        f"Bar: 95 % interval of it, from the noise of n = {comparison.headline.live_runs} live runs. "
+        f"Lines: the tolerance of {percent(comparison.tolerance)}.",
         "",
     )
     return _with_texts(figure, "Errors", worlds, caption, legend=_error_legend(rows))
@@ -209,28 +211,27 @@ def _legend(worlds: Worlds) -> list[tuple[Any, str]]:
 
 
 def _error_legend(rows: Sequence[Row]) -> list[tuple[Artist, str]]:
-    names = {True: "error within the noise", False: "error beyond it", None: "error, noise unknown"}
-    found = {row.within_noise: row for row in rows}
+    names = {"within": "within the tolerance", "outside": "outside it", "too noisy": "too noisy to tell"}
+    found = {row.verdict: row for row in rows}
     keys: list[tuple[Artist, str]] = [
-        (Line2D([], [], **_dot_style(found[within])), name) for within, name in names.items() if within in found
+        (Line2D([], [], **_dot_style(found[verdict])), name) for verdict, name in names.items() if verdict in found
     ]
-    return [*keys, (Patch(color=style.FLOOR), "noise floor")]
+    return [*keys, (Patch(color=style.FLOOR), "noise")]
 
 
 def _dot_style(row: Row) -> dict[str, Any]:
-    """Inside or outside the noise floor: told by shape as well as by colour."""
+    """Within or outside the tolerance: told by shape as well as by colour."""
     marker, color, face = {
-        True: ("o", style.BLUE, style.BLUE),
-        False: ("D", style.VERMILLION, style.VERMILLION),
-        None: ("o", style.GREY, "white"),
-    }[row.within_noise]
+        "within": ("o", style.BLUE, style.BLUE),
+        "outside": ("D", style.VERMILLION, style.VERMILLION),
+    }.get(row.verdict, ("o", style.GREY, "white"))
     return {"linestyle": "none", "marker": marker, "color": color, "markerfacecolor": face, "markersize": 5}
 
 
-def _write_beside(axes: Axes, height: float, error: str, floor: str, *, color: str = style.GREY) -> None:
+def _write_beside(axes: Axes, height: float, error: str, noise: str, *, color: str = style.GREY) -> None:
     """Write two numbers to the right of a row."""
     how: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 7.5, "color": color}
-    for points, text in ((8, error), (64, floor)):
+    for points, text in ((8, error), (64, noise)):
         number = text.removesuffix(" messages").removesuffix(" attempts")
         axes.annotate(number, (1, height), xycoords=("axes fraction", "data"), xytext=(points, 0), **how)
 
@@ -277,14 +278,17 @@ def _draw_attempts(axes: Axes, worlds: Worlds, service: str) -> None:
 
 
 def _draw_errors(axes: Axes, rows: Sequence[Row]) -> None:
-    reach = 1.15 * max((abs(value) for row in rows for value in (row.relative_error, _floor_width(row))), default=1.0)
+    reach = 1.15 * max((abs(value) for row in rows for value in (row.relative_error, _noise_width(row))), default=1.0)
     for height, row in enumerate(rows):
-        axes.barh(height, 2 * _floor_width(row), left=-_floor_width(row), height=0.62, color=style.FLOOR)
+        left = row.relative_error - _noise_width(row)
+        axes.barh(height, 2 * _noise_width(row), left=left, height=0.62, color=style.FLOOR)
         axes.plot(row.relative_error, height, **_dot_style(row))
-        _write_beside(axes, height, difference(row.error, row.unit), quantity(row.noise_floor, row.unit))
+        _write_beside(axes, height, difference(row.error, row.unit), quantity(row.noise, row.unit))
     axes.axvline(0, color=style.INK, linewidth=0.8)
+    for side in (-1, 1) if rows else ():
+        axes.axvline(side * rows[0].tolerance, color=style.GREY, linewidth=0.8, linestyle=(0, (4, 2)))
     top = max(len(rows), 1)
-    _write_beside(axes, top - 0.1, "error", "noise floor", color=style.INK)
+    _write_beside(axes, top - 0.1, "error", "noise", color=style.INK)
     axes.set_xlim(-max(reach, 0.01), max(reach, 0.01))
     axes.set_ylim(-0.6, top - 0.4)
     axes.set_yticks(range(len(rows)), [row.metric for row in rows])
@@ -336,9 +340,9 @@ def _lag_label(service: str | None) -> str:
     return f"lag of {service} (s)" if service else "lag (s)"
 
 
-def _floor_width(row: Row) -> float:
-    """How far the noise floor reaches to either side, as a share of the live value; 0 where it is unknown."""
-    return 0.0 if np.isnan(row.relative_noise_floor) else row.relative_noise_floor
+def _noise_width(row: Row) -> float:
+    """How far the error bar reaches to either side, as a share of the live value; 0 where it is unknown."""
+    return row.relative_noise if np.isfinite(row.relative_noise) else 0.0
 
 
 def _scale_lag(axes: Axes, values: Floats) -> None:

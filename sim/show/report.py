@@ -23,7 +23,7 @@ from sim.infer.compare import Comparison, Row
 from sim.show import plots
 from sim.show.glossary import GLOSSARY, LABELS
 from sim.show.verdict import tallies, verdict
-from sim.show.wording import replications, seeds
+from sim.show.wording import percent, replications, seeds
 from sim.wording import digits, quantity
 
 _PACKAGES = {
@@ -102,6 +102,8 @@ class _Part:
     late: Check | None
     runs: dict[str, str]
     overheads: dict[str, str]
+    live_runs: int
+    tolerance: str
 
 
 def _part(comparison: Comparison, number: int) -> _Part:
@@ -124,6 +126,8 @@ def _part(comparison: Comparison, number: int) -> _Part:
             "compared": f"pair by pair on {seeds(comparison.seeds)}",
         },
         overheads={name: quantity(value, "s") for name, value in simulated.overheads.items()},
+        live_runs=comparison.headline.live_runs,
+        tolerance=percent(comparison.tolerance),
     )
 
 
@@ -172,9 +176,9 @@ def _figures(comparison: Comparison, anchor: str) -> Iterator[_Shown]:
         ),
         (
             plots.errors,
-            "Error beside noise floor",
-            "A dot on its grey bar cannot be told from another live run. A diamond is off by more than two live runs "
-            "of one seed are from each other.",
+            "Error with its noise",
+            "A filled dot lies within the tolerance with its whole error bar, a diamond outside with all of it. "
+            "An open dot is too noisy to tell: its bar reaches across.",
         ),
     )
     for draw, title, see in seen:
@@ -224,11 +228,9 @@ def _interval(interval: Interval, factor: float) -> Markup:
     return Markup('<span class="runs">{} runs: </span>{} to {}').format(interval.runs, low, high)
 
 
-def _share(value: float) -> Markup:
-    """A relative error."""
-    if not np.isfinite(value):
-        return _number(np.nan)
-    return Markup("{} %").format(digits(100 * value, significant=2, signed=True))
+def _share(value: float, *, signed: bool = False) -> Markup:
+    """A relative error, or its noise."""
+    return _number(np.nan) if np.isnan(value) else Markup("{}").format(percent(value, signed=signed))
 
 
 def _label(metric: str) -> str:

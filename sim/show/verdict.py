@@ -9,8 +9,8 @@ import numpy as np
 from sim.evidence.checks import Check, broken, generator_late
 from sim.evidence.metrics import totals
 from sim.infer.claims import Claim
-from sim.infer.compare import Comparison, Row
-from sim.show.wording import counted
+from sim.infer.compare import Comparison
+from sim.show.wording import counted, error_bar, judged
 from sim.wording import quantity
 
 State = Literal["true", "false", "unknown", "invalid"]
@@ -32,7 +32,7 @@ def verdict(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> Sente
     if late := [one.live.scenario.name for one in comparisons if generator_late(one.checks)]:
         times = f"but the times do not count, because the load was sent too late in {' and '.join(late)}"
         return Sentence("invalid", "Invalid run", f"{_delivery(comparisons)}; {times}.")
-    state, mark = _state(_checks(comparisons), claims)
+    state, mark = _state(comparisons, claims)
     return Sentence(state, mark, "; ".join(filter(None, (_delivery(comparisons), _lags(comparisons)))) + ".")
 
 
@@ -40,11 +40,12 @@ def tallies(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> list[
     """How many claims, checks and predictions hold, such as ("7 of 7", "checks hold")."""
     checks = _checks(comparisons)
     valid = not any(generator_late(comparison.checks) for comparison in comparisons)
-    known = [row for one in comparisons for row in one.predictions if valid and row.within_noise is not None]
+    known = [row for one in comparisons for row in one.predictions if valid and row.verdict != "unknown"]
     found = [
         (claims, sum(claim.verdict == "true" for claim in claims), "claims hold"),
         (checks, sum(check.verdict == "true" for check in checks), "checks hold"),
-        (known, sum(bool(row.within_noise) for row in known), "predicted metrics inside the noise floor"),
+        (known, sum(row.verdict == "within" for row in known), "predicted metrics within the tolerance"),
+        (known, sum(row.verdict == "too noisy" for row in known), "too noisy to tell"),
     ]
     return [(f"{good} of {len(of)}", words) for of, good, words in found if len(of)]
 
@@ -53,11 +54,17 @@ def _checks(comparisons: Sequence[Comparison]) -> list[Check]:
     return [check for comparison in comparisons for check in comparison.checks]
 
 
-def _state(checks: Sequence[Check], claims: Sequence[Claim]) -> tuple[State, str]:
+def _state(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> tuple[State, str]:
+    checks = _checks(comparisons)
     found = {"check": [check.verdict for check in checks], "claim": [claim.verdict for claim in claims]}
     for what, verdicts in found.items():
         if number := verdicts.count("false"):
             return "false", f"{counted(number, what).capitalize()} found false"
+    lags = [comparison.headline.verdict for comparison in comparisons]
+    if "outside" in lags:
+        return "false", "The simulated lag is outside the tolerance"
+    if "too noisy" in lags:
+        return "unknown", "Too noisy to tell whether the simulated lag is right"
     if number := sum(verdicts.count("unknown") for verdicts in found.values()):
         return "unknown", f"Nothing found false, {number} unknown"
     return "true", "Every check and claim holds" if claims else "Every check holds"
@@ -85,18 +92,12 @@ def _publishes(comparisons: Sequence[Comparison]) -> str:
 
 
 def _lags(comparisons: Sequence[Comparison]) -> str:
-    """Half a sentence on how close the simulated lag is."""
+    """Half a sentence on how close the simulated lag is: its relative error first, as it is judged."""
     found = []
     for comparison in comparisons:
-        row = comparison["lag_s_p95"]
+        row = comparison.headline
         if np.isfinite(row.simulated) and np.isfinite(row.live):
-            numbers = f"{quantity(row.simulated, 's')} against {quantity(row.live, 's')} live"
             where = f" in {comparison.live.scenario.name}" if len(comparisons) > 1 else ""
-            found.append(f"{numbers}{where}, {_noise(row)}")
-    return f"simulated lag p95 is {', and '.join(found)}" if found else ""
-
-
-def _noise(row: Row) -> str:
-    if row.within_noise is None:
-        return "noise floor unknown"
-    return f"{'inside' if row.within_noise else 'outside'} the noise floor of {quantity(row.noise_floor, row.unit)}"
+            numbers = f"{quantity(row.simulated, 's')} against {quantity(row.live, 's')} live"
+            found.append(f"{error_bar(row)}{where} ({numbers}), {judged(row)}")
+    return f"simulated lag p95 is off by {', and by '.join(found)}" if found else ""

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from sim.evidence.history import History
-from sim.wording import quantity
+from sim.infer.compare import Row
+from sim.wording import digits, quantity
 
 MINUS, TO = "\N{MINUS SIGN}", "\N{EN DASH}"
 
@@ -11,6 +14,29 @@ MINUS, TO = "\N{MINUS SIGN}", "\N{EN DASH}"
 def difference(value: float, unit: str) -> str:
     """A quantity with its sign: "+20 ms"."""
     return ("+" if value > 0 else "") + quantity(value, unit)
+
+
+def percent(share: float, *, signed: bool = False) -> str:
+    """A share in percent, to two digits: "3.8 %". NaN is "-"; infinite is a share of a live value of 0."""
+    if np.isnan(share):
+        return "-"
+    if np.isinf(share):
+        return "of 0" if share > 0 else f"{MINUS}of 0"
+    return f"{digits(100 * share, significant=2, signed=signed)} %"
+
+
+def error_bar(row: Row) -> str:
+    """The relative error with its error bar and the number of live runs behind it: "+3.8 % ± 2.1 % (n = 6)"."""
+    noise = "?" if np.isnan(row.relative_noise) else percent(row.relative_noise)
+    return f"{percent(row.relative_error, signed=True)} \N{PLUS-MINUS SIGN} {noise} (n = {row.live_runs})"
+
+
+def judged(row: Row) -> str:
+    """What the error comes to: "within the tolerance of 10 %"."""
+    tolerance = f"the tolerance of {percent(row.tolerance)}"
+    if row.verdict == "too noisy":
+        return f"too noisy to tell whether it is within {tolerance}"
+    return f"{row.verdict} {tolerance}" if row.verdict != "unknown" else "unknown"
 
 
 def seeds(numbers: Sequence[int]) -> str:

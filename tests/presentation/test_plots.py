@@ -119,15 +119,24 @@ def test_backlog_points_are_the_samples(live: History) -> None:
         assert np.array_equal(np.asarray(points.get_ydata()), metrics.backlog(rows, 0)[1])
 
 
-def test_errors_are_sorted_and_coloured_by_the_noise_floor(comparison: Comparison) -> None:
+def test_errors_are_sorted_and_coloured_by_their_verdict(comparison: Comparison) -> None:
     axes = plots.errors(comparison).axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
     sizes = [abs(comparison[name].relative_error) for name in names]
     assert sizes == sorted(sizes)
     dots = [line for line in axes.get_lines() if line.get_marker() in ("o", "D")]
     for name, dot in zip(names, dots, strict=True):
-        within = comparison[name].within_noise
-        assert (dot.get_marker(), to_hex(dot.get_color())) == (("o", SIMULATED) if within else ("D", LIVE))
+        shown = dot.get_marker(), to_hex(dot.get_color())
+        verdict = comparison[name].verdict
+        assert (verdict == "within") == (shown == ("o", SIMULATED)), name
+        assert (verdict == "outside") == (shown == ("D", LIVE)), name
+
+
+def test_numbers_beside_live_ones_are_of_the_same_seeds(comparison: Comparison) -> None:
+    """Six seeds are simulated, two of them ran live."""
+    paired = [metrics.lags(comparison.simulated).by_run()[seed] for seed in (0, 1)]
+    p95_s = float(np.median([np.quantile(lags_s, 0.95) for lags_s in paired]))
+    assert quantity(p95_s, "s") in texts(plots.lag_distribution(comparison))
 
 
 def test_errors_are_of_predictions_only(comparison: Comparison) -> None:

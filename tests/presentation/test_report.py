@@ -151,13 +151,15 @@ def test_the_verdict_comes_first(page: Page, live: History) -> None:
 
 @pytest.mark.usefixtures("without_figures")
 def test_the_verdict_says_how_close_the_lag_is(comparison: Comparison) -> None:
-    row = replace(comparison["lag_s_p95"], simulated=0.27, live=0.26, error=0.01, distance=0.01)
-    near, far = replace(row, noise_floor=0.02), replace(row, noise_floor=0.005)
-    unknown = replace(row, noise_floor=np.nan)
-    said = "simulated lag p95 is 270 ms against 260 ms live, "
-    assert said + "inside the noise floor of 20 ms" in headline([with_rows(comparison, lag_s_p95=near)])
-    assert said + "outside the noise floor of 5 ms" in headline([with_rows(comparison, lag_s_p95=far)])
-    assert said + "noise floor unknown" in headline([with_rows(comparison, lag_s_p95=unknown)])
+    row = replace(comparison["lag_s_p95"], simulated=0.27, live=0.26, error=0.01, noise=0.005)
+    said = "simulated lag p95 is off by +3.8 % \N{PLUS-MINUS SIGN} {} (n = 4) (270 ms against 260 ms live), {}"
+    for changed, noise, judged in (
+        (row, "1.9 %", "within the tolerance of 10 %"),
+        (replace(row, tolerance=0.01), "1.9 %", "outside the tolerance of 1 %"),
+        (replace(row, noise=0.02), "7.7 %", "too noisy to tell whether it is within the tolerance of 10 %"),
+        (replace(row, noise=np.nan), "?", "too noisy to tell whether it is within the tolerance of 10 %"),
+    ):
+        assert said.format(noise, judged) in headline([with_rows(comparison, lag_s_p95=changed)])
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -175,6 +177,7 @@ def marks(source: str) -> list[str]:
 @pytest.mark.usefixtures("without_figures")
 def test_a_false_claim_or_check_is_marked_at_the_top(comparison: Comparison) -> None:
     slow = replace(CLAIMS[1], verdict="false")
+    comparison = with_rows(comparison, lag_s_p95=replace(comparison["lag_s_p95"], error=0.0, noise=0.0))
     assert marks(render([comparison], CLAIMS, command="x"))[0] == "✓ Every check and claim holds"
     assert marks(render([comparison], [CLAIMS[0], slow], command="x"))[0] == "✗ One claim found false"
     assert marks(render([with_verdict(comparison, "lost", "false")], [], command="x"))[0] == "✗ One check found false"
@@ -192,7 +195,7 @@ def test_a_late_generator_makes_the_run_invalid(simulated: History, live: Histor
     assert "the times do not count, because the load was sent too late in shop" in headline([late])
     assert marks(source)[0] == "✗ Invalid run"
     assert "✗ Invalid run. The load was sent too late" in " ".join(Page(source).said("p"))
-    assert "noise floor" not in " ".join(Page(source).said("li"))
+    assert "tolerance" not in " ".join(Page(source).said("li"))
 
 
 def test_every_metric_check_and_claim_is_there(page: Page, comparison: Comparison) -> None:
@@ -278,9 +281,9 @@ def cells(comparison: Comparison, metric: str) -> tuple[list[str], str]:
 
 @pytest.mark.usefixtures("without_figures")
 def test_an_unknown_number_is_a_dash_with_an_explanation(comparison: Comparison) -> None:
-    row = replace(comparison["lag_s_p95"], live=np.nan, error=np.nan, noise_floor=np.nan)
+    row = replace(comparison["lag_s_p95"], live=np.nan, error=np.nan, noise=np.nan)
     found, html = cells(with_rows(comparison, lag_s_p95=row), "lag_s_p95")
-    assert found[4] == "\N{EN DASH}"
+    assert found[1] == 2 * "\N{EN DASH}"
     assert '<span title="there is no such number">' in html
     assert found[-1] == "– unknown"  # noqa: RUF001
     assert "nan" not in html
@@ -291,24 +294,24 @@ def test_an_endless_recovery_is_described_in_words(comparison: Comparison) -> No
     name = "billing.recovery_s"
     row = replace(comparison[name], live=np.inf, error=-np.inf)
     found, html = cells(with_rows(comparison, **{name: row}), name)
-    assert found[2].startswith("not recovered")
+    assert found[4].startswith("not recovered")
     assert "inf" not in html
 
 
 @pytest.mark.usefixtures("without_figures")
 def test_small_times_are_milliseconds(comparison: Comparison) -> None:
     row = replace(comparison["lag_s_p95"], simulated=0.0271, live=0.0262, error=0.0009)
-    assert cells(with_rows(comparison, lag_s_p95=row), "lag_s_p95")[0][0] == "ms"
+    assert cells(with_rows(comparison, lag_s_p95=row), "lag_s_p95")[0][2] == "ms"
     row = replace(row, simulated=2.71, live=2.62, error=0.09)
     found, _ = cells(with_rows(comparison, lag_s_p95=row), "lag_s_p95")
-    assert found[0] == "s"
-    assert found[3].startswith("+0.09")
+    assert found[2] == "s"
+    assert found[0] == "+3.4 % +0.09", "the share first: it is judged"
 
 
 @pytest.mark.usefixtures("without_figures")
 def test_only_predictions_are_judged(comparison: Comparison) -> None:
     assert cells(comparison, "lateness_s_p99")[0][-1] == "–"  # noqa: RUF001
-    assert cells(comparison, "lag_s_p95")[0][-1] in ("● inside", "◆ outside")
+    assert cells(comparison, "lag_s_p95")[0][-1] in ("● within", "◆ outside", "○ too noisy")
 
 
 @pytest.mark.usefixtures("without_figures")

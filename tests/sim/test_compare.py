@@ -1,13 +1,15 @@
-"""compare() pairs runs by their seed, and measures how far two live runs of one seed are apart."""
+"""compare() pairs runs by their seed, and judges each relative error by a tolerance, with its noise as error bar."""
 
 import math
+from dataclasses import replace
 
 import pytest
+from scipy import stats
 
 from sim.errors import InvalidHistory
 from sim.evidence.history import History, Left, World
-from sim.evidence.metrics import measure
-from sim.infer.compare import compare
+from sim.evidence.metrics import Interval, measure
+from sim.infer.compare import Row, compare, comparison_json
 from tests.model.small import kill
 from tests.sim.handmade import attempted, chain, desk, history, row, sampled, sent
 
@@ -26,7 +28,7 @@ SIMULATED = of_lags("simulated", {(0, 0): 1.0, (1, 0): 2.0, (2, 0): 40.0})
 LIVE = of_lags("live", {(0, 0): 1.5, (1, 0): 2.0, (0, 1): 1.7, (1, 1): 3.0})
 
 
-def test_error_and_noise_floor() -> None:
+def test_error_and_noise() -> None:
     """Seed 0: 1.0 beside 1.5 and 1.7. Seed 1: 2.0 beside 2.0 and 3.0. Seed 2 ran in one world only."""
     found = compare(SIMULATED, LIVE)
     lag = found["lag_s_p50"]
@@ -34,33 +36,89 @@ def test_error_and_noise_floor() -> None:
     assert lag.simulated == pytest.approx(1.5)
     assert lag.live == pytest.approx((1.6 + 2.5) / 2)
     assert lag.error == pytest.approx((-0.6 - 0.5) / 2)
-    assert lag.noise_floor == pytest.approx((0.2 + 1.0) / 2)
+    variance = (0.1**2 + 0.1**2 + 0.5**2 + 0.5**2) / 2  # within the seeds, two degrees of freedom
+    assert lag.noise == pytest.approx(stats.t.ppf(0.975, 2) * math.sqrt(variance / 4))
+    assert lag.live_runs == 4
     assert lag.relative_error == pytest.approx(-0.55 / 2.05)
-    assert lag.within_noise is True
+    assert lag.verdict == "too noisy"
     assert lag.unit == "s"
 
 
-def test_intervals_are_over_all_seeds() -> None:
+def test_numbers_and_intervals_beside_each_other_are_of_the_same_seeds() -> None:
     lag = compare(SIMULATED, LIVE)["lag_s_p50"]
-    assert (lag.simulated_interval.runs, lag.live_interval.runs) == (3, 2), "repeats of a seed are one"
-    assert lag.simulated_interval.mean == pytest.approx(43 / 3)
-    assert lag.live_interval.mean == pytest.approx((1.6 + 2.5) / 2)
+    assert (lag.simulated_interval.runs, lag.live_interval.runs) == (2, 2), "repeats of a seed are one"
+    assert lag.simulated_interval.mean == lag.simulated == pytest.approx(1.5)
+    assert lag.live_interval.mean == lag.live == pytest.approx((1.6 + 2.5) / 2)
 
 
-def test_an_error_above_the_noise() -> None:
-    assert compare(of_lags("simulated", {(0, 0): 0.1}), LIVE)["lag_s_p50"].within_noise is False
+NO_INTERVAL = Interval(1.0, math.nan, math.nan, 2)
+ROW = Row("lag_s_p50", "s", 1.0, 1.0, 0.0, 0.0, 4, NO_INTERVAL, NO_INTERVAL)
 
 
-def test_without_a_repeat_there_is_no_noise_floor() -> None:
-    lag = compare(SIMULATED, of_lags("live", {(0, 0): 1.5}))["lag_s_p50"]
-    assert math.isnan(lag.noise_floor)
-    assert lag.within_noise is None
+@pytest.mark.parametrize(
+    ("error", "noise", "verdict"),
+    [
+        (-0.012, 0.001, "within"),  # off by far more than its noise, and good enough all the same
+        (0.55, 0.6, "too noisy"),  # lost in the noise, which makes it no good prediction
+        (0.55, 0.2, "outside"),
+        (-0.55, 0.2, "outside"),
+        (0.09, 0.02, "too noisy"),
+        (0.11, 0.02, "too noisy"),
+        (0.05, math.nan, "too noisy"),
+        (math.nan, 0.01, "unknown"),
+        (math.inf, 0.0, "outside"),
+        (math.inf, math.inf, "too noisy"),
+        (0.0, 0.0, "within"),
+    ],
+)
+def test_the_relative_error_that_is_shown_is_judged(error: float, noise: float, verdict: str) -> None:
+    assert replace(ROW, error=error, noise=noise).verdict == verdict
+    twice = replace(ROW, live=2.0, error=2 * error, noise=2 * noise)
+    assert twice.verdict == verdict
+    assert twice.relative_error == pytest.approx(error, nan_ok=True)
+
+
+def test_the_tolerance_is_as_told() -> None:
+    off = of_lags("live", {(0, 0): 1.25, (0, 1): 1.25})
+    assert [compare(SIMULATED, off, tolerance=told)["lag_s_p50"].verdict for told in (0.1, 0.3)] == [
+        "outside",
+        "within",
+    ]
+    assert compare(SIMULATED, off, tolerance=0.3).tolerance == 0.3
+    for wrong in (0.0, -0.1, math.nan, math.inf):
+        with pytest.raises(InvalidHistory, match="tolerance is"):
+            compare(SIMULATED, off, tolerance=wrong)
+
+
+def test_an_error_beside_a_live_zero_is_outside() -> None:
+    found = replace(ROW, live=0.0, error=3.0)
+    assert (found.relative_error, found.verdict) == (math.inf, "outside")
+    assert replace(ROW, live=0.0).verdict == "within"
+
+
+def test_without_a_repeat_it_is_too_noisy_to_tell() -> None:
+    lag = compare(SIMULATED, of_lags("live", {(0, 0): 1.0}))["lag_s_p50"]
+    assert math.isnan(lag.noise)
+    assert (lag.relative_error, lag.verdict) == (0.0, "too noisy")
 
 
 def test_equal_worlds_have_no_error() -> None:
     found = compare(SIMULATED, of_lags("live", {(0, 0): 1.0, (0, 1): 1.0}))
-    assert found["lag_s_p50"].error == found["lag_s_p50"].noise_floor == 0.0
-    assert found["lag_s_p50"].within_noise is True
+    assert found["lag_s_p50"].error == found["lag_s_p50"].noise == 0.0
+    assert found["lag_s_p50"].verdict == "within"
+
+
+def test_machines_are_told_the_same_numbers() -> None:
+    found = compare(SIMULATED, LIVE)
+    told, lag = comparison_json(found), found["lag_s_p50"]
+    assert (told["seeds"], told["live_runs"], told["tolerance"]) == ([0, 1], 4, 0.1)
+    shown = {name: told["metrics"]["lag_s_p50"][name] for name in ("relative_error", "relative_noise", "verdict")}
+    assert shown == {
+        "relative_error": lag.relative_error,
+        "relative_noise": lag.relative_noise,
+        "verdict": "too noisy",
+    }
+    assert told["metrics"]["lateness_s_p99"]["verdict"] is None, "it tells how good the measurement was"
 
 
 def test_two_runs_that_never_recovered_agree() -> None:
@@ -70,8 +128,8 @@ def test_two_runs_that_never_recovered_agree() -> None:
     live = history(sampled(values), sampled(values, run=1), declared=declared, seeds=(0, 0), left=left)
     recovery = compare(simulated, live)["recovery_s"]
     assert (recovery.simulated, recovery.live) == (math.inf, math.inf)
-    assert recovery.distance == recovery.noise_floor == 0.0
-    assert recovery.within_noise is True
+    assert recovery.error == recovery.noise == 0.0
+    assert recovery.verdict == "within"
 
 
 def test_predictions_name_each_number_once() -> None:
@@ -93,9 +151,9 @@ def test_every_metric_is_compared_and_the_live_history_is_judged() -> None:
 
 def test_it_prints_as_a_table() -> None:
     said = str(compare(SIMULATED, LIVE)).splitlines()
-    assert said[0] == "small on Redis 8.2, seeds [0, 1]"
+    assert said[0] == "small on Redis 8.2, seeds [0, 1]: tolerance 10 %, noise from n = 4 live runs"
     (lag,) = [line.split() for line in said if line.startswith("lag_s_p50")]
-    assert lag == ["lag_s_p50", "1.5", "2.05", "-0.55", "0.6", "s"]
+    assert lag == ["lag_s_p50", "-26.8", "%", "+/-53.5", "%", "1.5", "2.05", "s", "too", "noisy"]
 
 
 @pytest.mark.parametrize(
