@@ -1,6 +1,7 @@
 """workbench report: scenarios in both worlds, and the claims about the library, on one HTML page."""
 
 import asyncio
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +13,8 @@ from sim.cli.options import Sample, Tolerance, Url
 
 app = typer.Typer()
 
-_DEFAULT_SCENARIOS = (Path("data/scenarios/quickstart.yaml"), Path("data/scenarios/llm-trace.yaml"))
-_SAMPLED = "{} ran on the shipped sample, not on the real trace; data/README.md says how to fetch it"
+_SHIPPED = ("data/scenarios/quickstart.yaml", "data/scenarios/llm-trace.yaml")
+_SAMPLED = "{} ran on the shipped sample, not on the real trace; the workbench's data/README.md says how to fetch it"
 
 
 @app.command("report", epilog="Example: `workbench report --sample-if-missing --output reports/validation.html`")
@@ -29,6 +30,7 @@ def report_command(
 
     Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input or no server.
     """
+    from sim.cli.shipped import shipped
     from sim.declare.scenario import Scenario
     from sim.evidence.checks import passed
     from sim.infer.compare import comparison_json
@@ -39,11 +41,12 @@ def report_command(
 
     output.parent.mkdir(parents=True, exist_ok=True)
     writable(output)
-    declared = [Scenario.load(file, sample_if_missing=sample) for file in scenarios or _DEFAULT_SCENARIOS]
+    chosen = scenarios or [shipped() / name for name in _SHIPPED]
+    declared = [Scenario.load(file, sample_if_missing=sample) for file in chosen]
     with server_at(url) as address, steps() as advance:
         result = asyncio.run(validate(declared, tolerance=tolerance, url=address, progress=advance))
     notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
-    command = " ".join(("workbench", *sys.argv[1:]))
+    command = shlex.join(("workbench", *sys.argv[1:]))
     about = environment(result.server)
     page = render(result.comparisons, result.claims, command=command, notes=notes, environment=about)
     output.write_text(page, encoding="utf-8")
