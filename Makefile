@@ -34,7 +34,8 @@ check: $(READY) ## check form, types, import rules and style; runs no experiment
 
 # The oldest packages have no wheels for the newest Python: PYTHON=python3.11 make lowest
 lowest: $(LOWEST) ## run a part of the tests with the oldest packages that are allowed
-	@$(LOWEST:/.ready=/bin/python) -m pytest tests/fundamentals tests/unit tests/sim tests/presentation tests/cli -n 2
+	@$(LOWEST:/.ready=/bin/python) -m pytest tests/fundamentals tests/unit tests/sim tests/presentation tests/cli \
+	  -n 2 -W default::DeprecationWarning # of old packages beside new ones
 
 lab: $(READY) ## open the notebooks in JupyterLab, with a private Redis
 	@$(BIN)/workbench lab
@@ -55,7 +56,7 @@ $(LOWEST): $(READY)
 	@$(BIN)/python -m tests.install.lowest > .venv/lowest.txt
 	@$(PYTHON) -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install --quiet -c .venv/lowest.txt -e '.[dev]' || { \
-	  echo 'Mend: check the network, or or name a Python that they have wheels for: PYTHON=python3.11'; exit 1; }
+	  echo 'Mend: check the network, or name a Python that they have wheels for: PYTHON=python3.11'; exit 1; }
 	@touch $@
 
 writable:

@@ -21,6 +21,15 @@ def quantity(value: float, unit: str) -> str:
     return f"{digits(value)} {'/s' if unit == '1/s' else unit}".rstrip()
 
 
+def number(value: float) -> str:
+    """A number with four significant digits for a table: "0.1523", "5,088", "-" where there is none."""
+    if np.isnan(value):
+        return "-"
+    if np.isinf(value):
+        return "not recovered"
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+
+
 def digits(value: float, *, significant: int = 3, signed: bool = False) -> str:
     """A number with so many significant digits, at most four decimals, and never an exponent."""
     decimals = max(0, significant - 1 - int(np.floor(np.log10(abs(value))))) if value else 0

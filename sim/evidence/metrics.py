@@ -7,7 +7,7 @@ messages that the load sent come to their end.
 Each number has one function here. Checks, claims, figures and reports all call it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from scipy import stats
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence.history import KIND, History, Left, Rows, Run
+from sim.tables import html_table
+from sim.wording import number
 
 QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 LATE_S = 0.005  # a generator whose p99 lateness reaches this did not drive the load that was declared
@@ -44,6 +46,26 @@ class Interval:
     low: float
     high: float
     runs: int
+
+    def __repr__(self) -> str:
+        return f"Interval(mean={self.mean:.4g}, low={self.low:.4g}, high={self.high:.4g}, runs={self.runs})"
+
+
+class Measures(dict[str, Floats]):
+    """Metrics by name: an array of shape (runs,) each. A notebook shows them as a table."""
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:<28}{mean:>14}  {between:<22}{unit}" for name, mean, between, unit in self._rows())
+
+    def _repr_html_(self) -> str:
+        runs = max((values.size for values in self.values()), default=0)
+        return html_table(f"Metrics of {runs} runs", ("metric", "mean", "lowest to highest", "unit"), self._rows())
+
+    def _rows(self) -> Iterator[tuple[str, str, str, str]]:
+        for name, values in self.items():
+            known = values[~np.isnan(values)]
+            between = f"{number(known.min())} to {number(known.max())}" if known.size > 1 else ""
+            yield name, number(known.mean() if known.size else np.nan), between, unit_of(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +100,13 @@ class DeadLetters:
 # All metrics of a history
 
 
-def measure(history: History) -> dict[str, Floats]:
+def measure(history: History) -> Measures:
     """Every metric of every run: name -> array of shape (runs,). NaN where a run has no such number."""
     values: dict[str, list[float]] = {}
     for run, rows in history.each_run():
         for name, value in _run_metrics(history.scenario, run, rows).items():
             values.setdefault(name, []).append(value)
-    return {name: np.array(of_runs) for name, of_runs in values.items()}
+    return Measures({name: np.array(of_runs) for name, of_runs in values.items()})
 
 
 def summarize(values: Floats) -> Interval:
