@@ -22,7 +22,7 @@ class InvalidTrace(SimError):
 
 
 class InvalidHistory(SimError):
-    """A history that cannot be read, or two that cannot be compared."""
+    """A history that cannot be read or written, or two that cannot be compared."""
 
 
 class LiveRunFailed(SimError):

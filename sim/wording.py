@@ -30,6 +30,11 @@ def number(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
 
 
+def at_least(text: str, unhandled: float) -> str:
+    """A quantile of lag, as a lower bound where a share of the messages was not handled: ">= 30 s, 97 % unhandled"."""
+    return f">= {text}, {digits(100 * unhandled)} % unhandled" if unhandled else text
+
+
 def digits(value: float, *, significant: int = 3, signed: bool = False) -> str:
     """A number with so many significant digits, at most four decimals, and never an exponent."""
     decimals = max(0, significant - 1 - int(np.floor(np.log10(abs(value))))) if value else 0

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.declare.scenario import Scenario
-from sim.evidence.history import History, Rows, Run
-from sim.evidence.metrics import LATE_S, dead_letters, lateness_s_p99, left_over, of_kind
+from sim.evidence.history import History, Rows, Run, of_kind
+from sim.evidence.metrics import LATE_S, dead_letters, lateness_s_p99, left_over
 
 Verdict = Literal["true", "false", "unknown"]
 Messages = npt.NDArray[np.int64]  # numbers of messages, one for each row

@@ -12,9 +12,15 @@ def history_json(history: History, summaries: Mapping[str, Interval], checks: It
     """The runs of a history, the summary of each metric, and the verdicts."""
     metrics = {
         name: {"mean": found.mean, "low": found.low, "high": found.high, "runs": found.runs, "unit": unit_of(name)}
+        | at_least(found)
         for name, found in summaries.items()
     }
     return runs_json(history) | {"metrics": metrics, "checks": checks_json(checks)}
+
+
+def at_least(found: Interval) -> dict[str, Any]:
+    """What marks a quantile of lag as a lower bound: the share of the messages that were never handled."""
+    return {"at_least": True, "unhandled": found.unhandled} if found.unhandled else {}
 
 
 def runs_json(history: History) -> dict[str, Any]:

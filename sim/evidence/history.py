@@ -156,7 +156,11 @@ class History:
         return frame
 
     def save(self, file: str | Path) -> None:
-        """Write to one Parquet file."""
+        """Write to one Parquet file.
+
+        Raises:
+            InvalidHistory: it could not be written whole. What there is of it cannot be opened.
+        """
         import pyarrow as pa
         from pyarrow import parquet
 
@@ -170,8 +174,12 @@ class History:
         }
         table = pa.table({name: self.rows[name] for name in ROW.names or ()})
         # By way of an open file: given a path, pyarrow deletes what is there when it cannot write.
-        with open(file, "wb") as target:
-            parquet.write_table(table.replace_schema_metadata({"history": json.dumps(about)}), target)
+        try:
+            with open(file, "wb") as target:
+                parquet.write_table(table.replace_schema_metadata({"history": json.dumps(about)}), target)
+        except OSError as error:
+            problem = f"cannot be written: {error.strerror or error}; name a file on a disk with room"
+            raise InvalidHistory(str(file), problem) from error
 
     @classmethod
     def open(cls, file: str | Path) -> Self:
@@ -201,6 +209,11 @@ class History:
         except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
             problem = " ".join(str(error).split())
             raise InvalidHistory(str(file), f"is no history ({problem}); write one with `--history`") from error
+
+
+def of_kind(rows: Rows, *kinds: str) -> Rows:
+    """The rows of these kinds."""
+    return rows[np.isin(rows["kind"], [KIND[kind] for kind in kinds])]
 
 
 def sorted_rows(rows: Rows) -> Rows:

@@ -2,7 +2,8 @@
 
 A metric of the whole system has a plain name (`lag_s_p95`). A metric of one service starts with the service's name
 (`billing.lag_s_p95`). Lag and throughput of the system are those of its last services, which emit nothing: there the
-messages that the load sent come to their end.
+messages that the load sent come to their end. A message that was neither handled nor given up by the end of its run
+counts with a lag of at least that end: what was never handled must not make a system look fast.
 
 Each number has one function here. Checks, claims, figures and reports all call it.
 """
@@ -16,7 +17,8 @@ from scipy import stats
 
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
-from sim.evidence.history import KIND, History, Left, Rows, Run
+from sim.evidence.history import KIND, History, Left, Rows, Run, of_kind
+from sim.evidence.unhandled import sent_by_load, unhandled_s
 from sim.tables import html_table
 from sim.wording import number
 
@@ -26,6 +28,7 @@ LATE_S = 0.005  # a generator whose p99 lateness reaches this did not drive the 
 UNITS = {
     "throughput_per_s": "1/s",
     "lag_s": "s",
+    "unhandled": "share",
     "attempts_mean": "attempts",
     "dead_letters": "messages",
     "duplicates": "messages",
@@ -35,23 +38,29 @@ UNITS = {
     "little_residual": "share",
     "lateness_s_p99": "s",
 }
+_BOUND = " is at least"  # marks, among the metrics of a run, the share of unhandled messages behind a lower bound
 _QUALITY = ("little_residual", "lateness_s_p99")  # these say how good the measurement was
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The mean over runs and its 95 % confidence interval (Student's t). Below three runs the bounds are NaN."""
+    """The mean over runs and its 95 % confidence interval (Student's t). Below three runs the bounds are NaN.
+
+    Where `unhandled` is not 0, the number is a quantile of lag that falls among messages which were never handled:
+    this share of all. Then the mean is only a lower bound, and there is no interval.
+    """
 
     mean: float
     low: float
     high: float
     runs: int
+    unhandled: float = 0.0
 
     def __repr__(self) -> str:
         return f"Interval(mean={self.mean:.4g}, low={self.low:.4g}, high={self.high:.4g}, runs={self.runs})"
 
 
-class Measures(dict[str, Floats]):
+class Metrics(dict[str, Floats]):
     """Metrics by name: an array of shape (runs,) each. A notebook shows them as a table."""
 
     def __repr__(self) -> str:
@@ -72,15 +81,17 @@ class Measures(dict[str, Floats]):
 class Lags:
     """Messages in the order of runs: when each was meant to be sent, and the seconds until it was first handled.
 
-    All arrays have shape (messages,).
+    What was not handled (and not given up) stands behind what was, with the time at which its run ended: its lag is at
+    least as long. All arrays have shape (messages,).
     """
 
     run: npt.NDArray[np.int32]
     intended_s: Floats
     lag_s: Floats
+    handled: npt.NDArray[np.bool_]
 
     def by_run(self) -> list[Floats]:
-        """The lags of each run that handled anything."""
+        """The lags of each run that had messages."""
         return [self.lag_s[self.run == run] for run in np.unique(self.run)]
 
 
@@ -100,19 +111,47 @@ class DeadLetters:
 # All metrics of a history
 
 
-def measure(history: History) -> Measures:
-    """Every metric of every run: name -> array of shape (runs,). NaN where a run has no such number."""
+def measure(history: History) -> Metrics:
+    """Every metric of every run: name -> array of shape (runs,). NaN where a run has no such number.
+
+    A quantile of lag that falls among messages that were never handled is the time at which the run ended: it is at
+    least that. `unhandled` is their share of all messages that were not given up.
+    """
+    return measure_all(history).values
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """Every metric of every run, and which of them are only lower bounds. All arrays have shape (runs,).
+
+    `unhandled` is, for each quantile of lag, the share of unhandled messages in the runs where it falls among these; 0
+    in the others.
+    """
+
+    values: Metrics
+    unhandled: dict[str, Floats]
+
+
+def measure_all(history: History) -> Measures:
+    """What `measure` returns, and with it which of the numbers are lower bounds."""
     values: dict[str, list[float]] = {}
     for run, rows in history.each_run():
         for name, value in _run_metrics(history.scenario, run, rows).items():
             values.setdefault(name, []).append(value)
-    return Measures({name: np.array(of_runs) for name, of_runs in values.items()})
+    found = Metrics({name: np.array(of_runs) for name, of_runs in values.items()})
+    bounds = {name: found.pop(name) for name in list(found) if name.endswith(_BOUND)}
+    return Measures(found, {name.removesuffix(_BOUND): shares for name, shares in bounds.items()})
 
 
-def summarize(values: Floats) -> Interval:
-    """The mean of independent runs with its 95 % t interval. Runs without a number (NaN) are left out."""
+def summarize(values: Floats, unhandled: Floats | None = None) -> Interval:
+    """The mean of independent runs with its 95 % t interval. Runs without a number (NaN) are left out.
+
+    `unhandled` has the shares that `Measures` holds: with one of them above 0, the mean is only a lower bound.
+    """
     known = values[~np.isnan(values)]
     mean = float(known.mean()) if known.size else np.nan
+    if unhandled is not None and unhandled.any():
+        return Interval(mean, np.nan, np.nan, known.size, float(unhandled.mean()))
     if known.size < 3 or not np.isfinite(mean):
         return Interval(mean, np.nan, np.nan, known.size)
     half = float(stats.t.ppf(0.975, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size))
@@ -121,7 +160,14 @@ def summarize(values: Floats) -> Interval:
 
 def summaries(history: History) -> dict[str, Interval]:
     """Every metric of a history, summarized over its seeds."""
-    return {name: summarize(of_seeds(history, values)) for name, values in measure(history).items()}
+    found = measure_all(history)
+    return {
+        name: summarize(
+            of_seeds(history, values),
+            of_seeds(history, found.unhandled[name]) if name in found.unhandled else None,
+        )
+        for name, values in found.values.items()
+    }
 
 
 def of_seeds(history: History, values: Floats) -> Floats:
@@ -144,11 +190,6 @@ def is_predicted(metric: str) -> bool:
 # One number each. `rows` are a history's rows, in its order. `service` is the code of a service in them
 
 
-def of_kind(rows: Rows, *kinds: str) -> Rows:
-    """The rows of these kinds."""
-    return rows[np.isin(rows["kind"], [KIND[kind] for kind in kinds])]
-
-
 def count(rows: Rows, kind: str) -> int:
     """How many rows are of a kind."""
     return int(np.count_nonzero(rows["kind"] == KIND[kind]))
@@ -162,7 +203,15 @@ def last_services(scenario: Scenario) -> list[str]:
 def lags(history: History, service: str | None = None) -> Lags:
     """The lag of every message of all runs: of one service, or of the system's last services."""
     names = [service] if service else last_services(history.scenario)
-    return _lags(_first_handled(history.rows, [history.services.index(name) for name in names]))
+    codes = [history.services.index(name) for name in names]
+    found = [_lags(history.scenario, run, rows, codes) for run, rows in history.each_run()]
+    run = [np.full(of_run.lag_s.size, index, np.int32) for index, of_run in enumerate(found)]
+    return Lags(
+        np.concatenate(run),
+        np.concatenate([of_run.intended_s for of_run in found]),
+        np.concatenate([of_run.lag_s for of_run in found]),
+        np.concatenate([of_run.handled for of_run in found]),
+    )
 
 
 def attempts(rows: Rows, service: int) -> npt.NDArray[np.int64]:
@@ -205,12 +254,12 @@ def totals(histories: Iterable[History]) -> Totals:
 
 def sent_per_run(history: History) -> float:
     """How many messages the load sent in a run, on average."""
-    return _sent_by_load(history.rows).size / max(len(history.runs), 1)
+    return sent_by_load(history.rows).size / max(len(history.runs), 1)
 
 
 def lateness_s(rows: Rows) -> Floats:
     """How much later than intended the load sent each message, in seconds, shape (messages,)."""
-    sent = _sent_by_load(rows)
+    sent = sent_by_load(rows)
     return np.asarray(sent["t_s"] - sent["intended_s"])
 
 
@@ -270,21 +319,28 @@ def little_residual(scenario: Scenario, rows: Rows, service: int) -> float:
 
 def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> dict[str, float]:
     services = list(scenario.services)
-    found = _rates("", rows, [services.index(name) for name in last_services(scenario)])
+    found = _rates("", scenario, run, rows, [services.index(name) for name in last_services(scenario)])
     for code, name in enumerate(services):
         prefix = f"{name}." if len(services) > 1 else ""
         if prefix:
-            found |= _rates(prefix, rows, [code])
+            found |= _rates(prefix, scenario, run, rows, [code])
         found |= _service_metrics(prefix, scenario, run, rows, code)
     return found | {"lateness_s_p99": lateness_s_p99(rows)}
 
 
-def _rates(prefix: str, rows: Rows, services: list[int]) -> dict[str, float]:
+def _rates(prefix: str, scenario: Scenario, run: Run, rows: Rows, services: list[int]) -> dict[str, float]:
     handled = _first_handled(rows, services)
     span_s = float(handled["t_s"].max()) if handled.size else np.nan
     found = {f"{prefix}throughput_per_s": handled.size / span_s if span_s else np.nan}
-    lags_s = _lags(handled).lag_s
-    return found | {f"{prefix}lag_s_{name}": _quantile(lags_s, q) for name, q in QUANTILES.items()}
+    of_run = _lags(scenario, run, rows, services)
+    unhandled = float(1.0 - of_run.handled.mean()) if of_run.handled.size else np.nan
+    for name, q in QUANTILES.items():
+        metric = f"{prefix}lag_s_{name}"
+        found[metric] = _quantile(of_run.lag_s, q)
+        # What is not handled sorts last. From the first of it on, a quantile is known to be as large and no more.
+        bound = unhandled > 0 and np.ceil(q * (of_run.lag_s.size - 1)) >= np.count_nonzero(of_run.handled)
+        found[metric + _BOUND] = unhandled if bound else 0.0
+    return found | {f"{prefix}unhandled": unhandled}
 
 
 def _service_metrics(prefix: str, scenario: Scenario, run: Run, rows: Rows, code: int) -> dict[str, float]:
@@ -304,8 +360,18 @@ def _service_metrics(prefix: str, scenario: Scenario, run: Run, rows: Rows, code
     }
 
 
-def _lags(handled: Rows) -> Lags:
-    return Lags(handled["run"], handled["intended_s"], handled["t_s"] - handled["intended_s"])
+def _lags(scenario: Scenario, run: Run, rows: Rows, services: list[int]) -> Lags:
+    """The lags of one run."""
+    handled = _first_handled(rows, services)
+    lag_s = handled["t_s"] - handled["intended_s"]
+    missing_s = np.concatenate([np.empty(0), *(unhandled_s(scenario, rows, code) for code in services)])
+    ended_s = max(run.ended_s, float(lag_s.max(initial=0.0)))
+    return Lags(
+        np.zeros(lag_s.size + missing_s.size, np.int32),
+        np.concatenate((handled["intended_s"], missing_s)),
+        np.concatenate((lag_s, np.full(missing_s.size, ended_s))),
+        np.arange(lag_s.size + missing_s.size) < lag_s.size,
+    )
 
 
 def _first_handled(rows: Rows, services: list[int]) -> Rows:
@@ -315,10 +381,6 @@ def _first_handled(rows: Rows, services: list[int]) -> Rows:
     most = [int(handled[name].max(initial=0)) + 1 for name in ("service", "message")]
     key = (handled["run"].astype(np.int64) * most[0] + handled["service"]) * most[1] + handled["message"]
     return np.asarray(handled[np.unique(key, return_index=True)[1]])
-
-
-def _sent_by_load(rows: Rows) -> Rows:
-    return of_kind(rows[rows["service"] == -1], "sent")
 
 
 def _quantile(values: Floats, q: float) -> float:

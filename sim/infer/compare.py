@@ -14,9 +14,17 @@ from scipy import stats
 from sim.declare.declared import Floats
 from sim.errors import InvalidHistory
 from sim.evidence.checks import Check, check
-from sim.evidence.export import checks_json, runs_json
+from sim.evidence.export import at_least, checks_json, runs_json
 from sim.evidence.history import History
-from sim.evidence.metrics import Interval, is_predicted, last_services, measure, summarize, unit_of
+from sim.evidence.metrics import (
+    Interval,
+    Measures,
+    is_predicted,
+    last_services,
+    measure_all,
+    summarize,
+    unit_of,
+)
 from sim.tables import html_table
 from sim.wording import number
 
@@ -61,15 +69,23 @@ class Row:
     def verdict(self) -> Closeness:
         """Is the relative error, as it is shown, within the tolerance?
 
-        It is "too noisy" to tell where the error bar reaches across the tolerance or is not known, "unknown" where
-        there is no error.
+        It is "too noisy" to tell where the error bar reaches across the tolerance or is not known. It is "unknown"
+        where there is no error, or where it is one of lower bounds and the true one may lie on either side.
         """
         error, noise = abs(self.relative_error), self.relative_noise
-        if math.isnan(error):
+        if math.isnan(error) or not self._at_least_so_far_off():
             return "unknown"
         if error + noise <= self.tolerance:
             return "within"
         return "outside" if error - noise > self.tolerance else "too noisy"
+
+    def _at_least_so_far_off(self) -> bool:
+        """Whether the true error, if it is not this one, lies further out: a lower bound is above the other number."""
+        simulated, live = self.simulated_interval.unhandled, self.live_interval.unhandled
+        if not simulated and not live:
+            return True
+        further = self.error > 0 if simulated else self.error < 0
+        return further and not (simulated and live) and abs(self.relative_error) > self.tolerance
 
 
 @dataclass(frozen=True)
@@ -133,10 +149,10 @@ def compare(simulated: History, live: History, *, tolerance: float = TOLERANCE) 
     seeds = tuple(sorted({run.seed for run in simulated.runs} & {run.seed for run in live.runs}))
     if not seeds:
         raise InvalidHistory("compare", "the histories share no seed; give both worlds the same first seeds")
-    predicted, measured = measure(simulated), measure(live)
+    worlds = [(history, measure_all(history)) for history in (simulated, live)]
     rows = tuple(
-        _row(name, _by_seed(simulated, predicted[name], seeds), _by_seed(live, measured[name], seeds), tolerance)
-        for name in measured
+        _row(name, *(_values(history, found, name, seeds) for history, found in worlds), tolerance)
+        for name in worlds[1][1].values
     )
     return Comparison(simulated, live, seeds, rows, tuple(check(live)), tolerance)
 
@@ -154,6 +170,11 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
             "unit": row.unit,
             "verdict": row.verdict if is_predicted(row.metric) else None,
         }
+        | {
+            f"{world}_{key}": value
+            for world, of_world in (("simulated", row.simulated_interval), ("live", row.live_interval))
+            for key, value in at_least(of_world).items()
+        }
         for row in comparison.rows
     }
     ran = runs_json(comparison.live) | {
@@ -164,9 +185,29 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     return ran | {"metrics": metrics, "checks": checks_json(comparison.checks)}
 
 
-def _row(metric: str, simulated: list[Floats], live: list[Floats], tolerance: float) -> Row:
-    """A row from the values of each shared seed's runs."""
-    simulated_means, live_means = (np.array([_mean(of_seed) for of_seed in world]) for world in (simulated, live))
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """A metric in one world: for each shared seed the values of its runs, and the unhandled share of lower bounds."""
+
+    runs: list[Floats]
+    unhandled: list[Floats]
+
+    def means(self) -> Floats:
+        return np.array([_mean(of_seed) for of_seed in self.runs])
+
+    def interval(self) -> Interval:
+        return summarize(self.means(), np.array([_mean(of_seed) for of_seed in self.unhandled]))
+
+
+def _values(history: History, found: Measures, metric: str, seeds: tuple[int, ...]) -> _Values:
+    of_runs = np.array([run.seed for run in history.runs])
+    values = found.values[metric]
+    unhandled = found.unhandled.get(metric, np.zeros(values.size))
+    return _Values([values[of_runs == seed] for seed in seeds], [unhandled[of_runs == seed] for seed in seeds])
+
+
+def _row(metric: str, simulated: _Values, live: _Values, tolerance: float) -> Row:
+    simulated_means, live_means = simulated.means(), live.means()
     apart = [_apart(*means) for means in zip(simulated_means, live_means, strict=True)]
     return Row(
         metric,
@@ -174,17 +215,12 @@ def _row(metric: str, simulated: list[Floats], live: list[Floats], tolerance: fl
         simulated=_mean(simulated_means),
         live=_mean(live_means),
         error=_mean(np.array(apart)),
-        noise=_noise(live),
-        live_runs=sum(of_seed.size for of_seed in live),
-        simulated_interval=summarize(simulated_means),
-        live_interval=summarize(live_means),
+        noise=_noise(live.runs),
+        live_runs=sum(of_seed.size for of_seed in live.runs),
+        simulated_interval=simulated.interval(),
+        live_interval=live.interval(),
         tolerance=tolerance,
     )
-
-
-def _by_seed(history: History, values: Floats, seeds: tuple[int, ...]) -> list[Floats]:
-    of_runs = np.array([run.seed for run in history.runs])
-    return [values[of_runs == seed] for seed in seeds]
 
 
 def _noise(live: list[Floats]) -> float:
@@ -216,7 +252,12 @@ def _cells(row: Row) -> tuple[str, ...]:
     """A row as text."""
     verdict = row.verdict if is_predicted(row.metric) else ""
     shares = _percent(row.relative_error), _bar(row.relative_noise)
-    return row.metric, *shares, number(row.simulated), number(row.live), row.unit, verdict
+    worlds = _at_least(row.simulated, row.simulated_interval), _at_least(row.live, row.live_interval)
+    return row.metric, *shares, *worlds, row.unit, verdict
+
+
+def _at_least(value: float, interval: Interval) -> str:
+    return f"{'>= ' if interval.unhandled else ''}{number(value)}"
 
 
 def _percent(share: float) -> str:

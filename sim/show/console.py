@@ -17,6 +17,7 @@ from sim.evidence.metrics import Interval, is_predicted, unit_of
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
 from sim.show.wording import percent, seeds
+from sim.wording import digits
 
 _MARKS: dict[Verdict, str] = {
     "true": "[green]true[/]   ",
@@ -64,7 +65,9 @@ def metrics_table(history: History, summaries: Mapping[str, Interval]) -> Table:
     table = _table(title, "mean", "95 % interval", "unit")
     for name, found in summaries.items():
         interval = f"{_number(found.low)} to {_number(found.high)}" if np.isfinite(found.low) else ""
-        table.add_row(name, _number(found.mean), interval, unit_of(name))
+        if found.unhandled:
+            interval = f"{digits(100 * found.unhandled)} % unhandled"
+        table.add_row(name, _bound(found.mean, found), interval, unit_of(name))
     return table
 
 
@@ -77,8 +80,9 @@ def comparison_table(comparison: Comparison) -> Table:
     for row in comparison.rows:
         noise = "\N{PLUS-MINUS SIGN}" + percent(row.relative_noise)
         shares = percent(row.relative_error, signed=True), noise if np.isfinite(row.relative_noise) else "-"
+        numbers = _bound(row.simulated, row.simulated_interval), _bound(row.live, row.live_interval)
         verdict = row.verdict if is_predicted(row.metric) else ""
-        table.add_row(row.metric, *shares, _number(row.simulated), _number(row.live), verdict)
+        table.add_row(row.metric, *shares, *numbers, verdict)
     return table
 
 
@@ -105,6 +109,11 @@ def _table(title: str, *numbers: str) -> Table:
     for column in numbers:
         table.add_column(column, justify="right", no_wrap=True)
     return table
+
+
+def _bound(value: float, interval: Interval) -> str:
+    """A number, marked where it is only a lower bound."""
+    return f">= {_number(value)}" if interval.unhandled else _number(value)
 
 
 def _number(value: float) -> str:

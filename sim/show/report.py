@@ -24,7 +24,7 @@ from sim.show import plots
 from sim.show.glossary import GLOSSARY, LABELS
 from sim.show.verdict import tallies, verdict
 from sim.show.wording import percent, replications, seeds
-from sim.wording import digits, quantity
+from sim.wording import at_least, digits, quantity
 
 _PACKAGES = {
     "event-workbench": "event-workbench",
@@ -149,7 +149,8 @@ def _groups(comparison: Comparison) -> dict[str, list[Row]]:
 def _figures(comparison: Comparison, anchor: str) -> Iterator[_Shown]:
     name = comparison.live.scenario.name
     p99, live = comparison["lag_s_p99"], comparison.live
-    tail = f"p99 is {quantity(p99.simulated, 's')} simulated and {quantity(p99.live, 's')} live on the shared seeds"
+    simulated = at_least(quantity(p99.simulated, "s"), p99.simulated_interval.unhandled)
+    tail = f"p99 is {simulated} simulated and {at_least(quantity(p99.live, 's'), p99.live_interval.unhandled)} live"
     faults = "each shaded fault" if live.scenario.faults else "a burst"
     seen = (
         (
@@ -220,8 +221,15 @@ def _number(value: float, factor: float = 1.0, *, signed: bool = False) -> Marku
     return Markup("{}").format(digits(value * factor, signed=signed))
 
 
+def _bound(value: float, interval: Interval, factor: float) -> Markup:
+    """A number, marked where it is only a lower bound."""
+    return Markup("&gt;= {}").format(_number(value, factor)) if interval.unhandled else _number(value, factor)
+
+
 def _interval(interval: Interval, factor: float) -> Markup:
     """The bounds of an interval, or the reason why there are none."""
+    if interval.unhandled:
+        return Markup("{} % unhandled").format(digits(100 * interval.unhandled))
     if np.isnan(interval.low):
         return Markup('<span title="one run, or none, gives no interval">\N{EN DASH}</span>')
     low, high = (digits(bound * factor) for bound in (interval.low, interval.high))
@@ -247,5 +255,5 @@ def _page() -> jinja2.Template:
         lstrip_blocks=True,
     )
     pages.globals.update(scale=_scale, number=_number, interval=_interval, share=_share, label=_label)
-    pages.globals.update(is_predicted=is_predicted)
+    pages.globals.update(is_predicted=is_predicted, bound=_bound)
     return pages.get_template("report.html")

@@ -11,7 +11,7 @@ from sim.evidence.metrics import totals
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
 from sim.show.wording import counted, error_bar, judged
-from sim.wording import quantity
+from sim.wording import at_least, quantity
 
 State = Literal["true", "false", "unknown", "invalid"]
 
@@ -98,6 +98,10 @@ def _lags(comparisons: Sequence[Comparison]) -> str:
         row = comparison.headline
         if np.isfinite(row.simulated) and np.isfinite(row.live):
             where = f" in {comparison.live.scenario.name}" if len(comparisons) > 1 else ""
-            numbers = f"{quantity(row.simulated, 's')} against {quantity(row.live, 's')} live"
+            simulated, live = (
+                at_least(quantity(value, "s"), interval.unhandled)
+                for value, interval in ((row.simulated, row.simulated_interval), (row.live, row.live_interval))
+            )
+            numbers = f"{simulated} against {live} live"
             found.append(f"{error_bar(row)}{where} ({numbers}), {judged(row)}")
     return f"simulated lag p95 is off by {', and by '.join(found)}" if found else ""

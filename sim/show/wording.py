@@ -36,7 +36,13 @@ def judged(row: Row) -> str:
     tolerance = f"the tolerance of {percent(row.tolerance)}"
     if row.verdict == "too noisy":
         return f"too noisy to tell whether it is within {tolerance}"
-    return f"{row.verdict} {tolerance}" if row.verdict != "unknown" else "unknown"
+    if row.verdict == "unknown":
+        return "which cannot be judged" + (": not every message was handled" if _is_bound(row) else "")
+    return f"{row.verdict} {tolerance}"
+
+
+def _is_bound(row: Row) -> bool:
+    return bool(row.simulated_interval.unhandled or row.live_interval.unhandled)
 
 
 def seeds(numbers: Sequence[int]) -> str:

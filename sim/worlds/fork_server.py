@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sim.errors import first_of
+from sim.errors import SimError, first_of
 from sim.worlds.worker import Job, Orders, work
 
 
@@ -119,7 +119,9 @@ def _run_child(job: Job, orders: int, reports: int) -> None:
         asyncio.run(_work(job, orders, reports))
         status = 0
     except BaseException as error:
-        _send(reports, {"failed": f"{type(error).__name__}: {first_of(error)}"})
+        failure = first_of(error)
+        words = str(failure) if isinstance(failure, SimError) else f"{type(failure).__name__}: {failure}"
+        _send(reports, {"failed": words})
     finally:
         os._exit(status)  # without the server's own clean-up, which is not the child's
 

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -50,7 +51,7 @@ async def run_live(
         InvalidTrace: the load's trace is missing or broken.
         InvalidScenario: there are no seeds, or no repeats.
         BrokerError: the server is unreachable, refuses the login or lacks a command.
-        LiveRunFailed: a process of the run failed.
+        LiveRunFailed: a process of the run failed, or what happened could not be written down.
     """
     seeds = list(seeds)
     order = [(seed, repeat) for repeat in range(repeats) for seed in seeds]
@@ -62,12 +63,26 @@ async def run_live(
     with server_at(url) as address, shown(progress, f"running {scenario.name} live") as advance:
         async with process_pool() as pool:
             for index, (seed, repeat) in enumerate(order):
-                with tempfile.TemporaryDirectory(prefix="workbench-run-") as directory:
-                    live = _LiveRun(scenario, seed, address, pool, Path(directory))
+                with _directory() as directory:
+                    live = _LiveRun(scenario, seed, address, pool, directory)
                     server, ended_s, left = await live.run(_share(advance, index, len(order)))
                     runs.append(Run(seed, repeat, ended_s, left))
                     rows.append(live.rows(index))
     return History("live", scenario, server, tuple(runs), np.concatenate(rows))
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    """A directory for what the processes of a run note."""
+    try:
+        directory = tempfile.mkdtemp(prefix="workbench-run-")
+    except OSError as error:
+        problem = f"there is no directory to write to: {error.strerror or error}; name one by TMPDIR"
+        raise LiveRunFailed("evidence", problem) from error
+    try:
+        yield Path(directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
@@ -92,6 +107,7 @@ class _LiveRun:
         self._scenario = scenario
         self._pool = pool
         self._directory = directory
+        self._files: dict[Path, PoolProcess] = {}
         self._t0 = float("nan")
         self._own_rows: list[tuple[float, int, int, int, float]] = []  # t_s, kind, service, consumer, value
         self._job = Job(
@@ -129,10 +145,16 @@ class _LiveRun:
             ("t_s", "kind", "service", "consumer", "value"), zip(*self._own_rows, strict=True), strict=False
         ):
             own[column] = values
-        rows = np.concatenate((own, *(_read(file) for file in sorted(self._directory.glob("*.rows")))))
+        rows = np.concatenate((own, *(_read(file) for file in self._written())))
         rows["t_s"] -= self._t0
         rows["run"] = run
         return sorted_rows(rows)
+
+    def _written(self) -> Iterator[Path]:
+        """The files of all processes that took part. One that ended while it started may have none."""
+        for file, process in self._files.items():
+            if process.ready.is_set() or file.exists():
+                yield file
 
     async def _start_all(self) -> PoolProcess:
         """Start consumers, then the generator; set time 0 when all are ready."""
@@ -156,8 +178,10 @@ class _LiveRun:
     def _start(self, name: str, *, service: str = "", consumer: int = -1, t0: float | None = None) -> PoolProcess:
         job = asdict(self._job) | {"service": service, "consumer": consumer, "t0": t0}
         job["role"] = "consumer" if service else "generator"
-        job["records"] = str(self._directory / f"{self._pool.started}.rows")
-        return self._pool.start(name, job)
+        file = self._directory / f"{self._pool.started}.rows"
+        job["records"] = str(file)
+        process = self._files[file] = self._pool.start(name, job)
+        return process
 
     # What a fault may do: `sim.declare.faults.worlds.LiveWorld`
 
@@ -224,5 +248,8 @@ class _LiveRun:
 
 def _read(file: Path) -> Rows:
     """The whole rows of a file; a process killed in the middle of a write may have left part of one."""
-    written = file.read_bytes()
+    try:
+        written = file.read_bytes()
+    except OSError as error:
+        raise LiveRunFailed("evidence", f"{file} cannot be read: {error.strerror}; run it again") from error
     return np.frombuffer(written[: len(written) // ROW.itemsize * ROW.itemsize], ROW)

@@ -17,6 +17,7 @@ from typing import Literal, cast
 
 from eventlib import App, Bus, Delivery, Event, Observation, connect
 from sim.declare.scenario import Scenario
+from sim.errors import LiveRunFailed
 from sim.evidence.history import KIND, ROW
 
 _PACK = struct.Struct("<idBhhhqhdd").pack
@@ -71,22 +72,54 @@ def event_classes(scenario: Scenario) -> dict[str, type[MessageSent]]:
 
 
 class Recorder:
-    """Appends history rows to a file. Times are monotonic seconds; the owner of the run subtracts its time 0 later."""
+    """Appends history rows to a file. Times are monotonic seconds; the owner of the run subtracts its time 0 later.
+
+    A row that cannot be written ends the run: without it, what was handled would look lost. `failed` is done then.
+    """
 
     def __init__(self, file: str, scenario: Scenario, service: str, consumer: int) -> None:
-        self._file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        try:
+            self.file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise _not_written(error.strerror) from error
         self._service = list(scenario.services).index(service) if service else -1
         self._consumer = consumer
         self._events = {event: code for code, event in enumerate(scenario.flow.paths)}
 
     def add(self, kind: str, event: str, message: MessageSent, attempt: int = 0) -> None:
+        """Write a row.
+
+        Raises:
+            LiveRunFailed: it could not be written.
+        """
         row = (KIND[kind], self._service, self._consumer, self._events[event], message.index, attempt)
-        os.write(self._file, _PACK(0, time.monotonic(), *row, message.intended_s, _NAN))
+        unwritten = _PACK(0, time.monotonic(), *row, message.intended_s, _NAN)
+        try:
+            while unwritten:  # a disk that is about to be full takes a part of a row
+                unwritten = unwritten[os.write(self.file, unwritten) :]
+        except OSError as error:
+            if not self.failed.done():
+                self.failed.set_result(error.strerror)
+            raise _not_written(error.strerror) from error
+
+    def check(self) -> None:
+        """Raise what kept a row from being written, if anything did: whoever called `observe` did not hear of it.
+
+        Raises:
+            LiveRunFailed: a row could not be written.
+        """
+        if self.failed.done():
+            raise _not_written(self.failed.result())
 
     def observe(self, observation: Observation) -> None:
         envelope = observation.delivery.envelope
         if envelope is not None and isinstance(envelope.event, MessageSent) and envelope.event.event_spec:
             self.add(observation.kind, envelope.event.event_spec.type, envelope.event, observation.delivery.attempt)
+
+
+def _not_written(reason: str) -> LiveRunFailed:
+    return LiveRunFailed("evidence", f"a row could not be written: {reason}; free the disk, or name another by TMPDIR")
 
 
 Tell = Callable[[str], None]  # called with "ready" and, by the generator, with "done"
@@ -98,6 +131,14 @@ async def work(job: Job, orders: Orders, tell: Tell) -> None:
     recorder = Recorder(job.records, scenario, job.service, job.consumer)
     role = _consume if job.role == "consumer" else _generate
     await role(job, scenario, recorder, orders, tell)
+    recorder.check()
+
+
+async def _stopped(orders: Orders, recorder: Recorder) -> None:
+    """Wait for the order to stop, or until a row could not be written."""
+    stop = asyncio.ensure_future(orders.stop.wait())
+    await asyncio.wait({stop, recorder.failed}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
 
 
 async def _consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
@@ -125,7 +166,7 @@ async def _consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Ord
 
         async with bus.running(observe=recorder.observe):
             tell("ready")
-            await orders.stop.wait()
+            await _stopped(orders, recorder)
 
 
 async def _generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
@@ -147,7 +188,7 @@ async def _generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Or
             await asyncio.sleep(max(0.0, due_s[sent] - orders.now_s()) if sent < len(messages) else 0)
         await asyncio.sleep(max(0.0, scenario.offered_load.duration_s - orders.now_s()))
     tell("done")
-    await orders.stop.wait()
+    await _stopped(orders, recorder)
 
 
 async def _publish(bus: Bus, recorder: Recorder, event: str, messages: Sequence[MessageSent]) -> None:

@@ -290,6 +290,18 @@ def test_an_unknown_number_is_a_dash_with_an_explanation(comparison: Comparison)
 
 
 @pytest.mark.usefixtures("without_figures")
+def test_what_was_never_handled_is_shown(comparison: Comparison) -> None:
+    row = comparison["lag_s_p95"]
+    bound = replace(row.live_interval, unhandled=0.97)
+    changed = with_rows(comparison, lag_s_p95=replace(row, live=30.0, simulated=29.0, error=-1.0, live_interval=bound))
+    found, _ = cells(changed, "lag_s_p95")
+    assert found[4] == ">= 30 97 % unhandled"
+    assert "(29 s against >= 30 s, 97 % unhandled live), which cannot be judged: not every message was handled" in (
+        headline([changed])
+    )
+
+
+@pytest.mark.usefixtures("without_figures")
 def test_an_endless_recovery_is_described_in_words(comparison: Comparison) -> None:
     name = "billing.recovery_s"
     row = replace(comparison[name], live=np.inf, error=-np.inf)

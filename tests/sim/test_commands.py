@@ -89,6 +89,16 @@ def test_simulate_prints_and_writes_its_results(run: Any) -> None:
     assert len(History.open("history.parquet").runs) == 3
 
 
+def test_what_was_never_handled_is_shown(run: Any) -> None:
+    """One message of ten is handled in time; without the others the median would be a quarter of a second."""
+    slow = {"billing": {"consumes": "order.placed", "service_time": {"kind": "constant", "mean_s": 0.7}}}
+    result = run(SMALL | {"services": slow, "drain_s": 0.25}, "--json", "out.json")
+    (shown,) = [line.split() for line in result.output.splitlines() if line.split()[:1] == ["lag_s_p95"]]
+    assert shown == ["lag_s_p95", ">=", "1.25", "90", "%", "unhandled", "s"]
+    told = json.loads(Path("out.json").read_text())["metrics"]["lag_s_p95"]
+    assert (told["mean"], told["at_least"], told["unhandled"]) == pytest.approx((1.25, True, 0.9))
+
+
 def test_a_false_check_fails_the_command(run: Any) -> None:
     """The service is too slow for its load, and a run ends before its backlog is worked off."""
     slow = {"billing": {"consumes": "order.placed", "service_time": {"kind": "constant", "mean_s": 5.0}}}

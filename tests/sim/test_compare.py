@@ -102,6 +102,34 @@ def test_without_a_repeat_it_is_too_noisy_to_tell() -> None:
     assert (lag.relative_error, lag.verdict) == (0.0, "too noisy")
 
 
+@pytest.mark.parametrize(
+    ("simulated_share", "live_share", "error", "verdict"),
+    [
+        (0.0, 0.0, 0.05, "within"),
+        (0.9, 0.9, 0.0, "unknown"),  # both are bounds: the true numbers may be far apart
+        (0.9, 0.0, 3.0, "outside"),  # the simulated one is at least this much larger
+        (0.9, 0.0, 0.05, "unknown"),
+        (0.9, 0.0, -0.5, "unknown"),  # it may be larger than it is known to be, and so closer
+        (0.0, 0.9, -0.5, "outside"),
+        (0.0, 0.9, 0.5, "unknown"),
+    ],
+)
+def test_a_lower_bound_is_judged_only_where_it_decides(
+    simulated_share: float, live_share: float, error: float, verdict: str
+) -> None:
+    simulated, live = (replace(NO_INTERVAL, unhandled=share) for share in (simulated_share, live_share))
+    assert replace(ROW, error=error, simulated_interval=simulated, live_interval=live).verdict == verdict
+
+
+def test_lower_bounds_are_marked() -> None:
+    never = history(sent(0, 1.0), world="live")
+    found = compare(SIMULATED, never)
+    assert " >= 10 " in next(line for line in str(found).splitlines() if line.startswith("lag_s_p50"))
+    told = comparison_json(found)["metrics"]["lag_s_p50"]
+    assert (told["live"], told["live_at_least"], told["live_unhandled"]) == (10.0, True, 1.0)
+    assert "simulated_at_least" not in told
+
+
 def test_equal_worlds_have_no_error() -> None:
     found = compare(SIMULATED, of_lags("live", {(0, 0): 1.0, (0, 1): 1.0}))
     assert found["lag_s_p50"].error == found["lag_s_p50"].noise == 0.0

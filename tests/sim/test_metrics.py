@@ -8,6 +8,7 @@ import pytest
 from sim.declare.declared import Floats
 from sim.declare.faults.errors import Errors
 from sim.declare.scenario import Scenario
+from sim.evidence.export import history_json
 from sim.evidence.history import History, Left
 from sim.evidence.metrics import (
     Interval,
@@ -21,8 +22,10 @@ from sim.evidence.metrics import (
     lateness_s_p99,
     left_over,
     measure,
+    measure_all,
     recovery_s,
     sent_per_run,
+    summaries,
     summarize,
     unit_of,
 )
@@ -83,6 +86,51 @@ def test_the_same_message_of_two_runs_is_no_duplicate() -> None:
     assert measure(two)["duplicates"].tolist() == [0.0, 0.0]
     assert measure(two)["lag_s_p50"].tolist() == pytest.approx([1.0, 3.0])
     assert lags(two).lag_s.tolist() == pytest.approx([1.0, 3.0])
+
+
+def test_a_message_that_was_never_handled_counts_as_at_least_the_runs_end() -> None:
+    """Three in a hundred are handled, in no time. The run ends after ten seconds."""
+    known = history(*(whole(i, 0.0, 0.01) for i in range(3)), *(sent(i, 0.0) for i in range(3, 100)))
+    assert [metric(known, f"lag_s_{name}") for name in ("p50", "p95", "p99")] == [10.0] * 3
+    assert metric(known, "unhandled") == pytest.approx(0.97)
+    told = summaries(known)["lag_s_p95"]
+    assert (told.mean, told.unhandled, math.isnan(told.low)) == (10.0, pytest.approx(0.97), True)
+    assert lags(known).lag_s.tolist() == pytest.approx([0.01] * 3 + [10.0] * 97)
+    assert lags(known).handled.tolist() == [True] * 3 + [False] * 97
+    found = history_json(known, summaries(known), [])["metrics"]["lag_s_p95"]
+    assert (found["mean"], found["at_least"], found["unhandled"]) == (10.0, True, pytest.approx(0.97))
+
+
+def test_a_quantile_below_the_unhandled_is_no_lower_bound() -> None:
+    known = history(*(whole(i, 0.0, 0.01) for i in range(97)), *(sent(i, 0.0) for i in range(97, 100)))
+    found = measure_all(known)
+    assert [float(found.values[f"lag_s_{name}"][0]) for name in ("p50", "p95", "p99")] == [0.01, 0.01, 10.0]
+    assert [float(found.unhandled[f"lag_s_{name}"][0]) for name in ("p50", "p95", "p99")] == [0, 0, pytest.approx(0.03)]
+
+
+def test_where_nothing_was_handled_the_lag_is_a_lower_bound() -> None:
+    known = history(sent(0, 1.0))
+    assert (metric(known, "lag_s_p50"), metric(known, "unhandled")) == (10.0, 1.0)
+
+
+def test_a_message_stuck_upstream_is_unhandled_downstream() -> None:
+    """Billing handled one order of two. Shipping never saw the other one, and customers wait for it all the same."""
+    shipped = attempted(0, 1.5, 3.0, service=1, event=1, intended_s=1.0)
+    half = history(whole(0, 1.0, 1.5), sent(1, 1.0), sent(0, 1.0, service=0, event=1), shipped, declared=chain())
+    for prefix in ("", "billing.", "shipping."):
+        assert metric(half, f"{prefix}unhandled") == 0.5, prefix
+        assert metric(half, f"{prefix}lag_s_p99") > 9.0, prefix
+
+
+def test_what_was_given_up_is_a_dead_letter_and_nothing_unhandled() -> None:
+    """Neither where it was given up nor at the services that never heard of it."""
+    shipped = attempted(0, 1.5, 3.0, service=1, event=1, intended_s=1.0)
+    dead = [*sent(1, 1.0), *attempted(1, 1.0, 2.0, "dead")]
+    known = history(whole(0, 1.0, 1.5), dead, sent(0, 1.0, service=0, event=1), shipped, declared=chain())
+    for prefix in ("", "billing.", "shipping."):
+        assert metric(known, f"{prefix}unhandled") == 0.0, prefix
+    assert metric(known, "billing.dead_letters") == 1.0
+    assert metric(known, "lag_s_p99") == pytest.approx(2.0)
 
 
 def test_attempts_count_messages_by_the_attempt_that_settled_them() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import sim
 from sim.evidence.history import History
-from sim.evidence.metrics import Measures
+from sim.evidence.metrics import Metrics
 from sim.progress import shown
 from tests.model.small import scenario, service, steady
 
@@ -43,12 +43,12 @@ def test_a_result_is_a_short_table(simulated: History, show: Callable[[History],
 
 
 def test_metrics_that_are_unknown_or_endless_are_words() -> None:
-    odd = Measures({"lag_s_p95": np.array([np.nan]), "recovery_s": np.array([np.inf, 1.0])})
+    odd = Metrics({"lag_s_p95": np.array([np.nan]), "recovery_s": np.array([np.inf, 1.0])})
     assert "<td>-</td>" in odd._repr_html_() and "not recovered" in odd._repr_html_()
 
 
 def test_names_are_escaped() -> None:
-    assert '<th scope="row">&lt;i&gt;.lag_s_p50</th>' in Measures({"<i>.lag_s_p50": np.ones(2)})._repr_html_()
+    assert '<th scope="row">&lt;i&gt;.lag_s_p50</th>' in Metrics({"<i>.lag_s_p50": np.ones(2)})._repr_html_()
 
 
 def test_one_interval_and_the_overheads_are_short() -> None:
