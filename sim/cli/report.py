@@ -1,7 +1,6 @@
 """workbench report: scenarios in both worlds, and the claims about the library, on one HTML page."""
 
 import asyncio
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +35,7 @@ def report_command(
     from sim.infer.compare import comparison_json
     from sim.infer.validate import validate
     from sim.show.console import comparison_table, print_checks, print_claims, steps
+    from sim.show.provenance import exact_command, provenance
     from sim.show.report import environment, render
     from sim.worlds.live import server_at
 
@@ -46,8 +46,8 @@ def report_command(
     with server_at(url) as address, steps() as advance:
         result = asyncio.run(validate(declared, tolerance=tolerance, url=address, progress=advance))
     notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
-    command = shlex.join(("workbench", *sys.argv[1:]))
-    about = environment(result.server)
+    command = exact_command(sys.argv[1:])
+    about = provenance() | environment(result.server)
     page = render(result.comparisons, result.claims, command=command, notes=notes, environment=about)
     output.write_text(page, encoding="utf-8")
     for note in notes:

@@ -7,7 +7,8 @@ shows itself.
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -70,14 +71,13 @@ def lag_distribution(source: Source, *, service: str | None = None) -> Figure:
     figure, (axes,) = _figure(3.7)
     quantiles: list[tuple[str, Floats]] = []
     every: list[Floats] = []
-    if worlds.simulated and worlds.paired:
+    if worlds.simulated:
         runs = metrics.lags(worlds.simulated, service).by_run()
         every += runs
         band = distributions.lag_tail_over_runs(runs, places=150)
         axes.fill_betweenx(band.at, band.low, band.high, **style.BAND)
         axes.plot(band.middle, band.at, color=style.BLUE)
-        paired = metrics.lags(worlds.paired, service).by_run()
-        quantiles.append((style.BLUE, distributions.lag_quantiles(paired)))
+        quantiles.append((style.BLUE, distributions.lag_quantiles(runs)))
     if worlds.live:
         runs = metrics.lags(worlds.live, service).by_run()
         every += runs
@@ -170,15 +170,40 @@ def errors(comparison: Comparison) -> Figure:
 def svg(figure: Figure, *, name: str, label: str) -> str:
     """The figure as an <svg> element to put into a page, without a reference to anything outside itself.
 
-    `name` makes its ids unique in the page; `label` is what a screen reader says.
+    `name` makes its ids unique in the page; `label` is what a screen reader says. Title and caption are left out: a
+    page has them as text, which keeps its size on a phone. The colours follow the page's (`sim.show.svg`).
     """
     file = io.StringIO()
-    with rc_context(style.SETTINGS):
+    with rc_context(style.SETTINGS), _without_texts(figure):
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), dpi=144)
     return element(file.getvalue(), name=name, label=label)
 
 
+def caption(figure: Figure) -> str:
+    """How to read the figure, and the seeds and replications behind it, as one line of text."""
+    return " ".join(figure.get_supxlabel().split())
+
+
 # Texts around a figure, and what is drawn in it
+
+
+@contextmanager
+def _without_texts(figure: Figure) -> Iterator[None]:
+    """Leave out the title and the caption, and the place they take."""
+    texts = {text: text.get_in_layout() for text in figure.texts if text.get_text() in _around(figure)}
+    for text in texts:
+        text.set_visible(False)
+        text.set_in_layout(False)
+    try:
+        yield
+    finally:
+        for text, in_layout in texts.items():
+            text.set_visible(True)
+            text.set_in_layout(in_layout)
+
+
+def _around(figure: Figure) -> tuple[str, str]:
+    return figure.get_suptitle(), figure.get_supxlabel()
 
 
 def _figure(height_in: float, *, rows: int = 1, columns: int = 1, share_x: bool = False) -> tuple[Chart, list[Axes]]:
@@ -191,7 +216,7 @@ def _with_texts(
 ) -> Figure:
     """Put the title and the legend above the figure and the caption below it. A long scenario's name is shortened."""
     keys = legend if legend is not None else _legend(worlds)
-    letters = int((500 - sum(23 + 4.7 * len(name) for _, name in keys)) / 5.7) - len(title) - 2
+    letters = int((416 - sum(23 + 4.7 * len(name) for _, name in keys)) / 5.7) - len(title) - 2
     name = worlds.scenario.name
     text = f"{title}: {name if len(name) <= letters else name[: letters - 3] + '...'}"
     figure.suptitle(text, x=0.012, ha="left", fontsize=10.5, fontweight="bold", parse_math=False)
@@ -224,7 +249,7 @@ def _dot_style(row: Row) -> dict[str, Any]:
     marker, color, face = {
         "within": ("o", style.BLUE, style.BLUE),
         "outside": ("D", style.VERMILLION, style.VERMILLION),
-    }.get(row.verdict, ("o", style.GREY, "white"))
+    }.get(row.verdict, ("o", style.GREY, style.PAPER))
     return {"linestyle": "none", "marker": marker, "color": color, "markerfacecolor": face, "markersize": 5}
 
 

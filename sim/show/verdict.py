@@ -4,14 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from sim.evidence.checks import Check, broken, generator_late
-from sim.evidence.metrics import totals
+from sim.evidence.checks import Check, broken, generator_late, verdict_of_all
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
-from sim.show.wording import counted, error_bar, judged
-from sim.wording import at_least, quantity
+from sim.show.wording import counted, percent
 
 State = Literal["true", "false", "unknown", "invalid"]
 
@@ -29,11 +25,12 @@ def verdict(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> Sente
     """What the comparisons and claims come to. A late generator makes the whole report invalid."""
     if not comparisons:
         return Sentence("unknown", "Not known", "Nothing was compared.")
+    delivery = _delivery(comparisons)
     if late := [one.live.scenario.name for one in comparisons if generator_late(one.checks)]:
         times = f"but the times do not count, because the load was sent too late in {' and '.join(late)}"
-        return Sentence("invalid", "Invalid run", f"{_delivery(comparisons)}; {times}.")
+        return Sentence("invalid", "Invalid run", f"{delivery}, {times}.")
     state, mark = _state(comparisons, claims)
-    return Sentence(state, mark, "; ".join(filter(None, (_delivery(comparisons), _lags(comparisons)))) + ".")
+    return Sentence(state, mark, f"{delivery}, {_lag(comparisons)}.")
 
 
 def tallies(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> list[tuple[str, str]]:
@@ -72,36 +69,31 @@ def _state(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> tuple[
 
 def _delivery(comparisons: Sequence[Comparison]) -> str:
     """Half a sentence on what became of the messages."""
-    lost = [check for check in _checks(comparisons) if check.name == "lost"]
-    publishes = _publishes(comparisons)
-    if any(check.verdict == "false" for check in lost):
-        details = "; ".join(check.detail for check in lost if check.verdict == "false")
-        return f"Not every publish was handled or dead-lettered by the end ({details}): {publishes}"
-    if any(check.verdict == "unknown" for check in lost):
-        return f"Whether anything was lost is unknown: {publishes}"
+    lost = verdict_of_all(check.verdict for check in _checks(comparisons) if check.name == "lost")
+    if lost == "false":
+        return "Not every publish was handled or dead-lettered by the end"
+    if lost == "unknown":
+        return "Whether anything was lost is unknown"
     if failed := [check.name for check in broken(_checks(comparisons))]:
-        return f"Nothing was lost, but not every check holds ({', '.join(failed)}): {publishes}"
-    return f"Nothing was lost: {publishes}"
+        return f"Nothing was lost, but not every check holds ({', '.join(dict.fromkeys(failed))})"
+    return "Nothing was lost"
 
 
-def _publishes(comparisons: Sequence[Comparison]) -> str:
-    """How much was published and killed, over how many runs."""
-    total = totals(comparison.live for comparison in comparisons)
-    text = f"{total.published:,} publish{'' if total.published == 1 else 'es'} over {counted(total.runs, 'live run')}"
-    return f"{text}, {counted(total.killed, 'consumer')} killed" if total.killed else text
-
-
-def _lags(comparisons: Sequence[Comparison]) -> str:
-    """Half a sentence on how close the simulated lag is: its relative error first, as it is judged."""
-    found = []
+def _lag(comparisons: Sequence[Comparison]) -> str:
+    """Half a sentence on how close the simulated lag is."""
+    tolerance = percent(comparisons[0].tolerance)
+    found: dict[str, list[str]] = {}
     for comparison in comparisons:
-        row = comparison.headline
-        if np.isfinite(row.simulated) and np.isfinite(row.live):
-            where = f" in {comparison.live.scenario.name}" if len(comparisons) > 1 else ""
-            simulated, live = (
-                at_least(quantity(value, "s"), interval.unhandled)
-                for value, interval in ((row.simulated, row.simulated_interval), (row.live, row.live_interval))
-            )
-            numbers = f"{simulated} against {live} live"
-            found.append(f"{error_bar(row)}{where} ({numbers}), {judged(row)}")
-    return f"simulated lag p95 is off by {', and by '.join(found)}" if found else ""
+        found.setdefault(comparison.headline.verdict, []).append(comparison.live.scenario.name)
+
+    def where(verdict: str) -> str:
+        return f" in {' and '.join(found[verdict])}" if len(comparisons) > 1 else ""
+
+    if "outside" in found:
+        return f"but the simulated p95 lag is off by more than {tolerance}{where('outside')}"
+    if "too noisy" in found:
+        reason = "the live runs are too noisy to tell whether the simulated p95 lag is right"
+        return f"but {reason}{where('too noisy')}"
+    if "unknown" in found:
+        return f"and there is no p95 lag to compare{where('unknown')}"
+    return f"and the simulated p95 lag is within {tolerance} of the live one"
