@@ -18,7 +18,11 @@ from typer.core import TyperGroup
 from eventlib.errors import EventlibError
 from eventlib.extras import MissingExtra, needs_extra
 
-FAILED, WRONG, INTERRUPTED = 1, 2, 130  # a check is false; bad input, no server or a missing package; Ctrl-C
+FAILED, WRONG, INVALID, INTERRUPTED = 1, 2, 3, 130  # as `EXIT_STATUS` words them
+EXIT_STATUS = (
+    "Exit status: 0 it holds, 1 a promise is broken, 2 bad input or no server, "
+    "3 invalid run (late generator, too noisy, not drained in time), 130 Ctrl-C."
+)
 
 # rich takes a pipe or a file for 80 columns wide, and would cut the tables that are written there.
 out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
@@ -29,6 +33,7 @@ class Commands(TyperGroup):
     """A group of commands. An expected error ends in one line and an exit status; a traceback is a defect of ours."""
 
     expected: ClassVar[tuple[type[Exception], ...]] = (EventlibError,)
+    invalid: ClassVar[tuple[type[Exception], ...]] = ()  # those of `expected` that are a run without a result
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with self._one_line():  # it prints the help
@@ -40,6 +45,7 @@ class Commands(TyperGroup):
 
     @contextmanager
     def _one_line(self) -> Iterator[None]:
+        status = WRONG
         try:
             with needs_extra("workbench", "this command"):  # a command may import as it runs
                 yield
@@ -53,10 +59,16 @@ class Commands(TyperGroup):
             problem = str(error)
         except self.expected as error:
             problem = str(error)
+            status = INVALID if isinstance(error, self.invalid) else WRONG
         except OSError as error:
             problem = f"{error.filename or 'system'}: {error.strerror or error}"
         err.print(f"[bold red]error:[/] {escape(problem)}", soft_wrap=True, highlight=False)
-        raise typer.Exit(WRONG)
+        raise typer.Exit(status)
+
+
+def ending(example: str) -> str:
+    """What a command's help ends with: an example, and the exit statuses, which are the same for all commands."""
+    return f"Example: {example}\n\n{EXIT_STATUS}"
 
 
 def writable(file: Path | None) -> Path | None:

@@ -12,14 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from eventlib import Registry, SchemaChange, open_export, schema_changes
-from eventlib.cli.console import FAILED, Commands, Json, err, out, write_json
+from eventlib.cli.console import FAILED, Commands, Json, ending, err, out, write_json
 from eventlib.errors import InvalidArgument
 
 app = typer.Typer(
     name="schemas",
     cls=Commands,
     help="Export event schemas, and check whether a change breaks readers or writers.",
-    epilog="Example: `workbench schemas export eventlib.catalog --output schemas`",
+    epilog=ending("`workbench schemas export eventlib.catalog --output schemas`"),
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
@@ -34,7 +34,7 @@ Side = Annotated[
 ]
 
 
-@app.command("export", epilog="Example: `workbench schemas export shop.events --output schemas`")
+@app.command("export", epilog=ending("`workbench schemas export shop.events --output schemas`"))
 def export_command(
     modules: Annotated[
         list[str], typer.Argument(help="Modules or packages that hold event classes.", metavar="MODULE")
@@ -50,14 +50,14 @@ def export_command(
     out.print(f"{len(registry)} events, {len(written)} files in {escape(str(output))}", soft_wrap=True, highlight=False)
 
 
-@app.command("check", epilog="Example: `workbench schemas check schemas shop.events`")
+@app.command("check", epilog=ending("`workbench schemas check schemas shop.events`"))
 def check_command(
     old: Annotated[str, typer.Argument(help="An export's directory or asyncapi.json, or a module.", metavar="OLD")],
     new: Annotated[str, typer.Argument(help="The same, after the change.", metavar="NEW")],
     accept: Side = None,
     json_file: Json = None,
 ) -> None:
-    """Compare two sets of events. Exit status: 0 compatible, 1 something breaks, 2 bad input.
+    """Compare two sets of events. Where the change breaks something, the exit status is 1.
 
     Readers break where old programs cannot read new events; writers break where new programs cannot read old events.
     """

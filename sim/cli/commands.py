@@ -69,4 +69,8 @@ app = typer.Typer(
 
 @app.callback()
 def workbench() -> None:
-    """Simulate an event-driven system, run it for real on Redis, and measure the difference."""
+    """Simulate an event-driven system, run it for real on Redis, and measure the difference.
+
+    Exit status: 0 it holds, 1 a promise is broken, 2 bad input or no server, 3 invalid run (late generator, too noisy,
+    not drained in time), 130 Ctrl-C.
+    """

@@ -4,13 +4,13 @@ import asyncio
 
 import typer
 
-from eventlib.cli.console import Json, out
+from eventlib.cli.console import Json, ending, out
 from sim.cli.options import LiveSeeds, Repeats, Sample, ScenarioFile, Seeds, Tolerance, Url
 
 app = typer.Typer()
 
 
-@app.command("compare", epilog="Example: `workbench compare data/scenarios/quickstart.yaml --json compare.json`")
+@app.command("compare", epilog=ending("`workbench compare data/scenarios/quickstart.yaml --json compare.json`"))
 def compare_command(
     scenario: ScenarioFile,
     seeds: Seeds = 30,
@@ -21,10 +21,7 @@ def compare_command(
     json_file: Json = None,
     sample: Sample = False,
 ) -> None:
-    """Run a scenario in both worlds and judge each prediction by a tolerance.
-
-    Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input or no server.
-    """
+    """Run a scenario in both worlds and judge each prediction by a tolerance."""
     from sim.cli.conclusion import conclude
     from sim.declare.scenario import Scenario
     from sim.infer.calibrate import calibrate
@@ -43,4 +40,4 @@ def compare_command(
             live = asyncio.run(run_live(declared, range(live_seeds), repeats=repeats, url=address, progress=advance))
     result = compare(simulated, live, tolerance=tolerance)
     out.print(comparison_table(result))
-    conclude(result.checks, json_file, comparison_json(result))
+    conclude(result.checks, json_file, comparison_json(result), comparisons=[result])

@@ -1,4 +1,8 @@
-"""How a command ends: it writes its result for machines, shows the verdicts, and fails where one is false."""
+"""How a command ends: it writes its result for machines, shows the verdicts, and says by its exit status what they are.
+
+0 it holds, 1 a promise is broken, 3 the run is invalid or shows nothing. What is wrong before that, bad input or no
+server, is 2; Ctrl-C is 130 (`eventlib.cli.console`).
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,34 +10,57 @@ from typing import Any
 
 import typer
 
-from eventlib.cli.console import FAILED, out, write_json
-from sim.evidence.checks import Check, check, passed
+from eventlib.cli.console import FAILED, INVALID, out, write_json
+from sim.evidence.checks import Check, check
 from sim.evidence.export import history_json
 from sim.evidence.history import History
 from sim.evidence.metrics import summaries
+from sim.infer.claims import Claim
+from sim.infer.compare import Comparison
 from sim.show.console import metrics_table, print_checks
+from sim.show.verdict import State, state_of
+
+_STATUS: dict[State, int] = {"true": 0, "false": FAILED, "unknown": INVALID, "invalid": INVALID}
 
 
 def conclude_history(history: History, json_file: Path | None, history_file: Path | None) -> None:
-    """End a command that ran one world: write its history, and show its metrics.
+    """End a command that ran one world: show its metrics, and write its history.
 
     Raises:
-        typer.Exit: a check is false.
+        typer.Exit: as `conclude` does.
+        InvalidHistory: the history could not be written.
     """
-    if history_file is not None:
-        history.save(history_file)
     checks, found = check(history), summaries(history)
     out.print(metrics_table(history, found))
+    if history_file is not None:
+        history.save(history_file)
     conclude(checks, json_file, history_json(history, found, checks))
 
 
-def conclude(checks: Sequence[Check], json_file: Path | None, result: Mapping[str, Any]) -> None:
+def conclude(
+    checks: Sequence[Check],
+    json_file: Path | None,
+    result: Mapping[str, Any],
+    *,
+    comparisons: Sequence[Comparison] = (),
+) -> None:
     """End a command: write its result and show its checks.
 
     Raises:
-        typer.Exit: a check is false.
+        typer.Exit: as `end` does.
     """
     write_json(json_file, result)
     print_checks(checks)
-    if not passed(checks):
-        raise typer.Exit(FAILED)
+    end(checks, comparisons)
+
+
+def end(checks: Sequence[Check], comparisons: Sequence[Comparison] = (), claims: Sequence[Claim] = ()) -> None:
+    """Say in a line what the verdicts come to, and end with the status for it.
+
+    Raises:
+        typer.Exit: something does not hold, or the run is invalid.
+    """
+    state, mark = state_of(checks, comparisons, claims)
+    out.print(f"{mark}.", highlight=False, soft_wrap=True)
+    if status := _STATUS[state]:
+        raise typer.Exit(status)

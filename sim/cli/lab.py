@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from eventlib.cli.console import FAILED, out
+from eventlib.cli.console import FAILED, ending, out
 from eventlib.extras import require
 from sim.cli.options import Url
 
 app = typer.Typer()
 
 
-@app.command("lab", epilog="Example: `workbench lab --port 8899`")
+@app.command("lab", epilog=ending("`workbench lab --port 8899`"))
 def lab_command(
     url: Url = None,
     port: Annotated[int, typer.Option(help="Port of JupyterLab on this machine.", min=1, max=65535)] = 8888,

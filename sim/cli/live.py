@@ -4,13 +4,13 @@ import asyncio
 
 import typer
 
-from eventlib.cli.console import Json
+from eventlib.cli.console import Json, ending
 from sim.cli.options import HistoryFile, LiveSeeds, Repeats, Sample, ScenarioFile, Url
 
 app = typer.Typer()
 
 
-@app.command("live", epilog="Example: `workbench live data/scenarios/quickstart.yaml --seeds 1 --repeats 1`")
+@app.command("live", epilog=ending("`workbench live data/scenarios/quickstart.yaml --seeds 1 --repeats 1`"))
 def live_command(
     scenario: ScenarioFile,
     seeds: LiveSeeds = 2,
@@ -20,10 +20,7 @@ def live_command(
     history: HistoryFile = None,
     sample: Sample = False,
 ) -> None:
-    """Run a scenario for real: the library, a Redis, processes, SIGKILL.
-
-    Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input or no server.
-    """
+    """Run a scenario for real: the library, a Redis, processes, SIGKILL."""
     from sim.cli.conclusion import conclude_history
     from sim.declare.scenario import Scenario
     from sim.show.console import progress

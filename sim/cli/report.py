@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from eventlib.cli.console import FAILED, Json, out, writable, write_json
+from eventlib.cli.console import Json, ending, out, writable, write_json
 from sim.cli.options import Sample, Tolerance, Url
 
 app = typer.Typer()
@@ -16,7 +16,7 @@ _SHIPPED = ("data/scenarios/quickstart.yaml", "data/scenarios/llm-trace.yaml")
 _SAMPLED = "{} ran on the shipped sample, not on the real trace; the workbench's data/README.md says how to fetch it"
 
 
-@app.command("report", epilog="Example: `workbench report --sample-if-missing --output reports/validation.html`")
+@app.command("report", epilog=ending("`workbench report --sample-if-missing --output reports/validation.html`"))
 def report_command(
     scenarios: Annotated[list[Path] | None, typer.Argument(help="Scenarios; the shipped ones by default.")] = None,
     output: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("reports/validation.html"),
@@ -25,13 +25,10 @@ def report_command(
     json_file: Json = None,
     sample: Sample = False,
 ) -> None:
-    """Run the scenarios in both worlds and write the validation report.
-
-    Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input or no server.
-    """
+    """Run the scenarios in both worlds and write the validation report."""
+    from sim.cli.conclusion import end
     from sim.cli.shipped import shipped
     from sim.declare.scenario import Scenario
-    from sim.evidence.checks import passed
     from sim.infer.compare import comparison_json
     from sim.infer.validate import validate
     from sim.show.console import comparison_table, print_checks, print_claims, steps
@@ -58,5 +55,4 @@ def report_command(
     print_claims(result.claims)
     write_json(json_file, {one.live.scenario.name: comparison_json(one) for one in result.comparisons})
     out.print(f"The report is {output}", soft_wrap=True)
-    if not all(passed(comparison.checks) for comparison in result.comparisons):
-        raise typer.Exit(FAILED)
+    end([check for one in result.comparisons for check in one.checks], result.comparisons, result.claims)

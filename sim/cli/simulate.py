@@ -2,13 +2,13 @@
 
 import typer
 
-from eventlib.cli.console import Json
+from eventlib.cli.console import Json, ending
 from sim.cli.options import HistoryFile, Sample, ScenarioFile, Seeds
 
 app = typer.Typer()
 
 
-@app.command("simulate", epilog="Example: `workbench simulate data/scenarios/quickstart.yaml --seeds 30`")
+@app.command("simulate", epilog=ending("`workbench simulate data/scenarios/quickstart.yaml --seeds 30`"))
 def simulate_command(
     scenario: ScenarioFile,
     seeds: Seeds = 30,
@@ -16,10 +16,7 @@ def simulate_command(
     history: HistoryFile = None,
     sample: Sample = False,
 ) -> None:
-    """Run a scenario in virtual time.
-
-    Exit status: 0 the system kept its promises, 1 a delivery check is false, 2 bad input.
-    """
+    """Run a scenario in virtual time."""
     from sim.cli.conclusion import conclude_history
     from sim.declare.scenario import Scenario
     from sim.show.console import progress

@@ -17,7 +17,7 @@ from sim.evidence.metrics import LATE_S, dead_letters, lateness_s_p99, left_over
 Verdict = Literal["true", "false", "unknown"]
 Messages = npt.NDArray[np.int64]  # numbers of messages, one for each row
 
-_ON_TIME = "generator_on_time"
+_ON_TIME, _DRAINED = "generator_on_time", "pending"  # false, these make a run invalid; they break no promise
 _PLACES_MAX = 5  # more are not listed
 
 
@@ -36,19 +36,24 @@ def check(history: History) -> list[Check]:
     return [*(_judge(history, rule) for rule in _RULES), _pending(history), _generator_on_time(history)]
 
 
-def passed(checks: Iterable[Check]) -> bool:
-    """Did the system keep its promises? A late generator makes a run invalid, but it is no fault of the system."""
-    return not broken(checks)
-
-
 def broken(checks: Iterable[Check]) -> list[Check]:
     """The promises that the system did not keep."""
-    return [check for check in checks if check.verdict == "false" and check.name != _ON_TIME]
+    return [check for check in checks if check.verdict == "false" and check.name not in (_ON_TIME, _DRAINED)]
+
+
+def invalid(checks: Iterable[Check]) -> list[Check]:
+    """The checks that make a run invalid: its load was late, or its backlog was not worked off in time."""
+    return [check for check in checks if check.verdict == "false" and check.name in (_ON_TIME, _DRAINED)]
 
 
 def generator_late(checks: Iterable[Check]) -> Check | None:
     """The check that found the generator late: then the times of the run do not count. None where it was on time."""
-    return next((check for check in checks if check.name == _ON_TIME and check.verdict == "false"), None)
+    return next((check for check in invalid(checks) if check.name == _ON_TIME), None)
+
+
+def not_drained(checks: Iterable[Check]) -> Check | None:
+    """The check that found something left to do at the end: then the run was too short for its load."""
+    return next((check for check in invalid(checks) if check.name == _DRAINED), None)
 
 
 def verdict_of_all(verdicts: Iterable[Verdict]) -> Verdict:
@@ -122,7 +127,7 @@ def _beyond_policy(case: _Case) -> tuple[int, int]:
 def _unbalanced(case: _Case) -> tuple[int, int]:
     published = np.unique(case.published)
     settled = np.unique(np.concatenate((case.handled, case.dead)))
-    return published.size - int(np.isin(published, settled).sum()), published.size
+    return max(0, published.size - int(np.isin(published, settled).sum()) - case.left), published.size
 
 
 _RULES = (
@@ -130,7 +135,7 @@ _RULES = (
     _Rule("unexpected", "Nothing was handled that was never sent", _unexpected),
     _Rule("duplicates_explained", "Every message handled twice had been delivered again", _unexplained, "true"),
     _Rule("attempts_within_policy", "No message was tried more often than its retry policy allows", _beyond_policy),
-    _Rule("balanced", "As many messages were settled as acknowledged publishes", _unbalanced),
+    _Rule("balanced", "As many messages were settled, or are still there, as acknowledged publishes", _unbalanced),
 )
 
 
@@ -175,7 +180,7 @@ def _pending(history: History) -> Check:
         if left_over(left)
     ]
     detail = _listed(places) if places else f"0 in {len(history.runs)} runs"
-    return Check("pending", claim, "false" if places else "true", detail)
+    return Check(_DRAINED, claim, "false" if places else "true", detail)
 
 
 def _generator_on_time(history: History) -> Check:

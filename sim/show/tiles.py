@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.evidence.checks import Check, generator_late, verdict_of_all
+from sim.evidence.checks import Check, verdict_of_all
 from sim.evidence.metrics import totals
 from sim.infer.compare import Comparison, Row
-from sim.show.verdict import State
+from sim.show.verdict import State, invalid_run
 from sim.show.wording import counted, error_bar, judged, percent
 from sim.wording import at_least, quantity
 
@@ -35,7 +35,8 @@ def _lost(comparisons: Sequence[Comparison]) -> Tile:
     total = totals(comparison.live for comparison in comparisons)
     number = sum(_violations(check) for check in found)
     state = verdict_of_all(check.verdict for check in found)
-    details = [f"of {counted(total.published, 'acknowledged publish')} in {counted(total.runs, 'live run')}"]
+    of = f"{total.published:,} acknowledged publish{'' if total.published == 1 else 'es'}"
+    details = [f"of {of} in {counted(total.runs, 'live run')}."]
     if total.killed:
         details.append(f"{counted(total.killed, 'consumer').capitalize()} killed with SIGKILL.")
     return Tile("Lost", f"{number:,}" if state != "unknown" else "unknown", details, state)
@@ -49,8 +50,8 @@ def _violations(check: Check) -> int:
 
 def _lag(comparisons: Sequence[Comparison]) -> Tile:
     title = "Error of the simulated p95 lag"
-    if late := [one.live.scenario.name for one in comparisons if generator_late(one.checks)]:
-        return Tile(title, "invalid", [f"The load was sent too late in {' and '.join(late)}."], "invalid")
+    if reason := invalid_run(comparisons):
+        return Tile(title, "invalid", [f"{reason[0].upper()}{reason[1:]}."], "invalid")
     worst = max(comparisons, key=_badness)
     row = worst.headline
     details = [f"{judged(row).capitalize()}{_of(worst, comparisons)}."]
@@ -81,7 +82,7 @@ def _recovery(comparisons: Sequence[Comparison]) -> Tile:
     comparison, row = max(known or found, key=lambda pair: pair[1].live)
     service = row.metric.rpartition(".")[0] or next(iter(comparison.live.services))
     details = [
-        f"until the backlog of {service} was back, live{_of(comparison, comparisons)}",
+        f"until the backlog of {service} was back, live{_of(comparison, comparisons)}.",
         f"{quantity(row.simulated, row.unit)} simulated.",
     ]
     state: State = "unknown" if np.isnan(row.live) else "false" if np.isinf(row.live) else "true"

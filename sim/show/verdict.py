@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sim.evidence.checks import Check, broken, generator_late, verdict_of_all
+from sim.evidence.checks import Check, broken, generator_late, invalid, not_drained, verdict_of_all
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
 from sim.show.wording import counted, percent
@@ -22,21 +22,52 @@ class Sentence:
 
 
 def verdict(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> Sentence:
-    """What the comparisons and claims come to. A late generator makes the whole report invalid."""
+    """What the comparisons and claims come to. A run that is invalid makes the whole report invalid."""
     if not comparisons:
         return Sentence("unknown", "Not known", "Nothing was compared.")
-    delivery = _delivery(comparisons)
+    state, mark = state_of(_checks(comparisons), comparisons, claims)
+    delivered, delivery = _delivery(comparisons)
+    reason = invalid_run(comparisons)
+    good, rest = (False, reason) if reason else _lag(comparisons)
+    return Sentence(state, mark, f"{delivery}, {'and' if good == delivered else 'but'} {rest}.")
+
+
+def state_of(
+    checks: Sequence[Check], comparisons: Sequence[Comparison] = (), claims: Sequence[Claim] = ()
+) -> tuple[State, str]:
+    """What checks, predictions and claims come to, and the reason in a few words.
+
+    A broken promise of delivery counts whatever else there is. In an invalid run nothing else does.
+    """
+    if found := broken(checks):
+        return "false", f"{counted(len(found), 'check').capitalize()} found false"
+    if invalid(checks):
+        return "invalid", "Invalid run"
+    if number := sum(claim.verdict == "false" for claim in claims):
+        return "false", f"{counted(number, 'claim').capitalize()} found false"
+    lags = [comparison.headline.verdict for comparison in comparisons]
+    if "outside" in lags:
+        return "false", "The simulated lag is outside the tolerance"
+    if "too noisy" in lags:
+        return "unknown", "Too noisy to tell whether the simulated lag is right"
+    if number := sum(one.verdict == "unknown" for one in (*checks, *claims)) + lags.count("unknown"):
+        return "unknown", f"Nothing found false, {number} unknown"
+    return "true", "Every check and claim holds" if claims else "Every check holds"
+
+
+def invalid_run(comparisons: Sequence[Comparison]) -> str | None:
+    """Why the times of a run do not count; None where all count."""
     if late := [one.live.scenario.name for one in comparisons if generator_late(one.checks)]:
-        times = f"but the times do not count, because the load was sent too late in {' and '.join(late)}"
-        return Sentence("invalid", "Invalid run", f"{delivery}, {times}.")
-    state, mark = _state(comparisons, claims)
-    return Sentence(state, mark, f"{delivery}, {_lag(comparisons)}.")
+        return f"the times do not count, because the load was sent too late in {' and '.join(late)}"
+    if undrained := [one.live.scenario.name for one in comparisons if not_drained(one.checks)]:
+        return f"the run was too short: {' and '.join(undrained)} was not drained in time"
+    return None
 
 
 def tallies(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> list[tuple[str, str]]:
     """How many claims, checks and predictions hold, such as ("7 of 7", "checks hold")."""
     checks = _checks(comparisons)
-    valid = not any(generator_late(comparison.checks) for comparison in comparisons)
+    valid = not invalid(checks)
     known = [row for one in comparisons for row in one.predictions if valid and row.verdict != "unknown"]
     found = [
         (claims, sum(claim.verdict == "true" for claim in claims), "claims hold"),
@@ -51,36 +82,23 @@ def _checks(comparisons: Sequence[Comparison]) -> list[Check]:
     return [check for comparison in comparisons for check in comparison.checks]
 
 
-def _state(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> tuple[State, str]:
-    checks = _checks(comparisons)
-    found = {"check": [check.verdict for check in checks], "claim": [claim.verdict for claim in claims]}
-    for what, verdicts in found.items():
-        if number := verdicts.count("false"):
-            return "false", f"{counted(number, what).capitalize()} found false"
-    lags = [comparison.headline.verdict for comparison in comparisons]
-    if "outside" in lags:
-        return "false", "The simulated lag is outside the tolerance"
-    if "too noisy" in lags:
-        return "unknown", "Too noisy to tell whether the simulated lag is right"
-    if number := sum(verdicts.count("unknown") for verdicts in found.values()):
-        return "unknown", f"Nothing found false, {number} unknown"
-    return "true", "Every check and claim holds" if claims else "Every check holds"
+# Half a sentence each, and whether it is good news
 
 
-def _delivery(comparisons: Sequence[Comparison]) -> str:
-    """Half a sentence on what became of the messages."""
+def _delivery(comparisons: Sequence[Comparison]) -> tuple[bool, str]:
+    """What became of the messages."""
     lost = verdict_of_all(check.verdict for check in _checks(comparisons) if check.name == "lost")
     if lost == "false":
-        return "Not every publish was handled or dead-lettered by the end"
+        return False, "Not every publish was handled or dead-lettered by the end"
     if lost == "unknown":
-        return "Whether anything was lost is unknown"
+        return False, "Whether anything was lost is unknown"
     if failed := [check.name for check in broken(_checks(comparisons))]:
-        return f"Nothing was lost, but not every check holds ({', '.join(dict.fromkeys(failed))})"
-    return "Nothing was lost"
+        return False, f"Nothing was lost, but not every check holds ({', '.join(dict.fromkeys(failed))})"
+    return True, "Nothing was lost"
 
 
-def _lag(comparisons: Sequence[Comparison]) -> str:
-    """Half a sentence on how close the simulated lag is."""
+def _lag(comparisons: Sequence[Comparison]) -> tuple[bool, str]:
+    """How close the simulated lag is."""
     tolerance = percent(comparisons[0].tolerance)
     found: dict[str, list[str]] = {}
     for comparison in comparisons:
@@ -90,10 +108,10 @@ def _lag(comparisons: Sequence[Comparison]) -> str:
         return f" in {' and '.join(found[verdict])}" if len(comparisons) > 1 else ""
 
     if "outside" in found:
-        return f"but the simulated p95 lag is off by more than {tolerance}{where('outside')}"
+        return False, f"the simulated p95 lag is off by more than {tolerance}{where('outside')}"
     if "too noisy" in found:
-        reason = "the live runs are too noisy to tell whether the simulated p95 lag is right"
-        return f"but {reason}{where('too noisy')}"
+        text = "the live runs are too noisy to tell whether the simulated p95 lag is right"
+        return False, f"{text}{where('too noisy')}"
     if "unknown" in found:
-        return f"and there is no p95 lag to compare{where('unknown')}"
-    return f"and the simulated p95 lag is within {tolerance} of the live one"
+        return False, f"there is no p95 lag to compare{where('unknown')}"
+    return True, f"the simulated p95 lag is within {tolerance} of the live one"

@@ -69,6 +69,17 @@ def test_an_expected_error_is_one_line_and_status_2(told: str) -> None:
     assert result.stderr.startswith(told) and result.stderr.count("\n") == 1
 
 
+def test_a_run_without_a_result_is_status_3() -> None:
+    class Invalid(Commands):
+        expected = (ev.EventlibError,)
+        invalid = (ev.BrokerUnavailable,)
+
+    app = typer.Typer(cls=Invalid, pretty_exceptions_enable=False)
+    app.command("work")(raising(ev.BrokerUnavailable("broker", "no answer")))
+    app.command("other")(raising(ev.UsageError("app", "wrong")))
+    assert [CliRunner().invoke(app, [name]).exit_code for name in ("work", "other")] == [3, 2]
+
+
 def test_a_validation_error_is_reported_without_links_of_pydantic() -> None:
     def work() -> None:
         pydantic.TypeAdapter(int).validate_python("x")

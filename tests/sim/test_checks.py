@@ -2,7 +2,7 @@
 
 import pytest
 
-from sim.evidence.checks import Verdict, check, generator_late, passed, verdict_of_all
+from sim.evidence.checks import Verdict, broken, check, generator_late, invalid, verdict_of_all
 from sim.evidence.history import History, Left
 from sim.evidence.metrics import LATE_S
 from tests.sim.handmade import Row, attempted, chain, history, row, sent, whole
@@ -22,7 +22,7 @@ def good_and(*rows: Row) -> History:
 def test_a_good_history() -> None:
     found = check(good_and())
     assert [one.verdict for one in found] == ["true"] * 7
-    assert passed(found)
+    assert not broken(found) and not invalid(found)
     assert len({one.name for one in found}) == len({one.claim for one in found}) == 7
 
 
@@ -43,7 +43,7 @@ def test_a_message_that_is_never_settled_is_lost() -> None:
 def test_a_message_that_the_server_still_has_is_not_lost() -> None:
     """Two messages were not settled. The server still has one of them, so the other one is lost."""
     two = [*GOOD, *sent(20, 2.0), *sent(21, 2.0)]
-    assert false_in(history(two, left=Left(1, 0, 0, 1, 0))) == {"pending", "balanced"}
+    assert false_in(history(two, left=Left(1, 0, 0, 1, 0))) == {"pending"}
     found = {one.name: one for one in check(history(two, left=Left(0, 0, 1, 0, 0)))}
     assert found["lost"].detail == "1 of 22; desk in run 0 (seed 0): 1"
 
@@ -129,13 +129,14 @@ def test_a_late_generator(late_s: float, expected: set[str]) -> None:
     """Two late messages of twenty-two are more than one in a hundred."""
     late = [one for i in (20, 21) for one in (*sent(i, 2.0, late_s=late_s), *attempted(i, 2.1, 2.2))]
     assert false_in(good_and(*late)) == expected
-    assert passed(check(good_and(*late)))  # a slow machine is not a fault of the system under test
+    assert not broken(check(good_and(*late)))  # a slow machine is not a fault of the system under test
     assert (generator_late(check(good_and(*late))) is not None) == bool(expected)
 
 
-def test_a_false_check_does_not_pass() -> None:
-    assert not passed(check(good_and(*sent(20, 2.0))))
-    assert not passed(check(history(GOOD, left=Left(1, 0, 0, 0, 0))))
+def test_what_is_lost_is_broken_and_what_is_left_is_invalid() -> None:
+    assert {one.name for one in broken(check(good_and(*sent(20, 2.0))))} == {"lost", "balanced"}
+    left = check(history(GOOD, left=Left(1, 0, 0, 0, 0)))
+    assert ([one.name for one in broken(left)], [one.name for one in invalid(left)]) == ([], ["pending"])
 
 
 def test_one_bad_run_of_many_is_found_and_named() -> None:
@@ -158,7 +159,7 @@ def test_an_empty_history_gives_unknown_verdicts() -> None:
     verdicts = {one.name: one.verdict for one in check(history())}
     unknown = {"lost", "unexpected", "attempts_within_policy", "balanced", "generator_on_time"}
     assert {name for name, verdict in verdicts.items() if verdict == "unknown"} == unknown
-    assert passed(check(history()))
+    assert not broken(check(history()))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import typer
 from rich.markup import escape
 
 import eventlib as ev
-from eventlib.cli.console import FAILED, Json, err, out, write_json
+from eventlib.cli.console import FAILED, Json, ending, err, out, write_json
 from eventlib.cli.dlq.display import as_json, number_of, plain, show_counts, show_list, show_one, text_of
 from eventlib.cli.dlq.options import (
     After,
@@ -45,13 +45,13 @@ _NAMED_MAX = 20  # how many dead letters that stay are named
 app = typer.Typer(
     name="dlq",
     help="Look at what a group gave up: list, show, count, edit, replay and purge its dead letters.",
-    epilog="Example: `workbench dlq list orders billing --url redis://localhost:6379/0`",
+    epilog=ending("`workbench dlq list orders billing --url redis://localhost:6379/0`"),
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
 
 
-@app.command("list", epilog="Example: `workbench dlq list orders billing --reason exhausted --since 2h`")
+@app.command("list", epilog=ending("`workbench dlq list orders billing --reason exhausted --since 2h`"))
 def list_command(
     stream: Stream,
     group: Group,
@@ -95,7 +95,7 @@ def list_command(
     )
 
 
-@app.command("show", epilog="Example: `workbench dlq show orders billing 1732450000000-0`")
+@app.command("show", epilog=ending("`workbench dlq show orders billing 1732450000000-0`"))
 def show_command(
     stream: Stream, group: Group, id_: Id, url: Url = None, namespace: Namespace = "ev", json_file: Json = None
 ) -> None:
@@ -105,7 +105,7 @@ def show_command(
     write_json(json_file, as_json(dead))
 
 
-@app.command("count", epilog="Example: `workbench dlq count orders billing --older-than 7d`")
+@app.command("count", epilog=ending("`workbench dlq count orders billing --older-than 7d`"))
 def count_command(
     stream: Stream,
     group: Group,
@@ -129,7 +129,7 @@ def count_command(
     write_json(json_file, {"stream": stream, "group": group, "all": reasons.total(), "by_reason": dict(reasons)})
 
 
-@app.command("edit", epilog="""Example: `workbench dlq edit orders billing 1732450000000-0 --data '{"total": 42}'`""")
+@app.command("edit", epilog=ending("""`workbench dlq edit orders billing 1732450000000-0 --data '{"total": 42}'`"""))
 def edit_command(
     stream: Stream,
     group: Group,
@@ -156,7 +156,7 @@ def edit_command(
     write_json(json_file, as_json(dead))
 
 
-@app.command("replay", epilog="Example: `workbench dlq replay orders billing --error ConnectionError --yes`")
+@app.command("replay", epilog=ending("`workbench dlq replay orders billing --error ConnectionError --yes`"))
 def replay_command(
     stream: Stream,
     group: Group,
@@ -176,10 +176,7 @@ def replay_command(
     namespace: Namespace = "ev",
     json_file: Json = None,
 ) -> None:
-    """Deliver dead letters once more, to their group alone.
-
-    Exit status: 0 all that were found were replayed, or would be, 1 some stay as they are, 2 bad input or no server.
-    """
+    """Deliver dead letters once more, to their group alone. Where some stay as they are, the exit status is 1."""
     which = ev.Selection(ids or None, reason, error, type_, handler, origin, since, until, older_than)
     outcome = _with_queue(
         stream,
@@ -191,7 +188,7 @@ def replay_command(
     _conclude("replayed", outcome, done=yes, json_file=json_file)
 
 
-@app.command("purge", epilog="Example: `workbench dlq purge orders billing --older-than 30d --yes`")
+@app.command("purge", epilog=ending("`workbench dlq purge orders billing --older-than 30d --yes`"))
 def purge_command(
     stream: Stream,
     group: Group,
