@@ -7,12 +7,13 @@ shows itself.
 
 import io
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParamsDefault
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -30,11 +31,25 @@ from sim.show.svg import element
 from sim.show.wording import MINUS, TO, difference, percent, seeds
 from sim.wording import quantity
 
+# matplotlib's own settings, not those of the user: the same input gives the same figure.
+_FOREIGN = (
+    "backend",
+    "date.epoch",
+    "docstring",
+    "figure.max",
+    "figure.raise",
+    "interactive",
+    "timezone",
+    "tk.",
+    "toolbar",
+)
+_SETTINGS = {name: value for name, value in rcParamsDefault.items() if not name.startswith(_FOREIGN)} | style.SETTINGS
+
 
 class Chart(Figure):
     """A figure that shows itself in a notebook, with any of matplotlib's backends."""
 
-    @rc_context(style.SETTINGS)
+    @rc_context(_SETTINGS)
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         file = io.BytesIO()
         self.savefig(file, format="png", dpi=144, metadata={"Software": None})
@@ -42,7 +57,7 @@ class Chart(Figure):
         return file.getvalue(), {"width": round(width_in * 96), "height": round(height_in * 96)}
 
 
-@rc_context(style.SETTINGS)
+@rc_context(_SETTINGS)
 def lag_over_time(source: Source, *, service: str | None = None) -> Figure:
     """Lag of each message over its intended send time, at one service or at the last services of the system."""
     worlds = Worlds.of(source)
@@ -64,7 +79,7 @@ def lag_over_time(source: Source, *, service: str | None = None) -> Figure:
     return _with_texts(figure, "Lag over time", worlds, caption)
 
 
-@rc_context(style.SETTINGS)
+@rc_context(_SETTINGS)
 def lag_distribution(source: Source, *, service: str | None = None) -> Figure:
     """Share of the messages with more than a given lag, on logarithmic axes, so that the tail can be read."""
     worlds = Worlds.of(source)
@@ -96,13 +111,13 @@ def lag_distribution(source: Source, *, service: str | None = None) -> Figure:
     axes.set_xlabel(_lag_label(service))
     axes.set_ylabel("messages with more lag (%)")
     caption = worlds.caption(
-        f"Line: median over seeds; band: 5{TO}95 % of seeds. Numbers: medians over runs of the same seeds.",
+        f"Line: median over seeds; band: 5{TO}95 % of seeds. Numbers: means over runs.",
         "Points: quantiles of each run.",
     )
     return _with_texts(figure, "Distribution of lag", worlds, caption)
 
 
-@rc_context(style.SETTINGS)
+@rc_context(_SETTINGS)
 def attempts(source: Source) -> Figure:
     """Share of messages settled (handled or dead-lettered) at each attempt, for each service."""
     worlds = Worlds.of(source)
@@ -125,7 +140,7 @@ def attempts(source: Source) -> Figure:
     return _with_texts(figure, "Attempts per message", worlds, caption)
 
 
-@rc_context(style.SETTINGS)
+@rc_context(_SETTINGS)
 def backlog(source: Source) -> Figure:
     """Messages that each service had yet to settle over time: waiting, being handled or put aside for a retry."""
     worlds = Worlds.of(source)
@@ -149,7 +164,7 @@ def backlog(source: Source) -> Figure:
     return _with_texts(figure, "Backlog", worlds, caption)
 
 
-@rc_context(style.SETTINGS)
+@rc_context(_SETTINGS)
 def errors(comparison: Comparison) -> Figure:
     """Each metric's error with its error bar, both as a share of the live value, the largest error first."""
     rows = [row for row in comparison.predictions if np.isfinite(row.relative_error)]
@@ -174,7 +189,8 @@ def svg(figure: Figure, *, name: str, label: str) -> str:
     page has them as text, which keeps its size on a phone. The colours follow the page's (`sim.show.svg`).
     """
     file = io.StringIO()
-    with rc_context(style.SETTINGS), _without_texts(figure):
+    with rc_context(_SETTINGS), _without_texts(figure), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has other fonts
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), dpi=144)
     return element(file.getvalue(), name=name, label=label)
 

@@ -102,8 +102,10 @@ class _Part:
     services: list[dict[str, str]]
     all_services: dict[str, str]
     groups: dict[str, list[Row]]
+    zeros: list[str]
     quality: dict[str, str]
     noisy: bool
+    intervals: bool
     figures: list[_Shown]
     checks: tuple[Check, ...]
     late: Check | None
@@ -126,8 +128,10 @@ def _part(comparison: Comparison, number: int) -> _Part:
         services=services,
         all_services=all_services,
         groups=_groups(comparison),
+        zeros=[f"{_label(row.metric)}{_service_of(row.metric)}" for row in comparison.predictions if _is_zero(row)],
         quality=_quality(comparison),
         noisy=any(not np.isnan(row.noise) for row in comparison.predictions),
+        intervals=any(np.isfinite(row.live_interval.low) for row in comparison.predictions),
         figures=list(_figures(comparison, anchor)),
         checks=comparison.checks,
         late=generator_late(comparison.checks),
@@ -158,12 +162,17 @@ def _columns(rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], dict[str
 
 
 def _groups(comparison: Comparison) -> dict[str, list[Row]]:
-    """The predictions of the system and of each service, without those that neither world has a number for."""
+    """The predictions of the system and of each service, without those that neither world has anything of."""
     groups: dict[str, list[Row]] = {}
     for row in comparison.predictions:
-        if not (np.isnan(row.simulated) and np.isnan(row.live)):
+        if not (np.isnan(row.simulated) and np.isnan(row.live)) and not _is_zero(row):
             groups.setdefault(row.metric.rpartition(".")[0] or "system", []).append(row)
     return groups
+
+
+def _is_zero(row: Row) -> bool:
+    """Was there nothing of it in any run? Then a line of text says as much as a row."""
+    return row.simulated == row.live == row.error == 0 and not row.noise > 0
 
 
 def _quality(comparison: Comparison) -> dict[str, str]:

@@ -18,11 +18,15 @@ def element(file: str, *, name: str, label: str) -> str:
     text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    text = text.replace("'DejaVu Sans'", FONTS)
-    text = re.sub(r'style="[^"]*"', lambda style: _with_variables(style[0]), text)
+    text = re.sub(r"<[^>]*>", lambda tag: _own(tag[0], name), text)  # text between tags stays as it is
     head = f'<svg role="img" aria-label="{_attribute(label)}" style="stroke-linejoin:round;stroke-linecap:butt"'
     return text.replace("<svg", head, 1).replace(" xmlns:xlink", "\n xmlns:xlink", 1).strip()
+
+
+def _own(tag: str, name: str) -> str:
+    """The tag with ids that are unique in the page, and the page's own fonts and colours."""
+    tag = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", tag).replace("'DejaVu Sans'", FONTS)
+    return re.sub(r'style="[^"]*"', lambda style: _with_variables(style[0]), tag)
 
 
 def _with_variables(style: str) -> str:

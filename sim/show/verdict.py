@@ -113,5 +113,5 @@ def _lag(comparisons: Sequence[Comparison]) -> tuple[bool, str]:
         text = "the live runs are too noisy to tell whether the simulated p95 lag is right"
         return False, f"{text}{where('too noisy')}"
     if "unknown" in found:
-        return False, f"there is no p95 lag to compare{where('unknown')}"
+        return False, f"the simulated p95 lag cannot be judged{where('unknown')}"
     return True, f"the simulated p95 lag is within {tolerance} of the live one"
