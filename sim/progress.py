@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
+from typing import Any
 
 from sim.declare.scenario import Progress
 
@@ -28,10 +29,11 @@ class _Bar:
     """An output of the running cell that is updated in place."""
 
     def __init__(self, step: str) -> None:
-        from IPython.display import display
+        from IPython import display
 
+        show: Any = display.display  # it has no type hints
         self._step, self._percent, self._begun_at = step, 0, time.monotonic()
-        self._output = display(self, display_id=True)
+        self._output = show(self, display_id=True)
 
     def advance(self, share: float) -> None:
         percent = round(100 * min(1.0, max(0.0, share)))

@@ -15,7 +15,7 @@ SETS_UP = "-m venv .venv"
 @pytest.fixture(params=["clone", "a clone of mine"])
 def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """A folder with the Makefile and what stands for a .venv that was made in it."""
-    folder = tmp_path / request.param
+    folder = tmp_path / str(request.param)
     folder.mkdir()
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(TOP / name, folder)

@@ -72,7 +72,7 @@ def outputs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return Output()
 
     package, module = ModuleType("IPython"), ModuleType("IPython.display")
-    module.display = display  # type: ignore[attr-defined]
+    package.display, module.display = module, display  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython", package)
     monkeypatch.setitem(sys.modules, "IPython.display", module)
     monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
