@@ -68,7 +68,7 @@ def lag_over_time(source: Source, *, service: str | None = None) -> Figure:
     if simulated is not None:
         _draw_band(axes, distributions.lag_over_time(simulated))
     if live is not None:
-        axes.plot(live.intended_s, live.lag_s, **_point_style(live.lag_s.size, size=2.2, alpha=0.45))
+        axes.plot(live.intended_s, live.lag_s, **style.points(live.lag_s.size, size=2.2, alpha=0.45))
     _scale_lag(axes, np.concatenate([lags.lag_s for lags in both]))
     axes.set_xlabel("intended send time (s)")
     axes.set_ylabel(_lag_label(service))
@@ -98,7 +98,7 @@ def lag_distribution(source: Source, *, service: str | None = None) -> Figure:
         every += runs
         for number, lags_s in enumerate(runs):
             shares, exceeded_s = distributions.lag_tail(lags_s, places=32)
-            axes.plot(exceeded_s, shares, **_point_style(0, number, size=3.4, alpha=0.75))
+            axes.plot(exceeded_s, shares, **style.points(0, number, size=3.4, alpha=0.75))
         quantiles.append((style.VERMILLION, distributions.lag_quantiles(runs)))
     shortest_s = min((lags_s.min() for lags_s in every), default=0)
     if shortest_s > 0:
@@ -154,7 +154,7 @@ def backlog(source: Source) -> Figure:
         for number, (_, rows) in enumerate(worlds.live.each_run() if worlds.live else ()):
             sampled_s, entries = metrics.backlog(rows, worlds.services.index(service))
             panel.plot(sampled_s, entries, color=style.VERMILLION, linewidth=0.5, alpha=0.5)
-            panel.plot(sampled_s, entries, **_point_style(entries.size, number, size=2.4, alpha=0.7))
+            panel.plot(sampled_s, entries, **style.points(entries.size, number, size=2.4, alpha=0.7))
         panel.set_ylim(bottom=0)
         panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         panel.set_ylabel(f"{service}\nbacklog (messages)")
@@ -247,7 +247,7 @@ def _legend(worlds: Worlds) -> list[tuple[Any, str]]:
     if worlds.simulated:
         keys.append(((Patch(**style.BAND), Line2D([], [], color=style.BLUE)), "simulated"))
     if worlds.live:
-        keys.append((Line2D([], [], **_point_style(0, size=4)), "live"))
+        keys.append((Line2D([], [], **style.points(0, size=4)), "live"))
     return keys
 
 
@@ -277,18 +277,6 @@ def _write_beside(axes: Axes, height: float, error: str, noise: str, *, color: s
         axes.annotate(number, (1, height), xycoords=("axes fraction", "data"), xytext=(points, 0), **how)
 
 
-def _point_style(count: int, number: int = 0, *, size: float, alpha: float = 1.0) -> dict[str, Any]:
-    return {
-        "linestyle": "none",
-        "marker": style.MARKERS[number % len(style.MARKERS)],
-        "markersize": size,
-        "markeredgewidth": 0,
-        "color": style.VERMILLION,
-        "alpha": alpha,
-        "rasterized": count > style.POINTS_MAX,
-    }
-
-
 def _draw_band(axes: Axes, band: distributions.Band) -> None:
     axes.fill_between(band.at, band.low, band.high, **style.BAND)
     axes.plot(band.at, band.middle, color=style.BLUE)
@@ -309,7 +297,7 @@ def _draw_attempts(axes: Axes, worlds: Worlds, service: str) -> None:
         aside = np.linspace(-0.16, 0.16, len(live)) if len(live) > 1 else np.zeros(1)
         for run, (shares, shift) in enumerate(zip(live, aside, strict=True)):
             at = np.flatnonzero(shares)
-            axes.plot(at + 1 + shift, shares[at], **_point_style(0, run, size=4, alpha=0.85))
+            axes.plot(at + 1 + shift, shares[at], **style.points(0, run, size=4, alpha=0.85))
     known = np.concatenate([shares[shares > 0] for shares in (simulated, live)])
     axes.set_yscale("log")
     axes.set_ylim(bottom=10 ** np.floor(np.log10(known.min(initial=1)) - 0.02))

@@ -60,3 +60,16 @@ SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "event-workbench",
 }
 FONTS = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
+
+
+def points(count: int, number: int = 0, *, size: float, alpha: float = 1.0) -> dict[str, Any]:
+    """How live points look: a marker for each run, and an image where there are many."""
+    return {
+        "linestyle": "none",
+        "marker": MARKERS[number % len(MARKERS)],
+        "markersize": size,
+        "markeredgewidth": 0,
+        "color": VERMILLION,
+        "alpha": alpha,
+        "rasterized": count > POINTS_MAX,
+    }
