@@ -51,12 +51,16 @@ def _violations(check: Check) -> int:
 def _lag(comparisons: Sequence[Comparison]) -> Tile:
     title = "Error of the simulated p95 lag"
     if reason := invalid_run(comparisons):
-        return Tile(title, "invalid", [f"{reason[0].upper()}{reason[1:]}."], "invalid")
+        return _invalid(title, reason)
     worst = max(comparisons, key=_badness)
     row = worst.headline
     details = [f"{judged(row).capitalize()}{_of(worst, comparisons)}."]
     details += [f"{error_bar(one.headline)}: {_worlds(one.headline)}{_of(one, comparisons)}." for one in comparisons]
     return Tile(title, percent(row.relative_error, signed=True), details, _STATES.get(row.verdict, "unknown"))
+
+
+def _invalid(title: str, reason: str) -> Tile:
+    return Tile(title, "invalid", [f"{reason[0].upper()}{reason[1:]}."], "invalid")
 
 
 def _badness(comparison: Comparison) -> tuple[int, float]:
@@ -78,6 +82,8 @@ def _recovery(comparisons: Sequence[Comparison]) -> Tile:
     found = [(comparison, row) for comparison in comparisons for row in _recoveries(comparison)]
     if not found:
         return Tile("Recovery", "no fault", ["Nothing was made to go wrong."], "unknown")
+    if reason := invalid_run(comparisons):
+        return _invalid("Recovery", reason)
     known = [pair for pair in found if not np.isnan(pair[1].live)]
     comparison, row = max(known or found, key=lambda pair: pair[1].live)
     service = row.metric.rpartition(".")[0] or next(iter(comparison.live.services))

@@ -289,6 +289,7 @@ def test_a_late_generator_makes_the_run_invalid(simulated: History, live: Histor
     late = sim.compare(simulated, replace(live, rows=sorted_rows(rows)))
     source = render([late], [], command="x")
     assert "the times do not count, because the load was sent too late in shop" in headline([late])
+    assert [tile.split()[0] for tile in shown_tiles(late)] == ["is-true:", "is-invalid:", "is-invalid:"]
     assert marks(source)[0] == "✗ Invalid run."
     assert "✗ Invalid run. The load was sent too late" in " ".join(Page(source).said("p"))
     assert "tolerance" not in " ".join(Page(source).said("li"))
