@@ -28,7 +28,7 @@ from sim.infer.compare import Comparison, Row
 from sim.show import style
 from sim.show.source import Source, Worlds
 from sim.show.svg import element
-from sim.show.wording import MINUS, TO, difference, percent, seeds
+from sim.show.wording import MINUS, TO, difference, percent, seeds, shortened
 from sim.wording import quantity
 
 # matplotlib's own settings, not those of the user: the same input gives the same figure.
@@ -126,7 +126,7 @@ def attempts(source: Source) -> Figure:
     figure, panels = _figure(1.1 + 1.9 * rows, rows=rows, columns=columns)
     for panel, service in zip(panels, worlds.services, strict=False):
         _draw_attempts(panel, worlds, service)
-        panel.set_title(service, loc="left", fontweight="bold")
+        panel.set_title(shortened(service), loc="left", fontweight="bold")
         panel.set_xlabel("attempt (number)")
     for panel in panels[len(worlds.services) :]:
         panel.remove()
@@ -157,7 +157,7 @@ def backlog(source: Source) -> Figure:
             panel.plot(sampled_s, entries, **style.points(entries.size, number, size=2.4, alpha=0.7))
         panel.set_ylim(bottom=0)
         panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-        panel.set_ylabel(f"{service}\nbacklog (messages)")
+        panel.set_ylabel(f"{shortened(service)}\nbacklog (messages)")
         _mark_faults(panel, worlds.scenario, [service])
     panels[-1].set_xlabel("time since the load began (s)")
     caption = worlds.caption(f"Line: median over seeds; band: 5{TO}95 % of seeds.", "Points: samples of each run.")
@@ -320,7 +320,7 @@ def _draw_errors(axes: Axes, rows: Sequence[Row]) -> None:
     _write_beside(axes, top - 0.1, "error", "noise", color=style.INK)
     axes.set_xlim(-max(reach, 0.01), max(reach, 0.01))
     axes.set_ylim(-0.6, top - 0.4)
-    axes.set_yticks(range(len(rows)), [row.metric for row in rows])
+    axes.set_yticks(range(len(rows)), [shortened(row.metric) for row in rows])
     axes.tick_params(axis="y", labelcolor=style.INK)
     axes.grid(visible=True, axis="x")
     axes.grid(visible=False, axis="y")
@@ -357,16 +357,18 @@ def _mark_faults(axes: Axes, scenario: Scenario, services: Sequence[str]) -> Non
     for mark in sorted((mark for mark in marks if mark.from_s <= end_s), key=lambda mark: mark.from_s):
         axes.axvspan(mark.from_s, min(mark.until_s, end_s), color=style.SHADE, linewidth=0, zorder=0)
         axes.axvline(mark.from_s, color=style.GREY, linewidth=0.8, zorder=0.5)
-        width_s = letter_s * (len(mark.label) + 2)
+        width_s = letter_s * (len(shortened(mark.label)) + 2)
         at_s = min(mark.from_s, end_s - width_s)
         line = next((index for index, until_s in enumerate(taken_until_s) if until_s <= at_s), len(taken_until_s))
         taken_until_s[line : line + 1] = [at_s + width_s]
         above: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-        axes.annotate(mark.label, (at_s, 1), xytext=(0, 3 + 10 * line), fontsize=7.5, color=style.GREY, **above)
+        axes.annotate(
+            shortened(mark.label), (at_s, 1), xytext=(0, 3 + 10 * line), fontsize=7.5, color=style.GREY, **above
+        )
 
 
 def _lag_label(service: str | None) -> str:
-    return f"lag of {service} (s)" if service else "lag (s)"
+    return f"lag of {shortened(service)} (s)" if service else "lag (s)"
 
 
 def _noise_width(row: Row) -> float:

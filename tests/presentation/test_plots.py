@@ -199,6 +199,17 @@ def test_svg_needs_no_other_file(comparison: Comparison) -> None:
     assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(re.findall(r'\bid="([^"]*)"', text))
 
 
+def test_a_long_name_leaves_room_for_the_figure(scenario: Scenario) -> None:
+    """Its end is shown too: there is the metric. Without room matplotlib warns, and that fails a test."""
+    services = {"b" * 120: scenario.services["billing"], "shipping": scenario.services["shipping"]}
+    long = scenario.model_copy(update={"services": services, "faults": ()})
+    history = sim.simulate(Scenario.model_validate(long.model_dump(by_alias=True)), range(2))
+    compared = sim.compare(history, replace(history, world="live", server="Redis 8.2.3"))
+    for draw in ALL:
+        plots.svg(draw(compared), name="x", label="x")
+    assert f"{16 * 'b'}...{13 * 'b'}.lag_s_p95"[-21:] in " ".join(texts(plots.errors(compared)))
+
+
 @pytest.mark.parametrize("draw", ALL)
 def test_every_colour_follows_the_page(draw: Callable[[Comparison], Figure], comparison: Comparison) -> None:
     """A dark page has dark charts: each colour is a variable of the page, and none is left over."""
