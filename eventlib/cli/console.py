@@ -60,6 +60,8 @@ class Commands(TyperGroup):
         except self.expected as error:
             problem = str(error)
             status = INVALID if isinstance(error, self.invalid) else WRONG
+        except MemoryError:
+            problem = "memory: there is not enough of it for this; ask for less at once"
         except OSError as error:
             problem = f"{error.filename or 'system'}: {error.strerror or error}"
         err.print(f"[bold red]error:[/] {escape(problem)}", soft_wrap=True, highlight=False)

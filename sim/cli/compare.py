@@ -40,4 +40,4 @@ def compare_command(
             live = asyncio.run(run_live(declared, range(live_seeds), repeats=repeats, url=address, progress=advance))
     result = compare(simulated, live, tolerance=tolerance)
     out.print(comparison_table(result))
-    conclude(result.checks, json_file, comparison_json(result), comparisons=[result])
+    conclude(live, result.checks, json_file, comparison_json(result), comparisons=[result])

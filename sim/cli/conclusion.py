@@ -17,7 +17,7 @@ from sim.evidence.history import History
 from sim.evidence.metrics import summaries
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
-from sim.show.console import metrics_table, print_checks
+from sim.show.console import metrics_table, print_checks, print_overloads
 from sim.show.verdict import State, state_of
 
 _STATUS: dict[State, int] = {"true": 0, "false": FAILED, "unknown": INVALID, "invalid": INVALID}
@@ -34,23 +34,25 @@ def conclude_history(history: History, json_file: Path | None, history_file: Pat
     out.print(metrics_table(history, found))
     if history_file is not None:
         history.save(history_file)
-    conclude(checks, json_file, history_json(history, found, checks))
+    conclude(history, checks, json_file, history_json(history, found, checks))
 
 
 def conclude(
+    history: History,
     checks: Sequence[Check],
     json_file: Path | None,
     result: Mapping[str, Any],
     *,
     comparisons: Sequence[Comparison] = (),
 ) -> None:
-    """End a command: write its result and show its checks.
+    """End a command that ran `history`: write its result, and show its checks.
 
     Raises:
         typer.Exit: as `end` does.
     """
     write_json(json_file, result)
     print_checks(checks)
+    print_overloads(history)
     end(checks, comparisons)
 
 

@@ -31,7 +31,7 @@ def report_command(
     from sim.declare.scenario import Scenario
     from sim.infer.compare import comparison_json
     from sim.infer.validate import validate
-    from sim.show.console import comparison_table, print_checks, print_claims, steps
+    from sim.show.console import comparison_table, print_checks, print_claims, print_overloads, steps
     from sim.show.provenance import exact_command, provenance
     from sim.show.report import environment, render
     from sim.worlds.live import server_at
@@ -52,6 +52,7 @@ def report_command(
     for comparison in result.comparisons:
         out.print(comparison_table(comparison))
         print_checks(comparison.checks)
+        print_overloads(comparison.live)
     print_claims(result.claims)
     write_json(json_file, {one.live.scenario.name: comparison_json(one) for one in result.comparisons})
     out.print(f"The report is {output}", soft_wrap=True)

@@ -69,7 +69,8 @@ def _ready(waiting: Mapping[str, Service], paths: Mapping[str, int]) -> list[str
     for name, service in waiting.items():
         if service.consumes not in paths and service.consumes not in pending:
             raise ValueError(f"services.{name}: nothing sends {service.consumes!r}; let the load or a service emit it")
-    raise ValueError(f"services: the flow loops for ever through {sorted(waiting)}; take one of their emits out")
+    loop = ", ".join(map(repr, sorted(waiting)))
+    raise ValueError(f"services: the flow loops for ever through {loop}; take one of their emits out")
 
 
 @dataclass(frozen=True, slots=True)

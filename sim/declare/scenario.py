@@ -15,12 +15,15 @@ from sim.declare.loads import Load
 from sim.declare.plan import Flow, Plan
 from sim.declare.scenario_file import problems, read
 from sim.declare.service import Service
-from sim.errors import InvalidScenario
+from sim.errors import InvalidScenario, InvalidTrace
 
 Progress = Callable[[float], None]  # told what share of the work is done, from 0 to 1
 
 MAX_ATTEMPTS = 10_000
 MAX_DRAWS = 100_000_000  # random numbers that one service's plan may hold: 0.8 GB
+MAX_ROWS = 50_000_000  # rows that the runs of one history may have: 2.5 GB, and as much again to put them in order
+SAMPLE_EVERY_S = 0.1  # how often the backlog is looked at where runs are short
+SAMPLES = 10_000  # looks at a service's backlog in a run that has fewer events than that
 
 
 class Scenario(Declared):
@@ -62,17 +65,58 @@ class Scenario(Declared):
         """
         return Plan.draw(self.offered_load, self.services, self.faults, self.flow, seed)
 
+    @property
+    def sample_every_s(self) -> float:
+        """Seconds between two looks at the backlog: a long quiet run takes memory by its events, not by the clock."""
+        length_s = self.offered_load.duration_s + self.drain_s
+        return max(SAMPLE_EVERY_S, length_s / max(SAMPLES, self.offered_load.expected_events()))
+
+    def check_size(self, runs: int, *, events: float | None = None) -> None:
+        """Refuse what would take more memory than a machine has. `events` is what the load sends, where that is known.
+
+        Raises:
+            InvalidScenario: so many runs of this scenario would have too many rows.
+        """
+        load = self.offered_load
+        sent = load.expected_events() if events is None else events
+        samples = (load.duration_s + self.drain_s) / self.sample_every_s * len(self.services)
+        attempted = sum(
+            # sent and published, then started, ended and settled in each attempt
+            sent * self.flow.paths[service.consumes] * (2 + 3 * _attempts_mean(service))
+            for service in self.services.values()
+        )
+        if (rows := runs * (samples + attempted)) > MAX_ROWS:
+            what = " or ".join((*load.grows_with, "the number of runs"))
+            raise InvalidScenario(
+                self.name, f"about {rows:,.0f} rows would be recorded in {runs:,} runs, over {MAX_ROWS:,}; lower {what}"
+            )
+
     @model_validator(mode="after")
     def _runnable(self) -> Self:
         self._check_names()
         for fault in self.faults:
             if problem := fault.problem(self):
                 raise ValueError(f"faults: {problem}")
+        if problem := self._late_fault():
+            raise ValueError(f"faults: {problem}")
         for name, service in self.services.items():
             self._check_size(name, service)
             if problem := service.service_time.problem(self.offered_load):
                 raise ValueError(f"services.{name}.service_time: {problem}")
         return self
+
+    def _late_fault(self) -> str | None:
+        """Which fault comes after the load's end, where it would meet nothing. None where there is none."""
+        if not self.faults:
+            return None
+        try:
+            end_s = self.offered_load.duration_s
+        except InvalidTrace:  # the run refuses it
+            return None
+        late = next((fault for fault in self.faults if fault.at_s > end_s), None)
+        if late is None:
+            return None
+        return f"{late.label} at {late.at_s:g} s, after the load's end at {end_s:g} s; lower at_s"
 
     def _check_names(self) -> None:
         try:
@@ -94,3 +138,9 @@ class Scenario(Declared):
             )
         if service.retry.attempts > MAX_ATTEMPTS:
             raise ValueError(f"services.{name}.retry.attempts: at most {MAX_ATTEMPTS:,} can be recorded")
+
+
+def _attempts_mean(service: Service) -> float:
+    """Attempts that a message takes on average, if each fails with the service's own rate."""
+    rate, most = service.error_rate, service.retry.attempts
+    return float(most) if rate == 1 else (1 - rate**most) / (1 - rate)

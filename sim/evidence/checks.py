@@ -4,14 +4,15 @@ Pure functions of the rows, in the manner of Jepsen: they do not know which worl
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from sim.declare.scenario import Scenario
-from sim.evidence.history import History, Rows, Run, of_kind
+from sim.evidence.capacity import overloads
+from sim.evidence.history import History, Left, Rows, Run, of_kind
 from sim.evidence.metrics import LATE_S, dead_letters, lateness_s_p99, left_over
 
 Verdict = Literal["true", "false", "unknown"]
@@ -174,13 +175,21 @@ def _case(history: History, run: Run, rows: Rows, service: str) -> _Case:
 def _pending(history: History) -> Check:
     claim = "Nothing was left waiting, pending or delayed at the end"
     places = [
-        f"{_place(service, index, run)}: {left}"
+        f"{_place(service, index, run)}: {_in_words(left)}"
         for index, run in enumerate(history.runs)
         for service, left in run.left.items()
         if left_over(left)
     ]
-    detail = _listed(places) if places else f"0 in {len(history.runs)} runs"
+    if places:
+        places = [*places[:_PLACES_MAX], *(overload.in_words() for overload in overloads(history))]
+    detail = "; ".join(places) if places else f"0 in {len(history.runs)} runs"
     return Check(_DRAINED, claim, "false" if places else "true", detail)
+
+
+def _in_words(left: Left) -> str:
+    """What is left, such as "12 left (10 waiting, 2 pending)"."""
+    states = [(number, state) for state, number in asdict(left).items() if number and state != "dead"]
+    return f"{left_over(left):,} left ({', '.join(f'{number:,} {state}' for number, state in states)})"
 
 
 def _generator_on_time(history: History) -> Check:

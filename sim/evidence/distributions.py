@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.declare.declared import Floats
-from sim.evidence.history import SAMPLE_EVERY_S, History
+from sim.evidence.history import History
 from sim.evidence.metrics import QUANTILES, Lags, attempts, backlog, left_over
 
 _BAND = (5, 50, 95)  # percentiles
@@ -72,7 +72,8 @@ def attempts_over_runs(shares: Floats) -> Band:
 
 def backlog_over_time(history: History, service: str, end_s: float) -> Band:
     """Quantiles over runs of a service's backlog, from 0 to `end_s`. After its end, a run stays at what it left."""
-    at_s = np.arange(0, end_s + SAMPLE_EVERY_S, SAMPLE_EVERY_S)
+    every_s = history.scenario.sample_every_s
+    at_s = np.arange(0, end_s + every_s, every_s)
     runs = []
     for run, rows in history.each_run():
         sampled_s, entries = backlog(rows, history.services.index(service))

@@ -1,8 +1,10 @@
 """What a history says, for machines: nested dictionaries that JSON can hold. NaN stands where there is no number."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
+from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check
 from sim.evidence.history import History
 from sim.evidence.metrics import Interval, unit_of
@@ -24,13 +26,14 @@ def at_least(found: Interval) -> dict[str, Any]:
 
 
 def runs_json(history: History) -> dict[str, Any]:
-    """What ran: the scenario, the world, the server and the seeds."""
+    """What ran: the scenario, the world, the server and the seeds; and what was offered more than it can do."""
     product, _, version = history.server.partition(" ")
     return {
         "scenario": history.scenario.name,
         "world": history.world,
         "server": {"product": product, "version": version},
         "seeds": sorted({run.seed for run in history.runs}),
+        "overloads": [asdict(overload) for overload in overloads(history)],
     }
 
 

@@ -51,7 +51,6 @@ _FIRST_KINDS = (
 )
 KINDS = tuple(dict.fromkeys((*_FIRST_KINDS, *NOTES)))  # what a fault notes, the fault's class explains
 KIND = {name: code for code, name in enumerate(KINDS)}
-SAMPLE_EVERY_S = 0.1  # how often both worlds look at the backlog
 
 ROW = np.dtype(
     [

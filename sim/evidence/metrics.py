@@ -17,6 +17,7 @@ from scipy import stats
 
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
+from sim.evidence.capacity import work_of
 from sim.evidence.history import KIND, History, Left, Rows, Run, of_kind
 from sim.evidence.unhandled import sent_by_load, unhandled_s
 from sim.tables import html_table
@@ -32,6 +33,7 @@ UNITS = {
     "attempts_mean": "attempts",
     "dead_letters": "messages",
     "duplicates": "messages",
+    "utilisation": "share",
     "backlog_mean": "messages",
     "backlog_max": "messages",
     "recovery_s": "s",
@@ -271,9 +273,9 @@ def lateness_s_p99(rows: Rows) -> float:
 def recovery_s(scenario: Scenario, run: Run, rows: Rows, service: int) -> float:
     """Seconds from the start of a service's first fault until its backlog was back at its level before the fault.
 
-    The backlog is back when for one second no sample exceeds the largest sample before the fault, or when a run ends
-    that left nothing. 0.0 where the backlog never rose above that level. NaN without a fault, or without samples
-    before it. Infinite where the backlog never came back.
+    The backlog is back when for one second (or from one sample to the next, if that is longer) no sample exceeds the
+    largest sample before the fault, or when a run ends that left nothing. 0.0 where the backlog never rose above that
+    level. NaN without a fault, or without samples before it. Infinite where the backlog never came back.
     """
     name = list(scenario.services)[service]
     faults = [fault.at_s for fault in scenario.faults if fault.service == name]
@@ -284,7 +286,7 @@ def recovery_s(scenario: Scenario, run: Run, rows: Rows, service: int) -> float:
     above_s = at_s[(at_s >= start_s) & (entries > entries[at_s < start_s].max())]
     if not above_s.size:
         return 0.0
-    quiet = np.flatnonzero(np.diff(above_s) > 1.0)
+    quiet = np.flatnonzero(np.diff(above_s) > max(1.0, 1.5 * scenario.sample_every_s))
     last_s = above_s[quiet[0]] if quiet.size else above_s[-1]
     later_s = at_s[at_s > last_s]
     if later_s.size:
@@ -353,6 +355,7 @@ def _service_metrics(prefix: str, scenario: Scenario, run: Run, rows: Rows, code
         f"{prefix}attempts_mean": float(settled_at.mean()) if settled_at.size else np.nan,
         f"{prefix}dead_letters": float(dead_letters(own, [left]).recorded),
         f"{prefix}duplicates": float(count(own, "handled") - _first_handled(rows, [code]).size),
+        f"{prefix}utilisation": work_of(scenario, run, own, code).utilisation,
         f"{prefix}backlog_mean": float(entries.mean()) if entries.size else np.nan,
         f"{prefix}backlog_max": float(entries.max()) if entries.size else np.nan,
         f"{prefix}recovery_s": recovery_s(scenario, run, rows, code),

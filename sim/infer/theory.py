@@ -67,7 +67,10 @@ def _utilization(rate_per_s: float, mean_s: float, servers: int) -> float:
         )
     utilization = rate_per_s * mean_s / servers
     if utilization >= 1.0:
+        capacity, growth = servers / mean_s, rate_per_s - servers / mean_s
         raise InvalidScenario(
-            "theory", f"utilization {utilization:.3g}: the queue grows for ever; lower the rate or add servers"
+            "theory",
+            f"{rate_per_s:g} /s are offered and {capacity:g} /s can be done, so the queue grows by {growth:g} /s "
+            "for ever; lower the rate or add servers",
         )
     return utilization

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from eventlib.cli.console import err, out
+from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check, Verdict
 from sim.evidence.history import History
 from sim.evidence.metrics import Interval, is_predicted, unit_of
@@ -90,6 +91,12 @@ def print_checks(checks: Iterable[Check]) -> None:
     """One line for each check: its verdict, what it claims and what was found."""
     for check in checks:
         _print_verdict(check.verdict, f"{check.claim}: {check.detail}")
+
+
+def print_overloads(history: History) -> None:
+    """A line for each service that was offered more than it can do."""
+    for overload in overloads(history):
+        out.print(f"Note: {escape(overload.in_words())}.", soft_wrap=True, highlight=False)
 
 
 def print_claims(claims: Iterable[Claim]) -> None:

@@ -9,6 +9,7 @@ LABELS = {
     "attempts_mean": "attempts per message",
     "dead_letters": "dead letters",
     "duplicates": "handled twice",
+    "utilisation": "utilisation",
     "backlog_mean": "backlog, mean",
     "backlog_max": "backlog, largest",
     "recovery_s": "recovery from the fault",
@@ -41,6 +42,7 @@ GLOSSARY = {
     "run": "One pass through the scenario in one world.",
     "seed": "The number that decides everything random in a run.",
     "simulated": "The same rules in virtual time; only how long things take is modelled.",
+    "utilisation": "The share of the run in which a handler is busy, averaged over the handlers of a service.",
     "tolerance": "How far a prediction may be off, as a share of the live value. Within: the whole error bar is. "
     "Outside: none of it is. Too noisy: the bar reaches across the tolerance, or no seed ran live twice.",
 }

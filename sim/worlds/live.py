@@ -22,13 +22,14 @@ import numpy as np
 from eventlib import App, Backlog, BrokerError, BrokerUnavailable, Bus, connect, private_server
 from sim.declare.scenario import Progress, Scenario
 from sim.errors import InvalidScenario, LiveRunFailed, first_of
-from sim.evidence.history import KIND, ROW, SAMPLE_EVERY_S, History, Left, Rows, Run, sorted_rows
+from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_rows
 from sim.progress import shown
 from sim.worlds.process_pool import PoolProcess, ProcessPool, process_pool
 from sim.worlds.worker import Job
 
 _HEADSTART_S = 0.2  # between the order to go and time 0: by then, all processes have the order
 _START_S = 30.0  # longest wait for the processes to be ready
+_LOOK_S = 0.025  # how often it is asked whether all is done
 _SILENCE_S = 5.0  # longest time that a server may not answer in the middle of a run
 
 
@@ -49,7 +50,7 @@ async def run_live(
 
     Raises:
         InvalidTrace: the load's trace is missing or broken.
-        InvalidScenario: there are no seeds, or no repeats.
+        InvalidScenario: there are no seeds, or no repeats, or too many rows would be recorded.
         BrokerError: the server is unreachable, refuses the login or lacks a command.
         LiveRunFailed: a process of the run failed, or what happened could not be written down.
     """
@@ -57,7 +58,8 @@ async def run_live(
     order = [(seed, repeat) for repeat in range(repeats) for seed in seeds]
     if not order:
         raise InvalidScenario("seeds", "there are none; give at least one, such as range(3), and repeats=1 or more")
-    scenario.plan(order[0][0])  # a broken trace shows here, before anything is started
+    plan = scenario.plan(order[0][0])  # a broken trace shows here, before anything is started
+    scenario.check_size(len(order), events=plan.arrivals_s.size)
     runs: list[Run] = []
     rows: list[Rows] = []
     with server_at(url) as address, shown(progress, f"running {scenario.name} live") as advance:
@@ -202,9 +204,9 @@ class _LiveRun:
         self._note(kind, service, consumer)
 
     async def _sample(self, bus: Bus) -> None:
-        tick, heard_at = 0, time.monotonic()
+        tick, heard_at, every_s = 0, time.monotonic(), self._scenario.sample_every_s
         while True:
-            await self.sleep_until(tick * SAMPLE_EVERY_S)
+            await self.sleep_until(tick * every_s)
             try:
                 for name in self._scenario.services:
                     self._note("sampled", name, -1, float((await self._backlog(bus, name)).total))
@@ -212,7 +214,7 @@ class _LiveRun:
             except BrokerUnavailable:  # then there is no sample; a server that stays away ends the run
                 if time.monotonic() - heard_at > _SILENCE_S:
                     raise
-            tick = max(tick + 1, int((time.monotonic() - self._t0) / SAMPLE_EVERY_S))
+            tick = max(tick + 1, int((time.monotonic() - self._t0) / every_s))
 
     async def _until_settled(self, bus: Bus, generator: PoolProcess, progress: Progress) -> float:
         """Until the load is sent and every group is done, or the drain is over; seconds since time 0."""
@@ -221,7 +223,7 @@ class _LiveRun:
             progress(max(0.0, now_s / (length_s + 0.5)))
             if generator.done.is_set() and await self._is_settled(bus):
                 return time.monotonic() - self._t0
-            await asyncio.sleep(SAMPLE_EVERY_S / 4)
+            await asyncio.sleep(_LOOK_S)
         return now_s
 
     async def _is_settled(self, bus: Bus) -> bool:

@@ -58,6 +58,7 @@ EXPECTED = {
     "error: broker: no [bold] answer": ev.BrokerUnavailable("broker", "no [bold] answer"),
     "error: this needs numpy, which is not installed: pip install": MissingExtra("this", "numpy", "workbench"),
     "error: this command needs numpy, which is not installed: pip install": ModuleNotFoundError(name="numpy"),
+    "error: memory: there is not enough of it for this": MemoryError(),
     "error: there.txt: no such file": FileNotFoundError(errno.ENOENT, "no such file", "there.txt"),
 }
 

@@ -118,7 +118,7 @@ async def test_a_message_that_kills_its_consumers_becomes_a_dead_letter(url: str
     """Two attempts are allowed and two consumers die of it. The third delivery makes it a dead letter unhandled."""
     poison = service(60.0, lease_s=0.4, retry=Retry(attempts=2))
     kills = [kill("desk", 1.5, 0.0), kill("desk", 4.5, 0.0)]
-    history = await run_live(scenario(steady(1.0, 1.0), *kills, desk=poison), [0], repeats=1, url=url)
+    history = await run_live(scenario(steady(0.2, 5.0), *kills, desk=poison), [0], repeats=1, url=url)
     assert rows_of(history, "started")["attempt"].tolist() == [1, 2]
     assert len(rows_of(history, "dead")) == history.runs[0].left["desk"].dead == 1
     assert {one.name for one in check(history) if one.verdict != "true"} <= OF_THE_MACHINE

@@ -95,16 +95,17 @@ def test_a_kill_at_the_moment_of_the_first_message() -> None:
     assert set(verdicts(history).values()) == {"true"}
 
 
-def test_faults_after_the_end_of_a_run_change_nothing() -> None:
-    desk = service(0.001)
-    late: list[Fault] = [
+@pytest.mark.parametrize(
+    "late",
+    [
         kill("desk", 20.0, 1.0),
-        Errors(kind="errors", service="desk", at_s=20.0, for_s=1.0, error_rate=1),
-    ]
-    with_faults = simulate(scenario(steady(100.0, 1.0), *late, desk=desk), [0])
-    without = simulate(scenario(steady(100.0, 1.0), desk=desk), [0])
-    assert with_faults.rows.tobytes() == without.rows.tobytes()
-    assert with_faults.runs == without.runs
+        Errors(kind="errors", service="desk", at_s=1.001, for_s=1.0, error_rate=1),
+    ],
+)
+def test_a_fault_after_the_loads_end_is_refused(late: Fault) -> None:
+    """It would meet nothing, or what is left over, and look as if it did no harm."""
+    with pytest.raises(ValueError, match=rf"faults: .* at {late.at_s:g} s, after the load's end at 1 s; lower at_s"):
+        scenario(steady(100.0, 1.0), late, desk=service(0.001))
 
 
 def test_errors_come_in_their_window_alone() -> None:
@@ -128,7 +129,7 @@ def test_a_message_that_kills_its_consumers_becomes_a_dead_letter(allowed: int) 
     """A consumer that dies uses up an attempt. When all are used up, no handler gets the message again."""
     poison = service(10.0, lease_s=0.4, retry=Retry(attempts=allowed))
     kills = [kill("desk", 1.0 + 2.0 * number, 0.1) for number in range(allowed + 2)]
-    history = simulate(scenario(steady(1.0, 1.0), *kills, desk=poison), [0])
+    history = simulate(scenario(steady(0.1, 10.0), *kills, desk=poison), [0])
     assert rows_of(history, "started")["attempt"].tolist() == list(range(1, allowed + 1))
     assert len(rows_of(history, "dead")) == history.runs[0].left["desk"].dead == 1
     assert len(rows_of(history, "handled")) == len(rows_of(history, "failed")) == 0
@@ -137,7 +138,7 @@ def test_a_message_that_kills_its_consumers_becomes_a_dead_letter(allowed: int) 
 
 def test_a_lease_is_renewed_while_its_handler_works() -> None:
     """Read at 0 s and killed at 3 s, with a lease of 0.6 s: renewed at 2.8 s at the earliest, so held until 3.4 s."""
-    history = simulate(scenario(steady(1.0, 1.0), kill("desk", 3.0, 0.0), desk=service(10.0, lease_s=0.6)), [0])
+    history = simulate(scenario(steady(0.1, 10.0), kill("desk", 3.0, 0.0), desk=service(10.0, lease_s=0.6)), [0])
     first, again = rows_of(history, "started")["t_s"].tolist()
     assert first == 0.0
     assert 3.4 - 1e-9 <= again <= 3.0 + 2.1 * 0.6
@@ -147,7 +148,7 @@ def test_a_group_sweeps_twice_a_lease() -> None:
     """However many consumers there are, messages of several dead consumers are taken over in steps of half a lease."""
     kills = [kill("desk", 1.0 + 0.13 * consumer, None, consumer) for consumer in range(10)]
     desk = service(30.0, consumers=20, concurrency=20, lease_s=1.0)
-    history = simulate(scenario(steady(100.0, 0.2), *kills, drain_s=60.0, desk=desk), [0])
+    history = simulate(scenario(steady(8.0, 2.5), *kills, drain_s=60.0, desk=desk), [0])
     again = rows_of(history, "started")
     looks_s = np.unique(again[again["attempt"] > 1]["t_s"])
     assert len(looks_s) >= 3
@@ -159,7 +160,7 @@ def test_attempts_before_a_retry_count_towards_poison() -> None:
     failing = Errors(kind="errors", service="desk", at_s=0.0, for_s=0.5, error_rate=1.0)
     kills = [kill("desk", at_s, 0.1) for at_s in (4.0, 6.0)]
     poison = service(3.0, lease_s=0.4, retry=THRICE)
-    history = simulate(scenario(steady(1.0, 1.0), failing, *kills, desk=poison), [0])
+    history = simulate(scenario(steady(0.1, 10.0), failing, *kills, desk=poison), [0])
     assert rows_of(history, "failed")["attempt"].tolist() == [1]
     assert rows_of(history, "started")["attempt"].tolist() == [1, 2, 3]
     assert len(rows_of(history, "dead")) == 1

@@ -90,7 +90,7 @@ def test_both_consumers_may_be_paused_at_once() -> None:
 
 def test_a_pause_in_words_and_in_a_figure() -> None:
     fault = pause(1.5, 0.25, consumer=1)
-    declared = scenario(steady(1.0, 1.0), fault, desk=service(consumers=2))
+    declared = scenario(steady(0.5, 2.0), fault, desk=service(consumers=2))
     assert fault.in_words(declared) == "At 1.5 s, consumer 1 of desk stands still for 0.25 s."
     assert fault.mark() == Mark("desk 1 paused", 1.5, 1.75)
 
@@ -101,7 +101,7 @@ KILL = {"kind": "kill", "service": "desk", "consumer": 0, "at_s": 1.5, "back_aft
 
 def loaded(directory: Path, *faults: dict[str, Any]) -> Scenario:
     desk = {"consumes": "placed", "consumers": 2, "service_time": {"kind": "constant", "mean_s": 0.01}}
-    load = {"kind": "constant", "event": "placed", "rate_per_s": 1, "duration_s": 1}
+    load = {"kind": "constant", "event": "placed", "rate_per_s": 0.1, "duration_s": 10}
     file = directory / "pause.yaml"
     file.write_text(yaml.safe_dump({"name": "p", "load": load, "services": {"desk": desk}, "faults": list(faults)}))
     return Scenario.load(file)
@@ -115,7 +115,7 @@ def loaded(directory: Path, *faults: dict[str, Any]) -> Scenario:
         ([{"kind": "pause", "service": "desk", "at_s": 1}], "faults.0.for_s: is missing; add it"),
         ([PAUSE | {"at_s": -1}], "faults.0.at_s: Input should be greater than or equal to 0, not -1"),
         ([PAUSE | {"consumer": 2}], "faults: 'desk' has consumers 0 to 1, no 2"),
-        ([PAUSE | {"service": "dsk"}], "faults: there is no service 'dsk'; services are ['desk']"),
+        ([PAUSE | {"service": "dsk"}], "faults: there is no service 'dsk'; services are 'desk'"),
         ([PAUSE | {"back_after_s": 1}], "unknown field; there are: kind, service, at_s, consumer, for_s"),
         ([PAUSE, PAUSE | {"at_s": 1.5}], "faults: 'desk' consumer 0 is paused while it is down"),
         ([PAUSE, PAUSE | {"at_s": 2.0}], "faults: 'desk' consumer 0 is paused while it is down"),

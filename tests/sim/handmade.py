@@ -17,7 +17,7 @@ NOTHING = Left(0, 0, 0, 0, 0)
 
 def desk(*faults: Fault) -> Scenario:
     """One service that allows three attempts."""
-    return scenario(steady(10.0, 1.0), *faults, desk=service(retry=Retry(attempts=3)))
+    return scenario(steady(5.0, 2.0), *faults, desk=service(retry=Retry(attempts=3)))
 
 
 def chain() -> Scenario:

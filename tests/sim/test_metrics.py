@@ -270,7 +270,7 @@ def test_littles_law_is_unknown_where_a_message_is_not_settled() -> None:
 
 def test_a_history_of_nothing_has_no_numbers() -> None:
     numbers = {name: float(value) for name, (value,) in measure(history()).items() if not math.isnan(value)}
-    assert numbers == {"dead_letters": 0.0, "duplicates": 0.0}
+    assert numbers == {"dead_letters": 0.0, "duplicates": 0.0, "utilisation": 0.0}
 
 
 def test_every_metric_has_a_unit() -> None:

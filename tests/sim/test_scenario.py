@@ -193,7 +193,7 @@ def test_all_settings_that_are_not_modelled_are_named_at_once(file: Path) -> Non
         ({"services__shipping__emits": ["order.placed"]}, ["loops for ever", "'billing'", "'shipping'", "emits out"]),
         ({"services__billing__emits": ["order.placed", "order.paid"]}, ["loops for ever", "'billing'", "emits out"]),
         ({"services__billing__emits": ["order.paid"] * (MAX_PATHS + 1)}, ["services.billing", f"over {MAX_PATHS}"]),
-        ({"faults": killed(1.0, service="biling")}, ["faults", "'biling'", "['billing', 'shipping']"]),
+        ({"faults": killed(1.0, service="biling")}, ["faults", "'biling'", "'billing', 'shipping'"]),
         ({"faults": killed(1.0, consumer=2)}, ["faults", "'billing'", "0 to 1"]),
         ({"faults": killed(1.0, consumer=-1)}, ["faults.0", "consumer", "greater than or equal to 0"]),
         ({"faults": killed(-1.0)}, ["faults.0", "at_s", "greater than or equal to 0"]),

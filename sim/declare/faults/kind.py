@@ -73,7 +73,7 @@ class FaultKind(Declared):
     def problem(self, system: System) -> str | None:
         """Why it cannot happen in this system, or None."""
         if self.service not in system.services:
-            return f"there is no service {self.service!r}; services are {list(system.services)}"
+            return f"there is no service {self.service!r}; services are {', '.join(map(repr, system.services))}"
         return None
 
     def inject_live(self, world: LiveWorld) -> Coroutine[Any, Any, None] | None:

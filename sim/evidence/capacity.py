@@ -1,0 +1,99 @@
+"""How busy a service was, and whether it was given more than it can do: offered, capacity and growth, in words."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim.declare.declared import Floats
+from sim.declare.scenario import Scenario
+from sim.evidence.history import History, Rows, Run, of_kind
+from sim.wording import quantity
+
+_MESSAGES_MIN = 20  # fewer say nothing about a rate
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the handlers of one service did in one run.
+
+    `busy_s` is the time of all its attempts, `attempts` their number, `handlers` how many run at once, and `length_s`
+    how long the run was.
+    """
+
+    busy_s: float
+    attempts: int
+    handlers: int
+    length_s: float
+
+    @property
+    def utilisation(self) -> float:
+        """The share of the run in which a handler was busy, averaged over the handlers."""
+        return self.busy_s / (self.handlers * self.length_s) if self.length_s > 0 else np.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """A service that is offered more than it can do, both in messages a second, averaged over the runs."""
+
+    service: str
+    offered_per_s: float
+    capacity_per_s: float
+
+    def in_words(self) -> str:
+        """What that means, as one sentence without its full stop."""
+        offered, capacity, growth = (
+            quantity(value, "1/s")
+            for value in (self.offered_per_s, self.capacity_per_s, self.offered_per_s - self.capacity_per_s)
+        )
+        return (
+            f"{self.service} is overloaded: it is offered {offered} and can do {capacity}, so its backlog grows by "
+            f"{growth} as long as the load lasts; add consumers or concurrency, or lower the rate"
+        )
+
+
+def work_of(scenario: Scenario, run: Run, rows: Rows, service: int) -> Work:
+    """What the handlers of a service did in a run. `rows` are the service's own.
+
+    An attempt that was cut off lasted until its consumer was killed, or the run ended.
+    """
+    declared = list(scenario.services.values())[service]
+    started, ended = of_kind(rows, "started"), of_kind(rows, "handled", "failed")
+    key = ["consumer", "message", "attempt"]
+    cut = started[~np.isin(started[key], ended[key])]
+    busy_s = float(ended["t_s"].sum() - started["t_s"].sum() + _ends_s(rows, cut, run.ended_s).sum())
+    return Work(busy_s, started.size, declared.consumers * declared.concurrency, run.ended_s)
+
+
+def _ends_s(rows: Rows, cut: Rows, ended_s: float) -> Floats:
+    killed = of_kind(rows, "killed")
+    ends_s = np.full(cut.size, ended_s)
+    for index, row in enumerate(cut):
+        later_s = killed["t_s"][(killed["consumer"] == row["consumer"]) & (killed["t_s"] >= row["t_s"])]
+        ends_s[index] = min(later_s.min(initial=ended_s), ended_s)
+    return np.maximum(ends_s, cut["t_s"])
+
+
+def overloads(history: History) -> Iterator[Overload]:
+    """The services that were offered more than they can do while the load lasted."""
+    for code, name in enumerate(history.services):
+        found = [rates for run, rows in history.each_run() if (rates := _rates(history, run, rows, code))]
+        if found:
+            offered, capacity = np.mean(found, axis=0)
+            if offered > capacity:
+                yield Overload(name, float(offered), float(capacity))
+
+
+def _rates(history: History, run: Run, rows: Rows, code: int) -> tuple[float, float] | None:
+    """Messages a second that a service was offered, and those that it can do. None where that is not known."""
+    event = history.events.index(list(history.scenario.services.values())[code].consumes)
+    arrived_s = of_kind(rows[rows["event"] == event], "published")["t_s"]
+    own = rows[rows["service"] == code]
+    work = work_of(history.scenario, run, own, code)
+    settled = of_kind(own, "handled", "dead").size
+    if arrived_s.size < _MESSAGES_MIN or not settled or work.busy_s <= 0:
+        return None
+    length_s = float(arrived_s.max() - arrived_s.min())
+    attempts = max(1.0, work.attempts / settled) if settled >= _MESSAGES_MIN else 1.0
+    capacity = work.handlers / (work.busy_s / work.attempts) / attempts
+    return ((arrived_s.size - 1) / length_s, capacity) if length_s > 0 else None
