@@ -4,9 +4,15 @@ PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
 PEERS  := .venv/.peers
+LOWEST := .venv/lowest/.ready
 SHELL  := bash
 
-.PHONY: help report test loops check lab bench
+# The programs in .venv name the folder that they were made in. In a copy, or after a move, .venv is made anew.
+WHERE := $(CURDIR)/$(BIN)/python
+HERE  := $(shell test -x $(BIN)/python && head -n 2 $(BIN)/workbench 2>/dev/null | \
+           grep -Fq -e '#!$(WHERE)' -e ' $(WHERE)' -e '"$(WHERE)"' && echo yes)
+
+.PHONY: help report test loops check lowest lab bench writable $(if $(HERE),,$(READY))
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +40,11 @@ check: $(READY) ## check form, types, import rules and style; runs no experiment
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -q tests/style
 
+# The oldest packages have no wheels for the newest Python: PYTHON=python3.11 make lowest
+lowest: $(LOWEST) ## run a part of the tests with the oldest packages that are allowed
+	@$(LOWEST:/.ready=/bin/python) -m pytest tests/fundamentals tests/unit tests/sim tests/presentation tests/cli \
+	  -n 2 -W default # old packages beside new ones warn, and that is not what is tested
+
 lab: $(READY) ## open the notebooks in JupyterLab, with a private Redis
 	@$(BIN)/workbench lab
 
@@ -48,11 +59,26 @@ $(PEERS): $(READY)
 	  echo 'Mend: check the network, or name an index in reach: PIP_INDEX_URL, HTTPS_PROXY'; exit 1; }
 	@touch $@
 
+$(LOWEST): $(READY)
+	@echo 'Setting up .venv/lowest with the oldest packages that pyproject.toml allows, once.'
+	@$(BIN)/python -m tests.install.lowest > .venv/lowest.txt
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet -c .venv/lowest.txt -e '.[dev]' || { \
+	  echo 'Mend: check the network, or name a Python that they have wheels for: PYTHON=python3.11'; exit 1; }
+	@touch $@
+
+writable:
+	@[ -w . ] || { \
+	  echo 'This folder cannot be written to: .venv, reports and caches have no place.'; \
+	  echo 'Mend: work in a copy: cp -R "$(CURDIR)" ~/event-workbench && chmod -R u+w ~/event-workbench'; exit 1; }
+
 # pip compiles bytecode on one core, compileall on all of them. It skips what it cannot compile; nothing here uses that.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt | writable
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo 'This needs Python 3.11 or newer; $(PYTHON) is older or missing.'; \
 	  echo 'Mend: install one, then name it: make PYTHON=python3.13'; exit 1; }
+	@$(if $(HERE),,if [ -e $(READY) ] || [ -e .venv/pip.log ]; then \
+	  echo 'Removing .venv: it was made in another folder, or not to its end.'; rm -rf .venv; fi)
 	@echo "Setting up .venv with $$($(PYTHON) --version), once: it takes one to two minutes."
 	@$(PYTHON) -m venv .venv || { \
 	  echo 'Python could not make .venv.'; \

@@ -1,6 +1,7 @@
 """An App declares which handlers take which events, in which groups and with which settings. Making one does no I/O."""
 
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -8,8 +9,11 @@ from typing import TypeVar
 from eventlib.delivery import Batch, Delivery
 from eventlib.errors import DuplicateHandler, InvalidDeclaration
 from eventlib.events.schema import Event, spec_of, valid_name
+from eventlib.interactive import interactive, same_definition
 from eventlib.policy import Lease, Retry, RetryBudget
 from eventlib.retention import Retention
+
+log = logging.getLogger("eventlib")
 
 E = TypeVar("E", bound=Event)
 Handler = Callable[[E, Delivery], Awaitable[None]]
@@ -41,7 +45,10 @@ class Subscription:
 
 @dataclass
 class App:
-    """The declarations of one program. `name` becomes the CloudEvents source of the events that it publishes."""
+    """The declarations of one program. `name` becomes the CloudEvents source of the events that it publishes.
+
+    A cell of a notebook that is run again declares again: what it declared before is replaced, and a note is logged.
+    """
 
     name: str
     groups: dict[str, GroupSettings] = field(default_factory=dict)
@@ -78,7 +85,7 @@ class App:
         """
         where = f"group {valid_name(name, 'group')!r}"
         if name in self.groups:
-            raise InvalidDeclaration(where, "is already set; set each group once")
+            _replace_or_refuse(where, "is already set; set each group once")
         if not (_is_count(concurrency, 1) and _is_count(prefetch, 0) and 0 < lease_s <= 1e6):
             raise InvalidDeclaration(
                 where, "needs concurrency >= 1 and prefetch >= 0, whole numbers up to 1,000,000, and 0 < lease_s <= 1e6"
@@ -96,7 +103,7 @@ class App:
         if not isinstance(retention, Retention):
             raise InvalidDeclaration(f"stream {name!r}", f"retention={retention!r}; give a Retention")
         if valid_name(name, "stream") in self.streams:
-            raise InvalidDeclaration(f"stream {name!r}", "is already set; set each stream once")
+            _replace_or_refuse(f"stream {name!r}", "is already set; set each stream once")
         self.streams[name] = retention
 
     def subscribe(
@@ -152,10 +159,10 @@ class App:
         return declare
 
     def _check(self, event_class: type[Event], group: str, retry: Retry | None, timeout_s: float | None) -> None:
-        spec = spec_of(event_class)
+        type_ = spec_of(event_class).type
         valid_name(group, "group")
-        if any(s.group == group and spec_of(s.event_class).type == spec.type for s in self.subscriptions):
-            raise DuplicateHandler(group, spec.type)
+        if self._handler_of(type_, group) is not None and not interactive():
+            raise DuplicateHandler(group, type_)
         if not isinstance(retry, Retry | None):
             raise InvalidDeclaration(f"group {group!r}", f"retry={retry!r}; give a Retry")
         if timeout_s is not None and not timeout_s > 0:
@@ -165,7 +172,19 @@ class App:
         handler = subscription.handler
         if not (inspect.iscoroutinefunction(handler) and _takes(handler, len(arguments))):
             raise InvalidDeclaration(f"handler {handler!r}", f"write it as `async def handler({', '.join(arguments)})`")
-        self.subscriptions.append(subscription)
+        type_ = spec_of(subscription.event_class).type
+        before = self._handler_of(type_, subscription.group)
+        if before is None:
+            self.subscriptions.append(subscription)
+        elif same_definition(before.handler, handler):
+            self.subscriptions[self.subscriptions.index(before)] = subscription
+            log.warning("group %r: the handler of %r is replaced by its new definition", subscription.group, type_)
+        else:
+            raise DuplicateHandler(subscription.group, type_)
+
+    def _handler_of(self, type_: str, group: str) -> Subscription | None:
+        found = (s for s in self.subscriptions if s.group == group and spec_of(s.event_class).type == type_)
+        return next(found, None)
 
     def settings(self, group: str) -> GroupSettings:
         """How the group's consumers work.
@@ -179,6 +198,17 @@ class App:
             problem = f"ordered_by={settings.ordered_by!r} is not a field of its events; they have {sorted(fields)}"
             raise InvalidDeclaration(f"group {group!r}", problem)
         return settings
+
+
+def _replace_or_refuse(where: str, problem: str) -> None:
+    """Let a user at a keyboard declare again, with a note. A program that declares twice contradicts itself.
+
+    Raises:
+        InvalidDeclaration: it is a program.
+    """
+    if not interactive():
+        raise InvalidDeclaration(where, problem)
+    log.warning("%s: its settings are replaced by the new ones", where)
 
 
 def _wire_fields(event_class: type[Event]) -> set[str]:

@@ -21,6 +21,15 @@ def quantity(value: float, unit: str) -> str:
     return f"{digits(value)} {'/s' if unit == '1/s' else unit}".rstrip()
 
 
+def number(value: float) -> str:
+    """A number with four significant digits for a table: "0.1523", "5,088", "-" where there is none."""
+    if np.isnan(value):
+        return "-"
+    if np.isinf(value):
+        return "not recovered"
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+
+
 def at_least(text: str, unhandled: float) -> str:
     """A quantile of lag, as a lower bound where a share of the messages was not handled: ">= 30 s, 97 % unhandled"."""
     return f">= {text}, {digits(100 * unhandled)} % unhandled" if unhandled else text

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from eventlib.cli.console import FAILED, ending
+from eventlib.cli.console import FAILED, ending, out
 from eventlib.extras import require
 from sim.cli.options import Url
 
@@ -20,12 +22,19 @@ def lab_command(
     port: Annotated[int, typer.Option(help="Port of JupyterLab on this machine.", min=1, max=65535)] = 8888,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
 ) -> None:
-    """Open JupyterLab on the notebooks, with a Redis running."""
+    """Open JupyterLab on the notebooks, with a Redis running.
+
+    In a clone these are its notebooks. Elsewhere they are copied, with the scenarios, into the folder `event-workbench`
+    here; what is there already stays as it is.
+    """
+    from sim.cli.shipped import copy_to_work_in, in_clone, shipped
     from sim.worlds.live import server_at
 
     require("jupyterlab", "lab", "workbench lab")
+    notebooks = shipped() / "notebooks" if in_clone() else copy_to_work_in(Path("event-workbench"))
+    out.print(f"The notebooks are in {escape(str(notebooks))}", soft_wrap=True, highlight=False)
     with server_at(url) as address:
-        command = [sys.executable, "-m", "jupyterlab", "notebooks", f"--port={port}", "--ip=127.0.0.1"]
+        command = [sys.executable, "-m", "jupyterlab", str(notebooks), f"--port={port}", "--ip=127.0.0.1"]
         if not browser:
             command.append("--no-browser")
         if hasattr(os, "geteuid") and os.geteuid() == 0:

@@ -1,7 +1,6 @@
 """workbench report: scenarios in both worlds, and the claims about the library, on one HTML page."""
 
 import asyncio
-import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +13,8 @@ from sim.cli.options import Sample, Tolerance, Url
 
 app = typer.Typer()
 
-_DEFAULT_SCENARIOS = (Path("data/scenarios/quickstart.yaml"), Path("data/scenarios/llm-trace.yaml"))
-_SAMPLED = "{} ran on the shipped sample, not on the real trace; data/README.md says how to fetch it"
+_SHIPPED = ("data/scenarios/quickstart.yaml", "data/scenarios/llm-trace.yaml")
+_SAMPLED = "{} ran on the shipped sample, not on the real trace; the workbench's data/README.md says how to fetch it"
 
 
 @app.command("report", epilog=ending("`workbench report --sample-if-missing --output reports/validation.html`"))
@@ -29,25 +28,27 @@ def report_command(
 ) -> None:
     """Run the scenarios in both worlds and write the validation report."""
     from sim.cli.conclusion import end
+    from sim.cli.shipped import shipped
     from sim.declare.scenario import Scenario
     from sim.infer.compare import comparison_json
     from sim.infer.validate import validate
     from sim.show.console import print_checks, print_claims, print_comparison, print_overloads, steps
     from sim.show.environment import about_json, environment
+    from sim.show.provenance import exact_command, provenance
     from sim.show.report import render
     from sim.worlds.live import server_at
 
     output.parent.mkdir(parents=True, exist_ok=True)
     writable(output)
-    files = scenarios or _DEFAULT_SCENARIOS
+    files = scenarios or [shipped() / name for name in _SHIPPED]
     declared = [Scenario.load(file, sample_if_missing=sample) for file in files]
     keep_apart([*files, *(file for one in declared for file in one.offered_load.files)], json_file, output)
     with server_at(url) as address, steps() as advance:
         result = asyncio.run(validate(declared, tolerance=tolerance, url=address, progress=advance))
         advance("writing the report", 0.0)
         notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
-        command = shlex.join(("workbench", *sys.argv[1:]))
-        about = environment(result.server)
+        command = exact_command(sys.argv[1:])
+        about = provenance() | environment(result.server)
         page = render(result.comparisons, result.claims, command=command, notes=notes, environment=about)
         output.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")  # bytes of a path may be no text
     told = {"command": command, "notes": notes, "claims": [asdict(claim) for claim in result.claims]}

@@ -29,6 +29,7 @@ import pandas as pd
 from sim.declare.faults import NOTES
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidHistory
+from sim.tables import html_table
 
 World = Literal["simulated", "live"]
 Rows = npt.NDArray[np.void]
@@ -88,7 +89,7 @@ class Run:
     left: dict[str, Left]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class History:
     """What happened in the runs of one scenario in one world. `rows` are sorted by run, then time."""
 
@@ -98,6 +99,25 @@ class History:
     runs: tuple[Run, ...]
     rows: Rows = field(repr=False)
     overheads: dict[str, float] = field(default_factory=dict)  # of the simulation: what calibration put in, in seconds
+
+    def __repr__(self) -> str:
+        return f"History of {self._caption()}"
+
+    def _repr_html_(self) -> str:
+        services = [*self.services, "the load"]  # whose code is -1, the last one
+        counts = {
+            kind: [int(((self.rows["kind"] == code) & (self.rows["service"] == service)).sum()) for service in codes]
+            for kind, code in KIND.items()
+            for codes in [[*range(len(self.services)), -1]]
+        }
+        rows = [(kind, *(f"{n:,}" if n else "" for n in numbers)) for kind, numbers in counts.items() if any(numbers)]
+        return html_table(f"History of {self._caption()}", ("rows", *services), rows)
+
+    def _caption(self) -> str:
+        seeds = len({run.seed for run in self.runs})
+        where = f" on {self.server}" if self.world == "live" else ""
+        size = f"{len(self.runs)} runs of {seeds} seeds, {len(self.rows):,} rows"
+        return f"{self.scenario.name}, {self.world}{where}: {size}"
 
     @property
     def services(self) -> list[str]:

@@ -8,7 +8,7 @@ counts with a lag of at least that end: what was never handled must not make a s
 Each number has one function here. Checks, claims, figures and reports all call it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,8 @@ from sim.declare.scenario import Scenario
 from sim.evidence.capacity import work_of
 from sim.evidence.history import KIND, History, Left, Rows, Run, of_kind
 from sim.evidence.unhandled import sent_by_load, unhandled_s
+from sim.tables import html_table
+from sim.wording import number
 
 QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 LATE_S = 0.005  # a generator whose p99 lateness reaches this did not drive the load that was declared
@@ -56,6 +58,26 @@ class Interval:
     runs: int
     unhandled: float = 0.0
 
+    def __repr__(self) -> str:
+        return f"Interval(mean={self.mean:.4g}, low={self.low:.4g}, high={self.high:.4g}, runs={self.runs})"
+
+
+class Metrics(dict[str, Floats]):
+    """Metrics by name: an array of shape (runs,) each. A notebook shows them as a table."""
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:<28}{mean:>14}  {between:<22}{unit}" for name, mean, between, unit in self._rows())
+
+    def _repr_html_(self) -> str:
+        runs = max((values.size for values in self.values()), default=0)
+        return html_table(f"Metrics of {runs} runs", ("metric", "mean", "lowest to highest", "unit"), self._rows())
+
+    def _rows(self) -> Iterator[tuple[str, str, str, str]]:
+        for name, values in self.items():
+            known = values[~np.isnan(values)]
+            between = f"{number(known.min())} to {number(known.max())}" if known.size > 1 else ""
+            yield name, number(known.mean() if known.size else np.nan), between, unit_of(name)
+
 
 @dataclass(frozen=True, slots=True)
 class Lags:
@@ -91,7 +113,7 @@ class DeadLetters:
 # All metrics of a history
 
 
-def measure(history: History) -> dict[str, Floats]:
+def measure(history: History) -> Metrics:
     """Every metric of every run: name -> array of shape (runs,). NaN where a run has no such number.
 
     A quantile of lag that falls among messages that were never handled is the time at which the run ended: it is at
@@ -108,7 +130,7 @@ class Measures:
     in the others.
     """
 
-    values: dict[str, Floats]
+    values: Metrics
     unhandled: dict[str, Floats]
 
 
@@ -118,7 +140,7 @@ def measure_all(history: History) -> Measures:
     for run, rows in history.each_run():
         for name, value in _run_metrics(history.scenario, run, rows).items():
             values.setdefault(name, []).append(value)
-    found = {name: np.array(of_runs) for name, of_runs in values.items()}
+    found = Metrics({name: np.array(of_runs) for name, of_runs in values.items()})
     bounds = {name: found.pop(name) for name in list(found) if name.endswith(_BOUND)}
     return Measures(found, {name.removesuffix(_BOUND): shares for name, shares in bounds.items()})
 

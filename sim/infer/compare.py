@@ -25,6 +25,8 @@ from sim.evidence.metrics import (
     summarize,
     unit_of,
 )
+from sim.tables import html_table
+from sim.wording import number
 
 TOLERANCE = 0.10  # how far a prediction may be off, as a share of the live value, unless told otherwise
 HEADLINE = "lag_s_p95"  # the prediction that a comparison as a whole is judged by
@@ -117,16 +119,18 @@ class Comparison:
         return [row for row in self.rows if row.metric not in repeated and is_predicted(row.metric)]
 
     def __str__(self) -> str:
-        head = f"{'metric':<28}{'error':>9}{'noise':>11}{'simulated':>12}{'live':>12}  {'unit':<9}verdict"
-        lines = [
-            f"{r.metric:<28}{_percent(r.relative_error):>9}{_bar(r.relative_noise):>11}"
-            f"{_at_least(r.simulated, r.simulated_interval):>12}{_at_least(r.live, r.live_interval):>12}  "
-            f"{r.unit:<9}{r.verdict if is_predicted(r.metric) else ''}".rstrip()
-            for r in self.rows
-        ]
+        head = f"{'metric':<28}{'error':>9}{'noise':>11}{'simulated':>14}{'live':>14}  {'unit':<9}verdict"
+        lines = ["{:<28}{:>9}{:>11}{:>14}{:>14}  {:<9}{}".format(*_cells(row)).rstrip() for row in self.rows]
+        return "\n".join((self._caption(), head, *lines))
+
+    def _repr_html_(self) -> str:
+        header = ("metric", "error", "noise", "simulated", "live", "unit", "verdict")
+        return html_table(self._caption(), header, (_cells(row) for row in self.rows))
+
+    def _caption(self) -> str:
         title = f"{self.live.scenario.name} on {self.live.server}, seeds {list(self.seeds)}"
         told = f"tolerance {100 * self.tolerance:g} %, noise from n = {self.rows[0].live_runs} live runs"
-        return "\n".join((f"{title}: {told}", head, *lines))
+        return f"{title}: {told}"
 
 
 def compare(simulated: History, live: History, *, tolerance: float = TOLERANCE) -> Comparison:
@@ -251,13 +255,23 @@ def _mean(values: Floats) -> float:
     return float(values.mean()) if values.size else np.nan
 
 
+def _cells(row: Row) -> tuple[str, ...]:
+    """A row as text."""
+    verdict = row.verdict if is_predicted(row.metric) else ""
+    shares = _percent(row.relative_error), _bar(row.relative_noise)
+    worlds = _at_least(row.simulated, row.simulated_interval), _at_least(row.live, row.live_interval)
+    return row.metric, *shares, *worlds, row.unit, verdict
+
+
 def _at_least(value: float, interval: Interval) -> str:
-    return f"{'>= ' if interval.unhandled else ''}{value:.4g}"
+    return f"{'>= ' if interval.unhandled else ''}{number(value)}"
 
 
 def _percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{100 * share:+.1f} %"
+    if not math.isfinite(share):
+        return "-" if math.isnan(share) else "of 0"
+    return f"{100 * share:+.1f} %"
 
 
 def _bar(share: float) -> str:
-    return "+/- ?" if math.isnan(share) else f"+/-{100 * share:.1f} %"
+    return f"+/-{100 * share:.1f} %" if math.isfinite(share) else "+/- ?"

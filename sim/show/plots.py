@@ -8,7 +8,8 @@ shows itself.
 import io
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from sim.infer.compare import Comparison, Row
 from sim.show import style
 from sim.show.source import Source, Worlds
 from sim.show.svg import element
-from sim.show.wording import MINUS, TO, difference, percent, seeds
+from sim.show.wording import MINUS, TO, difference, percent, seeds, shortened
 from sim.wording import quantity
 
 # matplotlib's own settings, not those of the user: the same input gives the same figure.
@@ -67,7 +68,7 @@ def lag_over_time(source: Source, *, service: str | None = None) -> Figure:
     if simulated is not None:
         _draw_band(axes, distributions.lag_over_time(simulated))
     if live is not None:
-        axes.plot(live.intended_s, live.lag_s, **_point_style(live.lag_s.size, size=2.2, alpha=0.45))
+        axes.plot(live.intended_s, live.lag_s, **style.points(live.lag_s.size, size=2.2, alpha=0.45))
     _scale_lag(axes, np.concatenate([lags.lag_s for lags in both]))
     axes.set_xlabel("intended send time (s)")
     axes.set_ylabel(_lag_label(service))
@@ -85,20 +86,19 @@ def lag_distribution(source: Source, *, service: str | None = None) -> Figure:
     figure, (axes,) = _figure(3.7)
     quantiles: list[tuple[str, Floats]] = []
     every: list[Floats] = []
-    if worlds.simulated and worlds.paired:
+    if worlds.simulated:
         runs = metrics.lags(worlds.simulated, service).by_run()
         every += runs
         band = distributions.lag_tail_over_runs(runs, places=150)
         axes.fill_betweenx(band.at, band.low, band.high, **style.BAND)
         axes.plot(band.middle, band.at, color=style.BLUE)
-        paired = metrics.lags(worlds.paired, service).by_run()
-        quantiles.append((style.BLUE, distributions.lag_quantiles(paired)))
+        quantiles.append((style.BLUE, distributions.lag_quantiles(runs)))
     if worlds.live:
         runs = metrics.lags(worlds.live, service).by_run()
         every += runs
         for number, lags_s in enumerate(runs):
             shares, exceeded_s = distributions.lag_tail(lags_s, places=32)
-            axes.plot(exceeded_s, shares, **_point_style(0, number, size=3.4, alpha=0.75))
+            axes.plot(exceeded_s, shares, **style.points(0, number, size=3.4, alpha=0.75))
         quantiles.append((style.VERMILLION, distributions.lag_quantiles(runs)))
     shortest_s = min((lags_s.min() for lags_s in every), default=0)
     if shortest_s > 0:
@@ -111,7 +111,7 @@ def lag_distribution(source: Source, *, service: str | None = None) -> Figure:
     axes.set_xlabel(_lag_label(service))
     axes.set_ylabel("messages with more lag (%)")
     caption = worlds.caption(
-        f"Line: median over seeds; band: 5{TO}95 % of seeds. Numbers: medians over runs of the same seeds.",
+        f"Line: median over seeds; band: 5{TO}95 % of seeds. Numbers: means over runs.",
         "Points: quantiles of each run.",
     )
     return _with_texts(figure, "Distribution of lag", worlds, caption)
@@ -126,7 +126,7 @@ def attempts(source: Source) -> Figure:
     figure, panels = _figure(1.1 + 1.9 * rows, rows=rows, columns=columns)
     for panel, service in zip(panels, worlds.services, strict=False):
         _draw_attempts(panel, worlds, service)
-        panel.set_title(service, loc="left", fontweight="bold")
+        panel.set_title(shortened(service), loc="left", fontweight="bold")
         panel.set_xlabel("attempt (number)")
     for panel in panels[len(worlds.services) :]:
         panel.remove()
@@ -154,10 +154,10 @@ def backlog(source: Source) -> Figure:
         for number, (_, rows) in enumerate(worlds.live.each_run() if worlds.live else ()):
             sampled_s, entries = metrics.backlog(rows, worlds.services.index(service))
             panel.plot(sampled_s, entries, color=style.VERMILLION, linewidth=0.5, alpha=0.5)
-            panel.plot(sampled_s, entries, **_point_style(entries.size, number, size=2.4, alpha=0.7))
+            panel.plot(sampled_s, entries, **style.points(entries.size, number, size=2.4, alpha=0.7))
         panel.set_ylim(bottom=0)
         panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-        panel.set_ylabel(f"{service}\nbacklog (messages)")
+        panel.set_ylabel(f"{shortened(service)}\nbacklog (messages)")
         _mark_faults(panel, worlds.scenario, [service])
     panels[-1].set_xlabel("time since the load began (s)")
     caption = worlds.caption(f"Line: median over seeds; band: 5{TO}95 % of seeds.", "Points: samples of each run.")
@@ -185,16 +185,41 @@ def errors(comparison: Comparison) -> Figure:
 def svg(figure: Figure, *, name: str, label: str) -> str:
     """The figure as an <svg> element to put into a page, without a reference to anything outside itself.
 
-    `name` makes its ids unique in the page; `label` is what a screen reader says.
+    `name` makes its ids unique in the page; `label` is what a screen reader says. Title and caption are left out: a
+    page has them as text, which keeps its size on a phone. The colours follow the page's (`sim.show.svg`).
     """
     file = io.StringIO()
-    with rc_context(_SETTINGS), warnings.catch_warnings():
+    with rc_context(_SETTINGS), _without_texts(figure), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has other fonts
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), dpi=144)
     return element(file.getvalue(), name=name, label=label)
 
 
+def caption(figure: Figure) -> str:
+    """How to read the figure, and the seeds and replications behind it, as one line of text."""
+    return " ".join(figure.get_supxlabel().split())
+
+
 # Texts around a figure, and what is drawn in it
+
+
+@contextmanager
+def _without_texts(figure: Figure) -> Iterator[None]:
+    """Leave out the title and the caption, and the place they take."""
+    texts = {text: text.get_in_layout() for text in figure.texts if text.get_text() in _around(figure)}
+    for text in texts:
+        text.set_visible(False)
+        text.set_in_layout(False)
+    try:
+        yield
+    finally:
+        for text, in_layout in texts.items():
+            text.set_visible(True)
+            text.set_in_layout(in_layout)
+
+
+def _around(figure: Figure) -> tuple[str, str]:
+    return figure.get_suptitle(), figure.get_supxlabel()
 
 
 def _figure(height_in: float, *, rows: int = 1, columns: int = 1, share_x: bool = False) -> tuple[Chart, list[Axes]]:
@@ -207,7 +232,7 @@ def _with_texts(
 ) -> Figure:
     """Put the title and the legend above the figure and the caption below it. A long scenario's name is shortened."""
     keys = legend if legend is not None else _legend(worlds)
-    letters = int((500 - sum(23 + 4.7 * len(name) for _, name in keys)) / 5.7) - len(title) - 2
+    letters = int((416 - sum(23 + 4.7 * len(name) for _, name in keys)) / 5.7) - len(title) - 2
     name = worlds.scenario.name
     text = f"{title}: {name if len(name) <= letters else name[: letters - 3] + '...'}"
     figure.suptitle(text, x=0.012, ha="left", fontsize=10.5, fontweight="bold", parse_math=False)
@@ -222,7 +247,7 @@ def _legend(worlds: Worlds) -> list[tuple[Any, str]]:
     if worlds.simulated:
         keys.append(((Patch(**style.BAND), Line2D([], [], color=style.BLUE)), "simulated"))
     if worlds.live:
-        keys.append((Line2D([], [], **_point_style(0, size=4)), "live"))
+        keys.append((Line2D([], [], **style.points(0, size=4)), "live"))
     return keys
 
 
@@ -240,7 +265,7 @@ def _dot_style(row: Row) -> dict[str, Any]:
     marker, color, face = {
         "within": ("o", style.BLUE, style.BLUE),
         "outside": ("D", style.VERMILLION, style.VERMILLION),
-    }.get(row.verdict, ("o", style.GREY, "white"))
+    }.get(row.verdict, ("o", style.GREY, style.PAPER))
     return {"linestyle": "none", "marker": marker, "color": color, "markerfacecolor": face, "markersize": 5}
 
 
@@ -250,18 +275,6 @@ def _write_beside(axes: Axes, height: float, error: str, noise: str, *, color: s
     for points, text in ((8, error), (64, noise)):
         number = text.removesuffix(" messages").removesuffix(" attempts")
         axes.annotate(number, (1, height), xycoords=("axes fraction", "data"), xytext=(points, 0), **how)
-
-
-def _point_style(count: int, number: int = 0, *, size: float, alpha: float = 1.0) -> dict[str, Any]:
-    return {
-        "linestyle": "none",
-        "marker": style.MARKERS[number % len(style.MARKERS)],
-        "markersize": size,
-        "markeredgewidth": 0,
-        "color": style.VERMILLION,
-        "alpha": alpha,
-        "rasterized": count > style.POINTS_MAX,
-    }
 
 
 def _draw_band(axes: Axes, band: distributions.Band) -> None:
@@ -284,7 +297,7 @@ def _draw_attempts(axes: Axes, worlds: Worlds, service: str) -> None:
         aside = np.linspace(-0.16, 0.16, len(live)) if len(live) > 1 else np.zeros(1)
         for run, (shares, shift) in enumerate(zip(live, aside, strict=True)):
             at = np.flatnonzero(shares)
-            axes.plot(at + 1 + shift, shares[at], **_point_style(0, run, size=4, alpha=0.85))
+            axes.plot(at + 1 + shift, shares[at], **style.points(0, run, size=4, alpha=0.85))
     known = np.concatenate([shares[shares > 0] for shares in (simulated, live)])
     axes.set_yscale("log")
     axes.set_ylim(bottom=10 ** np.floor(np.log10(known.min(initial=1)) - 0.02))
@@ -307,7 +320,7 @@ def _draw_errors(axes: Axes, rows: Sequence[Row]) -> None:
     _write_beside(axes, top - 0.1, "error", "noise", color=style.INK)
     axes.set_xlim(-max(reach, 0.01), max(reach, 0.01))
     axes.set_ylim(-0.6, top - 0.4)
-    axes.set_yticks(range(len(rows)), [row.metric for row in rows])
+    axes.set_yticks(range(len(rows)), [shortened(row.metric) for row in rows])
     axes.tick_params(axis="y", labelcolor=style.INK)
     axes.grid(visible=True, axis="x")
     axes.grid(visible=False, axis="y")
@@ -344,16 +357,18 @@ def _mark_faults(axes: Axes, scenario: Scenario, services: Sequence[str]) -> Non
     for mark in sorted((mark for mark in marks if mark.from_s <= end_s), key=lambda mark: mark.from_s):
         axes.axvspan(mark.from_s, min(mark.until_s, end_s), color=style.SHADE, linewidth=0, zorder=0)
         axes.axvline(mark.from_s, color=style.GREY, linewidth=0.8, zorder=0.5)
-        width_s = letter_s * (len(mark.label) + 2)
+        width_s = letter_s * (len(shortened(mark.label)) + 2)
         at_s = min(mark.from_s, end_s - width_s)
         line = next((index for index, until_s in enumerate(taken_until_s) if until_s <= at_s), len(taken_until_s))
         taken_until_s[line : line + 1] = [at_s + width_s]
         above: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-        axes.annotate(mark.label, (at_s, 1), xytext=(0, 3 + 10 * line), fontsize=7.5, color=style.GREY, **above)
+        axes.annotate(
+            shortened(mark.label), (at_s, 1), xytext=(0, 3 + 10 * line), fontsize=7.5, color=style.GREY, **above
+        )
 
 
 def _lag_label(service: str | None) -> str:
-    return f"lag of {service} (s)" if service else "lag (s)"
+    return f"lag of {shortened(service)} (s)" if service else "lag (s)"
 
 
 def _noise_width(row: Row) -> float:

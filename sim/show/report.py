@@ -18,8 +18,8 @@ from sim.evidence.metrics import Interval, is_predicted, sent_per_run
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
 from sim.show import plots
-from sim.show.environment import environment as environment
 from sim.show.glossary import GLOSSARY, LABELS
+from sim.show.tiles import tiles
 from sim.show.verdict import tallies, verdict
 from sim.show.wording import percent, replications, seeds
 from sim.wording import at_least, digits, quantity
@@ -42,6 +42,7 @@ def render(
     parts = [_part(comparison, number) for number, comparison in enumerate(comparisons, 1)]
     return _page().render(
         verdict=verdict(comparisons, claims),
+        tiles=tiles(comparisons),
         tallies=tallies(comparisons, claims),
         title=", ".join(part.name for part in parts) or "nothing",
         parts=parts,
@@ -49,6 +50,7 @@ def render(
         notes=notes,
         command=command,
         environment=environment or {"server": ", ".join(servers)},
+        made=[environment[name] for name in ("date", "commit", "host") if name in environment] if environment else [],
         overheads=_overheads(parts),
         glossary=GLOSSARY,
     )
@@ -64,6 +66,7 @@ class _Shown:
     svg: Markup
     title: str
     see: str
+    caption: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,12 @@ class _Part:
     load: str
     faults: list[str]
     services: list[dict[str, str]]
+    all_services: dict[str, str]
     groups: dict[str, list[Row]]
+    zeros: list[str]
+    quality: dict[str, str]
+    noisy: bool
+    intervals: bool
     figures: list[_Shown]
     checks: tuple[Check, ...]
     late: Check | None
@@ -88,6 +96,7 @@ class _Part:
 
 def _part(comparison: Comparison, number: int) -> _Part:
     scenario, anchor = comparison.live.scenario, f"scenario-{number}"
+    services, all_services = _columns([_service(name, service) for name, service in scenario.services.items()])
     simulated, live, load = comparison.simulated, comparison.live, scenario.offered_load
     return _Part(
         anchor=anchor,
@@ -95,8 +104,13 @@ def _part(comparison: Comparison, number: int) -> _Part:
         description=scenario.description,
         load=f"{load.event}: {load.in_words()}; {sent_per_run(live):,.0f} messages a run on average.",
         faults=[fault.in_words(scenario) for fault in scenario.faults],
-        services=[_service(name, service) for name, service in scenario.services.items()],
+        services=services,
+        all_services=all_services,
         groups=_groups(comparison),
+        zeros=[f"{_label(row.metric)}{_service_of(row.metric)}" for row in comparison.predictions if _is_zero(row)],
+        quality=_quality(comparison),
+        noisy=any(not np.isnan(row.noise) for row in comparison.predictions),
+        intervals=any(np.isfinite(row.live_interval.low) for row in comparison.predictions),
         figures=list(_figures(comparison, anchor)),
         checks=comparison.checks,
         late=generator_late(comparison.checks),
@@ -118,12 +132,37 @@ def _overheads(parts: Sequence[_Part]) -> dict[str, str]:
     return {f"{part.name}: {name}": value for part in parts for name, value in part.overheads.items()}
 
 
+def _columns(rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """The rows without the columns that say the same of all of them, and what these say."""
+    same = {name: value for name, value in rows[0].items() if len({row[name] for row in rows}) == 1}
+    if len(rows) == 1:
+        return rows, {}
+    return [{name: value for name, value in row.items() if name not in same} for row in rows], same
+
+
 def _groups(comparison: Comparison) -> dict[str, list[Row]]:
-    """The rows of the system and of each service."""
+    """The predictions of the system and of each service, without those that neither world has anything of."""
     groups: dict[str, list[Row]] = {}
-    for row in comparison.rows:
-        groups.setdefault(row.metric.rpartition(".")[0] or "system", []).append(row)
+    for row in comparison.predictions:
+        if not (np.isnan(row.simulated) and np.isnan(row.live)) and not _is_zero(row):
+            groups.setdefault(row.metric.rpartition(".")[0] or "system", []).append(row)
     return groups
+
+
+def _is_zero(row: Row) -> bool:
+    """Was there nothing of it in any run? Then a line of text says as much as a row."""
+    return row.simulated == row.live == row.error == 0 and not row.noise > 0
+
+
+def _quality(comparison: Comparison) -> dict[str, str]:
+    """How good the live measurement was: nothing that is predicted."""
+    rows = [row for row in comparison.rows if not is_predicted(row.metric) and not np.isnan(row.live)]
+    return {f"{_label(row.metric)}{_service_of(row.metric)}": quantity(row.live, row.unit) for row in rows}
+
+
+def _service_of(metric: str) -> str:
+    service = metric.rpartition(".")[0]
+    return f" ({service})" if service else ""
 
 
 def _figures(comparison: Comparison, anchor: str) -> Iterator[_Shown]:
@@ -165,7 +204,8 @@ def _figures(comparison: Comparison, anchor: str) -> Iterator[_Shown]:
     for draw, title, see in seen:
         figure = draw(comparison)
         label = f"{title} of {name}, simulated and live. {see}"
-        yield _Shown(Markup(plots.svg(figure, name=f"{anchor}-{draw.__name__}", label=label)), title, see)
+        svg = Markup(plots.svg(figure, name=f"{anchor}-{draw.__name__}", label=label))
+        yield _Shown(svg, title, see, plots.caption(figure))
 
 
 def _service(name: str, service: Service) -> dict[str, str]:
@@ -174,7 +214,8 @@ def _service(name: str, service: Service) -> dict[str, str]:
         "service": name,
         "consumes": service.consumes,
         "emits": ", ".join(service.emits) or "nothing",
-        "consumers": f"{service.consumers}, each handling {service.concurrency} at once",
+        "consumers": str(service.consumers),
+        "at once each": str(service.concurrency),
         "one message takes": service.service_time.in_words(),
         "fails": f"{100 * service.error_rate:g} %",
         "tries": f"{retry.attempts}, waits {quantity(retry.wait_s, 's')} to {quantity(retry.wait_s_max, 's')}",
@@ -207,11 +248,11 @@ def _bound(value: float, interval: Interval, factor: float) -> Markup:
 
 
 def _interval(interval: Interval, factor: float) -> Markup:
-    """The bounds of an interval, or the reason why there are none."""
+    """The bounds of an interval; nothing where too few runs give none."""
     if interval.unhandled:
         return Markup("{} % unhandled").format(digits(100 * interval.unhandled))
     if np.isnan(interval.low):
-        return Markup('<span title="one run, or none, gives no interval">\N{EN DASH}</span>')
+        return Markup("")
     low, high = (digits(bound * factor) for bound in (interval.low, interval.high))
     return Markup('<span class="runs">{} runs: </span>{} to {}').format(interval.runs, low, high)
 
@@ -235,5 +276,5 @@ def _page() -> jinja2.Template:
         lstrip_blocks=True,
     )
     pages.globals.update(scale=_scale, number=_number, interval=_interval, share=_share, label=_label)
-    pages.globals.update(is_predicted=is_predicted, bound=_bound)
+    pages.globals.update(bound=_bound)
     return pages.get_template("report.html")

@@ -13,24 +13,21 @@ Source = Comparison | History
 
 @dataclass(frozen=True, slots=True)
 class Worlds:
-    """The histories of one scenario: of both worlds, or of the one that ran.
-
-    `paired` is the simulated history as numbers beside live ones take it: the seeds that ran live, and no others.
-    """
+    """The histories of one scenario: of both worlds on the seeds that both ran, or of the one that ran."""
 
     scenario: Scenario
     simulated: History | None
     live: History | None
-    paired: History | None
 
     @classmethod
     def of(cls, source: Source) -> Self:
         if isinstance(source, Comparison):
-            paired = source.simulated.of_seeds(source.seeds)
-            return cls(source.live.scenario, source.simulated, source.live, paired)
+            return cls(
+                source.live.scenario, *(world.of_seeds(source.seeds) for world in (source.simulated, source.live))
+            )
         if source.world == "simulated":
-            return cls(source.scenario, source, None, source)
-        return cls(source.scenario, None, source, None)
+            return cls(source.scenario, source, None)
+        return cls(source.scenario, None, source)
 
     @property
     def services(self) -> list[str]:

@@ -4,14 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from sim.evidence.checks import Check, broken, generator_late, invalid, not_drained
-from sim.evidence.metrics import totals
+from sim.evidence.checks import Check, broken, generator_late, invalid, not_drained, verdict_of_all
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
-from sim.show.wording import counted, error_bar, judged
-from sim.wording import at_least, quantity
+from sim.show.wording import counted, percent
 
 State = Literal["true", "false", "unknown", "invalid"]
 
@@ -30,14 +26,10 @@ def verdict(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> Sente
     if not comparisons:
         return Sentence("unknown", "Not known", "Nothing was compared.")
     state, mark = state_of(_checks(comparisons), comparisons, claims)
-    late = [one.live.scenario.name for one in comparisons if generator_late(one.checks)]
-    if late:
-        end = f"but the times do not count, because the load was sent too late in {' and '.join(late)}"
-    elif undrained := [one.live.scenario.name for one in comparisons if not_drained(one.checks)]:
-        end = f"but the run was too short: {' and '.join(undrained)} was not drained in time"
-    else:
-        end = _lags(comparisons)
-    return Sentence(state, mark, "; ".join(filter(None, (_delivery(comparisons), end))) + ".")
+    delivered, delivery = _delivery(comparisons)
+    reason = invalid_run(comparisons)
+    good, rest = (False, reason) if reason else _lag(comparisons)
+    return Sentence(state, mark, f"{delivery}, {'and' if good == delivered else 'but'} {rest}.")
 
 
 def state_of(
@@ -64,6 +56,15 @@ def state_of(
     return "true", "Every check and claim holds" if claims else "Every check holds"
 
 
+def invalid_run(comparisons: Sequence[Comparison]) -> str | None:
+    """Why the times of a run do not count; None where all count."""
+    if late := [one.live.scenario.name for one in comparisons if generator_late(one.checks)]:
+        return f"the times do not count, because the load was sent too late in {' and '.join(late)}"
+    if undrained := [one.live.scenario.name for one in comparisons if not_drained(one.checks)]:
+        return f"the run was too short: {' and '.join(undrained)} was not drained in time"
+    return None
+
+
 def tallies(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> list[tuple[str, str]]:
     """How many claims, checks and predictions hold, such as ("7 of 7", "checks hold")."""
     checks = _checks(comparisons)
@@ -82,38 +83,36 @@ def _checks(comparisons: Sequence[Comparison]) -> list[Check]:
     return [check for comparison in comparisons for check in comparison.checks]
 
 
-def _delivery(comparisons: Sequence[Comparison]) -> str:
-    """Half a sentence on what became of the messages."""
-    lost = [check for check in _checks(comparisons) if check.name == "lost"]
-    publishes = _publishes(comparisons)
-    if any(check.verdict == "false" for check in lost):
-        details = "; ".join(check.detail for check in lost if check.verdict == "false")
-        return f"Not every publish was handled or dead-lettered by the end ({details}): {publishes}"
-    if any(check.verdict == "unknown" for check in lost):
-        return f"Whether anything was lost is unknown: {publishes}"
+# Half a sentence each, and whether it is good news
+
+
+def _delivery(comparisons: Sequence[Comparison]) -> tuple[bool, str]:
+    """What became of the messages."""
+    lost = verdict_of_all(check.verdict for check in _checks(comparisons) if check.name == "lost")
+    if lost == "false":
+        return False, "Not every publish was handled or dead-lettered by the end"
+    if lost == "unknown":
+        return False, "Whether anything was lost is unknown"
     if failed := [check.name for check in broken(_checks(comparisons))]:
-        return f"Nothing was lost, but not every check holds ({', '.join(failed)}): {publishes}"
-    return f"Nothing was lost: {publishes}"
+        return False, f"Nothing was lost, but not every check holds ({', '.join(dict.fromkeys(failed))})"
+    return True, "Nothing was lost"
 
 
-def _publishes(comparisons: Sequence[Comparison]) -> str:
-    """How much was published and killed, over how many runs."""
-    total = totals(comparison.live for comparison in comparisons)
-    text = f"{total.published:,} publish{'' if total.published == 1 else 'es'} over {counted(total.runs, 'live run')}"
-    return f"{text}, {counted(total.killed, 'consumer')} killed" if total.killed else text
-
-
-def _lags(comparisons: Sequence[Comparison]) -> str:
-    """Half a sentence on how close the simulated lag is: its relative error first, as it is judged."""
-    found = []
+def _lag(comparisons: Sequence[Comparison]) -> tuple[bool, str]:
+    """How close the simulated lag is."""
+    tolerance = percent(comparisons[0].tolerance)
+    found: dict[str, list[str]] = {}
     for comparison in comparisons:
-        row = comparison.headline
-        if np.isfinite(row.simulated) and np.isfinite(row.live):
-            where = f" in {comparison.live.scenario.name}" if len(comparisons) > 1 else ""
-            simulated, live = (
-                at_least(quantity(value, "s"), interval.unhandled)
-                for value, interval in ((row.simulated, row.simulated_interval), (row.live, row.live_interval))
-            )
-            numbers = f"{simulated} against {live} live"
-            found.append(f"{error_bar(row)}{where} ({numbers}), {judged(row)}")
-    return f"simulated lag p95 is off by {', and by '.join(found)}" if found else ""
+        found.setdefault(comparison.headline.verdict, []).append(comparison.live.scenario.name)
+
+    def where(verdict: str) -> str:
+        return f" in {' and '.join(found[verdict])}" if len(comparisons) > 1 else ""
+
+    if "outside" in found:
+        return False, f"the simulated p95 lag is off by more than {tolerance}{where('outside')}"
+    if "too noisy" in found:
+        text = "the live runs are too noisy to tell whether the simulated p95 lag is right"
+        return False, f"{text}{where('too noisy')}"
+    if "unknown" in found:
+        return False, f"the simulated p95 lag cannot be judged{where('unknown')}"
+    return True, f"the simulated p95 lag is within {tolerance} of the live one"

@@ -62,6 +62,11 @@ def replications(history: History) -> str:
     return f"{len(numbers)} run{'s' if len(numbers) > 1 else ''} ({seeds(numbers)}{repeated})"
 
 
+def shortened(name: str) -> str:
+    """A name as a figure has place for it: its beginning and its end, where it is long."""
+    return name if len(name) <= 40 else f"{name[:16]}...{name[-21:]}"
+
+
 def counted(number: int, noun: str) -> str:
     """A number and its noun: "one check", "1,234 checks"."""
     return f"one {noun}" if number == 1 else f"{number:,} {noun}s"

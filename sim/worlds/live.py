@@ -23,6 +23,7 @@ from eventlib import App, Backlog, BrokerError, BrokerUnavailable, Bus, connect,
 from sim.declare.scenario import Progress, Scenario
 from sim.errors import InvalidScenario, LiveRunFailed, first_of
 from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_rows
+from sim.progress import shown
 from sim.worlds.process_pool import PoolProcess, ProcessPool, process_pool
 from sim.worlds.worker import Job
 
@@ -43,7 +44,8 @@ async def run_live(
 
     Repeats of one seed have the same arrivals, service times and failures. What differs between them is the noise
     floor of this machine. `url` defaults to REDIS_URL, and without that to a private server for the length of the
-    call. Every run has keys of its own and deletes them. `progress` is called again and again while time passes.
+    call. Every run has keys of its own and deletes them. `progress` is called again and again while time passes; a
+    notebook shows a bar where there is none.
 
     Raises:
         InvalidTrace: the load's trace is missing or broken.
@@ -59,12 +61,12 @@ async def run_live(
     scenario.check_size(len(order), events=plan.arrivals_s.size)
     runs: list[Run] = []
     rows: list[Rows] = []
-    with server_at(url) as address:
+    with server_at(url) as address, shown(progress, f"running {scenario.name} live") as advance:
         async with process_pool() as pool:
             for index, (seed, repeat) in enumerate(order):
                 with _directory() as directory:
                     live = _LiveRun(scenario, seed, address, pool, directory)
-                    server, ended_s, left = await live.run(_share(progress, index, len(order)))
+                    server, ended_s, left = await live.run(_share(advance, index, len(order)))
                     runs.append(Run(seed, repeat, ended_s, left))
                     rows.append(live.rows(index))
     return History("live", scenario, server, tuple(runs), np.concatenate(rows))
@@ -94,9 +96,9 @@ def server_at(url: str | None) -> Iterator[str]:
             yield server.url
 
 
-def _share(progress: Progress | None, index: int, of: int) -> Progress:
+def _share(progress: Progress, index: int, of: int) -> Progress:
     """The progress of one of several runs."""
-    return lambda share: progress((index + min(1.0, share)) / of) if progress else None
+    return lambda share: progress((index + min(1.0, share)) / of)
 
 
 class _LiveRun:

@@ -78,11 +78,11 @@ class Recorder:
     """
 
     def __init__(self, file: str, scenario: Scenario, service: str, consumer: int) -> None:
-        self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.failed: asyncio.Future[OSError] = asyncio.get_running_loop().create_future()
         try:
             self.file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
-            raise _not_written(error.strerror) from error
+            raise _not_written(error) from error
         self._service = list(scenario.services).index(service) if service else -1
         self._consumer = consumer
         self._events = {event: code for code, event in enumerate(scenario.flow.paths)}
@@ -100,8 +100,8 @@ class Recorder:
                 unwritten = unwritten[os.write(self.file, unwritten) :]
         except OSError as error:
             if not self.failed.done():
-                self.failed.set_result(error.strerror)
-            raise _not_written(error.strerror) from error
+                self.failed.set_result(error)
+            raise _not_written(error) from error
 
     def check(self) -> None:
         """Raise what kept a row from being written, if anything did: whoever called `observe` did not hear of it.
@@ -118,7 +118,8 @@ class Recorder:
             self.add(observation.kind, envelope.event.event_spec.type, envelope.event, observation.delivery.attempt)
 
 
-def _not_written(reason: str) -> LiveRunFailed:
+def _not_written(error: OSError) -> LiveRunFailed:
+    reason = error.strerror or error
     return LiveRunFailed("evidence", f"a row could not be written: {reason}; free the disk, or name another by TMPDIR")
 
 
@@ -136,8 +137,9 @@ async def work(job: Job, orders: Orders, tell: Tell) -> None:
 
 async def _stopped(orders: Orders, recorder: Recorder) -> None:
     """Wait for the order to stop, or until a row could not be written."""
-    stop = asyncio.ensure_future(orders.stop.wait())
-    await asyncio.wait({stop, recorder.failed}, return_when=asyncio.FIRST_COMPLETED)
+    stop: asyncio.Future[Any] = asyncio.ensure_future(orders.stop.wait())
+    failed: asyncio.Future[Any] = recorder.failed
+    await asyncio.wait({stop, failed}, return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()
 
 

@@ -1,23 +1,29 @@
 """The wheel has everything that the packages need, and nothing else."""
 
-import subprocess
+import re
 from pathlib import Path
 from zipfile import ZipFile
 
-TOP = Path(__file__).parents[2]
+from tests.repository import TOP, paths
+
 NEEDED = (".py", ".lua", ".html", "py.typed")
 
 
 def contents(wheel: Path) -> set[str]:
     with ZipFile(wheel) as archive:
-        return {name for name in archive.namelist() if ".dist-info/" not in name}
+        return {name for name in archive.namelist() if not re.match(r"[^/]*\.(dist-info|data)/", name)}
+
+
+def shared(wheel: Path) -> set[str]:
+    """What pip puts below share/event-workbench of the environment."""
+    with ZipFile(wheel) as archive:
+        found = (name.partition(".data/data/share/event-workbench/") for name in archive.namelist())
+        return {inside for _, _, inside in found if inside}
 
 
 def committed() -> set[str]:
     """The files of the two packages, and the module of the command, committed or about to be."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "eventlib", "sim", "workbench.py"]
-    listed = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True).stdout.splitlines()
-    return {name for name in listed if (TOP / name).exists()}
+    return {name for name in paths() if name.startswith(("eventlib/", "sim/")) or name == "workbench.py"}
 
 
 def test_the_wheel_has_every_file_of_the_packages(wheel: Path) -> None:
@@ -30,6 +36,12 @@ def test_what_is_no_module_is_there(wheel: Path) -> None:
     assert {"eventlib/py.typed", "sim/py.typed", "sim/show/report.html"} <= there
     scripts = {path.relative_to(TOP).as_posix() for path in (TOP / "eventlib/broker/scripts").glob("*.lua")}
     assert scripts and scripts <= there
+
+
+def test_scenarios_sample_and_notebooks_are_there(wheel: Path) -> None:
+    wanted = {name for name in paths() if name.startswith(("data/", "notebooks/")) and not name.endswith(".py")}
+    assert {"data/scenarios/quickstart.yaml", "notebooks/01_quickstart.ipynb"} <= wanted
+    assert shared(wheel) == wanted
 
 
 def test_every_subpackage_is_there(wheel: Path) -> None:

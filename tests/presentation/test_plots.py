@@ -53,7 +53,7 @@ def test_axes_have_units(draw: Callable[[Comparison], Figure], comparison: Compa
 @pytest.mark.parametrize("draw", ALL)
 def test_the_caption_has_seeds_and_replications(draw: Callable[[Comparison], Figure], comparison: Comparison) -> None:
     said = caption(draw(comparison))
-    assert "Simulated: 6 runs (seeds 0\N{EN DASH}5)" in said
+    assert "Simulated: 2 runs (seeds 0, 1)" in said, "of the six, those that ran live too"
     assert "Live: 4 runs (seeds 0, 1 x 2 repeats) on Redis 8.2.3" in said
 
 
@@ -91,7 +91,7 @@ def test_simulated_is_a_line_and_live_are_points(comparison: Comparison) -> None
 
 def test_quantiles_are_written_beside_the_tail(simulated: History) -> None:
     runs = [metrics.measure(simulated)[f"lag_s_{name}"] for name in metrics.QUANTILES]
-    wanted = {quantity(float(np.median(of_runs)), "s") for of_runs in runs}
+    wanted = {quantity(float(np.mean(of_runs)), "s") for of_runs in runs}
     assert wanted | set(metrics.QUANTILES) <= set(texts(plots.lag_distribution(simulated)))
 
 
@@ -136,7 +136,7 @@ def test_errors_are_sorted_and_coloured_by_their_verdict(comparison: Comparison)
 def test_numbers_beside_live_ones_are_of_the_same_seeds(comparison: Comparison) -> None:
     """Six seeds are simulated, two of them ran live."""
     paired = [metrics.lags(comparison.simulated).by_run()[seed] for seed in (0, 1)]
-    p95_s = float(np.median([np.quantile(lags_s, 0.95) for lags_s in paired]))
+    p95_s = float(np.mean([np.quantile(lags_s, 0.95) for lags_s in paired]))
     assert quantity(p95_s, "s") in texts(plots.lag_distribution(comparison))
 
 
@@ -177,9 +177,9 @@ def test_a_name_in_a_figure_is_text(comparison: Comparison, name: str) -> None:
     """It is neither TeX nor hidden, and a character that matplotlib's font does not have is left to the browser."""
     scenario = comparison.live.scenario.model_copy(update={"name": name})
     renamed = replace(comparison, live=replace(comparison.live, scenario=scenario))
-    svg = plots.svg(plots.backlog(renamed), name="x", label=name)
-    [title] = [text for text in map(html.unescape, re.findall(r">([^<]*)</text>", svg)) if "Backlog: " in text]
-    shown = title.removeprefix("Backlog: ").removesuffix("...")
+    figure = plots.backlog(renamed)
+    svg = plots.svg(figure, name="x", label=name)
+    shown = figure.get_suptitle().removeprefix("Backlog: ").removesuffix("...")
     assert shown == name or (len(name) == 300 and name.startswith(shown) and len(shown) > 30)
     assert html.unescape(svg.partition('aria-label="')[2].partition('"')[0]) == name
 
@@ -188,7 +188,7 @@ def test_a_figure_is_displayed_in_a_notebook(comparison: Comparison) -> None:
     figure: Any = plots.errors(comparison)
     png, size = figure._repr_png_()
     assert png.startswith(b"\x89PNG")
-    assert size["width"] == 691
+    assert size["width"] == 576
 
 
 def test_svg_needs_no_other_file(comparison: Comparison) -> None:
@@ -197,6 +197,36 @@ def test_svg_needs_no_other_file(comparison: Comparison) -> None:
     assert "<style" not in text
     assert all(found.startswith("lag-") for found in re.findall(r'\bid="([^"]*)"', text))
     assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(re.findall(r'\bid="([^"]*)"', text))
+
+
+def test_a_long_name_leaves_room_for_the_figure(scenario: Scenario) -> None:
+    """Its end is shown too: there is the metric. Without room matplotlib warns, and that fails a test."""
+    services = {"b" * 120: scenario.services["billing"], "shipping": scenario.services["shipping"]}
+    long = scenario.model_copy(update={"services": services, "faults": ()})
+    history = sim.simulate(Scenario.model_validate(long.model_dump(by_alias=True)), range(2))
+    compared = sim.compare(history, replace(history, world="live", server="Redis 8.2.3"))
+    for draw in ALL:
+        plots.svg(draw(compared), name="x", label="x")
+    assert f"{16 * 'b'}...{13 * 'b'}.lag_s_p95"[-21:] in " ".join(texts(plots.errors(compared)))
+
+
+@pytest.mark.parametrize("draw", ALL)
+def test_every_colour_follows_the_page(draw: Callable[[Comparison], Figure], comparison: Comparison) -> None:
+    """A dark page has dark charts: each colour is a variable of the page, and none is left over."""
+    text = plots.svg(draw(comparison), name="x", label="x")
+    variables = re.compile(r"var\(--chart-\w+, #[0-9a-f]{6}\)")
+    assert variables.search(text)
+    rest = re.sub(r'href="[^"]*"|url\([^)]*\)', "", variables.sub("", text))
+    assert not re.findall(r"#[0-9a-fA-F]{3,8}\b|\b(?:white|black)\b", rest)
+
+
+def test_a_page_has_title_and_caption_as_text(comparison: Comparison) -> None:
+    """In the figure they would be too small on a phone. The figure itself, in a notebook, keeps them."""
+    figure = plots.backlog(comparison)
+    words = "Backlog: shop", "Points: samples of each run"
+    assert not [word for word in words if word in plots.svg(figure, name="x", label="x")]
+    assert figure.get_suptitle() == words[0] and words[1] in plots.caption(figure)
+    assert [text.get_visible() for text in figure.texts] == [True] * len(figure.texts)
 
 
 def test_many_points_become_an_image(scenario: Scenario) -> None:

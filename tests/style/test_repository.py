@@ -1,9 +1,11 @@
 """The repository's style, as far as no linter checks it. Each rule is also shown to find the fault it is for."""
 
 import ast
+import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-TOP = Path(__file__).parents[2]
+from tests.repository import TOP, paths
+
 CLASS_LINES_MAX = 250
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
@@ -31,14 +34,10 @@ Node = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 @cache
 def files() -> dict[str, str]:
     """Every text file of the repository, committed or about to be, by its path from the top."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listing = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True).stdout
     texts = {}
-    for name in filter(None, listing.split("\0")):
-        try:
+    for name in paths():
+        with contextlib.suppress(UnicodeDecodeError):  # not text
             texts[name] = (TOP / name).read_text("utf-8")
-        except (UnicodeDecodeError, FileNotFoundError):  # not text, or just removed
-            continue
     return texts
 
 
@@ -266,6 +265,9 @@ def test_every_dependency_is_pinned() -> None:
     assert {normal(requirement) for requirement in wanted} - pinned == {project["name"]}  # an extra may include others
 
 
+# A ZIP of the repository has no history, and need not keep which files may be run.
+of_a_clone = pytest.mark.skipif(not (TOP / ".git").exists(), reason="this is no clone")
+
 SCHEMAS = [("docker-compose.yml", "vendor.compose-spec"), (".github/workflows/ci.yml", "vendor.github-workflows")]
 
 
@@ -282,8 +284,40 @@ def test_make_help_names_the_commands() -> None:
     command = ["make", "--no-print-directory"]
     lines = subprocess.run(command, cwd=TOP, env=environment, capture_output=True, text=True, check=True).stdout
     commands = [line.split(maxsplit=2) for line in lines.splitlines()]
-    assert [name for _, name, _ in commands] == ["report", "test", "loops", "check", "lab", "bench"]
+    assert [name for _, name, _ in commands] == ["report", "test", "loops", "check", "lowest", "lab", "bench"]
 
 
+ODD_COPIES = {".git": "gitdir: elsewhere", "a/.venv/x.py": "", "data/x.csv": "", "reports/x.html": "", "x.whl": ""}
+
+
+def test_files_are_found_without_git(tmp_path: Path) -> None:
+    there = {"data/sample/x.csv": "", "other/data/x.csv": "", "reports.py": "", "a/b.py": ""}
+    for name, text in (there | ODD_COPIES).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    shutil.copy(TOP / ".gitignore", tmp_path)
+    assert set(paths(tmp_path)) == {*there, ".gitignore"}
+
+
+def git(*arguments: str) -> list[str]:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+@of_a_clone
+def test_git_lists_the_same_files() -> None:
+    listed = git("ls-files", "--cached", "--others", "--exclude-standard")
+    assert sorted(paths()) == sorted(name for name in listed if (TOP / name).exists())
+
+
+@of_a_clone
+def test_every_clone_has_the_same_line_ends() -> None:
+    """Also where git is set to write CRLF: bash and the stored events know none."""
+    ends = dict.fromkeys(line.rpartition(": ")[2] for line in git("check-attr", "eol", "--", *sorted(files())))
+    assert set(ends) == {"lf"}
+    assert not [name for name in files() if b"\r" in (TOP / name).read_bytes()]
+
+
+@of_a_clone
 def test_the_gate_can_be_started() -> None:
     assert os.access(TOP / ".ci" / "run", os.X_OK)

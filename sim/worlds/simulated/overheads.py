@@ -1,6 +1,6 @@
 """What a real machine adds to a scenario's own times."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +14,6 @@ class Overheads:
     settle_s: float = 0.0  # from the end of a handler until the server knows
     retry_s: float = 0.0  # what a retry comes later than its delay, beside the dispatch
     start_s: float = 0.0  # from starting a consumer until it reads
+
+    def __repr__(self) -> str:
+        return f"Overheads({', '.join(f'{name}={value:.3g}' for name, value in asdict(self).items())})"
