@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import new_class
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from eventlib import App, Bus, Delivery, Event, Observation, connect
 from sim.declare.scenario import Scenario
