@@ -1,16 +1,15 @@
 """Blocking reads: how a consumer gets entries, and how a reply becomes entries."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from eventlib.broker import connections, scripts
 from eventlib.broker.connections import Broker, milliseconds
 from eventlib.broker.keys import ATTEMPTS, ORIGIN, GroupKeys
 from eventlib.broker.pipelined import Argument
+from eventlib.finishing import finished
 from eventlib.records import EVENT, Entry
 
-T = TypeVar("T")
 Sink = Callable[[list[Entry]], None]  # is called with the entries of a read as soon as the reply arrives
 
 _new = tuple.__new__  # a NamedTuple's constructor, which is Python code, calls this: twice as fast, but unchecked
@@ -46,7 +45,7 @@ class Reader:
         reading = self._broker.run(
             scripts.READ, (group.stream, group.retry), *(group.group, self._consumer, count, bytes_max), bulk=True
         )
-        found = await _read_to_the_end(reading)
+        found = await finished(reading)  # else its consumer might leave before the server reads
         sink([entry_of(source == 2, id_, fields) for source, id_, fields in found])
 
     async def _ask(self, *command: Argument, then: Callable[[Any], None] | None = None) -> None:
@@ -83,7 +82,7 @@ class OrderedReader(Reader):
         await self._hand_out(count, bytes_max, sink)
 
     async def _hand_out(self, count: int, bytes_max: int | None, sink: Sink) -> None:
-        entries, self._read_up_to = await _read_to_the_end(self.hand_out(count, bytes_max))
+        entries, self._read_up_to = await finished(self.hand_out(count, bytes_max))  # as in `Reader.read_at_once`
         sink(entries)
 
     async def hand_out(self, count: int, bytes_max: int | None = None) -> tuple[list[Entry], tuple[str, str] | None]:
@@ -97,18 +96,6 @@ class OrderedReader(Reader):
         )
         entries = [entry_of(source == 2, id_, fields) for source, id_, fields in found]
         return entries, None if more else (stream_at.decode(), retry_at.decode())
-
-
-async def _read_to_the_end(reading: Awaitable[T]) -> T:
-    """Await a script that reads, to its end if cancelled: else its consumer might leave before the server reads."""
-    under_way = asyncio.ensure_future(reading)
-    try:
-        return await asyncio.shield(under_way)
-    except asyncio.CancelledError:
-        await asyncio.wait({under_way})
-        if not under_way.cancelled():
-            under_way.exception()  # retrieved, so that the event loop does not report it
-        raise
 
 
 def entry_of(retried: bool, id_: bytes, fields: Sequence[bytes] | None, deliveries: int = 1) -> Entry:

@@ -10,6 +10,7 @@ from typing import Any
 from eventlib.broker.publishing import BATCH_BYTES, BATCH_LIMIT, PublishCommands
 from eventlib.broker.requests import ScriptCall
 from eventlib.errors import BrokerError, BrokerUnavailable
+from eventlib.finishing import finished
 from eventlib.publish.batches import Callers
 from eventlib.publish.spool import SpoolFile
 from eventlib.reconnect import until_answered
@@ -76,14 +77,7 @@ class SpoolingRoute:
     async def _append(self, batch: NumberedBatch) -> None:
         """Write in a thread. A thread cannot be cancelled: the file is in use until it has written."""
         async with self._using_file:
-            appending = asyncio.ensure_future(asyncio.to_thread(self._file.append, batch))
-            try:
-                await asyncio.shield(appending)
-            except asyncio.CancelledError:
-                await asyncio.wait({appending})
-                if not appending.cancelled():
-                    appending.exception()  # no caller waits for it any more
-                raise
+            await finished(asyncio.to_thread(self._file.append, batch))
 
     def _replay_what_is_there(self) -> None:
         if (self._replaying is None or self._replaying.done()) and not self._file.empty:
