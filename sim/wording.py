@@ -21,18 +21,28 @@ def quantity(value: float, unit: str) -> str:
     return f"{digits(value)} {'/s' if unit == '1/s' else unit}".rstrip()
 
 
-def number(value: float) -> str:
-    """A number with four significant digits for a table: "0.1523", "5,088", "-" where there is none."""
+def number(value: float, *, significant: int = 4) -> str:
+    """A number with so many significant digits for a table: "0.1523", "5,088", "-" where there is none."""
     if np.isnan(value):
         return "-"
     if np.isinf(value):
         return "not recovered"
-    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+    return f"{value:.{significant}g}" if abs(value) < 10**significant - 0.5 else f"{value:,.0f}"
+
+
+def lower_bound(text: str, unhandled: float) -> str:
+    """A quantile of lag, marked as a lower bound where a share of the messages was not handled: ">= 30 s"."""
+    return f">= {text}" if unhandled else text
 
 
 def at_least(text: str, unhandled: float) -> str:
-    """A quantile of lag, as a lower bound where a share of the messages was not handled: ">= 30 s, 97 % unhandled"."""
-    return f">= {text}, {digits(100 * unhandled)} % unhandled" if unhandled else text
+    """As `lower_bound`, with that share: ">= 30 s, 97 % unhandled"."""
+    return f"{lower_bound(text, unhandled)}, {share_unhandled(unhandled)}" if unhandled else text
+
+
+def share_unhandled(unhandled: float) -> str:
+    """What stands in place of an interval where the number is a lower bound: "97 % unhandled"."""
+    return f"{digits(100 * unhandled)} % unhandled"
 
 
 def digits(value: float, *, significant: int = 3, signed: bool = False) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from eventlib.cli.console import FAILED, ending, out
 from eventlib.extras import require
@@ -32,7 +31,7 @@ def lab_command(
 
     require("jupyterlab", "lab", "workbench lab")
     notebooks = shipped() / "notebooks" if in_clone() else copy_to_work_in(Path("event-workbench"))
-    out.print(f"The notebooks are in {escape(str(notebooks))}", soft_wrap=True, highlight=False)
+    out.tell(f"The notebooks are in {notebooks}")
     with server_at(url) as address:
         command = [sys.executable, "-m", "jupyterlab", str(notebooks), f"--port={port}", "--ip=127.0.0.1"]
         if not browser:

@@ -17,14 +17,14 @@ def history_json(history: History, summaries: Mapping[str, Interval], checks: It
     """The runs of a history, the summary of each metric, and the verdicts."""
     metrics = {
         name: {"mean": found.mean, "low": found.low, "high": found.high, "runs": found.runs, "unit": unit_of(name)}
-        | at_least(found)
+        | lower_bound_json(found)
         for name, found in summaries.items()
     }
     metrics = under_all_names(metrics, history.scenario)
     return runs_json(history) | {"metrics": metrics, "checks": checks_json(checks)}
 
 
-def at_least(found: Interval) -> dict[str, Any]:
+def lower_bound_json(found: Interval) -> dict[str, Any]:
     """What marks a quantile of lag as a lower bound: the share of the messages that were never handled."""
     return {"at_least": True, "unhandled": found.unhandled} if found.unhandled else {}
 

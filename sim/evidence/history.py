@@ -104,14 +104,13 @@ class History:
         return f"History of {self._caption()}"
 
     def _repr_html_(self) -> str:
-        services = [*self.services, "the load"]  # whose code is -1, the last one
+        senders = {name: code for code, name in enumerate(self.services)} | {"the load": -1}
         counts = {
-            kind: [int(((self.rows["kind"] == code) & (self.rows["service"] == service)).sum()) for service in codes]
-            for kind, code in KIND.items()
-            for codes in [[*range(len(self.services)), -1]]
+            kind: [np.count_nonzero(of_kind(self.rows, kind)["service"] == sender) for sender in senders.values()]
+            for kind in KINDS
         }
         rows = [(kind, *(f"{n:,}" if n else "" for n in numbers)) for kind, numbers in counts.items() if any(numbers)]
-        return html_table(f"History of {self._caption()}", ("rows", *services), rows)
+        return html_table(f"History of {self._caption()}", ("rows", *senders), rows)
 
     def _caption(self) -> str:
         seeds = len({run.seed for run in self.runs})

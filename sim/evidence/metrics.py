@@ -40,7 +40,6 @@ UNITS = {
     "little_residual": "share",
     "lateness_s_p99": "s",
 }
-_BOUND = " is at least"  # marks, among the metrics of a run, the share of unhandled messages behind a lower bound
 _QUALITY = ("little_residual", "lateness_s_p99")  # these say how good the measurement was
 
 
@@ -137,12 +136,16 @@ class Measures:
 def measure_all(history: History) -> Measures:
     """What `measure` returns, and with it which of the numbers are lower bounds."""
     values: dict[str, list[float]] = {}
+    unhandled: dict[str, list[float]] = {}
     for run, rows in history.each_run():
-        for name, value in _run_metrics(history.scenario, run, rows).items():
-            values.setdefault(name, []).append(value)
-    found = Metrics({name: np.array(of_runs) for name, of_runs in values.items()})
-    bounds = {name: found.pop(name) for name in list(found) if name.endswith(_BOUND)}
-    return Measures(found, {name.removesuffix(_BOUND): shares for name, shares in bounds.items()})
+        for of_runs, of_run in zip((values, unhandled), _run_metrics(history.scenario, run, rows), strict=True):
+            for name, value in of_run.items():
+                of_runs.setdefault(name, []).append(value)
+    return Measures(Metrics(_arrays(values)), _arrays(unhandled))
+
+
+def _arrays(of_runs: dict[str, list[float]]) -> dict[str, Floats]:
+    return {name: np.array(values) for name, values in of_runs.items()}
 
 
 def summarize(values: Floats, unhandled: Floats | None = None) -> Interval:
@@ -319,30 +322,37 @@ def little_residual(scenario: Scenario, rows: Rows, service: int) -> float:
 # The metrics of one run
 
 
-def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> dict[str, float]:
+def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> tuple[dict[str, float], dict[str, float]]:
+    """The metrics of one run, and what `Measures.unhandled` has of it."""
     services = list(scenario.services)
-    found = _rates("", scenario, run, rows, [services.index(name) for name in last_services(scenario)])
+    found, unhandled = _rates("", scenario, run, rows, [services.index(name) for name in last_services(scenario)])
     for code, name in enumerate(services):
         prefix = f"{name}." if len(services) > 1 else ""
         if prefix:
-            found |= _rates(prefix, scenario, run, rows, [code])
+            of_service, unhandled_there = _rates(prefix, scenario, run, rows, [code])
+            found |= of_service
+            unhandled |= unhandled_there
         found |= _service_metrics(prefix, scenario, run, rows, code)
-    return found | {"lateness_s_p99": lateness_s_p99(rows)}
+    return found | {"lateness_s_p99": lateness_s_p99(rows)}, unhandled
 
 
-def _rates(prefix: str, scenario: Scenario, run: Run, rows: Rows, services: list[int]) -> dict[str, float]:
+def _rates(
+    prefix: str, scenario: Scenario, run: Run, rows: Rows, services: list[int]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Throughput and lag, and for each quantile of lag the share of unhandled messages if it falls among them."""
     handled = _first_handled(rows, services)
     span_s = float(handled["t_s"].max()) if handled.size else np.nan
     found = {f"{prefix}throughput_per_s": handled.size / span_s if span_s else np.nan}
     of_run = _lags(scenario, run, rows, services)
-    unhandled = float(1.0 - of_run.handled.mean()) if of_run.handled.size else np.nan
+    share = float(1.0 - of_run.handled.mean()) if of_run.handled.size else np.nan
+    unhandled = {}
     for name, q in QUANTILES.items():
         metric = f"{prefix}lag_s_{name}"
         found[metric] = _quantile(of_run.lag_s, q)
         # What is not handled sorts last. From the first of it on, a quantile is known to be as large and no more.
-        bound = unhandled > 0 and np.ceil(q * (of_run.lag_s.size - 1)) >= np.count_nonzero(of_run.handled)
-        found[metric + _BOUND] = unhandled if bound else 0.0
-    return found | {f"{prefix}unhandled": unhandled}
+        bound = share > 0 and np.ceil(q * (of_run.lag_s.size - 1)) >= np.count_nonzero(of_run.handled)
+        unhandled[metric] = share if bound else 0.0
+    return found | {f"{prefix}unhandled": share}, unhandled
 
 
 def _service_metrics(prefix: str, scenario: Scenario, run: Run, rows: Rows, code: int) -> dict[str, float]:

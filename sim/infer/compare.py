@@ -14,7 +14,7 @@ from scipy import stats
 from sim.declare.declared import Floats
 from sim.errors import InvalidHistory
 from sim.evidence.checks import Check, check
-from sim.evidence.export import at_least, checks_json, runs_json, under_all_names
+from sim.evidence.export import checks_json, lower_bound_json, runs_json, under_all_names
 from sim.evidence.history import History
 from sim.evidence.metrics import (
     Interval,
@@ -26,7 +26,7 @@ from sim.evidence.metrics import (
     unit_of,
 )
 from sim.tables import html_table
-from sim.wording import number
+from sim.wording import lower_bound, number
 
 TOLERANCE = 0.10  # how far a prediction may be off, as a share of the live value, unless told otherwise
 HEADLINE = "lag_s_p95"  # the prediction that a comparison as a whole is judged by
@@ -177,7 +177,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         | {
             f"{world}_{key}": value
             for world, of_world in (("simulated", row.simulated_interval), ("live", row.live_interval))
-            for key, value in at_least(of_world).items()
+            for key, value in lower_bound_json(of_world).items()
         }
         for row in comparison.rows
     }
@@ -264,7 +264,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _at_least(value: float, interval: Interval) -> str:
-    return f"{'>= ' if interval.unhandled else ''}{number(value)}"
+    return lower_bound(number(value), interval.unhandled)
 
 
 def _percent(share: float) -> str:

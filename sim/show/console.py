@@ -16,7 +16,7 @@ from sim.evidence.metrics import Interval, is_predicted, unit_of
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
 from sim.show.wording import percent, seeds
-from sim.wording import digits
+from sim.wording import lower_bound, number, share_unhandled
 
 _STYLES: dict[Verdict, str] = {
     "true": "green",
@@ -118,7 +118,7 @@ def _shortened(text: str, width: int) -> str:
 
 def _interval(found: Interval) -> str:
     if found.unhandled:
-        return f"{digits(100 * found.unhandled)} % unhandled"
+        return share_unhandled(found.unhandled)
     return f"{_number(found.low)} to {_number(found.high)}" if np.isfinite(found.low) else ""
 
 
@@ -127,9 +127,8 @@ def _noise(relative: float) -> str:
 
 
 def _bound(value: float, interval: Interval) -> str:
-    """A number, marked where it is only a lower bound."""
-    return f">= {_number(value)}" if interval.unhandled else _number(value)
+    return lower_bound(_number(value), interval.unhandled)
 
 
 def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    return number(value, significant=3)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from sim.declare.service import Service
 from sim.evidence.checks import Check, generator_late
@@ -22,7 +22,7 @@ from sim.show.glossary import GLOSSARY, LABELS
 from sim.show.tiles import tiles
 from sim.show.verdict import tallies, verdict
 from sim.show.wording import percent, replications, seeds
-from sim.wording import at_least, digits, quantity
+from sim.wording import at_least, digits, lower_bound, quantity, share_unhandled
 
 
 def render(
@@ -244,13 +244,13 @@ def _number(value: float, factor: float = 1.0, *, signed: bool = False) -> Marku
 
 def _bound(value: float, interval: Interval, factor: float) -> Markup:
     """A number, marked where it is only a lower bound."""
-    return Markup("&gt;= {}").format(_number(value, factor)) if interval.unhandled else _number(value, factor)
+    return escape(lower_bound("", interval.unhandled)) + _number(value, factor)
 
 
 def _interval(interval: Interval, factor: float) -> Markup:
     """The bounds of an interval; nothing where too few runs give none."""
     if interval.unhandled:
-        return Markup("{} % unhandled").format(digits(100 * interval.unhandled))
+        return Markup("{}").format(share_unhandled(interval.unhandled))
     if np.isnan(interval.low):
         return Markup("")
     low, high = (digits(bound * factor) for bound in (interval.low, interval.high))
@@ -275,6 +275,5 @@ def _page() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.globals.update(scale=_scale, number=_number, interval=_interval, share=_share, label=_label)
-    pages.globals.update(bound=_bound)
+    pages.globals.update(scale=_scale, number=_number, bound=_bound, interval=_interval, share=_share, label=_label)
     return pages.get_template("report.html")
