@@ -108,7 +108,8 @@ def _sources(modules: list[str]) -> list[Path]:
 
 def _show(changes: list[SchemaChange]) -> None:
     if not changes:
-        return out.tell("No changes.")
+        out.tell("No changes.")
+        return
     columns = {
         "event": [change.event for change in changes],
         "field": [change.path for change in changes],
@@ -116,7 +117,7 @@ def _show(changes: list[SchemaChange]) -> None:
         "breaks": [" ".join(sorted(change.breaks)) or "nothing" for change in changes],
     }
     breaking = {number for number, change in enumerate(changes) if change.breaks}
-    return print_table(columns, folded=columns, bold_rows=breaking)
+    print_table(columns, folded=columns, bold_rows=breaking)
 
 
 def _row(change: SchemaChange) -> dict[str, Any]:

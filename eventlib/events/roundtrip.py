@@ -131,14 +131,14 @@ def proof_of(event_class: type[BaseModel]) -> Proof:
 class _Types:
     """A walk over the types of a class."""
 
-    def __init__(self, schema: Mapping[str, Any]) -> None:
+    def __init__(self, schema: Core) -> None:
         self.proven = True
         self.integers = False
-        waiting: list[tuple[Mapping[str, Any], bool]] = [(schema, False)]  # and whether floats must be finite
+        waiting: list[tuple[Core, bool]] = [(schema, False)]  # and whether floats must be finite
         while waiting and self.proven:
             waiting += self._inside(*waiting.pop())
 
-    def _inside(self, schema: Mapping[str, Any], finite: bool) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    def _inside(self, schema: Core, finite: bool) -> Iterator[tuple[Core, bool]]:
         kind = schema["type"]
         if "serialization" in schema:
             self.proven = False
@@ -175,7 +175,7 @@ class _Types:
             self.proven = False
 
 
-def _is_of_its_type(schema: Mapping[str, Any]) -> bool:
+def _is_of_its_type(schema: Core) -> bool:
     """Whether a default is known to be what its field takes. What a function returns is not known."""
     try:
         default = schema["default"]

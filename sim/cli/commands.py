@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-USAGE_ERROR = cast(type[Exception], typer.BadParameter.__base__)  # of options and commands alike
+_UsageError = cast(type[Exception], typer.BadParameter.__base__)  # as in eventlib.cli.console: importing it takes long
 
 
 class _Listed(NamedTuple):
@@ -48,7 +48,7 @@ class Workbench(TyperGroup):
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **kwargs: Any) -> Any:
         try:
             return super().make_context(info_name, list(args), *rest, **kwargs)
-        except (OSError, USAGE_ERROR):  # once more, where errors are told in one line
+        except (OSError, _UsageError):  # once more, where errors are told in one line
             return self._running().make_context(info_name, args, *rest, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:

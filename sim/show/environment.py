@@ -17,19 +17,19 @@ _PACKAGES = {
 
 def environment(server: str) -> dict[str, str]:
     """What the numbers depend on besides the scenario: the server, the machine, and the versions of the software."""
-    return {
-        "server": server,
-        "Python": f"{platform.python_implementation()} {platform.python_version()}",
-        "platform": platform.platform(),
-        "CPUs": str(os.cpu_count() or "unknown"),
-    } | {name: version(package) for name, package in _PACKAGES.items()}
+    return {"server": server, **_machine(), **_versions()}
 
 
 def about_json() -> dict[str, Any]:
     """When and with what a result was made, for machines."""
-    machine = environment("")
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {name: machine[name] for name in ("Python", *_PACKAGES)},
-        "machine": {name: machine[name] for name in ("platform", "CPUs")},
-    }
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"date": date, "versions": _versions(), "machine": _machine()}
+
+
+def _machine() -> dict[str, str]:
+    return {"platform": platform.platform(), "CPUs": str(os.cpu_count() or "unknown")}
+
+
+def _versions() -> dict[str, str]:
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return {"Python": python} | {name: version(package) for name, package in _PACKAGES.items()}

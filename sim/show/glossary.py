@@ -32,17 +32,17 @@ GLOSSARY = {
     "Little's law": "Mean backlog = arrival rate x mean stay. The distance from it shows whether the backlog that the "
     "server counted and the times that the processes noted agree.",
     "live": "Real processes, the real library, a real server. A kill is SIGKILL, a pause SIGSTOP and then SIGCONT.",
-    "noise": "The 95 % error bar that the error has because live runs of one seed differ (Student's t over n live "
-    "runs). It shrinks with more repeats.",
     "never handled": "Messages that were neither handled nor given up when the run ended. Their lag counts as at least "
     "the length of the run, so a quantile that falls among them is a lower bound: >= 30 s, 97 % unhandled.",
+    "noise": "The 95 % error bar that the error has because live runs of one seed differ (Student's t over n live "
+    "runs). It shrinks with more repeats.",
     "p50, p95, p99": "Half, 95 % and 99 % of the messages had at most this lag. Dead letters are counted apart.",
     "recovery": "Time from a service's first fault until its backlog is back at what it was before.",
     "repeat": "Another live run of the same seed.",
     "run": "One pass through the scenario in one world.",
     "seed": "The number that decides everything random in a run.",
     "simulated": "The same rules in virtual time; only how long things take is modelled.",
-    "utilisation": "The share of the run in which a handler is busy, averaged over the handlers of a service.",
     "tolerance": "How far a prediction may be off, as a share of the live value. Within: the whole error bar is. "
     "Outside: none of it is. Too noisy: the bar reaches across the tolerance, or no seed ran live twice.",
+    "utilisation": "The share of the run in which a handler is busy, averaged over the handlers of a service.",
 }

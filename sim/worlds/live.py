@@ -43,9 +43,9 @@ async def run_live(
     """Run the scenario live, `repeats` times for each seed, one run after another.
 
     Repeats of one seed have the same arrivals, service times and failures. What differs between them is the noise
-    floor of this machine. `url` defaults to REDIS_URL, and without that to a private server for the length of the
-    call. Every run has keys of its own and deletes them. `progress` is called again and again while time passes; a
-    notebook shows a bar where there is none.
+    of this machine. `url` defaults to REDIS_URL, and without that to a private server for the length of the call.
+    Every run has keys of its own and deletes them. `progress` is called again and again while time passes; a notebook
+    shows a bar where there is none.
 
     Raises:
         InvalidTrace: the load's trace is missing or broken.
