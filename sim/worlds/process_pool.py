@@ -187,7 +187,7 @@ class ProcessPool:
             LiveRunFailed: it does not start in time.
         """
         process = self._current[name]
-        await self._within(_STOP_S, process.started, f"{name} was not started")
+        await self._within(_STOP_S, {process: process.started}, f"was not started within {_STOP_S:.0f} s")
         process.send(number)
 
     async def kill(self, name: str) -> None:
@@ -197,10 +197,10 @@ class ProcessPool:
             LiveRunFailed: it does not start, or end, in time.
         """
         process = self._current[name]
-        await self._within(_STOP_S, process.started, f"{name} was not started")
+        await self._within(_STOP_S, {process: process.started}, f"was not started within {_STOP_S:.0f} s")
         process.expected_to_end = True
         process.send(signal.SIGKILL)
-        await self._within(_STOP_S, process.ended, f"{name} did not end when killed")
+        await self._within(_STOP_S, {process: process.ended}, f"did not end within {_STOP_S:.0f} s of being killed")
 
     async def kill_all(self) -> None:
         """Kill whatever runs; returns when all have ended.
@@ -225,20 +225,18 @@ class ProcessPool:
         Raises:
             LiveRunFailed: one of them is not ready in time.
         """
-        try:
-            async with asyncio.timeout(_START_S):
-                for process in processes:
-                    await process.ready.wait()
-        except TimeoutError:
-            late = ", ".join(process.name for process in processes if not process.ready.is_set())
-            raise LiveRunFailed("live run", self._said(f"{late} was not ready after {_START_S:.0f} s")) from None
+        awaited = {process: process.ready for process in processes}
+        await self._within(_START_S, awaited, f"was not ready after {_START_S:.0f} s")
 
-    async def _within(self, limit_s: float, event: asyncio.Event, problem: str) -> None:
+    async def _within(self, limit_s: float, awaited: Mapping[PoolProcess, asyncio.Event], problem: str) -> None:
+        """Wait for an event of each process. `problem` is what is said of those whose event is late."""
         try:
             async with asyncio.timeout(limit_s):
-                await event.wait()
+                for event in awaited.values():
+                    await event.wait()
         except TimeoutError:
-            raise LiveRunFailed("live run", self._said(f"{problem} within {limit_s:.0f} s")) from None
+            late = ", ".join(process.name for process, event in awaited.items() if not event.is_set())
+            raise LiveRunFailed("live run", self._said(f"{late} {problem}")) from None
 
     def send_all(self, number: Signals) -> None:
         """Send a signal to every process that has not ended."""
@@ -256,14 +254,8 @@ class ProcessPool:
             process.expected_to_end = True
             process.send(signal.SIGCONT)  # a suspended process would not hear the order
             self.order(process, {"stop": True})
-        try:
-            async with asyncio.timeout(_STOP_S):
-                for process in running:
-                    await process.ended.wait()
-        except TimeoutError:
-            late = ", ".join(process.name for process in running if not process.ended.is_set())
-            problem = f"{late} did not end when told to; is the server still writable?"
-            raise LiveRunFailed("live run", problem) from None
+        awaited = {process: process.ended for process in running}
+        await self._within(_STOP_S, awaited, "did not end when told to; is the server still writable?")
         if self._failure.done():
             raise LiveRunFailed("live run", self._failure.result())
 

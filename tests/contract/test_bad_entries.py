@@ -11,7 +11,7 @@ from eventlib.broker.consuming import ConsumerCommands
 from eventlib.events.envelope import decode, write
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
-from tests.shop import Connect, OrderPlaced, OrderShipped, Record, new_app
+from tests.shop import Connect, OrderPlaced, OrderShipped, Record, new_app, nothing_left
 
 TEN_MB = 10_000_000
 GOOD = write(OrderPlaced(number=1), "shop", None, None)[1]
@@ -69,10 +69,6 @@ async def test_trap_11_a_bad_entry_becomes_a_dead_letter_and_the_next_entry_is_h
     assert (dead.reason, dead.attempts, dead.handler) == (reason, 1, "")
     assert dead.raw == fields
     assert dead.error.startswith(("DecodeError: ", "UnsupportedVersion: ")) and len(dead.error) <= 2000
-
-
-async def nothing_left(bus: ev.Bus) -> bool:
-    return (await bus.backlog("orders", "billing")).total == 0
 
 
 async def test_an_event_whose_type_has_no_handler_is_acknowledged_unhandled(

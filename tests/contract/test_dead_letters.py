@@ -19,7 +19,7 @@ from eventlib.records import Entry, NumberedBatch
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
-from tests.shop import AT_ONCE, Connect, OrderPlaced, OrderShipped, Record, new_app, orders
+from tests.shop import AT_ONCE, Connect, OrderPlaced, OrderShipped, Record, new_app, nothing_left, orders
 
 GOOD = write(OrderPlaced(number=1), "shop", "c1", None)[1]
 TRUNCATED = GOOD[:-5]
@@ -63,10 +63,6 @@ async def add_dead_letters(inspector: Inspector, *dead_letters: dict[str, Any]) 
         fields: dict[Any, Any] = {"origin": f"1-{number}", "reason": "exhausted", "attempts": 3, "raw.event": GOOD}
         pipe.xadd(inspector.keys.dead_letters, fields | dead_letter)
     return [id_.decode() for id_ in await pipe.execute()]
-
-
-async def nothing_left(bus: ev.Bus) -> bool:
-    return (await bus.backlog("orders", "billing")).total == 0
 
 
 # Reading

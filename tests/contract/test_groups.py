@@ -17,7 +17,7 @@ from eventlib.broker.pipelined import Argument, PipelinedConnection
 from eventlib.records import Entry
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
-from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
+from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, nothing_left, orders
 
 
 async def test_trap_19_a_new_group_gets_the_events_published_before(connect: Connect) -> None:
@@ -169,10 +169,6 @@ async def test_trap_20_a_group_destroyed_while_handlers_run_loses_no_event(
         await bus.publish(OrderPlaced(number=5))
         await eventually(lambda: {1, 2, 3, 4, 5} <= set(handled))
         await eventually(lambda: nothing_left(bus))
-
-
-async def nothing_left(bus: ev.Bus) -> bool:
-    return (await bus.backlog("orders", "billing")).total == 0
 
 
 @pytest.mark.parametrize("what", ["everything", "the stream", "the retry stream"])

@@ -9,7 +9,7 @@ from eventlib.broker.streams import StreamCommands
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
-from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
+from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, nothing_left, orders
 
 
 async def test_trap_23_entries_of_a_read_whose_reply_was_lost_are_delivered(
@@ -24,10 +24,6 @@ async def test_trap_23_entries_of_a_read_whose_reply_was_lost_are_delivered(
         await eventually(lambda: handled == [1, 2])
         assert faulty.lost == 1
         await eventually(lambda: nothing_left(bus))
-
-
-async def nothing_left(bus: ev.Bus) -> bool:
-    return (await bus.backlog("orders", "billing")).total == 0
 
 
 async def test_after_a_lost_reply_to_an_acknowledgement_the_event_is_not_handled_again(

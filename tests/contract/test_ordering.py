@@ -25,7 +25,7 @@ from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.order import Note, faults
 from tests.reading import read, read_as
-from tests.shop import AT_ONCE, Connect, Record
+from tests.shop import AT_ONCE, Connect, Record, nothing_left
 
 LEASE_S = 0.3
 QUICK = ev.Retry(attempts=3, wait_s=0.004, wait_s_max=0.01)
@@ -90,10 +90,6 @@ async def consumers(bus: ev.Bus, *names: str) -> AsyncIterator[None]:
         for name in names:
             await running.enter_async_context(bus.running(consumer=name))
         yield
-
-
-async def nothing_left(bus: ev.Bus) -> bool:
-    return (await bus.backlog("orders", "billing")).total == 0
 
 
 async def no_key_queue_left(inspector: Inspector) -> bool:

@@ -14,7 +14,7 @@ import eventlib as ev
 from eventlib.consume import calls
 from eventlib.testing import PrivateServer, private_server
 from eventlib.testing.waiting import eventually
-from tests.shop import OrderPlaced, Record, orders
+from tests.shop import OrderPlaced, Record, nothing_left, orders
 
 LEASE_S = 0.4
 SOON = ev.Retry(attempts=3, wait_s=0.01, jitter="none")
@@ -51,13 +51,6 @@ class Shop:
         await eventually(lambda: set(numbers) <= set(self.handled))
         await eventually(lambda: nothing_left(bus))
         assert await bus.dead_letters("orders", "billing").find() == []
-
-
-async def nothing_left(bus: ev.Bus) -> bool:
-    try:
-        return (await bus.backlog("orders", "billing")).total == 0
-    except ev.BrokerUnavailable:
-        return False  # a connection that died with the old server
 
 
 @pytest.fixture

@@ -6,11 +6,7 @@ import eventlib as ev
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.live.conftest import ConsumerProcesses
-from tests.shop import Connect, orders
-
-
-async def nothing_left(bus: ev.Bus) -> bool:
-    return (await bus.backlog("orders", "billing")).total == 0
+from tests.shop import Connect, nothing_left, orders
 
 
 async def test_a_consumer_killed_while_handlers_run_loses_no_event(

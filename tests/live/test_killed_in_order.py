@@ -12,7 +12,7 @@ from eventlib.testing.waiting import eventually
 from tests.live.conftest import ConsumerProcesses
 from tests.live.ordered_consumer import Paid
 from tests.order import Note, faults
-from tests.shop import Connect
+from tests.shop import Connect, nothing_left
 
 ACCOUNTS = 12
 
@@ -26,10 +26,6 @@ def noted(processes: ConsumerProcesses) -> list[Note]:
     lines = processes.handler_log.read_text().splitlines() if processes.handler_log.exists() else []
     words = [line.split() for line in lines]
     return [Note(what, who, *rest[:1], *map(int, rest[1:])) for what, who, *rest in words]  # type: ignore[arg-type]
-
-
-async def nothing_left(bus: ev.Bus) -> bool:
-    return (await bus.backlog("orders", "billing")).total == 0
 
 
 async def test_the_order_is_kept_while_consumers_are_killed_repeatedly(

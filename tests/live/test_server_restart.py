@@ -7,7 +7,7 @@ import eventlib as ev
 from eventlib.testing import PrivateServer, private_server
 from eventlib.testing.waiting import eventually
 from tests.live.conftest import ConsumerProcesses
-from tests.shop import OrderPlaced
+from tests.shop import OrderPlaced, nothing_left
 
 
 async def publish_steadily(bus: ev.Bus, acknowledged: list[int], enough: asyncio.Event) -> None:
@@ -18,13 +18,6 @@ async def publish_steadily(bus: ev.Bus, acknowledged: list[int], enough: asyncio
         await asyncio.sleep(0.002)
         if enough.is_set():
             return
-
-
-async def nothing_left(bus: ev.Bus) -> bool:
-    try:
-        return (await bus.backlog("orders", "billing")).total == 0
-    except ev.BrokerUnavailable:
-        return False  # a connection that died with the old server
 
 
 async def restart_in_between(server: PrivateServer, acknowledged: list[int], processes: ConsumerProcesses) -> None:
