@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from eventlib import Registry, SchemaChange, open_export, schema_changes
-from eventlib.cli.console import FAILED, Commands, Json, ending, err, keep_apart, out, print_table, write_json
+from eventlib.cli.console import FAILED, Commands, Json, ending, keep_apart, write_json
+from eventlib.cli.terminal import err, out, print_table
 from eventlib.errors import InvalidArgument
 
 app = typer.Typer(

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from eventlib.cli.console import Json, err, out, write_json
+from eventlib.cli.console import Json, write_json
+from eventlib.cli.terminal import err, out
 from eventlib.testing import private_server
 
 

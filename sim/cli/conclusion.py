@@ -9,7 +9,8 @@ from pathlib import Path
 
 import typer
 
-from eventlib.cli.console import FAILED, INVALID, out, write_json
+from eventlib.cli.console import FAILED, INVALID, write_json
+from eventlib.cli.terminal import out
 from sim.evidence.checks import Check, check
 from sim.evidence.export import history_json
 from sim.evidence.history import History

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from eventlib.cli.console import FAILED, ending, out
+from eventlib.cli.console import FAILED, ending
+from eventlib.cli.terminal import out
 from eventlib.extras import require
 from sim.cli.options import Url
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from eventlib.cli.console import Json, ending, keep_apart, out, writable, write_json
+from eventlib.cli.console import Json, ending, keep_apart, writable, write_json
+from eventlib.cli.terminal import out
 from sim.cli.options import Sample, Tolerance, Url
 
 app = typer.Typer()

@@ -8,7 +8,7 @@ import numpy as np
 from rich.cells import cell_len, set_cell_size
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from eventlib.cli.console import err, one_line, out, print_table
+from eventlib.cli.terminal import err, one_line, out, print_table
 from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check, Verdict
 from sim.evidence.history import History

@@ -33,7 +33,9 @@ def test_help_that_cannot_be_written_to_stdout_is_reported(arguments: tuple[str,
 
 
 def test_a_table_in_a_pipe_is_not_cut_at_80_columns() -> None:
-    program = "from rich.table import Table; from eventlib.cli.console import out; out.print(Table('x' * 70, 'y' * 70))"
+    program = (
+        "from rich.table import Table; from eventlib.cli.terminal import out; out.print(Table('x' * 70, 'y' * 70))"
+    )
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     printed = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
     assert "x" * 70 in printed and "y" * 70 in printed

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from eventlib.cli.console import out
+from eventlib.cli.terminal import out
 from eventlib.events.envelope import write
 from eventlib.testing import Inspector, free_port
 from sim.cli.commands import app as workbench

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 import eventlib as ev
-from eventlib.cli.console import err, one_line, out, print_table, printable
+from eventlib.cli.terminal import err, one_line, out, print_table, printable
 from eventlib.errors import NoServer
 from eventlib.testing import private_server
 from sim.declare.scenario import Scenario

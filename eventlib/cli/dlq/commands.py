@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 import eventlib as ev
-from eventlib.cli.console import FAILED, Json, ending, err, keep_apart, out, write_json
+from eventlib.cli.console import FAILED, Json, ending, keep_apart, write_json
 from eventlib.cli.dlq.display import as_json, number_of, show_counts, show_list, show_one, text_of
 from eventlib.cli.dlq.options import (
     After,
@@ -37,6 +37,7 @@ from eventlib.cli.dlq.options import (
     Url,
     Yes,
 )
+from eventlib.cli.terminal import err, out
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from eventlib import DeadLetter
-from eventlib.cli.console import out, print_table
 from eventlib.cli.dlq.options import UNITS_S
+from eventlib.cli.terminal import out, print_table
 
 _NARROW = 110  # a terminal of fewer columns gets the short form of the list
 
