@@ -24,12 +24,13 @@ _PLACES_MAX = 5  # more are not listed
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One claim, its verdict and the numbers behind it."""
+    """One claim, its verdict and the numbers behind it. `violations` counts the messages that break the claim."""
 
     name: str
     claim: str
     verdict: Verdict
     detail: str
+    violations: int = 0
 
 
 def check(history: History) -> list[Check]:
@@ -152,7 +153,7 @@ def _judge(history: History, rule: _Rule) -> Check:
     if not messages and rule.without_messages == "unknown":
         return Check(rule.name, rule.claim, "unknown", "no case: nothing was published")
     detail = f"{violations:,} of {messages:,}" + (f"; {_listed(places)}" if places else "")
-    return Check(rule.name, rule.claim, "false" if violations else "true", detail)
+    return Check(rule.name, rule.claim, "false" if violations else "true", detail, violations)
 
 
 def _case(history: History, run: Run, rows: Rows, service: str) -> _Case:

@@ -88,7 +88,7 @@ class Row:
         return further and not (simulated and live) and abs(self.relative_error) > self.tolerance
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """The numbers of both worlds and the verdicts on the live one."""
 
@@ -118,7 +118,7 @@ class Comparison:
         repeated = {f"{last[0]}.{name}" for name in names} if len(last) == 1 else set()
         return [row for row in self.rows if row.metric not in repeated and is_predicted(row.metric)]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         head = f"{'metric':<28}{'error':>9}{'noise':>11}{'simulated':>14}{'live':>14}  {'unit':<9}verdict"
         lines = ["{:<28}{:>9}{:>11}{:>14}{:>14}  {:<9}{}".format(*_cells(row)).rstrip() for row in self.rows]
         return "\n".join((self._caption(), head, *lines))

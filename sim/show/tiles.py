@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.evidence.checks import Check, verdict_of_all
+from sim.evidence.checks import verdict_of_all
 from sim.evidence.metrics import totals
 from sim.infer.compare import Comparison, Row
 from sim.show.verdict import State, invalid_run
@@ -33,19 +33,13 @@ def tiles(comparisons: Sequence[Comparison]) -> list[Tile]:
 def _lost(comparisons: Sequence[Comparison]) -> Tile:
     found = [check for one in comparisons for check in one.checks if check.name == "lost"]
     total = totals(comparison.live for comparison in comparisons)
-    number = sum(_violations(check) for check in found)
+    number = sum(check.violations for check in found)
     state = verdict_of_all(check.verdict for check in found)
     of = f"{total.published:,} acknowledged publish{'' if total.published == 1 else 'es'}"
     details = [f"of {of} in {counted(total.runs, 'live run')}."]
     if total.killed:
         details.append(f"{counted(total.killed, 'consumer').capitalize()} killed with SIGKILL.")
     return Tile("Lost", f"{number:,}" if state != "unknown" else "unknown", details, state)
-
-
-def _violations(check: Check) -> int:
-    """How many messages a check found: the first number of its detail."""
-    first = check.detail.partition(" ")[0].replace(",", "")
-    return int(first) if first.isdigit() else 0
 
 
 def _lag(comparisons: Sequence[Comparison]) -> Tile:

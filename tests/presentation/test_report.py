@@ -13,7 +13,7 @@ import pytest
 
 import sim
 from sim.declare.scenario import Scenario
-from sim.evidence.checks import Check
+from sim.evidence.checks import Verdict
 from sim.evidence.history import KIND, History, sorted_rows
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
@@ -118,9 +118,9 @@ def with_rows(comparison: Comparison, **changes: Row) -> Comparison:
     return replace(comparison, rows=tuple(changes.get(row.metric, row) for row in comparison.rows))
 
 
-def with_verdict(comparison: Comparison, name: str, verdict: str) -> Comparison:
+def with_verdict(comparison: Comparison, name: str, verdict: Verdict) -> Comparison:
     checks = [
-        Check(found.name, found.claim, verdict, "7 of 9") if found.name == name else found  # type: ignore[arg-type]
+        replace(found, verdict=verdict, detail="7 of 9", violations=7) if found.name == name else found
         for found in comparison.checks
     ]
     return replace(comparison, checks=tuple(checks))
