@@ -5,9 +5,14 @@ import sys
 from collections.abc import Callable
 
 
+def in_ipython() -> bool:
+    """Does this process run a notebook or IPython?"""
+    return hasattr(builtins, "__IPYTHON__")
+
+
 def interactive() -> bool:
     """Does this process run a notebook, IPython or Python's own prompt?"""
-    return hasattr(builtins, "__IPYTHON__") or hasattr(sys, "ps1")
+    return in_ipython() or hasattr(sys, "ps1")
 
 
 def same_definition(one: Callable[..., object], other: Callable[..., object]) -> bool:

@@ -1,12 +1,12 @@
 """The line that a notebook shows while a live cell runs."""
 
-import builtins
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
 from typing import Any
 
+from eventlib.interactive import in_ipython
 from sim.declare.scenario import Progress
 
 
@@ -15,7 +15,7 @@ def shown(progress: Progress | None, step: str) -> Iterator[Progress]:
     """Yield the progress that was asked for. Without one, a notebook shows a bar; anything else shows nothing."""
     if progress is not None:
         yield progress
-    elif hasattr(builtins, "__IPYTHON__"):
+    elif in_ipython():
         bar = _Bar(step)
         try:
             yield bar.advance

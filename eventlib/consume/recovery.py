@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable
+from contextlib import suppress
 
 from eventlib.broker.consuming import Promoted
 from eventlib.consume.calls import Fetch
@@ -48,14 +50,10 @@ class Takeover:
     async def _until_next(self) -> None:
         """Wait for the time of the next sweep. If suspects are left, the end of the one in hand is the time."""
         wait_s = self._lease.sweep_wait_s(self._rng)
-        if not self._suspects_left:
+        if self._suspects_left:
+            await _at_most(wait_s, self._in_hand.suspect_gone())
+        else:
             await asyncio.sleep(wait_s)
-            return
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._in_hand.suspect_gone()
-        except TimeoutError:
-            pass
 
     async def _sweep(self) -> bool:
         """Sweep once. True if there may be more to take over at once."""
@@ -102,11 +100,7 @@ class Promoter:
             if promoted.unexpected_ms or promoted.moved == PROMOTE_LIMIT:
                 continue
             wait_s = PROMOTE_S if promoted.next_s is None else min(promoted.next_s, PROMOTE_S)
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._retry_scheduled.wait()
-            except TimeoutError:
-                pass
+            await _at_most(wait_s, self._retry_scheduled.wait())
 
     async def _promote(self) -> Promoted:
         sent_s = steady_s()
@@ -122,3 +116,10 @@ class Promoter:
         else:
             self._clock.note(promoted.group_ms, sent_s)
         return promoted
+
+
+async def _at_most(wait_s: float, waiting: Awaitable[object]) -> None:
+    """Wait for something, and no longer than `wait_s` seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(wait_s):
+            await waiting
