@@ -71,7 +71,7 @@ def _ends_s(rows: Rows, cut: Rows, ended_s: float) -> Floats:
     for index, row in enumerate(cut):
         later_s = killed["t_s"][(killed["consumer"] == row["consumer"]) & (killed["t_s"] >= row["t_s"])]
         ends_s[index] = min(later_s.min(initial=ended_s), ended_s)
-    return np.maximum(ends_s, cut["t_s"])
+    return np.asarray(np.maximum(ends_s, cut["t_s"]))
 
 
 def overloads(history: History) -> Iterator[Overload]:

@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import new_class
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from eventlib import App, Bus, Delivery, Event, Observation, connect
 from sim.declare.scenario import Scenario
@@ -82,7 +82,7 @@ class Recorder:
         try:
             self.file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
-            raise _not_written(error.strerror) from error
+            raise _not_written(str(error.strerror)) from error
         self._service = list(scenario.services).index(service) if service else -1
         self._consumer = consumer
         self._events = {event: code for code, event in enumerate(scenario.flow.paths)}
@@ -100,8 +100,8 @@ class Recorder:
                 unwritten = unwritten[os.write(self.file, unwritten) :]
         except OSError as error:
             if not self.failed.done():
-                self.failed.set_result(error.strerror)
-            raise _not_written(error.strerror) from error
+                self.failed.set_result(str(error.strerror))
+            raise _not_written(str(error.strerror)) from error
 
     def check(self) -> None:
         """Raise what kept a row from being written, if anything did: whoever called `observe` did not hear of it.
@@ -137,7 +137,8 @@ async def work(job: Job, orders: Orders, tell: Tell) -> None:
 async def _stopped(orders: Orders, recorder: Recorder) -> None:
     """Wait for the order to stop, or until a row could not be written."""
     stop = asyncio.ensure_future(orders.stop.wait())
-    await asyncio.wait({stop, recorder.failed}, return_when=asyncio.FIRST_COMPLETED)
+    first: list[asyncio.Future[Any]] = [stop, recorder.failed]
+    await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()
 
 
