@@ -87,4 +87,7 @@ def run() -> None:
 
 
 if __name__ == "__main__":
+    # `python -m` looks into the current folder first, where a user's own sim.py or redis.py may be.
+    if not sys.flags.safe_path and os.path.abspath(sys.path[0]) != os.path.dirname(os.path.abspath(__file__)):
+        del sys.path[0]
     main()

@@ -4,15 +4,15 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Container
+from collections.abc import Collection
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def run(*arguments: str, statuses: Container[int] = (0,)) -> str:
-    """What this Python prints. Fails with its last words if it ends with another status than these."""
+def run(*arguments: str, statuses: Collection[int] = (0,)) -> str:
+    """What this Python prints. Fails with its last words if it ends with another status."""
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -39,8 +39,9 @@ def test_the_examples_print_what_it_says() -> None:
 
 def test_a_comparison_has_the_rows_that_it_shows() -> None:
     *_, shown = blocks("text")
-    command = ("workbench", "compare", "data/scenarios/quickstart.yaml", "--live-seeds", "1")
-    compared = run("-m", *command, statuses=(0, 1, 3))  # a busy machine decides what it finds, and not what it shows
+    compared = run(
+        "-m", "workbench", "compare", "data/scenarios/quickstart.yaml", "--live-seeds", "1", statuses=(0, 1, 3)
+    )
     _, header, _, *rows = (line.split() for line in shown.splitlines())
     printed = [line.split() for line in compared.splitlines()]
     assert rows

@@ -21,6 +21,7 @@ from sim.errors import LiveRunFailed
 from sim.worlds.live import run_live
 from sim.declare.scenario import Scenario
 declared = Scenario.model_validate_json(sys.argv[1])
+sys.path.insert(0, "")  # as in a notebook: everything that this process needs is imported already
 if len(sys.argv) > 3:
     os.rmdir(sys.argv[3])
 try:

@@ -124,3 +124,20 @@ def test_ctrl_c_is_status_130() -> None:
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=30) == 130
         assert "Interrupted" in server.stderr.read()
+
+
+def test_a_users_own_modules_are_not_ours(tmp_path: Path) -> None:
+    """`python -m workbench` in a folder that has a sim.py and a redis.py of its own."""
+    for name in ("sim", "eventlib", "redis", "simpy", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported by mistake')\n")
+    scenario = Path(SCENARIO).resolve()
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [*WORKBENCH, "simulate", str(scenario), "--seeds", "1"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

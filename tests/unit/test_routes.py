@@ -155,12 +155,12 @@ async def test_a_spooled_batch_that_is_given_up_before_it_is_awaited_is_not_writ
     assert file.empty
 
 
-async def test_the_note_of_a_replay_is_tried_again_where_the_disk_refuses(
+async def test_the_note_of_a_replay_is_repeated_where_the_disk_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class AnsweringCommands(ManualCommands):
-        def append(self, *args: object, **_: object) -> "asyncio.Future[int]":
-            call = super().append(*args)
+        def append(self, *args: object, **rest: object) -> "asyncio.Future[int]":
+            call = super().append(*args, **rest)
             call.set_result(2)
             return call
 
@@ -175,8 +175,9 @@ async def test_the_note_of_a_replay_is_tried_again_where_the_disk_refuses(
 
     monkeypatch.setattr(os, "pwrite", refuse_twice)
     route = SpoolingRoute(of(commands), file)
-    await eventually(lambda: file.size_bytes == 0)
+    await eventually(lambda: not refusals)
+    await eventually(lambda: "is replayed" in caplog.text)
     await route.close()
-    assert len(commands.calls) == 1  # the note alone is repeated
+    assert file.empty and len(commands.calls) == 1  # only the note is repeated
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR", "ERROR", "WARNING"]
     assert "No space left" in caplog.text

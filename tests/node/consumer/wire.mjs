@@ -123,7 +123,7 @@ export class Envelopes {
 function validators(schemas) {
   const ajv = new Ajv2020({ allowUnionTypes: true });
   addFormats(ajv);
-  ajv.addVocabulary(["personal", "data_subject"]);
+  ajv.addVocabulary(["personal", "data_subject", "x-rules", "x-read", "x-computed"]);
   const compiled = (versions) => mapped(versions, (schema) => ajv.compile(schema));
   return mapped(schemas, compiled);
 }
