@@ -171,7 +171,8 @@ class App:
     def _add(self, subscription: Subscription, *arguments: str) -> None:
         handler = subscription.handler
         if not (inspect.iscoroutinefunction(handler) and _takes(handler, len(arguments))):
-            raise InvalidDeclaration(f"handler {handler!r}", f"write it as `async def handler({', '.join(arguments)})`")
+            name = getattr(handler, "__qualname__", repr(handler))
+            raise InvalidDeclaration(f"handler {name}", f"write it as `async def handler({', '.join(arguments)})`")
         type_ = spec_of(subscription.event_class).type
         before = self._handler_of(type_, subscription.group)
         if before is None:

@@ -200,6 +200,8 @@ class Bus:
                 by_loop.setdefault((spec_of(s.event_class).stream, s.group), []).append(s)
         unknown = set(groups or ()) - {group for _, group in by_loop}
         handled = sorted({s.group for s in self.app.subscriptions})
+        if not handled:
+            raise InvalidArgument(f"App {self.app.name!r}", "has no handlers to run; declare one with @app.subscribe")
         if unknown or not by_loop:
             raise InvalidArgument(f"App {self.app.name!r}", f"nothing to run for {sorted(unknown)}; groups: {handled}")
         if idle := set(self.app.groups) - {s.group for s in self.app.subscriptions}:

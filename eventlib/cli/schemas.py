@@ -42,11 +42,12 @@ def export_command(
     json_file: Json = None,
 ) -> None:
     """Write asyncapi.json, and the JSON Schemas (2020-12) of each event's data and envelope."""
+    _refuse_files(modules)
     registry = _gathered(modules)
     keep_apart(_sources(modules), json_file, output / "asyncapi.json")
     written = registry.save(output, title=title)
     write_json(json_file, {"events": sorted(registry), "files": [str(file) for file in written]})
-    out.tell(f"{len(registry)} events, {len(written)} files in {output}")
+    out.tell(f"{len(registry)} event{'' if len(registry) == 1 else 's'}, {len(written)} files in {output}")
 
 
 @app.command("check", epilog=ending("`workbench schemas check schemas shop.events`"))
@@ -63,6 +64,7 @@ def check_command(
     accepted = set(accept or ())
     if unknown := accepted - {"readers", "writers"}:
         raise InvalidArgument(f"--accept {' '.join(sorted(unknown))}", "is no side; give readers or writers")
+    _refuse_files([old, new])
     changes = schema_changes(_opened(old), _opened(new))
     exports = [path for side in (old, new) for path in (Path(side), Path(side) / "asyncapi.json")]
     keep_apart([*exports, *_sources([old, new])], json_file)
@@ -83,6 +85,15 @@ def _opened(source: str) -> dict[str, Any]:
     if all(part.isidentifier() for part in source.split(".")):
         return _gathered([source]).asyncapi()
     return open_export(path)
+
+
+def _refuse_files(sources: list[str]) -> None:
+    """A program is named as Python imports it, which is easily confused with its file."""
+    for source in sources:
+        if source.endswith(".py"):
+            raise InvalidArgument(
+                source, "is a file; name its module as `import` does: shop.events, not shop/events.py"
+            )
 
 
 def _gathered(modules: list[str]) -> Registry:

@@ -60,7 +60,7 @@ class SpoolFile:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise self._unusable(error, "cannot be opened") from error
+            raise self._unusable(error, "cannot be opened; name a file in a directory that exists") from error
         try:
             self._lock()
             self._header = self._open_header(namespace)

@@ -11,6 +11,7 @@ import typer
 from eventlib.cli.console import Json, ending, keep_apart, writable, write_json
 from eventlib.cli.terminal import out
 from sim.cli.options import Sample, Tolerance, Url
+from sim.errors import InvalidScenario
 
 app = typer.Typer()
 
@@ -43,6 +44,7 @@ def report_command(
     writable(output)
     files = scenarios or [shipped() / name for name in _SHIPPED]
     declared = [Scenario.load(file, sample_if_missing=sample) for file in files]
+    _refuse_one_name([one.name for one in declared], files)
     keep_apart([*files, *(file for one in declared for file in one.offered_load.files)], json_file, output)
     with server_at(url) as address, steps() as advance:
         result = asyncio.run(validate(declared, tolerance=tolerance, url=address, progress=advance))
@@ -63,3 +65,11 @@ def report_command(
     print_claims(result.claims)
     out.tell(f"The report is {output}")
     end([check for one in result.comparisons for check in one.checks], result.comparisons, result.claims)
+
+
+def _refuse_one_name(names: list[str], files: list[Path]) -> None:
+    """The page and the table name a scenario by its name alone."""
+    for index, name in enumerate(names):
+        if (first := names.index(name)) < index:
+            problem = f"name: {files[first]} is called {name!r} too; give each scenario of a report a name of its own"
+            raise InvalidScenario(str(files[index]), problem)

@@ -32,7 +32,7 @@ class Scenario(Declared):
     `drain_s` bounds how long after the last arrival a run may go on working off its backlog.
     """
 
-    name: str
+    name: str = Field(min_length=1)
     description: str = ""
     offered_load: Load = Field(alias="load")  # `load` is what reads a file
     services: Mapping[str, Service] = Field(min_length=1)

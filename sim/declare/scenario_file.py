@@ -16,6 +16,14 @@ from sim.errors import InvalidScenario
 
 _KIND_NAMES = {kind_name(kind) for union in (Load, ServiceTime, Fault) for kind in kinds_in(union)}
 
+_FIELDS = "Input should be fields, each on a line of its own as `name: value`"
+_IN_YAML = {  # pydantic speaks of Python's types, which no scenario's author needs to know
+    "tuple_type": "Input should be a list, such as [a, b]",
+    "dict_type": _FIELDS,
+    "model_type": _FIELDS,
+    "model_attributes_type": _FIELDS,
+}
+
 
 def read(file: Path) -> dict[str, Any]:
     """What the file declares, not yet checked.
@@ -50,13 +58,19 @@ def problems(error: ValidationError, schema: Mapping[str, Any]) -> list[str]:
                 message = "say which kind it is: kind: ..."
             case "missing":
                 message = "is missing; add it"
+            case "too_short":
+                message = "is empty; give at least one"
             case type_ if type_ not in ("value_error", "not_modelled"):
-                message += f", not {reprlib.repr(problem['input'])}"
+                message = f"{_IN_YAML.get(type_, message)}, not {_as_written(problem['input'])}"
                 if type_ == "string_type" and isinstance(problem["input"], int | float):
                     message += "; if it is text, put it in quotes"
         place = _place(problem["loc"])
         found.append(f"{place}: {message}" if place else message)
     return found
+
+
+def _as_written(value: object) -> str:
+    return "empty" if value is None else reprlib.repr(value)
 
 
 def _known_fields(place: Sequence[str | int], schema: Mapping[str, Any]) -> str:

@@ -100,7 +100,13 @@ class Comparison:
     tolerance: float = TOLERANCE
 
     def __getitem__(self, metric: str) -> Row:
-        return next(row for row in self.rows if row.metric == metric)
+        for row in self.rows:
+            if row.metric == metric:
+                return row
+        raise KeyError(f"no metric {metric!r}; there are: {', '.join(row.metric for row in self.rows)}")
+
+    def __repr__(self) -> str:
+        return f"Comparison of {self._caption()}"
 
     @property
     def headline(self) -> Row:

@@ -46,7 +46,7 @@ def run(*arguments: str) -> Result:
 
 def test_export_writes_what_check_reads(here: Path) -> None:
     result = run("export", "shop_one", "--output", "schemas", "--json", "out.json")
-    assert result.exit_code == 0 and "1 events, 3 files" in result.output
+    assert result.exit_code == 0 and "1 event, 3 files" in result.output
     assert {file.name for file in (here / "schemas").iterdir()} == {
         "asyncapi.json",
         "order.placed.data.json",
@@ -119,6 +119,13 @@ def test_a_misspelt_module_and_a_broken_one_have_different_messages(here: Path) 
     (here / "broken_shop.py").write_text("import no_such_library")
     assert "check its spelling" in run("check", "nosuch", "shop_one").output.replace("\n", " ")
     assert "no_such_library" in run("check", "broken_shop", "shop_one").output
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("command", [("check", "shop_one.py", "shop_one"), ("export", "shop_one.py", "--output", "x")])
+def test_a_modules_file_is_refused_with_the_way_to_name_it(command: tuple[str, ...]) -> None:
+    result = run(*command)
+    assert result.exit_code == 2 and "name its module as `import` does" in " ".join(result.output.split())
 
 
 @pytest.mark.usefixtures("here")

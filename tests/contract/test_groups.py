@@ -88,6 +88,13 @@ async def test_running_an_unknown_group_is_refused(connect: Connect, groups: lis
                 pass
 
 
+async def test_an_app_without_handlers_is_refused(connect: Connect) -> None:
+    async with connect(ev.App("shop")) as bus:
+        with pytest.raises(ev.InvalidArgument, match=r"no handlers.*@app\.subscribe"):
+            async with bus.running():
+                pass
+
+
 async def test_settings_of_a_group_without_a_handler_are_refused(connect: Connect) -> None:
     """Otherwise the settings of a misspelt group, such as its order by key, would be lost without an error."""
     app, _ = new_app()

@@ -57,6 +57,16 @@ def test_the_list_has_the_same_summary_as_a_commands_own_help(name: str) -> None
     assert command.help.partition("\n")[0] == COMMANDS[name].summary
 
 
+def test_a_report_on_two_scenarios_of_one_name_is_refused(tmp_path: Path) -> None:
+    """Nobody could tell them apart on the page. Nothing has run yet when it is said."""
+    files = [tmp_path / "one.yaml", tmp_path / "two.yaml"]
+    for file in files:
+        file.write_text(yaml.safe_dump(SMALL))
+    result = CliRunner().invoke(app, ["report", *map(str, files), "--output", str(tmp_path / "page.html")])
+    assert result.exit_code == 2
+    assert f"{files[1]}: name: {files[0]} is called 'small' too" in result.output.replace("\n", "")
+
+
 def test_a_misspelt_command_is_named() -> None:
     result = CliRunner().invoke(app, ["simulat"])
     assert result.exit_code == 2

@@ -42,6 +42,18 @@ def test_a_result_is_a_short_table(simulated: History, show: Callable[[History],
     assert not LONG.search(repr(shown))
 
 
+@pytest.mark.parametrize("show", [shows()["history"], shows()["comparison"]])
+def test_a_console_names_a_result_in_a_line(simulated: History, show: Callable[[History], Any]) -> None:
+    said = repr(show(simulated))
+    assert "live" in said or "simulated" in said
+    assert len(said) < 200 and "\n" not in said
+
+
+def test_a_metric_that_is_not_there_is_refused_by_name(simulated: History) -> None:
+    with pytest.raises(KeyError, match=r"'lag_p50'; there are: .*lag_s_p50"):
+        shows()["comparison"](simulated)["lag_p50"]
+
+
 def test_metrics_that_are_unknown_or_endless_are_words() -> None:
     odd = Metrics({"lag_s_p95": np.array([np.nan]), "recovery_s": np.array([np.inf, 1.0])})
     assert "<td>-</td>" in odd._repr_html_() and "not recovered" in odd._repr_html_()

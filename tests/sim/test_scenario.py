@@ -138,7 +138,9 @@ def test_a_number_out_of_range(file: Path, path: str, value: object) -> None:
     file.write_text(yaml.safe_dump(changed(**{path: value})))
     place, _, problem = refusal(file).partition(": ")
     assert place.startswith(path.split("__")[0]) and place.endswith(path.split("__")[-1])
-    assert problem.startswith("Input should be") and problem.endswith(f", not {value!r}")
+    assert problem.startswith("Input should be") and problem.endswith(
+        ", not empty" if value is None else f", not {value!r}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,16 +204,19 @@ def test_all_settings_that_are_not_modelled_are_named_at_once(file: Path) -> Non
         ({"faults": killed(3.0, 1.0, back_after_s=None)}, ["faults", "killed while it is down"]),
         ({"faults": [{"kind": "flood", "service": "billing"}]}, ["faults.0", "flood"]),
         ({"services__billing__service_time": TOKENS}, ["services.billing.service_time", "kind 'trace'"]),
-        ({"services": {}}, ["services", "at least 1"]),
-        ({"services": None}, ["services", "dictionary", "None"]),
-        ({"services": ["billing"]}, ["services", "dictionary", "['billing']"]),
-        ({"services__billing": None}, ["services.billing", "None"]),
+        ({"services": {}}, ["services", "at least one"]),
+        ({"services": None}, ["services", "name: value", "empty"]),
+        ({"services": ["billing"]}, ["services", "name: value", "['billing']"]),
+        ({"services__billing": None}, ["services.billing", "name: value", "empty"]),
         ({"load": "fast"}, ["load", "'fast'"]),
-        ({"load": None}, ["load", "None"]),
+        ({"load": None}, ["load", "name: value", "empty"]),
         ({"load": {"event": "order.placed"}}, ["load", "kind"]),
         ({"load__kind": "sinus"}, ["load", "sinus", "constant", "poisson", "trace"]),
         ({"name": 7}, ["name", "string", "7"]),
-        ({"faults": 3}, ["faults", "3"]),
+        ({"name": ""}, ["name", "at least 1 character"]),
+        ({"faults": 3}, ["faults", "a list", "3"]),
+        ({"services__billing__emits": "order.paid"}, ["services.billing.emits", "a list", "'order.paid'"]),
+        ({"services__billing__retry": 5}, ["services.billing.retry", "name: value", "5"]),
     ],
 )  # fmt: skip
 def test_a_scenario_that_cannot_run_is_refused(file: Path, fields: dict[str, Any], said: list[str]) -> None:

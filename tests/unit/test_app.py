@@ -94,7 +94,7 @@ def test_an_event_without_a_type_cannot_be_subscribed_to() -> None:
 
 
 def test_a_handler_that_is_no_coroutine_function_is_refused() -> None:
-    with pytest.raises(ev.InvalidDeclaration, match="async def"):
+    with pytest.raises(ev.InvalidDeclaration, match=r"handler not_a_coroutine: .*async def"):
         ev.App("shop").subscribe(OrderPlaced, group="billing")(not_a_coroutine)  # type: ignore[arg-type]
 
 

@@ -153,7 +153,7 @@ def test_another_namespace_is_refused(path: Path) -> None:
 
 
 def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ev.SpoolUnusable, match="cannot be opened"):
+    with pytest.raises(ev.SpoolUnusable, match="cannot be opened; name a file in a directory that exists: No such"):
         opened(tmp_path / "missing" / "spool")
 
 
