@@ -105,9 +105,6 @@ class Comparison:
                 return row
         raise KeyError(f"no metric {metric!r}; there are: {', '.join(row.metric for row in self.rows)}")
 
-    def __repr__(self) -> str:
-        return f"Comparison of {self._caption()}"
-
     @property
     def headline(self) -> Row:
         """The prediction that the comparison as a whole is judged by."""
