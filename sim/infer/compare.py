@@ -122,6 +122,9 @@ class Comparison:
         return [row for row in self.rows if row.metric not in repeated and is_predicted(row.metric)]
 
     def __repr__(self) -> str:
+        return f"Comparison of {self._caption()}"
+
+    def __str__(self) -> str:
         head = f"{'metric':<28}{'error':>9}{'noise':>11}{'simulated':>14}{'live':>14}  {'unit':<9}verdict"
         lines = ["{:<28}{:>9}{:>11}{:>14}{:>14}  {:<9}{}".format(*_cells(row)).rstrip() for row in self.rows]
         return "\n".join((self._caption(), head, *lines))
