@@ -60,7 +60,7 @@ class Takeover:
     async def _sweep(self) -> bool:
         """Sweep once. True if there may be more to take over at once."""
         capacity = await self._in_hand.some_capacity()
-        if self._stopping:
+        if self._stopping or not self._clock.known:  # by a clock that jumped, leases seem to have ended
             return False
         with self._in_hand.noting_settled() as settled:
             more, found, left = await self._fetch(
@@ -68,7 +68,7 @@ class Takeover:
                     *(self._lease.duration_s, count, self._lease.sweep_every_s),
                     attempts=self._attempts,
                     may_take_suspect=not self._in_hand.holds_suspect,
-                    expected_ms=self._clock.expected_ms(),
+                    expected=self._clock.expected(),
                 ),
                 capacity,
             )
@@ -98,10 +98,12 @@ class Promoter:
         """Promote until cancelled."""
         while True:
             self._retry_scheduled.clear()
+            was_known = self._clock.known
             promoted = await self._calls.until_answered(self._promote)
-            if promoted.unexpected_ms or promoted.moved == PROMOTE_LIMIT:
+            if promoted.unexpected_ms or promoted.moved == PROMOTE_LIMIT or self._clock.known and not was_known:
                 continue
-            wait_s = PROMOTE_S if promoted.next_s is None else min(promoted.next_s, PROMOTE_S)
+            no_wait_ends = promoted.next_s is None or not self._clock.known
+            wait_s = PROMOTE_S if no_wait_ends else min(promoted.next_s, PROMOTE_S)
             try:
                 async with asyncio.timeout(wait_s):
                     await self._retry_scheduled.wait()
@@ -110,15 +112,22 @@ class Promoter:
 
     async def _promote(self) -> Promoted:
         sent_s = steady_s()
-        promoted = await self._commands.promote(PROMOTE_LIMIT, self._clock.expected_ms())
-        if promoted.unexpected_ms:
-            jump_ms = self._clock.jump_ms(promoted.group_ms, sent_s)
-            self._clock.forget()
-            if jump_ms is None:  # the group remembers a later time than the server's clock shows
-                jump_ms = promoted.unexpected_ms
-            if jump_ms and await self._commands.put_clock_right(promoted.offset_ms, jump_ms):
-                problem = "%s: the server's clock jumped by %+.1f s; due times and leases go on as if it had not"
-                log.warning(problem, self._place, jump_ms / 1000.0)
+        limit = PROMOTE_LIMIT if self._clock.known else 0
+        promoted = await self._commands.promote(limit, self._clock.expected())
+        jump_ms = promoted.unexpected_ms and self._clock.jump_ms(promoted.group_ms, sent_s)
+        if jump_ms is None:  # the group remembers a later time than the server's clock shows
+            jump_ms = promoted.unexpected_ms
+        if jump_ms:
+            await self._put_clock_right(promoted.offset_ms, jump_ms)
         else:
-            self._clock.note(promoted.group_ms, sent_s)
+            self._clock.note(promoted.group_ms, sent_s, promoted.seen_ms)
         return promoted
+
+    async def _put_clock_right(self, offset_ms: float, jump_ms: float) -> None:
+        """What is expected stays: it tells on the next look whether the time is right now, also if no reply came."""
+        done = await self._commands.put_clock_right(offset_ms, jump_ms, self._clock.expected())
+        if done is None:
+            self._clock.forget()
+        elif done:
+            problem = "%s: the server's clock jumped by %+.1f s; due times and leases go on as if it had not"
+            log.warning(problem, self._place, jump_ms / 1000.0)

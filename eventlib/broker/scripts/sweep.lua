@@ -4,13 +4,14 @@
 -- of `(suspects)`, without counting a delivery.
 -- KEYS  stream, retry, sweep
 -- ARGV  group, consumer, lease in ms, count, ms between sweeps, the group's time that is expected in ms ('' if
---       unknown), attempts that the group allows, 1 if the consumer may take a suspect or 0
+--       unknown), ms that this script may run late, attempts that the group allows, 1 if the consumer may take a
+--       suspect or 0
 -- Returns whether there may be more, {1 for stream or 2 for retry, id, fields and values, deliveries} for each entry
 -- taken over, and how many suspects were left.
 local SUSPECTS = '(suspects)'
 local group, consumer, lease, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local attempts_max, may_take = tonumber(ARGV[7]), ARGV[8] == '1'
-local now, _, unexpected = group_time(KEYS[3], ARGV[6])
+local attempts_max, may_take = tonumber(ARGV[8]), ARGV[9] == '1'
+local now, _, unexpected = group_time(KEYS[3], ARGV[6], ARGV[7])
 local due = tonumber(redis.call('HGET', KEYS[3], 'due') or '0')
 if now < due or unexpected ~= 0 then -- by a clock that jumped, leases seem to have ended, or not to end
   return {0, {}, 0}
