@@ -46,28 +46,30 @@ class Takeover:
                 pass
 
     async def _until_next(self) -> None:
-        """Wait for the time of the next sweep. If suspects are left, the end of the one in hand is the time."""
+        """Wait for the time of the next sweep. If suspects are left, it is when nothing taken over is in hand."""
         wait_s = self._lease.sweep_wait_s(self._rng)
         if not self._suspects_left:
             await asyncio.sleep(wait_s)
             return
         try:
             async with asyncio.timeout(wait_s):
-                await self._in_hand.suspect_gone()
+                await self._in_hand.taken_over_gone()
         except TimeoutError:
             pass
 
     async def _sweep(self) -> bool:
         """Sweep once. True if there may be more to take over at once."""
         capacity = await self._in_hand.some_capacity()
-        if self._stopping or not self._clock.known:  # by a clock that jumped, leases seem to have ended
+        # By a clock that jumped, leases seem to have ended. And what is taken over could end this consumer beside a
+        # suspect, for which it may be the last attempt.
+        if self._stopping or not self._clock.known or self._in_hand.holds_suspect:
             return False
         with self._in_hand.noting_settled() as settled:
             more, found, left = await self._fetch(
                 lambda count: self._commands.sweep(
                     *(self._lease.duration_s, count, self._lease.sweep_every_s),
                     attempts=self._attempts,
-                    may_take_suspect=not self._in_hand.holds_suspect,
+                    may_take_suspect=not self._in_hand.holds_taken_over,
                     expected=self._clock.expected(),
                 ),
                 capacity,
@@ -79,9 +81,7 @@ class Takeover:
         self._in_hand.use_capacity(len(taken))
         self._intake.accept(taken)
         self._suspects_left = left > 0
-        if left and not self._in_hand.holds_suspect:
-            return True
-        return more or len(found) > 0
+        return more or len(found) > 0 or (left > 0 and not self._in_hand.holds_taken_over)
 
 
 class Promoter:
