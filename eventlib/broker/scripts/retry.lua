@@ -13,7 +13,7 @@ local moved_to
 if entry then
   local published, added = split_fields(entry[2], source == KEYS[3])
   -- By the server's count: the consumer's own is too low if another one held the entry for a moment.
-  local attempts = (added.attempts or 0) + owner[4] - 1 + ARGV[5]
+  local attempts = (added.attempts or 0) + earlier_deliveries(owner[4]) + ARGV[5]
   added.attempts, added.origin = string.format('%.0f', attempts), ARGV[4]
   if attempts > 0 and not added.failed then -- a snooze is no failure
     added.failed = string.format('%.0f', math.floor(server_time())) -- rounded down, as in the ids of streams
