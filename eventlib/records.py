@@ -26,6 +26,13 @@ class Entry(NamedTuple):
         return self.retried, self.id
 
 
+class ExpectedTime(NamedTuple):
+    """What a group's time must have reached when a script begins. Server and network may let it run later."""
+
+    ms: float
+    late_ms: float
+
+
 class Unique(NamedTuple):
     """Body number `place` (from 0) of a batch has to be unique.
 

@@ -9,7 +9,7 @@ from eventlib.broker.connections import Broker, milliseconds
 from eventlib.broker.keys import GroupKeys
 from eventlib.broker.pipelined import Argument
 from eventlib.broker.reading import OrderedReader, Reader, entry_of
-from eventlib.records import Entry, Place
+from eventlib.records import Entry, ExpectedTime, Place
 
 log = logging.getLogger("eventlib")
 
@@ -41,6 +41,7 @@ class Promoted(NamedTuple):
     group_ms: float
     offset_ms: float  # by how much the server's clock is ahead of the group's time
     unexpected_ms: float
+    seen_ms: float  # the time of the group that a consumer saw last; 0 if none did
 
 
 class ConsumerCommands:
@@ -78,11 +79,11 @@ class ConsumerCommands:
         return {(source == 1, id_.decode()) for source, lost in enumerate(reply) for id_ in lost}
 
     async def retry(
-        self, entry: Entry, delay_s: float, *, counts: bool = True, expected_ms: float | None = None
+        self, entry: Entry, delay_s: float, *, counts: bool = True, expected: ExpectedTime | None = None
     ) -> bool:
         """Deliver an entry to the group again after `delay_s` seconds. False if another consumer has taken it over.
 
-        `counts` says whether this delivery uses up an attempt. `expected_ms` is the group's time, if it is known.
+        `counts` says whether this delivery uses up an attempt. `expected` is the group's time, if it is known.
         """
         group = self._group
         keys = (group.stream, group.retry, group.delayed, group.key_queue_heads, group.key_queues, group.sweep)
@@ -90,7 +91,7 @@ class ConsumerCommands:
             scripts.RETRY,
             (self._source(entry), *keys),
             *(group.group, self._consumer, entry.id, entry.origin, int(counts), round(delay_s * 1000.0, 3)),
-            _time(expected_ms),
+            *_expected(expected),
         )
         return cast(int, reply) != 0
 
@@ -110,28 +111,34 @@ class ConsumerCommands:
             log.warning("the dead-letter queue of %s on %s holds %d", group.group, group.stream, reply)
         return cast(int, reply) != 0
 
-    async def promote(self, limit: int, expected_ms: float | None = None) -> Promoted:
-        """Move entries whose wait is over to the retry stream. `expected_ms` is the group's time, if it is known."""
+    async def promote(self, limit: int, expected: ExpectedTime | None = None) -> Promoted:
+        """Move entries whose wait is over to the retry stream. `expected` is the group's time, if it is known.
+
+        With limit 0, only look: no entry is moved, and other consumers do not learn what time it is.
+        """
         group = self._group
         moved, next_ms, *times_ms = await self._broker.run(
             scripts.PROMOTE,
             (group.delayed, group.retry, group.key_queue_heads, group.sweep),
-            *(limit, _time(expected_ms)),
+            *(limit, *_expected(expected)),
         )
         return Promoted(moved, None if next_ms < 0 else next_ms / 1000.0, *map(float, times_ms))
 
-    async def put_clock_right(self, offset_ms: float, jump_ms: float) -> bool:
+    async def put_clock_right(
+        self, offset_ms: float, jump_ms: float, expected: ExpectedTime | None = None
+    ) -> bool | None:
         """Let the group's time go on as if the server's clock had not jumped by `jump_ms`. All leases begin anew.
 
-        False if another consumer has done it, or if others saw no jump. `offset_ms` is the one before the jump.
+        `offset_ms` is the one before the jump, `expected` the group's time, if it is known. False if the caller has to
+        look again: another consumer has done it, or the clock has jumped again. None if others saw no jump.
         """
         group = self._group
         done = await self._broker.run(
             scripts.PUT_CLOCK_RIGHT,
             (group.stream, group.retry, group.sweep),
-            *(group.group, _time(offset_ms), _time(jump_ms)),
+            *(group.group, _time(offset_ms), _time(jump_ms), *_expected(expected)),
         )
-        return cast(int, done) == 1
+        return None if done < 0 else cast(int, done) == 1
 
     async def renew(self, entries: Sequence[Entry]) -> set[Place]:
         """Renew the lease of all entries. Returns the places of those that another consumer has taken over."""
@@ -153,20 +160,20 @@ class ConsumerCommands:
         *,
         attempts: int = _ATTEMPTS_MAX,
         may_take_suspect: bool = True,
-        expected_ms: float | None = None,
+        expected: ExpectedTime | None = None,
     ) -> TakenOver:
         """Take over up to `count` entries of each stream whose consumers were silent for `lease_s` seconds.
 
         Only one consumer of the group sweeps at a time, and at most every `every_s` seconds. At most one of the entries
-        is a suspect: see `policy.is_suspect`, with `attempts` as the attempts allowed. `expected_ms` is the group's
+        is a suspect: see `policy.is_suspect`, with `attempts` as the attempts allowed. `expected` is the group's
         time, if it is known.
         """
         group = self._group
         more, taken, left = await self._broker.run(
             scripts.SWEEP,
             (group.stream, group.retry, group.sweep),
-            *(group.group, self._consumer, milliseconds(lease_s), count, milliseconds(every_s), _time(expected_ms)),
-            *(attempts, int(may_take_suspect)),
+            *(group.group, self._consumer, milliseconds(lease_s), count, milliseconds(every_s)),
+            *(*_expected(expected), attempts, int(may_take_suspect)),
             bulk=True,
         )
         return TakenOver(bool(more), [entry_of(source == 2, *found) for source, *found in taken], left)
@@ -193,6 +200,10 @@ class ConsumerCommands:
         return self._group.retry if entry.retried else self._group.stream
 
 
-def _time(ms: float | None) -> str:
+def _time(ms: float) -> str:
     """A time or a difference of times as the scripts take it."""
-    return "" if ms is None else f"{ms:.3f}"
+    return f"{ms:.3f}"
+
+
+def _expected(time: ExpectedTime | None) -> tuple[str, str]:
+    return ("", "0") if time is None else (_time(time.ms), _time(time.late_ms))

@@ -1,5 +1,7 @@
 """The commands of publishing."""
 
+import math
+
 from eventlib.broker import scripts
 from eventlib.broker.connections import Broker, milliseconds
 from eventlib.broker.pipelined import Argument
@@ -22,14 +24,17 @@ class PublishCommands:
     ) -> ScriptCall:
         """Append numbered bodies. The same numbers from the same producer, within `remember_s`, are appended once.
 
-        A repeat gives the time of the first try, by `steady_s`: should the server have forgotten the producer because
-        its clock jumped, it looks for the bodies among the entries since then.
+        A repeat gives the time of the first try, by `steady_s`; -inf if it is not known. Should the server have
+        forgotten the producer because its clock jumped, it looks for the bodies among the entries since then. A
+        producer that sends its first batch may be one that the server never knew, which is no reason to look at more.
 
         Await how many were appended: fewer than all if the server had some already, or a body of the same unique id.
         """
         keys = self._broker.keys
         script_keys = [keys.stream(batch.stream), keys.producer(batch.stream, producer)]
-        since_ms = None if first_try_s is None else self._broker.server_time_ms(first_try_s - _MARGIN_S)
+        since_ms = None if first_try_s is None else 0
+        if first_try_s is not None and batch.first == 1 and first_try_s > -math.inf:
+            since_ms = self._broker.server_time_ms(first_try_s - _MARGIN_S)
         args: list[Argument] = [batch.first, milliseconds(remember_s), "" if since_ms is None else since_ms]
         for unique in batch.uniques:
             script_keys.append(keys.unique(batch.stream, unique.id))

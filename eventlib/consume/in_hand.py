@@ -47,8 +47,8 @@ class InHand:
         self._unhandled = 0
         self._freed = asyncio.Event()
         self._settled: set[Place] | None = None  # while `noting_settled`
-        self._suspect: Delivery | None = None
-        self._suspect_gone = asyncio.Event()
+        self._taken_over = set[Delivery]()  # those that are held
+        self._taken_over_gone = asyncio.Event()
 
     def capacity(self) -> int:
         """How many more entries may be asked for."""
@@ -78,20 +78,25 @@ class InHand:
         held[delivery.entry.id] = delivery
         return True
 
-    def hold_suspect(self, delivery: Delivery) -> None:
-        """Note that this delivery, which is held, may be what ended its consumers."""
-        self._suspect = delivery
-        self._suspect_gone.clear()
+    def note_taken_over(self, delivery: Delivery) -> None:
+        """Note that this delivery, which is held, was taken over from a consumer that may have ended because of it."""
+        self._taken_over.add(delivery)
+
+    @property
+    def holds_taken_over(self) -> bool:
+        """Whether an entry is held that was taken over."""
+        return bool(self._taken_over)
 
     @property
     def holds_suspect(self) -> bool:
         """Whether an entry is held that may be what ended its consumers."""
-        return self._suspect is not None
+        return any(delivery.suspect for delivery in self._taken_over)
 
-    async def suspect_gone(self) -> None:
-        """Wait until no suspect is held."""
-        while self._suspect is not None:
-            await self._suspect_gone.wait()
+    async def taken_over_gone(self) -> None:
+        """Wait until no entry is held that was taken over."""
+        while self._taken_over:
+            self._taken_over_gone.clear()
+            await self._taken_over_gone.wait()
 
     def deliveries(self) -> list[Delivery]:
         """All deliveries that are held."""
@@ -125,6 +130,6 @@ class InHand:
         held = self._held[entry.retried]
         if held.get(entry.id) is delivery:  # else a later delivery of the same entry is held
             del held[entry.id]
-        if self._suspect is delivery:
-            self._suspect = None
-            self._suspect_gone.set()
+        if delivery in self._taken_over:
+            self._taken_over.remove(delivery)
+            self._taken_over_gone.set()

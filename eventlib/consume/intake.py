@@ -75,9 +75,9 @@ class Intake:
             if not self._in_hand.hold(delivery):
                 self._in_hand.free_capacity(1)  # it is held: its own lease expired, or the group was created again
                 continue
-            if entry.deliveries > 1 and policy.is_suspect(delivery.attempt, entry.deliveries, self._attempts):
-                delivery.suspect = True
-                self._in_hand.hold_suspect(delivery)
+            if entry.deliveries > 1:
+                delivery.suspect = policy.is_suspect(delivery.attempt, entry.deliveries, self._attempts)
+                self._in_hand.note_taken_over(delivery)
             if delivery.attempt <= self._attempts_max + 1:  # else the opening may be what ends its consumers
                 try:
                     delivery.envelope = self._opened(entry)

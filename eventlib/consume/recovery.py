@@ -48,25 +48,27 @@ class Takeover:
                 pass
 
     async def _until_next(self) -> None:
-        """Wait for the time of the next sweep. If suspects are left, the end of the one in hand is the time."""
+        """Wait for the time of the next sweep. If suspects are left, it is when nothing taken over is in hand."""
         wait_s = self._lease.sweep_wait_s(self._rng)
         if self._suspects_left:
-            await _at_most(wait_s, self._in_hand.suspect_gone())
+            await _at_most(wait_s, self._in_hand.taken_over_gone())
         else:
             await asyncio.sleep(wait_s)
 
     async def _sweep(self) -> bool:
         """Sweep once. True if there may be more to take over at once."""
         capacity = await self._in_hand.some_capacity()
-        if self._stopping:
+        # By a clock that jumped, leases seem to have ended. And what is taken over could end this consumer beside a
+        # suspect, for which it may be the last attempt.
+        if self._stopping or not self._clock.known or self._in_hand.holds_suspect:
             return False
         with self._in_hand.noting_settled() as settled:
             more, found, left = await self._fetch(
                 lambda count: self._commands.sweep(
                     *(self._lease.duration_s, count, self._lease.sweep_every_s),
                     attempts=self._attempts,
-                    may_take_suspect=not self._in_hand.holds_suspect,
-                    expected_ms=self._clock.expected_ms(),
+                    may_take_suspect=not self._in_hand.holds_taken_over,
+                    expected=self._clock.expected(),
                 ),
                 capacity,
             )
@@ -77,9 +79,7 @@ class Takeover:
         self._in_hand.use_capacity(len(taken))
         self._intake.accept(taken)
         self._suspects_left = left > 0
-        if left and not self._in_hand.holds_suspect:
-            return True
-        return more or len(found) > 0
+        return more or len(found) > 0 or (left > 0 and not self._in_hand.holds_taken_over)
 
 
 class Promoter:
@@ -96,26 +96,35 @@ class Promoter:
         """Promote until cancelled."""
         while True:
             self._retry_scheduled.clear()
+            was_known = self._clock.known
             promoted = await self._calls.until_answered(self._promote)
-            if promoted.unexpected_ms or promoted.moved == PROMOTE_LIMIT:
+            if promoted.unexpected_ms or promoted.moved == PROMOTE_LIMIT or (self._clock.known and not was_known):
                 continue
-            wait_s = PROMOTE_S if promoted.next_s is None else min(promoted.next_s, PROMOTE_S)
+            next_s = promoted.next_s if self._clock.known else None
+            wait_s = PROMOTE_S if next_s is None else min(next_s, PROMOTE_S)
             await _at_most(wait_s, self._retry_scheduled.wait())
 
     async def _promote(self) -> Promoted:
         sent_s = steady_s()
-        promoted = await self._commands.promote(PROMOTE_LIMIT, self._clock.expected_ms())
-        if promoted.unexpected_ms:
-            jump_ms = self._clock.jump_ms(promoted.group_ms, sent_s)
-            self._clock.forget()
-            if jump_ms is None:  # the group remembers a later time than the server's clock shows
-                jump_ms = promoted.unexpected_ms
-            if jump_ms and await self._commands.put_clock_right(promoted.offset_ms, jump_ms):
-                problem = "%s: the server's clock jumped by %+.1f s; due times and leases go on as if it had not"
-                log.warning(problem, self._place, jump_ms / 1000.0)
+        limit = PROMOTE_LIMIT if self._clock.known else 0
+        promoted = await self._commands.promote(limit, self._clock.expected())
+        jump_ms = promoted.unexpected_ms and self._clock.jump_ms(promoted.group_ms, sent_s)
+        if jump_ms is None:  # the group remembers a later time than the server's clock shows
+            jump_ms = promoted.unexpected_ms
+        if jump_ms:
+            await self._put_clock_right(promoted.offset_ms, jump_ms)
         else:
-            self._clock.note(promoted.group_ms, sent_s)
+            self._clock.note(promoted.group_ms, sent_s, promoted.seen_ms)
         return promoted
+
+    async def _put_clock_right(self, offset_ms: float, jump_ms: float) -> None:
+        """What is expected stays: it tells on the next look whether the time is right now, also if no reply came."""
+        done = await self._commands.put_clock_right(offset_ms, jump_ms, self._clock.expected())
+        if done is None:
+            self._clock.forget()
+        elif done:
+            problem = "%s: the server's clock jumped by %+.1f s; due times and leases go on as if it had not"
+            log.warning(problem, self._place, jump_ms / 1000.0)
 
 
 async def _at_most(wait_s: float, waiting: Awaitable[object]) -> None:

@@ -97,9 +97,13 @@ class Settler:
 
     async def _retry(self, delivery: Delivery, decision: RetryIn) -> bool:
         entry, delay_s, counts = delivery.entry, decision.delay_s, decision.counts
-        kept = await self._undisturbed(
-            lambda: self._commands.retry(entry, delay_s, counts=counts, expected_ms=self._clock.expected_ms())
-        )
+
+        async def retry() -> bool:
+            if delay_s > 0.0:
+                await self._clock.until_known()
+            return await self._commands.retry(entry, delay_s, counts=counts, expected=self._clock.expected())
+
+        kept = await self._undisturbed(retry)
         self.retry_scheduled.set()
         return kept
 

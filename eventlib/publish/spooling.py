@@ -71,8 +71,8 @@ class SpoolingRoute:
         finally:
             self._file.close()
 
-    def _publish(self, batch: NumberedBatch) -> ScriptCall:
-        return self._commands.append(batch, self._file.producer, _REMEMBER_S)
+    def _publish(self, batch: NumberedBatch, first_try_s: float | None = None) -> ScriptCall:
+        return self._commands.append(batch, self._file.producer, _REMEMBER_S, first_try_s=first_try_s)
 
     async def _append(self, batch: NumberedBatch) -> None:
         """Write in a thread. A thread cannot be cancelled: the file is in use until it has written."""
@@ -111,7 +111,8 @@ class SpoolingRoute:
                 log.warning("%s waits for %s, try %d: %s", self._file.path, batch.stream, failures, error)
             return math.inf
 
-        await until_answered(lambda: self._publish(batch), note, self._rng)
+        # It may have been tried before it came to the file, by an earlier process too.
+        await until_answered(lambda: self._publish(batch, -math.inf), note, self._rng)
 
     def _note_unusable(self, error: BrokerError, failures: int) -> float:
         if failures & (failures - 1) == 0:

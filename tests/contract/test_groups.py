@@ -320,3 +320,21 @@ async def test_trap_20_a_key_of_a_wrong_type_does_not_flood_the_log(
         await eventually(lambda: bus.health()[0].connected)
     assert tries[4] - tries[0] >= 0.3  # 25, 50, 100 and 200 ms at least
     assert len(caplog.records) < 20
+
+
+@pytest.mark.parametrize("ordered_by", [None, "number"])
+async def test_a_first_read_without_the_group_takes_nothing_from_the_retry_stream(
+    broker: Broker, inspector: Inspector, ordered_by: str | None
+) -> None:
+    """What such a read took would be held by a consumer that does not know of it, for a lease and an attempt."""
+    commands = ConsumerCommands(broker, inspector.keys, "c1")
+    await commands.ensure_group()
+    await inspector.raw.xadd(inspector.keys.retry, {"event": "retried", "attempts": "1", "origin": "1-0"})
+    await inspector.raw.xgroup_destroy(inspector.keys.stream, inspector.keys.group)
+    reader, read = commands.reader(1.0, ordered_by), list[Entry]()
+    with pytest.raises(ev.MissingGroup):
+        await reader.read_at_once(10, 1000, read.extend)
+    await commands.ensure_group()
+    await reader.read_at_once(10, 1000, read.extend)
+    assert [(entry.event, entry.deliveries) for entry in read] == [(b"retried", 1)]
+    await reader.close()

@@ -578,3 +578,22 @@ async def test_trap_07_a_poison_entry_is_not_decoded(connect: Connect, inspector
             await eventually(lambda: record.count("dead"))
         [dead_letter] = await bus.dead_letters("orders", "billing").find()
     assert (dead_letter.reason, dead_letter.attempts, opened) == ("poison", 4, [])
+
+
+@pytest.mark.parametrize(("end", "attempts"), [("retry", b"1"), ("snooze", b"0"), ("dead", b"1"), ("leave", b"0")])
+async def test_attempts_never_go_below_what_was_done_though_another_program_sets_the_servers_count_to_zero(
+    connect: Connect, inspector: Inspector, broker: Broker, end: str, attempts: bytes
+) -> None:
+    async with connect(ev.App("shop")) as bus:
+        await bus.publish(OrderPlaced(number=1))
+    [id_] = await inspector.read_and_die()
+    await inspector.take_over(id_, "dead", deliveries=0)
+    commands, entry = ConsumerCommands(broker, inspector.keys, "dead"), Entry(False, id_, id_, b"x")
+    if end == "leave":
+        await commands.leave()
+    elif end == "dead":
+        await commands.to_dead_letters(entry, {"reason": "rejected"})
+    else:
+        await commands.retry(entry, 0.0, counts=end == "retry")
+    [fields] = await inspector.dead_letters() or await inspector.events(retried=True)
+    assert fields[b"attempts"] == attempts

@@ -38,6 +38,46 @@ def begin_outage(faulty: FaultProxy) -> None:
 # Wait
 
 
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_spooled_event_whose_reply_was_lost_is_appended_once_though_the_server_forgot_the_producer(
+    connect: Connect,
+    url: str,
+    spool: ev.Spool,
+    inspector: Inspector,
+    raw: redis.Redis,
+    namespace: str,
+    first: bool,
+) -> None:
+    """Its clock jumped past the lifetime of the producer's key, for example."""
+    async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=spool) as bus:
+        await bus.publish(StockCounted(number=0) if first else OrderPlaced(number=0))  # the connection is made
+        faulty.lose_reply_to(b'"number":1}')
+        faulty.refusing = True
+        await bus.publish(OrderPlaced(number=1))
+        [producer] = [key async for key in raw.scan_iter(f"{namespace}:*orders*:producer:*")]
+        await raw.delete(producer)
+        faulty.refusing = False
+        await bus.publish(OrderPlaced(number=2))
+        await eventually(lambda: count_of(inspector, 2))
+    assert await numbers(inspector) == ([1, 2] if first else [0, 1, 2])
+
+
+async def count_of(inspector: Inspector, number: int) -> int:
+    return (await numbers(inspector)).count(number)
+
+
+async def test_bodies_are_looked_for_among_small_and_large_ones(broker: Broker, inspector: Inspector) -> None:
+    """The server forgot the producer before a batch was repeated. Pages of large entries would not fit into memory."""
+    commands = PublishCommands(broker)
+    sought = NumberedBatch("orders", 2, [b"first", b"second"])
+    await commands.append(sought, "p", 60.0)
+    for size in (10, 2**21, 10, 2**20):
+        for number in range(8 if size > 10 else 700):
+            await inspector.add(event=b"%d" % number + b"x" * size)
+    await commands.forget_producer("orders", "p")
+    assert await commands.append(sought, "p", 60.0, first_try_s=0.0) == 0
+
+
 async def test_the_patience_of_a_call_counts_from_the_call_and_not_from_its_batch(connect: Connect, url: str) -> None:
     """A call that is queued behind a batch that is given up does not wait for as long again."""
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Wait(0.5)) as bus:

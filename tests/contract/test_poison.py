@@ -122,6 +122,49 @@ async def test_a_sweep_takes_one_suspect_and_leaves_the_others_uncounted(
     assert (second.id, second.deliveries) == (rest[0], 3), "another consumer takes the next one, at once"
 
 
+async def test_suspects_are_taken_over_after_all_others(connect: Connect, inspector: Inspector, broker: Broker) -> None:
+    """What ended its consumers may be among the others. They are found behind more suspects than one sweep looks at."""
+    await suspects(inspector, connect, 30)
+    async with connect(ev.App("shop")) as bus:
+        await bus.publish_many(orders(100, 101))
+    others = await inspector.read_and_die(2)
+    for id_ in others:
+        await inspector.take_over(id_, "dead", idle_ms=60_000, deliveries=1)
+    commands = ConsumerCommands(broker, inspector.keys, "c1")
+    for may_take_suspect in (True, False):
+        found = [await commands.sweep(1.0, 10, 60.0, attempts=9, may_take_suspect=may_take_suspect) for _ in range(5)]
+        taken = [entry.id for each in found for entry in each.entries]
+        if may_take_suspect:
+            assert taken[:2] == others and len(taken) > 2
+        else:
+            assert taken == []
+        assert found[-1].suspects_left >= 27
+
+
+async def test_a_suspect_is_handled_beside_nothing_else_that_was_taken_over(
+    connect: Connect, inspector: Inspector
+) -> None:
+    app, running, beside = ev.App("shop"), set[int](), dict[int, set[int]]()
+    app.group("billing", lease_s=0.4)
+    record = Record()
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        running.add(event.number)
+        await asyncio.sleep(0.05)
+        beside[event.number] = set(running)
+        await asyncio.sleep(0.05)
+        running.remove(event.number)
+
+    await suspects(inspector, connect, 3)
+    async with connect(app) as bus:
+        await bus.publish_many(orders(100, 101))
+        await inspector.read_and_die(2)  # their leases end later than those of the suspects
+        async with bus.running(observe=record):
+            await eventually(lambda: record.count("acked") == 5, 5.0)
+    assert beside == {0: {0}, 1: {1}, 2: {2}, 100: {100, 101}, 101: {100, 101}}
+
+
 async def test_suspects_follow_one_another_at_once(connect: Connect, inspector: Inspector) -> None:
     """Ten of them would take ten half leases, if each waited for the next sweep."""
     app, running, most, handled = ev.App("shop"), 0, 0, list[int]()

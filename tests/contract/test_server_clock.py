@@ -6,11 +6,17 @@ import os
 import shlex
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis.asyncio as redis
 
 import eventlib as ev
 from eventlib import reconnect
+from eventlib.broker.connections import Broker
+from eventlib.broker.consuming import ConsumerCommands
+from eventlib.broker.keys import Keys
+from eventlib.records import ExpectedTime
 from eventlib.testing import Inspector, PrivateServer, eventually, fault_proxy, private_server
 from tests.shop import OrderPlaced, Record, orders
 
@@ -145,6 +151,86 @@ async def test_a_clock_that_was_put_back_while_no_consumer_ran_is_noticed_by_the
             async with asyncio.timeout(10.0):
                 await bus.drained("orders", "billing")
     assert sorted(shop.handled) == [101, 102]
+
+
+async def test_a_consumer_that_starts_after_a_jump_leaves_it_to_the_others_to_put_right(
+    own: PrivateServer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It cannot tell the jump from a long time in which no consumer ran. Its retries wait until it knows."""
+    shop = Shop(retry_s=1.0)
+    shop.gate.set()
+    early, late = Record(), Record()
+    connected = ev.connect(shop.app, own.url)
+    async with connected as bus, ev.connect(shop.app, own.url) as other, bus.running(observe=early):
+        await bus.publish_many(orders(101, 102))
+        await eventually(lambda: early.count("retried") == 2)
+        clock.jump(HOUR_S)
+        async with other.running(observe=late):
+            await bus.publish_many(orders(*range(103, 123)))
+            await eventually(lambda: early.count("retried") + late.count("retried") == 22)
+            assert (await bus.backlog("orders", "billing")).delayed >= 20, "no retry came early"
+            async with asyncio.timeout(5.0):
+                await bus.drained("orders", "billing")
+    assert sorted(shop.handled) == list(range(101, 123)) and caplog.text.count("clock jumped") == 1
+
+
+@pytest.mark.parametrize("jump_s", [-HOUR_S, HOUR_S])
+async def test_a_clock_that_could_not_be_put_right_at_once_is_not_taken_for_right(
+    own: PrivateServer, clock: Clock, jump_s: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full server refuses it, or a connection breaks."""
+    tries = list[float]()
+    put_right = ConsumerCommands.put_clock_right
+
+    async def fails_twice(commands: ConsumerCommands, *args: Any) -> bool | None:
+        tries.append(args[1])
+        if len(tries) <= 2:
+            raise ev.BrokerUnavailable("a test", "no answer")
+        return await put_right(commands, *args)
+
+    monkeypatch.setattr(ConsumerCommands, "put_clock_right", fails_twice)
+    shop = Shop(retry_s=1.0)
+    shop.gate.set()
+    async with ev.connect(shop.app, own.url) as bus, bus.running(observe=shop.record):
+        await bus.publish_many(orders(101, 102))
+        await eventually(lambda: shop.record.count("retried") == 2)
+        clock.jump(jump_s)
+        await noticed(caplog)
+        assert (await bus.backlog("orders", "billing")).delayed == 2, "no retry came early"
+        async with asyncio.timeout(5.0):
+            await bus.drained("orders", "billing")
+    assert [round(tried / 1000.0, -1) for tried in tries] == [jump_s] * 3
+
+
+@pytest.mark.parametrize(
+    ("seen_ago_s", "jump_s", "expected_ago_s", "done"),
+    [
+        (1.0, 3600.0, 3600.0, None),  # others saw this very time
+        (3600.0, 3600.0, 3600.0, True),
+        (3600.0, 3600.0, 0.0, False),  # it has jumped back meanwhile
+        (3600.0, 3600.0, 7200.0, False),  # or again
+        (0.5, -2.0, -2.0, None),
+        (-1.0, -2.0, -2.0, True),  # others saw a later time, though the last one saw it a second ago
+        (-3600.0, -3600.0, -3600.0, True),
+    ],
+)
+async def test_a_clock_is_put_right_unless_it_jumps_again_or_others_saw_no_jump(
+    broker: Broker,
+    raw: redis.Redis,
+    namespace: str,
+    seen_ago_s: float,
+    jump_s: float,
+    expected_ago_s: float,
+    done: bool | None,
+) -> None:
+    group = Keys(namespace).group("orders", "billing")
+    commands = ConsumerCommands(broker, group, "c1")
+    await commands.ensure_group()
+    seconds, microseconds = await raw.time()
+    now_ms = seconds * 1000.0 + microseconds / 1000.0
+    await raw.hset(group.sweep, "seen", f"{now_ms - seen_ago_s * 1000.0:.3f}")
+    expected = ExpectedTime(now_ms - expected_ago_s * 1000.0, 0.0)
+    assert await commands.put_clock_right(0.0, jump_s * 1000.0, expected) is done
 
 
 async def test_a_server_that_stood_still_is_not_taken_for_a_clock_that_jumped(

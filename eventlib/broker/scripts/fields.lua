@@ -5,6 +5,11 @@
 -- on, and one more added field, `packed`, holds all of them.
 local TOO_MANY = 7000
 
+-- Deliveries before the one that ends now. Other programs may set the server's count, to zero too.
+local function earlier_deliveries(count)
+  return math.max(0, count - 1)
+end
+
 local function split_fields(fields, retried)
   local first = #fields + 1
   for i = retried and #fields - 1 or 0, 1, -2 do

@@ -8,12 +8,14 @@ local function server_time() -- ms
   return now[1] * 1000 + now[2] / 1000
 end
 
--- The group's time in ms, the offset, and by how much the time is not what it should be: 0 if it is about `expected` ms
--- or, without `expected`, not before the time seen last.
-local function group_time(sweep, expected)
+-- The group's time in ms, the offset, and by how much the time is not what it should be: 0 if it is about `expected` ms,
+-- or later by `late` ms at most, or, without `expected`, not before the time seen last. The last value is that time.
+local function group_time(sweep, expected, late)
   local offset, seen = unpack(redis.call('HMGET', sweep, 'offset', 'seen'))
   offset = tonumber(offset or '0')
   local now = server_time() - offset
-  expected = tonumber(expected) or math.max(now, tonumber(seen or '0'))
-  return now, offset, math.abs(now - expected) > TOLERANCE and now - expected or 0
+  seen = tonumber(seen or '0')
+  expected = tonumber(expected) or math.max(now, seen)
+  local as_expected = now - expected >= -TOLERANCE and now - expected <= TOLERANCE + (tonumber(late) or 0)
+  return now, offset, as_expected and 0 or now - expected, seen
 end

@@ -12,7 +12,7 @@ for source = 1, 2 do
       local id, entry = pending[1], redis.call('XRANGE', KEYS[source], pending[1], pending[1])[1]
       if entry then
         local published, added = split_fields(entry[2], source == 2)
-        added.attempts = (added.attempts or 0) + pending[4] - 1
+        added.attempts = (added.attempts or 0) + earlier_deliveries(pending[4])
         added.origin = added.origin or id
         local new_id = redis.call('XADD', KEYS[2], '*', unpack(join_fields(published, added)))
         move_head(KEYS[3], added.origin, where(source == 2, id), where(true, new_id))

@@ -2,7 +2,7 @@
 -- numbers up to the last one seen were appended by an earlier try whose reply was lost. A body may have a unique key:
 -- the body is left out while that key exists, because its id was published before. All bodies are appended or none.
 -- Where a try is repeated and the producer's key is gone, because the server's clock jumped past its lifetime, bodies
--- are looked for among the stream's entries since the first try, up to 50,000.
+-- are looked for among the stream's entries since the first try, up to 50,000 and about 64 MiB.
 -- KEYS  stream, producer, then one for each body that has to be unique...
 -- ARGV  number of the first body, lifetime of the producer key in ms, the server's time at the first try in ms (''
 --       if this is the first one, or it is unknown), for each of those keys: which body (from 1) and lifetime in
@@ -22,18 +22,20 @@ if uniques > 0 then
 end
 local found -- bodies that an earlier try appended
 if not known and ARGV[3] ~= '' then
-  local wanted, till, looks, page = {}, '+', 0, nil
+  local wanted, till, looks, bytes, count, page = {}, '+', 0, 0, 10, nil
   for i = first, #ARGV do wanted[ARGV[i]] = true end
   found = {}
   repeat
-    page = redis.call('XREVRANGE', KEYS[1], till, ARGV[3], 'COUNT', 500)
+    page = redis.call('XREVRANGE', KEYS[1], till, ARGV[3], 'COUNT', count)
     for _, entry in ipairs(page) do
       local body = entry[2][2]
       if wanted[body] then found[body] = true end
-      till = '(' .. entry[1]
+      till, bytes = '(' .. entry[1], bytes + #body
     end
     looks = looks + #page
-  until #page < 500 or looks >= 50000
+    local done = #page < count or looks >= 50000 or bytes >= 2^26
+    count = math.max(1, math.min(500, math.floor(2^20 / (1 + bytes / math.max(1, looks))))) -- of about 1 MiB
+  until done
 end
 local added = 0
 for i = first, #ARGV do

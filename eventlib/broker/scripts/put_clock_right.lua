@@ -1,13 +1,18 @@
 -- Let a group's time go on as if the server's clock had not jumped. All leases of the group begin anew: a jump back
 -- hides how long an entry has been idle, and a jump forward makes entries look idle that are not.
 -- KEYS  stream, retry, sweep
--- ARGV  group, offset before the jump, ms that the clock jumped forward (negative: back)
--- Returns 1; 0 if another consumer has done it, or if other consumers saw no jump.
-local group, jump = ARGV[1], tonumber(ARGV[3])
-local now, offset = group_time(KEYS[3])
-local seen = tonumber(redis.call('HGET', KEYS[3], 'seen') or '0')
-if math.abs(offset - ARGV[2]) > TOLERANCE or math.abs(now - seen) < math.abs(jump) / 2 then
+-- ARGV  group, offset before the jump, ms that the clock jumped forward (negative: back), the group's time that is
+--       expected in ms ('' if unknown), ms that this script may run late
+-- Returns 1; 0 if the caller has to look again: another consumer has done it, the clock has jumped again, or this ran
+-- late; -1 if other consumers saw no jump.
+local group, jump, expected = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
+local now, offset, unexpected, seen = group_time(KEYS[3], expected and expected + jump, ARGV[5])
+if math.abs(offset - ARGV[2]) > TOLERANCE or expected and unexpected ~= 0 then
   return 0
+end
+-- Since they saw a later time than now, the clock has gone back.
+if math.abs(now - seen) < math.abs(jump) / 2 and (jump > 0 or seen <= now) then
+  return -1
 end
 redis.call('HSET', KEYS[3], 'offset', string.format('%.3f', offset + jump), 'seen', string.format('%.3f', now - jump))
 for source = 1, 2 do

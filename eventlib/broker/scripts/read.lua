@@ -4,6 +4,7 @@
 -- Returns {1 for stream or 2 for retry, id, fields and values} for each entry, up to count of each source. The last one
 -- may exceed the bytes.
 local group, consumer, count, bytes = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+redis.call('XPENDING', KEYS[1], group, '-', '+', 1) -- fails, before anything is read, if the group is missing
 local read, size = {}, 0
 for _, source in ipairs({2, 1}) do
   local read_one = {'XREADGROUP', 'GROUP', group, consumer, 'COUNT', 1, 'STREAMS', KEYS[source], '>'}

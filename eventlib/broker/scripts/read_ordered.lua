@@ -63,6 +63,7 @@ local function hand_out_or_park(source, id, fields)
   return false
 end
 
+redis.call('XPENDING', KEYS[1], group, '-', '+', 1) -- fails, before anything is read, if the group is missing
 local handed_out, more = {}, false
 for _, source in ipairs({2, 1}) do
   local room, looks, asked, entries = count, 0, nil, nil

@@ -1,16 +1,17 @@
 -- Take over entries whose consumer has been silent for a lease. Only one consumer of the group sweeps at a time. An
--- entry that may be what ends its consumers, a suspect, is taken over alone: consumers that end beside it would count
--- as failures of others. A suspect was taken over before, or this is its last attempt. What is left is held in the name
--- of `(suspects)`, without counting a delivery.
+-- entry that may be what ends its consumers, a suspect, is taken over alone and after all others: consumers that end
+-- beside it would count as failures of others. A suspect was taken over before, or this is its last attempt. Suspects
+-- wait in the name of `(suspects)`, without counting a delivery.
 -- KEYS  stream, retry, sweep
 -- ARGV  group, consumer, lease in ms, count, ms between sweeps, the group's time that is expected in ms ('' if
---       unknown), attempts that the group allows, 1 if the consumer may take a suspect or 0
+--       unknown), ms that this script may run late, attempts that the group allows, 1 if the consumer may take a
+--       suspect (it holds nothing that was taken over) or 0
 -- Returns whether there may be more, {1 for stream or 2 for retry, id, fields and values, deliveries} for each entry
 -- taken over, and how many suspects were left.
 local SUSPECTS = '(suspects)'
 local group, consumer, lease, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local attempts_max, may_take = tonumber(ARGV[7]), ARGV[8] == '1'
-local now, _, unexpected = group_time(KEYS[3], ARGV[6])
+local attempts_max, may_take_suspect = tonumber(ARGV[8]), ARGV[9] == '1'
+local now, _, unexpected = group_time(KEYS[3], ARGV[6], ARGV[7])
 local due = tonumber(redis.call('HGET', KEYS[3], 'due') or '0')
 if now < due or unexpected ~= 0 then -- by a clock that jumped, leases seem to have ended, or not to end
   return {0, {}, 0}
@@ -18,6 +19,9 @@ end
 local function is_suspect(source, fields, deliveries)
   local _, added = split_fields(fields, source == 2)
   return deliveries > 2 or (tonumber(added.attempts) or 0) + deliveries >= attempts_max
+end
+local function deliveries_of(source, id)
+  return redis.call('XPENDING', KEYS[source], group, id, id, 1)[1][4]
 end
 local taken, more, left = {}, false, 0
 for source = 1, 2 do
@@ -30,21 +34,29 @@ for source = 1, 2 do
   more = more or from ~= '0-0'
   for _, entry in ipairs(reply[2]) do
     local id, fields = entry[1], entry[2]
-    local deliveries = redis.call('XPENDING', KEYS[source], group, id, id, 1)[1][4]
-    local suspect = is_suspect(source, fields, deliveries)
-    if suspect and not may_take then
-      redis.call('XCLAIM', KEYS[source], group, SUSPECTS, 0, id, 'IDLE', lease, 'RETRYCOUNT', deliveries - 1, 'JUSTID')
-      if left == 0 then from = id end -- the next sweep begins with it
-      left = left + 1
+    local deliveries = deliveries_of(source, id)
+    if is_suspect(source, fields, deliveries) then
+      redis.call('XCLAIM', KEYS[source], group, SUSPECTS, 0, id, 'RETRYCOUNT', deliveries - 1, 'JUSTID')
     else
       taken[#taken + 1] = {source, id, fields, deliveries}
-      may_take = may_take and not suspect
     end
   end
   redis.call('HSET', KEYS[3], at, from)
 end
-local at_once = more or left > 0
-redis.call('HSET', KEYS[3], 'due', string.format('%.0f', at_once and now or now + ARGV[5]))
+for source = 1, 2 do
+  for _, pending in ipairs(redis.call('XPENDING', KEYS[source], group, '-', '+', 1000, SUSPECTS)) do
+    local id = pending[1]
+    local entry = may_take_suspect and not more and #taken == 0
+      and redis.call('XCLAIM', KEYS[source], group, consumer, 0, id)[1] -- none if it was deleted
+    if entry then
+      taken[1] = {source, id, entry[2], deliveries_of(source, id)}
+    else
+      left = left + 1
+    end
+  end
+end
+local next_due = (more or left > 0) and now or now + ARGV[5]
+redis.call('HSET', KEYS[3], 'due', string.format('%.0f', math.floor(next_due))) -- rounded up, the next one comes too soon
 
 -- The cursor is where this group must start again if it is deleted: before its oldest pending entry.
 local summary = redis.call('XPENDING', KEYS[1], group)

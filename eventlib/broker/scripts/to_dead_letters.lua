@@ -15,7 +15,7 @@ local function add(name, value)
 end
 local entry = redis.call('XRANGE', source, id, id)[1]
 local published, added = split_fields(entry and entry[2] or {}, source == KEYS[2])
-add('attempts', (added.attempts or 0) + owner[4] - 1 + ARGV[4])
+add('attempts', (added.attempts or 0) + earlier_deliveries(owner[4]) + ARGV[4])
 local now = redis.call('TIME')
 add('failed', added.failed or string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000)))
 for _, name in ipairs({'replays', 'edited'}) do

@@ -33,7 +33,7 @@ class Consumer:
         self._reading = False
         self._asked_at = 0.0  # when the read that it is blocked in began
         self._reply = _NO_REPLY  # what the read under way brings
-        self._suspect: Message | None = None  # the last one that it took over
+        self._taken_over: list[Message] = []  # what it took over; what it no longer holds may still be in it
         self._sweeps_on = False  # the last sweep found something: try again as soon as there is room
 
     @property
@@ -114,16 +114,14 @@ class Consumer:
 
     def _go_on(self) -> None:
         """There is capacity for more."""
-        if self._sweeps_on:
+        next_suspect = self._taken_over and not self._taken_over_held() and self._group.suspects_left
+        if self._sweeps_on or next_suspect:  # the next suspect follows at once
             self._sweep()
-        elif self._suspect is not None and not self._holds_suspect():  # the next suspect follows at once
-            self._suspect = None
-            if self._group.suspects_left:
-                self._sweep()
         self._read()
 
-    def _holds_suspect(self) -> bool:
-        return self._suspect is not None and self._suspect in self._held
+    def _taken_over_held(self) -> list[Message]:
+        self._taken_over = [message for message in self._taken_over if message in self._held]
+        return self._taken_over
 
     def _capacity(self) -> int:
         handlers = self._handlers
@@ -185,8 +183,12 @@ class Consumer:
         """Take over what there is capacity for, as long as something is found."""
         self._sweeps_on = True
         while self._sweeps_on and (count := self._capacity()):
-            taken = self._group.sweep(count, self, may_take_suspect=not self._holds_suspect())
-            self._suspect = next(filter(self._group.is_suspect, taken), self._suspect)
+            held = self._taken_over_held()
+            if any(map(self._group.is_suspect, held)):
+                self._sweeps_on = False
+                return
+            taken = self._group.sweep(count, self, may_take_suspect=not held)
+            self._taken_over += taken
             self._hold(taken)
             self._handlers.add(taken)
             self._sweeps_on = bool(taken)

@@ -57,6 +57,7 @@ class Group:
         self.dead = 0
         self.backlog = 0
         self.suspects_left = False  # the last sweep left some: they are taken over one at a time
+        self._suspects: deque[Message] = deque()  # they wait to be taken over
         self._delayed = 0
         self._unrenewed: list[tuple[float, Message, Holder]] = []  # first the time when its lease ends
         self._taken_over: dict[Message, Holder] = {}  # who took each message over last
@@ -103,37 +104,46 @@ class Group:
         return policy.is_suspect(message.used + message.deliveries, message.deliveries, self.service.retry.attempts)
 
     def sweep(self, count: int, sweeper: Holder, *, may_take_suspect: bool) -> list[Message]:
-        """Up to `count` entries of each stream whose lease has ended, but one suspect: the sweeper takes them over.
+        """Up to `count` entries of each stream whose lease has ended, or one suspect: the sweeper takes them over.
 
         The group is swept by one consumer at a time, and not before `sweep_every_s` has passed.
         """
         now = self.state.env.now
         if now < self._sweep_due:
             return []
-        self.suspects_left = False
         taken: list[Message] = []
         more = False
         for retried in (False, True):
             expired = [one for one in self._unrenewed if one[0] <= now and one[1].retried == retried]
-            more = more or len(expired) > count
-            for one in expired[:count]:
+            others = [one for one in expired if not self._put_aside_if_suspect(one)]
+            more = more or len(others) > count
+            for one in others[:count]:
                 self._unrenewed.remove(one)
-                _, message, holder = one
-                holder.lose(message)
-                message.deliveries += 1
-                suspect = self.is_suspect(message)
-                if suspect and not may_take_suspect:
-                    message.deliveries -= 1
-                    self._unrenewed.append((now, message, _SUSPECTS))
-                    self._taken_over[message] = _SUSPECTS
-                    self.suspects_left = True
-                else:
-                    may_take_suspect = may_take_suspect and not suspect
-                    self._taken_over[message] = sweeper
-                    taken.append(message)
+                taken.append(self._hand_over(one[1], one[2], sweeper))
+        if may_take_suspect and self._suspects and not taken and not more:
+            taken.append(self._hand_over(self._suspects.popleft(), _SUSPECTS, sweeper))
+        self.suspects_left = bool(self._suspects)
         at_once = more or self.suspects_left
         self._sweep_due = now if at_once else now + self.service.lease.sweep_every_s
         return taken
+
+    def _put_aside_if_suspect(self, unrenewed: tuple[float, Message, Holder]) -> bool:
+        _, message, holder = unrenewed
+        message.deliveries += 1  # as if it were taken over
+        suspect = self.is_suspect(message)
+        message.deliveries -= 1
+        if suspect:
+            self._unrenewed.remove(unrenewed)
+            holder.lose(message)
+            self._taken_over[message] = _SUSPECTS
+            self._suspects.append(message)
+        return suspect
+
+    def _hand_over(self, message: Message, holder: Holder, sweeper: Holder) -> Message:
+        holder.lose(message)
+        message.deliveries += 1
+        self._taken_over[message] = sweeper
+        return message
 
     def is_pending(self, message: Message, used: int) -> bool:
         """Whether a consumer that took this message over still holds it, in the entry that had `used` up so many."""
