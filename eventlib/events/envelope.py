@@ -323,7 +323,8 @@ def _opened(read: dict[str, Any]) -> Envelope:
 
 
 def _summary(error: ValidationError) -> str:
-    problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors(include_url=False)]
+    found = ((".".join(map(str, p["loc"])), p["msg"]) for p in error.errors(include_url=False))
+    problems = [f"{place}: {problem}" if place else problem for place, problem in found]
     return "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
 
 
