@@ -122,9 +122,7 @@ async def test_a_sweep_takes_one_suspect_and_leaves_the_others_uncounted(
     assert (second.id, second.deliveries) == (rest[0], 3), "another consumer takes the next one, at once"
 
 
-async def test_suspects_are_taken_over_after_all_others(
-    connect: Connect, inspector: Inspector, broker: Broker
-) -> None:
+async def test_suspects_are_taken_over_after_all_others(connect: Connect, inspector: Inspector, broker: Broker) -> None:
     """What ended its consumers may be among the others. They are found behind more suspects than one sweep looks at."""
     await suspects(inspector, connect, 30)
     async with connect(ev.App("shop")) as bus:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sim.declare.loads import TraceLoad
+from sim.declare.loads.trace import TraceLoad
 from sim.evidence.history import History
 from sim.worlds.simulated import simulate
 from tests.model.small import kill, rows_of, scenario, service
