@@ -164,9 +164,9 @@ class ConsumerCommands:
     ) -> TakenOver:
         """Take over up to `count` entries of each stream whose consumers were silent for `lease_s` seconds.
 
-        Only one consumer of the group sweeps at a time, and at most every `every_s` seconds. At most one of the entries
-        is a suspect: see `policy.is_suspect`, with `attempts` as the attempts allowed. `expected` is the group's
-        time, if it is known.
+        Only one consumer of the group sweeps at a time, and at most every `every_s` seconds. A suspect comes alone,
+        when there is nothing else: see `policy.is_suspect`, with `attempts` as the attempts allowed. `expected` is the
+        group's time, if it is known.
         """
         group = self._group
         more, taken, left = await self._broker.run(

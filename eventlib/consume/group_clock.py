@@ -68,7 +68,7 @@ class GroupClock:
         return passed_ms - (least_ms + most_ms) / 2.0
 
     def note(self, group_ms: float, sent_s: float, seen_ms: float) -> None:
-        """Expect times that follow from this reply, which came now. Consumers saw `seen_ms` last (0: none did)."""
+        """Expect times that follow from this reply, which came now. Consumers saw `seen_ms` last; 0: none did."""
         now_s = steady_s()
         if self._seen is None:
             self._since_s = now_s

@@ -96,12 +96,11 @@ class Promoter:
         """Promote until cancelled."""
         while True:
             self._retry_scheduled.clear()
-            was_known = self._clock.known
+            only_looked = not self._clock.known
             promoted = await self._calls.until_answered(self._promote)
-            if promoted.unexpected_ms or promoted.moved == PROMOTE_LIMIT or (self._clock.known and not was_known):
+            if promoted.unexpected_ms or promoted.moved == PROMOTE_LIMIT or (only_looked and self._clock.known):
                 continue
-            next_s = promoted.next_s if self._clock.known else None
-            wait_s = PROMOTE_S if next_s is None else min(next_s, PROMOTE_S)
+            wait_s = PROMOTE_S if promoted.next_s is None or only_looked else min(promoted.next_s, PROMOTE_S)
             await _at_most(wait_s, self._retry_scheduled.wait())
 
     async def _promote(self) -> Promoted:

@@ -8,8 +8,8 @@ local function server_time() -- ms
   return now[1] * 1000 + now[2] / 1000
 end
 
--- The group's time in ms, the offset, and by how much the time is not what it should be: 0 if it is about `expected` ms,
--- or later by `late` ms at most, or, without `expected`, not before the time seen last. The last value is that time.
+-- The group's time in ms, the offset, and by how much the time is not what it should be: 0 if it is about `expected`
+-- ms, or later by `late` ms at most, or, without `expected`, not before the time seen last. Then that time, 0 if none.
 local function group_time(sweep, expected, late)
   local offset, seen = unpack(redis.call('HMGET', sweep, 'offset', 'seen'))
   offset = tonumber(offset or '0')

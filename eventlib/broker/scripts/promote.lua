@@ -2,9 +2,9 @@
 -- moved.
 -- KEYS  delayed, retry, key_queue_heads, sweep
 -- ARGV  limit (0: only look), the group's time that is expected in ms ('' at first), ms that this script may run late
--- Returns how many were moved, the ms until the next one is due (-1: none waits), the group's time in ms, its offset, by
--- how many ms the time is not as expected (0, unless the server's clock jumped or the script ran late), and the time of
--- the group that a consumer saw last (0: none).
+-- Returns how many were moved, the ms until the next one is due (-1: none waits), the group's time in ms, its offset,
+-- by how many ms the time is not as expected (0, unless the server's clock jumped or the script ran late), and the
+-- time of the group that a consumer saw last (0: none).
 local limit = tonumber(ARGV[1])
 local now, offset, unexpected, seen = group_time(KEYS[4], ARGV[2], ARGV[3])
 local times = {}

@@ -55,8 +55,8 @@ for source = 1, 2 do
     end
   end
 end
-local next_due = (more or left > 0) and now or now + ARGV[5]
-redis.call('HSET', KEYS[3], 'due', string.format('%.0f', math.floor(next_due))) -- rounded up, the next one comes too soon
+local next_due = (more or left > 0) and now or now + ARGV[5] -- rounded up, one at once would come too soon
+redis.call('HSET', KEYS[3], 'due', string.format('%.0f', math.floor(next_due)))
 
 -- The cursor is where this group must start again if it is deleted: before its oldest pending entry.
 local summary = redis.call('XPENDING', KEYS[1], group)

@@ -114,10 +114,12 @@ class Consumer:
 
     def _go_on(self) -> None:
         """There is capacity for more."""
-        next_suspect = self._taken_over and not self._taken_over_held() and self._group.suspects_left
-        if self._sweeps_on or next_suspect:  # the next suspect follows at once
+        if self._sweeps_on or self._next_suspect_may_follow():
             self._sweep()
         self._read()
+
+    def _next_suspect_may_follow(self) -> bool:
+        return bool(self._taken_over) and not self._taken_over_held() and self._group.suspects_left
 
     def _taken_over_held(self) -> list[Message]:
         self._taken_over = [message for message in self._taken_over if message in self._held]

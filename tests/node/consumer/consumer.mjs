@@ -62,13 +62,13 @@ export class Consumer {
   async #sweep() {
     if (Date.now() < this.sweepAt) return [];
     this.sweepAt = Date.now() + this.leaseMs / 2;
-    const args = [this.group, this.name, this.leaseMs, SWEEP_COUNT, this.leaseMs / 2, "", this.retry.attempts, 1];
+    const args = [this.group, this.name, this.leaseMs, SWEEP_COUNT, this.leaseMs / 2, "", 0, this.retry.attempts, 1];
     const [, taken] = await this.scripts.run(this.redis, "sweep", this.keys, ...args);
     return taken.map(([source, id, fields, deliveries]) => entryOf(source === 2, id, fields, deliveries));
   }
 
   async #promote() {
-    const [, nextMs] = await this.scripts.run(this.redis, "promote", this.keys, PROMOTE_LIMIT, "");
+    const [, nextMs] = await this.scripts.run(this.redis, "promote", this.keys, PROMOTE_LIMIT, "", 0);
     return nextMs;
   }
 
@@ -104,7 +104,7 @@ export class Consumer {
   }
 
   async #retry(entry, envelope, attempt) {
-    const args = [this.group, this.name, entry.id, entry.origin, 1, this.retry.delayMs, ""];
+    const args = [this.group, this.name, entry.id, entry.origin, 1, this.retry.delayMs, "", 0];
     const kept = await this.#steadily(() => this.scripts.run(this.redis, "retry", this.#keysOf(entry), ...args));
     this.tell(kept === 0 ? "lost" : "retried", { id: envelope.id, attempt });
   }
