@@ -41,7 +41,7 @@ NASTY = [
 PRINTABLE = st.characters(exclude_categories=["C", "Z"]).filter(str.isprintable)
 NAMES = st.sampled_from(NASTY) | st.text(PRINTABLE | st.just(" "), min_size=1, max_size=300)
 ANYTHING = st.text(max_size=300)
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
