@@ -175,7 +175,7 @@ async def test_trap_16_a_thousand_names_of_dead_consumers_are_deleted_in_limited
     left = [len(await inspector.consumers())]
     while left[-1] > 1 and len(left) < 5:
         await ConsumerCommands(broker, inspector.keys, "c1").sweep(0.005, 1, 0.0)
-        left.append(len(await inspector.consumers() - {"c1"}))
+        left.append(len(await inspector.consumers() - {"c1", "(suspects)"}))
     assert left[:3] == [1001, 501, 1]
     assert [row.consumer for row in await inspector.pending()] == ["c1"]  # it was taken over, not forgotten
 
