@@ -20,7 +20,7 @@ PROVEN_INT_BYTES = 4096  # JSON of this length has no integer of more digits tha
 
 # Types of pydantic-core whose JSON always comes back as the same value.
 _ALWAYS = {"str", "bool", "none", "int", "date", "uuid"}
-# Settings by which a time is rounded, or a default that nobody has read is read as another value.
+# Settings that change a value when it is written or read: a time is rounded, a text is stripped or changes its case.
 _MAY_CHANGE = {"ser_json_temporal", "str_strip_whitespace", "str_to_lower", "str_to_upper"}
 _INSIDE = {"nullable": "schema", "list": "items_schema", "definitions": "schema"}
 

@@ -104,7 +104,7 @@ class Recorder:
             raise _not_written(error) from error
 
     def check(self) -> None:
-        """Raise what kept a row from being written, if anything did: whoever called `observe` did not hear of it.
+        """Raise the error of a row that could not be written. `observe` raised it too, but the library only logs that.
 
         Raises:
             LiveRunFailed: a row could not be written.

@@ -76,7 +76,6 @@ def test_a_reader_that_stops_reading_costs_no_result_and_no_error(file: Path) ->
     assert in_shell(line, *CHEAP, "--json", "-").stdout == "0\n"
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
 def test_a_full_stdout_is_one_line_and_a_full_stderr_is_passed_over() -> None:
     done = in_shell('"$@" >/dev/full; echo $?; "$@" 2>/dev/full', *CHEAP)
     assert (done.stdout, done.stderr) == ("2\nNo changes.\n", "error: system: No space left on device\n")

@@ -143,18 +143,27 @@ async def test_suspects_are_taken_over_after_all_others(connect: Connect, inspec
 
 @pytest.mark.parametrize("others_first", [True, False])
 async def test_a_suspect_is_handled_beside_nothing_else_that_was_taken_over(
-    connect: Connect, inspector: Inspector, others_first: bool
+    connect: Connect, inspector: Inspector, others_first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, running, beside = ev.App("shop"), set[int](), dict[int, set[int]]()
     app.group("billing", lease_s=0.3)
-    record = Record()
+    record, chances, free_key_queues = Record(), 0, ConsumerCommands.free_key_queues
+
+    async def count(commands: ConsumerCommands) -> int:
+        """Count the chances to sweep: this call comes before each of them."""
+        nonlocal chances
+        chances += 1
+        return await free_key_queues(commands)
+
+    monkeypatch.setattr(ConsumerCommands, "free_key_queues", count)
 
     @app.subscribe(OrderPlaced, group="billing")
     async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
         running.add(event.number)
-        await asyncio.sleep(0.2)  # the leases of the others end meanwhile
+        begun_at = chances
+        await eventually(lambda: chances >= begun_at + 3)  # over a lease: those of the others have ended
         beside[event.number] = set(running)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # all that ended together have looked
         running.remove(event.number)
 
     await suspects(inspector, connect, 3)
@@ -163,7 +172,7 @@ async def test_a_suspect_is_handled_beside_nothing_else_that_was_taken_over(
         for id_ in await inspector.read_and_die(2):
             await inspector.take_over(id_, "dead", idle_ms=60_000 if others_first else 0, deliveries=1)
         async with bus.running(observe=record):
-            await eventually(lambda: record.count("acked") == 5, 5.0)
+            await eventually(lambda: record.count("acked") == 5)
     assert [beside[suspect] for suspect in range(3)] == [{0}, {1}, {2}]
     assert beside[100] | beside[101] == {100, 101}
 

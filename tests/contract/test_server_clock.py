@@ -4,7 +4,8 @@ import asyncio
 import importlib.util
 import os
 import shlex
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import redis.asyncio as redis
 import eventlib as ev
 from eventlib import reconnect
 from eventlib.broker.connections import Broker
-from eventlib.broker.consuming import ConsumerCommands
+from eventlib.broker.consuming import ConsumerCommands, Promoted, TakenOver
 from eventlib.broker.keys import Keys
-from eventlib.records import ExpectedTime
+from eventlib.records import Entry, ExpectedTime, Place
 from eventlib.testing import Inspector, PrivateServer, eventually, fault_proxy, private_server
 from tests.shop import OrderPlaced, Record, orders
 
@@ -121,19 +122,47 @@ async def test_a_jump_of_the_servers_clock_holds_up_neither_retries_nor_takeover
 
 
 async def test_after_a_jump_forward_no_entry_in_live_hands_is_taken_over(
-    own: PrivateServer, clock: Clock, caplog: pytest.LogCaptureFixture
+    own: PrivateServer, clock: Clock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop = Shop()
+    """Both consumers try to sweep before the jump is noticed and before a lease is renewed."""
+    shop, swept, noticing = Shop(), Counter[str](), asyncio.Event()
+    sweep, promote, renew = ConsumerCommands.sweep, ConsumerCommands.promote, ConsumerCommands.renew
+
+    async def count(commands: ConsumerCommands, *args: Any, **rest: Any) -> TakenOver:
+        found = await sweep(commands, *args, **rest)
+        swept[commands._consumer] += 1
+        return found
+
+    async def promote_later(commands: ConsumerCommands, *args: Any, **rest: Any) -> Promoted:
+        await noticing.wait()
+        return await promote(commands, *args, **rest)
+
+    async def renew_later(commands: ConsumerCommands, entries: Sequence[Entry]) -> set[Place]:
+        await noticing.wait()
+        return await renew(commands, entries)
+
+    async def both_sweep() -> None:
+        swept.clear()
+        await eventually(lambda: len(swept) == 2 and min(swept.values()) >= 2)
+
+    noticing.set()
+    monkeypatch.setattr(ConsumerCommands, "sweep", count)
+    monkeypatch.setattr(ConsumerCommands, "promote", promote_later)
+    monkeypatch.setattr(ConsumerCommands, "renew", renew_later)
     async with ev.connect(shop.app, own.url) as bus, bus.running(observe=shop.record), bus.running(observe=shop.record):
-        await bus.publish_many(orders(*range(1, 21)))
-        await eventually(lambda: shop.record.count("started") == 20)
+        await bus.publish_many(orders(*range(1, 7)))  # so few that no consumer is full, or it would not sweep
+        await eventually(lambda: shop.record.count("started") == 6)
+        await both_sweep()
+        noticing.clear()
         clock.jump(HOUR_S)
+        await both_sweep()
+        noticing.set()
         await noticed(caplog)
-        await asyncio.sleep(2 * LEASE_S)  # time enough for each consumer to sweep
+        await both_sweep()
         shop.gate.set()
         async with asyncio.timeout(10.0):
             await bus.drained("orders", "billing")
-    assert sorted(shop.handled) == list(range(1, 21)) and shop.record.count("lost") == 0
+    assert sorted(shop.handled) == list(range(1, 7)) and shop.record.count("lost") == 0
 
 
 async def test_a_clock_that_was_put_back_while_no_consumer_ran_is_noticed_by_the_next_one(
@@ -232,6 +261,12 @@ async def test_a_clock_is_put_right_unless_it_jumps_again_or_others_saw_no_jump(
     assert await commands.put_clock_right(0.0, jump_s * 1000.0, expected) is done
 
 
+def silent_s(bus: ev.Bus) -> float:
+    """For how many seconds the answer to the consumer's read has been due."""
+    [consumer] = bus.health()
+    return consumer.silent_s
+
+
 async def test_a_server_that_stood_still_is_not_taken_for_a_clock_that_jumped(
     own: PrivateServer, inspector: Inspector, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -241,7 +276,7 @@ async def test_a_server_that_stood_still_is_not_taken_for_a_clock_that_jumped(
         await bus.publish_many(orders(1, 101))
         await eventually(lambda: shop.record.count("acked") == 2)
         own.pause()
-        await asyncio.sleep(2.5)  # longer than a jump must be to be noticed
+        await eventually(lambda: silent_s(bus) > 2.5)  # longer than a jump must be to be noticed
         own.resume()
         await bus.publish_many(orders(2, 102))
         await eventually(lambda: shop.record.count("acked") == 4)

@@ -58,7 +58,7 @@ def test_the_list_has_the_same_summary_as_a_commands_own_help(name: str) -> None
 
 
 def test_a_report_on_two_scenarios_of_one_name_is_refused(tmp_path: Path) -> None:
-    """Nobody could tell them apart on the page. Nothing has run yet when it is said."""
+    """The page could not tell them apart. The command refuses them before it runs anything."""
     files = [tmp_path / "one.yaml", tmp_path / "two.yaml"]
     for file in files:
         file.write_text(yaml.safe_dump(SMALL))

@@ -265,7 +265,7 @@ def test_every_dependency_is_pinned() -> None:
     assert {normal(requirement) for requirement in wanted} - pinned == {project["name"]}  # an extra may include others
 
 
-# A ZIP of the repository has no history, and need not keep which files may be run.
+# CI runs in a clone. A ZIP has no history and may lose what is executable: these tests have nothing to see there.
 of_a_clone = pytest.mark.skipif(not (TOP / ".git").exists(), reason="this is no clone")
 
 SCHEMAS = [("docker-compose.yml", "vendor.compose-spec"), (".github/workflows/ci.yml", "vendor.github-workflows")]
