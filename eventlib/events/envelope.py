@@ -22,7 +22,7 @@ from typing_extensions import TypedDict
 from uuid_utils import uuid7
 
 from eventlib.errors import DecodeError, EventTooLarge, InvalidArgument, UnsupportedVersion, shown
-from eventlib.events.roundtrip import PROVEN_INT_BYTES, first_difference, is_same, proof_of
+from eventlib.events.roundtrip import first_difference, is_same, proof_of
 from eventlib.events.schema import Data, Event, oldest_version, spec_of, upcast_data
 
 
@@ -111,7 +111,7 @@ def write(
         raise InvalidArgument(f"event {type(event).__name__}", f"has no JSON form: {error}") from error
     if len(written) > EVENT_BYTES_MAX:
         raise EventTooLarge(spec_of(type(event)).type, len(written), EVENT_BYTES_MAX)
-    if not (proof.complete or (proof.small and len(written) <= PROVEN_INT_BYTES)):
+    if not (proof.complete or proof.holds(event, len(written))):
         _refuse_what_does_not_come_back(event, written)
     return id, written
 

@@ -7,7 +7,7 @@ that each value comes back. For the others, each event is read back before it is
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from pydantic import BaseModel, SecretStr
 from pydantic_core import SchemaValidator
@@ -107,18 +107,29 @@ def _parts(schema: Core) -> Iterator[Core]:
 
 
 class Proof:
-    """Whether the types of a class prove that its values come back: `complete`, or `small` but for huge integers.
+    """Whether the types of a class prove that its values come back: all (`complete`), or those that it `holds` for.
 
     A proof holds for values of the declared types, so the serializer has to refuse others: `warnings` is its argument.
     """
 
-    __slots__ = ("complete", "small", "warnings")
+    __slots__ = ("_small", "_times", "complete", "warnings")
 
     def __init__(self, event_class: type[BaseModel]) -> None:
         found = _Types(event_class.__pydantic_core_schema__)
-        self.small = found.proven
-        self.complete = found.proven and not found.integers
+        self._small = found.proven
+        self._times = found.times
+        self.complete = found.proven and not found.integers and not found.times
         self.warnings: Literal["error", "none"] = "error" if found.proven else "none"
+
+    def holds(self, event: BaseModel, written_bytes: int) -> bool:
+        """Whether this event is proven: it has no huge integer, and its times are in UTC or without a zone."""
+        if not self._small or written_bytes > PROVEN_INT_BYTES:
+            return False
+        for name in self._times:
+            value = getattr(event, name)
+            if value is not None and not (type(value) is datetime and (value.tzinfo is UTC or value.tzinfo is None)):
+                return False
+        return True
 
 
 @lru_cache(maxsize=1024)
@@ -128,49 +139,60 @@ def proof_of(event_class: type[BaseModel]) -> Proof:
     return Proof(event_class)
 
 
+class _Part(NamedTuple):
+    """A schema inside a class's. `field` is the class's own field whose value it is, "" for the class, else None."""
+
+    schema: Core
+    finite: bool  # floats must be finite
+    field: str | None
+
+
 class _Types:
     """A walk over the types of a class."""
 
     def __init__(self, schema: Core) -> None:
         self.proven = True
         self.integers = False
-        waiting: list[tuple[Core, bool]] = [(schema, False)]  # and whether floats must be finite
+        self.times: list[str] = []  # fields of the class itself that hold a time which may have a zone
+        waiting: list[_Part] = [_Part(schema, finite=False, field="")]
         while waiting and self.proven:
             waiting += self._inside(*waiting.pop())
 
-    def _inside(self, schema: Core, finite: bool) -> Iterator[tuple[Core, bool]]:
+    def _inside(self, schema: Core, finite: bool, field: str | None) -> Iterator["_Part"]:
         kind = schema["type"]
         if "serialization" in schema:
             self.proven = False
         elif kind in _ALWAYS:
             self.integers = self.integers or kind == "int"
         elif kind == "datetime":  # an offset to the second, as old local times have, is written to the minute
-            self.proven = schema.get("tz_constraint") == "naive"
+            self.proven = schema.get("tz_constraint") == "naive" or bool(field)
+            self.times += [field] if field else []
         elif kind == "float":
             self.proven = not schema.get("allow_inf_nan", not finite)
         elif kind in ("literal", "enum"):
             values = schema["expected"] if kind == "literal" else [member.value for member in schema["members"]]
             self.proven = all(type(value) in (str, int, bool) for value in values)
         elif kind in _INSIDE:
-            yield schema[_INSIDE[kind]], finite
+            yield _Part(schema[_INSIDE[kind]], finite, None if kind == "list" else field)
         elif kind == "default":  # which is taken as it is
             self.proven = _is_of_its_type(schema)
-            yield schema["schema"], finite
+            yield _Part(schema["schema"], finite, field)
         elif kind == "dict":
             self.proven = schema.get("keys_schema", {}).get("type") == "str"
-            yield schema.get("values_schema", {"type": "any"}), finite
+            yield _Part(schema.get("values_schema", {"type": "any"}), finite, None)
         elif kind == "tuple":
-            yield from ((item, finite) for item in schema["items_schema"])
+            yield from (_Part(item, finite, None) for item in schema["items_schema"])
         elif kind == "model":
             plain = not (
                 schema.get("custom_init") or schema.get("post_init") or schema["cls"].__eq__ is not BaseModel.__eq__
             )
             settings = schema.get("config", {})
             self.proven = plain and not _MAY_CHANGE & settings.keys()
-            yield schema["schema"], not settings.get("allow_inf_nan", True)
+            yield _Part(schema["schema"], not settings.get("allow_inf_nan", True), "" if field == "" else None)
         elif kind == "model-fields":
-            self.proven = not any(field.get("serialization_exclude_if") for field in schema["fields"].values())
-            yield from ((field["schema"], finite) for field in schema["fields"].values())
+            self.proven = not any(found.get("serialization_exclude_if") for found in schema["fields"].values())
+            fields = schema["fields"].items()
+            yield from (_Part(found["schema"], finite, name if field == "" else None) for name, found in fields)
         else:  # Any, unions, sets, bytes, decimals, validators, recursion: they may come back or not
             self.proven = False
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from eventlib.broker.connections import Broker
-from eventlib.policy import Lease
+from eventlib.policy import Lease, Retry, Uniform
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +20,19 @@ async def broker(url: str, namespace: str) -> AsyncIterator[Broker]:
     made = Broker(url, namespace)
     yield made
     await made.close()
+
+
+@pytest.fixture
+def waits_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits that retry policies choose during the test, those before a server is asked again among them."""
+    chosen, delay_s = list[float](), Retry.delay_s
+
+    def note(retry: Retry, attempt: int, rng: Uniform) -> float:
+        chosen.append(delay_s(retry, attempt, rng))
+        return chosen[-1]
+
+    monkeypatch.setattr(Retry, "delay_s", note)
+    return chosen
 
 
 @pytest.fixture

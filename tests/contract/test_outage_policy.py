@@ -4,7 +4,6 @@ import asyncio
 import errno
 import itertools
 import os
-import random
 import threading
 from pathlib import Path
 
@@ -102,17 +101,8 @@ async def test_a_batch_is_not_repeated_when_all_its_callers_were_cancelled(conne
         faulty.refusing = False
 
 
-async def test_trap_24_reconnects_are_jittered_and_back_off(
-    connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_trap_24_reconnects_are_jittered_and_back_off(connect: Connect, url: str, waits_s: list[float]) -> None:
     """Publishers that lost the server at the same moment do not all reconnect at the same moment."""
-    chosen, delay_s = list[float](), ev.Retry.delay_s
-
-    def choose(retry: ev.Retry, attempt: int, rng: random.Random) -> float:
-        chosen.append(delay_s(retry, attempt, rng))
-        return chosen[-1]
-
-    monkeypatch.setattr(ev.Retry, "delay_s", choose)
     async with fault_proxy(url) as faulty, asyncio.TaskGroup() as tasks:
         policy = ev.Wait(10.0)
         async with (
@@ -126,12 +116,12 @@ async def test_trap_24_reconnects_are_jittered_and_back_off(
                 await eventually(lambda: not bus._broker._bulk.connected)  # noqa: B023 - awaited in the loop
             delays, gaps = [], []
             for bus in (one, two):
-                chosen.clear()
+                waits_s.clear()
                 faulty.refused_at.clear()
                 faulty.refusing = True
                 publishing = tasks.create_task(bus.publish(OrderPlaced(number=1)))
                 await eventually(lambda: faulty.refused >= 6)
-                delays.append(chosen[:5])
+                delays.append(waits_s[:5])
                 gaps.append([after - before for before, after in itertools.pairwise(faulty.refused_at[:6])])
                 faulty.refusing = False
                 await publishing
