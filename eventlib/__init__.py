@@ -29,11 +29,11 @@ The world is wrong
 `eventlib.testing` has tools for tests of your own handlers, `eventlib.catalog` the events of a reference system.
 """
 
-from eventlib.app import App
 from eventlib.broker.acl import acl_rules
 from eventlib.bus import Bus, connect
 from eventlib.consume.liveness import ConsumerHealth
 from eventlib.dead_letter import DeadLetter
+from eventlib.declare.app import App
 from eventlib.delivery import Batch, Delivery, Observation
 from eventlib.errors import (
     AccessDenied,

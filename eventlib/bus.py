@@ -8,12 +8,12 @@ import socket
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 
-from eventlib.app import App, Subscription
 from eventlib.broker.connections import Broker
 from eventlib.broker.streams import StreamCommands
 from eventlib.consume.consumer import GroupConsumer
+from eventlib.consume.consumers import event_consumers
 from eventlib.consume.liveness import ConsumerHealth
-from eventlib.consume.session import Session
+from eventlib.declare.app import App
 from eventlib.delivery import Observer
 from eventlib.errors import BrokerError, BusClosed, InvalidArgument
 from eventlib.events.schema import Event, spec_of, valid_name
@@ -28,6 +28,7 @@ log = logging.getLogger("eventlib")
 
 _ABANDON_S = 10.0  # longest wait for consumers whose handlers were cancelled
 _LOOK_S = 0.01  # wait between two looks at a backlog that should become empty
+_NO_HANDLERS = "has no handlers to run; declare one with @app.subscribe"
 
 
 @asynccontextmanager
@@ -194,25 +195,12 @@ class Bus:
             raise _single_error(group) from None
 
     def _consumers(self, groups: Collection[str] | None, name: str, observe: Observer | None) -> list[GroupConsumer]:
-        by_loop: dict[tuple[str, str], list[Subscription]] = {}
-        for s in self.app.subscriptions:
-            if groups is None or s.group in groups:
-                by_loop.setdefault((spec_of(s.event_class).stream, s.group), []).append(s)
-        unknown = set(groups or ()) - {group for _, group in by_loop}
+        consumers = event_consumers(self.app, groups, self._broker, self, name, observe)
+        if consumers:
+            return consumers
         handled = sorted({s.group for s in self.app.subscriptions})
-        if not handled:
-            raise InvalidArgument(f"App {self.app.name!r}", "has no handlers to run; declare one with @app.subscribe")
-        if unknown or not by_loop:
-            raise InvalidArgument(f"App {self.app.name!r}", f"nothing to run for {sorted(unknown)}; groups: {handled}")
-        if idle := set(self.app.groups) - {s.group for s in self.app.subscriptions}:
-            problem = f"groups {sorted(idle)} are set and have no handler; is one misspelt? With handlers: {handled}"
-            raise InvalidArgument(f"App {self.app.name!r}", problem)
-        return [
-            GroupConsumer(
-                Session(self._broker, stream, group, name, self.app.settings(group), subscriptions, observe, self)
-            )
-            for (stream, group), subscriptions in by_loop.items()
-        ]
+        problem = f"nothing to run for {groups}; groups: {handled}" if handled else _NO_HANDLERS
+        raise InvalidArgument(f"App {self.app.name!r}", problem)
 
     def _trimmers(self, consumers: Iterable[GroupConsumer]) -> list[Trimmer]:
         """One trimmer for each stream that is read. It has all groups of the App on the stream, running here or not."""

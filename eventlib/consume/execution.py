@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eventlib import policy
-from eventlib.app import Subscription
 from eventlib.consume.leases import Leases
 from eventlib.consume.session import Session
 from eventlib.consume.settlement import Settler
 from eventlib.consume.workers import Workers
+from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Batch, Delivery
 from eventlib.errors import DataError, UnsupportedVersion
 from eventlib.events.envelope import current

@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from eventlib.app import GroupSettings, Subscription
-from eventlib.broker.connections import Broker
 from eventlib.broker.consuming import ConsumerCommands
 from eventlib.consume.calls import Calls
 from eventlib.consume.group_clock import GroupClock
 from eventlib.consume.in_hand import InHand, Observations
 from eventlib.consume.liveness import Liveness
+from eventlib.declare.subscriptions import GroupSettings, Subscription
 from eventlib.delivery import Observer, Publishing
 from eventlib.events.schema import Event
 from eventlib.policy import TokenBucket
@@ -23,17 +22,15 @@ class Session:
 
     def __init__(
         self,
-        broker: Broker,
-        stream: str,
-        group: str,
-        consumer: str,
+        identity: tuple[str, str, str],
+        commands: ConsumerCommands,
         settings: GroupSettings,
         subscriptions: Sequence[Subscription],
         observe: Observer | None,
         bus: Publishing,
     ) -> None:
-        self.identity = (stream, group, consumer)
-        self.place = f"{stream}/{group}"  # in the log
+        self.identity = identity  # stream, group, consumer
+        self.place = "/".join(identity[:2])  # in the log
         self.settings = settings
         self.bus = bus
         self.subscriptions: dict[type[Event], Subscription] = {s.event_class: s for s in subscriptions}
@@ -41,7 +38,7 @@ class Session:
         self.bucket = TokenBucket(settings.retry_budget, time.monotonic()) if settings.retry_budget else None
         self.rng = random.Random()
         self.tasks = asyncio.TaskGroup()
-        self.commands = ConsumerCommands(broker, broker.keys.group(stream, group), consumer)
+        self.commands = commands
         self.liveness = Liveness()
         self.clock = GroupClock()
         self.calls = Calls(self.commands, self.liveness, self.place, self.rng)

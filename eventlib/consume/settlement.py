@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from eventlib import dead_letter, policy
-from eventlib.app import Subscription
 from eventlib.consume.session import Session
+from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Delivery, Kind
 from eventlib.errors import Signal
 from eventlib.policy import Ack, GiveUp, RetryIn

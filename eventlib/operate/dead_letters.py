@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from pydantic_core import to_json
 
-from eventlib.app import App
 from eventlib.broker.connections import Broker
 from eventlib.broker.dead_letters import DeadLetterCommands
 from eventlib.dead_letter import DeadLetter, json_of, obstacle_to
+from eventlib.declare.app import App
 from eventlib.errors import (
     BrokerError,
     BrokerUnavailable,

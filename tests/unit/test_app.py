@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field, computed_field
 
 import eventlib as ev
-from eventlib.app import GroupSettings
+from eventlib.declare.subscriptions import GroupSettings
 from eventlib.policy import Lease
 from tests.shop import OrderPlaced, OrderShipped
 

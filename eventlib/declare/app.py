@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from eventlib.declare.checks import is_count, replace_or_refuse, takes
+from eventlib.declare.subscriptions import GroupSettings, Subscription
 from eventlib.delivery import Batch, Delivery
 from eventlib.errors import DuplicateHandler, InvalidDeclaration
 from eventlib.events.schema import Event, spec_of, valid_name
@@ -18,29 +20,6 @@ log = logging.getLogger("eventlib")
 E = TypeVar("E", bound=Event)
 Handler = Callable[[E, Delivery], Awaitable[None]]
 BatchHandler = Callable[[Batch[E]], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class GroupSettings:
-    """How one consumer of a group works, on each stream the group reads."""
-
-    concurrency: int = 16
-    prefetch: int = 0
-    lease: Lease = field(default_factory=lambda: Lease(30.0))
-    retry_budget: RetryBudget | None = None
-    ordered_by: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """One handler for one event type in one group. With a `batch` size, it takes up to that many events in one call."""
-
-    event_class: type[Event]
-    group: str
-    handler: Callable[..., Awaitable[None]]
-    retry: Retry
-    timeout_s: float | None
-    batch: int | None = None
 
 
 @dataclass
@@ -85,8 +64,8 @@ class App:
         """
         where = f"group {valid_name(name, 'group')!r}"
         if name in self.groups:
-            _replace_or_refuse(where, "is already set; set each group once")
-        if not (_is_count(concurrency, 1) and _is_count(prefetch, 0) and 0 < lease_s <= 1e6):
+            replace_or_refuse(where, "is already set; set each group once")
+        if not (is_count(concurrency, 1) and is_count(prefetch, 0) and 0 < lease_s <= 1e6):
             raise InvalidDeclaration(
                 where, "needs concurrency >= 1 and prefetch >= 0, whole numbers up to 1,000,000, and 0 < lease_s <= 1e6"
             )
@@ -103,7 +82,7 @@ class App:
         if not isinstance(retention, Retention):
             raise InvalidDeclaration(f"stream {name!r}", f"retention={retention!r}; give a Retention")
         if valid_name(name, "stream") in self.streams:
-            _replace_or_refuse(f"stream {name!r}", "is already set; set each stream once")
+            replace_or_refuse(f"stream {name!r}", "is already set; set each stream once")
         self.streams[name] = retention
 
     def subscribe(
@@ -149,7 +128,7 @@ class App:
         Raises what `subscribe` raises.
         """
         self._check(event_class, group, retry, timeout_s)
-        if not _is_count(size, 1):
+        if not is_count(size, 1):
             raise InvalidDeclaration(f"group {group!r}", f"size={size}; a batch has at least one event")
 
         def declare(handler: BatchHandler[E]) -> BatchHandler[E]:
@@ -170,7 +149,7 @@ class App:
 
     def _add(self, subscription: Subscription, *arguments: str) -> None:
         handler = subscription.handler
-        if not (inspect.iscoroutinefunction(handler) and _takes(handler, len(arguments))):
+        if not (inspect.iscoroutinefunction(handler) and takes(handler, len(arguments))):
             name = getattr(handler, "__qualname__", repr(handler))
             raise InvalidDeclaration(f"handler {name}", f"write it as `async def handler({', '.join(arguments)})`")
         type_ = spec_of(subscription.event_class).type
@@ -201,32 +180,9 @@ class App:
         return settings
 
 
-def _replace_or_refuse(where: str, problem: str) -> None:
-    """Let a user at a keyboard declare again, with a note. A program that declares twice contradicts itself.
-
-    Raises:
-        InvalidDeclaration: it is a program.
-    """
-    if not interactive():
-        raise InvalidDeclaration(where, problem)
-    log.warning("%s: its settings are replaced by the new ones", where)
-
-
 def _wire_fields(event_class: type[Event]) -> set[str]:
     names = {field.serialization_alias or name for name, field in event_class.model_fields.items()}
     return names | {field.alias or name for name, field in event_class.model_computed_fields.items()}
 
 
 _DEFAULT = GroupSettings()
-
-
-def _takes(function: Callable[..., object], count: int) -> bool:
-    try:
-        inspect.signature(function).bind(*range(count))
-    except TypeError:
-        return False
-    return True
-
-
-def _is_count(number: object, least: int) -> bool:
-    return isinstance(number, int) and least <= number <= 1_000_000

@@ -1,0 +1,1 @@
+"""Declarations: which handlers take which messages, and with which settings. Making one does no I/O."""
