@@ -26,7 +26,8 @@ report: $(READY) ## run the sample experiment in both worlds and write reports/v
 
 # Tests that measure time, notebooks with live runs, and tests that install the wheel, get both cores to themselves.
 test: $(READY) ## run all tests and all notebooks
-	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/live --ignore=tests/install -n 2 --dist worksteal
+	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/typing --ignore=tests/live --ignore=tests/install \
+	  -n 2 --dist worksteal
 	@$(BIN)/pytest tests/install tests/live notebooks --nbval --nbval-current-env --nbval-cell-timeout=120
 
 # What they do does not depend on the server, so they run on one.
@@ -42,7 +43,7 @@ check: $(READY) ## check form, types, import rules and style; runs no experiment
 	@$(BIN)/ruff format --check --quiet || { echo 'Mend: $(BIN)/ruff format'; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/pytest -q tests/style
+	@$(BIN)/pytest -q tests/style tests/typing # after mypy, whose cache they use
 
 # The oldest packages have no wheels for the newest Python: PYTHON=python3.11 make lowest
 lowest: $(LOWEST) ## run a part of the tests with the oldest packages that are allowed
