@@ -4,9 +4,10 @@ import asyncio
 import gc
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Literal, TypeVar
 
-from benchmarks import library, raw, simulator
+from benchmarks import library, raw
 
 COUNT = 20_000  # events in one turn of a consumer or of a bulk publisher
 LATENESS, FLOOR_LATENESS = "load_lateness_p99", "floor_lateness_p99"
@@ -143,10 +144,17 @@ def _simulators() -> list[Comparison]:
     return [
         Comparison(
             (Row("simulator", "simulate quickstart / bare SimPy", "messages/s"),),
-            lambda *_: (simulator.quickstart(),),
-            lambda *_: (simulator.bare(),),
+            lambda *_: (_simulator().quickstart(),),
+            lambda *_: (_simulator().bare(),),
         ),
     ]
+
+
+def _simulator() -> ModuleType:
+    """The simulator's side. It imports much, which every turn of another comparison would wait for."""
+    from benchmarks import simulator
+
+    return simulator
 
 
 def _one(measure: Callable[..., Coroutine[Any, Any, float]], *args: int) -> Measure:
