@@ -6,6 +6,8 @@ Connect
     connect, Bus, Delivery, Batch, Observation
 While Redis does not answer, a publish may
     Wait, Fail, Spool
+Wait for an event by its correlation id
+    Waiting, new_correlation_id
 A handler raises
     Reject, RetryAfter, Snooze
 Look
@@ -25,6 +27,8 @@ The entry is wrong
 The world is wrong
     BrokerError, BrokerUnavailable, BrokerFull, AccessDenied, EvictingServer, MissingCommand, MissingGroup,
     MissingDeadLetter, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
+No awaited event came in time
+    WaitTimeout
 
 `eventlib.testing` has tools for tests of your own handlers, `eventlib.catalog` the events of a reference system.
 """
@@ -62,8 +66,10 @@ from eventlib.errors import (
     UnknownEventType,
     UnsupportedVersion,
     UsageError,
+    WaitTimeout,
 )
 from eventlib.events.compatibility import SchemaChange, schema_changes
+from eventlib.events.correlation import new_correlation_id
 from eventlib.events.registry import Registry, envelope_schema, json_schema, open_export
 from eventlib.events.schema import Event, upcast
 from eventlib.operate.dead_letters import DeadLetters, Outcome
@@ -71,6 +77,7 @@ from eventlib.operate.selection import Selection
 from eventlib.policy import Retry, RetryBudget
 from eventlib.publish.outage import Fail, Spool, Wait
 from eventlib.records import Backlog, ServerInfo
+from eventlib.replies.waiting import Waiting
 from eventlib.retention import GroupHealth, Retention, StreamHealth
 from eventlib.testing import private_server
 
@@ -124,10 +131,13 @@ __all__ = [
     "UnsupportedVersion",
     "UsageError",
     "Wait",
+    "WaitTimeout",
+    "Waiting",
     "acl_rules",
     "connect",
     "envelope_schema",
     "json_schema",
+    "new_correlation_id",
     "open_export",
     "private_server",
     "schema_changes",

@@ -5,7 +5,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from eventlib.broker.connections import Broker
@@ -18,10 +18,12 @@ from eventlib.delivery import Observer
 from eventlib.errors import BrokerError, BusClosed, InvalidArgument
 from eventlib.events.schema import Event, spec_of, valid_name
 from eventlib.operate.dead_letters import DeadLetters
-from eventlib.operate.trimming import Trimmer, look_at
-from eventlib.publish.outage import OutagePolicy, Wait
+from eventlib.operate.trimming import look_at, trimmer
+from eventlib.publish.outage import Fail, OutagePolicy, Wait
 from eventlib.publish.publisher import Publisher, publishing
 from eventlib.records import Backlog, ServerInfo
+from eventlib.replies.requesting import Requesting
+from eventlib.replies.waiting import Waits, waits
 from eventlib.retention import StreamHealth
 
 log = logging.getLogger("eventlib")
@@ -57,8 +59,11 @@ async def connect(
     broker = Broker(url, namespace)
     try:
         server = await broker.check(refuse_eviction=refuse_eviction)
-        async with publishing(broker, app.name, outage_policy or Wait()) as publisher:
-            bus = Bus(app, broker, server, publisher)
+        async with (
+            publishing(broker, app.name, outage_policy or Wait()) as publisher,
+            waits(broker, app, patient=not isinstance(outage_policy, Fail)) as all_waits,
+        ):
+            bus = Bus(app, broker, server, publisher, all_waits)
             await bus._declare_streams()
             try:
                 yield bus
@@ -68,15 +73,16 @@ async def connect(
         await broker.close()
 
 
-class Bus:
+class Bus(Requesting):
     """A connected App. Made by `connect`."""
 
-    def __init__(self, app: App, broker: Broker, server: ServerInfo, publisher: Publisher) -> None:
+    def __init__(self, app: App, broker: Broker, server: ServerInfo, publisher: Publisher, waits: Waits) -> None:
         self.app = app
         self.server = server
         self._broker = broker
         self._streams = StreamCommands(broker)
         self._publisher = publisher
+        self._waits = waits
         self._closed = False
         self._running: dict[GroupConsumer, asyncio.Task[None]] = {}
 
@@ -150,6 +156,9 @@ class Bus:
         about = (correlation_id, causation_id, traceparent, tracestate)
         return await self._publisher.publish_many(events, ids, unique_for_s, about)
 
+    def _open_waits(self) -> Waits:
+        return self._waits
+
     # Consuming
 
     @asynccontextmanager
@@ -176,10 +185,11 @@ class Bus:
             raise BusClosed
         name = _consumer_name() if consumer is None else valid_name(consumer, "consumer")
         consumers = self._consumers(groups, name, observe)
+        trimmers = [trimmer(self._broker, self.app, stream) for stream in sorted({c.stream for c in consumers})]
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(c.run()) for c in consumers]
-                trimming = [tasks.create_task(trimmer.run()) for trimmer in self._trimmers(consumers)]
+                trimming = [tasks.create_task(each.run()) for each in trimmers]
                 self._running.update(zip(consumers, running, strict=True))
                 try:
                     yield
@@ -201,18 +211,6 @@ class Bus:
         handled = sorted({s.group for s in self.app.subscriptions})
         problem = f"nothing to run for {groups}; groups: {handled}" if handled else _NO_HANDLERS
         raise InvalidArgument(f"App {self.app.name!r}", problem)
-
-    def _trimmers(self, consumers: Iterable[GroupConsumer]) -> list[Trimmer]:
-        """One trimmer for each stream that is read. It has all groups of the App on the stream, running here or not."""
-        return [
-            Trimmer(
-                self._broker,
-                stream,
-                sorted({s.group for s in self.app.subscriptions if spec_of(s.event_class).stream == stream}),
-                self.app.streams.get(stream),
-            )
-            for stream in sorted({consumer.stream for consumer in consumers})
-        ]
 
     # Looking
 

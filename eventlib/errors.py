@@ -190,6 +190,28 @@ class NoServer(BrokerError):
     """No Redis server was found to start."""
 
 
+class WaitTimeout(EventlibError):
+    """No event of the awaited `types` with this correlation id came within `timeout_s` seconds.
+
+    `seen` are the types of other events that came with it. `__cause__` is a BrokerError if the server could not be
+    reached: then the event may be there all the same.
+    """
+
+    def __init__(self, types: tuple[str, ...], correlation_id: str, timeout_s: float, seen: tuple[str, ...]) -> None:
+        super().__init__(types, correlation_id, timeout_s, seen)
+        self.types = types
+        self.correlation_id = correlation_id
+        self.timeout_s = timeout_s
+        self.seen = seen
+
+    def __str__(self) -> str:
+        seen = f"; with it came {', '.join(self.seen)}" if self.seen else ""
+        return (
+            f"no {' or '.join(self.types)} with correlation id {self.correlation_id!r} within {self.timeout_s:g} s"
+            f"{seen}; if it comes later, bus.reply(correlation_id, ...) finds it"
+        )
+
+
 class Signal(Exception):
     """Raised by a handler to say what happens next with its event."""
 

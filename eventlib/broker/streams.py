@@ -53,12 +53,23 @@ class StreamCommands:
         await self._broker.ask("HSET", key, "policy", text)
         return _policy(before) if before else None
 
-    async def trim(self, stream: str, declared: Retention | None, every_s: float, limit: int) -> Trimmed | None:
-        """Drop up to `limit` entries that the stream no longer keeps. None if it is not due yet."""
+    async def trim(
+        self, stream: str, declared: Retention | None, every_s: float, limit: int, *, listening: bool = False
+    ) -> Trimmed | None:
+        """Drop up to `limit` entries that the stream no longer keeps. None if it is not due yet.
+
+        A stream without groups drops nothing, except where a program is `listening` to it.
+        """
         reply = await self._broker.run(
             scripts.TRIM,
             (self._broker.keys.stream(stream), self._broker.keys.retention(stream)),
-            *(_policy_text(declared or Retention()), int(declared is not None), milliseconds(every_s), limit),
+            *(
+                _policy_text(declared or Retention()),
+                int(declared is not None),
+                milliseconds(every_s),
+                limit,
+                int(listening),
+            ),
         )
         if not reply:
             return None

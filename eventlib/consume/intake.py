@@ -13,8 +13,9 @@ from eventlib.consume.leases import Leases
 from eventlib.consume.session import Session
 from eventlib.consume.settlement import Settler
 from eventlib.delivery import Delivery
-from eventlib.errors import DataError, DecodeError
-from eventlib.events.envelope import Decoder, Envelope
+from eventlib.errors import DataError
+from eventlib.events.envelope import Decoder
+from eventlib.events.opening import opened
 from eventlib.events.schema import spec_of
 from eventlib.records import Entry
 
@@ -80,7 +81,7 @@ class Intake:
                 self._in_hand.note_taken_over(delivery)
             if delivery.attempt <= self._attempts_max + 1:  # else the opening may be what ends its consumers
                 try:
-                    delivery.envelope = self._opened(entry)
+                    delivery.envelope = opened(self._decoder, entry.event)
                 except DataError as error:
                     delivery.fault = error
                 else:
@@ -120,13 +121,3 @@ class Intake:
             self.accept(entries)
         else:
             self._unopened = entries
-
-    def _opened(self, entry: Entry) -> Envelope | None:
-        if entry.event is None:
-            raise DecodeError("the entry has no field 'event'")
-        try:
-            return self._decoder.decode(entry.event)
-        except (DataError, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # a validator exits or cancels: the event is bad, and the consumer goes on
-            raise DecodeError(f"{type(error).__name__} while reading it: {error}") from error

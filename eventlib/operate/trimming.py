@@ -12,7 +12,9 @@ from collections.abc import Collection
 from eventlib.broker.connections import Broker
 from eventlib.broker.consuming import ConsumerCommands
 from eventlib.broker.streams import StreamCommands
+from eventlib.declare.app import App
 from eventlib.errors import BrokerError
+from eventlib.events.schema import spec_of
 from eventlib.records import Trimmed, TrimmedGroup
 from eventlib.retention import Concern, GroupHealth, Retention, StreamHealth
 
@@ -23,14 +25,26 @@ TRIM_LIMIT = 1000  # entries dropped in one step, which takes about a millisecon
 
 
 class Trimmer:
-    """Trims one stream. `groups` are the groups that this program declares on it."""
+    """Trims one stream. `groups` are the groups that this program declares on it.
 
-    def __init__(self, broker: Broker, stream: str, groups: Collection[str], declared: Retention | None) -> None:
+    `listening` says that this program listens to the stream without a group. Then it is trimmed even if it has none.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        stream: str,
+        groups: Collection[str],
+        declared: Retention | None,
+        *,
+        listening: bool = False,
+    ) -> None:
         self._broker = broker
         self._stream = stream
         self._commands = StreamCommands(broker)
         self._groups = [ConsumerCommands(broker, broker.keys.group(stream, group), "") for group in groups]
         self._declared = declared
+        self._listening = listening
         self._logged: dict[str, Concern] = {}  # of each group, as it was at the last trim
         self._rng = random.Random()
 
@@ -61,7 +75,7 @@ class Trimmer:
     async def trim(self) -> bool:
         """Trim step by step if it is due, and log losses and concerns. True if it was due."""
         done = False
-        while step := await self._commands.trim(self._stream, self._declared, EVERY_S, TRIM_LIMIT):
+        while step := await self._trim_some():
             done = True
             for group in step.groups:
                 self._log_loss(group, step.retention)
@@ -70,6 +84,9 @@ class Trimmer:
                     self._log_concern(health, step.retention)
                 break
         return done
+
+    async def _trim_some(self) -> Trimmed | None:
+        return await self._commands.trim(self._stream, self._declared, EVERY_S, TRIM_LIMIT, listening=self._listening)
 
     def _log_loss(self, group: TrimmedGroup, retention: Retention) -> None:
         """Log a loss each time the sum has doubled, so that a loss of many days does not fill the log."""
@@ -90,6 +107,12 @@ class Trimmer:
                 *(health.absent_s, retention),
             )
         self._logged[health.group] = health.concern
+
+
+def trimmer(broker: Broker, app: App, stream: str, *, listening: bool = False) -> Trimmer:
+    """The trimmer of a stream for an App. It has all groups of the App on the stream, running here or not."""
+    groups = sorted({s.group for s in app.subscriptions if spec_of(s.event_class).stream == stream})
+    return Trimmer(broker, stream, groups, app.streams.get(stream), listening=listening)
 
 
 async def look_at(commands: StreamCommands, stream: str, declared: Retention | None) -> StreamHealth:

@@ -22,6 +22,7 @@ from eventlib.broker.connections import Broker
 from eventlib.broker.consuming import ConsumerCommands
 from eventlib.broker.dead_letters import DeadLetterCommands
 from eventlib.broker.keys import GroupKeys
+from eventlib.broker.listening import ListeningCommands
 from eventlib.broker.publishing import PublishCommands
 from eventlib.broker.requests import ScriptCall
 from eventlib.broker.scripts import Script
@@ -113,6 +114,7 @@ async def use_everything(limited: NotingBroker, admin: Broker, raw: redis.Redis)
     await use_dead_letters(limited, admin, group)
     await use_key_queues(limited, admin, group)
     await use_retention(limited, raw, group)
+    await use_listening(limited)
 
 
 async def use_dead_letters(limited: NotingBroker, admin: Broker, group: GroupKeys) -> None:
@@ -150,6 +152,15 @@ async def use_retention(limited: NotingBroker, raw: redis.Redis, group: GroupKey
     keep_nothing = ev.Retention(keep_s=0.0, keep_unread=False)
     await limited.attempt(StreamCommands(limited).declare_retention("orders", keep_nothing))
     await limited.attempt(StreamCommands(limited).trim("orders", keep_nothing, 0.001, 100))
+
+
+async def use_listening(limited: NotingBroker) -> None:
+    """A stream that is listened to without a group, and looked at in the past."""
+    commands = ListeningCommands(limited, "orders")
+    await limited.attempt(commands.last_id())
+    await limited.attempt(commands.read("0-0", 10, 0.01, lambda _: None))
+    await limited.attempt(commands.read_back("+", "-"))
+    await commands.close()
 
 
 async def all_due(inspector: Inspector) -> bool:

@@ -1,8 +1,10 @@
 -- Drop entries that the stream's retention no longer keeps: a bounded step, one trimmer at a time. Limit 0: only look.
 -- KEYS  stream, retention
--- ARGV  policy (see below), whether it was declared (1 or 0), ms between trims, how many entries at most.
+-- ARGV  policy (see below), whether it was declared (1 or 0), ms between trims, how many entries at most, 1 if a program
+--       listens without a group or 0
 -- A policy is four numbers in one text: ms of history, entries, 1 to keep unread entries, ms until a group is dead; -1
--- means no limit. The last declared policy is kept with the stream, and programs that declare none follow it.
+-- means no limit. The last declared policy is kept with the stream, and programs that declare none follow it. A stream
+-- that has no group keeps all for the first one, but not if a program listens to it: there may never be a group.
 -- Returns nothing if it is not due yet. Else: whether there is more, how many entries were dropped, how many are left,
 -- the policy used, and for each group {name, 1 if it exists, 1 if it is dead, ms it was absent, age in ms of the oldest
 -- entry it is not done with (-1: none), how many entries it was not done with were dropped now, and ever}.
@@ -88,7 +90,7 @@ for field, floor in pairs(state) do -- groups that existed before: destroyed or 
 end
 local cap -- entries at or above this id must stay
 if unread == '1' then
-  if #groups == 0 then cap = '0-0' end -- no group has read anything
+  if #groups == 0 and ARGV[5] == '0' then cap = '0-0' end -- no group has read anything
   for _, group in ipairs(groups) do
     if not group.dead then cap = cap and earlier(cap, group.floor) or group.floor end
   end
