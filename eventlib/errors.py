@@ -66,10 +66,12 @@ class InvalidArgument(UsageError):
 
 
 class BusClosed(UsageError):
-    """The bus was used after its `async with` block ended."""
+    """The bus, or the client, was used outside of its `async with` block."""
 
     def __str__(self) -> str:
-        return "the bus is closed; use it inside `async with connect(...)`"
+        return (
+            "the bus is closed; use it inside `async with connect(...)`, and a client inside `async with Client(...)`"
+        )
 
 
 class EventTooLarge(UsageError):

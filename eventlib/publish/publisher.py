@@ -49,6 +49,17 @@ async def publishing(broker: Broker, source: str, outage_policy: OutagePolicy) -
         await publisher.close()
 
 
+@dataclass(frozen=True, slots=True)
+class PublishLoad:
+    """How many events of a bus are not on the server yet, for how long the first caller has waited, and what a file
+    keeps.
+    """
+
+    queued: int
+    waiting_s: float
+    spooled_bytes: int
+
+
 class Publisher:
     """Publishes the events of one bus."""
 
@@ -106,6 +117,12 @@ class Publisher:
                 part.drop()
         self._raise_if_any_failed(outcomes)
         return written
+
+    def load(self) -> PublishLoad:
+        """What is on its way to the server."""
+        since_s = [s.waiting_since_s for s in self._senders.values() if s.waiting_since_s is not None]
+        waiting_s = max(0.0, asyncio.get_running_loop().time() - min(since_s)) if since_s else 0.0
+        return PublishLoad(self.capacity.count, waiting_s, self._route.spooled_bytes)
 
     async def close(self) -> None:
         """Send what is queued. Where Redis does not answer, this takes as long as the callers wait."""

@@ -129,7 +129,8 @@ async def test_events_of_other_writers_are_found(
     fields: Any = {"a": "b", "event": event} if written == "fields" else {"event": event}
     async with connect(SHOP) as bus:
         async with bus.waiting_for(QuoteGiven, correlation_id="x/1", timeout_s=LONG_S) as given:
-            for entry in ({"no": "event"}, {"event": "no JSON x/1"}, {"event": '["correlationid"]'}, fields):
+            entries: list[Any] = [{"no": "event"}, {"event": "no JSON x/1"}, {"event": '["correlationid"]'}, fields]
+            for entry in entries:
                 await raw.xadd(Keys(namespace).stream("quotes"), entry)
         assert given.event.number == 1
         assert (await bus.reply("x/1", QuoteGiven, timeout_s=LONG_S)).number == 1
