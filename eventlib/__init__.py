@@ -11,7 +11,7 @@ A handler raises
 Run tasks
     TaskHandle, TaskState, current_task, CurrentTask
 Look
-    Backlog, ConsumerHealth, StreamHealth, GroupHealth, ServerInfo
+    Backlog, ConsumerHealth, StreamHealth, GroupHealth, QueueHealth, ServerInfo
 Repair
     DeadLetters, DeadLetter, Selection, Outcome
 Export and compare
@@ -82,7 +82,7 @@ from eventlib.operate.dead_letters import DeadLetters, Outcome
 from eventlib.operate.selection import Selection
 from eventlib.policy import Retry, RetryBudget
 from eventlib.publish.outage import Fail, Spool, Wait
-from eventlib.records import Backlog, ServerInfo
+from eventlib.records import Backlog, QueueHealth, ServerInfo
 from eventlib.retention import GroupHealth, Retention, StreamHealth
 from eventlib.tasks.current import CurrentTask, current_task
 from eventlib.tasks.queues import TaskHandle
@@ -123,6 +123,7 @@ __all__ = [
     "Observation",
     "Outcome",
     "PartlyPublished",
+    "QueueHealth",
     "Rate",
     "Registry",
     "Reject",

@@ -38,7 +38,8 @@ end
 
 local looks, more = let_in_replayed(), false
 if looks == LOOKS then return {1, '', -1, {}} end -- others may be unread in the stream
-local _, next_ms = promote(ARGV[7] == '1' and unexpected == 0 and LOOKS or 0, now)
+local next_ms = -1
+if ARGV[7] == '1' and unexpected == 0 then _, next_ms = promote(LOOKS, now) end
 
 local sizes, virtual = {}, {}
 for priority = 1, 4 do
