@@ -71,7 +71,7 @@ async def call(url: str, namespace: str, folder: Path) -> None:
             if not back:
                 raise LookupError
             answered = await bus.reply(id_, Answered, timeout_s=_REPLY_S)
-        except (LookupError, ev.WaitTimeout):
+        except (LookupError, ev.EventWaitTimeout):
             answered = await bus.request(Asked(number=number), Answered, timeout_s=_LONG_S, correlation_id=id_)
         os.write(noted, f"{number} {answered.number}\n".encode())
 

@@ -1,7 +1,7 @@
 """A compact event library on Redis Streams: typed events, at-least-once delivery, retries, dead letters.
 
 Declare
-    App, Event, upcast, Retry, RetryBudget, Retention
+    App, Event, upcast, Retry, RetryBudget, Retention, Task, TaskCall, Rate
 Connect
     connect, Bus, Delivery, Batch, Observation, Client
 While Redis does not answer, a publish may
@@ -10,8 +10,10 @@ Wait for an event by its correlation id
     Waiting, new_correlation_id
 A handler raises
     Reject, RetryAfter, Snooze
+Run tasks
+    TaskHandle, TaskState, current_task, CurrentTask
 Look
-    Backlog, ConsumerHealth, ClientHealth, StreamHealth, GroupHealth, ServerInfo
+    Backlog, ConsumerHealth, ClientHealth, StreamHealth, GroupHealth, QueueHealth, ServerInfo
 Repair
     DeadLetters, DeadLetter, Selection, Outcome
 Export and compare
@@ -23,12 +25,14 @@ All errors (a model's fields raise pydantic's ValidationError)
 Your code is wrong
     UsageError, InvalidDeclaration, InvalidArgument, UnknownEventType, DuplicateHandler, BusClosed, EventTooLarge
 The entry is wrong
-    DataError, DecodeError, UnsupportedVersion
+    DataError, DecodeError, UnsupportedVersion, UnknownTask
+A task has no result, or is not enqueued
+    TaskFailed, TaskCancelled, MissingTask, UniqueKeyInUse
 The world is wrong
     BrokerError, BrokerUnavailable, BrokerFull, AccessDenied, EvictingServer, MissingCommand, MissingGroup,
     MissingDeadLetter, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
-No awaited event came in time
-    WaitTimeout
+What was awaited has not happened in time
+    WaitTimeout, EventWaitTimeout, TaskWaitTimeout
 
 `eventlib.testing` has tools for tests of your own handlers, `eventlib.catalog` the events of a reference system.
 """
@@ -40,6 +44,7 @@ from eventlib.bus import Bus, connect
 from eventlib.consume.liveness import ConsumerHealth
 from eventlib.dead_letter import DeadLetter
 from eventlib.declare.app import App
+from eventlib.declare.tasks import Rate, Task, TaskCall
 from eventlib.delivery import Batch, Delivery, Observation
 from eventlib.errors import (
     AccessDenied,
@@ -52,12 +57,14 @@ from eventlib.errors import (
     DuplicateHandler,
     EventlibError,
     EventTooLarge,
+    EventWaitTimeout,
     EvictingServer,
     InvalidArgument,
     InvalidDeclaration,
     MissingCommand,
     MissingDeadLetter,
     MissingGroup,
+    MissingTask,
     NoServer,
     PartlyPublished,
     Reject,
@@ -65,7 +72,12 @@ from eventlib.errors import (
     Snooze,
     SpoolFull,
     SpoolUnusable,
+    TaskCancelled,
+    TaskFailed,
+    TaskWaitTimeout,
+    UniqueKeyInUse,
     UnknownEventType,
+    UnknownTask,
     UnsupportedVersion,
     UsageError,
     WaitTimeout,
@@ -78,9 +90,12 @@ from eventlib.operate.dead_letters import DeadLetters, Outcome
 from eventlib.operate.selection import Selection
 from eventlib.policy import Retry, RetryBudget
 from eventlib.publish.outage import Fail, Spool, Wait
-from eventlib.records import Backlog, ServerInfo
+from eventlib.records import Backlog, QueueHealth, ServerInfo
 from eventlib.replies.waiting import Waiting
 from eventlib.retention import GroupHealth, Retention, StreamHealth
+from eventlib.tasks.current import CurrentTask, current_task
+from eventlib.tasks.queues import TaskHandle
+from eventlib.tasks.state import TaskState
 from eventlib.testing import private_server
 
 if TYPE_CHECKING:
@@ -99,6 +114,7 @@ __all__ = [
     "Client",
     "ClientHealth",
     "ConsumerHealth",
+    "CurrentTask",
     "DataError",
     "DeadLetter",
     "DeadLetters",
@@ -107,6 +123,7 @@ __all__ = [
     "DuplicateHandler",
     "Event",
     "EventTooLarge",
+    "EventWaitTimeout",
     "EventlibError",
     "EvictingServer",
     "Fail",
@@ -116,10 +133,13 @@ __all__ = [
     "MissingCommand",
     "MissingDeadLetter",
     "MissingGroup",
+    "MissingTask",
     "NoServer",
     "Observation",
     "Outcome",
     "PartlyPublished",
+    "QueueHealth",
+    "Rate",
     "Registry",
     "Reject",
     "Retention",
@@ -134,7 +154,16 @@ __all__ = [
     "SpoolFull",
     "SpoolUnusable",
     "StreamHealth",
+    "Task",
+    "TaskCall",
+    "TaskCancelled",
+    "TaskFailed",
+    "TaskHandle",
+    "TaskState",
+    "TaskWaitTimeout",
+    "UniqueKeyInUse",
     "UnknownEventType",
+    "UnknownTask",
     "UnsupportedVersion",
     "UsageError",
     "Wait",
@@ -142,6 +171,7 @@ __all__ = [
     "Waiting",
     "acl_rules",
     "connect",
+    "current_task",
     "envelope_schema",
     "json_schema",
     "new_correlation_id",
