@@ -103,8 +103,7 @@ class QueueHealth:
     """How a task queue stands, in tasks, seen at one moment.
 
     `waiting` may start, by priority; `oldest_age_s` is the time since the oldest of them was enqueued (None: none
-    waits).
-    Of more than a hundred tenants, some are not looked at. `delayed` wait for their time, or for another attempt.
+    waits; of more than a hundred tenants, some are not looked at). `delayed` wait for their time or their next attempt.
     `blocked` wait for a limit, by name in `blocked_by`; `slots` are the slots in use, by limit. Of more than a hundred
     limits, some are not named. The rates are of the last minute. A worker is alive if it was heard of lately: within
     `lease_s` as the App sets it for the queue, 30 s by default.
