@@ -2,6 +2,8 @@
 
 Declare
     App, Event, upcast, Retry, RetryBudget, Retention
+Declare and run sagas
+    Saga, Step, NOTHING_TO_UNDO, SagaContext, Sagas, SagaRecord, SagaStep, SagaNote
 Connect
     connect, Bus, Delivery, Batch, Observation
 While Redis does not answer, a publish may
@@ -24,7 +26,9 @@ The entry is wrong
     DataError, DecodeError, UnsupportedVersion
 The world is wrong
     BrokerError, BrokerUnavailable, BrokerFull, AccessDenied, EvictingServer, MissingCommand, MissingGroup,
-    MissingDeadLetter, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
+    MissingDeadLetter, MissingSaga, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
+It took too long
+    WaitTimeout
 
 `eventlib.testing` has tools for tests of your own handlers, `eventlib.catalog` the events of a reference system.
 """
@@ -34,6 +38,7 @@ from eventlib.bus import Bus, connect
 from eventlib.consume.liveness import ConsumerHealth
 from eventlib.dead_letter import DeadLetter
 from eventlib.declare.app import App
+from eventlib.declare.sagas import NOTHING_TO_UNDO, Saga, Step
 from eventlib.delivery import Batch, Delivery, Observation
 from eventlib.errors import (
     AccessDenied,
@@ -52,6 +57,7 @@ from eventlib.errors import (
     MissingCommand,
     MissingDeadLetter,
     MissingGroup,
+    MissingSaga,
     NoServer,
     PartlyPublished,
     Reject,
@@ -62,6 +68,7 @@ from eventlib.errors import (
     UnknownEventType,
     UnsupportedVersion,
     UsageError,
+    WaitTimeout,
 )
 from eventlib.events.compatibility import SchemaChange, schema_changes
 from eventlib.events.registry import Registry, envelope_schema, json_schema, open_export
@@ -72,9 +79,12 @@ from eventlib.policy import Retry, RetryBudget
 from eventlib.publish.outage import Fail, Spool, Wait
 from eventlib.records import Backlog, ServerInfo
 from eventlib.retention import GroupHealth, Retention, StreamHealth
+from eventlib.saga_context import SagaContext
+from eventlib.sagas.operations import Sagas
+from eventlib.sagas.records import SagaNote, SagaRecord, SagaStep
 from eventlib.testing import private_server
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - a test holds the plain order
     "AccessDenied",
     "App",
     "Backlog",
@@ -102,6 +112,8 @@ __all__ = [
     "MissingCommand",
     "MissingDeadLetter",
     "MissingGroup",
+    "MissingSaga",
+    "NOTHING_TO_UNDO",
     "NoServer",
     "Observation",
     "Outcome",
@@ -112,6 +124,12 @@ __all__ = [
     "Retry",
     "RetryAfter",
     "RetryBudget",
+    "Saga",
+    "SagaContext",
+    "SagaNote",
+    "SagaRecord",
+    "SagaStep",
+    "Sagas",
     "SchemaChange",
     "Selection",
     "ServerInfo",
@@ -119,11 +137,13 @@ __all__ = [
     "Spool",
     "SpoolFull",
     "SpoolUnusable",
+    "Step",
     "StreamHealth",
     "UnknownEventType",
     "UnsupportedVersion",
     "UsageError",
     "Wait",
+    "WaitTimeout",
     "acl_rules",
     "connect",
     "envelope_schema",

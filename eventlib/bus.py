@@ -7,6 +7,9 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from eventlib.broker.connections import Broker
 from eventlib.broker.streams import StreamCommands
@@ -14,6 +17,7 @@ from eventlib.consume.consumer import GroupConsumer
 from eventlib.consume.consumers import event_consumers
 from eventlib.consume.liveness import ConsumerHealth
 from eventlib.declare.app import App
+from eventlib.declare.sagas import Saga
 from eventlib.delivery import Observer
 from eventlib.errors import BrokerError, BusClosed, InvalidArgument
 from eventlib.events.schema import Event, spec_of, valid_name
@@ -23,6 +27,11 @@ from eventlib.publish.outage import OutagePolicy, Wait
 from eventlib.publish.publisher import Publisher, publishing
 from eventlib.records import Backlog, ServerInfo
 from eventlib.retention import StreamHealth
+from eventlib.sagas.messages import stream_of
+from eventlib.sagas.operations import Sagas, name_of
+from eventlib.sagas.workers import saga_consumers
+
+I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input of a saga
 
 log = logging.getLogger("eventlib")
 
@@ -157,11 +166,12 @@ class Bus:
         self,
         *,
         groups: Collection[str] | None = None,
+        sagas: Collection[str] | None = None,
         consumer: str | None = None,
         grace_s: float = 30.0,
         observe: Observer | None = None,
     ) -> AsyncIterator[None]:
-        """Run the App's handlers (of `groups`, or all) while the block runs.
+        """Run the App's handlers and sagas while the block runs: of `groups` and `sagas` alone, if one is given.
 
         When the block ends, reading stops. Running handlers may end within `grace_s` seconds; then they are cancelled.
         Entries that were not handled go back to their group at once. `consumer` must be unique among the group's
@@ -175,7 +185,7 @@ class Bus:
         if self._closed:
             raise BusClosed
         name = _consumer_name() if consumer is None else valid_name(consumer, "consumer")
-        consumers = self._consumers(groups, name, observe)
+        consumers = self._consumers(groups, sagas, name, observe)
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(c.run()) for c in consumers]
@@ -194,8 +204,15 @@ class Bus:
         except BaseExceptionGroup as group:
             raise _single_error(group) from None
 
-    def _consumers(self, groups: Collection[str] | None, name: str, observe: Observer | None) -> list[GroupConsumer]:
-        consumers = event_consumers(self.app, groups, self._broker, self, name, observe)
+    def _consumers(
+        self, groups: Collection[str] | None, sagas: Collection[str] | None, name: str, observe: Observer | None
+    ) -> list[GroupConsumer]:
+        chosen = (groups, sagas) != (None, None)
+        consumers = list[GroupConsumer]()
+        if groups is not None or not chosen:
+            consumers += event_consumers(self.app, groups, self._broker, self, name, observe)
+        if sagas is not None or not chosen:
+            consumers += saga_consumers(self.app, sagas, self._broker, self, self._publisher, name, observe)
         if consumers:
             return consumers
         handled = sorted({s.group for s in self.app.subscriptions})
@@ -203,7 +220,8 @@ class Bus:
         raise InvalidArgument(f"App {self.app.name!r}", problem)
 
     def _trimmers(self, consumers: Iterable[GroupConsumer]) -> list[Trimmer]:
-        """One trimmer for each stream that is read. It has all groups of the App on the stream, running here or not."""
+        """One trimmer for each event stream that is read. It has all groups of the App on it, running here or not."""
+        saga_streams = {stream_of(name) for name, _ in self.app.sagas}
         return [
             Trimmer(
                 self._broker,
@@ -211,8 +229,27 @@ class Bus:
                 sorted({s.group for s in self.app.subscriptions if spec_of(s.event_class).stream == stream}),
                 self.app.streams.get(stream),
             )
-            for stream in sorted({consumer.stream for consumer in consumers})
+            for stream in sorted({consumer.stream for consumer in consumers} - saga_streams)
         ]
+
+    # Sagas
+
+    async def start(self, saga: Saga[I], input: I, *, key: str | None = None) -> str:
+        """Start a saga. Returns its id once the server has it; some worker runs its steps.
+
+        The id is the `key`, if one is given: while the saga with this key runs or is kept, another start with it starts
+        nothing and returns the id. What the first one was given stays as it is. The call waits for a server that does
+        not answer, for 30 s with every outage policy.
+
+        Raises:
+            BusClosed, InvalidArgument (an input of another class, or one that JSON loses): nothing was started.
+            BrokerUnavailable: no answer. The saga may have been started; with its key, a repeat starts no other.
+        """
+        return await self.sagas(saga).start(saga, input, key)
+
+    def sagas(self, saga: Saga[I] | str) -> Sagas[I]:
+        """The sagas of one name that were started: to look at, wait for, cancel, retry and resolve."""
+        return Sagas(self._broker, self.app.name, name_of(saga), lambda: self._closed)
 
     # Looking
 

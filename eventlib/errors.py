@@ -158,6 +158,10 @@ class MissingDeadLetter(BrokerError):
     """The dead letter is not in its queue: it was replayed or purged, or it never existed."""
 
 
+class MissingSaga(BrokerError):
+    """There is no saga of this name and id: it was never started, or it has ended and is no longer kept."""
+
+
 class BrokerFull(BrokerUnavailable):
     """The server has no memory left (maxmemory) and evicts nothing. It did no part of the request.
 
@@ -188,6 +192,18 @@ class SpoolUnusable(BrokerError):
 
 class NoServer(BrokerError):
     """No Redis server was found to start."""
+
+
+class WaitTimeout(EventlibError):
+    """What was waited for has not happened in time. It may still happen."""
+
+    def __init__(self, what: str, timeout_s: float) -> None:
+        super().__init__(what, timeout_s)
+        self.what = what
+        self.timeout_s = timeout_s
+
+    def __str__(self) -> str:
+        return f"{self.what} after {self.timeout_s:g} s"
 
 
 class Signal(Exception):

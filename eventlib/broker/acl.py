@@ -6,7 +6,8 @@ from eventlib.broker import scripts
 from eventlib.broker.keys import Keys
 from eventlib.broker.scripts import Script
 
-SENT = frozenset({"COMMAND|LIST", "DEL", "EVAL", "EVALSHA", "HGET", "HSET", "INFO", "XREAD", "XREADGROUP"})
+_KEYSPACE = {"DEL", "HGET", "HGETALL", "HSET", "LRANGE", "XREAD", "XREADGROUP", "ZRANGE"}
+SENT = frozenset({"COMMAND|LIST", "EVAL", "EVALSHA", "INFO", *_KEYSPACE})
 _WITH_SUBCOMMANDS = ("XGROUP", "XINFO")
 _CALL = re.compile(r"redis\.p?call\('(\w+)'(?:, *'(\w+)')?")
 
