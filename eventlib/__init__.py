@@ -2,6 +2,8 @@
 
 Declare
     App, Event, upcast, Retry, RetryBudget, Retention, Task, TaskCall, Rate
+Declare and run sagas
+    Saga, Step, NOTHING_TO_UNDO, SagaContext, Sagas, SagaRecord, SagaStep, SagaNote
 Connect
     connect, Bus, Delivery, Batch, Observation, Client
 While Redis does not answer, a publish may
@@ -30,7 +32,7 @@ A task has no result, or is not enqueued
     TaskFailed, TaskCancelled, MissingTask, UniqueKeyInUse
 The world is wrong
     BrokerError, BrokerUnavailable, BrokerFull, AccessDenied, EvictingServer, MissingCommand, MissingGroup,
-    MissingDeadLetter, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
+    MissingDeadLetter, MissingSaga, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
 What was awaited has not happened in time
     WaitTimeout, EventWaitTimeout, TaskWaitTimeout
 
@@ -44,6 +46,7 @@ from eventlib.bus import Bus, connect
 from eventlib.consume.liveness import ConsumerHealth
 from eventlib.dead_letter import DeadLetter
 from eventlib.declare.app import App
+from eventlib.declare.sagas import NOTHING_TO_UNDO, Saga, Step
 from eventlib.declare.tasks import Rate, Task, TaskCall
 from eventlib.delivery import Batch, Delivery, Observation
 from eventlib.errors import (
@@ -64,6 +67,7 @@ from eventlib.errors import (
     MissingCommand,
     MissingDeadLetter,
     MissingGroup,
+    MissingSaga,
     MissingTask,
     NoServer,
     PartlyPublished,
@@ -93,6 +97,9 @@ from eventlib.publish.outage import Fail, Spool, Wait
 from eventlib.records import Backlog, QueueHealth, ServerInfo
 from eventlib.replies.waiting import Waiting
 from eventlib.retention import GroupHealth, Retention, StreamHealth
+from eventlib.saga_context import SagaContext
+from eventlib.sagas.operations import Sagas
+from eventlib.sagas.records import SagaNote, SagaRecord, SagaStep
 from eventlib.tasks.current import CurrentTask, current_task
 from eventlib.tasks.queues import TaskHandle
 from eventlib.tasks.state import TaskState
@@ -102,6 +109,7 @@ if TYPE_CHECKING:
     from eventlib.client.client import Client, ClientHealth
 
 __all__ = [
+    "NOTHING_TO_UNDO",
     "AccessDenied",
     "App",
     "Backlog",
@@ -133,6 +141,7 @@ __all__ = [
     "MissingCommand",
     "MissingDeadLetter",
     "MissingGroup",
+    "MissingSaga",
     "MissingTask",
     "NoServer",
     "Observation",
@@ -146,6 +155,12 @@ __all__ = [
     "Retry",
     "RetryAfter",
     "RetryBudget",
+    "Saga",
+    "SagaContext",
+    "SagaNote",
+    "SagaRecord",
+    "SagaStep",
+    "Sagas",
     "SchemaChange",
     "Selection",
     "ServerInfo",
@@ -153,6 +168,7 @@ __all__ = [
     "Spool",
     "SpoolFull",
     "SpoolUnusable",
+    "Step",
     "StreamHealth",
     "Task",
     "TaskCall",

@@ -8,10 +8,13 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from typing import ParamSpec, TypeVar
 
+from pydantic import BaseModel
+
 from eventlib.broker.connections import Broker
 from eventlib.broker.streams import StreamCommands
 from eventlib.consume.liveness import ConsumerHealth
 from eventlib.declare.app import App
+from eventlib.declare.sagas import Saga
 from eventlib.declare.tasks import Task
 from eventlib.delivery import Observer
 from eventlib.errors import BrokerError, BusClosed
@@ -26,8 +29,10 @@ from eventlib.replies.requesting import Requesting
 from eventlib.replies.waiting import Waits, waits
 from eventlib.retention import StreamHealth
 from eventlib.running import Running, Wanted
+from eventlib.sagas.operations import Sagas, name_of
 from eventlib.tasks.queues import TaskHandle, TaskQueues
 
+I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input of a saga
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -92,7 +97,7 @@ class Bus(Requesting):
         self._publisher = publisher
         self._waits = waits
         self._closed = False
-        self._running = Running(app, broker, self)
+        self._running = Running(app, broker, self, publisher)
 
     async def _declare_streams(self) -> None:
         for stream, retention in self.app.streams.items():
@@ -201,11 +206,12 @@ class Bus(Requesting):
         *,
         groups: Collection[str] | None = None,
         queues: Collection[str] | None = None,
+        sagas: Collection[str] | None = None,
         consumer: str | None = None,
         grace_s: float = 30.0,
         observe: Observer | None = None,
     ) -> AsyncIterator[None]:
-        """Run the App's handlers and tasks while the block runs: of `groups` and `queues`, or all if neither is given.
+        """Run the App's handlers, tasks and sagas while the block runs. If some are named, only those.
 
         When the block ends, reading stops. Running handlers may end within `grace_s` seconds; then they are cancelled.
         Entries that were not handled go back to their group at once. `consumer` must be unique among the group's
@@ -218,8 +224,27 @@ class Bus(Requesting):
         """
         if self._closed:
             raise BusClosed
-        async with self._running.run(Wanted(groups, queues), consumer, grace_s, observe):
+        async with self._running.run(Wanted(groups, queues, sagas), consumer, grace_s, observe):
             yield
+
+    # Sagas
+
+    async def start(self, saga: Saga[I], input: I, *, key: str | None = None) -> str:
+        """Start a saga. Returns its id once the server has it; some worker runs its steps.
+
+        The id is the `key`, if one is given: while the saga with this key runs or is kept, another start with it starts
+        nothing and returns the id. What the first one was given stays as it is. The call waits for a server that does
+        not answer, for 30 s with every outage policy.
+
+        Raises:
+            BusClosed, InvalidArgument (an input of another class, or one that JSON loses): nothing was started.
+            BrokerUnavailable: no answer. The saga may have been started; with its key, a repeat starts no other.
+        """
+        return await self.sagas(saga).start(saga, input, key)
+
+    def sagas(self, saga: Saga[I] | str) -> Sagas[I]:
+        """The sagas of one name that were started: to look at, wait for, cancel, retry and resolve."""
+        return Sagas(self._broker, self.app.name, name_of(saga), lambda: self._closed)
 
     # Looking
 

@@ -267,6 +267,10 @@ class MissingDeadLetter(BrokerError):
     """The dead letter is not in its queue: it was replayed or purged, or it never existed."""
 
 
+class MissingSaga(BrokerError):
+    """There is no saga of this name and id: it was never started, or it has ended and is no longer kept."""
+
+
 class BrokerFull(BrokerUnavailable):
     """The server has no memory left (maxmemory) and evicts nothing. It did no part of the request.
 

@@ -19,6 +19,8 @@ from eventlib.delivery import Observer, Publishing
 from eventlib.errors import BrokerError, InvalidArgument
 from eventlib.events.schema import valid_name
 from eventlib.operate.trimming import trimmer
+from eventlib.publish.publisher import Publisher
+from eventlib.sagas.workers import saga_consumers
 from eventlib.tasks.workers import task_workers
 
 log = logging.getLogger("eventlib")
@@ -35,19 +37,21 @@ class Wanted:
 
     groups: Names = None
     queues: Names = None
+    sagas: Names = None
 
     def wants(self, names: Names) -> bool:
         """Whether a kind of work is meant, of which these were named."""
-        return names is not None or (self.groups is None and self.queues is None)
+        return names is not None or (self.groups, self.queues, self.sagas) == (None, None, None)
 
 
 class Running:
     """The consumers that one bus runs."""
 
-    def __init__(self, app: App, broker: Broker, bus: Publishing) -> None:
+    def __init__(self, app: App, broker: Broker, bus: Publishing, publisher: Publisher) -> None:
         self._app = app
         self._broker = broker
         self._bus = bus
+        self._publisher = publisher
         self._running: dict[GroupConsumer, asyncio.Task[None]] = {}
 
     @asynccontextmanager
@@ -90,6 +94,8 @@ class Running:
             for worker in task_workers(app, wanted.queues, *place):
                 consumers.append(worker.consumer)
                 beside.append(worker.watch)
+        if wanted.wants(wanted.sagas):
+            consumers += saga_consumers(app, wanted.sagas, self._broker, self._bus, self._publisher, name, observe)
         if not consumers:
             raise InvalidArgument(f"App {app.name!r}", self._nothing_to_run())
         return consumers, beside
@@ -97,9 +103,10 @@ class Running:
     def _nothing_to_run(self) -> str:
         groups = sorted({s.group for s in self._app.subscriptions})
         queues = sorted({task.queue for task in self._app.tasks.values()})
-        if not groups and not queues:
+        sagas = sorted({name for name, _ in self._app.sagas})
+        if not (groups or queues or sagas):
             return _NOTHING
-        return f"nothing to run is named; groups: {groups}, queues: {queues}"
+        return f"nothing to run is named; groups: {groups}, queues: {queues}, sagas: {sagas}"
 
 
 async def _stop(consumers: list[GroupConsumer], running: list[asyncio.Task[None]], grace_s: float) -> None:

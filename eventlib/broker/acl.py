@@ -13,13 +13,16 @@ SENT = frozenset(
         "EVAL",
         "EVALSHA",
         "HGET",
+        "HGETALL",
         "HSCAN",
         "HSET",
         "INFO",
+        "LRANGE",
         "SMISMEMBER",
         "XREAD",
         "XREADGROUP",
         "XREVRANGE",
+        "ZRANGE",
     }
 )
 _WITH_SUBCOMMANDS = ("XGROUP", "XINFO")

@@ -91,6 +91,18 @@ class Keys:
     def unique(self, stream: str, event_id: str) -> str:
         return f"{self.namespace}:{{{stream}}}:unique:{event_id}"
 
+    def saga(self, stream: str, saga_id: str) -> str:
+        """Hash: how one saga stands. It expires when the saga has ended."""
+        return f"{self.namespace}:{{{stream}}}:saga:{saga_id}"
+
+    def saga_history(self, stream: str, saga_id: str) -> str:
+        """List: what happened to one saga, oldest first. It expires with the saga."""
+        return f"{self.namespace}:{{{stream}}}:saga-history:{saga_id}"
+
+    def sagas(self, stream: str, status: str) -> str:
+        """Sorted set: the sagas of one status, by the time in ms when they got it; the ended ones, when they go."""
+        return f"{self.namespace}:{{{stream}}}:sagas:{status}"
+
     def group(self, stream: str, group: str) -> GroupKeys:
         prefix = f"{self.namespace}:{{{stream}}}:group:{group}"
         return GroupKeys(

@@ -35,8 +35,8 @@ class Executor:
     """Runs the handlers of one consumer and passes their outcome to the settler."""
 
     def __init__(self, session: Session, leases: Leases, settler: Settler) -> None:
-        self._subscriptions = session.subscriptions
-        self._batch_queues = {event_class: BatchQueue(s) for event_class, s in self._subscriptions.items() if s.batch}
+        self._subscription_of = session.subscription_of
+        self._batch_queues = {event_class: BatchQueue(s) for event_class, s in session.subscriptions.items() if s.batch}
         self._calls = session.calls
         self._in_hand = session.in_hand
         self._observations = session.observations
@@ -91,7 +91,7 @@ class Executor:
             await self._settler.settle(None, delivery, GiveUp(_reason(delivery.fault)), delivery.fault)
             return
         event, now_s = envelope.event, time.monotonic()
-        subscription = self._subscriptions[type(event)]
+        subscription = self._subscription_of(event)
         if self._leases.in_doubt(delivery, now_s):
             await self._leases.renew_all()
         if delivery.lost:

@@ -33,7 +33,7 @@ class Intake:
         self._bus = session.bus
         self._decoder = Decoder({spec_of(event_class).type: event_class for event_class in session.subscriptions})
         self._attempts = session.attempts
-        self._attempts_max = max(s.retry.attempts for s in subscriptions)
+        self._attempts_max = session.attempts_max
         self._ordered_by = session.settings.ordered_by
         self._unknown = session.unknown
         self._commands = session.commands

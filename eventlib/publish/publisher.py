@@ -93,6 +93,17 @@ class Publisher:
         envelope_id, body = write(event, self._source, correlation_id, causation_id, traceparent, tracestate, id_)
         return envelope_id, sender.add_single(body, envelope_id, unique_for_s)
 
+    async def publish_written(self, stream: str, id_: str, body: bytes, unique_for_s: float) -> None:
+        """Append an event whose envelope was written before, unless the stream remembers its id.
+
+        Raises what `Bus.publish` raises.
+        """
+        if not self.capacity.available:
+            await self.capacity.wait_until_available()
+        if self._closed:
+            raise BusClosed
+        await self._sender_to(stream).add_single(body, id_, unique_for_s)
+
     async def publish_many(
         self, events: Sequence[Event], ids: Sequence[str] | None, unique_for_s: float | None, context: Context
     ) -> list[str]:
