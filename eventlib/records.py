@@ -53,6 +53,26 @@ class NumberedBatch(NamedTuple):
     uniques: Sequence[Unique] = ()
 
 
+class EnqueuedTask(NamedTuple):
+    """A task on its way into its queue."""
+
+    id: str
+    event: bytes
+    record: bytes  # a JSON object without its last brace
+    priority: int  # its place in `queueing.PRIORITIES`
+    tenant: str
+    due: str  # '' for now, '+' and ms from now, '=' and ms since 1970 by the server's clock
+    unique: str  # its unique key; '' if it has none
+    unique_until: str  # `start`, `end`, or for how many ms it has the key
+
+
+class UniqueKeyHolder(NamedTuple):
+    """A task that was not enqueued, and the id of the task that has its unique key."""
+
+    task: EnqueuedTask
+    holder: str
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """What a group still has to do on one stream, in entries, seen at one moment.

@@ -62,15 +62,13 @@ def test_every_script_is_loaded_and_known_by_the_hash_that_redis_gives_it() -> N
         for f in resources.files("eventlib.broker.scripts").iterdir()
         if f.name.endswith(".lua")
     }
-    assert {script.name for script in SCRIPTS} | {
-        "fields",
-        "group_time",
-        "key_queues",
-    } == files  # those three stand before others
+    parts = {name for script in SCRIPTS for name in script.after}
+    assert {script.name for script in SCRIPTS} | parts == files
     assert all(script.sha == hashlib.sha1(script.text.encode()).hexdigest() for script in SCRIPTS)
 
 
 IN_KEY_QUEUES = {"stream", "retry", "delayed", "heads", "queues", "source", "sweep"}  # names of KEYS in `key_queues`
+OF_TASKS = re.compile(r"^local (.*?) = unpack\(KEYS, 1, \d+\)|^local (.*?) = {unpack\(KEYS", re.DOTALL | re.MULTILINE)
 
 
 def made_up_keys(text: str) -> set[str]:
@@ -84,6 +82,9 @@ def made_up_keys(text: str) -> set[str]:
         if not all(re.fullmatch(r"KEYS\[\w+\]", argument) for argument in given):
             named.discard(name)
     named |= IN_KEY_QUEUES
+    for found in OF_TASKS.findall(code):
+        names = re.findall(r"\w+", "".join(found))
+        named |= {*names, *(f"{name}[{priority}]" for name in names for priority in ("priority", "record.priority"))}
     keys_ = re.findall(r"redis\.p?call\('(?!TIME|XREADGROUP)\w+',\s*(?:'[A-Z]+',\s*)?([^,)]+)", code)
     return {key for key in keys_ if not re.fullmatch(r"KEYS\[\w+\]", key) and key not in named}
 
