@@ -9,7 +9,7 @@ While Redis does not answer, a publish may
 A handler raises
     Reject, RetryAfter, Snooze
 Run tasks
-    TaskHandle, TaskState, current_task, CurrentTask
+    TaskHandle, TaskState, current_task, CurrentTask, Schedule, ScheduleRule, SlotRecord
 Look
     Backlog, ConsumerHealth, StreamHealth, GroupHealth, ServerInfo
 Repair
@@ -21,14 +21,15 @@ Develop and operate
 All errors (a model's fields raise pydantic's ValidationError)
     EventlibError
 Your code is wrong
-    UsageError, InvalidDeclaration, InvalidArgument, UnknownEventType, DuplicateHandler, BusClosed, EventTooLarge
+    UsageError, InvalidDeclaration, InvalidArgument, UnknownEventType, DuplicateHandler, BusClosed, EventTooLarge,
+    ScheduleExists
 The entry is wrong
     DataError, DecodeError, UnsupportedVersion, UnknownTask
 A task has no result, or is not enqueued
     TaskFailed, TaskCancelled, MissingTask, WaitTimeout, TaskWaitTimeout, UniqueKeyInUse
 The world is wrong
     BrokerError, BrokerUnavailable, BrokerFull, AccessDenied, EvictingServer, MissingCommand, MissingGroup,
-    MissingDeadLetter, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
+    MissingDeadLetter, MissingSchedule, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
 
 `eventlib.testing` has tools for tests of your own handlers, `eventlib.catalog` the events of a reference system.
 """
@@ -57,11 +58,13 @@ from eventlib.errors import (
     MissingCommand,
     MissingDeadLetter,
     MissingGroup,
+    MissingSchedule,
     MissingTask,
     NoServer,
     PartlyPublished,
     Reject,
     RetryAfter,
+    ScheduleExists,
     Snooze,
     SpoolFull,
     SpoolUnusable,
@@ -82,8 +85,10 @@ from eventlib.operate.dead_letters import DeadLetters, Outcome
 from eventlib.operate.selection import Selection
 from eventlib.policy import Retry, RetryBudget
 from eventlib.publish.outage import Fail, Spool, Wait
-from eventlib.records import Backlog, ServerInfo
+from eventlib.records import Backlog, ServerInfo, SlotRecord
 from eventlib.retention import GroupHealth, Retention, StreamHealth
+from eventlib.schedules.state import Schedule
+from eventlib.scheduling import ScheduleRule
 from eventlib.tasks.current import CurrentTask, current_task
 from eventlib.tasks.queues import TaskHandle
 from eventlib.tasks.state import TaskState
@@ -118,6 +123,7 @@ __all__ = [
     "MissingCommand",
     "MissingDeadLetter",
     "MissingGroup",
+    "MissingSchedule",
     "MissingTask",
     "NoServer",
     "Observation",
@@ -130,9 +136,13 @@ __all__ = [
     "Retry",
     "RetryAfter",
     "RetryBudget",
+    "Schedule",
+    "ScheduleExists",
+    "ScheduleRule",
     "SchemaChange",
     "Selection",
     "ServerInfo",
+    "SlotRecord",
     "Snooze",
     "Spool",
     "SpoolFull",

@@ -27,6 +27,9 @@ from eventlib.publish.publisher import Publisher, publishing
 from eventlib.queueing import Priority
 from eventlib.records import Backlog, ServerInfo
 from eventlib.retention import StreamHealth
+from eventlib.schedules.operations import Schedules
+from eventlib.schedules.scheduler import schedulers
+from eventlib.tasks.patience import Patience
 from eventlib.tasks.queues import TaskHandle, TaskQueues
 from eventlib.tasks.workers import TaskWorker, task_workers
 
@@ -67,8 +70,9 @@ async def connect(
     try:
         server = await broker.check(refuse_eviction=refuse_eviction)
         async with publishing(broker, app.name, outage_policy or Wait()) as publisher:
-            queues = TaskQueues(app, broker, patience_s(outage_policy or Wait()))
-            bus = Bus(app, broker, server, publisher, queues)
+            patience = Patience(patience_s(outage_policy or Wait()))
+            queues = TaskQueues(app, broker, patience)
+            bus = Bus(app, broker, server, publisher, queues, Schedules(app, broker, patience))
             await bus._declare_streams()
             try:
                 yield bus
@@ -82,10 +86,19 @@ async def connect(
 class Bus:
     """A connected App. Made by `connect`."""
 
-    def __init__(self, app: App, broker: Broker, server: ServerInfo, publisher: Publisher, tasks: TaskQueues) -> None:
+    def __init__(
+        self,
+        app: App,
+        broker: Broker,
+        server: ServerInfo,
+        publisher: Publisher,
+        tasks: TaskQueues,
+        schedules: Schedules,
+    ) -> None:
         self.app = app
         self.server = server
         self.tasks = tasks
+        self.schedules = schedules
         self._broker = broker
         self._streams = StreamCommands(broker)
         self._publisher = publisher
@@ -202,6 +215,8 @@ class Bus:
     ) -> AsyncIterator[None]:
         """Run the App's handlers and tasks while the block runs: of `groups` and `queues`, or all if neither is given.
 
+        For each queue that runs, a scheduler decides about the slots of its schedules. It stops first.
+
         When the block ends, reading stops. Running handlers may end within `grace_s` seconds; then they are cancelled.
         Entries that were not handled go back to their group at once. `consumer` must be unique among the group's
         processes; the default is unique. `observe` is called for everything that happens to a delivery.
@@ -220,12 +235,15 @@ class Bus:
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(c.run()) for c in consumers]
+                scheduling = [tasks.create_task(s.run()) for s in schedulers(self.app, self._broker, workers)]
                 beside = [tasks.create_task(trimmer.run()) for trimmer in trimmers]
                 beside += [tasks.create_task(worker.watch()) for worker in workers]
                 self._running.update(zip(consumers, running, strict=True))
                 try:
                     yield
                 finally:
+                    for task in scheduling:
+                        task.cancel()
                     try:
                         await _stop(consumers, running, grace_s)
                     finally:

@@ -9,10 +9,12 @@ A slot is one instant at which a schedule is due. Each slot is either run, as on
   it: `allow` runs it at once, `skip` skips it, `queue` lets it wait until the task before it has ended.
 """
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+import math
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, get_args
 
-from eventlib.slots import Slots, iso_time
+from eventlib.errors import shown
+from eventlib.slots import Cron, Interval, Slots, is_seconds, iso_time
 
 Missed = Literal["skip", "once", "all"]
 Overlap = Literal["allow", "skip", "queue"]
@@ -20,10 +22,50 @@ Overlap = Literal["allow", "skip", "queue"]
 # task holds the task's unique key.
 SkipReason = Literal["missed", "overlap", "paused", "orphaned", "queue_full", "unique_key"]
 
+Halted = Literal["paused", "orphaned"]  # why a schedule runs nothing
+
 TOLERANCE_S = 5.0  # how late a slot is met before it counts as missed, unless the schedule says otherwise
 WAITING_MAX = 1000  # slots of one schedule that wait for the task before them
 RUN_LIMIT = 50  # slots that start in one step: a step is one script, and the server serves no one else meanwhile
 PASS_LIMIT = 500  # slots of a cron line that are passed over in one step: computing them takes about 20 ms
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRule:
+    """When a schedule is due, and what becomes of slots that are missed or overlap. Give `cron` or `every_s`.
+
+    Raises:
+        ValueError: both are given, or none, or one of the values is wrong.
+    """
+
+    cron: str | None = None
+    tz: str = "UTC"
+    every_s: float | None = None
+    offset_s: float = 0.0
+    missed: Missed = "once"
+    overlap: Overlap = "allow"
+    tolerance_s: float = TOLERANCE_S
+    slots: Slots = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if (self.cron is None) == (self.every_s is None):
+            raise ValueError("give either cron= or every_s=")
+        if self.every_s is not None and self.tz != "UTC":
+            raise ValueError(f"tz={shown(self.tz)} belongs to cron=; an interval has no time zone")
+        if self.cron is not None and self.offset_s != 0.0:
+            raise ValueError(f"offset_s={shown(self.offset_s)} belongs to every_s=")
+        if self.missed not in get_args(Missed):
+            raise ValueError(f"missed={shown(self.missed)}; it is one of {', '.join(get_args(Missed))}")
+        if self.overlap not in get_args(Overlap):
+            raise ValueError(f"overlap={shown(self.overlap)}; it is one of {', '.join(get_args(Overlap))}")
+        if not is_seconds(self.tolerance_s) or not 0.0 <= self.tolerance_s < math.inf:
+            raise ValueError(f"tolerance_s={shown(self.tolerance_s)}; it must be seconds, zero or more")
+        slots: Slots = Interval(self.every_s, self.offset_s) if self.cron is None else Cron(self.cron, self.tz)  # type: ignore[arg-type]
+        object.__setattr__(self, "slots", slots)
+
+    def plan(self, next_s: float, now_s: float, halted: Halted | None = None) -> "Plan":
+        """Decide about the slots that are due: see `plan`."""
+        return plan(self.slots, next_s, now_s, self.missed, self.tolerance_s, halted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +101,7 @@ def plan(
     now_s: float,
     missed: Missed,
     tolerance_s: float = TOLERANCE_S,
-    halted: Literal["paused", "orphaned"] | None = None,
+    halted: Halted | None = None,
 ) -> Plan:
     """Decide about the slots from `next_s`, the first one that nothing is decided about, up to now.
 
@@ -102,4 +144,4 @@ def admit(overlap: Overlap, running: bool, waiting: int) -> Literal["run", "wait
 
 def task_id(schedule: str, slot_s: float) -> str:
     """The id of the task that runs a slot. It follows from the two, so a slot cannot start two tasks."""
-    return f"{schedule}@{iso_time(slot_s)}"
+    return f"{schedule}.{iso_time(slot_s).replace('-', '').replace(':', '')}"

@@ -51,7 +51,7 @@ class QueueCommands:
 
         A task whose id is known stays as it is.
         """
-        args = [part for task in tasks for part in _arguments(task)]
+        args = [part for task in tasks for part in task_arguments(task)]
         size_bytes = sum(len(task.event) for task in tasks)
         reply = await self._run(scripts.TASK_ENQUEUE, *args, bulk=True, size_bytes=size_bytes)
         return None if len(reply) == 1 else UniqueKeyHolder(tasks[reply[0] - 1], reply[1].decode())
@@ -88,7 +88,8 @@ class QueueCommands:
         return [id_ for id_, flag in zip(task_ids, flags, strict=True) if flag]
 
 
-def _arguments(task: EnqueuedTask) -> tuple[Argument, ...]:
+def task_arguments(task: EnqueuedTask) -> tuple[Argument, ...]:
+    """A task as the scripts that enqueue take it."""
     return (*task[:3], task.priority + 1, *task[4:])
 
 

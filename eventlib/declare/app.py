@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from eventlib.declare.checks import is_count, replace_or_refuse, takes
+from eventlib.declare.schedules import DeclaredSchedule, ScheduleDeclarations
 from eventlib.declare.subscriptions import GroupSettings, Subscription
 from eventlib.declare.tasks import QueueSettings, Task, TaskDeclarations
 from eventlib.delivery import Batch, Delivery
@@ -24,7 +25,7 @@ BatchHandler = Callable[[Batch[E]], Awaitable[None]]
 
 
 @dataclass
-class App(TaskDeclarations):
+class App(TaskDeclarations, ScheduleDeclarations):
     """The declarations of one program. `name` becomes the CloudEvents source of the events that it publishes.
 
     A cell of a notebook that is run again declares again: what it declared before is replaced, and a note is logged.
@@ -36,6 +37,7 @@ class App(TaskDeclarations):
     streams: dict[str, Retention] = field(default_factory=dict)
     tasks: dict[str, Task[..., Any]] = field(default_factory=dict)
     queues: dict[str, QueueSettings] = field(default_factory=dict)
+    schedules: dict[str, DeclaredSchedule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         valid_name(self.name, "App name")

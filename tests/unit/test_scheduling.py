@@ -128,5 +128,5 @@ def test_a_slot_that_overlaps_runs_waits_or_is_skipped(overlap: Any, running: bo
 
 
 def test_a_tasks_id_follows_from_schedule_and_slot() -> None:
-    assert task_id("nightly", 1_774_749_600.0) == "nightly@2026-03-29T02:00:00Z"
-    assert task_id("nightly", 1_774_749_600.25) == "nightly@2026-03-29T02:00:00.250Z"
+    assert task_id("nightly", 1_774_749_600.0) == "nightly.20260329T020000Z"
+    assert task_id("nightly", 1_774_749_600.25) == "nightly.20260329T020000.250Z"
