@@ -11,7 +11,7 @@ A handler raises
 Run tasks
     TaskHandle, TaskState, current_task, CurrentTask, Schedule, ScheduleRule, SlotRecord
 Look
-    Backlog, ConsumerHealth, StreamHealth, GroupHealth, ServerInfo
+    Backlog, ConsumerHealth, StreamHealth, GroupHealth, QueueHealth, ServerInfo
 Repair
     DeadLetters, DeadLetter, Selection, Outcome
 Export and compare
@@ -85,7 +85,7 @@ from eventlib.operate.dead_letters import DeadLetters, Outcome
 from eventlib.operate.selection import Selection
 from eventlib.policy import Retry, RetryBudget
 from eventlib.publish.outage import Fail, Spool, Wait
-from eventlib.records import Backlog, ServerInfo, SlotRecord
+from eventlib.records import Backlog, QueueHealth, ServerInfo, SlotRecord
 from eventlib.retention import GroupHealth, Retention, StreamHealth
 from eventlib.schedules.state import Schedule
 from eventlib.scheduling import ScheduleRule
@@ -129,6 +129,7 @@ __all__ = [
     "Observation",
     "Outcome",
     "PartlyPublished",
+    "QueueHealth",
     "Rate",
     "Registry",
     "Reject",

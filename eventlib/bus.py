@@ -25,7 +25,7 @@ from eventlib.operate.trimming import Trimmer, look_at
 from eventlib.publish.outage import OutagePolicy, Wait, patience_s
 from eventlib.publish.publisher import Publisher, publishing
 from eventlib.queueing import Priority
-from eventlib.records import Backlog, ServerInfo
+from eventlib.records import Backlog, QueueHealth, ServerInfo
 from eventlib.retention import StreamHealth
 from eventlib.schedules.operations import Schedules
 from eventlib.schedules.scheduler import schedulers
@@ -311,6 +311,10 @@ class Bus:
             await self.dead_letters(stream, group).check()
         while (await self.backlog(stream, group)).total:  # noqa: ASYNC110 - the server sends no notice
             await asyncio.sleep(_LOOK_S)
+
+    async def queue_health(self, queue: str = "default") -> QueueHealth:
+        """How a task queue stands: what waits, runs and is held up, how fast, and by how many workers."""
+        return await self.tasks.health(queue)
 
     def dead_letters(self, stream: str, group: str) -> DeadLetters:
         """The group's dead-letter queue on the stream: to look at, edit, replay and purge."""

@@ -178,7 +178,7 @@ class ConsumerCommands:
         )
         return TakenOver(bool(more), [entry_of(source == 2, *found) for source, *found in taken], left)
 
-    async def free_key_queues(self) -> int:
+    async def free_stuck(self) -> int:
         """Free per-key queues whose head is gone. Each call looks at a part of them. Returns how many were freed."""
         group = self._group
         freed = await self._broker.run(

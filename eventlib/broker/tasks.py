@@ -1,6 +1,7 @@
 """The commands of task queues: those who enqueue, wait and cancel, and one worker of one queue."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any, NamedTuple, cast
@@ -14,9 +15,14 @@ from eventlib.broker.reading import Reader, Sink, entry_of
 from eventlib.broker.requests import ScriptCall
 from eventlib.broker.scripts import Script
 from eventlib.finishing import finished
-from eventlib.records import EnqueuedTask, Entry, ExpectedTime, Place, UniqueKeyHolder
+from eventlib.queueing import PRIORITIES
+from eventlib.records import EnqueuedTask, Entry, ExpectedTime, Place, QueueHealth, UniqueKeyHolder
+
+log = logging.getLogger("eventlib")
 
 WORKERS = "workers"  # the group of each queue
+_LIMITS_MAX = 100  # that are looked at for a queue's health
+_LOOKED_AT = 100  # slots, and limits, in one call
 _NO_OUTCOME = ("succeeded", b"")  # of a task whose outcome nobody noted
 
 
@@ -70,6 +76,34 @@ class QueueCommands:
         state, ended = await self._run(scripts.TASK_CANCEL, task_id)
         return state.decode(), bool(ended)
 
+    async def health(self, silent_s: float) -> QueueHealth:
+        """How the queue stands. A worker that was silent for over `silent_s` seconds is not alive."""
+        args = (WORKERS, _LIMITS_MAX, milliseconds(silent_s))
+        depths, ages, running, delayed, blocked, dead, alive, rates, now_ms, limits = await self._run(
+            scripts.TASK_HEALTH, *args
+        )
+        counts = _last_minute(dict(zip(rates[::2], rates[1::2], strict=True)), now_ms)
+        return QueueHealth(
+            waiting=dict(zip(PRIORITIES, depths, strict=True)),
+            oldest_age_s={p: None if ms < 0 else ms / 1000.0 for p, ms in zip(PRIORITIES, ages, strict=True)},
+            running=running,
+            delayed=delayed,
+            blocked=blocked,
+            dead=dead,
+            workers=alive,
+            enqueued_per_s=counts["enqueued"],
+            started_per_s=counts["started"],
+            ended_per_s=counts["ended"],
+            slots={name.decode(): used for name, used, _ in limits if used},
+            blocked_by={name.decode(): waiting for name, _, waiting in limits if waiting},
+        )
+
+    async def page(self, cursor: int, count: int) -> tuple[int, list[tuple[str, Mapping[str, Any]]]]:
+        """About `count` records of tasks with their ids, in no order, and the next cursor; 0 at the end."""
+        following, found = await self._broker.ask("HSCAN", self._own.records, cursor, "COUNT", count)
+        pairs = zip(found[::2], found[1::2], strict=True)
+        return int(following), [(id_.decode(), json.loads(record)) for id_, record in pairs]
+
     async def run_now(self, task_id: str) -> str:
         """Let a delayed task start now. Returns its state; '' if it is not known."""
         return cast(bytes, await self._run(scripts.TASK_RUN_NOW, task_id)).decode()
@@ -86,6 +120,17 @@ class QueueCommands:
         """Those of the tasks that are to end."""
         flags = await self._broker.ask("SMISMEMBER", self._own.cancelling, *task_ids)
         return [id_ for id_, flag in zip(task_ids, flags, strict=True) if flag]
+
+
+def _last_minute(counts: Mapping[bytes, bytes], now_ms: int) -> Mapping[str, float]:
+    """Numbers a second over the last minute. Its last five seconds count for as long as they have taken."""
+    begun, rates = now_ms // 5000, dict.fromkeys(("enqueued", "started", "ended"), 0.0)
+    over_s = 55.0 + now_ms % 5000 / 1000.0
+    for field, number in counts.items():
+        kind, _, at = field.decode().partition(" ")
+        if begun - 11 <= int(at) <= begun:
+            rates[kind] += int(number) / over_s
+    return rates
 
 
 def task_arguments(task: EnqueuedTask) -> tuple[Argument, ...]:
@@ -214,9 +259,12 @@ class TaskCommands(ConsumerCommands):
         """As `ConsumerCommands.leave`. Tasks go back to the places that they had."""
         return cast(int, await self._call(scripts.TASK_LEAVE))
 
-    async def free_key_queues(self) -> int:
-        """There are none."""
-        return 0
+    async def free_stuck(self) -> int:
+        """Give back slots of tasks that do not run, and let tasks go whose limit has room. Each looks at a part."""
+        freed = cast(int, await self._broker.run(scripts.TASK_REPAIR, self.queue.keys, _LOOKED_AT))
+        if freed:
+            log.warning("%s: %d slots of limits were held by tasks that do not run", self._group.stream, freed)
+        return freed
 
     async def progress(self, entry: Entry, progress: Mapping[str, object]) -> bool:
         """Keep how far a task is. False if this delivery does not run it any more."""

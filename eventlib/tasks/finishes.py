@@ -22,6 +22,7 @@ class Finishes:
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self._reading: asyncio.Task[None] | None = None
         self._listening: asyncio.Future[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()  # the one that reads, and those that close their connection
         self._rng = random.Random()
 
     async def wait_until(self, ended: Callable[[], Awaitable[bool]], task_id: str) -> None:
@@ -53,17 +54,21 @@ class Finishes:
             for notice in waiters:
                 if not notice.done():
                     notice.set_exception(BusClosed())
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait({self._reading})
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _listen(self) -> None:
         if self._reading is None or self._reading.done():
             self._listening = asyncio.get_running_loop().create_future()
             self._reading = asyncio.create_task(self._read(self._listening))
+            self._tasks.add(self._reading)
+            self._reading.add_done_callback(self._tasks.discard)
+        reading = self._reading
         if self._listening is not None:
-            await asyncio.wait({self._listening, self._reading}, return_when=asyncio.FIRST_COMPLETED)
-            if self._reading.done() and not self._reading.cancelled() and (error := self._reading.exception()):
+            await asyncio.wait({self._listening, reading}, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done() and not reading.cancelled() and (error := reading.exception()):
                 raise error
 
     async def _read(self, listening: "asyncio.Future[None]") -> None:
@@ -71,12 +76,14 @@ class Finishes:
         try:
             await until_answered(watch.begin, _unless_refused, self._rng)
             listening.set_result(None)
-            while self._waiters:
+            while self._waiters:  # there is no await between this look and the end, so that no waiter comes too late
                 for task_id in (await until_answered(lambda: watch.next(_BLOCK_S), _unless_refused, self._rng)).value:
                     for notice in self._waiters.get(task_id, ()):
                         if not notice.done():
                             notice.set_result(None)
         finally:
+            if self._reading is asyncio.current_task():
+                self._reading = None
             await watch.close()
 
 

@@ -8,9 +8,9 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from eventlib.broker.connections import Broker
 from eventlib.broker.publishing import BATCH_BYTES, BATCH_LIMIT
-from eventlib.broker.tasks import QueueCommands
+from eventlib.broker.tasks import QueueCommands, TaskRecord
 from eventlib.declare.app import App
-from eventlib.declare.tasks import Task, TaskCall
+from eventlib.declare.tasks import QueueSettings, Task, TaskCall
 from eventlib.errors import (
     BusClosed,
     InvalidArgument,
@@ -22,16 +22,17 @@ from eventlib.errors import (
 )
 from eventlib.events.schema import valid_name
 from eventlib.queueing import PRIORITIES, Priority
-from eventlib.records import EnqueuedTask
+from eventlib.records import EnqueuedTask, QueueHealth
 from eventlib.tasks.finishes import Finishes
 from eventlib.tasks.patience import Patience
 from eventlib.tasks.results import read_result
-from eventlib.tasks.state import ENDED, Cancelled, TaskState, state_of
+from eventlib.tasks.state import ENDED, Cancelled, State, TaskState, state_of
 from eventlib.tasks.writing import written_task
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_PAGE = 500
 _DELAY_S_MAX = 100 * 366 * 86_400.0
 
 
@@ -162,6 +163,25 @@ class TaskQueues:
         if state == "cancelling":
             return "cancelling"
         return "cancelled" if state == "cancelled" else "ended"
+
+    async def health(self, queue: str) -> QueueHealth:
+        """See `Bus.queue_health`."""
+        commands = self._commands(queue)
+        lease_s = self._app.queues.get(queue, QueueSettings()).group.lease.duration_s
+        return await self._answer(lambda: commands.health(lease_s))
+
+    async def find(
+        self, queue: str, *, state: State | None = None, name: str | None = None, count: int = 100
+    ) -> list[TaskState]:
+        """Up to `count` tasks of the queue that are known, in no order. This goes through all that are known."""
+        commands, cursor, found = self._commands(queue), 0, list[TaskState]()
+        while True:
+            cursor, page = await self._answer(lambda at=cursor: commands.page(at, _PAGE))  # type: ignore[misc]
+            for task_id, record in page:
+                if state in (None, record["state"]) and name in (None, record["name"]):
+                    found.append(state_of(task_id, TaskRecord(record, None, b"", "")))
+            if not cursor or len(found) >= count:
+                return found[:count]
 
     async def run_now(self, queue: str, task_id: str) -> TaskState:
         """Let a delayed task start as soon as a worker is free. Returns its state.

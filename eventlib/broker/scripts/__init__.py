@@ -8,7 +8,7 @@ from importlib import resources
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A Lua script and the SHA-1 that Redis knows it by. It begins with the texts of the files `after` which it stands."""
+    """A Lua script and the SHA-1 that Redis knows it by. It stands after the texts of the files `after`."""
 
     name: str
     after: tuple[str, ...]
@@ -59,6 +59,8 @@ TASK_CANCEL = _load("task_cancel", after=TASK_QUEUE)
 TASK_RUN_NOW = _load("task_run_now", after=TASK_QUEUE)
 TASK_PROGRESS = _load("task_progress", after=TASK_QUEUE)
 TASK_LOOK = _load("task_look", after=TASK_QUEUE)
+TASK_REPAIR = _load("task_repair", after=(*TASK_QUEUE, "task_limits"))
+TASK_HEALTH = _load("task_health", after=(*TASK_QUEUE, "task_limits"))
 _SCHEDULES = (*TASK_QUEUE, "schedule_slots")  # scripts on one schedule begin with these
 SCHEDULE_LOOK = _load("schedule_look", after=TASK_QUEUE)
 SCHEDULE_FIRE = _load("schedule_fire", after=(*TASK_QUEUE, "task_enqueue_one", "schedule_slots"))

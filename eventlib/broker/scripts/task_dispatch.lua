@@ -38,13 +38,17 @@ end
 
 local looks, more = let_in_replayed(), false
 if looks == LOOKS then return {1, '', -1, {}} end -- others may be unread in the stream
-local _, next_ms = promote(ARGV[7] == '1' and unexpected == 0 and LOOKS or 0, now)
+local next_ms = -1
+if ARGV[7] == '1' and unexpected == 0 then _, next_ms = promote(LOOKS, now) end
 
 local sizes, virtual = {}, {}
-for priority = 1, 4 do
-  sizes[priority] = redis.call('ZCARD', waiting[priority]) + redis.call('ZCARD', woken[priority])
-  virtual[priority] = virtual_time(priority)
+local function look_at_sizes()
+  for priority = 1, 4 do
+    sizes[priority] = redis.call('ZCARD', waiting[priority]) + redis.call('ZCARD', woken[priority])
+  end
 end
+look_at_sizes()
+for priority = 1, 4 do virtual[priority] = virtual_time(priority) end
 
 -- Take the next task of a priority out of where it waits. Returns its id and its start tag; nil if none was found.
 local function take(priority)
@@ -106,6 +110,7 @@ while handed_out < most and not (bytes and size >= bytes) do
       local limit, next_at = acquire(id, record, now)
       if limit then
         block(id, record, tag, limit, next_at)
+        look_at_sizes() -- another task may be let go instead
         looks = looks + 1
         if looks >= LOOKS then more = true break end
       else

@@ -54,27 +54,44 @@ local function block(id, record, tag, limit, next_at)
   if before and before ~= name then wake(before) end
 end
 
+-- The limit that tasks wait for under this name, as the first of them has it. nil if none waits.
+local function first_blocked(name)
+  local member = redis.call('ZRANGEBYLEX', blocked, '[' .. name .. ' ', '(' .. name .. '!', 'LIMIT', 0, 1)[1]
+  local record = member and read_record(member:match('(%S+)$'))
+  for _, limit in ipairs(record and record.limits or {}) do
+    if limit.name == name then return limit end
+  end
+  return member and {name = name, at_once = 1} -- its record was deleted by hand
+end
+
+-- The names of limits in a sorted set, in their order: a bounded number, from the one after `name` on.
+local function limits_in(set, name, number)
+  local found, from = {}, name == '' and '-' or '(' .. name .. '!'
+  while #found < number do
+    local member = redis.call('ZRANGEBYLEX', set, from, '+', 'LIMIT', 0, 1)[1]
+    if not member then break end
+    found[#found + 1] = member:match('^(%S+) ')
+    from = '(' .. found[#found] .. '!'
+  end
+  return found
+end
+
 -- Let tasks go whose limits of rate have room again. Returns when the next ones may, by the group's time.
 local function look_at_timers(now)
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', timers, '-inf', exact(now), 'LIMIT', 0, 10)) do
     redis.call('ZREM', timers, name)
-    local free, limit, next_at = 1, nil, nil
-    while free > 0 do
-      local member = redis.call('ZRANGEBYLEX', blocked, '[' .. name .. ' ', '(' .. name .. '!', 'LIMIT', 0, 1)[1]
-      if not member then break end
-      if not limit then
-        local record = read_record(member:match('(%S+)$'))
-        for _, each in ipairs(record and record.limits or {}) do
-          if each.name == name then limit = each end
-        end
-        limit = limit or {name = name, starts = 1, within = 0}
-        free, next_at = room(limit, now)
-        free = math.min(free, 100)
-        if next_at <= now then next_at = now + limit.within end
-        redis.call('ZADD', timers, exact(next_at), name)
+    local limit = first_blocked(name)
+    if limit then
+      local free, next_at = room(limit, now)
+      if free > 1000 then
+        free, next_at = 1000, now + 100
+      elseif next_at <= now then
+        next_at = now + limit.within
       end
-      if free > 0 then wake(name) end
-      free = free - 1
+      for _ = 1, free do
+        if not wake(name) then break end
+      end
+      if first_blocked(name) then redis.call('ZADD', timers, exact(next_at), name) end
     end
   end
   return redis.call('ZRANGE', timers, 0, 0, 'WITHSCORES')[2]
