@@ -13,7 +13,7 @@ Wait for an event by its correlation id
 A handler raises
     Reject, RetryAfter, Snooze
 Run tasks
-    TaskHandle, TaskState, current_task, CurrentTask
+    TaskHandle, TaskState, current_task, CurrentTask, Schedule, ScheduleRule, SlotRecord
 Look
     Backlog, ConsumerHealth, ClientHealth, StreamHealth, GroupHealth, QueueHealth, ServerInfo
 Repair
@@ -25,14 +25,15 @@ Develop and operate
 All errors (a model's fields raise pydantic's ValidationError)
     EventlibError
 Your code is wrong
-    UsageError, InvalidDeclaration, InvalidArgument, UnknownEventType, DuplicateHandler, BusClosed, EventTooLarge
+    UsageError, InvalidDeclaration, InvalidArgument, UnknownEventType, DuplicateHandler, BusClosed, EventTooLarge,
+    ScheduleExists
 The entry is wrong
     DataError, DecodeError, UnsupportedVersion, UnknownTask
 A task has no result, or is not enqueued
     TaskFailed, TaskCancelled, MissingTask, UniqueKeyInUse
 The world is wrong
     BrokerError, BrokerUnavailable, BrokerFull, AccessDenied, EvictingServer, MissingCommand, MissingGroup,
-    MissingDeadLetter, MissingSaga, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
+    MissingDeadLetter, MissingSaga, MissingSchedule, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
 What was awaited has not happened in time
     WaitTimeout, EventWaitTimeout, TaskWaitTimeout
 
@@ -68,11 +69,13 @@ from eventlib.errors import (
     MissingDeadLetter,
     MissingGroup,
     MissingSaga,
+    MissingSchedule,
     MissingTask,
     NoServer,
     PartlyPublished,
     Reject,
     RetryAfter,
+    ScheduleExists,
     Snooze,
     SpoolFull,
     SpoolUnusable,
@@ -94,12 +97,14 @@ from eventlib.operate.dead_letters import DeadLetters, Outcome
 from eventlib.operate.selection import Selection
 from eventlib.policy import Retry, RetryBudget
 from eventlib.publish.outage import Fail, Spool, Wait
-from eventlib.records import Backlog, QueueHealth, ServerInfo
+from eventlib.records import Backlog, QueueHealth, ServerInfo, SlotRecord
 from eventlib.replies.waiting import Waiting
 from eventlib.retention import GroupHealth, Retention, StreamHealth
 from eventlib.saga_context import SagaContext
 from eventlib.sagas.operations import Sagas
 from eventlib.sagas.records import SagaNote, SagaRecord, SagaStep
+from eventlib.schedules.state import Schedule
+from eventlib.scheduling import ScheduleRule
 from eventlib.tasks.current import CurrentTask, current_task
 from eventlib.tasks.queues import TaskHandle
 from eventlib.tasks.state import TaskState
@@ -142,6 +147,7 @@ __all__ = [
     "MissingDeadLetter",
     "MissingGroup",
     "MissingSaga",
+    "MissingSchedule",
     "MissingTask",
     "NoServer",
     "Observation",
@@ -161,9 +167,13 @@ __all__ = [
     "SagaRecord",
     "SagaStep",
     "Sagas",
+    "Schedule",
+    "ScheduleExists",
+    "ScheduleRule",
     "SchemaChange",
     "Selection",
     "ServerInfo",
+    "SlotRecord",
     "Snooze",
     "Spool",
     "SpoolFull",

@@ -30,6 +30,8 @@ from eventlib.replies.waiting import Waits, waits
 from eventlib.retention import StreamHealth
 from eventlib.running import Running, Wanted
 from eventlib.sagas.operations import Sagas, name_of
+from eventlib.schedules.operations import Schedules
+from eventlib.tasks.patience import Patience
 from eventlib.tasks.queues import TaskHandle, TaskQueues
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input of a saga
@@ -68,12 +70,13 @@ async def connect(
     try:
         server = await broker.check(refuse_eviction=refuse_eviction)
         policy = outage_policy or Wait()
+        patience = Patience(patience_s(policy))
         async with (
             publishing(broker, app.name, policy) as publisher,
             waits(broker, app, patient=not isinstance(policy, Fail)) as all_waits,
-            aclosing(TaskQueues(app, broker, patience_s(policy))) as queues,
+            aclosing(TaskQueues(app, broker, patience)) as queues,
         ):
-            bus = Bus(app, broker, server, publisher, all_waits, queues)
+            bus = Bus(app, broker, server, publisher, all_waits, queues, Schedules(app, broker, patience))
             await bus._declare_streams()
             try:
                 yield bus
@@ -87,11 +90,19 @@ class Bus(Requesting):
     """A connected App. Made by `connect`."""
 
     def __init__(
-        self, app: App, broker: Broker, server: ServerInfo, publisher: Publisher, waits: Waits, tasks: TaskQueues
+        self,
+        app: App,
+        broker: Broker,
+        server: ServerInfo,
+        publisher: Publisher,
+        waits: Waits,
+        tasks: TaskQueues,
+        schedules: Schedules,
     ) -> None:
         self.app = app
         self.server = server
         self.tasks = tasks
+        self.schedules = schedules
         self._broker = broker
         self._streams = StreamCommands(broker)
         self._publisher = publisher
@@ -212,6 +223,8 @@ class Bus(Requesting):
         observe: Observer | None = None,
     ) -> AsyncIterator[None]:
         """Run the App's handlers, tasks and sagas while the block runs. If some are named, only those.
+
+        For each queue that runs, a scheduler decides about the slots of its schedules. It stops first.
 
         When the block ends, reading stops. Running handlers may end within `grace_s` seconds; then they are cancelled.
         Entries that were not handled go back to their group at once. `consumer` must be unique among the group's

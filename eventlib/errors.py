@@ -271,6 +271,10 @@ class MissingSaga(BrokerError):
     """There is no saga of this name and id: it was never started, or it has ended and is no longer kept."""
 
 
+class MissingSchedule(BrokerError):
+    """There is no schedule of this name: it was removed, or it never existed."""
+
+
 class BrokerFull(BrokerUnavailable):
     """The server has no memory left (maxmemory) and evicts nothing. It did no part of the request.
 
@@ -301,6 +305,19 @@ class SpoolUnusable(BrokerError):
 
 class NoServer(BrokerError):
     """No Redis server was found to start."""
+
+
+class ScheduleExists(UsageError):
+    """A schedule of this name exists. The App `declared_by` declares it; '' if it was added while a program ran."""
+
+    def __init__(self, name: str, declared_by: str) -> None:
+        super().__init__(name, declared_by)
+        self.name = name
+        self.declared_by = declared_by
+
+    def __str__(self) -> str:
+        how = f"is declared by App {self.declared_by!r}" if self.declared_by else "was added while a program ran"
+        return f"a schedule {self.name!r} exists: it {how}; remove it, or take another name"
 
 
 class Signal(Exception):

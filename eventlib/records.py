@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from eventlib.queueing import Priority
 from eventlib.retention import Retention
@@ -143,6 +143,25 @@ class Trimmed:
     entries: int
     retention: Retention
     groups: tuple[TrimmedGroup, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRecord:
+    """What became of a slot of a schedule, or of `count` slots from `slot_s` to `last_slot_s`. Times are Unix seconds.
+
+    A slot `ran` as the task `task_id`, `late_s` seconds after its time. Or it was `skipped`, for a reason: it was
+    missed, it overlapped, the schedule was paused or orphaned, too many slots waited (`queue_full`), or another task
+    had the task's unique key (`unique_key`). A task that was run `by_hand` belongs to no slot: `slot_s` is its time.
+    """
+
+    slot_s: float
+    last_slot_s: float
+    count: int
+    outcome: Literal["ran", "skipped", "by_hand"]
+    reason: str | None
+    task_id: str | None
+    late_s: float | None
+    recorded_s: float  # when this was recorded, by the server's clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from eventlib.broker.connections import Broker
 from eventlib.consume.consumer import GroupConsumer
@@ -21,6 +21,7 @@ from eventlib.events.schema import valid_name
 from eventlib.operate.trimming import trimmer
 from eventlib.publish.publisher import Publisher
 from eventlib.sagas.workers import saga_consumers
+from eventlib.schedules.scheduler import schedulers
 from eventlib.tasks.workers import task_workers
 
 log = logging.getLogger("eventlib")
@@ -29,6 +30,15 @@ _ABANDON_S = 10.0  # longest wait for consumers whose handlers were cancelled
 _NOTHING = "has no handlers to run; declare one with @app.subscribe or @app.task"
 
 Names = Collection[str] | None
+Loop = Callable[[], Coroutine[Any, Any, None]]  # runs until it is cancelled
+
+
+class _Work(NamedTuple):
+    """What runs together. Schedulers stop first, and what goes on beside the consumers stops last."""
+
+    consumers: list[GroupConsumer]
+    schedulers: list[Loop]
+    beside: list[Loop]  # trims streams, ends tasks that are cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +70,24 @@ class Running:
     ) -> AsyncIterator[None]:
         """See `Bus.running`."""
         name = _consumer_name() if consumer is None else valid_name(consumer, "consumer")
-        consumers, beside = self._work(wanted, name, observe)
+        work = self._work(wanted, name, observe)
         try:
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(each.run()) for each in consumers]
-                running_beside = [tasks.create_task(work()) for work in beside]
-                self._running.update(zip(consumers, running, strict=True))
+                running = [tasks.create_task(each.run()) for each in work.consumers]
+                scheduling = [tasks.create_task(each()) for each in work.schedulers]
+                beside = [tasks.create_task(each()) for each in work.beside]
+                self._running.update(zip(work.consumers, running, strict=True))
                 try:
                     yield
                 finally:
+                    for task in scheduling:
+                        task.cancel()
                     try:
-                        await _stop(consumers, running, grace_s)
+                        await _stop(work.consumers, running, grace_s)
                     finally:
-                        for task in running_beside:
+                        for task in beside:
                             task.cancel()
-                        for each in consumers:
+                        for each in work.consumers:
                             del self._running[each]
         except BaseExceptionGroup as group:
             raise _single_error(group) from None
@@ -83,22 +96,23 @@ class Running:
         """See `Bus.health`."""
         return [consumer.health(not task.done()) for consumer, task in self._running.items()]
 
-    def _work(
-        self, wanted: Wanted, name: str, observe: Observer | None
-    ) -> tuple[list[GroupConsumer], list[Callable[[], Coroutine[Any, Any, None]]]]:
-        """The consumers, and what goes on beside them: streams are trimmed, and cancelled tasks are ended."""
-        app, place = self._app, (self._broker, self._bus, name, observe)
-        consumers = event_consumers(app, wanted.groups, *place) if wanted.wants(wanted.groups) else []
-        beside = [trimmer(self._broker, app, stream).run for stream in sorted({c.stream for c in consumers})]
+    def _work(self, wanted: Wanted, name: str, observe: Observer | None) -> _Work:
+        app, broker, place = self._app, self._broker, (self._broker, self._bus, name, observe)
+        work = _Work([], [], [])
+        if wanted.wants(wanted.groups):
+            work.consumers.extend(event_consumers(app, wanted.groups, *place))
+            streams = sorted({consumer.stream for consumer in work.consumers})
+            work.beside.extend(trimmer(broker, app, stream).run for stream in streams)
         if wanted.wants(wanted.queues):
-            for worker in task_workers(app, wanted.queues, *place):
-                consumers.append(worker.consumer)
-                beside.append(worker.watch)
+            workers = task_workers(app, wanted.queues, *place)
+            work.consumers.extend(worker.consumer for worker in workers)
+            work.beside.extend(worker.watch for worker in workers)
+            work.schedulers.extend(each.run for each in schedulers(app, broker, workers))
         if wanted.wants(wanted.sagas):
-            consumers += saga_consumers(app, wanted.sagas, self._broker, self._bus, self._publisher, name, observe)
-        if not consumers:
+            work.consumers.extend(saga_consumers(app, wanted.sagas, broker, self._bus, self._publisher, name, observe))
+        if not work.consumers:
             raise InvalidArgument(f"App {app.name!r}", self._nothing_to_run())
-        return consumers, beside
+        return work
 
     def _nothing_to_run(self) -> str:
         groups = sorted({s.group for s in self._app.subscriptions})

@@ -66,6 +66,20 @@ class QueueKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleKeys:
+    """The keys of one schedule of a queue; the first two are those of all its schedules. Times are in ms.
+
+    The scripts take them in this order, after the keys of the queue.
+    """
+
+    schedules: str  # sorted set: the names of all schedules, by their next slots (infinite if there is none)
+    held_back: str  # hash: by the name of a schedule with slots that wait, the id of the task that they wait for
+    schedule: str  # hash: what is kept of the schedule
+    queued: str  # list: slots of the schedule that wait, oldest first
+    history: str  # stream: what became of the schedule's slots
+
+
+@dataclass(frozen=True, slots=True)
 class Keys:
     """Key names under one namespace."""
 
@@ -102,6 +116,17 @@ class Keys:
     def sagas(self, stream: str, status: str) -> str:
         """Sorted set: the sagas of one status, by the time in ms when they got it; the ended ones, when they go."""
         return f"{self.namespace}:{{{stream}}}:sagas:{status}"
+
+    def schedule(self, stream: str, schedule: str) -> ScheduleKeys:
+        """The keys of a schedule of the task queue that has this stream."""
+        prefix = f"{self.namespace}:{{{stream}}}:schedules"
+        return ScheduleKeys(
+            schedules=prefix,
+            held_back=f"{prefix}:held_back",
+            schedule=f"{prefix}:schedule:{schedule}",
+            queued=f"{prefix}:queued:{schedule}",
+            history=f"{prefix}:history:{schedule}",
+        )
 
     def group(self, stream: str, group: str) -> GroupKeys:
         prefix = f"{self.namespace}:{{{stream}}}:group:{group}"

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from eventlib.declare.checks import is_count, replace_or_refuse, takes
 from eventlib.declare.sagas import Saga, Step
+from eventlib.declare.schedules import DeclaredSchedule, ScheduleDeclarations
 from eventlib.declare.subscriptions import GroupSettings, Subscription
 from eventlib.declare.tasks import QueueSettings, Task, TaskDeclarations
 from eventlib.delivery import Batch, Delivery
@@ -28,7 +29,7 @@ BatchHandler = Callable[[Batch[E]], Awaitable[None]]
 
 
 @dataclass
-class App(TaskDeclarations):
+class App(TaskDeclarations, ScheduleDeclarations):
     """The declarations of one program. `name` becomes the CloudEvents source of the events that it publishes.
 
     A cell of a notebook that is run again declares again: what it declared before is replaced, and a note is logged.
@@ -41,6 +42,7 @@ class App(TaskDeclarations):
     tasks: dict[str, Task[..., Any]] = field(default_factory=dict)
     queues: dict[str, QueueSettings] = field(default_factory=dict)
     sagas: dict[tuple[str, int], Saga[Any]] = field(default_factory=dict)  # by name and version
+    schedules: dict[str, DeclaredSchedule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         valid_name(self.name, "App name")

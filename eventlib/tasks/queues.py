@@ -1,8 +1,6 @@
 """What a program does with tasks: enqueue them, look at them, wait for them, cancel them."""
 
 import asyncio
-import json
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -14,8 +12,6 @@ from eventlib.broker.tasks import QueueCommands, TaskRecord
 from eventlib.declare.app import App
 from eventlib.declare.tasks import QueueSettings, Task, TaskCall
 from eventlib.errors import (
-    BrokerError,
-    BrokerUnavailable,
     BusClosed,
     InvalidArgument,
     MissingTask,
@@ -24,18 +20,17 @@ from eventlib.errors import (
     TaskWaitTimeout,
     UniqueKeyInUse,
 )
-from eventlib.events.envelope import write
-from eventlib.events.schema import Event, valid_name
+from eventlib.events.schema import valid_name
 from eventlib.queueing import PRIORITIES, Priority
-from eventlib.reconnect import until_answered
 from eventlib.records import EnqueuedTask, QueueHealth
 from eventlib.tasks.finishes import Finishes
+from eventlib.tasks.patience import Patience
 from eventlib.tasks.results import read_result
 from eventlib.tasks.state import ENDED, Cancelled, State, TaskState, state_of
+from eventlib.tasks.writing import written_task
 
 P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T")
 
 _PAGE = 500
 _DELAY_S_MAX = 100 * 366 * 86_400.0
@@ -86,11 +81,10 @@ class TaskQueues:
     tasks, so it is as `Wait` with its 30 s.
     """
 
-    def __init__(self, app: App, broker: Broker, patience_s: float) -> None:
+    def __init__(self, app: App, broker: Broker, patience: Patience) -> None:
         self._app = app
         self._broker = broker
-        self._patience_s = patience_s
-        self._rng = random.Random()
+        self._answer = patience
         self._finishes: dict[str, Finishes] = {}
         self._closed = False
 
@@ -135,7 +129,7 @@ class TaskQueues:
         parts: dict[str, list[EnqueuedTask]] = {}
         for index, call in enumerate(calls):
             task = self._declared(call.task)
-            written = self._written(task, call.event, ids[index] if ids else None, due, priority)
+            written = written_task(call, self._app.name, ids[index] if ids else None, due, priority)
             parts.setdefault(task.queue, []).append(written)
             handles.append(TaskHandle(self, task, written.id))
         for queue, tasks in parts.items():
@@ -240,55 +234,10 @@ class TaskQueues:
             raise InvalidArgument("enqueue", f"App {self._app.name!r} declares no task {task.name!r}, or another one")
         return task
 
-    def _written(
-        self, task: Task[..., Any], event: Event, id_: str | None, due: str, priority: Priority | None
-    ) -> EnqueuedTask:
-        settings = task.settings
-        task_id, body = write(event, self._app.name, id=None if id_ is None else valid_name(id_, "task id"))
-        record: dict[str, Any] = {
-            "name": task.name,
-            "priority": PRIORITIES.index(priority or settings.priority) + 1,
-            "tenant": task.key_of(event, [settings.fair_by]) if settings.fair_by else "",
-            "keep": round(settings.keep_result_s * 1000.0),
-        }
-        unique = until = ""
-        if settings.unique_by:
-            unique = record["unique"] = f"{task.name}/{task.key_of(event, settings.unique_by)}"
-            record["until"] = {"queued": "start", "running": "end", None: "time"}[settings.unique]
-            until = record["until"]
-            if settings.unique_for_s is not None:
-                until = str(round(settings.unique_for_s * 1000.0))
-        limits: list[dict[str, Any]] = []
-        if settings.limit is not None:
-            limits.append({"name": task.name, "at_once": settings.limit})
-        if settings.limit_by is not None:
-            key = task.key_of(event, [settings.limit_by])
-            limits.append({"name": f"{task.name}/{key}", "at_once": settings.limit_per_key})
-        if settings.rate is not None:
-            within = round(settings.rate.per_s * 1000.0)
-            limits.append({"name": f"{task.name}/rate/", "starts": settings.rate.starts, "within": within})
-        if limits:
-            record["limits"] = limits
-        text = json.dumps(record, separators=(",", ":")).encode()
-        return EnqueuedTask(task_id, body, text, due, unique, until)
-
     def _commands(self, queue: str) -> QueueCommands:
         if self._closed:
             raise BusClosed
         return QueueCommands(self._broker, valid_name(queue, "queue"))
-
-    async def _answer(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat for as long as the outage policy says. All of these calls are safe to repeat."""
-        now_s = asyncio.get_running_loop().time
-        give_up_at_s = now_s() + self._patience_s
-
-        def failed(error: BrokerError, _: int) -> float:
-            rest_s = give_up_at_s - now_s()
-            if not isinstance(error, BrokerUnavailable) or rest_s <= 0.0:
-                raise error
-            return rest_s
-
-        return (await until_answered(call, failed, self._rng)).value
 
 
 def _sliced(tasks: Sequence[EnqueuedTask]) -> list[list[EnqueuedTask]]:

@@ -67,7 +67,8 @@ class TaskWorker:
             bus,
             partial(_unknown_task, queue),
         )
-        self._session = session
+        self.queue = queue
+        self.session = session
         self._commands.clock = lambda: Clock(session.clock.known, session.clock.expected())
         self.consumer = GroupConsumer(session)
 
@@ -91,7 +92,7 @@ class TaskWorker:
         try:
             returned = await task.function(**task.arguments_of(event))
         except BaseException:
-            if not run.cancelled or self._session.calls.abandoned:
+            if not run.cancelled or self.session.calls.abandoned:
                 raise
             self._commands.note(place, "cancelled", b"")
         else:
@@ -104,7 +105,7 @@ class TaskWorker:
             current.reset(token)
 
     async def _keep_progress(self, delivery: Delivery, progress: Any) -> bool:
-        return await self._session.calls.until_answered(lambda: self._commands.progress(delivery.entry, progress))
+        return await self.session.calls.until_answered(lambda: self._commands.progress(delivery.entry, progress))
 
     async def _is_cancelled(self, delivery: Delivery) -> bool:
         """Whether a task is to end that has not begun. Of one that was taken over, only the server knows."""
@@ -114,7 +115,7 @@ class TaskWorker:
             return True
         if delivery.entry.deliveries == 1:
             return False
-        return bool(await self._session.calls.until_answered(lambda: self._commands.queue.cancelling([task_id])))
+        return bool(await self.session.calls.until_answered(lambda: self._commands.queue.cancelling([task_id])))
 
     # Cancelling
 
@@ -141,7 +142,7 @@ class TaskWorker:
                 self._cancel(await self._answer(lambda ids=held: self._commands.queue.cancelling(ids)))  # type: ignore[misc]
 
     def _held(self) -> list[str]:
-        return [delivery.event_id for delivery in self._session.in_hand.deliveries() if delivery.event_id]
+        return [delivery.event_id for delivery in self.session.in_hand.deliveries() if delivery.event_id]
 
     def _cancel(self, task_ids: list[str]) -> None:
         for task_id in task_ids:
@@ -151,7 +152,7 @@ class TaskWorker:
                 self._to_end.add(task_id)
 
     async def _answer(self, call: Callable[[], Awaitable[list[str]]]) -> list[str]:
-        return (await until_answered(call, _unless_refused, self._session.rng)).value
+        return (await until_answered(call, _unless_refused, self.session.rng)).value
 
 
 class _Run:
