@@ -1,5 +1,6 @@
 """What a program and its operators do with schedules: add them, look at them, pause, resume and remove them."""
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -21,6 +22,8 @@ from eventlib.scheduling import TOLERANCE_S, Missed, Overlap, ScheduleRule
 from eventlib.steady import steady_s
 
 P = ParamSpec("P")
+
+_READ_TOGETHER = 100
 
 Answer = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
@@ -91,8 +94,10 @@ class Schedules:
         for each in sorted({queue} if queue is not None else self._queues()):
             commands = self._commands(each)
             names = await self._answer(commands.names)
-            stored = [await self._read(name, each) for name in names]
-            found += [schedule_of(each, one) for one in stored if one is not None]
+            for at in range(0, len(names), _READ_TOGETHER):
+                page = names[at : at + _READ_TOGETHER]
+                stored = await asyncio.gather(*(self._read(name, each) for name in page))
+                found += [schedule_of(each, one) for one in stored if one is not None]
         return tuple(sorted(found, key=lambda schedule: schedule.name))
 
     async def get(self, name: str, *, queue: str | None = None) -> Schedule:
