@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
 from typing import Any, NamedTuple, cast
 
 from eventlib.broker import scripts
@@ -12,7 +11,7 @@ from eventlib.broker.keys import ScheduleKeys
 from eventlib.broker.pipelined import Argument
 from eventlib.broker.requests import ScriptCall
 from eventlib.broker.scripts import Script
-from eventlib.broker.tasks import QueueCommands, stream_of, task_arguments
+from eventlib.broker.tasks import QueueCommands, stream_of
 from eventlib.records import EnqueuedTask, ExpectedTime, SlotRecord
 from eventlib.scheduling import WAITING_MAX, Overlap, Skip
 
@@ -70,7 +69,8 @@ class ScheduleCommands:
         self._queue_keys = QueueCommands(broker, queue).keys
 
     def _run(self, script: Script, name: str, *args: Argument, size_bytes: int = 0) -> ScriptCall:
-        keys = (*self._queue_keys, *astuple(self._at(name)))
+        at = self._at(name)
+        keys = (*self._queue_keys, at.schedules, at.held_back, at.schedule, at.queued, at.history)
         return self._broker.run(script, keys, name, *args, bulk=size_bytes > 0, size_bytes=size_bytes)
 
     def _at(self, name: str) -> ScheduleKeys:
@@ -138,18 +138,18 @@ class ScheduleCommands:
             if isinstance(step, Skip):
                 args += ("skip", _slot(step.first_s), _slot(step.last_s), step.count, step.reason)
             else:
-                args += ("run", _slot(step[0]), *task_arguments(step[1]))
+                args += ("run", _slot(step[0]), *step[1])
         return await self._fire(stored, overlap, _slot(stored.next_s), _slot(following_s), expected, args)
 
     async def start_queued(
         self, stored: StoredSchedule, overlap: Overlap, slot: QueuedSlot, expected: ExpectedTime | None
     ) -> Fired:
         """Run the first slot that waits, if the task before it has ended."""
-        return await self._fire(stored, overlap, "", "", expected, ["queued", _slot(slot[0]), *task_arguments(slot[1])])
+        return await self._fire(stored, overlap, "", "", expected, ["queued", _slot(slot[0]), *slot[1]])
 
     async def run_now(self, stored: StoredSchedule, overlap: Overlap, task: EnqueuedTask) -> Fired:
         """Enqueue a task that belongs to no slot."""
-        return await self._fire(stored, overlap, "", "", None, ["now", "", *task_arguments(task)])
+        return await self._fire(stored, overlap, "", "", None, ["now", "", *task])
 
     async def _fire(
         self,

@@ -38,6 +38,7 @@ class Schedules:
         self._app = app
         self._broker = broker
         self._answer = answer
+        self._by_queue: dict[str, ScheduleCommands] = {}
 
     def add(
         self,
@@ -81,7 +82,7 @@ class Schedules:
         for other in self._queues() - {queue}:
             if await self._read(name, other) is not None:
                 raise ScheduleExists(name, "")
-        commands, revision = ScheduleCommands(self._broker, queue), secrets.token_hex(8)
+        commands, revision = self._commands(queue), secrets.token_hex(8)
         now_s = await self._time(commands)
         next_s = spec.rule.slots.after(now_s())
         if not await self._answer(lambda: commands.put(name, "", revision, spec_text(spec), next_s)):
@@ -201,7 +202,9 @@ class Schedules:
         return {task.queue for task in self._app.tasks.values()} | set(self._app.queues) or {QUEUE}
 
     def _commands(self, queue: str) -> ScheduleCommands:
-        return ScheduleCommands(self._broker, valid_name(queue, "queue"))
+        if queue not in self._by_queue:
+            self._by_queue[queue] = ScheduleCommands(self._broker, valid_name(queue, "queue"))
+        return self._by_queue[queue]
 
     async def _time(self, commands: ScheduleCommands) -> Callable[[], float]:
         """The queue's time from now on."""

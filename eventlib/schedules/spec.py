@@ -60,8 +60,6 @@ def spec_text(spec: Spec) -> str:
         "rule": rule,
         "event": template.event.decode(),
         "record": template.record.decode(),
-        "priority": template.priority,
-        "tenant": template.tenant,
         "unique": template.unique,
         "unique_until": template.unique_until,
     }
@@ -80,8 +78,7 @@ def spec_of(text: str) -> Spec:
         if kept["form"] != _FORM:
             raise DecodeError(f"it has form {kept['form']}, and this program reads form {_FORM}; update this program")
         template = EnqueuedTask(
-            *("", kept["event"].encode(), kept["record"].encode(), kept["priority"], kept["tenant"], ""),
-            *(kept["unique"], kept["unique_until"]),
+            *("", kept["event"].encode(), kept["record"].encode(), "", kept["unique"], kept["unique_until"])
         )
         return Spec(kept["task"], ScheduleRule(**kept["rule"]), kept["declared_by"], template)
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:

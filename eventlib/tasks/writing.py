@@ -46,5 +46,5 @@ def written_task(
         limits.append({"name": f"{task.name}/rate/", "starts": settings.rate.starts, "within": within})
     if limits:
         record["limits"] = limits
-    text = json.dumps(record, separators=(",", ":"))[:-1].encode()
-    return EnqueuedTask(task_id, body, text, record["priority"] - 1, record["tenant"], due, unique, until)
+    text = json.dumps(record, separators=(",", ":")).encode()
+    return EnqueuedTask(task_id, body, text, due, unique, until)

@@ -17,7 +17,7 @@ from eventlib.testing import eventually, fault_proxy
 from tests.shop import Connect
 
 HOUR_S = 3600.0
-FAST = {"every_s": 0.05, "missed": "all"}
+FAST: dict[str, Any] = {"every_s": 0.05, "missed": "all"}
 
 
 class Shop:
@@ -64,7 +64,7 @@ class Slots:
         """Let the next slot be `number` slots earlier. Returns the slots that are due now."""
         key = self._keys.schedule("tasks.default", name).schedules
         first_ms = await self._raw.zincrby(key, -round(number * every_s * 1000.0), name)
-        return [first_ms / 1000.0 + n * every_s for n in range(number)]
+        return [(first_ms or 0.0) / 1000.0 + n * every_s for n in range(number)]
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ async def test_what_changes_in_the_code_counts_from_the_next_start(connect: Conn
 
 
 async def test_new_arguments_count_for_the_next_slot_which_stays(connect: Connect, slots: Slots) -> None:
-    rule = {"every_s": HOUR_S, "offset_s": await slots.offset_s()}
+    rule: dict[str, Any] = {"every_s": HOUR_S, "offset_s": await slots.offset_s()}
     await declared(connect, there, **rule, args=("old",))
     await slots.pass_by("s", 1)
     shop = Shop()
@@ -381,7 +381,8 @@ async def test_a_schedule_that_is_added_while_schedulers_run_is_met(connect: Con
 async def test_many_schedules_that_are_due_at_once_all_run(connect: Connect, shop: Shop, slots: Slots) -> None:
     """More than one look tells of."""
     async with connect(shop.app) as bus:
-        await asyncio.gather(*(hourly(bus, shop, slots, f"s{n}") for n in range(250)))
+        rule: dict[str, Any] = {"every_s": HOUR_S, "offset_s": await slots.offset_s()}
+        await asyncio.gather(*(bus.schedules.add(f"s{n}", shop.note, **rule)() for n in range(250)))
         for number in range(250):
             await slots.pass_by(f"s{number}", 1)
         async with bus.running():
@@ -443,7 +444,8 @@ async def test_wrong_tasks_arguments_and_names_are_refused_where_they_are_given(
     async def undeclared() -> None: ...
 
     other: Any = Shop().note
-    for task in (undeclared, other, None):
+    wrong: list[Any] = [undeclared, other, None]
+    for task in wrong:
         with pytest.raises(ev.InvalidDeclaration, match="is not a task of this App"):
             shop.app.schedule("s", task, every_s=1.0)
     with pytest.raises(ev.InvalidDeclaration, match="text"):

@@ -22,10 +22,13 @@ local enqueued, forbidden_by = 0, ''
 
 -- Enqueue the task that is described from ARGV[i] on, unless its unique key is in use. Returns who has the key.
 local function start(i)
-  local id, event, record, priority, tenant, due_at, key, till = unpack(ARGV, i, i + 7)
-  local holder = key ~= '' and redis.call('HEXISTS', records, id) == 0 and holder_of(key, now)
+  local id, event, record, due_at, key, till = unpack(ARGV, i, i + 5)
+  local holder = key ~= '' and not read_record(id) and holder_of(key, now)
   if holder then return holder end
-  if enqueue(id, event, record, priority, tenant, due_at, key, till, now, offset) then enqueued = enqueued + 1 end
+  if enqueue(id, record, due_at, key, till, now, offset) then
+    redis.call('HSET', bodies, id, event)
+    enqueued = enqueued + 1
+  end
 end
 
 local function start_slot(slot, i)
@@ -47,7 +50,7 @@ function steps.run(i)
   else
     note_skipped(slot, slot, 1, 'queue_full')
   end
-  return i + 9
+  return i + 7
 end
 
 function steps.skip(i)
@@ -60,15 +63,15 @@ function steps.queued(i)
     redis.call('LPOP', queued)
     start_slot(ARGV[i], i + 1)
   end
-  return i + 9
+  return i + 7
 end
 
 function steps.now(i)
-  if redis.call('HEXISTS', records, ARGV[i + 1]) == 0 then
+  if not read_record(ARGV[i + 1]) then
     forbidden_by = start(i + 1) or ''
     if forbidden_by == '' then note('outcome', 'by_hand', 'slot', whole(now), 'task', ARGV[i + 1], 'late', 0) end
   end
-  return i + 9
+  return i + 7
 end
 
 local i = 9

@@ -17,8 +17,7 @@ local function running_record(id, entry)
 end
 
 -- A task does not run any more and waits again: now, at its old place, or from `due_at` on.
-local function put_back(id, record, fields, due_at)
-  redis.call('HSET', bodies, id, fields[value_index(fields, 'event')])
+local function put_back(id, record, due_at)
   free_slots(id, record)
   record.entry = nil
   if due_at then
