@@ -1,5 +1,5 @@
--- How one task is enqueued. This is not a script of its own: it stands, after `task_queue`, before scripts that enqueue.
--- The id of the task that has a unique key. nil if it is free, also where its task has ended, or is gone.
+-- How one task is enqueued. This is not a script of its own: it stands, after `task_queue`, before scripts that
+-- enqueue. The id of the task that has a unique key. nil if it is free, also where its task has ended, or is gone.
 local function holder_of(key, now)
   local held = redis.call('HGET', unique, key)
   if not held then return nil end
@@ -11,9 +11,9 @@ local function holder_of(key, now)
   return id
 end
 
--- `record` is a JSON object: all that the enqueuer says of the task. Its event is written by the caller. `due_at` is '' for now, '+' and ms
--- from now, or '=' and ms since 1970 by the server's clock. `till` is '', `start`, `end`, or for how many ms the key is
--- taken. Returns whether it was enqueued: no task is enqueued twice under one id.
+-- `record` is a JSON object: all that the enqueuer says of the task. Its event is written by the caller. `due_at` is
+-- '' for now, '+' and ms from now, or '=' and ms since 1970 by the server's clock. `till` is '', `start`, `end`, or
+-- for how many ms the key is taken. Returns whether it was enqueued: no task is enqueued twice under one id.
 local function enqueue(id, record, due_at, key, till, now, offset)
   if read_record(id) then return false end
   if key ~= '' then
