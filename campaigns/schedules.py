@@ -84,12 +84,17 @@ def app_of(log: int) -> ev.App:
 
 
 async def schedule(url: str, log_path: str) -> None:
-    """What each process does until it is killed, or ended by SIGTERM."""
+    """What each process does until it is killed, or ended by SIGTERM. A file says that it works."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     async with ev.connect(app_of(log), url, namespace=NAMESPACE) as bus, bus.running():
+        _sign(Path(log_path), os.getpid()).touch()
         await stop.wait()
+
+
+def _sign(log: Path, pid: int) -> Path:
+    return log.with_suffix(f".{pid}")
 
 
 class Processes:
@@ -110,12 +115,18 @@ class Processes:
         command = [sys.executable, "-m", "campaigns.schedules", "--process", self._url, str(self._log)]
         self.alive.append(subprocess.Popen(command, cwd=TOP, env=os.environ | clock if skew_s else None))
 
-    def kill_oldest(self) -> None:
-        """End one with SIGKILL, and start another one."""
+    def kill_oldest(self) -> bool:
+        """End one with SIGKILL, and start another one. False if that one, or all others, have not begun to work yet."""
+        if not self._works(self.alive[0]) or not any(map(self._works, self.alive[1:])):
+            return False
         victim = self.alive.pop(0)
         victim.kill()
         victim.wait()
         self.start()
+        return True
+
+    def _works(self, process: "subprocess.Popen[bytes]") -> bool:
+        return _sign(self._log, process.pid).exists()
 
     def end(self) -> None:
         """End all of them, at once if need be."""
@@ -164,8 +175,7 @@ async def _kill(bus: ev.Bus, processes: Processes, slots: int, kills: int) -> No
     began_s, killed, told_s = time.monotonic(), 0, 0.0
     while (decided := await _decided(bus)) < slots or killed < kills:
         if killed < kills and decided >= slots * (killed + 1) // (kills + 1):
-            processes.kill_oldest()
-            killed += 1
+            killed += processes.kill_oldest()
         if time.monotonic() > told_s + 10.0:
             told_s = time.monotonic()
             sys.stderr.write(f"{told_s - began_s:5.0f} s: {decided:,} of {slots:,} slots, {killed} kills\n")

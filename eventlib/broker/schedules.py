@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
 from typing import Any, NamedTuple, cast
 
 from eventlib.broker import scripts
@@ -70,7 +69,8 @@ class ScheduleCommands:
         self._queue_keys = QueueCommands(broker, queue).keys
 
     def _run(self, script: Script, name: str, *args: Argument, size_bytes: int = 0) -> ScriptCall:
-        keys = (*self._queue_keys, *astuple(self._at(name)))
+        at = self._at(name)
+        keys = (*self._queue_keys, at.schedules, at.held_back, at.schedule, at.queued, at.history)
         return self._broker.run(script, keys, name, *args, bulk=size_bytes > 0, size_bytes=size_bytes)
 
     def _at(self, name: str) -> ScheduleKeys:

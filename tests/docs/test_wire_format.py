@@ -48,7 +48,7 @@ def test_the_keys_are_all_keys_that_the_code_makes() -> None:
 def test_the_keys_have_the_names_that_the_scripts_use() -> None:
     keys_of_code = Keys("NAMESPACE")
     group_keys = asdict(keys_of_code.group("STREAM", "GROUP"))
-    queue_keys = asdict(keys_of_code.queue("STREAM"))
+    queue_keys = asdict(keys_of_code.queue("STREAM")) | asdict(keys_of_code.schedule("STREAM", "SCHEDULE"))
     others = {
         "producer": keys_of_code.producer("STREAM", "PRODUCER"),
         "retention": keys_of_code.retention("STREAM"),
