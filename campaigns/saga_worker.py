@@ -1,15 +1,13 @@
-"""A worker of the campaign on sagas. It kills itself at a boundary for which it finds a file: `ARMED/BOUNDARY`.
+"""A worker of the campaign on sagas. It kills itself at a boundary for which it finds a file: `armed/BOUNDARY`.
 
-usage: python -m campaigns.saga_worker URL NAMESPACE FOLDER     Stops gracefully on SIGTERM.
-
-What the steps do is a line in `FOLDER/effects`, written at one moment: it is there or not, whenever the worker dies.
+What the steps do is a line in the file `effects`, written at one moment: it is there or not, whenever the worker dies.
 """
 
 import asyncio
 import json
+import logging
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -134,16 +132,16 @@ def _what(change: Change) -> str:
     return {"done": "outcome", "rejected": "outcome", "undone": "undo"}.get(told, "")
 
 
-async def main(url: str, namespace: str, folder: Path) -> None:
-    """Work until SIGTERM."""
+def work(url: str, namespace: str, folder: Path) -> None:
+    """Work until SIGTERM, or until a boundary."""
+    logging.disable(logging.WARNING)  # that steps fail is what is wanted here
+    worker = Worker(folder)
+    worker.watch()
+    asyncio.run(_until_stopped(worker.app(), url, namespace))
+
+
+async def _until_stopped(app: ev.App, url: str, namespace: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    worker = Worker(folder)
-    app = worker.app()
-    worker.watch()
     async with ev.connect(app, url, namespace=namespace) as bus, bus.running():
         await stop.wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3])))

@@ -7,10 +7,10 @@ or all that was done is undone. Each event that a step emitted is in its stream 
 import argparse
 import asyncio
 import json
+import multiprocessing
 import os
 import random
 import secrets
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,12 +28,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 import eventlib as ev
-from campaigns.saga_worker import BOUNDARIES, NAMES, Order, Worker
+from campaigns.saga_worker import BOUNDARIES, NAMES, Order, Worker, work
 from eventlib.broker.keys import Keys
 from eventlib.saga_policy import SagaStatus
 from eventlib.sagas.messages import GROUP, stream_of
 
-TOP = Path(__file__).parents[1]
+_FORKS = multiprocessing.get_context("forkserver")  # each worker begins with its imports done
+_FORKS.set_forkserver_preload(["__main__", "campaigns.saga_worker"])
 AT_ONCE = 200  # sagas under way at once
 _LOOK_S = 0.05
 _STILL_S = 60.0  # if no saga ends for so long, the campaign gives up
@@ -65,7 +67,7 @@ class Workers:
     """The worker processes. One that was killed is replaced, and the next boundary is armed."""
 
     def __init__(self, url: str, namespace: str, folder: Path, plan: Plan) -> None:
-        self._command = [sys.executable, "-m", "campaigns.saga_worker", url, namespace, str(folder)]
+        self._arguments = url, namespace, folder
         self._armed = folder / "armed"
         self._armed.mkdir()
         self._killed = folder / "killed"
@@ -76,7 +78,7 @@ class Workers:
     def look(self) -> int:
         """Replace who is gone, and arm the next boundary. Returns how many were killed so far."""
         for place, process in enumerate(self._processes):
-            if process.poll() is not None:
+            if not process.is_alive():
                 self._processes[place] = self._start()
         if self._asked < self._plan.kills and not any(self._armed.iterdir()):
             (self._armed / BOUNDARIES[self._asked % len(BOUNDARIES)]).touch()
@@ -93,14 +95,14 @@ class Workers:
         for process in self._processes:
             process.terminate()
         for process in self._processes:
-            try:
-                process.wait(20.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.join(20.0)
+            process.kill()
+            process.join()
 
-    def _start(self) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(self._command, cwd=TOP)
+    def _start(self) -> BaseProcess:
+        process = _FORKS.Process(target=work, args=self._arguments)
+        process.start()
+        return process
 
 
 @contextmanager
@@ -178,7 +180,7 @@ def _cancel_later(bus: ev.Bus, name: str, saga_id: str) -> None:
 
 
 async def _drained(bus: ev.Bus, name: str, workers: Workers) -> None:
-    while (await bus.backlog(stream_of(name), GROUP)).total:
+    while _at_work(await bus.backlog(stream_of(name), GROUP)):
         workers.look()
         await asyncio.sleep(_LOOK_S)
 
