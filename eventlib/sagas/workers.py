@@ -21,6 +21,8 @@ from eventlib.sagas.runner import Runner
 class SagaSession(Session):
     """One worker. Each step of a saga has a retry policy of its own, though all of their messages are of one type."""
 
+    given_up = "failed for good"
+
     def __init__(
         self,
         name: str,

@@ -25,6 +25,7 @@ from eventlib.broker.keys import GroupKeys
 from eventlib.broker.listening import ListeningCommands
 from eventlib.broker.publishing import PublishCommands
 from eventlib.broker.requests import ScriptCall
+from eventlib.broker.sagas import Change, SagaStore
 from eventlib.broker.scripts import Script
 from eventlib.broker.streams import StreamCommands
 from eventlib.records import Entry, NumberedBatch, Unique
@@ -115,6 +116,7 @@ async def use_everything(limited: NotingBroker, admin: Broker, raw: redis.Redis)
     await use_key_queues(limited, admin, group)
     await use_retention(limited, raw, group)
     await use_listening(limited)
+    await use_sagas(limited, admin, raw)
 
 
 async def use_dead_letters(limited: NotingBroker, admin: Broker, group: GroupKeys) -> None:
@@ -161,6 +163,26 @@ async def use_listening(limited: NotingBroker) -> None:
     await limited.attempt(commands.read("0-0", 10, 0.01, lambda _: None))
     await limited.attempt(commands.read_back("+", "-"))
     await commands.close()
+
+
+async def use_sagas(limited: NotingBroker, admin: Broker, raw: redis.Redis) -> None:
+    """A saga that is started, begun, ended and looked at. It ends before its time is over."""
+    stores = [SagaStore(broker, "saga.order", "workers") for broker in (limited, admin)]
+    for saga_id, store in zip(("A1", "A2"), stores, strict=True):
+        start = Change(saga_id, "t1", 0, "running", "running", {"seq": "1"}, [b"{}"], [b"m"], alarm=(60.0, b"late"))
+        await limited.attempt(store.apply(start))
+    group = admin.keys.group("saga.order", "workers")
+    await ConsumerCommands(admin, group, "dead").ensure_group()
+    [id_, *_] = await Inspector(raw, group).read_and_die(retried=True)
+    entry = Entry(True, id_, id_, b"m")
+    await limited.attempt(stores[0].begin("A2", "dead", entry, "mark", 1))
+    saga = await stores[1].load("A2")
+    assert saga
+    end = Change("A2", "t2", int(saga["revision"]), "running", "completed", {"seq": "2"}, [b"{}"], keep_s=0.001)
+    await limited.attempt(stores[0].apply(end, consumer="dead", entry=entry))
+    await limited.attempt(stores[0].load("A1"))
+    await limited.attempt(stores[0].history("A1"))
+    await limited.attempt(stores[0].ids("running", 0, 10))
 
 
 async def all_due(inspector: Inspector) -> bool:

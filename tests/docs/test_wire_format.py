@@ -53,6 +53,9 @@ def test_the_keys_have_the_names_that_the_scripts_use() -> None:
         "producer": keys_of_code.producer("STREAM", "PRODUCER"),
         "retention": keys_of_code.retention("STREAM"),
         "probe": keys_of_code.probe("STREAM"),
+        "saga": keys_of_code.saga("STREAM", "SAGA_ID"),
+        "saga_history": keys_of_code.saga_history("STREAM", "SAGA_ID"),
+        "sagas": keys_of_code.sagas("STREAM", "STATUS"),
     }
     named = {row[3]: row[0] for row in wire.tables("Keys")[0] if row[3]}
     assert named == {name: key for name, key in group_keys.items() if name != "group"} | queue_keys | others
