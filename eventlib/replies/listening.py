@@ -13,6 +13,7 @@ from functools import partial
 from eventlib.broker.listening import Heard, ListeningCommands
 from eventlib.consume.fetch_size import FetchSize
 from eventlib.errors import BrokerError, BrokerUnavailable
+from eventlib.operate.selection import id_parts
 from eventlib.reconnect import until_answered
 from eventlib.replies.history import History
 from eventlib.replies.waiters import Waiters
@@ -82,11 +83,19 @@ class Listener:
     async def _read(self) -> None:
         asked = self._size.count
         try:
+            if self.problem is not None:
+                await self._return_to_the_stream()
             await self._commands.read(self._position, asked, BLOCK_S, partial(self._came, asked))
         except BrokerUnavailable:
             self._size.failed()
             raise
         self.problem = None
+
+    async def _return_to_the_stream(self) -> None:
+        """After an outage, the stream may be another one, or an older copy of it, whose next ids are lower."""
+        last = await self._commands.last_id()
+        if id_parts(last) < id_parts(self._position):
+            self._position = last
 
     def _came(self, asked: int, entries: list[Heard]) -> None:
         self._size.came(asked, [len(event) for _, event in entries])

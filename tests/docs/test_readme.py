@@ -32,7 +32,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_examples_print_what_it_says() -> None:
     library, workbench = blocks("python")
-    printed, _, simulated, _ = blocks("text")
+    printed, *_, simulated, _ = blocks("text")
     assert run("-c", library) == printed
     assert run("-c", workbench) == simulated
 
