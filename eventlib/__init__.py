@@ -1,15 +1,17 @@
 """A compact event library on Redis Streams: typed events, at-least-once delivery, retries, dead letters.
 
 Declare
-    App, Event, upcast, Retry, RetryBudget, Retention
+    App, Event, upcast, Retry, RetryBudget, Retention, Task, TaskCall, Rate
 Connect
     connect, Bus, Delivery, Batch, Observation
 While Redis does not answer, a publish may
     Wait, Fail, Spool
 A handler raises
     Reject, RetryAfter, Snooze
+Run tasks
+    TaskHandle, TaskState, current_task, CurrentTask
 Look
-    Backlog, ConsumerHealth, StreamHealth, GroupHealth, ServerInfo
+    Backlog, ConsumerHealth, StreamHealth, GroupHealth, QueueHealth, ServerInfo
 Repair
     DeadLetters, DeadLetter, Selection, Outcome
 Export and compare
@@ -21,7 +23,9 @@ All errors (a model's fields raise pydantic's ValidationError)
 Your code is wrong
     UsageError, InvalidDeclaration, InvalidArgument, UnknownEventType, DuplicateHandler, BusClosed, EventTooLarge
 The entry is wrong
-    DataError, DecodeError, UnsupportedVersion
+    DataError, DecodeError, UnsupportedVersion, UnknownTask
+A task has no result, or is not enqueued
+    TaskFailed, TaskCancelled, MissingTask, WaitTimeout, TaskWaitTimeout, UniqueKeyInUse
 The world is wrong
     BrokerError, BrokerUnavailable, BrokerFull, AccessDenied, EvictingServer, MissingCommand, MissingGroup,
     MissingDeadLetter, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
@@ -34,6 +38,7 @@ from eventlib.bus import Bus, connect
 from eventlib.consume.liveness import ConsumerHealth
 from eventlib.dead_letter import DeadLetter
 from eventlib.declare.app import App
+from eventlib.declare.tasks import Rate, Task, TaskCall
 from eventlib.delivery import Batch, Delivery, Observation
 from eventlib.errors import (
     AccessDenied,
@@ -52,6 +57,7 @@ from eventlib.errors import (
     MissingCommand,
     MissingDeadLetter,
     MissingGroup,
+    MissingTask,
     NoServer,
     PartlyPublished,
     Reject,
@@ -59,9 +65,15 @@ from eventlib.errors import (
     Snooze,
     SpoolFull,
     SpoolUnusable,
+    TaskCancelled,
+    TaskFailed,
+    TaskWaitTimeout,
+    UniqueKeyInUse,
     UnknownEventType,
+    UnknownTask,
     UnsupportedVersion,
     UsageError,
+    WaitTimeout,
 )
 from eventlib.events.compatibility import SchemaChange, schema_changes
 from eventlib.events.registry import Registry, envelope_schema, json_schema, open_export
@@ -70,8 +82,11 @@ from eventlib.operate.dead_letters import DeadLetters, Outcome
 from eventlib.operate.selection import Selection
 from eventlib.policy import Retry, RetryBudget
 from eventlib.publish.outage import Fail, Spool, Wait
-from eventlib.records import Backlog, ServerInfo
+from eventlib.records import Backlog, QueueHealth, ServerInfo
 from eventlib.retention import GroupHealth, Retention, StreamHealth
+from eventlib.tasks.current import CurrentTask, current_task
+from eventlib.tasks.queues import TaskHandle
+from eventlib.tasks.state import TaskState
 from eventlib.testing import private_server
 
 __all__ = [
@@ -85,6 +100,7 @@ __all__ = [
     "Bus",
     "BusClosed",
     "ConsumerHealth",
+    "CurrentTask",
     "DataError",
     "DeadLetter",
     "DeadLetters",
@@ -102,10 +118,13 @@ __all__ = [
     "MissingCommand",
     "MissingDeadLetter",
     "MissingGroup",
+    "MissingTask",
     "NoServer",
     "Observation",
     "Outcome",
     "PartlyPublished",
+    "QueueHealth",
+    "Rate",
     "Registry",
     "Reject",
     "Retention",
@@ -120,12 +139,23 @@ __all__ = [
     "SpoolFull",
     "SpoolUnusable",
     "StreamHealth",
+    "Task",
+    "TaskCall",
+    "TaskCancelled",
+    "TaskFailed",
+    "TaskHandle",
+    "TaskState",
+    "TaskWaitTimeout",
+    "UniqueKeyInUse",
     "UnknownEventType",
+    "UnknownTask",
     "UnsupportedVersion",
     "UsageError",
     "Wait",
+    "WaitTimeout",
     "acl_rules",
     "connect",
+    "current_task",
     "envelope_schema",
     "json_schema",
     "open_export",

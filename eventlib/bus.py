@@ -5,8 +5,10 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import ParamSpec, TypeVar
 
 from eventlib.broker.connections import Broker
 from eventlib.broker.streams import StreamCommands
@@ -14,21 +16,28 @@ from eventlib.consume.consumer import GroupConsumer
 from eventlib.consume.consumers import event_consumers
 from eventlib.consume.liveness import ConsumerHealth
 from eventlib.declare.app import App
+from eventlib.declare.tasks import Task
 from eventlib.delivery import Observer
 from eventlib.errors import BrokerError, BusClosed, InvalidArgument
 from eventlib.events.schema import Event, spec_of, valid_name
 from eventlib.operate.dead_letters import DeadLetters
 from eventlib.operate.trimming import Trimmer, look_at
-from eventlib.publish.outage import OutagePolicy, Wait
+from eventlib.publish.outage import OutagePolicy, Wait, patience_s
 from eventlib.publish.publisher import Publisher, publishing
-from eventlib.records import Backlog, ServerInfo
+from eventlib.queueing import Priority
+from eventlib.records import Backlog, QueueHealth, ServerInfo
 from eventlib.retention import StreamHealth
+from eventlib.tasks.queues import TaskHandle, TaskQueues
+from eventlib.tasks.workers import TaskWorker, task_workers
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 log = logging.getLogger("eventlib")
 
 _ABANDON_S = 10.0  # longest wait for consumers whose handlers were cancelled
 _LOOK_S = 0.01  # wait between two looks at a backlog that should become empty
-_NO_HANDLERS = "has no handlers to run; declare one with @app.subscribe"
+_NO_HANDLERS = "has no handlers to run; declare one with @app.subscribe or @app.task"
 
 
 @asynccontextmanager
@@ -58,12 +67,14 @@ async def connect(
     try:
         server = await broker.check(refuse_eviction=refuse_eviction)
         async with publishing(broker, app.name, outage_policy or Wait()) as publisher:
-            bus = Bus(app, broker, server, publisher)
+            queues = TaskQueues(app, broker, patience_s(outage_policy or Wait()))
+            bus = Bus(app, broker, server, publisher, queues)
             await bus._declare_streams()
             try:
                 yield bus
             finally:
                 bus._closed = True
+                await queues.close()
     finally:
         await broker.close()
 
@@ -71,9 +82,10 @@ async def connect(
 class Bus:
     """A connected App. Made by `connect`."""
 
-    def __init__(self, app: App, broker: Broker, server: ServerInfo, publisher: Publisher) -> None:
+    def __init__(self, app: App, broker: Broker, server: ServerInfo, publisher: Publisher, tasks: TaskQueues) -> None:
         self.app = app
         self.server = server
+        self.tasks = tasks
         self._broker = broker
         self._streams = StreamCommands(broker)
         self._publisher = publisher
@@ -150,6 +162,32 @@ class Bus:
         about = (correlation_id, causation_id, traceparent, tracestate)
         return await self._publisher.publish_many(events, ids, unique_for_s, about)
 
+    # Tasks
+
+    def enqueue(
+        self,
+        task: Task[P, R],
+        *,
+        delay_s: float | None = None,
+        at: datetime | None = None,
+        priority: Priority | None = None,
+        id: str | None = None,
+    ) -> Callable[P, Awaitable[TaskHandle[R]]]:
+        """Let a worker run a task: `handle = await bus.enqueue(send_receipt, delay_s=60.0)("A1")`.
+
+        It starts after `delay_s` seconds, or at the time `at`, by the server's clock; a time that has passed means now.
+        `priority` is the task's own if none is given. With an `id` of your own, a second call enqueues nothing as long
+        as the first task is known, and returns its handle. Inside a handler or a task, correlation and trace context
+        are taken over. More is in `bus.tasks`.
+
+        Raises:
+            InvalidArgument: the App does not declare the task, or its arguments or the time do not fit.
+            UniqueKeyInUse: a task with the same unique key is there.
+            BrokerUnavailable: no answer for as long as the outage policy waits. The task may have been enqueued, once.
+            BusClosed, EventTooLarge, BrokerFull, AccessDenied, BrokerError: as for `publish`.
+        """
+        return self.tasks.enqueue(task, delay_s=delay_s, at=at, priority=priority, id=id)
+
     # Consuming
 
     @asynccontextmanager
@@ -157,11 +195,12 @@ class Bus:
         self,
         *,
         groups: Collection[str] | None = None,
+        queues: Collection[str] | None = None,
         consumer: str | None = None,
         grace_s: float = 30.0,
         observe: Observer | None = None,
     ) -> AsyncIterator[None]:
-        """Run the App's handlers (of `groups`, or all) while the block runs.
+        """Run the App's handlers and tasks while the block runs: of `groups` and `queues`, or all if neither is given.
 
         When the block ends, reading stops. Running handlers may end within `grace_s` seconds; then they are cancelled.
         Entries that were not handled go back to their group at once. `consumer` must be unique among the group's
@@ -175,29 +214,39 @@ class Bus:
         if self._closed:
             raise BusClosed
         name = _consumer_name() if consumer is None else valid_name(consumer, "consumer")
-        consumers = self._consumers(groups, name, observe)
+        consumers, workers = self._consumers(groups, queues, name, observe)
+        trimmers = self._trimmers(consumers)
+        consumers += [worker.consumer for worker in workers]
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(c.run()) for c in consumers]
-                trimming = [tasks.create_task(trimmer.run()) for trimmer in self._trimmers(consumers)]
+                beside = [tasks.create_task(trimmer.run()) for trimmer in trimmers]
+                beside += [tasks.create_task(worker.watch()) for worker in workers]
                 self._running.update(zip(consumers, running, strict=True))
                 try:
                     yield
                 finally:
-                    for task in trimming:
-                        task.cancel()
                     try:
                         await _stop(consumers, running, grace_s)
                     finally:
+                        for task in beside:
+                            task.cancel()
                         for each in consumers:
                             del self._running[each]
         except BaseExceptionGroup as group:
             raise _single_error(group) from None
 
-    def _consumers(self, groups: Collection[str] | None, name: str, observe: Observer | None) -> list[GroupConsumer]:
-        consumers = event_consumers(self.app, groups, self._broker, self, name, observe)
-        if consumers:
-            return consumers
+    def _consumers(
+        self, groups: Collection[str] | None, queues: Collection[str] | None, name: str, observe: Observer | None
+    ) -> tuple[list[GroupConsumer], list[TaskWorker]]:
+        """What is asked for. If only groups or only queues are named, no other kind of work is meant."""
+        named = groups is not None or queues is not None
+        consumers = (
+            [] if named and groups is None else event_consumers(self.app, groups, self._broker, self, name, observe)
+        )
+        workers = [] if named and queues is None else task_workers(self.app, queues, self._broker, self, name, observe)
+        if consumers or workers:
+            return consumers, workers
         handled = sorted({s.group for s in self.app.subscriptions})
         problem = f"nothing to run for {groups}; groups: {handled}" if handled else _NO_HANDLERS
         raise InvalidArgument(f"App {self.app.name!r}", problem)
@@ -244,6 +293,10 @@ class Bus:
             await self.dead_letters(stream, group).check()
         while (await self.backlog(stream, group)).total:  # noqa: ASYNC110 - the server sends no notice
             await asyncio.sleep(_LOOK_S)
+
+    async def queue_health(self, queue: str = "default") -> QueueHealth:
+        """How a task queue stands: what waits, runs and is held up, how fast, and by how many workers."""
+        return await self.tasks.health(queue)
 
     def dead_letters(self, stream: str, group: str) -> DeadLetters:
         """The group's dead-letter queue on the stream: to look at, edit, replay and purge."""

@@ -122,6 +122,83 @@ class UnsupportedVersion(DataError):
         )
 
 
+class UnknownTask(DataError):
+    """This worker has no task of the name. The program that enqueued it and this one differ, or it was renamed."""
+
+    def __init__(self, name: str, queue: str) -> None:
+        super().__init__(name, queue)
+        self.name = name
+        self.queue = queue
+
+    def __str__(self) -> str:
+        return f"no task {self.name!r} is declared here for queue {self.queue!r}; update this program, then replay it"
+
+
+class WaitTimeout(EventlibError):
+    """What was waited for did not come in time."""
+
+
+class TaskWaitTimeout(WaitTimeout):
+    """The task had not ended within `timeout_s` seconds. It goes on, and may be waited for again."""
+
+    def __init__(self, task_id: str, timeout_s: float) -> None:
+        Exception.__init__(self, task_id, timeout_s)
+        self.task_id = task_id
+        self.timeout_s = timeout_s
+
+    def __str__(self) -> str:
+        return f"task {self.task_id} had not ended within {self.timeout_s} s"
+
+
+class TaskFailed(EventlibError):
+    """The task was given up. `dead_letter_id` is its id in the dead-letter queue, from where it can be replayed."""
+
+    def __init__(self, task_id: str, reason: str, error: str, dead_letter_id: str) -> None:
+        super().__init__(task_id, reason, error, dead_letter_id)
+        self.task_id = task_id
+        self.reason = reason
+        self.error = error
+        self.dead_letter_id = dead_letter_id
+
+    def __str__(self) -> str:
+        return f"task {self.task_id} was given up ({self.reason}): {self.error}"
+
+
+class TaskCancelled(EventlibError):
+    """The task was cancelled, so it has no result."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(task_id)
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return f"task {self.task_id} was cancelled"
+
+
+class MissingTask(EventlibError):
+    """The queue knows no such task: its result was kept for long enough, or it was never enqueued there."""
+
+    def __init__(self, task_id: str, queue: str) -> None:
+        super().__init__(task_id, queue)
+        self.task_id = task_id
+        self.queue = queue
+
+    def __str__(self) -> str:
+        return f"queue {self.queue!r} knows no task {self.task_id}: it ended long ago, or was never enqueued there"
+
+
+class UniqueKeyInUse(EventlibError):
+    """A task with the same unique key is queued, runs, or ran lately. Nothing was enqueued. `task_id` has the key."""
+
+    def __init__(self, key: str, task_id: str) -> None:
+        super().__init__(key, task_id)
+        self.key = key
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return f"unique key {self.key!r} is in use by task {self.task_id}"
+
+
 class BrokerError(EventlibError):
     """The world is wrong: the server, the network or its configuration."""
 

@@ -1,9 +1,10 @@
 """Records that pass between the parts of the library: entries, numbered batches, the state of streams and groups."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from eventlib.queueing import Priority
 from eventlib.retention import Retention
 
 EVENT = b"event"  # field of an entry: the CloudEvents envelope
@@ -53,6 +54,26 @@ class NumberedBatch(NamedTuple):
     uniques: Sequence[Unique] = ()
 
 
+class EnqueuedTask(NamedTuple):
+    """A task on its way into its queue."""
+
+    id: str
+    event: bytes
+    record: bytes  # a JSON object without its last brace
+    priority: int  # its place in `queueing.PRIORITIES`
+    tenant: str
+    due: str  # '' for now, '+' and ms from now, '=' and ms since 1970 by the server's clock
+    unique: str  # its unique key; '' if it has none
+    unique_until: str  # `start`, `end`, or for how many ms it has the key
+
+
+class UniqueKeyHolder(NamedTuple):
+    """A task that was not enqueued, and the id of the task that has its unique key."""
+
+    task: EnqueuedTask
+    holder: str
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """What a group still has to do on one stream, in entries, seen at one moment.
@@ -75,6 +96,31 @@ class Backlog:
     @property
     def total(self) -> int:
         return self.waiting + self.pending + self.retrying + self.delayed + self.parked
+
+
+@dataclass(frozen=True, slots=True)
+class QueueHealth:
+    """How a task queue stands, in tasks, seen at one moment.
+
+    `waiting` may start, by priority; `oldest_age_s` is the time since the oldest of them was enqueued (None: none
+    waits; of more than a hundred tenants, some are not looked at). `delayed` wait for their time or their next attempt.
+    `blocked` wait for a limit, by name in `blocked_by`; `slots` are the slots in use, by limit. Of more than a hundred
+    limits, some are not named. The rates are of the last minute. A worker is alive if it was heard of lately: within
+    `lease_s` as the App sets it for the queue, 30 s by default.
+    """
+
+    waiting: Mapping[Priority, int]
+    oldest_age_s: Mapping[Priority, float | None]
+    running: int
+    delayed: int
+    blocked: int
+    dead: int
+    workers: int
+    enqueued_per_s: float
+    started_per_s: float
+    ended_per_s: float
+    slots: Mapping[str, int]
+    blocked_by: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,22 @@ from eventlib.broker import scripts
 from eventlib.broker.keys import Keys
 from eventlib.broker.scripts import Script
 
-SENT = frozenset({"COMMAND|LIST", "DEL", "EVAL", "EVALSHA", "HGET", "HSET", "INFO", "XREAD", "XREADGROUP"})
+SENT = frozenset(
+    {
+        "COMMAND|LIST",
+        "DEL",
+        "EVAL",
+        "EVALSHA",
+        "HGET",
+        "HSCAN",
+        "HSET",
+        "INFO",
+        "SMISMEMBER",
+        "XREAD",
+        "XREADGROUP",
+        "XREVRANGE",
+    }
+)
 _WITH_SUBCOMMANDS = ("XGROUP", "XINFO")
 _CALL = re.compile(r"redis\.p?call\('(\w+)'(?:, *'(\w+)')?")
 

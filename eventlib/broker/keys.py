@@ -3,7 +3,7 @@
 One stream's keys share one hash tag, so that every script also runs on a cluster.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from eventlib.events.schema import valid_name
 
@@ -25,6 +25,44 @@ class GroupKeys:
     key_queue_heads: str  # hash: in an ordered group, the head of each per-key queue: the entry that is handled
     key_queues: str  # sorted set: entries that are parked behind the head of their per-key queue
     group: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKeys:
+    """The keys of one task queue, beside those of group `workers` on its stream. Times are the group's, in ms.
+
+    The scripts take them in this order, after the group's retry stream, dead-letter queue and sweep hash.
+    """
+
+    due: str  # sorted set: ids of tasks that start later, by due time
+    blocked: str  # sorted set by bytes: tasks that wait for a limit: limit, priority, start tag, number, id
+    slots: str  # sorted set by bytes: limit, id of a task that runs
+    starts: str  # sorted set by bytes: limit, time, id of a start that counts for a rate
+    timers: str  # sorted set: limits of rate with blocked tasks, by the time when the next one may start
+    records: str  # hash: by task id, all that is known of a task but for its event: JSON
+    bodies: str  # hash: by task id, the event of a task that does not run
+    results: str  # hash: by task id, what the task returned: JSON
+    progress: str  # hash: by task id, how far the task is: JSON
+    expiries: str  # sorted set: `task ID` and `key UNIQUE`, by the time when they are forgotten
+    unique: str  # hash: by unique key, the id of the task that has it, and until when if it has it for a time
+    cancelling: str  # set: ids of running tasks that are to end
+    counters: str  # hash: whose turn it is, the last number, the virtual time of each priority
+    rates: str  # hash: how many tasks were enqueued, started and ended, by five seconds
+    bell: str  # stream: one entry that is new when a task has become ready
+    cancels: str  # stream: ids of running tasks that are to end, so that workers hear of it at once
+    finished: str  # stream: ids of tasks that have ended, for those who wait for their results
+    waiting_critical: str  # sorted set by bytes: tenant, number, id of a task that may start
+    waiting_high: str
+    waiting_normal: str
+    waiting_low: str
+    tenants_critical: str  # sorted set: tenants, by the start tag of their next task
+    tenants_high: str
+    tenants_normal: str
+    tenants_low: str
+    woken_critical: str  # sorted set: ids of tasks that were blocked and may start, by start tag
+    woken_high: str
+    woken_normal: str
+    woken_low: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +104,8 @@ class Keys:
             key_queues=f"{prefix}:lanes",
             group=group,
         )
+
+    def queue(self, stream: str) -> QueueKeys:
+        """The keys of the task queue that has this stream."""
+        prefix = f"{self.namespace}:{{{stream}}}:queue"
+        return QueueKeys(**{field.name: f"{prefix}:{field.name}" for field in fields(QueueKeys)})

@@ -15,7 +15,7 @@ from eventlib.consume.settlement import Settler
 from eventlib.consume.workers import Workers
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Batch, Delivery
-from eventlib.errors import DataError, UnsupportedVersion
+from eventlib.errors import DataError, UnknownTask, UnsupportedVersion
 from eventlib.events.envelope import current
 from eventlib.policy import GiveUp, RetryIn
 
@@ -208,4 +208,6 @@ def _reason(fault: DataError | None) -> policy.DeadReason:
     """The reason for the dead letter of an entry that was not opened."""
     if fault is None:
         return "poison"
+    if isinstance(fault, UnknownTask):
+        return "unknown_task"
     return "unsupported_version" if isinstance(fault, UnsupportedVersion) else "undecodable"

@@ -34,6 +34,7 @@ class Intake:
         self._attempts = session.attempts
         self._attempts_max = max(s.retry.attempts for s in subscriptions)
         self._ordered_by = session.settings.ordered_by
+        self._unknown = session.unknown
         self._commands = session.commands
         self._in_hand = session.in_hand
         self._liveness = session.liveness
@@ -125,7 +126,10 @@ class Intake:
         if entry.event is None:
             raise DecodeError("the entry has no field 'event'")
         try:
-            return self._decoder.decode(entry.event)
+            envelope = self._decoder.decode(entry.event)
+            if envelope is None and self._unknown is not None:
+                raise self._unknown(entry.event)
+            return envelope
         except (DataError, KeyboardInterrupt):
             raise
         except BaseException as error:  # a validator exits or cancels: the event is bad, and the consumer goes on

@@ -4,10 +4,11 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from eventlib.declare.checks import is_count, replace_or_refuse, takes
 from eventlib.declare.subscriptions import GroupSettings, Subscription
+from eventlib.declare.tasks import QueueSettings, Task, TaskDeclarations
 from eventlib.delivery import Batch, Delivery
 from eventlib.errors import DuplicateHandler, InvalidDeclaration
 from eventlib.events.schema import Event, spec_of, valid_name
@@ -23,7 +24,7 @@ BatchHandler = Callable[[Batch[E]], Awaitable[None]]
 
 
 @dataclass
-class App:
+class App(TaskDeclarations):
     """The declarations of one program. `name` becomes the CloudEvents source of the events that it publishes.
 
     A cell of a notebook that is run again declares again: what it declared before is replaced, and a note is logged.
@@ -33,6 +34,8 @@ class App:
     groups: dict[str, GroupSettings] = field(default_factory=dict)
     subscriptions: list[Subscription] = field(default_factory=list)
     streams: dict[str, Retention] = field(default_factory=dict)
+    tasks: dict[str, Task[..., Any]] = field(default_factory=dict)
+    queues: dict[str, QueueSettings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         valid_name(self.name, "App name")

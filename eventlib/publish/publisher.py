@@ -127,6 +127,8 @@ class Publisher:
         return sender
 
     def _sender_to(self, stream: str) -> Sender:
+        if stream.startswith("tasks."):
+            raise InvalidArgument("publish", f"stream {stream!r} is a task queue; call bus.enqueue")
         if stream not in self._senders:
             self._senders[stream] = Sender(self._where, stream, self._route, self.capacity)
         return self._senders[stream]
