@@ -45,8 +45,7 @@ class Sender:
         for message in messages:
             self._recorder.add("sent", event, message)
         sending: list[Awaitable[object]] = [self._bus.publish_many(messages)] if event in self._streams else []
-        for queue in self._queues[event]:
-            sending += queue.enqueue(messages)
+        sending += [queue.enqueue(messages) for queue in self._queues[event]]
         if len(sending) == 1:
             await sending[0]
         else:
@@ -63,16 +62,16 @@ class _Enqueuer:
         self._task = task
         self._priorities: list[int] = labels.priority.tolist()
         self._tenants = [queue.tenant_of(place) for place in labels.tenant.tolist()]
+        self._turn = asyncio.Lock()  # calls under way at the same time may overtake each other
 
-    def enqueue(self, messages: Sequence[MessageSent]) -> list[Awaitable[object]]:
-        """Enqueue messages: a call for each priority."""
+    async def enqueue(self, messages: Sequence[MessageSent]) -> None:
+        """Enqueue messages behind those of earlier calls: with a call for each priority."""
         by_priority: dict[int, list[MessageSent]] = {}
         for message in messages:
             by_priority.setdefault(self._priorities[message.index], []).append(message)
-        return [
-            self._bus.tasks.enqueue_many(
-                [self._task.call(one.index, one.intended_s, self._tenants[one.index]) for one in found],
-                priority=PRIORITIES[priority],
-            )
-            for priority, found in by_priority.items()
-        ]
+        async with self._turn:
+            await asyncio.gather(*(self._enqueue(*part) for part in by_priority.items()))
+
+    async def _enqueue(self, priority: int, messages: Sequence[MessageSent]) -> None:
+        calls = [self._task.call(one.index, one.intended_s, self._tenants[one.index]) for one in messages]
+        await self._bus.tasks.enqueue_many(calls, priority=PRIORITIES[priority])
