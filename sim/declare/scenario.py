@@ -110,7 +110,7 @@ class Scenario(Declared):
             self._check_size(name, service)
             if problem := service.service_time.problem(self.offered_load):
                 raise ValueError(f"services.{name}.service_time: {problem}")
-            self._check_tenants(name, service)
+            self._check_queue(name, service)
         return self
 
     def _late_fault(self) -> str | None:
@@ -135,13 +135,17 @@ class Scenario(Declared):
         except InvalidDeclaration as error:
             raise ValueError(str(error)) from error
 
-    def _check_tenants(self, name: str, service: Service) -> None:
-        for tenant in service.queue.tenants if service.queue else ():
-            where = f"services.{name}.queue.tenants"
-            try:
+    def _check_queue(self, name: str, service: Service) -> None:
+        if service.queue is None:
+            return
+        where = f"services.{name}.queue.tenants"
+        try:
+            valid_type(name, f"services.{name}, whose tasks have its name")
+            for tenant in service.queue.tenants:
                 valid_name(tenant, where)
-            except InvalidDeclaration as error:
-                raise ValueError(str(error)) from error
+        except InvalidDeclaration as error:
+            raise ValueError(str(error)) from error
+        for tenant in service.queue.tenants:
             if tenant in self.services:
                 raise ValueError(
                     f"{where}: {tenant!r} is the name of a service, so its numbers would be too; rename it"

@@ -161,7 +161,7 @@ class _Waits:
         since_s = first_s[np.searchsorted(self.dispatched[waiting], places)]
         most, before = 0, 0
         for place, from_s in zip(own, since_s, strict=True):
-            most = max(most, int(np.count_nonzero(self.not_before_s[at[before:place]] >= from_s)))
+            most = max(most, int(np.count_nonzero(self.not_before_s[at[before:place]] > from_s)))
             before = place + 1
         return float(most)
 

@@ -27,7 +27,7 @@ QUEUES = {
 
 
 def all_enqueued_before() -> Scenario:
-    """Each queue has one worker with one slot. It is killed before the first task comes, and back when all are there."""
+    """Each queue has one worker with one slot, killed before the first task comes, and back when all are there."""
     load = RampLoad(kind="ramp", event="placed", from_rate_per_s=0, to_rate_per_s=200, duration_s=1.0)
     kills = [kill(name, 0.0, 1.2) for name in QUEUES]
     return scenario(load, *kills, **{name: service(0.0, queue=queue) for name, queue in QUEUES.items()})
