@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from eventlib.queueing import PRIORITIES, WEIGHTS, passed_by_max, pattern_of
+from eventlib.queueing import PRIORITIES, WEIGHTS, passed_by_max, pattern_of, tenant_passed_by_max
 from sim.declare.declared import Declared
 
 Numbers = npt.NDArray[np.int64]
@@ -98,18 +98,26 @@ class TaskQueue(Declared):
         """Whether tenants take turns."""
         return self.fair and len(self.tenants) > 1
 
-    @property
-    def pattern(self) -> tuple[int, ...]:
-        """The order in which priorities take turns."""
-        return pattern_of(self.weights.in_order())
-
     def used_priorities(self) -> list[int]:
         """The priorities that messages have, as places in `PRIORITIES`."""
         return [place for place, share in enumerate(self.priorities.in_order()) if share > 0]
 
-    def passed_by_max(self, priority: int) -> int:
-        """How many dispatches of other priorities pass a priority at most while it has a waiting task."""
-        return passed_by_max(self.pattern, priority)
+    def bounds(self) -> dict[str, int | None]:
+        """The parts of the queue, and how many dispatches pass a task of each at most. None: nothing is promised.
+
+        Parts are the priorities that messages have, if there are several, and the tenants, if there are several. What
+        passes a task of a tenant has its priority.
+        """
+        used, found = self.used_priorities(), dict[str, int | None]()
+        if len(used) > 1:
+            pattern = pattern_of(self.weights.in_order())
+            found |= {PRIORITIES[one]: passed_by_max(pattern, one) for one in used}
+        if len(self.tenants) > 1:
+            weights = {name: self.fair_weights.get(name, 1.0) for name in self.tenants}
+            for name, weight in weights.items():
+                others = [weights[other] for other in self.tenants if other != name]
+                found[name] = tenant_passed_by_max(weight, others) if self.fair else None
+        return found
 
     def tenant_of(self, place: int) -> str:
         """The tenant by whose turn a task of this tenant starts; '' if tenants take no turns."""

@@ -14,7 +14,7 @@ from sim.declare.scenario import Scenario
 from sim.evidence.capacity import overloads
 from sim.evidence.history import History, Left, Rows, Run, of_kind
 from sim.evidence.metrics import LATE_S, dead_letters, lateness_s_p99, left_over
-from sim.evidence.turns import passed, queues_of
+from sim.evidence.turns import passed_by, queues_of
 
 Verdict = Literal["true", "false", "unknown"]
 Messages = npt.NDArray[np.int64]  # numbers of messages, one for each row
@@ -201,12 +201,14 @@ def _nothing_starves(history: History) -> list[Check]:
     """The check of the turns that priorities and tenants take. None where there is no task queue."""
     claim = "No waiting task of a queue was passed by more dispatches than its weight allows"
     most: dict[str, tuple[float, int]] = {}
-    for name in queues_of(history):
+    for name, queue in queues_of(history).items():
+        bounds = queue.bounds()
         for run, rows in history.each_run():
-            for found in passed(history.scenario, run, rows, history.services.index(name)):
-                if found.allowed is not None and not np.isnan(found.passed_by):
-                    before, _ = most.get(f"{name}.{found.name}", (0.0, 0))
-                    most[f"{name}.{found.name}"] = max(before, found.passed_by), found.allowed
+            for part, by in passed_by(history.scenario, run, rows, history.services.index(name)).items():
+                allowed = bounds[part]
+                if allowed is not None and not np.isnan(by):
+                    before, _ = most.get(f"{name}.{part}", (0.0, 0))
+                    most[f"{name}.{part}"] = max(before, by), allowed
     if not most:
         detail = "no case: no task of one priority or tenant could be passed by another's"
         return [Check(_TURNS, claim, "unknown", detail)] if queues_of(history) else []
