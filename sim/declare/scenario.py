@@ -12,9 +12,10 @@ from eventlib.events.schema import valid_name, valid_type
 from sim.declare.declared import Declared, FilePlaces
 from sim.declare.faults import Fault
 from sim.declare.loads import Load
-from sim.declare.plan import Flow, Plan
+from sim.declare.plan import Flow, Plan, draw_labels
 from sim.declare.scenario_file import problems, read
 from sim.declare.service import Service
+from sim.declare.task_queue import Labels
 from sim.errors import InvalidScenario, InvalidTrace
 
 Progress = Callable[[float], None]  # told what share of the work is done, from 0 to 1
@@ -65,6 +66,12 @@ class Scenario(Declared):
         """
         return Plan.draw(self.offered_load, self.services, self.faults, self.flow, seed)
 
+    def labels(self, service: str, seed: int, n: int) -> Labels:
+        """The priorities and tenants of the first n messages of a service that is a task queue."""
+        queue = self.services[service].queue
+        assert queue is not None, f"{service} is no task queue"
+        return draw_labels(queue, seed, list(self.services).index(service), n)
+
     @property
     def sample_every_s(self) -> float:
         """Seconds between two looks at the backlog: a long quiet run takes memory by its events, not by the clock."""
@@ -103,6 +110,7 @@ class Scenario(Declared):
             self._check_size(name, service)
             if problem := service.service_time.problem(self.offered_load):
                 raise ValueError(f"services.{name}.service_time: {problem}")
+            self._check_queue(name, service)
         return self
 
     def _late_fault(self) -> str | None:
@@ -126,6 +134,22 @@ class Scenario(Declared):
                 valid_type(event, "event")
         except InvalidDeclaration as error:
             raise ValueError(str(error)) from error
+
+    def _check_queue(self, name: str, service: Service) -> None:
+        if service.queue is None:
+            return
+        where = f"services.{name}.queue.tenants"
+        try:
+            valid_type(name, f"services.{name}, whose tasks have its name")
+            for tenant in service.queue.tenants:
+                valid_name(tenant, where)
+        except InvalidDeclaration as error:
+            raise ValueError(str(error)) from error
+        for tenant in service.queue.tenants:
+            if tenant in self.services:
+                raise ValueError(
+                    f"{where}: {tenant!r} is the name of a service, so its numbers would be too; rename it"
+                )
 
     def _check_size(self, name: str, service: Service) -> None:
         load = self.offered_load

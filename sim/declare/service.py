@@ -1,4 +1,4 @@
-"""A service: the consumers of one event type, as declared."""
+"""A service: the consumers of one event type, as declared. With a queue, its messages are tasks."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from eventlib.policy import Lease, Retry, RetryBudget
 from sim.declare.declared import Declared
 from sim.declare.service_times import ServiceTime
+from sim.declare.task_queue import TaskQueue
 
 # What the library can do and no world runs yet, by the library's own names. It is refused by name: a scenario in which
 # it were passed over would look like a measurement of it.
@@ -23,6 +24,7 @@ class Service(Declared):
 
     An attempt fails with probability `error_rate`, at its end. `retry` says what follows, and `retry_budget` how many
     retries one consumer may run. A handled message makes the service publish one event of each type in `emits`.
+    Messages come by a stream, in their order. With a `queue` they come by that task queue.
     """
 
     consumes: str
@@ -34,6 +36,7 @@ class Service(Declared):
     retry: Retry = Retry()
     retry_budget: RetryBudget | None = None
     lease_s: float = Field(default=30.0, ge=0.01, le=1e5)
+    queue: TaskQueue | None = None
     emits: tuple[str, ...] = ()
 
     @property

@@ -14,17 +14,20 @@ from sim.declare.scenario import Scenario
 from sim.evidence.capacity import overloads
 from sim.evidence.history import History, Left, Rows, Run, of_kind
 from sim.evidence.metrics import LATE_S, dead_letters, lateness_s_p99, left_over
+from sim.evidence.turns import passed_by, queues_of
 
 Verdict = Literal["true", "false", "unknown"]
 Messages = npt.NDArray[np.int64]  # numbers of messages, one for each row
 
+_TURNS = "turns"
 _ON_TIME, _DRAINED = "generator_on_time", "pending"  # false, these make a run invalid; they break no promise
 _PLACES_MAX = 5  # more are not listed
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One claim, its verdict and the numbers behind it. `violations` counts the messages that break the claim."""
+    """One claim, its verdict and the numbers behind it. `violations` counts the messages (of turns: the
+    priorities and tenants) that break the claim."""
 
     name: str
     claim: str
@@ -35,7 +38,8 @@ class Check:
 
 def check(history: History) -> list[Check]:
     """Judge a history. A claim is true if it is true of every run and service."""
-    return [*(_judge(history, rule) for rule in _RULES), _pending(history), _generator_on_time(history)]
+    judged = [*(_judge(history, rule) for rule in _RULES), *_nothing_starves(history)]
+    return [*judged, _pending(history), _generator_on_time(history)]
 
 
 def broken(checks: Iterable[Check]) -> list[Check]:
@@ -191,6 +195,26 @@ def _in_words(left: Left) -> str:
     """What is left, such as "12 left (10 waiting, 2 pending)"."""
     states = [(number, state) for state, number in asdict(left).items() if number and state != "dead"]
     return f"{left_over(left):,} left ({', '.join(f'{number:,} {state}' for number, state in states)})"
+
+
+def _nothing_starves(history: History) -> list[Check]:
+    """The check of the turns that priorities and tenants take. None where there is no task queue."""
+    claim = "No waiting task of a queue was passed by more dispatches than its weight allows"
+    most: dict[str, tuple[float, int]] = {}
+    for name, queue in queues_of(history).items():
+        bounds = queue.bounds()
+        for run, rows in history.each_run():
+            for part, by in passed_by(history.scenario, run, rows, history.services.index(name)).items():
+                allowed = bounds[part]
+                if allowed is not None and not np.isnan(by):
+                    before, _ = most.get(f"{name}.{part}", (0.0, 0))
+                    most[f"{name}.{part}"] = max(before, by), allowed
+    if not most:
+        detail = "no case: no task of one priority or tenant could be passed by another's"
+        return [Check(_TURNS, claim, "unknown", detail)] if queues_of(history) else []
+    detail = ", ".join(f"{name} by {by:.0f} of {allowed} allowed" for name, (by, allowed) in most.items())
+    beyond = sum(by > allowed for by, allowed in most.values())
+    return [Check(_TURNS, claim, "false" if beyond else "true", detail, beyond)]
 
 
 def _generator_on_time(history: History) -> Check:

@@ -13,7 +13,8 @@ Rows are one NumPy structured array, so ten million of them stay comfortable; on
 | message    | number of the message within its event type and run; -1 where none                          |
 | attempt    | 1-based number of the attempt; 0 where none                                                 |
 | intended_s | when the load meant to send the message that set this one off; NaN where none               |
-| value      | sampled: the service's backlog in entries, else NaN                                         |
+| value      | sampled: the service's backlog in entries; started, of a task: the number of its dispatch     |
+|            | among those of its queue, from 0; else NaN                                                  |
 """
 
 import json

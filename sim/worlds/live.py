@@ -19,10 +19,11 @@ from signal import Signals
 
 import numpy as np
 
-from eventlib import App, Backlog, BrokerError, BrokerUnavailable, Bus, connect, private_server
+from eventlib import App, BrokerError, BrokerUnavailable, Bus, connect, private_server
 from sim.declare.scenario import Progress, Scenario
 from sim.errors import InvalidScenario, LiveRunFailed, first_of
 from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_rows
+from sim.evidence.metrics import left_over
 from sim.progress import shown
 from sim.worlds.process_pool import PoolProcess, ProcessPool, process_pool
 from sim.worlds.worker import Job
@@ -149,6 +150,7 @@ class _LiveRun:
             own[column] = values
         rows = np.concatenate((own, *(_read(file) for file in self._written())))
         rows["t_s"] -= self._t0
+        _number_dispatches(rows)
         rows["run"] = run
         return sorted_rows(rows)
 
@@ -204,7 +206,7 @@ class _LiveRun:
             await self.sleep_until(tick * every_s)
             try:
                 for name in self._scenario.services:
-                    self._note("sampled", name, -1, float((await self._backlog(bus, name)).total))
+                    self._note("sampled", name, -1, float(left_over(await self._left(bus, name))))
                 heard_at = time.monotonic()
             except BrokerUnavailable:  # then there is no sample; a server that stays away ends the run
                 if time.monotonic() - heard_at > _SILENCE_S:
@@ -225,22 +227,32 @@ class _LiveRun:
         # Upstream first: a service publishes before it acks, so what leaves one backlog is in the next one already.
         try:
             for name in self._scenario.flow.offsets:
-                if (await self._backlog(bus, name)).total:
+                if left_over(await self._left(bus, name)):
                     return False
         except BrokerUnavailable:
             return False  # not known; it is asked again until the drain is over
         return True
 
     async def _left(self, bus: Bus, service: str) -> Left:
-        seen = await self._backlog(bus, service)
+        declared = self._scenario.services[service]
+        if declared.queue is not None:
+            queue = await bus.queue_health(service)
+            waiting = sum(queue.waiting.values()) + queue.blocked
+            return Left(waiting, queue.running, 0, queue.delayed, queue.dead)
+        seen = await bus.backlog(declared.consumes, service)
         return Left(seen.waiting, seen.pending, seen.retrying, seen.delayed, seen.dead)
-
-    async def _backlog(self, bus: Bus, service: str) -> Backlog:
-        return await bus.backlog(self._scenario.services[service].consumes, service)
 
     def _note(self, kind: str, service: str, consumer: int, value: float = np.nan) -> None:
         code = list(self._scenario.services).index(service)
         self._own_rows.append((time.monotonic(), KIND[kind], code, consumer, value))
+
+
+def _number_dispatches(rows: Rows) -> None:
+    """Number the dispatches of each queue from 0. Until then, `value` has numbers that only put them in order."""
+    started = (rows["kind"] == KIND["started"]) & ~np.isnan(rows["value"])
+    for service in np.unique(rows["service"][started]):
+        of_queue = started & (rows["service"] == service)
+        rows["value"][of_queue] = np.unique(rows["value"][of_queue], return_inverse=True)[1]
 
 
 def _read(file: Path) -> Rows:

@@ -54,6 +54,11 @@ class Consumer:
         reply = self._env.timeout(after_s, messages)
         reply.callbacks.append(self._delivered)
 
+    def ask_again(self, after_s: float) -> None:
+        """The server says that there is something, without handing it out: ask for it after `after_s`."""
+        heard = self._env.timeout(after_s)
+        heard.callbacks.append(self._ask)
+
     def lose(self, message: Message) -> None:
         """Another consumer takes the message over. A suspended consumer finds that out when it goes on."""
         if self._process.dead:
@@ -136,13 +141,20 @@ class Consumer:
         if not (count := self._capacity()):
             return
         self._reading = True
-        if self._group.stream or self._group.retry:
+        if self._group.has_work():
             self.receive(count, self._overheads.read_s)
         else:
             self.asked = count
             self._asked_at = self._env.now
             self._reply = _NO_REPLY
             self._group.blocked.append(self)
+
+    def _ask(self, heard: simpy.Event) -> None:
+        if self._process.halted:
+            self._process.postpone(self._ask, heard)
+            return
+        self._reading = False
+        self._read()
 
     def _hold(self, messages: list[Message]) -> None:
         now = self._env.now

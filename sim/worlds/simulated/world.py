@@ -15,6 +15,7 @@ from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_row
 from sim.worlds.simulated.consumer import Consumer
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.overheads import Overheads
+from sim.worlds.simulated.queue_group import QueueGroup
 from sim.worlds.simulated.run_state import NAN, RunState
 
 _ROWS_MAX = 100_000  # rows that are kept one by one
@@ -73,7 +74,8 @@ class World:
         self._groups: dict[str, Group] = {}
         self._consumers: dict[tuple[str, int], Consumer] = {}
         for code, (name, service) in enumerate(scenario.services.items()):
-            self._groups[name] = group = Group(self._state, code, name, service)
+            kind = Group if service.queue is None else QueueGroup
+            self._groups[name] = group = kind(self._state, code, name, service)
             self._state.subscribers[service.consumes].append(group)
             for index in range(service.consumers):
                 self._start(name, index)
