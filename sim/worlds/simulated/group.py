@@ -70,6 +70,7 @@ class Group:
 
     def push(self, message: Message) -> None:
         """A new message is in the stream."""
+        self.state.open()
         self.backlog += 1
         self.stream.append(message)
         self._wake()
