@@ -27,9 +27,9 @@ _NAN = float("nan")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one process of a run has to do. `consumer` is -1 for the generator; `t0` is None where it comes later."""
+    """What one process of a run has to do. `consumer` is -1 for the generator, and a caller's own index; `t0` is None where it comes later."""
 
-    role: Literal["consumer", "generator"]
+    role: Literal["consumer", "generator", "caller"]
     scenario: str  # JSON
     seed: int
     url: str
@@ -38,9 +38,7 @@ class Job:
     service: str = ""
     consumer: int = -1
     t0: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.service} consumer {self.consumer}" if self.role == "consumer" else "the load generator"
+    earlier: tuple[str, ...] = ()  # where the processes whose place it takes have written, in their order
 
 
 class Orders:
@@ -126,16 +124,7 @@ def _not_written(error: OSError) -> LiveRunFailed:
 Tell = Callable[[str], None]  # called with "ready" and, by the generator, with "done"
 
 
-async def work(job: Job, orders: Orders, tell: Tell) -> None:
-    """Do the job until the order to stop comes."""
-    scenario = Scenario.model_validate_json(job.scenario)
-    recorder = Recorder(job.records, scenario, job.service, job.consumer)
-    role = _consume if job.role == "consumer" else _generate
-    await role(job, scenario, recorder, orders, tell)
-    recorder.check()
-
-
-async def _stopped(orders: Orders, recorder: Recorder) -> None:
+async def stopped(orders: Orders, recorder: Recorder) -> None:
     """Wait for the order to stop, or until a row could not be written."""
     stop: asyncio.Future[Any] = asyncio.ensure_future(orders.stop.wait())
     failed: asyncio.Future[Any] = recorder.failed
@@ -143,7 +132,8 @@ async def _stopped(orders: Orders, recorder: Recorder) -> None:
     stop.cancel()
 
 
-async def _consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
+async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
+    """Run the library's handlers for one service."""
     name, service, plan = job.service, scenario.services[job.service], scenario.plan(job.seed)
     service_s, classes = plan.service_s[name].tolist(), event_classes(scenario)
     app = App(name)
@@ -168,10 +158,10 @@ async def _consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Ord
 
         async with bus.running(observe=recorder.observe):
             tell("ready")
-            await _stopped(orders, recorder)
+            await stopped(orders, recorder)
 
 
-async def _generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
+async def generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
     """Send each event when it is due, even if events before it are still on their way."""
     event, due_s = scenario.offered_load.event, scenario.plan(job.seed).arrivals_s.tolist()
     event_class = event_classes(scenario)[event]
@@ -190,7 +180,7 @@ async def _generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Or
             await asyncio.sleep(max(0.0, due_s[sent] - orders.now_s()) if sent < len(messages) else 0)
         await asyncio.sleep(max(0.0, scenario.offered_load.duration_s - orders.now_s()))
     tell("done")
-    await _stopped(orders, recorder)
+    await stopped(orders, recorder)
 
 
 async def _publish(bus: Bus, recorder: Recorder, event: str, messages: Sequence[MessageSent]) -> None:
