@@ -11,8 +11,8 @@ class Callers(Declared):
     """Each event of the load is a request. A service replies by publishing the event type `reply`.
 
     The `processes` send by turns. Each request waits for its reply for at most `timeout_s`; that time covers its
-    publishing too. What is due while a caller's process is dead is not sent: there is no caller to send it. A caller that
-    comes back asks for the replies that its process was waiting for when it was killed, for `timeout_s` again.
+    publishing too. What is due while a caller's process is dead is not sent: there is no caller to send it. A caller
+    that comes back asks for the replies that its process was waiting for when it was killed, for `timeout_s` again.
     """
 
     reply: str

@@ -14,6 +14,7 @@ from sim.declare.scenario import Scenario
 from sim.evidence.capacity import overloads
 from sim.evidence.history import History, Left, Rows, Run, of_kind
 from sim.evidence.metrics import LATE_S, dead_letters, lateness_s_p99, left_over
+from sim.evidence.requests import HEARD_S, requests_of
 
 Verdict = Literal["true", "false", "unknown"]
 Messages = npt.NDArray[np.int64]  # numbers of messages, one for each row
@@ -35,7 +36,10 @@ class Check:
 
 def check(history: History) -> list[Check]:
     """Judge a history. A claim is true if it is true of every run and service."""
-    return [*(_judge(history, rule) for rule in _RULES), _pending(history), _generator_on_time(history)]
+    judged = [_judge(history, rule) for rule in _RULES]
+    if history.scenario.callers is not None:
+        judged.append(_replies_heard(history))
+    return [*judged, _pending(history), _generator_on_time(history)]
 
 
 def broken(checks: Iterable[Check]) -> list[Check]:
@@ -191,6 +195,23 @@ def _in_words(left: Left) -> str:
     """What is left, such as "12 left (10 waiting, 2 pending)"."""
     states = [(number, state) for state, number in asdict(left).items() if number and state != "dead"]
     return f"{left_over(left):,} left ({', '.join(f'{number:,} {state}' for number, state in states)})"
+
+
+def _replies_heard(history: History) -> Check:
+    claim = f"Every caller got each reply that was there {HEARD_S * 1000:.0f} ms before its time was over"
+    found = [requests_of(history.scenario, run, rows) for run, rows in history.each_run()]
+    answerable, lost, after_return = (
+        sum(int(np.count_nonzero(of)) for of in every)
+        for every in (
+            [one.answerable for one in found],
+            [one.lost for one in found],
+            [one.replied & (one.asked > 1) for one in found],
+        )
+    )
+    detail = f"{lost:,} missed of {answerable:,}; {after_return:,} were found by a caller that came back"
+    if not answerable:
+        return Check("replies_heard", claim, "unknown", "no case: no reply came in time")
+    return Check("replies_heard", claim, "false" if lost else "true", detail, lost)
 
 
 def _generator_on_time(history: History) -> Check:

@@ -49,8 +49,8 @@ _FIRST_KINDS = (
     "restarted",
     "sampled",  # a look at the service's backlog
 )
-# How a caller's wait for the reply to its request ended. `message` is the request; `attempt` counts how often the caller
-# asked: 1 is the request itself, a later one was asked by a process that took a killed caller's place.
+# How a caller's wait for the reply to its request ended. `message` is the request; `attempt` counts how often the
+# caller asked: 1 is the request itself, a later one was asked by a process that took a killed caller's place.
 _OF_CALLERS = ("replied", "timed_out")
 KINDS = tuple(dict.fromkeys((*_FIRST_KINDS, *NOTES, *_OF_CALLERS)))  # what a fault notes, the fault's class explains
 KIND = {name: code for code, name in enumerate(KINDS)}

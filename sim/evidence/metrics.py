@@ -1,9 +1,10 @@
 """Numbers from a history. Pure: the same rows give the same numbers, whichever world wrote them.
 
 A metric of the whole system has a plain name (`lag_s_p95`). A metric of one service starts with the service's name
-(`billing.lag_s_p95`). Lag and throughput of the system are those of its last services, which emit nothing: there the
-messages that the load sent come to their end. A message that was neither handled nor given up by the end of its run
-counts with a lag of at least that end: what was never handled must not make a system look fast.
+(`billing.lag_s_p95`), one of the callers with `callers`. Lag and throughput of the system are those of its last
+services, which emit nothing that another one consumes: there the messages that the load sent come to their end. A
+message that was neither handled nor given up by the end of its run counts with a lag of at least that end: what was
+never handled must not make a system look fast.
 
 Each number has one function here. Checks, claims, figures and reports all call it.
 """
@@ -15,15 +16,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from sim.declare.callers import CALLERS
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence.capacity import work_of
 from sim.evidence.history import KIND, History, Left, Rows, Run, of_kind
-from sim.evidence.unhandled import sent_by_load, unhandled_s
+from sim.evidence.lags import QUANTILES, first_handled, lag_metrics, lags_of_run, last_services, quantile, round_trips
+from sim.evidence.requests import requests_of
+from sim.evidence.unhandled import sent_by_load
 from sim.tables import html_table
 from sim.wording import number
 
-QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 LATE_S = 0.005  # a generator whose p99 lateness reaches this did not drive the load that was declared
 
 UNITS = {
@@ -37,6 +40,11 @@ UNITS = {
     "backlog_mean": "messages",
     "backlog_max": "messages",
     "recovery_s": "s",
+    "round_trip_s": "s",
+    "timed_out": "requests",
+    "replies_lost": "replies",
+    "found_after_return": "replies",
+    "abandoned": "requests",
     "little_residual": "share",
     "lateness_s_p99": "s",
 }
@@ -76,24 +84,6 @@ class Metrics(dict[str, Floats]):
             known = values[~np.isnan(values)]
             between = f"{number(known.min())} to {number(known.max())}" if known.size > 1 else ""
             yield name, number(known.mean() if known.size else np.nan), between, unit_of(name)
-
-
-@dataclass(frozen=True, slots=True)
-class Lags:
-    """Messages in the order of runs: when each was meant to be sent, and the seconds until it was first handled.
-
-    What was not handled (and not given up) stands behind what was, with the time at which its run ended: its lag is at
-    least as long. All arrays have shape (messages,).
-    """
-
-    run: npt.NDArray[np.int32]
-    intended_s: Floats
-    lag_s: Floats
-    handled: npt.NDArray[np.bool_]
-
-    def by_run(self) -> list[Floats]:
-        """The lags of each run that had messages."""
-        return [self.lag_s[self.run == run] for run in np.unique(self.run)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,25 +190,6 @@ def count(rows: Rows, kind: str) -> int:
     return int(np.count_nonzero(rows["kind"] == KIND[kind]))
 
 
-def last_services(scenario: Scenario) -> list[str]:
-    """The services that emit nothing: there every message comes to its end."""
-    return [name for name, service in scenario.services.items() if not service.emits]
-
-
-def lags(history: History, service: str | None = None) -> Lags:
-    """The lag of every message of all runs: of one service, or of the system's last services."""
-    names = [service] if service else last_services(history.scenario)
-    codes = [history.services.index(name) for name in names]
-    found = [_lags(history.scenario, run, rows, codes) for run, rows in history.each_run()]
-    run = [np.full(of_run.lag_s.size, index, np.int32) for index, of_run in enumerate(found)]
-    return Lags(
-        np.concatenate(run),
-        np.concatenate([of_run.intended_s for of_run in found]),
-        np.concatenate([of_run.lag_s for of_run in found]),
-        np.concatenate([of_run.handled for of_run in found]),
-    )
-
-
 def attempts(rows: Rows, service: int) -> npt.NDArray[np.int64]:
     """How many messages of a service were settled (handled or dead) at attempt 1, 2, ...; shape (most attempts,)."""
     settled = of_kind(rows[rows["service"] == service], "handled", "dead")
@@ -270,7 +241,7 @@ def lateness_s(rows: Rows) -> Floats:
 
 def lateness_s_p99(rows: Rows) -> float:
     """The lateness that one message in a hundred exceeds; NaN where nothing was sent. `LATE_S` is the limit."""
-    return _quantile(lateness_s(rows), 0.99)
+    return quantile(lateness_s(rows), 0.99)
 
 
 def recovery_s(scenario: Scenario, run: Run, rows: Rows, service: int) -> float:
@@ -333,26 +304,21 @@ def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> tuple[dict[str, fl
             found |= of_service
             unhandled |= unhandled_there
         found |= _service_metrics(prefix, scenario, run, rows, code)
+    if scenario.callers is not None:
+        found |= _caller_metrics(scenario, run, rows)
     return found | {"lateness_s_p99": lateness_s_p99(rows)}, unhandled
 
 
 def _rates(
     prefix: str, scenario: Scenario, run: Run, rows: Rows, services: list[int]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Throughput and lag, and for each quantile of lag the share of unhandled messages if it falls among them."""
-    handled = _first_handled(rows, services)
+    """Throughput and lag, and what `Measures.unhandled` has of it."""
+    handled = first_handled(rows, services)
     span_s = float(handled["t_s"].max()) if handled.size else np.nan
     found = {f"{prefix}throughput_per_s": handled.size / span_s if span_s else np.nan}
-    of_run = _lags(scenario, run, rows, services)
-    share = float(1.0 - of_run.handled.mean()) if of_run.handled.size else np.nan
-    unhandled = {}
-    for name, q in QUANTILES.items():
-        metric = f"{prefix}lag_s_{name}"
-        found[metric] = _quantile(of_run.lag_s, q)
-        # What is not handled sorts last. From the first of it on, a quantile is known to be as large and no more.
-        bound = share > 0 and np.ceil(q * (of_run.lag_s.size - 1)) >= np.count_nonzero(of_run.handled)
-        unhandled[metric] = share if bound else 0.0
-    return found | {f"{prefix}unhandled": share}, unhandled
+    of_run = lags_of_run(scenario, run, rows, services)
+    of_lag, unhandled = lag_metrics(prefix, of_run)
+    return found | of_lag | {f"{prefix}unhandled": of_run.unhandled_share}, unhandled
 
 
 def _service_metrics(prefix: str, scenario: Scenario, run: Run, rows: Rows, code: int) -> dict[str, float]:
@@ -364,7 +330,7 @@ def _service_metrics(prefix: str, scenario: Scenario, run: Run, rows: Rows, code
     return {
         f"{prefix}attempts_mean": float(settled_at.mean()) if settled_at.size else np.nan,
         f"{prefix}dead_letters": float(dead_letters(own, [left]).recorded),
-        f"{prefix}duplicates": float(count(own, "handled") - _first_handled(rows, [code]).size),
+        f"{prefix}duplicates": float(count(own, "handled") - first_handled(rows, [code]).size),
         f"{prefix}utilisation": work_of(scenario, run, own, code).utilisation,
         f"{prefix}backlog_mean": float(entries.mean()) if entries.size else np.nan,
         f"{prefix}backlog_max": float(entries.max()) if entries.size else np.nan,
@@ -373,28 +339,14 @@ def _service_metrics(prefix: str, scenario: Scenario, run: Run, rows: Rows, code
     }
 
 
-def _lags(scenario: Scenario, run: Run, rows: Rows, services: list[int]) -> Lags:
-    """The lags of one run."""
-    handled = _first_handled(rows, services)
-    lag_s = handled["t_s"] - handled["intended_s"]
-    missing_s = np.concatenate([np.empty(0), *(unhandled_s(scenario, rows, code) for code in services)])
-    ended_s = max(run.ended_s, float(lag_s.max(initial=0.0)))
-    return Lags(
-        np.zeros(lag_s.size + missing_s.size, np.int32),
-        np.concatenate((handled["intended_s"], missing_s)),
-        np.concatenate((lag_s, np.full(missing_s.size, ended_s))),
-        np.arange(lag_s.size + missing_s.size) < lag_s.size,
-    )
-
-
-def _first_handled(rows: Rows, services: list[int]) -> Rows:
-    """One row for each run, service and message: when the service handled the message for the first time."""
-    handled = of_kind(rows[np.isin(rows["service"], services)], "handled")
-    # Rows are in the order of time, so the first row of a key is the first time. A service consumes one event type.
-    most = [int(handled[name].max(initial=0)) + 1 for name in ("service", "message")]
-    key = (handled["run"].astype(np.int64) * most[0] + handled["service"]) * most[1] + handled["message"]
-    return np.asarray(handled[np.unique(key, return_index=True)[1]])
-
-
-def _quantile(values: Floats, q: float) -> float:
-    return float(np.quantile(values, q)) if values.size else np.nan
+def _caller_metrics(scenario: Scenario, run: Run, rows: Rows) -> dict[str, float]:
+    requests, waited_s = requests_of(scenario, run, rows), round_trips(scenario, run, rows).lag_s
+    counts = {
+        "timed_out": requests.timed_out & ~requests.replied,
+        "replies_lost": requests.lost,
+        "found_after_return": requests.replied & (requests.asked > 1),
+        "abandoned": requests.abandoned,
+    }
+    return {f"{CALLERS}.round_trip_s_{name}": quantile(waited_s, q) for name, q in QUANTILES.items()} | {
+        f"{CALLERS}.{name}": float(np.count_nonzero(of)) for name, of in counts.items()
+    }

@@ -8,8 +8,8 @@ from sim.declare.scenario import Scenario
 from sim.evidence.history import Rows, of_kind
 
 
-def unhandled_s(scenario: Scenario, rows: Rows, service: int) -> Floats:
-    """When the load meant to send each message that a service has neither handled nor given up, shape (messages,).
+def unhandled(scenario: Scenario, rows: Rows, service: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    """The messages that a service has neither handled nor given up, and when the load meant to send each.
 
     Every message that the load sent is due at every service that it leads to, unless it was given up on the way.
     """
@@ -22,7 +22,8 @@ def unhandled_s(scenario: Scenario, rows: Rows, service: int) -> Floats:
     settled = of_kind(rows[rows["service"] == service], "handled", "dead")["message"]
     for numbers in (settled, _given_up(scenario, rows)[consumed]):
         due[numbers[(numbers >= 0) & (numbers < due.size)]] = False
-    return np.asarray(intended_s[np.flatnonzero(due) // scenario.flow.paths[consumed]])
+    numbers = np.flatnonzero(due)
+    return numbers, np.asarray(intended_s[numbers // scenario.flow.paths[consumed]])
 
 
 def _given_up(scenario: Scenario, rows: Rows) -> dict[str, npt.NDArray[np.int64]]:

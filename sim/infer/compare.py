@@ -16,11 +16,11 @@ from sim.errors import InvalidHistory
 from sim.evidence.checks import Check, check
 from sim.evidence.export import checks_json, lower_bound_json, runs_json, under_all_names
 from sim.evidence.history import History
+from sim.evidence.lags import last_services
 from sim.evidence.metrics import (
     Interval,
     Measures,
     is_predicted,
-    last_services,
     measure_all,
     summarize,
     unit_of,

@@ -21,9 +21,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from sim.declare.callers import CALLERS
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence import distributions, metrics
+from sim.evidence.lags import QUANTILES, lags
 from sim.infer.compare import Comparison, Row
 from sim.show import style
 from sim.show.source import Source, Worlds
@@ -61,18 +63,18 @@ class Chart(Figure):
 def lag_over_time(source: Source, *, service: str | None = None) -> Figure:
     """Lag of each message over its intended send time, at one service or at the last services of the system."""
     worlds = Worlds.of(source)
-    simulated, live = (metrics.lags(one, service) if one else None for one in (worlds.simulated, worlds.live))
-    both = [lags for lags in (simulated, live) if lags is not None]
+    simulated, live = (lags(one, service) if one else None for one in (worlds.simulated, worlds.live))
+    both = [found for found in (simulated, live) if found is not None]
     figure, (axes,) = _figure(3.5)
-    axes.set_xlim(0, max((float(lags.intended_s.max(initial=0)) for lags in both), default=1) or 1)
+    axes.set_xlim(0, max((float(found.intended_s.max(initial=0)) for found in both), default=1) or 1)
     if simulated is not None:
         _draw_band(axes, distributions.lag_over_time(simulated))
     if live is not None:
         axes.plot(live.intended_s, live.lag_s, **style.points(live.lag_s.size, size=2.2, alpha=0.45))
-    _scale_lag(axes, np.concatenate([lags.lag_s for lags in both]))
+    _scale_lag(axes, np.concatenate([found.lag_s for found in both]))
     axes.set_xlabel("intended send time (s)")
     axes.set_ylabel(_lag_label(service))
-    _mark_faults(axes, worlds.scenario, [service] if service else worlds.services)
+    _mark_faults(axes, worlds.scenario, worlds.behind(service))
     caption = worlds.caption(
         f"Line: median of the messages in each time bin; band: 5{TO}95 % of them.", "Points: messages."
     )
@@ -87,14 +89,14 @@ def lag_distribution(source: Source, *, service: str | None = None) -> Figure:
     quantiles: list[tuple[str, Floats]] = []
     every: list[Floats] = []
     if worlds.simulated:
-        runs = metrics.lags(worlds.simulated, service).by_run()
+        runs = lags(worlds.simulated, service).by_run()
         every += runs
         band = distributions.lag_tail_over_runs(runs, places=150)
         axes.fill_betweenx(band.at, band.low, band.high, **style.BAND)
         axes.plot(band.middle, band.at, color=style.BLUE)
         quantiles.append((style.BLUE, distributions.lag_quantiles(runs)))
     if worlds.live:
-        runs = metrics.lags(worlds.live, service).by_run()
+        runs = lags(worlds.live, service).by_run()
         every += runs
         for number, lags_s in enumerate(runs):
             shares, exceeded_s = distributions.lag_tail(lags_s, places=32)
@@ -332,7 +334,7 @@ def _draw_errors(axes: Axes, rows: Sequence[Row]) -> None:
 
 def _mark_quantiles(axes: Axes, worlds: Sequence[tuple[str, Floats]]) -> None:
     """Draw a line at each quantile and write beside it the value in each world, given as its colour and quantiles."""
-    for index, (name, quantile) in enumerate(metrics.QUANTILES.items()):
+    for index, (name, quantile) in enumerate(QUANTILES.items()):
         axes.axhline(1 - quantile, color=style.GREY, linewidth=0.6, linestyle=(0, (2, 3)))
         place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
         axes.annotate(name, (1, 1 - quantile), xytext=(6, 0), fontweight="bold", fontsize=8, **place)
@@ -368,6 +370,8 @@ def _mark_faults(axes: Axes, scenario: Scenario, services: Sequence[str]) -> Non
 
 
 def _lag_label(service: str | None) -> str:
+    if service == CALLERS:
+        return "round trip (s)"
     return f"lag of {shortened(service)} (s)" if service else "lag (s)"
 
 

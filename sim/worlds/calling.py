@@ -78,9 +78,7 @@ class _Caller(Requesting):
     async def _ask(self, message: MessageSent) -> None:
         self._recorder.add("sent", self._event, message)
         id_, timeout_s = _id(message), self._callers.timeout_s
-        await self._note(
-            message, 1, self.request(message, self._reply_class, timeout_s=timeout_s, correlation_id=id_)
-        )
+        await self._note(message, 1, self.request(message, self._reply_class, timeout_s=timeout_s, correlation_id=id_))
 
     async def _ask_again(self, message: MessageSent, asked: int) -> None:
         reply = self._bus.reply(_id(message), self._reply_class, timeout_s=self._callers.timeout_s)

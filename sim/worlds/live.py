@@ -1,7 +1,7 @@
 """run_live(): the scenario for real. Every consumer is a process of its own on the real eventlib and a real Redis.
 
-A process of its own sends the load, open-loop; where the load is requests, its callers do. What faults do is done to these processes, with signals. What all of
-them note becomes the history.
+A process of its own sends the load, open-loop; where the load is requests, its callers do. What faults do is done to
+these processes, with signals. What all of them note becomes the history.
 """
 
 import asyncio

@@ -27,7 +27,10 @@ _NAN = float("nan")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one process of a run has to do. `consumer` is -1 for the generator, and a caller's own index; `t0` is None where it comes later."""
+    """What one process of a run has to do.
+
+    `consumer` is the index of a consumer or caller, -1 for the generator. `t0` is None where it comes later.
+    """
 
     role: Literal["consumer", "generator", "caller"]
     scenario: str  # JSON

@@ -10,7 +10,8 @@ import pytest
 from eventlib.policy import Retry
 from sim.declare.declared import Floats
 from sim.evidence.history import History
-from sim.evidence.metrics import lags, measure
+from sim.evidence.lags import lags
+from sim.evidence.metrics import measure
 from sim.worlds.simulated import simulate
 from tests.model.small import (
     attempts_by_message,

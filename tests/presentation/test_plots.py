@@ -20,6 +20,7 @@ import sim
 from sim.declare.scenario import Scenario
 from sim.evidence import metrics
 from sim.evidence.history import History
+from sim.evidence.lags import QUANTILES, lags
 from sim.infer.compare import Comparison
 from sim.show import plots
 from sim.show.wording import seeds
@@ -78,7 +79,7 @@ def test_a_service_shows_only_its_own_faults(comparison: Comparison) -> None:
 
 def test_lag_points_are_the_live_messages(comparison: Comparison) -> None:
     (points,) = lines(plots.lag_over_time(comparison).axes[0], LIVE, marked=True)
-    assert np.sort(np.asarray(points.get_ydata())) == pytest.approx(np.sort(metrics.lags(comparison.live).lag_s))
+    assert np.sort(np.asarray(points.get_ydata())) == pytest.approx(np.sort(lags(comparison.live).lag_s))
 
 
 def test_simulated_is_a_line_and_live_are_points(comparison: Comparison) -> None:
@@ -90,9 +91,9 @@ def test_simulated_is_a_line_and_live_are_points(comparison: Comparison) -> None
 
 
 def test_quantiles_are_written_beside_the_tail(simulated: History) -> None:
-    runs = [metrics.measure(simulated)[f"lag_s_{name}"] for name in metrics.QUANTILES]
+    runs = [metrics.measure(simulated)[f"lag_s_{name}"] for name in QUANTILES]
     wanted = {quantity(float(np.mean(of_runs)), "s") for of_runs in runs}
-    assert wanted | set(metrics.QUANTILES) <= set(texts(plots.lag_distribution(simulated)))
+    assert wanted | set(QUANTILES) <= set(texts(plots.lag_distribution(simulated)))
 
 
 def test_the_tail_falls_from_all_messages_to_the_last(comparison: Comparison) -> None:
@@ -135,7 +136,7 @@ def test_errors_are_sorted_and_coloured_by_their_verdict(comparison: Comparison)
 
 def test_numbers_beside_live_ones_are_of_the_same_seeds(comparison: Comparison) -> None:
     """Six seeds are simulated, two of them ran live."""
-    paired = [metrics.lags(comparison.simulated).by_run()[seed] for seed in (0, 1)]
+    paired = [lags(comparison.simulated).by_run()[seed] for seed in (0, 1)]
     p95_s = float(np.mean([np.quantile(lags_s, 0.95) for lags_s in paired]))
     assert quantity(p95_s, "s") in texts(plots.lag_distribution(comparison))
 

@@ -13,7 +13,8 @@ from sim.evidence.distributions import (
     lag_tail_over_runs,
 )
 from sim.evidence.history import Left
-from sim.evidence.metrics import lags, measure
+from sim.evidence.lags import lags
+from sim.evidence.metrics import measure
 from tests.sim.handmade import attempted, history, sampled, sent, whole
 
 HUNDRED_S = np.arange(1, 101) / 100  # lags of 0.01, 0.02, ... 1 s

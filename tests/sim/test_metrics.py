@@ -10,14 +10,13 @@ from sim.declare.faults.errors import Errors
 from sim.declare.scenario import Scenario
 from sim.evidence.export import history_json
 from sim.evidence.history import History, Left
+from sim.evidence.lags import lags, last_services
 from sim.evidence.metrics import (
     Interval,
     attempts,
     backlog,
     dead_letters,
     is_predicted,
-    lags,
-    last_services,
     lateness_s,
     lateness_s_p99,
     left_over,

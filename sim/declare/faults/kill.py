@@ -10,7 +10,7 @@ from sim.declare.faults.worlds import Injection, LiveWorld, SimulatedWorld
 
 
 class Kill(ConsumerFault):
-    """One consumer, or one caller, dies at `at_s` by SIGKILL; a new one takes its place after `back_after_s` (None: never)."""
+    """One consumer or caller dies at `at_s` by SIGKILL; a new one replaces it after `back_after_s` (None: never)."""
 
     kind: Literal["kill"]
     back_after_s: float | None = Field(default=None, ge=0)
