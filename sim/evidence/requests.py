@@ -37,8 +37,8 @@ class Requests:
 
     @property
     def answerable(self) -> Flags:
-        """Whether the reply was there early enough for its caller to hear it."""
-        return np.asarray(self.reply_s <= self.until_s - HEARD_S)
+        """Whether the reply was there early enough for its caller to hear it, or was heard."""
+        return np.asarray(self.replied | (self.reply_s <= self.until_s - HEARD_S))
 
     @property
     def lost(self) -> Flags:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from eventlib.policy import Retry
+from sim.declare.callers import Callers
 from sim.declare.declared import Floats
 from sim.declare.faults import Fault
 from sim.declare.faults.errors import Errors
@@ -54,9 +55,11 @@ def service(mean_s: float = 0.01, consumes: str = "placed", **changes: Any) -> S
     return Service.model_validate({"consumes": consumes, "service_time": constant(mean_s)} | changes)
 
 
-def scenario(load: Load, *faults: Fault, drain_s: float = 30.0, **services: Service) -> Scenario:
+def scenario(
+    load: Load, *faults: Fault, drain_s: float = 30.0, callers: Callers | None = None, **services: Service
+) -> Scenario:
     """Services by name, under a load."""
-    return Scenario(name="small", load=load, services=services, faults=faults, drain_s=drain_s)
+    return Scenario(name="small", load=load, callers=callers, services=services, faults=faults, drain_s=drain_s)
 
 
 def kill(service: str, at_s: float, back_after_s: float | None, consumer: int = 0) -> Kill:
