@@ -18,7 +18,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from benchmarks import memory, server
-from benchmarks.comparisons import FLOOR_LATENESS, LATE_MS, LATENESS, Comparison, Row, Side, comparisons, turn
+from benchmarks.comparisons import (
+    FLOOR_LATENESS,
+    LATE_MS,
+    LATENESS,
+    REQUEST_LATENESS,
+    Comparison,
+    Row,
+    Side,
+    comparisons,
+    turn,
+)
 from benchmarks.payload import body, event
 from eventlib import App, connect
 
@@ -79,7 +89,7 @@ def main() -> None:
         )
         for result in results:
             late_ms = max(result.workbench, result.peer)
-            if result.row.name in (LATENESS, FLOOR_LATENESS) and late_ms > LATE_MS:
+            if result.row.name in (LATENESS, FLOOR_LATENESS, REQUEST_LATENESS) and late_ms > LATE_MS:
                 out.print(f"The load was up to {late_ms:.1f} ms late: the machine is too busy to measure latencies.")
     if drained:
         out.print(_memory_line(drained, options.backlog), highlight=False)

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, TypeVar
 
-from benchmarks import library, raw
+from benchmarks import library, raw, requests
 
 COUNT = 20_000  # events in one turn of a consumer or of a bulk publisher
-LATENESS, FLOOR_LATENESS = "load_lateness_p99", "floor_lateness_p99"
+LATENESS, FLOOR_LATENESS, REQUEST_LATENESS = "load_lateness_p99", "floor_lateness_p99", "request_lateness_p99"
 LATE_MS = 1.0  # if the load is later than this, the machine is too busy to measure latencies
 IN_TURN = 10_000  # events in one turn of single publishes, each awaited before the next
+OUTSTANDING = 5_000  # requests at once
+REQUESTS_IN_TURN = 1_000  # in one turn of requests that wait for one another
 IN_BURSTS = 50_000  # events in one turn of a thousand publishes at once: fewer take too short a time to measure
 
 T = TypeVar("T")
@@ -64,7 +66,7 @@ def turn(name: str, side: Side, url: str, namespace: str) -> tuple[float, ...]:
 
 def comparisons() -> list[Comparison]:
     """All comparisons, in the order of the result."""
-    return [*_speeds(), *_latencies(), *_tasks(), *_simulators()]
+    return [*_speeds(), *_latencies(), *_requests(), *_tasks(), *_simulators()]
 
 
 def _speeds() -> list[Comparison]:
@@ -120,6 +122,26 @@ def _latencies() -> list[Comparison]:
             ),
             lambda url, namespace: asyncio.run(library.latency(url, namespace)),
             lambda url, namespace: asyncio.run(raw.latency(url, namespace)),
+        ),
+    ]
+
+
+def _requests() -> list[Comparison]:
+    return [
+        Comparison(
+            (
+                Row("request_p50", "request and reply at 100/s, p50 / one delivery", "ms", Target("below", 2.2)),
+                Row("request_p99", "request and reply at 100/s, p99 / one delivery", "ms"),
+                Row(REQUEST_LATENESS, "how late the load was, p99 / one delivery's", "ms"),
+            ),
+            lambda url, namespace: asyncio.run(requests.round_trip(url, namespace)),
+            lambda url, namespace: asyncio.run(library.latency(url, namespace)),
+            turns_a_round=3,
+        ),
+        Comparison(
+            (Row("requests_at_once", "5,000 requests outstanding / one by one", "requests/s"),),
+            _one(requests.at_once, OUTSTANDING),
+            _one(requests.in_turn, REQUESTS_IN_TURN),
         ),
     ]
 

@@ -1,17 +1,21 @@
 """A compact event library on Redis Streams: typed events, at-least-once delivery, retries, dead letters.
 
 Declare
-    App, Event, upcast, Retry, RetryBudget, Retention
+    App, Event, upcast, Retry, RetryBudget, Retention, Task, TaskCall, Rate
+Declare and run sagas
+    Saga, Step, NOTHING_TO_UNDO, SagaContext, Sagas, SagaRecord, SagaStep, SagaNote
 Connect
-    connect, Bus, Delivery, Batch, Observation
+    connect, Bus, Delivery, Batch, Observation, Client
 While Redis does not answer, a publish may
     Wait, Fail, Spool
 Wait for an event by its correlation id
     Waiting, new_correlation_id
 A handler raises
     Reject, RetryAfter, Snooze
+Run tasks
+    TaskHandle, TaskState, current_task, CurrentTask, Schedule, ScheduleRule, SlotRecord
 Look
-    Backlog, ConsumerHealth, StreamHealth, GroupHealth, ServerInfo
+    Backlog, ConsumerHealth, ClientHealth, StreamHealth, GroupHealth, QueueHealth, ServerInfo
 Repair
     DeadLetters, DeadLetter, Selection, Outcome
 Export and compare
@@ -21,23 +25,30 @@ Develop and operate
 All errors (a model's fields raise pydantic's ValidationError)
     EventlibError
 Your code is wrong
-    UsageError, InvalidDeclaration, InvalidArgument, UnknownEventType, DuplicateHandler, BusClosed, EventTooLarge
+    UsageError, InvalidDeclaration, InvalidArgument, UnknownEventType, DuplicateHandler, BusClosed, EventTooLarge,
+    ScheduleExists
 The entry is wrong
-    DataError, DecodeError, UnsupportedVersion
+    DataError, DecodeError, UnsupportedVersion, UnknownTask
+A task has no result, or is not enqueued
+    TaskFailed, TaskCancelled, MissingTask, UniqueKeyInUse
 The world is wrong
     BrokerError, BrokerUnavailable, BrokerFull, AccessDenied, EvictingServer, MissingCommand, MissingGroup,
-    MissingDeadLetter, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
-No awaited event came in time
-    WaitTimeout
+    MissingDeadLetter, MissingSaga, MissingSchedule, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
+What was awaited has not happened in time
+    WaitTimeout, EventWaitTimeout, TaskWaitTimeout
 
 `eventlib.testing` has tools for tests of your own handlers, `eventlib.catalog` the events of a reference system.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from eventlib.broker.acl import acl_rules
 from eventlib.bus import Bus, connect
 from eventlib.consume.liveness import ConsumerHealth
 from eventlib.dead_letter import DeadLetter
 from eventlib.declare.app import App
+from eventlib.declare.sagas import NOTHING_TO_UNDO, Saga, Step
+from eventlib.declare.tasks import Rate, Task, TaskCall
 from eventlib.delivery import Batch, Delivery, Observation
 from eventlib.errors import (
     AccessDenied,
@@ -50,20 +61,30 @@ from eventlib.errors import (
     DuplicateHandler,
     EventlibError,
     EventTooLarge,
+    EventWaitTimeout,
     EvictingServer,
     InvalidArgument,
     InvalidDeclaration,
     MissingCommand,
     MissingDeadLetter,
     MissingGroup,
+    MissingSaga,
+    MissingSchedule,
+    MissingTask,
     NoServer,
     PartlyPublished,
     Reject,
     RetryAfter,
+    ScheduleExists,
     Snooze,
     SpoolFull,
     SpoolUnusable,
+    TaskCancelled,
+    TaskFailed,
+    TaskWaitTimeout,
+    UniqueKeyInUse,
     UnknownEventType,
+    UnknownTask,
     UnsupportedVersion,
     UsageError,
     WaitTimeout,
@@ -76,12 +97,24 @@ from eventlib.operate.dead_letters import DeadLetters, Outcome
 from eventlib.operate.selection import Selection
 from eventlib.policy import Retry, RetryBudget
 from eventlib.publish.outage import Fail, Spool, Wait
-from eventlib.records import Backlog, ServerInfo
+from eventlib.records import Backlog, QueueHealth, ServerInfo, SlotRecord
 from eventlib.replies.waiting import Waiting
 from eventlib.retention import GroupHealth, Retention, StreamHealth
+from eventlib.saga_context import SagaContext
+from eventlib.sagas.operations import Sagas
+from eventlib.sagas.records import SagaNote, SagaRecord, SagaStep
+from eventlib.schedules.state import Schedule
+from eventlib.scheduling import ScheduleRule
+from eventlib.tasks.current import CurrentTask, current_task
+from eventlib.tasks.queues import TaskHandle
+from eventlib.tasks.state import TaskState
 from eventlib.testing import private_server
 
+if TYPE_CHECKING:
+    from eventlib.client.client import Client, ClientHealth
+
 __all__ = [
+    "NOTHING_TO_UNDO",
     "AccessDenied",
     "App",
     "Backlog",
@@ -91,7 +124,10 @@ __all__ = [
     "BrokerUnavailable",
     "Bus",
     "BusClosed",
+    "Client",
+    "ClientHealth",
     "ConsumerHealth",
+    "CurrentTask",
     "DataError",
     "DeadLetter",
     "DeadLetters",
@@ -100,6 +136,7 @@ __all__ = [
     "DuplicateHandler",
     "Event",
     "EventTooLarge",
+    "EventWaitTimeout",
     "EventlibError",
     "EvictingServer",
     "Fail",
@@ -109,25 +146,50 @@ __all__ = [
     "MissingCommand",
     "MissingDeadLetter",
     "MissingGroup",
+    "MissingSaga",
+    "MissingSchedule",
+    "MissingTask",
     "NoServer",
     "Observation",
     "Outcome",
     "PartlyPublished",
+    "QueueHealth",
+    "Rate",
     "Registry",
     "Reject",
     "Retention",
     "Retry",
     "RetryAfter",
     "RetryBudget",
+    "Saga",
+    "SagaContext",
+    "SagaNote",
+    "SagaRecord",
+    "SagaStep",
+    "Sagas",
+    "Schedule",
+    "ScheduleExists",
+    "ScheduleRule",
     "SchemaChange",
     "Selection",
     "ServerInfo",
+    "SlotRecord",
     "Snooze",
     "Spool",
     "SpoolFull",
     "SpoolUnusable",
+    "Step",
     "StreamHealth",
+    "Task",
+    "TaskCall",
+    "TaskCancelled",
+    "TaskFailed",
+    "TaskHandle",
+    "TaskState",
+    "TaskWaitTimeout",
+    "UniqueKeyInUse",
     "UnknownEventType",
+    "UnknownTask",
     "UnsupportedVersion",
     "UsageError",
     "Wait",
@@ -135,6 +197,7 @@ __all__ = [
     "Waiting",
     "acl_rules",
     "connect",
+    "current_task",
     "envelope_schema",
     "json_schema",
     "new_correlation_id",
@@ -143,3 +206,12 @@ __all__ = [
     "schema_changes",
     "upcast",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The client brings the catalog, whose classes take a tenth of a second to make: only its users wait for them."""
+    if name in ("Client", "ClientHealth"):
+        from eventlib.client import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,34 +3,44 @@
 import asyncio
 import logging
 import os
-import secrets
-import socket
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
+from typing import ParamSpec, TypeVar
+
+from pydantic import BaseModel
 
 from eventlib.broker.connections import Broker
 from eventlib.broker.streams import StreamCommands
-from eventlib.consume.consumer import GroupConsumer
-from eventlib.consume.consumers import event_consumers
 from eventlib.consume.liveness import ConsumerHealth
 from eventlib.declare.app import App
+from eventlib.declare.sagas import Saga
+from eventlib.declare.tasks import Task
 from eventlib.delivery import Observer
-from eventlib.errors import BrokerError, BusClosed, InvalidArgument
-from eventlib.events.schema import Event, spec_of, valid_name
+from eventlib.errors import BrokerError, BusClosed
+from eventlib.events.schema import Event, spec_of
 from eventlib.operate.dead_letters import DeadLetters
-from eventlib.operate.trimming import look_at, trimmer
-from eventlib.publish.outage import Fail, OutagePolicy, Wait
+from eventlib.operate.trimming import look_at
+from eventlib.publish.outage import Fail, OutagePolicy, Wait, patience_s
 from eventlib.publish.publisher import Publisher, publishing
-from eventlib.records import Backlog, ServerInfo
+from eventlib.queueing import Priority
+from eventlib.records import Backlog, QueueHealth, ServerInfo
 from eventlib.replies.requesting import Requesting
 from eventlib.replies.waiting import Waits, waits
 from eventlib.retention import StreamHealth
+from eventlib.running import Running, Wanted
+from eventlib.sagas.operations import Sagas, name_of
+from eventlib.schedules.operations import Schedules
+from eventlib.tasks.patience import Patience
+from eventlib.tasks.queues import TaskHandle, TaskQueues
+
+I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input of a saga
+P = ParamSpec("P")
+R = TypeVar("R")
 
 log = logging.getLogger("eventlib")
 
-_ABANDON_S = 10.0  # longest wait for consumers whose handlers were cancelled
 _LOOK_S = 0.01  # wait between two looks at a backlog that should become empty
-_NO_HANDLERS = "has no handlers to run; declare one with @app.subscribe"
 
 
 @asynccontextmanager
@@ -59,11 +69,14 @@ async def connect(
     broker = Broker(url, namespace)
     try:
         server = await broker.check(refuse_eviction=refuse_eviction)
+        policy = outage_policy or Wait()
+        patience = Patience(patience_s(policy))
         async with (
-            publishing(broker, app.name, outage_policy or Wait()) as publisher,
-            waits(broker, app, patient=not isinstance(outage_policy, Fail)) as all_waits,
+            publishing(broker, app.name, policy) as publisher,
+            waits(broker, app, patient=not isinstance(policy, Fail)) as all_waits,
+            aclosing(TaskQueues(app, broker, patience)) as queues,
         ):
-            bus = Bus(app, broker, server, publisher, all_waits)
+            bus = Bus(app, broker, server, publisher, all_waits, queues, Schedules(app, broker, patience))
             await bus._declare_streams()
             try:
                 yield bus
@@ -76,15 +89,26 @@ async def connect(
 class Bus(Requesting):
     """A connected App. Made by `connect`."""
 
-    def __init__(self, app: App, broker: Broker, server: ServerInfo, publisher: Publisher, waits: Waits) -> None:
+    def __init__(
+        self,
+        app: App,
+        broker: Broker,
+        server: ServerInfo,
+        publisher: Publisher,
+        waits: Waits,
+        tasks: TaskQueues,
+        schedules: Schedules,
+    ) -> None:
         self.app = app
         self.server = server
+        self.tasks = tasks
+        self.schedules = schedules
         self._broker = broker
         self._streams = StreamCommands(broker)
         self._publisher = publisher
         self._waits = waits
         self._closed = False
-        self._running: dict[GroupConsumer, asyncio.Task[None]] = {}
+        self._running = Running(app, broker, self, publisher)
 
     async def _declare_streams(self) -> None:
         for stream, retention in self.app.streams.items():
@@ -159,6 +183,32 @@ class Bus(Requesting):
     def _open_waits(self) -> Waits:
         return self._waits
 
+    # Tasks
+
+    def enqueue(
+        self,
+        task: Task[P, R],
+        *,
+        delay_s: float | None = None,
+        at: datetime | None = None,
+        priority: Priority | None = None,
+        id: str | None = None,
+    ) -> Callable[P, Awaitable[TaskHandle[R]]]:
+        """Let a worker run a task: `handle = await bus.enqueue(send_receipt, delay_s=60.0)("A1")`.
+
+        It starts after `delay_s` seconds, or at the time `at`, by the server's clock; a time that has passed means now.
+        `priority` is the task's own if none is given. With an `id` of your own, a second call enqueues nothing as long
+        as the first task is known, and returns its handle. Inside a handler or a task, correlation and trace context
+        are taken over. More is in `bus.tasks`.
+
+        Raises:
+            InvalidArgument: the App does not declare the task, or its arguments or the time do not fit.
+            UniqueKeyInUse: a task with the same unique key is there.
+            BrokerUnavailable: no answer for as long as the outage policy waits. The task may have been enqueued, once.
+            BusClosed, EventTooLarge, BrokerFull, AccessDenied, BrokerError: as for `publish`.
+        """
+        return self.tasks.enqueue(task, delay_s=delay_s, at=at, priority=priority, id=id)
+
     # Consuming
 
     @asynccontextmanager
@@ -166,11 +216,15 @@ class Bus(Requesting):
         self,
         *,
         groups: Collection[str] | None = None,
+        queues: Collection[str] | None = None,
+        sagas: Collection[str] | None = None,
         consumer: str | None = None,
         grace_s: float = 30.0,
         observe: Observer | None = None,
     ) -> AsyncIterator[None]:
-        """Run the App's handlers (of `groups`, or all) while the block runs.
+        """Run the App's handlers, tasks and sagas while the block runs. If some are named, only those.
+
+        For each queue that runs, a scheduler decides about the slots of its schedules. It stops first.
 
         When the block ends, reading stops. Running handlers may end within `grace_s` seconds; then they are cancelled.
         Entries that were not handled go back to their group at once. `consumer` must be unique among the group's
@@ -183,34 +237,27 @@ class Bus(Requesting):
         """
         if self._closed:
             raise BusClosed
-        name = _consumer_name() if consumer is None else valid_name(consumer, "consumer")
-        consumers = self._consumers(groups, name, observe)
-        trimmers = [trimmer(self._broker, self.app, stream) for stream in sorted({c.stream for c in consumers})]
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(c.run()) for c in consumers]
-                trimming = [tasks.create_task(each.run()) for each in trimmers]
-                self._running.update(zip(consumers, running, strict=True))
-                try:
-                    yield
-                finally:
-                    for task in trimming:
-                        task.cancel()
-                    try:
-                        await _stop(consumers, running, grace_s)
-                    finally:
-                        for each in consumers:
-                            del self._running[each]
-        except BaseExceptionGroup as group:
-            raise _single_error(group) from None
+        async with self._running.run(Wanted(groups, queues, sagas), consumer, grace_s, observe):
+            yield
 
-    def _consumers(self, groups: Collection[str] | None, name: str, observe: Observer | None) -> list[GroupConsumer]:
-        consumers = event_consumers(self.app, groups, self._broker, self, name, observe)
-        if consumers:
-            return consumers
-        handled = sorted({s.group for s in self.app.subscriptions})
-        problem = f"nothing to run for {groups}; groups: {handled}" if handled else _NO_HANDLERS
-        raise InvalidArgument(f"App {self.app.name!r}", problem)
+    # Sagas
+
+    async def start(self, saga: Saga[I], input: I, *, key: str | None = None) -> str:
+        """Start a saga. Returns its id once the server has it; some worker runs its steps.
+
+        The id is the `key`, if one is given: while the saga with this key runs or is kept, another start with it starts
+        nothing and returns the id. What the first one was given stays as it is. The call waits for a server that does
+        not answer, for 30 s with every outage policy.
+
+        Raises:
+            BusClosed, InvalidArgument (an input of another class, or one that JSON loses): nothing was started.
+            BrokerUnavailable: no answer. The saga may have been started; with its key, a repeat starts no other.
+        """
+        return await self.sagas(saga).start(saga, input, key)
+
+    def sagas(self, saga: Saga[I] | str) -> Sagas[I]:
+        """The sagas of one name that were started: to look at, wait for, cancel, retry and resolve."""
+        return Sagas(self._broker, self.app.name, name_of(saga), lambda: self._closed)
 
     # Looking
 
@@ -219,7 +266,7 @@ class Bus(Requesting):
 
         For a liveness probe: `all(each.hears() for each in bus.health())`.
         """
-        return [consumer.health(not task.done()) for consumer, task in self._running.items()]
+        return self._running.health()
 
     async def stream_health(self, stream: str) -> StreamHealth:
         """What the stream keeps and how all of its groups stand, those of other programs and libraries included."""
@@ -243,6 +290,10 @@ class Bus(Requesting):
         while (await self.backlog(stream, group)).total:  # noqa: ASYNC110 - the server sends no notice
             await asyncio.sleep(_LOOK_S)
 
+    async def queue_health(self, queue: str = "default") -> QueueHealth:
+        """How a task queue stands: what waits, runs and is held up, how fast, and by how many workers."""
+        return await self.tasks.health(queue)
+
     def dead_letters(self, stream: str, group: str) -> DeadLetters:
         """The group's dead-letter queue on the stream: to look at, edit, replay and purge."""
         return DeadLetters(self._broker, self.app, stream, group)
@@ -250,34 +301,3 @@ class Bus(Requesting):
     async def delete_all(self) -> int:
         """Delete every key of this namespace, events included; for tests and experiments. Returns how many."""
         return await self._broker.delete_all()
-
-
-async def _stop(consumers: list[GroupConsumer], running: list[asyncio.Task[None]], grace_s: float) -> None:
-    for consumer in consumers:
-        consumer.stop()
-    _, late = await asyncio.wait(running, timeout=grace_s)
-    if late:
-        log.warning(
-            "after %s s, %d of %d consumers are not done: handlers run, or the server does not answer; "
-            "their entries go back to the group",
-            grace_s,
-            len(late),
-            len(running),
-        )
-        for consumer in consumers:
-            consumer.abandon()
-        # Wait here, because after an error their task group would cancel them while they give back their entries.
-        await asyncio.wait(late, timeout=_ABANDON_S)
-
-
-def _single_error(error: BaseException) -> BaseException:
-    """The block's own exception, or the one that made consumers fail: they nearly always fail for one reason."""
-    while isinstance(error, BaseExceptionGroup) and (len(error.exceptions) == 1 or error.split(BrokerError)[1] is None):
-        error = error.exceptions[0]
-    return error
-
-
-def _consumer_name() -> str:
-    """A readable name that is unique to this process. With one name, two processes would take each other's entries."""
-    host = "".join(c if c.isalnum() or c in "-_." else "-" for c in socket.gethostname())
-    return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"

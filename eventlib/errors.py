@@ -66,10 +66,12 @@ class InvalidArgument(UsageError):
 
 
 class BusClosed(UsageError):
-    """The bus was used after its `async with` block ended."""
+    """The bus, or the client, was used outside of its `async with` block."""
 
     def __str__(self) -> str:
-        return "the bus is closed; use it inside `async with connect(...)`"
+        return (
+            "the bus is closed; use it inside `async with connect(...)`, and a client inside `async with Client(...)`"
+        )
 
 
 class EventTooLarge(UsageError):
@@ -122,6 +124,113 @@ class UnsupportedVersion(DataError):
         )
 
 
+class UnknownTask(DataError):
+    """This worker has no task of the name. The program that enqueued it and this one differ, or it was renamed."""
+
+    def __init__(self, name: str, queue: str) -> None:
+        super().__init__(name, queue)
+        self.name = name
+        self.queue = queue
+
+    def __str__(self) -> str:
+        return f"no task {self.name!r} is declared here for queue {self.queue!r}; update this program, then replay it"
+
+
+class WaitTimeout(EventlibError):
+    """What was waited for has not happened within `timeout_s` seconds. It may still happen."""
+
+    def __init__(self, what: str, timeout_s: float) -> None:
+        super().__init__(what, timeout_s)
+        self.what = what
+        self.timeout_s = timeout_s
+
+    def __str__(self) -> str:
+        return f"{self.what} after {self.timeout_s:g} s"
+
+
+class EventWaitTimeout(WaitTimeout):
+    """No event of the awaited `types` with this correlation id came within `timeout_s` seconds.
+
+    `seen` are the types of other events that came with it. `__cause__` is a BrokerError if the server could not be
+    reached: then the event may be there all the same.
+    """
+
+    def __init__(self, types: tuple[str, ...], correlation_id: str, timeout_s: float, seen: tuple[str, ...]) -> None:
+        Exception.__init__(self, types, correlation_id, timeout_s, seen)
+        self.types = types
+        self.correlation_id = correlation_id
+        self.timeout_s = timeout_s
+        self.seen = seen
+
+    def __str__(self) -> str:
+        seen = f"; with it came {', '.join(self.seen)}" if self.seen else ""
+        return (
+            f"no {' or '.join(self.types)} with correlation id {self.correlation_id!r} within {self.timeout_s:g} s"
+            f"{seen}; if it comes later, bus.reply(correlation_id, ...) finds it"
+        )
+
+
+class TaskWaitTimeout(WaitTimeout):
+    """The task had not ended within `timeout_s` seconds. It goes on, and may be waited for again."""
+
+    def __init__(self, task_id: str, timeout_s: float) -> None:
+        Exception.__init__(self, task_id, timeout_s)
+        self.task_id = task_id
+        self.timeout_s = timeout_s
+
+    def __str__(self) -> str:
+        return f"task {self.task_id} had not ended within {self.timeout_s} s"
+
+
+class TaskFailed(EventlibError):
+    """The task was given up. `dead_letter_id` is its id in the dead-letter queue, from where it can be replayed."""
+
+    def __init__(self, task_id: str, reason: str, error: str, dead_letter_id: str) -> None:
+        super().__init__(task_id, reason, error, dead_letter_id)
+        self.task_id = task_id
+        self.reason = reason
+        self.error = error
+        self.dead_letter_id = dead_letter_id
+
+    def __str__(self) -> str:
+        return f"task {self.task_id} was given up ({self.reason}): {self.error}"
+
+
+class TaskCancelled(EventlibError):
+    """The task was cancelled, so it has no result."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(task_id)
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return f"task {self.task_id} was cancelled"
+
+
+class MissingTask(EventlibError):
+    """The queue knows no such task: its result was kept for long enough, or it was never enqueued there."""
+
+    def __init__(self, task_id: str, queue: str) -> None:
+        super().__init__(task_id, queue)
+        self.task_id = task_id
+        self.queue = queue
+
+    def __str__(self) -> str:
+        return f"queue {self.queue!r} knows no task {self.task_id}: it ended long ago, or was never enqueued there"
+
+
+class UniqueKeyInUse(EventlibError):
+    """A task with the same unique key is queued, runs, or ran lately. Nothing was enqueued. `task_id` has the key."""
+
+    def __init__(self, key: str, task_id: str) -> None:
+        super().__init__(key, task_id)
+        self.key = key
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return f"unique key {self.key!r} is in use by task {self.task_id}"
+
+
 class BrokerError(EventlibError):
     """The world is wrong: the server, the network or its configuration."""
 
@@ -158,6 +267,14 @@ class MissingDeadLetter(BrokerError):
     """The dead letter is not in its queue: it was replayed or purged, or it never existed."""
 
 
+class MissingSaga(BrokerError):
+    """There is no saga of this name and id: it was never started, or it has ended and is no longer kept."""
+
+
+class MissingSchedule(BrokerError):
+    """There is no schedule of this name: it was removed, or it never existed."""
+
+
 class BrokerFull(BrokerUnavailable):
     """The server has no memory left (maxmemory) and evicts nothing. It did no part of the request.
 
@@ -190,26 +307,17 @@ class NoServer(BrokerError):
     """No Redis server was found to start."""
 
 
-class WaitTimeout(EventlibError):
-    """No event of the awaited `types` with this correlation id came within `timeout_s` seconds.
+class ScheduleExists(UsageError):
+    """A schedule of this name exists. The App `declared_by` declares it; '' if it was added while a program ran."""
 
-    `seen` are the types of other events that came with it. `__cause__` is a BrokerError if the server could not be
-    reached: then the event may be there all the same.
-    """
-
-    def __init__(self, types: tuple[str, ...], correlation_id: str, timeout_s: float, seen: tuple[str, ...]) -> None:
-        super().__init__(types, correlation_id, timeout_s, seen)
-        self.types = types
-        self.correlation_id = correlation_id
-        self.timeout_s = timeout_s
-        self.seen = seen
+    def __init__(self, name: str, declared_by: str) -> None:
+        super().__init__(name, declared_by)
+        self.name = name
+        self.declared_by = declared_by
 
     def __str__(self) -> str:
-        seen = f"; with it came {', '.join(self.seen)}" if self.seen else ""
-        return (
-            f"no {' or '.join(self.types)} with correlation id {self.correlation_id!r} within {self.timeout_s:g} s"
-            f"{seen}; if it comes later, bus.reply(correlation_id, ...) finds it"
-        )
+        how = f"is declared by App {self.declared_by!r}" if self.declared_by else "was added while a program ran"
+        return f"a schedule {self.name!r} exists: it {how}; remove it, or take another name"
 
 
 class Signal(Exception):

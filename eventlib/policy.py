@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from eventlib.errors import BusClosed, DataError, Reject, RetryAfter, Snooze, UsageError
 
-DeadReason = Literal["rejected", "exhausted", "undecodable", "unsupported_version", "usage", "poison"]
+DeadReason = Literal["rejected", "exhausted", "undecodable", "unsupported_version", "unknown_task", "usage", "poison"]
 
 
 class Uniform(Protocol):

@@ -4,10 +4,11 @@ Everything that is repeated here is safe to repeat: the scripts find their own w
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import Generic, NamedTuple, TypeVar
 
-from eventlib.errors import BrokerError
+from eventlib.errors import BrokerError, BrokerUnavailable
 from eventlib.policy import RECONNECT, Uniform
 
 T = TypeVar("T")
@@ -40,3 +41,22 @@ async def until_answered(
             failures += 1
             longest_s = failed(error, failures)
         await asyncio.sleep(min(RECONNECT.delay_s(failures, rng), longest_s))
+
+
+async def answered_within(patience_s: float, call: Callable[[], Awaitable[T]], rng: Uniform | None = None) -> Answer[T]:
+    """Await `call()`, again for `patience_s` seconds while the server does not answer.
+
+    Raises:
+        BrokerUnavailable: it did not answer within that time.
+        BrokerError: it refused.
+    """
+    now_s = asyncio.get_running_loop().time
+    give_up_at_s = now_s() + patience_s
+
+    def failed(error: BrokerError, _: int) -> float:
+        rest_s = give_up_at_s - now_s()
+        if not isinstance(error, BrokerUnavailable) or rest_s <= 0.0:
+            raise error
+        return rest_s
+
+    return await until_answered(call, failed, rng or random.Random())

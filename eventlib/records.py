@@ -1,9 +1,10 @@
 """Records that pass between the parts of the library: entries, numbered batches, the state of streams and groups."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from eventlib.queueing import Priority
 from eventlib.retention import Retention
 
 EVENT = b"event"  # field of an entry: the CloudEvents envelope
@@ -53,6 +54,24 @@ class NumberedBatch(NamedTuple):
     uniques: Sequence[Unique] = ()
 
 
+class EnqueuedTask(NamedTuple):
+    """A task on its way into its queue."""
+
+    id: str
+    event: bytes
+    record: bytes  # what its enqueuer says of it: JSON
+    due: str  # '' for now, '+' and ms from now, '=' and ms since 1970 by the server's clock
+    unique: str  # its unique key; '' if it has none
+    unique_until: str  # `start`, `end`, or for how many ms it has the key
+
+
+class UniqueKeyHolder(NamedTuple):
+    """A task that was not enqueued, and the id of the task that has its unique key."""
+
+    task: EnqueuedTask
+    holder: str
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """What a group still has to do on one stream, in entries, seen at one moment.
@@ -78,6 +97,31 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueHealth:
+    """How a task queue stands, in tasks, seen at one moment.
+
+    `waiting` may start, by priority; `oldest_age_s` is the time since the oldest of them was enqueued (None: none
+    waits; of more than a hundred tenants, some are not looked at). `delayed` wait for their time or their next attempt.
+    `blocked` wait for a limit, by name in `blocked_by`; `slots` are the slots in use, by limit. Of more than a hundred
+    limits, some are not named. The rates are of the last minute. A worker is alive if it was heard of lately: within
+    `lease_s` as the App sets it for the queue, 30 s by default.
+    """
+
+    waiting: Mapping[Priority, int]
+    oldest_age_s: Mapping[Priority, float | None]
+    running: int
+    delayed: int
+    blocked: int
+    dead: int
+    workers: int
+    enqueued_per_s: float
+    started_per_s: float
+    ended_per_s: float
+    slots: Mapping[str, int]
+    blocked_by: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class TrimmedGroup:
     """How one group stood at a trim. `oldest_age_s` is the age of the oldest entry that it is not done with."""
 
@@ -99,6 +143,25 @@ class Trimmed:
     entries: int
     retention: Retention
     groups: tuple[TrimmedGroup, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRecord:
+    """What became of a slot of a schedule, or of `count` slots from `slot_s` to `last_slot_s`. Times are Unix seconds.
+
+    A slot `ran` as the task `task_id`, `late_s` seconds after its time. Or it was `skipped`, for a reason: it was
+    missed, it overlapped, the schedule was paused or orphaned, too many slots waited (`queue_full`), or another task
+    had the task's unique key (`unique_key`). A task that was run `by_hand` belongs to no slot: `slot_s` is its time.
+    """
+
+    slot_s: float
+    last_slot_s: float
+    count: int
+    outcome: Literal["ran", "skipped", "by_hand"]
+    reason: str | None
+    task_id: str | None
+    late_s: float | None
+    recorded_s: float  # when this was recorded, by the server's clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,25 @@ from eventlib.broker import scripts
 from eventlib.broker.keys import Keys
 from eventlib.broker.scripts import Script
 
-SENT = frozenset({"COMMAND|LIST", "DEL", "EVAL", "EVALSHA", "HGET", "HSET", "INFO", "XREAD", "XREADGROUP"})
+SENT = frozenset(
+    {
+        "COMMAND|LIST",
+        "DEL",
+        "EVAL",
+        "EVALSHA",
+        "HGET",
+        "HGETALL",
+        "HSCAN",
+        "HSET",
+        "INFO",
+        "LRANGE",
+        "SMISMEMBER",
+        "XREAD",
+        "XREADGROUP",
+        "XREVRANGE",
+        "ZRANGE",
+    }
+)
 _WITH_SUBCOMMANDS = ("XGROUP", "XINFO")
 _CALL = re.compile(r"redis\.p?call\('(\w+)'(?:, *'(\w+)')?")
 

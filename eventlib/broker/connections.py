@@ -7,7 +7,7 @@ from typing import Any
 from eventlib.broker import acl
 from eventlib.broker.connection import without_password
 from eventlib.broker.keys import Keys
-from eventlib.broker.pipelined import Argument, PipelinedConnection
+from eventlib.broker.pipelined import Argument, Contact, PipelinedConnection
 from eventlib.broker.requests import ScriptCall
 from eventlib.broker.scripts import Script
 from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, BusClosed, EvictingServer, MissingCommand
@@ -70,6 +70,14 @@ class Broker:
             return None
         server_ms, noted_s = self._clock
         return max(0, round(server_ms + (at_s - noted_s) * 1000.0))
+
+    @property
+    def problem(self) -> str | None:
+        """The last failure of a connection. None if the server was heard since."""
+        contact = Contact()
+        for connection in (self._control, self._bulk, *self._reading):
+            contact = contact.merged(connection.contact)
+        return contact.problem if contact.failed_at_s > contact.heard_at_s else None
 
     async def warn_of_eviction(self, *, quietly: bool = False) -> str | None:
         """What the server's eviction policy puts at risk, or None. It is logged if the policy has changed."""

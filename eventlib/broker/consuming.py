@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from eventlib.broker import scripts
 from eventlib.broker.connections import Broker, milliseconds
@@ -42,6 +42,12 @@ class Promoted(NamedTuple):
     offset_ms: float  # by how much the server's clock is ahead of the group's time
     unexpected_ms: float
     seen_ms: float  # the time of the group that a consumer saw last; 0 if none did
+
+    @classmethod
+    def of(cls, reply: Sequence[Any]) -> "Promoted":
+        """What the script returned."""
+        moved, next_ms, *times_ms = reply
+        return cls(moved, None if next_ms < 0 else next_ms / 1000.0, *map(float, times_ms))
 
 
 class ConsumerCommands:
@@ -91,7 +97,7 @@ class ConsumerCommands:
             scripts.RETRY,
             (self._source(entry), *keys),
             *(group.group, self._consumer, entry.id, entry.origin, int(counts), round(delay_s * 1000.0, 3)),
-            *_expected(expected),
+            *expected_arguments(expected),
         )
         return cast(int, reply) != 0
 
@@ -107,9 +113,7 @@ class ConsumerCommands:
             *(group.group, self._consumer, entry.id, int(counts), "origin", entry.origin),
             *(part for field in why.items() for part in field),
         )
-        if reply in _DEAD_LETTERS_NOTICED:
-            log.warning("the dead-letter queue of %s on %s holds %d", group.group, group.stream, reply)
-        return cast(int, reply) != 0
+        return self._noticed(reply)
 
     async def promote(self, limit: int, expected: ExpectedTime | None = None) -> Promoted:
         """Move entries whose wait is over to the retry stream. `expected` is the group's time, if it is known.
@@ -117,12 +121,8 @@ class ConsumerCommands:
         With limit 0, only look: no entry is moved, and other consumers do not learn what time it is.
         """
         group = self._group
-        moved, next_ms, *times_ms = await self._broker.run(
-            scripts.PROMOTE,
-            (group.delayed, group.retry, group.key_queue_heads, group.sweep),
-            *(limit, *_expected(expected)),
-        )
-        return Promoted(moved, None if next_ms < 0 else next_ms / 1000.0, *map(float, times_ms))
+        at = (group.delayed, group.retry, group.key_queue_heads, group.sweep)
+        return Promoted.of(await self._broker.run(scripts.PROMOTE, at, limit, *expected_arguments(expected)))
 
     async def put_clock_right(
         self, offset_ms: float, jump_ms: float, expected: ExpectedTime | None = None
@@ -136,7 +136,7 @@ class ConsumerCommands:
         done = await self._broker.run(
             scripts.PUT_CLOCK_RIGHT,
             (group.stream, group.retry, group.sweep),
-            *(group.group, _time(offset_ms), _time(jump_ms), *_expected(expected)),
+            *(group.group, _time(offset_ms), _time(jump_ms), *expected_arguments(expected)),
         )
         return None if done < 0 else cast(int, done) == 1
 
@@ -173,12 +173,12 @@ class ConsumerCommands:
             scripts.SWEEP,
             (group.stream, group.retry, group.sweep),
             *(group.group, self._consumer, milliseconds(lease_s), count, milliseconds(every_s)),
-            *(*_expected(expected), attempts, int(may_take_suspect)),
+            *(*expected_arguments(expected), attempts, int(may_take_suspect)),
             bulk=True,
         )
         return TakenOver(bool(more), [entry_of(source == 2, *found) for source, *found in taken], left)
 
-    async def free_key_queues(self) -> int:
+    async def free_stuck(self) -> int:
         """Free per-key queues whose head is gone. Each call looks at a part of them. Returns how many were freed."""
         group = self._group
         freed = await self._broker.run(
@@ -196,6 +196,14 @@ class ConsumerCommands:
         at = (group.stream, group.retry, group.key_queue_heads, group.key_queues)
         return cast(int, await self._broker.run(scripts.LEAVE, at, group.group, self._consumer))
 
+    def _noticed(self, dead_letters: int) -> bool:
+        """Whether an entry was moved to the dead letters, of which there are so many now. 0: it was lost."""
+        if dead_letters in _DEAD_LETTERS_NOTICED:
+            log.warning(
+                "the dead-letter queue of %s on %s holds %d", self._group.group, self._group.stream, dead_letters
+            )
+        return dead_letters != 0
+
     def _source(self, entry: Entry) -> str:
         return self._group.retry if entry.retried else self._group.stream
 
@@ -205,5 +213,6 @@ def _time(ms: float) -> str:
     return f"{ms:.3f}"
 
 
-def _expected(time: ExpectedTime | None) -> tuple[str, str]:
+def expected_arguments(time: ExpectedTime | None) -> tuple[str, str]:
+    """The group's time that is expected, as the scripts take it."""
     return ("", "0") if time is None else (_time(time.ms), _time(time.late_ms))

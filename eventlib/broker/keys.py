@@ -3,7 +3,7 @@
 One stream's keys share one hash tag, so that every script also runs on a cluster.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from eventlib.events.schema import valid_name
 
@@ -25,6 +25,58 @@ class GroupKeys:
     key_queue_heads: str  # hash: in an ordered group, the head of each per-key queue: the entry that is handled
     key_queues: str  # sorted set: entries that are parked behind the head of their per-key queue
     group: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKeys:
+    """The keys of one task queue, beside those of group `workers` on its stream. Times are the group's, in ms.
+
+    The scripts take them in this order, after the group's retry stream, dead-letter queue and sweep hash.
+    """
+
+    due: str  # sorted set: ids of tasks that start later, by due time
+    blocked: str  # sorted set by bytes: tasks that wait for a limit: limit, priority, start tag, number, id
+    slots: str  # sorted set by bytes: limit, id of a task that runs
+    starts: str  # sorted set by bytes: limit, time, id of a start that counts for a rate
+    timers: str  # sorted set: limits of rate with blocked tasks, by the time when the next one may start
+    records: str  # hash: by task id, all that is known of a task but for its event: JSON
+    bodies: str  # hash: by task id, the event of a task that does not run
+    results: str  # hash: by task id, what the task returned: JSON
+    progress: str  # hash: by task id, how far the task is: JSON
+    expiries: str  # sorted set: `task ID` and `key UNIQUE`, by the time when they are forgotten
+    unique: str  # hash: by unique key, the id of the task that has it, and until when if it has it for a time
+    cancelling: str  # set: ids of running tasks that are to end
+    counters: str  # hash: whose turn it is, the last number, the virtual time of each priority
+    rates: str  # hash: how many tasks were enqueued, started and ended, by five seconds
+    bell: str  # stream: one entry that is new when a task has become ready
+    cancels: str  # stream: ids of running tasks that are to end, so that workers hear of it at once
+    finished: str  # stream: ids of tasks that have ended, for those who wait for their results
+    waiting_critical: str  # sorted set by bytes: tenant, number, id of a task that may start
+    waiting_high: str
+    waiting_normal: str
+    waiting_low: str
+    tenants_critical: str  # sorted set: tenants, by the start tag of their next task
+    tenants_high: str
+    tenants_normal: str
+    tenants_low: str
+    woken_critical: str  # sorted set: ids of tasks that were blocked and may start, by start tag
+    woken_high: str
+    woken_normal: str
+    woken_low: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleKeys:
+    """The keys of one schedule of a queue; the first two are those of all its schedules. Times are in ms.
+
+    The scripts take them in this order, after the keys of the queue.
+    """
+
+    schedules: str  # sorted set: the names of all schedules, by their next slots (infinite if there is none)
+    held_back: str  # hash: by the name of a schedule with slots that wait, the id of the task that they wait for
+    schedule: str  # hash: what is kept of the schedule
+    queued: str  # list: slots of the schedule that wait, oldest first
+    history: str  # stream: what became of the schedule's slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +105,29 @@ class Keys:
     def unique(self, stream: str, event_id: str) -> str:
         return f"{self.namespace}:{{{stream}}}:unique:{event_id}"
 
+    def saga(self, stream: str, saga_id: str) -> str:
+        """Hash: how one saga stands. It expires when the saga has ended."""
+        return f"{self.namespace}:{{{stream}}}:saga:{saga_id}"
+
+    def saga_history(self, stream: str, saga_id: str) -> str:
+        """List: what happened to one saga, oldest first. It expires with the saga."""
+        return f"{self.namespace}:{{{stream}}}:saga-history:{saga_id}"
+
+    def sagas(self, stream: str, status: str) -> str:
+        """Sorted set: the sagas of one status, by the time in ms when they got it; the ended ones, when they go."""
+        return f"{self.namespace}:{{{stream}}}:sagas:{status}"
+
+    def schedule(self, stream: str, schedule: str) -> ScheduleKeys:
+        """The keys of a schedule of the task queue that has this stream."""
+        prefix = f"{self.namespace}:{{{stream}}}:schedules"
+        return ScheduleKeys(
+            schedules=prefix,
+            held_back=f"{prefix}:held_back",
+            schedule=f"{prefix}:schedule:{schedule}",
+            queued=f"{prefix}:queued:{schedule}",
+            history=f"{prefix}:history:{schedule}",
+        )
+
     def group(self, stream: str, group: str) -> GroupKeys:
         prefix = f"{self.namespace}:{{{stream}}}:group:{group}"
         return GroupKeys(
@@ -66,3 +141,8 @@ class Keys:
             key_queues=f"{prefix}:lanes",
             group=group,
         )
+
+    def queue(self, stream: str) -> QueueKeys:
+        """The keys of the task queue that has this stream."""
+        prefix = f"{self.namespace}:{{{stream}}}:queue"
+        return QueueKeys(**{field.name: f"{prefix}:{field.name}" for field in fields(QueueKeys)})

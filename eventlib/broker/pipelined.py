@@ -13,12 +13,13 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import hiredis
 
 from eventlib.broker.connection import Connector, refusal, silence
 from eventlib.errors import BrokerError, BrokerUnavailable, BusClosed
+from eventlib.steady import steady_s
 
 _CLOSE_S = 1.0  # longest wait for unsent bytes, and for the closing messages of TLS
 _NOTHING = object()
@@ -40,12 +41,18 @@ class PipelinedConnection:
         self._where = self._connector.where
         self._open: _OpenConnection | None = None
         self._connecting: asyncio.Task[_OpenConnection] | None = None
+        self._contact = Contact()
         self._closed = False
 
     @property
     def connected(self) -> bool:
         """Whether there is a connection that is not known to be broken."""
         return self._open is not None and not self._open.broken
+
+    @property
+    def contact(self) -> "Contact":
+        """When the server was last heard over this connection, and when it last failed."""
+        return self._contact if self._open is None else self._contact.merged(self._open.contact)
 
     def request(self, command: Sequence[Argument], timeout_s: float, then: Then | None = None) -> "asyncio.Future[Any]":
         """Send one command. The future has its reply, or what `then`, called as soon as the reply is here, makes of it.
@@ -91,9 +98,14 @@ class PipelinedConnection:
 
     async def _connect(self, timeout_s: float) -> "_OpenConnection":
         try:
-            self._open = _OpenConnection(await self._connector.connect(timeout_s), self._where)
+            writer = await self._connector.connect(timeout_s)
+        except BrokerError as error:
+            self._contact = self.contact.merged(Contact(failed_at_s=steady_s(), problem=error.problem))
+            raise
         finally:
             self._connecting = None
+        self._contact = self.contact
+        self._open = _OpenConnection(writer, self._where)
         return self._open
 
     def hang_up(self) -> None:
@@ -111,6 +123,19 @@ class PipelinedConnection:
             await asyncio.wait({self._connecting})
         if self._open is not None:
             await self._open.close()
+
+
+class Contact(NamedTuple):
+    """When a server was last heard, when a connection to it last failed, by `steady_s`, and with which problem."""
+
+    heard_at_s: float = -math.inf
+    failed_at_s: float = -math.inf
+    problem: str = ""
+
+    def merged(self, other: "Contact") -> "Contact":
+        """The newer of each."""
+        failed = max(self, other, key=lambda contact: contact.failed_at_s)
+        return Contact(max(self.heard_at_s, other.heard_at_s), failed.failed_at_s, failed.problem)
 
 
 # A request that waits for its reply: the future, how long the server may be silent, when it was sent, what turns the
@@ -133,8 +158,13 @@ class _OpenConnection(asyncio.Protocol):
         self._heard_at = self._now()
         self._silence_check: asyncio.TimerHandle | None = None
         self._silence_check_at = math.inf
+        self._failure = Contact()
         self._gone: asyncio.Future[None] = loop.create_future()
         self._transport.set_protocol(self)  # from here on, nothing goes through the writer
+
+    @property
+    def contact(self) -> Contact:
+        return self._failure._replace(heard_at_s=steady_s() - (self._now() - self._heard_at))
 
     def send(self, packed: bytes, timeout_s: float, then: Then | None = None) -> "asyncio.Future[Any]":
         """Send a packed command. The future has its reply."""
@@ -198,6 +228,8 @@ class _OpenConnection(asyncio.Protocol):
         self._transport.abort()
 
     def _fail(self, problem: str) -> None:
+        if not self.broken:
+            self._failure = Contact(failed_at_s=steady_s(), problem=problem)
         self.broken = True
         if self._silence_check is not None:
             self._silence_check.cancel()

@@ -15,7 +15,7 @@ from eventlib.consume.settlement import Settler
 from eventlib.consume.workers import Workers
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Batch, Delivery
-from eventlib.errors import DataError, UnsupportedVersion
+from eventlib.errors import DataError, UnknownTask, UnsupportedVersion
 from eventlib.events.envelope import current
 from eventlib.policy import GiveUp, RetryIn
 
@@ -35,8 +35,8 @@ class Executor:
     """Runs the handlers of one consumer and passes their outcome to the settler."""
 
     def __init__(self, session: Session, leases: Leases, settler: Settler) -> None:
-        self._subscriptions = session.subscriptions
-        self._batch_queues = {event_class: BatchQueue(s) for event_class, s in self._subscriptions.items() if s.batch}
+        self._subscription_of = session.subscription_of
+        self._batch_queues = {event_class: BatchQueue(s) for event_class, s in session.subscriptions.items() if s.batch}
         self._calls = session.calls
         self._in_hand = session.in_hand
         self._observations = session.observations
@@ -91,7 +91,7 @@ class Executor:
             await self._settler.settle(None, delivery, GiveUp(_reason(delivery.fault)), delivery.fault)
             return
         event, now_s = envelope.event, time.monotonic()
-        subscription = self._subscriptions[type(event)]
+        subscription = self._subscription_of(event)
         if self._leases.in_doubt(delivery, now_s):
             await self._leases.renew_all()
         if delivery.lost:
@@ -208,4 +208,6 @@ def _reason(fault: DataError | None) -> policy.DeadReason:
     """The reason for the dead letter of an entry that was not opened."""
     if fault is None:
         return "poison"
+    if isinstance(fault, UnknownTask):
+        return "unknown_task"
     return "unsupported_version" if isinstance(fault, UnsupportedVersion) else "undecodable"

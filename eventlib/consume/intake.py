@@ -14,7 +14,7 @@ from eventlib.consume.session import Session
 from eventlib.consume.settlement import Settler
 from eventlib.delivery import Delivery
 from eventlib.errors import DataError
-from eventlib.events.envelope import Decoder
+from eventlib.events.envelope import Decoder, Envelope
 from eventlib.events.opening import opened
 from eventlib.events.schema import spec_of
 from eventlib.records import Entry
@@ -33,8 +33,9 @@ class Intake:
         self._bus = session.bus
         self._decoder = Decoder({spec_of(event_class).type: event_class for event_class in session.subscriptions})
         self._attempts = session.attempts
-        self._attempts_max = max(s.retry.attempts for s in subscriptions)
+        self._attempts_max = session.attempts_max
         self._ordered_by = session.settings.ordered_by
+        self._unknown = session.unknown
         self._commands = session.commands
         self._in_hand = session.in_hand
         self._liveness = session.liveness
@@ -81,7 +82,7 @@ class Intake:
                 self._in_hand.note_taken_over(delivery)
             if delivery.attempt <= self._attempts_max + 1:  # else the opening may be what ends its consumers
                 try:
-                    delivery.envelope = opened(self._decoder, entry.event)
+                    delivery.envelope = self._opened(entry)
                 except DataError as error:
                     delivery.fault = error
                 else:
@@ -121,3 +122,9 @@ class Intake:
             self.accept(entries)
         else:
             self._unopened = entries
+
+    def _opened(self, entry: Entry) -> Envelope | None:
+        envelope = opened(self._decoder, entry.event)
+        if envelope is None and self._unknown is not None:
+            raise self._unknown(entry.event or b"")
+        return envelope

@@ -43,7 +43,7 @@ class Takeover:
         """Offer to sweep, about twice a lease, until cancelled."""
         while True:
             await self._until_next()
-            await self._calls.until_answered(self._commands.free_key_queues)  # the group may have been ordered before
+            await self._calls.until_answered(self._commands.free_stuck)  # the group may have been ordered before
             while await self._sweep():
                 pass
 

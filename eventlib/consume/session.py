@@ -13,6 +13,7 @@ from eventlib.consume.in_hand import InHand, Observations
 from eventlib.consume.liveness import Liveness
 from eventlib.declare.subscriptions import GroupSettings, Subscription
 from eventlib.delivery import Observer, Publishing
+from eventlib.errors import DataError
 from eventlib.events.schema import Event
 from eventlib.policy import TokenBucket
 
@@ -28,13 +29,16 @@ class Session:
         subscriptions: Sequence[Subscription],
         observe: Observer | None,
         bus: Publishing,
+        unknown: Callable[[bytes], DataError] | None = None,
     ) -> None:
         self.identity = identity  # stream, group, consumer
         self.place = "/".join(identity[:2])  # in the log
         self.settings = settings
         self.bus = bus
+        self.unknown = unknown  # why an event of a type without handler is given up; without it, it is acknowledged
         self.subscriptions: dict[type[Event], Subscription] = {s.event_class: s for s in subscriptions}
         self.attempts = min(s.retry.attempts for s in subscriptions)  # that every event is allowed
+        self.attempts_max = max(s.retry.attempts for s in subscriptions)  # that some event is allowed
         self.bucket = TokenBucket(settings.retry_budget, time.monotonic()) if settings.retry_budget else None
         self.rng = random.Random()
         self.tasks = asyncio.TaskGroup()
@@ -45,6 +49,10 @@ class Session:
         self.observations = Observations(observe)
         concurrency = settings.concurrency * max(s.batch or 1 for s in subscriptions)
         self.in_hand = InHand(concurrency, settings.prefetch, self.observations)
+
+    def subscription_of(self, event: Event) -> Subscription:
+        """Who handles the event, and how."""
+        return self.subscriptions[type(event)]
 
     def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Run a part of the consumer as a task. If it fails, the consumer is abandoned."""

@@ -4,10 +4,15 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from eventlib.declare.checks import is_count, replace_or_refuse, takes
+from eventlib.declare.sagas import Saga, Step
+from eventlib.declare.schedules import DeclaredSchedule, ScheduleDeclarations
 from eventlib.declare.subscriptions import GroupSettings, Subscription
+from eventlib.declare.tasks import QueueSettings, Task, TaskDeclarations
 from eventlib.delivery import Batch, Delivery
 from eventlib.errors import DuplicateHandler, InvalidDeclaration
 from eventlib.events.schema import Event, spec_of, valid_name
@@ -18,12 +23,13 @@ from eventlib.retention import Retention
 log = logging.getLogger("eventlib")
 
 E = TypeVar("E", bound=Event)
+I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input of a saga
 Handler = Callable[[E, Delivery], Awaitable[None]]
 BatchHandler = Callable[[Batch[E]], Awaitable[None]]
 
 
 @dataclass
-class App:
+class App(TaskDeclarations, ScheduleDeclarations):
     """The declarations of one program. `name` becomes the CloudEvents source of the events that it publishes.
 
     A cell of a notebook that is run again declares again: what it declared before is replaced, and a note is logged.
@@ -33,6 +39,10 @@ class App:
     groups: dict[str, GroupSettings] = field(default_factory=dict)
     subscriptions: list[Subscription] = field(default_factory=list)
     streams: dict[str, Retention] = field(default_factory=dict)
+    tasks: dict[str, Task[..., Any]] = field(default_factory=dict)
+    queues: dict[str, QueueSettings] = field(default_factory=dict)
+    sagas: dict[tuple[str, int], Saga[Any]] = field(default_factory=dict)  # by name and version
+    schedules: dict[str, DeclaredSchedule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         valid_name(self.name, "App name")
@@ -136,6 +146,36 @@ class App:
             return handler
 
         return declare
+
+    def saga(
+        self,
+        name: str,
+        *steps: Step,
+        input: type[I],
+        version: int = 1,
+        timeout_s: float | None = None,
+        keep_s: float = 7 * 86_400.0,
+        concurrency: int = 16,
+        lease_s: float = 30.0,
+    ) -> Saga[I]:
+        """Declare a business act of several steps, each of which can be undone.
+
+        The steps run one after the other, each once at a time, in whichever process is free. If one fails for good, if
+        the saga is cancelled or takes longer than `timeout_s` seconds, the steps that were done are undone in reverse
+        order. What is left of a saga that has ended is kept for `keep_s` seconds.
+
+        A saga keeps the version that it was started with. Raise `version` when steps change, and declare the old
+        version too for as long as such sagas run: workers without it leave them to others. One worker runs up to
+        `concurrency` steps at once and is replaced after `lease_s` seconds of silence, as in `App.group`.
+
+        Raises:
+            InvalidDeclaration: the version is declared twice, two steps have one name, a setting is out of range.
+        """
+        saga = Saga(name, steps, version, input, timeout_s, keep_s, concurrency, Lease(lease_s))
+        if (name, version) in self.sagas:
+            replace_or_refuse(f"saga {name!r} version {version}", "is already declared; raise version= for other steps")
+        self.sagas[name, version] = saga
+        return saga
 
     def _check(self, event_class: type[Event], group: str, retry: Retry | None, timeout_s: float | None) -> None:
         type_ = spec_of(event_class).type

@@ -116,6 +116,16 @@ def write(
     return id, written
 
 
+def readdressed(written: bytes, id: str, time_s: float) -> bytes:
+    """The wire form that `write` made, under another id, and of another time in Unix seconds."""
+    head, mark, rest = written.partition(_HEAD_END)
+    found = _ID_AND_TIME.match(mark + rest)
+    assert found is not None, "`write` made it"
+    second, microsecond = divmod(round(time_s * 1e6), 1_000_000)
+    addressed = b',"id":%b,"time":"%b.%06dZ"' % (to_json(id), _rfc3339(second), microsecond)
+    return head + addressed + (mark + rest)[found.end() :]
+
+
 def _refuse_what_does_not_come_back(event: Event, written: bytes) -> None:
     """Read the event as its consumers will. An event that they would not get, or not equal, is not published."""
     name, spec = type(event).__name__, spec_of(type(event))
@@ -161,6 +171,7 @@ _typed_dict: Any = TypedDict  # called at run time with what a checker cannot kn
 _Read = Callable[[bytes], dict[str, Any]]
 
 _HEAD_END = b',"id":"'  # follows the constant beginning of an envelope that eventlib wrote
+_ID_AND_TIME = re.compile(rb',"id":"(?:[^"\\]|\\.)*","time":"[^"]*"')
 _HEAD_BYTES_MAX = 512
 _HEADS_MAX = 1024  # different beginnings that are kept: one for each writer, type and version
 

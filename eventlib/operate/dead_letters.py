@@ -5,7 +5,6 @@ retry stream, so that no other group sees it; a repeated replay moves it once. T
 entries were acknowledged and never handled.
 """
 
-import asyncio
 import json
 import random
 from collections import Counter
@@ -20,8 +19,6 @@ from eventlib.broker.dead_letters import DeadLetterCommands
 from eventlib.dead_letter import DeadLetter, json_of, obstacle_to
 from eventlib.declare.app import App
 from eventlib.errors import (
-    BrokerError,
-    BrokerUnavailable,
     DecodeError,
     InvalidArgument,
     MissingDeadLetter,
@@ -30,7 +27,7 @@ from eventlib.errors import (
 from eventlib.events.envelope import decode
 from eventlib.events.schema import spec_of, valid_name
 from eventlib.operate.selection import ALL, Selection, id_parts, valid_id
-from eventlib.reconnect import Answer, until_answered
+from eventlib.reconnect import Answer, answered_within
 from eventlib.records import DeadLetterQueueState
 
 T = TypeVar("T")
@@ -215,16 +212,7 @@ class DeadLetters:
 
     async def _answer(self, call: Callable[[], Awaitable[T]]) -> Answer[T]:
         """Repeat for half a minute while the server does not answer. All of these calls are safe to repeat."""
-        now_s = asyncio.get_running_loop().time
-        give_up_at_s = now_s() + _PATIENCE_S
-
-        def failed(error: BrokerError, _: int) -> float:
-            rest_s = give_up_at_s - now_s()
-            if not isinstance(error, BrokerUnavailable) or rest_s <= 0.0:
-                raise error
-            return rest_s
-
-        return await until_answered(call, failed, self._rng)
+        return await answered_within(_PATIENCE_S, call, self._rng)
 
     def _validate(self, event: bytes) -> None:
         if obstacle := obstacle_to(event):

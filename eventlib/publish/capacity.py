@@ -18,7 +18,7 @@ class CapacityLimit:
 
     def __init__(self) -> None:
         self.available = True  # whether a publish may go on without waiting
-        self._count = 0
+        self.count = 0  # events that are queued or under way
         self._size_bytes = 0
         self._waiting = OrderedDict[asyncio.Future[None], None]()  # the turns of those who wait, first come first
         self._closed = False
@@ -46,14 +46,14 @@ class CapacityLimit:
 
     def acquire(self, count: int, size_bytes: int) -> None:
         """Count what is queued now. It does not wait, and may exceed the limit."""
-        self._count += count
+        self.count += count
         self._size_bytes += size_bytes
-        if self._count >= QUEUED_MAX or self._size_bytes >= QUEUED_BYTES_MAX:
+        if self.count >= QUEUED_MAX or self._size_bytes >= QUEUED_BYTES_MAX:
             self.available = False
 
     def release(self, count: int, size_bytes: int) -> None:
         """Count what is not queued any more."""
-        self._count -= count
+        self.count -= count
         self._size_bytes -= size_bytes
         if self._waiting:
             self._start_next_turn()
@@ -68,7 +68,7 @@ class CapacityLimit:
                 turn.set_exception(BusClosed())
 
     def _is_below_limit(self) -> bool:
-        return self._count < QUEUED_MAX and self._size_bytes < QUEUED_BYTES_MAX
+        return self.count < QUEUED_MAX and self._size_bytes < QUEUED_BYTES_MAX
 
     def _start_next_turn(self) -> None:
         if self._waiting and self._is_below_limit() and not (first := next(iter(self._waiting))).done():

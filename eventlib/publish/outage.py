@@ -53,3 +53,14 @@ class Spool:
 
 
 OutagePolicy = Wait | Fail | Spool
+
+
+def patience_s(policy: OutagePolicy) -> float:
+    """For how long a call that cannot go to a spool waits for a server that does not answer."""
+    match policy:
+        case Wait(patience_s):
+            return patience_s
+        case Fail():
+            return 0.0
+        case Spool():
+            return Wait().patience_s

@@ -49,6 +49,17 @@ async def publishing(broker: Broker, source: str, outage_policy: OutagePolicy) -
         await publisher.close()
 
 
+@dataclass(frozen=True, slots=True)
+class PublishLoad:
+    """How many events of a bus are not on the server yet, for how long the first caller has waited, and what a file
+    keeps.
+    """
+
+    queued: int
+    waiting_s: float
+    spooled_bytes: int
+
+
 class Publisher:
     """Publishes the events of one bus."""
 
@@ -82,6 +93,17 @@ class Publisher:
         envelope_id, body = write(event, self._source, correlation_id, causation_id, traceparent, tracestate, id_)
         return envelope_id, sender.add_single(body, envelope_id, unique_for_s)
 
+    async def publish_written(self, stream: str, id_: str, body: bytes, unique_for_s: float) -> None:
+        """Append an event whose envelope was written before, unless the stream remembers its id.
+
+        Raises what `Bus.publish` raises.
+        """
+        if not self.capacity.available:
+            await self.capacity.wait_until_available()
+        if self._closed:
+            raise BusClosed
+        await self._sender_to(stream).add_single(body, id_, unique_for_s)
+
     async def publish_many(
         self, events: Sequence[Event], ids: Sequence[str] | None, unique_for_s: float | None, context: Context
     ) -> list[str]:
@@ -107,6 +129,12 @@ class Publisher:
         self._raise_if_any_failed(outcomes)
         return written
 
+    def load(self) -> PublishLoad:
+        """What is on its way to the server."""
+        since_s = [s.waiting_since_s for s in self._senders.values() if s.waiting_since_s is not None]
+        waiting_s = max(0.0, asyncio.get_running_loop().time() - min(since_s)) if since_s else 0.0
+        return PublishLoad(self.capacity.count, waiting_s, self._route.spooled_bytes)
+
     async def close(self) -> None:
         """Send what is queued. Where Redis does not answer, this takes as long as the callers wait."""
         self._closed = True
@@ -127,6 +155,8 @@ class Publisher:
         return sender
 
     def _sender_to(self, stream: str) -> Sender:
+        if stream.startswith("tasks."):
+            raise InvalidArgument("publish", f"stream {stream!r} is a task queue; call bus.enqueue")
         if stream not in self._senders:
             self._senders[stream] = Sender(self._where, stream, self._route, self.capacity)
         return self._senders[stream]

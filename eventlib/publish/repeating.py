@@ -25,6 +25,7 @@ class RepeatingRoute:
     """Sends batches to the server. Each caller waits for `patience_s` seconds since its call."""
 
     first_number = 1
+    spooled_bytes = 0
 
     def __init__(self, commands: PublishCommands, patience_s: float) -> None:
         self.patience_s = patience_s

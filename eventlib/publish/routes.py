@@ -37,6 +37,10 @@ class Route(Protocol):
     def first_number(self) -> int:
         """The first number of each stream."""
 
+    @property
+    def spooled_bytes(self) -> int:
+        """How many bytes wait in a file for the server."""
+
     def send(self, batch: NumberedBatch, callers: Callers) -> Sending:
         """Put a batch on its way. `callers` wait for it."""
 

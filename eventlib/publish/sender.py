@@ -33,6 +33,12 @@ class Sender:
         self._starts_after_turn = False  # `start` is called when this turn of the loop is over
         self._now, self._call_soon = loop.time, loop.call_soon
 
+    @property
+    def waiting_since_s(self) -> float | None:
+        """When the first of the callers who still wait called, by the loop's clock. None: no caller waits."""
+        under_way = None if self._under_way is None else Callers(self._under_way[0]).waiting_since_s()
+        return self._queue.callers.waiting_since_s() if under_way is None else under_way
+
     def add(self, slice_: Slice) -> None:
         """Queue a slice. Its future says when it was sent."""
         self._queue.add(slice_)

@@ -48,10 +48,10 @@ class Requesting(ABC):
 
         Raises:
             UnknownEventType, InvalidArgument: the event, the correlation id or the timeout is none.
-            WaitTimeout: no such event came within `timeout_s` seconds from the beginning of the block.
+            EventWaitTimeout: no such event came within `timeout_s` seconds from the beginning of the block.
             DecodeError, UnsupportedVersion: it came, and this program cannot read it.
             BrokerUnavailable: the server is away as the block begins, and the outage policy is `Fail`. With the others,
-                the wait goes on through an outage, and an outage at its end is the cause of the WaitTimeout.
+                the wait goes on through an outage, and an outage at its end is the cause of the EventWaitTimeout.
             AccessDenied, BrokerError: the server refuses to let this program listen.
             BusClosed: the bus was closed, or closes meanwhile.
         """
@@ -74,7 +74,7 @@ class Requesting(ABC):
         id is made if none is given, inside a handler too. `timeout_s` covers publishing and waiting. Whoever wants the
         reply even if this process is killed makes the id with `new_correlation_id`, keeps it, and asks for `reply`.
 
-        Raises what `publish` and `waiting_for` raise. After a WaitTimeout the request may have been published.
+        Raises what `publish` and `waiting_for` raise. After a EventWaitTimeout the request may have been published.
         """
         id_ = new_correlation_id() if correlation_id is None else correlation_id
         own = spec_of(type(event)).type

@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 from eventlib.broker.connections import Broker
 from eventlib.broker.listening import ListeningCommands
 from eventlib.declare.app import App
-from eventlib.errors import BrokerError, BrokerUnavailable, BusClosed, InvalidArgument, WaitTimeout
+from eventlib.errors import BrokerError, BrokerUnavailable, BusClosed, EventWaitTimeout, InvalidArgument
 from eventlib.events.correlation import made_at_ms
 from eventlib.events.schema import Event
 from eventlib.operate.trimming import trimmer
@@ -161,7 +161,7 @@ class Waiting(Generic[E]):
             self._event = cast(E, await self._waiter.event)
         except _TimeIsOver:
             about = self._awaited.types, self._correlation_id, self._timeout_s, tuple(self._waiter.seen)
-            raise WaitTimeout(*about) from self._outage()
+            raise EventWaitTimeout(*about) from self._outage()
 
     def _outage(self) -> BrokerError | None:
         """What kept the server from answering, if it does not answer now."""

@@ -22,7 +22,7 @@ import redis.asyncio as redis
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import library, memory, raw, server
+from benchmarks import library, memory, raw, requests, server
 from benchmarks.__main__ import Turns
 from benchmarks.comparisons import Target, comparisons
 from benchmarks.evidence import NotDone, Tally
@@ -65,6 +65,8 @@ async def left_behind(client: redis.Redis, namespace: str) -> list[bytes]:
         library.handle,
         library.handle_batches,
         raw.pipeline,
+        requests.at_once,
+        requests.in_turn,
     ],
 )
 async def test_a_side_does_its_work_and_leaves_nothing(
@@ -116,7 +118,7 @@ async def test_the_faststream_side_refuses_an_event_that_is_no_file_event(
     assert seen == good
 
 
-@pytest.mark.parametrize("side", [library.latency, raw.latency])
+@pytest.mark.parametrize("side", [library.latency, raw.latency, requests.round_trip])
 async def test_a_latency_is_positive_and_leaves_nothing(
     side: Callable[..., Coroutine[Any, Any, tuple[float, float, float]]],
     url: str,

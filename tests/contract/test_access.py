@@ -139,7 +139,7 @@ async def use_key_queues(limited: NotingBroker, admin: Broker, group: GroupKeys)
     head = await limited.attempt(read(reader, 10))
     await limited.attempt(read(reader, 10))  # waits for what comes
     await reader.close()
-    await limited.attempt(ConsumerCommands(limited, group, "c1").free_key_queues())
+    await limited.attempt(ConsumerCommands(limited, group, "c1").free_stuck())
     await limited.attempt(ConsumerCommands(limited, group, "c3").ack(head or []))
 
 

@@ -89,7 +89,7 @@ async def test_a_cancelled_large_call_sends_no_further_slice(
         await asyncio.wait({call})
         faulty.refusing = False
         await bus.publish(OrderPlaced(number=5000))
-        assert bus._publisher.capacity._count == bus._publisher.capacity._size_bytes == 0
+        assert bus._publisher.capacity.count == bus._publisher.capacity._size_bytes == 0
     assert await numbers(inspector) in ([-1, 5000], [-1, *range(500), 5000])  # the first slice was on its way
 
 

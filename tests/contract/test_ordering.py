@@ -536,7 +536,7 @@ async def test_a_head_is_not_mistaken_for_lost_in_any_place(broker: Broker, insp
 
     async def still_waits() -> bool:
         return (
-            await ConsumerCommands(broker, at, "c1").free_key_queues() == 0
+            await ConsumerCommands(broker, at, "c1").free_stuck() == 0
             and (await StreamCommands(broker).backlog("orders", "billing")).parked == 1
         )
 
@@ -673,14 +673,14 @@ async def test_a_key_queue_continues_after_its_head_was_lost_during_a_retry(
         await bus.publish_many(steps("A", 0, 1, 2))
         [head] = await read_and_die(broker, inspector)
         await ConsumerCommands(broker, inspector.keys, "dead").retry(head, 60.0 if place == "delayed" else 0.0)
-        assert await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues() == 0  # nothing is lost yet
+        assert await ConsumerCommands(broker, inspector.keys, "c1").free_stuck() == 0  # nothing is lost yet
         if place == "delayed":
             await inspector.raw.unlink(inspector.keys.delayed)
         elif place == "retry":
             await inspector.raw.xtrim(inspector.keys.retry, maxlen=0, approximate=False)
         else:
             [again] = await read_and_die(broker, inspector)
-            assert again.retried and await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues() == 0
+            assert again.retried and await ConsumerCommands(broker, inspector.keys, "c1").free_stuck() == 0
             await inspector.raw.xack(inspector.keys.retry, "billing", again.id)
         async with consumers(bus, "a"):
             await eventually(lambda: billing.done() == [("A", 1), ("A", 2)])
@@ -692,9 +692,9 @@ async def test_blocked_key_queues_are_freed_in_limited_steps(broker: Broker, ins
         NumberedBatch("orders", 1, [body(order_id=f"{n % count}", n=n) for n in range(2 * count)]), "p1", 3600.0
     )
     assert len(await read_and_die(broker, inspector, 2 * count)) == count
-    assert await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues() == 0
+    assert await ConsumerCommands(broker, inspector.keys, "c1").free_stuck() == 0
     await inspector.raw.xgroup_delconsumer(inspector.keys.stream, "billing", "dead")
-    freed = [await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues() for _ in range(8)]
+    freed = [await ConsumerCommands(broker, inspector.keys, "c1").free_stuck() for _ in range(8)]
     assert sum(freed) == count and max(freed) < 1000
     assert await StreamCommands(broker).backlog("orders", "billing") == ev.Backlog(
         0, 0, retrying=count, delayed=0, dead=0
@@ -707,7 +707,7 @@ async def test_all_key_queues_without_a_head_are_freed(broker: Broker, inspector
     )
     await read_and_die(broker, inspector, 3600)
     await inspector.raw.unlink(inspector.keys.key_queue_heads)
-    assert [await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues() for _ in range(4)] == [
+    assert [await ConsumerCommands(broker, inspector.keys, "c1").free_stuck() for _ in range(4)] == [
         500,
         500,
         200,
@@ -796,7 +796,7 @@ async def test_a_head_that_the_new_group_will_read_again_is_not_treated_as_lost(
     [head] = await read_and_die(broker, inspector)
     await inspector.raw.xgroup_destroy(inspector.keys.stream, "billing")
     await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
-    assert await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues() == 0
+    assert await ConsumerCommands(broker, inspector.keys, "c1").free_stuck() == 0
     assert [entry.id for entry in await read_and_die(broker, inspector)] == [head.id]
 
 

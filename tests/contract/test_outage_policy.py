@@ -451,7 +451,7 @@ async def test_a_replay_goes_on_after_a_refusal(
         await bus.publish_many(orders(0, 1))
         await raw.set(inspector.keys.stream, "no stream")
         faulty.refusing = False
-        await eventually(lambda: bus._publisher.capacity._count == 0)
+        await eventually(lambda: bus._publisher.capacity.count == 0)
         await bus.publish(OrderPlaced(number=2))
         await raw.delete(inspector.keys.stream)
         await eventually(lambda: arrived(inspector, 3))

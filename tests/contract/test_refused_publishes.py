@@ -190,7 +190,7 @@ async def test_a_large_call_that_waits_for_capacity_when_the_bus_closes_names_wh
         await asyncio.wait_for(call, 5.0)
     assert isinstance(caught.value.__cause__, ev.BusClosed)
     assert caught.value.ids == tuple(ids[: len(await inspector.events())])
-    assert caught.value.ids and bus._publisher.capacity._count == 0
+    assert caught.value.ids and bus._publisher.capacity.count == 0
 
 
 @pytest.mark.parametrize("unsure_first", [False, True])

@@ -46,7 +46,7 @@ async def test_only_what_comes_after_the_beginning_counts(connect: Connect) -> N
 
 async def test_a_wait_that_ends_in_time_names_what_else_was_seen(connect: Connect) -> None:
     async with connect(quoting()) as bus, bus.running():
-        with pytest.raises(ev.WaitTimeout) as timeout:
+        with pytest.raises(ev.EventWaitTimeout) as timeout:
             await bus.request(QuoteRequested(number=1), QuoteGiven, timeout_s=0.3)
         assert timeout.value.types == ("quote.given",) and timeout.value.seen == ("quote.refused",)
         assert timeout.value.__cause__ is None
@@ -59,7 +59,7 @@ async def test_a_request_does_not_see_itself(connect: Connect) -> None:
     class Asked(ev.Event, type="asked", version=1, stream="quotes"): ...
 
     async with connect(SHOP) as bus:
-        with pytest.raises(ev.WaitTimeout) as timeout:
+        with pytest.raises(ev.EventWaitTimeout) as timeout:
             await bus.request(Asked(), QuoteGiven, timeout_s=SHORT_S)
         assert timeout.value.seen == ()
 
@@ -67,7 +67,7 @@ async def test_a_request_does_not_see_itself(connect: Connect) -> None:
 async def test_the_time_of_a_wait_begins_with_the_block(connect: Connect) -> None:
     async with connect(SHOP) as bus:
         began_s = time.monotonic()
-        with pytest.raises(ev.WaitTimeout):
+        with pytest.raises(ev.EventWaitTimeout):
             async with bus.waiting_for(QuoteGiven, correlation_id="x", timeout_s=0.2):
                 await asyncio.sleep(0.2)
         assert time.monotonic() - began_s < LONG_S / 2
@@ -76,7 +76,7 @@ async def test_the_time_of_a_wait_begins_with_the_block(connect: Connect) -> Non
 async def test_a_reply_after_the_timeout_changes_nothing_and_can_be_asked_for(connect: Connect) -> None:
     async with connect(SHOP) as bus:
         waiting = bus.waiting_for(QuoteGiven, correlation_id="x", timeout_s=SHORT_S)
-        with pytest.raises(ev.WaitTimeout):
+        with pytest.raises(ev.EventWaitTimeout):
             async with waiting:
                 pass
         await bus.publish(QuoteGiven(number=1), correlation_id="x")
@@ -129,7 +129,8 @@ async def test_events_of_other_writers_are_found(
     fields: Any = {"a": "b", "event": event} if written == "fields" else {"event": event}
     async with connect(SHOP) as bus:
         async with bus.waiting_for(QuoteGiven, correlation_id="x/1", timeout_s=LONG_S) as given:
-            for entry in ({"no": "event"}, {"event": "no JSON x/1"}, {"event": '["correlationid"]'}, fields):
+            entries: list[Any] = [{"no": "event"}, {"event": "no JSON x/1"}, {"event": '["correlationid"]'}, fields]
+            for entry in entries:
                 await raw.xadd(Keys(namespace).stream("quotes"), entry)
         assert given.event.number == 1
         assert (await bus.reply("x/1", QuoteGiven, timeout_s=LONG_S)).number == 1
@@ -254,10 +255,10 @@ async def test_a_stream_that_is_emptied_meanwhile_is_listened_to_all_the_same(
             await empty()
             await bus.publish(QuoteGiven(number=1), correlation_id="x")
         assert given.event.number == 1
-        with pytest.raises(ev.WaitTimeout):
+        with pytest.raises(ev.EventWaitTimeout):
             async with bus.waiting_for(QuoteGiven, correlation_id="x", timeout_s=SHORT_S):
                 await empty()
-        with pytest.raises(ev.WaitTimeout):
+        with pytest.raises(ev.EventWaitTimeout):
             await bus.reply("x", QuoteGiven, timeout_s=SHORT_S)
 
 
@@ -305,5 +306,5 @@ async def test_bad_input_is_refused_at_once(
 
 async def test_a_stream_that_does_not_exist_yet_is_waited_on(connect: Connect) -> None:
     async with connect(SHOP) as bus:
-        with pytest.raises(ev.WaitTimeout, match=r"no quote\.given with correlation id 'x'"):
+        with pytest.raises(ev.EventWaitTimeout, match=r"no quote\.given with correlation id 'x'"):
             await bus.reply("x", QuoteGiven, timeout_s=SHORT_S)

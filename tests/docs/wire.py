@@ -37,7 +37,8 @@ def _script_section(script: Script, shared: list[str]) -> str:
     contract = _CONTRACT.fullmatch(_header(FILES[script.name]))
     assert contract, f"{script.name}.lua begins with what it does, then KEYS, ARGV (if any) and Returns"
     does, script_keys, arguments, returns = (_line(part or "none") for part in contract.groups())
-    before = sorted((name for name in shared if FILES[name] in script.text), key=lambda n: script.text.index(FILES[n]))
+    before = script.after
+    assert set(before) <= set(shared)
     assert script.text == "".join(FILES[name] for name in [*before, script.name])
     after = f" Stands after {' and '.join(f'`{name}.lua`' for name in before)}." if before else ""
     return f"### `{script.name}.lua`\n\n{does}{after}\n\n- KEYS: {script_keys}\n- ARGV: {arguments}\n- {returns}\n"

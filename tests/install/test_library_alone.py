@@ -10,6 +10,7 @@ from tests.install.conftest import Environment
 
 BROUGHT = {
     "annotated-types",
+    "cronsim",
     "event-workbench",
     "hiredis",
     "pydantic",
@@ -17,6 +18,7 @@ BROUGHT = {
     "redis",
     "typing-extensions",
     "typing-inspection",
+    "tzdata",
     "uuid-utils",
 }
 OF_PYTHON = {"pip", "setuptools"}  # what a new environment has, by the version of Python

@@ -1,4 +1,4 @@
-"""An event's own constructor is typed: mypy knows its fields, which are needed, and what they take."""
+"""An event's own constructor and the client's methods are typed: mypy knows the fields and what they take."""
 
 import re
 import subprocess
@@ -11,6 +11,7 @@ TOP = Path(__file__).parents[2]
 WRONG = """\
 from datetime import datetime
 
+from eventlib import Client
 from eventlib.catalog import (
     AlertRaised, AlertResolved, EmbeddingGenerationCompleted, EmbeddingGenerationRequested, Failure, FileDeleted,
     Message, NotificationRequested, NotificationSent, Source, TaskQueued, UserRegistered,
@@ -38,6 +39,28 @@ def follow(queued: TaskQueued, requested: EmbeddingGenerationRequested, raised: 
     EmbeddingGenerationCompleted.answering(requested, vectors_key="", chunk_count=1, duration_s=1)  # call-arg
     AlertResolved.of(raised, resolved_at=5)  # arg-type
     deleted: UserRegistered = AlertResolved.of(raised, resolved_at=datetime.now())  # assignment
+
+
+NOW = datetime.now()
+
+
+async def ask(client: Client, queued: TaskQueued) -> None:
+    await client.publish_task_queued(task_id="k1", nam="thumbnails")  # call-arg
+    await client.publish_task_queued(task_id="k1")  # call-arg
+    await client.publish_task_queued(task_id=1, name="thumbnails")  # arg-type
+    await client.publish_task_queued("k1", "thumbnails")  # call-arg
+    await client.publish_notification_sent(notification_id="n1", user_id="u1", channel="fax", sent_at=NOW)  # arg-type
+    await client.publish_file_deleted(file_id="f1", user_id="u1", cause="retention", deleted_at="now")  # arg-type
+    await client.publish_order_placed(order_id="A1")  # attr-defined
+    (await client.request(queued, UserRegistered, timeout_s=1.0)).task_id  # attr-defined
+    (await client.request(queued, UserRegistered | FileDeleted, timeout_s=1.0)).user_id  # attr-defined
+    await client.request(queued, "user.registered", timeout_s=1.0)  # call-overload
+    await client.request(UserRegistered, FileDeleted, timeout_s=1.0)  # call-overload
+    await client.reply("x", UserRegistered)  # call-overload
+    async with client.waiting_for(FileDeleted, correlation_id="x", timeout_s=1.0) as waiting:
+        pass
+    waiting.event.task_id  # attr-defined
+    Client(name=1)  # arg-type
 """
 
 

@@ -49,7 +49,7 @@ def test_each_error_belongs_to_its_family() -> None:
     assert family(ev.DataError) == {"DecodeError", "UnsupportedVersion"}
     assert family(ev.BrokerError) == {
         *("BrokerUnavailable", "AccessDenied", "EvictingServer", "MissingCommand", "MissingGroup", "MissingDeadLetter"),
-        *("NoServer", "BrokerFull", "PartlyPublished", "SpoolFull", "SpoolUnusable"),
+        *("NoServer", "BrokerFull", "PartlyPublished", "SpoolFull", "SpoolUnusable", "MissingSaga"),
     }
     assert family(errors.Signal) == {"Reject", "RetryAfter", "Snooze"}
 

@@ -62,28 +62,30 @@ def test_every_script_is_loaded_and_known_by_the_hash_that_redis_gives_it() -> N
         for f in resources.files("eventlib.broker.scripts").iterdir()
         if f.name.endswith(".lua")
     }
-    assert {script.name for script in SCRIPTS} | {
-        "fields",
-        "group_time",
-        "key_queues",
-    } == files  # those three stand before others
+    parts = {name for script in SCRIPTS for name in script.after}
+    assert {script.name for script in SCRIPTS} | parts == files
     assert all(script.sha == hashlib.sha1(script.text.encode()).hexdigest() for script in SCRIPTS)
 
 
 IN_KEY_QUEUES = {"stream", "retry", "delayed", "heads", "queues", "source", "sweep"}  # names of KEYS in `key_queues`
+OF_TASKS = re.compile(r"^local (.*?) = unpack\(KEYS, 1, \d+\)|^local (.*?) = {unpack\(KEYS", re.DOTALL | re.MULTILINE)
 
 
 def made_up_keys(text: str) -> set[str]:
     """The keys that a script passes to commands and that are not in KEYS."""
     code = re.sub(r"--[^\n]*", "", text)
+    of_tasks = set[str]()
+    for found in OF_TASKS.findall(code):
+        names = re.findall(r"\w+", "".join(found))
+        of_tasks |= {*names, *(f"{name}[{priority}]" for name in names for priority in ("priority", "record.priority"))}
     # A name is as good where all that it is ever given is one of KEYS, directly or as an argument of a function.
     named = set(re.findall(r"local (\w+)[^=\n]*= *KEYS\[", code))
     named |= set(re.findall(r"function \w+\((\w+)", code))
     for function, name in re.findall(r"function (\w+)\((\w+)", code):
         given = set(re.findall(rf"(?<!function ){function}\(([^,)]+)", code))
-        if not all(re.fullmatch(r"KEYS\[\w+\]", argument) for argument in given):
+        if not all(argument in of_tasks or re.fullmatch(r"KEYS\[\w+\]", argument) for argument in given):
             named.discard(name)
-    named |= IN_KEY_QUEUES
+    named |= IN_KEY_QUEUES | of_tasks
     keys_ = re.findall(r"redis\.p?call\('(?!TIME|XREADGROUP)\w+',\s*(?:'[A-Z]+',\s*)?([^,)]+)", code)
     return {key for key in keys_ if not re.fullmatch(r"KEYS\[\w+\]", key) and key not in named}
 

@@ -17,6 +17,7 @@ class ManualRoute:
 
     first_number = 1
     patience_s = 30.0
+    spooled_bytes = 0
 
     def __init__(self) -> None:
         self.begun: list[NumberedBatch] = []
@@ -66,7 +67,7 @@ async def turns(count: int = 5) -> None:
 
 
 def is_empty(capacity: CapacityLimit) -> bool:
-    return capacity._count == capacity._size_bytes == 0
+    return capacity.count == capacity._size_bytes == 0
 
 
 # When a batch is begun
@@ -224,7 +225,7 @@ async def test_cancelled_publishes_are_left_out_and_unique_ids_stay_with_their_b
         [b"1", b"2", b"4", b"5"],
         [Unique(0, "id-1", 60.0), Unique(3, "id-5", 60.0)],
     )
-    assert capacity._count == capacity._size_bytes == 4
+    assert capacity.count == capacity._size_bytes == 4
     assert sender._queue.count == 0
     route.ends[1].set_result(None)
     await turns()

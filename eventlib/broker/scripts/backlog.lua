@@ -7,7 +7,7 @@
 local waiting, pending, after, last = 0, 0, '', ''
 local oldest = math.huge
 local function look_at(id)
-  if id then oldest = math.min(oldest, tonumber(id:match('^%d+') or oldest)) end
+  if id then oldest = math.min(oldest, tonumber(id:match('^(%d+)%-%d+$') or oldest)) end
 end
 local function origin(fields)
   local found

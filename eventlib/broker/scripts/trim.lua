@@ -1,7 +1,7 @@
 -- Drop entries that the stream's retention no longer keeps: a bounded step, one trimmer at a time. Limit 0: only look.
 -- KEYS  stream, retention
--- ARGV  policy (see below), whether it was declared (1 or 0), ms between trims, how many entries at most, 1 if a program
---       listens without a group or 0
+-- ARGV  policy (see below), whether it was declared (1 or 0), ms between trims, how many entries at most, 1 if a
+--       program listens without a group or 0
 -- A policy is four numbers in one text: ms of history, entries, 1 to keep unread entries, ms until a group is dead; -1
 -- means no limit. The last declared policy is kept with the stream, and programs that declare none follow it. A stream
 -- that has no group keeps all for the first one, but not if a program listens to it: there may never be a group.

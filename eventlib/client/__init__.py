@@ -1,0 +1,1 @@
+"""The client: for a program that publishes and asks, and handles nothing."""

@@ -1,0 +1,93 @@
+"""Waiting for tasks to end, without asking again and again: one blocking read a queue serves all who wait."""
+
+import asyncio
+import math
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from eventlib.broker.tasks import QueueCommands
+from eventlib.errors import AccessDenied, BrokerError, BusClosed
+from eventlib.reconnect import until_answered
+
+_BLOCK_S = 1.0
+LOOK_S = 5.0  # a look at the task itself, should its notice have been missed
+
+
+class Finishes:
+    """Tells those who wait for tasks of one queue that these have ended."""
+
+    def __init__(self, commands: QueueCommands) -> None:
+        self._commands = commands
+        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        self._reading: asyncio.Task[None] | None = None
+        self._listening: asyncio.Future[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()  # the one that reads, and those that close their connection
+        self._rng = random.Random()
+
+    async def wait_until(self, ended: Callable[[], Awaitable[bool]], task_id: str) -> None:
+        """Wait until `ended()` is true. It is asked when a notice of the task comes, and every few seconds.
+
+        Raises:
+            AccessDenied: waiting would not help.
+            BusClosed: the bus was closed meanwhile.
+        """
+        while True:
+            notice = asyncio.get_running_loop().create_future()
+            self._waiters.setdefault(task_id, set()).add(notice)
+            try:
+                await self._listen()
+                if await ended():  # after listening began, so that no end is missed
+                    return
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_S):
+                        await notice
+            finally:
+                waiters = self._waiters[task_id]
+                waiters.discard(notice)
+                if not waiters:
+                    del self._waiters[task_id]
+
+    async def close(self) -> None:
+        """End all waits."""
+        for waiters in self._waiters.values():
+            for notice in waiters:
+                if not notice.done():
+                    notice.set_exception(BusClosed())
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _listen(self) -> None:
+        if self._reading is None or self._reading.done():
+            self._listening = asyncio.get_running_loop().create_future()
+            self._reading = asyncio.create_task(self._read(self._listening))
+            self._tasks.add(self._reading)
+            self._reading.add_done_callback(self._tasks.discard)
+        reading = self._reading
+        if self._listening is not None:
+            await asyncio.wait({self._listening, reading}, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done() and not reading.cancelled() and (error := reading.exception()):
+                raise error
+
+    async def _read(self, listening: "asyncio.Future[None]") -> None:
+        watch = self._commands.watch_finished()
+        try:
+            await until_answered(watch.begin, _unless_refused, self._rng)
+            listening.set_result(None)
+            while self._waiters:  # there is no await between this look and the end, so that no waiter comes too late
+                for task_id in (await until_answered(lambda: watch.next(_BLOCK_S), _unless_refused, self._rng)).value:
+                    for notice in self._waiters.get(task_id, ()):
+                        if not notice.done():
+                            notice.set_result(None)
+        finally:
+            if self._reading is asyncio.current_task():
+                self._reading = None
+            await watch.close()
+
+
+def _unless_refused(error: BrokerError, _: int) -> float:
+    if isinstance(error, AccessDenied):
+        raise error
+    return math.inf

@@ -1,0 +1,273 @@
+"""What a program does with tasks: enqueue them, look at them, wait for them, cancel them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from eventlib.broker.connections import Broker
+from eventlib.broker.publishing import BATCH_BYTES, BATCH_LIMIT
+from eventlib.broker.tasks import QueueCommands, TaskRecord
+from eventlib.declare.app import App
+from eventlib.declare.tasks import QueueSettings, Task, TaskCall
+from eventlib.errors import (
+    BusClosed,
+    InvalidArgument,
+    MissingTask,
+    TaskCancelled,
+    TaskFailed,
+    TaskWaitTimeout,
+    UniqueKeyInUse,
+)
+from eventlib.events.schema import valid_name
+from eventlib.queueing import PRIORITIES, Priority
+from eventlib.records import EnqueuedTask, QueueHealth
+from eventlib.tasks.finishes import Finishes
+from eventlib.tasks.patience import Patience
+from eventlib.tasks.results import read_result
+from eventlib.tasks.state import ENDED, Cancelled, State, TaskState, state_of
+from eventlib.tasks.writing import written_task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PAGE = 500
+_DELAY_S_MAX = 100 * 366 * 86_400.0
+
+
+class TaskHandle(Generic[R]):
+    """One task that was enqueued. `id` names it in other programs too: see `TaskQueues.handle`."""
+
+    def __init__(self, queues: "TaskQueues", task: Task[..., R], id_: str) -> None:
+        self.id = id_
+        self.task = task
+        self._queues = queues
+
+    def __repr__(self) -> str:
+        return f"TaskHandle({self.task.name!r}, {self.id!r})"
+
+    async def result(self, timeout_s: float | None = None) -> R:
+        """Wait for the task to end, and return what it returned. Without `timeout_s`, the wait may be endless.
+
+        Raises:
+            TaskFailed: it was given up.
+            TaskCancelled: it was cancelled.
+            TaskWaitTimeout: it had not ended in time.
+            MissingTask: its result was kept for long enough and is forgotten.
+            DecodeError: it returned something else than this program declares.
+        """
+        return await self._queues.result(self.task, self.id, timeout_s)
+
+    async def state(self) -> TaskState:
+        """The task as it is now.
+
+        Raises:
+            MissingTask: it is forgotten.
+        """
+        return await self._queues.state(self.task.queue, self.id)
+
+    async def cancel(self) -> Cancelled:
+        """Cancel the task, and say what came of it. Cancelling again is harmless.
+
+        `cancelled`: it will not run, or not again. `cancelling`: it runs; its function gets a CancelledError within
+        about a second, and its end is no failure. `ended`: it had ended before. `unknown`: it is forgotten.
+        """
+        return await self._queues.cancel(self.task.queue, self.id)
+
+
+class TaskQueues:
+    """The task queues of a bus. Each call waits for an answer as long as the outage policy says; `Spool` does not hold
+    tasks, so it is as `Wait` with its 30 s.
+    """
+
+    def __init__(self, app: App, broker: Broker, patience: Patience) -> None:
+        self._app = app
+        self._broker = broker
+        self._answer = patience
+        self._finishes: dict[str, Finishes] = {}
+        self._closed = False
+
+    def enqueue(
+        self,
+        task: Task[P, R],
+        *,
+        delay_s: float | None = None,
+        at: datetime | None = None,
+        priority: Priority | None = None,
+        id: str | None = None,
+    ) -> Callable[P, Awaitable[TaskHandle[R]]]:
+        """See `Bus.enqueue`."""
+        enqueue_many = partial(self.enqueue_many, delay_s=delay_s, at=at, priority=priority, ids=id and [id])
+
+        async def enqueue(*args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+            [handle] = await enqueue_many([self._declared(task).call(*args, **kwargs)])
+            return handle
+
+        return enqueue
+
+    async def enqueue_many(
+        self,
+        calls: Sequence[TaskCall[R]],
+        *,
+        delay_s: float | None = None,
+        at: datetime | None = None,
+        priority: Priority | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> list[TaskHandle[R]]:
+        """Enqueue tasks, made by `Task.call`, as `Bus.enqueue` does. Up to 500 of one queue, or 4 MiB, go together.
+
+        Those that go together are all enqueued, or none. Larger calls go in parts, in order, and no part follows one
+        that fails. Repeating the call with the same `ids` enqueues each task once.
+        """
+        due = due_text(delay_s, at)
+        if priority is not None and priority not in PRIORITIES:
+            raise InvalidArgument("enqueue", f"priority={priority!r}; it is one of {', '.join(PRIORITIES)}")
+        if ids is not None and len(ids) != len(calls):
+            raise InvalidArgument("enqueue_many", f"{len(ids)} ids for {len(calls)} tasks; give one for each")
+        handles: list[TaskHandle[R]] = []
+        parts: dict[str, list[EnqueuedTask]] = {}
+        for index, call in enumerate(calls):
+            task = self._declared(call.task)
+            written = written_task(call, self._app.name, ids[index] if ids else None, due, priority)
+            parts.setdefault(task.queue, []).append(written)
+            handles.append(TaskHandle(self, task, written.id))
+        for queue, tasks in parts.items():
+            for part in _sliced(tasks):
+                await self._enqueue(queue, part)
+        return handles
+
+    async def _enqueue(self, queue: str, tasks: Sequence[EnqueuedTask]) -> None:
+        commands = self._commands(queue)
+        if (in_use := await self._answer(lambda: commands.enqueue(tasks))) is not None:
+            raise UniqueKeyInUse(in_use.task.unique, in_use.holder)
+
+    def handle(self, task: Task[..., R], id_: str) -> TaskHandle[R]:
+        """The handle of a task that was enqueued before, perhaps by another program."""
+        return TaskHandle(self, self._declared(task), id_)
+
+    async def state(self, queue: str, task_id: str) -> TaskState:
+        """See `TaskHandle.state`."""
+        commands = self._commands(queue)
+        found = await self._answer(lambda: commands.look(task_id))
+        if found is None:
+            raise MissingTask(task_id, queue)
+        return state_of(task_id, found)
+
+    async def cancel(self, queue: str, task_id: str) -> Cancelled:
+        """See `TaskHandle.cancel`."""
+        commands = self._commands(queue)
+        state, _ = await self._answer(lambda: commands.cancel(task_id))
+        if not state:
+            return "unknown"
+        if state == "cancelling":
+            return "cancelling"
+        return "cancelled" if state == "cancelled" else "ended"
+
+    async def health(self, queue: str) -> QueueHealth:
+        """See `Bus.queue_health`."""
+        commands = self._commands(queue)
+        lease_s = self._app.queues.get(queue, QueueSettings()).group.lease.duration_s
+        return await self._answer(lambda: commands.health(lease_s))
+
+    async def find(
+        self, queue: str, *, state: State | None = None, name: str | None = None, count: int = 100
+    ) -> list[TaskState]:
+        """Up to `count` tasks of the queue that are known, in no order. This goes through all that are known."""
+        commands, cursor, found = self._commands(queue), 0, list[TaskState]()
+        while True:
+            cursor, page = await self._answer(lambda at=cursor: commands.page(at, _PAGE))  # type: ignore[misc]
+            for task_id, record in page:
+                if state in (None, record["state"]) and name in (None, record["name"]):
+                    found.append(state_of(task_id, TaskRecord(record, None, b"", "")))
+            if not cursor or len(found) >= count:
+                return found[:count]
+
+    async def run_now(self, queue: str, task_id: str) -> TaskState:
+        """Let a delayed task start as soon as a worker is free. Returns its state.
+
+        Raises:
+            MissingTask: it is forgotten.
+        """
+        commands = self._commands(queue)
+        await self._answer(lambda: commands.run_now(task_id))
+        return await self.state(queue, task_id)
+
+    async def result(self, task: Task[..., R], task_id: str, timeout_s: float | None) -> R:
+        """See `TaskHandle.result`."""
+        commands, found = self._commands(task.queue), list[Any]()
+
+        async def ended() -> bool:
+            look = await self._answer(lambda: commands.look(task_id, with_result=True))
+            if look is None:
+                raise MissingTask(task_id, task.queue)
+            found[:] = [look]
+            return look.record["state"] in ENDED
+
+        if task.queue not in self._finishes:
+            self._finishes[task.queue] = Finishes(commands)
+        try:
+            async with asyncio.timeout(timeout_s) as limit:
+                await self._finishes[task.queue].wait_until(ended, task_id)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TaskWaitTimeout(task_id, timeout_s or 0.0) from None
+        state = state_of(task_id, found[0])
+        if state.state == "failed":
+            raise TaskFailed(task_id, state.reason, state.error, state.dead_letter_id)
+        if state.state == "cancelled":
+            raise TaskCancelled(task_id)
+        result: R = read_result(task, found[0].result)
+        return result
+
+    async def aclose(self) -> None:
+        """End all waits for results."""
+        self._closed = True
+        for finishes in self._finishes.values():
+            await finishes.close()
+
+    def _declared(self, task: Task[P, R]) -> Task[P, R]:
+        if not isinstance(task, Task):
+            raise InvalidArgument("enqueue", f"{task!r} is not a task; declare it with @app.task")
+        if self._app.tasks.get(task.name) is not task:
+            raise InvalidArgument("enqueue", f"App {self._app.name!r} declares no task {task.name!r}, or another one")
+        return task
+
+    def _commands(self, queue: str) -> QueueCommands:
+        if self._closed:
+            raise BusClosed
+        return QueueCommands(self._broker, valid_name(queue, "queue"))
+
+
+def _sliced(tasks: Sequence[EnqueuedTask]) -> list[list[EnqueuedTask]]:
+    slices: list[list[EnqueuedTask]] = [[]]
+    size_bytes = 0
+    for task in tasks:
+        if slices[-1] and (len(slices[-1]) == BATCH_LIMIT or size_bytes + len(task.event) > BATCH_BYTES):
+            slices.append([])
+            size_bytes = 0
+        slices[-1].append(task)
+        size_bytes += len(task.event)
+    return slices
+
+
+def due_text(delay_s: float | None, at: object) -> str:
+    """When a task may start, as the scripts take it.
+
+    A time that has passed means now. So does a delay of zero.
+
+    Raises:
+        InvalidArgument: both are given, the delay is negative or over a hundred years, or the time has no zone.
+    """
+    if delay_s is not None and at is not None:
+        raise InvalidArgument("enqueue", "give either delay_s= or at=")
+    if delay_s is not None:
+        if not 0.0 <= delay_s <= _DELAY_S_MAX:
+            raise InvalidArgument("enqueue", f"delay_s={delay_s!r}; it must be seconds, zero or more")
+        return f"+{round(delay_s * 1000.0)}" if delay_s else ""
+    if at is None:
+        return ""
+    if not isinstance(at, datetime) or at.utcoffset() is None:
+        raise InvalidArgument("enqueue", f"at={at!r}; give a datetime with its zone, such as datetime.now(UTC)")
+    return f"={round(at.timestamp() * 1000.0)}"
