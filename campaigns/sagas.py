@@ -174,7 +174,7 @@ _cancelling = set[asyncio.Task[object]]()
 
 
 def _cancel_later(bus: ev.Bus, name: str, saga_id: str) -> None:
-    task: asyncio.Task[object] = asyncio.ensure_future(bus.sagas(name).cancel(saga_id))  # type: ignore[assignment]
+    task: asyncio.Task[object] = asyncio.ensure_future(bus.sagas(name).cancel(saga_id))
     _cancelling.add(task)
     task.add_done_callback(_cancelling.discard)
 

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from eventlib.errors import InvalidDeclaration
 from eventlib.events.schema import valid_name, valid_type
+from sim.declare.callers import CALLERS, Callers
 from sim.declare.declared import Declared, FilePlaces
 from sim.declare.faults import Fault
 from sim.declare.loads import Load
@@ -37,6 +38,7 @@ class Scenario(Declared):
     description: str = ""
     offered_load: Load = Field(alias="load")  # `load` is what reads a file
     services: Mapping[str, Service] = Field(min_length=1)
+    callers: Callers | None = None  # those who send the load as requests; without them, nobody waits for a reply
     faults: tuple[Fault, ...] = ()
     drain_s: float = Field(default=30.0, gt=0, le=1e6)
 
@@ -92,6 +94,7 @@ class Scenario(Declared):
             sent * self.flow.paths[service.consumes] * (2 + 3 * _attempts_mean(service))
             for service in self.services.values()
         )
+        attempted += 3 * sent if self.callers else 0  # sent, published, and how the wait ended
         if (rows := runs * (samples + attempted)) > MAX_ROWS:
             what = " or ".join((*load.grows_with, "the number of runs"))
             raise InvalidScenario(
@@ -101,6 +104,7 @@ class Scenario(Declared):
     @model_validator(mode="after")
     def _runnable(self) -> Self:
         self._check_names()
+        self._check_callers()
         for fault in self.faults:
             if problem := fault.problem(self):
                 raise ValueError(f"faults: {problem}")
@@ -150,6 +154,14 @@ class Scenario(Declared):
                 raise ValueError(
                     f"{where}: {tenant!r} is the name of a service, so its numbers would be too; rename it"
                 )
+
+    def _check_callers(self) -> None:
+        if self.callers is None:
+            return
+        if CALLERS in self.services:
+            raise ValueError(f"services.{CALLERS}: metrics and faults call the callers so; give it another name")
+        if not any(self.callers.reply in service.emits for service in self.services.values()):
+            raise ValueError(f"callers.reply: no service emits {self.callers.reply!r}; add it to the emits of one")
 
     def _check_size(self, name: str, service: Service) -> None:
         load = self.offered_load

@@ -14,6 +14,7 @@ from sim.declare.scenario import Scenario
 from sim.evidence.capacity import overloads
 from sim.evidence.history import History, Left, Rows, Run, of_kind
 from sim.evidence.metrics import LATE_S, dead_letters, lateness_s_p99, left_over
+from sim.evidence.requests import HEARD_S, requests_of
 from sim.evidence.turns import passed_by, queues_of
 
 Verdict = Literal["true", "false", "unknown"]
@@ -39,6 +40,8 @@ class Check:
 def check(history: History) -> list[Check]:
     """Judge a history. A claim is true if it is true of every run and service."""
     judged = [*(_judge(history, rule) for rule in _RULES), *_nothing_starves(history)]
+    if history.scenario.callers is not None:
+        judged.append(_replies_heard(history))
     return [*judged, _pending(history), _generator_on_time(history)]
 
 
@@ -215,6 +218,23 @@ def _nothing_starves(history: History) -> list[Check]:
     detail = ", ".join(f"{name} by {by:.0f} of {allowed} allowed" for name, (by, allowed) in most.items())
     beyond = sum(by > allowed for by, allowed in most.values())
     return [Check(_TURNS, claim, "false" if beyond else "true", detail, beyond)]
+
+
+def _replies_heard(history: History) -> Check:
+    claim = f"Every caller got each reply that was there {HEARD_S * 1000:.0f} ms before its time was over"
+    found = [requests_of(history.scenario, run, rows) for run, rows in history.each_run()]
+    answerable, lost, after_return = (
+        sum(int(np.count_nonzero(of)) for of in every)
+        for every in (
+            [one.answerable for one in found],
+            [one.lost for one in found],
+            [one.replied & (one.asked > 1) for one in found],
+        )
+    )
+    detail = f"{lost:,} missed of {answerable:,}; {after_return:,} were found by a caller that came back"
+    if not answerable:
+        return Check("replies_heard", claim, "unknown", "no case: no reply came in time")
+    return Check("replies_heard", claim, "false" if lost else "true", detail, lost)
 
 
 def _generator_on_time(history: History) -> Check:

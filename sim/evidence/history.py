@@ -7,8 +7,8 @@ Rows are one NumPy structured array, so ten million of them stay comfortable; on
 | run        | index of the run in `runs`                                                                  |
 | t_s        | seconds since the run's load began                                                          |
 | kind       | what happened: an index into KINDS                                                          |
-| service    | which service did it: an index into `services`; -1 is the load                              |
-| consumer   | which of the service's consumers; -1 where none                                             |
+| service    | which service did it: an index into `services`; -1 is the load, which callers may send      |
+| consumer   | which of the service's consumers, or of the callers; -1 where none                          |
 | event      | event type: an index into `events`; -1 where none                                           |
 | message    | number of the message within its event type and run; -1 where none                          |
 | attempt    | 1-based number of the attempt; 0 where none                                                 |
@@ -50,7 +50,10 @@ _FIRST_KINDS = (
     "restarted",
     "sampled",  # a look at the service's backlog
 )
-KINDS = tuple(dict.fromkeys((*_FIRST_KINDS, *NOTES)))  # what a fault notes, the fault's class explains
+# How a caller's wait for the reply to its request ended. `message` is the request; `attempt` counts how often the
+# caller asked: 1 is the request itself, a later one was asked by a process that took a killed caller's place.
+_OF_CALLERS = ("replied", "timed_out")
+KINDS = tuple(dict.fromkeys((*_FIRST_KINDS, *NOTES, *_OF_CALLERS)))  # what a fault notes, the fault's class explains
 KIND = {name: code for code, name in enumerate(KINDS)}
 
 ROW = np.dtype(

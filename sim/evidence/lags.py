@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sim.declare.callers import CALLERS
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence.history import History, Rows, Run, of_kind
+from sim.evidence.requests import requests_of
 from sim.evidence.unhandled import unhandled
 
 QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
@@ -38,15 +40,24 @@ class Lags:
 
 
 def last_services(scenario: Scenario) -> list[str]:
-    """The services that emit nothing: there every message comes to its end."""
-    return [name for name, service in scenario.services.items() if not service.emits]
+    """The services that emit nothing that a service consumes: there every message comes to its end."""
+    consumed = scenario.flow.consumers
+    return [
+        name for name, service in scenario.services.items() if not any(event in consumed for event in service.emits)
+    ]
 
 
 def lags(history: History, service: str | None = None) -> Lags:
-    """The lag of every message of all runs: of one service, or of the system's last services."""
-    names = [service] if service else last_services(history.scenario)
-    codes = [history.services.index(name) for name in names]
-    found = [lags_of_run(history.scenario, run, rows, codes) for run, rows in history.each_run()]
+    """The lag of every message of all runs: of one service, or of the system's last services.
+
+    That of `callers` is the round trip of their requests.
+    """
+    if service == CALLERS and history.scenario.callers is not None:
+        found = [round_trips(history.scenario, run, rows) for run, rows in history.each_run()]
+    else:
+        names = [service] if service else last_services(history.scenario)
+        codes = [history.services.index(name) for name in names]
+        found = [lags_of_run(history.scenario, run, rows, codes) for run, rows in history.each_run()]
     run = [np.full(of_run.lag_s.size, index, np.int32) for index, of_run in enumerate(found)]
     return Lags(
         np.concatenate(run),
@@ -73,6 +84,18 @@ def lags_of_run(
         np.concatenate((lag_s, np.full(missing_s.size, ended_s))),
         np.arange(lag_s.size + missing_s.size) < lag_s.size,
     )
+
+
+def round_trips(scenario: Scenario, run: Run, rows: Rows) -> Lags:
+    """How long callers waited for each request of one run, from when it was meant to be sent.
+
+    A request that timed out counts with the time that its caller waited; one whose caller never came back is left out.
+    """
+    requests = requests_of(scenario, run, rows)
+    ended = ~requests.abandoned
+    waited_s = (requests.until_s - requests.intended_s)[ended]
+    size = waited_s.size
+    return Lags(np.zeros(size, np.int32), requests.intended_s[ended], waited_s, np.ones(size, np.bool_))
 
 
 def lag_metrics(

@@ -1,10 +1,11 @@
 """Numbers from a history. Pure: the same rows give the same numbers, whichever world wrote them.
 
 A metric of the whole system has a plain name (`lag_s_p95`). A metric of one service starts with the service's name
-(`billing.lag_s_p95`), then one of a priority or a tenant of a task queue has its name (`mailer.low.lag_s_p95`). Lag and
-throughput of the system are those of its last services, which emit nothing: there the
-messages that the load sent come to their end. A message that was neither handled nor given up by the end of its run
-counts with a lag of at least that end: what was never handled must not make a system look fast.
+(`billing.lag_s_p95`), then one of a priority or a tenant of a task queue has its name (`mailer.low.lag_s_p95`). One of
+the callers starts with `callers`. Lag and throughput of the system are those of its last services, which emit nothing
+that another one consumes: there the messages that the load sent come to their end. A message that was neither handled
+nor given up by the end of its run counts with a lag of at least that end: what was never handled must not make a system
+look fast.
 
 Each number has one function here. Checks, claims, figures and reports all call it.
 """
@@ -16,11 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from sim.declare.callers import CALLERS
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence.capacity import work_of
 from sim.evidence.history import KIND, History, Left, Rows, Run, of_kind
-from sim.evidence.lags import first_handled, lag_metrics, lags_of_run, last_services, quantile
+from sim.evidence.lags import QUANTILES, first_handled, lag_metrics, lags_of_run, last_services, quantile, round_trips
+from sim.evidence.requests import requests_of
 from sim.evidence.turns import queue_metrics
 from sim.evidence.unhandled import sent_by_load
 from sim.tables import html_table
@@ -40,6 +43,11 @@ UNITS = {
     "backlog_max": "messages",
     "recovery_s": "s",
     "passed_by": "dispatches",
+    "round_trip_s": "s",
+    "timed_out": "requests",
+    "replies_lost": "replies",
+    "found_after_return": "replies",
+    "abandoned": "requests",
     "little_residual": "share",
     "lateness_s_p99": "s",
 }
@@ -302,6 +310,8 @@ def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> tuple[dict[str, fl
         of_queue, unhandled_there = queue_metrics(prefix, scenario, run, rows, code)
         found |= of_queue
         unhandled |= unhandled_there
+    if scenario.callers is not None:
+        found |= _caller_metrics(scenario, run, rows)
     return found | {"lateness_s_p99": lateness_s_p99(rows)}, unhandled
 
 
@@ -332,4 +342,17 @@ def _service_metrics(prefix: str, scenario: Scenario, run: Run, rows: Rows, code
         f"{prefix}backlog_max": float(entries.max()) if entries.size else np.nan,
         f"{prefix}recovery_s": recovery_s(scenario, run, rows, code),
         f"{prefix}little_residual": little_residual(scenario, rows, code),
+    }
+
+
+def _caller_metrics(scenario: Scenario, run: Run, rows: Rows) -> dict[str, float]:
+    requests, waited_s = requests_of(scenario, run, rows), round_trips(scenario, run, rows).lag_s
+    counts = {
+        "timed_out": requests.timed_out & ~requests.replied,
+        "replies_lost": requests.lost,
+        "found_after_return": requests.replied & (requests.asked > 1),
+        "abandoned": requests.abandoned,
+    }
+    return {f"{CALLERS}.round_trip_s_{name}": quantile(waited_s, q) for name, q in QUANTILES.items()} | {
+        f"{CALLERS}.{name}": float(np.count_nonzero(of)) for name, of in counts.items()
     }

@@ -156,6 +156,9 @@ def _checks(measured: Measured, *names: str) -> list[Check]:
 def _recoveries_s(comparison: Comparison) -> list[tuple[str, Floats]]:
     """Services that lost a consumer, and the recovery of each in every live run."""
     metrics = measure(comparison.live)
-    killed = dict.fromkeys(fault.service for fault in comparison.live.scenario.faults if isinstance(fault, Kill))
+    scenario = comparison.live.scenario
+    killed = dict.fromkeys(
+        fault.service for fault in scenario.faults if isinstance(fault, Kill) and fault.service in scenario.services
+    )
     names = [(service, name) for service in killed for name in (f"{service}.recovery_s", "recovery_s")]
     return [(service, metrics[name]) for service, name in names if name in metrics]

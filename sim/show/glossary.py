@@ -14,6 +14,13 @@ LABELS = {
     "backlog_max": "backlog, largest",
     "recovery_s": "recovery from the fault",
     "passed_by": "passed by, most",
+    "round_trip_s_p50": "round trip, median",
+    "round_trip_s_p95": "round trip, p95",
+    "round_trip_s_p99": "round trip, p99",
+    "timed_out": "timed out",
+    "replies_lost": "replies lost",
+    "found_after_return": "replies found after a return",
+    "abandoned": "never asked for again",
     "little_residual": "distance from Little's law",
     "lateness_s_p99": "lateness of the load, p99",
 }
@@ -42,6 +49,12 @@ GLOSSARY = {
     "The others of a tenant are those of its priority. The weights of a queue bound it.",
     "recovery": "Time from a service's first fault until its backlog is back at what it was before.",
     "repeat": "Another live run of the same seed.",
+    "replies found after a return": "Replies that a killed caller got all the same: the process that took its place "
+    "asked for them by their correlation ids. Those of a caller that never came back are never asked for again.",
+    "replies lost": "Requests without a reply, although it was there 100 ms and more before the caller's time was "
+    "over.",
+    "round trip": "Time from when a request was meant to be sent until its caller had the reply. A request that timed "
+    "out counts with the time that its caller waited for it.",
     "run": "One pass through the scenario in one world.",
     "seed": "The number that decides everything random in a run.",
     "simulated": "The same rules in virtual time; only how long things take is modelled.",

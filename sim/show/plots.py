@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from sim.declare.callers import CALLERS
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence import distributions, metrics
@@ -48,7 +49,7 @@ def lag_over_time(source: Source, *, service: str | None = None) -> Figure:
     _scale_lag(axes, np.concatenate([found.lag_s for found in both]))
     axes.set_xlabel("intended send time (s)")
     axes.set_ylabel(_lag_label(service))
-    _mark_faults(axes, worlds.scenario, [service] if service else worlds.services)
+    _mark_faults(axes, worlds.scenario, worlds.behind(service))
     caption = worlds.caption(
         f"Line: median of the messages in each time bin; band: 5{TO}95 % of them.", "Points: messages."
     )
@@ -315,6 +316,8 @@ def _mark_faults(axes: Axes, scenario: Scenario, services: Sequence[str]) -> Non
 
 
 def _lag_label(service: str | None) -> str:
+    if service == CALLERS:
+        return "round trip (s)"
     return f"lag of {shortened(service)} (s)" if service else "lag (s)"
 
 

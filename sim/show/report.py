@@ -103,7 +103,12 @@ def _part(comparison: Comparison, number: int) -> _Part:
         anchor=anchor,
         name=scenario.name,
         description=scenario.description,
-        load=f"{load.event}: {load.in_words()}; {sent_per_run(live):,.0f} messages a run on average.",
+        load=" ".join(
+            (
+                f"{load.event}: {load.in_words()}; {sent_per_run(live):,.0f} messages a run on average.",
+                *([scenario.callers.in_words(load.event)] if scenario.callers else []),
+            )
+        ),
         faults=[fault.in_words(scenario) for fault in scenario.faults],
         services=services,
         all_services=all_services,

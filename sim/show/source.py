@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from sim.declare.callers import CALLERS
 from sim.declare.scenario import Scenario
 from sim.evidence.history import History
 from sim.infer.compare import Comparison
@@ -32,6 +33,10 @@ class Worlds:
     @property
     def services(self) -> list[str]:
         return list(self.scenario.services)
+
+    def behind(self, service: str | None) -> list[str]:
+        """Whose faults explain the lag of a service, of the callers, or (None) of the system."""
+        return [service] if service in self.services else [*self.services, CALLERS]
 
     def caption(self, simulated: str, live: str) -> str:
         """How to read the figure, and the seeds and replications behind it."""

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sim.errors import SimError, first_of
-from sim.worlds.worker import Job, Orders, work
+from sim.worlds.roles import work
+from sim.worlds.worker import Job, Orders
 
 _WORDS_MAX = 2000  # letters of an error that are passed on
 

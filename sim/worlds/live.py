@@ -1,7 +1,7 @@
 """run_live(): the scenario for real. Every consumer is a process of its own on the real eventlib and a real Redis.
 
-A process of its own sends the load, open-loop. What faults do is done to these processes, with signals. What all of
-them note becomes the history.
+A process of its own sends the load, open-loop; where the load is requests, its callers do. What faults do is done to
+these processes, with signals. What all of them note becomes the history.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from signal import Signals
 import numpy as np
 
 from eventlib import App, BrokerError, BrokerUnavailable, Bus, connect, private_server
+from sim.declare.callers import CALLERS
 from sim.declare.scenario import Progress, Scenario
 from sim.errors import InvalidScenario, LiveRunFailed, first_of
 from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_rows
@@ -110,6 +111,8 @@ class _LiveRun:
         self._pool = pool
         self._directory = directory
         self._files: dict[Path, PoolProcess] = {}
+        self._senders: dict[str, PoolProcess] = {}  # those who send the load, by name: the generator, or the callers
+        self._befalls_callers: list[asyncio.Task[None]] = []  # faults
         self._t0 = float("nan")
         self._own_rows: list[tuple[float, int, int, int, float]] = []  # t_s, kind, service, consumer, value
         self._job = Job(
@@ -122,11 +125,14 @@ class _LiveRun:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     side = [tasks.create_task(self._pool.fail_with_processes())]
-                    generator = await self._start_all()
-                    injections = (fault.inject_live(self) for fault in self._scenario.faults)
-                    side += [tasks.create_task(injection) for injection in injections if injection is not None]
+                    await self._start_all()
+                    for fault in self._scenario.faults:
+                        if (injection := fault.inject_live(self)) is not None:
+                            side.append(tasks.create_task(injection))
+                            if fault.service not in self._scenario.services:
+                                self._befalls_callers.append(side[-1])
                     side.append(tasks.create_task(self._sample(bus)))
-                    ended_s = await self._until_settled(bus, generator, progress)
+                    ended_s = await self._until_settled(bus, progress)
                     for task in side:
                         task.cancel()
                 await self._pool.stop_all()
@@ -160,26 +166,33 @@ class _LiveRun:
             if process.ready.is_set() or file.exists():
                 yield file
 
-    async def _start_all(self) -> PoolProcess:
-        """Start consumers, then the generator; set time 0 when all are ready."""
+    async def _start_all(self) -> None:
+        """Start consumers, then those who send the load; set time 0 when all are ready."""
         processes = [
-            self._start(f"{name} {index}", service=name, consumer=index)
+            self._start(name, index)
             for name, service in self._scenario.services.items()
             for index in range(service.consumers)
         ]
-        processes.append(generator := self._start("generator"))
+        if self._scenario.callers is None:
+            processes.append(self._start("generator", -1))
+        else:
+            processes += [self._start(CALLERS, index) for index in range(self._scenario.callers.processes)]
         await self._pool.ready(processes)
         self._t0 = time.monotonic() + _HEADSTART_S
         for process in processes:
             self._pool.order(process, {"go": self._t0})
-        return generator
 
-    def _start(self, name: str, *, service: str = "", consumer: int = -1, t0: float | None = None) -> PoolProcess:
-        job = asdict(self._job) | {"service": service, "consumer": consumer, "t0": t0}
-        job["role"] = "consumer" if service else "generator"
-        file = self._directory / f"{self._pool.started}.rows"
-        job["records"] = str(file)
+    def _start(self, role: str, index: int, t0: float | None = None) -> PoolProcess:
+        """Start a process: a consumer, where `role` is its service; a caller; or the generator."""
+        name, file = role if index < 0 else f"{role} {index}", self._directory / f"{self._pool.started}.rows"
+        job = asdict(self._job) | {"consumer": index, "t0": t0, "records": str(file)}
+        if role in self._scenario.services:
+            job |= {"role": "consumer", "service": role}
+        elif role == CALLERS:
+            job |= {"role": "caller", "earlier": [str(file) for file, one in self._files.items() if one.name == name]}
         process = self._files[file] = self._pool.start(name, job)
+        if not job["service"]:
+            self._senders[name] = process
         return process
 
     # What a fault may do: `sim.declare.faults.worlds.LiveWorld`
@@ -191,8 +204,7 @@ class _LiveRun:
         await self._pool.kill(f"{service} {consumer}")
 
     async def start(self, service: str, consumer: int) -> None:
-        process = self._start(f"{service} {consumer}", service=service, consumer=consumer, t0=self._t0)
-        await self._pool.ready([process])
+        await self._pool.ready([self._start(service, consumer, self._t0)])
 
     async def signal(self, service: str, consumer: int, signal: Signals) -> None:
         await self._pool.signal(f"{service} {consumer}", signal)
@@ -213,15 +225,21 @@ class _LiveRun:
                     raise
             tick = max(tick + 1, int((time.monotonic() - self._t0) / every_s))
 
-    async def _until_settled(self, bus: Bus, generator: PoolProcess, progress: Progress) -> float:
+    async def _until_settled(self, bus: Bus, progress: Progress) -> float:
         """Until the load is sent and every group is done, or the drain is over; seconds since time 0."""
         length_s = self._scenario.offered_load.duration_s
         while (now_s := time.monotonic() - self._t0) < length_s + self._scenario.drain_s:
             progress(max(0.0, now_s / (length_s + 0.5)))
-            if generator.done.is_set() and await self._is_settled(bus):
+            if self._load_is_over() and await self._is_settled(bus):
                 return time.monotonic() - self._t0
             await asyncio.sleep(_LOOK_S)
         return now_s
+
+    def _load_is_over(self) -> bool:
+        """Whether all is sent, and no caller waits for a reply. A killed one that comes back will wait for some."""
+        return all(sender.done.is_set() or sender.ended.is_set() for sender in self._senders.values()) and all(
+            fault.done() for fault in self._befalls_callers
+        )
 
     async def _is_settled(self, bus: Bus) -> bool:
         # Upstream first: a service publishes before it acks, so what leaves one backlog is in the next one already.
@@ -243,7 +261,7 @@ class _LiveRun:
         return Left(seen.waiting, seen.pending, seen.retrying, seen.delayed, seen.dead)
 
     def _note(self, kind: str, service: str, consumer: int, value: float = np.nan) -> None:
-        code = list(self._scenario.services).index(service)
+        code = list(self._scenario.services).index(service) if service in self._scenario.services else -1
         self._own_rows.append((time.monotonic(), KIND[kind], code, consumer, value))
 
 

@@ -1,11 +1,12 @@
 """What the processes of a live run send each other: each message is an event, and at a task queue a task."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import new_class
 from typing import cast
 
 from eventlib import App, Event, Task
 from eventlib.errors import Reject
+from eventlib.queueing import Priority
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 
@@ -52,7 +53,7 @@ def set_queue(app: App, name: str, service: Service) -> None:
         prefetch=service.prefetch,
         lease_s=service.lease_s,
         retry_budget=service.retry_budget,
-        weights=service.queue.weights.model_dump(),
+        weights=cast(Mapping[Priority, int], service.queue.weights.model_dump()),
         fair_weights=service.queue.fair_weights,
     )
 

@@ -18,9 +18,12 @@ from sim.worlds.sender import Sender
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one process of a run has to do. `consumer` is -1 for the generator; `t0` is None where it comes later."""
+    """What one process of a run has to do.
 
-    role: Literal["consumer", "generator"]
+    `consumer` is the index of a consumer or caller, -1 for the generator. `t0` is None where it comes later.
+    """
+
+    role: Literal["consumer", "generator", "caller"]
     scenario: str  # JSON
     seed: int
     url: str
@@ -29,9 +32,7 @@ class Job:
     service: str = ""
     consumer: int = -1
     t0: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.service} consumer {self.consumer}" if self.role == "consumer" else "the load generator"
+    earlier: tuple[str, ...] = ()  # where the processes whose place it takes have written, in their order
 
 
 class Orders:
@@ -50,16 +51,7 @@ class Orders:
 Tell = Callable[[str], None]  # called with "ready" and, by the generator, with "done"
 
 
-async def work(job: Job, orders: Orders, tell: Tell) -> None:
-    """Do the job until the order to stop comes."""
-    scenario = Scenario.model_validate_json(job.scenario)
-    recorder = Recorder(job.records, scenario, job.service, job.consumer)
-    role = _consume if job.role == "consumer" else _generate
-    await role(job, scenario, recorder, orders, tell)
-    recorder.check()
-
-
-async def _stopped(orders: Orders, recorder: Recorder) -> None:
+async def stopped(orders: Orders, recorder: Recorder) -> None:
     """Wait for the order to stop, or until a row could not be written."""
     stop: asyncio.Future[Any] = asyncio.ensure_future(orders.stop.wait())
     failed: asyncio.Future[Any] = recorder.failed
@@ -70,7 +62,8 @@ async def _stopped(orders: Orders, recorder: Recorder) -> None:
 Work = Callable[[int, float, int], Awaitable[None]]  # called with a message's number, `intended_s` and the attempt
 
 
-async def _consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
+async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
+    """Run the library's handlers for one service."""
     name, service, plan = job.service, scenario.services[job.service], scenario.plan(job.seed)
     service_s: list[float] = plan.service_s[name].tolist()
 
@@ -89,7 +82,7 @@ async def _consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Ord
         groups, queues = ([name], None) if service.queue is None else (None, [name])
         async with bus.running(groups=groups, queues=queues, observe=recorder.observe):
             tell("ready")
-            await _stopped(orders, recorder)
+            await stopped(orders, recorder)
 
 
 def _handle_events(app: App, scenario: Scenario, name: str, service: Service, recorder: Recorder, work: Work) -> None:
@@ -117,7 +110,7 @@ def _run_tasks(app: App, scenario: Scenario, name: str, service: Service, record
     recorder.task = declare_task(app, name, service, run)
 
 
-async def _generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
+async def generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
     """Send each event when it is due, even if events before it are still on their way."""
     event, plan = scenario.offered_load.event, scenario.plan(job.seed)
     due_s: list[float] = plan.arrivals_s.tolist()
@@ -137,4 +130,4 @@ async def _generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Or
             await asyncio.sleep(max(0.0, due_s[sent] - orders.now_s()) if sent < len(messages) else 0)
         await asyncio.sleep(max(0.0, scenario.offered_load.duration_s - orders.now_s()))
     tell("done")
-    await _stopped(orders, recorder)
+    await stopped(orders, recorder)

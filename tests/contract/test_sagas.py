@@ -469,7 +469,7 @@ async def test_what_cannot_be_started_or_found_is_refused(connect: Connect) -> N
         with pytest.raises(ev.InvalidArgument, match="nothing to run for"):
             async with bus.running(sagas=["ordre"]):
                 pass
-        sagas = bus.sagas("order")
+        sagas: ev.Sagas[Any] = bus.sagas("order")
         for call in (
             sagas.get("x"),
             sagas.history("x"),

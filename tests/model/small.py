@@ -54,9 +54,9 @@ def service(mean_s: float = 0.01, consumes: str = "placed", **changes: Any) -> S
     return Service.model_validate({"consumes": consumes, "service_time": constant(mean_s)} | changes)
 
 
-def scenario(load: Load, *faults: Fault, drain_s: float = 30.0, **services: Service) -> Scenario:
-    """Services by name, under a load."""
-    return Scenario(name="small", load=load, services=services, faults=faults, drain_s=drain_s)
+def scenario(load: Load, *faults: Fault, drain_s: Any = 30.0, callers: Any = None, **services: Service) -> Scenario:
+    """Services by name, under a load, which `callers` send if there are some."""
+    return Scenario(name="small", load=load, callers=callers, services=services, faults=faults, drain_s=drain_s)
 
 
 def kill(service: str, at_s: float, back_after_s: float | None, consumer: int = 0) -> Kill:

@@ -10,13 +10,14 @@ from sim.declare.faults.worlds import Injection, LiveWorld, SimulatedWorld
 
 
 class Kill(ConsumerFault):
-    """One consumer dies at `at_s` by SIGKILL; a new one takes its place after `back_after_s` (None: never)."""
+    """One consumer or caller dies at `at_s` by SIGKILL; a new one replaces it after `back_after_s` (None: never)."""
 
     kind: Literal["kill"]
     back_after_s: float | None = Field(default=None, ge=0)
 
     notes: ClassVar = ("killed", "restarted")
     done_to_it: ClassVar = "killed"
+    may_meet_callers: ClassVar = True
 
     @property
     def until_s(self) -> float:
@@ -28,9 +29,7 @@ class Kill(ConsumerFault):
 
     def in_words(self, system: System) -> str:
         replaced = "is not replaced" if self.back_after_s is None else f"is replaced {self.back_after_s:g} s later"
-        return (
-            f"At {self.at_s:g} s, consumer {self.consumer} of {self.service} is killed without warning and {replaced}."
-        )
+        return f"At {self.at_s:g} s, {self.who(system)} is killed without warning and {replaced}."
 
     async def inject_live(self, world: LiveWorld) -> None:
         await world.sleep_until(self.at_s)

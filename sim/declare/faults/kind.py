@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import Field
 
+from sim.declare.callers import CALLERS, Callers
 from sim.declare.declared import Declared
 from sim.declare.faults.worlds import Injection, LiveWorld, SimulatedWorld
 from sim.declare.service import Service
@@ -31,10 +32,13 @@ class ErrorWindow:
 
 
 class System(Protocol):
-    """What a fault is declared for: the services of a scenario, and all of its faults."""
+    """What a fault is declared for: the services of a scenario, its callers, and all of its faults."""
 
     @property
     def services(self) -> Mapping[str, Service]: ...
+
+    @property
+    def callers(self) -> Callers | None: ...
 
     @property
     def faults(self) -> Sequence["FaultKind"]: ...
@@ -90,21 +94,36 @@ class FaultKind(Declared):
 
 
 class ConsumerFault(FaultKind):
-    """A fault that takes one consumer out of service until `until_s`."""
+    """A fault that takes one consumer out of service until `until_s`. The service may be `callers`, where it can be."""
 
     consumer: int = Field(default=0, ge=0)
 
     done_to_it: ClassVar[str]  # what happens to the consumer, as a participle: "killed"
+    may_meet_callers: ClassVar = False
+
+    def who(self, system: System) -> str:
+        """Whom it meets, as a sentence says it."""
+        if self._meets_a_caller(system):
+            return f"caller {self.consumer}"
+        return f"consumer {self.consumer} of {self.service}"
 
     def problem(self, system: System) -> str | None:
-        if problem := super().problem(system):
-            return problem
-        consumers = system.services[self.service].consumers
+        if system.callers is not None and self._meets_a_caller(system):
+            if not self.may_meet_callers:
+                return f"callers that are {self.done_to_it} are not modelled yet; give a service, or kill a caller"
+            consumers = system.callers.processes
+        else:
+            if problem := super().problem(system):
+                return problem
+            consumers = system.services[self.service].consumers
         if self.consumer >= consumers:
             return f"{self.service!r} has consumers 0 to {consumers - 1}, no {self.consumer}"
         if any(self._overlaps(other) for other in system.faults if other is not self):
             return f"{self.service!r} consumer {self.consumer} is {self.done_to_it} while it is down"
         return None
+
+    def _meets_a_caller(self, system: System) -> bool:
+        return system.callers is not None and self.service == CALLERS
 
     def _overlaps(self, other: FaultKind) -> bool:
         if not isinstance(other, ConsumerFault) or (other.service, other.consumer) != (self.service, self.consumer):

@@ -27,7 +27,7 @@ class Pause(ConsumerFault):
         return f"{self.service} {self.consumer} paused"
 
     def in_words(self, system: System) -> str:
-        return f"At {self.at_s:g} s, consumer {self.consumer} of {self.service} stands still for {self.for_s:g} s."
+        return f"At {self.at_s:g} s, {self.who(system)} stands still for {self.for_s:g} s."
 
     async def inject_live(self, world: LiveWorld) -> None:
         await world.sleep_until(self.at_s)

@@ -75,6 +75,7 @@ class Group:
 
     def push(self, message: Message) -> None:
         """A new message is there."""
+        self.state.open()
         self.backlog += 1
         self._let_in(message)
         self._wake()

@@ -32,7 +32,7 @@ class Message:
 
 
 class Subscriber(Protocol):
-    """A service that gets every message of an event type."""
+    """A service that gets every message of an event type; or the callers, who hear it."""
 
     def push(self, message: Message) -> None: ...
 
@@ -51,7 +51,7 @@ class RunState:
         self.subscribers: dict[str, list[Subscriber]] = {event: [] for event in scenario.flow.paths}
         self.finished = self.env.event()
         self._sending = True
-        self._open_messages = 0
+        self._to_settle = 0
 
     def publish(self, event: str, index: int, intended_s: float, sent_s: float, service: int, consumer: int) -> None:
         """The server has a message: every service that consumes it will get it."""
@@ -59,13 +59,16 @@ class RunState:
         self.rows.append((sent_s, _SENT, service, consumer, code, index, 0, intended_s, NAN))
         self.rows.append((done_s, _PUBLISHED, service, consumer, code, index, 0, intended_s, NAN))
         for subscriber in self.subscribers[event]:
-            self._open_messages += 1
             subscriber.push(Message(index, intended_s))
 
+    def open(self) -> None:
+        """Something is to be settled before the run may end: a message at one service, or a caller's wait."""
+        self._to_settle += 1
+
     def settle(self) -> None:
-        """One message is settled at one service. The run ends with the last one, once the load is sent."""
-        self._open_messages -= 1
-        if not self._open_messages:
+        """It is settled. The run ends with the last one, once the load is sent."""
+        self._to_settle -= 1
+        if not self._to_settle:
             self._end_if_settled()
 
     def end_load(self) -> None:
@@ -74,5 +77,5 @@ class RunState:
         self._end_if_settled()
 
     def _end_if_settled(self) -> None:
-        if not self._open_messages and not self._sending and not self.finished.triggered:
+        if not self._to_settle and not self._sending and not self.finished.triggered:
             self.finished.succeed()

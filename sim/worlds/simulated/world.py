@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import simpy
 
+from sim.declare.callers import CALLERS
 from sim.declare.plan import Plan
 from sim.declare.scenario import Progress, Scenario
 from sim.errors import InvalidScenario
 from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_rows
+from sim.worlds.simulated.callers import Caller, Callers
 from sim.worlds.simulated.consumer import Consumer
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.overheads import Overheads
@@ -72,13 +74,17 @@ class World:
         self._env = self._state.env
         self._packed: list[Rows] = []
         self._groups: dict[str, Group] = {}
-        self._consumers: dict[tuple[str, int], Consumer] = {}
+        self._consumers: dict[tuple[str, int], Consumer | Caller] = {}
+        self._callers = Callers(self._state, scenario.callers) if scenario.callers is not None else None
         for code, (name, service) in enumerate(scenario.services.items()):
             kind = Group if service.queue is None else QueueGroup
             self._groups[name] = group = kind(self._state, code, name, service)
             self._state.subscribers[service.consumes].append(group)
             for index in range(service.consumers):
                 self._start(name, index)
+        if self._callers is not None and scenario.callers is not None:
+            for index in range(scenario.callers.processes):
+                self._start(CALLERS, index)
 
     def run(self) -> float:
         """Run until all is settled or the drain is over; returns when that was."""
@@ -113,7 +119,10 @@ class World:
         env, load, append_s = self._env, self._scenario.offered_load, self._state.overheads.publish_s / 2.0
         for index, at_s in enumerate(self._plan.arrivals_s.tolist()):
             yield env.timeout(max(0.0, at_s + append_s - env.now))
-            self._state.publish(load.event, index, at_s, at_s, -1, -1)
+            if self._callers is None:
+                self._state.publish(load.event, index, at_s, at_s, -1, -1)
+            else:
+                self._callers.send(index, at_s)
         yield env.timeout(max(0.0, load.duration_s - env.now))
         self._state.end_load()
 
@@ -127,6 +136,9 @@ class World:
             yield self._env.timeout(every_s)
 
     def _start(self, service: str, index: int) -> None:
+        if self._callers is not None and service == CALLERS:
+            self._consumers[service, index] = self._callers.start(index)
+            return
         self._consumers[service, index] = consumer = Consumer(self._groups[service], index)
         consumer.start()
 
@@ -142,17 +154,26 @@ class World:
         def replace(_: simpy.Event) -> None:
             if self._consumers[service, consumer].killed:
                 self._start(service, consumer)
+            if service not in self._groups:
+                self._state.settle()
 
+        if service not in self._groups:  # a caller that comes back has replies to ask for: the run waits for it
+            self._state.open()
         started = self._env.timeout(after_s + self._state.overheads.start_s)
         started.callbacks.append(replace)
         return started
 
     def suspend(self, service: str, consumer: int) -> None:
-        self._consumers[service, consumer].suspend()
+        self._consumer(service, consumer).suspend()
 
     def resume(self, service: str, consumer: int) -> None:
-        self._consumers[service, consumer].resume()
+        self._consumer(service, consumer).resume()
 
     def note(self, kind: str, service: str, consumer: int) -> None:
-        code = self._groups[service].code
+        code = self._groups[service].code if service in self._groups else -1
         self._state.rows.append((self._env.now, KIND[kind], code, consumer, -1, -1, 0, NAN, NAN))
+
+    def _consumer(self, service: str, consumer: int) -> Consumer:
+        found = self._consumers[service, consumer]
+        assert isinstance(found, Consumer), "a fault that meets callers only kills them"
+        return found

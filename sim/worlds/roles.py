@@ -1,0 +1,16 @@
+"""The roles that a process of a live run may have."""
+
+from sim.declare.scenario import Scenario
+from sim.worlds.calling import call
+from sim.worlds.recorder import Recorder
+from sim.worlds.worker import Job, Orders, Tell, consume, generate
+
+_ROLES = {"consumer": consume, "generator": generate, "caller": call}
+
+
+async def work(job: Job, orders: Orders, tell: Tell) -> None:
+    """Do the job until the order to stop comes."""
+    scenario = Scenario.model_validate_json(job.scenario)
+    recorder = Recorder(job.records, scenario, job.service, job.consumer)
+    await _ROLES[job.role](job, scenario, recorder, orders, tell)
+    recorder.check()

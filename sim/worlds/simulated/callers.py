@@ -1,0 +1,118 @@
+"""The callers in virtual time: processes that send requests and hear the replies, as the library's `request` does.
+
+A caller reads the stream of replies all the time, so it has a reply as soon as a consumer would have it. A caller that
+comes back looks into what came before, as the library's `reply` does.
+"""
+
+from typing import cast
+
+import simpy
+
+from sim.declare.callers import Callers as Declared
+from sim.evidence.history import KIND
+from sim.worlds.simulated.run_state import NAN, Message, RunState
+
+_REPLIED, _TIMED_OUT = KIND["replied"], KIND["timed_out"]
+
+
+class _Wait:
+    """One request that a caller waits for. `asked` counts how often it asked for the reply, this time included."""
+
+    __slots__ = ("asked", "caller", "index", "intended_s")
+
+    def __init__(self, caller: "Caller", index: int, intended_s: float, asked: int) -> None:
+        self.caller = caller
+        self.index = index
+        self.intended_s = intended_s
+        self.asked = asked
+
+
+class Callers:
+    """What the stream of replies has, and who waits for what."""
+
+    def __init__(self, state: RunState, declared: Declared) -> None:
+        self.state = state
+        self.declared = declared
+        self._requests = state.scenario.offered_load.event
+        self._paths = state.scenario.flow.paths[declared.reply]
+        self._replied: set[int] = set()  # requests whose reply is in the stream
+        self._waits: dict[int, _Wait] = {}  # by request
+        self._current: dict[int, Caller] = {}
+        state.subscribers[declared.reply].append(self)
+
+    def start(self, index: int) -> "Caller":
+        """A new process in a caller's place. It asks for what the one before it was waiting for."""
+        before = self._current.get(index)
+        caller = self._current[index] = Caller(self, index)
+        for wait in before.cut_off if before else ():
+            self._wait(_Wait(caller, wait.index, wait.intended_s, wait.asked + 1), self.declared.timeout_s)
+        return caller
+
+    def send(self, index: int, intended_s: float) -> None:
+        """Make a request that is due. Where its caller is dead, there is no one to make it."""
+        caller = self._current[self.declared.of(index)]
+        if caller.killed:
+            return
+        env = self.state.env
+        self.state.publish(self._requests, index, intended_s, intended_s, -1, caller.index)
+        self._wait(_Wait(caller, index, intended_s, 1), intended_s + self.declared.timeout_s - env.now)
+
+    def push(self, message: Message) -> None:
+        """A reply is in the stream. The first one to a request counts."""
+        request = message.index // self._paths
+        if request not in self._replied:
+            self._replied.add(request)
+            if (wait := self._waits.get(request)) is not None:
+                self._hear(wait, self.state.overheads.dispatch_s)
+
+    def of(self, caller: "Caller") -> list[_Wait]:
+        """What a caller waits for."""
+        return [wait for wait in self._waits.values() if wait.caller is caller]
+
+    def end(self, wait: _Wait, kind: int | None = None) -> None:
+        """The wait is over, because its caller has the reply, or for want of time, or of the caller itself."""
+        del self._waits[wait.index]
+        if kind is not None:
+            state, caller = self.state, wait.caller.index
+            event = state.event_codes[self._requests]
+            state.rows.append((state.env.now, kind, -1, caller, event, wait.index, wait.asked, wait.intended_s, NAN))
+        self.state.settle()
+
+    def _wait(self, wait: _Wait, timeout_s: float) -> None:
+        self.state.open()
+        self._waits[wait.index] = wait
+        if wait.index in self._replied:
+            self._hear(wait, self.state.overheads.read_s)
+        over = self.state.env.timeout(max(0.0, timeout_s), wait)
+        over.callbacks.append(self._time_is_over)
+
+    def _hear(self, wait: _Wait, after_s: float) -> None:
+        heard = self.state.env.timeout(after_s, wait)
+        heard.callbacks.append(self._heard)
+
+    def _heard(self, heard: simpy.Event) -> None:
+        self._end_now(cast(_Wait, heard.value), _REPLIED)
+
+    def _time_is_over(self, over: simpy.Event) -> None:
+        self._end_now(cast(_Wait, over.value), _TIMED_OUT)
+
+    def _end_now(self, wait: _Wait, kind: int) -> None:
+        if self._waits.get(wait.index) is wait:
+            self.end(wait, kind)
+
+
+class Caller:
+    """One process, from its start until it is killed or the run ends."""
+
+    def __init__(self, callers: Callers, index: int) -> None:
+        self.index = index
+        self.killed = False
+        self.cut_off: list[_Wait] = []  # what it was waiting for when it was killed
+        self._callers = callers
+
+    def kill(self) -> None:
+        """End it with SIGKILL. The replies to its requests are appended all the same."""
+        self.killed = True
+        self.cut_off = self._callers.of(self)
+        for wait in self.cut_off:
+            self._callers.end(wait)

@@ -1,0 +1,109 @@
+"""Callers for real: processes that call `bus.request`, one of which is killed and comes back for its replies."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from eventlib.policy import Retry
+from sim.declare.callers import Callers
+from sim.declare.scenario import Scenario
+from sim.evidence.checks import check
+from sim.evidence.history import KIND, History
+from sim.evidence.metrics import measure
+from sim.infer.compare import compare
+from sim.worlds.live import run_live
+from sim.worlds.simulated import simulate
+from tests.live.live_runs import OF_THE_MACHINE, in_time, keys_of_runs, no_process_left
+from tests.model.small import attempts_by_message, kill, rows_of, scenario, service, steady
+
+KILLED_AT_S, BACK_AFTER_S = 0.6, 0.3
+WORK_S = 0.5  # so much that the killed caller waits for the replies to all that it asked for in that time
+
+
+def quotes() -> Scenario:
+    """Two callers; the second one is killed with about twelve requests on their way, and comes back."""
+    quoting = service(
+        WORK_S, concurrency=50, error_rate=0.2, retry=Retry(attempts=9, wait_s=0.01), lease_s=5.0, emits=("given",)
+    )
+    callers = Callers(reply="given", processes=2, timeout_s=20.0)
+    killed = kill("callers", KILLED_AT_S, BACK_AFTER_S, consumer=1)
+    return scenario(steady(50.0, 1.5), killed, callers=callers, quoting=quoting)
+
+
+@pytest.fixture(scope="module")
+def measured(url: str) -> History:
+    with no_process_left():
+        return asyncio.run(run_live(quotes(), [0], repeats=1, url=url))
+
+
+def test_a_killed_caller_gets_every_reply_when_it_is_back(measured: History) -> None:
+    assert {one.name: one for one in check(measured) if one.verdict != "true" and one.name not in OF_THE_MACHINE} == {}
+    sent, replied = rows_of(measured, "sent"), rows_of(measured, "replied")
+    assert set(replied["message"]) == set(sent[sent["service"] == -1]["message"])
+    again = replied[replied["attempt"] == 2]
+    assert again.size >= 5
+    assert set(again["consumer"]) == {1}
+    (killed_s,) = rows_of(measured, "killed")["t_s"]
+    first_sent_s = sent[(sent["service"] == -1) & np.isin(sent["message"], again["message"])]["t_s"]
+    assert np.all(first_sent_s < killed_s)
+    assert rows_of(measured, "timed_out").size == 0
+
+
+def test_the_dead_caller_sends_nothing(measured: History) -> None:
+    sent = rows_of(measured, "sent")
+    sent = sent[(sent["service"] == -1) & (sent["consumer"] == 1)]
+    (killed_s,) = rows_of(measured, "killed")["t_s"]
+    (back_s,) = rows_of(measured, "restarted")["t_s"]
+    assert not np.any((sent["t_s"] > killed_s) & (sent["intended_s"] < KILLED_AT_S + BACK_AFTER_S))
+    assert np.any(sent["t_s"] > back_s)
+
+
+def test_both_worlds_make_the_same_attempts(measured: History) -> None:
+    """At every request that both worlds made: the dead caller's time depends on how soon a process starts."""
+    simulated = simulate(quotes(), [0])
+    both = set(rows_of(measured, "sent")["message"]) & set(rows_of(simulated, "sent")["message"])
+    assert len(both) >= 55
+    one, other = (
+        {message: count for _, message, count in attempts_by_message(world, "quoting") if message in both}
+        for world in (measured, simulated)
+    )
+    assert one == other
+    assert max(one.values()) > 1
+
+
+def test_both_worlds_have_the_same_metrics(measured: History) -> None:
+    compared = compare(simulate(quotes(), [0]), measured)
+    named = {row.metric for row in compared.rows if row.metric.startswith("callers.")}
+    assert "callers.round_trip_s_p95" in named
+    assert compared["callers.timed_out"].error == compared["callers.replies_lost"].error == 0.0
+
+
+async def test_requests_time_out_while_the_service_is_away(url: str) -> None:
+    """And the waits of a caller end when the run does."""
+    away = scenario(
+        steady(20.0, 1.0),
+        kill("quoting", 0.0, None),
+        callers=Callers(reply="given", timeout_s=0.3),
+        quoting=service(emits=("given",)),
+        drain_s=1.0,
+    )
+    history = await in_time(run_live(away, [0], repeats=1, url=url))
+    assert rows_of(history, "timed_out")["attempt"].tolist() == [1] * 20
+    assert measure(history)["callers.timed_out"].tolist() == [20.0]
+    assert history.runs[0].left["quoting"].waiting == 20
+
+
+async def test_callers_that_still_wait_end_with_the_run(url: str) -> None:
+    """Their time is over in a minute, and the run a second after its load."""
+    away = scenario(
+        steady(20.0, 0.5),
+        kill("quoting", 0.0, None),
+        callers=Callers(reply="given", timeout_s=60.0),
+        quoting=service(emits=("given",)),
+        drain_s=1.0,
+    )
+    with no_process_left():
+        history = await in_time(run_live(away, [0], repeats=1, url=url))
+    assert not np.any(np.isin(history.rows["kind"], [KIND["replied"], KIND["timed_out"]]))
+    assert await keys_of_runs(url) == set()
