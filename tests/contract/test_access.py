@@ -212,12 +212,13 @@ async def test_acl_rules_are_sufficient_and_none_is_superfluous(binary: Path) ->
         limited, admin = NotingBroker(url, "shop"), Broker(server.url, "shop")
         await allow(raw, *ev.acl_rules("shop").split())
         await use_everything(limited, admin, raw)
+        await use_tasks(limited, admin, raw)
         assert limited.denials == []
         assert limited.ran == {script for script in vars(scripts).values() if isinstance(script, Script)}
         needless = []
         for command in access.commands():
             await allow(raw, f"-{command}")
-            await use_everything(limited, admin, raw)
+            await (use_tasks if command in ONLY_TASKS else use_everything)(limited, admin, raw)
             if not any(command.partition("|")[0].lower() in denial.lower() for denial in limited.denials):
                 needless.append((command, limited.denials[:1]))
             limited.denials.clear()
