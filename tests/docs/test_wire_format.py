@@ -10,7 +10,7 @@ import pytest
 
 from eventlib import bus, catalog
 from eventlib.broker import keys
-from eventlib.broker.keys import GroupKeys, Keys
+from eventlib.broker.keys import GroupKeys, Keys, ScheduleKeys
 from eventlib.broker.scripts import Script
 from eventlib.errors import DataError
 from eventlib.events.envelope import Envelope, decode, write
@@ -74,7 +74,9 @@ def test_no_script_is_named_that_does_not_exist() -> None:
 @pytest.mark.parametrize("script", wire.SCRIPTS, ids=lambda script: script.name)
 def test_a_script_takes_the_keys_that_its_first_lines_name(script: Script) -> None:
     named = wire.keys_of(script)
-    assert {name for name in named if re.fullmatch(r"\w+", name)} <= {"source", *vars(Keys), *get_type_hints(GroupKeys)}
+    assert {name for name in named if re.fullmatch(r"\w+", name)} <= {
+        *("source", *vars(Keys), *get_type_hints(GroupKeys), *get_type_hints(ScheduleKeys))
+    }
     taken = {int(n) for n in re.findall(r"KEYS\[(\d+)", wire.FILES[script.name])}
     assert max(taken, default=0) <= len(named)
 
