@@ -1,7 +1,8 @@
 """The form of a task on its way into its queue: its event, and all that the queue has to know of it."""
 
-import json
 from typing import Any
+
+from pydantic_core import to_json
 
 from eventlib.declare.tasks import TaskCall
 from eventlib.events.envelope import write
@@ -46,5 +47,4 @@ def written_task(
         limits.append({"name": f"{task.name}/rate/", "starts": settings.rate.starts, "within": within})
     if limits:
         record["limits"] = limits
-    text = json.dumps(record, separators=(",", ":")).encode()
-    return EnqueuedTask(task_id, body, text, due, unique, until)
+    return EnqueuedTask(task_id, body, to_json(record), due, unique, until)

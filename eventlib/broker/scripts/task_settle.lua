@@ -1,5 +1,7 @@
 -- What the scripts that settle tasks share. This is not a script of its own: it stands, after `task_queue`, before
--- them. The pending entry if this consumer owns it: how often it was delivered. Else nil.
+-- them.
+
+-- The pending entry if this consumer owns it: how often it was delivered. Else nil.
 local function owned(group, consumer, entry)
   local pending = redis.call('XPENDING', retry, group, entry, entry, 1)[1]
   return pending and pending[2] == consumer and pending[4] or nil
