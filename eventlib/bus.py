@@ -17,7 +17,7 @@ from eventlib.declare.app import App
 from eventlib.declare.sagas import Saga
 from eventlib.declare.tasks import Task
 from eventlib.delivery import Observer
-from eventlib.errors import BrokerError, BusClosed
+from eventlib.errors import BrokerError, BusClosed, InvalidArgument
 from eventlib.events.schema import Event, spec_of
 from eventlib.operate.dead_letters import DeadLetters
 from eventlib.operate.trimming import look_at

@@ -47,5 +47,4 @@ def written_task(
         limits.append({"name": f"{task.name}/rate/", "starts": settings.rate.starts, "within": within})
     if limits:
         record["limits"] = limits
-    text = to_json(record)
-    return EnqueuedTask(task_id, body, text, due, unique, until)
+    return EnqueuedTask(task_id, body, to_json(record), due, unique, until)

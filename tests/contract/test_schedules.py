@@ -178,6 +178,20 @@ async def test_trap_32_a_decision_whose_reply_is_lost_is_not_made_twice(
         assert len(await accounted(looker, "s", HOUR_S)) == 3
 
 
+async def test_trap_26_a_slot_is_due_by_the_servers_clock(
+    connect: Connect, shop: Shop, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_ns = time.time_ns
+    monkeypatch.setattr(time, "time", lambda: real_ns() / 1e9 + 30.0)
+    monkeypatch.setattr(time, "time_ns", lambda: real_ns() + 30 * 10**9)
+    async with connect(shop.app) as bus, bus.running():
+        await bus.schedules.add("s", shop.note, cron="* * * * * *")()
+        await eventually(decided(bus, 1))
+        server_s, _ = await raw.time()
+        [*_, record] = await bus.schedules.history("s")
+    assert abs(record.slot_s - server_s) <= 5.0
+
+
 # Overlapping slots
 
 

@@ -78,10 +78,7 @@ def test_no_script_is_named_that_does_not_exist() -> None:
 def test_a_script_takes_the_keys_that_its_first_lines_name(script: Script) -> None:
     named = wire.keys_of(script)
     assert {name for name in named if re.fullmatch(r"\w+", name)} <= {
-        "source",
-        *vars(Keys),
-        *get_type_hints(GroupKeys),
-        *get_type_hints(ScheduleKeys),
+        *("source", *vars(Keys), *get_type_hints(GroupKeys), *get_type_hints(ScheduleKeys))
     }
     taken = {int(n) for n in re.findall(r"KEYS\[(\d+)", wire.FILES[script.name])}
     assert max(taken, default=0) <= len(named)

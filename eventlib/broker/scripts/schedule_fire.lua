@@ -2,9 +2,9 @@
 -- skipped. All is done, or nothing if another scheduler has decided about them or the schedule was changed. So any
 -- number of schedulers may try, and a try may be repeated.
 -- KEYS  the keys of the queue, in their order, schedules, held_back, schedule, queued, history
--- ARGV  name, revision, overlap (allow, skip, queue), how many slots may wait, the next slot in ms ('' if the steps are
---       of other slots), the slot that follows them in ms ('' if none), the group's time that is expected in ms, ms that
---       this script may run late; then the steps:
+-- ARGV  name, revision, overlap (allow, skip, queue), how many slots may wait, the next slot in ms ('' if the steps
+--       are of other slots), the slot that follows them in ms ('' if none), the group's time that is expected in ms, ms
+--       that this script may run late; then the steps:
 --       run, slot in ms, and what task_enqueue takes for the task
 --       skip, first slot in ms, last slot in ms, how many, reason
 --       queued, slot in ms, and what task_enqueue takes: this slot waited, and its task runs if it need not any more

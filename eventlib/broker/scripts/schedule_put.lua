@@ -1,7 +1,7 @@
 -- Add a schedule, or change one, if it still is as the caller saw it. It is declared now, so it is no orphan any more.
 -- KEYS  the keys of the queue, in their order, schedules, held_back, schedule, queued, history
--- ARGV  name, the revision that the caller saw ('' if there was none), the new revision, spec, its next slot in ms ('' if
---       there is none, = if it stays as it is)
+-- ARGV  name, the revision that the caller saw ('' if there was none), the new revision, spec, its next slot in ms (''
+--       if there is none, = if it stays as it is)
 -- Returns 1; 0 if it was added, changed or removed by another caller.
 local name, seen, new, spec, next_slot = unpack(ARGV)
 local revision = redis.call('HGET', schedule, 'revision') or ''
