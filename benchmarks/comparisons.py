@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from benchmarks import library, raw, simulator
+from benchmarks import library, raw, sagas, simulator
 
 COUNT = 20_000  # events in one turn of a consumer or of a bulk publisher
 LATENESS, FLOOR_LATENESS = "load_lateness_p99", "floor_lateness_p99"
@@ -63,7 +63,7 @@ def turn(name: str, side: Side, url: str, namespace: str) -> tuple[float, ...]:
 
 def comparisons() -> list[Comparison]:
     """All comparisons, in the order of the result."""
-    return [*_speeds(), *_latencies(), *_tasks(), *_simulators()]
+    return [*_speeds(), *_latencies(), *_tasks(), *_sagas(), *_simulators()]
 
 
 def _speeds() -> list[Comparison]:
@@ -135,6 +135,16 @@ def _tasks() -> list[Comparison]:
             (Row("taskiq_handle", "one-event handlers / taskiq's tasks", per_s),),
             _one(library.handle, COUNT),
             _taskiq_handle,
+        ),
+    ]
+
+
+def _sagas() -> list[Comparison]:
+    return [
+        Comparison(
+            (Row("saga_steps", "steps of sagas / plain one-event handlers", "1/s"),),
+            _one(sagas.steps, IN_TURN),
+            _one(library.handle, COUNT),
         ),
     ]
 

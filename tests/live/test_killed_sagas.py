@@ -1,4 +1,4 @@
-"""Workers that are killed at every boundary of an act: each saga ends, or is parked, and what was done agrees with that."""
+"""Workers that are killed at every boundary of an act: each saga ends or is parked, and what was done agrees."""
 
 import asyncio
 
