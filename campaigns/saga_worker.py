@@ -122,9 +122,9 @@ class Worker:
             await publish(publisher, stream, id_, body, unique_for_s)
             self.at("emitted event published", json.loads(body)["data"]["saga"])
 
-        SagaStore.begin = begin_here  # type: ignore[method-assign]
-        SagaStore.apply = apply_here  # type: ignore[method-assign]
-        Publisher.publish_written = publish_here  # type: ignore[method-assign]
+        SagaStore.begin = begin_here  # type: ignore[method-assign,assignment]
+        SagaStore.apply = apply_here  # type: ignore[method-assign,assignment]
+        Publisher.publish_written = publish_here  # type: ignore[method-assign,assignment]
 
 
 def _what(change: Change) -> str:

@@ -174,7 +174,7 @@ _cancelling = set[asyncio.Task[object]]()
 
 
 def _cancel_later(bus: ev.Bus, name: str, saga_id: str) -> None:
-    task: asyncio.Task[object] = asyncio.ensure_future(bus.sagas(name).cancel(saga_id))  # type: ignore[assignment]
+    task: asyncio.Task[object] = asyncio.ensure_future(bus.sagas(name).cancel(saga_id))
     _cancelling.add(task)
     task.add_done_callback(_cancelling.discard)
 
@@ -277,8 +277,19 @@ def main() -> None:
         verdict = asyncio.run(campaign(url, plan, tell))
     _show(out, verdict)
     if options.json:
-        options.json.write_text(json.dumps(asdict(verdict), indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(_as_json(verdict), indent=2) + "\n", encoding="utf-8")
     sys.exit(1 if verdict.faults else 0)
+
+
+def _as_json(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "plan": asdict(verdict.plan),
+        "seconds": verdict.seconds,
+        "by_status": dict(verdict.by_status),
+        "kills": dict(verdict.kills),
+        "killed_sagas": {boundary: dict(ends) for boundary, ends in verdict.killed_sagas.items()},
+        "faults": verdict.faults,
+    }
 
 
 def _show(out: Console, verdict: Verdict) -> None:

@@ -7,7 +7,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -247,7 +247,11 @@ class Bus:
         """
         return await self.sagas(saga).start(saga, input, key)
 
-    def sagas(self, saga: Saga[I] | str) -> Sagas[I]:
+    @overload
+    def sagas(self, saga: Saga[I]) -> Sagas[I]: ...
+    @overload
+    def sagas(self, saga: str) -> Sagas[Any]: ...
+    def sagas(self, saga: Saga[Any] | str) -> Sagas[Any]:
         """The sagas of one name that were started: to look at, wait for, cancel, retry and resolve."""
         return Sagas(self._broker, self.app.name, name_of(saga), lambda: self._closed)
 

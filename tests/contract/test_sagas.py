@@ -463,7 +463,7 @@ async def test_what_cannot_be_started_or_found_is_refused(connect: Connect) -> N
         with pytest.raises(ev.InvalidArgument, match="starts with a Order, not with"):
             await bus.start(order, OrderShipped(number=1))
         with pytest.raises(ev.InvalidArgument, match="give what"):
-            bus.sagas(Desk())  # type: ignore[arg-type]
+            bus.sagas(Desk())  # type: ignore[call-overload]
         with pytest.raises(ev.InvalidArgument, match="printable ASCII"):
             await bus.start(order, Order(number=1), key="a b")
         with pytest.raises(ev.InvalidArgument, match="nothing to run for"):

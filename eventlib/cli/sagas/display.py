@@ -14,7 +14,7 @@ def show_list(name: str, page: list[SagaRecord]) -> None:
     if not page:
         out.tell(f"No sagas {name} are there.")
         return
-    columns = {
+    columns: dict[str, list[str]] = {
         "id": [record.id for record in page],
         "status": [record.status for record in page],
         "at": [_place(record) for record in page],
@@ -42,8 +42,13 @@ def show_one(record: SagaRecord, history: list[SagaNote]) -> None:
     for title, value in rows.items():
         if value:
             out.tell((f"{title:12}", "bold"), value)
-    steps = {"step": [step.name for step in record.steps], "status": [step.status for step in record.steps]}
-    results = {"result": ["" if step.result is None else json.dumps(step.result) for step in record.steps]}
+    steps: dict[str, list[str]] = {
+        "step": [step.name for step in record.steps],
+        "status": [step.status for step in record.steps],
+    }
+    results: dict[str, list[str]] = {
+        "result": ["" if step.result is None else json.dumps(step.result) for step in record.steps]
+    }
     print_table({**steps, **results}, folded=("result",))
     columns = {
         "at (UTC)": [_clock(note.at_s) for note in history],
