@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, TypeVar
 
-from benchmarks import library, raw, requests, tasks
+from benchmarks import library, raw, requests, sagas, tasks
 
 COUNT = 20_000  # events in one turn of a consumer or of a bulk publisher
 LATENESS, FLOOR_LATENESS, REQUEST_LATENESS = "load_lateness_p99", "floor_lateness_p99", "request_lateness_p99"
@@ -66,7 +66,7 @@ def turn(name: str, side: Side, url: str, namespace: str) -> tuple[float, ...]:
 
 def comparisons() -> list[Comparison]:
     """All comparisons, in the order of the result."""
-    return [*_speeds(), *_latencies(), *_requests(), *_tasks(), *_simulators()]
+    return [*_speeds(), *_latencies(), *_requests(), *_tasks(), *_sagas(), *_simulators()]
 
 
 def _speeds() -> list[Comparison]:
@@ -174,6 +174,16 @@ def _tasks() -> list[Comparison]:
             _one(tasks.enqueue_many, COUNT),
             _streaq_enqueue,
             turns_a_round=3,
+        ),
+    ]
+
+
+def _sagas() -> list[Comparison]:
+    return [
+        Comparison(
+            (Row("saga_steps", "steps of sagas / plain one-event handlers", "1/s"),),
+            _one(sagas.steps, IN_TURN),
+            _one(library.handle, COUNT),
         ),
     ]
 

@@ -48,13 +48,13 @@ class Worker:
         self._effects = os.open(folder / "effects", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._killed = os.open(folder / "killed", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    def at(self, boundary: str, saga_id: str) -> None:
+    def at(self, boundary: str, saga_id: str, step: str = "") -> None:
         """Die here, if that is asked for."""
         try:
             os.unlink(self._armed / boundary)  # only one worker succeeds
         except FileNotFoundError:
             return
-        os.write(self._killed, json.dumps([boundary, saga_id]).encode() + b"\n")
+        os.write(self._killed, json.dumps([boundary, saga_id, step]).encode() + b"\n")
         os.kill(os.getpid(), signal.SIGKILL)
 
     async def act(self, name: str, saga: Context) -> None:
@@ -65,9 +65,9 @@ class Worker:
             raise ev.Reject("it cannot be")
         if saga.act == "do" and saga.input.stumbles == name and saga.attempt == 1:
             raise ConnectionError("a first attempt")
-        self.at(f"{kind} about to happen", saga.id)
+        self.at(f"{kind} about to happen", saga.id, name)
         os.write(self._effects, json.dumps([saga.id, saga.act, saga.step]).encode() + b"\n")
-        self.at(f"{kind} has happened", saga.id)
+        self.at(f"{kind} has happened", saga.id, name)
 
     def app(self) -> ev.App:
         """The App with all sagas."""

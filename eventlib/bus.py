@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -255,7 +255,11 @@ class Bus(Requesting):
         """
         return await self.sagas(saga).start(saga, input, key)
 
-    def sagas(self, saga: Saga[I] | str) -> Sagas[I]:
+    @overload
+    def sagas(self, saga: Saga[I]) -> Sagas[I]: ...
+    @overload
+    def sagas(self, saga: str) -> Sagas[Any]: ...
+    def sagas(self, saga: Saga[Any] | str) -> Sagas[Any]:
         """The sagas of one name that were started: to look at, wait for, cancel, retry and resolve."""
         return Sagas(self._broker, self.app.name, name_of(saga), lambda: self._closed)
 
