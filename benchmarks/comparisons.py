@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, TypeVar
 
-from benchmarks import library, raw
+from benchmarks import library, raw, tasks
 
 COUNT = 20_000  # events in one turn of a consumer or of a bulk publisher
 LATENESS, FLOOR_LATENESS = "load_lateness_p99", "floor_lateness_p99"
@@ -137,6 +137,22 @@ def _tasks() -> list[Comparison]:
             _one(library.handle, COUNT),
             _taskiq_handle,
         ),
+        Comparison(
+            (Row("tasks_taskiq", "tasks one by one / taskiq's", "tasks/s", Target("at least", 3.0)),),
+            _one(tasks.handle_events, COUNT),
+            _taskiq_handle,
+        ),
+        Comparison(
+            (Row("tasks_streaq", "no-op tasks one by one / streaq's", "tasks/s", Target("at least", 10.0)),),
+            _one(tasks.handle, COUNT),
+            _streaq_handle,
+        ),
+        Comparison(
+            (Row("enqueue_streaq", "enqueue in batches / streaq's", "tasks/s", Target("at least", 3.0)),),
+            _one(tasks.enqueue_many, COUNT),
+            _streaq_enqueue,
+            turns_a_round=3,
+        ),
     ]
 
 
@@ -194,6 +210,18 @@ def _taskiq_handle(url: str, namespace: str) -> tuple[float, ...]:
     from benchmarks import taskiq_peer
 
     return (_on_uvloop(taskiq_peer.handle(url, namespace, COUNT)),)
+
+
+def _streaq_handle(url: str, namespace: str) -> tuple[float, ...]:
+    from benchmarks import streaq_peer
+
+    return (_on_uvloop(streaq_peer.handle(url, namespace, COUNT // 4)),)
+
+
+def _streaq_enqueue(url: str, namespace: str) -> tuple[float, ...]:
+    from benchmarks import streaq_peer
+
+    return (_on_uvloop(streaq_peer.enqueue_many(url, namespace, COUNT)),)
 
 
 def _on_uvloop(work: Coroutine[Any, Any, T]) -> T:

@@ -59,9 +59,7 @@ class EnqueuedTask(NamedTuple):
 
     id: str
     event: bytes
-    record: bytes  # a JSON object without its last brace
-    priority: int  # its place in `queueing.PRIORITIES`
-    tenant: str
+    record: bytes  # what its enqueuer says of it: JSON
     due: str  # '' for now, '+' and ms from now, '=' and ms since 1970 by the server's clock
     unique: str  # its unique key; '' if it has none
     unique_until: str  # `start`, `end`, or for how many ms it has the key

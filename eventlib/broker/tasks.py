@@ -57,7 +57,7 @@ class QueueCommands:
 
         A task whose id is known stays as it is.
         """
-        args = [part for task in tasks for part in _arguments(task)]
+        args: list[Argument] = [part for task in tasks for part in task]
         size_bytes = sum(len(task.event) for task in tasks)
         reply = await self._run(scripts.TASK_ENQUEUE, *args, bulk=True, size_bytes=size_bytes)
         return None if len(reply) == 1 else UniqueKeyHolder(tasks[reply[0] - 1], reply[1].decode())
@@ -131,10 +131,6 @@ def _last_minute(counts: Mapping[bytes, bytes], now_ms: int) -> Mapping[str, flo
         if begun - 11 <= int(at) <= begun:
             rates[kind] += int(number) / over_s
     return rates
-
-
-def _arguments(task: EnqueuedTask) -> tuple[Argument, ...]:
-    return (*task[:3], task.priority + 1, *task[4:])
 
 
 class Watch:

@@ -1,12 +1,13 @@
 """What a program does with tasks: enqueue them, look at them, wait for them, cancel them."""
 
 import asyncio
-import json
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
+
+from pydantic_core import to_json
 
 from eventlib.broker.connections import Broker
 from eventlib.broker.publishing import BATCH_BYTES, BATCH_LIMIT
@@ -269,8 +270,8 @@ class TaskQueues:
             limits.append({"name": f"{task.name}/rate/", "starts": settings.rate.starts, "within": within})
         if limits:
             record["limits"] = limits
-        text = json.dumps(record, separators=(",", ":"))[:-1].encode()
-        return EnqueuedTask(task_id, body, text, record["priority"] - 1, record["tenant"], due, unique, until)
+        text = to_json(record)
+        return EnqueuedTask(task_id, body, text, due, unique, until)
 
     def _commands(self, queue: str) -> QueueCommands:
         if self._closed:

@@ -52,7 +52,7 @@ def passed_by(scenario: Scenario, run: Run, rows: Rows, service: int) -> dict[st
     assert queue is not None, f"{name} is no task queue"
     labels = _labels(scenario, run, rows, service)
     waits = _Waits.of(scenario, rows, service, labels.priority.size)
-    found = {}
+    found: dict[str, float] = {}
     for part, chosen in _parts(queue, labels).items():
         if part in PRIORITIES:
             found[part] = waits.passed_by(chosen, np.ones(chosen.size, bool))

@@ -6,6 +6,7 @@ from typing import cast
 
 from eventlib import App, Event, Task
 from eventlib.errors import Reject
+from eventlib.queueing import PRIORITIES
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 
@@ -52,7 +53,7 @@ def set_queue(app: App, name: str, service: Service) -> None:
         prefetch=service.prefetch,
         lease_s=service.lease_s,
         retry_budget=service.retry_budget,
-        weights=service.queue.weights.model_dump(),
+        weights=dict(zip(PRIORITIES, service.queue.weights.in_order(), strict=True)),
         fair_weights=service.queue.fair_weights,
     )
 

@@ -147,7 +147,7 @@ async def test_a_suspect_is_handled_beside_nothing_else_that_was_taken_over(
 ) -> None:
     app, running, beside = ev.App("shop"), set[int](), dict[int, set[int]]()
     app.group("billing", lease_s=0.3)
-    record, chances, free_key_queues = Record(), 0, ConsumerCommands.free_key_queues
+    record, chances, free_key_queues = Record(), 0, ConsumerCommands.free_stuck
 
     async def count(commands: ConsumerCommands) -> int:
         """Count the chances to sweep: this call comes before each of them."""
@@ -155,7 +155,7 @@ async def test_a_suspect_is_handled_beside_nothing_else_that_was_taken_over(
         chances += 1
         return await free_key_queues(commands)
 
-    monkeypatch.setattr(ConsumerCommands, "free_key_queues", count)
+    monkeypatch.setattr(ConsumerCommands, "free_stuck", count)
 
     @app.subscribe(OrderPlaced, group="billing")
     async def bill(event: OrderPlaced, _: ev.Delivery) -> None:

@@ -18,7 +18,7 @@ names = (f"q{number}" for number in count())
 
 def waiting_task(id_: str, priority: int = 2, tenant: str = "", **record: object) -> EnqueuedTask:
     fields = {"name": "t", "priority": priority + 1, "tenant": tenant, "keep": 1000, **record}
-    return EnqueuedTask(id_, b"{}", json.dumps(fields)[:-1].encode(), priority, tenant, "", "", "")
+    return EnqueuedTask(id_, b"{}", json.dumps(fields).encode(), "", "", "")
 
 
 async def worker(

@@ -119,4 +119,4 @@ async def test_trap_33_a_key_whose_task_is_gone_is_free(connect: Connect, raw: r
             with pytest.raises(ev.UniqueKeyInUse):
                 await bus.enqueue(ship)(1)
             await raw.xtrim(keys.group("tasks.default", "workers").retry, maxlen=0, approximate=False)
-            assert await bus.enqueue(ship)(1)
+            await bus.enqueue(ship)(1)

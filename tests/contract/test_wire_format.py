@@ -191,7 +191,7 @@ async def test_the_sweep_hash(broker: Broker, inspector: Inspector, raw: redis.R
     await inspector.add(event=b'{"data":{"id":7}}')
     await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
     await read_as(broker, inspector.keys, "me", 10, ordered_by="id")
-    await ConsumerCommands(broker, inspector.keys, "c1").free_key_queues()
+    await ConsumerCommands(broker, inspector.keys, "c1").free_stuck()
     commands = ConsumerCommands(broker, inspector.keys, "me")
     await commands.sweep(1.0, 1, 1.0)
     await commands.promote(1)

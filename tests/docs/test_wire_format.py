@@ -48,13 +48,14 @@ def test_the_keys_are_all_keys_that_the_code_makes() -> None:
 def test_the_keys_have_the_names_that_the_scripts_use() -> None:
     keys_of_code = Keys("NAMESPACE")
     group_keys = asdict(keys_of_code.group("STREAM", "GROUP"))
+    queue_keys = asdict(keys_of_code.queue("STREAM"))
     others = {
         "producer": keys_of_code.producer("STREAM", "PRODUCER"),
         "retention": keys_of_code.retention("STREAM"),
         "probe": keys_of_code.probe("STREAM"),
     }
     named = {row[3]: row[0] for row in wire.tables("Keys")[0] if row[3]}
-    assert named == {name: key for name, key in group_keys.items() if name != "group"} | others
+    assert named == {name: key for name, key in group_keys.items() if name != "group"} | queue_keys | others
 
 
 def test_no_other_key_is_named_anywhere() -> None:

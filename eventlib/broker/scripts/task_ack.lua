@@ -11,6 +11,9 @@ if #ARGV > 6 then -- one look at what the consumer holds is cheaper than one loo
     held[pending[1]] = true
   end
 end
+local ids, done, kept = {}, {}, {}
+for i = 4, #ARGV, 4 do ids[#ids + 1] = ARGV[i] end
+read_ahead(ids)
 for i = 3, #ARGV, 4 do
   local entry, id, state, result = unpack(ARGV, i, i + 3)
   local pending = not held[entry] and redis.call('XPENDING', retry, group, entry, entry, 1)[1]
@@ -19,11 +22,17 @@ for i = 3, #ARGV, 4 do
   elseif held[entry] or pending then
     local record = running_record(id, entry)
     if record then
-      if result ~= '' then redis.call('HSET', results, id, result) end
+      if result ~= '' then kept[#kept + 1], kept[#kept + 2] = id, result end
       finish(id, record, state, now)
     end
-    drop(group, entry)
+    done[#done + 1] = entry
   end
+end
+call_with('HSET', results, kept)
+for first = 1, #done, LIMIT do
+  local last = math.min(first + LIMIT - 1, #done)
+  redis.call('XACK', retry, group, unpack(done, first, last))
+  redis.call('XDEL', retry, unpack(done, first, last))
 end
 tell()
 return lost

@@ -12,6 +12,9 @@ local found, record = redis.call('XRANGE', retry, entry, entry)[1], running_reco
 local dead = found and not (record and record.cancel)
 if dead then
   local fields = {unpack(ARGV, 5)}
+  if record then
+    fields[#fields + 1], fields[#fields + 2] = 'raw.task', cjson.encode(record) -- for a replay after it is forgotten
+  end
   local dead_letter = dead_letter_of(fields, found[2], true, earlier_deliveries(deliveries) + ARGV[4])
   local dead_letter_id = redis.call('XADD', dead_letters, '*', unpack(dead_letter))
   if record then

@@ -1,11 +1,11 @@
 -- Hand out the tasks that start next, to one worker: each goes to the retry stream and is read from there, pending in
 -- the worker's name. Tasks that are due, and dead letters that were replayed, are let in before.
 -- KEYS  the keys of the queue, in their order
--- ARGV  group, consumer, count, bytes after which to stop ('' for no limit), the pattern of the priorities' turns (digits
---       1 to 4), weights of tenants (a JSON object), 1 to let in due tasks or 0, the group's time that is expected in ms
---       ('' if unknown), ms that this script may run late
--- Returns whether there may be more; the id of the last entry of bell; the ms until the next task is due (-1: none); id,
--- fields and values for each task handed out.
+-- ARGV  group, consumer, count, bytes after which to stop ('' for no limit), the pattern of the priorities' turns
+--       (digits 1 to 4), weights of tenants (a JSON object), 1 to let in due tasks or 0, the group's time that is
+--       expected in ms ('' if unknown), ms that this script may run late
+-- Returns whether there may be more; the id of the last entry of bell; the ms until the next task is due (-1: none);
+-- id, fields and values for each task handed out.
 local LOOKS = 100 -- tasks that are looked at and not handed out, and tenants that are dropped: other clients wait
 local group, consumer, most, bytes, pattern = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local weights = cjson.decode(ARGV[6])
@@ -41,35 +41,70 @@ if looks == LOOKS then return {1, '', -1, {}} end -- others may be unread in the
 local next_ms = -1
 if ARGV[7] == '1' and unexpected == 0 then _, next_ms = promote(LOOKS, now) end
 
-local sizes, virtual = {}, {}
-local function look_at_sizes()
+flush()
+
+local sizes, woken_sizes, virtual, heads, events = {}, {0, 0, 0, 0}, {}, {}, {}
+for priority = 1, 4 do
+  sizes[priority], virtual[priority] = redis.call('ZCARD', waiting[priority]), virtual_time(priority)
+end
+local function look_at_woken()
   for priority = 1, 4 do
-    sizes[priority] = redis.call('ZCARD', waiting[priority]) + redis.call('ZCARD', woken[priority])
+    local size = redis.call('ZCARD', woken[priority])
+    sizes[priority] = sizes[priority] + size - woken_sizes[priority]
+    woken_sizes[priority] = size
   end
 end
-look_at_sizes()
-for priority = 1, 4 do virtual[priority] = virtual_time(priority) end
+look_at_woken()
 
--- Take the next task of a priority out of where it waits. Returns its id and its start tag; nil if none was found.
-local function take(priority)
+-- The tenant whose turn it is in a priority: its tag, when another one's turn comes, and some of its tasks, read at
+-- once.
+local function head_of(priority, handed_out)
   while looks < LOOKS do
-    local first = redis.call('ZRANGE', tenants[priority], 0, 0, 'WITHSCORES')
-    local back = redis.call('ZRANGE', woken[priority], 0, 0, 'WITHSCORES')
-    if back[1] and not (first[1] and tonumber(first[2]) < tonumber(back[2])) then
-      redis.call('ZREM', woken[priority], back[1])
-      return back[1], tonumber(back[2])
-    end
-    local tenant, tag = first[1], math.max(virtual[priority], tonumber(first[2] or '0'))
-    if not tenant then return nil end
-    local member = redis.call('ZRANGEBYLEX', waiting[priority], '[' .. tenant .. ' ', '(' .. tenant .. '!', 'LIMIT', 0, 1)[1]
-    if member then
-      redis.call('ZREM', waiting[priority], member)
-      redis.call('ZADD', tenants[priority], exact(tag + 1 / (weights[tenant] or 1)), tenant)
-      return member:match('(%S+)$'), tag
+    local first = redis.call('ZRANGE', tenants[priority], 0, 1, 'WITHSCORES')
+    if not first[1] then return nil end
+    local tenant, tag = first[1], math.max(virtual[priority], tonumber(first[2]))
+    local many = first[3] and 1 or most - handed_out
+    local from, to = '[' .. tenant .. ' ', '(' .. tenant .. '!'
+    local members = redis.call('ZRANGEBYLEX', waiting[priority], from, to, 'LIMIT', 0, many)
+    if members[1] then
+      local ids = {}
+      for i, member in ipairs(members) do ids[i] = member:match('(%S+)$') end
+      read_ahead(ids)
+      for i, event in ipairs(redis.call('HMGET', bodies, unpack(ids))) do events[ids[i]] = event end
+      return {tenant = tenant, tag = tag, members = members, ids = ids, at = 0,
+        step = 1 / (weights[tenant] or 1)}
     end
     redis.call('ZREM', tenants[priority], tenant) -- it has had nothing to do since its last task
     virtual[priority], looks = tag, looks + 1
   end
+end
+
+-- Write how far a tenant has come.
+local function put_head_back(priority)
+  local head = heads[priority]
+  if not head then return end
+  heads[priority] = nil
+  if head.at == 0 then return end
+  redis.call('ZREM', waiting[priority], unpack(head.members, 1, head.at))
+  redis.call('ZADD', tenants[priority], exact(head.tag), head.tenant)
+end
+
+-- Take the next task of a priority out of where it waits. Returns its id and its start tag; nil if none was found.
+local function take(priority, handed_out)
+  local head = heads[priority] or head_of(priority, handed_out)
+  local back = woken_sizes[priority] > 0 and redis.call('ZRANGE', woken[priority], 0, 0, 'WITHSCORES') or {}
+  if back[1] and not (head and head.tag < tonumber(back[2])) then
+    heads[priority] = head
+    woken_sizes[priority] = woken_sizes[priority] - 1
+    redis.call('ZREM', woken[priority], back[1])
+    return back[1], tonumber(back[2])
+  end
+  if not head then return nil end
+  head.at = head.at + 1
+  local tag = head.tag
+  head.tag, heads[priority] = tag + head.step, head
+  if head.at == #head.members then put_head_back(priority) end
+  return head.ids[head.at], tag
 end
 
 local turn = tonumber(redis.call('HGET', counters, 'turn') or '0')
@@ -83,14 +118,12 @@ end
 
 local function hand_out(id, record, event)
   if record['until'] == 'start' then free_unique(id, record) end
-  record.state, record.woken, record.started = 'running', nil, math.floor(server_time())
-  record.entry = nil
-  local fields = {'event', event, 'task', cjson.encode(record), 'attempts', record.attempts or '0', 'origin', id}
+  local fields = {'event', event, 'attempts', record.attempts or '0', 'origin', id}
   for _, name in ipairs({'failed', 'replays', 'edited'}) do
     if record[name] then fields[#fields + 1], fields[#fields + 2] = name, record[name] end
   end
+  record.state, record.woken, record.started = 'running', nil, time_now()
   record.entry = redis.call('XADD', retry, '*', unpack(fields))
-  redis.call('HDEL', bodies, id)
   write_record(id, record)
 end
 
@@ -99,18 +132,18 @@ ring = false
 while handed_out < most and not (bytes and size >= bytes) do
   local priority, following = next_priority()
   if not priority then break end
-  local id, tag = take(priority)
+  local id, tag = take(priority, handed_out)
   if not id then
     if looks >= LOOKS then more = true break end
     sizes[priority] = 0
   else
     sizes[priority] = sizes[priority] - 1
-    local record, event = read_record(id), redis.call('HGET', bodies, id)
+    local record, event = read_record(id), events[id] or redis.call('HGET', bodies, id)
     if record and event then -- else it was deleted by hand
       local limit, next_at = acquire(id, record, now)
       if limit then
         block(id, record, tag, limit, next_at)
-        look_at_sizes() -- another task may be let go instead
+        look_at_woken() -- another task may have been let go instead
         looks = looks + 1
         if looks >= LOOKS then more = true break end
       else
@@ -124,6 +157,7 @@ end
 more = more or ring or handed_out == most or bytes and size >= bytes
 ring = ring or rang
 
+for priority = 1, 4 do put_head_back(priority) end
 for priority = 1, 4 do -- where none waits any more, the next task of any tenant may start at once
   if redis.call('ZCARD', waiting[priority]) + redis.call('ZCARD', woken[priority]) == 0 then
     local last = redis.call('ZRANGE', tenants[priority], -1, -1, 'WITHSCORES')[2]
@@ -133,10 +167,8 @@ for priority = 1, 4 do -- where none waits any more, the next task of any tenant
     end
   end
 end
-redis.call('HSET', counters, 'turn', turn)
-for priority = 1, 4 do
-  if virtual[priority] > 0 then redis.call('HSET', counters, 'virtual ' .. priority, exact(virtual[priority])) end
-end
+redis.call('HSET', counters, 'turn', turn, 'virtual 1', exact(virtual[1]), 'virtual 2', exact(virtual[2]),
+  'virtual 3', exact(virtual[3]), 'virtual 4', exact(virtual[4]))
 count('started', handed_out)
 tell()
 local entries = {}

@@ -1,4 +1,6 @@
--- How one task is enqueued. This is not a script of its own: it stands, after `task_queue`, before scripts that enqueue.
+-- How one task is enqueued. This is not a script of its own: it stands, after `task_queue`, before scripts that
+-- enqueue.
+
 -- The id of the task that has a unique key. nil if it is free, also where its task has ended, or is gone.
 local function holder_of(key, now)
   local held = redis.call('HGET', unique, key)
@@ -11,33 +13,31 @@ local function holder_of(key, now)
   return id
 end
 
--- `record` is the beginning of a JSON object: all that the enqueuer says of the task. `due_at` is '' for now, '+' and ms
--- from now, or '=' and ms since 1970 by the server's clock. `till` is '', `start`, `end`, or for how many ms the key is
--- taken. Returns whether it was enqueued: no task is enqueued twice under one id.
-local function enqueue(id, event, record, priority, tenant, due_at, key, till, now, offset)
-  if redis.call('HEXISTS', records, id) == 1 then return false end
+-- `record` is a JSON object: all that the enqueuer says of the task. Its event is written by the caller. `due_at` is
+-- '' for now, '+' and ms from now, or '=' and ms since 1970 by the server's clock. `till` is '', `start`, `end`, or
+-- for how many ms the key is taken. Returns whether it was enqueued: no task is enqueued twice under one id.
+local function enqueue(id, record, due_at, key, till, now, offset)
+  if read_record(id) then return false end
   if key ~= '' then
     local for_ms = tonumber(till)
     redis.call('HSET', unique, key, for_ms and id .. ' ' .. exact(now + for_ms) or id)
     if for_ms then redis.call('ZADD', expiries, exact(now + for_ms), 'key ' .. key) end
   end
-  local added = {enqueued = math.floor(server_time())}
+  record = cjson.decode(record)
+  record.enqueued = time_now()
   local at = now
   if due_at ~= '' then
     at = due_at:sub(1, 1) == '+' and now + due_at:sub(2) or due_at:sub(2) - offset
   end
   if at > now then
-    added.state, added.due = 'delayed', math.floor(at + offset)
+    record.state, record.due = 'delayed', math.floor(at + offset)
     local first = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]
     ring = ring or not first or at < tonumber(first)
     redis.call('ZADD', due, exact(at), id)
   else
-    added.tenant, added.priority = tenant, tonumber(priority)
-    line_up(id, added)
-    added.tenant, added.priority = nil, nil
+    line_up(id, record)
   end
-  redis.call('HSET', records, id, record .. ',' .. cjson.encode(added):sub(2))
-  redis.call('HSET', bodies, id, event)
+  write_record(id, record)
   return true
 end
 

@@ -17,7 +17,7 @@ repeat
         finish(added.origin, record, 'cancelled', now)
       elseif record then
         record.attempts = whole((record.attempts or 0) + earlier_deliveries(pending[4]))
-        put_back(added.origin, record, found[2])
+        put_back(added.origin, record)
       end
       returned = returned + 1
     end

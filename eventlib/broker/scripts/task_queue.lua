@@ -1,15 +1,21 @@
 -- The state of a task queue. This is not a script of its own: it stands before the scripts of tasks. All of these take
 -- the same KEYS, those of the queue in their order, so that these names are the same in all of them.
 -- A task has a record, a JSON object, from when it is enqueued until its result is forgotten:
--- name, priority (1 to 4: critical to low), tenant, keep (ms that its result is kept), unique and until (its unique key,
--- and when that is free again: `start`, `end` or `time`), limits (name and at_once, or name, starts and within ms);
--- state, enqueued, started and ended (ms since 1970), seq (its place among its tenant's tasks), attempts used up, failed,
--- replays and edited as in an entry; of a task that runs: entry (its id in the retry stream), cancel (it is to end); of
--- one that waits: due, blocked (its member there), woken (by which limit); of one that failed: reason, error, dead_letter.
+-- name, priority (1 to 4: critical to low), tenant, keep (ms that its result is kept), unique and until (its unique
+-- key, and when that is free again: `start`, `end` or `time`), limits (name and at_once, or name, starts and within
+-- ms); state, enqueued, started and ended (ms since 1970), seq (its place among its tenant's tasks), attempts used up,
+-- failed, replays and edited as in an entry; of a task that runs: entry (its id in the retry stream), cancel (it is to
+-- end); of one that waits: due, blocked (its member there), woken (by which limit); of one that failed: reason, error,
+-- dead_letter.
 local retry, dead_letters, sweep, due, blocked, slots, starts, timers, records, bodies, results, progress, expiries,
   unique, cancelling, counters, rates, bell, cancels, finished = unpack(KEYS, 1, 20)
 local waiting, tenants, woken = {unpack(KEYS, 21, 24)}, {unpack(KEYS, 25, 28)}, {unpack(KEYS, 29, 32)}
-local ended_ids, ring = {}, false -- told to others when the script ends
+local ring = false -- whether a task has become ready, which others are told when the script ends
+
+-- Many tasks in one call cost far less than a call for each. So these are gathered, and written by `flush`.
+local texts, known, changed = {}, {}, {} -- records by id: as read, as objects, and which ids are to be written
+local lined_up, lined_tenants, ended_ids, expiring, numbered = {{}, {}, {}, {}}, {{}, {}, {}, {}}, {}, {}, nil
+local LIMIT = 1000 -- arguments of one call: Lua cannot pass on any number
 
 local function exact(number) -- Lua's own form of a number is rounded
   return string.format('%.17g', number)
@@ -19,13 +25,39 @@ local function whole(number)
   return string.format('%.0f', math.floor(number))
 end
 
+local clock
+local function time_now() -- of the server, in whole ms
+  clock = clock or math.floor(server_time())
+  return clock
+end
+
+-- Call a command with many arguments, in parts.
+local function call_with(command, key, arguments)
+  for first = 1, #arguments, LIMIT do
+    redis.call(command, key, unpack(arguments, first, math.min(first + LIMIT - 1, #arguments)))
+  end
+end
+
+-- Read many records at once: `read_record` finds them here.
+local function read_ahead(ids)
+  for first = 1, #ids, LIMIT do
+    local last = math.min(first + LIMIT - 1, #ids)
+    local found = redis.call('HMGET', records, unpack(ids, first, last))
+    for i, text in ipairs(found) do texts[ids[first + i - 1]] = text end
+  end
+end
+
 local function read_record(id)
-  local text = redis.call('HGET', records, id)
-  return text and cjson.decode(text)
+  if not known[id] then
+    local text = texts[id]
+    if text == nil then text = redis.call('HGET', records, id) end
+    known[id] = text and cjson.decode(text) or nil
+  end
+  return known[id]
 end
 
 local function write_record(id, record)
-  redis.call('HSET', records, id, cjson.encode(record))
+  known[id], changed[id] = record, true
 end
 
 local function has_ended(record)
@@ -35,7 +67,7 @@ end
 -- Count for the rates of the last minute: by five seconds, and what is older is deleted when a new count begins.
 local function count(kind, number)
   if number == 0 then return end
-  local now = math.floor(redis.call('TIME')[1] / 5)
+  local now = math.floor(time_now() / 5000)
   if redis.call('HINCRBY', rates, kind .. ' ' .. now, number) == number then
     for _, field in ipairs(redis.call('HKEYS', rates)) do
       if tonumber(field:match('%d+')) < now - 12 then redis.call('HDEL', rates, field) end
@@ -53,12 +85,37 @@ end
 
 -- Let a task wait among those of its tenant: at its old place if it had one, else behind them.
 local function line_up(id, record)
-  local priority = record.priority
+  local line = lined_up[record.priority]
   record.state = 'waiting'
-  record.seq = record.seq or redis.call('HINCRBY', counters, 'seq', 1)
-  redis.call('ZADD', waiting[priority], 0, waiting_member(id, record))
-  redis.call('ZADD', tenants[priority], 'NX', exact(virtual_time(priority)), record.tenant)
+  if not record.seq then
+    numbered = (numbered or tonumber(redis.call('HGET', counters, 'seq') or '0')) + 1
+    record.seq = numbered
+  end
+  line[#line + 1], line[#line + 2] = '0', waiting_member(id, record)
+  lined_tenants[record.priority][record.tenant] = true
   ring = true
+end
+
+-- Write what was gathered.
+local function flush()
+  local pairs_of = {}
+  for id in pairs(changed) do
+    pairs_of[#pairs_of + 1], pairs_of[#pairs_of + 2] = id, cjson.encode(known[id])
+  end
+  call_with('HSET', records, pairs_of)
+  changed = {}
+  for priority = 1, 4 do
+    if #lined_up[priority] > 0 then
+      call_with('ZADD', waiting[priority], lined_up[priority])
+      local tag = exact(virtual_time(priority))
+      for tenant in pairs(lined_tenants[priority]) do redis.call('ZADD', tenants[priority], 'NX', tag, tenant) end
+      lined_up[priority], lined_tenants[priority] = {}, {}
+    end
+  end
+  if numbered then redis.call('HSET', counters, 'seq', whole(numbered)) end
+  call_with('HDEL', bodies, ended_ids)
+  call_with('ZADD', expiries, expiring)
+  expiring = {}
 end
 
 -- Let the first task that waits for a limit be tried again. Returns whether there was one.
@@ -114,9 +171,8 @@ local function finish(id, record, state, now)
   free_slots(id, record)
   if record['until'] ~= 'time' then free_unique(id, record) end
   if record.cancel then redis.call('SREM', cancelling, id) end
-  record.state, record.ended, record.entry, record.cancel = state, math.floor(server_time()), nil, nil
-  redis.call('HDEL', bodies, id)
-  redis.call('ZADD', expiries, exact(now + record.keep), 'task ' .. id)
+  record.state, record.ended, record.entry, record.cancel = state, time_now(), nil, nil
+  expiring[#expiring + 1], expiring[#expiring + 2] = exact(now + record.keep), 'task ' .. id
   write_record(id, record)
   ended_ids[#ended_ids + 1] = id
 end
@@ -132,6 +188,7 @@ local function forget(limit, now)
       if till and tonumber(till) <= now then redis.call('HDEL', unique, name) end
     elseif record and has_ended(record) then
       redis.call('HDEL', records, name)
+      known[name], texts[name] = nil, false
       redis.call('HDEL', results, name)
       redis.call('HDEL', progress, name)
     end
@@ -139,8 +196,9 @@ local function forget(limit, now)
   end
 end
 
--- To be called last: tell those who wait for a task, or for its end.
+-- To be called last: write what was gathered, and tell those who wait for a task, or for its end.
 local function tell()
+  flush()
   if #ended_ids > 0 then
     count('ended', #ended_ids)
     redis.call('XADD', finished, 'MAXLEN', '~', 1000, '*', 'ids', table.concat(ended_ids, ' '))

@@ -1,4 +1,5 @@
--- Let a task that failed wait for its next attempt, if this consumer still owns it. A task that is to be cancelled ends.
+-- Let a task that failed wait for its next attempt, if this consumer still owns it. A task that is to be cancelled
+-- ends.
 -- KEYS  the keys of the queue, in their order
 -- ARGV  group, consumer, its id in retry, id, 1 if this attempt counts or 0, delay in ms, the group's time that is
 --       expected in ms ('' if unknown), ms that this script may run late
@@ -14,8 +15,8 @@ if record and (record.cancel or not found) then
 elseif record then
   local attempts = (record.attempts or 0) + earlier_deliveries(deliveries) + ARGV[5]
   record.attempts = whole(attempts)
-  if attempts > 0 and not record.failed then record.failed = whole(server_time()) end -- a snooze is no failure
-  put_back(id, record, found[2], tonumber(ARGV[6]) > 0 and now + ARGV[6] or nil)
+  if attempts > 0 and not record.failed then record.failed = whole(time_now()) end -- a snooze is no failure
+  put_back(id, record, tonumber(ARGV[6]) > 0 and now + ARGV[6] or nil)
 end
 drop(group, entry)
 tell()

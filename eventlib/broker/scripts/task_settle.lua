@@ -1,4 +1,6 @@
--- What the scripts that settle tasks share. This is not a script of its own: it stands, after `task_queue`, before them.
+-- What the scripts that settle tasks share. This is not a script of its own: it stands, after `task_queue`, before
+-- them.
+
 -- The pending entry if this consumer owns it: how often it was delivered. Else nil.
 local function owned(group, consumer, entry)
   local pending = redis.call('XPENDING', retry, group, entry, entry, 1)[1]
@@ -17,8 +19,7 @@ local function running_record(id, entry)
 end
 
 -- A task does not run any more and waits again: now, at its old place, or from `due_at` on.
-local function put_back(id, record, fields, due_at)
-  redis.call('HSET', bodies, id, fields[value_index(fields, 'event')])
+local function put_back(id, record, due_at)
   free_slots(id, record)
   record.entry = nil
   if due_at then
