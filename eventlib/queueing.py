@@ -138,8 +138,7 @@ class FairQueue(Generic[T]):
 
     def take(self, now_s: float = 0.0) -> T | None:
         """The item that starts next, at `now_s`. None if no item may start."""
-        for waiting in self._limits.due(now_s):
-            self._lines[waiting.priority].come_back(waiting)
+        self.look(now_s)
         while (chosen := next_priority(self._pattern, self._turn, [line.size > 0 for line in self._lines])) is not None:
             priority, following = chosen
             line = self._lines[priority]
@@ -152,6 +151,11 @@ class FairQueue(Generic[T]):
                 self._lines[other.priority].come_back(other)
             line.rest()
         return None
+
+    def look(self, now_s: float) -> None:
+        """Let items come back whose limits of starts have room again."""
+        for waiting in self._limits.due(now_s):
+            self._lines[waiting.priority].come_back(waiting)
 
     def free(self, limits: Sequence[Limit]) -> None:
         """An item that ran has ended: its slots go to those that wait for them."""
