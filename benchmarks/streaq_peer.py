@@ -46,7 +46,7 @@ async def enqueue_many(url: str, namespace: str, count: int) -> float:
 async def _run(url: str, namespace: str, count: int, *, enqueue_only: bool) -> tuple[float, float]:
     worker, tally = _worker(url, namespace), Tally(count)
 
-    @worker.task(ttl=0, name="note")
+    @worker.task(ttl=0, name="note")  # type: ignore[untyped-decorator]  # its types are not looked at
     async def note(number: int) -> None:
         tally.saw_number(number)
 

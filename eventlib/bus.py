@@ -277,7 +277,13 @@ class Bus:
         return await look_at(self._streams, stream, self.app.streams.get(stream))
 
     async def backlog(self, stream: str, group: str) -> Backlog:
-        """What the group still has to do on the stream. For a group that does not exist, that is the whole stream."""
+        """What the group still has to do on the stream. For a group that does not exist, that is the whole stream.
+
+        Raises:
+            InvalidArgument: the stream is a task queue; see `queue_health`.
+        """
+        if stream.startswith("tasks."):
+            raise InvalidArgument("backlog", f"stream {stream!r} is a task queue; call bus.queue_health")
         return await self._streams.backlog(stream, group)
 
     async def drained(self, stream: str, group: str) -> None:

@@ -66,6 +66,7 @@ class DeadLetters:
         self._commands = DeadLetterCommands(broker, broker.keys.group(stream, group))
         own_group_last = sorted(app.subscriptions, key=lambda s: s.group == group)  # so that its classes count
         self._classes = {spec_of(s.event_class).type: s.event_class for s in own_group_last}
+        self._classes |= {task.name: task.event_class for task in app.tasks.values() if stream == f"tasks.{task.queue}"}
         self._rng = random.Random()
 
     # Looking

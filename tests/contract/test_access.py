@@ -26,10 +26,12 @@ from eventlib.broker.publishing import PublishCommands
 from eventlib.broker.requests import ScriptCall
 from eventlib.broker.scripts import Script
 from eventlib.broker.streams import StreamCommands
+from eventlib.broker.tasks import Clock, QueueCommands, TaskCommands
 from eventlib.records import Entry, NumberedBatch, Unique
 from eventlib.testing import PrivateServer, private_server
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
+from tests.contract.test_task_queue import waiting_task
 from tests.reading import read, read_as
 from tests.shop import Connect, OrderPlaced, Record, orders
 
@@ -141,6 +143,55 @@ async def use_key_queues(limited: NotingBroker, admin: Broker, group: GroupKeys)
     await limited.attempt(ConsumerCommands(limited, group, "c3").ack(head or []))
 
 
+TASK_SCRIPTS = {script for script in vars(scripts).values() if isinstance(script, Script) and "task" in script.name}
+OTHER_SCRIPTS = {script for script in vars(scripts).values() if isinstance(script, Script)} - TASK_SCRIPTS
+ONLY_TASKS = {"HSCAN", "SMISMEMBER"}.union(*map(access.called_by, TASK_SCRIPTS)) - set[str]().union(
+    access.SENT - {"HSCAN", "SMISMEMBER"}, *map(access.called_by, OTHER_SCRIPTS)
+)
+
+
+async def use_tasks(limited: NotingBroker, admin: Broker, raw: redis.Redis) -> None:
+    """Tasks that succeed, fail for good, are retried, delayed, limited, cancelled and given back."""
+    await raw.script_flush()
+    await admin.delete_all()
+    queue, queue_as_admin = QueueCommands(limited, "default"), QueueCommands(admin, "default")
+    worker = TaskCommands(limited, "default", "w1", [0, 1, 2, 3], {})
+    worker.clock = lambda: Clock(True, None)
+    by_admin = TaskCommands(admin, "default", "w1", [0, 1, 2, 3], {})
+    await by_admin.ensure_group()
+    limits = [{"name": "one", "at_once": 9}, {"name": "two", "starts": 1, "within": 5}]
+    tasks = [waiting_task(f"t{n}", tenant=f"{n}", limits=limits if n < 2 else [], unique=f"k{n}") for n in range(6)]
+    tasks = [task._replace(unique=f"k{n}", unique_until="end") for n, task in enumerate(tasks)]
+    await limited.attempt(queue.enqueue([*tasks, waiting_task("later")._replace(due="+60000")]))
+    await queue_as_admin.enqueue([*tasks, waiting_task("later")._replace(due="+60000")])
+    await queue_as_admin.enqueue([waiting_task("timed")._replace(unique="timed", unique_until="1")])
+    await limited.attempt(worker.dispatch(3, None))
+    found = (await by_admin.dispatch(10, None)).entries
+    [*_, first, second] = found
+    await limited.attempt(worker.progress(first, {"fraction": 0.5}))
+    worker.note(first.place, "succeeded", b"1")
+    await limited.attempt(worker.ack([first]))
+    await limited.attempt(worker.retry(second, 0.001))
+    await by_admin.retry(second, 0.001)
+    await limited.attempt(worker.to_dead_letters(found[0], {"reason": "rejected", "error": ""}))
+    await limited.attempt(queue.cancel("t2"))
+    await limited.attempt(queue.cancelling(["t2"]))
+    await limited.attempt(queue.cancel("later"))
+    await limited.attempt(queue.run_now("later"))
+    await asyncio.sleep(0.005)
+    await limited.attempt(worker.promote(10))
+    await limited.attempt(queue.look("t2"))
+    await limited.attempt(queue.health(30.0))
+    await limited.attempt(queue.page(0, 10))
+    await limited.attempt(worker.free_stuck())
+    watch = queue.watch_finished()
+    await limited.attempt(watch.next(0.01))
+    await watch.close()
+    await limited.attempt(worker.leave())
+    await limited.attempt(worker.dispatch(100, None))
+    await by_admin.leave()
+
+
 async def use_retention(limited: NotingBroker, raw: redis.Redis, group: GroupKeys) -> None:
     """A stream that is looked at, once counted because no server knows what waits, then trimmed under its group."""
     entries: Any = await raw.xrange(group.stream, count=2)
@@ -161,12 +212,13 @@ async def test_acl_rules_are_sufficient_and_none_is_superfluous(binary: Path) ->
         limited, admin = NotingBroker(url, "shop"), Broker(server.url, "shop")
         await allow(raw, *ev.acl_rules("shop").split())
         await use_everything(limited, admin, raw)
+        await use_tasks(limited, admin, raw)
         assert limited.denials == []
         assert limited.ran == {script for script in vars(scripts).values() if isinstance(script, Script)}
         needless = []
         for command in access.commands():
             await allow(raw, f"-{command}")
-            await use_everything(limited, admin, raw)
+            await (use_tasks if command in ONLY_TASKS else use_everything)(limited, admin, raw)
             if not any(command.partition("|")[0].lower() in denial.lower() for denial in limited.denials):
                 needless.append((command, limited.denials[:1]))
             limited.denials.clear()

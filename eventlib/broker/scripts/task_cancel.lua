@@ -16,4 +16,5 @@ record.cancel = 1
 write_record(id, record)
 redis.call('SADD', cancelling, id)
 redis.call('XADD', cancels, 'MAXLEN', '~', 1000, '*', 'id', id)
+tell()
 return {'cancelling', 0}
