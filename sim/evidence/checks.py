@@ -201,22 +201,24 @@ def _in_words(left: Left) -> str:
 
 
 def _nothing_starves(history: History) -> list[Check]:
-    """The check of the turns that priorities and tenants take. None where there is no task queue."""
+    """The check of the turns that priorities and tenants take. None where no queue promises any."""
     claim = "No waiting task of a queue was passed by more dispatches than its weight allows"
-    most: dict[str, tuple[float, int]] = {}
-    for name, queue in queues_of(history).items():
-        bounds = queue.bounds()
+    bounds = {
+        (name, part): allowed
+        for name, queue in queues_of(history).items()
+        for part, allowed in queue.bounds().items()
+        if allowed is not None
+    }
+    most: dict[tuple[str, str], float] = {}
+    for name in dict.fromkeys(name for name, _ in bounds):
         for run, rows in history.each_run():
             for part, by in passed_by(history.scenario, run, rows, history.services.index(name)).items():
-                allowed = bounds[part]
-                if allowed is not None and not np.isnan(by):
-                    before, _ = most.get(f"{name}.{part}", (0.0, 0))
-                    most[f"{name}.{part}"] = max(before, by), allowed
+                if (name, part) in bounds and not np.isnan(by):
+                    most[name, part] = max(by, most.get((name, part), 0.0))
     if not most:
-        detail = "no case: no task of one priority or tenant could be passed by another's"
-        return [Check(_TURNS, claim, "unknown", detail)] if queues_of(history) else []
-    detail = ", ".join(f"{name} by {by:.0f} of {allowed} allowed" for name, (by, allowed) in most.items())
-    beyond = sum(by > allowed for by, allowed in most.values())
+        return [Check(_TURNS, claim, "unknown", "no case: no task was dispatched")] if bounds else []
+    detail = ", ".join(f"{'.'.join(of)} by {by:.0f} of {bounds[of]} allowed" for of, by in most.items())
+    beyond = sum(by > bounds[of] for of, by in most.items())
     return [Check(_TURNS, claim, "false" if beyond else "true", detail, beyond)]
 
 

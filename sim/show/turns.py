@@ -31,11 +31,11 @@ def turns(source: Source, *, service: str) -> Figure:
             _draw(lags, passed, world, [f"{prefix}{name}" for name in parts], draw)
     for at, allowed in enumerate(parts.values()):
         if allowed is not None:
-            passed.hlines(allowed, at - 0.4, at + 0.4, color=style.INK, linewidth=1.0, linestyle=(0, (2, 1.5)))
+            passed.hlines(allowed, at - 0.5, at + 0.5, color=style.INK, linewidth=1.0, linestyle=(0, (2, 1.5)))
     for panel, label in ((lags, f"p95 lag of {shortened(service)} (s)"), (passed, "passed by (dispatches)")):
         panel.set_xticks(range(len(parts)), [shortened(name) for name in parts])
         panel.set_xlim(-0.6, len(parts) - 0.4)
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.05 * panel.get_ylim()[1])
         panel.set_ylabel(label)
     passed.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     caption = worlds.caption(
