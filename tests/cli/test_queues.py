@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -57,7 +56,7 @@ async def bus(connect: Connect, app: ev.App) -> AsyncIterator[ev.Bus]:
         yield connected
 
 
-def send(bus: ev.Bus) -> Any:
+def send(bus: ev.Bus) -> ev.Task[[str], None]:
     return bus.app.tasks["send"]
 
 

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 import redis.asyncio as redis
@@ -26,10 +26,12 @@ from eventlib.broker.listening import ListeningCommands
 from eventlib.broker.publishing import PublishCommands
 from eventlib.broker.requests import ScriptCall
 from eventlib.broker.sagas import Change, SagaStore
+from eventlib.broker.schedules import ScheduleCommands, StoredSchedule
 from eventlib.broker.scripts import Script
 from eventlib.broker.streams import StreamCommands
 from eventlib.broker.tasks import Clock, QueueCommands, TaskCommands
 from eventlib.records import Entry, NumberedBatch, Unique
+from eventlib.scheduling import Skip
 from eventlib.testing import PrivateServer, private_server
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -148,9 +150,15 @@ async def use_key_queues(limited: NotingBroker, admin: Broker, group: GroupKeys)
 
 
 TASK_SCRIPTS = {script for script in vars(scripts).values() if isinstance(script, Script) and "task" in script.name}
-OTHER_SCRIPTS = {script for script in vars(scripts).values() if isinstance(script, Script)} - TASK_SCRIPTS
+SCHEDULE_SCRIPTS = {s for s in vars(scripts).values() if isinstance(s, Script) and "schedule" in s.name}
+OTHER_SCRIPTS = (
+    {script for script in vars(scripts).values() if isinstance(script, Script)} - TASK_SCRIPTS - SCHEDULE_SCRIPTS
+)
 ONLY_TASKS = {"HSCAN", "SMISMEMBER"}.union(*map(access.called_by, TASK_SCRIPTS)) - set[str]().union(
     access.SENT - {"HSCAN", "SMISMEMBER"}, *map(access.called_by, OTHER_SCRIPTS)
+)
+ONLY_SCHEDULES = set[str]().union(*map(access.called_by, SCHEDULE_SCRIPTS)) - set[str]().union(
+    ONLY_TASKS, access.SENT, *map(access.called_by, OTHER_SCRIPTS)
 )
 
 
@@ -194,6 +202,28 @@ async def use_tasks(limited: NotingBroker, admin: Broker, raw: redis.Redis) -> N
     await limited.attempt(worker.leave())
     await limited.attempt(worker.dispatch(100, None))
     await by_admin.leave()
+
+
+async def use_schedules(limited: NotingBroker, admin: Broker, raw: redis.Redis) -> None:
+    """A schedule whose slots run, are skipped and wait; it is paused, resumed and removed."""
+    await raw.script_flush()
+    await admin.delete_all()
+    commands, as_admin = ScheduleCommands(limited, "default"), ScheduleCommands(admin, "default")
+    await limited.attempt(commands.put("s", "", "r1", "{}", 1.0))
+    await as_admin.put("s", "", "r1", "{}", 1.0)
+    for slot in range(1, 5):
+        await limited.attempt(commands.read("s"))
+        seen = cast(StoredSchedule, await as_admin.read("s"))
+        steps = [(float(slot), waiting_task(f"s{slot}"))] if slot < 4 else [Skip(4.0, 4.0, 1, "missed")] * 2
+        await limited.attempt(commands.fire(seen, "queue", steps, slot + 1.0, None))
+        await as_admin.fire(seen, "queue", steps, slot + 1.0, None)
+    await limited.attempt(commands.look(10, None))
+    await QueueCommands(admin, "default").cancel("s1")
+    await limited.attempt(commands.start_queued(seen, "queue", (2.0, waiting_task("s2")), None))
+    await limited.attempt(commands.names())
+    await limited.attempt(commands.history("s", 10))
+    await limited.attempt(commands.halt("s", "r2", "paused", on=True))
+    await limited.attempt(commands.remove("s"))
 
 
 async def use_retention(limited: NotingBroker, raw: redis.Redis, group: GroupKeys) -> None:
@@ -246,12 +276,14 @@ async def test_acl_rules_are_sufficient_and_none_is_superfluous(binary: Path) ->
         await allow(raw, *ev.acl_rules("shop").split())
         await use_everything(limited, admin, raw)
         await use_tasks(limited, admin, raw)
+        await use_schedules(limited, admin, raw)
         assert limited.denials == []
         assert limited.ran == {script for script in vars(scripts).values() if isinstance(script, Script)}
         needless = []
         for command in access.commands():
             await allow(raw, f"-{command}")
-            await (use_tasks if command in ONLY_TASKS else use_everything)(limited, admin, raw)
+            use = use_tasks if command in ONLY_TASKS else use_everything
+            await (use_schedules if command in ONLY_SCHEDULES else use)(limited, admin, raw)
             if not any(command.partition("|")[0].lower() in denial.lower() for denial in limited.denials):
                 needless.append((command, limited.denials[:1]))
             limited.denials.clear()

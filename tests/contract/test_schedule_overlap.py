@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from eventlib import scheduling
 from eventlib.broker import schedules
 from eventlib.broker.connections import Broker
-from eventlib.broker.schedules import ScheduleCommands
+from eventlib.broker.schedules import QueuedSlot, ScheduleCommands
 from eventlib.broker.tasks import QueueCommands
 from eventlib.records import EnqueuedTask
 from eventlib.scheduling import Skip, admit
@@ -102,7 +102,7 @@ async def test_a_decision_is_carried_out_once_and_only_if_it_is_still_right(brok
     assert not await commands.put("s", "", "r2", "{}", 1.0), "another caller was faster"
     seen = await commands.read("s")
     assert seen is not None
-    steps = [(1.0, task(1)), Skip(2.0, 3.0, 2, "missed")]
+    steps: list[QueuedSlot | Skip] = [(1.0, task(1)), Skip(2.0, 3.0, 2, "missed")]
     assert (await commands.fire(seen, "allow", steps, 4.0, None)).done
     assert not (await commands.fire(seen, "allow", steps, 4.0, None)).done
     now = await commands.read("s")

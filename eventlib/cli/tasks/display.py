@@ -19,7 +19,7 @@ def show_health(queue: str, health: QueueHealth) -> None:
         f"{health.ended_per_s:.2f} ended"
     )
     ages = health.oldest_age_s
-    columns = {
+    columns: dict[str, list[str]] = {
         "priority": list(health.waiting),
         "waiting": [f"{number:,}" for number in health.waiting.values()],
         "oldest": ["-" if (seconds := ages.get(each)) is None else age(seconds) for each in health.waiting],
@@ -41,7 +41,7 @@ def show_list(queue: str, tasks: Sequence[TaskState], *, more: bool) -> None:
     out.tell(f"{queue}: {len(tasks):,} task{'' if len(tasks) == 1 else 's'}{', and there are more' if more else ''}")
     if not tasks:
         return
-    columns = {
+    columns: dict[str, list[str]] = {
         "id": [task.id for task in tasks],
         "name": [task.name for task in tasks],
         "state": [task.state for task in tasks],
