@@ -65,6 +65,10 @@ async def test_trap_29_every_script_runs_on_a_cluster(binary: Path) -> None:
                 await dead_letters.edit(dead_letter.id, data={"number": 2})
                 assert (await dead_letters.replay(ev.Selection())).ids == [dead_letter.id]
                 assert (await dead_letters.purge(ev.Selection(ids=[dead_letter.id]))).gone == [dead_letter.id]
+                either = OrderPlaced | StockCounted  # on streams in different slots
+                async with bus.waiting_for(either, correlation_id="x", timeout_s=10.0) as seen:
+                    await bus.publish(StockCounted(number=9), correlation_id="x")
+                assert seen.event == await bus.reply("x", either, timeout_s=10.0) == StockCounted(number=9)
 
 
 async def is_up(raw: redis.Redis) -> bool:
