@@ -14,8 +14,9 @@ there are tenants with waiting tasks, its own included.
 Source: Goyal, Vin and Cheng, "Start-time Fair Queueing", IEEE/ACM Transactions on Networking 5(5), 1997.
 """
 
-from collections import deque
-from collections.abc import Mapping, Sequence
+import heapq
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
@@ -50,6 +51,15 @@ def passed_by_max(pattern: Sequence[int], priority: int) -> int:
     return max(after - before for before, after in zip(places, following, strict=True)) - 1
 
 
+def tenant_passed_by_max(weight: float, others: Iterable[float]) -> int:
+    """How many dispatches of its priority pass the oldest waiting task of a tenant of this weight at most.
+
+    While a task of a tenant of weight `w` waits for its turn, virtual time goes on by at most `1 / w`. Another tenant
+    of weight `v` has a start at every `1 / v` of it.
+    """
+    return sum(math.floor(other / weight + 1e-9) + 1 for other in others)
+
+
 def next_priority(pattern: Sequence[int], turn: int, waits: Sequence[bool]) -> tuple[int, int] | None:
     """The priority whose turn it is, and the turn that follows. None if no priority has a waiting task."""
     for step in range(len(pattern)):
@@ -75,11 +85,19 @@ class FairQueue(Generic[T]):
     def __init__(self, weights: Sequence[int], tenant_weights: Mapping[str, float] | None = None) -> None:
         self._pattern = pattern_of(weights)
         self._turn = 0
+        self._places = 0
         self._lines = [_Line[T](tenant_weights or {}) for _ in weights]
 
-    def add(self, item: T, priority: int, tenant: str = "") -> None:
-        """Let an item wait behind the others of its tenant."""
-        self._lines[priority].add(item, tenant)
+    def __len__(self) -> int:
+        return sum(line.size for line in self._lines)
+
+    def add(self, item: T, priority: int, tenant: str = "", place: int | None = None) -> int:
+        """Let an item wait behind the others of its tenant, or at the place that it had before. Returns its place."""
+        if place is None:
+            self._places += 1
+            place = self._places
+        self._lines[priority].add(item, tenant, place)
+        return place
 
     def take(self) -> T | None:
         """The item that starts next. None if no item waits."""
@@ -98,14 +116,14 @@ class _Line(Generic[T]):
         self._weights = weights
         self._virtual_time = 0.0
         self._tags: dict[str, float] = {}  # of each tenant's next item; also of tenants that had something to do lately
-        self._items: dict[str, deque[T]] = {}
+        self._items: dict[str, list[tuple[int, T]]] = {}  # heaps: first the place of each item
 
-    def add(self, item: T, tenant: str) -> None:
+    def add(self, item: T, tenant: str, place: int) -> None:
         if not self.size and self._tags:  # a new busy period
             self._virtual_time = max(self._virtual_time, *self._tags.values())
             self._tags.clear()
         self._tags[tenant] = start_tag(self._virtual_time, self._tags.get(tenant))
-        self._items.setdefault(tenant, deque()).append(item)
+        heapq.heappush(self._items.setdefault(tenant, []), (place, item))
         self.size += 1
 
     def take(self) -> T:
@@ -116,5 +134,5 @@ class _Line(Generic[T]):
             if items:
                 self._tags[tenant] = following_tag(tag, self._weights.get(tenant, 1.0))
                 self.size -= 1
-                return items.popleft()
+                return heapq.heappop(items)[1]
             del self._tags[tenant]  # it has had nothing to do since, and its next item may start as soon as any other

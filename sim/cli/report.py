@@ -15,7 +15,9 @@ from sim.errors import InvalidScenario
 
 app = typer.Typer()
 
-_SHIPPED = ("data/scenarios/quickstart.yaml", "data/scenarios/llm-trace.yaml")
+_SHIPPED = tuple(
+    f"data/scenarios/{name}.yaml" for name in ("quickstart", "llm-trace", "priorities", "tenants", "fan-out")
+)
 _SAMPLED = "{} ran on the shipped sample, not on the real trace; the workbench's data/README.md says how to fetch it"
 
 

@@ -13,9 +13,10 @@ from sim.declare.callers import CALLERS, Callers
 from sim.declare.declared import Declared, FilePlaces
 from sim.declare.faults import Fault
 from sim.declare.loads import Load
-from sim.declare.plan import Flow, Plan
+from sim.declare.plan import Flow, Plan, draw_labels
 from sim.declare.scenario_file import problems, read
 from sim.declare.service import Service
+from sim.declare.task_queue import Labels
 from sim.errors import InvalidScenario, InvalidTrace
 
 Progress = Callable[[float], None]  # told what share of the work is done, from 0 to 1
@@ -67,6 +68,12 @@ class Scenario(Declared):
         """
         return Plan.draw(self.offered_load, self.services, self.faults, self.flow, seed)
 
+    def labels(self, service: str, seed: int, n: int) -> Labels:
+        """The priorities and tenants of the first n messages of a service that is a task queue."""
+        queue = self.services[service].queue
+        assert queue is not None, f"{service} is no task queue"
+        return draw_labels(queue, seed, list(self.services).index(service), n)
+
     @property
     def sample_every_s(self) -> float:
         """Seconds between two looks at the backlog: a long quiet run takes memory by its events, not by the clock."""
@@ -84,7 +91,7 @@ class Scenario(Declared):
         samples = (load.duration_s + self.drain_s) / self.sample_every_s * len(self.services)
         attempted = sum(
             # sent and published, then started, ended and settled in each attempt
-            sent * self.flow.paths[service.consumes] * (2 + 3 * _attempts_mean(service))
+            sent * self.flow.paths[service.consumes] * (2 + 3 * _attempts_mean(service) * _acts(service))
             for service in self.services.values()
         )
         attempted += 3 * sent if self.callers else 0  # sent, published, and how the wait ended
@@ -107,6 +114,9 @@ class Scenario(Declared):
             self._check_size(name, service)
             if problem := service.service_time.problem(self.offered_load):
                 raise ValueError(f"services.{name}.service_time: {problem}")
+            if service.saga is not None and (problem := service.saga.problem(self.offered_load)):
+                raise ValueError(f"services.{name}.saga.{problem}")
+            self._check_queue(name, service)
         return self
 
     def _late_fault(self) -> str | None:
@@ -138,17 +148,37 @@ class Scenario(Declared):
             raise ValueError(f"services.{CALLERS}: metrics and faults call the callers so; give it another name")
         if not any(self.callers.reply in service.emits for service in self.services.values()):
             raise ValueError(f"callers.reply: no service emits {self.callers.reply!r}; add it to the emits of one")
+        if queue := next((name for name, service in self.services.items() if service.queue or service.saga), None):
+            raise ValueError(f"services.{queue}: callers need plain services, no task queues or sagas; leave one out")
+
+    def _check_queue(self, name: str, service: Service) -> None:
+        if service.queue is None:
+            return
+        where = f"services.{name}.queue.tenants"
+        try:
+            valid_type(name, f"services.{name}, whose tasks have its name")
+            for tenant in service.queue.tenants:
+                valid_name(tenant, where)
+        except InvalidDeclaration as error:
+            raise ValueError(str(error)) from error
+        for tenant in service.queue.tenants:
+            if tenant in self.services:
+                raise ValueError(
+                    f"{where}: {tenant!r} is the name of a service, so its numbers would be too; rename it"
+                )
 
     def _check_size(self, name: str, service: Service) -> None:
         load = self.offered_load
-        draws = load.expected_events() * self.flow.paths[service.consumes] * service.retry.attempts
+        retries = service.saga.retries(service.retry).values() if service.saga else [service.retry]
+        attempts = sum(retry.attempts for retry in retries)
+        draws = load.expected_events() * self.flow.paths[service.consumes] * attempts
         if draws > MAX_DRAWS:
             *fields, last = load.grows_with
             raise ValueError(
                 f"services.{name}: {draws:,.0f} attempts would have to be planned, over {MAX_DRAWS:,}; "
                 f"lower the load's {', '.join(fields)}{' or ' if fields else ''}{last}, or retry.attempts"
             )
-        if service.retry.attempts > MAX_ATTEMPTS:
+        if max(retry.attempts for retry in (service.retry, *retries)) > MAX_ATTEMPTS:
             raise ValueError(f"services.{name}.retry.attempts: at most {MAX_ATTEMPTS:,} can be recorded")
 
 
@@ -156,3 +186,8 @@ def _attempts_mean(service: Service) -> float:
     """Attempts that a message takes on average, if each fails with the service's own rate."""
     rate, most = service.error_rate, service.retry.attempts
     return float(most) if rate == 1 else (1 - rate**most) / (1 - rate)
+
+
+def _acts(service: Service) -> int:
+    """How many things are done to a message at most: handled once, or each step of a saga done and undone."""
+    return 1 if service.saga is None else 2 * len(service.saga.steps)

@@ -15,17 +15,20 @@ from sim.evidence.capacity import overloads
 from sim.evidence.history import History, Left, Rows, Run, of_kind
 from sim.evidence.metrics import LATE_S, dead_letters, lateness_s_p99, left_over
 from sim.evidence.requests import HEARD_S, requests_of
+from sim.evidence.turns import passed, queues_of
 
 Verdict = Literal["true", "false", "unknown"]
 Messages = npt.NDArray[np.int64]  # numbers of messages, one for each row
 
+_TURNS = "turns"
 _ON_TIME, _DRAINED = "generator_on_time", "pending"  # false, these make a run invalid; they break no promise
 _PLACES_MAX = 5  # more are not listed
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One claim, its verdict and the numbers behind it. `violations` counts the messages that break the claim."""
+    """One claim, its verdict and the numbers behind it. `violations` counts the messages (of turns: the
+    priorities and tenants) that break the claim."""
 
     name: str
     claim: str
@@ -36,7 +39,7 @@ class Check:
 
 def check(history: History) -> list[Check]:
     """Judge a history. A claim is true if it is true of every run and service."""
-    judged = [_judge(history, rule) for rule in _RULES]
+    judged = [*(_judge(history, rule) for rule in _RULES), *_nothing_starves(history)]
     if history.scenario.callers is not None:
         judged.append(_replies_heard(history))
     return [*judged, _pending(history), _generator_on_time(history)]
@@ -212,6 +215,24 @@ def _replies_heard(history: History) -> Check:
     if not answerable:
         return Check("replies_heard", claim, "unknown", "no case: no reply came in time")
     return Check("replies_heard", claim, "false" if lost else "true", detail, lost)
+
+
+def _nothing_starves(history: History) -> list[Check]:
+    """The check of the turns that priorities and tenants take. None where there is no task queue."""
+    claim = "No waiting task of a queue was passed by more dispatches than its weight allows"
+    most: dict[str, tuple[float, int]] = {}
+    for name in queues_of(history):
+        for run, rows in history.each_run():
+            for found in passed(history.scenario, run, rows, history.services.index(name)):
+                if found.allowed is not None and not np.isnan(found.passed_by):
+                    before, _ = most.get(f"{name}.{found.name}", (0.0, 0))
+                    most[f"{name}.{found.name}"] = max(before, found.passed_by), found.allowed
+    if not most:
+        detail = "no case: no task of one priority or tenant could be passed by another's"
+        return [Check(_TURNS, claim, "unknown", detail)] if queues_of(history) else []
+    detail = ", ".join(f"{name} by {by:.0f} of {allowed} allowed" for name, (by, allowed) in most.items())
+    beyond = sum(by > allowed for by, allowed in most.values())
+    return [Check(_TURNS, claim, "false" if beyond else "true", detail, beyond)]
 
 
 def _generator_on_time(history: History) -> Check:

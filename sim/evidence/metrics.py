@@ -1,10 +1,11 @@
 """Numbers from a history. Pure: the same rows give the same numbers, whichever world wrote them.
 
 A metric of the whole system has a plain name (`lag_s_p95`). A metric of one service starts with the service's name
-(`billing.lag_s_p95`), one of the callers with `callers`. Lag and throughput of the system are those of its last
-services, which emit nothing that another one consumes: there the messages that the load sent come to their end. A
-message that was neither handled nor given up by the end of its run counts with a lag of at least that end: what was
-never handled must not make a system look fast.
+(`billing.lag_s_p95`), then one of a priority or a tenant of a task queue has its name (`mailer.low.lag_s_p95`); one of
+the callers starts with `callers`. Lag and throughput of the system are those of its last services, which emit nothing
+that another one consumes: there the messages that the load sent come to their end. A message that was neither handled
+nor given up by the end of its run counts with a lag of at least that end: what was never handled must not make a system
+look fast.
 
 Each number has one function here. Checks, claims, figures and reports all call it.
 """
@@ -23,6 +24,7 @@ from sim.evidence.capacity import work_of
 from sim.evidence.history import KIND, History, Left, Rows, Run, of_kind
 from sim.evidence.lags import QUANTILES, first_handled, lag_metrics, lags_of_run, last_services, quantile, round_trips
 from sim.evidence.requests import requests_of
+from sim.evidence.turns import queue_metrics
 from sim.evidence.unhandled import sent_by_load
 from sim.tables import html_table
 from sim.wording import number
@@ -45,6 +47,7 @@ UNITS = {
     "replies_lost": "replies",
     "found_after_return": "replies",
     "abandoned": "requests",
+    "passed_by": "dispatches",
     "little_residual": "share",
     "lateness_s_p99": "s",
 }
@@ -304,6 +307,9 @@ def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> tuple[dict[str, fl
             found |= of_service
             unhandled |= unhandled_there
         found |= _service_metrics(prefix, scenario, run, rows, code)
+        of_queue, unhandled_there = queue_metrics(prefix, scenario, run, rows, code)
+        found |= of_queue
+        unhandled |= unhandled_there
     if scenario.callers is not None:
         found |= _caller_metrics(scenario, run, rows)
     return found | {"lateness_s_p99": lateness_s_p99(rows)}, unhandled

@@ -20,6 +20,7 @@ LABELS = {
     "replies_lost": "replies lost",
     "found_after_return": "replies found after a return",
     "abandoned": "never asked for again",
+    "passed_by": "passed by, most",
     "little_residual": "distance from Little's law",
     "lateness_s_p99": "lateness of the load, p99",
 }
@@ -44,6 +45,8 @@ GLOSSARY = {
     "noise": "The 95 % error bar that the error has because live runs of one seed differ (Student's t over n live "
     "runs). It shrinks with more repeats.",
     "p50, p95, p99": "Half, 95 % and 99 % of the messages had at most this lag. Dead letters are counted apart.",
+    "passed by": "How many dispatches of others came in a row while a task of this priority waited: the most in a run. "
+    "The others of a tenant are those of its priority. The weights of a queue bound it.",
     "recovery": "Time from a service's first fault until its backlog is back at what it was before.",
     "repeat": "Another live run of the same seed.",
     "replies found after a return": "Replies that a killed caller got all the same: the process that took its place "

@@ -218,6 +218,7 @@ def _service(name: str, service: Service) -> dict[str, str]:
     return {
         "service": name,
         "consumes": service.consumes,
+        "messages come": service.queue.in_words() if service.queue else "by a stream, in order",
         "emits": ", ".join(service.emits) or "nothing",
         "consumers": str(service.consumers),
         "at once each": str(service.concurrency),

@@ -20,7 +20,9 @@ from eventlib.replies.waiting import Waits
 from sim.declare.callers import Callers
 from sim.declare.scenario import Scenario
 from sim.evidence.history import ROW, of_kind
-from sim.worlds.worker import Job, MessageSent, Orders, Recorder, Tell, event_classes, stopped
+from sim.worlds.messages import MessageSent, event_classes
+from sim.worlds.recorder import Recorder
+from sim.worlds.worker import Job, Orders, Tell, stopped
 
 
 async def call(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:

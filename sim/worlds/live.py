@@ -13,19 +13,21 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from signal import Signals
 
 import numpy as np
 
-from eventlib import App, Backlog, BrokerError, BrokerUnavailable, Bus, connect, private_server
+from eventlib import App, BrokerError, BrokerUnavailable, Bus, connect, private_server
 from sim.declare.callers import CALLERS
 from sim.declare.scenario import Progress, Scenario
 from sim.errors import InvalidScenario, LiveRunFailed, first_of
 from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_rows
+from sim.evidence.metrics import left_over
 from sim.progress import shown
 from sim.worlds.process_pool import PoolProcess, ProcessPool, process_pool
+from sim.worlds.sagas import ends_of, left_of
 from sim.worlds.worker import Job
 
 _HEADSTART_S = 0.2  # between the order to go and time 0: by then, all processes have the order
@@ -113,6 +115,7 @@ class _LiveRun:
         self._senders: dict[str, PoolProcess] = {}  # those who send the load, by name: the generator, or the callers
         self._befalls_callers: list[asyncio.Task[None]] = []  # faults
         self._t0 = float("nan")
+        self._ends: list[tuple[float, ...]] = []  # rows of sagas
         self._own_rows: list[tuple[float, int, int, int, float]] = []  # t_s, kind, service, consumer, value
         self._job = Job(
             "generator", scenario.model_dump_json(by_alias=True), seed, url, f"wb-{secrets.token_hex(6)}", ""
@@ -136,6 +139,7 @@ class _LiveRun:
                         task.cancel()
                 await self._pool.stop_all()
                 left = {name: await self._left(bus, name) for name in self._scenario.services}
+                await self._note_ends_of_sagas(bus, left)
                 return str(bus.server), ended_s, left
             except BaseExceptionGroup as failures:
                 raise first_of(failures) from None
@@ -153,8 +157,9 @@ class _LiveRun:
             ("t_s", "kind", "service", "consumer", "value"), zip(*self._own_rows, strict=True), strict=False
         ):
             own[column] = values
-        rows = np.concatenate((own, *(_read(file) for file in self._written())))
+        rows = np.concatenate((own, np.array(self._ends, ROW), *(_read(file) for file in self._written())))
         rows["t_s"] -= self._t0
+        _number_dispatches(rows)
         rows["run"] = run
         return sorted_rows(rows)
 
@@ -216,7 +221,7 @@ class _LiveRun:
             await self.sleep_until(tick * every_s)
             try:
                 for name in self._scenario.services:
-                    self._note("sampled", name, -1, float((await self._backlog(bus, name)).total))
+                    self._note("sampled", name, -1, float(left_over(await self._left(bus, name))))
                 heard_at = time.monotonic()
             except BrokerUnavailable:  # then there is no sample; a server that stays away ends the run
                 if time.monotonic() - heard_at > _SILENCE_S:
@@ -243,22 +248,47 @@ class _LiveRun:
         # Upstream first: a service publishes before it acks, so what leaves one backlog is in the next one already.
         try:
             for name in self._scenario.flow.offsets:
-                if (await self._backlog(bus, name)).total:
+                if left_over(await self._left(bus, name)):
                     return False
         except BrokerUnavailable:
             return False  # not known; it is asked again until the drain is over
         return True
 
     async def _left(self, bus: Bus, service: str) -> Left:
-        seen = await self._backlog(bus, service)
+        declared = self._scenario.services[service]
+        if declared.saga is not None:
+            return await left_of(bus, service)
+        if declared.queue is not None:
+            queue = await bus.queue_health(service)
+            waiting = sum(queue.waiting.values()) + queue.blocked
+            return Left(waiting, queue.running, 0, queue.delayed, queue.dead)
+        seen = await bus.backlog(declared.consumes, service)
         return Left(seen.waiting, seen.pending, seen.retrying, seen.delayed, seen.dead)
 
-    async def _backlog(self, bus: Bus, service: str) -> Backlog:
-        return await bus.backlog(self._scenario.services[service].consumes, service)
+    async def _note_ends_of_sagas(self, bus: Bus, left: dict[str, Left]) -> None:
+        """Note how each saga has ended: Redis knows, and a worker that was killed just then has not noted it."""
+        for name in self._scenario.services:
+            if self._scenario.services[name].saga is None:
+                continue
+            ends = await ends_of(bus, name)
+            left[name] = replace(left[name], dead=sum(status == "parked" for _, status, _, _ in ends))
+            code = list(self._scenario.services).index(name)
+            event = list(self._scenario.flow.paths).index(self._scenario.services[name].consumes)
+            for at_s, status, message, intended_s in ends:
+                for kind in (status, *(("dead",) if status == "parked" else ("handled", "acked"))):
+                    self._ends.append((0, at_s, KIND[kind], code, -1, event, message, 1, intended_s, np.nan))
 
     def _note(self, kind: str, service: str, consumer: int, value: float = np.nan) -> None:
         code = list(self._scenario.services).index(service) if service in self._scenario.services else -1
         self._own_rows.append((time.monotonic(), KIND[kind], code, consumer, value))
+
+
+def _number_dispatches(rows: Rows) -> None:
+    """Number the dispatches of each queue from 0. Until then, `value` has numbers that only put them in order."""
+    started = (rows["kind"] == KIND["started"]) & ~np.isnan(rows["value"])
+    for service in np.unique(rows["service"][started]):
+        of_queue = started & (rows["service"] == service)
+        rows["value"][of_queue] = np.unique(rows["value"][of_queue], return_inverse=True)[1]
 
 
 def _read(file: Path) -> Rows:

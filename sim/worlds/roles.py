@@ -2,7 +2,8 @@
 
 from sim.declare.scenario import Scenario
 from sim.worlds.calling import call
-from sim.worlds.worker import Job, Orders, Recorder, Tell, consume, generate
+from sim.worlds.recorder import Recorder
+from sim.worlds.worker import Job, Orders, Tell, consume, generate
 
 _ROLES = {"consumer": consume, "generator": generate, "caller": call}
 

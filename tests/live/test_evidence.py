@@ -14,7 +14,8 @@ from sim.declare.scenario import Scenario
 from sim.errors import InvalidHistory, LiveRunFailed
 from sim.evidence.history import ROW
 from sim.worlds.live import run_live
-from sim.worlds.worker import MessageSent, Recorder
+from sim.worlds.messages import MessageSent
+from sim.worlds.recorder import Recorder
 from tests.live.live_runs import in_time, keys_of_runs, no_process_left, under_way
 from tests.model.small import scenario, service, steady
 from tests.sim.handmade import history, whole

@@ -55,10 +55,13 @@ def service(mean_s: float = 0.01, consumes: str = "placed", **changes: Any) -> S
     return Service.model_validate({"consumes": consumes, "service_time": constant(mean_s)} | changes)
 
 
-def scenario(
-    load: Load, *faults: Fault, drain_s: float = 30.0, callers: Callers | None = None, **services: Service
-) -> Scenario:
+def scenario(load: Load, *faults: Fault, drain_s: float = 30.0, **services: Service) -> Scenario:
     """Services by name, under a load."""
+    return Scenario(name="small", load=load, services=services, faults=faults, drain_s=drain_s)
+
+
+def with_callers(callers: Callers, load: Load, *faults: Fault, drain_s: float = 30.0, **services: Service) -> Scenario:
+    """Services by name, under a load of requests."""
     return Scenario(name="small", load=load, callers=callers, services=services, faults=faults, drain_s=drain_s)
 
 

@@ -10,6 +10,8 @@ from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import Handlers
 from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import Message
+from sim.worlds.simulated.saga_group import SagaGroup
+from sim.worlds.simulated.saga_handlers import SagaHandlers
 
 BLOCK_S = 1.0  # longest blocking read, as in the library
 _NO_REPLY: list[Message] = []
@@ -28,7 +30,8 @@ class Consumer:
         self._prefetch = group.service.prefetch
         self._process = ProcessState(self._env)
         self._held: dict[Message, None] = {}  # a set that keeps its order
-        self._handlers = Handlers(group, index, self._process, self._held, self._go_on)
+        kind = SagaHandlers if isinstance(group, SagaGroup) else Handlers
+        self._handlers = kind(group, index, self._process, self._held, self._go_on)
         self._renewing_since = self._env.now
         self._reading = False
         self._asked_at = 0.0  # when the read that it is blocked in began
@@ -53,6 +56,11 @@ class Consumer:
             self._stop_renewing(messages)
         reply = self._env.timeout(after_s, messages)
         reply.callbacks.append(self._delivered)
+
+    def ask_again(self, after_s: float) -> None:
+        """The server says that there is something, without handing it out: ask for it after `after_s`."""
+        heard = self._env.timeout(after_s)
+        heard.callbacks.append(self._ask)
 
     def lose(self, message: Message) -> None:
         """Another consumer takes the message over. A suspended consumer finds that out when it goes on."""
@@ -136,13 +144,20 @@ class Consumer:
         if not (count := self._capacity()):
             return
         self._reading = True
-        if self._group.stream or self._group.retry:
+        if self._group.has_work():
             self.receive(count, self._overheads.read_s)
         else:
             self.asked = count
             self._asked_at = self._env.now
             self._reply = _NO_REPLY
             self._group.blocked.append(self)
+
+    def _ask(self, heard: simpy.Event) -> None:
+        if self._process.halted:
+            self._process.postpone(self._ask, heard)
+            return
+        self._reading = False
+        self._read()
 
     def _hold(self, messages: list[Message]) -> None:
         now = self._env.now

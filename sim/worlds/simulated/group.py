@@ -18,6 +18,8 @@ class Holder(Protocol):
 
     def receive(self, count: int, after_s: float) -> None: ...
 
+    def ask_again(self, after_s: float) -> None: ...
+
     def lose(self, message: Message) -> None: ...
 
     def holds(self, message: Message) -> bool: ...
@@ -29,6 +31,9 @@ class _Suspects:
     asked = 0
 
     def receive(self, count: int, after_s: float) -> None:
+        raise AssertionError("it does not read")
+
+    def ask_again(self, after_s: float) -> None:
         raise AssertionError("it does not read")
 
     def lose(self, message: Message) -> None:
@@ -54,6 +59,7 @@ class Group:
         self.stream: deque[Message] = deque()
         self.retry: deque[Message] = deque()
         self.blocked: deque[Holder] = deque()  # readers that wait, longest first
+        self.attempts = service.retry.attempts  # that every message is allowed
         self.dead = 0
         self.backlog = 0
         self.suspects_left = False  # the last sweep left some: they are taken over one at a time
@@ -65,21 +71,25 @@ class Group:
 
     def left(self) -> Left:
         """What there is to do."""
-        waiting, retrying = len(self.stream), len(self.retry)
+        waiting, retrying = self._waiting()
         return Left(waiting, self.backlog - waiting - retrying - self._delayed, retrying, self._delayed, self.dead)
 
     def push(self, message: Message) -> None:
-        """A new message is in the stream."""
+        """A new message is there."""
         self.state.open()
         self.backlog += 1
-        self.stream.append(message)
+        self._let_in(message)
         self._wake()
 
     def put_aside(self, message: Message, delay_s: float) -> None:
-        """Keep a message outside the stream for `delay_s`; then it is back, for this group alone."""
+        """Keep a message aside for `delay_s`; then it is back, for this group alone."""
         self._delayed += 1
         wait = self.state.env.timeout(delay_s, message)
         wait.callbacks.append(self._promote)
+
+    def has_work(self) -> bool:
+        """Whether a read would bring something."""
+        return bool(self.stream or self.retry)
 
     def take(self, count: int) -> list[Message]:
         """What one read brings. COUNT is for each stream: that many new and as many retried entries."""
@@ -102,7 +112,7 @@ class Group:
 
     def is_suspect(self, message: Message) -> bool:
         """Whether a message that was taken over may be what ended its consumers."""
-        return policy.is_suspect(message.used + message.deliveries, message.deliveries, self.service.retry.attempts)
+        return policy.is_suspect(message.used + message.deliveries, message.deliveries, self.attempts)
 
     def sweep(self, count: int, sweeper: Holder, *, may_take_suspect: bool) -> list[Message]:
         """Up to `count` entries of each stream whose lease has ended, or one suspect: the sweeper takes them over.
@@ -156,11 +166,19 @@ class Group:
         message = cast(Message, wait.value)
         message.retried = True
         message.deliveries = 1
-        self.retry.append(message)
+        self._let_in(message)
         self._wake()
+
+    def _let_in(self, message: Message) -> None:
+        """A message waits to be read."""
+        (self.retry if message.retried else self.stream).append(message)
+
+    def _waiting(self) -> tuple[int, int]:
+        """How many messages wait to be read: new ones, and retried ones."""
+        return len(self.stream), len(self.retry)
 
     def _wake(self) -> None:
         """New entries go to the reader that has waited longest, and all that it asked for at once."""
-        while self.blocked and (self.stream or self.retry):
+        while self.blocked and self.has_work():
             reader = self.blocked.popleft()
             reader.receive(reader.asked, self.state.overheads.dispatch_s)

@@ -98,7 +98,7 @@ class Handlers:
         if refusal is not None:
             self._settle_by(refusal, message, attempt)
             return
-        self._record(_STARTED, now, message, attempt)
+        self._record(_STARTED, now, message, attempt, message.dispatch)
         fails = state.plan.fails(self._group.name, message.index, attempt, now)
         takes_s = self._service_s[message.index] + state.overheads.handle_s
         if not fails:
@@ -174,7 +174,7 @@ class Handlers:
         self._group.backlog -= 1
         self._state.settle()
 
-    def _record(self, kind: int, at_s: float, message: Message, attempt: int) -> None:
+    def _record(self, kind: int, at_s: float, message: Message, attempt: int, value: float = NAN) -> None:
         self._rows.append(
-            (at_s, kind, self._code, self._index, self._event_code, message.index, attempt, message.intended_s, NAN)
+            (at_s, kind, self._code, self._index, self._event_code, message.index, attempt, message.intended_s, value)
         )

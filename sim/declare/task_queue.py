@@ -1,0 +1,142 @@
+"""A task queue, as declared: how its messages are shared among priorities and tenants, and whose turn is when."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from eventlib.queueing import PRIORITIES, WEIGHTS, passed_by_max, pattern_of
+from sim.declare.declared import Declared
+
+Numbers = npt.NDArray[np.int64]
+
+_ALL = 1e-6  # shares that add up to 1 within this are all of the messages
+
+
+def _check_sum(shares: Iterable[float], where: str = "") -> None:
+    total = sum(shares)
+    if abs(total - 1.0) > _ALL:
+        raise ValueError(f"{where}the shares add up to {total:g}; make them add up to 1")
+
+
+class PriorityShares(Declared):
+    """Which share of the messages has each priority. They add up to 1."""
+
+    critical: float = Field(default=0.0, ge=0, le=1)
+    high: float = Field(default=0.0, ge=0, le=1)
+    normal: float = Field(default=0.0, ge=0, le=1)
+    low: float = Field(default=0.0, ge=0, le=1)
+
+    def in_order(self) -> list[float]:
+        """The shares in the order of `PRIORITIES`."""
+        return [getattr(self, name) for name in PRIORITIES]
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        _check_sum(self.in_order())
+        return self
+
+
+class PriorityWeights(Declared):
+    """How many turns each priority has of all."""
+
+    critical: int = Field(default=WEIGHTS["critical"], ge=1, le=100)
+    high: int = Field(default=WEIGHTS["high"], ge=1, le=100)
+    normal: int = Field(default=WEIGHTS["normal"], ge=1, le=100)
+    low: int = Field(default=WEIGHTS["low"], ge=1, le=100)
+
+    def in_order(self) -> list[int]:
+        """The weights in the order of `PRIORITIES`."""
+        return [getattr(self, name) for name in PRIORITIES]
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The priority and the tenant of each message of a service: places in `PRIORITIES` and in the queue's tenants.
+
+    Both arrays have shape (messages,). Without tenants, all messages are of tenant 0.
+    """
+
+    priority: Numbers
+    tenant: Numbers
+
+
+class TaskQueue(Declared):
+    """The queue of a service: its messages are tasks, each with a priority and a tenant, drawn by these shares.
+
+    Priorities take turns by their `weights`. If the queue is `fair`, so do the tenants of one priority, by their
+    `fair_weights` (1 for those that are not named); else the tasks of one priority start in their order.
+    """
+
+    priorities: PriorityShares = PriorityShares(normal=1.0)
+    weights: PriorityWeights = PriorityWeights()
+    tenants: dict[str, float] = Field(default_factory=dict)
+    fair: bool = True
+    fair_weights: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_tenants(self) -> Self:
+        for name, share in self.tenants.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"tenants.{name}: {share:g} is no share; give a number from 0 to 1")
+            if name in PRIORITIES:
+                raise ValueError(f"tenants.{name}: is the name of a priority, so its numbers would be too; rename it")
+        if self.tenants:
+            _check_sum(self.tenants.values(), "tenants: ")
+        for name, weight in self.fair_weights.items():
+            if name not in self.tenants:
+                raise ValueError(f"fair_weights.{name}: there is no such tenant; name one of {', '.join(self.tenants)}")
+            if not 0.001 <= weight <= 1000:
+                raise ValueError(f"fair_weights.{name}: {weight:g}; give a number from 0.001 to 1000")
+        return self
+
+    @property
+    def takes_turns_by_tenant(self) -> bool:
+        """Whether tenants take turns."""
+        return self.fair and len(self.tenants) > 1
+
+    @property
+    def pattern(self) -> tuple[int, ...]:
+        """The order in which priorities take turns."""
+        return pattern_of(self.weights.in_order())
+
+    def used_priorities(self) -> list[int]:
+        """The priorities that messages have, as places in `PRIORITIES`."""
+        return [place for place, share in enumerate(self.priorities.in_order()) if share > 0]
+
+    def passed_by_max(self, priority: int) -> int:
+        """How many dispatches of other priorities pass a priority at most while it has a waiting task."""
+        return passed_by_max(self.pattern, priority)
+
+    def tenant_of(self, place: int) -> str:
+        """The tenant by whose turn a task of this tenant starts; '' if tenants take no turns."""
+        return list(self.tenants)[place] if self.takes_turns_by_tenant else ""
+
+    def draw(self, n: int, rng: np.random.Generator) -> Labels:
+        """The labels of n messages. Those of the first ones do not depend on n."""
+        drawn = rng.random((n, 2))
+        return Labels(
+            _places(drawn[:, 0], self.priorities.in_order()), _places(drawn[:, 1], list(self.tenants.values()) or [1.0])
+        )
+
+    def in_words(self) -> str:
+        """Which messages it has, and whose turn is when, as half a sentence."""
+        shares, weights = self.priorities.in_order(), self.weights.in_order()
+        used = self.used_priorities()
+        words = ", ".join(f"{100 * shares[one]:g} % {PRIORITIES[one]}" for one in used)
+        if len(used) > 1:
+            words += f"; turns {':'.join(str(weights[one]) for one in used)}"
+        if self.tenants:
+            by_tenant = ", ".join(f"{100 * share:g} % {name}" for name, share in self.tenants.items())
+            words += f"; {by_tenant}; {'fair by tenant' if self.fair else 'not fair by tenant'}"
+        return words
+
+
+def _places(drawn: npt.NDArray[np.float64], shares: list[float]) -> Numbers:
+    """For each number drawn from [0, 1) the place among shares that it falls in."""
+    bounds = np.cumsum(shares)
+    bounds[np.flatnonzero(shares)[-1] :] = np.inf  # what rounding leaves of 1 belongs to the last one
+    return np.asarray(np.searchsorted(bounds, drawn, "right"), np.int64)

@@ -1,0 +1,82 @@
+"""Both worlds hand out the tasks of a queue in the same order."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from eventlib.policy import Retry
+from sim.declare.loads.ramp import RampLoad
+from sim.declare.scenario import Scenario
+from sim.declare.task_queue import PriorityShares, PriorityWeights, TaskQueue
+from sim.evidence.checks import check
+from sim.evidence.history import History
+from sim.worlds.live import run_live
+from sim.worlds.simulated import simulate
+from tests.live.live_runs import OF_THE_MACHINE, in_time
+from tests.model.small import kill, rows_of, scenario, service, steady
+
+SHARES = PriorityShares(critical=0.2, high=0.2, normal=0.3, low=0.3)
+TENANTS = {"acme": 0.7, "mid": 0.2, "tiny": 0.1}
+QUEUES = {
+    "priorities": TaskQueue(priorities=SHARES),
+    "tenants": TaskQueue(tenants=TENANTS, fair_weights={"mid": 2.5}),
+    "both": TaskQueue(priorities=SHARES, tenants=TENANTS, weights=PriorityWeights(critical=3, high=3)),
+    "unfair": TaskQueue(priorities=SHARES, tenants=TENANTS, fair=False),
+}
+
+
+def all_enqueued_before() -> Scenario:
+    """Each queue has one worker with one slot, killed before the first task comes, and back when all are there."""
+    load = RampLoad(kind="ramp", event="placed", from_rate_per_s=0, to_rate_per_s=200, duration_s=1.0)
+    kills = [kill(name, 0.0, 1.2) for name in QUEUES]
+    return scenario(load, *kills, **{name: service(0.0, queue=queue) for name, queue in QUEUES.items()})
+
+
+def started(history: History, name: str) -> list[tuple[int, float]]:
+    """The messages in the order of their starts, each with the number of its dispatch."""
+    rows = rows_of(history, "started", name)
+    return list(zip(rows["message"].tolist(), rows["value"].tolist(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def worlds(url: str) -> tuple[History, History]:
+    """The same plan in both worlds."""
+    declared = all_enqueued_before()
+    seed = next(seed for seed in range(100) if declared.plan(seed).arrivals_s[0] > 0.2)  # and the kills are long over
+    live = asyncio.run(in_time(run_live(declared, [seed], repeats=1, url=url), 30.0))
+    return live, simulate(declared, [seed])
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_both_worlds_start_tasks_in_the_same_order(worlds: tuple[History, History], name: str) -> None:
+    live, simulated = (started(world, name) for world in worlds)
+    assert len(live) > 60
+    assert live == simulated
+    assert [number for _, number in live] == list(range(len(live)))
+    assert [message for message, _ in live] != sorted(message for message, _ in live)
+
+
+async def test_a_live_queue_works_as_any_service_does(url: str) -> None:
+    """It is fed by a service, fails and tries again, shares its event with a service that is no queue, and emits."""
+    declared = scenario(
+        steady(80.0, 1.0),
+        front=service(0.001, emits=("paid",)),
+        desk=service(
+            *(0.002, "paid"),
+            consumers=2,
+            error_rate=0.3,
+            retry=Retry(attempts=2, wait_s=0.01),
+            queue=TaskQueue(priorities=SHARES),
+            emits=("mailed",),
+        ),
+        audit=service(0.001, "paid"),
+        last=service(0.001, "mailed"),
+    )
+    live, simulated = await in_time(run_live(declared, [0], repeats=1, url=url)), simulate(declared, [0])
+    assert [one for one in check(live) if one.verdict != "true" and one.name not in OF_THE_MACHINE] == []
+    for kind in ("handled", "failed", "dead"):
+        for name in declared.services:
+            here, there = (np.sort(rows_of(one, kind, name)["message"]).tolist() for one in (live, simulated))
+            assert here == there, f"{kind} {name}"
+    assert len(rows_of(live, "dead", "desk")) > 0
