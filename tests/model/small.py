@@ -65,6 +65,19 @@ def with_callers(callers: Callers, load: Load, *faults: Fault, drain_s: float = 
     return Scenario(name="small", load=load, callers=callers, services=services, faults=faults, drain_s=drain_s)
 
 
+def saga_step(name: str, mean_s: float = 0.01, **fields: Any) -> dict[str, Any]:
+    """A step of a saga with a constant time. `undo` may be seconds, for an undo that never fails."""
+    undo = fields.pop("undo", None)
+    if isinstance(undo, float):
+        undo = {"service_time": constant(undo)}
+    return {"name": name, "service_time": constant(mean_s), "undo": undo} | fields
+
+
+def saga_service(*steps: dict[str, Any], consumes: str = "placed", **changes: Any) -> Service:
+    """A service that runs sagas of these steps. It tries three times, at once."""
+    return Service.model_validate({"consumes": consumes, "saga": {"steps": steps}, "retry": AT_ONCE} | changes)
+
+
 def kill(service: str, at_s: float, back_after_s: float | None, consumer: int = 0) -> Kill:
     """A consumer's death and return."""
     return Kill(kind="kill", service=service, consumer=consumer, at_s=at_s, back_after_s=back_after_s)
