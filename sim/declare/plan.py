@@ -10,9 +10,11 @@ from typing import Self
 
 import numpy as np
 
+from eventlib.saga_policy import Act
 from sim.declare.declared import Floats
 from sim.declare.faults.kind import ErrorWindow, FaultKind
 from sim.declare.loads.kind import LoadKind
+from sim.declare.sagas import ActOutcome, SagaDraws
 from sim.declare.service import Service
 from sim.declare.task_queue import Labels, TaskQueue
 
@@ -86,7 +88,7 @@ class Plan:
 
     `arrivals_s` has shape (n,). For each service, `service_s` has shape (m,) and `failure_draws` (m, attempts), uniform
     in [0, 1): an attempt fails if its draw is below the error rate of the moment. m counts the service's messages.
-    `labels` has those of the services that are task queues.
+    `labels` has those of the services that are task queues, `sagas` the acts of those that run sagas.
     """
 
     arrivals_s: Floats
@@ -95,6 +97,7 @@ class Plan:
     error_windows: dict[str, list[ErrorWindow]]
     error_rate: dict[str, float]  # outside the windows
     labels: dict[str, Labels]
+    sagas: dict[str, SagaDraws]
 
     @classmethod
     def draw(
@@ -107,7 +110,7 @@ class Plan:
         """
         streams = np.random.SeedSequence(seed).spawn(1 + len(services))
         arrivals_s = load.arrivals_s(np.random.default_rng(streams[0]))
-        service_s, failure_draws, labels = {}, {}, {}
+        service_s, failure_draws, labels, sagas = {}, {}, {}, {}
         for place, (name, service) in enumerate(services.items()):
             service_rng, failure_rng = (np.random.default_rng(s) for s in streams[1 + place].spawn(2))
             m = len(arrivals_s) * flow.paths[service.consumes]
@@ -115,6 +118,9 @@ class Plan:
             failure_draws[name] = failure_rng.random((m, service.retry.attempts))
             if service.queue is not None:
                 labels[name] = draw_labels(service.queue, seed, place, m)
+            if service.saga is not None:  # from a child of its own, behind those of the others
+                stream = np.random.SeedSequence(seed, spawn_key=(1 + place, 3))
+                sagas[name] = service.saga.draw(m, stream, load, service.retry)
         return cls(
             arrivals_s,
             service_s,
@@ -122,12 +128,23 @@ class Plan:
             {name: [window for fault in faults for window in fault.error_windows(name)] for name in services},
             {name: service.error_rate for name, service in services.items()},
             labels,
+            sagas,
         )
 
     def fails(self, service: str, index: int, attempt: int, at_s: float) -> bool:
         """Whether the attempt (1-based) that starts at `at_s` fails."""
-        rate = self.error_rate[service]
+        window = self._window(service, at_s)
+        rate = self.error_rate[service] if window is None else window
+        return bool(self.failure_draws[service].item(index, attempt - 1) < rate)
+
+    def outcome(self, service: str, at: int, act: Act, index: int, attempt: int, at_s: float) -> ActOutcome:
+        """What comes of an attempt (1-based) at an act of a saga, step number `at`, that starts at `at_s`."""
+        return self.sagas[service].outcome(at, act, index, attempt, self._window(service, at_s))
+
+    def _window(self, service: str, at_s: float) -> float | None:
+        """The error rate of the window of errors at this time. None: the usual one holds."""
+        rate = None
         for window in self.error_windows[service]:
             if window.from_s <= at_s < window.until_s:
                 rate = window.error_rate
-        return bool(self.failure_draws[service].item(index, attempt - 1) < rate)
+        return rate

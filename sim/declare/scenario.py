@@ -91,7 +91,7 @@ class Scenario(Declared):
         samples = (load.duration_s + self.drain_s) / self.sample_every_s * len(self.services)
         attempted = sum(
             # sent and published, then started, ended and settled in each attempt
-            sent * self.flow.paths[service.consumes] * (2 + 3 * _attempts_mean(service))
+            sent * self.flow.paths[service.consumes] * (2 + 3 * _attempts_mean(service) * _acts(service))
             for service in self.services.values()
         )
         attempted += 3 * sent if self.callers else 0  # sent, published, and how the wait ended
@@ -114,6 +114,8 @@ class Scenario(Declared):
             self._check_size(name, service)
             if problem := service.service_time.problem(self.offered_load):
                 raise ValueError(f"services.{name}.service_time: {problem}")
+            if service.saga is not None and (problem := service.saga.problem(self.offered_load)):
+                raise ValueError(f"services.{name}.saga.{problem}")
             self._check_queue(name, service)
         return self
 
@@ -139,6 +141,16 @@ class Scenario(Declared):
         except InvalidDeclaration as error:
             raise ValueError(str(error)) from error
 
+    def _check_callers(self) -> None:
+        if self.callers is None:
+            return
+        if CALLERS in self.services:
+            raise ValueError(f"services.{CALLERS}: metrics and faults call the callers so; give it another name")
+        if not any(self.callers.reply in service.emits for service in self.services.values()):
+            raise ValueError(f"callers.reply: no service emits {self.callers.reply!r}; add it to the emits of one")
+        if queue := next((name for name, service in self.services.items() if service.queue or service.saga), None):
+            raise ValueError(f"services.{queue}: callers need plain services, no task queues or sagas; leave one out")
+
     def _check_queue(self, name: str, service: Service) -> None:
         if service.queue is None:
             return
@@ -155,24 +167,18 @@ class Scenario(Declared):
                     f"{where}: {tenant!r} is the name of a service, so its numbers would be too; rename it"
                 )
 
-    def _check_callers(self) -> None:
-        if self.callers is None:
-            return
-        if CALLERS in self.services:
-            raise ValueError(f"services.{CALLERS}: metrics and faults call the callers so; give it another name")
-        if not any(self.callers.reply in service.emits for service in self.services.values()):
-            raise ValueError(f"callers.reply: no service emits {self.callers.reply!r}; add it to the emits of one")
-
     def _check_size(self, name: str, service: Service) -> None:
         load = self.offered_load
-        draws = load.expected_events() * self.flow.paths[service.consumes] * service.retry.attempts
+        retries = service.saga.retries(service.retry).values() if service.saga else [service.retry]
+        attempts = sum(retry.attempts for retry in retries)
+        draws = load.expected_events() * self.flow.paths[service.consumes] * attempts
         if draws > MAX_DRAWS:
             *fields, last = load.grows_with
             raise ValueError(
                 f"services.{name}: {draws:,.0f} attempts would have to be planned, over {MAX_DRAWS:,}; "
                 f"lower the load's {', '.join(fields)}{' or ' if fields else ''}{last}, or retry.attempts"
             )
-        if service.retry.attempts > MAX_ATTEMPTS:
+        if max(retry.attempts for retry in (service.retry, *retries)) > MAX_ATTEMPTS:
             raise ValueError(f"services.{name}.retry.attempts: at most {MAX_ATTEMPTS:,} can be recorded")
 
 
@@ -180,3 +186,8 @@ def _attempts_mean(service: Service) -> float:
     """Attempts that a message takes on average, if each fails with the service's own rate."""
     rate, most = service.error_rate, service.retry.attempts
     return float(most) if rate == 1 else (1 - rate**most) / (1 - rate)
+
+
+def _acts(service: Service) -> int:
+    """How many things are done to a message at most: handled once, or each step of a saga done and undone."""
+    return 1 if service.saga is None else 2 * len(service.saga.steps)

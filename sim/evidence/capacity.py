@@ -58,11 +58,26 @@ def work_of(scenario: Scenario, run: Run, rows: Rows, service: int) -> Work:
     An attempt that was cut off lasted until its consumer was killed, or the run ended.
     """
     declared = list(scenario.services.values())[service]
-    started, ended = of_kind(rows, "started"), of_kind(rows, "handled", "failed")
-    key = ["consumer", "message", "attempt"]
-    cut = started[~np.isin(started[key], ended[key])]
+    if declared.saga is None:
+        started, ended = of_kind(rows, "started"), of_kind(rows, "handled", "failed")
+        key = ["consumer", "message", "attempt"]
+        cut = started[~np.isin(started[key], ended[key])]
+    else:
+        started, ended, cut = _acts(rows)
     busy_s = float(ended["t_s"].sum() - started["t_s"].sum() + _ends_s(rows, cut, run.ended_s).sum())
     return Work(busy_s, started.size, declared.consumers * declared.concurrency, run.ended_s)
+
+
+def _acts(rows: Rows) -> tuple[Rows, Rows, Rows]:
+    """The acts of sagas: their beginnings, their ends, and the beginnings that have no end."""
+    begun, over, cut = [], [], []
+    for word in ("step", "undo"):
+        started, ended = of_kind(rows, f"{word}_started"), of_kind(rows, f"{word}_done", f"{word}_failed")
+        key = ["consumer", "message", "attempt", "value"]
+        begun.append(started)
+        over.append(ended)
+        cut.append(started[~np.isin(started[key], ended[key])])
+    return np.concatenate(begun), np.concatenate(over), np.concatenate(cut)
 
 
 def _ends_s(rows: Rows, cut: Rows, ended_s: float) -> Floats:

@@ -10,11 +10,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from eventlib.policy import Retry
 from sim.declare.scenario import Scenario
 from sim.evidence.capacity import overloads
 from sim.evidence.history import History, Left, Rows, Run, of_kind
 from sim.evidence.metrics import LATE_S, dead_letters, lateness_s_p99, left_over
 from sim.evidence.requests import HEARD_S, requests_of
+from sim.evidence.sagas import half_done, services_with_sagas
 from sim.evidence.turns import passed_by, queues_of
 
 Verdict = Literal["true", "false", "unknown"]
@@ -40,6 +42,7 @@ class Check:
 def check(history: History) -> list[Check]:
     """Judge a history. A claim is true if it is true of every run and service."""
     judged = [*(_judge(history, rule) for rule in _RULES), *_nothing_starves(history)]
+    judged += _sagas_whole(history)
     if history.scenario.callers is not None:
         judged.append(_replies_heard(history))
     return [*judged, _pending(history), _generator_on_time(history)]
@@ -128,9 +131,20 @@ def _unexplained(case: _Case) -> tuple[int, int]:
 
 
 def _beyond_policy(case: _Case) -> tuple[int, int]:
-    started = of_kind(case.rows, "started")["attempt"]
-    allowed = case.scenario.services[case.service].retry.attempts
-    return int(((started < 1) | (started > allowed)).sum()), started.size
+    service = case.scenario.services[case.service]
+    if service.saga is None:
+        return _beyond(of_kind(case.rows, "started"), service.retry)
+    beyond, tried = 0, 0
+    for (at, act), retry in service.saga.retries(service.retry).items():
+        begun = of_kind(case.rows, "step_started" if act == "do" else "undo_started")
+        of_act = _beyond(begun[begun["value"] == at], retry)
+        beyond, tried = beyond + of_act[0], tried + of_act[1]
+    return beyond, tried
+
+
+def _beyond(started: Rows, retry: Retry) -> tuple[int, int]:
+    attempt = started["attempt"]
+    return int(((attempt < 1) | (attempt > retry.attempts)).sum()), attempt.size
 
 
 def _unbalanced(case: _Case) -> tuple[int, int]:
@@ -220,6 +234,23 @@ def _nothing_starves(history: History) -> list[Check]:
     detail = ", ".join(f"{'.'.join(of)} by {by:.0f} of {bounds[of]} allowed" for of, by in most.items())
     beyond = sum(by > bounds[of] for of, by in most.items())
     return [Check(_TURNS, claim, "false" if beyond else "true", detail, beyond)]
+
+
+def _sagas_whole(history: History) -> list[Check]:
+    """The check of sagas. None where there are no sagas."""
+    claim = "Every saga did all its steps, or undid what was done in reverse order, or is parked: none is half done"
+    scenario, broken, total, places = history.scenario, 0, 0, []
+    for code, name in services_with_sagas(scenario):
+        for index, (run, rows) in enumerate(history.each_run()):
+            found, of = half_done(scenario, run, rows, code)
+            broken, total = broken + found, total + of
+            if found:
+                places.append(f"{_place(name, index, run)}: {found}")
+    if not total:
+        detail = "no case: no saga was started"
+        return [Check("sagas_whole", claim, "unknown", detail)] if any(services_with_sagas(scenario)) else []
+    detail = "; ".join((f"{broken:,} of {total:,}", *places[:_PLACES_MAX]))
+    return [Check("sagas_whole", claim, "false" if broken else "true", detail, broken)]
 
 
 def _replies_heard(history: History) -> Check:

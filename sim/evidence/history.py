@@ -53,7 +53,22 @@ _FIRST_KINDS = (
 # How a caller's wait for the reply to its request ended. `message` is the request; `attempt` counts how often the
 # caller asked: 1 is the request itself, a later one was asked by a process that took a killed caller's place.
 _OF_CALLERS = ("replied", "timed_out")
-KINDS = tuple(dict.fromkeys((*_FIRST_KINDS, *NOTES, *_OF_CALLERS)))  # what a fault notes, the fault's class explains
+# What happens to sagas. `message` is the saga; `value` the number of the step, from 0; `attempt` counts how often the
+# act was begun. The end of one that is completed or compensated is "handled" too, that of one that is parked "dead".
+_OF_SAGAS = (
+    "step_started",
+    "step_done",
+    "step_failed",  # in this attempt, or for good
+    "undo_started",
+    "undo_done",
+    "undo_failed",
+    "completed",
+    "compensated",
+    "parked",  # it waits for an operator
+)
+KINDS = tuple(
+    dict.fromkeys((*_FIRST_KINDS, *NOTES, *_OF_CALLERS, *_OF_SAGAS))
+)  # what a fault notes, the fault's class explains
 KIND = {name: code for code, name in enumerate(KINDS)}
 
 ROW = np.dtype(

@@ -1,7 +1,7 @@
 """Numbers from a history. Pure: the same rows give the same numbers, whichever world wrote them.
 
 A metric of the whole system has a plain name (`lag_s_p95`). A metric of one service starts with the service's name
-(`billing.lag_s_p95`), then one of a priority or a tenant of a task queue has its name (`mailer.low.lag_s_p95`). One of
+(`billing.lag_s_p95`), then one of a priority or a tenant of a task queue has its name (`mailer.low.lag_s_p95`); one of
 the callers starts with `callers`. Lag and throughput of the system are those of its last services, which emit nothing
 that another one consumes: there the messages that the load sent come to their end. A message that was neither handled
 nor given up by the end of its run counts with a lag of at least that end: what was never handled must not make a system
@@ -24,6 +24,7 @@ from sim.evidence.capacity import work_of
 from sim.evidence.history import KIND, History, Left, Rows, Run, of_kind
 from sim.evidence.lags import QUANTILES, first_handled, lag_metrics, lags_of_run, last_services, quantile, round_trips
 from sim.evidence.requests import requests_of
+from sim.evidence.sagas import ENDS, half_done, sagas_of
 from sim.evidence.turns import queue_metrics
 from sim.evidence.unhandled import sent_by_load
 from sim.tables import html_table
@@ -42,12 +43,17 @@ UNITS = {
     "backlog_mean": "messages",
     "backlog_max": "messages",
     "recovery_s": "s",
-    "passed_by": "dispatches",
     "round_trip_s": "s",
     "timed_out": "requests",
     "replies_lost": "replies",
     "found_after_return": "replies",
     "abandoned": "requests",
+    "passed_by": "dispatches",
+    "completed": "sagas",
+    "compensated": "sagas",
+    "parked": "sagas",
+    "half_done": "sagas",
+    "duration_s": "s",
     "little_residual": "share",
     "lateness_s_p99": "s",
 }
@@ -307,6 +313,8 @@ def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> tuple[dict[str, fl
             found |= of_service
             unhandled |= unhandled_there
         found |= _service_metrics(prefix, scenario, run, rows, code)
+        if scenario.services[name].saga is not None:
+            found |= _saga_metrics(prefix, scenario, run, rows, code)
         of_queue, unhandled_there = queue_metrics(prefix, scenario, run, rows, code)
         found |= of_queue
         unhandled |= unhandled_there
@@ -355,4 +363,15 @@ def _caller_metrics(scenario: Scenario, run: Run, rows: Rows) -> dict[str, float
     }
     return {f"{CALLERS}.round_trip_s_{name}": quantile(waited_s, q) for name, q in QUANTILES.items()} | {
         f"{CALLERS}.{name}": float(np.count_nonzero(of)) for name, of in counts.items()
+    }
+
+
+def _saga_metrics(prefix: str, scenario: Scenario, run: Run, rows: Rows, code: int) -> dict[str, float]:
+    sagas = sagas_of(scenario, rows, code).values()
+    lasted_s = np.array([one.ended_s - one.started_s for one in sagas if one.end and np.isfinite(one.started_s)])
+    broken, _ = half_done(scenario, run, rows, code)
+    return {
+        **{f"{prefix}{end}": float(sum(one.end == end for one in sagas)) for end in ENDS},
+        f"{prefix}half_done": float(broken),
+        **{f"{prefix}duration_s_{name}": quantile(lasted_s, QUANTILES[name]) for name in ("p50", "p95")},
     }

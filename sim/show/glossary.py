@@ -13,7 +13,6 @@ LABELS = {
     "backlog_mean": "backlog, mean",
     "backlog_max": "backlog, largest",
     "recovery_s": "recovery from the fault",
-    "passed_by": "passed by, most",
     "round_trip_s_p50": "round trip, median",
     "round_trip_s_p95": "round trip, p95",
     "round_trip_s_p99": "round trip, p99",
@@ -21,6 +20,13 @@ LABELS = {
     "replies_lost": "replies lost",
     "found_after_return": "replies found after a return",
     "abandoned": "never asked for again",
+    "passed_by": "passed by, most",
+    "completed": "sagas completed",
+    "compensated": "sagas compensated",
+    "parked": "sagas parked",
+    "half_done": "sagas half done",
+    "duration_s_p50": "saga's duration, median",
+    "duration_s_p95": "saga's duration, p95",
     "little_residual": "distance from Little's law",
     "lateness_s_p99": "lateness of the load, p99",
 }
@@ -55,6 +61,11 @@ GLOSSARY = {
     "over.",
     "round trip": "Time from when a request was meant to be sent until its caller had the reply. A request that timed "
     "out counts with the time that its caller waited for it.",
+    "saga": "A business act of several steps. It is completed; or compensated, where a step failed for good and what "
+    "was done has been undone in reverse order; or parked, where it waits for an operator. Its duration is the time "
+    "from its first act to its end.",
+    "sagas half done": "Sagas whose acts do not agree with their end, or that have none and that no worker will go on "
+    "with.",
     "run": "One pass through the scenario in one world.",
     "seed": "The number that decides everything random in a run.",
     "simulated": "The same rules in virtual time; only how long things take is modelled.",

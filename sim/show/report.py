@@ -231,8 +231,8 @@ def _service(name: str, service: Service) -> dict[str, str]:
         "emits": ", ".join(service.emits) or "nothing",
         "consumers": str(service.consumers),
         "at once each": str(service.concurrency),
-        "one message takes": service.service_time.in_words(),
-        "fails": f"{100 * service.error_rate:g} %",
+        "one message takes": service.saga.in_words() if service.saga else service.service_time.in_words(),
+        "fails": "each step as it says" if service.saga else f"{100 * service.error_rate:g} %",
         "tries": f"{retry.attempts}, waits {quantity(retry.wait_s, 's')} to {quantity(retry.wait_s_max, 's')}",
         "lease": quantity(service.lease_s, "s"),
     }

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from signal import Signals
 
@@ -27,6 +27,7 @@ from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_row
 from sim.evidence.metrics import left_over
 from sim.progress import shown
 from sim.worlds.process_pool import PoolProcess, ProcessPool, process_pool
+from sim.worlds.sagas import ends_of, left_of
 from sim.worlds.worker import Job
 
 _HEADSTART_S = 0.2  # between the order to go and time 0: by then, all processes have the order
@@ -114,6 +115,7 @@ class _LiveRun:
         self._senders: dict[str, PoolProcess] = {}  # those who send the load, by name: the generator, or the callers
         self._befalls_callers: list[asyncio.Task[None]] = []  # faults
         self._t0 = float("nan")
+        self._ends: list[tuple[float, ...]] = []  # rows of sagas
         self._own_rows: list[tuple[float, int, int, int, float]] = []  # t_s, kind, service, consumer, value
         self._job = Job(
             "generator", scenario.model_dump_json(by_alias=True), seed, url, f"wb-{secrets.token_hex(6)}", ""
@@ -137,6 +139,7 @@ class _LiveRun:
                         task.cancel()
                 await self._pool.stop_all()
                 left = {name: await self._left(bus, name) for name in self._scenario.services}
+                await self._note_ends_of_sagas(bus, left)
                 return str(bus.server), ended_s, left
             except BaseExceptionGroup as failures:
                 raise first_of(failures) from None
@@ -154,7 +157,7 @@ class _LiveRun:
             ("t_s", "kind", "service", "consumer", "value"), zip(*self._own_rows, strict=True), strict=False
         ):
             own[column] = values
-        rows = np.concatenate((own, *(_read(file) for file in self._written())))
+        rows = np.concatenate((own, np.array(self._ends, ROW), *(_read(file) for file in self._written())))
         rows["t_s"] -= self._t0
         _number_dispatches(rows)
         rows["run"] = run
@@ -253,12 +256,27 @@ class _LiveRun:
 
     async def _left(self, bus: Bus, service: str) -> Left:
         declared = self._scenario.services[service]
+        if declared.saga is not None:
+            return await left_of(bus, service)
         if declared.queue is not None:
             queue = await bus.queue_health(service)
             waiting = sum(queue.waiting.values()) + queue.blocked
             return Left(waiting, queue.running, 0, queue.delayed, queue.dead)
         seen = await bus.backlog(declared.consumes, service)
         return Left(seen.waiting, seen.pending, seen.retrying, seen.delayed, seen.dead)
+
+    async def _note_ends_of_sagas(self, bus: Bus, left: dict[str, Left]) -> None:
+        """Note how each saga has ended: Redis knows, and a worker that was killed just then has not noted it."""
+        for name in self._scenario.services:
+            if self._scenario.services[name].saga is None:
+                continue
+            ends = await ends_of(bus, name)
+            left[name] = replace(left[name], dead=sum(status == "parked" for _, status, _, _ in ends))
+            code = list(self._scenario.services).index(name)
+            event = list(self._scenario.flow.paths).index(self._scenario.services[name].consumes)
+            for at_s, status, message, intended_s in ends:
+                for kind in (status, *(("dead",) if status == "parked" else ("handled", "acked"))):
+                    self._ends.append((0, at_s, KIND[kind], code, -1, event, message, 1, intended_s, np.nan))
 
     def _note(self, kind: str, service: str, consumer: int, value: float = np.nan) -> None:
         code = list(self._scenario.services).index(service) if service in self._scenario.services else -1

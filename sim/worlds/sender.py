@@ -1,4 +1,4 @@
-"""Sends the messages of a live run to all services that consume them: by a stream, or by a task queue."""
+"""Sends the messages of a live run to all services that consume them: by a stream, by a task queue, or as sagas."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -10,6 +10,7 @@ from sim.declare.scenario import Scenario
 from sim.declare.task_queue import Labels, TaskQueue
 from sim.worlds.messages import MessageSent, MessageTask, declare_task, event_classes
 from sim.worlds.recorder import Recorder
+from sim.worlds.sagas import Starter, declare_saga
 
 
 class Sender:
@@ -20,7 +21,7 @@ class Sender:
         self._recorder = recorder
         self._classes = event_classes(scenario)
         self._streams: set[str] = set()  # the events that are published
-        self._queues: dict[str, list[_Enqueuer]] = {event: [] for event in self._classes}
+        self._queues: dict[str, list[_Enqueuer | Starter]] = {event: [] for event in self._classes}
         for event in self._classes:
             consumers = scenario.flow.consumers.get(event, [])
             for name in consumers:
@@ -28,6 +29,9 @@ class Sender:
                 if service.queue is not None:
                     task = bus.app.tasks.get(name) or declare_task(bus.app, name, service)
                     self._queues[event].append(_Enqueuer(bus, task, service.queue, plan.labels[name]))
+                elif service.saga is not None:
+                    declared = bus.app.sagas.get((name, 1)) or declare_saga(bus.app, name, service)
+                    self._queues[event].append(Starter(bus, declared))
             if len(self._queues[event]) < len(consumers) or not consumers:
                 self._streams.add(event)
 
@@ -40,7 +44,7 @@ class Sender:
 
         Raises:
             LiveRunFailed: a row could not be written.
-            EventlibError: as `Bus.publish_many` and `Bus.enqueue` do.
+            EventlibError: as `Bus.publish_many`, `Bus.enqueue` and `Bus.start` do.
         """
         for message in messages:
             self._recorder.add("sent", event, message)

@@ -13,6 +13,7 @@ from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.worlds.messages import MessageSent, declare_task, event_classes, set_queue
 from sim.worlds.recorder import Recorder
+from sim.worlds.sagas import declare_saga, runs_acts
 from sim.worlds.sender import Sender
 
 
@@ -76,11 +77,15 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
             await sender.send(event, [sender.message(event, number, intended_s)])
 
     app = App(name)
-    (_handle_events if service.queue is None else _run_tasks)(app, scenario, name, service, recorder, work)
+    if service.saga is not None:
+        declare_saga(app, name, service, runs_acts(scenario, job.seed, name, recorder, orders.now_s))
+    else:
+        (_handle_events if service.queue is None else _run_tasks)(app, scenario, name, service, recorder, work)
     async with connect(app, job.url, namespace=job.namespace) as bus:
         sender = Sender(bus, recorder, scenario, plan)
-        groups, queues = ([name], None) if service.queue is None else (None, [name])
-        async with bus.running(groups=groups, queues=queues, observe=recorder.observe):
+        groups = None if service.queue or service.saga else [name]
+        queues, sagas = [name] if service.queue else None, [name] if service.saga else None
+        async with bus.running(groups=groups, queues=queues, sagas=sagas, observe=recorder.observe):
             tell("ready")
             await stopped(orders, recorder)
 

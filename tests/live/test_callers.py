@@ -15,7 +15,7 @@ from sim.infer.compare import compare
 from sim.worlds.live import run_live
 from sim.worlds.simulated import simulate
 from tests.live.live_runs import OF_THE_MACHINE, in_time, keys_of_runs, no_process_left
-from tests.model.small import attempts_by_message, kill, rows_of, scenario, service, steady
+from tests.model.small import attempts_by_message, kill, rows_of, service, steady, with_callers
 
 KILLED_AT_S, BACK_AFTER_S = 0.6, 0.3
 WORK_S = 0.5  # so much that the killed caller waits for the replies to all that it asked for in that time
@@ -28,7 +28,7 @@ def quotes() -> Scenario:
     )
     callers = Callers(reply="given", processes=2, timeout_s=20.0)
     killed = kill("callers", KILLED_AT_S, BACK_AFTER_S, consumer=1)
-    return scenario(steady(50.0, 1.5), killed, callers=callers, quoting=quoting)
+    return with_callers(callers, steady(50.0, 1.5), killed, quoting=quoting)
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +81,10 @@ def test_both_worlds_have_the_same_metrics(measured: History) -> None:
 
 async def test_requests_time_out_while_the_service_is_away(url: str) -> None:
     """And the waits of a caller end when the run does."""
-    away = scenario(
+    away = with_callers(
+        Callers(reply="given", timeout_s=0.3),
         steady(20.0, 1.0),
         kill("quoting", 0.0, None),
-        callers=Callers(reply="given", timeout_s=0.3),
         quoting=service(emits=("given",)),
         drain_s=1.0,
     )
@@ -96,10 +96,10 @@ async def test_requests_time_out_while_the_service_is_away(url: str) -> None:
 
 async def test_callers_that_still_wait_end_with_the_run(url: str) -> None:
     """Their time is over in a minute, and the run a second after its load."""
-    away = scenario(
+    away = with_callers(
+        Callers(reply="given", timeout_s=60.0),
         steady(20.0, 0.5),
         kill("quoting", 0.0, None),
-        callers=Callers(reply="given", timeout_s=60.0),
         quoting=service(emits=("given",)),
         drain_s=1.0,
     )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from eventlib.policy import Retry
+from sim.declare.callers import Callers
 from sim.declare.declared import Floats
 from sim.declare.faults import Fault
 from sim.declare.faults.errors import Errors
@@ -54,9 +55,27 @@ def service(mean_s: float = 0.01, consumes: str = "placed", **changes: Any) -> S
     return Service.model_validate({"consumes": consumes, "service_time": constant(mean_s)} | changes)
 
 
-def scenario(load: Load, *faults: Fault, drain_s: Any = 30.0, callers: Any = None, **services: Service) -> Scenario:
-    """Services by name, under a load, which `callers` send if there are some."""
+def scenario(load: Load, *faults: Fault, drain_s: float = 30.0, **services: Service) -> Scenario:
+    """Services by name, under a load."""
+    return Scenario(name="small", load=load, services=services, faults=faults, drain_s=drain_s)
+
+
+def with_callers(callers: Callers, load: Load, *faults: Fault, drain_s: float = 30.0, **services: Service) -> Scenario:
+    """Services by name, under a load of requests."""
     return Scenario(name="small", load=load, callers=callers, services=services, faults=faults, drain_s=drain_s)
+
+
+def saga_step(name: str, mean_s: float = 0.01, **fields: Any) -> dict[str, Any]:
+    """A step of a saga with a constant time. `undo` may be seconds, for an undo that never fails."""
+    undo = fields.pop("undo", None)
+    if isinstance(undo, float):
+        undo = {"service_time": constant(undo)}
+    return {"name": name, "service_time": constant(mean_s), "undo": undo} | fields
+
+
+def saga_service(*steps: dict[str, Any], consumes: str = "placed", **changes: Any) -> Service:
+    """A service that runs sagas of these steps. It tries three times, at once."""
+    return Service.model_validate({"consumes": consumes, "saga": {"steps": steps}, "retry": AT_ONCE} | changes)
 
 
 def kill(service: str, at_s: float, back_after_s: float | None, consumer: int = 0) -> Kill:

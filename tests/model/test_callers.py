@@ -14,7 +14,7 @@ from sim.evidence.lags import lags
 from sim.evidence.metrics import measure
 from sim.infer.theory import lag_s_mean
 from sim.worlds.simulated import Overheads, simulate
-from tests.model.small import exponential, kill, poisson, rows_of, scenario, service, steady
+from tests.model.small import exponential, kill, poisson, rows_of, service, steady, with_callers
 
 OVERHEADS = Overheads(publish_s=0.002, dispatch_s=0.005, read_s=0.001, handle_s=0.003)
 
@@ -23,7 +23,7 @@ def asking(load: Load, *faults: Fault, emits: tuple[str, ...] = ("given",), **fi
     """Callers ask one service, `quoting`, and its events are their replies. `fields` are of both."""
     of_callers = {name: fields.pop(name) for name in ("processes", "timeout_s") if name in fields}
     callers = Callers(reply="given", **of_callers)
-    return scenario(load, *faults, callers=callers, quoting=service(emits=emits, **fields))
+    return with_callers(callers, load, *faults, quoting=service(emits=emits, **fields))
 
 
 def callers(history: History, metric: str) -> float:

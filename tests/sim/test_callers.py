@@ -15,7 +15,7 @@ from sim.evidence.export import history_json
 from sim.evidence.history import History
 from sim.evidence.lags import lags, last_services
 from sim.evidence.metrics import measure, summaries, unit_of
-from tests.model.small import kill, scenario, service, steady
+from tests.model.small import kill, scenario, service, steady, with_callers
 from tests.sim.handmade import Row, attempted, history, row, sent
 
 CALLER = {"service": -1, "event": 0}
@@ -24,7 +24,7 @@ CALLER = {"service": -1, "event": 0}
 def quotes(*faults: Fault, **fields: Any) -> Scenario:
     """Two callers ask one service for quotes."""
     callers = Callers.model_validate({"reply": "given", "processes": 2, "timeout_s": 1.0} | fields)
-    return scenario(steady(10.0, 1.0), *faults, callers=callers, quoting=service(emits=("given",)))
+    return with_callers(callers, steady(10.0, 1.0), *faults, quoting=service(emits=("given",)))
 
 
 def asked(message: int, at_s: float) -> list[Row]:

@@ -10,6 +10,8 @@ from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import Handlers
 from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import Message
+from sim.worlds.simulated.saga_group import SagaGroup
+from sim.worlds.simulated.saga_handlers import SagaHandlers
 
 BLOCK_S = 1.0  # longest blocking read, as in the library
 _NO_REPLY: list[Message] = []
@@ -28,7 +30,8 @@ class Consumer:
         self._prefetch = group.service.prefetch
         self._process = ProcessState(self._env)
         self._held: dict[Message, None] = {}  # a set that keeps its order
-        self._handlers = Handlers(group, index, self._process, self._held, self._go_on)
+        shared = (index, self._process, self._held, self._go_on)
+        self._handlers = SagaHandlers(group, *shared) if isinstance(group, SagaGroup) else Handlers(group, *shared)
         self._renewing_since = self._env.now
         self._reading = False
         self._asked_at = 0.0  # when the read that it is blocked in began

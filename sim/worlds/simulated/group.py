@@ -59,6 +59,7 @@ class Group:
         self.stream: deque[Message] = deque()
         self.retry: deque[Message] = deque()
         self.blocked: deque[Holder] = deque()  # readers that wait, longest first
+        self.attempts = service.retry.attempts  # that every message is allowed
         self.dead = 0
         self.backlog = 0
         self.suspects_left = False  # the last sweep left some: they are taken over one at a time
@@ -111,7 +112,7 @@ class Group:
 
     def is_suspect(self, message: Message) -> bool:
         """Whether a message that was taken over may be what ended its consumers."""
-        return policy.is_suspect(message.used + message.deliveries, message.deliveries, self.service.retry.attempts)
+        return policy.is_suspect(message.used + message.deliveries, message.deliveries, self.attempts)
 
     def sweep(self, count: int, sweeper: Holder, *, may_take_suspect: bool) -> list[Message]:
         """Up to `count` entries of each stream whose lease has ended, or one suspect: the sweeper takes them over.

@@ -19,6 +19,7 @@ from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.overheads import Overheads
 from sim.worlds.simulated.queue_group import QueueGroup
 from sim.worlds.simulated.run_state import NAN, RunState
+from sim.worlds.simulated.saga_group import SagaGroup
 
 _ROWS_MAX = 100_000  # rows that are kept one by one
 _SHARED = [name for name in ROW.names or () if name != "run"]  # the columns that a run's rows do not share
@@ -77,7 +78,7 @@ class World:
         self._consumers: dict[tuple[str, int], Consumer | Caller] = {}
         self._callers = Callers(self._state, scenario.callers) if scenario.callers is not None else None
         for code, (name, service) in enumerate(scenario.services.items()):
-            kind = Group if service.queue is None else QueueGroup
+            kind = SagaGroup if service.saga else QueueGroup if service.queue else Group
             self._groups[name] = group = kind(self._state, code, name, service)
             self._state.subscribers[service.consumes].append(group)
             for index in range(service.consumers):
