@@ -48,9 +48,9 @@ def app_of(concurrency: int = 8) -> tuple[ev.App, Work, Hopeless]:
 
     @app.task(
         unique_by=["place"],
-        limit=3,
+        limit=12,
         limit_by="tenant",
-        limit_per_key=2,
+        limit_per_key=6,
         retry=ev.Retry(attempts=3, wait_s=0.01),
         keep_result_s=60.0,
     )

@@ -39,6 +39,7 @@ HELD_S_MAX = 2.0 * LEASE_S
 _PLACES = 40  # as many tasks are under way at once
 _LOOK_S = 0.02
 _BETWEEN_KILLS_S = 0.08
+_SUSPECTS = "(suspects)"  # in this name they wait: see sweep.lua
 _LOST_S = 30.0  # a task that takes so long is lost
 _ENDS = {  # each kind of task, how often it comes, and how it ends
     "succeeds": (6, "succeeded"),
@@ -161,6 +162,7 @@ class Checker:
         self._verdict = verdict
         self._since_s: dict[Hold, float] = {}
         self._held_s: dict[tuple[Hold, float], float] = {}
+        self._suspects: set[tuple[Hold, float]] = set()
         self._looked_s = time.monotonic()
 
     async def run(self) -> None:
@@ -178,20 +180,23 @@ class Checker:
         for hold, owner in await self._held():
             if owner in alive:
                 continue
-            # Who waits to be taken over alone belongs to no worker: the time goes on.
+            # A suspect, which waits to be taken over alone, belongs to no worker: its time goes on.
             first_s = self._workers.killed_at_s.get(owner, self._since_s.get(hold, now_s))
             since_s[hold] = first_s
             self._held_s[hold, first_s] = now_s - first_s
+            if owner == _SUSPECTS:
+                self._suspects.add((hold, first_s))
         self._since_s = since_s
 
     def judge(self) -> None:
         """Say what was held, and what was held for too long."""
-        for (hold, _), held_s in self._held_s.items():
+        for (hold, first_s), held_s in self._held_s.items():
             if held_s == 0.0:  # it was seen once: it was given back while the checker looked
                 continue
-            self._verdict.orphaned_s.setdefault(hold.kind, []).append(held_s)
+            kind = f"{hold.kind} of a suspect" if (hold, first_s) in self._suspects else hold.kind
+            self._verdict.orphaned_s.setdefault(kind, []).append(held_s)
             if held_s > HELD_S_MAX:
-                said = f"{hold.kind} {hold.name} was held for {held_s:.3f} s by task {hold.task_id}, which nobody ran"
+                said = f"{kind} {hold.name} was held for {held_s:.3f} s by task {hold.task_id}, which nobody ran"
                 self._verdict.held_too_long.append(said)
 
     async def left(self) -> list[str]:
@@ -357,8 +362,14 @@ def main() -> None:
         verdict = asyncio.run(campaign(url, plan, lambda killed: progress.update(bar, completed=killed)))
     _show(Console(), verdict)
     if options.json:
-        options.json.write_text(json.dumps(asdict(verdict), indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(_as_json(verdict), indent=2) + "\n", encoding="utf-8")
     sys.exit(1 if verdict.faults or verdict.held_too_long else 0)
+
+
+def _as_json(verdict: Verdict) -> dict[str, Any]:
+    found = {name: getattr(verdict, name) for name in ("seconds", "kills", "unseen_s", "held_too_long", "faults")}
+    ends = {kind: dict(each) for kind, each in verdict.ends.items()}
+    return {"plan": asdict(verdict.plan), "ends": ends, "orphaned_s": verdict.orphaned_s, **found}
 
 
 def _show(out: Console, verdict: Verdict) -> None:
