@@ -111,7 +111,7 @@ def noted(path: Path, what: str) -> Sequence[tuple[int, float]]:
 def work_endlessly(url: str, namespace: str, folder: Path, hints: bool) -> None:
     """Run tasks that end when they are cancelled. Without `hints`, no hint of a cancellation arrives."""
     if not hints:
-        QueueCommands.watch_cancels = _watch_nothing  # type: ignore[method-assign]
+        QueueCommands.watch_cancels = _watch_nothing  # type: ignore[method-assign, assignment]
     asyncio.run(_until_stopped(endless_app_of(folder / "noted")[0], url, namespace, folder))
 
 
