@@ -3,7 +3,7 @@
 import json
 
 from eventlib.cli.moments import clock
-from eventlib.cli.terminal import out, print_table
+from eventlib.cli.terminal import out, print_facts, print_table
 from eventlib.sagas.records import SagaNote, SagaRecord
 
 
@@ -25,7 +25,7 @@ def show_list(name: str, page: list[SagaRecord]) -> None:
 
 def show_one(record: SagaRecord, history: list[SagaNote]) -> None:
     """Print all that is known of one saga."""
-    rows = {
+    facts = {
         "status": record.status,
         "why": record.why,
         "at": f"{_place(record)}, attempt {record.attempt}" if _place(record) else "",
@@ -37,9 +37,7 @@ def show_one(record: SagaRecord, history: list[SagaNote]) -> None:
         "updated": clock(record.updated_s),
         "deadline": clock(record.deadline_s, unknown=""),
     }
-    for title, value in rows.items():
-        if value:
-            out.tell((f"{title:12}", "bold"), value)
+    print_facts(facts)
     steps: dict[str, list[str]] = {
         "step": [step.name for step in record.steps],
         "status": [step.status for step in record.steps],

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from eventlib.cli.moments import clock
-from eventlib.cli.terminal import out, print_table
+from eventlib.cli.terminal import out, print_facts, print_table
 from eventlib.records import SlotRecord
 from eventlib.schedules.state import Schedule
 from eventlib.scheduling import ScheduleRule
@@ -33,7 +33,7 @@ def show_one(schedule: Schedule) -> None:
     """Print all that is known of one schedule."""
     rule = schedule.rule
     skipped = ", ".join(f"{number:,} {reason}" for reason, number in schedule.skipped.items())
-    rows = {
+    facts = {
         "schedule": f"{schedule.name}, queue {schedule.queue}",
         "task": schedule.task,
         "due": _due(rule),
@@ -51,9 +51,7 @@ def show_one(schedule: Schedule) -> None:
         "waiting": f"{schedule.waiting:,} slots" if schedule.waiting else "",
         "last slot": f"{clock(schedule.last_slot_s)}, task {schedule.last_task_id}" if schedule.last_task_id else "",
     }
-    for name, value in rows.items():
-        if value:
-            out.tell((f"{name:12}", "bold"), value)
+    print_facts(facts)
 
 
 def show_history(name: str, records: Sequence[SlotRecord]) -> None:
