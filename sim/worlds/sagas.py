@@ -105,6 +105,7 @@ async def ends_of(bus: Bus, name: str) -> list[tuple[float, SagaStatus, int, flo
         while records := await bus.sagas(name).list(status=status, count=_PAGE, first=first):
             first += _PAGE
             ends += [
-                (one.updated_s + to_monotonic, status, one.input["index"], one.input["intended_s"]) for one in records
+                (one.updated_at_s + to_monotonic, status, one.input["index"], one.input["intended_s"])
+                for one in records
             ]
     return ends

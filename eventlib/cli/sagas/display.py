@@ -17,7 +17,7 @@ def show_list(name: str, page: list[SagaRecord]) -> None:
         "status": [record.status for record in page],
         "at": [_place(record) for record in page],
         "attempt": [str(record.attempt) for record in page],
-        "updated (UTC)": [clock(record.updated_s)[:19] for record in page],
+        "updated (UTC)": [clock(record.updated_at_s)[:19] for record in page],
         "why": [_reason(record) for record in page],
     }
     print_table(columns, folded=("why",), numbers=("attempt",), spare=("updated (UTC)", "attempt"))
@@ -33,8 +33,8 @@ def show_one(record: SagaRecord, history: list[SagaNote]) -> None:
         "waits for": record.waits_for,
         "version": str(record.version),
         "input": json.dumps(record.input),
-        "started": clock(record.started_s),
-        "updated": clock(record.updated_s),
+        "started": clock(record.started_at_s),
+        "updated": clock(record.updated_at_s),
         "deadline": clock(record.deadline_s, unknown=""),
     }
     print_facts(facts)
