@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from eventlib.broker.connections import Broker
-from eventlib.broker.tasks import WORKERS, Clock, TaskCommands, stream_of
+from eventlib.broker.tasks import WORKERS, Clock, TaskCommands
 from eventlib.consume.consumer import GroupConsumer
 from eventlib.consume.session import Session
 from eventlib.declare.app import App
@@ -19,6 +19,7 @@ from eventlib.errors import InvalidArgument, UnknownTask
 from eventlib.events.schema import Event
 from eventlib.queueing import PRIORITIES, pattern_of
 from eventlib.reconnect import unless_denied, until_answered
+from eventlib.records import queue_stream
 from eventlib.tasks.current import CurrentTask, current
 from eventlib.tasks.results import write_result
 
@@ -58,7 +59,7 @@ class TaskWorker:
         self._running: dict[str, _Run] = {}
         self._to_end: set[str] = set()  # tasks that are held, and were cancelled before their function began
         session = Session(
-            (stream_of(queue), WORKERS, name),
+            (queue_stream(queue), WORKERS, name),
             self._commands,
             settings.group,
             [self._subscription(task) for task in tasks],

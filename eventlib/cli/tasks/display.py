@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from eventlib.cli.moments import age, clock
 from eventlib.cli.terminal import out, print_facts, print_table
-from eventlib.records import QueueHealth
+from eventlib.records import QueueHealth, queue_stream
 from eventlib.tasks.state import TaskState
 
 
@@ -79,6 +79,8 @@ def show_one(queue: str, task: TaskState) -> None:
         "unique key": task.unique_key,
         "blocked by": task.blocked_by,
         "given up": f"{task.reason}: {task.error}" if task.reason else "",
-        "dead letter": f"workbench dlq show tasks.{queue} workers {task.dead_letter_id}" if task.dead_letter_id else "",
+        "dead letter": f"workbench dlq show {queue_stream(queue)} workers {task.dead_letter_id}"
+        if task.dead_letter_id
+        else "",
     }
     print_facts(facts)
