@@ -7,7 +7,6 @@ or all that was done is undone. Each event that a step emitted is in its stream 
 import argparse
 import asyncio
 import json
-import multiprocessing
 import os
 import random
 import secrets
@@ -29,13 +28,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 import eventlib as ev
+from campaigns.forks import FORKS
 from campaigns.saga_worker import BOUNDARIES, NAMES, Order, Worker, work
 from eventlib.broker.keys import Keys
 from eventlib.saga_policy import SagaStatus
 from eventlib.sagas.messages import GROUP, saga_stream
 
-_FORKS = multiprocessing.get_context("forkserver")  # each worker begins with its imports done
-_FORKS.set_forkserver_preload(["__main__", "campaigns.saga_worker"])
 AT_ONCE = 200  # sagas under way at once
 _LOOK_S = 0.05
 _STILL_S = 60.0  # if no saga ends for so long, the campaign gives up
@@ -107,7 +105,7 @@ class Workers:
             process.join()
 
     def _start(self) -> BaseProcess:
-        process = _FORKS.Process(target=work, args=self._arguments)
+        process = FORKS.Process(target=work, args=self._arguments)
         process.start()
         return process
 

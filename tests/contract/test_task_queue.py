@@ -4,7 +4,7 @@ import json
 from itertools import count, pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from eventlib.broker.connections import Broker
@@ -78,7 +78,16 @@ LIMITED = st.lists(
 )
 
 
+# The fourth task is let go by the end of the first, and stopped by its other limit: then the fifth has that slot.
+CHAIN = [
+    *((2, "", limits) for limits in ((ONE,), (OTHER,), (OTHER,), (ONE, OTHER), (ONE,))),
+    *["take"] * 4,
+    "end first",
+]
+
+
 @given(steps=LIMITED)
+@example(steps=CHAIN)
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import yaml
 
+from eventlib.policy import Retry
 from sim.declare.scenario import Scenario
-from sim.declare.service import Service
 from sim.declare.task_queue import PriorityShares, TaskQueue
 from sim.errors import InvalidScenario
-from tests.model.small import poisson, scenario, service
+from tests.model.small import exponential, poisson, scenario, service
 
 MAIL = """
 name: mail
@@ -93,7 +93,8 @@ QUEUE = TaskQueue(
 
 
 def two(queue: TaskQueue | None) -> Scenario:
-    first, second = (Service.model_validate({**dict(service()), "queue": one}) for one in (None, queue))
+    changes = {"service_time": exponential(0.01), "retry": Retry(attempts=2)}
+    first, second = (service().model_copy(update=changes | {"queue": one}) for one in (None, queue))
     return scenario(poisson(200.0, 5.0), first=first, second=second)
 
 
@@ -114,6 +115,10 @@ def test_a_queue_changes_nothing_else_of_a_plan() -> None:
         assert without.service_s[name].tobytes() == with_queue.service_s[name].tobytes()
         assert without.failure_draws[name].tobytes() == with_queue.failure_draws[name].tobytes()
     assert list(without.labels) == [] and list(with_queue.labels) == ["second"]
+    labels = with_queue.labels["second"]
+    for place, drawn in enumerate((labels.priority, labels.tenant)):
+        failures = with_queue.failure_draws["second"][:, place]  # drawn in the same form: two for each message
+        assert abs(np.corrcoef(drawn, failures)[0, 1]) < 0.15
 
 
 def test_labels_are_known_without_the_plan() -> None:
