@@ -31,8 +31,9 @@ import eventlib as ev
 from campaigns.forks import FORKS
 from campaigns.task_worker import LEASE_S, TENANTS, Hopeless, Work, app_of, work
 from eventlib.broker.keys import Keys
-from eventlib.broker.tasks import WORKERS, stream_of
+from eventlib.broker.tasks import WORKERS
 from eventlib.queueing import PRIORITIES
+from eventlib.records import queue_stream
 from eventlib.testing import eventually
 
 HELD_S_MAX = 2.0 * LEASE_S
@@ -156,8 +157,8 @@ class Checker:
 
     def __init__(self, client: redis.Redis, namespace: str, workers: Workers, verdict: Verdict) -> None:
         self._client = client
-        self._retry = Keys(namespace).group(stream_of("default"), WORKERS).retry
-        self._keys = Keys(namespace).queue(stream_of("default"))
+        self._retry = Keys(namespace).group(queue_stream("default"), WORKERS).retry
+        self._keys = Keys(namespace).queue(queue_stream("default"))
         self._workers = workers
         self._verdict = verdict
         self._since_s: dict[Hold, float] = {}
