@@ -32,7 +32,7 @@ from campaigns.forks import FORKS
 from campaigns.saga_worker import BOUNDARIES, NAMES, Order, Worker, work
 from eventlib.broker.keys import Keys
 from eventlib.saga_policy import SagaStatus
-from eventlib.sagas.messages import GROUP, stream_of
+from eventlib.sagas.messages import GROUP, saga_stream
 
 AT_ONCE = 200  # sagas under way at once
 _LOOK_S = 0.05
@@ -185,7 +185,7 @@ def _cancel_later(bus: ev.Bus, name: str, saga_id: str) -> None:
 
 
 async def _drained(bus: ev.Bus, name: str, workers: Workers) -> None:
-    while _at_work(await bus.backlog(stream_of(name), GROUP)):
+    while _at_work(await bus.backlog(saga_stream(name), GROUP)):
         workers.look()
         await asyncio.sleep(_LOOK_S)
 
@@ -216,9 +216,9 @@ async def _judge(bus: ev.Bus, plan: Plan, workers: Workers, folder: Path, url: s
         verdict.kills[boundary] += 1
         verdict.killed_sagas.setdefault(boundary, Counter())[status_of[saga_id]] += 1
     for name in NAMES:
-        if dead := await bus.dead_letters(stream_of(name), GROUP).size():
+        if dead := await bus.dead_letters(saga_stream(name), GROUP).size():
             verdict.faults.append(f"{dead} dead letters of {name}")
-        if _at_work(backlog := await bus.backlog(stream_of(name), GROUP)):
+        if _at_work(backlog := await bus.backlog(saga_stream(name), GROUP)):
             verdict.faults.append(f"messages of {name} are left: {backlog}")
     return verdict
 

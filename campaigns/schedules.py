@@ -236,9 +236,9 @@ async def _judge(bus: ev.Bus, ran_ids: Sequence[str], kills: int) -> Outcome:
                 skipped[record.reason or ""] += record.count
             for number in range(record.count):
                 recorded[found.name, round(record.slot_s + number, 3)] += 1
-        assert found.next_s is not None and found.added_s is not None, "these schedules never end"
+        assert found.next_s is not None and found.added_at_s is not None, "these schedules never end"
         first_s = min(record.slot_s for record in records)
-        assert first_s <= found.added_s + 2.0, "the first slot follows at once"
+        assert first_s <= found.added_at_s + 2.0, "the first slot follows at once"
         there_were = [round(first_s + number, 3) for number in range(round(found.next_s - first_s))]
         slots += len(there_were)
         waiting += found.waiting

@@ -11,8 +11,9 @@ import redis.asyncio as redis
 
 from campaigns.task_worker import LEASE_S
 from eventlib.broker.keys import Keys
-from eventlib.broker.tasks import WORKERS, stream_of
+from eventlib.broker.tasks import WORKERS
 from eventlib.queueing import PRIORITIES
+from eventlib.records import queue_stream
 
 HELD_S_MAX = 2.0 * LEASE_S
 _LOOK_S = 0.02
@@ -38,8 +39,8 @@ class Checker:
         killed_at_s: Mapping[str, float],
     ) -> None:
         self._client = client
-        self._retry = Keys(namespace).group(stream_of("default"), WORKERS).retry
-        self._keys = Keys(namespace).queue(stream_of("default"))
+        self._retry = Keys(namespace).group(queue_stream("default"), WORKERS).retry
+        self._keys = Keys(namespace).queue(queue_stream("default"))
         self._alive = alive
         self._killed_at_s = killed_at_s
         self.unseen_s = 0.0  # longest time between two looks

@@ -24,7 +24,7 @@ from eventlib.operate.trimming import look_at
 from eventlib.publish.outage import Fail, OutagePolicy, Wait, patience_s
 from eventlib.publish.publisher import Publisher, publishing
 from eventlib.queueing import Priority
-from eventlib.records import Backlog, QueueHealth, ServerInfo
+from eventlib.records import Backlog, QueueHealth, ServerInfo, is_queue_stream
 from eventlib.replies.requesting import Requesting
 from eventlib.replies.waiting import Waits, waits
 from eventlib.retention import StreamHealth
@@ -282,7 +282,7 @@ class Bus(Requesting):
         Raises:
             InvalidArgument: the stream is a task queue; see `queue_health`.
         """
-        if stream.startswith("tasks."):
+        if is_queue_stream(stream):
             raise InvalidArgument("backlog", f"stream {stream!r} is a task queue; call bus.queue_health")
         return await self._streams.backlog(stream, group)
 

@@ -11,8 +11,8 @@ from eventlib.broker.keys import ScheduleKeys
 from eventlib.broker.pipelined import Argument
 from eventlib.broker.requests import ScriptCall
 from eventlib.broker.scripts import Script
-from eventlib.broker.tasks import QueueCommands, stream_of
-from eventlib.records import EnqueuedTask, ExpectedTime, SlotRecord
+from eventlib.broker.tasks import QueueCommands
+from eventlib.records import EnqueuedTask, ExpectedTime, SlotRecord, queue_stream
 from eventlib.scheduling import WAITING_MAX, Overlap, Skip
 
 
@@ -65,7 +65,7 @@ class ScheduleCommands:
 
     def __init__(self, broker: Broker, queue: str) -> None:
         self._broker = broker
-        self._stream = stream_of(queue)
+        self._stream = queue_stream(queue)
         self._queue_keys = QueueCommands(broker, queue).keys
 
     def _run(self, script: Script, name: str, *args: Argument, size_bytes: int = 0) -> ScriptCall:

@@ -22,6 +22,7 @@ from eventlib.events.schema import Event, valid_name, valid_type
 from eventlib.interactive import same_definition
 from eventlib.policy import Lease, Retry, RetryBudget
 from eventlib.queueing import PRIORITIES, WEIGHTS, Priority
+from eventlib.records import queue_stream
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -178,7 +179,7 @@ def _event_class(
             f"Task_{task.name}",
             __base__=Event,
             __module__=task.function.__module__,
-            __cls_kwargs__={"type": task.name, "stream": f"tasks.{task.queue}"},
+            __cls_kwargs__={"type": task.name, "stream": queue_stream(task.queue)},
             **fields,
         )
     except InvalidDeclaration as error:

@@ -19,7 +19,7 @@ from eventlib.events.schema import valid_name
 from eventlib.reconnect import Answer, answered_within
 from eventlib.saga_policy import ENDED, Move, Resolution, SagaState, SagaStatus
 from eventlib.sagas.changes import UNTOLD, WHY_LENGTH_MAX, Told, change_of, start_of
-from eventlib.sagas.messages import GROUP, stream_of
+from eventlib.sagas.messages import GROUP, saga_stream
 from eventlib.sagas.records import SagaNote, SagaRecord, StoredSaga, note_of
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input
@@ -57,7 +57,7 @@ class Sagas(Generic[I]):
     def __init__(self, broker: Broker, source: str, name: str, closed: Callable[[], bool]) -> None:
         self.name = valid_name(name, "saga")
         self._where = f"sagas {name!r} at {broker.where}, namespace {broker.keys.namespace}"
-        self._store = SagaStore(broker, stream_of(name), GROUP)
+        self._store = SagaStore(broker, saga_stream(name), GROUP)
         self._source = source
         self._closed = closed
 

@@ -295,9 +295,9 @@ async def test_what_changes_in_the_code_counts_from_the_next_start(connect: Conn
     moved = await declared(connect, lambda s: s.rule and s.rule.tz == "Asia/Tokyo", **tokyo)
     assert moved.next_s == Cron("0 3 1 1 *", "Asia/Tokyo").after(time.time())
     gone = await declared(connect, lambda s: s.halted)
-    assert gone.halted == "orphaned" and gone.orphaned_s is not None
+    assert gone.halted == "orphaned" and gone.orphaned_at_s is not None
     back = await declared(connect, lambda s: not s.halted, **tokyo)
-    assert (back.next_s, back.added_s) == (moved.next_s, yearly.added_s)
+    assert (back.next_s, back.added_at_s) == (moved.next_s, yearly.added_at_s)
 
 
 async def test_new_arguments_count_for_slots_after_the_change(connect: Connect, slots: Slots) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from eventlib import DeadLetter
 from eventlib.cli.moments import age, clock
-from eventlib.cli.terminal import out, print_table
+from eventlib.cli.terminal import out, print_facts, print_table
 
 _NARROW = 110  # a terminal of fewer columns gets the short form of the list
 
@@ -36,7 +36,7 @@ def show_counts(reasons: Counter[str]) -> None:
 
 def show_one(dead: DeadLetter) -> None:
     """Print all that is known of one dead letter."""
-    rows = {
+    facts = {
         "died": f"{clock(dead.died_at_s)}, first failed {clock(dead.failed_at_s)}",
         "reason": dead.reason,
         "error": dead.error,
@@ -49,9 +49,7 @@ def show_one(dead: DeadLetter) -> None:
         "edited": "" if dead.edited_at_s is None else clock(dead.edited_at_s),
         "replay": f"no: {dead.obstacle}; edit it first" if dead.obstacle else "possible",
     }
-    for name, value in rows.items():
-        if value:
-            out.tell((f"{name:12}", "bold"), value)
+    print_facts(facts)
     parts = {"traceback": dead.traceback}
     parts |= {f"field {text_of(name)} when it died": text_of(value) for name, value in dead.raw.items()}
     parts |= {"edited event": text_of(dead.edited)} if dead.edited is not None else {}

@@ -1,19 +1,16 @@
-"""The commands on sagas. They need no App: what a saga needs to go on is stored with it.
+"""The commands on sagas. What a saga needs to go on is stored with it."""
 
-They never start a private server: the sagas are in a server that runs.
-"""
-
-import asyncio
-import os
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, get_args
 
 import typer
 
 import eventlib as ev
+from eventlib.cli.bus import Namespace, Url, with_bus
 from eventlib.cli.console import Json, ending, write_json
-from eventlib.cli.sagas.display import as_json, history_json, show_list, show_one
+from eventlib.cli.sagas.display import show_list, show_one
 from eventlib.cli.terminal import out
 from eventlib.saga_policy import Resolution, SagaStatus
 
@@ -23,8 +20,6 @@ Name = Annotated[str, typer.Argument(help="The saga's name, as `App.saga` declar
 Id = Annotated[
     str, typer.Argument(help="The id of one saga: the key that it was started with, or as listed.", metavar="ID")
 ]
-Url = Annotated[str | None, typer.Option(help="Redis to use; without it REDIS_URL.")]
-Namespace = Annotated[str, typer.Option(help="What all keys start with.")]
 Status = Annotated[str | None, typer.Option(help=f"Only these: {', '.join(get_args(SagaStatus))}.")]
 Limit = Annotated[int, typer.Option(help="How many sagas of each status at most.", min=1)]
 First = Annotated[int, typer.Option(help="Leave out so many of each status.", min=0)]
@@ -63,7 +58,7 @@ def list_command(
     show_list(name, page)
     if more:
         out.tell(f"There are more: --first {first + limit}")
-    write_json(json_file, {"saga": name, "sagas": [as_json(record) for record in page], "more": more})
+    write_json(json_file, {"saga": name, "sagas": [asdict(record) for record in page], "more": more})
 
 
 @app.command("show", epilog=ending("`workbench sagas show order A1`"))
@@ -75,7 +70,7 @@ def show_command(name: Name, id_: Id, url: Url = None, namespace: Namespace = "e
 
     record, history = _with_sagas(name, url, namespace, look)
     show_one(record, history)
-    write_json(json_file, as_json(record) | {"history": history_json(history)})
+    write_json(json_file, asdict(record) | {"history": [asdict(note) for note in history]})
 
 
 @app.command("retry", epilog=ending("`workbench sagas retry order A1`"))
@@ -119,18 +114,11 @@ def cancel_command(
 
 
 def _with_sagas(name: str, url: str | None, namespace: str, work: Callable[[ev.Sagas[Any]], Awaitable[T]]) -> T:
-    """Do `work` on the sagas of one name; returns its result."""
-    if not (address := url or os.environ.get("REDIS_URL")):
-        raise typer.BadParameter("no Redis is named; pass --url or set REDIS_URL, such as redis://localhost:6379/0")
-
-    async def run() -> T:
-        async with ev.connect(ev.App("workbench"), address, namespace=namespace) as bus:
-            return await work(bus.sagas(name))
-
-    return asyncio.run(run())
+    """Do `work` on the sagas of one name, and return its result."""
+    return with_bus(url, namespace, lambda bus: work(bus.sagas(name)))
 
 
 def _conclude(record: ev.SagaRecord, json_file: Path | None) -> None:
     why = f": {record.why}" if record.why else ""
     out.tell(f"{record.id} is {record.status}{why}")
-    write_json(json_file, as_json(record))
+    write_json(json_file, asdict(record))

@@ -1,12 +1,10 @@
-"""How sagas are shown in a terminal, and written as JSON."""
+"""How sagas are shown in a terminal. What others wrote is shown as plain text."""
 
 import json
-from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Any
 
-from eventlib import SagaNote, SagaRecord
-from eventlib.cli.terminal import out, print_table
+from eventlib.cli.moments import clock
+from eventlib.cli.terminal import out, print_facts, print_table
+from eventlib.sagas.records import SagaNote, SagaRecord
 
 
 def show_list(name: str, page: list[SagaRecord]) -> None:
@@ -19,7 +17,7 @@ def show_list(name: str, page: list[SagaRecord]) -> None:
         "status": [record.status for record in page],
         "at": [_place(record) for record in page],
         "attempt": [str(record.attempt) for record in page],
-        "updated (UTC)": [_clock(record.updated_s)[:19] for record in page],
+        "updated (UTC)": [clock(record.updated_at_s)[:19] for record in page],
         "why": [_reason(record) for record in page],
     }
     print_table(columns, folded=("why",), numbers=("attempt",), spare=("updated (UTC)", "attempt"))
@@ -27,7 +25,7 @@ def show_list(name: str, page: list[SagaRecord]) -> None:
 
 def show_one(record: SagaRecord, history: list[SagaNote]) -> None:
     """Print all that is known of one saga."""
-    rows = {
+    facts = {
         "status": record.status,
         "why": record.why,
         "at": f"{_place(record)}, attempt {record.attempt}" if _place(record) else "",
@@ -35,13 +33,11 @@ def show_one(record: SagaRecord, history: list[SagaNote]) -> None:
         "waits for": record.waits_for,
         "version": str(record.version),
         "input": json.dumps(record.input),
-        "started": _clock(record.started_s),
-        "updated": _clock(record.updated_s),
-        "deadline": "" if record.deadline_s is None else _clock(record.deadline_s),
+        "started": clock(record.started_at_s),
+        "updated": clock(record.updated_at_s),
+        "deadline": clock(record.deadline_s, unknown=""),
     }
-    for title, value in rows.items():
-        if value:
-            out.tell((f"{title:12}", "bold"), value)
+    print_facts(facts)
     steps: dict[str, list[str]] = {
         "step": [step.name for step in record.steps],
         "status": [step.status for step in record.steps],
@@ -49,23 +45,13 @@ def show_one(record: SagaRecord, history: list[SagaNote]) -> None:
     }
     print_table(steps, folded=("result",))
     columns = {
-        "at (UTC)": [_clock(note.at_s) for note in history],
+        "at (UTC)": [clock(note.at_s) for note in history],
         "what": [note.what for note in history],
         "step": [note.step for note in history],
         "worker": [note.worker for note in history],
         "why": [note.why for note in history],
     }
     print_table(columns, folded=("why",), spare=("worker",))
-
-
-def as_json(record: SagaRecord) -> dict[str, Any]:
-    """The saga for machines."""
-    return asdict(record)
-
-
-def history_json(history: list[SagaNote]) -> list[dict[str, Any]]:
-    """What happened to a saga, for machines."""
-    return [asdict(note) for note in history]
 
 
 def _place(record: SagaRecord) -> str:
@@ -79,7 +65,3 @@ def _reason(record: SagaRecord) -> str:
     if record.waits_for:
         return f"waits for {record.waits_for}"
     return record.why or (record.error if record.status in ("running", "cancelling") else "")
-
-
-def _clock(moment_s: float) -> str:
-    return datetime.fromtimestamp(moment_s, UTC).isoformat(" ", "milliseconds")

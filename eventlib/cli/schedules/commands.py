@@ -78,7 +78,7 @@ def remove_command(
     schedule = with_bus(url, namespace, remove)
     waiting = f", with {schedule.waiting:,} slots that wait" if schedule.waiting else ""
     out.tell(f"{name} {'is' if yes else 'would be'} removed{waiting}{'.' if yes else '; --yes does it.'}")
-    if schedule.declared_by is not None and schedule.orphaned_s is None:
+    if schedule.declared_by is not None and schedule.orphaned_at_s is None:
         out.tell(f"App {schedule.declared_by} declares it, and adds it again when it starts.")
     write_json(json_file, {"done": yes, "schedule": as_json(schedule)})
 

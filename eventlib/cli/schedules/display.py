@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from eventlib.cli.moments import clock
-from eventlib.cli.terminal import out, print_table
+from eventlib.cli.terminal import out, print_facts, print_table
 from eventlib.records import SlotRecord
 from eventlib.schedules.state import Schedule
 from eventlib.scheduling import ScheduleRule
@@ -33,7 +33,7 @@ def show_one(schedule: Schedule) -> None:
     """Print all that is known of one schedule."""
     rule = schedule.rule
     skipped = ", ".join(f"{number:,} {reason}" for reason, number in schedule.skipped.items())
-    rows = {
+    facts = {
         "schedule": f"{schedule.name}, queue {schedule.queue}",
         "task": schedule.task,
         "due": _due(rule),
@@ -43,17 +43,15 @@ def show_one(schedule: Schedule) -> None:
         "problem": schedule.problem,
         "next slot": clock(schedule.next_s, unknown="none"),
         "declared by": schedule.declared_by or "no App: it was added while a program ran",
-        "added": clock(schedule.added_s, unknown=""),
-        "paused": clock(schedule.paused_s, unknown=""),
-        "orphaned": clock(schedule.orphaned_s, unknown=""),
+        "added": clock(schedule.added_at_s, unknown=""),
+        "paused": clock(schedule.paused_at_s, unknown=""),
+        "orphaned": clock(schedule.orphaned_at_s, unknown=""),
         "slots": f"{schedule.runs:,} ran",
         "skipped": skipped,
         "waiting": f"{schedule.waiting:,} slots" if schedule.waiting else "",
         "last slot": f"{clock(schedule.last_slot_s)}, task {schedule.last_task_id}" if schedule.last_task_id else "",
     }
-    for name, value in rows.items():
-        if value:
-            out.tell((f"{name:12}", "bold"), value)
+    print_facts(facts)
 
 
 def show_history(name: str, records: Sequence[SlotRecord]) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from eventlib.cli.moments import age, clock
-from eventlib.cli.terminal import out, print_table
-from eventlib.records import QueueHealth
+from eventlib.cli.terminal import out, print_facts, print_table
+from eventlib.records import QueueHealth, queue_stream
 from eventlib.tasks.state import TaskState
 
 
@@ -64,7 +64,7 @@ def _why(task: TaskState) -> str:
 
 def show_one(queue: str, task: TaskState) -> None:
     """Print all that is known of one task."""
-    rows = {
+    facts = {
         "task": f"{task.name}, id {task.id}, queue {queue}",
         "state": f"{task.state}{', told to end' if task.cancelling else ''}",
         "priority": task.priority,
@@ -79,8 +79,8 @@ def show_one(queue: str, task: TaskState) -> None:
         "unique key": task.unique_key,
         "blocked by": task.blocked_by,
         "given up": f"{task.reason}: {task.error}" if task.reason else "",
-        "dead letter": f"workbench dlq show tasks.{queue} workers {task.dead_letter_id}" if task.dead_letter_id else "",
+        "dead letter": f"workbench dlq show {queue_stream(queue)} workers {task.dead_letter_id}"
+        if task.dead_letter_id
+        else "",
     }
-    for name, value in rows.items():
-        if value:
-            out.tell((f"{name:12}", "bold"), value)
+    print_facts(facts)
