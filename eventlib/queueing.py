@@ -228,12 +228,12 @@ class _Limits(Generic[T]):
     def __init__(self) -> None:
         self._running: Counter[str] = Counter()
         self._started_s: dict[str, list[float]] = {}
-        self._blocked: dict[str, list[tuple[int, float, int, _Waiting[T]]]] = {}  # heaps
+        self._blocked: dict[str, dict[int, list[tuple[float, int, _Waiting[T]]]]] = {}  # by limit and priority: heaps
         self._timers: dict[str, tuple[float, Limit]] = {}
 
     @property
     def blocked(self) -> int:
-        return sum(map(len, self._blocked.values()))
+        return sum(len(line) for lines in self._blocked.values() for line in lines.values())
 
     @property
     def due_s(self) -> float | None:
@@ -255,8 +255,8 @@ class _Limits(Generic[T]):
     def block(self, waiting: _Waiting[T], limit: Limit, now_s: float) -> Iterator[_Waiting[T]]:
         """Let an item wait for a limit. If another limit had let it go, the next one of that limit comes instead."""
         before, waiting.woken = waiting.woken, ""
-        line = self._blocked.setdefault(limit.name, [])
-        heapq.heappush(line, (waiting.priority, waiting.tag, waiting.place, waiting))
+        line = self._blocked.setdefault(limit.name, {}).setdefault(waiting.priority, [])
+        heapq.heappush(line, (waiting.tag, waiting.place, waiting))
         if limit.at_once is None:
             at_s = next_start_s(limit, self._started_s.get(limit.name, ()), now_s)
             self._timers.setdefault(limit.name, (at_s, limit))
@@ -287,7 +287,16 @@ class _Limits(Generic[T]):
         return next_start_s(limit, self._started_s.get(limit.name, ()), now_s) <= now_s
 
     def _wake(self, name: str) -> Iterator[_Waiting[T]]:
-        if line := self._blocked.get(name):
-            waiting = heapq.heappop(line)[-1]
+        """The first item of each priority, and whose turn it is gets the room.
+
+        If only the most urgent one were let go, the others could wait for ever.
+        """
+        lines = self._blocked.get(name, {})
+        for priority in sorted(lines):
+            waiting = heapq.heappop(lines[priority])[-1]
+            if not lines[priority]:
+                del lines[priority]
             waiting.woken = name
             yield waiting
+        if not lines:
+            self._blocked.pop(name, None)

@@ -183,3 +183,23 @@ async def test_a_worker_that_leaves_gives_its_tasks_back_to_their_places_with_th
     other = type(commands)(broker, queue, "w2", [2], {})
     await other.ensure_group()
     assert await dispatched(other, 4) == ["a", "b", "c", "d"]
+
+
+async def test_a_task_of_low_priority_gets_its_turn_behind_a_limit_that_is_always_full(connect: Connect) -> None:
+    """Each task is followed by another one of critical priority, so the limit's one slot is never free for long."""
+    app, order = ev.App("shop"), list[str]()
+    app.queue("default", concurrency=4)
+
+    @app.task(limit=1)
+    async def work(name: str) -> None:
+        order.append(name)
+        if "low" not in order:
+            await bus.enqueue(work, priority="critical")("critical")
+
+    async with connect(app) as bus:
+        for _ in range(4):
+            await bus.enqueue(work, priority="critical")("critical")
+        low = await bus.enqueue(work, priority="low")("low")
+        async with bus.running():
+            await low.result(SOON_S)
+    assert order.index("low") <= 4 + 14, "those before it, and then its turn"

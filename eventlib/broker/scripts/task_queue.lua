@@ -118,16 +118,16 @@ local function flush()
   expiring = {}
 end
 
--- Let the first task that waits for a limit be tried again. Returns whether there was one.
-local function wake(limit)
+-- Let the first task of a priority that waits for a limit be tried again. Returns whether there was one.
+local function wake_first(limit, priority)
   while true do
-    local member = redis.call('ZRANGEBYLEX', blocked, '[' .. limit .. ' ', '(' .. limit .. '!', 'LIMIT', 0, 1)[1]
+    local line = limit .. ' ' .. priority
+    local member = redis.call('ZRANGEBYLEX', blocked, '[' .. line .. ' ', '(' .. line .. '!', 'LIMIT', 0, 1)[1]
     if not member then return false end
     redis.call('ZREM', blocked, member)
-    local priority, tag, id = member:match('^%S+ (%d) (%S+) %d+ (%S+)$')
+    local tag, id = member:match('^%S+ %d (%S+) %d+ (%S+)$')
     local record = read_record(id)
     if record then -- else it was deleted by hand
-      priority = tonumber(priority)
       record.state, record.blocked, record.woken = 'waiting', nil, limit
       redis.call('ZADD', woken[priority], exact(tonumber(tag)), id)
       write_record(id, record)
@@ -135,6 +135,14 @@ local function wake(limit)
       return true
     end
   end
+end
+
+-- Let tasks that wait for a limit be tried again: the first one of each priority, and whose turn it is gets the room. If
+-- only the most urgent one were let go, the others could wait for ever. Returns whether there was one.
+local function wake(limit)
+  local found = false
+  for priority = 1, 4 do found = wake_first(limit, priority) or found end
+  return found
 end
 
 -- What a task that ran held: its slots go to the tasks that wait for them.
