@@ -46,9 +46,9 @@ class Publishing(Protocol):
 class Delivery:
     """One entry that one consumer holds: what a handler may know beside the event.
 
-    `attempt` counts from 1. A handler publishes with `bus.publish` and `bus.publish_many`. `lost` becomes true when
-    another consumer takes the entry over, because this one did not renew it for a lease. The handler's work is then
-    done again by that consumer.
+    `attempt` counts from 1. A handler publishes with `delivery.bus.publish` and `publish_many`. `lost` becomes true
+    when another consumer takes the entry over, because this one did not renew it for a lease. The handler's work is
+    then done again by that consumer.
     """
 
     stream: str

@@ -49,6 +49,11 @@ class Wanted:
     queues: Names = None
     sagas: Names = None
 
+    def __post_init__(self) -> None:
+        for kind in ("groups", "queues", "sagas"):
+            if isinstance(names := getattr(self, kind), str):  # a collection too, of its letters
+                raise InvalidArgument("running", f"{kind}={names!r}; give a list of names")
+
     def wants(self, names: Names) -> bool:
         """Whether a kind of work is meant, of which these were named."""
         return names is not None or (self.groups, self.queues, self.sagas) == (None, None, None)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from eventlib.declare.checks import is_count, replace_or_refuse, takes
+from eventlib.declare.checks import is_count, is_seconds, replace_or_refuse, takes
 from eventlib.declare.sagas import Saga, Step
 from eventlib.declare.schedules import DeclaredSchedule, ScheduleDeclarations
 from eventlib.declare.subscriptions import GroupSettings, Subscription
@@ -75,7 +75,7 @@ class App(TaskDeclarations, ScheduleDeclarations):
         where = f"group {valid_name(name, 'group')!r}"
         if name in self.groups:
             replace_or_refuse(where, "is already set; set each group once")
-        if not (is_count(concurrency, 1) and is_count(prefetch, 0) and 0 < lease_s <= 1e6):
+        if not (is_count(concurrency, 1) and is_count(prefetch, 0) and is_seconds(lease_s, 1e6)):
             raise InvalidDeclaration(
                 where, "needs concurrency >= 1 and prefetch >= 0, whole numbers up to 1,000,000, and 0 < lease_s <= 1e6"
             )
@@ -184,8 +184,8 @@ class App(TaskDeclarations, ScheduleDeclarations):
             raise DuplicateHandler(group, type_)
         if not isinstance(retry, Retry | None):
             raise InvalidDeclaration(f"group {group!r}", f"retry={retry!r}; give a Retry")
-        if timeout_s is not None and not timeout_s > 0:
-            raise InvalidDeclaration(f"group {group!r}", f"timeout_s={timeout_s}; it must be above zero")
+        if timeout_s is not None and not is_seconds(timeout_s):
+            raise InvalidDeclaration(f"group {group!r}", f"timeout_s={timeout_s!r}; it must be seconds above zero")
 
     def _add(self, subscription: Subscription, *arguments: str) -> None:
         handler = subscription.handler

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import math
 from collections.abc import Callable
 
 from eventlib.errors import InvalidDeclaration
@@ -27,6 +28,11 @@ def takes(function: Callable[..., object], count: int) -> bool:
     except TypeError:
         return False
     return True
+
+
+def is_seconds(number: object, most: float = math.inf) -> bool:
+    """Whether it is a length of time above zero; a text such as "5" is none."""
+    return isinstance(number, int | float) and 0 < number <= most
 
 
 def is_count(number: object, least: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
 from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from eventlib.declare.checks import is_count, takes
+from eventlib.declare.checks import is_count, is_seconds, takes
 from eventlib.errors import InvalidArgument, InvalidDeclaration, shown
 from eventlib.events.roundtrip import is_same
 from eventlib.events.schema import valid_name
@@ -72,7 +72,7 @@ class Step:
             if not isinstance(retry, Retry):
                 raise InvalidDeclaration(where, f"retry={retry!r}; give a Retry")
         for timeout_s in (self.timeout_s, self.undo_timeout_s):
-            if timeout_s is not None and not 0 < timeout_s <= _SECONDS_MAX:
+            if timeout_s is not None and not is_seconds(timeout_s, _SECONDS_MAX):
                 raise InvalidDeclaration(
                     where, f"timeout_s={timeout_s!r}; it must be seconds above zero, at most a year"
                 )
@@ -153,13 +153,13 @@ class Saga(Generic[I]):
         given: object = self.input  # of any type, where no checker looked
         if not (isinstance(given, type) and issubclass(given, BaseModel)):
             raise InvalidDeclaration(where, f"input={given!r}; give a pydantic model or an Event class")
-        if self.timeout_s is not None and not 0 < self.timeout_s <= _SECONDS_MAX:
+        if self.timeout_s is not None and not is_seconds(self.timeout_s, _SECONDS_MAX):
             raise InvalidDeclaration(
                 where, f"timeout_s={self.timeout_s!r}; it must be seconds above zero, at most a year"
             )
-        if not 0 < self.keep_s <= _SECONDS_MAX:
+        if not is_seconds(self.keep_s, _SECONDS_MAX):
             raise InvalidDeclaration(where, f"keep_s={self.keep_s!r}; it must be seconds above zero, at most a year")
-        if not (is_count(self.concurrency, 1) and 0 < self.lease.duration_s <= 1e6):
+        if not (is_count(self.concurrency, 1) and is_seconds(self.lease.duration_s, 1e6)):
             raise InvalidDeclaration(where, "needs concurrency >= 1, a whole number, and 0 < lease_s <= 1e6")
 
     @property

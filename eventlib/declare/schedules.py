@@ -69,6 +69,8 @@ class ScheduleDeclarations:
             replace_or_refuse(where, "is already declared; give one of the two another name")
         if task not in self.tasks.values():
             raise InvalidDeclaration(where, f"{task!r} is not a task of this App; declare it with @app.task")
+        if isinstance(args, str) or not isinstance(args, Sequence):  # a text is a sequence too, of its letters
+            raise InvalidDeclaration(where, f"args={args!r}; give a tuple of the task's arguments")
         try:
             rule = ScheduleRule(cron, tz, every_s, offset_s, missed, overlap, tolerance_s)
             call = task.call(*args, **(kwargs or {}))

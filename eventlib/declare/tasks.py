@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, get_args, ge
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from eventlib.declare.checks import is_count, replace_or_refuse
+from eventlib.declare.checks import is_count, is_seconds, replace_or_refuse
 from eventlib.declare.subscriptions import GroupSettings
 from eventlib.errors import InvalidArgument, InvalidDeclaration
 from eventlib.events.roundtrip import refuse_what_is_lost
@@ -42,9 +42,9 @@ class Rate:
     per_s: float = 1.0
 
     def __post_init__(self) -> None:
-        if not is_count(self.starts, 1) or not 0.001 <= self.per_s <= _S_MAX:
+        if not is_count(self.starts, 1) or not is_seconds(self.per_s, _S_MAX) or self.per_s < 0.001:
             raise InvalidDeclaration(
-                "Rate", f"{self.starts} per {self.per_s} s; give at least 1, and 0.001 s to a year"
+                "Rate", f"{self.starts!r} per {self.per_s!r} s; give at least 1, and 0.001 s to a year"
             )
 
 
@@ -185,7 +185,7 @@ def _event_class(
     except InvalidDeclaration as error:
         raise InvalidDeclaration(where, f"{error.where}: {error.problem}") from error
     except Exception as error:  # a type that has no schema
-        raise InvalidDeclaration(where, f"its parameters cannot be written: {error}") from error
+        raise InvalidDeclaration(where, f"its parameters cannot be written: {_first_line(error)}") from error
     return cast(type[Event], event_class)
 
 
@@ -199,8 +199,13 @@ def _result_class(annotation: Any, function: Callable[..., object], where: str) 
     except InvalidDeclaration as error:
         raise InvalidDeclaration(where, f"what it returns would not come back: {error.problem}") from error
     except Exception as error:
-        raise InvalidDeclaration(where, f"what it returns cannot be written: {error}") from error
+        raise InvalidDeclaration(where, f"what it returns cannot be written: {_first_line(error)}") from error
     return result_class
+
+
+def _first_line(error: Exception) -> str:
+    """What is wrong. Pydantic's further lines are about its own configuration, which a task has none of."""
+    return str(error).partition("\n")[0]
 
 
 def _check(settings: TaskSettings, signature: inspect.Signature, where: str) -> None:
@@ -219,8 +224,8 @@ def _problems(settings: TaskSettings, parameters: Sequence[str]) -> Iterator[str
     for value, kind in ((settings.retry, Retry), (settings.rate, Rate)):
         if not isinstance(value, kind | None):
             yield f"{kind.__name__.lower()}={value!r}; give a {kind.__name__}"
-    if settings.timeout_s is not None and not settings.timeout_s > 0:
-        yield f"timeout_s={settings.timeout_s}; it must be above zero"
+    if settings.timeout_s is not None and not is_seconds(settings.timeout_s):
+        yield f"timeout_s={settings.timeout_s!r}; it must be seconds above zero"
     if settings.unique not in (None, "queued", "running"):
         yield f"unique={settings.unique!r}; it is 'queued' or 'running'"
     if settings.unique is not None and settings.unique_for_s is not None:
@@ -233,8 +238,8 @@ def _problems(settings: TaskSettings, parameters: Sequence[str]) -> Iterator[str
         if (number := getattr(settings, name)) is not None and not is_count(number, 1):
             yield f"{name}={number!r}; it must be a whole number of at least 1"
     for name in ("unique_for_s", "keep_result_s"):
-        if (seconds := getattr(settings, name)) is not None and not 0.001 <= seconds <= _S_MAX:
-            yield f"{name}={seconds}; it must be seconds above zero, at most a year"
+        if (seconds := getattr(settings, name)) is not None and not (is_seconds(seconds, _S_MAX) and seconds >= 0.001):
+            yield f"{name}={seconds!r}; it must be seconds above zero, at most a year"
 
 
 class TaskDeclarations:
@@ -327,7 +332,7 @@ class TaskDeclarations:
         where = f"queue {valid_name(name, 'queue')!r}"
         if name in self.queues:
             replace_or_refuse(where, "is already set; set each queue once")
-        if not (is_count(concurrency, 1) and is_count(prefetch, 0) and 0 < lease_s <= 1e6):
+        if not (is_count(concurrency, 1) and is_count(prefetch, 0) and is_seconds(lease_s, 1e6)):
             raise InvalidDeclaration(
                 where, "needs concurrency >= 1 and prefetch >= 0, whole numbers up to 1,000,000, and 0 < lease_s <= 1e6"
             )

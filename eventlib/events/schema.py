@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
-from eventlib.errors import InvalidDeclaration, UnknownEventType
+from eventlib.errors import InvalidArgument, InvalidDeclaration, UnknownEventType
 from eventlib.events.roundtrip import refuse_what_is_lost
 
 _TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
@@ -111,12 +111,16 @@ def spec_of(event_class: type[Event]) -> EventSpec:
 
     Raises:
         UnknownEventType: the class declares none.
+        InvalidArgument: it is the class of a class, so the class was given for an event.
     """
     try:
         spec = event_class.event_spec
     except AttributeError:  # it is not an event class
         spec = None
     if spec is None:
+        given: object = event_class  # of any type, where no checker looked
+        if isinstance(given, type) and issubclass(given, type):  # the class of a class
+            raise InvalidArgument("event", "it is a class, not an event; make one: `OrderPlaced(order_id=...)`")
         raise UnknownEventType(getattr(event_class, "__name__", repr(event_class)))
     return spec
 
@@ -192,7 +196,7 @@ def valid_type(type_: str | None, where: str) -> str:
     Raises:
         InvalidDeclaration: it cannot.
     """
-    if type_ is None or not _TYPE.fullmatch(type_):
+    if not isinstance(type_, str) or not _TYPE.fullmatch(type_):
         raise InvalidDeclaration(where, f"type={type_!r}; use lower-case words joined by dots: 'order.placed'")
     return type_
 
@@ -203,6 +207,7 @@ def valid_name(name: str, where: str) -> str:
     Raises:
         InvalidDeclaration: it cannot.
     """
-    if not _NAME.fullmatch(name):
+    given: object = name  # of any type, where no checker looked
+    if not isinstance(given, str) or not _NAME.fullmatch(given):
         raise InvalidDeclaration(where, f"{name!r} is not a valid name; use letters, digits, '_', '-' and '.'")
     return name

@@ -111,6 +111,9 @@ class Publisher:
         """See `Bus.publish_many`."""
         if self._closed:
             raise BusClosed
+        given: object = events  # of any type, where no checker looked
+        if isinstance(given, Event):
+            raise InvalidArgument("publish_many", "give a list of events; `publish` takes one")
         if ids is not None and len(ids) != len(events):
             raise InvalidArgument("publish_many", f"{len(ids)} ids for {len(events)} events; give one for each")
         if unique_for_s is not None:

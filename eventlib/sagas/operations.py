@@ -63,6 +63,8 @@ class Sagas(Generic[I]):
 
     async def start(self, saga: Saga[I], input: I, key: str | None = None) -> str:
         """See `Bus.start`."""
+        if not isinstance(saga, Saga):
+            raise InvalidArgument("start", f"{shown(saga)} is not a saga; give what App.saga returned")
         written = saga.write_input(input)
         if key is not None and not _is_key(key):
             problem = f"key={shown(key)[:200]}; use 1 to 200 printable ASCII characters, no space, quote or \\"

@@ -98,10 +98,11 @@ class TaskQueues:
         id: str | None = None,
     ) -> Callable[P, Awaitable[TaskHandle[R]]]:
         """See `Bus.enqueue`."""
+        declared = self._declared(task)
         enqueue_many = partial(self.enqueue_many, delay_s=delay_s, at=at, priority=priority, ids=id and [id])
 
         async def enqueue(*args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
-            [handle] = await enqueue_many([self._declared(task).call(*args, **kwargs)])
+            [handle] = await enqueue_many([declared.call(*args, **kwargs)])
             return handle
 
         return enqueue
@@ -128,6 +129,10 @@ class TaskQueues:
         handles: list[TaskHandle[R]] = []
         parts: dict[str, list[EnqueuedTask]] = {}
         for index, call in enumerate(calls):
+            if not isinstance(call, TaskCall):
+                raise InvalidArgument(
+                    "enqueue_many", f"{call!r} is not a call of a task; make it with `task.call(...)`"
+                )
             task = self._declared(call.task)
             written = written_task(call, self._app.name, ids[index] if ids else None, due, priority)
             parts.setdefault(task.queue, []).append(written)
@@ -263,7 +268,8 @@ def due_text(delay_s: float | None, at: object) -> str:
     if delay_s is not None and at is not None:
         raise InvalidArgument("enqueue", "give either delay_s= or at=")
     if delay_s is not None:
-        if not 0.0 <= delay_s <= _DELAY_S_MAX:
+        given: object = delay_s  # of any type, where no checker looked
+        if not isinstance(given, int | float) or not 0.0 <= given <= _DELAY_S_MAX:
             raise InvalidArgument("enqueue", f"delay_s={delay_s!r}; it must be seconds, zero or more")
         return f"+{round(delay_s * 1000.0)}" if delay_s else ""
     if at is None:

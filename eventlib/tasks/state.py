@@ -19,6 +19,7 @@ class TaskState:
 
     A task is `delayed` until its time, `waiting` for a worker, `blocked` by the limit `blocked_by`, or `running` in
     `worker`. At its end it has `succeeded`, `failed` (its dead letter has all its details) or was `cancelled`.
+    `attempts` counts those that were used up, so it is 0 for a task that succeeded at once.
     """
 
     id: str

@@ -249,3 +249,11 @@ async def test_attributes_of_a_wrong_type_are_refused(connect: Connect, inspecto
         with pytest.raises(ev.InvalidArgument):
             await bus.publish_many([OrderPlaced(number=1)], ids=cast(Any, [None]), unique_for_s=5.0)
     assert await inspector.events() == []
+
+
+async def test_a_class_for_an_event_and_an_event_for_a_list_are_refused(connect: Connect) -> None:
+    async with connect(ev.App("shop")) as bus:
+        with pytest.raises(ev.InvalidArgument, match="it is a class, not an event"):
+            await bus.publish(cast(Any, NoteWritten))
+        with pytest.raises(ev.InvalidArgument, match="give a list of events"):
+            await bus.publish_many(cast(Any, NoteWritten(text="a")))

@@ -483,6 +483,8 @@ async def test_what_cannot_be_started_or_found_is_refused(connect: Connect) -> N
             bus.sagas(Desk())  # type: ignore[call-overload]
         with pytest.raises(ev.InvalidArgument, match="printable ASCII"):
             await bus.start(order, Order(number=1), key="a b")
+        with pytest.raises(ev.InvalidArgument, match="'order' is not a saga"):
+            await bus.start("order", Order(number=1))  # type: ignore[arg-type]
         with pytest.raises(ev.InvalidArgument, match="nothing to run for"):
             async with bus.running(sagas=["ordre"]):
                 pass

@@ -476,6 +476,8 @@ async def test_wrong_tasks_arguments_and_names_are_refused_where_they_are_given(
         shop.app.schedule("s", shop.note, every_s=1.0, args=(5,))
     with pytest.raises(ev.InvalidDeclaration, match="too many"):
         shop.app.schedule("s", shop.note, every_s=1.0, args=("a", "b"))
+    with pytest.raises(ev.InvalidDeclaration, match="args='a'; give a tuple"):  # not the letters of a text
+        shop.app.schedule("s", shop.note, every_s=1.0, args="a")
     with pytest.raises(ev.InvalidDeclaration, match="not a valid name"):
         shop.app.schedule("a:b", shop.note, every_s=1.0)
     shop.app.schedule("s", shop.note, every_s=1.0)

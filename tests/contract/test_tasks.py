@@ -221,12 +221,19 @@ async def test_a_task_queue_is_not_taken_for_a_stream_of_events(connect: Connect
         with pytest.raises(ev.InvalidArgument, match="queue_health"):
             await bus.backlog("tasks.default", "workers")
         with pytest.raises(ev.InvalidArgument, match="is not a task"):
-            await bus.enqueue(print)()  # type: ignore[arg-type]
+            bus.enqueue(print)  # type: ignore[arg-type]  # refused where it stands, not where it is awaited
+        with pytest.raises(ev.InvalidArgument, match=r"task\.call"):
+            await bus.tasks.enqueue_many([note])  # type: ignore[arg-type]
+        with pytest.raises(ev.InvalidArgument, match="delay_s='1'"):
+            await bus.enqueue(note, delay_s="1")(1)  # type: ignore[arg-type]
         other = ev.App("other").task()(note.function)
         with pytest.raises(ev.InvalidArgument, match="declares no task"):
             await bus.enqueue(other)(1)
         with pytest.raises(ev.InvalidArgument, match="no tasks to run"):
             async with bus.running(queues=["slow"]):
+                pass
+        with pytest.raises(ev.InvalidArgument, match="queues='default'; give a list"):
+            async with bus.running(queues="default"):
                 pass
 
 

@@ -138,8 +138,8 @@ def test_a_name_that_cannot_be_part_of_a_key_is_refused(name: str) -> None:
         app.subscribe(OrderPlaced, group=name)
 
 
-@pytest.mark.parametrize("timeout_s", [0.0, -1.0, math.nan])
-def test_an_invalid_timeout_is_refused(timeout_s: float) -> None:
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, math.nan, "5"])
+def test_an_invalid_timeout_is_refused(timeout_s: Any) -> None:
     with pytest.raises(ev.InvalidDeclaration, match="timeout_s"):
         ev.App("shop").subscribe(OrderPlaced, group="billing", timeout_s=timeout_s)
 
@@ -153,6 +153,7 @@ def test_an_invalid_timeout_is_refused(timeout_s: float) -> None:
         {"lease_s": -1.0},
         {"lease_s": math.nan},
         {"lease_s": math.inf},
+        {"lease_s": "30"},
     ],
 )
 def test_an_invalid_group_setting_is_refused(wrong: dict[str, Any]) -> None:

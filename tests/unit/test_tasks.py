@@ -70,6 +70,10 @@ def test_a_function_that_cannot_be_a_task_is_refused(function: Any, problem: str
         ({"limit_by": "customer"}, "belong together"),
         ({"limit_per_key": 1}, "belong together"),
         ({"keep_result_s": float("nan")}, "above zero"),
+        ({"timeout_s": "5"}, "timeout_s='5'; it must be seconds above zero"),
+        ({"keep_result_s": "900"}, "keep_result_s='900'"),
+        ({"unique_by": ["order"], "unique_for_s": "1"}, "unique_for_s='1'"),
+        ({"queue": 3}, "3 is not a valid name"),
     ],
 )
 def test_a_setting_out_of_its_range_is_refused(settings: dict[str, Any], problem: str) -> None:
