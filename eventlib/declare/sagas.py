@@ -16,6 +16,7 @@ from eventlib.events.schema import valid_name
 from eventlib.policy import UNDO_RETRY, Lease, Retry
 from eventlib.saga_context import SagaContext
 from eventlib.saga_policy import StepPlan, Unknown
+from eventlib.slots import is_seconds
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input
 
@@ -72,7 +73,7 @@ class Step:
             if not isinstance(retry, Retry):
                 raise InvalidDeclaration(where, f"retry={retry!r}; give a Retry")
         for timeout_s in (self.timeout_s, self.undo_timeout_s):
-            if timeout_s is not None and not 0 < timeout_s <= _SECONDS_MAX:
+            if timeout_s is not None and not (is_seconds(timeout_s) and 0 < timeout_s <= _SECONDS_MAX):
                 raise InvalidDeclaration(
                     where, f"timeout_s={timeout_s!r}; it must be seconds above zero, at most a year"
                 )
@@ -153,11 +154,11 @@ class Saga(Generic[I]):
         given: object = self.input  # of any type, where no checker looked
         if not (isinstance(given, type) and issubclass(given, BaseModel)):
             raise InvalidDeclaration(where, f"input={given!r}; give a pydantic model or an Event class")
-        if self.timeout_s is not None and not 0 < self.timeout_s <= _SECONDS_MAX:
+        if self.timeout_s is not None and not (is_seconds(self.timeout_s) and 0 < self.timeout_s <= _SECONDS_MAX):
             raise InvalidDeclaration(
                 where, f"timeout_s={self.timeout_s!r}; it must be seconds above zero, at most a year"
             )
-        if not 0 < self.keep_s <= _SECONDS_MAX:
+        if not (is_seconds(self.keep_s) and 0 < self.keep_s <= _SECONDS_MAX):
             raise InvalidDeclaration(where, f"keep_s={self.keep_s!r}; it must be seconds above zero, at most a year")
         if not (is_count(self.concurrency, 1) and 0 < self.lease.duration_s <= 1e6):
             raise InvalidDeclaration(where, "needs concurrency >= 1, a whole number, and 0 < lease_s <= 1e6")
