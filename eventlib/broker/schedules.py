@@ -35,7 +35,8 @@ class Look(NamedTuple):
     """Which schedules of a queue are due, by their names, and which slots need not wait any more.
 
     `group_ms` is the group's time. If it is not as expected, by `unexpected_ms`, nothing is told. `next_s` is for how
-    many seconds no other slot is due (None: there is none), `waiting` how many schedules have slots that wait.
+    many seconds no other slot is due (None: there is none), `waiting` how many schedules have slots that wait. `born`
+    is another name after the server lost the queue's data; '' if they have none.
     """
 
     group_ms: float
@@ -44,6 +45,7 @@ class Look(NamedTuple):
     waiting: int
     due: Mapping[str, float]
     ready: Sequence[str]
+    born: str
 
 
 class Fired(NamedTuple):
@@ -76,17 +78,20 @@ class ScheduleCommands:
     def _at(self, name: str) -> ScheduleKeys:
         return self._broker.keys.schedule(self._stream, name)
 
-    async def look(self, limit: int, expected: ExpectedTime | None) -> Look:
-        """Up to `limit` schedules that are due, and as many whose slots need not wait any more."""
+    async def look(self, limit: int, expected: ExpectedTime | None, born: str = "") -> Look:
+        """Up to `limit` schedules that are due, and as many whose slots need not wait any more.
+
+        The queue's data get the name `born` if they have none.
+        """
         at = self._at("")
         keys = (*self._queue_keys, at.schedules, at.held_back)
-        group_ms, unexpected_ms, next_ms, waiting, due, ready = await self._broker.run(
-            scripts.SCHEDULE_LOOK, keys, limit, *expected_arguments(expected)
+        group_ms, unexpected_ms, next_ms, waiting, due, ready, born_as = await self._broker.run(
+            scripts.SCHEDULE_LOOK, keys, limit, *expected_arguments(expected), born
         )
         slots = {name.decode(): float(slot) / 1000.0 for name, slot in zip(due[::2], due[1::2], strict=True)}
         next_s = None if next_ms < 0 else next_ms / 1000.0
         names = [name.decode() for name in ready]
-        return Look(float(group_ms), float(unexpected_ms), next_s, waiting, slots, names)
+        return Look(float(group_ms), float(unexpected_ms), next_s, waiting, slots, names, born_as.decode())
 
     async def names(self) -> list[str]:
         """The names of all schedules, by their next slots."""

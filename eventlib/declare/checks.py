@@ -32,7 +32,7 @@ def takes(function: Callable[..., object], count: int) -> bool:
 
 def is_seconds(number: object, most: float = math.inf) -> bool:
     """Whether it is a length of time above zero; a text such as "5" is none."""
-    return isinstance(number, int | float) and 0 < number <= most
+    return isinstance(number, int | float) and not isinstance(number, bool) and 0 < number <= most
 
 
 def is_count(number: object, least: int) -> bool:

@@ -13,10 +13,11 @@ from hashlib import sha256
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import to_jsonable_python
 
 from eventlib.declare.checks import is_count, is_seconds, replace_or_refuse
 from eventlib.declare.subscriptions import GroupSettings
-from eventlib.errors import InvalidArgument, InvalidDeclaration
+from eventlib.errors import InvalidArgument, InvalidDeclaration, shown
 from eventlib.events.roundtrip import refuse_what_is_lost
 from eventlib.events.schema import Event, valid_name, valid_type
 from eventlib.interactive import same_definition
@@ -44,7 +45,7 @@ class Rate:
     def __post_init__(self) -> None:
         if not is_count(self.starts, 1) or not is_seconds(self.per_s, _S_MAX) or self.per_s < 0.001:
             raise InvalidDeclaration(
-                "Rate", f"{self.starts!r} per {self.per_s!r} s; give at least 1, and 0.001 s to a year"
+                "Rate", f"{shown(self.starts)} per {shown(self.per_s)} s; give at least 1, and 0.001 s to a year"
             )
 
 
@@ -142,7 +143,7 @@ class Task(Generic[P, R]):
         if len(names) == 1 and isinstance(value := getattr(event, _ARGUMENT + names[0]), str):
             return key_text(value)
         written = json.loads(event.model_dump_json(by_alias=True))
-        return key_text(json.dumps([written[name] for name in names], sort_keys=True, separators=(",", ":")))
+        return key_text(_joined([written[name] for name in names]))
 
 
 def key_text(text: str) -> str:
@@ -150,6 +151,24 @@ def key_text(text: str) -> str:
     if _KEY.fullmatch(text) and text[0] != "#":
         return text
     return f"#{sha256(text.encode(errors='surrogatepass')).hexdigest()[:32]}"
+
+
+def tenant_of(value: object, where: str) -> str:
+    """The key of the tasks whose `fair_by` argument has this value.
+
+    Raises:
+        InvalidDeclaration: it has no JSON form.
+    """
+    if isinstance(value, str):
+        return key_text(value)
+    try:
+        return key_text(_joined([to_jsonable_python(value)]))
+    except ValueError as error:
+        raise InvalidDeclaration(where, f"fair_weights: {shown(value)}: {error}") from error
+
+
+def _joined(values: Sequence[object]) -> str:
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
 
 def _hints(function: Callable[..., object], where: str) -> dict[str, Any]:
@@ -214,8 +233,9 @@ def _check(settings: TaskSettings, signature: inspect.Signature, where: str) -> 
 
 
 def _problems(settings: TaskSettings, parameters: Sequence[str]) -> Iterator[str]:
-    if isinstance(settings.unique_by, str):  # a sequence too, of its letters
-        yield f"unique_by={settings.unique_by!r}; give a tuple of names"
+    unique_by: object = settings.unique_by  # of any type, where no checker looked
+    if isinstance(unique_by, str) or not isinstance(unique_by, Sequence):  # a text is a sequence too, of its letters
+        yield f"unique_by={shown(unique_by)}; give a tuple of names"
     named = [settings.fair_by, settings.limit_by, *settings.unique_by]
     if unknown := [name for name in named if name is not None and name not in parameters]:
         yield f"{unknown} are not among its parameters {parameters}"
@@ -225,7 +245,7 @@ def _problems(settings: TaskSettings, parameters: Sequence[str]) -> Iterator[str
         if not isinstance(value, kind | None):
             yield f"{kind.__name__.lower()}={value!r}; give a {kind.__name__}"
     if settings.timeout_s is not None and not is_seconds(settings.timeout_s):
-        yield f"timeout_s={settings.timeout_s!r}; it must be seconds above zero"
+        yield f"timeout_s={shown(settings.timeout_s)}; it must be seconds above zero"
     if settings.unique not in (None, "queued", "running"):
         yield f"unique={settings.unique!r}; it is 'queued' or 'running'"
     if settings.unique is not None and settings.unique_for_s is not None:
@@ -239,7 +259,7 @@ def _problems(settings: TaskSettings, parameters: Sequence[str]) -> Iterator[str
             yield f"{name}={number!r}; it must be a whole number of at least 1"
     for name in ("unique_for_s", "keep_result_s"):
         if (seconds := getattr(settings, name)) is not None and not (is_seconds(seconds, _S_MAX) and seconds >= 0.001):
-            yield f"{name}={seconds!r}; it must be seconds above zero, at most a year"
+            yield f"{name}={shown(seconds)}; it must be seconds above zero, at most a year"
 
 
 class TaskDeclarations:
@@ -317,7 +337,7 @@ class TaskDeclarations:
         lease_s: float = 30.0,
         retry_budget: RetryBudget | None = None,
         weights: Mapping[Priority, int] | None = None,
-        fair_weights: Mapping[str, float] | None = None,
+        fair_weights: Mapping[Any, float] | None = None,
     ) -> None:
         """Set how each worker of a queue works. A queue that is not set here has the defaults.
 
@@ -342,11 +362,11 @@ class TaskDeclarations:
         if set(own) != set(get_args(Priority)) or not all(is_count(w, 1) and w <= _WEIGHT_MAX for w in own.values()):
             raise InvalidDeclaration(where, f"weights={weights!r}; give {', '.join(PRIORITIES)} weights from 1 to 100")
         for tenant, weight in (fair_weights or {}).items():
-            if not 1e-3 <= weight <= 1e3:
+            if not (is_seconds(weight) and 1e-3 <= weight <= 1e3):
                 raise InvalidDeclaration(
-                    where, f"fair_weights: {tenant!r}: {weight!r}; give numbers from 0.001 to 1000"
+                    where, f"fair_weights: {shown(tenant)}: {shown(weight)}; give numbers from 0.001 to 1000"
                 )
         group = GroupSettings(concurrency, prefetch, Lease(lease_s), retry_budget)
         self.queues[name] = QueueSettings(
-            group, own, {key_text(tenant): weight for tenant, weight in (fair_weights or {}).items()}
+            group, own, {tenant_of(tenant, where): weight for tenant, weight in (fair_weights or {}).items()}
         )

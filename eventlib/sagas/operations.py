@@ -1,6 +1,7 @@
 """What a program or an operator does with sagas: start, look at, cancel, retry and resolve them."""
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -21,6 +22,7 @@ from eventlib.saga_policy import ENDED, Move, Resolution, SagaState, SagaStatus
 from eventlib.sagas.changes import UNTOLD, WHY_LENGTH_MAX, Told, change_of, start_of
 from eventlib.sagas.messages import GROUP, saga_stream
 from eventlib.sagas.records import SagaNote, SagaRecord, StoredSaga, note_of
+from eventlib.slots import is_seconds
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input
 T = TypeVar("T")
@@ -119,6 +121,8 @@ class Sagas(Generic[I]):
             WaitTimeout: it was not, within `timeout_s` seconds.
             MissingSaga: as `get`.
         """
+        if not is_seconds(timeout_s) or math.isnan(timeout_s):
+            raise InvalidArgument("wait", f"timeout_s={shown(timeout_s)}; it must be seconds")
         give_up_at_s = asyncio.get_running_loop().time() + timeout_s
         look_s = _LOOK_S
         while (record := await self.get(id)).status not in (*ENDED, "parked"):

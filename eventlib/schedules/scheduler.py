@@ -7,6 +7,7 @@ so only if no one has decided about these slots before. So it does not matter wh
 import asyncio
 import logging
 import random
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 
@@ -74,10 +75,12 @@ class Scheduler:
             ScheduleExists: a schedule that the App declares was added at run time, or by another App.
         """
         async with asyncio.TaskGroup() as tasks:
-            looked = await self._look()
-            for name, work in self._declaring.works():
-                self._begin(tasks, name, work)
+            looked, born = await self._look(), None
             while True:
+                if born != looked.born:  # at the beginning, and after the server lost its data
+                    born = looked.born
+                    for name, work in self._declaring.works():
+                        self._begin(tasks, name, work)
                 for name in looked.due:
                     self._begin(tasks, name, self._decide)
                 for name in looked.ready:
@@ -96,7 +99,7 @@ class Scheduler:
             if self._clock.known:
                 self._limit = LOOK_LIMIT + len(self._at_work)
                 looked = await self._calls.until_answered(
-                    lambda: self._commands.look(self._limit, self._clock.expected())
+                    lambda: self._commands.look(self._limit, self._clock.expected(), secrets.token_hex(8))
                 )
                 if not looked.unexpected_ms:
                     self._time = looked.group_ms / 1000.0, steady_s()

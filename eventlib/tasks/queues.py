@@ -1,6 +1,7 @@
 """What a program does with tasks: enqueue them, look at them, wait for them, cancel them."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -19,10 +20,12 @@ from eventlib.errors import (
     TaskFailed,
     TaskWaitTimeout,
     UniqueKeyInUse,
+    shown,
 )
 from eventlib.events.schema import valid_name
 from eventlib.queueing import PRIORITIES, Priority
 from eventlib.records import EnqueuedTask, QueueHealth
+from eventlib.slots import is_seconds
 from eventlib.tasks.finishes import Finishes
 from eventlib.tasks.patience import Patience
 from eventlib.tasks.results import read_result
@@ -200,6 +203,8 @@ class TaskQueues:
 
     async def result(self, task: Task[..., R], task_id: str, timeout_s: float | None) -> R:
         """See `TaskHandle.result`."""
+        if timeout_s is not None and (not is_seconds(timeout_s) or math.isnan(timeout_s)):
+            raise InvalidArgument("result", f"timeout_s={shown(timeout_s)}; it must be seconds, or None")
         commands, found = self._commands(task.queue), list[Any]()
 
         async def ended() -> bool:
@@ -212,7 +217,7 @@ class TaskQueues:
         if task.queue not in self._finishes:
             self._finishes[task.queue] = Finishes(commands)
         try:
-            async with asyncio.timeout(timeout_s) as limit:
+            async with asyncio.timeout(None if timeout_s == math.inf else timeout_s) as limit:
                 await self._finishes[task.queue].wait_until(ended, task_id)
         except TimeoutError:
             if not limit.expired():
@@ -268,9 +273,8 @@ def due_text(delay_s: float | None, at: object) -> str:
     if delay_s is not None and at is not None:
         raise InvalidArgument("enqueue", "give either delay_s= or at=")
     if delay_s is not None:
-        given: object = delay_s  # of any type, where no checker looked
-        if not isinstance(given, int | float) or not 0.0 <= given <= _DELAY_S_MAX:
-            raise InvalidArgument("enqueue", f"delay_s={delay_s!r}; it must be seconds, zero or more")
+        if not (is_seconds(delay_s) and 0.0 <= delay_s <= _DELAY_S_MAX):
+            raise InvalidArgument("enqueue", f"delay_s={shown(delay_s)}; it must be seconds, zero or more")
         return f"+{round(delay_s * 1000.0)}" if delay_s else ""
     if at is None:
         return ""

@@ -499,6 +499,8 @@ async def test_what_cannot_be_started_or_found_is_refused(connect: Connect) -> N
             with pytest.raises(ev.MissingSaga, match="no saga x"):
                 await call
         saga_id = await bus.start(order, Order(number=1))
+        with pytest.raises(ev.InvalidArgument, match="timeout_s=nan"):
+            await sagas.wait(saga_id, timeout_s=float("nan"))
         for refused in (sagas.retry(saga_id), sagas.resolve(saga_id, as_="done")):
             with pytest.raises(ev.InvalidArgument, match="it is running; only a parked saga"):
                 await refused

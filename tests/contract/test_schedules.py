@@ -330,6 +330,25 @@ async def test_slots_that_were_due_before_a_change_are_decided_about_by_the_old_
     assert (changed.runs, changed.skipped) == (0, {"missed": 3})
 
 
+async def test_after_the_server_lost_its_data_declared_schedules_come_back(
+    connect: Connect, raw: redis.Redis, namespace: str
+) -> None:
+    shop = Shop()
+    shop.app.schedule("s", shop.note, every_s=HOUR_S)
+    async with connect(shop.app) as bus, bus.running():
+        await eventually(lambda: is_there(bus, "s"))
+        await raw.unlink(*[key async for key in raw.scan_iter(f"{namespace}:*", count=1000)])
+        await eventually(lambda: is_there(bus, "s"))
+        await bus.schedules.remove("s")
+        await bus.tasks.enqueue_many([shop.note.call()])
+        await eventually(lambda: len(shop.begun) == 1)
+        assert not await is_there(bus, "s")  # what an operator removes stays away until the next start
+
+
+async def is_there(bus: ev.Bus, name: str) -> bool:
+    return name in [schedule.name for schedule in await bus.schedules.list()]
+
+
 async def test_a_paused_schedule_stays_paused_over_starts_and_changes(connect: Connect) -> None:
     await declared(connect, there, **YEARLY)
     async with connect(Shop().app) as bus:

@@ -86,6 +86,25 @@ async def test_a_full_server_holds_up_retries_and_publishes_and_loses_no_event(
     assert sorted(shop.handled) == [1, 2, 101, 102]
 
 
+async def test_a_full_server_is_emptied_by_the_tasks_that_end(own: PrivateServer, admin: redis.Redis) -> None:
+    app, begun, gate = ev.App("shop"), list[int](), asyncio.Event()
+    app.queue("default", concurrency=2)
+
+    @app.task()
+    async def charge(order: int) -> int:
+        begun.append(order)
+        await gate.wait()
+        return order
+
+    async with ev.connect(app, own.url) as bus, bus.running():
+        handles = await bus.tasks.enqueue_many([charge.call(order) for order in range(5)])
+        await eventually(lambda: len(begun) == 2)
+        await admin.config_set("maxmemory", 1)
+        gate.set()
+        assert await asyncio.gather(*(handle.result(10.0) for handle in handles)) == [0, 1, 2, 3, 4]
+        await admin.config_set("maxmemory", 0)
+
+
 async def refused(admin: redis.Redis, error: str, times: int) -> bool:
     stats = await admin.info("errorstats")
     return int(stats.get(f"errorstat_{error}", {}).get("count", 0)) >= times

@@ -100,6 +100,25 @@ async def test_a_rate_is_not_mistaken_for_the_limit_of_any_key(connect: Connect)
         await asyncio.gather(*(handle.result(SOON_S) for handle in handles))
 
 
+async def test_starts_that_count_no_more_are_forgotten_a_few_at_a_time(
+    broker: Broker, raw: redis.Redis, namespace: str
+) -> None:
+    queue, rate = next(names), {"name": "r", "starts": 40, "within": 50}
+    commands = await worker(broker, queue)
+    starts = Keys(namespace).queue(f"tasks.{queue}").starts
+
+    async def start(*ids: str) -> None:
+        await commands.queue.enqueue([waiting_task(id_, limits=[rate]) for id_ in ids])
+        assert await dispatched(commands, 100) == [*ids]
+
+    await start(*(f"a{number}" for number in range(25)))
+    await asyncio.sleep(0.1)
+    await start("b")
+    assert await raw.zcard(starts) == 25 - 10 + 1
+    await start("c", "d")
+    assert await raw.zcard(starts) <= 3
+
+
 async def test_a_task_deleted_by_hand_that_waits_for_a_rate_stops_no_other(
     broker: Broker, raw: redis.Redis, namespace: str
 ) -> None:

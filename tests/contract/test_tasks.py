@@ -247,6 +247,8 @@ async def test_waiting_for_a_result_is_ended_by_its_limit_and_by_closing(connect
         handle = await bus.enqueue(never)()
         with pytest.raises(ev.TaskWaitTimeout):
             await handle.result(0.01)
+        with pytest.raises(ev.InvalidArgument, match="timeout_s=nan"):
+            await handle.result(float("nan"))
         waiting = asyncio.create_task(handle.result())
         await asyncio.sleep(0.05)
     with pytest.raises(ev.BusClosed):

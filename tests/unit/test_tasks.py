@@ -1,5 +1,6 @@
 """A task is refused where it is declared, or where it is enqueued, if it could not run or its result not come back."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ import eventlib as ev
 from eventlib.queueing import PRIORITIES, WEIGHTS, FairQueue, passed_by_max, pattern_of
 from eventlib.tasks.queues import due_text
 from eventlib.tasks.results import read_result, write_result
+from eventlib.tasks.writing import written_task
 
 
 class Receipt(BaseModel):
@@ -74,6 +76,7 @@ def test_a_function_that_cannot_be_a_task_is_refused(function: Any, problem: str
         ({"keep_result_s": "900"}, "keep_result_s='900'"),
         ({"unique_by": ["order"], "unique_for_s": "1"}, "unique_for_s='1'"),
         ({"queue": 3}, "3 is not a valid name"),
+        ({"unique_by": None}, "tuple"),
     ],
 )
 def test_a_setting_out_of_its_range_is_refused(settings: dict[str, Any], problem: str) -> None:
@@ -81,19 +84,38 @@ def test_a_setting_out_of_its_range_is_refused(settings: dict[str, Any], problem
         ev.App("shop").task(**settings)(fine)
 
 
-@pytest.mark.parametrize("rate", [(0, 1.0), (1, 0.0), (1.5, 1.0)])
-def test_a_rate_that_lets_nothing_start_is_refused(rate: tuple[Any, float]) -> None:
+@pytest.mark.parametrize("rate", [(0, 1.0), (1, 0.0), (1.5, 1.0), (1, "1"), (1, None)])
+def test_a_rate_that_lets_nothing_start_is_refused(rate: tuple[Any, Any]) -> None:
     with pytest.raises(ev.InvalidDeclaration, match="Rate"):
         ev.Rate(*rate)
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"concurrency": 0}, {"lease_s": 0.0}, {"weights": {"low": 0}}, {"weights": {"x": 1}}, {"retry_budget": 1}],
+    [{"concurrency": 0}, {"lease_s": 0.0}, {"weights": {"low": 0}}, {"weights": {"x": 1}}, {"retry_budget": 1}]
+    + [{"fair_weights": each} for each in ({"a": "2"}, {"a": float("nan")}, {object(): 1.0})],
 )
 def test_a_queue_that_cannot_work_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ev.InvalidDeclaration, match="queue 'default'"):
         ev.App("shop").queue("default", **settings)
+
+
+@pytest.mark.parametrize(("tenant", "type_"), [(5, int), (10**30, int), (None, str | None), ("5", str), (True, bool)])
+def test_the_weight_of_a_tenant_counts_whatever_its_type(tenant: Any, type_: Any) -> None:
+    app = ev.App("shop")
+
+    async def pay(by: Any) -> None: ...
+
+    pay.__annotations__["by"] = type_
+    task = app.task(fair_by="by")(pay)
+    app.queue("default", fair_weights={tenant: 2.0})
+    assert app.queues["default"].fair_weights == {task.key_of(task.event(tenant), ["by"]): 2.0}
+
+
+def test_a_window_that_is_no_whole_number_of_milliseconds_is_not_shortened() -> None:
+    task = ev.App("shop").task(rate=ev.Rate(1, per_s=0.0014))(fine)
+    [limit] = json.loads(written_task(task.call(1), "shop").record)["limits"]
+    assert limit["within"] == 2
 
 
 def test_a_name_that_is_declared_twice_is_refused() -> None:
@@ -127,6 +149,7 @@ async def test_a_task_is_called_like_its_function() -> None:
     [
         (-1.0, None, "zero or more"),
         (float("nan"), None, "zero or more"),
+        ("1", None, "zero or more"),
         (1e12, None, "zero or more"),
         (1.0, datetime(2030, 1, 1, tzinfo=UTC), "either"),
         (None, datetime(2030, 1, 1), "with its zone"),

@@ -28,11 +28,11 @@ for i = 3, #ARGV, 4 do
     done[#done + 1] = entry
   end
 end
-call_with('HSET', results, kept)
-for first = 1, #done, LIMIT do
+for first = 1, #done, LIMIT do -- first: a full server lets a script go on that began with giving memory back
   local last = math.min(first + LIMIT - 1, #done)
   redis.call('XACK', retry, group, unpack(done, first, last))
   redis.call('XDEL', retry, unpack(done, first, last))
 end
+call_with('HSET', results, kept)
 tell()
 return lost
