@@ -13,7 +13,7 @@ from eventlib.declare.checks import is_count, takes
 from eventlib.errors import InvalidArgument, InvalidDeclaration, shown
 from eventlib.events.roundtrip import is_same
 from eventlib.events.schema import valid_name
-from eventlib.policy import Lease, Retry
+from eventlib.policy import UNDO_RETRY, Lease, Retry
 from eventlib.saga_context import SagaContext
 from eventlib.saga_policy import StepPlan, Unknown
 
@@ -22,7 +22,6 @@ I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input
 RESULT_BYTES_MAX = 2**20
 _SECONDS_MAX = 366 * 86_400.0
 _STEPS_MAX = 100
-UNDO_RETRY = Retry(attempts=20, wait_s=0.5, wait_s_max=60.0, jitter="equal")  # nothing else can undo it
 
 
 class _NothingToUndo:

@@ -6,10 +6,9 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from eventlib.declare.sagas import UNDO_RETRY
 from eventlib.errors import InvalidDeclaration
 from eventlib.events.schema import valid_name
-from eventlib.policy import Retry
+from eventlib.policy import UNDO_RETRY, Retry
 from eventlib.saga_policy import Act, StepPlan, Unknown
 from sim.declare.declared import Declared, Floats
 from sim.declare.loads.kind import LoadKind

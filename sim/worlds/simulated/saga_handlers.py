@@ -8,7 +8,7 @@ import simpy
 from eventlib import policy, saga_policy
 from eventlib.errors import Reject
 from eventlib.policy import GiveUp, RetryIn
-from eventlib.saga_policy import Move
+from eventlib.saga_policy import Move, Outcome
 from sim.declare.sagas import ActOutcome
 from sim.evidence.history import KIND
 from sim.worlds.simulated.handlers import Handlers
@@ -62,8 +62,8 @@ class SagaHandlers(Handlers):
         now, saga = self._state.env.now, message.saga
         kinds = _DONE if outcome == "done" else _FAILED
         self._note(kinds[begun.act], now, saga, begun.begun, begun.at)
-        if self._lost and self._lost.pop((message, attempt), None):
-            pass  # the message is another worker's, so the outcome is not stored
+        if (message, attempt) in self._lost:  # the message is another worker's, so the outcome is not stored
+            del self._lost[message, attempt]
         elif outcome == "done":
             self._settle_move(message, saga, saga_policy.done(saga.state))
         else:
@@ -86,7 +86,7 @@ class SagaHandlers(Handlers):
                 overheads = self._state.overheads
                 self._group.put_aside(message, delay_s + overheads.settle_s + overheads.retry_s)
             case GiveUp(reason):
-                for_good = "rejected" if reason == "rejected" else "failed"
+                for_good: Outcome = "rejected" if reason == "rejected" else "failed"
                 self._settle_move(message, saga, saga_policy.failed(saga.state, for_good, str(error)))
 
     def _settle_move(self, message: Message, saga: RunningSaga, move: Move) -> None:
