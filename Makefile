@@ -12,10 +12,10 @@ WHERE := $(CURDIR)/$(BIN)/python
 HERE  := $(shell test -x $(BIN)/python && head -n 2 $(BIN)/workbench 2>/dev/null | \
            grep -Fq -e '#!$(WHERE)' -e ' $(WHERE)' -e '"$(WHERE)"' && echo yes)
 
-.PHONY: help report test loops check lowest lab bench writable $(if $(HERE),,$(READY))
+.PHONY: help report test loops check lowest lab bench campaign writable $(if $(HERE),,$(READY))
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 report: $(READY) ## run the sample experiment in both worlds and write reports/validation.html
 	@$(BIN)/workbench report --sample-if-missing --output reports/validation.html || { status=$$?; \
@@ -55,6 +55,9 @@ lab: $(READY) ## open the notebooks in JupyterLab, with a private Redis
 bench: $(PEERS) ## measure the library and the simulator on this machine, beside their peers
 	@$(BIN)/pytest -q tests/bench
 	@$(BIN)/python -m benchmarks
+
+campaign: $(READY) ## kill processes at work, and judge what is left: takes about half an hour
+	@set -e; for each in replies schedules sagas tasks cancels; do $(BIN)/python -m campaigns.$$each; done
 
 # The packages that the benchmarks compare with are of no use elsewhere, so only `make bench` installs them.
 $(PEERS): $(READY)

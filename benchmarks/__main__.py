@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks import memory, server
+from benchmarks import memory, server, tasks
 from benchmarks.comparisons import (
     FLOOR_LATENESS,
     LATE_MS,
@@ -35,6 +35,8 @@ from eventlib import App, connect
 RESULTS = Path(__file__).with_name("results.json")
 BACKLOG = 1_000_000
 MEMORY = "memory"
+PROMOTION = "promotion"
+DELAYED = (1_000, 30_000, 1_000_000)  # tasks that wait for a later time while others become due
 _WIDTH = 136  # of the table, if no terminal gives a width
 _EXAMPLE = "Example: python -m benchmarks --only handle --rounds 3 --json handle.json"
 
@@ -57,7 +59,7 @@ class Result:
 def main() -> None:
     """Run the chosen comparisons. The exit status is 1 if something could not be measured."""
     everything = comparisons()
-    options = _options([row.name for comparison in everything for row in comparison.rows] + [MEMORY])
+    options = _options([row.name for comparison in everything for row in comparison.rows] + [MEMORY, PROMOTION])
     chosen = [c for c in everything if _wanted(options.only, *(row.name for row in c.rows))]
     out, failures = Console(), list[str]()
     out.width = max(out.width, _WIDTH)
@@ -80,6 +82,14 @@ def main() -> None:
                     drained = _drain(url, options.backlog, progress)
             except Exception as error:
                 failures.append(f"{MEMORY}: {_described(error)}")
+    promoted: list[float] = []
+    if _wanted(options.only, PROMOTION):
+        try:
+            with server.serving(options.url) as url:
+                for waiting in DELAYED:
+                    promoted.append(asyncio.run(tasks.promotion_us(url, _namespace(), waiting)))
+        except Exception as error:
+            failures.append(f"{PROMOTION}: {_described(error)}")
     results = [result for each in measured for result in each.results()]
     _write(options.json, results, drained)
     if results:
@@ -93,6 +103,10 @@ def main() -> None:
                 out.print(f"The load was up to {late_ms:.1f} ms late: the machine is too busy to measure latencies.")
     if drained:
         out.print(_memory_line(drained, options.backlog), highlight=False)
+    for waiting, promotion_us in zip(DELAYED, promoted, strict=False):
+        out.print(
+            f"A task that is due is promoted in {promotion_us:.0f} us beside {waiting:,} that wait", highlight=False
+        )
     for failure in failures:
         out.print(f"Not measured: {failure}", highlight=False, markup=False, soft_wrap=True)
     sys.exit(1 if failures else 0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, TypeVar
 
-from benchmarks import library, raw, requests
+from benchmarks import library, raw, requests, sagas, tasks
 
 COUNT = 20_000  # events in one turn of a consumer or of a bulk publisher
 LATENESS, FLOOR_LATENESS, REQUEST_LATENESS = "load_lateness_p99", "floor_lateness_p99", "request_lateness_p99"
@@ -66,7 +66,7 @@ def turn(name: str, side: Side, url: str, namespace: str) -> tuple[float, ...]:
 
 def comparisons() -> list[Comparison]:
     """All comparisons, in the order of the result."""
-    return [*_speeds(), *_latencies(), *_requests(), *_tasks(), *_simulators()]
+    return [*_speeds(), *_latencies(), *_requests(), *_tasks(), *_sagas(), *_simulators()]
 
 
 def _speeds() -> list[Comparison]:
@@ -159,6 +159,32 @@ def _tasks() -> list[Comparison]:
             _one(library.handle, COUNT),
             _taskiq_handle,
         ),
+        Comparison(
+            (Row("tasks_taskiq", "tasks one by one / taskiq's", "tasks/s", Target("at least", 3.0)),),
+            _one(tasks.handle_events, COUNT),
+            _taskiq_handle,
+        ),
+        Comparison(
+            (Row("tasks_streaq", "no-op tasks one by one / streaq's", "tasks/s", Target("at least", 10.0)),),
+            _one(tasks.handle, COUNT),
+            _streaq_handle,
+        ),
+        Comparison(
+            (Row("enqueue_streaq", "enqueue in batches / streaq's", "tasks/s", Target("at least", 3.0)),),
+            _one(tasks.enqueue_many, COUNT),
+            _streaq_enqueue,
+            turns_a_round=3,
+        ),
+    ]
+
+
+def _sagas() -> list[Comparison]:
+    return [
+        Comparison(
+            (Row("saga_steps", "steps of sagas / plain one-event handlers", "1/s"),),
+            _one(sagas.steps, IN_TURN),
+            _one(library.handle, COUNT),
+        ),
     ]
 
 
@@ -216,6 +242,18 @@ def _taskiq_handle(url: str, namespace: str) -> tuple[float, ...]:
     from benchmarks import taskiq_peer
 
     return (_on_uvloop(taskiq_peer.handle(url, namespace, COUNT)),)
+
+
+def _streaq_handle(url: str, namespace: str) -> tuple[float, ...]:
+    from benchmarks import streaq_peer
+
+    return (_on_uvloop(streaq_peer.handle(url, namespace, COUNT // 4)),)
+
+
+def _streaq_enqueue(url: str, namespace: str) -> tuple[float, ...]:
+    from benchmarks import streaq_peer
+
+    return (_on_uvloop(streaq_peer.enqueue_many(url, namespace, COUNT)),)
 
 
 def _on_uvloop(work: Coroutine[Any, Any, T]) -> T:

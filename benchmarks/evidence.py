@@ -32,6 +32,23 @@ class Tally:
             self._last = event
             self._all.set()
 
+    def saw_number(self, index: int) -> None:
+        """The same for a task whose only argument is the number."""
+        self._times[index] += 1
+        self.handled += 1
+        if self.handled == self._count:
+            self._all.set()
+
+    async def all_once(self) -> None:
+        """Wait until all numbers were seen.
+
+        Raises:
+            NotDone: one is missing, or was seen twice.
+        """
+        await self._all_handled()
+        if missing := self._times.count(0):
+            raise NotDone(f"{missing} of {self._count} tasks were not handled, others more than once")
+
     async def complete(self, client: redis.Redis, stream: str, group: str) -> None:
         """Wait until all events were handled and none is pending.
 

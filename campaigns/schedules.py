@@ -84,49 +84,79 @@ def app_of(log: int) -> ev.App:
 
 
 async def schedule(url: str, log_path: str) -> None:
-    """What each process does until it is killed, or ended by SIGTERM."""
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    """What each process does until it is killed. A file says that it works."""
     log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     async with ev.connect(app_of(log), url, namespace=NAMESPACE) as bus, bus.running():
-        await stop.wait()
+        _sign(Path(log_path), os.getpid()).touch()
+        await asyncio.Event().wait()
+
+
+def _sign(log: Path, pid: int) -> Path:
+    return log.with_suffix(f".{pid}")
+
+
+def fork_at_command(url: str, log: str) -> None:
+    """Fork a scheduler process for each line on standard input, and write its id. At the end, kill those that are left.
+
+    So a new process works at once, and does not import for a second before.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no one waits for them
+    pids = list[int]()
+    while sys.stdin.readline():
+        if (pid := os.fork()) == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            asyncio.run(schedule(url, log))
+        pids.append(pid)
+        sys.stdout.write(f"{pid}\n")
+        sys.stdout.flush()
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 class Processes:
     """The scheduler processes. Each new one has another clock: right, too late, too early."""
 
     def __init__(self, url: str, log: Path, skew_s: float) -> None:
-        self._url = url
         self._log = log
-        self._skew_s = skew_s
         self._started = 0
-        self.alive: list[subprocess.Popen[bytes]] = []
+        self._forks = [self._fork(url, wrong_s) for wrong_s in (0.0, -skew_s, skew_s)]
+        self.alive: list[int] = []
+
+    def _fork(self, url: str, wrong_s: float) -> "subprocess.Popen[str]":
+        clock = {"LD_PRELOAD": str(_LIBRARY), "FAKETIME": f"{wrong_s:+.0f}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        command = [sys.executable, "-m", "campaigns.schedules", "--fork", url, str(self._log)]
+        environment = os.environ | clock if wrong_s else None
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=TOP, env=environment, stdin=pipe, stdout=pipe, text=True, bufsize=1)
 
     def start(self) -> None:
         """Start one more."""
-        skew_s = (0.0, -self._skew_s, self._skew_s)[self._started % 3]
+        fork = self._forks[self._started % len(self._forks)]
         self._started += 1
-        clock = {"LD_PRELOAD": str(_LIBRARY), "FAKETIME": f"{skew_s:+.0f}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-        command = [sys.executable, "-m", "campaigns.schedules", "--process", self._url, str(self._log)]
-        self.alive.append(subprocess.Popen(command, cwd=TOP, env=os.environ | clock if skew_s else None))
+        assert fork.stdin is not None and fork.stdout is not None
+        fork.stdin.write("one more\n")
+        self.alive.append(int(fork.stdout.readline()))
 
-    def kill_oldest(self) -> None:
-        """End one with SIGKILL, and start another one."""
-        victim = self.alive.pop(0)
-        victim.kill()
-        victim.wait()
+    def kill_oldest(self) -> bool:
+        """End one with SIGKILL, and start another one. False if that one, or all others, have not begun to work yet."""
+        if not self._works(self.alive[0]) or not any(map(self._works, self.alive[1:])):
+            return False
+        os.kill(self.alive.pop(0), signal.SIGKILL)
         self.start()
+        return True
+
+    def all_work(self) -> bool:
+        """Whether all have begun to work."""
+        return all(map(self._works, self.alive))
+
+    def _works(self, pid: int) -> bool:
+        return _sign(self._log, pid).exists()
 
     def end(self) -> None:
-        """End all of them, at once if need be."""
-        for process in self.alive:
-            process.terminate()
-        for process in self.alive:
-            try:
-                process.wait(10.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        """End all of them."""
+        for fork in self._forks:
+            fork.communicate()
 
 
 # The campaign
@@ -140,9 +170,10 @@ async def run(url: str, slots: int, schedulers: int, kills: int, skew_s: float, 
         app = app_of(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
         try:
             async with ev.connect(app, url, namespace=NAMESPACE) as bus:
-                await _add(bus, schedules - 1)
                 for _ in range(schedulers):
                     processes.start()
+                await eventually(processes.all_work, _DRAIN_S)
+                await _add(bus, schedules - 1)
                 await _kill(bus, processes, slots, kills)
                 for found in await bus.schedules.list():
                     await bus.schedules.pause(found.name)
@@ -164,8 +195,7 @@ async def _kill(bus: ev.Bus, processes: Processes, slots: int, kills: int) -> No
     began_s, killed, told_s = time.monotonic(), 0, 0.0
     while (decided := await _decided(bus)) < slots or killed < kills:
         if killed < kills and decided >= slots * (killed + 1) // (kills + 1):
-            processes.kill_oldest()
-            killed += 1
+            killed += processes.kill_oldest()
         if time.monotonic() > told_s + 10.0:
             told_s = time.monotonic()
             sys.stderr.write(f"{told_s - began_s:5.0f} s: {decided:,} of {slots:,} slots, {killed} kills\n")
@@ -206,9 +236,9 @@ async def _judge(bus: ev.Bus, ran_ids: Sequence[str], kills: int) -> Outcome:
                 skipped[record.reason or ""] += record.count
             for number in range(record.count):
                 recorded[found.name, round(record.slot_s + number, 3)] += 1
-        assert found.next_s is not None and found.added_s is not None, "these schedules never end"
+        assert found.next_s is not None and found.added_at_s is not None, "these schedules never end"
         first_s = min(record.slot_s for record in records)
-        assert first_s <= found.added_s + 2.0, "the first slot follows at once"
+        assert first_s <= found.added_at_s + 2.0, "the first slot follows at once"
         there_were = [round(first_s + number, 3) for number in range(round(found.next_s - first_s))]
         slots += len(there_were)
         waiting += found.waiting
@@ -237,10 +267,10 @@ def main() -> None:
     parser.add_argument("--skew-s", type=float, default=30.0, help="how wrong the clocks of the processes are")
     parser.add_argument("--schedules", type=int, default=100, help="how many schedules, each due once a second")
     parser.add_argument("--json", type=Path, help="where to write what was found")
-    parser.add_argument("--process", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--fork", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.process:
-        asyncio.run(schedule(*given.process))
+    if given.fork:
+        fork_at_command(*given.fork)
         return
     if given.slots > _HISTORY_MAX * given.schedules:
         parser.error(f"--slots: at most {_HISTORY_MAX} a schedule are kept; raise --schedules")

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -17,14 +17,14 @@ from eventlib.declare.app import App
 from eventlib.declare.sagas import Saga
 from eventlib.declare.tasks import Task
 from eventlib.delivery import Observer
-from eventlib.errors import BrokerError, BusClosed
+from eventlib.errors import BrokerError, BusClosed, InvalidArgument
 from eventlib.events.schema import Event, spec_of
 from eventlib.operate.dead_letters import DeadLetters
 from eventlib.operate.trimming import look_at
 from eventlib.publish.outage import Fail, OutagePolicy, Wait, patience_s
 from eventlib.publish.publisher import Publisher, publishing
 from eventlib.queueing import Priority
-from eventlib.records import Backlog, QueueHealth, ServerInfo
+from eventlib.records import Backlog, QueueHealth, ServerInfo, is_queue_stream
 from eventlib.replies.requesting import Requesting
 from eventlib.replies.waiting import Waits, waits
 from eventlib.retention import StreamHealth
@@ -255,7 +255,11 @@ class Bus(Requesting):
         """
         return await self.sagas(saga).start(saga, input, key)
 
-    def sagas(self, saga: Saga[I] | str) -> Sagas[I]:
+    @overload
+    def sagas(self, saga: Saga[I]) -> Sagas[I]: ...
+    @overload
+    def sagas(self, saga: str) -> Sagas[Any]: ...
+    def sagas(self, saga: Saga[Any] | str) -> Sagas[Any]:
         """The sagas of one name that were started: to look at, wait for, cancel, retry and resolve."""
         return Sagas(self._broker, self.app.name, name_of(saga), lambda: self._closed)
 
@@ -273,7 +277,13 @@ class Bus(Requesting):
         return await look_at(self._streams, stream, self.app.streams.get(stream))
 
     async def backlog(self, stream: str, group: str) -> Backlog:
-        """What the group still has to do on the stream. For a group that does not exist, that is the whole stream."""
+        """What the group still has to do on the stream. For a group that does not exist, that is the whole stream.
+
+        Raises:
+            InvalidArgument: the stream is a task queue; see `queue_health`.
+        """
+        if is_queue_stream(stream):
+            raise InvalidArgument("backlog", f"stream {stream!r} is a task queue; call bus.queue_health")
         return await self._streams.backlog(stream, group)
 
     async def drained(self, stream: str, group: str) -> None:

@@ -16,7 +16,9 @@ Source: Goyal, Vin and Cheng, "Start-time Fair Queueing", IEEE/ACM Transactions 
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
@@ -79,33 +81,96 @@ def following_tag(tag: float, weight: float) -> float:
     return tag + 1.0 / weight
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit by its name: at most `at_once` tasks run, or else at most `starts` begin in any window of `within_s`."""
+
+    name: str
+    at_once: int | None = None
+    starts: int = 0
+    within_s: float = 0.0
+
+
+def next_start_s(limit: Limit, started_s: Sequence[float], now_s: float) -> float:
+    """When a task may start, by a limit with `starts`: `now_s` if it may now. `started_s` are the starts in order."""
+    recent = [at_s for at_s in started_s if at_s > now_s - limit.within_s]
+    return recent[-limit.starts] + limit.within_s if len(recent) >= limit.starts else now_s
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[T]):
+    """An item that waits. `tag` is its start tag, once it has had its turn and waits for a limit."""
+
+    item: T
+    priority: int
+    tenant: str
+    place: int
+    limits: Sequence[Limit]
+    tag: float = 0.0
+    woken: str = ""  # by which limit
+
+
 class FairQueue(Generic[T]):
-    """Waiting items, by priority and tenant. Without limits, the server's queue hands tasks out in the same order."""
+    """Waiting items, by priority and tenant. The server's queue hands tasks out in the same order.
+
+    An item whose limit has no room is blocked. It holds up no other, and when there is room, it has its old start tag.
+    """
 
     def __init__(self, weights: Sequence[int], tenant_weights: Mapping[str, float] | None = None) -> None:
         self._pattern = pattern_of(weights)
         self._turn = 0
         self._places = 0
         self._lines = [_Line[T](tenant_weights or {}) for _ in weights]
+        self._limits: _Limits[T] = _Limits()
 
     def __len__(self) -> int:
-        return sum(line.size for line in self._lines)
+        return sum(line.size for line in self._lines) + self._limits.blocked
 
-    def add(self, item: T, priority: int, tenant: str = "", place: int | None = None) -> int:
+    def add(
+        self, item: T, priority: int, tenant: str = "", place: int | None = None, limits: Sequence[Limit] = ()
+    ) -> int:
         """Let an item wait behind the others of its tenant, or at the place that it had before. Returns its place."""
         if place is None:
             self._places += 1
             place = self._places
-        self._lines[priority].add(item, tenant, place)
+        self._lines[priority].add(_Waiting(item, priority, tenant, place, limits))
         return place
 
-    def take(self) -> T | None:
-        """The item that starts next. None if no item waits."""
-        chosen = next_priority(self._pattern, self._turn, [line.size > 0 for line in self._lines])
-        if chosen is None:
-            return None
-        priority, self._turn = chosen
-        return self._lines[priority].take()
+    def take(self, now_s: float = 0.0) -> T | None:
+        """The item that starts next, at `now_s`. None if no item may start."""
+        self.look(now_s)
+        while (chosen := next_priority(self._pattern, self._turn, [line.size > 0 for line in self._lines])) is not None:
+            priority, following = chosen
+            line = self._lines[priority]
+            waiting = line.take()
+            if (limit := self._limits.acquire(waiting, now_s)) is None:
+                self._turn = following
+                line.started(waiting.tag)
+                return waiting.item
+            for other in self._limits.block(waiting, limit, now_s):
+                self._lines[other.priority].come_back(other)
+            line.rest()
+        return None
+
+    def look(self, now_s: float) -> None:
+        """Let items come back whose limits of starts have room again."""
+        for waiting in self._limits.due(now_s):
+            self._lines[waiting.priority].come_back(waiting)
+
+    def free(self, limits: Sequence[Limit]) -> None:
+        """An item that ran has ended: its slots go to those that wait for them."""
+        for limit in limits:
+            for waiting in self._limits.free(limit):
+                self._lines[waiting.priority].come_back(waiting)
+
+    def has_ready(self) -> bool:
+        """Whether an item waits that is not blocked."""
+        return any(line.size for line in self._lines)
+
+    @property
+    def due_s(self) -> float | None:
+        """When a limit with `starts` has room again for a blocked item. None if none waits for one."""
+        return self._limits.due_s
 
 
 class _Line(Generic[T]):
@@ -116,23 +181,113 @@ class _Line(Generic[T]):
         self._weights = weights
         self._virtual_time = 0.0
         self._tags: dict[str, float] = {}  # of each tenant's next item; also of tenants that had something to do lately
-        self._items: dict[str, list[tuple[int, T]]] = {}  # heaps: first the place of each item
+        self._items: dict[str, list[tuple[int, _Waiting[T]]]] = {}  # heaps: first the place of each item
+        self._back: list[tuple[float, int, _Waiting[T]]] = []  # a heap of those that were blocked, by tag and place
 
-    def add(self, item: T, tenant: str, place: int) -> None:
-        if not self.size and self._tags:  # a new busy period
-            self._virtual_time = max(self._virtual_time, *self._tags.values())
-            self._tags.clear()
+    def add(self, waiting: _Waiting[T]) -> None:
+        tenant = waiting.tenant
         self._tags[tenant] = start_tag(self._virtual_time, self._tags.get(tenant))
-        heapq.heappush(self._items.setdefault(tenant, []), (place, item))
+        heapq.heappush(self._items.setdefault(tenant, []), (waiting.place, waiting))
         self.size += 1
 
-    def take(self) -> T:
+    def come_back(self, waiting: _Waiting[T]) -> None:
+        heapq.heappush(self._back, (waiting.tag, waiting.place, waiting))
+        self.size += 1
+
+    def take(self) -> _Waiting[T]:
+        self.size -= 1
         while True:
-            tenant = min(self._tags, key=lambda name: (self._tags[name], name.encode()))
-            self._virtual_time = tag = max(self._virtual_time, self._tags[tenant])
+            tenant = min(self._tags, key=lambda name: (self._tags[name], name.encode()), default=None)
+            if self._back and not (tenant is not None and self._tags[tenant] < self._back[0][0]):
+                return heapq.heappop(self._back)[2]
+            assert tenant is not None, "an item waits"
+            tag = max(self._virtual_time, self._tags[tenant])
             items = self._items[tenant]
             if items:
+                waiting = heapq.heappop(items)[1]
+                waiting.tag = tag
                 self._tags[tenant] = following_tag(tag, self._weights.get(tenant, 1.0))
-                self.size -= 1
-                return heapq.heappop(items)[1]
+                return waiting
+            self._virtual_time = tag
             del self._tags[tenant]  # it has had nothing to do since, and its next item may start as soon as any other
+
+    def started(self, tag: float) -> None:
+        self._virtual_time = max(self._virtual_time, tag)
+        self.rest()
+
+    def rest(self) -> None:
+        """If no item waits any more, the next one of any tenant may start at once."""
+        if not self.size and self._tags:
+            self._virtual_time = max(self._virtual_time, *self._tags.values())
+            self._tags.clear()
+
+
+class _Limits(Generic[T]):
+    """What limits have in use, and the items that wait for them."""
+
+    def __init__(self) -> None:
+        self._running: Counter[str] = Counter()
+        self._started_s: dict[str, list[float]] = {}
+        self._blocked: dict[str, list[tuple[int, float, int, _Waiting[T]]]] = {}  # heaps
+        self._timers: dict[str, tuple[float, Limit]] = {}
+
+    @property
+    def blocked(self) -> int:
+        return sum(map(len, self._blocked.values()))
+
+    @property
+    def due_s(self) -> float | None:
+        return min((at_s for at_s, _ in self._timers.values()), default=None)
+
+    def acquire(self, waiting: _Waiting[T], now_s: float) -> Limit | None:
+        """Take all that a start needs, or nothing. Returns the limit that has no room."""
+        for limit in waiting.limits:
+            if not self._has_room(limit, now_s):
+                return limit
+        for limit in waiting.limits:
+            if limit.at_once is not None:
+                self._running[limit.name] += 1
+            else:
+                started_s = self._started_s.setdefault(limit.name, [])
+                self._started_s[limit.name] = [at for at in started_s if at > now_s - limit.within_s] + [now_s]
+        return None
+
+    def block(self, waiting: _Waiting[T], limit: Limit, now_s: float) -> Iterator[_Waiting[T]]:
+        """Let an item wait for a limit. If another limit had let it go, the next one of that limit comes instead."""
+        before, waiting.woken = waiting.woken, ""
+        line = self._blocked.setdefault(limit.name, [])
+        heapq.heappush(line, (waiting.priority, waiting.tag, waiting.place, waiting))
+        if limit.at_once is None:
+            at_s = next_start_s(limit, self._started_s.get(limit.name, ()), now_s)
+            self._timers.setdefault(limit.name, (at_s, limit))
+        if before and before != limit.name:
+            yield from self._wake(before)
+
+    def free(self, limit: Limit) -> Iterator[_Waiting[T]]:
+        if limit.at_once is not None:
+            self._running[limit.name] -= 1
+            yield from self._wake(limit.name)
+
+    def due(self, now_s: float) -> Iterator[_Waiting[T]]:
+        """The items whose limits of starts have room again."""
+        for name, (at_s, limit) in list(self._timers.items()):
+            if at_s > now_s:
+                continue
+            del self._timers[name]
+            recent = [at for at in self._started_s.get(name, ()) if at > now_s - limit.within_s]
+            for _ in range(limit.starts - len(recent)):
+                yield from self._wake(name)
+            if self._blocked.get(name):
+                next_s = next_start_s(limit, recent, now_s)
+                self._timers[name] = (next_s if next_s > now_s else now_s + limit.within_s, limit)
+
+    def _has_room(self, limit: Limit, now_s: float) -> bool:
+        if limit.at_once is not None:
+            return self._running[limit.name] < limit.at_once
+        return next_start_s(limit, self._started_s.get(limit.name, ()), now_s) <= now_s
+
+    def _wake(self, name: str) -> Iterator[_Waiting[T]]:
+        if line := self._blocked.get(name):
+            waiting = heapq.heappop(line)[-1]
+            waiting.woken = name
+            yield waiting

@@ -4,11 +4,12 @@ Everything that is repeated here is safe to repeat: the scripts find their own w
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import Generic, NamedTuple, TypeVar
 
-from eventlib.errors import BrokerError, BrokerUnavailable
+from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable
 from eventlib.policy import RECONNECT, Uniform
 
 T = TypeVar("T")
@@ -41,6 +42,17 @@ async def until_answered(
             failures += 1
             longest_s = failed(error, failures)
         await asyncio.sleep(min(RECONNECT.delay_s(failures, rng), longest_s))
+
+
+def unless_denied(error: BrokerError, failures: int) -> float:
+    """For `until_answered`: the next try may wait for as long as it likes, and only a denied access ends them.
+
+    Raises:
+        AccessDenied: waiting would not help.
+    """
+    if isinstance(error, AccessDenied):
+        raise error
+    return math.inf
 
 
 async def answered_within(patience_s: float, call: Callable[[], Awaitable[T]], rng: Uniform | None = None) -> Answer[T]:

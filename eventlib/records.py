@@ -8,6 +8,7 @@ from eventlib.queueing import Priority
 from eventlib.retention import Retention
 
 EVENT = b"event"  # field of an entry: the CloudEvents envelope
+_QUEUES = "tasks."  # begins the name of each queue's stream
 
 Place = tuple[bool, str]  # whether in the retry stream, and the id there
 
@@ -52,6 +53,16 @@ class NumberedBatch(NamedTuple):
     first: int
     bodies: Sequence[bytes]
     uniques: Sequence[Unique] = ()
+
+
+def queue_stream(queue: str) -> str:
+    """The stream of a task queue. Its tasks are handed out and its dead letters kept there, by group `workers`."""
+    return _QUEUES + queue
+
+
+def is_queue_stream(stream: str) -> bool:
+    """Whether a stream is that of a task queue. No event is published to it."""
+    return stream.startswith(_QUEUES)
 
 
 class EnqueuedTask(NamedTuple):

@@ -41,7 +41,7 @@ class SagaState:
     seq: int = 0
     begun: int = 0  # how often a worker has begun the act
     running: bool = False  # a worker has begun the act and told no outcome yet
-    cancel: str = ""  # why the saga has to be compensated, from when that was asked for
+    cancel: str = ""  # why the saga has to be compensated, from when that is known
     why: str = ""  # why it compensates, or is parked
 
     @property
@@ -87,14 +87,14 @@ def unknown(state: SagaState, why: str) -> Move:
     if state.cancel or state.step.unknown == "undo":
         return _compensate(state, state.cancel or f"step {state.step.name}: {why}", "unknown")
     if state.step.unknown == "park":
-        return _park(state, f"the outcome of step {state.step.name} is not known: {why}")
+        return _park(state, f"the outcome of step {state.step.name} is not known: {why}", "unknown")
     return _goes_on(state, "unknown")
 
 
 def done(state: SagaState) -> Move:
     """The act has been done. The undo of the next step is registered before that step begins."""
     if state.act == "undo":
-        return _compensate(_with_step(state, "undone"), state.why, "undone")
+        return _compensate(_with_step(state, "undone"), state.cancel, "undone")
     state = _with_step(state, "done")
     if state.cancel:
         return _compensate(state, state.cancel, "done")
@@ -122,13 +122,13 @@ def failed(state: SagaState, outcome: Outcome, why: str) -> Move:
     A step that failed in another way may have happened, so its undo runs, if it has one.
     """
     if state.act == "undo":
-        return _park(state, f"the undo of step {state.step.name} failed: {why}")
+        return _park(state, f"the undo of step {state.step.name} failed: {why}", "undo failed")
     if outcome == "rejected":
         return _compensate(_with_step(state, "rejected"), f"step {state.step.name} was rejected: {why}", "rejected")
     not_known = outcome == "unknown" or state.steps[state.at] == "unknown"
     state = _with_step(state, "unknown" if not_known else "failed")
     if outcome == "unknown" and state.step.unknown == "park" and not state.cancel:
-        return _park(state, f"the outcome of step {state.step.name} is not known: {why}")
+        return _park(state, f"the outcome of step {state.step.name} is not known: {why}", "unknown")
     return _compensate(state, state.cancel or f"step {state.step.name} failed: {why}", "failed")
 
 
@@ -159,7 +159,7 @@ def retried(state: SagaState) -> Move | str:
     if state.act == "undo" and state.step.undo == "none":
         return f"step {state.step.name} has no undo; undo it by hand, then resolve the saga as `undone`"
     status: SagaStatus = "running" if state.act == "do" else "compensating"
-    return Move(_next_act(replace(state, status=status)), True, "retried")
+    return Move(_next_act(replace(state, status=status, why=state.cancel)), True, "retried")
 
 
 def resolved(state: SagaState, as_: Resolution) -> Move | str:
@@ -175,8 +175,8 @@ def resolved(state: SagaState, as_: Resolution) -> Move | str:
     if as_ == "done":
         if state.act == "undo":
             return "it stopped while it compensated; resolve it as `undone`, `compensated` or `completed`"
-        return done(replace(state, status="running"))._replace(what="resolved as done")
-    why = state.why if state.act == "undo" else f"step {state.step.name} was resolved as undone"
+        return done(replace(state, status="running", why=""))._replace(what="resolved as done")
+    why = state.cancel or f"step {state.step.name} was resolved as undone"
     return _compensate(_with_step(state, "undone"), why, "resolved as undone")
 
 
@@ -196,11 +196,11 @@ def _next_act(state: SagaState) -> SagaState:
 
 def _settled(state: SagaState, what: str) -> Move:
     """No act follows."""
-    return Move(_next_act(state), False, what)
+    return Move(replace(state, seq=state.seq + 1, running=False), False, what)
 
 
-def _park(state: SagaState, why: str) -> Move:
-    return _settled(replace(state, status="parked", why=why), "parked")
+def _park(state: SagaState, why: str, what: str) -> Move:
+    return _settled(replace(state, status="parked", why=why), what)
 
 
 def _compensate(state: SagaState, why: str, what: str) -> Move:
@@ -209,7 +209,7 @@ def _compensate(state: SagaState, why: str, what: str) -> Move:
     A step that failed and has no undo is left: it said itself that it failed. One that is done, or of which that is not
     known, cannot be left, so the saga is parked.
     """
-    state = replace(state, status="compensating", act="undo", why=why)
+    state = replace(state, status="compensating", act="undo", cancel=why, why=why)
     for at in reversed(range(len(state.plan))):
         state = replace(state, at=at)
         status, undo = state.steps[at], state.step.undo
@@ -219,7 +219,6 @@ def _compensate(state: SagaState, why: str, what: str) -> Move:
             return Move(_next_act(state), True, what)
         if undo == "none":
             state_is = "is done" if status == "done" else "may be done"
-            parked = _park(state, f"step {state.step.name} {state_is} and has no undo; to be undone because: {why}")
-            return parked._replace(what=what)
+            return _park(state, f"step {state.step.name} {state_is} and has no undo; to be undone because: {why}", what)
         state = _with_step(state, "undone")
     return _settled(replace(state, status="compensated"), what)

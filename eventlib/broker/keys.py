@@ -111,7 +111,7 @@ class Keys:
 
     def saga_history(self, stream: str, saga_id: str) -> str:
         """List: what happened to one saga, oldest first. It expires with the saga."""
-        return f"{self.namespace}:{{{stream}}}:saga-history:{saga_id}"
+        return f"{self.namespace}:{{{stream}}}:saga_history:{saga_id}"
 
     def sagas(self, stream: str, status: str) -> str:
         """Sorted set: the sagas of one status, by the time in ms when they got it; the ended ones, when they go."""

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
 from typing import Any, NamedTuple, cast
 
 from eventlib.broker import scripts
@@ -12,8 +11,8 @@ from eventlib.broker.keys import ScheduleKeys
 from eventlib.broker.pipelined import Argument
 from eventlib.broker.requests import ScriptCall
 from eventlib.broker.scripts import Script
-from eventlib.broker.tasks import QueueCommands, stream_of
-from eventlib.records import EnqueuedTask, ExpectedTime, SlotRecord
+from eventlib.broker.tasks import QueueCommands
+from eventlib.records import EnqueuedTask, ExpectedTime, SlotRecord, queue_stream
 from eventlib.scheduling import WAITING_MAX, Overlap, Skip
 
 
@@ -66,11 +65,12 @@ class ScheduleCommands:
 
     def __init__(self, broker: Broker, queue: str) -> None:
         self._broker = broker
-        self._stream = stream_of(queue)
+        self._stream = queue_stream(queue)
         self._queue_keys = QueueCommands(broker, queue).keys
 
     def _run(self, script: Script, name: str, *args: Argument, size_bytes: int = 0) -> ScriptCall:
-        keys = (*self._queue_keys, *astuple(self._at(name)))
+        at = self._at(name)
+        keys = (*self._queue_keys, at.schedules, at.held_back, at.schedule, at.queued, at.history)
         return self._broker.run(script, keys, name, *args, bulk=size_bytes > 0, size_bytes=size_bytes)
 
     def _at(self, name: str) -> ScheduleKeys:
@@ -104,13 +104,16 @@ class ScheduleCommands:
             *(waiting, float(first) / 1000.0 if first else None, fields),
         )
 
-    async def put(self, name: str, seen: str, new: str, spec: str, next_s: float | None, keep: bool = False) -> bool:
-        """Add a schedule, or change the one whose revision was `seen`. False if another caller was faster.
+    async def put(
+        self, name: str, seen: str, new: str, spec: str, next_s: float | None, *, keep: bool = False, drop: bool = False
+    ) -> bool:
+        """Add a schedule, or change the one whose revision was `seen`. False if the caller has to look again.
 
-        Its next slot is `next_s`, or with `keep`, the one that it has.
+        Another caller was faster then, or slots are due that have to be decided about before; with `drop` they are
+        dropped. The next slot is `next_s`, or with `keep`, the one that it has.
         """
-        next_slot = "=" if keep else _slot(next_s)
-        return bool(await self._run(scripts.SCHEDULE_PUT, name, seen, new, spec, next_slot, size_bytes=len(spec)))
+        args = (seen, new, spec, "=" if keep else _slot(next_s), int(drop))
+        return bool(await self._run(scripts.SCHEDULE_PUT, name, *args, size_bytes=len(spec)))
 
     async def halt(self, name: str, new: str, why: str, *, on: bool) -> bool | None:
         """Set or take away that a schedule is `paused` or `orphaned`. None if there is no such schedule.

@@ -16,7 +16,7 @@ from eventlib.broker.requests import ScriptCall
 from eventlib.broker.scripts import Script
 from eventlib.finishing import finished
 from eventlib.queueing import PRIORITIES
-from eventlib.records import EnqueuedTask, Entry, ExpectedTime, Place, QueueHealth, UniqueKeyHolder
+from eventlib.records import EnqueuedTask, Entry, ExpectedTime, Place, QueueHealth, UniqueKeyHolder, queue_stream
 
 log = logging.getLogger("eventlib")
 
@@ -24,11 +24,6 @@ WORKERS = "workers"  # the group of each queue
 _LIMITS_MAX = 100  # that are looked at for a queue's health
 _LOOKED_AT = 100  # slots, and limits, in one call
 _NO_OUTCOME = ("succeeded", b"")  # of a task whose outcome nobody noted
-
-
-def stream_of(queue: str) -> str:
-    """The stream of a task queue. Its tasks are handed out and its dead letters kept there, by group `workers`."""
-    return f"tasks.{queue}"
 
 
 class TaskRecord(NamedTuple):
@@ -45,8 +40,8 @@ class QueueCommands:
 
     def __init__(self, broker: Broker, queue: str) -> None:
         self._broker = broker
-        self._group = broker.keys.group(stream_of(queue), WORKERS)
-        self._own = broker.keys.queue(stream_of(queue))
+        self._group = broker.keys.group(queue_stream(queue), WORKERS)
+        self._own = broker.keys.queue(queue_stream(queue))
         self.keys = (self._group.retry, self._group.dead_letters, self._group.sweep, *astuple(self._own))
 
     def _run(self, script: Script, *args: Argument, bulk: bool = False, size_bytes: int = 0) -> ScriptCall:
@@ -179,7 +174,7 @@ class TaskCommands(ConsumerCommands):
     def __init__(
         self, broker: Broker, queue: str, consumer: str, pattern: Sequence[int], fair_weights: Mapping[str, float]
     ) -> None:
-        super().__init__(broker, broker.keys.group(stream_of(queue), WORKERS), consumer)
+        super().__init__(broker, broker.keys.group(queue_stream(queue), WORKERS), consumer)
         self.queue = QueueCommands(broker, queue)
         self.clock: Callable[[], Clock] = lambda: Clock(False, None)
         self._turns = ("".join(str(priority + 1) for priority in pattern), json.dumps(dict(fair_weights)))

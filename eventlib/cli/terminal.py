@@ -75,6 +75,13 @@ out = PlainConsole()
 err = PlainConsole(stderr=True)
 
 
+def print_facts(facts: Mapping[str, str]) -> None:
+    """Print what is known of one thing: a line for each fact, under its name. Empty ones are left out."""
+    for name, value in facts.items():
+        if value:
+            out.tell((f"{name:12}", "bold"), value)
+
+
 def print_table(
     columns: Mapping[str, Sequence[str]],
     *,

@@ -21,6 +21,8 @@ from eventlib.policy import TokenBucket
 class Session:
     """One consumer of one group on one stream: who it is, what it holds, and how it reaches the server."""
 
+    given_up = "is dead"  # what the log says of an event that is given up
+
     def __init__(
         self,
         identity: tuple[str, str, str],

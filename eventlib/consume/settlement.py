@@ -34,6 +34,7 @@ class Settler:
         self._bucket = session.bucket
         self._rng = session.rng
         self._tasks = session.tasks
+        self._given_up = session.given_up
         self._done: list[Delivery] = []  # to be acknowledged in the next batch
         self._done_added = asyncio.Event()
         self._finishing = False
@@ -117,8 +118,9 @@ class Settler:
             consumer=delivery.consumer,
         )
         log.warning(
-            "%s/%s: event %s, entry %s, is dead (%s) %s",
-            *(delivery.stream, delivery.group, delivery.event_id, delivery.entry.origin, decision.reason, why["error"]),
+            "%s/%s: event %s, entry %s, %s (%s) %s",
+            *(delivery.stream, delivery.group, delivery.event_id, delivery.entry.origin, self._given_up),
+            *(decision.reason, why["error"]),
         )
         entry, counts = delivery.entry, decision.reason != "poison"
         return await self._undisturbed(lambda: self._commands.to_dead_letters(entry, why, counts=counts))

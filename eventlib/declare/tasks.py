@@ -22,6 +22,7 @@ from eventlib.events.schema import Event, valid_name, valid_type
 from eventlib.interactive import same_definition
 from eventlib.policy import Lease, Retry, RetryBudget
 from eventlib.queueing import PRIORITIES, WEIGHTS, Priority
+from eventlib.records import queue_stream
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -98,6 +99,7 @@ class Task(Generic[P, R]):
         self.function = function
         self.settings = settings
         self._signature = inspect.signature(function)
+        self._keyword_only = any(p.kind is p.KEYWORD_ONLY for p in self._signature.parameters.values())
         hints = _hints(function, where)
         self.event_class = _event_class(self._signature, hints, self, where)
         self.result_class = _result_class(hints["return"], function, where)
@@ -118,10 +120,13 @@ class Task(Generic[P, R]):
     def event(self, *args: P.args, **kwargs: P.kwargs) -> Event:
         """The event that carries these arguments."""
         where = f"task {self.name!r}"
-        try:
-            given = self._signature.bind(*args, **kwargs).arguments
-        except TypeError as error:
-            raise InvalidArgument(where, str(error)) from None
+        if args and not kwargs and len(args) == len(self._signature.parameters) and not self._keyword_only:
+            given = dict(zip(self._signature.parameters, args, strict=True))  # a tenth of the time of `bind`
+        else:
+            try:
+                given = self._signature.bind(*args, **kwargs).arguments
+            except TypeError as error:
+                raise InvalidArgument(where, str(error)) from None
         try:
             return self.event_class(**given)
         except ValidationError as error:
@@ -174,7 +179,7 @@ def _event_class(
             f"Task_{task.name}",
             __base__=Event,
             __module__=task.function.__module__,
-            __cls_kwargs__={"type": task.name, "stream": f"tasks.{task.queue}"},
+            __cls_kwargs__={"type": task.name, "stream": queue_stream(task.queue)},
             **fields,
         )
     except InvalidDeclaration as error:

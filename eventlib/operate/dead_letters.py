@@ -28,7 +28,7 @@ from eventlib.events.envelope import decode
 from eventlib.events.schema import spec_of, valid_name
 from eventlib.operate.selection import ALL, Selection, id_parts, valid_id
 from eventlib.reconnect import Answer, answered_within
-from eventlib.records import DeadLetterQueueState
+from eventlib.records import DeadLetterQueueState, queue_stream
 
 T = TypeVar("T")
 Move = Callable[[Sequence[str]], Awaitable[list[str]]]  # ids of dead letters -> ids of those that moved
@@ -63,6 +63,9 @@ class DeadLetters:
         self._commands = DeadLetterCommands(broker, broker.keys.group(stream, group))
         own_group_last = sorted(app.subscriptions, key=lambda s: s.group == group)  # so that its classes count
         self._classes = {spec_of(s.event_class).type: s.event_class for s in own_group_last}
+        self._classes |= {
+            task.name: task.event_class for task in app.tasks.values() if stream == queue_stream(task.queue)
+        }
         self._rng = random.Random()
 
     # Looking

@@ -26,6 +26,7 @@ from eventlib.publish.capacity import CapacityLimit
 from eventlib.publish.outage import OutagePolicy
 from eventlib.publish.routes import Route, route_for
 from eventlib.publish.sender import Sender
+from eventlib.records import is_queue_stream
 
 # Correlation, causation, traceparent, tracestate. `publish` takes them one by one: a tuple is a hundredth of its time.
 Context = tuple[str | None, str | None, str | None, str | None]
@@ -155,7 +156,7 @@ class Publisher:
         return sender
 
     def _sender_to(self, stream: str) -> Sender:
-        if stream.startswith("tasks."):
+        if is_queue_stream(stream):
             raise InvalidArgument("publish", f"stream {stream!r} is a task queue; call bus.enqueue")
         if stream not in self._senders:
             self._senders[stream] = Sender(self._where, stream, self._route, self.capacity)

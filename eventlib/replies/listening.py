@@ -13,6 +13,7 @@ from functools import partial
 from eventlib.broker.listening import Heard, ListeningCommands
 from eventlib.consume.fetch_size import FetchSize
 from eventlib.errors import BrokerError, BrokerUnavailable
+from eventlib.operate.selection import id_parts
 from eventlib.reconnect import until_answered
 from eventlib.replies.history import History
 from eventlib.replies.waiters import Waiters
@@ -21,6 +22,7 @@ log = logging.getLogger("eventlib")
 
 BLOCK_S = 1.0  # longest blocking read; a dead connection is noticed after this time and the time for a reply
 LINGER_S = 10.0  # reading goes on for so long after the last waiter: the next one need not wait for a position
+_BEGINNING = "0-0"  # of every stream
 _FIRST_FETCH = 100  # entries in the first request, while their size is not known
 
 
@@ -82,11 +84,22 @@ class Listener:
     async def _read(self) -> None:
         asked = self._size.count
         try:
+            if self.problem is not None:
+                await self._return_to_the_stream()
             await self._commands.read(self._position, asked, BLOCK_S, partial(self._came, asked))
         except BrokerUnavailable:
             self._size.failed()
             raise
         self.problem = None
+
+    async def _return_to_the_stream(self) -> None:
+        """After an outage, the stream may be another one, or an older copy of it, whose next ids are lower.
+
+        Then all of it is read: what came meanwhile must not be missed.
+        """
+        last = await self._commands.last_id()
+        if id_parts(last) < id_parts(self._position):
+            self._position = _BEGINNING
 
     def _came(self, asked: int, entries: list[Heard]) -> None:
         self._size.came(asked, [len(event) for _, event in entries])

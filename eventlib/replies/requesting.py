@@ -100,20 +100,31 @@ class Requesting(ABC):
 
         Raises what `waiting_for` raises.
         """
-        waiting: Waiting[Event] = self._waiting("reply", reply, correlation_id, timeout_s)
-        await waiting.begin(looks_back=True)
-        await waiting.__aexit__(None, None, None)
+        waiting: Waiting[Event] = self._waiting("reply", reply, correlation_id, timeout_s, looks_back=True)
+        async with waiting:
+            pass  # it ends when the event is there
         return waiting.event
 
     def _waiting(
-        self, where: str, reply: type[Event] | UnionType, correlation_id: str, timeout_s: float, own: str | None = None
+        self,
+        where: str,
+        reply: type[Event] | UnionType,
+        correlation_id: str,
+        timeout_s: float,
+        *,
+        own: str | None = None,
+        looks_back: bool = False,
     ) -> Waiting[Any]:
+        if not isinstance(reply, type | UnionType):
+            raise InvalidArgument(
+                where, f"{shown(reply)} is no event class; give one, or a union such as `Given | Refused`"
+            )
         expected = awaited(reply)
         if own in expected.types:
             raise InvalidArgument(where, f"a {own} cannot be the reply to a {own}: it would be taken for its own reply")
         _check_correlation_id(where, correlation_id)
         _check_timeout(where, timeout_s)
-        return Waiting(self._open_waits(), expected, correlation_id, timeout_s, own=own)
+        return Waiting(self._open_waits(), expected, correlation_id, timeout_s, own=own, looks_back=looks_back)
 
 
 def _check_correlation_id(where: str, id_: object) -> None:

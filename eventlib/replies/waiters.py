@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from functools import lru_cache
 from types import UnionType
-from typing import Any, NamedTuple, Union, get_args, get_origin
+from typing import NamedTuple, get_args
 
 from pydantic_core import from_json
 
@@ -24,14 +24,14 @@ class Awaited(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def awaited(reply: Any) -> Awaited:
+def awaited(reply: type[Event] | UnionType) -> Awaited:
     """What an event class, or a union of event classes such as `QuoteGiven | QuoteRefused`, stands for.
 
     Raises:
         UnknownEventType: it is no event class, or one without a type.
         InvalidArgument: two classes have one type.
     """
-    members = get_args(reply) if get_origin(reply) in (Union, UnionType) else (reply,)
+    members = get_args(reply) or (reply,)
     classes: dict[str, type[Event]] = {}
     for member in members:
         if classes.setdefault(spec_of(member).type, member) is not member:

@@ -100,7 +100,14 @@ class Waiting(Generic[E]):
     """One wait for an event: it begins with the block, and the block ends when the event is there."""
 
     def __init__(
-        self, waits: Waits, awaited: Awaited, correlation_id: str, timeout_s: float, *, own: str | None = None
+        self,
+        waits: Waits,
+        awaited: Awaited,
+        correlation_id: str,
+        timeout_s: float,
+        *,
+        own: str | None = None,
+        looks_back: bool = False,
     ) -> None:
         self.deadline_s = 0.0  # by the loop's clock
         self.sent = True  # False: the server did not answer the publish that the event would follow
@@ -109,6 +116,7 @@ class Waiting(Generic[E]):
         self._correlation_id = correlation_id
         self._timeout_s = timeout_s
         self._own = own
+        self._looks_back = looks_back
         self._event: E | None = None
 
     @property
@@ -123,13 +131,10 @@ class Waiting(Generic[E]):
         return self._event
 
     async def __aenter__(self) -> Self:
-        return await self.begin(looks_back=False)
-
-    async def begin(self, *, looks_back: bool) -> Self:
-        """Begin to listen, before the block runs. To be followed by `__aexit__`, if it does not raise."""
         loop = asyncio.get_running_loop()
         self.deadline_s = loop.time() + self._timeout_s
-        self._waiter = Waiter(self._awaited, self._correlation_id, looks_back, self._own)
+        self._event = None
+        self._waiter = Waiter(self._awaited, self._correlation_id, self._looks_back, self._own)
         self._listeners = self._waits.begin(self._waiter)
         self._timer = loop.call_at(self.deadline_s, self._waiter.fail, _TimeIsOver())
         try:
@@ -139,7 +144,7 @@ class Waiting(Generic[E]):
                     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 if self._waiter.event.done() and self._waiter.event.exception():
                     await self._finish()
-                if looks_back:
+                if self._looks_back:
                     made_ms = made_at_ms(self._correlation_id)
                     listener.history.look(self._waiter, max(0, (made_ms or 0) - _SKEW_MS))
         except BaseException:

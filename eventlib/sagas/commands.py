@@ -14,7 +14,7 @@ from eventlib.events.envelope import decode
 from eventlib.records import Entry, ExpectedTime, Place
 from eventlib.saga_policy import Move, SagaState
 from eventlib.sagas.changes import Told, change_of
-from eventlib.sagas.messages import GROUP, Advance, stream_of
+from eventlib.sagas.messages import GROUP, Advance, saga_stream
 from eventlib.sagas.records import StoredSaga
 
 _NO_OUTCOME = "its workers ended several times without telling the outcome"
@@ -42,9 +42,9 @@ class SagaCommands(ConsumerCommands):
     """
 
     def __init__(self, broker: Broker, name: str, worker: str, app_name: str) -> None:
-        super().__init__(broker, broker.keys.group(stream_of(name), GROUP), worker)
+        super().__init__(broker, broker.keys.group(saga_stream(name), GROUP), worker)
         self.worker = worker
-        self.store = SagaStore(broker, stream_of(name), GROUP)
+        self.store = SagaStore(broker, saga_stream(name), GROUP)
         self._app_name = app_name  # the source of the envelopes that it writes
         self._outcomes: dict[Place, Outcome | Ending] = {}
 

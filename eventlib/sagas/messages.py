@@ -7,7 +7,7 @@ GROUP = "workers"
 _STREAM = "saga"  # no message is published: scripts append them to the stream of their saga
 
 
-def stream_of(name: str) -> str:
+def saga_stream(name: str) -> str:
     """The stream of the sagas of one name."""
     return f"saga.{name}"
 

@@ -54,8 +54,8 @@ class SagaRecord:
     running: bool
     error: str
     waits_for: str
-    started_s: float
-    updated_s: float
+    started_at_s: float
+    updated_at_s: float
     deadline_s: float | None
 
     @property

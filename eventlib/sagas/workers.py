@@ -14,12 +14,14 @@ from eventlib.errors import InvalidArgument
 from eventlib.events.schema import Event
 from eventlib.publish.publisher import Publisher
 from eventlib.sagas.commands import SagaCommands
-from eventlib.sagas.messages import GROUP, stream_of
+from eventlib.sagas.messages import GROUP, saga_stream
 from eventlib.sagas.runner import Runner
 
 
 class SagaSession(Session):
     """One worker. Each step of a saga has a retry policy of its own, though all of their messages are of one type."""
+
+    given_up = "failed for good"
 
     def __init__(
         self,
@@ -31,7 +33,7 @@ class SagaSession(Session):
         bus: Publishing,
     ) -> None:
         self._runner = runner
-        identity = stream_of(name), GROUP, commands.worker
+        identity = saga_stream(name), GROUP, commands.worker
         super().__init__(identity, commands, settings, runner.subscriptions, observe, bus)
         runner.calls = self.calls
 

@@ -1,5 +1,6 @@
 """What a program and its operators do with schedules: add them, look at them, pause, resume and remove them."""
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -22,6 +23,8 @@ from eventlib.steady import steady_s
 
 P = ParamSpec("P")
 
+_READ_TOGETHER = 100
+
 Answer = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
 
@@ -35,6 +38,7 @@ class Schedules:
         self._app = app
         self._broker = broker
         self._answer = answer
+        self._by_queue: dict[str, ScheduleCommands] = {}
 
     def add(
         self,
@@ -78,7 +82,7 @@ class Schedules:
         for other in self._queues() - {queue}:
             if await self._read(name, other) is not None:
                 raise ScheduleExists(name, "")
-        commands, revision = ScheduleCommands(self._broker, queue), secrets.token_hex(8)
+        commands, revision = self._commands(queue), secrets.token_hex(8)
         now_s = await self._time(commands)
         next_s = spec.rule.slots.after(now_s())
         if not await self._answer(lambda: commands.put(name, "", revision, spec_text(spec), next_s)):
@@ -91,8 +95,10 @@ class Schedules:
         for each in sorted({queue} if queue is not None else self._queues()):
             commands = self._commands(each)
             names = await self._answer(commands.names)
-            stored = [await self._read(name, each) for name in names]
-            found += [schedule_of(each, one) for one in stored if one is not None]
+            for at in range(0, len(names), _READ_TOGETHER):
+                page = names[at : at + _READ_TOGETHER]
+                stored = await asyncio.gather(*(self._read(name, each) for name in page))
+                found += [schedule_of(each, one) for one in stored if one is not None]
         return tuple(sorted(found, key=lambda schedule: schedule.name))
 
     async def get(self, name: str, *, queue: str | None = None) -> Schedule:
@@ -196,7 +202,9 @@ class Schedules:
         return {task.queue for task in self._app.tasks.values()} | set(self._app.queues) or {QUEUE}
 
     def _commands(self, queue: str) -> ScheduleCommands:
-        return ScheduleCommands(self._broker, valid_name(queue, "queue"))
+        if queue not in self._by_queue:
+            self._by_queue[queue] = ScheduleCommands(self._broker, valid_name(queue, "queue"))
+        return self._by_queue[queue]
 
     async def _time(self, commands: ScheduleCommands) -> Callable[[], float]:
         """The queue's time from now on."""

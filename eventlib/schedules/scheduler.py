@@ -15,7 +15,7 @@ from eventlib.broker.schedules import Look, ScheduleCommands
 from eventlib.consume.session import Session
 from eventlib.declare.app import App
 from eventlib.declare.schedules import DeclaredSchedule
-from eventlib.errors import AccessDenied, BrokerUnavailable, DataError, UsageError
+from eventlib.errors import AccessDenied, BrokerUnavailable, BusClosed, DataError, ScheduleExists
 from eventlib.policy import Retry
 from eventlib.schedules.deciding import settle, start_waiting
 from eventlib.schedules.declaring import Declaring
@@ -136,7 +136,7 @@ class Scheduler:
         while True:
             try:
                 return await work(name)
-            except (AccessDenied, UsageError):
+            except (AccessDenied, BusClosed, ScheduleExists):
                 raise
             except Exception as error:  # whatever it is, the other schedules go on
                 failures += 1

@@ -26,9 +26,9 @@ class Schedule:
     rule: ScheduleRule | None
     declared_by: str | None  # the App that declares it; None: it was added
     next_s: float | None
-    added_s: float | None
-    paused_s: float | None  # since when
-    orphaned_s: float | None  # since when its App declares it no more
+    added_at_s: float | None
+    paused_at_s: float | None  # since when
+    orphaned_at_s: float | None  # since when its App declares it no more
     runs: int  # slots that ran
     skipped: Mapping[str, int]
     waiting: int
@@ -39,7 +39,7 @@ class Schedule:
     @property
     def halted(self) -> Halted | None:
         """Why it runs nothing, if it does not."""
-        return "orphaned" if self.orphaned_s is not None else "paused" if self.paused_s is not None else None
+        return "orphaned" if self.orphaned_at_s is not None else "paused" if self.paused_at_s is not None else None
 
 
 def schedule_of(queue: str, stored: StoredSchedule) -> Schedule:
@@ -61,9 +61,9 @@ def schedule_of(queue: str, stored: StoredSchedule) -> Schedule:
         rule=spec.rule if spec else None,
         declared_by=spec.declared_by if spec else None,
         next_s=stored.next_s,
-        added_s=seconds("added"),
-        paused_s=seconds("paused"),
-        orphaned_s=seconds("orphaned"),
+        added_at_s=seconds("added"),
+        paused_at_s=seconds("paused"),
+        orphaned_at_s=seconds("orphaned"),
         runs=int(fields.get("runs", "0")),
         skipped={
             name.removeprefix(_SKIPPED): int(n) for name, n in sorted(fields.items()) if name.startswith(_SKIPPED)

@@ -1,14 +1,13 @@
 """Waiting for tasks to end, without asking again and again: one blocking read a queue serves all who wait."""
 
 import asyncio
-import math
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from eventlib.broker.tasks import QueueCommands
-from eventlib.errors import AccessDenied, BrokerError, BusClosed
-from eventlib.reconnect import until_answered
+from eventlib.errors import BusClosed
+from eventlib.reconnect import unless_denied, until_answered
 
 _BLOCK_S = 1.0
 LOOK_S = 5.0  # a look at the task itself, should its notice have been missed
@@ -74,10 +73,10 @@ class Finishes:
     async def _read(self, listening: "asyncio.Future[None]") -> None:
         watch = self._commands.watch_finished()
         try:
-            await until_answered(watch.begin, _unless_refused, self._rng)
+            await until_answered(watch.begin, unless_denied, self._rng)
             listening.set_result(None)
             while self._waiters:  # there is no await between this look and the end, so that no waiter comes too late
-                for task_id in (await until_answered(lambda: watch.next(_BLOCK_S), _unless_refused, self._rng)).value:
+                for task_id in (await until_answered(lambda: watch.next(_BLOCK_S), unless_denied, self._rng)).value:
                     for notice in self._waiters.get(task_id, ()):
                         if not notice.done():
                             notice.set_result(None)
@@ -85,9 +84,3 @@ class Finishes:
             if self._reading is asyncio.current_task():
                 self._reading = None
             await watch.close()
-
-
-def _unless_refused(error: BrokerError, _: int) -> float:
-    if isinstance(error, AccessDenied):
-        raise error
-    return math.inf

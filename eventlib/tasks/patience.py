@@ -1,12 +1,10 @@
 """How long the calls of a bus that concern tasks wait for an answer."""
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from eventlib.errors import BrokerError, BrokerUnavailable
-from eventlib.reconnect import until_answered
+from eventlib.reconnect import answered_within
 
 T = TypeVar("T")
 
@@ -25,13 +23,4 @@ class Patience:
             BrokerUnavailable: it was not, in time.
             BrokerError: the server refused.
         """
-        now_s = asyncio.get_running_loop().time
-        give_up_at_s = now_s() + self._patience_s
-
-        def failed(error: BrokerError, _: int) -> float:
-            rest_s = give_up_at_s - now_s()
-            if not isinstance(error, BrokerUnavailable) or rest_s <= 0.0:
-                raise error
-            return rest_s
-
-        return (await until_answered(call, failed, self._rng)).value
+        return (await answered_within(self._patience_s, call, self._rng)).value

@@ -1,7 +1,6 @@
 """The workers that an App's tasks need: one for each queue. A worker is a consumer whose handlers run functions."""
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
@@ -9,17 +8,18 @@ from typing import Any
 from pydantic_core import from_json
 
 from eventlib.broker.connections import Broker
-from eventlib.broker.tasks import WORKERS, Clock, TaskCommands, stream_of
+from eventlib.broker.tasks import WORKERS, Clock, TaskCommands
 from eventlib.consume.consumer import GroupConsumer
 from eventlib.consume.session import Session
 from eventlib.declare.app import App
 from eventlib.declare.subscriptions import Subscription
 from eventlib.declare.tasks import QueueSettings, Task
 from eventlib.delivery import Delivery, Observer, Publishing
-from eventlib.errors import AccessDenied, BrokerError, InvalidArgument, UnknownTask
+from eventlib.errors import InvalidArgument, UnknownTask
 from eventlib.events.schema import Event
 from eventlib.queueing import PRIORITIES, pattern_of
-from eventlib.reconnect import until_answered
+from eventlib.reconnect import unless_denied, until_answered
+from eventlib.records import queue_stream
 from eventlib.tasks.current import CurrentTask, current
 from eventlib.tasks.results import write_result
 
@@ -59,7 +59,7 @@ class TaskWorker:
         self._running: dict[str, _Run] = {}
         self._to_end: set[str] = set()  # tasks that are held, and were cancelled before their function began
         session = Session(
-            (stream_of(queue), WORKERS, name),
+            (queue_stream(queue), WORKERS, name),
             self._commands,
             settings.group,
             [self._subscription(task) for task in tasks],
@@ -152,7 +152,7 @@ class TaskWorker:
                 self._to_end.add(task_id)
 
     async def _answer(self, call: Callable[[], Awaitable[list[str]]]) -> list[str]:
-        return (await until_answered(call, _unless_refused, self.session.rng)).value
+        return (await until_answered(call, unless_denied, self.session.rng)).value
 
 
 class _Run:
@@ -175,9 +175,3 @@ class _Run:
 
 def _unknown_task(queue: str, event: bytes) -> UnknownTask:
     return UnknownTask(str(from_json(event)["type"]), queue)
-
-
-def _unless_refused(error: BrokerError, _: int) -> float:
-    if isinstance(error, AccessDenied):
-        raise error
-    return math.inf

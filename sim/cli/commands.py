@@ -1,4 +1,4 @@
-"""The command line: workbench simulate | live | compare | report | lab | server, schemas and dlq.
+"""The command line: workbench simulate | live | compare | report | lab | server, schemas, dlq, tasks, schedules, sagas.
 
 The module of a command is imported when the command runs or shows its own help. So the list of all commands appears at
 once. The commands of the simulator import what they need when they run, so their help appears without delay too.
@@ -33,6 +33,15 @@ COMMANDS = {
     "dlq": _Listed(
         "eventlib.cli.dlq",
         "Look at what a group gave up: list, show, count, edit, replay and purge its dead letters.",
+    ),
+    "sagas": _Listed(
+        "eventlib.cli.sagas",
+        "Look at sagas, and say how parked ones go on: list, show, retry, resolve and cancel.",
+    ),
+    "tasks": _Listed("eventlib.cli.tasks", "Look at task queues: health, list, show; cancel a task, or run one now."),
+    "schedules": _Listed(
+        "eventlib.cli.schedules",
+        "Look at schedules: list, show, history; pause, resume, remove one, or run its task now.",
     ),
 }
 

@@ -17,7 +17,7 @@ from sim.evidence.history import History, Left, Rows, Run, of_kind
 from sim.evidence.metrics import LATE_S, dead_letters, lateness_s_p99, left_over
 from sim.evidence.requests import HEARD_S, requests_of
 from sim.evidence.sagas import half_done, services_with_sagas
-from sim.evidence.turns import passed, queues_of
+from sim.evidence.turns import passed_by, queues_of
 
 Verdict = Literal["true", "false", "unknown"]
 Messages = npt.NDArray[np.int64]  # numbers of messages, one for each row
@@ -214,6 +214,28 @@ def _in_words(left: Left) -> str:
     return f"{left_over(left):,} left ({', '.join(f'{number:,} {state}' for number, state in states)})"
 
 
+def _nothing_starves(history: History) -> list[Check]:
+    """The check of the turns that priorities and tenants take. None where no queue promises any."""
+    claim = "No waiting task of a queue was passed by more dispatches than its weight allows"
+    bounds = {
+        (name, part): allowed
+        for name, queue in queues_of(history).items()
+        for part, allowed in queue.bounds().items()
+        if allowed is not None
+    }
+    most: dict[tuple[str, str], float] = {}
+    for name in dict.fromkeys(name for name, _ in bounds):
+        for run, rows in history.each_run():
+            for part, by in passed_by(history.scenario, run, rows, history.services.index(name)).items():
+                if (name, part) in bounds and not np.isnan(by):
+                    most[name, part] = max(by, most.get((name, part), 0.0))
+    if not most:
+        return [Check(_TURNS, claim, "unknown", "no case: no task was dispatched")] if bounds else []
+    detail = ", ".join(f"{'.'.join(of)} by {by:.0f} of {bounds[of]} allowed" for of, by in most.items())
+    beyond = sum(by > bounds[of] for of, by in most.items())
+    return [Check(_TURNS, claim, "false" if beyond else "true", detail, beyond)]
+
+
 def _sagas_whole(history: History) -> list[Check]:
     """The check of sagas. None where there are no sagas."""
     claim = "Every saga did all its steps, or undid what was done in reverse order, or is parked: none is half done"
@@ -246,24 +268,6 @@ def _replies_heard(history: History) -> Check:
     if not answerable:
         return Check("replies_heard", claim, "unknown", "no case: no reply came in time")
     return Check("replies_heard", claim, "false" if lost else "true", detail, lost)
-
-
-def _nothing_starves(history: History) -> list[Check]:
-    """The check of the turns that priorities and tenants take. None where there is no task queue."""
-    claim = "No waiting task of a queue was passed by more dispatches than its weight allows"
-    most: dict[str, tuple[float, int]] = {}
-    for name in queues_of(history):
-        for run, rows in history.each_run():
-            for found in passed(history.scenario, run, rows, history.services.index(name)):
-                if found.allowed is not None and not np.isnan(found.passed_by):
-                    before, _ = most.get(f"{name}.{found.name}", (0.0, 0))
-                    most[f"{name}.{found.name}"] = max(before, found.passed_by), found.allowed
-    if not most:
-        detail = "no case: no task of one priority or tenant could be passed by another's"
-        return [Check(_TURNS, claim, "unknown", detail)] if queues_of(history) else []
-    detail = ", ".join(f"{name} by {by:.0f} of {allowed} allowed" for name, (by, allowed) in most.items())
-    beyond = sum(by > allowed for by, allowed in most.values())
-    return [Check(_TURNS, claim, "false" if beyond else "true", detail, beyond)]
 
 
 def _generator_on_time(history: History) -> Check:

@@ -6,13 +6,12 @@ noted. But a worker asks only for as many tasks as it has room for: all others t
 """
 
 import heapq
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from eventlib.queueing import PRIORITIES, tenant_passed_by_max
+from eventlib.queueing import PRIORITIES
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.declare.task_queue import Labels, TaskQueue
@@ -22,19 +21,6 @@ from sim.evidence.lags import lag_metrics, lags_of_run
 Mask = npt.NDArray[np.bool_]
 
 _QUANTILES = ("p50", "p95")  # of each priority and tenant
-
-
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """How many dispatches passed a waiting task of one priority, or of one tenant, and how many may at most.
-
-    `passed_by` is the most over all tasks of a run, NaN if none was dispatched. What passes a task of a tenant has the
-    same priority. `allowed` is None where nothing is promised.
-    """
-
-    name: str
-    passed_by: float
-    allowed: int | None
 
 
 def queue_metrics(
@@ -47,41 +33,39 @@ def queue_metrics(
     labels = _labels(scenario, run, rows, service)
     found: dict[str, float] = {}
     unhandled: dict[str, float] = {}
-    for label, chosen in _parts(queue, labels):
+    for part, chosen in _parts(queue, labels).items():
         lags = lags_of_run(scenario, run, rows, [service], chosen)
-        of_part, unhandled_there = lag_metrics(f"{prefix}{label}.", lags, _QUANTILES)
+        of_part, unhandled_there = lag_metrics(f"{prefix}{part}.", lags, _QUANTILES)
         found |= of_part
         unhandled |= unhandled_there
-    for each in passed(scenario, run, rows, service):
-        found[f"{prefix}{each.name}.passed_by"] = each.passed_by
+    for part, most in passed_by(scenario, run, rows, service).items():
+        found[f"{prefix}{part}.passed_by"] = most
     return found, unhandled
 
 
-def passed(scenario: Scenario, run: Run, rows: Rows, service: int) -> list[Passed]:
-    """How often each priority, and each tenant, of a queue was passed. Nothing if there is only one of them."""
+def passed_by(scenario: Scenario, run: Run, rows: Rows, service: int) -> dict[str, float]:
+    """The most dispatches that passed a waiting task of each part of a queue (`TaskQueue.bounds`), NaN if it had none.
+
+    What passes a task of a tenant has the same priority.
+    """
     name, queue = _queue_at(scenario, service)
     assert queue is not None, f"{name} is no task queue"
     labels = _labels(scenario, run, rows, service)
     waits = _Waits.of(scenario, rows, service, labels.priority.size)
-    used, found = queue.used_priorities(), []
-    if len(used) > 1:
-        for one in used:
-            most = waits.passed_by(labels.priority == one, np.ones(labels.priority.size, bool))
-            found.append(Passed(PRIORITIES[one], most, queue.passed_by_max(one)))
-    if len(queue.tenants) > 1:
-        for place, tenant in enumerate(queue.tenants):
-            of_tenant = labels.tenant == place
-            by_priority = [
-                waits.passed_by(of_tenant & (labels.priority == one), labels.priority == one) for one in used
-            ]
-            known = [most for most in by_priority if not np.isnan(most)]
-            found.append(Passed(tenant, max(known, default=np.nan), _tenant_passed_by_max(queue, tenant)))
+    found: dict[str, float] = {}
+    for part, chosen in _parts(queue, labels).items():
+        if part in PRIORITIES:
+            found[part] = waits.passed_by(chosen, np.ones(chosen.size, bool))
+        else:
+            of_priority = [labels.priority == one for one in queue.used_priorities()]
+            most = [waits.passed_by(chosen & among, among) for among in of_priority]
+            found[part] = max((one for one in most if not np.isnan(one)), default=np.nan)
     return found
 
 
-def queues_of(history: History) -> list[str]:
+def queues_of(history: History) -> dict[str, TaskQueue]:
     """The services that are task queues."""
-    return [name for name, service in history.scenario.services.items() if service.queue is not None]
+    return {name: one.queue for name, one in history.scenario.services.items() if one.queue is not None}
 
 
 def _queue_at(scenario: Scenario, service: int) -> tuple[str, TaskQueue | None]:
@@ -89,13 +73,13 @@ def _queue_at(scenario: Scenario, service: int) -> tuple[str, TaskQueue | None]:
     return name, scenario.services[name].queue
 
 
-def _parts(queue: TaskQueue, labels: Labels) -> Iterator[tuple[str, Mask]]:
-    """The priorities and the tenants that have messages, each with its messages. None where there is only one."""
-    used = queue.used_priorities()
-    if len(used) > 1:
-        yield from ((PRIORITIES[one], labels.priority == one) for one in used)
-    if len(queue.tenants) > 1:
-        yield from ((tenant, labels.tenant == place) for place, tenant in enumerate(queue.tenants))
+def _parts(queue: TaskQueue, labels: Labels) -> dict[str, Mask]:
+    """The messages of each part of a queue."""
+    tenants = list(queue.tenants)
+    return {
+        part: labels.priority == PRIORITIES.index(part) if part in PRIORITIES else labels.tenant == tenants.index(part)
+        for part in queue.bounds()
+    }
 
 
 def _labels(scenario: Scenario, run: Run, rows: Rows, service: int) -> Labels:
@@ -105,13 +89,6 @@ def _labels(scenario: Scenario, run: Run, rows: Rows, service: int) -> Labels:
     roots = int(of_kind(rows[rows["service"] == -1], "sent")["message"].max(initial=-1)) + 1
     most = int(rows[rows["event"] == event]["message"].max(initial=-1)) + 1
     return scenario.labels(name, run.seed, max(most, roots * scenario.flow.paths[scenario.services[name].consumes]))
-
-
-def _tenant_passed_by_max(queue: TaskQueue, tenant: str) -> int | None:
-    if not queue.takes_turns_by_tenant:
-        return None
-    others = [queue.fair_weights.get(name, 1.0) for name in queue.tenants if name != tenant]
-    return tenant_passed_by_max(queue.fair_weights.get(tenant, 1.0), others)
 
 
 @dataclass(frozen=True, slots=True)

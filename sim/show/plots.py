@@ -6,14 +6,13 @@ shows itself.
 """
 
 import io
-import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context, rcParamsDefault
+from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,44 +27,20 @@ from sim.evidence import distributions, metrics
 from sim.evidence.lags import QUANTILES, lags
 from sim.infer.compare import Comparison, Row
 from sim.show import style
+from sim.show.frame import SETTINGS, new_figure, with_texts
 from sim.show.source import Source, Worlds
 from sim.show.svg import element
 from sim.show.wording import MINUS, TO, difference, percent, seeds, shortened
 from sim.wording import quantity
 
-# matplotlib's own settings, not those of the user: the same input gives the same figure.
-_FOREIGN = (
-    "backend",
-    "date.epoch",
-    "docstring",
-    "figure.max",
-    "figure.raise",
-    "interactive",
-    "timezone",
-    "tk.",
-    "toolbar",
-)
-_SETTINGS = {name: value for name, value in rcParamsDefault.items() if not name.startswith(_FOREIGN)} | style.SETTINGS
 
-
-class Chart(Figure):
-    """A figure that shows itself in a notebook, with any of matplotlib's backends."""
-
-    @rc_context(_SETTINGS)
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        file = io.BytesIO()
-        self.savefig(file, format="png", dpi=144, metadata={"Software": None})
-        width_in, height_in = self.get_size_inches()
-        return file.getvalue(), {"width": round(width_in * 96), "height": round(height_in * 96)}
-
-
-@rc_context(_SETTINGS)
+@rc_context(SETTINGS)
 def lag_over_time(source: Source, *, service: str | None = None) -> Figure:
     """Lag of each message over its intended send time, at one service or at the last services of the system."""
     worlds = Worlds.of(source)
     simulated, live = (lags(one, service) if one else None for one in (worlds.simulated, worlds.live))
     both = [found for found in (simulated, live) if found is not None]
-    figure, (axes,) = _figure(3.5)
+    figure, (axes,) = new_figure(3.5)
     axes.set_xlim(0, max((float(found.intended_s.max(initial=0)) for found in both), default=1) or 1)
     if simulated is not None:
         _draw_band(axes, distributions.lag_over_time(simulated))
@@ -78,14 +53,14 @@ def lag_over_time(source: Source, *, service: str | None = None) -> Figure:
     caption = worlds.caption(
         f"Line: median of the messages in each time bin; band: 5{TO}95 % of them.", "Points: messages."
     )
-    return _with_texts(figure, "Lag over time", worlds, caption)
+    return with_texts(figure, "Lag over time", worlds, caption)
 
 
-@rc_context(_SETTINGS)
+@rc_context(SETTINGS)
 def lag_distribution(source: Source, *, service: str | None = None) -> Figure:
     """Share of the messages with more than a given lag, on logarithmic axes, so that the tail can be read."""
     worlds = Worlds.of(source)
-    figure, (axes,) = _figure(3.7)
+    figure, (axes,) = new_figure(3.7)
     quantiles: list[tuple[str, Floats]] = []
     every: list[Floats] = []
     if worlds.simulated:
@@ -116,16 +91,16 @@ def lag_distribution(source: Source, *, service: str | None = None) -> Figure:
         f"Line: median over seeds; band: 5{TO}95 % of seeds. Numbers: means over runs.",
         "Points: quantiles of each run.",
     )
-    return _with_texts(figure, "Distribution of lag", worlds, caption)
+    return with_texts(figure, "Distribution of lag", worlds, caption)
 
 
-@rc_context(_SETTINGS)
+@rc_context(SETTINGS)
 def attempts(source: Source) -> Figure:
     """Share of messages settled (handled or dead-lettered) at each attempt, for each service."""
     worlds = Worlds.of(source)
     columns = min(len(worlds.services), 3)
     rows = -(-len(worlds.services) // columns)
-    figure, panels = _figure(1.1 + 1.9 * rows, rows=rows, columns=columns)
+    figure, panels = new_figure(1.1 + 1.9 * rows, rows=rows, columns=columns)
     for panel, service in zip(panels, worlds.services, strict=False):
         _draw_attempts(panel, worlds, service)
         panel.set_title(shortened(service), loc="left", fontweight="bold")
@@ -139,14 +114,14 @@ def attempts(source: Source) -> Figure:
     caption = worlds.caption(
         f"Line: mean share over seeds; band: 5{TO}95 % of seeds.", "Points: each run; a share of zero has no point."
     )
-    return _with_texts(figure, "Attempts per message", worlds, caption)
+    return with_texts(figure, "Attempts per message", worlds, caption)
 
 
-@rc_context(_SETTINGS)
+@rc_context(SETTINGS)
 def backlog(source: Source) -> Figure:
     """Messages that each service had yet to settle over time: waiting, being handled or put aside for a retry."""
     worlds = Worlds.of(source)
-    figure, panels = _figure(1.1 + 1.6 * len(worlds.services), rows=len(worlds.services), share_x=True)
+    figure, panels = new_figure(1.1 + 1.6 * len(worlds.services), rows=len(worlds.services), share_x=True)
     histories = [history for history in (worlds.simulated, worlds.live) if history]
     end_s = max(max(run.ended_s for run in history.runs) for history in histories)
     for panel, service in zip(panels, worlds.services, strict=True):
@@ -163,15 +138,15 @@ def backlog(source: Source) -> Figure:
         _mark_faults(panel, worlds.scenario, [service])
     panels[-1].set_xlabel("time since the load began (s)")
     caption = worlds.caption(f"Line: median over seeds; band: 5{TO}95 % of seeds.", "Points: samples of each run.")
-    return _with_texts(figure, "Backlog", worlds, caption)
+    return with_texts(figure, "Backlog", worlds, caption)
 
 
-@rc_context(_SETTINGS)
+@rc_context(SETTINGS)
 def errors(comparison: Comparison) -> Figure:
     """Each metric's error with its error bar, both as a share of the live value, the largest error first."""
     rows = [row for row in comparison.predictions if np.isfinite(row.relative_error)]
     rows.sort(key=lambda row: abs(row.relative_error))
-    figure, (axes,) = _figure(1.3 + 0.19 * max(len(rows), 3))
+    figure, (axes,) = new_figure(1.3 + 0.19 * max(len(rows), 3))
     _draw_errors(axes, rows)
     axes.set_xlabel("simulated minus live (% of live)")
     worlds = Worlds.of(comparison)
@@ -181,7 +156,7 @@ def errors(comparison: Comparison) -> Figure:
         f"Lines: the tolerance of {percent(comparison.tolerance)}.",
         "",
     )
-    return _with_texts(figure, "Errors", worlds, caption, legend=_error_legend(rows))
+    return with_texts(figure, "Errors", worlds, caption, legend=_error_legend(rows))
 
 
 def svg(figure: Figure, *, name: str, label: str) -> str:
@@ -191,7 +166,7 @@ def svg(figure: Figure, *, name: str, label: str) -> str:
     page has them as text, which keeps its size on a phone. The colours follow the page's (`sim.show.svg`).
     """
     file = io.StringIO()
-    with rc_context(_SETTINGS), _without_texts(figure), warnings.catch_warnings():
+    with rc_context(SETTINGS), _without_texts(figure), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has other fonts
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), dpi=144)
     return element(file.getvalue(), name=name, label=label)
@@ -222,35 +197,6 @@ def _without_texts(figure: Figure) -> Iterator[None]:
 
 def _around(figure: Figure) -> tuple[str, str]:
     return figure.get_suptitle(), figure.get_supxlabel()
-
-
-def _figure(height_in: float, *, rows: int = 1, columns: int = 1, share_x: bool = False) -> tuple[Chart, list[Axes]]:
-    figure = Chart(figsize=(style.WIDTH_IN, height_in), layout="constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False, sharex=share_x).flat)
-
-
-def _with_texts(
-    figure: Figure, title: str, worlds: Worlds, caption: str, *, legend: Sequence[tuple[Any, str]] | None = None
-) -> Figure:
-    """Put the title and the legend above the figure and the caption below it. A long scenario's name is shortened."""
-    keys = legend if legend is not None else _legend(worlds)
-    letters = int((416 - sum(23 + 4.7 * len(name) for _, name in keys)) / 5.7) - len(title) - 2
-    name = worlds.scenario.name
-    text = f"{title}: {name if len(name) <= letters else name[: letters - 3] + '...'}"
-    figure.suptitle(text, x=0.012, ha="left", fontsize=10.5, fontweight="bold", parse_math=False)
-    figure.legend([key for key, _ in keys], [name for _, name in keys], loc="outside upper right", ncols=len(keys))
-    lines = textwrap.fill(caption, style.CAPTION_LETTERS)
-    figure.supxlabel(lines, x=0.012, ha="left", fontsize=7.5, color=style.GREY, linespacing=1.35, parse_math=False)
-    return figure
-
-
-def _legend(worlds: Worlds) -> list[tuple[Any, str]]:
-    keys: list[tuple[Any, str]] = []
-    if worlds.simulated:
-        keys.append(((Patch(**style.BAND), Line2D([], [], color=style.BLUE)), "simulated"))
-    if worlds.live:
-        keys.append((Line2D([], [], **style.points(0, size=4)), "live"))
-    return keys
 
 
 def _error_legend(rows: Sequence[Row]) -> list[tuple[Artist, str]]:

@@ -20,6 +20,7 @@ from sim.infer.compare import Comparison, Row
 from sim.show import plots
 from sim.show.glossary import GLOSSARY, LABELS
 from sim.show.tiles import tiles
+from sim.show.turns import turns
 from sim.show.verdict import tallies, verdict
 from sim.show.wording import percent, replications, seeds
 from sim.wording import at_least, digits, lower_bound, quantity, share_unhandled
@@ -211,6 +212,14 @@ def _figures(comparison: Comparison, anchor: str) -> Iterator[_Shown]:
         label = f"{title} of {name}, simulated and live. {see}"
         svg = Markup(plots.svg(figure, name=f"{anchor}-{draw.__name__}", label=label))
         yield _Shown(svg, title, see, plots.caption(figure))
+    for name, service in live.scenario.services.items():
+        if service.queue is not None and service.queue.bounds():
+            figure = turns(comparison, service=name)
+            title = f"Turns of {name}"
+            see = "What waits longest, and how many dispatches passed it. No point should lie above its dashes."
+            label = f"{title}, simulated and live. {see}"
+            svg = Markup(plots.svg(figure, name=f"{anchor}-turns-{name}", label=label))
+            yield _Shown(svg, title, see, plots.caption(figure))
 
 
 def _service(name: str, service: Service) -> dict[str, str]:

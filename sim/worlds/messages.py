@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable
 from types import new_class
 from typing import cast
 
-from eventlib import App, Event, Task
+from eventlib import App, Event, Rate, Task
 from eventlib.errors import Reject
+from eventlib.queueing import PRIORITIES
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 
@@ -39,8 +40,17 @@ def declare_task(
 ) -> MessageTask:
     """Declare what a message is at a service that is a task queue. Queue and task have the service's name."""
     assert service.queue is not None
-    fair_by = "tenant" if service.queue.takes_turns_by_tenant else None
-    return app.task(name=name, queue=name, retry=service.retry, fair_by=fair_by)(function)
+    queue = service.queue
+    return app.task(
+        name=name,
+        queue=name,
+        retry=service.retry,
+        fair_by="tenant" if queue.takes_turns_by_tenant else None,
+        limit=queue.limit,
+        limit_by="tenant" if queue.limit_per_tenant is not None else None,
+        limit_per_key=queue.limit_per_tenant,
+        rate=Rate(queue.rate.starts, queue.rate.per_s) if queue.rate else None,
+    )(function)
 
 
 def set_queue(app: App, name: str, service: Service) -> None:
@@ -52,7 +62,7 @@ def set_queue(app: App, name: str, service: Service) -> None:
         prefetch=service.prefetch,
         lease_s=service.lease_s,
         retry_budget=service.retry_budget,
-        weights=service.queue.weights.model_dump(),
+        weights=dict(zip(PRIORITIES, service.queue.weights.in_order(), strict=True)),
         fair_weights=service.queue.fair_weights,
     )
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from eventlib import NOTHING_TO_UNDO, App, Bus, Reject, Saga, SagaContext, Step
 from eventlib.saga_policy import Act, SagaStatus
-from eventlib.sagas.messages import GROUP, stream_of
+from eventlib.sagas.messages import GROUP, saga_stream
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.evidence.history import Left
@@ -92,7 +92,7 @@ class Starter:
 
 async def left_of(bus: Bus, name: str) -> Left:
     """What the workers of a service's sagas have left to do. Sagas that are parked are not counted."""
-    seen = await bus.backlog(stream_of(name), GROUP)
+    seen = await bus.backlog(saga_stream(name), GROUP)
     return Left(seen.waiting, seen.pending, seen.retrying, seen.delayed, 0)
 
 
@@ -105,6 +105,7 @@ async def ends_of(bus: Bus, name: str) -> list[tuple[float, SagaStatus, int, flo
         while records := await bus.sagas(name).list(status=status, count=_PAGE, first=first):
             first += _PAGE
             ends += [
-                (one.updated_s + to_monotonic, status, one.input["index"], one.input["intended_s"]) for one in records
+                (one.updated_at_s + to_monotonic, status, one.input["index"], one.input["intended_s"])
+                for one in records
             ]
     return ends

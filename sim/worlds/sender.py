@@ -65,7 +65,7 @@ class _Enqueuer:
         self._bus = bus
         self._task = task
         self._priorities: list[int] = labels.priority.tolist()
-        self._tenants = [queue.tenant_of(place) for place in labels.tenant.tolist()]
+        self._tenants = [queue.tenant_at(place) for place in labels.tenant.tolist()]
         self._turn = asyncio.Lock()  # calls under way at the same time may overtake each other
 
     async def enqueue(self, messages: Sequence[MessageSent]) -> None:

@@ -83,8 +83,8 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
         (_handle_events if service.queue is None else _run_tasks)(app, scenario, name, service, recorder, work)
     async with connect(app, job.url, namespace=job.namespace) as bus:
         sender = Sender(bus, recorder, scenario, plan)
-        queues, sagas = ([name] if declared else None for declared in (service.queue, service.saga))
-        groups = None if queues or sagas else [name]
+        groups = None if service.queue or service.saga else [name]
+        queues, sagas = [name] if service.queue else None, [name] if service.saga else None
         async with bus.running(groups=groups, queues=queues, sagas=sagas, observe=recorder.observe):
             tell("ready")
             await stopped(orders, recorder)

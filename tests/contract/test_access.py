@@ -10,7 +10,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 import redis.asyncio as redis
@@ -25,12 +25,17 @@ from eventlib.broker.keys import GroupKeys
 from eventlib.broker.listening import ListeningCommands
 from eventlib.broker.publishing import PublishCommands
 from eventlib.broker.requests import ScriptCall
+from eventlib.broker.sagas import Change, SagaStore
+from eventlib.broker.schedules import ScheduleCommands, StoredSchedule
 from eventlib.broker.scripts import Script
 from eventlib.broker.streams import StreamCommands
+from eventlib.broker.tasks import Clock, QueueCommands, TaskCommands
 from eventlib.records import Entry, NumberedBatch, Unique
+from eventlib.scheduling import Skip
 from eventlib.testing import PrivateServer, private_server
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
+from tests.contract.test_task_queue import waiting_task
 from tests.reading import read, read_as
 from tests.shop import Connect, OrderPlaced, Record, orders
 
@@ -115,6 +120,7 @@ async def use_everything(limited: NotingBroker, admin: Broker, raw: redis.Redis)
     await use_key_queues(limited, admin, group)
     await use_retention(limited, raw, group)
     await use_listening(limited)
+    await use_sagas(limited, admin, raw)
 
 
 async def use_dead_letters(limited: NotingBroker, admin: Broker, group: GroupKeys) -> None:
@@ -143,6 +149,83 @@ async def use_key_queues(limited: NotingBroker, admin: Broker, group: GroupKeys)
     await limited.attempt(ConsumerCommands(limited, group, "c3").ack(head or []))
 
 
+TASK_SCRIPTS = {script for script in vars(scripts).values() if isinstance(script, Script) and "task" in script.name}
+SCHEDULE_SCRIPTS = {s for s in vars(scripts).values() if isinstance(s, Script) and "schedule" in s.name}
+OTHER_SCRIPTS = (
+    {script for script in vars(scripts).values() if isinstance(script, Script)} - TASK_SCRIPTS - SCHEDULE_SCRIPTS
+)
+ONLY_TASKS = {"HSCAN", "SMISMEMBER"}.union(*map(access.called_by, TASK_SCRIPTS)) - set[str]().union(
+    access.SENT - {"HSCAN", "SMISMEMBER"}, *map(access.called_by, OTHER_SCRIPTS)
+)
+ONLY_SCHEDULES = set[str]().union(*map(access.called_by, SCHEDULE_SCRIPTS)) - set[str]().union(
+    ONLY_TASKS, access.SENT, *map(access.called_by, OTHER_SCRIPTS)
+)
+
+
+async def use_tasks(limited: NotingBroker, admin: Broker, raw: redis.Redis) -> None:
+    """Tasks that succeed, fail for good, are retried, delayed, limited, cancelled and given back."""
+    await raw.script_flush()
+    await admin.delete_all()
+    queue, queue_as_admin = QueueCommands(limited, "default"), QueueCommands(admin, "default")
+    worker = TaskCommands(limited, "default", "w1", [0, 1, 2, 3], {})
+    worker.clock = lambda: Clock(True, None)
+    by_admin = TaskCommands(admin, "default", "w1", [0, 1, 2, 3], {})
+    await by_admin.ensure_group()
+    limits = [{"name": "one", "at_once": 9}, {"name": "two", "starts": 1, "within": 5}]
+    tasks = [waiting_task(f"t{n}", tenant=f"{n}", limits=limits if n < 2 else [], unique=f"k{n}") for n in range(6)]
+    tasks = [task._replace(unique=f"k{n}", unique_until="end") for n, task in enumerate(tasks)]
+    await limited.attempt(queue.enqueue([*tasks, waiting_task("later")._replace(due="+60000")]))
+    await queue_as_admin.enqueue([*tasks, waiting_task("later")._replace(due="+60000")])
+    await queue_as_admin.enqueue([waiting_task("timed")._replace(unique="timed", unique_until="1")])
+    await limited.attempt(worker.dispatch(3, None))
+    found = (await by_admin.dispatch(10, None)).entries
+    [*_, first, second] = found
+    await limited.attempt(worker.progress(first, {"fraction": 0.5}))
+    worker.note(first.place, "succeeded", b"1")
+    await limited.attempt(worker.ack([first]))
+    await limited.attempt(worker.retry(second, 0.001))
+    await by_admin.retry(second, 0.001)
+    await limited.attempt(worker.to_dead_letters(found[0], {"reason": "rejected", "error": ""}))
+    await limited.attempt(queue.cancel("t2"))
+    await limited.attempt(queue.cancelling(["t2"]))
+    await limited.attempt(queue.cancel("later"))
+    await limited.attempt(queue.run_now("later"))
+    await asyncio.sleep(0.005)
+    await limited.attempt(worker.promote(10))
+    await limited.attempt(queue.look("t2"))
+    await limited.attempt(queue.health(30.0))
+    await limited.attempt(queue.page(0, 10))
+    await limited.attempt(worker.free_stuck())
+    watch = queue.watch_finished()
+    await limited.attempt(watch.next(0.01))
+    await watch.close()
+    await limited.attempt(worker.leave())
+    await limited.attempt(worker.dispatch(100, None))
+    await by_admin.leave()
+
+
+async def use_schedules(limited: NotingBroker, admin: Broker, raw: redis.Redis) -> None:
+    """A schedule whose slots run, are skipped and wait; it is paused, resumed and removed."""
+    await raw.script_flush()
+    await admin.delete_all()
+    commands, as_admin = ScheduleCommands(limited, "default"), ScheduleCommands(admin, "default")
+    await limited.attempt(commands.put("s", "", "r1", "{}", 1.0))
+    await as_admin.put("s", "", "r1", "{}", 1.0)
+    for slot in range(1, 5):
+        await limited.attempt(commands.read("s"))
+        seen = cast(StoredSchedule, await as_admin.read("s"))
+        steps = [(float(slot), waiting_task(f"s{slot}"))] if slot < 4 else [Skip(4.0, 4.0, 1, "missed")] * 2
+        await limited.attempt(commands.fire(seen, "queue", steps, slot + 1.0, None))
+        await as_admin.fire(seen, "queue", steps, slot + 1.0, None)
+    await limited.attempt(commands.look(10, None))
+    await QueueCommands(admin, "default").cancel("s1")
+    await limited.attempt(commands.start_queued(seen, "queue", (2.0, waiting_task("s2")), None))
+    await limited.attempt(commands.names())
+    await limited.attempt(commands.history("s", 10))
+    await limited.attempt(commands.halt("s", "r2", "paused", on=True))
+    await limited.attempt(commands.remove("s"))
+
+
 async def use_retention(limited: NotingBroker, raw: redis.Redis, group: GroupKeys) -> None:
     """A stream that is looked at, once counted because no server knows what waits, then trimmed under its group."""
     entries: Any = await raw.xrange(group.stream, count=2)
@@ -163,6 +246,26 @@ async def use_listening(limited: NotingBroker) -> None:
     await commands.close()
 
 
+async def use_sagas(limited: NotingBroker, admin: Broker, raw: redis.Redis) -> None:
+    """A saga that is started, begun, ended and looked at. It ends before its time is over."""
+    stores = [SagaStore(broker, "saga.order", "workers") for broker in (limited, admin)]
+    for saga_id, store in zip(("A1", "A2"), stores, strict=True):
+        start = Change(saga_id, "t1", 0, "running", "running", {"seq": "1"}, [b"{}"], [b"m"], alarm=(60.0, b"late"))
+        await limited.attempt(store.apply(start))
+    group = admin.keys.group("saga.order", "workers")
+    await ConsumerCommands(admin, group, "dead").ensure_group()
+    [id_, *_] = await Inspector(raw, group).read_and_die(retried=True)
+    entry = Entry(True, id_, id_, b"m")
+    await limited.attempt(stores[0].begin("A2", "dead", entry, "mark", 1))
+    saga = await stores[1].load("A2")
+    assert saga
+    end = Change("A2", "t2", int(saga["revision"]), "running", "completed", {"seq": "2"}, [b"{}"], keep_s=0.001)
+    await limited.attempt(stores[0].apply(end, consumer="dead", entry=entry))
+    await limited.attempt(stores[0].load("A1"))
+    await limited.attempt(stores[0].history("A1"))
+    await limited.attempt(stores[0].ids("running", 0, 10))
+
+
 async def all_due(inspector: Inspector) -> bool:
     return max(await inspector.due_s(), default=0.0) <= await inspector.now_s()
 
@@ -172,12 +275,15 @@ async def test_acl_rules_are_sufficient_and_none_is_superfluous(binary: Path) ->
         limited, admin = NotingBroker(url, "shop"), Broker(server.url, "shop")
         await allow(raw, *ev.acl_rules("shop").split())
         await use_everything(limited, admin, raw)
+        await use_tasks(limited, admin, raw)
+        await use_schedules(limited, admin, raw)
         assert limited.denials == []
         assert limited.ran == {script for script in vars(scripts).values() if isinstance(script, Script)}
         needless = []
         for command in access.commands():
             await allow(raw, f"-{command}")
-            await use_everything(limited, admin, raw)
+            use = use_tasks if command in ONLY_TASKS else use_everything
+            await (use_schedules if command in ONLY_SCHEDULES else use)(limited, admin, raw)
             if not any(command.partition("|")[0].lower() in denial.lower() for denial in limited.denials):
                 needless.append((command, limited.denials[:1]))
             limited.denials.clear()

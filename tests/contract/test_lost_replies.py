@@ -4,7 +4,16 @@ import pytest
 
 import eventlib as ev
 from eventlib.broker.connections import Broker
-from eventlib.broker.scripts import ACK, RETRY, TO_DEAD_LETTERS, Script
+from eventlib.broker.scripts import (
+    ACK,
+    RETRY,
+    TASK_ACK,
+    TASK_DEAD,
+    TASK_ENQUEUE,
+    TASK_RETRY,
+    TO_DEAD_LETTERS,
+    Script,
+)
 from eventlib.broker.streams import StreamCommands
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.inspector import Inspector
@@ -67,6 +76,38 @@ async def test_trap_06_a_failure_that_is_settled_twice_counts_once(
     assert record.count("lost") == 0 and record.count("dead" if script is TO_DEAD_LETTERS else "retried") == 2
     attempts = [1] if script is TO_DEAD_LETTERS else [1, 2]
     assert tries == [(number, attempt) for number in (1, 2) for attempt in attempts]
+
+
+@pytest.mark.parametrize("script", [TASK_ENQUEUE, TASK_ACK, TASK_RETRY, TASK_DEAD], ids=lambda script: script.name)
+async def test_a_task_is_enqueued_run_and_settled_once_in_spite_of_a_lost_reply(
+    connect: Connect, url: str, script: Script
+) -> None:
+    app, ran = ev.App("shop"), list[tuple[int, int]]()
+
+    @app.task(retry=ev.Retry(attempts=2, wait_s=0.0, jitter="none"), unique_by=["number"], limit=1)
+    async def note(number: int) -> None:
+        ran.append((number, ev.current_task().attempt))
+        if number:
+            raise ValueError("no")
+
+    async with connect(app) as sound, fault_proxy(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
+        for number in (0, 1):  # so that the server knows the scripts
+            await run(sound, await sound.enqueue(note)(number))
+        faulty.lose_reply_to(script.sha.encode())
+        for number in (0, 1):
+            await run(sound, await bus.enqueue(note)(number))
+        assert ran == [(0, 1), (1, 1), (1, 2)] * 2
+        assert (await sound.queue_health()).slots == {}
+        await eventually(lambda: faulty.lost == 1)
+
+
+async def run(bus: ev.Bus, handle: ev.TaskHandle[None]) -> None:
+    """Wait until the task has ended, as this bus sees it."""
+
+    async def has_ended() -> bool:
+        return (await bus.tasks.state("default", handle.id)).ended
+
+    await eventually(has_ended)
 
 
 async def settled(broker: Broker, dead: int) -> bool:

@@ -210,8 +210,12 @@ async def test_an_outage_at_the_end_of_a_wait_is_its_cause(connect: Connect, url
         assert (await bus.request(QuoteRequested(number=6), QuoteGiven, timeout_s=LONG_S)).number == 6
 
 
-async def test_a_silent_server_is_the_cause_too(connect: Connect, url: str) -> None:
+@pytest.mark.parametrize("listened_before", [False, True])
+async def test_a_silent_server_is_the_cause_too(connect: Connect, url: str, listened_before: bool) -> None:
     async with fault_proxy(url) as proxy, connect(SHOP, url=proxy.url) as bus:
+        if listened_before:
+            with pytest.raises(ev.WaitTimeout):
+                await bus.reply("x", QuoteGiven, timeout_s=SHORT_S)
         proxy.swallowing = True
         with pytest.raises(ev.EventWaitTimeout) as timeout:
             await bus.request(QuoteRequested(number=4), QuoteGiven, timeout_s=0.2)

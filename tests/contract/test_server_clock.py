@@ -302,3 +302,30 @@ async def test_a_publish_whose_reply_is_lost_is_appended_once_though_the_clock_j
         await publishing
         await bus.publish(OrderPlaced(number=4))
     assert len(await inspector.events()) == (3 if first else 4)
+
+
+@pytest.mark.parametrize("jump_s", [-HOUR_S, HOUR_S])
+async def test_a_jump_of_the_servers_clock_neither_repeats_nor_misses_slots_of_schedules(
+    own: PrivateServer, clock: Clock, jump_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, begun = ev.App("shop"), list[str]()
+
+    @app.task()
+    async def note() -> None:
+        begun.append(ev.current_task().id)
+
+    app.schedule("s", note, every_s=0.1, missed="all")
+    async with ev.connect(app, own.url) as bus, bus.running(), bus.running():
+        await eventually(lambda: len(begun) >= 3)
+        clock.jump(jump_s)
+        await noticed(caplog)
+        many = len(begun) + 5
+        await eventually(lambda: len(begun) >= many)
+        clock.jump(0.0)
+        await noticed(caplog, 2)
+        many = len(begun) + 5
+        await eventually(lambda: len(begun) >= many)
+        records = (await bus.schedules.history("s", limit=1000))[::-1]
+    slots = [record.slot_s for record in records]
+    assert slots == [round(slots[0] + 0.1 * number, 3) for number in range(len(slots))] and len(slots) < 600
+    assert len(begun) == len(set(begun))

@@ -4,13 +4,13 @@ import json
 from itertools import count, pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from eventlib.broker.connections import Broker
 from eventlib.broker.tasks import QueueCommands, TaskCommands
-from eventlib.queueing import PRIORITIES, WEIGHTS, FairQueue, passed_by_max, pattern_of
-from eventlib.records import EnqueuedTask
+from eventlib.queueing import PRIORITIES, WEIGHTS, FairQueue, Limit, passed_by_max, pattern_of
+from eventlib.records import EnqueuedTask, Entry
 
 PATTERN = pattern_of([WEIGHTS[priority] for priority in PRIORITIES])
 names = (f"q{number}" for number in count())
@@ -66,6 +66,53 @@ async def test_tasks_are_handed_out_in_the_order_of_the_pure_queue(
         else:
             expected = [each for _ in range(value) if (each := model.take())]
             assert await dispatched(commands, value) == expected
+
+
+ONE, OTHER = Limit("one", at_once=1), Limit("other", at_once=2)
+LIMITED = st.lists(
+    st.one_of(
+        st.tuples(st.integers(1, 2), st.sampled_from(["", "a"]), st.sampled_from([(), (ONE,), (OTHER,), (ONE, OTHER)])),
+        st.sampled_from(["take", "end first", "end last"]),
+    ),
+    max_size=60,
+)
+
+
+# The fourth task is let go by the end of the first, and stopped by its other limit: then the fifth has that slot.
+CHAIN = [
+    *((2, "", limits) for limits in ((ONE,), (OTHER,), (OTHER,), (ONE, OTHER), (ONE,))),
+    *["take"] * 4,
+    "end first",
+]
+
+
+@given(steps=LIMITED)
+@example(steps=CHAIN)
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+async def test_limits_hold_tasks_back_as_the_pure_queue_does(
+    broker: Broker, steps: list[tuple[int, str, tuple[Limit, ...]] | str]
+) -> None:
+    model, commands = FairQueue[str]([WEIGHTS[priority] for priority in PRIORITIES]), await worker(broker, next(names))
+    limits_of: dict[str, tuple[Limit, ...]] = {}
+    running: list[Entry] = []
+    for number, step in enumerate([*steps, *["take", "end first"] * 30]):
+        if isinstance(step, tuple):
+            id_, (priority, tenant, limits) = f"{number:03}", step
+            limits_of[id_] = limits
+            model.add(id_, priority, tenant, limits=limits)
+            record = [{"name": limit.name, "at_once": limit.at_once} for limit in limits]
+            await commands.queue.enqueue([waiting_task(id_, priority, tenant, limits=record)])
+        elif step == "take":
+            found = (await commands.dispatch(1, None)).entries
+            assert [entry.origin for entry in found] == [each for each in [model.take()] if each]
+            running += found
+        elif running:
+            ended = running.pop(0 if step == "end first" else -1)
+            await commands.ack([ended])
+            model.free(limits_of[ended.origin])
+    assert len(model) == 0
 
 
 @pytest.mark.parametrize("priority", range(4))

@@ -34,6 +34,8 @@ async def test_a_task_that_fails_is_retried_and_then_a_dead_letter_that_can_be_r
         queue = bus.dead_letters("tasks.default", "workers")
         [dead] = await queue.find()
         assert (dead.id, dead.origin, dead.event_id) == (failed.value.dead_letter_id, handle.id, handle.id)
+        with pytest.raises(ev.DecodeError, match="order"):
+            await queue.edit(dead.id, data={"order": "many"})
         broken[0] = False
         await queue.edit(dead.id, data={"order": 8})
         await queue.replay(ev.Selection())
@@ -61,6 +63,25 @@ async def test_a_replayed_task_that_dies_again_says_how_often_it_was_replayed(co
             [dead] = await queue.find()
             assert (dead.replays, dead.reason) == (replays, "rejected")
             await queue.replay(ev.Selection())
+
+
+async def test_none_of_many_replayed_tasks_is_lost(connect: Connect) -> None:
+    """As many as one hand-out lets in are let in without being handed out, and must be there afterwards."""
+    app, broken, ran = ev.App("shop"), [True], set[int]()
+
+    @app.task(retry=ev.Retry(attempts=1))
+    async def charge(order: int) -> None:
+        if broken[0]:
+            raise ev.Reject("no")
+        ran.add(order)
+
+    async with connect(app) as bus, bus.running():
+        await bus.tasks.enqueue_many([charge.call(order) for order in range(220)])
+        queue = bus.dead_letters("tasks.default", "workers")
+        await eventually(lambda: size_is(queue, 220))
+        broken[0] = False
+        await queue.replay(ev.Selection())
+        await eventually(lambda: ran == set(range(220)))
 
 
 async def size_is(queue: ev.DeadLetters, size: int) -> bool:
@@ -186,6 +207,27 @@ async def test_what_a_task_leaves_is_forgotten_when_it_was_kept_long_enough(
 
 async def is_gone(raw: redis.Redis, key: str) -> bool:
     return not await raw.exists(key)
+
+
+async def test_a_task_queue_is_not_taken_for_a_stream_of_events(connect: Connect) -> None:
+    app = ev.App("shop")
+
+    @app.task()
+    async def note(number: int) -> None: ...
+
+    async with connect(app) as bus:
+        with pytest.raises(ev.InvalidArgument, match=r"bus\.enqueue"):
+            await bus.publish(note.event(1))
+        with pytest.raises(ev.InvalidArgument, match="queue_health"):
+            await bus.backlog("tasks.default", "workers")
+        with pytest.raises(ev.InvalidArgument, match="is not a task"):
+            await bus.enqueue(print)()  # type: ignore[arg-type]
+        other = ev.App("other").task()(note.function)
+        with pytest.raises(ev.InvalidArgument, match="declares no task"):
+            await bus.enqueue(other)(1)
+        with pytest.raises(ev.InvalidArgument, match="no tasks to run"):
+            async with bus.running(queues=["slow"]):
+                pass
 
 
 async def test_waiting_for_a_result_is_ended_by_its_limit_and_by_closing(connect: Connect) -> None:

@@ -240,6 +240,27 @@ async def test_what_comes_while_the_connection_is_down_is_not_missed(connect: Co
         assert given.event.number == 1
 
 
+async def test_a_stream_that_begins_anew_with_lower_ids_is_listened_to(
+    connect: Connect, url: str, raw: redis.Redis, namespace: str
+) -> None:
+    """As after a failover to a server whose clock is behind."""
+    key = Keys(namespace).stream("quotes")
+    event = (
+        '{"specversion":"1.0","source":"s","type":"quote.given","eventversion":1,"id":"1",'
+        '"time":"2026-05-04T12:00:00Z","correlationid":"x","data":{"number":1}}'
+    )
+    async with fault_proxy(url) as proxy, connect(SHOP, url=proxy.url) as bus:
+        await bus.publish(QuoteGiven(number=0), correlation_id="y")
+        async with bus.waiting_for(QuoteGiven, correlation_id="x", timeout_s=LONG_S) as given:
+            proxy.refusing = True
+            proxy.cut()
+            await raw.unlink(key)
+            await raw.xadd(key, {"event": "old"}, id="5-0")
+            await raw.xadd(key, {"event": event}, id="6-0")
+            proxy.refusing = False
+        assert given.event.number == 1
+
+
 @pytest.mark.parametrize("gone", ["FLUSH", "TRIM"])
 async def test_a_stream_that_is_emptied_meanwhile_is_listened_to_all_the_same(
     connect: Connect, raw: redis.Redis, namespace: str, gone: str
@@ -280,7 +301,8 @@ class OtherGiven(ev.Event, type="quote.given", version=2, stream="quotes"): ...
     [
         (lambda bus: bus.reply("x", Untyped, timeout_s=1.0), ev.UnknownEventType, "Untyped"),
         (lambda bus: bus.reply("x", int, timeout_s=1.0), ev.UnknownEventType, "int"),
-        (lambda bus: bus.reply("x", "quote.given", timeout_s=1.0), ev.UnknownEventType, "quote.given"),
+        (lambda bus: bus.reply("x", "quote.given", timeout_s=1.0), ev.InvalidArgument, "no event class"),
+        (lambda bus: bus.reply("x", [QuoteGiven], timeout_s=1.0), ev.InvalidArgument, "no event class"),
         (lambda bus: bus.reply("x", QuoteGiven | None, timeout_s=1.0), ev.UnknownEventType, "NoneType"),
         (lambda bus: bus.reply("x", QuoteGiven | OtherGiven, timeout_s=1.0), ev.InvalidArgument, "both 'quote.given'"),
         (lambda bus: bus.reply("", QuoteGiven, timeout_s=1.0), ev.InvalidArgument, "correlation_id"),

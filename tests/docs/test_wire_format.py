@@ -10,7 +10,7 @@ import pytest
 
 from eventlib import bus, catalog
 from eventlib.broker import keys
-from eventlib.broker.keys import GroupKeys, Keys
+from eventlib.broker.keys import GroupKeys, Keys, ScheduleKeys
 from eventlib.broker.scripts import Script
 from eventlib.errors import DataError
 from eventlib.events.envelope import Envelope, decode, write
@@ -48,13 +48,17 @@ def test_the_keys_are_all_keys_that_the_code_makes() -> None:
 def test_the_keys_have_the_names_that_the_scripts_use() -> None:
     keys_of_code = Keys("NAMESPACE")
     group_keys = asdict(keys_of_code.group("STREAM", "GROUP"))
+    queue_keys = asdict(keys_of_code.queue("STREAM")) | asdict(keys_of_code.schedule("STREAM", "SCHEDULE"))
     others = {
         "producer": keys_of_code.producer("STREAM", "PRODUCER"),
         "retention": keys_of_code.retention("STREAM"),
         "probe": keys_of_code.probe("STREAM"),
+        "saga": keys_of_code.saga("STREAM", "SAGA_ID"),
+        "saga_history": keys_of_code.saga_history("STREAM", "SAGA_ID"),
+        "sagas": keys_of_code.sagas("STREAM", "STATUS"),
     }
     named = {row[3]: row[0] for row in wire.tables("Keys")[0] if row[3]}
-    assert named == {name: key for name, key in group_keys.items() if name != "group"} | others
+    assert named == {name: key for name, key in group_keys.items() if name != "group"} | queue_keys | others
 
 
 def test_no_other_key_is_named_anywhere() -> None:
@@ -73,7 +77,9 @@ def test_no_script_is_named_that_does_not_exist() -> None:
 @pytest.mark.parametrize("script", wire.SCRIPTS, ids=lambda script: script.name)
 def test_a_script_takes_the_keys_that_its_first_lines_name(script: Script) -> None:
     named = wire.keys_of(script)
-    assert {name for name in named if re.fullmatch(r"\w+", name)} <= {"source", *vars(Keys), *get_type_hints(GroupKeys)}
+    assert {name for name in named if re.fullmatch(r"\w+", name)} <= {
+        *("source", *vars(Keys), *get_type_hints(GroupKeys), *get_type_hints(ScheduleKeys))
+    }
     taken = {int(n) for n in re.findall(r"KEYS\[(\d+)", wire.FILES[script.name])}
     assert max(taken, default=0) <= len(named)
 

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from eventlib.broker import scripts
-from eventlib.broker.keys import GroupKeys, Keys
+from eventlib.broker.keys import Keys
 from eventlib.broker.scripts import Script
 
 PAGE = Path(__file__).parents[2] / "docs" / "wire-format.md"
@@ -73,7 +73,7 @@ def code_keys() -> set[str]:
         if name.startswith("_"):
             continue
         key = method(*(parameter.upper() for parameter in inspect.signature(method).parameters))
-        found |= set(asdict(key).values()) - {"GROUP"} if isinstance(key, GroupKeys) else {key}
+        found |= {key} if isinstance(key, str) else set(asdict(key).values()) - {"GROUP"}
     return found
 
 

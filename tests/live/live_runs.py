@@ -30,7 +30,8 @@ def descendants() -> set[psutil.Process]:
 
 def fork_servers() -> list[psutil.Process]:
     """Those of the runs that are under way. The processes that they forked look alike, but are no children of ours."""
-    return [one for one in psutil.Process().children() if "start_fork_server.py" in " ".join(one.cmdline())]
+    alive = [one for one in psutil.Process().children() if one.status() != psutil.STATUS_ZOMBIE]
+    return [one for one in alive if "start_fork_server.py" in " ".join(one.cmdline())]
 
 
 def fork_server() -> psutil.Process:

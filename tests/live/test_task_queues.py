@@ -3,12 +3,13 @@
 import asyncio
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from eventlib.policy import Retry
 from sim.declare.loads.ramp import RampLoad
 from sim.declare.scenario import Scenario
-from sim.declare.task_queue import PriorityShares, PriorityWeights, TaskQueue
+from sim.declare.task_queue import PriorityShares, PriorityWeights, StartRate, TaskQueue
 from sim.evidence.checks import check
 from sim.evidence.history import History
 from sim.worlds.live import run_live
@@ -26,11 +27,24 @@ QUEUES = {
 }
 
 
+RATE = StartRate(starts=30, per_s=0.1)
+
+
+def at_once(history: History, of: npt.NDArray[np.bool_] | None = None) -> int:
+    """The most tasks of the desk that ran at a time: of all, or of those that `of` chooses."""
+    begun, *ended = (rows_of(history, kind, "desk") for kind in ("started", "handled", "failed"))
+    rows, steps = np.concatenate((begun, *ended)), np.repeat((1, -1), (begun.size, sum(map(len, ended))))
+    chosen = np.ones(rows.size, bool) if of is None else of[rows["message"]]
+    order = np.argsort(rows["t_s"][chosen], kind="stable")
+    return int(np.cumsum(steps[chosen][order]).max())
+
+
 def all_enqueued_before() -> Scenario:
     """Each queue has one worker with one slot, killed before the first task comes, and back when all are there."""
     load = RampLoad(kind="ramp", event="placed", from_rate_per_s=0, to_rate_per_s=200, duration_s=1.0)
     kills = [kill(name, 0.0, 1.2) for name in QUEUES]
-    return scenario(load, *kills, **{name: service(0.0, queue=queue) for name, queue in QUEUES.items()})
+    services = {name: service(0.0, queue=queue) for name, queue in QUEUES.items()}
+    return scenario(load, *kills, drain_s=30.0, **services)
 
 
 def started(history: History, name: str) -> list[tuple[int, float]]:
@@ -63,11 +77,12 @@ async def test_a_live_queue_works_as_any_service_does(url: str) -> None:
         steady(80.0, 1.0),
         front=service(0.001, emits=("paid",)),
         desk=service(
-            *(0.002, "paid"),
+            *(0.02, "paid"),
             consumers=2,
+            concurrency=4,
             error_rate=0.3,
             retry=Retry(attempts=2, wait_s=0.01),
-            queue=TaskQueue(priorities=SHARES),
+            queue=TaskQueue(priorities=SHARES, tenants=TENANTS, limit=3, limit_per_tenant=2, rate=RATE),
             emits=("mailed",),
         ),
         audit=service(0.001, "paid"),
@@ -80,3 +95,6 @@ async def test_a_live_queue_works_as_any_service_does(url: str) -> None:
             here, there = (np.sort(rows_of(one, kind, name)["message"]).tolist() for one in (live, simulated))
             assert here == there, f"{kind} {name}"
     assert len(rows_of(live, "dead", "desk")) > 0
+    assert at_once(live) <= 3
+    tenant = declared.labels("desk", 0, 80).tenant
+    assert all(at_once(live, tenant == place) <= 2 for place in range(3))

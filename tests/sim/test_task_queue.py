@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import yaml
 
+from eventlib.policy import Retry
 from sim.declare.scenario import Scenario
-from sim.declare.service import Service
 from sim.declare.task_queue import PriorityShares, TaskQueue
 from sim.errors import InvalidScenario
-from tests.model.small import poisson, scenario, service
+from tests.model.small import exponential, poisson, scenario, service
 
 MAIL = """
 name: mail
@@ -25,6 +25,9 @@ services:
       weights: {critical: 9, low: 2}
       tenants: {acme: 0.98, tiny: 0.02}
       fair: false
+      limit: 3
+      limit_per_tenant: 1
+      rate: {starts: 100, per_s: 2.0}
 """
 
 
@@ -43,6 +46,7 @@ def test_a_queue_is_read_from_a_file(tmp_path: Path) -> None:
     assert (queue.tenants, queue.fair) == ({"acme": 0.98, "tiny": 0.02}, False)
     assert queue.in_words() == (
         "5 % critical, 15 % high, 50 % normal, 30 % low; turns 9:4:2:2; 98 % acme, 2 % tiny; not fair by tenant"
+        "; at most 3 at once; at most 1 at once of a tenant; at most 100 starts in 2 s"
     )
 
 
@@ -61,6 +65,10 @@ def test_a_queue_is_read_from_a_file(tmp_path: Path) -> None:
         ({"tenants": {"a b": 1}}, "mailer.queue.tenants: 'a b' is not a valid name; use letters, digits"),
         ({"tenants": {"acme": 1}, "fair_weights": {"acne": 2}}, "fair_weights.acne: there is no such tenant; name"),
         ({"tenants": {"acme": 1}, "fair_weights": {"acme": 0}}, "fair_weights.acme: 0; give a number from 0.001"),
+        ({"limit": 0}, "mailer.queue.limit: Input should be greater than or equal to 1, not 0"),
+        ({"limit_per_tenant": 1}, "mailer.queue: limit_per_tenant: there are no tenants; declare their shares"),
+        ({"rate": {"starts": 0}}, "mailer.queue.rate.starts: Input should be greater than or equal to 1, not 0"),
+        ({"rate": {"start": 1}}, "mailer.queue.rate.start: unknown field; there are: starts, per_s"),
         ({"weight": 1}, "mailer.queue.weight: unknown field; there are: priorities, weights, tenants, fair"),
     ],
 )  # fmt: skip
@@ -85,7 +93,8 @@ QUEUE = TaskQueue(
 
 
 def two(queue: TaskQueue | None) -> Scenario:
-    first, second = (Service.model_validate({**dict(service()), "queue": one}) for one in (None, queue))
+    changes = {"service_time": exponential(0.01), "retry": Retry(attempts=2)}
+    first, second = (service().model_copy(update=changes | {"queue": one}) for one in (None, queue))
     return scenario(poisson(200.0, 5.0), first=first, second=second)
 
 
@@ -106,6 +115,10 @@ def test_a_queue_changes_nothing_else_of_a_plan() -> None:
         assert without.service_s[name].tobytes() == with_queue.service_s[name].tobytes()
         assert without.failure_draws[name].tobytes() == with_queue.failure_draws[name].tobytes()
     assert list(without.labels) == [] and list(with_queue.labels) == ["second"]
+    labels = with_queue.labels["second"]
+    for place, drawn in enumerate((labels.priority, labels.tenant)):
+        failures = with_queue.failure_draws["second"][:, place]  # drawn in the same form: two for each message
+        assert abs(np.corrcoef(drawn, failures)[0, 1]) < 0.15
 
 
 def test_labels_are_known_without_the_plan() -> None:

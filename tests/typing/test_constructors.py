@@ -1,4 +1,4 @@
-"""An event's own constructor and the client's methods are typed: mypy knows the fields and what they take."""
+"""Constructors of events, the client's methods and calls of tasks are typed: mypy knows what they take and return."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ TOP = Path(__file__).parents[2]
 WRONG = """\
 from datetime import datetime
 
-from eventlib import Client
+from eventlib import App, Bus, Client, TaskHandle
 from eventlib.catalog import (
     AlertRaised, AlertResolved, EmbeddingGenerationCompleted, EmbeddingGenerationRequested, Failure, FileDeleted,
     Message, NotificationRequested, NotificationSent, Source, TaskQueued, UserRegistered,
@@ -61,6 +61,44 @@ async def ask(client: Client, queued: TaskQueued) -> None:
         pass
     waiting.event.task_id  # attr-defined
     Client(name=1)  # arg-type
+
+
+APP = App("shop")
+
+
+@APP.task(priority="urgent")  # arg-type
+async def count(number: int, unit: str = "pieces") -> int:
+    return number
+
+
+@APP.task()  # arg-type
+def blocks(number: int) -> int:
+    return number
+
+
+async def enqueue(bus: Bus) -> None:
+    await bus.enqueue(count)()  # call-arg
+    await bus.enqueue(count)("3")  # arg-type
+    await bus.enqueue(count)(3, "pieces", 5)  # call-arg
+    await bus.enqueue(count)(number=3, units="pieces")  # call-arg
+    await bus.enqueue(count)(3, unit=5)  # arg-type
+    await bus.enqueue(count, priority="urgent")(3)  # arg-type
+    await bus.enqueue(count, delay_s="60")(3)  # arg-type
+    await bus.enqueue(count, at="2026-05-04")(3)  # arg-type
+    await bus.enqueue(count, 60.0)(3)  # call-arg
+    await bus.enqueue("count")(3)  # arg-type
+    bus.enqueue(count)(3).result()  # attr-defined
+    handle: TaskHandle[str] = await bus.enqueue(count)(3)  # assignment
+    (await handle.result()).real  # attr-defined
+    (await (await bus.enqueue(count)(3)).result(1.0)).upper()  # attr-defined
+    if await handle.cancel() == "gone":  # comparison-overlap
+        pass
+    (await handle.state()).state = "failed"  # misc
+    count.call("3")  # arg-type
+    await count("3")  # arg-type
+    await bus.tasks.enqueue_many([count.call(3)], priority="urgent")  # arg-type
+    await bus.tasks.enqueue_many([count])  # arg-type
+    found: TaskHandle[str] = bus.tasks.handle(count, "x")  # arg-type
 """
 
 

@@ -44,12 +44,12 @@ def test_each_error_belongs_to_its_family() -> None:
 
     assert family(ev.UsageError) == {
         *("InvalidDeclaration", "InvalidArgument", "UnknownEventType", "DuplicateHandler", "BusClosed"),
-        "EventTooLarge",
+        *("EventTooLarge", "ScheduleExists"),
     }
-    assert family(ev.DataError) == {"DecodeError", "UnsupportedVersion"}
+    assert family(ev.DataError) == {"DecodeError", "UnsupportedVersion", "UnknownTask"}
     assert family(ev.BrokerError) == {
         *("BrokerUnavailable", "AccessDenied", "EvictingServer", "MissingCommand", "MissingGroup", "MissingDeadLetter"),
-        *("NoServer", "BrokerFull", "PartlyPublished", "SpoolFull", "SpoolUnusable", "MissingSaga"),
+        *("NoServer", "BrokerFull", "PartlyPublished", "SpoolFull", "SpoolUnusable", "MissingSaga", "MissingSchedule"),
     }
     assert family(errors.Signal) == {"Reject", "RetryAfter", "Snooze"}
 

@@ -68,7 +68,7 @@ def test_every_script_is_loaded_and_known_by_the_hash_that_redis_gives_it() -> N
 
 
 IN_KEY_QUEUES = {"stream", "retry", "delayed", "heads", "queues", "source", "sweep"}  # names of KEYS in `key_queues`
-OF_TASKS = re.compile(r"^local (.*?) = unpack\(KEYS, 1, \d+\)|^local (.*?) = {unpack\(KEYS", re.DOTALL | re.MULTILINE)
+OF_TASKS = re.compile(r"^local (.*?) = unpack\(KEYS, \d+, \d+\)|^local (.*?) = {unpack\(KEYS", re.DOTALL | re.MULTILINE)
 
 
 def made_up_keys(text: str) -> set[str]:

@@ -12,5 +12,5 @@ def test_the_docstring_lists_the_public_names() -> None:
 
 
 def test_every_public_name_is_there_and_explained() -> None:
-    assert ev.__all__ == sorted(ev.__all__)
+    assert ev.__all__ == sorted(ev.__all__, key=lambda name: (not name.isupper(), name))
     assert all(getattr(ev, name).__doc__ for name in ev.__all__)

@@ -1,7 +1,8 @@
--- How an entry becomes a dead letter. This is not a script of its own: it stands, after `fields`, before the scripts that
--- give entries up. Each published field becomes raw.NAME. If there are more than 3,500 of them, or one is named `packed`,
--- one field, raw.packed, holds all of them.
--- `why` has the fields that say why; the dead letter's are added to them. `deliveries` are those that count as attempts.
+-- How an entry becomes a dead letter. This is not a script of its own: it stands, after `fields`, before the scripts
+-- that give entries up. Each published field becomes raw.NAME. If there are more than 3,500 of them, or one is named
+-- `packed`, one field, raw.packed, holds all of them.
+-- `why` has the fields that say why; the dead letter's are added to them. `deliveries` are those that count as
+-- attempts.
 local function dead_letter_of(why, fields, retried, deliveries)
   local function add(name, value)
     why[#why + 1], why[#why + 2] = name, value

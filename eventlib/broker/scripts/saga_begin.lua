@@ -2,8 +2,8 @@
 -- until the act's outcome is stored. So whoever finds another mark knows that the outcome of the act is unknown.
 -- KEYS  source (retry), saga
 -- ARGV  group, consumer, id of the message, the worker's mark, seq of the act
--- Returns 0 if this consumer no longer owns the message; else the fields and values of the saga, none if it is gone. The
--- field `prior` is the mark that was found, '' if there was none.
+-- Returns 0 if this consumer no longer owns the message; else the fields and values of the saga, none if it is gone.
+-- The field `prior` is the mark that was found, '' if there was none.
 local owner = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)[1]
 if not owner or owner[2] ~= ARGV[2] then
   return 0

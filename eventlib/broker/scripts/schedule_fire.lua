@@ -2,9 +2,9 @@
 -- skipped. All is done, or nothing if another scheduler has decided about them or the schedule was changed. So any
 -- number of schedulers may try, and a try may be repeated.
 -- KEYS  the keys of the queue, in their order, schedules, held_back, schedule, queued, history
--- ARGV  name, revision, overlap (allow, skip, queue), how many slots may wait, the next slot in ms ('' if the steps are
---       of other slots), the slot that follows them in ms ('' if none), the group's time that is expected in ms, ms that
---       this script may run late; then the steps:
+-- ARGV  name, revision, overlap (allow, skip, queue), how many slots may wait, the next slot in ms ('' if the steps
+--       are of other slots), the slot that follows them in ms ('' if none), the group's time that is expected in ms, ms
+--       that this script may run late; then the steps:
 --       run, slot in ms, and what task_enqueue takes for the task
 --       skip, first slot in ms, last slot in ms, how many, reason
 --       queued, slot in ms, and what task_enqueue takes: this slot waited, and its task runs if it need not any more
@@ -15,15 +15,13 @@ local name, revision, overlap, waiting_most, next_slot, following = unpack(ARGV,
 local now, offset, unexpected = group_time(sweep, ARGV[7], ARGV[8])
 if unexpected ~= 0 then return {-1, ''} end
 if redis.call('HGET', schedule, 'revision') ~= revision then return {0, ''} end
-if next_slot ~= '' and (redis.call('ZSCORE', schedules, name) ~= next_slot or tonumber(next_slot) > now) then
-  return {0, ''}
-end
+if next_slot ~= '' and redis.call('ZSCORE', schedules, name) ~= next_slot then return {0, ''} end
 local enqueued, forbidden_by = 0, ''
 
 -- Enqueue the task that is described from ARGV[i] on, unless its unique key is in use. Returns who has the key.
 local function start(i)
   local id, event, record, due_at, key, till = unpack(ARGV, i, i + 5)
-  local holder = key ~= '' and redis.call('HEXISTS', records, id) == 0 and holder_of(key, now)
+  local holder = key ~= '' and not read_record(id) and holder_of(key, now)
   if holder then return holder end
   if enqueue(id, record, due_at, key, till, now, offset) then
     redis.call('HSET', bodies, id, event)
@@ -36,6 +34,16 @@ local function start_slot(slot, i)
   redis.call('HSET', schedule, 'task', ARGV[i], 'slot', slot)
   redis.call('HINCRBY', schedule, 'runs', 1)
   note('outcome', 'ran', 'slot', slot, 'task', ARGV[i], 'late', whole(math.max(0, now - slot)))
+end
+
+-- Whether slots are to be decided about whose time has not come.
+local function too_early()
+  local i = 9
+  while i <= #ARGV do
+    local last = ARGV[i] == 'skip' and ARGV[i + 2] or ARGV[i + 1]
+    if (tonumber(last) or 0) > now then return true end
+    i = i + (ARGV[i] == 'skip' and 5 or 8)
+  end
 end
 
 local steps = {}
@@ -67,13 +75,14 @@ function steps.queued(i)
 end
 
 function steps.now(i)
-  if redis.call('HEXISTS', records, ARGV[i + 1]) == 0 then
+  if not read_record(ARGV[i + 1]) then
     forbidden_by = start(i + 1) or ''
     if forbidden_by == '' then note('outcome', 'by_hand', 'slot', whole(now), 'task', ARGV[i + 1], 'late', 0) end
   end
   return i + 7
 end
 
+if too_early() then return {0, ''} end
 local i = 9
 while i <= #ARGV do i = steps[ARGV[i]](i + 1) end
 if next_slot ~= '' then redis.call('ZADD', schedules, following == '' and '+inf' or following, name) end

@@ -5,7 +5,7 @@
 -- Returns the group's time in ms, by how many ms it is not as expected; the ms until the next slot that is not due yet
 -- (-1: there is none); how many schedules have slots that wait; names and slots of those that are due, oldest slot
 -- first; names of those whose slot need not wait any more.
-local schedules, held_back = KEYS[33], KEYS[34]
+local schedules, held_back = unpack(KEYS, 33, 34)
 local now, _, unexpected = group_time(sweep, ARGV[2], ARGV[3])
 local times = {string.format('%.3f', now), string.format('%.3f', unexpected)}
 if unexpected ~= 0 then return {times[1], times[2], -1, 0, {}, {}} end

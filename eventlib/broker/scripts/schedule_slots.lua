@@ -1,7 +1,7 @@
 -- What the scripts of schedules share. This is not a script of its own: it stands, after `task_queue`, before them.
 -- A schedule is a hash: spec (JSON), revision (a name that each change makes anew), added (when, in ms), paused and
--- orphaned (since when, in ms), task and slot (of the last slot that ran), runs, skipped, and `skipped REASON`.
--- Its score in `schedules` is its next slot: the first one that nothing is decided about; infinite if there is none.
+-- orphaned (since when, in ms), task and slot (of the last slot that ran), runs, skipped, and `skipped REASON`. Its
+-- score in `schedules` is its next slot: the first one that nothing is decided about; infinite if there is none.
 local schedules, held_back, schedule, queued, history = unpack(KEYS, 33, 37)
 local HISTORY = 1000 -- about how many records of a schedule's slots are kept
 

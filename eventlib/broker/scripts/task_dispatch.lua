@@ -1,11 +1,11 @@
 -- Hand out the tasks that start next, to one worker: each goes to the retry stream and is read from there, pending in
 -- the worker's name. Tasks that are due, and dead letters that were replayed, are let in before.
 -- KEYS  the keys of the queue, in their order
--- ARGV  group, consumer, count, bytes after which to stop ('' for no limit), the pattern of the priorities' turns (digits
---       1 to 4), weights of tenants (a JSON object), 1 to let in due tasks or 0, the group's time that is expected in ms
---       ('' if unknown), ms that this script may run late
--- Returns whether there may be more; the id of the last entry of bell; the ms until the next task is due (-1: none); id,
--- fields and values for each task handed out.
+-- ARGV  group, consumer, count, bytes after which to stop ('' for no limit), the pattern of the priorities' turns
+--       (digits 1 to 4), weights of tenants (a JSON object), 1 to let in due tasks or 0, the group's time that is
+--       expected in ms ('' if unknown), ms that this script may run late
+-- Returns whether there may be more; the id of the last entry of bell; the ms until the next task is due (-1: none);
+-- id, fields and values for each task handed out.
 local LOOKS = 100 -- tasks that are looked at and not handed out, and tenants that are dropped: other clients wait
 local group, consumer, most, bytes, pattern = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local weights = cjson.decode(ARGV[6])
@@ -37,7 +37,10 @@ local function let_in_replayed()
 end
 
 local looks, more = let_in_replayed(), false
-if looks == LOOKS then return {1, '', -1, {}} end -- others may be unread in the stream
+if looks == LOOKS then -- others may be unread in the stream
+  tell()
+  return {1, '', -1, {}}
+end
 local next_ms = -1
 if ARGV[7] == '1' and unexpected == 0 then _, next_ms = promote(LOOKS, now) end
 
@@ -56,7 +59,8 @@ local function look_at_woken()
 end
 look_at_woken()
 
--- The tenant whose turn it is in a priority: its tag, when another one's turn comes, and some of its tasks, read at once.
+-- The tenant whose turn it is in a priority: its tag, when another one's turn comes, and some of its tasks, read at
+-- once.
 local function head_of(priority, handed_out)
   while looks < LOOKS do
     local first = redis.call('ZRANGE', tenants[priority], 0, 1, 'WITHSCORES')

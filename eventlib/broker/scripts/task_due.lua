@@ -1,4 +1,5 @@
 -- Tasks whose time has come. This is not a script of its own: it stands before scripts that let them wait for a worker.
+
 -- Let due tasks, and tasks whose rate allows it, wait for a worker: a limited number. Each is added there before it is
 -- removed here. Returns how many, and the ms until the next one is due (-1: none).
 local function promote(limit, now)

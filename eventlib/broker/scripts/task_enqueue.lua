@@ -1,4 +1,5 @@
--- Enqueue tasks: all of them, or none if the unique key of one is in use. A task whose id is known is not enqueued again.
+-- Enqueue tasks: all of them, or none if the unique key of one is in use. A task whose id is known is not enqueued
+-- again.
 -- KEYS  the keys of the queue, in their order
 -- ARGV  for each task: id, event, record (a JSON object), due time ('' for now, '+' and ms from now, '=' and ms since
 --       1970), unique key ('' for none), until when it is taken (start, end, or for how many ms)

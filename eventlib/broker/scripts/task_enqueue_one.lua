@@ -1,4 +1,6 @@
--- How one task is enqueued. This is not a script of its own: it stands, after `task_queue`, before scripts that enqueue.
+-- How one task is enqueued. This is not a script of its own: it stands, after `task_queue`, before scripts that
+-- enqueue.
+
 -- The id of the task that has a unique key. nil if it is free, also where its task has ended, or is gone.
 local function holder_of(key, now)
   local held = redis.call('HGET', unique, key)

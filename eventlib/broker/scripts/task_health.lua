@@ -1,9 +1,9 @@
 -- How a queue stands, seen at one moment.
 -- KEYS  the keys of the queue, in their order
 -- ARGV  group, how many limits to look at, a worker that was silent for more ms is not alive
--- Returns how many wait in each priority; the age in ms of the oldest in each (-1: none waits; of tenants, 100 are looked
--- at); running; delayed; blocked; dead; workers that are alive; rates: names with their time, and numbers; the time of
--- the server; limits: name, slots in use, and how many wait for each.
+-- Returns how many wait in each priority; the age in ms of the oldest in each (-1: none waits; of tenants, 100 are
+-- looked at); running; delayed; blocked; dead; workers that are alive; rates: names with their time, and numbers; the
+-- time of the server; limits: name, slots in use, and how many wait for each.
 local limits_max, silent_max = tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = math.floor(server_time())
 local depths, ages = {}, {}
@@ -12,7 +12,8 @@ for priority = 1, 4 do
   local oldest = math.huge
   local ids = redis.call('ZRANGE', woken[priority], 0, 99)
   for _, tenant in ipairs(depths[priority] > 0 and redis.call('ZRANGE', tenants[priority], 0, 99) or {}) do
-    local member = redis.call('ZRANGEBYLEX', waiting[priority], '[' .. tenant .. ' ', '(' .. tenant .. '!', 'LIMIT', 0, 1)[1]
+    local from, to = '[' .. tenant .. ' ', '(' .. tenant .. '!'
+    local member = redis.call('ZRANGEBYLEX', waiting[priority], from, to, 'LIMIT', 0, 1)[1]
     if member then ids[#ids + 1] = member:match('(%S+)$') end
   end
   for _, id in ipairs(ids) do
@@ -44,6 +45,6 @@ for _, set in ipairs({1, 2}) do
   end
 end
 return {
-  depths, ages, running, redis.call('ZCARD', due), redis.call('ZCARD', blocked), redis.call('XLEN', dead_letters), alive,
-  redis.call('HGETALL', rates), now, limits,
+  depths, ages, running, redis.call('ZCARD', due), redis.call('ZCARD', blocked), redis.call('XLEN', dead_letters),
+  alive, redis.call('HGETALL', rates), now, limits,
 }

@@ -1,11 +1,12 @@
 -- The state of a task queue. This is not a script of its own: it stands before the scripts of tasks. All of these take
 -- the same KEYS, those of the queue in their order, so that these names are the same in all of them.
 -- A task has a record, a JSON object, from when it is enqueued until its result is forgotten:
--- name, priority (1 to 4: critical to low), tenant, keep (ms that its result is kept), unique and until (its unique key,
--- and when that is free again: `start`, `end` or `time`), limits (name and at_once, or name, starts and within ms);
--- state, enqueued, started and ended (ms since 1970), seq (its place among its tenant's tasks), attempts used up, failed,
--- replays and edited as in an entry; of a task that runs: entry (its id in the retry stream), cancel (it is to end); of
--- one that waits: due, blocked (its member there), woken (by which limit); of one that failed: reason, error, dead_letter.
+-- name, priority (1 to 4: critical to low), tenant, keep (ms that its result is kept), unique and until (its unique
+-- key, and when that is free again: `start`, `end` or `time`), limits (name and at_once, or name, starts and within
+-- ms); state, enqueued, started and ended (ms since 1970), seq (its place among its tenant's tasks), attempts used up,
+-- failed, replays and edited as in an entry; of a task that runs: entry (its id in the retry stream), cancel (it is to
+-- end); of one that waits: due, blocked (its member there), woken (by which limit); of one that failed: reason, error,
+-- dead_letter.
 local retry, dead_letters, sweep, due, blocked, slots, starts, timers, records, bodies, results, progress, expiries,
   unique, cancelling, counters, rates, bell, cancels, finished = unpack(KEYS, 1, 20)
 local waiting, tenants, woken = {unpack(KEYS, 21, 24)}, {unpack(KEYS, 25, 28)}, {unpack(KEYS, 29, 32)}
@@ -41,7 +42,8 @@ end
 local function read_ahead(ids)
   for first = 1, #ids, LIMIT do
     local last = math.min(first + LIMIT - 1, #ids)
-    for i, text in ipairs(redis.call('HMGET', records, unpack(ids, first, last))) do texts[ids[first + i - 1]] = text end
+    local found = redis.call('HMGET', records, unpack(ids, first, last))
+    for i, text in ipairs(found) do texts[ids[first + i - 1]] = text end
   end
 end
 

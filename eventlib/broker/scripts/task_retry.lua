@@ -1,4 +1,5 @@
--- Let a task that failed wait for its next attempt, if this consumer still owns it. A task that is to be cancelled ends.
+-- Let a task that failed wait for its next attempt, if this consumer still owns it. A task that is to be cancelled
+-- ends.
 -- KEYS  the keys of the queue, in their order
 -- ARGV  group, consumer, its id in retry, id, 1 if this attempt counts or 0, delay in ms, the group's time that is
 --       expected in ms ('' if unknown), ms that this script may run late

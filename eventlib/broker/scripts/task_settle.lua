@@ -1,4 +1,6 @@
--- What the scripts that settle tasks share. This is not a script of its own: it stands, after `task_queue`, before them.
+-- What the scripts that settle tasks share. This is not a script of its own: it stands, after `task_queue`, before
+-- them.
+
 -- The pending entry if this consumer owns it: how often it was delivered. Else nil.
 local function owned(group, consumer, entry)
   local pending = redis.call('XPENDING', retry, group, entry, entry, 1)[1]

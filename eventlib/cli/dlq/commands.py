@@ -1,19 +1,14 @@
-"""The commands on dead-letter queues. They need no App: they work on raw bytes and JSON.
+"""The commands on dead-letter queues. They need no App: they work on raw bytes and JSON."""
 
-They never start a private server: the dead letters are in a server that runs.
-"""
-
-import asyncio
 import json
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 import eventlib as ev
+from eventlib.cli.bus import Namespace, Url, with_bus
 from eventlib.cli.console import FAILED, Json, ending, keep_apart, write_json
 from eventlib.cli.dlq.display import as_json, number_of, show_counts, show_list, show_one, text_of
 from eventlib.cli.dlq.options import (
@@ -26,7 +21,6 @@ from eventlib.cli.dlq.options import (
     Ids,
     KeepAttempts,
     Limit,
-    Namespace,
     OlderThan,
     Origin,
     Reason,
@@ -34,7 +28,6 @@ from eventlib.cli.dlq.options import (
     Stream,
     Type,
     Until,
-    Url,
     Yes,
 )
 from eventlib.cli.terminal import err, out
@@ -230,21 +223,12 @@ def _with_queue(
 ) -> T:
     """Do `work` on the group's dead-letter queue; returns its result."""
 
-    async def run() -> T:
-        async with _queue_of(stream, group, url, namespace) as queue:
-            return await work(queue)
-
-    return asyncio.run(run())
-
-
-@asynccontextmanager
-async def _queue_of(stream: str, group: str, url: str | None, namespace: str) -> AsyncIterator[ev.DeadLetters]:
-    if not (address := url or os.environ.get("REDIS_URL")):
-        raise typer.BadParameter("no Redis is named; pass --url or set REDIS_URL, such as redis://localhost:6379/0")
-    async with ev.connect(ev.App("workbench"), address, namespace=namespace) as bus:
+    async def run(bus: ev.Bus) -> T:
         queue = bus.dead_letters(stream, group)
         await queue.check()
-        yield queue
+        return await work(queue)
+
+    return with_bus(url, namespace, run)
 
 
 def _data_of(text: str | None, file: Path | None) -> Mapping[str, Any]:

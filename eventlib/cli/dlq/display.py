@@ -5,12 +5,11 @@ Other programs wrote what is in a dead letter. So everything is shown as plain t
 
 import base64
 from collections import Counter
-from datetime import UTC, datetime
 from typing import Any
 
 from eventlib import DeadLetter
-from eventlib.cli.dlq.options import UNITS_S
-from eventlib.cli.terminal import out, print_table
+from eventlib.cli.moments import age, clock
+from eventlib.cli.terminal import out, print_facts, print_table
 
 _NARROW = 110  # a terminal of fewer columns gets the short form of the list
 
@@ -20,8 +19,8 @@ def show_list(place: str, size: int, fitting: int, oldest_age_s: float | None, p
     if fitting != size:
         out.tell(f"{place}: {number_of(fitting)} fit{'s' if fitting == 1 else ''}, of {size:,}")
     else:
-        age = "" if oldest_age_s is None else f", the oldest died {_age(oldest_age_s)} ago"
-        out.tell(f"{place}: {number_of(size)}{age}")
+        ago = "" if oldest_age_s is None else f", the oldest died {age(oldest_age_s)} ago"
+        out.tell(f"{place}: {number_of(size)}{ago}")
     if page:
         _show_page(page)
     elif size:
@@ -37,8 +36,8 @@ def show_counts(reasons: Counter[str]) -> None:
 
 def show_one(dead: DeadLetter) -> None:
     """Print all that is known of one dead letter."""
-    rows = {
-        "died": f"{_clock(dead.died_at_s)}, first failed {_clock(dead.failed_at_s)}",
+    facts = {
+        "died": f"{clock(dead.died_at_s)}, first failed {clock(dead.failed_at_s)}",
         "reason": dead.reason,
         "error": dead.error,
         "attempts": f"{dead.attempts}, replayed before: {dead.replays}",
@@ -47,12 +46,10 @@ def show_one(dead: DeadLetter) -> None:
         "origin": dead.origin,
         "event": f"{dead.event_type or '(type unknown)'}, id {dead.event_id or '(unknown)'}",
         "correlation": dead.correlation_id or "",
-        "edited": "" if dead.edited_at_s is None else _clock(dead.edited_at_s),
+        "edited": "" if dead.edited_at_s is None else clock(dead.edited_at_s),
         "replay": f"no: {dead.obstacle}; edit it first" if dead.obstacle else "possible",
     }
-    for name, value in rows.items():
-        if value:
-            out.tell((f"{name:12}", "bold"), value)
+    print_facts(facts)
     parts = {"traceback": dead.traceback}
     parts |= {f"field {text_of(name)} when it died": text_of(value) for name, value in dead.raw.items()}
     parts |= {"edited event": text_of(dead.edited)} if dead.edited is not None else {}
@@ -86,7 +83,7 @@ def _show_page(page: list[DeadLetter]) -> None:
     died, type_length = (slice(5, 16), 8 if any_past else 12) if narrow else (slice(0, 19), 32)
     columns = {
         "id": [dead.id for dead in page],
-        "died (UTC)": [_clock(dead.died_at_s)[died] for dead in page],
+        "died (UTC)": [clock(dead.died_at_s)[died] for dead in page],
         "reason": [dead.reason for dead in page],
         "past": [_past(dead, short=narrow) for dead in page],
         "type": [_cut(dead.event_type or "-", type_length) for dead in page],
@@ -117,17 +114,3 @@ def _bytes_json(value: bytes) -> str | dict[str, str]:
         return value.decode()
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(value).decode()}
-
-
-def _clock(moment_s: float | None) -> str:
-    if moment_s is None:
-        return "unknown"
-    try:
-        return datetime.fromtimestamp(moment_s, UTC).isoformat(" ", "milliseconds")
-    except (OverflowError, OSError, ValueError):  # written by another client, or by a clock that is wrong
-        return f"{moment_s:.0f} s"
-
-
-def _age(seconds: float) -> str:
-    name = max((name for name, size_s in UNITS_S.items() if size_s <= seconds), key=UNITS_S.__getitem__, default="s")
-    return f"{seconds / UNITS_S[name]:.1f} {name}"

@@ -7,9 +7,8 @@ from typing import Annotated, get_args
 
 import typer
 
+from eventlib.cli.moments import UNITS_S
 from eventlib.policy import DeadReason
-
-UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 def age_s(text: str | float) -> float:
@@ -49,8 +48,6 @@ def known_reason(text: str | None) -> str | None:
 Stream = Annotated[str, typer.Argument(help="The event stream.", metavar="STREAM")]
 Group = Annotated[str, typer.Argument(help="The consumer group whose dead letters they are.", metavar="GROUP")]
 Id = Annotated[str, typer.Argument(help="The dead letter's id, as listed.", metavar="ID")]
-Url = Annotated[str | None, typer.Option(help="Redis to use; without it REDIS_URL.")]
-Namespace = Annotated[str, typer.Option(help="What all keys start with.")]
 
 # Which
 

@@ -30,8 +30,8 @@ class Consumer:
         self._prefetch = group.service.prefetch
         self._process = ProcessState(self._env)
         self._held: dict[Message, None] = {}  # a set that keeps its order
-        parts = index, self._process, self._held, self._go_on
-        self._handlers = SagaHandlers(group, *parts) if isinstance(group, SagaGroup) else Handlers(group, *parts)
+        shared = (index, self._process, self._held, self._go_on)
+        self._handlers = SagaHandlers(group, *shared) if isinstance(group, SagaGroup) else Handlers(group, *shared)
         self._renewing_since = self._env.now
         self._reading = False
         self._asked_at = 0.0  # when the read that it is blocked in began

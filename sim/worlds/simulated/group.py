@@ -161,6 +161,10 @@ class Group:
         sweeper = self._taken_over.get(message)
         return sweeper is not None and message.used == used and sweeper.holds(message)
 
+    def settle(self, message: Message) -> None:
+        """A message is done with."""
+        self.backlog -= 1
+
     def _promote(self, wait: simpy.Event) -> None:
         self._delayed -= 1
         message = cast(Message, wait.value)

@@ -171,7 +171,7 @@ class Handlers:
 
     def _settle(self, message: Message) -> None:
         del self._held[message]
-        self._group.backlog -= 1
+        self._group.settle(message)
         self._state.settle()
 
     def _record(self, kind: int, at_s: float, message: Message, attempt: int, value: float = NAN) -> None:

@@ -62,8 +62,8 @@ class SagaHandlers(Handlers):
         now, saga = self._state.env.now, message.saga
         kinds = _DONE if outcome == "done" else _FAILED
         self._note(kinds[begun.act], now, saga, begun.begun, begun.at)
-        if (message, attempt) in self._lost:  # the message is another worker's, so the outcome is not stored
-            del self._lost[message, attempt]
+        if (message, attempt) in self._lost:
+            del self._lost[message, attempt]  # the message is another worker's, so the outcome is not stored
         elif outcome == "done":
             self._settle_move(message, saga, saga_policy.done(saga.state))
         else:

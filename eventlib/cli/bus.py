@@ -1,0 +1,31 @@
+"""Commands that work on a server that runs. They need no App: they work on what the server keeps.
+
+They never start a private server, which would be empty.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import typer
+
+import eventlib as ev
+
+T = TypeVar("T")
+
+Url = Annotated[str | None, typer.Option(help="Redis to use; without it REDIS_URL.")]
+Namespace = Annotated[str, typer.Option(help="What all keys start with.")]
+Queue = Annotated[str, typer.Option(help="The task queue.")]
+
+
+def with_bus(url: str | None, namespace: str, work: Callable[[ev.Bus], Awaitable[T]]) -> T:
+    """Connect, do `work`, and return its result."""
+
+    async def run() -> T:
+        if not (address := url or os.environ.get("REDIS_URL")):
+            raise typer.BadParameter("no Redis is named; pass --url or set REDIS_URL, such as redis://localhost:6379/0")
+        async with ev.connect(ev.App("workbench"), address, namespace=namespace) as bus:
+            return await work(bus)
+
+    return asyncio.run(run())
