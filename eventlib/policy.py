@@ -58,9 +58,6 @@ RECONNECT = Retry(wait_s=0.05, wait_s_max=0.5, jitter="equal")
 # For the undo of a saga's step: nothing else can undo it.
 UNDO_RETRY = Retry(attempts=20, wait_s=0.5, wait_s_max=60.0, jitter="equal")
 
-# The tries of a saga to undo a step, unless told otherwise. They are many, because nothing else can undo it.
-UNDO_RETRY = Retry(attempts=20, wait_s=0.5, wait_s_max=60.0, jitter="equal")
-
 
 @dataclass(frozen=True, slots=True)
 class Ack:
