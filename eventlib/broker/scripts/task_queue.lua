@@ -137,8 +137,8 @@ local function wake_first(limit, priority)
   end
 end
 
--- Let tasks that wait for a limit be tried again: the first one of each priority, and whose turn it is gets the room. If
--- only the most urgent one were let go, the others could wait for ever. Returns whether there was one.
+-- Let tasks that wait for a limit be tried again: the first one of each priority, and whose turn it is gets the room.
+-- If only the most urgent one were let go, the others could wait for ever. Returns whether there was one.
 local function wake(limit)
   local found = false
   for priority = 1, 4 do found = wake_first(limit, priority) or found end
