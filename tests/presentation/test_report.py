@@ -253,7 +253,7 @@ def test_tables_have_no_repeated_and_no_empty_columns(comparison: Comparison) ->
     assert columns(services, source) == [
         "service", "consumes", "emits", "consumers", "at once each", "one message takes", "fails", "tries",
     ]  # fmt: skip
-    assert "Of all services: lease 500 ms." in page.said("caption")
+    assert "Of all services: messages come by a stream, in order; lease 500 ms." in page.said("caption")
     unknown = [replace(row, noise=np.nan) for row in comparison.rows]
     source = render([replace(comparison, rows=tuple(unknown))], [], command="x")
     metrics = next(one for one in Page(source).elements if one.attributes.get("aria-label") == "Metrics of shop")
