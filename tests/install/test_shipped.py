@@ -56,4 +56,6 @@ def test_report_reads_the_shipped_scenarios_from_any_folder(tmp_path: Path, monk
     monkeypatch.setattr("sim.infer.validate.validate", validate)
     result = CliRunner().invoke(app, ["report", "--sample-if-missing", "--url", "redis://127.0.0.1:1"])
     assert isinstance(result.exception, Reached), result.output
-    assert result.exception.args == (["quickstart", "llm-trace", "priorities", "tenants", "fan-out"],)
+    assert result.exception.args == (
+        ["quickstart", "llm-trace", "priorities", "tenants", "fan-out", "request-reply", "saga"],
+    )
