@@ -4,10 +4,7 @@ Measured is the time from the call to the CancelledError in the worker process: 
 dropped, so that only the flags on the server are left.
 """
 
-import argparse
 import asyncio
-import json
-import os
 import random
 import secrets
 import sys
@@ -15,15 +12,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import eventlib as ev
+from campaigns import command
 from campaigns.forks import FORKS
 from campaigns.task_worker import endless_app_of, noted, work_endlessly
 from eventlib.testing import eventually
@@ -33,7 +29,6 @@ GOAL_P99_S = {WITH_HINTS: 0.2, WITHOUT_HINTS: 2.0}
 WORKERS = 2
 _BETWEEN_S = 0.04
 _LONG_S = 30.0
-_EXAMPLE = "Example: python -m campaigns.cancels --cancels 500 --json cancels.json"
 
 
 @dataclass(slots=True)
@@ -107,25 +102,19 @@ async def _ended(handles: list[ev.TaskHandle[None]], verdict: Verdict) -> None:
 
 def main() -> None:
     """Run the campaign twice. The exit status is 1 if it was too slow, or a task did not end cancelled."""
-    parser = argparse.ArgumentParser(prog="python -m campaigns.cancels", description=__doc__, epilog=_EXAMPLE)
+    parser = command.parser("cancels", __doc__, "--cancels 500", takes_url=True)
     parser.add_argument("--cancels", type=int, default=500, help="how many tasks are cancelled in each run (500)")
-    parser.add_argument("--url", default=os.environ.get("REDIS_URL"), help="Redis to use; without it a private one")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the result")
     options = parser.parse_args()
     if not 1 <= options.cancels <= 2000:
         parser.error("--cancels is 1 to 2,000: so many tasks run at once")
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"), TimeElapsedColumn())
     verdicts: list[Verdict] = []
-    with ExitStack() as stack:
-        url = options.url or stack.enter_context(ev.private_server()).url
-        progress = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
+    with command.server_at(options.url) as url, command.bars() as progress:
         for how in GOAL_P99_S:
             bar = progress.add_task(how, total=options.cancels)
             verdicts.append(asyncio.run(campaign(url, options.cancels, how, lambda bar=bar: progress.advance(bar))))  # type: ignore[misc]
     _show(Console(), verdicts)
-    if options.json:
-        found = [asdict(verdict) | {"p99_s": verdict.share_s(99), "fast": verdict.fast} for verdict in verdicts]
-        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    found = [asdict(verdict) | {"p99_s": verdict.share_s(99), "fast": verdict.fast} for verdict in verdicts]
+    command.write_json(options.json, found)
     sys.exit(0 if all(verdict.fast and not verdict.faults for verdict in verdicts) else 1)
 
 
@@ -138,8 +127,7 @@ def _show(out: Console, verdicts: list[Verdict]) -> None:
         goal = f"{GOAL_P99_S[each.how]:g} s"
         table.add_row(each.how, f"{len(each.took_s):,}", *shown, goal, "yes" if each.fast else "no")
     out.print(table)
-    for fault in [fault for each in verdicts for fault in each.faults][:20]:
-        out.print(fault, highlight=False, markup=False, soft_wrap=True)
+    command.print_faults(out, [fault for each in verdicts for fault in each.faults])
 
 
 if __name__ == "__main__":

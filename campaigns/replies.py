@@ -1,7 +1,5 @@
 """Does a caller that is killed with thousands of requests outstanding get every reply when it comes back?
 
-usage: python -m campaigns.replies [--requests 5000] [--kills 5] [--json FILE]
-
 Starts a private Redis, a service, and a caller process. The caller keeps its correlation ids in a file, then sends all
 requests at once. It is killed with SIGKILL when all are outstanding, and again and again while replies come in; some
 replies come while it is dead. Each new process asks for the replies that are not noted yet, and requests again what
@@ -22,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import eventlib as ev
+from campaigns import command
 from eventlib.testing import eventually
 
 TOP = Path(__file__).parents[1]
@@ -187,24 +186,22 @@ def _start_caller(url: str, namespace: str, folder: Path) -> subprocess.Popen[by
 
 def main() -> None:
     """Run the campaign, print what was found, and fail if the guarantee did not hold."""
-    parser = argparse.ArgumentParser(description="Callers under SIGKILL, with thousands of requests outstanding.")
-    parser.add_argument("--requests", type=int, default=5000)
-    parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="where to write what was found")
+    parser = command.parser("replies", __doc__, "--requests 5000 --kills 5")
+    parser.add_argument("--requests", type=int, default=5000, help="how many requests (5,000)")
+    parser.add_argument("--kills", type=int, default=5, help="how often the caller is killed (5)")
     parser.add_argument("--caller", nargs=3, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.caller:
-        url, namespace, folder = given.caller
+    options = parser.parse_args()
+    if options.caller:
+        url, namespace, folder = options.caller
         asyncio.run(call(url, namespace, Path(folder)))
         return
-    if not (1 <= given.requests <= 100_000 and 1 <= given.kills <= 100):
+    if not (1 <= options.requests <= 100_000 and 1 <= options.kills <= 100):
         parser.error("--requests is 1 to 100,000 and --kills 1 to 100")
     with ev.private_server() as server:
-        outcome = asyncio.run(run(server.url, given.requests, given.kills))
+        outcome = asyncio.run(run(server.url, options.requests, options.kills))
     found = asdict(outcome) | {"holds": outcome.holds}
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
-    if given.json:
-        given.json.write_text(json.dumps(found) + "\n")
+    command.write_json(options.json, found)
     sys.exit(0 if outcome.holds else 1)
 
 

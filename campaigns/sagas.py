@@ -4,10 +4,8 @@ Each saga has to end completed, compensated or parked, and what its steps did ha
 or all that was done is undone. Each event that a step emitted is in its stream once.
 """
 
-import argparse
 import asyncio
 import json
-import os
 import random
 import secrets
 import sys
@@ -15,7 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
 from multiprocessing.process import BaseProcess
@@ -24,10 +22,11 @@ from typing import Any, get_args
 
 import redis.asyncio as redis
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 from rich.table import Table
 
 import eventlib as ev
+from campaigns import command
 from campaigns.forks import FORKS
 from campaigns.saga_worker import BOUNDARIES, NAMES, Order, Worker, work
 from eventlib.broker.keys import Keys
@@ -38,7 +37,6 @@ AT_ONCE = 200  # sagas under way at once
 _LOOK_S = 0.05
 _STILL_S = 60.0  # if no saga ends for so long, the campaign gives up
 _UNKNOWN = ("act about to happen", "act has happened")  # a worker killed then told no outcome
-_EXAMPLE = "Example: python -m campaigns.sagas --sagas 10000 --kills 240 --json sagas.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,20 +260,15 @@ async def _emitted(url: str, namespace: str) -> Counter[str]:
 
 def main() -> None:
     """Run the campaign. The exit status is 1 if a saga was left half done, or an event doubled."""
-    parser = argparse.ArgumentParser(prog="python -m campaigns.sagas", description=__doc__, epilog=_EXAMPLE)
+    parser = command.parser("sagas", __doc__, "--sagas 10000 --kills 240", takes_url=True)
     parser.add_argument("--sagas", type=int, default=10_000, help="how many sagas (10,000)")
     parser.add_argument("--kills", type=int, default=240, help="how often a worker is killed, at each boundary in turn")
     parser.add_argument("--workers", type=int, default=3, help="worker processes (3)")
     parser.add_argument("--seed", type=int, default=1, help="for which sagas fail, stumble and are cancelled (1)")
-    parser.add_argument("--url", default=os.environ.get("REDIS_URL"), help="Redis to use; without it a private one")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the result")
     options = parser.parse_args()
     plan = Plan(options.sagas, options.kills, options.workers, options.seed)
     out = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"), TimeElapsedColumn())
-    with ExitStack() as stack:
-        url = options.url or stack.enter_context(ev.private_server()).url
-        progress = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
+    with command.server_at(options.url) as url, command.bars() as progress:
         bars = [progress.add_task("sagas", total=plan.sagas), progress.add_task("kills", total=plan.kills)]
 
         def tell(ended: int, killed: int) -> None:
@@ -284,8 +277,7 @@ def main() -> None:
 
         verdict = asyncio.run(campaign(url, plan, tell))
     _show(out, verdict)
-    if options.json:
-        options.json.write_text(json.dumps(_as_json(verdict), indent=2) + "\n", encoding="utf-8")
+    command.write_json(options.json, _as_json(verdict))
     sys.exit(1 if verdict.faults else 0)
 
 
@@ -315,8 +307,7 @@ def _show(out: Console, verdict: Verdict) -> None:
         f"{len(verdict.faults)} half done or doubled",
         highlight=False,
     )
-    for fault in verdict.faults[:20]:
-        out.print(fault, highlight=False, markup=False, soft_wrap=True)
+    command.print_faults(out, verdict.faults)
 
 
 if __name__ == "__main__":

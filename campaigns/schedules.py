@@ -1,7 +1,5 @@
 """Is each slot of a schedule run or recorded as skipped, once, while schedulers are killed and their clocks are wrong?
 
-usage: python -m campaigns.schedules [--slots 10000] [--schedulers 3] [--kills 100] [--skew-s 30] [--json FILE]
-
 Starts a private Redis and scheduler processes on it. Their clocks are wrong by up to the skew, in both directions. One
 after the other is killed with SIGKILL, and another one takes its place. At the end, what the server has recorded of
 the slots is compared with the slots that there were, and with the tasks that the workers have run.
@@ -24,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import eventlib as ev
+from campaigns import command
 from eventlib.testing import eventually
 
 TOP = Path(__file__).parents[1]
@@ -260,28 +259,26 @@ async def _judge(bus: ev.Bus, ran_ids: Sequence[str], kills: int) -> Outcome:
 
 def main() -> None:
     """Run the campaign, print what was found, and fail if the guarantee did not hold."""
-    parser = argparse.ArgumentParser(description="Schedules under SIGKILL and wrong clocks.")
-    parser.add_argument("--slots", type=int, default=10_000)
-    parser.add_argument("--schedulers", type=int, default=3)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--skew-s", type=float, default=30.0, help="how wrong the clocks of the processes are")
-    parser.add_argument("--schedules", type=int, default=100, help="how many schedules, each due once a second")
-    parser.add_argument("--json", type=Path, help="where to write what was found")
+    parser = command.parser("schedules", __doc__, "--slots 10000 --kills 100 --skew-s 30")
+    parser.add_argument("--slots", type=int, default=10_000, help="how many slots (10,000)")
+    parser.add_argument("--schedulers", type=int, default=3, help="scheduler processes (3)")
+    parser.add_argument("--kills", type=int, default=100, help="how often a scheduler is killed (100)")
+    parser.add_argument("--skew-s", type=float, default=30.0, help="how wrong the clocks of the processes are (30)")
+    parser.add_argument("--schedules", type=int, default=100, help="how many schedules, each due once a second (100)")
     parser.add_argument("--fork", nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.fork:
-        fork_at_command(*given.fork)
+    options = parser.parse_args()
+    if options.fork:
+        fork_at_command(*options.fork)
         return
-    if given.slots > _HISTORY_MAX * given.schedules:
+    if options.slots > _HISTORY_MAX * options.schedules:
         parser.error(f"--slots: at most {_HISTORY_MAX} a schedule are kept; raise --schedules")
     with ev.private_server() as server:
         outcome = asyncio.run(
-            run(server.url, given.slots, given.schedulers, given.kills, given.skew_s, given.schedules)
+            run(server.url, options.slots, options.schedulers, options.kills, options.skew_s, options.schedules)
         )
-    found = asdict(outcome) | {"holds": outcome.holds, "skew_s": given.skew_s, "schedulers": given.schedulers}
+    found = asdict(outcome) | {"holds": outcome.holds, "skew_s": options.skew_s, "schedulers": options.schedulers}
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
-    if given.json:
-        given.json.write_text(json.dumps(found) + "\n")
+    command.write_json(options.json, found)
     sys.exit(0 if outcome.holds else 1)
 
 

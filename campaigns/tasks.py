@@ -5,10 +5,8 @@ are killed, a checker looks at the server: no unique key and no slot may be held
 that no live worker runs. In the end each task has ended in its way, and no key, slot or entry is left.
 """
 
-import argparse
 import asyncio
 import json
-import os
 import random
 import secrets
 import sys
@@ -16,7 +14,7 @@ import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,10 +22,10 @@ from typing import Any, NamedTuple
 
 import redis.asyncio as redis
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import eventlib as ev
+from campaigns import command
 from campaigns.forks import FORKS
 from campaigns.task_worker import LEASE_S, TENANTS, Hopeless, Work, app_of, work
 from eventlib.broker.keys import Keys
@@ -49,7 +47,6 @@ _ENDS = {  # each kind of task, how often it comes, and how it ends
     "is cancelled": (1, "cancelled"),
     "is hopeless": (1, "failed"),
 }
-_EXAMPLE = "Example: python -m campaigns.tasks --kills 1000 --json tasks.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,25 +342,19 @@ async def _judge_the_end(bus: ev.Bus, checker: Checker, verdict: Verdict) -> Non
 
 def main() -> None:
     """Run the campaign. The exit status is 1 if something was held too long, lost or left."""
-    parser = argparse.ArgumentParser(prog="python -m campaigns.tasks", description=__doc__, epilog=_EXAMPLE)
+    parser = command.parser("tasks", __doc__, "--kills 1000", takes_url=True)
     parser.add_argument("--kills", type=int, default=1000, help="how often a worker is killed (1,000)")
     parser.add_argument("--workers", type=int, default=6, help="worker processes, at least 3 (6)")
     parser.add_argument("--seed", type=int, default=1, help="for what the tasks do and who is killed when (1)")
-    parser.add_argument("--url", default=os.environ.get("REDIS_URL"), help="Redis to use; without it a private one")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the result")
     options = parser.parse_args()
     if not (1 <= options.kills <= 100_000 and 3 <= options.workers <= 50):
         parser.error("--kills is 1 to 100,000 and --workers 3 to 50")
     plan = Plan(options.kills, options.workers, options.seed)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"), TimeElapsedColumn())
-    with ExitStack() as stack:
-        url = options.url or stack.enter_context(ev.private_server()).url
-        progress = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
+    with command.server_at(options.url) as url, command.bars() as progress:
         bar = progress.add_task("kills", total=plan.kills)
         verdict = asyncio.run(campaign(url, plan, lambda killed: progress.update(bar, completed=killed)))
     _show(Console(), verdict)
-    if options.json:
-        options.json.write_text(json.dumps(_as_json(verdict), indent=2) + "\n", encoding="utf-8")
+    command.write_json(options.json, _as_json(verdict))
     sys.exit(1 if verdict.faults or verdict.held_too_long else 0)
 
 
@@ -399,8 +390,7 @@ def _show(out: Console, verdict: Verdict) -> None:
     )
     if verdict.held_too_long and verdict.unseen_s > LEASE_S / 2.0:
         out.print("The machine was too busy to tell leases: nothing else may run beside this.", highlight=False)
-    for fault in (verdict.faults + verdict.held_too_long)[:20]:
-        out.print(fault, highlight=False, markup=False, soft_wrap=True)
+    command.print_faults(out, verdict.faults + verdict.held_too_long)
 
 
 if __name__ == "__main__":
