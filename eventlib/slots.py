@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeGuard
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -235,7 +235,7 @@ def _zone(name: str) -> ZoneInfo:
         raise ValueError(f"tz={shown(name)} is no time zone; name one of the IANA database: 'Europe/Berlin'") from None
 
 
-def is_seconds(value: object) -> bool:
+def is_seconds(value: object) -> TypeGuard[float]:
     """Whether a value that a user gave is a number of seconds."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 

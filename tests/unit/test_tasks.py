@@ -56,7 +56,8 @@ def test_a_function_that_cannot_be_a_task_is_refused(function: Any, problem: str
     [
         ({"name": "SendReceipt"}, "lower-case"),
         ({"priority": "urgent"}, "critical, high, normal, low"),
-        ({"timeout_s": 0.0}, "above zero"),
+        ({"timeout_s": 0.0}, "from 0.001 to a year"),
+        ({"timeout_s": "5"}, "timeout_s='5'"),
         ({"retry": 3}, "give a Retry"),
         ({"rate": 3}, "give a Rate"),
         ({"fair_by": "tenant"}, "not among its parameters"),
@@ -65,11 +66,11 @@ def test_a_function_that_cannot_be_a_task_is_refused(function: Any, problem: str
         ({"unique": "queued"}, "unique_by="),
         ({"unique_by": ["order"], "unique": "always"}, "'queued' or 'running'"),
         ({"unique_by": ["order"], "unique": "queued", "unique_for_s": 1.0}, "either"),
-        ({"unique_by": ["order"], "unique_for_s": 0.0}, "above zero"),
+        ({"unique_by": ["order"], "unique_for_s": 0.0}, "from 0.001 to a year"),
         ({"limit": 0}, "at least 1"),
         ({"limit_by": "customer"}, "belong together"),
         ({"limit_per_key": 1}, "belong together"),
-        ({"keep_result_s": float("nan")}, "above zero"),
+        ({"keep_result_s": float("nan")}, "from 0.001 to a year"),
     ],
 )
 def test_a_setting_out_of_its_range_is_refused(settings: dict[str, Any], problem: str) -> None:
