@@ -119,6 +119,8 @@ class TaskQueues:
 
         Those that go together are all enqueued, or none. Larger calls go in parts, in order, and no part follows one
         that fails. Repeating the call with the same `ids` enqueues each task once.
+
+        Raises what `Bus.enqueue` raises.
         """
         due = due_text(delay_s, at)
         if priority is not None and priority not in PRIORITIES:
@@ -143,7 +145,11 @@ class TaskQueues:
             raise UniqueKeyInUse(in_use.task.unique, in_use.holder)
 
     def handle(self, task: Task[..., R], id_: str) -> TaskHandle[R]:
-        """The handle of a task that was enqueued before, perhaps by another program."""
+        """The handle of a task that was enqueued before, perhaps by another program.
+
+        Raises:
+            InvalidArgument: the App does not declare the task.
+        """
         return TaskHandle(self, self._declared(task), id_)
 
     async def state(self, queue: str, task_id: str) -> TaskState:
