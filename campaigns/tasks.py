@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis.asyncio as redis
 from rich.console import Console
@@ -27,18 +27,13 @@ from rich.table import Table
 import eventlib as ev
 from campaigns import command
 from campaigns.forks import FORKS
+from campaigns.task_checker import HELD_S_MAX, Checker
 from campaigns.task_worker import LEASE_S, TENANTS, Hopeless, Work, app_of, work
-from eventlib.broker.keys import Keys
-from eventlib.broker.tasks import WORKERS
 from eventlib.queueing import PRIORITIES
-from eventlib.records import queue_stream
 from eventlib.testing import eventually
 
-HELD_S_MAX = 2.0 * LEASE_S
 _PLACES = 40  # as many tasks are under way at once
-_LOOK_S = 0.02
 _BETWEEN_KILLS_S = 0.08
-_SUSPECTS = "(suspects)"  # in this name they wait: see sweep.lua
 _LOST_S = 30.0  # a task that takes so long is lost
 _ENDS = {  # each kind of task, how often it comes, and how it ends
     "succeeds": (6, "succeeded"),
@@ -56,14 +51,6 @@ class Plan:
     kills: int
     workers: int = 6
     seed: int = 1
-
-
-class Hold(NamedTuple):
-    """A slot or a unique key, and the task that has it."""
-
-    kind: str
-    name: str
-    task_id: str
 
 
 @dataclass(slots=True)
@@ -149,88 +136,6 @@ def _workers(url: str, namespace: str, folder: Path, plan: Plan) -> Iterator[Wor
         workers.end()
 
 
-class Checker:
-    """Looks at what tasks hold on the server, and for how long no live worker has run them."""
-
-    def __init__(self, client: redis.Redis, namespace: str, workers: Workers, verdict: Verdict) -> None:
-        self._client = client
-        self._retry = Keys(namespace).group(queue_stream("default"), WORKERS).retry
-        self._keys = Keys(namespace).queue(queue_stream("default"))
-        self._workers = workers
-        self._verdict = verdict
-        self._since_s: dict[Hold, float] = {}
-        self._held_s: dict[tuple[Hold, float], float] = {}
-        self._suspects: set[tuple[Hold, float]] = set()
-        self._looked_s = time.monotonic()
-
-    async def run(self) -> None:
-        """Look, again and again, until cancelled."""
-        while True:
-            await self.look()
-            await asyncio.sleep(_LOOK_S)
-
-    async def look(self) -> None:
-        """Look once. A time that is too short by the length of this look is taken."""
-        now_s, alive = time.monotonic(), self._workers.alive()
-        self._verdict.unseen_s = max(self._verdict.unseen_s, now_s - self._looked_s)
-        self._looked_s = now_s
-        since_s: dict[Hold, float] = {}
-        for hold, owner in await self._held():
-            if owner in alive:
-                continue
-            # A suspect, which waits to be taken over alone, belongs to no worker: its time goes on.
-            first_s = self._workers.killed_at_s.get(owner, self._since_s.get(hold, now_s))
-            since_s[hold] = first_s
-            self._held_s[hold, first_s] = now_s - first_s
-            if owner == _SUSPECTS:
-                self._suspects.add((hold, first_s))
-        self._since_s = since_s
-
-    def judge(self) -> None:
-        """Say what was held, and what was held for too long."""
-        for (hold, first_s), held_s in self._held_s.items():
-            if held_s == 0.0:  # it was seen once: it was given back while the checker looked
-                continue
-            kind = f"{hold.kind} of a suspect" if (hold, first_s) in self._suspects else hold.kind
-            self._verdict.orphaned_s.setdefault(kind, []).append(held_s)
-            if held_s > HELD_S_MAX:
-                said = f"{kind} {hold.name} was held for {held_s:.3f} s by task {hold.task_id}, which nobody ran"
-                self._verdict.held_too_long.append(said)
-
-    async def left(self) -> list[str]:
-        """The keys that should be gone when no task is left."""
-        keys = self._keys
-        gone = [keys.unique, keys.slots, keys.blocked, keys.due, keys.bodies, keys.cancelling]
-        gone += [getattr(keys, f"{line}_{name}") for line in ("waiting", "woken") for name in PRIORITIES]
-        left = [key for key in gone if await self._client.exists(key)]
-        return left + [self._retry] * bool(await self._client.xlen(self._retry))
-
-    async def _held(self) -> list[tuple[Hold, str]]:
-        """What is held by a task that has begun, and its owner, '' if nobody owns it."""
-        async with self._client.pipeline(transaction=True) as pipe:
-            pipe.zrange(self._keys.slots, 0, -1)
-            pipe.hgetall(self._keys.unique)
-            pipe.xpending_range(self._retry, WORKERS, "-", "+", 10_000)
-            slots, unique, pending = await pipe.execute()
-        holds = [Hold("slot", *member.decode().split()) for member in slots]
-        holds += [Hold("key", key.decode(), id_.decode()) for key, id_ in unique.items()]
-        if not holds:
-            return []
-        owners = {entry["message_id"].decode(): entry["consumer"].decode() for entry in pending}
-        texts: Any = await self._client.hmget(self._keys.records, [hold.task_id for hold in holds])
-        held: list[tuple[Hold, str]] = []
-        limits: dict[str, int] = {}
-        for hold, text in zip(holds, texts, strict=True):
-            record = json.loads(text or "{}")
-            limits |= {limit["name"]: limit["at_once"] for limit in record.get("limits", ()) if "at_once" in limit}
-            if hold.kind == "slot" or record.get("state") not in ("waiting", "delayed", "blocked"):
-                held.append((hold, owners.get(record.get("entry", ""), "")))
-        for name, number in Counter(hold.name for hold in holds if hold.kind == "slot").items():
-            if number > limits.get(name, number):
-                self._verdict.faults.append(f"{number} slots of limit {name} were in use; it has {limits[name]}")
-        return held
-
-
 # The campaign
 
 
@@ -242,7 +147,7 @@ async def campaign(url: str, plan: Plan, tell: Callable[[int], object] = lambda 
         try:
             with tempfile.TemporaryDirectory() as folder, _workers(url, namespace, Path(folder), plan) as workers:
                 await eventually(workers.all_work, _LOST_S)
-                checker = Checker(client, namespace, workers, verdict)
+                checker = Checker(client, namespace, workers.alive, workers.killed_at_s)
                 checking = asyncio.create_task(checker.run())
                 try:
                     await _run(Callers(bus, work, hopeless, plan, verdict), workers, tell)
@@ -252,6 +157,9 @@ async def campaign(url: str, plan: Plan, tell: Callable[[int], object] = lambda 
                 if not checking.cancelled():
                     checking.result()  # it raises what ended the checker
                 checker.judge()
+                verdict.orphaned_s, verdict.unseen_s = checker.orphaned_s, checker.unseen_s
+                verdict.held_too_long = checker.held_too_long
+                verdict.faults += checker.over_limit
                 await _judge_the_end(bus, checker, verdict)
         finally:
             await bus.delete_all()

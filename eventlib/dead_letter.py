@@ -22,7 +22,7 @@ def describe(reason: str, error: BaseException | None, *, handler: str, consumer
     """The fields that say why an entry is dead. They can be stored, and their length is limited."""
     fields = {
         "reason": reason,
-        "error": _described(cause_of(error)) if error is not None else _POISON if reason == "poison" else "",
+        "error": described(cause_of(error)) if error is not None else _POISON if reason == "poison" else "",
         "handler": handler,
         "consumer": consumer,
     }
@@ -110,12 +110,13 @@ def obstacle_to(event: bytes | None) -> str | None:
     return None
 
 
-def _described(error: BaseException) -> str:
+def described(error: BaseException) -> str:
+    """An error as text that can be stored and is not long."""
     try:
         text = str(error)
     except Exception:
         text = "(its text cannot be read)"
-    return _storable(f"{type(error).__name__}: {text}"[:_ERROR_LENGTH_MAX])
+    return storable(f"{type(error).__name__}: {text}"[:_ERROR_LENGTH_MAX])
 
 
 def _trace(error: BaseException) -> str:
@@ -125,8 +126,9 @@ def _trace(error: BaseException) -> str:
         text = "".join(lines)
     except Exception:  # the error's own methods may fail in any way
         return ""
-    return _storable(text if len(text) <= _TRACEBACK_LENGTH_MAX else f"...{text[-_TRACEBACK_LENGTH_MAX:]}")
+    return storable(text if len(text) <= _TRACEBACK_LENGTH_MAX else f"...{text[-_TRACEBACK_LENGTH_MAX:]}")
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """The text without what has no UTF-8 form, such as half of a surrogate pair in the name of a file."""
     return text.encode(errors="backslashreplace").decode()

@@ -104,13 +104,16 @@ class ScheduleCommands:
             *(waiting, float(first) / 1000.0 if first else None, fields),
         )
 
-    async def put(self, name: str, seen: str, new: str, spec: str, next_s: float | None, keep: bool = False) -> bool:
-        """Add a schedule, or change the one whose revision was `seen`. False if another caller was faster.
+    async def put(
+        self, name: str, seen: str, new: str, spec: str, next_s: float | None, *, keep: bool = False, drop: bool = False
+    ) -> bool:
+        """Add a schedule, or change the one whose revision was `seen`. False if the caller has to look again.
 
-        Its next slot is `next_s`, or with `keep`, the one that it has.
+        Another caller was faster then, or slots are due that have to be decided about before; with `drop` they are
+        dropped. The next slot is `next_s`, or with `keep`, the one that it has.
         """
-        next_slot = "=" if keep else _slot(next_s)
-        return bool(await self._run(scripts.SCHEDULE_PUT, name, seen, new, spec, next_slot, size_bytes=len(spec)))
+        args = (seen, new, spec, "=" if keep else _slot(next_s), int(drop))
+        return bool(await self._run(scripts.SCHEDULE_PUT, name, *args, size_bytes=len(spec)))
 
     async def halt(self, name: str, new: str, why: str, *, on: bool) -> bool | None:
         """Set or take away that a schedule is `paused` or `orphaned`. None if there is no such schedule.

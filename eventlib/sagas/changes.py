@@ -11,7 +11,7 @@ from eventlib.saga_policy import ENDED, Move, SagaState
 from eventlib.sagas.messages import Advance, Alarm, Emitted
 from eventlib.sagas.records import StoredSaga
 
-_WHY_LENGTH_MAX = 2000
+WHY_LENGTH_MAX = 2000
 
 
 class Told(NamedTuple):
@@ -58,7 +58,7 @@ def change_of(saga: StoredSaga, move: Move, source: str, told: Told = UNTOLD) ->
     if not state.running:
         fields["mark"] = ""
     if told.why:
-        fields["error"] = told.why[:_WHY_LENGTH_MAX]
+        fields["error"] = told.why[:WHY_LENGTH_MAX]
     if told.result is not None:
         fields[told.result[0]] = told.result[1]
     messages = [_next_message(saga.id, source, saga.version, state, saga.correlation_id)] if move.begins else []
@@ -96,7 +96,7 @@ def _fields_of(state: SagaState) -> Mapping[str, str | bytes]:
         "seq": str(state.seq),
         "begun": str(state.begun),
         "cancel": state.cancel,
-        "why": state.why[:_WHY_LENGTH_MAX],
+        "why": state.why[:WHY_LENGTH_MAX],
     }
 
 
@@ -106,5 +106,5 @@ def _next_message(saga_id: str, source: str, version: int, state: SagaState, cor
 
 
 def _line(what: str, step: str = "", attempt: int = 0, worker: str = "", why: str = "") -> bytes:
-    about = {"what": what, "step": step, "attempt": attempt, "worker": worker, "why": why[:_WHY_LENGTH_MAX]}
+    about = {"what": what, "step": step, "attempt": attempt, "worker": worker, "why": why[:WHY_LENGTH_MAX]}
     return json.dumps({name: value for name, value in about.items() if value}).encode()

@@ -12,12 +12,13 @@ from pydantic import BaseModel
 from eventlib import saga_policy
 from eventlib.broker.connections import Broker
 from eventlib.broker.sagas import SagaStore
+from eventlib.dead_letter import storable
 from eventlib.declare.sagas import Saga
 from eventlib.errors import BusClosed, InvalidArgument, MissingSaga, WaitTimeout, shown
 from eventlib.events.schema import valid_name
 from eventlib.reconnect import Answer, answered_within
 from eventlib.saga_policy import ENDED, Move, Resolution, SagaState, SagaStatus
-from eventlib.sagas.changes import UNTOLD, Told, change_of, start_of
+from eventlib.sagas.changes import UNTOLD, WHY_LENGTH_MAX, Told, change_of, start_of
 from eventlib.sagas.messages import GROUP, saga_stream
 from eventlib.sagas.records import SagaNote, SagaRecord, StoredSaga, note_of
 
@@ -136,7 +137,8 @@ class Sagas(Generic[I]):
         Raises:
             MissingSaga: as `get`.
         """
-        return await self._decide(id, lambda state: saga_policy.cancelled(state, why or "cancelled"))
+        told = storable(why[:WHY_LENGTH_MAX]) or "cancelled"
+        return await self._decide(id, lambda state: saga_policy.cancelled(state, told))
 
     async def retry(self, id: str) -> SagaRecord:
         """Have a parked saga go on where it stopped, with a new count of attempts.

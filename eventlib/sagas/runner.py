@@ -10,6 +10,7 @@ from uuid import uuid4
 from eventlib import policy, saga_policy
 from eventlib.broker.sagas import Change
 from eventlib.consume.calls import Calls
+from eventlib.dead_letter import described
 from eventlib.declare.sagas import Saga, Step
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Delivery
@@ -191,10 +192,7 @@ def _begun(state: SagaState, lost: bool) -> Move:
 def _failure(stored: StoredSaga, error: BaseException, timed_out: bool, worker: str) -> Outcome:
     """The outcome of a call that raised."""
     cause = policy.cause_of(error)
-    try:
-        why = f"{type(cause).__name__}: {cause}"
-    except Exception:  # an error's own text may fail
-        why = type(cause).__name__
+    why = described(cause)
 
     def for_now(state: SagaState) -> Move:
         if isinstance(cause, Snooze):

@@ -44,35 +44,31 @@ class Declaring:
         spec = Spec.of(declared.call, rule, self._app, declared_by=self._app)
         text, revision = spec_text(spec), secrets.token_hex(8)
         while True:
-            stored = await self._settled(name)
+            stored, before = await self._settled(name)
+            next_s = rule.slots.after(self._now_s())
             if stored is None:
-                next_s = rule.slots.after(self._now_s())
                 done = await self._commands.put(name, "", revision, text, next_s)
             elif stored.spec == text:
-                next_s = stored.next_s
-                orphaned = halted(stored) == "orphaned"
+                next_s, orphaned = stored.next_s, halted(stored) == "orphaned"
                 done = not orphaned or await self._commands.halt(name, revision, "orphaned", on=False) is True
+            elif before is not None and before.declared_by != self._app:
+                raise ScheduleExists(name, before.declared_by or "")
             else:
-                keep = self._keeps_next(stored, spec)
-                next_s = stored.next_s if keep else rule.slots.after(self._now_s())
-                done = await self._commands.put(name, stored.revision, revision, text, next_s, keep=keep)
+                keep = before is not None and before.rule.slots == rule.slots
+                next_s = stored.next_s if keep else next_s
+                done = await self._commands.put(
+                    *(name, stored.revision, revision, text, next_s), keep=keep, drop=before is None
+                )
             if done:
                 return next_s
 
-    async def _settled(self, name: str) -> StoredSchedule | None:
+    async def _settled(self, name: str) -> tuple[StoredSchedule | None, Spec | None]:
+        """The schedule when no slot is due, and its spec. A spec that cannot be read is None: it is overwritten."""
         try:
-            return await settle(self._commands, name, self._now_s, self._expected)
-        except DecodeError:  # it is overwritten now, so what it was does not matter
-            return await self._commands.read(name)
-
-    def _keeps_next(self, stored: StoredSchedule, spec: Spec) -> bool:
-        try:
-            before = spec_of(stored.spec)
+            stored = await settle(self._commands, name, self._now_s, self._expected)
+            return stored, None if stored is None else spec_of(stored.spec)
         except DecodeError:
-            return False
-        if before.declared_by != self._app:
-            raise ScheduleExists(stored.name, before.declared_by or "")
-        return before.rule.slots == spec.rule.slots
+            return await self._commands.read(name), None
 
     async def _orphan(self, _: str) -> float | None:
         """Let schedules that the App declared before, and declares no more, run nothing."""

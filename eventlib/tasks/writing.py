@@ -1,5 +1,6 @@
 """The form of a task on its way into its queue: its event, and all that the queue has to know of it."""
 
+import math
 from typing import Any
 
 from pydantic_core import to_json
@@ -43,8 +44,9 @@ def written_task(
         key = task.key_of(event, [settings.limit_by])
         limits.append({"name": f"{task.name}/{key}", "at_once": settings.limit_per_key})
     if settings.rate is not None:
-        within = round(settings.rate.per_s * 1000.0)
-        limits.append({"name": f"{task.name}/rate/", "starts": settings.rate.starts, "within": within})
+        within = math.ceil(settings.rate.per_s * 1000.0)
+        name = f"{task.name}/#rate"  # no key is `#rate`: see `key_text`
+        limits.append({"name": name, "starts": settings.rate.starts, "within": within})
     if limits:
         record["limits"] = limits
     return EnqueuedTask(task_id, body, to_json(record), due, unique, until)

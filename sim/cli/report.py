@@ -15,9 +15,8 @@ from sim.errors import InvalidScenario
 
 app = typer.Typer()
 
-_SHIPPED = tuple(
-    f"data/scenarios/{name}.yaml" for name in ("quickstart", "llm-trace", "priorities", "tenants", "fan-out")
-)
+_NAMES = ("quickstart", "llm-trace", "priorities", "tenants", "fan-out", "request-reply", "saga")
+_SHIPPED = tuple(f"data/scenarios/{name}.yaml" for name in _NAMES)
 _SAMPLED = "{} ran on the shipped sample, not on the real trace; the workbench's data/README.md says how to fetch it"
 
 

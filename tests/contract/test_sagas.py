@@ -118,6 +118,16 @@ async def test_an_undo_is_repeated_until_it_is_done(connect: Connect) -> None:
     assert record.status == "compensated" and desk.acts[2:] == ["ship", *3 * ["refund"], "release"]
 
 
+async def test_no_text_of_an_error_stops_a_saga(connect: Connect) -> None:
+    desk = Desk()
+    desk.fails("ship", OSError("no file 'a\udc80'" + 3_000 * "!"))
+    desk.fails("refund", OSError("nor 'b\udc80'"), times=1)
+    record, _ = await run(connect, desk)
+    assert record.status == "compensated"
+    assert record.why.startswith("step ship failed: OSError: no file 'a\\udc80'!!!") and len(record.why) <= 2_000
+    assert record.error == "OSError: nor 'b\\udc80'"
+
+
 async def test_nothing_to_undo_is_no_obstacle(connect: Connect) -> None:
     desk = Desk()
     desk.fails("ship", ev.Reject("no van"))

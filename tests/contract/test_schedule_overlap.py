@@ -4,7 +4,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from eventlib import scheduling
@@ -51,6 +51,7 @@ class Model:
     steps=st.lists(st.sampled_from(["slot", "slot", "end", "look"]), max_size=40),
     overlap=st.sampled_from(["allow", "skip", "queue"]),
 )
+@example(steps=["slot", "slot", "end", "slot", "look"], overlap="queue")
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
@@ -107,10 +108,13 @@ async def test_a_decision_is_carried_out_once_and_only_if_it_is_still_right(brok
     assert not (await commands.fire(seen, "allow", steps, 4.0, None)).done
     now = await commands.read("s")
     assert now is not None and now.next_s == 4.0
-    assert await commands.put("s", "r1", "r2", "{}", None, keep=True)
+    assert not await commands.put("s", "r1", "r2", "{}", 9e9), "a slot is due, and has to be decided about before"
+    assert await commands.put("s", "r1", "r2", "{}", None, keep=True, drop=True)
     assert not (await commands.fire(now, "allow", [(4.0, task(4))], 5.0, None)).done, "it was changed"
-    assert await commands.put("s", "r2", "r3", "{}", 1e11)
+    assert await commands.put("s", "r2", "r3", "{}", 1e11, drop=True)
     future = await commands.read("s")
     assert future is not None
     assert not (await commands.fire(future, "allow", [(1e11, task(5))], None, None)).done, "its time has not come"
+    early = Skip(5.0, 1e11, 9, "missed")
+    assert not (await commands.fire(future, "allow", [early], None, None)).done, "nor that of its last slot"
     assert [record.count for record in await commands.history("s", 10)] == [2, 1]

@@ -88,6 +88,31 @@ async def test_no_window_has_more_starts_than_the_rate_allows(connect: Connect) 
         assert min(after - before for before, after in zip(started, started[3:], strict=False)) >= 0.299
 
 
+async def test_a_rate_is_not_mistaken_for_the_limit_of_any_key(connect: Connect) -> None:
+    app, keys = ev.App("shop"), ["rate/", "rate", "#rate", "/rate/"]
+
+    @app.task(rate=ev.Rate(2, per_s=0.05), limit_by="key", limit_per_key=1)
+    async def call(key: str) -> None:
+        await asyncio.sleep(0.1)
+
+    async with connect(app) as bus, bus.running():
+        handles = await bus.tasks.enqueue_many([call.call(key) for key in 2 * keys])
+        await asyncio.gather(*(handle.result(SOON_S) for handle in handles))
+
+
+async def test_a_task_deleted_by_hand_that_waits_for_a_rate_stops_no_other(
+    broker: Broker, raw: redis.Redis, namespace: str
+) -> None:
+    queue, rate = next(names), {"name": "r", "starts": 1, "within": 20}
+    commands = await worker(broker, queue)
+    await commands.queue.enqueue([waiting_task(id_, limits=[rate]) for id_ in "abc"])
+    assert await dispatched(commands, 10) == ["a"]
+    await raw.hdel(Keys(namespace).queue(f"tasks.{queue}").records, "b")
+    await asyncio.sleep(0.05)
+    await commands.promote(10)
+    assert await dispatched(commands, 10) == ["c"]
+
+
 AT_ONCE_1 = {"name": "one", "at_once": 1}
 AT_ONCE_OTHER = {"name": "other", "at_once": 1}
 

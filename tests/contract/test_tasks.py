@@ -65,6 +65,25 @@ async def test_a_replayed_task_that_dies_again_says_how_often_it_was_replayed(co
             await queue.replay(ev.Selection())
 
 
+async def test_none_of_many_replayed_tasks_is_lost(connect: Connect) -> None:
+    """As many as one hand-out lets in are let in without being handed out, and must be there afterwards."""
+    app, broken, ran = ev.App("shop"), [True], set[int]()
+
+    @app.task(retry=ev.Retry(attempts=1))
+    async def charge(order: int) -> None:
+        if broken[0]:
+            raise ev.Reject("no")
+        ran.add(order)
+
+    async with connect(app) as bus, bus.running():
+        await bus.tasks.enqueue_many([charge.call(order) for order in range(220)])
+        queue = bus.dead_letters("tasks.default", "workers")
+        await eventually(lambda: size_is(queue, 220))
+        broken[0] = False
+        await queue.replay(ev.Selection())
+        await eventually(lambda: ran == set(range(220)))
+
+
 async def size_is(queue: ev.DeadLetters, size: int) -> bool:
     return await queue.size() == size
 

@@ -1,4 +1,4 @@
-"""The README's example, links and commands work."""
+"""The README's examples, links and commands work."""
 
 import os
 import re
@@ -31,9 +31,10 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_examples_print_what_it_says() -> None:
-    library, workbench = blocks("python")
-    printed, *_, simulated, _ = blocks("text")
+    library, patterns, workbench = blocks("python")
+    printed, _, done, *_, simulated, _ = blocks("text")
     assert run("-c", library) == printed
+    assert run("-c", patterns) == done
     assert run("-c", workbench) == simulated
 
 

@@ -15,9 +15,7 @@ local name, revision, overlap, waiting_most, next_slot, following = unpack(ARGV,
 local now, offset, unexpected = group_time(sweep, ARGV[7], ARGV[8])
 if unexpected ~= 0 then return {-1, ''} end
 if redis.call('HGET', schedule, 'revision') ~= revision then return {0, ''} end
-if next_slot ~= '' and (redis.call('ZSCORE', schedules, name) ~= next_slot or tonumber(next_slot) > now) then
-  return {0, ''}
-end
+if next_slot ~= '' and redis.call('ZSCORE', schedules, name) ~= next_slot then return {0, ''} end
 local enqueued, forbidden_by = 0, ''
 
 -- Enqueue the task that is described from ARGV[i] on, unless its unique key is in use. Returns who has the key.
@@ -36,6 +34,16 @@ local function start_slot(slot, i)
   redis.call('HSET', schedule, 'task', ARGV[i], 'slot', slot)
   redis.call('HINCRBY', schedule, 'runs', 1)
   note('outcome', 'ran', 'slot', slot, 'task', ARGV[i], 'late', whole(math.max(0, now - slot)))
+end
+
+-- Whether slots are to be decided about whose time has not come.
+local function too_early()
+  local i = 9
+  while i <= #ARGV do
+    local last = ARGV[i] == 'skip' and ARGV[i + 2] or ARGV[i + 1]
+    if (tonumber(last) or 0) > now then return true end
+    i = i + (ARGV[i] == 'skip' and 5 or 8)
+  end
 end
 
 local steps = {}
@@ -74,6 +82,7 @@ function steps.now(i)
   return i + 7
 end
 
+if too_early() then return {0, ''} end
 local i = 9
 while i <= #ARGV do i = steps[ARGV[i]](i + 1) end
 if next_slot ~= '' then redis.call('ZADD', schedules, following == '' and '+inf' or following, name) end

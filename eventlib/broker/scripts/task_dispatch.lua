@@ -37,7 +37,10 @@ local function let_in_replayed()
 end
 
 local looks, more = let_in_replayed(), false
-if looks == LOOKS then return {1, '', -1, {}} end -- others may be unread in the stream
+if looks == LOOKS then -- others may be unread in the stream
+  tell()
+  return {1, '', -1, {}}
+end
 local next_ms = -1
 if ARGV[7] == '1' and unexpected == 0 then _, next_ms = promote(LOOKS, now) end
 

@@ -82,10 +82,11 @@ local function look_at_timers(now)
     redis.call('ZREM', timers, name)
     local limit = first_blocked(name)
     if limit then
-      local free, next_at = room(limit, now)
+      local free, next_at = 1, now -- where the first one's record was deleted by hand: the one after it is looked at
+      if limit.starts then free, next_at = room(limit, now) end
       if free > 1000 then
         free, next_at = 1000, now + 100
-      elseif next_at <= now then
+      elseif limit.starts and next_at <= now then
         next_at = now + limit.within
       end
       for _ = 1, free do
