@@ -6,7 +6,6 @@ that no live worker runs. In the end each task has ended in its way, and no key,
 """
 
 import asyncio
-import json
 import random
 import secrets
 import sys
