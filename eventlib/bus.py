@@ -231,7 +231,9 @@ class Bus(Requesting):
         processes; the default is unique. `observe` is called for everything that happens to a delivery.
 
         Raises:
+            BusClosed, InvalidArgument: nothing runs. A name is of nothing that the App declares, or there is nothing.
             AccessDenied: at any time, because waiting would not help. The consumers wait until other trouble is over.
+            ScheduleExists: at any time. A schedule that the App declares was added at run time, or by another App.
             BrokerUnavailable: when the block ends, if the server did not answer some acknowledgements within `grace_s`.
                 Those events are delivered again.
         """
@@ -260,7 +262,11 @@ class Bus(Requesting):
     @overload
     def sagas(self, saga: str) -> Sagas[Any]: ...
     def sagas(self, saga: Saga[Any] | str) -> Sagas[Any]:
-        """The sagas of one name that were started: to look at, wait for, cancel, retry and resolve."""
+        """The sagas of one name that were started: to look at, wait for, cancel, retry and resolve.
+
+        Raises:
+            InvalidArgument, InvalidDeclaration: it is no saga, and no name that one can have.
+        """
         return Sagas(self._broker, self.app.name, name_of(saga), lambda: self._closed)
 
     # Looking
@@ -292,6 +298,7 @@ class Bus(Requesting):
         The wait may be endless, so use `asyncio.timeout`. Events that are published meanwhile count too.
 
         Raises:
+            InvalidArgument: the stream is a task queue; see `queue_health`.
             MissingGroup: neither the App nor the server knows the group on this stream.
             BrokerUnavailable: the server does not answer.
         """

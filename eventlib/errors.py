@@ -179,7 +179,7 @@ class TaskWaitTimeout(WaitTimeout):
         self.timeout_s = timeout_s
 
     def __str__(self) -> str:
-        return f"task {self.task_id} had not ended within {self.timeout_s} s"
+        return f"task {self.task_id} had not ended within {self.timeout_s:g} s"
 
 
 class TaskFailed(EventlibError):

@@ -13,8 +13,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
+from eventlib.arguments import is_number
 from eventlib.errors import shown
-from eventlib.slots import Cron, Interval, Slots, is_seconds, iso_time
+from eventlib.slots import Cron, Interval, Slots, iso_time
 
 Missed = Literal["skip", "once", "all"]
 Overlap = Literal["allow", "skip", "queue"]
@@ -58,7 +59,7 @@ class ScheduleRule:
             raise ValueError(f"missed={shown(self.missed)}; it is one of {', '.join(get_args(Missed))}")
         if self.overlap not in get_args(Overlap):
             raise ValueError(f"overlap={shown(self.overlap)}; it is one of {', '.join(get_args(Overlap))}")
-        if not is_seconds(self.tolerance_s) or not 0.0 <= self.tolerance_s < math.inf:
+        if not is_number(self.tolerance_s) or not 0.0 <= self.tolerance_s < math.inf:
             raise ValueError(f"tolerance_s={shown(self.tolerance_s)}; it must be seconds, zero or more")
         slots: Slots = Interval(self.every_s, self.offset_s) if self.cron is None else Cron(self.cron, self.tz)  # type: ignore[arg-type]
         object.__setattr__(self, "slots", slots)

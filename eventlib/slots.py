@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from eventlib.arguments import is_number
 from eventlib.errors import shown
 
 EVERY_S_MIN = 0.01
@@ -70,12 +71,12 @@ class Interval:
     offset_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (is_seconds(self.every_s) and EVERY_S_MIN <= self.every_s <= EVERY_S_MAX and _whole_ms(self.every_s)):
+        if not (is_number(self.every_s) and EVERY_S_MIN <= self.every_s <= EVERY_S_MAX and _whole_ms(self.every_s)):
             raise ValueError(
                 f"every_s={shown(self.every_s)}; give seconds from {EVERY_S_MIN} to {EVERY_S_MAX:.0f}, "
                 "in whole milliseconds"
             )
-        if not (is_seconds(self.offset_s) and 0.0 <= self.offset_s < self.every_s and _whole_ms(self.offset_s)):
+        if not (is_number(self.offset_s) and 0.0 <= self.offset_s < self.every_s and _whole_ms(self.offset_s)):
             raise ValueError(
                 f"offset_s={shown(self.offset_s)}; give seconds from 0 to below every_s, in whole milliseconds"
             )
@@ -233,11 +234,6 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError, TypeError):
         raise ValueError(f"tz={shown(name)} is no time zone; name one of the IANA database: 'Europe/Berlin'") from None
-
-
-def is_seconds(value: object) -> bool:
-    """Whether a value that a user gave is a number of seconds."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _whole_ms(seconds: float) -> bool:

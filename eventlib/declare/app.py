@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from eventlib.declare.checks import is_count, is_seconds, replace_or_refuse, takes
+from eventlib.arguments import is_count, is_seconds
+from eventlib.declare.checks import replace_or_refuse, takes
 from eventlib.declare.sagas import Saga, Step
 from eventlib.declare.schedules import DeclaredSchedule, ScheduleDeclarations
-from eventlib.declare.subscriptions import GroupSettings, Subscription
+from eventlib.declare.subscriptions import GroupSettings, Subscription, group_settings
 from eventlib.declare.tasks import QueueSettings, Task, TaskDeclarations
 from eventlib.delivery import Batch, Delivery
 from eventlib.errors import DuplicateHandler, InvalidDeclaration
@@ -75,13 +76,7 @@ class App(TaskDeclarations, ScheduleDeclarations):
         where = f"group {valid_name(name, 'group')!r}"
         if name in self.groups:
             replace_or_refuse(where, "is already set; set each group once")
-        if not (is_count(concurrency, 1) and is_count(prefetch, 0) and is_seconds(lease_s, 1e6)):
-            raise InvalidDeclaration(
-                where, "needs concurrency >= 1 and prefetch >= 0, whole numbers up to 1,000,000, and 0 < lease_s <= 1e6"
-            )
-        if not isinstance(retry_budget, RetryBudget | None):
-            raise InvalidDeclaration(where, f"retry_budget={retry_budget!r}; give a RetryBudget")
-        self.groups[name] = GroupSettings(concurrency, prefetch, Lease(lease_s), retry_budget, ordered_by)
+        self.groups[name] = group_settings(where, concurrency, prefetch, lease_s, retry_budget, ordered_by)
 
     def stream(self, name: str, *, retention: Retention) -> None:
         """Set what a stream keeps. A program that sets nothing follows the program that set it last.

@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-import math
 from collections.abc import Callable
 
 from eventlib.errors import InvalidDeclaration
@@ -23,17 +22,9 @@ def replace_or_refuse(where: str, problem: str) -> None:
 
 
 def takes(function: Callable[..., object], count: int) -> bool:
+    """Whether a function can be called with so many arguments."""
     try:
         inspect.signature(function).bind(*range(count))
     except TypeError:
         return False
     return True
-
-
-def is_seconds(number: object, most: float = math.inf) -> bool:
-    """Whether it is a length of time above zero; a text such as "5" is none."""
-    return isinstance(number, int | float) and not isinstance(number, bool) and 0 < number <= most
-
-
-def is_count(number: object, least: int) -> bool:
-    return isinstance(number, int) and least <= number <= 1_000_000

@@ -9,7 +9,8 @@ from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
 from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from eventlib.declare.checks import is_count, is_seconds, takes
+from eventlib.arguments import DURATION, is_count, is_duration, is_seconds
+from eventlib.declare.checks import takes
 from eventlib.errors import InvalidArgument, InvalidDeclaration, shown
 from eventlib.events.roundtrip import is_same
 from eventlib.events.schema import valid_name
@@ -20,7 +21,6 @@ from eventlib.saga_policy import StepPlan, Unknown
 I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input
 
 RESULT_BYTES_MAX = 2**20
-_SECONDS_MAX = 366 * 86_400.0
 _STEPS_MAX = 100
 
 
@@ -71,11 +71,9 @@ class Step:
         for retry in (self.retry, self.undo_retry):
             if not isinstance(retry, Retry):
                 raise InvalidDeclaration(where, f"retry={retry!r}; give a Retry")
-        for timeout_s in (self.timeout_s, self.undo_timeout_s):
-            if timeout_s is not None and not is_seconds(timeout_s, _SECONDS_MAX):
-                raise InvalidDeclaration(
-                    where, f"timeout_s={timeout_s!r}; it must be seconds above zero, at most a year"
-                )
+        for name, seconds in (("timeout_s", self.timeout_s), ("undo_timeout_s", self.undo_timeout_s)):
+            if seconds is not None and not is_duration(seconds):
+                raise InvalidDeclaration(where, f"{name}={seconds!r}; it must be {DURATION}")
         if self.unknown not in get_args(Unknown):
             raise InvalidDeclaration(where, f"unknown={self.unknown!r}; it is one of {', '.join(get_args(Unknown))}")
         self._result  # noqa: B018 - refused here if it cannot be kept
@@ -153,12 +151,10 @@ class Saga(Generic[I]):
         given: object = self.input  # of any type, where no checker looked
         if not (isinstance(given, type) and issubclass(given, BaseModel)):
             raise InvalidDeclaration(where, f"input={given!r}; give a pydantic model or an Event class")
-        if self.timeout_s is not None and not is_seconds(self.timeout_s, _SECONDS_MAX):
-            raise InvalidDeclaration(
-                where, f"timeout_s={self.timeout_s!r}; it must be seconds above zero, at most a year"
-            )
-        if not is_seconds(self.keep_s, _SECONDS_MAX):
-            raise InvalidDeclaration(where, f"keep_s={self.keep_s!r}; it must be seconds above zero, at most a year")
+        if self.timeout_s is not None and not is_duration(self.timeout_s):
+            raise InvalidDeclaration(where, f"timeout_s={self.timeout_s!r}; it must be {DURATION}")
+        if not is_duration(self.keep_s):
+            raise InvalidDeclaration(where, f"keep_s={self.keep_s!r}; it must be {DURATION}")
         if not (is_count(self.concurrency, 1) and is_seconds(self.lease.duration_s, 1e6)):
             raise InvalidDeclaration(where, "needs concurrency >= 1, a whole number, and 0 < lease_s <= 1e6")
 

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from eventlib.arguments import is_count, is_seconds
+from eventlib.errors import InvalidDeclaration
 from eventlib.events.schema import Event
 from eventlib.policy import Lease, Retry, RetryBudget
 
@@ -16,6 +18,28 @@ class GroupSettings:
     lease: Lease = field(default_factory=lambda: Lease(30.0))
     retry_budget: RetryBudget | None = None
     ordered_by: str | None = None
+
+
+def group_settings(
+    where: str,
+    concurrency: int,
+    prefetch: int,
+    lease_s: float,
+    retry_budget: RetryBudget | None,
+    ordered_by: str | None = None,
+) -> GroupSettings:
+    """The settings, checked.
+
+    Raises:
+        InvalidDeclaration: one of them is out of its range; `where` says of what.
+    """
+    if not (is_count(concurrency, 1) and is_count(prefetch, 0) and is_seconds(lease_s, 1e6)):
+        raise InvalidDeclaration(
+            where, "needs concurrency >= 1 and prefetch >= 0, whole numbers up to 1,000,000, and 0 < lease_s <= 1e6"
+        )
+    if not isinstance(retry_budget, RetryBudget | None):
+        raise InvalidDeclaration(where, f"retry_budget={retry_budget!r}; give a RetryBudget")
+    return GroupSettings(concurrency, prefetch, Lease(lease_s), retry_budget, ordered_by)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,14 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, get_args, ge
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import to_jsonable_python
 
-from eventlib.declare.checks import is_count, is_seconds, replace_or_refuse
-from eventlib.declare.subscriptions import GroupSettings
+from eventlib.arguments import DURATION, is_count, is_duration, is_number
+from eventlib.declare.checks import replace_or_refuse
+from eventlib.declare.subscriptions import GroupSettings, group_settings
 from eventlib.errors import InvalidArgument, InvalidDeclaration, shown
 from eventlib.events.roundtrip import refuse_what_is_lost
 from eventlib.events.schema import Event, valid_name, valid_type
 from eventlib.interactive import same_definition
-from eventlib.policy import Lease, Retry, RetryBudget
+from eventlib.policy import Retry, RetryBudget
 from eventlib.queueing import PRIORITIES, WEIGHTS, Priority
 from eventlib.records import queue_stream
 
@@ -29,7 +30,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 QUEUE = "default"
-_S_MAX = 366 * 86_400.0
 _ARGUMENT = "arg_"  # begins the name of each field, because a class of events has other names of its own
 _KEY = re.compile(r"[!-~]{1,64}")
 _WEIGHT_MAX = 100
@@ -43,10 +43,9 @@ class Rate:
     per_s: float = 1.0
 
     def __post_init__(self) -> None:
-        if not is_count(self.starts, 1) or not is_seconds(self.per_s, _S_MAX) or self.per_s < 0.001:
-            raise InvalidDeclaration(
-                "Rate", f"{shown(self.starts)} per {shown(self.per_s)} s; give at least 1, and 0.001 s to a year"
-            )
+        if not is_count(self.starts, 1) or not is_duration(self.per_s):
+            problem = f"{shown(self.starts)} per {shown(self.per_s)} s; give at least 1, and {DURATION}"
+            raise InvalidDeclaration("Rate", problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +243,6 @@ def _problems(settings: TaskSettings, parameters: Sequence[str]) -> Iterator[str
     for value, kind in ((settings.retry, Retry), (settings.rate, Rate)):
         if not isinstance(value, kind | None):
             yield f"{kind.__name__.lower()}={value!r}; give a {kind.__name__}"
-    if settings.timeout_s is not None and not is_seconds(settings.timeout_s):
-        yield f"timeout_s={shown(settings.timeout_s)}; it must be seconds above zero"
     if settings.unique not in (None, "queued", "running"):
         yield f"unique={settings.unique!r}; it is 'queued' or 'running'"
     if settings.unique is not None and settings.unique_for_s is not None:
@@ -257,9 +254,9 @@ def _problems(settings: TaskSettings, parameters: Sequence[str]) -> Iterator[str
     for name in ("limit", "limit_per_key"):
         if (number := getattr(settings, name)) is not None and not is_count(number, 1):
             yield f"{name}={number!r}; it must be a whole number of at least 1"
-    for name in ("unique_for_s", "keep_result_s"):
-        if (seconds := getattr(settings, name)) is not None and not (is_seconds(seconds, _S_MAX) and seconds >= 0.001):
-            yield f"{name}={shown(seconds)}; it must be seconds above zero, at most a year"
+    for name in ("timeout_s", "unique_for_s", "keep_result_s"):
+        if (seconds := getattr(settings, name)) is not None and not is_duration(seconds):
+            yield f"{name}={shown(seconds)}; it must be {DURATION}"
 
 
 class TaskDeclarations:
@@ -352,21 +349,15 @@ class TaskDeclarations:
         where = f"queue {valid_name(name, 'queue')!r}"
         if name in self.queues:
             replace_or_refuse(where, "is already set; set each queue once")
-        if not (is_count(concurrency, 1) and is_count(prefetch, 0) and is_seconds(lease_s, 1e6)):
-            raise InvalidDeclaration(
-                where, "needs concurrency >= 1 and prefetch >= 0, whole numbers up to 1,000,000, and 0 < lease_s <= 1e6"
-            )
-        if not isinstance(retry_budget, RetryBudget | None):
-            raise InvalidDeclaration(where, f"retry_budget={retry_budget!r}; give a RetryBudget")
+        group = group_settings(where, concurrency, prefetch, lease_s, retry_budget)
         own = {**WEIGHTS, **(weights or {})}
         if set(own) != set(get_args(Priority)) or not all(is_count(w, 1) and w <= _WEIGHT_MAX for w in own.values()):
             raise InvalidDeclaration(where, f"weights={weights!r}; give {', '.join(PRIORITIES)} weights from 1 to 100")
         for tenant, weight in (fair_weights or {}).items():
-            if not (is_seconds(weight) and 1e-3 <= weight <= 1e3):
+            if not (is_number(weight) and 1e-3 <= weight <= 1e3):
                 raise InvalidDeclaration(
                     where, f"fair_weights: {shown(tenant)}: {shown(weight)}; give numbers from 0.001 to 1000"
                 )
-        group = GroupSettings(concurrency, prefetch, Lease(lease_s), retry_budget)
         self.queues[name] = QueueSettings(
             group, own, {tenant_of(tenant, where): weight for tenant, weight in (fair_weights or {}).items()}
         )

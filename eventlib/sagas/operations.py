@@ -11,6 +11,7 @@ from uuid import uuid4
 from pydantic import BaseModel
 
 from eventlib import saga_policy
+from eventlib.arguments import is_number
 from eventlib.broker.connections import Broker
 from eventlib.broker.sagas import SagaStore
 from eventlib.dead_letter import storable
@@ -22,7 +23,6 @@ from eventlib.saga_policy import ENDED, Move, Resolution, SagaState, SagaStatus
 from eventlib.sagas.changes import UNTOLD, WHY_LENGTH_MAX, Told, change_of, start_of
 from eventlib.sagas.messages import GROUP, saga_stream
 from eventlib.sagas.records import SagaNote, SagaRecord, StoredSaga, note_of
-from eventlib.slots import is_seconds
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input
 T = TypeVar("T")
@@ -121,7 +121,7 @@ class Sagas(Generic[I]):
             WaitTimeout: it was not, within `timeout_s` seconds.
             MissingSaga: as `get`.
         """
-        if not is_seconds(timeout_s) or math.isnan(timeout_s):
+        if not is_number(timeout_s) or math.isnan(timeout_s):
             raise InvalidArgument("wait", f"timeout_s={shown(timeout_s)}; it must be seconds")
         give_up_at_s = asyncio.get_running_loop().time() + timeout_s
         look_s = _LOOK_S

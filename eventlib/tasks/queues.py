@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from eventlib.arguments import is_number
 from eventlib.broker.connections import Broker
 from eventlib.broker.publishing import BATCH_BYTES, BATCH_LIMIT
 from eventlib.broker.tasks import QueueCommands, TaskRecord
@@ -25,7 +26,6 @@ from eventlib.errors import (
 from eventlib.events.schema import valid_name
 from eventlib.queueing import PRIORITIES, Priority
 from eventlib.records import EnqueuedTask, QueueHealth
-from eventlib.slots import is_seconds
 from eventlib.tasks.finishes import Finishes
 from eventlib.tasks.patience import Patience
 from eventlib.tasks.results import read_result
@@ -123,6 +123,8 @@ class TaskQueues:
 
         Those that go together are all enqueued, or none. Larger calls go in parts, in order, and no part follows one
         that fails. Repeating the call with the same `ids` enqueues each task once.
+
+        Raises what `Bus.enqueue` raises.
         """
         due = due_text(delay_s, at)
         if priority is not None and priority not in PRIORITIES:
@@ -151,7 +153,11 @@ class TaskQueues:
             raise UniqueKeyInUse(in_use.task.unique, in_use.holder)
 
     def handle(self, task: Task[..., R], id_: str) -> TaskHandle[R]:
-        """The handle of a task that was enqueued before, perhaps by another program."""
+        """The handle of a task that was enqueued before, perhaps by another program.
+
+        Raises:
+            InvalidArgument: the App does not declare the task.
+        """
         return TaskHandle(self, self._declared(task), id_)
 
     async def state(self, queue: str, task_id: str) -> TaskState:
@@ -203,7 +209,7 @@ class TaskQueues:
 
     async def result(self, task: Task[..., R], task_id: str, timeout_s: float | None) -> R:
         """See `TaskHandle.result`."""
-        if timeout_s is not None and (not is_seconds(timeout_s) or math.isnan(timeout_s)):
+        if timeout_s is not None and (not is_number(timeout_s) or math.isnan(timeout_s)):
             raise InvalidArgument("result", f"timeout_s={shown(timeout_s)}; it must be seconds, or None")
         commands, found = self._commands(task.queue), list[Any]()
 
@@ -273,7 +279,7 @@ def due_text(delay_s: float | None, at: object) -> str:
     if delay_s is not None and at is not None:
         raise InvalidArgument("enqueue", "give either delay_s= or at=")
     if delay_s is not None:
-        if not (is_seconds(delay_s) and 0.0 <= delay_s <= _DELAY_S_MAX):
+        if not (is_number(delay_s) and 0.0 <= delay_s <= _DELAY_S_MAX):
             raise InvalidArgument("enqueue", f"delay_s={shown(delay_s)}; it must be seconds, zero or more")
         return f"+{round(delay_s * 1000.0)}" if delay_s else ""
     if at is None:

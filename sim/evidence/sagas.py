@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from eventlib.saga_policy import SagaStatus
 from sim.declare.sagas import Saga
 from sim.declare.scenario import Scenario
 from sim.evidence.history import KINDS, Rows, Run, of_kind
 
-ENDS = ("completed", "compensated", "parked")
+ENDS: tuple[SagaStatus, ...] = ("completed", "compensated", "parked")
 _ACTS = ("step_started", "step_done", "step_failed", "undo_started", "undo_done", "undo_failed")
 
 

@@ -13,11 +13,11 @@ from eventlib.sagas.messages import GROUP, saga_stream
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.evidence.history import Left
+from sim.evidence.sagas import ENDS
 from sim.worlds.messages import MessageSent, event_classes
 from sim.worlds.recorder import Recorder
 
 _PAGE = 1000  # sagas that are listed at once
-_ENDS: tuple[SagaStatus, ...] = ("completed", "compensated", "parked")
 
 
 class SagaInput(BaseModel):
@@ -28,7 +28,7 @@ class SagaInput(BaseModel):
 
 
 Context = SagaContext[SagaInput]
-Run = Callable[[int, Act, Context], Awaitable[None]]  # called with the number of the step and what to do to it
+RunAct = Callable[[int, Act, Context], Awaitable[None]]  # called with the number of the step and what to do to it
 
 
 async def _run_elsewhere(at: int, act: Act, saga: Context) -> None:
@@ -36,7 +36,7 @@ async def _run_elsewhere(at: int, act: Act, saga: Context) -> None:
     raise Reject("no worker of this saga runs here")
 
 
-def declare_saga(app: App, name: str, service: Service, run: Run = _run_elsewhere) -> Saga[SagaInput]:
+def declare_saga(app: App, name: str, service: Service, run: RunAct = _run_elsewhere) -> Saga[SagaInput]:
     """Declare the sagas of a service under its name, with its steps."""
     assert service.saga is not None
     retries = service.saga.retries(service.retry)
@@ -49,14 +49,14 @@ def declare_saga(app: App, name: str, service: Service, run: Run = _run_elsewher
     return app.saga(name, *steps, input=SagaInput, concurrency=service.concurrency, lease_s=service.lease_s)
 
 
-def _act(run: Run, at: int, act: Act) -> Callable[[Context], Awaitable[None]]:
+def _act(run: RunAct, at: int, act: Act) -> Callable[[Context], Awaitable[None]]:
     async def act_(saga: Context) -> None:
         await run(at, act, saga)
 
     return act_
 
 
-def runs_acts(scenario: Scenario, seed: int, name: str, recorder: Recorder, now_s: Callable[[], float]) -> Run:
+def runs_acts(scenario: Scenario, seed: int, name: str, recorder: Recorder, now_s: Callable[[], float]) -> RunAct:
     """What the workers of a service do: each act takes its time and comes out as the plan says, and is noted."""
     plan, event = scenario.plan(seed), scenario.services[name].consumes
     message_class = event_classes(scenario)[event]
@@ -100,7 +100,7 @@ async def ends_of(bus: Bus, name: str) -> list[tuple[float, SagaStatus, int, flo
     """How each saga of a service has ended, as Redis has it: monotonic seconds, status, number and intended time."""
     to_monotonic = time.monotonic() - time.time()
     ends = []
-    for status in _ENDS:
+    for status in ENDS:
         first = 0
         while records := await bus.sagas(name).list(status=status, count=_PAGE, first=first):
             first += _PAGE
