@@ -5,8 +5,7 @@
 --       a new name for the queue's data, given to it if it has none ('' gives it none)
 -- Returns the group's time in ms, by how many ms it is not as expected; the ms until the next slot that is not due yet
 -- (-1: there is none); how many schedules have slots that wait; names and slots of those that are due, oldest slot
--- first; names of those whose slot need not wait any more; the name of the queue's data, which is another one after they
--- were lost.
+-- first; names of those whose slot need not wait any more; the name of the queue's data, another one after a loss.
 local schedules, held_back = unpack(KEYS, 33, 34)
 local now, _, unexpected = group_time(sweep, ARGV[2], ARGV[3])
 local times = {string.format('%.3f', now), string.format('%.3f', unexpected)}
