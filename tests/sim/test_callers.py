@@ -89,6 +89,12 @@ def test_a_wait_that_ends_late_does_not_excuse_or_blame() -> None:
     assert heard.verdict == "unknown"
 
 
+def test_a_reply_in_the_last_moment_counts_neither_way() -> None:
+    """It was there 50 ms before the caller's time was over: on a busy machine that may be too late to hear it."""
+    close = history(asked(0, 0.0) + given(0, 0.95) + ended("timed_out", 0, 1.0, 0.0), declared=quotes())
+    assert measure(close)["callers.replies_lost"].tolist() == [0.0]
+
+
 def test_an_open_wait_lasts_until_the_run_ends() -> None:
     open_ = history(asked(0, 0.0) + given(0, 3.0), declared=quotes(timeout_s=60.0), ended_s=10.0)
     assert lags(open_, "callers").lag_s.tolist() == [10.0]

@@ -52,6 +52,7 @@ WHOLE = (
         (saga(2, "compensated", (DONE, 0), (DONE, 1), (UNDONE, 1)), 1),
         (saga(2, "compensated", (DONE, 0), (DONE, 1), (UNDONE, 0), (UNDONE, 1)), 1),
         (saga(2, "compensated", (DONE, 0), (UNDONE, 0), (DONE, 1), (UNDONE, 1)), 1),
+        (saga(2, "compensated", (DONE, 0), (DONE, 1), (UNDONE, 1), ("step_started", 1), (UNDONE, 0)), 1),
         (saga(2, "compensated", (DONE, 0), (DONE, 1), (DONE, 2), (UNDONE, 1), (UNDONE, 0)), 0),
         (saga(2, "compensated", (DONE, 0), ("step_started", 1), (UNDONE, 1), (UNDONE, 0)), 0),
         (saga(2, "parked", (DONE, 0)), 0),
