@@ -5,6 +5,7 @@ from eventlib.broker.consuming import ConsumerCommands
 from eventlib.broker.keys import GroupKeys
 from eventlib.broker.reading import Reader
 from eventlib.records import Entry
+from eventlib.testing import eventually
 
 
 async def read(reader: Reader, count: int) -> list[Entry]:
@@ -23,3 +24,19 @@ async def read_as(
         return await read(reader, count)
     finally:
         await reader.close()
+
+
+async def server_time_s(broker: Broker) -> float:
+    """The time by the server's clock."""
+    seconds, microseconds = await broker.ask("TIME")
+    return int(seconds) + int(microseconds) / 1e6
+
+
+async def server_passes(broker: Broker, seconds: float) -> None:
+    """Wait until the server's clock has gone on by so many seconds: what it counts as a time has passed then."""
+    until_s = await server_time_s(broker) + seconds
+
+    async def passed() -> bool:
+        return await server_time_s(broker) > until_s
+
+    await eventually(passed)

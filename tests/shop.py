@@ -1,5 +1,6 @@
 """The events that the tests send, and a record of what happened to them."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -19,6 +20,11 @@ class OrderShipped(ev.Event, type="order.shipped", version=1, stream="orders"):
 
 class StockCounted(ev.Event, type="stock.counted", version=1, stream="stock"):
     number: int
+
+
+async def for_ever() -> None:
+    """Wait until cancelled."""
+    await asyncio.Event().wait()
 
 
 class Record:

@@ -1,6 +1,5 @@
 """Everything also runs on a cluster, where a script may only touch keys of one slot."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import eventlib as ev
 from eventlib.testing import free_port, private_server
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
-from tests.shop import OrderPlaced, StockCounted
+from tests.shop import OrderPlaced, StockCounted, for_ever
 
 
 async def test_trap_29_every_script_runs_on_a_cluster(binary: Path) -> None:
@@ -30,7 +29,7 @@ async def test_trap_29_every_script_runs_on_a_cluster(binary: Path) -> None:
     @app.task(limit=1, unique_by=["number"], rate=ev.Rate(100), retry=ev.Retry(attempts=2, wait_s=0.01))
     async def note(number: int) -> int:
         if number == 2:
-            await asyncio.sleep(60.0)
+            await for_ever()
         return 1 // number
 
     cluster = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))

@@ -17,7 +17,7 @@ from eventlib.records import Entry
 from eventlib.testing import Inspector, fault_proxy
 from eventlib.testing.waiting import eventually
 from tests.saga_shop import AT_ONCE, Charged, Context, Desk, Order, Reserved, order_app
-from tests.shop import Connect, OrderPlaced, OrderShipped, Record
+from tests.shop import Connect, OrderPlaced, OrderShipped, Record, for_ever
 
 LEASE_S = 0.2
 WAIT_S = 8.0
@@ -289,7 +289,7 @@ async def advance_one(bus: ev.Bus, desk: Desk, order: Any, saga_id: str) -> None
 
 async def test_a_step_that_takes_too_long_has_an_unknown_outcome(connect: Connect) -> None:
     desk = Desk()
-    desk.hooks["charge"] = lambda _: asyncio.sleep(60.0)
+    desk.hooks["charge"] = lambda _: for_ever()
     record, history = await run(connect, desk, steps={"charge": {"unknown": "undo", "timeout_s": 0.02}})
     assert record.status == "compensated" and desk.acts == ["reserve", "charge", "refund", "release"]
     assert "unknown" in told(history) and "longer than 0.02 s" in record.error
@@ -297,7 +297,7 @@ async def test_a_step_that_takes_too_long_has_an_unknown_outcome(connect: Connec
 
 async def test_a_step_without_undo_whose_outcome_is_not_known_parks_its_saga(connect: Connect) -> None:
     desk = Desk()
-    desk.hooks["ship"] = lambda _: asyncio.sleep(60.0)
+    desk.hooks["ship"] = lambda _: for_ever()
     record, _ = await run(connect, desk, steps={"ship": {"timeout_s": 0.02, "retry": ev.Retry(attempts=1)}})
     assert record.status == "parked" and "step ship may be done and has no undo" in record.why
 
@@ -415,7 +415,7 @@ async def test_a_step_without_undo_that_must_be_undone_parks_its_saga(connect: C
 )
 async def test_a_parked_saga_is_resolved(connect: Connect, as_: Any, status: str, acts: list[str]) -> None:
     desk = Desk()
-    desk.hooks["charge"] = lambda _: asyncio.sleep(60.0)
+    desk.hooks["charge"] = lambda _: for_ever()
     app, order = order_app(desk, steps={"charge": {"unknown": "park", "timeout_s": 0.02}})
     async with connect(app) as bus, bus.running():
         sagas = bus.sagas(order)

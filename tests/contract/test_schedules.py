@@ -10,11 +10,11 @@ import redis.asyncio as redis
 
 import eventlib as ev
 from eventlib.broker.keys import Keys
-from eventlib.broker.schedules import Fired, ScheduleCommands
+from eventlib.broker.schedules import Fired, Look, ScheduleCommands
 from eventlib.declare.tasks import Task
 from eventlib.slots import Cron
 from eventlib.testing import eventually, fault_proxy
-from tests.shop import Connect
+from tests.shop import Connect, for_ever
 
 HOUR_S = 3600.0
 FAST: dict[str, Any] = {"every_s": 0.05, "missed": "all"}
@@ -72,6 +72,32 @@ def slots(raw: redis.Redis, namespace: str) -> Slots:
     return Slots(raw, namespace)
 
 
+class Looks:
+    """Counts how often schedulers have looked which schedules are due, and waits until they have looked again."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._count = 0
+        look = ScheduleCommands.look
+
+        async def counted(*args: Any, **options: Any) -> Look:
+            try:
+                return await look(*args, **options)
+            finally:
+                self._count += 1
+
+        monkeypatch.setattr(ScheduleCommands, "look", counted)
+
+    async def come(self, number: int) -> None:
+        """Wait for that many more looks. What the first of them brings is decided before the second one."""
+        until = self._count + number
+        await eventually(lambda: self._count >= until)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    return Looks(monkeypatch)
+
+
 async def hourly(bus: ev.Bus, shop: Shop, slots: Slots, name: str = "s", **rule: Any) -> None:
     """Add an hourly schedule that is not due soon."""
     await bus.schedules.add(name, shop.note, every_s=HOUR_S, offset_s=await slots.offset_s(), **rule)()
@@ -103,7 +129,7 @@ async def accounted(bus: ev.Bus, name: str, every_s: float) -> list[float]:
 
 @pytest.mark.parametrize(("missed", "runs"), [("skip", 0), ("once", 1), ("all", 5)])
 async def test_trap_32_slots_that_were_missed_are_run_or_recorded_as_declared(
-    connect: Connect, shop: Shop, slots: Slots, missed: Any, runs: int
+    connect: Connect, shop: Shop, slots: Slots, looks: Looks, missed: Any, runs: int
 ) -> None:
     async with connect(shop.app) as bus:
         await hourly(bus, shop, slots, missed=missed)
@@ -118,7 +144,7 @@ async def test_trap_32_slots_that_were_missed_are_run_or_recorded_as_declared(
         )
         assert (await bus.schedules.get("s")).skipped == ({"missed": 5 - runs} if runs < 5 else {})
         async with bus.running():  # a restart doubles nothing
-            await asyncio.sleep(0.6)
+            await looks.come(2)
         assert len(shop.begun) == runs
 
 
@@ -147,7 +173,7 @@ async def test_trap_32_a_schedule_that_hangs_or_fails_holds_up_no_other(
 
     async def troubled(commands: ScheduleCommands, stored: Any, *args: Any) -> Fired:
         if stored.name == "bad" and trouble == "hangs":
-            await asyncio.sleep(3600.0)
+            await for_ever()
         if stored.name == "bad" and trouble == "fails":
             raise RuntimeError("a fault of this one")
         return await fire(commands, stored, *args)
@@ -219,7 +245,7 @@ async def test_slots_that_overlap_run_are_skipped_or_wait_as_declared(
 
 
 async def test_slots_that_wait_are_kept_while_the_schedule_is_paused(
-    connect: Connect, shop: Shop, slots: Slots
+    connect: Connect, shop: Shop, slots: Slots, looks: Looks
 ) -> None:
     shop.gate.clear()
     async with connect(shop.app) as bus:
@@ -230,7 +256,7 @@ async def test_slots_that_wait_are_kept_while_the_schedule_is_paused(
             await bus.schedules.pause("s")
             shop.gate.set()
             await eventually(lambda: shop.ended == 1)
-            await asyncio.sleep(0.3)
+            await looks.come(2)
             assert (await bus.schedules.get("s")).waiting == 1
             await bus.schedules.resume("s")
             await eventually(lambda: shop.ended == 2)
@@ -369,7 +395,7 @@ async def test_a_name_that_another_program_uses_is_refused(connect: Connect, sho
             await bus.schedules.add("s", shop.note, cron="0 4 * * *")()
         with pytest.raises(ev.ScheduleExists, match="was added while a program ran"):
             async with bus.running():
-                await asyncio.sleep(10.0)
+                await for_ever()
 
 
 # What operators do

@@ -10,7 +10,7 @@ import eventlib as ev
 from eventlib.broker.keys import Keys
 from eventlib.broker.tasks import Watch
 from eventlib.testing.waiting import eventually
-from tests.shop import AT_ONCE, Connect
+from tests.shop import AT_ONCE, Connect, for_ever
 
 SOON_S = 10.0
 
@@ -23,7 +23,7 @@ def endless(app: ev.App, **settings: object) -> tuple[ev.Task[[int], None], list
     async def wait(number: int) -> None:
         began.append(number)
         try:
-            await asyncio.sleep(60.0)
+            await for_ever()
         except asyncio.CancelledError:
             cancelled.append(number)
             raise
@@ -80,7 +80,7 @@ async def test_a_cancelled_task_that_fails_while_it_cleans_up_is_cancelled_all_t
     async def work() -> None:
         began.set()
         try:
-            await asyncio.sleep(60.0)
+            await for_ever()
         finally:
             raise ValueError("while cleaning up")
 
@@ -104,7 +104,7 @@ async def test_a_task_that_ends_in_spite_of_being_cancelled_has_its_result(conne
     async def work() -> int:
         began.set()
         with suppress(asyncio.CancelledError):
-            await asyncio.sleep(60.0)
+            await for_ever()
         return 1
 
     async with connect(app) as bus, bus.running():

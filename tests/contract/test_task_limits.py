@@ -11,7 +11,8 @@ from eventlib.broker.connections import Broker
 from eventlib.broker.keys import Keys
 from eventlib.testing.waiting import eventually
 from tests.contract.test_task_queue import dispatched, names, waiting_task, worker
-from tests.shop import AT_ONCE, Connect
+from tests.reading import server_passes
+from tests.shop import AT_ONCE, Connect, for_ever
 
 SOON_S = 10.0
 
@@ -62,7 +63,7 @@ async def test_failures_retries_and_cancellations_give_their_slots_back(connect:
         if number < 3:
             raise ValueError("no")
         if number == 3:
-            await asyncio.sleep(60.0)
+            await for_ever()
 
     async with connect(app) as bus, bus.running():
         handles = await bus.tasks.enqueue_many([charge.call(number) for number in range(5)])
@@ -90,10 +91,14 @@ async def test_no_window_has_more_starts_than_the_rate_allows(connect: Connect) 
 
 async def test_a_rate_is_not_mistaken_for_the_limit_of_any_key(connect: Connect) -> None:
     app, keys = ev.App("shop"), ["rate/", "rate", "#rate", "/rate/"]
+    begun, all_keys = set[str](), asyncio.Event()
 
     @app.task(rate=ev.Rate(2, per_s=0.05), limit_by="key", limit_per_key=1)
     async def call(key: str) -> None:
-        await asyncio.sleep(0.1)
+        begun.add(key)
+        if len(begun) == len(keys):
+            all_keys.set()
+        await all_keys.wait()
 
     async with connect(app) as bus, bus.running():
         handles = await bus.tasks.enqueue_many([call.call(key) for key in 2 * keys])
@@ -112,7 +117,7 @@ async def test_starts_that_count_no_more_are_forgotten_a_few_at_a_time(
         assert await dispatched(commands, 100) == [*ids]
 
     await start(*(f"a{number}" for number in range(25)))
-    await asyncio.sleep(0.1)
+    await server_passes(broker, 0.05)
     await start("b")
     assert await raw.zcard(starts) == 25 - 10 + 1
     await start("c", "d")
@@ -127,7 +132,7 @@ async def test_a_task_deleted_by_hand_that_waits_for_a_rate_stops_no_other(
     await commands.queue.enqueue([waiting_task(id_, limits=[rate]) for id_ in "abc"])
     assert await dispatched(commands, 10) == ["a"]
     await raw.hdel(Keys(namespace).queue(f"tasks.{queue}").records, "b")
-    await asyncio.sleep(0.05)
+    await server_passes(broker, 0.02)
     await commands.promote(10)
     assert await dispatched(commands, 10) == ["c"]
 
@@ -169,7 +174,7 @@ async def test_trap_35_a_killed_worker_takes_no_slot_with_it(broker: Broker) -> 
     assert await dispatched(killed, 10) == ["a"]  # and nothing is heard of it any more
     heir = type(killed)(broker, queue, "w2", [2], {})
     assert await dispatched(heir, 10) == []  # the task that runs has the slot
-    await asyncio.sleep(0.05)
+    await server_passes(broker, 0.01)
     [entry] = (await heir.sweep(0.01, 10, 0.01)).entries
     assert entry.origin == "a"
     await heir.ack([entry])

@@ -7,12 +7,8 @@ import pytest
 import eventlib as ev
 from eventlib.broker.connections import Broker
 from tests.contract.test_task_queue import dispatched, names, waiting_task, worker
+from tests.reading import server_passes, server_time_s
 from tests.shop import Connect
-
-
-async def server_time_s(bus: ev.Bus) -> float:
-    seconds, microseconds = await bus._broker.ask("TIME")
-    return int(seconds) + int(microseconds) / 1e6
 
 
 async def test_trap_26_a_delay_is_counted_by_the_servers_clock(
@@ -28,7 +24,7 @@ async def test_trap_26_a_delay_is_counted_by_the_servers_clock(
     monkeypatch.setattr(time, "time_ns", lambda: real_ns() + 3600 * 10**9)
     async with connect(app) as bus:
         handle = await bus.enqueue(tell, delay_s=60.0)()
-        state, now_s = await handle.state(), await server_time_s(bus)
+        state, now_s = await handle.state(), await server_time_s(bus._broker)
         assert state.due_at_s == pytest.approx(now_s + 60.0, abs=5.0)
         assert state.enqueued_at_s == pytest.approx(now_s, abs=5.0)
 
@@ -37,7 +33,7 @@ async def test_trap_27_due_tasks_move_in_limited_steps_and_none_is_lost_on_the_w
     commands = await worker(broker, next(names))
     tasks = [waiting_task(f"{number:03}")._replace(due="+1") for number in range(250)]
     await commands.queue.enqueue(tasks)
-    time.sleep(0.01)  # noqa: ASYNC251 - no task may move meanwhile
+    await server_passes(broker, 0.002)
     for moved in (100, 100, 50, 0):
         before = await commands.queue.health(30.0)
         assert (await commands.promote(100)).moved == moved

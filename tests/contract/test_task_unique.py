@@ -9,7 +9,7 @@ import redis.asyncio as redis
 import eventlib as ev
 from eventlib.broker.keys import Keys
 from eventlib.testing.waiting import eventually
-from tests.shop import AT_ONCE, Connect
+from tests.shop import AT_ONCE, Connect, for_ever
 
 SOON_S = 10.0
 
@@ -22,7 +22,7 @@ async def test_a_key_is_in_use_until_its_task_has_ended_however_it_ends(connect:
         if how == "fail":
             raise ValueError("no")
         if how == "wait":
-            await asyncio.sleep(60.0)
+            await for_ever()
 
     async with connect(app) as bus:
         for how in ("succeed", "fail", "wait", "cancel before"):
@@ -112,7 +112,7 @@ async def test_trap_33_a_key_whose_task_is_gone_is_free(connect: Connect, raw: r
     @app.task(unique_by=["order"])
     async def ship(order: int) -> None:
         running.set()
-        await asyncio.sleep(60.0)
+        await for_ever()
 
     async with connect(app) as bus:
         handle = await bus.enqueue(ship)(1)
