@@ -99,7 +99,7 @@ def fork_at_command(url: str, log: str) -> None:
 
     So a new process works at once, and does not import for a second before.
     """
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no one waits for them
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the children are not waited for
     pids = list[int]()
     while sys.stdin.readline():
         if (pid := os.fork()) == 0:

@@ -83,7 +83,9 @@ class Checker:
             kind = f"{hold.kind} of a suspect" if (hold, first_s) in self._suspects else hold.kind
             self.orphaned_s.setdefault(kind, []).append(held_s)
             if held_s > HELD_S_MAX:
-                said = f"{kind} {hold.name} was held for {held_s:.3f} s by task {hold.task_id}, which nobody ran"
+                said = (
+                    f"{kind} {hold.name} was held for {held_s:.3f} s by task {hold.task_id}, which had no live worker"
+                )
                 self.held_too_long.append(said)
 
     async def left(self) -> list[str]:
@@ -95,7 +97,7 @@ class Checker:
         return left + [self._retry] * bool(await self._client.xlen(self._retry))
 
     async def _held(self) -> list[tuple[Hold, str]]:
-        """What is held by a task that has begun, and its owner, '' if nobody owns it."""
+        """What is held by a task that has begun, and its owner, '' if it has none."""
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.zrange(self._keys.slots, 0, -1)
             pipe.hgetall(self._keys.unique)

@@ -4,8 +4,8 @@ Pure functions, and a queue made of them. The server's scripts follow the same r
 simulator calls these.
 
 Priorities take turns by a fixed pattern (weighted round robin). A priority without a waiting task is skipped. So the
-oldest waiting task of a priority is passed by at most `passed_by_max` other dispatches, whatever else comes: with the
-default weights 1 for critical, 3 for high, 7 for normal and 14 for low.
+oldest waiting task of a priority is passed by at most `passed_by_max` other dispatches, even if new tasks keep coming.
+With the default weights that is 1 for critical, 3 for high, 7 for normal and 14 for low.
 
 Within a priority, tenants take turns by start tags (start-time fair queueing). A tenant's tasks start in their order.
 If all weights are equal, a tenant that had nothing to do starts its task within as many dispatches of the priority as

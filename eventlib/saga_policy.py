@@ -2,7 +2,7 @@
 
 Both worlds call them: the workers with what really happened, the simulator with what it drew. A saga does one act at a
 time: it does a step, or undoes one. A `Move` says how the saga stands after something happened, and whether another act
-begins. Whoever stores a move compares the saga's revision first, so two moves from one state never both count.
+begins. A move is stored only if the saga's revision is unchanged, so two moves from one state never both count.
 """
 
 from dataclasses import dataclass, replace
@@ -133,7 +133,7 @@ def failed(state: SagaState, outcome: Outcome, why: str) -> Move:
 
 
 def cancelled(state: SagaState, why: str) -> Move | None:
-    """Someone asked to cancel the saga, or it timed out. None: it has ended, or is compensated anyway.
+    """A caller asked to cancel the saga, or it timed out. None: it has ended, or is compensated anyway.
 
     Where a step runs, its outcome is waited for. Otherwise compensation begins now.
     """

@@ -27,7 +27,7 @@ Halted = Literal["paused", "orphaned"]  # why a schedule runs nothing
 
 TOLERANCE_S = 5.0  # how late a slot is met before it counts as missed, unless the schedule says otherwise
 WAITING_MAX = 1000  # slots of one schedule that wait for the task before them
-RUN_LIMIT = 50  # slots that start in one step: a step is one script, and the server serves no one else meanwhile
+RUN_LIMIT = 50  # slots that start in one step: a step is one script, and other clients wait meanwhile
 PASS_LIMIT = 500  # slots of a cron line that are passed over in one step: computing them takes about 20 ms
 
 

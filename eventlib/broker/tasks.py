@@ -23,7 +23,7 @@ log = logging.getLogger("eventlib")
 WORKERS = "workers"  # the group of each queue
 _LIMITS_MAX = 100  # that are looked at for a queue's health
 _LOOKED_AT = 100  # slots, and limits, in one call
-_NO_OUTCOME = ("succeeded", b"")  # of a task whose outcome nobody noted
+_NO_OUTCOME = ("succeeded", b"")  # of a task whose outcome was not noted
 
 
 class TaskRecord(NamedTuple):

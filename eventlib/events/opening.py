@@ -1,4 +1,4 @@
-"""Opens what came from a stream. Whatever is wrong with it is an error of the entry, and never ends the program."""
+"""Opens what came from a stream. Each fault of an entry becomes an error of the entry, and never ends the program."""
 
 from eventlib.errors import DataError, DecodeError
 from eventlib.events.envelope import Decoder, Envelope

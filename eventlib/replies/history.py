@@ -1,6 +1,7 @@
 """Looks for events that came to a stream before a caller began to wait: for a caller that was away.
 
-One pass over the stream, newest first, serves all who began to wait before it. Whoever comes later waits for the next.
+One pass over the stream, newest first, serves the callers that began to wait before it. Later callers wait for the next
+pass.
 """
 
 import asyncio

@@ -27,7 +27,7 @@ _FIRST_FETCH = 100  # entries in the first request, while their size is not know
 
 
 class Listener:
-    """Listens to one stream. It ends when no one has attended for some seconds, or when waiting does not help.
+    """Listens to one stream. It ends when no caller has waited for some seconds, or when waiting does not help.
 
     With `patient=False`, an outage at its beginning is such an end.
     """
@@ -51,7 +51,7 @@ class Listener:
         self._task = asyncio.create_task(self._run())
 
     def attend(self) -> None:
-        """Someone waits. `leave` when that is over."""
+        """A caller begins to wait. It calls `leave` in the end."""
         self._attending += 1
 
     def leave(self) -> None:
@@ -73,7 +73,7 @@ class Listener:
             while self._attending or self._now() < self._alone_since_s + LINGER_S:
                 await until_answered(self._read, self._failed, self._rng)
         except BrokerError as error:
-            self.ended = True  # first: who hears of the error may wait again
+            self.ended = True  # first, because a caller that is told of the error may wait again
             if not self.began.done():
                 self.began.cancel()
             self._waiters.fail(self._stream, error)

@@ -71,10 +71,10 @@ class Requesting(ABC):
         """Publish an event and wait for the event that replies to it: the first one with its correlation id.
 
         A service replies by publishing in its handler, where the correlation id is taken over by itself. A correlation
-        id is made if none is given, inside a handler too. `timeout_s` covers publishing and waiting. Whoever wants the
-        reply even if this process is killed makes the id with `new_correlation_id`, keeps it, and asks for `reply`.
+        id is made if none is given, inside a handler too. `timeout_s` covers publishing and waiting. To
+        get the reply even if this process is killed, make the id with `new_correlation_id`, keep it, and call `reply`.
 
-        Raises what `publish` and `waiting_for` raise. After a EventWaitTimeout the request may have been published.
+        Raises what `publish` and `waiting_for` raise. After an EventWaitTimeout the request may have been published.
         """
         id_ = new_correlation_id() if correlation_id is None else correlation_id
         own = spec_of(type(event)).type

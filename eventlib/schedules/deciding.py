@@ -1,4 +1,4 @@
-"""Deciding about the slots of one schedule that are due. Schedulers do it, and whoever changes a schedule before."""
+"""Deciding about the slots of one schedule that are due. Schedulers do it, and so do calls that change a schedule."""
 
 from collections.abc import Callable
 

@@ -1,7 +1,7 @@
 """The scheduler of one queue. Any number of programs run one each; none leads, and none waits for another.
 
 Each looks which schedules are due, works out what becomes of their slots, and asks the server to do it. The server does
-so only if no one has decided about these slots before. So it does not matter who is faster, or who is killed.
+so only if these slots are not decided about yet. So several schedulers may try at once, and each may be killed.
 """
 
 import asyncio
@@ -141,7 +141,7 @@ class Scheduler:
                 return await work(name)
             except (AccessDenied, BusClosed, ScheduleExists):
                 raise
-            except Exception as error:  # whatever it is, the other schedules go on
+            except Exception as error:  # of any kind: the other schedules go on
                 failures += 1
                 if failures == 1 and not isinstance(error, BrokerUnavailable):  # `Calls` tells of that
                     expected = isinstance(error, DataError)

@@ -38,7 +38,7 @@ class Scenario(Declared):
     description: str = ""
     offered_load: Load = Field(alias="load")  # `load` is what reads a file
     services: Mapping[str, Service] = Field(min_length=1)
-    callers: Callers | None = None  # those who send the load as requests; without them, nobody waits for a reply
+    callers: Callers | None = None  # processes that send the load as requests; without them, the load is events
     faults: tuple[Fault, ...] = ()
     drain_s: float = Field(default=30.0, gt=0, le=1e6)
 

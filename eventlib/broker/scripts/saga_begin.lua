@@ -1,5 +1,5 @@
 -- A worker begins an act of a saga, if it owns the message about it and the message is not out of date. Its mark stays
--- until the act's outcome is stored. So whoever finds another mark knows that the outcome of the act is unknown.
+-- until the act's outcome is stored. A worker that finds another mark knows that the outcome is unknown.
 -- KEYS  source (retry), saga
 -- ARGV  group, consumer, id of the message, the worker's mark, seq of the act
 -- Returns 0 if this consumer no longer owns the message; else the fields and values of the saga, none if it is gone.

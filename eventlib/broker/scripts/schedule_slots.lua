@@ -28,7 +28,7 @@ local function still_runs()
   return record and not has_ended(record)
 end
 
--- Slots that wait start when this task has ended. Whoever looks at the queue learns from `held_back` what to look at.
+-- Slots that wait start when this task has ended. `held_back` tells schedulers which task that is.
 local function hold_back(name)
   local halted = redis.call('HEXISTS', schedule, 'paused') + redis.call('HEXISTS', schedule, 'orphaned') > 0
   if redis.call('LLEN', queued) > 0 and not halted then

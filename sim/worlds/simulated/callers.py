@@ -49,7 +49,7 @@ class Callers:
         return caller
 
     def send(self, index: int, intended_s: float) -> None:
-        """Make a request that is due. Where its caller is dead, there is no one to make it."""
+        """Make a request that is due. A dead caller makes none."""
         caller = self._current[self.declared.of(index)]
         if caller.killed:
             return
