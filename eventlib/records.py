@@ -132,8 +132,7 @@ class QueueHealth:
     blocked_by: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class TrimmedGroup:
+class TrimmedGroup(NamedTuple):
     """How one group stood at a trim. `oldest_age_s` is the age of the oldest entry that it is not done with."""
 
     name: str
@@ -145,8 +144,7 @@ class TrimmedGroup:
     dropped: int
 
 
-@dataclass(frozen=True, slots=True)
-class Trimmed:
+class Trimmed(NamedTuple):
     """One step of trimming. `dropped` counts the dropped entries; some groups may not have read them."""
 
     more: bool
@@ -175,8 +173,7 @@ class SlotRecord:
     recorded_s: float  # when this was recorded, by the server's clock
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetterQueueState:
+class DeadLetterQueueState(NamedTuple):
     """The state of a dead-letter queue. `first` and `last` are ids; both are empty if the queue is."""
 
     now_ms: int  # by the server's clock

@@ -3,7 +3,8 @@
 One stream's keys share one hash tag, so that every script also runs on a cluster.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from eventlib.events.schema import valid_name
 
@@ -12,8 +13,7 @@ ORIGIN = b"origin"  # field of a retried entry or a dead letter: the entry's id 
 RAW_PREFIX = b"raw."  # a dead letter keeps each published field under this prefix
 
 
-@dataclass(frozen=True, slots=True)
-class GroupKeys:
+class GroupKeys(NamedTuple):
     """The keys of one group on one stream."""
 
     stream: str  # stream: the events, shared by all groups
@@ -27,8 +27,7 @@ class GroupKeys:
     group: str
 
 
-@dataclass(frozen=True, slots=True)
-class QueueKeys:
+class QueueKeys(NamedTuple):
     """The keys of one task queue, beside those of group `workers` on its stream. Times are the group's, in ms.
 
     The scripts take them in this order, after the group's retry stream, dead-letter queue and sweep hash.
@@ -65,8 +64,7 @@ class QueueKeys:
     woken_low: str
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleKeys:
+class ScheduleKeys(NamedTuple):
     """The keys of one schedule of a queue; the first two are those of all its schedules. Times are in ms.
 
     The scripts take them in this order, after the keys of the queue.
@@ -145,4 +143,4 @@ class Keys:
     def queue(self, stream: str) -> QueueKeys:
         """The keys of the task queue that has this stream."""
         prefix = f"{self.namespace}:{{{stream}}}:queue"
-        return QueueKeys(**{field.name: f"{prefix}:{field.name}" for field in fields(QueueKeys)})
+        return QueueKeys(*(f"{prefix}:{name}" for name in QueueKeys._fields))

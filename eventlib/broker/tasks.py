@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple
 from typing import Any, NamedTuple, cast
 
 from eventlib.broker import connections, scripts
@@ -42,7 +41,7 @@ class QueueCommands:
         self._broker = broker
         self._group = broker.keys.group(queue_stream(queue), WORKERS)
         self._own = broker.keys.queue(queue_stream(queue))
-        self.keys = (self._group.retry, self._group.dead_letters, self._group.sweep, *astuple(self._own))
+        self.keys = (self._group.retry, self._group.dead_letters, self._group.sweep, *self._own)
 
     def _run(self, script: Script, *args: Argument, bulk: bool = False, size_bytes: int = 0) -> ScriptCall:
         return self._broker.run(script, self.keys, *args, bulk=bulk, size_bytes=size_bytes)

@@ -3,7 +3,6 @@
 import inspect
 import json
 import re
-from dataclasses import asdict
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -47,8 +46,8 @@ def test_the_keys_are_all_keys_that_the_code_makes() -> None:
 
 def test_the_keys_have_the_names_that_the_scripts_use() -> None:
     keys_of_code = Keys("NAMESPACE")
-    group_keys = asdict(keys_of_code.group("STREAM", "GROUP"))
-    queue_keys = asdict(keys_of_code.queue("STREAM")) | asdict(keys_of_code.schedule("STREAM", "SCHEDULE"))
+    group_keys = keys_of_code.group("STREAM", "GROUP")._asdict()
+    queue_keys = keys_of_code.queue("STREAM")._asdict() | keys_of_code.schedule("STREAM", "SCHEDULE")._asdict()
     others = {
         "producer": keys_of_code.producer("STREAM", "PRODUCER"),
         "retention": keys_of_code.retention("STREAM"),

@@ -2,7 +2,6 @@
 
 import inspect
 import re
-from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 
@@ -73,7 +72,7 @@ def code_keys() -> set[str]:
         if name.startswith("_"):
             continue
         key = method(*(parameter.upper() for parameter in inspect.signature(method).parameters))
-        found |= {key} if isinstance(key, str) else set(asdict(key).values()) - {"GROUP"}
+        found |= {key} if isinstance(key, str) else set(key) - {"GROUP"}
     return found
 
 

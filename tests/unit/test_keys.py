@@ -3,7 +3,6 @@
 import hashlib
 import inspect
 import re
-from dataclasses import asdict
 from importlib import resources
 
 import pytest
@@ -26,7 +25,7 @@ def all_keys(namespace: str = "ev", stream: str = "orders", group: str = "billin
             continue
         arguments = [known.get(parameter, "x") for parameter in parameters]
         made = make(Keys(namespace), *arguments)
-        found += [made] if isinstance(made, str) else [key for field, key in asdict(made).items() if field != "group"]
+        found += [made] if isinstance(made, str) else [key for field, key in made._asdict().items() if field != "group"]
     return found
 
 
