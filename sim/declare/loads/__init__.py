@@ -7,6 +7,7 @@ from pydantic import Field
 from sim.declare.loads.constant import ConstantLoad
 from sim.declare.loads.poisson import PoissonLoad
 from sim.declare.loads.ramp import RampLoad
+from sim.declare.loads.schedule import ScheduleLoad
 from sim.declare.loads.trace import TraceLoad
 
-Load = Annotated[ConstantLoad | PoissonLoad | RampLoad | TraceLoad, Field(discriminator="kind")]
+Load = Annotated[ConstantLoad | PoissonLoad | RampLoad | ScheduleLoad | TraceLoad, Field(discriminator="kind")]
