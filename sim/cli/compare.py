@@ -24,10 +24,10 @@ def compare_command(
     """Run a scenario in both worlds and judge each prediction by a tolerance."""
     from sim.cli.conclusion import conclude
     from sim.declare.scenario import Scenario
+    from sim.environment import about_json
     from sim.infer.calibrate import calibrate
     from sim.infer.compare import compare, comparison_json
     from sim.show.console import print_comparison, progress
-    from sim.show.environment import about_json
     from sim.worlds.live import run_live, server_at
     from sim.worlds.simulated import simulate
 

@@ -11,6 +11,7 @@ import typer
 
 from eventlib.cli.console import FAILED, INVALID, write_json
 from eventlib.cli.terminal import out
+from sim.environment import about_json
 from sim.evidence.checks import Check, check
 from sim.evidence.export import history_json
 from sim.evidence.history import History
@@ -18,7 +19,6 @@ from sim.evidence.metrics import summaries
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
 from sim.show.console import print_checks, print_metrics, print_overloads, steps
-from sim.show.environment import about_json
 from sim.show.verdict import State, state_of
 
 _STATUS: dict[State, int] = {"true": 0, "false": FAILED, "unknown": INVALID, "invalid": INVALID}
