@@ -199,13 +199,13 @@ def compare(
     ran = {run.seed for run in live.runs}
     if isinstance(predicted, History):
         seeds = tuple(sorted({run.seed for run in predicted.runs} & ran))
+        if not seeds:
+            raise InvalidHistory("compare", "the histories share no seed; give both worlds the same first seeds")
         prediction, simulated = Prediction.of(predicted, seeds), predicted
     else:
         prediction, seeds = predicted, predicted.seeds
         if missing := sorted(set(seeds) - ran):
             raise InvalidHistory("compare", f"seed {missing[0]} was predicted and did not run live; run all its seeds")
-    if not seeds:
-        raise InvalidHistory("compare", "the histories share no seed; give both worlds the same first seeds")
     measured, of_formula = measure_all(live), formula(live)
     rows = tuple(
         _row(name, prediction, _values(live, measured, name, seeds), of_formula.get(name, math.nan), tolerance)

@@ -281,14 +281,12 @@ def _share(value: float, *, signed: bool = False) -> Markup:
 
 
 def _baseline(row: Row, name: str) -> Markup:
-    """How far a baseline is off, as a share of the live value; marked where the prediction is no closer."""
+    """How far a baseline is off, as a share of the live value, and whether the prediction is closer."""
     distance = row.baselines.get(name, np.nan)
     if np.isnan(distance) or not row.live:
         return _number(np.nan)
-    if row.beats(name):
-        return Markup('<span title="the prediction is closer">{}</span>').format(percent(distance / abs(row.live)))
-    words, share = "the prediction is no closer", percent(distance / abs(row.live))
-    return Markup('<span title="{}" class="mark is-unknown">{}</span>').format(words, share)
+    beaten = "beaten" if row.beats(name) else "not beaten"
+    return Markup("{} <small>{}</small>").format(percent(distance / abs(row.live)), beaten)
 
 
 def _label(metric: str) -> str:
