@@ -45,7 +45,7 @@ def test_a_comparison_has_the_rows_that_it_shows() -> None:
     _, header, _, *rows = (line.split() for line in shown.splitlines())
     printed = [line.split() for line in compared.splitlines()]
     assert rows
-    assert header in printed
+    assert any(set(header) <= set(line) for line in printed), "further columns depend on how wide the numbers are"
     assert {row[0] for row in rows} <= {line[0] for line in printed if line}
 
 
