@@ -27,6 +27,10 @@ COMMANDS = {
         "sim.cli.predict", "Predict what live runs of a scenario will measure: numbers, intervals and their SHA-256."
     ),
     "compare": _Listed("sim.cli.compare", "Predict a scenario, run it live, and judge each prediction by a tolerance."),
+    "fidelity": _Listed(
+        "sim.cli.fidelity",
+        "Predict many scenarios from one calibration, run them all, and say how many of them were predicted well.",
+    ),
     "report": _Listed("sim.cli.report", "Run the scenarios in both worlds and write the validation report."),
     "lab": _Listed("sim.cli.lab", "Open JupyterLab on the notebooks, with a Redis running."),
     "server": _Listed("sim.cli.server", "Run a private Redis until Ctrl-C; prints its URL."),

@@ -231,6 +231,19 @@ class History:
             raise InvalidHistory(str(file), f"is no history ({problem}); write one with `--history`") from error
 
 
+def joined(first: History, second: History) -> History:
+    """The runs of two histories of one scenario and world as those of one.
+
+    Raises:
+        InvalidHistory: they are of different scenarios or worlds.
+    """
+    if (first.world, first.scenario) != (second.world, second.scenario):
+        raise InvalidHistory("joined", "the histories are of different scenarios or worlds")
+    later = second.rows.copy()
+    later["run"] += len(first.runs)
+    return replace(first, runs=first.runs + second.runs, rows=np.concatenate((first.rows, later)))
+
+
 def of_kind(rows: Rows, *kinds: str) -> Rows:
     """The rows of these kinds."""
     return rows[np.isin(rows["kind"], [KIND[kind] for kind in kinds])]

@@ -15,6 +15,7 @@ from sim.evidence.history import History
 from sim.evidence.metrics import Interval, is_predicted, unit_of
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
+from sim.infer.fidelity import Fidelity
 from sim.infer.kept import KeptComparison
 from sim.infer.kept import cells as kept_cells
 from sim.infer.prediction import Prediction
@@ -121,6 +122,14 @@ def print_kept(found: KeptComparison) -> None:
     names = ("metric", "before", "after", "change", "95 % interval", "unit", "verdict")
     columns = dict(zip(names, map(list, zip(*map(kept_cells, found.rows), strict=True)), strict=True))
     print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=["unit", "before", "after"])
+
+
+def print_fidelity(found: Fidelity) -> None:
+    """How many scenarios reach each goal; the errors and floors of each; and the baselines."""
+    for title, header, rows in found.tables():
+        out.tell(title)
+        columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+        print_table(columns, folded=[header[0]], numbers=header[1:])
 
 
 def print_checks(checks: Iterable[Check]) -> None:

@@ -7,6 +7,7 @@ all again.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -33,11 +34,12 @@ def render(
     command: str,
     notes: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    fidelity: Mapping[str, Any] | None = None,
 ) -> str:
     """The report as one HTML page. The same input gives the same bytes.
 
     `command` runs everything again. `notes` are shown beside the verdict. Without an `environment`, the page names the
-    server alone.
+    server alone. `fidelity` is what `workbench fidelity --json` wrote.
     """
     servers = {comparison.live.server: "" for comparison in comparisons}
     parts = [_part(comparison, number) for number, comparison in enumerate(comparisons, 1)]
@@ -48,6 +50,7 @@ def render(
         title=", ".join(part.name for part in parts) or "nothing",
         parts=parts,
         claims=claims,
+        fidelity=fidelity,
         notes=notes,
         command=command,
         environment=environment or {"server": ", ".join(servers)},
