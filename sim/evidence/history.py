@@ -21,16 +21,18 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from sim.declare.faults import NOTES
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidHistory
 from sim.tables import html_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 World = Literal["simulated", "live"]
 Rows = npt.NDArray[np.void]
@@ -165,8 +167,10 @@ class History:
         runs = tuple(self.runs[index] for index in kept)
         return replace(self, runs=runs, rows=np.concatenate(rows) if rows else self.rows[:0])
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """The rows as a table, names in place of codes."""
+        import pandas as pd  # not at the top: it takes half a second, and most commands make no table
+
         frame = pd.DataFrame({name: self.rows[name] for name in ROW.names or ()})
         for column, names in (("kind", KINDS), ("service", self.services), ("event", self.events)):
             codes = frame[column].to_numpy(np.int16)

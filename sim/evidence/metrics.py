@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from sim.declare.callers import CALLERS
 from sim.declare.declared import Floats
@@ -161,7 +161,7 @@ def summarize(values: Floats, unhandled: Floats | None = None) -> Interval:
         return Interval(mean, np.nan, np.nan, known.size, float(unhandled.mean()))
     if known.size < 3 or not np.isfinite(mean):
         return Interval(mean, np.nan, np.nan, known.size)
-    half = float(stats.t.ppf(0.975, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size))
+    half = float(special.stdtrit(known.size - 1, 0.975) * known.std(ddof=1) / np.sqrt(known.size))
     return Interval(mean, mean - half, mean + half, known.size)
 
 

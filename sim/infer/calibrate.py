@@ -4,10 +4,9 @@ Only times need calibration. Rules do not, because both worlds call the library'
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from eventlib.policy import Retry
 from sim.declare.declared import Floats
@@ -20,6 +19,9 @@ from sim.errors import LiveRunFailed
 from sim.evidence.history import History
 from sim.worlds.live import run_live
 from sim.worlds.simulated import Overheads
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _BACK_AFTER_S = 0.2
 _RETRY_S = 0.05
