@@ -32,7 +32,7 @@ def compare_command(
     from sim.worlds.simulated import simulate
 
     declared = Scenario.load(scenario, sample_if_missing=sample)
-    keep_apart([scenario, *declared.offered_load.files], json_file)
+    keep_apart([scenario, *declared.files], json_file)
     with server_at(url) as address:
         with progress("timing this machine") as advance:
             overheads, _ = asyncio.run(calibrate(url=address, progress=advance))

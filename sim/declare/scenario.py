@@ -60,6 +60,11 @@ class Scenario(Declared):
         """Which event reaches which service, how often."""
         return Flow.of(self.offered_load.event, self.services)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that a run of it reads."""
+        return (*self.offered_load.files, *(file for service in self.services.values() for file in service.files))
+
     def plan(self, seed: int) -> Plan:
         """Draw everything random that one seed decides.
 

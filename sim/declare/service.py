@@ -1,5 +1,6 @@
 """A service: the consumers of one event type, as declared. Its messages may be tasks of a queue, or sagas."""
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -56,6 +57,12 @@ class Service(Declared):
     @property
     def lease(self) -> Lease:
         return Lease(self.lease_s)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that its service times are read from."""
+        acts = self.saga.service_times if self.saga else ()
+        return (*self.service_time.files, *(file for _, time in acts for file in time.files))
 
     @model_validator(mode="before")
     @classmethod

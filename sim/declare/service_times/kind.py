@@ -1,6 +1,7 @@
 """What every kind of service time says of itself."""
 
 from abc import abstractmethod
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,11 @@ class ServiceTimeKind(Declared):
     """A service time: how long a handler works on one message."""
 
     kind: str
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it reads."""
+        return ()
 
     @abstractmethod
     def draw(self, n: int, rng: np.random.Generator, load: LoadKind) -> Floats:
