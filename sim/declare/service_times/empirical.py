@@ -24,25 +24,30 @@ class EmpiricalTime(ServiceTimeKind):
     """Each message takes one of the recorded values, and each value is equally likely: the bootstrap's distribution.
 
     The values are `values_s`, or the column `service_s` of a CSV `file`, which is looked up beside the scenario. So the
-    mean of what is drawn is the mean of what was recorded.
+    mean of what is drawn is the mean of what was recorded. `cpu_s` says, for each of `values_s`, for how long of it the
+    handler computes: its consumer then does nothing else. The rest is waiting, of which many go on at once.
 
     Source: B. Efron, R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 4: the empirical distribution.
     """
 
     kind: Literal["empirical"]
     values_s: tuple[float, ...] = Field(default=(), max_length=INLINE_MAX)
+    cpu_s: tuple[float, ...] = Field(default=(), max_length=INLINE_MAX)
     file: Path | None = None
 
     @classmethod
-    def of(cls, sample_s: Floats, *, at_most: int = 200) -> Self:
+    def of(cls, sample_s: Floats, cpu_s: Floats | None = None, *, at_most: int = 200) -> Self:
         """The distribution of a sample of seconds, by at most so many values, whose mean is the sample's.
 
         Where the sample is larger, it is sorted and cut into parts of (nearly) one size, and each value is the mean of
         a part. Parts that differ by one in size move the mean by less than one part in the size of the sample.
         """
-        ordered = np.sort(np.asarray(sample_s, dtype=np.float64))
-        parts = np.array_split(ordered, min(at_most, ordered.size))
-        return cls(kind="empirical", values_s=tuple(float(part.mean()) for part in parts))
+        order = np.argsort(np.asarray(sample_s, dtype=np.float64), kind="stable")
+        means = [
+            tuple(float(np.asarray(of)[part].mean()) for part in np.array_split(order, min(at_most, order.size)))
+            for of in (sample_s, *(() if cpu_s is None else (np.minimum(cpu_s, sample_s),)))
+        ]
+        return cls(kind="empirical", values_s=means[0], cpu_s=means[1] if len(means) > 1 else ())
 
     @model_validator(mode="before")
     @classmethod
@@ -60,6 +65,10 @@ class EmpiricalTime(ServiceTimeKind):
         wrong = next((value for value in self.values_s if not 0 <= value <= _MAX_S), None)
         if wrong is not None:
             raise ValueError(f"values_s: {wrong:g} is no service time; give seconds from 0 to {_MAX_S:g}")
+        if self.cpu_s and len(self.cpu_s) != len(self.values_s):
+            raise ValueError(f"cpu_s: {len(self.cpu_s)} values for {len(self.values_s)} of values_s; give one for each")
+        if not all(0 <= cpu_s <= all_s for cpu_s, all_s in zip(self.cpu_s, self.values_s, strict=False)):
+            raise ValueError("cpu_s: one is negative, or more than its whole time in values_s; lower it")
         return self
 
     @property
@@ -80,12 +89,19 @@ class EmpiricalTime(ServiceTimeKind):
         Raises:
             InvalidTrace: as `values` does.
         """
-        return rng.choice(self.values(), n)
+        return self.draw_parts(n, rng, load)[0]
+
+    def draw_parts(self, n: int, rng: np.random.Generator, load: LoadKind) -> tuple[Floats, Floats | None]:
+        values = self.values()
+        drawn = rng.integers(values.size, size=n)
+        return values[drawn], np.array(self.cpu_s)[drawn] if self.cpu_s else None
 
     def in_words(self) -> str:
         if self.file is not None:
             return f"as recorded in {self.file.name}"
-        return f"{quantity(float(np.mean(self.values_s)), 's')} on average, drawn from {len(self.values_s):,} values"
+        mean_s, cpu_s = (float(np.mean(of)) if of else 0.0 for of in (self.values_s, self.cpu_s))
+        computing = f", {quantity(cpu_s, 's')} of it computing" if cpu_s else ""
+        return f"{quantity(mean_s, 's')} on average{computing}, drawn from {len(self.values_s):,} values"
 
 
 def _read(file: Path) -> Floats:

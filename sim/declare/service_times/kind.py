@@ -23,6 +23,10 @@ class ServiceTimeKind(Declared):
     def draw(self, n: int, rng: np.random.Generator, load: LoadKind) -> Floats:
         """Service times of n messages in seconds, shape (n,)."""
 
+    def draw_parts(self, n: int, rng: np.random.Generator, load: LoadKind) -> tuple[Floats, Floats | None]:
+        """What `draw` returns, and how long each message computes of that, shape (n,); None where none computes."""
+        return self.draw(n, rng, load), None
+
     @abstractmethod
     def in_words(self) -> str:
         """How long one message takes, as half a sentence."""
