@@ -11,14 +11,15 @@ import typer
 
 from eventlib.cli.console import FAILED, INVALID, write_json
 from eventlib.cli.terminal import out
-from sim.evidence.checks import Check, check
+from sim.environment import about_json
+from sim.evidence.checks import Check, check, invalid
 from sim.evidence.export import history_json
 from sim.evidence.history import History
 from sim.evidence.metrics import summaries
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
+from sim.infer.kept import KeptComparison
 from sim.show.console import print_checks, print_metrics, print_overloads, steps
-from sim.show.environment import about_json
 from sim.show.verdict import State, state_of
 
 _STATUS: dict[State, int] = {"true": 0, "false": FAILED, "unknown": INVALID, "invalid": INVALID}
@@ -51,6 +52,24 @@ def conclude(history: History, checks: Sequence[Check], comparisons: Sequence[Co
     print_checks(checks)
     print_overloads(history)
     end(checks, comparisons)
+
+
+def conclude_kept(found: KeptComparison) -> None:
+    """End a command that put two kept histories side by side.
+
+    Raises:
+        typer.Exit: something is worse, or it cannot be told, or a run is invalid.
+    """
+    if late := [one for history in (found.before, found.after) for one in invalid(check(history))]:
+        print_checks(late)
+        out.tell("Invalid run.")
+        raise typer.Exit(INVALID)
+    out.tell(f"{found.in_words}.")
+    if found.judged("worse"):
+        raise typer.Exit(FAILED)
+    if found.judged("unknown"):
+        out.tell("Note: it cannot be told where too few runs show the noise; give more --repeats when they are run.")
+        raise typer.Exit(INVALID)
 
 
 def end(checks: Sequence[Check], comparisons: Sequence[Comparison] = (), claims: Sequence[Claim] = ()) -> None:

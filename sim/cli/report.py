@@ -33,10 +33,10 @@ def report_command(
     from sim.cli.conclusion import end
     from sim.cli.shipped import shipped
     from sim.declare.scenario import Scenario
+    from sim.environment import about_json, environment
     from sim.infer.compare import comparison_json
     from sim.infer.validate import validate
     from sim.show.console import print_checks, print_claims, print_comparison, print_overloads, steps
-    from sim.show.environment import about_json, environment
     from sim.show.provenance import exact_command, provenance
     from sim.show.report import render
     from sim.worlds.live import server_at

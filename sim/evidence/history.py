@@ -126,6 +126,7 @@ class History:
     runs: tuple[Run, ...]
     rows: Rows = field(repr=False)
     overheads: dict[str, float] = field(default_factory=dict)  # of the simulation: what calibration put in, in seconds
+    environment: dict[str, str] = field(default_factory=dict)  # of a live run: date, machine and versions
 
     def __repr__(self) -> str:
         return f"History of {self._caption()}"
@@ -196,6 +197,7 @@ class History:
             "server": self.server,
             "runs": [asdict(run) for run in self.runs],
             "overheads": self.overheads,
+            "environment": self.environment,
         }
         table = pa.table({name: self.rows[name] for name in ROW.names or ()})
         # By way of an open file: given a path, pyarrow deletes what is there when it cannot write.
@@ -230,6 +232,7 @@ class History:
                 tuple(_run(run) for run in about["runs"]),
                 rows,
                 about["overheads"],
+                about.get("environment", {}),
             )
         except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
             problem = " ".join(str(error).split())

@@ -15,7 +15,9 @@ from sim.evidence.history import History
 from sim.evidence.metrics import Interval, is_predicted, unit_of
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
-from sim.show.wording import percent, seeds
+from sim.infer.kept import KeptComparison
+from sim.infer.kept import cells as kept_cells
+from sim.show.wording import percent, replications, seeds
 from sim.wording import lower_bound, number, share_unhandled
 
 _STYLES: dict[Verdict, str] = {
@@ -86,6 +88,19 @@ def print_comparison(comparison: Comparison) -> None:
         judged: [row.verdict if is_predicted(row.metric) else "" for row in rows],
     }
     print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=["simulated", "live"])
+
+
+def print_kept(found: KeptComparison) -> None:
+    """Two kept histories: what is different about how they were made, and what moved."""
+    for when, history in (("Before", found.before), ("After", found.after)):
+        made = f", {history.environment['date']}" if "date" in history.environment else ""
+        runs = replications(history)
+        out.tell(f"{when}: {one_line(history.scenario.name)}, {history.world}, {history.server}{made}: {runs}")
+    for difference in found.differences:
+        out.tell(one_line(difference))
+    names = ("metric", "before", "after", "change", "95 % interval", "unit", "verdict")
+    columns = dict(zip(names, map(list, zip(*map(kept_cells, found.rows), strict=True)), strict=True))
+    print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=["unit", "before", "after"])
 
 
 def print_checks(checks: Iterable[Check]) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 from eventlib import App, BrokerError, BrokerUnavailable, Bus, connect, private_server
 from sim.declare.callers import CALLERS
 from sim.declare.scenario import Progress, Scenario
+from sim.environment import machine, now, versions
 from sim.errors import InvalidScenario, LiveRunFailed, first_of
 from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_rows
 from sim.evidence.metrics import left_over
@@ -75,7 +76,8 @@ async def run_live(
                     server, ended_s, left = await live.run(_share(advance, index, len(order)))
                     runs.append(Run(seed, repeat, ended_s, left))
                     rows.append(live.rows(index))
-    return History("live", scenario, server, tuple(runs), np.concatenate(rows))
+    about = {"date": now(), **machine(), **versions()}
+    return History("live", scenario, server, tuple(runs), np.concatenate(rows), environment=about)
 
 
 @contextmanager

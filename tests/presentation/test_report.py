@@ -13,12 +13,12 @@ import pytest
 
 import sim
 from sim.declare.scenario import Scenario
+from sim.environment import environment
 from sim.evidence.checks import Verdict
 from sim.evidence.history import KIND, History, sorted_rows
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
 from sim.show import plots
-from sim.show.environment import environment
 from sim.show.provenance import commit, exact_command, provenance
 from sim.show.report import render
 

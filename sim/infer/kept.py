@@ -1,0 +1,270 @@
+"""compare_kept(): two kept histories side by side, before and after a change of code, server or machine.
+
+A metric has moved if the difference is larger than what runs of one seed differ by. Many metrics are judged at once, so
+each interval is wide enough for all of them to hold together.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from sim.declare.declared import Floats
+from sim.errors import InvalidHistory
+from sim.evidence.checks import Check, check
+from sim.evidence.export import checks_json, runs_json
+from sim.evidence.history import History
+from sim.evidence.metrics import Measures, is_predicted, measure_all, unit_of, worse_if
+from sim.tables import html_table
+from sim.wording import number
+
+CONFIDENCE = 0.95  # that all intervals of one comparison hold
+
+Movement = Literal["better", "worse", "moved", "not moved", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One metric in two histories, in `unit`. `change` is the mean of the second minus that of the first.
+
+    The true change lies between `low` and `high`. They are NaN where too few runs tell how far runs of one seed differ.
+    `runs` counts the runs of each history that are in it. `worse_if` says in which direction it is worse.
+    """
+
+    metric: str
+    unit: str
+    before: float
+    after: float
+    change: float
+    low: float
+    high: float
+    runs: tuple[int, int]
+
+    @property
+    def relative_change(self) -> float:
+        """The change as a share of the first value; infinite where only that is 0."""
+        if self.change == 0 or math.isnan(self.change):
+            return self.change
+        return self.change / abs(self.before) if self.before else math.copysign(math.inf, self.change)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it says something of the system, and there is such a number: not how good a measurement was."""
+        return is_predicted(self.metric) and not (math.isnan(self.before) and math.isnan(self.after))
+
+    @property
+    def verdict(self) -> Movement:
+        """Whether it moved by more than the noise, and whether that is better or worse."""
+        if math.isnan(self.low) or math.isnan(self.high):
+            return "unknown"
+        if self.low <= 0.0 <= self.high:
+            return "not moved"
+        worse = worse_if(self.metric)
+        if worse is None:
+            return "moved"
+        return "worse" if (self.change > 0) == (worse == "higher") else "better"
+
+
+@dataclass(frozen=True, repr=False)
+class KeptComparison:
+    """Two histories, what is different about how they were made, and what moved."""
+
+    before: History
+    after: History
+    differences: tuple[str, ...]
+    seeds: tuple[int, ...]  # that both have, where runs are compared seed by seed
+    rows: tuple[Moved, ...]
+    checks: tuple[Check, ...]  # of the second history
+
+    def __getitem__(self, metric: str) -> Moved:
+        for row in self.rows:
+            if row.metric == metric:
+                return row
+        raise KeyError(f"no metric {metric!r}; there are: {', '.join(row.metric for row in self.rows)}")
+
+    def judged(self, verdict: Movement) -> list[Moved]:
+        """The metrics with this verdict, without those that only say how good a measurement was."""
+        return [row for row in self.rows if row.verdict == verdict and row.is_judged]
+
+    @property
+    def in_words(self) -> str:
+        """What moved, in a sentence."""
+        moved: tuple[Movement, ...] = ("worse", "better", "moved")
+        told = [f"{len(found)} {verdict}" for verdict in moved if (found := self.judged(verdict))]
+        unknown, judged = self.judged("unknown"), sum(row.is_judged for row in self.rows)
+        told += [f"{len(unknown)} cannot be told"] if unknown else []
+        return f"Of {judged} metrics: {', '.join(told)}" if told else f"None of {judged} metrics moved"
+
+    def __repr__(self) -> str:
+        return f"Comparison of two histories of {self.after.scenario.name}. {self.in_words}."
+
+    def __str__(self) -> str:
+        head = f"{'metric':<28}{'before':>12}{'after':>12}{'change':>11}{'interval':>24}  {'unit':<9}verdict"
+        lines = ["{:<28}{:>12}{:>12}{:>11}{:>24}  {:<9}{}".format(*cells(row)).rstrip() for row in self.rows]
+        return "\n".join((f"{self.in_words}.", *self.differences, head, *lines))
+
+    def _repr_html_(self) -> str:
+        header = ("metric", "before", "after", "change", "interval of the change", "unit", "verdict")
+        return html_table(f"{self.in_words}.", header, map(cells, self.rows))
+
+
+def compare_kept(before: History, after: History) -> KeptComparison:
+    """Put two histories side by side. Where both have one load and share seeds, runs are compared seed by seed.
+
+    Raises:
+        InvalidHistory: they are of different worlds, or share no metric.
+    """
+    if before.world != after.world:
+        raise InvalidHistory(
+            "compare", f"one history is {before.world}, the other {after.world}; give two of one world"
+        )
+    first, second = measure_all(before), measure_all(after)
+    names = [name for name in second.values if name in first.values]
+    judged = sum(map(is_predicted, names))
+    if not judged:
+        raise InvalidHistory("compare", "the histories share no metric; give two of one scenario, or of versions of it")
+    seeds: tuple[int, ...] = ()
+    if before.scenario.offered_load == after.scenario.offered_load:  # then a seed sends the same in both
+        seeds = tuple(sorted({run.seed for run in before.runs} & {run.seed for run in after.runs}))
+    level = 1.0 - (1.0 - CONFIDENCE) / judged  # Dunn, "Multiple comparisons among means", 1961
+    rows = tuple(_row(name, _Side(before, first, name), _Side(after, second, name), seeds, level) for name in names)
+    return KeptComparison(before, after, tuple(_differences(before, after)), seeds, rows, tuple(check(after)))
+
+
+def kept_json(found: KeptComparison) -> dict[str, Any]:
+    """The comparison for machines."""
+    metrics = {
+        row.metric: {
+            "before": row.before,
+            "after": row.after,
+            "change": row.change,
+            "relative_change": row.relative_change,
+            "interval": [row.low, row.high],
+            "runs": list(row.runs),
+            "unit": row.unit,
+            "verdict": row.verdict if row.is_judged else None,
+        }
+        for row in found.rows
+    }
+    histories = {"before": _made(found.before), "after": _made(found.after)}
+    told = {"differences": list(found.differences), "seeds": list(found.seeds), "confidence": CONFIDENCE}
+    return histories | told | {"metrics": metrics, "checks": checks_json(found.checks)}
+
+
+def cells(row: Moved) -> tuple[str, ...]:
+    """A row as text: metric, both values, the change, its interval, unit and verdict."""
+    change = row.relative_change
+    if math.isnan(change):
+        share = "-"
+    elif math.isinf(change):
+        share = "from 0" if row.before == 0 else "-"
+    else:
+        share = f"{100 * change:+.1f} %"
+    between = f"{number(row.low)} to {number(row.high)}" if math.isfinite(row.low) else "-"
+    verdict = row.verdict if row.is_judged else ""
+    return row.metric, number(row.before), number(row.after), share, between, row.unit, verdict
+
+
+class _Side(NamedTuple):
+    """One metric of one history."""
+
+    history: History
+    measures: Measures
+    metric: str
+
+    def values(self, seed: int | None = None) -> Floats:
+        """The values of all runs, or of one seed; without those that have no such number."""
+        found = self.measures.values[self.metric]
+        if seed is not None:
+            found = found[np.array([run.seed for run in self.history.runs]) == seed]
+        return found[~np.isnan(found)]
+
+    def is_lower_bound(self) -> bool:
+        return bool(np.any(self.measures.unhandled.get(self.metric, np.zeros(1))))
+
+
+class _Difference(NamedTuple):
+    """A difference of means, how many runs are in it, the standard error and its degrees of freedom."""
+
+    before: float
+    after: float
+    runs: tuple[int, int]
+    error: float
+    freedom: float
+
+    def interval(self, level: float) -> tuple[float, float]:
+        change = self.after - self.before
+        if not (self.freedom > 0 and math.isfinite(change)):
+            return math.nan, math.nan
+        half = float(stats.t.ppf((1.0 + level) / 2.0, self.freedom)) * self.error if self.error else 0.0
+        return change - half, change + half
+
+
+def _row(metric: str, before: _Side, after: _Side, seeds: tuple[int, ...], level: float) -> Moved:
+    common = [seed for seed in seeds if before.values(seed).size and after.values(seed).size]
+    found = _paired(before, after, common) if common else _apart(before.values(), after.values())
+    change = 0.0 if found.before == found.after else found.after - found.before  # two infinities are equal
+    low, high = found.interval(level)
+    if before.is_lower_bound() or after.is_lower_bound():  # the true values may lie on any side of each other
+        low = high = math.nan
+    return Moved(metric, unit_of(metric), found.before, found.after, change, low, high, found.runs)
+
+
+def _paired(before: _Side, after: _Side, seeds: list[int]) -> _Difference:
+    """The means over seeds. Their error follows from runs of one seed; without repeats, from the seeds' changes."""
+    pairs = [(before.values(seed), after.values(seed)) for seed in seeds]
+    means = np.array([[values.mean() for values in pair] for pair in pairs])
+    runs = (sum(one.size for one, _ in pairs), sum(other.size for _, other in pairs))
+    freedom = sum(values.size - 1 for pair in pairs for values in pair)
+    first, second = map(float, means.mean(axis=0))
+    if freedom and np.isfinite(means).all():
+        squares = sum(float(((values - values.mean()) ** 2).sum()) for pair in pairs for values in pair)
+        of_mean = sum(squares / freedom / values.size for pair in pairs for values in pair) / len(pairs) ** 2
+        return _Difference(first, second, runs, math.sqrt(of_mean), freedom)
+    if len(pairs) > 2 and np.isfinite(means).all():
+        changes = means[:, 1] - means[:, 0]
+        return _Difference(first, second, runs, float(changes.std(ddof=1)) / math.sqrt(len(pairs)), len(pairs) - 1)
+    return _Difference(first, second, runs, math.nan, 0)
+
+
+def _apart(before: Floats, after: Floats) -> _Difference:
+    """The difference of independent runs, whose variances need not be equal (Welch, Biometrika 34, 1947)."""
+    runs = (before.size, after.size)
+    first, second = (float(values.mean()) if values.size else math.nan for values in (before, after))
+    if min(runs) < 2 or not np.isfinite([first, second]).all():
+        return _Difference(first, second, runs, math.nan, 0)
+    one, other = (float(values.var(ddof=1)) / values.size for values in (before, after))
+    if one + other == 0.0:
+        return _Difference(first, second, runs, 0.0, sum(runs) - 2)
+    freedom = (one + other) ** 2 / (one**2 / (runs[0] - 1) + other**2 / (runs[1] - 1))
+    return _Difference(first, second, runs, math.sqrt(one + other), freedom)
+
+
+def _differences(before: History, after: History) -> list[str]:
+    """What is different about how two histories were made, a line each."""
+    first, second = ({"server": one.server} | one.environment for one in (before, after))
+    first, second = ({name: value for name, value in one.items() if name != "date"} for one in (first, second))
+    found = [_line(name, first.get(name, "unknown"), second.get(name, "unknown")) for name in first | second]
+    scenarios = [_flat(one.scenario.model_dump(mode="json", by_alias=True)) for one in (before, after)]
+    found += [_line(name, *(one.get(name, "nothing") for one in scenarios)) for name in scenarios[0] | scenarios[1]]
+    return [line for line in found if line]
+
+
+def _line(name: str, before: object, after: object) -> str:
+    return "" if before == after else f"{name}: {before}, then {after}"
+
+
+def _flat(value: Any, place: str = "") -> dict[str, object]:
+    """The leaves of a nested declaration by their place: `services.billing.consumers`."""
+    if not isinstance(value, Mapping | list):
+        return {place: value}
+    parts = value.items() if isinstance(value, Mapping) else enumerate(value)
+    below = [_flat(part, f"{place}.{key}" if place else f"{key}") for key, part in parts]
+    return {name: leaf for one in below for name, leaf in one.items()}
+
+
+def _made(history: History) -> dict[str, Any]:
+    return runs_json(history) | {"environment": history.environment}
