@@ -30,6 +30,10 @@ class InvalidHistory(SimError):
     """A history that cannot be read or written, or two that cannot be compared."""
 
 
+class InvalidPrediction(SimError):
+    """A prediction that cannot be read or written, was changed after it was made, or is of something else."""
+
+
 class LiveRunFailed(SimError):
     """A live run could not be finished: one of its processes failed."""
 

@@ -29,35 +29,38 @@ def simulate(
     scenario: Scenario,
     seeds: Iterable[int],
     *,
+    repeats: int = 1,
     overheads: Overheads | None = None,
     progress: Progress | None = None,
 ) -> History:
-    """Run the scenario once for each seed in virtual time.
+    """Run the scenario in virtual time, `repeats` times for each seed.
 
-    The same scenario, seeds and overheads give the same rows on every machine. `progress` is called
-    after each run.
+    Repeats of one seed have the same arrivals, service times and failures, as in `run_live`. They differ in the jitter
+    of retries and sweeps. The same scenario, seeds and overheads give the same rows on every machine. `progress` is
+    called after each run.
 
     Raises:
         InvalidTrace: the load's trace is missing or broken.
-        InvalidScenario: no seeds, or too many rows would be recorded, or there are own handlers that are not learned.
+        InvalidScenario: no seeds or repeats, or too many rows would be recorded, or own handlers are not learned.
     """
-    seeds = list(seeds)
-    if not seeds:
-        raise InvalidScenario("seeds", "there are none; give at least one, such as range(30)")
     refuse_unlearned(scenario)
+    seeds = list(seeds)
+    order = [(seed, repeat) for repeat in range(repeats) for seed in seeds]
+    if not order:
+        raise InvalidScenario("seeds", "there are none; give at least one, such as range(30), and repeats=1 or more")
     overheads = overheads or Overheads()
-    scenario.check_size(len(seeds))
+    scenario.check_size(len(order))
     runs: list[Run] = []
     rows: list[Rows] = []
-    for index, seed in enumerate(seeds):
+    for index, (seed, repeat) in enumerate(order):
         plan = scenario.plan(seed)
-        scenario.check_size(len(seeds), events=plan.arrivals_s.size)
-        world = World(scenario, plan, overheads, _rng(seed))
+        scenario.check_size(len(order), events=plan.arrivals_s.size)
+        world = World(scenario, plan, overheads, _rng(seed, repeat))
         ended_s = world.run()
-        runs.append(Run(seed, 0, ended_s, world.left()))
+        runs.append(Run(seed, repeat, ended_s, world.left()))
         rows.append(world.sorted_rows(index))
         if progress:
-            progress((index + 1) / len(seeds))
+            progress((index + 1) / len(order))
     return History("simulated", scenario, "none", tuple(runs), np.concatenate(rows), asdict(overheads))
 
 
@@ -75,9 +78,10 @@ def refuse_unlearned(scenario: Scenario) -> None:
         )
 
 
-def _rng(seed: int) -> random.Random:
+def _rng(seed: int, repeat: int) -> random.Random:
     """The model's own stream: jitter of retries and sweeps. Python's generator draws single numbers fastest."""
-    return random.Random(int.from_bytes(np.random.SeedSequence((seed, 1)).generate_state(4).tobytes(), "little"))
+    stream = np.random.SeedSequence((seed, 1 + repeat))
+    return random.Random(int.from_bytes(stream.generate_state(4).tobytes(), "little"))
 
 
 class World:
