@@ -76,7 +76,7 @@ def _both_worlds(
     from sim.worlds.live import server_at
 
     declared = Scenario.load(file, sample_if_missing=sample)
-    keep_apart([file, *declared.offered_load.files], json_file)
+    keep_apart([file, *declared.files], json_file)
     with server_at(url) as address:
         with progress("timing this machine") as advance:
             overheads, _ = asyncio.run(calibrate(url=address, progress=advance))
@@ -104,7 +104,7 @@ def _judge(
     predicted = Prediction.open(file)
     declared = predicted.scenario if scenario is None else Scenario.load(scenario, sample_if_missing=sample)
     predicted.check_is_of(declared)
-    keep_apart([file, scenario, *declared.offered_load.files], json_file)
+    keep_apart([file, scenario, *declared.files], json_file)
     with server_at(url) as address:
         _run_and_judge(declared, predicted, repeats, tolerance, address, json_file)
 

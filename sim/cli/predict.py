@@ -37,7 +37,7 @@ def predict_command(
     from sim.worlds.live import server_at
 
     declared = Scenario.load(scenario, sample_if_missing=sample)
-    keep_apart([scenario, *declared.offered_load.files], json_file, target)
+    keep_apart([scenario, *declared.files], json_file, target)
     with server_at(url) as address, progress("timing this machine") as advance:
         overheads, _ = asyncio.run(calibrate(url=address, progress=advance))
     with progress(f"simulating {declared.name}") as advance:

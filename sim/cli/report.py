@@ -51,7 +51,7 @@ def report_command(
     files = scenarios or [shipped() / name for name in _SHIPPED]
     declared = [Scenario.load(file, sample_if_missing=sample) for file in files]
     _refuse_one_name([one.name for one in declared], files)
-    keep_apart([*files, *(file for one in declared for file in one.offered_load.files)], json_file, output)
+    keep_apart([*files, *(file for one in declared for file in one.files)], json_file, output)
     with server_at(url) as address, steps() as advance:
         result = asyncio.run(validate(declared, tolerance=tolerance, url=address, progress=advance))
         advance("writing the report", 0.0)

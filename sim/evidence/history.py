@@ -14,7 +14,8 @@ Rows are one NumPy structured array, so ten million of them stay comfortable; on
 | attempt    | 1-based number of the attempt; 0 where none                                                 |
 | intended_s | when the load meant to send the message that set this one off; NaN where none               |
 | value      | sampled: the service's backlog in entries; started, of a task: the number of its dispatch     |
-|            | among those of its queue, from 0; else NaN                                                  |
+|            | among those of its queue, from 0; handled or failed, by a handler of the user's own: for how  |
+|            | many seconds it held the event loop; else NaN                                               |
 """
 
 import json
@@ -34,6 +35,7 @@ from sim.tables import html_table
 if TYPE_CHECKING:
     import pandas as pd
 
+BLOCKED_S = 0.1  # a step of a handler that is so long keeps everything else of its process waiting
 World = Literal["simulated", "live"]
 Rows = npt.NDArray[np.void]
 
@@ -68,8 +70,14 @@ _OF_SAGAS = (
     "compensated",
     "parked",  # it waits for an operator
 )
+# What handlers of the user's own do beside handling.
+_OF_OWN = (
+    "blocked",  # one step of an attempt held the event loop for BLOCKED_S or longer: `value` seconds
+    "exited",  # the attempt called sys.exit
+    "leaked",  # at the end of its process, `value` tasks that handlers had started still ran
+)
 KINDS = tuple(
-    dict.fromkeys((*_FIRST_KINDS, *NOTES, *_OF_CALLERS, *_OF_SAGAS))
+    dict.fromkeys((*_FIRST_KINDS, *NOTES, *_OF_CALLERS, *_OF_SAGAS, *_OF_OWN))
 )  # what a fault notes, the fault's class explains
 KIND = {name: code for code, name in enumerate(KINDS)}
 

@@ -296,8 +296,10 @@ def little_residual(scenario: Scenario, rows: Rows, service: int) -> float:
     Source: Little, "A Proof for the Queuing Formula: L = lambda W", Operations Research 9(3), 1961.
     """
     at_s, entries = backlog(rows, service)
-    event = list(scenario.flow.paths).index(list(scenario.services.values())[service].consumes)
-    arrived = of_kind(rows[rows["event"] == event], "published")
+    consumes = list(scenario.services.values())[service].consumes
+    of_event = rows[rows["event"] == list(scenario.flow.paths).index(consumes)]
+    # Own handlers that compute hear late that the server has what they published.
+    arrived = of_kind(of_event, "sent" if consumes in scenario.flow.seen else "published")
     gone = of_kind(rows[rows["service"] == service], "acked", "dead")
     if not at_s.size or len(arrived) != len(gone) or not len(arrived):
         return np.nan  # some message is still there, or came twice: the sum below would not be of whole stays

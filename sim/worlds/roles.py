@@ -2,6 +2,8 @@
 
 from sim.declare.scenario import Scenario
 from sim.worlds.calling import call
+from sim.worlds.describing import describe
+from sim.worlds.own_handlers import consume_own
 from sim.worlds.recorder import Recorder
 from sim.worlds.worker import Job, Orders, Tell, consume, generate
 
@@ -11,6 +13,11 @@ _ROLES = {"consumer": consume, "generator": generate, "caller": call}
 async def work(job: Job, orders: Orders, tell: Tell) -> None:
     """Do the job until the order to stop comes."""
     scenario = Scenario.model_validate_json(job.scenario)
+    if job.role == "describer":
+        describe(job, scenario)
+        tell("ready")
+        return
     recorder = Recorder(job.records, scenario, job.service, job.consumer)
-    await _ROLES[job.role](job, scenario, recorder, orders, tell)
+    own = job.role == "consumer" and scenario.services[job.service].app is not None
+    await (consume_own if own else _ROLES[job.role])(job, scenario, recorder, orders, tell)
     recorder.check()

@@ -14,7 +14,7 @@ from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import NAN, Message
 
-_FAILURE = RuntimeError("the scenario lets this attempt fail")
+FAILURE = RuntimeError("the scenario lets this attempt fail")
 _STARTED, _HANDLED, _FAILED, _RETRIED, _DEAD, _ACKED, _LOST = (
     KIND[name] for name in ("started", "handled", "failed", "retried", "dead", "acked", "lost")
 )
@@ -99,19 +99,25 @@ class Handlers:
             self._settle_by(refusal, message, attempt)
             return
         self._record(_STARTED, now, message, attempt, message.dispatch)
-        fails = state.plan.fails(self._group.name, message.index, attempt, now)
-        takes_s = self._service_s[message.index] + state.overheads.handle_s
-        if not fails:
-            takes_s += self._emits * state.overheads.publish_s
         self.running += 1
-        end = self._timeout(takes_s, (message, attempt, fails))
+        self._run(message, attempt, now)
+
+    def _run(self, message: Message, attempt: int, now: float) -> None:
+        """Let an attempt take its time."""
+        state = self._state
+        error = FAILURE if state.plan.fails(self._group.name, message.index, attempt, now) else None
+        takes_s = self._service_s[message.index] + state.overheads.handle_s
+        if error is None:
+            takes_s += self._emits * state.overheads.publish_s
+        end = self._timeout(takes_s, (message, attempt, error))
         end.callbacks.append(self._handled)
 
     def _handled(self, end: simpy.Event) -> None:
         if self._process.halted:
             self._process.postpone(self._handled, end)
             return
-        message, attempt, fails = cast(tuple[Message, int, bool], end.value)
+        message, attempt, error = cast(tuple[Message, int, Exception | None], end.value)
+        fails = error is not None
         self.running -= 1
         if not fails and self._emits:
             self._emit(message)
@@ -121,7 +127,7 @@ class Handlers:
         if self._lost and (lost := self._lost.pop((message, attempt), None)):
             self._end_lost(lost, message, attempt, fails)
         else:
-            decision = policy.decide(self._retry, attempt, _FAILURE if fails else None, self._state.rng)
+            decision = policy.decide(self._retry, attempt, error, self._state.rng)
             self._settle_by(decision, message, attempt)
         if self.waiting:
             self._start()

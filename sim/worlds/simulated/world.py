@@ -41,8 +41,9 @@ def simulate(
 
     Raises:
         InvalidTrace: the load's trace is missing or broken.
-        InvalidScenario: no seeds or repeats, or too many rows would be recorded.
+        InvalidScenario: no seeds or repeats, or too many rows would be recorded, or own handlers are not learned.
     """
+    refuse_unlearned(scenario)
     seeds = list(seeds)
     order = [(seed, repeat) for repeat in range(repeats) for seed in seeds]
     if not order:
@@ -61,6 +62,20 @@ def simulate(
         if progress:
             progress((index + 1) / len(order))
     return History("simulated", scenario, "none", tuple(runs), np.concatenate(rows), asdict(overheads))
+
+
+def refuse_unlearned(scenario: Scenario) -> None:
+    """Refuse a scenario with own handlers that no run has shown yet.
+
+    Raises:
+        InvalidScenario: it is one.
+    """
+    if unlearned := [name for name, service in scenario.services.items() if not service.learned]:
+        raise InvalidScenario(
+            f"services.{unlearned[0]}",
+            "its own handlers are not learned yet; `workbench compare SCENARIO --learned FILE` learns them in a short "
+            "run and keeps that in FILE, which `workbench simulate` takes too (in Python: sim.learn_services)",
+        )
 
 
 def _rng(seed: int, repeat: int) -> random.Random:
@@ -164,7 +179,9 @@ class World:
 
         if service not in self._groups:  # a caller that comes back has replies to ask for: the run waits for it
             self._state.open()
-        started = self._env.timeout(after_s + self._state.overheads.start_s)
+        own = self._scenario.services[service].own if service in self._groups else None
+        import_s = own.import_s if own is not None else 0.0
+        started = self._env.timeout(after_s + self._state.overheads.start_s + import_s)
         started.callbacks.append(replace)
         return started
 
