@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import ValidationError
-from scipy import stats
 
 from sim.declare.declared import Floats
 from sim.declare.differences import differences
@@ -218,6 +217,8 @@ def _predicted(metric: str, values: Floats, unhandled: Floats) -> Predicted:
     runs = values.mean(axis=0)
     if runs.size < 3 or share or not np.isfinite(runs).all():
         return Predicted(unit_of(metric), of_seeds, math.nan, math.nan, share)
+    from scipy import stats  # importing it takes long
+
     spread = float(runs.std(ddof=1)) * math.sqrt(1.0 + 1.0 / runs.size)
     half = float(stats.t.ppf((1.0 + CONFIDENCE) / 2.0, runs.size - 1)) * spread
     mean = float(runs.mean())
