@@ -3,7 +3,7 @@
 Declare
     Scenario
 Run
-    simulate, run_live, Overheads
+    simulate, run_live, Calibration
 Evidence
     History, measure, summarize, check
 Infer
@@ -11,30 +11,41 @@ Infer
 All errors
     SimError
 One by one
-    InvalidScenario, InvalidTrace, InvalidHistory, LiveRunFailed
+    InvalidScenario, InvalidTrace, InvalidHistory, InvalidCalibration, CalibrationFailed, LiveRunFailed
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` imports these
+    from sim.calibration import Calibration
     from sim.declare.scenario import Scenario
-    from sim.errors import InvalidHistory, InvalidScenario, InvalidTrace, LiveRunFailed, SimError
+    from sim.errors import (
+        CalibrationFailed,
+        InvalidCalibration,
+        InvalidHistory,
+        InvalidScenario,
+        InvalidTrace,
+        LiveRunFailed,
+        SimError,
+    )
     from sim.evidence.checks import check
     from sim.evidence.history import History
     from sim.evidence.metrics import measure, summarize
     from sim.infer.calibrate import calibrate
     from sim.infer.compare import compare
     from sim.worlds.live import run_live
-    from sim.worlds.simulated import Overheads, simulate
+    from sim.worlds.simulated import simulate
 
 __all__ = [
+    "Calibration",
+    "CalibrationFailed",
     "History",
+    "InvalidCalibration",
     "InvalidHistory",
     "InvalidScenario",
     "InvalidTrace",
     "LiveRunFailed",
-    "Overheads",
     "Scenario",
     "SimError",
     "calibrate",
@@ -47,15 +58,24 @@ __all__ = [
 ]
 
 _MODULES = {
+    "sim.calibration": ["Calibration"],
     "sim.declare.scenario": ["Scenario"],
-    "sim.errors": ["InvalidHistory", "InvalidScenario", "InvalidTrace", "LiveRunFailed", "SimError"],
+    "sim.errors": [
+        "CalibrationFailed",
+        "InvalidCalibration",
+        "InvalidHistory",
+        "InvalidScenario",
+        "InvalidTrace",
+        "LiveRunFailed",
+        "SimError",
+    ],
     "sim.evidence.checks": ["check"],
     "sim.evidence.history": ["History"],
     "sim.evidence.metrics": ["measure", "summarize"],
     "sim.infer.calibrate": ["calibrate"],
     "sim.infer.compare": ["compare"],
     "sim.worlds.live": ["run_live"],
-    "sim.worlds.simulated": ["Overheads", "simulate"],
+    "sim.worlds.simulated": ["simulate"],
 }
 
 

@@ -54,9 +54,9 @@ def compare_command(
     keep_apart([scenario, *declared.offered_load.files], json_file)
     with server_at(url) as address:
         with progress("timing this machine") as advance:
-            overheads, _ = asyncio.run(calibrate(url=address, progress=advance))
+            calibration, _ = asyncio.run(calibrate(url=address, progress=advance))
         with progress(f"simulating {declared.name}") as advance:
-            simulated = simulate(declared, range(max(seeds, live_seeds)), overheads=overheads, progress=advance)
+            simulated = simulate(declared, range(max(seeds, live_seeds)), calibration=calibration, progress=advance)
         with progress(f"running {declared.name} live") as advance:
             live = asyncio.run(run_live(declared, range(live_seeds), repeats=repeats, url=address, progress=advance))
     with progress("checking") as advance:

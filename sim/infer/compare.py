@@ -191,7 +191,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "seeds": list(comparison.seeds),
         "live_runs": comparison.headline.live_runs,
         "simulated_runs": len(comparison.simulated.runs),
-        "overheads": comparison.simulated.overheads,
+        "calibration": comparison.simulated.calibration,
         "tolerance": comparison.tolerance,
     }
     metrics = under_all_names(metrics, comparison.live.scenario)

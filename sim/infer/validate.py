@@ -9,6 +9,7 @@ from functools import partial
 
 from eventlib import App, connect
 from eventlib.catalog import FileUploaded
+from sim.calibration import Calibration
 from sim.declare.loads.constant import ConstantLoad
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
@@ -18,7 +19,7 @@ from sim.infer.calibrate import calibrate
 from sim.infer.claims import BURST, Claim, Measured, judge
 from sim.infer.compare import TOLERANCE, Comparison, compare
 from sim.worlds.live import run_live
-from sim.worlds.simulated import Overheads, simulate
+from sim.worlds.simulated import simulate
 
 Steps = Callable[[str, float], None]  # is called with the step that runs and the share of it that is done
 
@@ -46,11 +47,11 @@ async def validate(
     Raises:
         SimError, EventlibError: as `simulate` and `run_live` do.
     """
-    overheads, idle = await calibrate(url=url, progress=partial(progress, "timing this machine"))
+    calibration, [_, idle, _] = await calibrate(url=url, progress=partial(progress, "timing this machine"))
     comparisons = []
     for index, scenario in enumerate(scenarios):
         live_seeds = range(1 if index else 2)
-        worlds = await _both_worlds(scenario, live_seeds, overheads, url=url, progress=progress)
+        worlds = await _both_worlds(scenario, live_seeds, calibration, url=url, progress=progress)
         comparisons.append(compare(*worlds, tolerance=tolerance))
     steady_progress = partial(progress, "driving a steady load")
     steady = await run_live(steady_load(), [0], repeats=1, url=url, progress=steady_progress)
@@ -62,10 +63,10 @@ async def validate(
 
 
 async def _both_worlds(
-    scenario: Scenario, live_seeds: range, overheads: Overheads, *, url: str, progress: Steps
+    scenario: Scenario, live_seeds: range, calibration: Calibration, *, url: str, progress: Steps
 ) -> tuple[History, History]:
     simulating, running = f"simulating {scenario.name}", f"running {scenario.name} live"
-    simulated = simulate(scenario, SIMULATED_SEEDS, overheads=overheads, progress=partial(progress, simulating))
+    simulated = simulate(scenario, SIMULATED_SEEDS, calibration=calibration, progress=partial(progress, simulating))
     live = await run_live(scenario, live_seeds, repeats=LIVE_REPEATS, url=url, progress=partial(progress, running))
     return simulated, live
 

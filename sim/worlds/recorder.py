@@ -35,6 +35,7 @@ class Recorder:
         self._service = list(scenario.services).index(service) if service else -1
         self._consumer = consumer
         self._consumes = scenario.services[service].consumes if service else ""
+        self._overslept: dict[tuple[str, int, int], float] = {}
         self._events = {event: code for code, event in enumerate(scenario.flow.paths)}
 
     def add(self, kind: str, event: str, message: MessageSent, attempt: int = 0, value: float = _NAN) -> None:
@@ -44,7 +45,10 @@ class Recorder:
             LiveRunFailed: it could not be written.
         """
         row = (KIND[kind], self._service, self._consumer, self._events[event], message.index, attempt)
-        unwritten = _PACK(0, time.monotonic(), *row, message.intended_s, value)
+        self._write(*row, message.intended_s, value)
+
+    def _write(self, *row: float) -> None:
+        unwritten = _PACK(0, time.monotonic(), *row)
         try:
             while unwritten:  # a disk that is about to be full takes a part of a row
                 unwritten = unwritten[os.write(self.file, unwritten) :]
@@ -52,6 +56,18 @@ class Recorder:
             if not self.failed.done():
                 self.failed.set_result(error)
             raise _not_written(error) from error
+
+    def note_cpu(self) -> None:
+        """Write how much processor time this process has used.
+
+        Raises:
+            LiveRunFailed: it could not be written.
+        """
+        self._write(KIND["cpu"], self._service, self._consumer, -1, -1, 0, _NAN, time.process_time())
+
+    def overslept(self, event: str, index: int, attempt: int, by_s: float) -> None:
+        """A handler slept so much longer than it was asked to: that goes into the row that it ends with."""
+        self._overslept[event, index, attempt] = by_s
 
     def check(self) -> None:
         """Raise the error of a row that could not be written. `observe` raised it too, but the library only logs that.
@@ -66,11 +82,16 @@ class Recorder:
         kind, delivery = observation.kind, observation.delivery
         event = delivery.envelope.event if delivery.envelope is not None else None
         if self.task is not None and event is not None:
-            dispatch = dispatch_number(delivery.entry.id) if kind == "started" else _NAN
-            message = message_of(self.task, event)
-            self.add(kind, self._consumes, message, delivery.attempt, dispatch)
+            message, attempt = message_of(self.task, event), delivery.attempt
+            started = kind == "started"
+            value = dispatch_number(delivery.entry.id) if started else self._value(self._consumes, message, attempt)
+            self.add(kind, self._consumes, message, attempt, value)
         elif isinstance(event, MessageSent) and event.event_spec:
-            self.add(kind, event.event_spec.type, event, delivery.attempt)
+            type_, attempt = event.event_spec.type, delivery.attempt
+            self.add(kind, type_, event, attempt, self._value(type_, event, attempt))
+
+    def _value(self, event: str, message: MessageSent, attempt: int) -> float:
+        return self._overslept.pop((event, message.index, attempt), _NAN) if self._overslept else _NAN
 
 
 def _not_written(error: OSError) -> LiveRunFailed:
