@@ -23,6 +23,9 @@ class _Listed(NamedTuple):
 COMMANDS = {
     "simulate": _Listed("sim.cli.simulate", "Run a scenario in virtual time."),
     "live": _Listed("sim.cli.live", "Run a scenario for real: the library, a Redis, processes, SIGKILL."),
+    "calibrate": _Listed(
+        "sim.cli.calibrate", "Measure what this machine, server and library add to a scenario's own times."
+    ),
     "predict": _Listed(
         "sim.cli.predict", "Predict what live runs of a scenario will measure: numbers, intervals and their SHA-256."
     ),

@@ -14,8 +14,10 @@ Rows are one NumPy structured array, so ten million of them stay comfortable; on
 | attempt    | 1-based number of the attempt; 0 where none                                                 |
 | intended_s | when the load meant to send the message that set this one off; NaN where none               |
 | value      | sampled: the service's backlog in entries; started, of a task: the number of its dispatch     |
-|            | among those of its queue, from 0; handled or failed, by a handler of the user's own: for how  |
-|            | many seconds it held the event loop; else NaN                                               |
+|            | among those of its queue, from 0; handled and failed, live: how much longer than asked the  |
+|            | handler slept, in seconds, or for how long a handler of the user's own held the event loop;  |
+|            | cpu and server_cpu: seconds of processor time that the process or the server has used;      |
+|            | else NaN                                                                                    |
 """
 
 import json
@@ -76,8 +78,10 @@ _OF_OWN = (
     "exited",  # the attempt called sys.exit
     "leaked",  # at the end of its process, `value` tasks that handlers had started still ran
 )
+# What a process has used of the processor: when the load begins, and when the process ends.
+_OF_THE_MACHINE = ("cpu", "server_cpu")
 KINDS = tuple(
-    dict.fromkeys((*_FIRST_KINDS, *NOTES, *_OF_CALLERS, *_OF_SAGAS, *_OF_OWN))
+    dict.fromkeys((*_FIRST_KINDS, *NOTES, *_OF_CALLERS, *_OF_SAGAS, *_OF_OWN, *_OF_THE_MACHINE))
 )  # what a fault notes, the fault's class explains
 KIND = {name: code for code, name in enumerate(KINDS)}
 
@@ -127,7 +131,7 @@ class History:
     server: str  # product and version; "none" where nothing real ran
     runs: tuple[Run, ...]
     rows: Rows = field(repr=False)
-    overheads: dict[str, float] = field(default_factory=dict)  # of the simulation: what calibration put in, in seconds
+    calibration: dict[str, Any] = field(default_factory=dict)  # of a simulation: digest, date, server, values in s
     environment: dict[str, str] = field(default_factory=dict)  # of a live run: date, machine and versions
 
     def __repr__(self) -> str:
@@ -200,7 +204,7 @@ class History:
             "scenario": self.scenario.model_dump(mode="json", by_alias=True),
             "server": self.server,
             "runs": [asdict(run) for run in self.runs],
-            "overheads": self.overheads,
+            "calibration": self.calibration,
             "environment": self.environment,
         }
         table = pa.table({name: self.rows[name] for name in ROW.names or ()})
@@ -235,7 +239,7 @@ class History:
                 about["server"],
                 tuple(_run(run) for run in about["runs"]),
                 rows,
-                about["overheads"],
+                about["calibration"] if "calibration" in about else {"values": about["overheads"]},
                 about.get("environment", {}),
             )
         except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:

@@ -56,9 +56,11 @@ UNITS = {
     "half_done": "sagas",
     "duration_s": "s",
     "little_residual": "share",
-    "lateness_s_p99": "s",
+    "lateness_s": "s",
+    "oversleep_s": "s",
 }
-_QUALITY = ("little_residual", "lateness_s_p99")  # these say how good the measurement was
+INSTRUMENT = ("lateness_s", "oversleep_s")  # the error of the instrument itself: of the generator, and of the handlers
+_QUALITY = ("little_residual", *INSTRUMENT)  # these say how good the measurement was
 _WORSE_IF_LOWER = ("throughput_per_s", "completed")
 _NEITHER = ("utilisation", "duration_s", "found_after_return")  # more of it may be better or worse
 
@@ -199,7 +201,7 @@ def worse_if(metric: str) -> Literal["higher", "lower"] | None:
 
 def is_predicted(metric: str) -> bool:
     """Does the simulation predict this metric? It does not predict how good the live measurement was."""
-    return not metric.endswith(_QUALITY)
+    return not metric.rpartition(".")[2].startswith(_QUALITY)
 
 
 # One number each. `rows` are a history's rows, in its order. `service` is the code of a service in them
@@ -262,6 +264,12 @@ def lateness_s(rows: Rows) -> Floats:
 def lateness_s_p99(rows: Rows) -> float:
     """The lateness that one message in a hundred exceeds; NaN where nothing was sent. `LATE_S` is the limit."""
     return quantile(lateness_s(rows), 0.99)
+
+
+def oversleep_s(rows: Rows) -> Floats:
+    """How much longer than asked each handler slept, in seconds, shape (attempts,). None was noted in a simulation."""
+    slept = of_kind(rows, "handled", "failed")["value"]
+    return np.asarray(slept[~np.isnan(slept)])
 
 
 def recovery_s(scenario: Scenario, run: Run, rows: Rows, service: int) -> float:
@@ -333,7 +341,13 @@ def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> tuple[dict[str, fl
         unhandled |= unhandled_there
     if scenario.callers is not None:
         found |= _caller_metrics(scenario, run, rows)
-    return found | {"lateness_s_p99": lateness_s_p99(rows)}, unhandled
+    return found | _instrument(rows), unhandled
+
+
+def _instrument(rows: Rows) -> dict[str, float]:
+    """How late the load was sent, and how much longer than asked its handlers slept."""
+    measured = zip(INSTRUMENT, (lateness_s(rows), oversleep_s(rows)), strict=True)
+    return {f"{name}_{q}": quantile(values, QUANTILES[q]) for name, values in measured for q in ("p50", "p99")}
 
 
 def _rates(

@@ -249,7 +249,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "seeds": list(comparison.seeds),
         "live_runs": comparison.headline.live_runs,
         "simulated_runs": len(comparison.prediction.seeds) * comparison.prediction.replications,
-        "overheads": comparison.prediction.overheads,
+        "calibration": comparison.prediction.calibration,
         "tolerance": comparison.tolerance,
         "prediction": {"sha256": comparison.prediction.sha256, "made": comparison.prediction.made},
     }

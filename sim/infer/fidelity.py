@@ -160,11 +160,11 @@ async def fidelity(
     names = [one.name for one in scenarios]
     if not names or len(set(names)) < len(names):
         raise InvalidScenario("scenarios", "give at least one, and each a name of its own")
-    overheads, _ = await calibrate(url=url, progress=partial(progress, "timing this machine"))
+    calibration, _ = await calibrate(url=url, progress=partial(progress, "timing this machine"))
     predictions: list[Prediction] = []
     for number, scenario in enumerate(scenarios):
         progress("predicting", number / len(scenarios))
-        predictions.append(predict(scenario, [_JUDGED], overheads=overheads, replications=replications))
+        predictions.append(predict(scenario, [_JUDGED], calibration=calibration, replications=replications))
     comparisons = []
     for number, (scenario, prediction) in enumerate(zip(scenarios, predictions, strict=True)):
         told = partial(_part, partial(progress, "running live"), number, len(scenarios))

@@ -68,7 +68,7 @@ class Prediction:
     files: dict[str, str]
     seeds: tuple[int, ...]
     replications: int
-    overheads: dict[str, float]
+    calibration: dict[str, Any]
     made: str
     versions: dict[str, str]
     metrics: dict[str, Predicted] = field(repr=False)
@@ -91,7 +91,7 @@ class Prediction:
             _digests(history.scenario),
             tuple(seeds),
             replications,
-            history.overheads,
+            history.calibration,
             now(),
             versions(),
             metrics,
@@ -137,7 +137,7 @@ class Prediction:
             "files": self.files,
             "seeds": list(self.seeds),
             "replications": self.replications,
-            "overheads": self.overheads,
+            "calibration": self.calibration,
             "versions": self.versions,
             "metrics": {name: _finite(asdict(found)) for name, found in self.metrics.items()},
         }
@@ -175,7 +175,7 @@ class Prediction:
                 said["files"],
                 tuple(said["seeds"]),
                 said["replications"],
-                said["overheads"],
+                said["calibration"],
                 said["made"],
                 said["versions"],
                 {name: _read(metric) for name, metric in said["metrics"].items()},

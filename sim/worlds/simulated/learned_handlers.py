@@ -10,8 +10,10 @@ from eventlib.errors import Reject
 from sim.worlds.simulated.event_loop import EventLoop
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import FAILURE, Handlers
+from sim.worlds.simulated.machine import Process
 from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import Message
+from sim.worlds.simulated.sending import Sent
 
 _REJECTED = Reject("as often as was learned")
 
@@ -20,9 +22,15 @@ class LearnedHandlers(Handlers):
     """An attempt computes first, alone in its process, and then waits, while others compute or wait."""
 
     def __init__(
-        self, group: Group, index: int, process: ProcessState, held: dict[Message, None], ended: Callable[[], None]
+        self,
+        group: Group,
+        index: int,
+        process: ProcessState,
+        cpu: Process,
+        held: dict[Message, None],
+        ended: Callable[[float], None],
     ) -> None:
-        super().__init__(group, index, process, held, ended)
+        super().__init__(group, index, process, cpu, held, ended)
         state, name = group.state, group.name
         assert self._service.own is not None and self._service.own.learned is not None, "simulate() refuses it"
         self._learned = self._service.own.learned
@@ -36,18 +44,25 @@ class LearnedHandlers(Handlers):
             for one in state.scenario.flow.emitted_by[name]
         ]
 
-    def _start(self) -> None:
+    def _start(self, after_s: float) -> None:
         if not self._starts and self.waiting and self.running < self._concurrency:
             self._starts = True
+            there = self._timeout(after_s)
+            there.callbacks.append(self._start_when_free)
+
+    def _start_when_free(self, there: simpy.Event) -> None:
+        if self._process.halted:
+            self._process.postpone(self._start_when_free, there)
+        else:
             self._loop.run(self._start_one)
 
     def _start_one(self) -> None:
         self._starts = False
         if self.waiting and self.running < self._concurrency:
-            self._handle(self.waiting.popleft())
-            self._start()
+            self._handle(self.waiting.popleft(), 0.0)
+            self._start(self._cpu.start_s)
 
-    def _run(self, message: Message, attempt: int, now: float) -> None:
+    def _run(self, message: Message, attempt: int, starts_at: float, after_s: float) -> None:
         takes_s = self._service_s[message.index]
         self._loop.hold(self._cpu_s[message.index])
         error = self._error(message.index, attempt)
@@ -71,7 +86,7 @@ class LearnedHandlers(Handlers):
 
     def _publish(self, message: Message, takes_s: float) -> None:
         """Publish what handling this message sets off, each in its time: the server has it before the attempt ends."""
-        append_s = self._state.overheads.publish_s / 2.0
+        append_s = self._state.machine.takes_s("publish_s") / 2.0
         for emitted, after, counts in self._emitted:
             for place in range(counts[message.index]):
                 number = self._state.scenario.flow.number(emitted, self._service.consumes, message.index, place)
@@ -86,5 +101,6 @@ class LearnedHandlers(Handlers):
             return
         event, number, intended_s = cast(tuple[str, int, float], due.value)
         state = self._state
-        sent_s = max(state.env.now - state.overheads.publish_s / 2.0, self._process.resumed_at)
-        state.publish(event, number, intended_s, sent_s, self._code, self._index)
+        now, append_s = state.env.now, state.machine.takes_s("publish_s") / 2.0
+        sent = Sent(max(now - append_s, self._process.resumed_at), now, now + append_s)
+        state.publish(event, number, intended_s, sent, self._code, self._index)
