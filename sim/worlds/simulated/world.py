@@ -46,7 +46,6 @@ def simulate(
     if not seeds:
         raise InvalidScenario("seeds", "there are none; give at least one, such as range(30)")
     about = calibration.about() if calibration is not None else {}
-    calibration = calibration or Calibration.constant()
     scenario.check_size(len(seeds))
     runs: list[Run] = []
     rows: list[Rows] = []
