@@ -7,11 +7,12 @@ Run
 Evidence
     History, measure, summarize, check
 Infer
-    calibrate, compare
+    calibrate, predict, Prediction, compare, compare_kept
 All errors
     SimError
 One by one
-    InvalidScenario, InvalidTrace, InvalidHistory, InvalidCalibration, CalibrationFailed, LiveRunFailed
+    InvalidScenario, InvalidTrace, InvalidHistory, InvalidCalibration, InvalidPrediction, CalibrationFailed,
+    LiveRunFailed
 """
 
 from importlib import import_module
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
         CalibrationFailed,
         InvalidCalibration,
         InvalidHistory,
+        InvalidPrediction,
         InvalidScenario,
         InvalidTrace,
         LiveRunFailed,
@@ -34,6 +36,9 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from sim.evidence.metrics import measure, summarize
     from sim.infer.calibrate import calibrate
     from sim.infer.compare import compare
+    from sim.infer.kept import compare_kept
+    from sim.infer.predict import predict
+    from sim.infer.prediction import Prediction
     from sim.worlds.live import run_live
     from sim.worlds.simulated import simulate
 
@@ -43,15 +48,19 @@ __all__ = [
     "History",
     "InvalidCalibration",
     "InvalidHistory",
+    "InvalidPrediction",
     "InvalidScenario",
     "InvalidTrace",
     "LiveRunFailed",
+    "Prediction",
     "Scenario",
     "SimError",
     "calibrate",
     "check",
     "compare",
+    "compare_kept",
     "measure",
+    "predict",
     "run_live",
     "simulate",
     "summarize",
@@ -64,6 +73,7 @@ _MODULES = {
         "CalibrationFailed",
         "InvalidCalibration",
         "InvalidHistory",
+        "InvalidPrediction",
         "InvalidScenario",
         "InvalidTrace",
         "LiveRunFailed",
@@ -74,6 +84,9 @@ _MODULES = {
     "sim.evidence.metrics": ["measure", "summarize"],
     "sim.infer.calibrate": ["calibrate"],
     "sim.infer.compare": ["compare"],
+    "sim.infer.kept": ["compare_kept"],
+    "sim.infer.predict": ["predict"],
+    "sim.infer.prediction": ["Prediction"],
     "sim.worlds.live": ["run_live"],
     "sim.worlds.simulated": ["simulate"],
 }

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from scipy import optimize
 
 from sim.declare.declared import Floats
 from sim.environment import machine, now, versions
@@ -132,6 +131,8 @@ class Calibration:
         counts = np.array([(use.wakes, use.events) for use in of_role])
         if "batching" in self.left_out:
             counts[:, 1] = 0.0
+        from scipy import optimize  # importing it takes long
+
         (wake_s, event_s), _ = optimize.nnls(counts, np.array([use.cpu_s for use in of_role]))
         return CpuCost(float(wake_s), float(event_s))
 

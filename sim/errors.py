@@ -30,6 +30,10 @@ class InvalidHistory(SimError):
     """A history that cannot be read or written, or two that cannot be compared."""
 
 
+class InvalidPrediction(SimError):
+    """A prediction that cannot be read or written, was changed after it was made, or is of something else."""
+
+
 class InvalidCalibration(SimError):
     """A calibration that cannot be read or written, or that was measured on another machine, server or library."""
 

@@ -23,7 +23,7 @@ def simulate_command(
     from sim.worlds.simulated import simulate
 
     declared = Scenario.load(scenario, sample_if_missing=sample)
-    keep_apart([scenario, *declared.offered_load.files], json_file, history)
+    keep_apart([scenario, *declared.files], json_file, history)
     with progress(f"simulating {declared.name}") as advance:
         result = simulate(declared, range(seeds), progress=advance)
     conclude_history(result, json_file, history)

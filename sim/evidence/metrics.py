@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from sim.declare.callers import CALLERS
 from sim.declare.declared import Floats
@@ -163,7 +163,7 @@ def summarize(values: Floats, unhandled: Floats | None = None) -> Interval:
         return Interval(mean, np.nan, np.nan, known.size, float(unhandled.mean()))
     if known.size < 3 or not np.isfinite(mean):
         return Interval(mean, np.nan, np.nan, known.size)
-    half = float(stats.t.ppf(0.975, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size))
+    half = float(special.stdtrit(known.size - 1, 0.975) * known.std(ddof=1) / np.sqrt(known.size))
     return Interval(mean, mean - half, mean + half, known.size)
 
 
@@ -304,8 +304,10 @@ def little_residual(scenario: Scenario, rows: Rows, service: int) -> float:
     Source: Little, "A Proof for the Queuing Formula: L = lambda W", Operations Research 9(3), 1961.
     """
     at_s, entries = backlog(rows, service)
-    event = list(scenario.flow.paths).index(list(scenario.services.values())[service].consumes)
-    arrived = of_kind(rows[rows["event"] == event], "published")
+    consumes = list(scenario.services.values())[service].consumes
+    of_event = rows[rows["event"] == list(scenario.flow.paths).index(consumes)]
+    # Own handlers that compute hear late that the server has what they published.
+    arrived = of_kind(of_event, "sent" if consumes in scenario.flow.seen else "published")
     gone = of_kind(rows[rows["service"] == service], "acked", "dead")
     if not at_s.size or len(arrived) != len(gone) or not len(arrived):
         return np.nan  # some message is still there, or came twice: the sum below would not be of whole stays

@@ -1,4 +1,4 @@
-"""What does each part of the calibration buy? The error of the predictions with that part left out, beside the whole."""
+"""What does each part of the calibration buy? The errors of the predictions without it, beside those of the whole."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

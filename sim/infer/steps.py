@@ -174,7 +174,8 @@ def _wakes(rows: Rows) -> float:
 
 def _own(rows: Rows, service: int) -> Rows:
     """What the process of a service with one consumer noted."""
-    return np.asarray(rows[(rows["service"] == service) & (rows["message"] >= 0)])
+    own: Rows = rows[(rows["service"] == service) & (rows["message"] >= 0)]
+    return own
 
 
 def _rest_s(own: Rows, at_s: Floats) -> Floats:

@@ -15,9 +15,11 @@ from sim.evidence.checks import Check, Verdict
 from sim.evidence.history import History
 from sim.evidence.metrics import LATE_S, Interval, is_predicted, unit_of
 from sim.infer.claims import Claim
-from sim.infer.compare import Comparison
+from sim.infer.compare import Comparison, Row
+from sim.infer.fidelity import Fidelity
 from sim.infer.kept import KeptComparison
 from sim.infer.kept import cells as kept_cells
+from sim.infer.prediction import Prediction
 from sim.show.wording import percent, replications, seeds
 from sim.wording import lower_bound, number, quantity, share_unhandled
 
@@ -75,11 +77,26 @@ def print_metrics(history: History, summaries: Mapping[str, Interval]) -> None:
     print_table(columns, folded=["metric"], numbers=[*columns][1:], spare=["unit"])
 
 
+def print_prediction(found: Prediction) -> None:
+    """What is predicted, and its hash."""
+    runs = f"{found.replications} replications of {seeds(found.seeds)}"
+    out.tell(f"{one_line(found.scenario.name)}, predicted {found.made} from {runs}")
+    columns = dict(zip(found.HEADER, map(list, zip(*found.rows(), strict=True)), strict=True))
+    print_table(columns, folded=["metric"], numbers=[*columns][1:3], spare=["unit"])
+    out.tell(f"SHA-256 {found.sha256}")
+
+
 def print_comparison(comparison: Comparison) -> None:
-    """The metrics of both worlds: first the relative error, which is judged, with the error bar that noise gives it."""
+    """The metrics of both worlds: first the relative error, which is judged, with the error bar that noise gives it.
+
+    The floor is how far two live runs are apart; the baselines say how far they are off.
+    """
     name, runs = one_line(comparison.live.scenario.name), comparison.headline.live_runs
     out.tell(f"{name} on {comparison.live.server}: both worlds on {seeds(comparison.seeds)}, n = {runs} live runs")
+    made, digest = comparison.prediction.made, comparison.prediction.sha256
+    out.tell(f"Predicted {made}, SHA-256 {digest[:16]}...; run {comparison.live.environment.get('date', 'later')}")
     rows, judged = comparison.rows, f"within {percent(comparison.tolerance)}?"
+    baselines = sorted({name for row in rows for name in row.baselines})
     columns = {
         "metric": [row.metric for row in rows],
         "error": [percent(row.relative_error, signed=True) for row in rows],
@@ -87,8 +104,12 @@ def print_comparison(comparison: Comparison) -> None:
         "simulated": [_bound(row.simulated, row.simulated_interval) for row in rows],
         "live": [_bound(row.live, row.live_interval) for row in rows],
         judged: [row.verdict if is_predicted(row.metric) else "" for row in rows],
+        "floor": [percent(row.relative_floor) for row in rows],
+        "predicted for 95 in 100 runs": [_interval(row.simulated_interval) for row in rows],
+        **{name: [_baseline(row, name) for row in rows] for name in baselines},
     }
-    print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=["simulated", "live"])
+    spare = ["predicted for 95 in 100 runs", *baselines, "floor", "simulated", "live"]
+    print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=spare)
 
 
 def print_calibration(calibration: Calibration, file: str) -> None:
@@ -124,6 +145,14 @@ def print_kept(found: KeptComparison) -> None:
     print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=["unit", "before", "after"])
 
 
+def print_fidelity(found: Fidelity) -> None:
+    """How many scenarios reach each goal; the errors and floors of each; and the baselines."""
+    for title, header, rows in found.tables():
+        out.tell(title)
+        columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+        print_table(columns, folded=[header[0]], numbers=header[1:])
+
+
 def print_checks(checks: Iterable[Check]) -> None:
     """One line for each check: its verdict, what it claims and what was found."""
     for check in checks:
@@ -156,6 +185,12 @@ def _interval(found: Interval) -> str:
     if found.unhandled:
         return share_unhandled(found.unhandled)
     return f"{_number(found.low)} to {_number(found.high)}" if np.isfinite(found.low) else ""
+
+
+def _baseline(row: Row, name: str) -> str:
+    """How far a baseline is off, as a share of the live value."""
+    distance = row.baselines.get(name, np.nan)
+    return percent(distance / abs(row.live)) if row.live and is_predicted(row.metric) else "-"
 
 
 def _noise(relative: float) -> str:

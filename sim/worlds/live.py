@@ -29,6 +29,7 @@ from sim.errors import InvalidScenario, LiveRunFailed, first_of
 from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_rows
 from sim.evidence.metrics import left_over
 from sim.progress import shown
+from sim.worlds.describing import described
 from sim.worlds.process_pool import PoolProcess, ProcessPool, process_pool
 from sim.worlds.sagas import ends_of, left_of
 from sim.worlds.worker import Job
@@ -69,6 +70,8 @@ async def run_live(
     rows: list[Rows] = []
     with server_at(url) as address, shown(progress, f"running {scenario.name} live") as advance:
         async with process_pool() as pool:
+            with _directory() as directory:
+                scenario = await described(scenario, pool, directory)
             for index, (seed, repeat) in enumerate(order):
                 with _directory() as directory:
                     live = _LiveRun(scenario, seed, address, pool, directory)
@@ -253,7 +256,7 @@ class _LiveRun:
     async def _is_settled(self, bus: Bus) -> bool:
         # Upstream first: a service publishes before it acks, so what leaves one backlog is in the next one already.
         try:
-            for name in self._scenario.flow.offsets:
+            for name in self._scenario.flow.emitted_by:
                 if left_over(await self._left(bus, name)):
                     return False
         except BrokerUnavailable:
@@ -268,7 +271,8 @@ class _LiveRun:
             queue = await bus.queue_health(service)
             waiting = sum(queue.waiting.values()) + queue.blocked
             return Left(waiting, queue.running, 0, queue.delayed, queue.dead)
-        seen = await bus.backlog(declared.consumes, service)
+        stream = declared.wire.stream if declared.wire else declared.consumes
+        seen = await bus.backlog(stream, declared.group or service)
         return Left(seen.waiting, seen.pending, seen.retrying, seen.delayed, seen.dead)
 
     async def _note_ends_of_sagas(self, bus: Bus, left: dict[str, Left]) -> None:

@@ -40,13 +40,13 @@ def test_the_examples_print_what_it_says() -> None:
 
 def test_a_comparison_has_the_rows_that_it_shows() -> None:
     *_, shown = blocks("text")
-    compared = run(
-        "-m", "workbench", "compare", "data/scenarios/quickstart.yaml", "--live-seeds", "1", statuses=(0, 1, 3)
-    )
+    few = ("--live-seeds", "1", "--repeats", "2")
+    compared = run("-m", "workbench", "compare", "data/scenarios/quickstart.yaml", *few, statuses=(0, 1, 3))
     _, header, _, *rows = (line.split() for line in shown.splitlines())
     printed = [line.split() for line in compared.splitlines()]
     assert rows
-    assert header in printed
+    always = set(header) - {"last", "run"}  # of one seed, there is no run of the seed before
+    assert any(always <= set(line) for line in printed)
     assert {row[0] for row in rows} <= {line[0] for line in printed if line}
 
 

@@ -8,6 +8,7 @@ import simpy
 from eventlib import policy
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import Handlers
+from sim.worlds.simulated.learned_handlers import LearnedHandlers
 from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import Message
 from sim.worlds.simulated.saga_group import SagaGroup
@@ -32,7 +33,9 @@ class Consumer:
         self._process = ProcessState(self._env)
         self._held: dict[Message, None] = {}  # a set that keeps its order
         shared = (index, self._process, self._cpu, self._held, self._go_on)
-        self._handlers = SagaHandlers(group, *shared) if isinstance(group, SagaGroup) else Handlers(group, *shared)
+        self._handlers = (
+            SagaHandlers(group, *shared) if isinstance(group, SagaGroup) else _handlers(group)(group, *shared)
+        )
         self._renewing_since = self._env.now
         self._reading = False
         self._asked_at = 0.0  # when the read that it is blocked in began
@@ -216,3 +219,7 @@ class Consumer:
             self._hold(taken)
             self._handlers.add(taken)
             self._sweeps_on = bool(taken)
+
+
+def _handlers(group: Group) -> type[Handlers]:
+    return Handlers if group.service.app is None else LearnedHandlers

@@ -16,7 +16,7 @@ from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import NAN, Message
 from sim.worlds.simulated.sending import Batches, Sent
 
-_FAILURE = RuntimeError("the scenario lets this attempt fail")
+FAILURE = RuntimeError("the scenario lets this attempt fail")
 _STARTED, _HANDLED, _FAILED, _RETRIED, _DEAD, _ACKED, _LOST = (
     KIND[name] for name in ("started", "handled", "failed", "retried", "dead", "acked", "lost")
 )
@@ -125,25 +125,30 @@ class Handlers:
             self._settle_by(refusal, message, attempt, starts_at)
             return
         self._record(_STARTED, starts_at, message, attempt, message.dispatch)
-        fails = state.plan.fails(self._group.name, message.index, attempt, starts_at)
         self.running += 1
-        end = self._timeout(after_s + self._service_s[message.index], (message, attempt, fails))
+        self._run(message, attempt, starts_at, after_s)
+
+    def _run(self, message: Message, attempt: int, starts_at: float, after_s: float) -> None:
+        """Let an attempt that starts `after_s` from now take its time."""
+        error = FAILURE if self._state.plan.fails(self._group.name, message.index, attempt, starts_at) else None
+        end = self._timeout(after_s + self._service_s[message.index], (message, attempt, error))
         end.callbacks.append(self._handled)
 
     def _handled(self, end: simpy.Event) -> None:
         if self._process.halted:
             self._process.postpone(self._handled, end)
             return
-        message, attempt, fails = cast(tuple[Message, int, bool], end.value)
+        message, attempt, error = cast(tuple[Message, int, Exception | None], end.value)
         after_s = self._cpu.does_s("handle_s", self._state.env.now)
-        if fails or not self._emits:
-            self._end(message, attempt, fails, after_s)
+        if error is not None or not self._emits:
+            self._end(message, attempt, error, after_s)
         else:
             emitted = self._state.scenario.flow.emitted(self._group.name, self._service.consumes, message.index)
             self._emit(_Emitting(message, attempt, emitted), after_s)
 
-    def _end(self, message: Message, attempt: int, fails: bool, after_s: float) -> None:
+    def _end(self, message: Message, attempt: int, error: Exception | None, after_s: float) -> None:
         """An attempt has ended."""
+        fails = error is not None
         now = self._state.env.now + after_s
         self.running -= 1
         self._record(_FAILED if fails else _HANDLED, now, message, attempt)
@@ -152,7 +157,7 @@ class Handlers:
         if self._lost and (lost := self._lost.pop((message, attempt), None)):
             self._end_lost(lost, message, attempt, fails, now)
         else:
-            decision = policy.decide(self._retry, attempt, _FAILURE if fails else None, self._state.rng)
+            decision = policy.decide(self._retry, attempt, error, self._state.rng)
             self._settle_by(decision, message, attempt, now)
         if self.waiting:
             self._start(after_s)
@@ -196,7 +201,7 @@ class Handlers:
         if emitting.left:
             self._emit(emitting, after_s)
         else:
-            self._end(emitting.message, emitting.attempt, False, after_s)
+            self._end(emitting.message, emitting.attempt, None, after_s)
 
     def _end_lost(self, lost: _Lost, message: Message, attempt: int, fails: bool, now: float) -> None:
         """The attempt has ended, but the outcome of the message's new owner counts.

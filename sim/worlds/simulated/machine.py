@@ -19,8 +19,8 @@ Draw = Callable[[], float]
 class Machine:
     """One machine in one run. What it adds to a scenario comes from random streams of its own."""
 
-    def __init__(self, calibration: Calibration | None, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, calibration: Calibration | None, seed: int, repeat: int = 0) -> None:
+        self._stream = (seed, 2, repeat)
         self._calibration = calibration
         self._costs: dict[str, CpuCost] = {}
         self._cores = calibration.cores if calibration is not None else 1
@@ -63,7 +63,7 @@ class Machine:
         def draw() -> float:
             nonlocal rng
             if not drawn:
-                rng = rng or np.random.default_rng(np.random.SeedSequence((self._seed, 2, place, rest)))
+                rng = rng or np.random.default_rng(np.random.SeedSequence((*self._stream, place, rest)))
                 drawn.extend(samples[rng.integers(samples.size, size=_DRAWN)].tolist())
             return drawn.pop()
 

@@ -30,40 +30,63 @@ def simulate(
     scenario: Scenario,
     seeds: Iterable[int],
     *,
+    repeats: int = 1,
     calibration: Calibration | None = None,
     progress: Progress | None = None,
 ) -> History:
-    """Run the scenario once for each seed in virtual time.
+    """Run the scenario in virtual time, `repeats` times for each seed.
 
-    The same scenario, seeds and calibration give the same rows on every machine. Without a calibration, the machine is
-    infinitely fast. `progress` is called after each run.
+    Repeats of one seed have the same arrivals, service times and failures, as in `run_live`. They differ in the jitter
+    of retries and sweeps and in what the machine adds: each repeat after the first takes the calibration as it might
+    have been measured too (`Calibration.resampled`). Without a calibration, the machine is infinitely fast. The same
+    scenario, seeds and calibration give the same rows on every machine. `progress` is called after each run.
 
     Raises:
         InvalidTrace: the load's trace is missing or broken.
-        InvalidScenario: no seeds, or too many rows would be recorded.
+        InvalidScenario: no seeds or repeats, or too many rows would be recorded, or own handlers are not learned.
     """
+    refuse_unlearned(scenario)
     seeds = list(seeds)
-    if not seeds:
-        raise InvalidScenario("seeds", "there are none; give at least one, such as range(30)")
+    order = [(seed, repeat) for repeat in range(repeats) for seed in seeds]
+    if not order:
+        raise InvalidScenario("seeds", "there are none; give at least one, such as range(30), and repeats=1 or more")
     about = calibration.about() if calibration is not None else {}
-    scenario.check_size(len(seeds))
+    scenario.check_size(len(order))
     runs: list[Run] = []
     rows: list[Rows] = []
-    for index, seed in enumerate(seeds):
+    measured = calibration
+    for index, (seed, repeat) in enumerate(order):
         plan = scenario.plan(seed)
-        scenario.check_size(len(seeds), events=plan.arrivals_s.size)
-        world = World(scenario, plan, Machine(calibration, seed), _rng(seed))
+        scenario.check_size(len(order), events=plan.arrivals_s.size)
+        if calibration is not None and repeat and seed == seeds[0]:
+            measured = calibration.resampled(repeat)
+        world = World(scenario, plan, Machine(measured, seed, repeat), _rng(seed, repeat))
         ended_s = world.run()
-        runs.append(Run(seed, 0, ended_s, world.left()))
+        runs.append(Run(seed, repeat, ended_s, world.left()))
         rows.append(world.sorted_rows(index))
         if progress:
-            progress((index + 1) / len(seeds))
+            progress((index + 1) / len(order))
     return History("simulated", scenario, "none", tuple(runs), np.concatenate(rows), about)
 
 
-def _rng(seed: int) -> random.Random:
+def refuse_unlearned(scenario: Scenario) -> None:
+    """Refuse a scenario with own handlers that no run has shown yet.
+
+    Raises:
+        InvalidScenario: it is one.
+    """
+    if unlearned := [name for name, service in scenario.services.items() if not service.learned]:
+        raise InvalidScenario(
+            f"services.{unlearned[0]}",
+            "its own handlers are not learned yet; `workbench compare SCENARIO --learned FILE` learns them in a short "
+            "run and keeps that in FILE, which `workbench simulate` takes too (in Python: sim.learn_services)",
+        )
+
+
+def _rng(seed: int, repeat: int) -> random.Random:
     """The model's own stream: jitter of retries and sweeps. Python's generator draws single numbers fastest."""
-    return random.Random(int.from_bytes(np.random.SeedSequence((seed, 1)).generate_state(4).tobytes(), "little"))
+    stream = np.random.SeedSequence((seed, 1, repeat))
+    return random.Random(int.from_bytes(stream.generate_state(4).tobytes(), "little"))
 
 
 class World:
@@ -162,7 +185,9 @@ class World:
 
         if service not in self._groups:  # a caller that comes back has replies to ask for: the run waits for it
             self._state.open()
-        started = self._env.timeout(after_s + self._state.machine.takes_s("start_s"))
+        own = self._scenario.services[service].own if service in self._groups else None
+        import_s = own.import_s if own is not None else 0.0
+        started = self._env.timeout(after_s + self._state.machine.takes_s("start_s") + import_s)
         started.callbacks.append(replace)
         return started
 
