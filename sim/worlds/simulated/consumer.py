@@ -9,7 +9,6 @@ from eventlib import policy
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import Handlers
 from sim.worlds.simulated.learned_handlers import LearnedHandlers
-from sim.worlds.simulated.machine import Process
 from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import Message
 from sim.worlds.simulated.saga_group import SagaGroup
@@ -27,7 +26,7 @@ class Consumer:
         self._group = group
         self._env = group.state.env
         self._machine = group.state.machine
-        self._cpu = Process(self._machine, "consumer")
+        self._cpu = self._machine.process("consumer")
         self._lease = group.service.lease
         self._concurrency = group.service.concurrency
         self._prefetch = group.service.prefetch
