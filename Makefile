@@ -27,7 +27,7 @@ report: $(READY) ## run the sample experiment in both worlds and write reports/v
 # Notebooks, which measure time, and tests that install the wheel get both cores to themselves.
 test: $(READY) ## run all tests and all notebooks
 	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/typing --ignore=tests/install -n 2 --dist worksteal
-	@$(BIN)/pytest tests/install notebooks --nbval --nbval-current-env --nbval-cell-timeout=120
+	@$(BIN)/pytest tests/install notebooks -p nbval --nbval --nbval-current-env --nbval-cell-timeout=120
 
 # What they do does not depend on the server, so they run on one.
 LOOP_TESTS := tests/contract tests/fundamentals tests/testing tests/unit -n 2 --dist worksteal
