@@ -6,7 +6,7 @@
 -- ms); state, enqueued, started and ended (ms since 1970), seq (its place among its tenant's tasks), attempts used up,
 -- failed, replays and edited as in an entry; of a task that runs: entry (its id in the retry stream), cancel (it is to
 -- end); of one that waits: due, blocked (its member there), woken (by which limit); of one that failed: reason, error,
--- dead_letter.
+-- dead_letter; of a suspect, which waits (see `task_sweep`): deliveries, those that have ended with their workers.
 local retry, dead_letters, sweep, due, blocked, slots, starts, timers, records, bodies, results, progress, expiries,
   unique, cancelling, counters, rates, bell, cancels, finished = unpack(KEYS, 1, 20)
 local waiting, tenants, woken = {unpack(KEYS, 21, 24)}, {unpack(KEYS, 25, 28)}, {unpack(KEYS, 29, 32)}
@@ -142,6 +142,22 @@ end
 local function wake(limit)
   local found = false
   for priority = 1, 4 do found = wake_first(limit, priority) or found end
+  return found
+end
+
+-- Suspects wait as if for a limit of this name, which is no limit's: names of tasks begin otherwise.
+local SUSPECTS = {name = '(suspects)'}
+
+local function suspects_wait()
+  return #redis.call('ZRANGEBYLEX', blocked, '[(suspects) ', '((suspects)!', 'LIMIT', 0, 1) > 0
+end
+
+-- What a worker holds that was taken over: as XPENDING tells. A suspect that was handed out counts as such.
+local function taken_over_by(group, consumer)
+  local found = {}
+  for _, pending in ipairs(redis.call('XPENDING', retry, group, '-', '+', 10000, consumer)) do
+    if pending[4] > 1 then found[#found + 1] = pending end
+  end
   return found
 end
 

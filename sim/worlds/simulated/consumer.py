@@ -50,7 +50,7 @@ class Consumer:
 
     def receive(self, count: int, after_s: float) -> None:
         """The server answers: what it hands out is this consumer's from now on, and here after `after_s`."""
-        self._reply = messages = self._group.take(count)
+        self._reply = messages = self._group.take(count, self)
         self._hold(messages)
         if self._process.halted:  # a read that was blocked before is served all the same
             self._stop_renewing(messages)
@@ -61,6 +61,14 @@ class Consumer:
         """The server says that there is something, without handing it out: ask for it after `after_s`."""
         heard = self._env.timeout(after_s)
         heard.callbacks.append(self._ask)
+
+    def holds_taken_over(self) -> bool:
+        """Whether it holds something that was taken over."""
+        return bool(self._taken_over_held())
+
+    def note_taken_over(self, message: Message) -> None:
+        """What it is handed out by a read was taken over: a suspect of a task queue."""
+        self._taken_over.append(message)
 
     def lose(self, message: Message) -> None:
         """Another consumer takes the message over. A suspended consumer finds that out when it goes on."""
@@ -144,7 +152,7 @@ class Consumer:
         if not (count := self._capacity()):
             return
         self._reading = True
-        if self._group.has_work():
+        if self._group.has_work(self):
             self.receive(count, self._overheads.read_s)
         else:
             self.asked = count
