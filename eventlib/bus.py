@@ -198,8 +198,8 @@ class Bus(Requesting):
 
         It starts after `delay_s` seconds, or at the time `at`, by the server's clock; a time that has passed means now.
         `priority` is the task's own if none is given. With an `id` of your own, a second call enqueues nothing as long
-        as the first task is known, and returns its handle. Inside a handler or a task, correlation and trace context
-        are taken over. More is in `bus.tasks`.
+        as the first task is known, for 60 s after its end at least, and returns its handle. Inside a handler or a task,
+        correlation and trace context are taken over. More is in `bus.tasks`.
 
         Raises:
             InvalidArgument: the App does not declare the task, or its arguments or the time do not fit.
@@ -247,9 +247,9 @@ class Bus(Requesting):
     async def start(self, saga: Saga[I], input: I, *, key: str | None = None) -> str:
         """Start a saga. Returns its id once the server has it; some worker runs its steps.
 
-        The id is the `key`, if one is given: while the saga with this key runs or is kept, another start with it starts
-        nothing and returns the id. What the first one was given stays as it is. The call waits for a server that does
-        not answer, for 30 s with every outage policy.
+        The id is the `key`, if one is given: while the saga with this key runs or is kept, and for 60 s after its end
+        at least, another start with it starts nothing and returns the id. What the first one was given stays as it is.
+        The call waits for a server that does not answer, for 30 s with every outage policy.
 
         Raises:
             BusClosed, InvalidArgument (an input of another class, or one that JSON loses): nothing was started.

@@ -96,7 +96,7 @@ class QueueCommands:
         """About `count` records of tasks with their ids, in no order, and the next cursor; 0 at the end."""
         following, found = await self._broker.ask("HSCAN", self._own.records, cursor, "COUNT", count)
         pairs = zip(found[::2], found[1::2], strict=True)
-        return int(following), [(id_.decode(), json.loads(record)) for id_, record in pairs]
+        return int(following), [(id_.decode(), json.loads(record)) for id_, record in pairs if record]
 
     async def run_now(self, task_id: str) -> str:
         """Let a delayed task start now. Returns its state; '' if it is not known."""

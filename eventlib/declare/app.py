@@ -157,7 +157,8 @@ class App(TaskDeclarations, ScheduleDeclarations):
 
         The steps run one after the other, each once at a time, in whichever process is free. If one fails for good, if
         the saga is cancelled or takes longer than `timeout_s` seconds, the steps that were done are undone in reverse
-        order. What is left of a saga that has ended is kept for `keep_s` seconds.
+        order. What is left of a saga that has ended is kept for `keep_s` seconds. For that
+        long, and for 60 s at least, another start with its key starts nothing.
 
         A saga keeps the version that it was started with. Raise `version` when steps change, and declare the old
         version too for as long as such sagas run: workers without it leave them to others. One worker runs up to

@@ -298,8 +298,9 @@ class TaskDeclarations:
 
         Over all workers, at most `limit` of these tasks run at once, at most `limit_per_key` of those with the same
         value of parameter `limit_by`, and at most as many start as `rate` allows. A task that waits for a limit does
-        not hold up others. What a task returns is kept for `keep_result_s` seconds after its end. For that long its
-        id is known: an enqueue that is repeated later, also by the bus after an outage, runs it again.
+        not hold up others. What a task returns is kept for `keep_result_s` seconds after its end. For that long, and
+        for 60 s at least, its id is known: an enqueue that is repeated later, also by the bus after an outage, runs it
+        again.
 
         Raises:
             InvalidDeclaration: it is no coroutine function, something is not annotated or would not come back, the name

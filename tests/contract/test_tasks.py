@@ -1,6 +1,7 @@
 """Tasks: enqueued once, run by a worker, retried, given up, waited for."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -198,11 +199,40 @@ async def test_what_a_task_leaves_is_forgotten_when_it_was_kept_long_enough(
     async with connect(app) as bus, bus.running():
         handle = await bus.enqueue(give)(1)
         await handle.result(SOON_S)
-        for key in (keys.records, keys.results, keys.progress, keys.bodies, keys.expiries, keys.unique):
+        for key in (keys.results, keys.progress, keys.bodies, keys.unique):
             await eventually(lambda key=key: is_gone(raw, key))  # type: ignore[misc]
         with pytest.raises(ev.MissingTask):
             await handle.result(SOON_S)
         assert await handle.cancel() == "unknown"
+        assert await bus.tasks.find("default") == []
+        [(expiry, at_ms)] = await raw.zrange(keys.expiries, 0, -1, withscores=True)
+        assert at_ms / 1000.0 > time.time() + 50.0  # its id is known for a minute
+        await raw.zadd(keys.expiries, {expiry: 0.0})
+        for key in (keys.records, keys.expiries):
+            await eventually(lambda key=key: is_gone(raw, key))  # type: ignore[misc]
+
+
+async def test_an_enqueue_that_is_repeated_when_the_result_is_forgotten_runs_nothing(
+    connect: Connect, raw: redis.Redis, namespace: str
+) -> None:
+    app, ran = ev.App("shop"), list[int]()
+
+    @app.task(keep_result_s=0.001, unique_by=["number"])
+    async def note(number: int) -> None:
+        ran.append(number)
+
+    records = Keys(namespace).queue("tasks.default").records
+    async with connect(app) as bus, bus.running():
+
+        async def is_forgotten(id_: str) -> bool:
+            return await raw.hget(records, id_) == b""  # type: ignore[misc]
+
+        await bus.enqueue(note, id="A1")(1)
+        await eventually(lambda: is_forgotten("A1"))
+        await bus.enqueue(note, id="A1")(1)
+        await bus.enqueue(note, id="A2")(1)  # the unique key is free
+        await eventually(lambda: is_forgotten("A2"))
+        assert ran == [1, 1]
 
 
 async def is_gone(raw: redis.Redis, key: str) -> bool:
