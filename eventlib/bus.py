@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from pydantic import BaseModel
 
+from eventlib.arguments import called_as
 from eventlib.broker.connections import Broker
 from eventlib.broker.streams import StreamCommands
 from eventlib.consume.liveness import ConsumerHealth
@@ -185,6 +186,7 @@ class Bus(Requesting):
 
     # Tasks
 
+    @called_as("await bus.enqueue(task, delay_s=60.0)(arguments)")
     def enqueue(
         self,
         task: Task[P, R],
@@ -244,6 +246,7 @@ class Bus(Requesting):
 
     # Sagas
 
+    @called_as('await bus.start(saga, Order(number=1), key="A1")')
     async def start(self, saga: Saga[I], input: I, *, key: str | None = None) -> str:
         """Start a saga. Returns its id once the server has it; some worker runs its steps.
 
@@ -252,9 +255,13 @@ class Bus(Requesting):
         The call waits for a server that does not answer, for 30 s with every outage policy.
 
         Raises:
-            BusClosed, InvalidArgument (an input of another class, or one that JSON loses): nothing was started.
+            BusClosed, InvalidArgument (a saga that the App does not declare, an input of another class or one that JSON
+                loses): nothing was started.
             BrokerUnavailable: no answer. The saga may have been started; with its key, a repeat starts no other.
         """
+        if isinstance(saga, Saga) and self.app.sagas.get((saga.name, saga.version)) is not saga:
+            problem = f"App {self.app.name!r} declares no saga {saga.name!r} version {saga.version}, or another one"
+            raise InvalidArgument("start", problem)
         return await self.sagas(saga).start(saga, input, key)
 
     @overload

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from eventlib.arguments import is_count, is_seconds
+from eventlib.arguments import called_as, is_count, is_seconds
 from eventlib.declare.checks import replace_or_refuse, takes
 from eventlib.declare.sagas import Saga, Step
 from eventlib.declare.schedules import DeclaredSchedule, ScheduleDeclarations
@@ -90,6 +90,7 @@ class App(TaskDeclarations, ScheduleDeclarations):
             replace_or_refuse(f"stream {name!r}", "is already set; set each stream once")
         self.streams[name] = retention
 
+    @called_as('@app.subscribe(OrderPlaced, group="billing")', InvalidDeclaration)
     def subscribe(
         self, event_class: type[E], *, group: str, retry: Retry | None = None, timeout_s: float | None = None
     ) -> Callable[[Handler[E]], Handler[E]]:
@@ -115,6 +116,7 @@ class App(TaskDeclarations, ScheduleDeclarations):
 
         return declare
 
+    @called_as('@app.subscribe_batch(OrderPlaced, group="billing", size=100)', InvalidDeclaration)
     def subscribe_batch(
         self,
         event_class: type[E],
@@ -142,6 +144,7 @@ class App(TaskDeclarations, ScheduleDeclarations):
 
         return declare
 
+    @called_as('app.saga("order", Step(...), input=Order)', InvalidDeclaration)
     def saga(
         self,
         name: str,

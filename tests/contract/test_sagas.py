@@ -178,6 +178,15 @@ async def test_what_has_ended_is_kept_for_its_time_and_leaves_no_key(connect: Co
         await eventually(lambda: gone(bus, order, undone))
 
 
+async def test_a_saga_of_another_app_is_not_started(connect: Connect) -> None:
+    _app, order = order_app(Desk())
+    for other in (ev.App("shop"), order_app(Desk())[0]):
+        async with connect(other) as bus:
+            with pytest.raises(ev.InvalidArgument, match="declares no saga 'order' version 1, or another one"):
+                await bus.start(order, Order(number=1))
+            assert await bus.sagas("order").list() == []
+
+
 async def test_a_start_that_is_repeated_when_the_saga_is_forgotten_starts_none(connect: Connect) -> None:
     desk = Desk()
     app, order = order_app(desk, keep_s=0.001)

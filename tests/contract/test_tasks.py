@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import redis.asyncio as redis
@@ -265,6 +266,31 @@ async def test_a_task_queue_is_not_taken_for_a_stream_of_events(connect: Connect
         with pytest.raises(ev.InvalidArgument, match="queues='default'; give a list"):
             async with bus.running(queues="default"):
                 pass
+
+
+async def test_a_wrong_call_is_refused_and_shows_the_right_one(connect: Connect) -> None:
+    app = ev.App("shop")
+
+    @app.task
+    async def note(number: int) -> None: ...
+
+    async with connect(app) as bus:
+        calls: list[tuple[Any, str]] = [
+            (lambda: bus.enqueue(note, 1), r"await bus.enqueue\(task"),  # type: ignore[call-arg]
+            (lambda: bus.enqueue(note, delay=1.0), r"unexpected keyword argument 'delay'"),  # type: ignore[call-arg]
+            (lambda: bus.tasks.enqueue(note, 1), r"await bus.tasks.enqueue\(task"),  # type: ignore[call-arg]
+            (bus.tasks.enqueue_many, r"\[task.call\(arguments\)"),
+            (bus.start, r"await bus.start\(saga"),
+        ]
+        for call, right in calls:
+            with pytest.raises(ev.InvalidArgument, match=right):
+                call()
+        with pytest.raises(ev.InvalidArgument, match=r"nothing was enqueued; call it as"):
+            await bus.enqueue(note)  # type: ignore[misc]
+        for wrong in (note.call(1), "note"):
+            with pytest.raises(ev.InvalidArgument, match="give a list"):
+                await bus.tasks.enqueue_many(wrong)  # type: ignore[arg-type]
+        assert await bus.tasks.find("default") == []
 
 
 async def test_waiting_for_a_result_is_ended_by_its_limit_and_by_closing(connect: Connect) -> None:
