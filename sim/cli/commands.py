@@ -1,4 +1,4 @@
-"""The command line: workbench simulate | live | compare | report | lab | server, schemas, dlq, tasks, schedules, sagas.
+"""The command line: workbench simulate | live | learn | compare | report | lab | server, schemas, dlq, tasks, schedules, sagas.
 
 The module of a command is imported when the command runs or shows its own help. So the list of all commands appears at
 once. The commands of the simulator import what they need when they run, so their help appears without delay too.
@@ -23,6 +23,9 @@ class _Listed(NamedTuple):
 COMMANDS = {
     "simulate": _Listed("sim.cli.simulate", "Run a scenario in virtual time."),
     "live": _Listed("sim.cli.live", "Run a scenario for real: the library, a Redis, processes, SIGKILL."),
+    "learn": _Listed(
+        "sim.cli.learn", "Watch a running consumer group, read-only, and write a scenario that behaves like it."
+    ),
     "compare": _Listed("sim.cli.compare", "Run a scenario in both worlds and judge each prediction by a tolerance."),
     "report": _Listed("sim.cli.report", "Run the scenarios in both worlds and write the validation report."),
     "lab": _Listed("sim.cli.lab", "Open JupyterLab on the notebooks, with a Redis running."),

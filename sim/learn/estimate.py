@@ -86,7 +86,9 @@ def _arrival_rate(evidence: Evidence) -> Finding:
     counts = np.histogram(evidence.arrivals_ms, edges)[0]
     half = float(stats.t.ppf(0.5 + _CONFIDENCE / 2, BLOCKS - 1) * counts.std(ddof=1) * np.sqrt(BLOCKS) / watched_s)
     rate = n / watched_s
-    times = "by the times in their ids" if evidence.ids_are_times else "by when they were listed: their ids are no times"
+    times = (
+        "by the times in their ids" if evidence.ids_are_times else "by when they were listed: their ids are no times"
+    )
     return Finding(
         rate, "1/s", f"{n:,} entries in {watched_s:.1f} s, {times}",
         "the trace has every one of them; the interval says how the rate varies", max(0.0, rate - half), rate + half,
@@ -167,7 +169,7 @@ def _between(evidence: Evidence, workers: Concurrency, findings: dict[str, Findi
         findings["between_entries"] = Finding(0.0, "share", how, "too few such looks: taken to be nothing")
         return 0.0
     free = 1.0 - np.minimum(evidence.in_hand, workers.at_once).sum(axis=0)[waited] / slots
-    share = float(np.average(free, weights=evidence.weight_s[waited]))
+    share = max(0.0, float(np.average(free, weights=evidence.weight_s[waited])))
     if share > _WAIT_SHARE_MAX:
         sure = "too much to be the time between two entries: consumers leave work waiting; taken to be nothing"
         findings["between_entries"] = Finding(share, "share", how, sure)
@@ -228,9 +230,7 @@ def _retries(evidence: Evidence, findings: dict[str, Finding]) -> Retries | None
         )  # fmt: skip
         return Retries(_attempts(evidence, rate), wait_s, jittered=True)
     first: dict[tuple[object, int], float] = {(each.id, each.number): each.delivered_ms for each in record.deliveries}
-    gaps = [
-        at_ms - first[id_, number - 1] for (id_, number), at_ms in first.items() if (id_, number - 1) in first
-    ]
+    gaps = [at_ms - first[id_, number - 1] for (id_, number), at_ms in first.items() if (id_, number - 1) in first]
     mean_s = findings["service_time"].value
     wait_s = max(0.0, float(np.median(gaps)) / 1e3 - mean_s) if gaps else 30.0
     sure = "the median" if gaps else "an assumption: no entry was delivered again while it was watched"

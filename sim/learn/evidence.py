@@ -156,7 +156,9 @@ class Evidence:
         and then vanished, had one.
         """
         working = set(self.consumers.working)
-        again = [self.at_ms[each.gone_look or 0] - each.delivered_ms for each in self._deliveries if each.delivered_again]
+        again = [
+            self.at_ms[each.gone_look or 0] - each.delivered_ms for each in self._deliveries if each.delivered_again
+        ]
         claimed_ms = min(again, default=np.inf) - 2 * self.step_ms
         acked = [each for each in self._deliveries if each.gone_look is not None and not each.delivered_again]
         held_ms = [self.at_ms[each.gone_look or 0] - each.delivered_ms for each in acked]
@@ -285,6 +287,7 @@ class Evidence:
         """Ends from each look to the next, shape (looks - 1,). Those of retries are known in sum, and spread evenly."""
         retried = self.record.after.retries_added - self.record.before.retries_added
         return self.ended + retried * self.step_s / max(1e-9, self.step_s.sum())
+
 
 def _parts(numbers: Ints) -> list[tuple[int, int]]:
     """Where each run of equal numbers begins and ends."""

@@ -147,8 +147,8 @@ class _Watch:
         record, collector, watcher = self._record, self._collector, self._watcher
         with contextlib.suppress(BrokerUnavailable, MissingGroup):
             await self._pausing(8)
-            await self._list_arrivals()
             await self._look_at_states()
+            await self._list_arrivals()
         record.looks, record.deliveries = collector.looks, collector.deliveries
         record.changes = Changes(self._holes, self._problem, collector.cut_off, self._stop.is_set())
         record.commands = watcher.commands

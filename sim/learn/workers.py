@@ -18,6 +18,7 @@ _TIMES_SEEN = 2  # how often an entry must have ended before so many older ones,
 _LOOKS_MIN = 50
 KNOWN_MIN = 30  # fewer known beginnings say nothing of the times
 _TRIED_MAX, _COMPARED_MAX = 64, 8  # numbers of workers
+_STEPS_MAX = 2.0
 _MEAN_TOLERANCE, _CV_TOLERANCE, _WEIGHT = 0.2, 0.25, 4.0  # of a contradiction; the first is a logarithm
 
 
@@ -40,7 +41,7 @@ class Concurrency:
 def concurrency(evidence: Evidence) -> Concurrency:
     """What the deliveries and their ends tell of it. All consumers of the group are taken to be alike."""
     held = evidence.in_hand
-    held_max = max(1, int(held.max(initial=1)))
+    held_max = _held_most(evidence)
     if held_max == 1:
         full = bool(np.any((held.min(axis=0) == 1) & (evidence.waiting > 0)))
         return Concurrency(1, 1, 1, full, "no consumer was ever seen to hold more than one entry")
@@ -51,6 +52,18 @@ def concurrency(evidence: Evidence) -> Concurrency:
         how = "how many of the entries that a consumer holds end until the next look, by how many it holds"
     full = bool(np.any((held.min(axis=0) >= at_once) & (evidence.waiting > 0)))
     return Concurrency(at_once, at_least, held_max, full or held_max > at_once, how)
+
+
+def _held_most(evidence: Evidence) -> int:
+    """How many entries a consumer holds at most.
+
+    A consumer that reads whenever it has room is full while entries wait: what it holds then most often. It may hold
+    one more for a moment, if it reads before the server knows what it has ended. Of others, it is the most seen.
+    """
+    held, waited = evidence.in_hand, evidence.waiting > 0
+    if not evidence.reads_when_empty and np.count_nonzero(waited) >= _LOOKS_MIN:
+        return max(1, int(np.bincount(held[:, waited].ravel()).argmax()))
+    return max(1, int(held.max(initial=1)))
 
 
 def _overtaken(evidence: Evidence) -> int:
@@ -114,9 +127,11 @@ def _contradiction(evidence: Evidence, workers: int, held_max: int) -> float:
     """How far the times that are seen contradict so many workers. Zero within the tolerance, or if it cannot be told."""
     mean_s = evidence.mean_s(workers)
     begun = begun_at_once(evidence, Concurrency(workers, 1, held_max, True, ""))
-    if np.count_nonzero(begun) < KNOWN_MIN or evidence.step_ms / 1e3 > 2.0 * mean_s:
+    if np.count_nonzero(begun) < KNOWN_MIN:
         return 0.0
     found = observed(evidence, begun)
+    if evidence.step_ms / 1e3 > _STEPS_MAX * max(mean_s, found.mean_s):  # the times are too short for the looks
+        return 0.0
     cv = np.sqrt(max(0.0, float(found.share @ found.at_s**2) / found.mean_s**2 - 1.0))
     of_mean = abs(np.log(found.mean_s / mean_s)) - _MEAN_TOLERANCE
     of_cv = abs(cv - cv_by_age(evidence, begun, mean_s)) - _CV_TOLERANCE
@@ -172,7 +187,9 @@ def _places_in_read(evidence: Evidence) -> Floats:
     before = dict(zip(ids[1:], ids[:-1], strict=True))
     listed_from = min(evidence.record.arrivals, default=None)  # of those before, only what was seen is known
     seen = {each.id for each in evidence.record.deliveries}
-    place_of = {(int(read), each.id): n for n, (read, each) in enumerate(zip(evidence.read, evidence.kept, strict=True))}
+    place_of = {
+        (int(read), each.id): n for n, (read, each) in enumerate(zip(evidence.read, evidence.kept, strict=True))
+    }
     left = {(each.consumer, each.id) for each in evidence.left_behind}
     found = np.full(len(evidence.kept), np.nan)
     for number, each in enumerate(evidence.kept):
