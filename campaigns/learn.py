@@ -73,9 +73,9 @@ async def campaign(url: str, deployment: Deployment, for_s: float, folder: Path)
         client = await stack.enter_async_context(redis.Redis.from_url(url))
         send, key = await _sender(url, deployment, client, stack)
         consumers = [
-            subprocess.Popen(
-                [sys.executable, "-m", "campaigns.learn_consumer", deployment.kind, url, key, _GROUP, file.name]
-                + [str(deployment.mean_s), str(file)]
+            await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "campaigns.learn_consumer", deployment.kind, url, key, _GROUP, file.name),
+                *(str(deployment.mean_s), str(file)),
             )
             for file in notes
         ]
@@ -92,7 +92,7 @@ async def campaign(url: str, deployment: Deployment, for_s: float, folder: Path)
             for consumer in consumers:
                 consumer.terminate()
             for consumer in consumers:
-                consumer.wait(_STOP_S)
+                await asyncio.wait_for(consumer.wait(), _STOP_S)
         await client.flushdb()
     done = np.array([[float(x) for x in line.split()] for file in notes for line in file.read_text().splitlines()])
     return _rows(deployment, said, np.array(sent), done)

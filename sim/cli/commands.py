@@ -1,4 +1,4 @@
-"""The command line: workbench simulate | live | learn | compare | report | lab | server, schemas, dlq, tasks, schedules, sagas.
+"""The command line: workbench simulate | live | learn | compare | report | lab | server, schemas, dlq, tasks, ...
 
 The module of a command is imported when the command runs or shows its own help. So the list of all commands appears at
 once. The commands of the simulator import what they need when they run, so their help appears without delay too.

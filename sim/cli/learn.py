@@ -14,6 +14,7 @@ from eventlib.cli.console import INTERRUPTED, Json, ending, keep_apart, writable
 from eventlib.cli.terminal import err
 
 if TYPE_CHECKING:
+    from sim.declare.scenario import Progress
     from sim.learn.findings import Learned
     from sim.learn.recording import Recording
 
@@ -40,15 +41,11 @@ def learn_command(
     ] = 100.0,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--out", help="The scenario to write; without it, standard output.", callback=_new, metavar="FILE"
-        ),
+        typer.Option("--out", help="The scenario to write; else standard output.", callback=_new, metavar="FILE"),
     ] = None,
     trace: Annotated[
         Path | None,
-        typer.Option(
-            help="The arrivals to write, as CSV; by default beside the scenario.", callback=_new, metavar="FILE"
-        ),
+        typer.Option(help="The CSV of arrivals to write; else beside the scenario.", callback=_new, metavar="FILE"),
     ] = None,
     json_file: Json = None,
 ) -> None:
@@ -62,7 +59,7 @@ def learn_command(
     from sim.learn.trial import try_out
     from sim.learn.watch import NothingToLearn
     from sim.learn.write import findings_json, scenario_of, scenario_text, write_trace
-    from sim.show.console import progress, steps
+    from sim.show.console import progress
 
     if output is None and json_file == Path("-"):
         raise typer.BadParameter("both the scenario and --json would go to standard output; name a file by --out")
@@ -77,23 +74,24 @@ def learn_command(
         raise NothingToLearn(f"{record.stream}, group {record.group}", str(error)) from None
     write_trace(learned, trace)
     directory = trace.parent if output is None else output.parent
-    named = trace if trace.is_absolute() else Path(trace.name) if trace.parent == directory else trace.absolute()
+    named = _from(directory, trace)
     text = scenario_text(record, learned, named)
-    with steps() as step:
-        scenario = scenario_of(text, directory)
-        tried = try_out(
-            scenario, learned.lag, learned.at_begin, lambda share: step("simulating what was learned", share)
-        )
+    with progress("simulating what was learned") as advance:
+        tried = try_out(scenario_of(text, directory), learned.lag, learned.at_begin, advance)
     text = scenario_text(record, learned, named, tried)
+    _write(output, text)
+    write_json(json_file, findings_json(record, learned, tried))
+    _tell(record, learned, tried.in_words(), trace, output)
+    if record.changes.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _write(output: Path | None, text: str) -> None:
     if output is None:
         sys.stdout.write(text)
         sys.stdout.flush()
     else:
         output.write_text(text, encoding="utf-8")
-    write_json(json_file, findings_json(record, learned, tried))
-    _tell(record, learned, tried.in_words(), trace, output)
-    if record.changes.interrupted:
-        raise typer.Exit(INTERRUPTED)
 
 
 def _beside(output: Path | None, stream: str, group: str) -> Path:
@@ -103,7 +101,12 @@ def _beside(output: Path | None, stream: str, group: str) -> Path:
     return Path(f"{_UNNAMED.sub('-', stream).strip('-')}-{_UNNAMED.sub('-', group).strip('-')}-arrivals.csv")
 
 
-async def _watch(url: str, stream: str, group: str, for_s: float, rate: float, progress: "object") -> "Recording":
+def _from(directory: Path, trace: Path) -> Path:
+    """The trace as a scenario in this directory names it."""
+    return Path(trace.name) if trace.absolute().parent == directory.absolute() else trace.absolute()
+
+
+async def _watch(url: str, stream: str, group: str, for_s: float, rate: float, progress: "Progress") -> "Recording":
     """Watch until the time is over, or Ctrl-C is pressed."""
     from sim.learn.watch import watch
 

@@ -86,11 +86,9 @@ def _arrival_rate(evidence: Evidence) -> Finding:
     counts = np.histogram(evidence.arrivals_ms, edges)[0]
     half = float(stats.t.ppf(0.5 + _CONFIDENCE / 2, BLOCKS - 1) * counts.std(ddof=1) * np.sqrt(BLOCKS) / watched_s)
     rate = n / watched_s
-    times = (
-        "by the times in their ids" if evidence.ids_are_times else "by when they were listed: their ids are no times"
-    )
+    times = "the times in their ids" if evidence.ids_are_times else "when they were listed: their ids are no times"
     return Finding(
-        rate, "1/s", f"{n:,} entries in {watched_s:.1f} s, {times}",
+        rate, "1/s", f"{n:,} entries in {watched_s:.1f} s, by {times}",
         "the trace has every one of them; the interval says how the rate varies", max(0.0, rate - half), rate + half,
     )  # fmt: skip
 

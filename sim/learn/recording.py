@@ -52,6 +52,9 @@ class Streams(NamedTuple):
     dead_added: int
 
 
+_NO_STREAMS = Streams(0, 0, 0, 0)
+
+
 @dataclass(slots=True)
 class Recording:
     """All that was seen. `looks` are in the order of time; arrivals are those since the first look."""
@@ -66,11 +69,11 @@ class Recording:
     listed_ms: list[float] = field(default_factory=list)  # when each of these ids was listed
     consumers_before: list[ConsumerState] = field(default_factory=list)
     consumers_after: list[ConsumerState] = field(default_factory=list)
-    before: Streams = Streams(0, 0, 0, 0)
-    after: Streams = Streams(0, 0, 0, 0)
+    before: Streams = _NO_STREAMS
+    after: Streams = _NO_STREAMS
     delayed: list[int] = field(default_factory=list)  # entries put aside for a retry, looked at once a second
     not_listed: int = 0  # entries that were pending at the start and are too many to be listed
-    changes: Changes = Changes([], "", 0, False)
+    changes: Changes = field(default_factory=lambda: Changes([], "", 0, False))
     commands: int = 0
     entries_listed: int = 0
 

@@ -57,12 +57,13 @@ def try_out(scenario: Scenario, seen: LagSeen, at_begin: int, progress: Progress
     history = simulate(scenario, range(seeds), progress=progress)
     first_s = scenario.plan(0).arrivals_s[at_begin] if at_begin < arrivals else 0.0
     found = lags(history)
-    quantiles = {
-        q: np.array([np.quantile(found.lag_s[(found.run == run) & (found.intended_s >= first_s)], q) for run in range(seeds)])
-        for q in (0.5, 0.95)
-    }  # fmt: skip
-    p50, p95 = ((float(np.median(each)), float(each.min()), float(each.max())) for each in quantiles.values())
+    of_runs = [found.lag_s[(found.run == run) & (found.intended_s >= first_s)] for run in range(seeds)]
+    p50, p95 = (_middle([float(np.quantile(lag_s, q)) for lag_s in of_runs]) for q in (0.5, 0.95))
     return Trial(p50, p95, seeds, seen)
+
+
+def _middle(of_runs: list[float]) -> tuple[float, float, float]:
+    return float(np.median(of_runs)), min(of_runs), max(of_runs)
 
 
 def _span(value: tuple[float, float, float]) -> str:

@@ -124,7 +124,7 @@ def _misfit(evidence: Evidence, workers: int) -> float:
 
 
 def _contradiction(evidence: Evidence, workers: int, held_max: int) -> float:
-    """How far the times that are seen contradict so many workers. Zero within the tolerance, or if it cannot be told."""
+    """How far the times that are seen contradict so many workers. Zero within the tolerance, or if no one can tell."""
     mean_s = evidence.mean_s(workers)
     begun = begun_at_once(evidence, Concurrency(workers, 1, held_max, True, ""))
     if np.count_nonzero(begun) < KNOWN_MIN:

@@ -46,7 +46,7 @@ def scenario_text(record: Recording, learned: Learned, trace: Path, trial: Trial
     found, service = learned.findings, service_name(record)
     lines = [
         *_comment(
-            f"Learned from group {record.group!r} of stream {record.stream!r} on {record.server}, which was watched for "
+            f"Learned from group {record.group!r} of stream {record.stream!r} on {record.server}, watched for "
             f"{record.watched_s:.0f} s from {begun} UTC: {len(record.looks):,} looks, {record.commands:,} commands."
         ),
         *(line for note in learned.notes for line in _comment(f"Note: {note}.")),

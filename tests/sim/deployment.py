@@ -25,7 +25,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Worker:
-    """A consumer that works on `at_once` entries and reads up to `count`: when it has room, or only when it is empty."""
+    """A consumer that works on `at_once` entries and reads up to `count`, when it has room or when it is empty."""
 
     name: str
     at_once: int
@@ -136,7 +136,7 @@ class _Deployment:
             self._later(now + self._claim_after_ms, 2, worker, entry)
         else:
             del self._held[entry.id]
-            if BEGAN_MS <= self._at[entry.id]:
+            if self._at[entry.id] >= BEGAN_MS:
                 self._lags.append((now - self._at[entry.id]) / 1e3)
         self._start(now, worker)
         self._read(now)
