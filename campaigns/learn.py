@@ -123,7 +123,7 @@ async def _load(send: Send, rate_per_s: float, sent: list[float]) -> None:
         await asyncio.sleep(max(0.0, due - time.monotonic()))
         at_s = time.time()
         sent.append(at_s)
-        task: asyncio.Task[object] = asyncio.ensure_future(send(at_s))  # type: ignore[assignment]
+        task: asyncio.Task[object] = asyncio.ensure_future(send(at_s))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
 

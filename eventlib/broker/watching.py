@@ -186,7 +186,7 @@ class GroupWatcher:
         except AccessDenied as error:
             if "NOPERM" not in error.problem:
                 raise
-            name = f"{command[0]} {command[1]}" if command[0] == "XINFO" else command[0]
+            name = " ".join(map(str, command[: 2 if command[0] == "XINFO" else 1]))
             raise AccessDenied(self.where, f"this user may not call {name}; {self._permissions()}") from error
         except BrokerError as error:
             if "no such key" in error.problem:

@@ -242,7 +242,7 @@ def _attempts(evidence: Evidence, rate: float) -> int:
     dead = record.after.dead_added - record.before.dead_added
     if dead < 1 or not 0.0 < rate < 1.0:
         return _ATTEMPTS
-    return max(1, round(np.log(dead / max(1, evidence.ended.sum())) / np.log(rate)))
+    return max(1, round(float(np.log(dead / max(1, evidence.ended.sum())) / np.log(rate))))
 
 
 # Lag

@@ -29,7 +29,8 @@ class TimeLine:
     @cached_property
     def weight_s(self) -> Floats:
         """The time that each look stands for: half of the steps on both of its sides. Shape (looks,)."""
-        return (np.append(self.step_s, 0.0) + np.append(0.0, self.step_s)) / 2.0
+        both: Floats = np.append(self.step_s, 0.0) + np.append(0.0, self.step_s)
+        return both / 2.0
 
     @cached_property
     def step_ms(self) -> float:
@@ -75,7 +76,8 @@ class TimeLine:
         ids = [tuple(id_) for id_ in self.record.arrivals]
         positions = np.array([_behind(ids, tuple(state.last_delivered)) for _, state in self.record.looks])
         there = np.searchsorted(self._times_of_ids, self.at_ms)
-        return np.maximum(0, there - positions)
+        behind: Ints = np.maximum(0, there - positions)
+        return behind
 
     @cached_property
     def reads(self) -> Ints:
@@ -106,7 +108,8 @@ class TimeLine:
     def ends(self) -> Floats:
         """Ends from each look to the next, shape (looks - 1,). Those of retries are known in sum, and spread evenly."""
         retried = self.record.after.retries_added - self.record.before.retries_added
-        return self.ended + retried * self.step_s / max(1e-9, self.step_s.sum())
+        found: Floats = self.ended + retried * self.step_s / max(1e-9, self.step_s.sum())
+        return found
 
 
 def _behind(ids: list[tuple[int, ...]], last: tuple[int, ...]) -> int:

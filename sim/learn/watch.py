@@ -106,7 +106,7 @@ class _Watch:
         record, watcher = self._record, self._watcher
         state = await self._state()
         record.stream = watcher.stream
-        if (groups := await watcher.groups()) is not None and watcher.group not in groups:
+        if watcher.group not in (groups := await watcher.groups()):
             raise NothingToLearn(watcher.group, f"{watcher.stream!r} has no such group; {_named('it has', groups)}")
         record.server = await watcher.server()
         if found := _EVENTLIB.fullmatch(watcher.stream):

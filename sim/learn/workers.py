@@ -133,9 +133,9 @@ def _contradiction(evidence: Evidence, workers: int, held_max: int) -> float:
     if evidence.step_ms / 1e3 > _STEPS_MAX * max(mean_s, found.mean_s):  # the times are too short for the looks
         return 0.0
     cv = np.sqrt(max(0.0, float(found.share @ found.at_s**2) / found.mean_s**2 - 1.0))
-    of_mean = abs(np.log(found.mean_s / mean_s)) - _MEAN_TOLERANCE
-    of_cv = abs(cv - cv_by_age(evidence, begun, mean_s)) - _CV_TOLERANCE
-    return _WEIGHT * (max(0.0, of_mean) + max(0.0, float(of_cv)))
+    of_mean = float(abs(np.log(found.mean_s / mean_s))) - _MEAN_TOLERANCE
+    of_cv = float(abs(cv - cv_by_age(evidence, begun, mean_s))) - _CV_TOLERANCE
+    return _WEIGHT * (max(0.0, of_mean) + max(0.0, of_cv))
 
 
 def observed(evidence: Evidence, begun: Bools) -> Distribution:

@@ -4,11 +4,13 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from eventlib.broker.watching import ConsumerState, EntryId, GroupState, Held, Look
-from sim.learn.recording import Changes, Collector, Recording, Streams
+from sim.declare.declared import Floats
+from sim.learn.recording import Changes, Collector, Ints, Recording, Streams
 
 BEGAN_MS = 1_700_000_000_000.0
 
@@ -42,7 +44,7 @@ class Worker:
 def deploy(
     *,
     rate_per_s: float,
-    service_ms: Callable[[np.random.Generator, int], "np.ndarray"],
+    service_ms: Callable[[np.random.Generator, int], Floats],
     seconds: float = 60.0,
     consumers: int = 1,
     at_once: int = 1,
@@ -52,7 +54,7 @@ def deploy(
     error_rate: float = 0.0,
     claim_after_ms: float = 500.0,
     seed: int = 1,
-) -> tuple[Recording, "np.ndarray"]:
+) -> tuple[Recording, Floats]:
     """What is seen of such consumers, and the true lag of each entry in seconds."""
     rng = np.random.default_rng(seed)
     n = int(rate_per_s * seconds * 1.2) + 10
@@ -68,16 +70,24 @@ def deploy(
 
 
 class _Deployment:
-    def __init__(self, at_ms, services, fails, looks, claim_after_ms, workers) -> None:  # type: ignore[no-untyped-def]
-        self._events: list[tuple[float, int, int, object, object]] = []
+    def __init__(
+        self,
+        at_ms: Floats,
+        services: Floats,
+        fails: Ints,
+        looks: Floats,
+        claim_after_ms: float,
+        workers: list[Worker],
+    ) -> None:
+        self._events: list[tuple[float, int, int, Callable[[float], None]]] = []
         self._number = 0
         numbers: dict[int, int] = {}
         for at, service, fail in zip(at_ms, services, fails, strict=True):
             ms = int(at)
             numbers[ms] = numbers.get(ms, -1) + 1
-            self._later(at, 0, Entry(EntryId(ms, numbers[ms]), float(service), int(fail)), at)
+            self._later(float(at), 0, partial(self._arrive, Entry(EntryId(ms, numbers[ms]), float(service), int(fail))))
         for at in looks:
-            self._later(at, 3, None, None)
+            self._later(float(at), 1, self._look)
         self._stream: deque[Entry] = deque()
         self._held: dict[EntryId, Entry] = {}
         self._workers = workers
@@ -89,25 +99,21 @@ class _Deployment:
         self._lags: list[float] = []
         self._collector = Collector()
 
-    def _later(self, at_ms: float, kind: int, one: object, two: object) -> None:
+    def _later(self, at_ms: float, order: int, action: Callable[[float], None]) -> None:
         self._number += 1
-        heapq.heappush(self._events, (at_ms, kind, self._number, one, two))
+        heapq.heappush(self._events, (at_ms, order, self._number, action))
 
-    def run(self) -> tuple[Recording, "np.ndarray"]:
+    def run(self) -> tuple[Recording, Floats]:
         while self._events:
-            now, kind, _, one, two = heapq.heappop(self._events)
-            if kind == 0:
-                self._stream.append(one)
-                self._arrived.append(one.id)
-                self._at[one.id] = two
-                self._read(now)
-            elif kind == 1:
-                self._end(now, one, two)
-            elif kind == 2:
-                self._claim(now, one, two)
-            else:
-                self._collector.add(self._look(now), complete=True)
+            at_ms, _, _, action = heapq.heappop(self._events)
+            action(at_ms)
         return self._recording(), np.array(self._lags)
+
+    def _arrive(self, entry: Entry, now: float) -> None:
+        self._stream.append(entry)
+        self._arrived.append(entry.id)
+        self._at[entry.id] = now
+        self._read(now)
 
     def _read(self, now: float) -> None:
         for worker in sorted(self._workers, key=lambda each: each.busy + len(each.queue)):
@@ -128,12 +134,12 @@ class _Deployment:
         while worker.queue and worker.busy < worker.at_once:
             worker.busy += 1
             entry = worker.queue.popleft()
-            self._later(now + entry.service_ms, 1, worker, entry)
+            self._later(now + entry.service_ms, 0, partial(self._end, worker, entry))
 
-    def _end(self, now: float, worker: Worker, entry: Entry) -> None:
+    def _end(self, worker: Worker, entry: Entry, now: float) -> None:
         worker.busy -= 1
         if entry.deliveries <= entry.fails:
-            self._later(now + self._claim_after_ms, 2, worker, entry)
+            self._later(now + self._claim_after_ms, 0, partial(self._claim, worker, entry))
         else:
             del self._held[entry.id]
             if self._at[entry.id] >= BEGAN_MS:
@@ -141,17 +147,17 @@ class _Deployment:
         self._start(now, worker)
         self._read(now)
 
-    def _claim(self, now: float, worker: Worker, entry: Entry) -> None:
+    def _claim(self, worker: Worker, entry: Entry, now: float) -> None:
         self._deliver(now, worker, entry)
         self._start(now, worker)
 
-    def _look(self, now: float) -> Look:
+    def _look(self, now: float) -> None:
         held = [
             Held(each.id, each.consumer, int(now) - int(each.delivered_ms), each.deliveries)
             for each in sorted(self._held.values(), key=lambda each: each.id)
         ]
         state = GroupState(self._last, len(held), len(self._workers), self._reads, len(self._stream))
-        return Look(now, state, held, [])
+        self._collector.add(Look(now, state, held, []), complete=True)
 
     def _recording(self) -> Recording:
         collector = self._collector
