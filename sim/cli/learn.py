@@ -112,7 +112,7 @@ async def _watch(url: str, stream: str, group: str, for_s: float, rate: float, p
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    with contextlib.suppress(NotImplementedError, ValueError):  # no such signals here, or not in the main thread
+    with contextlib.suppress(NotImplementedError, RuntimeError):  # no such signals here, or not in the main thread
         loop.add_signal_handler(signal.SIGINT, stop.set)
     return await watch(url, stream, group, for_s=for_s, commands_per_s=rate, stop=stop, progress=progress)
 

@@ -14,11 +14,13 @@ from sim.declare.declared import Floats
 from sim.learn.evidence import Evidence
 from sim.learn.findings import Finding, LagSeen, Learned, Retries
 from sim.learn.recording import Recording
-from sim.learn.workers import KNOWN_MIN, Concurrency, begun_at_once, concurrency, cv_by_age, observed
+from sim.learn.survival import estimate
+from sim.learn.workers import KNOWN_MIN, Concurrency, begun_at_once, concurrency, cv_by_age, observations
 
 VALUES = 200  # equally probable service times that a scenario gets
 BLOCKS = 20  # parts of the time that was watched, which stand for independent repetitions
 _CONFIDENCE = 0.95
+_SHAPE_TOLERANCE = 0.25  # a shape whose mean, as a logarithm, is so far from Little's is not relied on
 _FULL_LOOKS_MIN = 30
 _ATTEMPTS = 10  # where no entry was seen to be given up
 _WAIT_SHARE_MAX = 0.3  # a consumer that leaves so much waiting is not explained by the time between two entries
@@ -107,12 +109,13 @@ def _service_times(evidence: Evidence, workers: Concurrency) -> tuple[Floats, Fi
         how, sure = how + "exponential", f"the shape is an assumption: only {n} beginnings are known"
     else:
         cv = cv_by_age(evidence, begun, mean_s)
-        if evidence.step_ms / 1e3 > mean_s:
+        seen = estimate(observations(evidence, begun))
+        if evidence.step_ms / 1e3 > mean_s or abs(np.log(seen.mean_s / mean_s)) > _SHAPE_TOLERANCE:
             values = _gamma(mean_s, cv)
             how += f"gamma, with the CV by the age of entries in work ({n:,} of them seen)"
-            sure = f"the shape is an assumption: a service ends sooner than one look follows another; CV {cv:.2g}"
+            sure = f"the shape is an assumption: ends lie within {evidence.step_ms:.0f} ms; CV {cv:.2g}"
         else:
-            values = observed(evidence, begun).values(VALUES)
+            values = seen.values(VALUES)
             how += f"{n:,} entries whose beginning is known, each with its end between two looks (Turnbull)"
             sure = f"each end is known to {evidence.step_ms:.0f} ms; CV {cv:.2g}"
     return _scaled(values, mean_s, cv), Finding(mean_s, "s", how, sure, max(0.0, mean_s - half_s), mean_s + half_s)

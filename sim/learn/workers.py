@@ -11,7 +11,7 @@ import numpy as np
 from sim.declare.declared import Floats
 from sim.learn.evidence import Bools, Evidence
 from sim.learn.recording import Ints
-from sim.learn.survival import Distribution, Observations, estimate
+from sim.learn.survival import Observations, estimate
 
 _BEFORE = 500  # earlier deliveries of a consumer that are compared with each one
 _TIMES_SEEN = 2  # how often an entry must have ended before so many older ones, for that to count
@@ -88,8 +88,7 @@ def _overtaken(evidence: Evidence) -> int:
 def _best_fit(evidence: Evidence, at_least: int, at_most: int) -> int:
     """The number of workers that explains best when entries end.
 
-    A number of workers is put aside where what follows from it contradicts itself: the mean by Little's law and the
-    mean of the times that are seen; the CV by the age of entries and that of the times.
+    A number of workers is put aside where the times that follow from it contradict those that are seen.
     """
     tried = range(at_least, min(at_most, at_least + _TRIED_MAX) + 1)
     misfits = {workers: _misfit(evidence, workers) for workers in tried}
@@ -124,27 +123,31 @@ def _misfit(evidence: Evidence, workers: int) -> float:
 
 
 def _contradiction(evidence: Evidence, workers: int, held_max: int) -> float:
-    """How far the times that are seen contradict so many workers. Zero within the tolerance, or if no one can tell."""
+    """How far the times that are seen say that there are more workers. Zero within the tolerance.
+
+    Too few workers have a mean by Little's law that is less than the times that are seen, and a CV by the age of what
+    is in work that is more than theirs. Only this side is asked: the estimate from few times is itself too low, because
+    one short time stands for many that were missed.
+    """
     mean_s = evidence.mean_s(workers)
     begun = begun_at_once(evidence, Concurrency(workers, 1, held_max, True, ""))
     if np.count_nonzero(begun) < KNOWN_MIN:
         return 0.0
-    found = observed(evidence, begun)
+    found = estimate(observations(evidence, begun))
     if evidence.step_ms / 1e3 > _STEPS_MAX * max(mean_s, found.mean_s):  # the times are too short for the looks
         return 0.0
-    cv = np.sqrt(max(0.0, float(found.share @ found.at_s**2) / found.mean_s**2 - 1.0))
-    of_mean = float(abs(np.log(found.mean_s / mean_s))) - _MEAN_TOLERANCE
-    of_cv = float(abs(cv - cv_by_age(evidence, begun, mean_s))) - _CV_TOLERANCE
+    cv = float(np.sqrt(max(0.0, float(found.share @ found.at_s**2) / found.mean_s**2 - 1.0)))
+    of_mean = float(np.log(found.mean_s / mean_s)) - _MEAN_TOLERANCE
+    of_cv = cv_by_age(evidence, begun, mean_s) - cv - _CV_TOLERANCE
     return _WEIGHT * (max(0.0, of_mean) + max(0.0, of_cv))
 
 
-def observed(evidence: Evidence, begun: Bools) -> Distribution:
-    """The distribution of the service times of deliveries that were begun when they came."""
+def observations(evidence: Evidence, begun: Bools) -> Observations:
+    """The bounds of the service times of deliveries that were begun when they came."""
     began = evidence.delivered_ms[begun] + 0.5  # whole milliseconds, rounded down
     low, high = (ends[begun] for ends in evidence.ends_ms)
     seen = evidence.at_ms[evidence.first_look[begun]]
-    times = ((each - began).clip(min=0.0) / 1e3 for each in (seen, low, high))
-    return estimate(Observations(*times))
+    return Observations(*((each - began).clip(min=0.0) / 1e3 for each in (seen, low, high)))
 
 
 def cv_by_age(evidence: Evidence, begun: Bools, mean_s: float) -> float:

@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 import redis.asyncio as redis
+from typer.testing import CliRunner
 
 import eventlib as ev
 from eventlib.broker.watching import NEEDED
 from eventlib.errors import AccessDenied
 from eventlib.testing import eventually, fault_proxy, private_server
+from sim.cli.commands import app
 from sim.declare.scenario import Scenario
 from sim.learn.estimate import learn
 from sim.learn.recording import Recording
@@ -136,15 +138,15 @@ class Ordered(ev.Event, type="ordered", version=1, stream="orders"):
 
 async def test_a_consumer_of_eventlib_is_learned(raw: "redis.Redis", url: str, namespace: str) -> None:
     """Its stream is called by its key; where the namespace is the default, the stream's own name is enough."""
-    app, truth, rng = ev.App("shop"), Truth(), random.Random(3)
-    app.group(GROUP, concurrency=4)
+    shop, truth, rng = ev.App("shop"), Truth(), random.Random(3)
+    shop.group(GROUP, concurrency=4)
 
-    @app.subscribe(Ordered, group=GROUP)
+    @shop.subscribe(Ordered, group=GROUP)
     async def handle(event: Ordered, delivery: ev.Delivery) -> None:
         await truth.work(rng)
 
     async with (
-        ev.connect(app, url, namespace=namespace) as bus,
+        ev.connect(shop, url, namespace=namespace) as bus,
         bus.running(),
         running(load(lambda: bus.publish(Ordered()), 120.0)),
     ):
@@ -337,8 +339,8 @@ async def test_bad_input_is_one_line_and_status_2(
         (url, stream, GROUP, "--json", "-"): "both the scenario and --json",
     }
     for arguments, said in cases.items():
-        status, out, told = await workbench(*arguments)
-        assert (status, out) == (2, ""), arguments
-        (line,) = [line for line in told.splitlines() if "error:" in line]
+        result = await asyncio.to_thread(CliRunner().invoke, app, ["learn", *arguments], env={"COLUMNS": "400"})
+        assert (result.exit_code, result.stdout) == (2, ""), result.output
+        (line,) = [line for line in result.stderr.splitlines() if "error:" in line]
         assert said in line
     assert os.listdir(tmp_path) == ["there.yaml"]

@@ -132,10 +132,10 @@ def test_the_estimate_undoes_what_looks_miss() -> None:
     steps = np.floor((true_s[seen] - offset_s[seen]) / step_s)
     low_s = offset_s[seen] + steps * step_s
     found = estimate(Observations(offset_s[seen], low_s, low_s + step_s))
-    assert found.mean_s == pytest.approx(true_s.mean(), rel=0.05)
+    assert found.mean_s == pytest.approx(true_s.mean(), rel=0.1)
     assert true_s[seen].mean() > 1.2 * true_s.mean()  # those that were seen are the long ones
     for q in (0.5, 0.9):
-        assert np.quantile(found.values(200), q) == pytest.approx(np.quantile(true_s, q), rel=0.05)
+        assert np.quantile(found.values(200), q) == pytest.approx(np.quantile(true_s, q), rel=0.1)
 
 
 def test_the_pace_keeps_its_limits_in_every_second() -> None:
