@@ -91,7 +91,8 @@ def _best_fit(evidence: Evidence, at_least: int, at_most: int) -> int:
     A number of workers is put aside where the times that follow from it contradict those that are seen.
     """
     tried = range(at_least, min(at_most, at_least + _TRIED_MAX) + 1)
-    misfits = {workers: _misfit(evidence, workers) for workers in tried}
+    by_places = not evidence.reads_when_empty and evidence.step_ms / 1e3 < _STEPS_MAX * evidence.mean_s(at_most)
+    misfits = {workers: (_misfit_of_times if by_places else _misfit)(evidence, workers) for workers in tried}
     nearest = sorted(misfits, key=misfits.__getitem__)[:_COMPARED_MAX]
     scores = {workers: np.log(misfits[workers]) + _contradiction(evidence, workers, at_most) for workers in nearest}
     return min(scores, key=scores.__getitem__)
@@ -120,6 +121,22 @@ def _misfit(evidence: Evidence, workers: int) -> float:
     )
     expected = held - left
     return float(np.mean((ended - expected) ** 2 / np.maximum(expected, 0.05))) + 1e-6
+
+
+def _misfit_of_times(evidence: Evidence, workers: int) -> float:
+    """How far the times that entries are held are from those of so many workers, by their places: a share of the mean.
+
+    For consumers that read whenever they have room. With c workers the n-th entry that a consumer holds waits until
+    n - c of those before it have ended, one after each c-th of the mean time. So it is held for
+    mean x (1 + max(0, n - c) / c). The mean is fitted by least squares.
+    """
+    low, high = evidence.ends_ms
+    known = np.isfinite(high)
+    held_ms = (low + high)[known] / 2.0 - evidence.delivered_ms[known]
+    place = np.minimum(_places_held(evidence, (low + high) / 2.0)[known], _held_most(evidence))
+    shape = 1.0 + np.maximum(0.0, place - workers) / workers
+    mean_ms = float(held_ms @ shape / (shape @ shape))
+    return float(np.mean((held_ms - mean_ms * shape) ** 2)) / float(held_ms.mean()) ** 2 + 1e-6
 
 
 def _contradiction(evidence: Evidence, workers: int, held_max: int) -> float:
@@ -169,13 +186,13 @@ def begun_at_once(evidence: Evidence, workers: Concurrency) -> Bools:
     """Which deliveries were surely worked on from the moment when they came, shape (kept,)."""
     if workers.held_max <= workers.at_once:
         return np.ones(len(evidence.kept), dtype=np.bool_)
-    place = _places_in_read(evidence) if evidence.reads_when_empty else _places_held(evidence)
+    place = _places_in_read(evidence) if evidence.reads_when_empty else _places_held(evidence, evidence.ends_ms[1])
     return place <= workers.at_once  # NaN, an unknown place, is not
 
 
-def _places_held(evidence: Evidence) -> Floats:
-    """Which place each had among all that its consumer held: 1 is the first. What may have ended counts as held."""
-    ends = evidence.ends_ms[1]
+def _places_held(evidence: Evidence, ends: Floats) -> Floats:
+    """Which place each had among all that its consumer held: 1 is the first. `ends` is when each ended, at the latest
+    or about."""
     found = np.ones(len(evidence.kept))
     for first, last in _of_consumers(evidence):
         for number in range(first + 1, last):
