@@ -19,6 +19,10 @@ _LOOKS_MIN = 50
 KNOWN_MIN = 30  # fewer known beginnings say nothing of the times
 _TRIED_MAX, _COMPARED_MAX = 64, 8  # numbers of workers
 _STEPS_MAX = 2.0
+_UNSEEN, _USUAL = (
+    0.04,
+    0.05,
+)  # of a misfit's logarithm: what each worker that was not seen costs, what no prefetch gains
 _MEAN_TOLERANCE, _CV_TOLERANCE, _WEIGHT = 0.2, 0.25, 4.0  # of a contradiction; the first is a logarithm
 
 
@@ -88,13 +92,20 @@ def _overtaken(evidence: Evidence) -> int:
 def _best_fit(evidence: Evidence, at_least: int, at_most: int) -> int:
     """The number of workers that explains best when entries end.
 
-    A number of workers is put aside where the times that follow from it contradict those that are seen.
+    A number of workers is put aside where the times that follow from it contradict those that are seen. Of numbers that
+    explain as much, the one that was certainly seen is preferred, and the one without prefetch, which is usual.
     """
     tried = range(at_least, min(at_most, at_least + _TRIED_MAX) + 1)
     by_places = not evidence.reads_when_empty and evidence.step_ms / 1e3 < _STEPS_MAX * evidence.mean_s(at_most)
     misfits = {workers: (_misfit_of_times if by_places else _misfit)(evidence, workers) for workers in tried}
     nearest = sorted(misfits, key=misfits.__getitem__)[:_COMPARED_MAX]
-    scores = {workers: np.log(misfits[workers]) + _contradiction(evidence, workers, at_most) for workers in nearest}
+    scores = {
+        workers: np.log(misfits[workers])
+        + _contradiction(evidence, workers, at_most)
+        + _UNSEEN * (workers - at_least)
+        - _USUAL * (workers == at_most)
+        for workers in nearest
+    }
     return min(scores, key=scores.__getitem__)
 
 

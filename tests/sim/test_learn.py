@@ -48,6 +48,19 @@ DEPLOYED: dict[str, tuple[dict[str, Any], float, float, int]] = {
         0.0,
         4,
     ),
+    "four at once, looked at seldom": (
+        {
+            "rate_per_s": 52,
+            "service_ms": lognormal(50, 0.5),
+            "at_once": 4,
+            "reads_when_empty": False,
+            "look_every_ms": 50.0,
+            "seed": 3,
+        },
+        50,
+        0.5,
+        4,
+    ),
     "four at once, four ahead": (
         {"rate_per_s": 70, "service_ms": exponential(40), "at_once": 4, "count": 8, "reads_when_empty": False},
         40,
