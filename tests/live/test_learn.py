@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import redis.asyncio as redis
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import eventlib as ev
 from eventlib.broker.watching import NEEDED
@@ -164,8 +163,9 @@ async def test_no_more_commands_are_sent_than_allowed_and_none_writes(
     raw: "redis.Redis", url: str, namespace: str
 ) -> None:
     stream = f"{namespace}:orders"
-    async with deployed(raw, url, stream), running(_monitor(url, said := [])):
-        await eventually(lambda: said)
+    said: list[tuple[float, str]] = []
+    async with deployed(raw, url, stream), running(_monitor(url, said)):
+        await eventually(lambda: len(said))
         record = await watched(url, stream, 3.0, rate=60.0)
     ours = [at_s for at_s, command in said if command in {"TIME", "XPENDING", "XINFO", "XRANGE"}]
     most = max(sum(at_s <= other < at_s + 1.0 for other in ours) for at_s in ours)
@@ -330,7 +330,7 @@ async def test_bad_input_is_one_line_and_status_2(
     stuck = f"{namespace}:stuck"
     await raw.xgroup_create(stuck, GROUP, "0", mkstream=True)
     await raw.xadd(stuck, {"n": 1})
-    await raw.rpush(a_list, "x")  # type: ignore[misc]
+    await raw.rpush(a_list, "x")
     (tmp_path / "there.yaml").write_text("x")
     cases: dict[tuple[str, ...], str] = {
         (url, f"{namespace}:none", GROUP): f"there is no stream '{namespace}:none'; there are",
