@@ -89,9 +89,10 @@ async def running(*work: Awaitable[object]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        while alive := [task for task in tasks if not task.done()]:  # redis-py may swallow a cancellation
+            for task in alive:
+                task.cancel()
+            await asyncio.wait(alive, timeout=0.1)
 
 
 @asynccontextmanager
@@ -305,9 +306,11 @@ async def test_ctrl_c_writes_what_was_learned_so_far(
         command = (sys.executable, "-m", "workbench", "learn", url, stream, GROUP, "--out", str(out))
         process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
         telling = asyncio.ensure_future(process.communicate())
-        await eventually(lambda: _looked(raw, looks + 40))
-        process.send_signal(signal.SIGINT)
-        _, told = await telling
+        try:
+            await eventually(lambda: _looked(raw, looks + 40), 15.0)
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, told = await telling
     assert process.returncode == 130
     assert b"watching was ended early" in told and "watching was ended early" in out.read_text()
     Scenario.load(out)
