@@ -11,19 +11,16 @@ import numpy as np
 from sim.declare.declared import Floats
 from sim.learn.evidence import Bools, Evidence
 from sim.learn.recording import Ints
-from sim.learn.survival import Observations, estimate
+from sim.learn.survival import Observations
 
 _BEFORE = 500  # earlier deliveries of a consumer that are compared with each one
 _TIMES_SEEN = 2  # how often an entry must have ended before so many older ones, for that to count
 _LOOKS_MIN = 50
 KNOWN_MIN = 30  # fewer known beginnings say nothing of the times
-_TRIED_MAX, _COMPARED_MAX = 64, 8  # numbers of workers
-_STEPS_MAX = 2.0
-_UNSEEN, _USUAL = (
-    0.04,
-    0.05,
-)  # of a misfit's logarithm: what each worker that was not seen costs, what no prefetch gains
-_MEAN_TOLERANCE, _CV_TOLERANCE, _WEIGHT = 0.2, 0.25, 4.0  # of a contradiction; the first is a logarithm
+_TRIED_MAX = 64  # numbers of workers
+_STEPS_MAX = 2.0  # looks that are so many mean times apart say little of how long entries are held
+# Of a misfit's logarithm: what each worker that was not seen for certain costs, and what the usual case gains.
+_UNSEEN, _USUAL = 0.04, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ def concurrency(evidence: Evidence) -> Concurrency:
     at_once, how = at_least, f"an entry ended while {at_least - 1} older ones of its consumer were still held"
     if at_least < held_max and np.count_nonzero(held) >= _LOOKS_MIN:
         at_once = _best_fit(evidence, at_least, held_max)
-        how = "how many of the entries that a consumer holds end until the next look, by how many it holds"
+        how = "how long entries are held and when they end, by how many their consumer holds"
     full = bool(np.any((held.min(axis=0) >= at_once) & (evidence.waiting > 0)))
     return Concurrency(at_once, at_least, held_max, full or held_max > at_once, how)
 
@@ -92,19 +89,14 @@ def _overtaken(evidence: Evidence) -> int:
 def _best_fit(evidence: Evidence, at_least: int, at_most: int) -> int:
     """The number of workers that explains best when entries end.
 
-    A number of workers is put aside where the times that follow from it contradict those that are seen. Of numbers that
-    explain as much, the one that was certainly seen is preferred, and the one without prefetch, which is usual.
+    Of numbers that explain as much, the one that was certainly seen is preferred, and the one without prefetch.
     """
     tried = range(at_least, min(at_most, at_least + _TRIED_MAX) + 1)
     by_places = not evidence.reads_when_empty and evidence.step_ms / 1e3 < _STEPS_MAX * evidence.mean_s(at_most)
     misfits = {workers: (_misfit_of_times if by_places else _misfit)(evidence, workers) for workers in tried}
-    nearest = sorted(misfits, key=misfits.__getitem__)[:_COMPARED_MAX]
     scores = {
-        workers: np.log(misfits[workers])
-        + _contradiction(evidence, workers, at_most)
-        + _UNSEEN * (workers - at_least)
-        - _USUAL * (workers == at_most)
-        for workers in nearest
+        workers: np.log(misfits[workers]) + _UNSEEN * (workers - at_least) - _USUAL * (workers == at_most)
+        for workers in tried
     }
     return min(scores, key=scores.__getitem__)
 
@@ -148,26 +140,6 @@ def _misfit_of_times(evidence: Evidence, workers: int) -> float:
     shape = 1.0 + np.maximum(0.0, place - workers) / workers
     mean_ms = float(held_ms @ shape / (shape @ shape))
     return float(np.mean((held_ms - mean_ms * shape) ** 2)) / float(held_ms.mean()) ** 2 + 1e-6
-
-
-def _contradiction(evidence: Evidence, workers: int, held_max: int) -> float:
-    """How far the times that are seen say that there are more workers. Zero within the tolerance.
-
-    Too few workers have a mean by Little's law that is less than the times that are seen, and a CV by the age of what
-    is in work that is more than theirs. Only this side is asked: the estimate from few times is itself too low, because
-    one short time stands for many that were missed.
-    """
-    mean_s = evidence.mean_s(workers)
-    begun = begun_at_once(evidence, Concurrency(workers, 1, held_max, True, ""))
-    if np.count_nonzero(begun) < KNOWN_MIN:
-        return 0.0
-    found = estimate(observations(evidence, begun))
-    if evidence.step_ms / 1e3 > _STEPS_MAX * max(mean_s, found.mean_s):  # the times are too short for the looks
-        return 0.0
-    cv = float(np.sqrt(max(0.0, float(found.share @ found.at_s**2) / found.mean_s**2 - 1.0)))
-    of_mean = float(np.log(found.mean_s / mean_s)) - _MEAN_TOLERANCE
-    of_cv = cv_by_age(evidence, begun, mean_s) - cv - _CV_TOLERANCE
-    return _WEIGHT * (max(0.0, of_mean) + max(0.0, of_cv))
 
 
 def observations(evidence: Evidence, begun: Bools) -> Observations:
