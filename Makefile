@@ -60,8 +60,8 @@ bench: $(PEERS) ## measure the library and the simulator on this machine, beside
 	@$(BIN)/pytest -q tests/bench
 	@$(BIN)/python -m benchmarks
 
-campaign: $(READY) ## kill processes at work, and judge what is left: takes about half an hour
-	@set -e; for each in replies schedules sagas tasks cancels; do $(BIN)/python -m campaigns.$$each; done
+campaign: $(READY) ## kill processes at work, judge what is left, and learn from others: takes about 40 minutes
+	@set -e; for each in replies schedules sagas tasks cancels learn; do $(BIN)/python -m campaigns.$$each; done
 
 # The packages that the benchmarks compare with are of no use elsewhere, so only `make bench` installs them.
 $(PEERS): $(READY)
