@@ -14,8 +14,8 @@ Rows are one NumPy structured array, so ten million of them stay comfortable; on
 | attempt    | 1-based number of the attempt; 0 where none                                                 |
 | intended_s | when the load meant to send the message that set this one off; NaN where none               |
 | value      | sampled: the service's backlog in entries; started, of a task: the number of its dispatch     |
-|            | among those of its queue, from 0; handled or failed, by a handler of the user's own: for how  |
-|            | many seconds it held the event loop; else NaN                                               |
+|            | among those of its queue, from 0; handled or failed, by a handler of the user's own: for   |
+|            | how many seconds it held the event loop, inf for all of the attempt; else NaN               |
 """
 
 import json

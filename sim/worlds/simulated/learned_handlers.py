@@ -48,13 +48,14 @@ class LearnedHandlers(Handlers):
             self._start()
 
     def _run(self, message: Message, attempt: int, now: float) -> None:
-        takes_s = self._service_s[message.index]
-        self._loop.hold(self._cpu_s[message.index])
+        takes_s, computes_s = self._service_s[message.index], self._cpu_s[message.index]
+        self._loop.hold(computes_s)
         error = self._error(message.index, attempt)
         if error is None:
             self._publish(message, takes_s)
         end = self._timeout(takes_s, (message, attempt, error))
-        end.callbacks.append(self._over)
+        # What only computes ends in the step that it began in; what has waited goes on when it is its turn.
+        end.callbacks.append(self._handled if computes_s >= takes_s else self._over)
 
     def _over(self, end: simpy.Event) -> None:
         """The wait of an attempt is over. It goes on when the loop is free."""

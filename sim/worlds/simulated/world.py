@@ -53,7 +53,7 @@ def simulate(
     runs: list[Run] = []
     rows: list[Rows] = []
     for index, (seed, repeat) in enumerate(order):
-        plan = scenario.plan(seed)
+        plan = scenario.plan(seed, repeat)
         scenario.check_size(len(order), events=plan.arrivals_s.size)
         world = World(scenario, plan, overheads, _rng(seed, repeat))
         ended_s = world.run()
