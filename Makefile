@@ -12,7 +12,7 @@ WHERE := $(CURDIR)/$(BIN)/python
 HERE  := $(shell test -x $(BIN)/python && head -n 2 $(BIN)/workbench 2>/dev/null | \
            grep -Fq -e '#!$(WHERE)' -e ' $(WHERE)' -e '"$(WHERE)"' && echo yes)
 
-.PHONY: help report test loops check lowest lab bench campaign writable $(if $(HERE),,$(READY))
+.PHONY: help report test loops check lowest lab bench campaign fidelity writable $(if $(HERE),,$(READY))
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,10 @@ lowest: $(LOWEST) ## run a part of the tests with the oldest packages that are a
 
 lab: $(READY) ## open the notebooks in JupyterLab, with a private Redis
 	@$(BIN)/workbench lab
+
+fidelity: $(READY) ## predict the scenarios of data/fidelity, run them and judge: takes about 20 minutes
+	@mkdir -p reports
+	@$(BIN)/workbench fidelity --json reports/fidelity.json
 
 bench: $(PEERS) ## measure the library and the simulator on this machine, beside their peers
 	@$(BIN)/pytest -q tests/bench

@@ -3,7 +3,7 @@
 Declare
     Scenario
 Run
-    simulate, run_live, Overheads
+    simulate, run_live, Calibration
 Evidence
     History, measure, summarize, check
 Infer
@@ -11,15 +11,19 @@ Infer
 All errors
     SimError
 One by one
-    InvalidScenario, InvalidTrace, InvalidHistory, InvalidPrediction, LiveRunFailed
+    InvalidScenario, InvalidTrace, InvalidHistory, InvalidCalibration, InvalidPrediction, CalibrationFailed,
+    LiveRunFailed
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` imports these
+    from sim.calibration import Calibration
     from sim.declare.scenario import Scenario
     from sim.errors import (
+        CalibrationFailed,
+        InvalidCalibration,
         InvalidHistory,
         InvalidPrediction,
         InvalidScenario,
@@ -37,16 +41,18 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from sim.infer.predict import predict
     from sim.infer.prediction import Prediction
     from sim.worlds.live import run_live
-    from sim.worlds.simulated import Overheads, simulate
+    from sim.worlds.simulated import simulate
 
 __all__ = [
+    "Calibration",
+    "CalibrationFailed",
     "History",
+    "InvalidCalibration",
     "InvalidHistory",
     "InvalidPrediction",
     "InvalidScenario",
     "InvalidTrace",
     "LiveRunFailed",
-    "Overheads",
     "Prediction",
     "Scenario",
     "SimError",
@@ -63,8 +69,11 @@ __all__ = [
 ]
 
 _MODULES = {
+    "sim.calibration": ["Calibration"],
     "sim.declare.scenario": ["Scenario"],
     "sim.errors": [
+        "CalibrationFailed",
+        "InvalidCalibration",
         "InvalidHistory",
         "InvalidPrediction",
         "InvalidScenario",
@@ -82,7 +91,7 @@ _MODULES = {
     "sim.infer.predict": ["predict"],
     "sim.infer.prediction": ["Prediction"],
     "sim.worlds.live": ["run_live"],
-    "sim.worlds.simulated": ["Overheads", "simulate"],
+    "sim.worlds.simulated": ["simulate"],
 }
 
 

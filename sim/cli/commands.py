@@ -23,10 +23,17 @@ class _Listed(NamedTuple):
 COMMANDS = {
     "simulate": _Listed("sim.cli.simulate", "Run a scenario in virtual time."),
     "live": _Listed("sim.cli.live", "Run a scenario for real: the library, a Redis, processes, SIGKILL."),
+    "calibrate": _Listed(
+        "sim.cli.calibrate", "Measure what this machine, server and library add to a scenario's own times."
+    ),
     "predict": _Listed(
         "sim.cli.predict", "Predict what live runs of a scenario will measure: numbers, intervals and their SHA-256."
     ),
     "compare": _Listed("sim.cli.compare", "Predict a scenario, run it live, and judge each prediction by a tolerance."),
+    "fidelity": _Listed(
+        "sim.cli.fidelity",
+        "Predict many scenarios from one calibration, run them all, and say how many of them were predicted well.",
+    ),
     "report": _Listed("sim.cli.report", "Run the scenarios in both worlds and write the validation report."),
     "lab": _Listed("sim.cli.lab", "Open JupyterLab on the notebooks, with a Redis running."),
     "server": _Listed("sim.cli.server", "Run a private Redis until Ctrl-C; prints its URL."),

@@ -83,10 +83,10 @@ def _both_worlds(
     with server_at(url) as address:
         declared = with_own_handlers(declared, learned, address)
         with progress("timing this machine") as advance:
-            overheads, _ = asyncio.run(calibrate(url=address, progress=advance))
+            calibration, _ = asyncio.run(calibrate(url=address, progress=advance))
         with progress(f"simulating {declared.name}") as advance:
             predicted = predict(
-                declared, range(live_seeds), overheads=overheads, replications=replications, progress=advance
+                declared, range(live_seeds), calibration=calibration, replications=replications, progress=advance
             )
         _run_and_judge(declared, predicted, repeats, tolerance, address, json_file)
 

@@ -43,9 +43,11 @@ def predict_command(
     with server_at(url) as address:
         declared = with_own_handlers(declared, learned, address)
         with progress("timing this machine") as advance:
-            overheads, _ = asyncio.run(calibrate(url=address, progress=advance))
+            calibration, _ = asyncio.run(calibrate(url=address, progress=advance))
     with progress(f"simulating {declared.name}") as advance:
-        found = predict(declared, range(live_seeds), overheads=overheads, replications=replications, progress=advance)
+        found = predict(
+            declared, range(live_seeds), calibration=calibration, replications=replications, progress=advance
+        )
     if target is not None:
         found.save(target)
     write_json(json_file, about_json() | {"prediction": found.json()})

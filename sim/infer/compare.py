@@ -11,7 +11,7 @@ from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from sim.declare.declared import Floats
 from sim.errors import InvalidHistory
@@ -249,7 +249,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "seeds": list(comparison.seeds),
         "live_runs": comparison.headline.live_runs,
         "simulated_runs": len(comparison.prediction.seeds) * comparison.prediction.replications,
-        "overheads": comparison.prediction.overheads,
+        "calibration": comparison.prediction.calibration,
         "tolerance": comparison.tolerance,
         "prediction": {"sha256": comparison.prediction.sha256, "made": comparison.prediction.made},
     }
@@ -330,7 +330,7 @@ def _noise(live: list[Floats]) -> float:
         return np.nan
     squares = sum(_apart(float(value), _mean(of_seed)) ** 2 for of_seed in live for value in of_seed)
     of_mean = sum(squares / freedom / of_seed.size for of_seed in live) / len(live) ** 2
-    return float(stats.t.ppf(0.975, freedom) * np.sqrt(of_mean))
+    return float(special.stdtrit(freedom, 0.975) * np.sqrt(of_mean))
 
 
 def _apart(one: float, other: float) -> float:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from sim.calibration import Calibration
 from sim.declare.scenario import Progress, Scenario
 from sim.errors import InvalidScenario
 from sim.infer.prediction import Prediction
-from sim.worlds.simulated import Overheads, simulate
+from sim.worlds.simulated import simulate
 
 REPLICATIONS = 20  # of each seed: Student's t is then within 7 % of what many would give
 
@@ -14,7 +15,7 @@ def predict(
     scenario: Scenario,
     seeds: Sequence[int],
     *,
-    overheads: Overheads | None = None,
+    calibration: Calibration | None = None,
     replications: int = REPLICATIONS,
     progress: Progress | None = None,
 ) -> Prediction:
@@ -26,5 +27,5 @@ def predict(
     if replications < 1:
         raise InvalidScenario("replications", f"{replications} is too few; give 1 or more, and 3 for intervals")
     seeds = list(seeds)
-    history = simulate(scenario, seeds, repeats=replications, overheads=overheads, progress=progress)
+    history = simulate(scenario, seeds, repeats=replications, calibration=calibration, progress=progress)
     return Prediction.of(history, seeds)

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import ValidationError
-from scipy import stats
 
 from sim.declare.declared import Floats
 from sim.declare.differences import differences
@@ -69,7 +68,7 @@ class Prediction:
     files: dict[str, str]
     seeds: tuple[int, ...]
     replications: int
-    overheads: dict[str, float]
+    calibration: dict[str, Any]
     made: str
     versions: dict[str, str]
     metrics: dict[str, Predicted] = field(repr=False)
@@ -92,7 +91,7 @@ class Prediction:
             _digests(history.scenario),
             tuple(seeds),
             replications,
-            history.overheads,
+            history.calibration,
             now(),
             versions(),
             metrics,
@@ -138,7 +137,7 @@ class Prediction:
             "files": self.files,
             "seeds": list(self.seeds),
             "replications": self.replications,
-            "overheads": self.overheads,
+            "calibration": self.calibration,
             "versions": self.versions,
             "metrics": {name: _finite(asdict(found)) for name, found in self.metrics.items()},
         }
@@ -176,7 +175,7 @@ class Prediction:
                 said["files"],
                 tuple(said["seeds"]),
                 said["replications"],
-                said["overheads"],
+                said["calibration"],
                 said["made"],
                 said["versions"],
                 {name: _read(metric) for name, metric in said["metrics"].items()},
@@ -218,6 +217,8 @@ def _predicted(metric: str, values: Floats, unhandled: Floats) -> Predicted:
     runs = values.mean(axis=0)
     if runs.size < 3 or share or not np.isfinite(runs).all():
         return Predicted(unit_of(metric), of_seeds, math.nan, math.nan, share)
+    from scipy import stats  # importing it takes long
+
     spread = float(runs.std(ddof=1)) * math.sqrt(1.0 + 1.0 / runs.size)
     half = float(stats.t.ppf((1.0 + CONFIDENCE) / 2.0, runs.size - 1)) * spread
     mean = float(runs.mean())

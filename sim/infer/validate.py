@@ -9,6 +9,7 @@ from functools import partial
 
 from eventlib import App, connect
 from eventlib.catalog import FileUploaded
+from sim.calibration import Calibration
 from sim.declare.loads.constant import ConstantLoad
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
@@ -21,7 +22,7 @@ from sim.infer.own_services import learn_services
 from sim.infer.predict import REPLICATIONS
 from sim.infer.prediction import Prediction
 from sim.worlds.live import run_live
-from sim.worlds.simulated import Overheads, simulate
+from sim.worlds.simulated import simulate
 
 Steps = Callable[[str, float], None]  # is called with the step that runs and the share of it that is done
 
@@ -48,12 +49,12 @@ async def validate(
     Raises:
         SimError, EventlibError: as `simulate` and `run_live` do.
     """
-    overheads, idle = await calibrate(url=url, progress=partial(progress, "timing this machine"))
+    calibration, [_, idle, _] = await calibrate(url=url, progress=partial(progress, "timing this machine"))
     comparisons = []
     for index, declared in enumerate(scenarios):
         live_seeds = range(1 if index else 2)
         scenario = await learn_services(declared, url=url, progress=partial(progress, f"learning {declared.name}"))
-        prediction, simulated = _simulated(scenario, live_seeds, overheads, progress)
+        prediction, simulated = _simulated(scenario, live_seeds, calibration, progress)
         running = partial(progress, f"running {scenario.name} live")
         live = await run_live(scenario, live_seeds, repeats=LIVE_REPEATS, url=url, progress=running)
         comparisons.append(compare(prediction, live, tolerance=tolerance, simulated=simulated))
@@ -67,11 +68,11 @@ async def validate(
 
 
 def _simulated(
-    scenario: Scenario, live_seeds: range, overheads: Overheads, progress: Steps
+    scenario: Scenario, live_seeds: range, calibration: Calibration, progress: Steps
 ) -> tuple[Prediction, History]:
     """What the live runs will measure, before they run; and the same seeds, for the figures."""
     told = partial(progress, f"simulating {scenario.name}")
-    simulated = simulate(scenario, live_seeds, repeats=REPLICATIONS, overheads=overheads, progress=told)
+    simulated = simulate(scenario, live_seeds, repeats=REPLICATIONS, calibration=calibration, progress=told)
     return Prediction.of(simulated, live_seeds), simulated
 
 

@@ -9,17 +9,19 @@ from rich.cells import cell_len, set_cell_size
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from eventlib.cli.terminal import err, one_line, out, print_table
+from sim.calibration import STEPS, Calibration
 from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check, Verdict
 from sim.evidence.history import History
-from sim.evidence.metrics import Interval, is_predicted, unit_of
+from sim.evidence.metrics import LATE_S, Interval, is_predicted, unit_of
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
+from sim.infer.fidelity import Fidelity
 from sim.infer.kept import KeptComparison
 from sim.infer.kept import cells as kept_cells
 from sim.infer.prediction import Prediction
 from sim.show.wording import percent, replications, seeds
-from sim.wording import lower_bound, number, share_unhandled
+from sim.wording import lower_bound, number, quantity, share_unhandled
 
 _STYLES: dict[Verdict, str] = {
     "true": "green",
@@ -110,6 +112,26 @@ def print_comparison(comparison: Comparison) -> None:
     print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=spare)
 
 
+def print_calibration(calibration: Calibration, file: str) -> None:
+    """What each step took, the processor's time, and where that is kept."""
+    values = calibration.values()
+    columns = {
+        "step": list(STEPS),
+        "median": [_number(values.get(f"{step}_p50", np.nan)) for step in STEPS],
+        "mean": [_number(values[step]) for step in STEPS],
+        "p99": [_number(values.get(f"{step}_p99", np.nan)) for step in STEPS],
+        "unit": ["s"] * len(STEPS),
+        "what": list(STEPS.values()),
+    }
+    print_table(columns, folded=["what"], numbers=[*columns][1:4], spare=["what"])
+    cpu = ", ".join(f"{name} {quantity(value, 's')}" for name, value in values.items() if "_cpu_" in name)
+    out.tell(f"Processor time: {cpu}")
+    if values["lateness_s_p99"] >= LATE_S:
+        late = quantity(values["lateness_s_p99"], "s")
+        out.tell(f"Note: the machine was busy: the load was sent up to {late} late (p99). Measure on a quieter one.")
+    out.tell(one_line(f"The calibration of {calibration.server} is {file}"))
+
+
 def print_kept(found: KeptComparison) -> None:
     """Two kept histories: what is different about how they were made, and what moved."""
     for when, history in (("Before", found.before), ("After", found.after)):
@@ -121,6 +143,14 @@ def print_kept(found: KeptComparison) -> None:
     names = ("metric", "before", "after", "change", "95 % interval", "unit", "verdict")
     columns = dict(zip(names, map(list, zip(*map(kept_cells, found.rows), strict=True)), strict=True))
     print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=["unit", "before", "after"])
+
+
+def print_fidelity(found: Fidelity) -> None:
+    """How many scenarios reach each goal; the errors and floors of each; and the baselines."""
+    for title, header, rows in found.tables():
+        out.tell(title)
+        columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+        print_table(columns, folded=[header[0]], numbers=header[1:])
 
 
 def print_checks(checks: Iterable[Check]) -> None:

@@ -28,7 +28,10 @@ LABELS = {
     "duration_s_p50": "saga's duration, median",
     "duration_s_p95": "saga's duration, p95",
     "little_residual": "distance from Little's law",
+    "lateness_s_p50": "lateness of the load, p50",
     "lateness_s_p99": "lateness of the load, p99",
+    "oversleep_s_p50": "oversleep of handlers, p50",
+    "oversleep_s_p99": "oversleep of handlers, p99",
 }
 GLOSSARY = {
     "attempt": "One try at handling a message. The first is number 1.",

@@ -7,6 +7,7 @@ all again.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -33,11 +34,12 @@ def render(
     command: str,
     notes: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    fidelity: Mapping[str, Any] | None = None,
 ) -> str:
     """The report as one HTML page. The same input gives the same bytes.
 
     `command` runs everything again. `notes` are shown beside the verdict. Without an `environment`, the page names the
-    server alone.
+    server alone. `fidelity` is what `workbench fidelity --json` wrote.
     """
     servers = {comparison.live.server: "" for comparison in comparisons}
     parts = [_part(comparison, number) for number, comparison in enumerate(comparisons, 1)]
@@ -48,11 +50,12 @@ def render(
         title=", ".join(part.name for part in parts) or "nothing",
         parts=parts,
         claims=claims,
+        fidelity=fidelity,
         notes=notes,
         command=command,
         environment=environment or {"server": ", ".join(servers)},
         made=[environment[name] for name in ("date", "commit", "host") if name in environment] if environment else [],
-        overheads=_overheads(parts),
+        calibrations=_calibrations(parts),
         glossary=GLOSSARY,
     )
 
@@ -91,7 +94,7 @@ class _Part:
     checks: tuple[Check, ...]
     late: Check | None
     runs: dict[str, str]
-    overheads: dict[str, str]
+    calibration: dict[str, Any]
     live_runs: int
     tolerance: str
 
@@ -128,17 +131,25 @@ def _part(comparison: Comparison, number: int) -> _Part:
             "compared": f"pair by pair on {seeds(comparison.seeds)}",
             "predicted": f"made {prediction.made}, SHA-256 {prediction.sha256}",
         },
-        overheads={name: quantity(value, "s") for name, value in prediction.overheads.items()},
+        calibration=prediction.calibration,
         live_runs=comparison.headline.live_runs,
         tolerance=percent(comparison.tolerance),
     )
 
 
-def _overheads(parts: Sequence[_Part]) -> dict[str, str]:
-    """The overheads that calibration measured. They are listed once where they are the same for all scenarios."""
-    if all(part.overheads == parts[0].overheads for part in parts):
-        return parts[0].overheads if parts else {}
-    return {f"{part.name}: {name}": value for part in parts for name, value in part.overheads.items()}
+def _calibrations(parts: Sequence[_Part]) -> dict[str, str]:
+    """What calibration put into the simulations. It is listed once where it is the same for all scenarios."""
+    told = {part.name: _calibration(part.calibration) for part in parts if part.calibration}
+    if len(told) == len(parts) and all(one == told[parts[0].name] for one in told.values()):
+        return told[parts[0].name] if parts else {}
+    return {f"{name}: {key}": value for name, one in told.items() for key, value in one.items()}
+
+
+def _calibration(about: Mapping[str, Any]) -> dict[str, str]:
+    """When and where it was measured, the mean of each step, and the processor's time."""
+    values = {name: quantity(value, "s") for name, value in about["values"].items()}
+    known = {name: about[name] for name in ("date", "server", "digest") if about.get(name, "none") not in ("", "none")}
+    return known | values
 
 
 def _columns(rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], dict[str, str]]:

@@ -6,6 +6,7 @@ these processes, with signals. What all of them note becomes the history.
 
 import asyncio
 import contextlib
+import math
 import os
 import secrets
 import shutil
@@ -20,6 +21,7 @@ from signal import Signals
 import numpy as np
 
 from eventlib import App, BrokerError, BrokerUnavailable, Bus, connect, private_server
+from eventlib.testing import server_cpu_s
 from sim.declare.callers import CALLERS
 from sim.declare.scenario import Progress, Scenario
 from sim.environment import machine, now, versions
@@ -142,6 +144,7 @@ class _LiveRun:
                     ended_s = await self._until_settled(bus, progress)
                     for task in side:
                         task.cancel()
+                    await self._note_server_cpu()
                 await self._pool.stop_all()
                 left = {name: await self._left(bus, name) for name in self._scenario.services}
                 await self._note_ends_of_sagas(bus, left)
@@ -189,6 +192,7 @@ class _LiveRun:
         self._t0 = time.monotonic() + _HEADSTART_S
         for process in processes:
             self._pool.order(process, {"go": self._t0})
+        await self._note_server_cpu()
 
     def _start(self, role: str, index: int, t0: float | None = None) -> PoolProcess:
         """Start a process: a consumer, where `role` is its service; a caller; or the generator."""
@@ -283,6 +287,10 @@ class _LiveRun:
             for at_s, status, message, intended_s in ends:
                 for kind in (status, *(("dead",) if status == "parked" else ("handled", "acked"))):
                     self._ends.append((0, at_s, KIND[kind], code, -1, event, message, 1, intended_s, np.nan))
+
+    async def _note_server_cpu(self) -> None:
+        if not math.isnan(used_s := await server_cpu_s(self._job.url)):
+            self._note("server_cpu", "", -1, used_s)
 
     def _note(self, kind: str, service: str, consumer: int, value: float = np.nan) -> None:
         code = list(self._scenario.services).index(service) if service in self._scenario.services else -1

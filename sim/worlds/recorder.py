@@ -37,6 +37,7 @@ class Recorder:
         self._service = list(scenario.services).index(service) if service else -1
         self._consumer = consumer
         self._consumes = scenario.services[service].consumes if service else ""
+        self._overslept: dict[tuple[str, int, int], float] = {}
         self._events = {event: code for code, event in enumerate(scenario.flow.paths)}
 
     def add(self, kind: str, event: str, message: Numbered, attempt: int = 0, value: float = _NAN) -> None:
@@ -46,7 +47,10 @@ class Recorder:
             LiveRunFailed: it could not be written.
         """
         row = (KIND[kind], self._service, self._consumer, self._events[event], message.index, attempt)
-        unwritten = _PACK(0, time.monotonic(), *row, message.intended_s, value)
+        self._write(*row, message.intended_s, value)
+
+    def _write(self, *row: float) -> None:
+        unwritten = _PACK(0, time.monotonic(), *row)
         try:
             while unwritten:  # a disk that is about to be full takes a part of a row
                 unwritten = unwritten[os.write(self.file, unwritten) :]
@@ -58,6 +62,18 @@ class Recorder:
         """End the run with this error."""
         if not self.failed.done():
             self.failed.set_result(error)
+
+    def note_cpu(self) -> None:
+        """Write how much processor time this process has used.
+
+        Raises:
+            LiveRunFailed: it could not be written.
+        """
+        self._write(KIND["cpu"], self._service, self._consumer, -1, -1, 0, _NAN, time.process_time())
+
+    def overslept(self, event: str, index: int, attempt: int, by_s: float) -> None:
+        """A handler slept so much longer than it was asked to: that goes into the row that it ends with."""
+        self._overslept[event, index, attempt] = by_s
 
     def check(self) -> None:
         """Raise what ended the run. `observe` raised it too, but the library only logs that.
@@ -72,11 +88,19 @@ class Recorder:
         kind, delivery = observation.kind, observation.delivery
         event = delivery.envelope.event if delivery.envelope is not None else None
         if self.task is not None and event is not None:
-            dispatch = dispatch_number(delivery.entry.id) if kind == "started" else _NAN
-            self.add(kind, self._consumes, message_of(self.task, event), delivery.attempt, dispatch)
-        elif (message := _message(delivery, self._consumes)) is not None:
-            held_s = self.held_s.pop(delivery, _NAN) if kind in ("handled", "failed") else _NAN
-            self.add(kind, self._consumes, message, delivery.attempt, held_s)
+            message, attempt = message_of(self.task, event), delivery.attempt
+            started = kind == "started"
+            value = dispatch_number(delivery.entry.id) if started else self._value(delivery, message, attempt)
+            self.add(kind, self._consumes, message, attempt, value)
+        elif (found := _message(delivery, self._consumes)) is not None:
+            value = self._value(delivery, found, delivery.attempt) if kind in ("handled", "failed") else _NAN
+            self.add(kind, self._consumes, found, delivery.attempt, value)
+
+    def _value(self, delivery: Delivery, message: Numbered, attempt: int) -> float:
+        """How long a handler held the event loop, or how much longer than asked it slept, where that is known."""
+        if self.held_s:
+            return self.held_s.pop(delivery, _NAN)
+        return self._overslept.pop((self._consumes, message.index, attempt), _NAN) if self._overslept else _NAN
 
 
 def _message(delivery: Delivery, consumed: str) -> Numbered | None:

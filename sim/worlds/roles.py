@@ -1,5 +1,7 @@
 """The roles that a process of a live run may have."""
 
+import asyncio
+
 from sim.declare.scenario import Scenario
 from sim.worlds.calling import call
 from sim.worlds.describing import describe
@@ -19,5 +21,13 @@ async def work(job: Job, orders: Orders, tell: Tell) -> None:
         return
     recorder = Recorder(job.records, scenario, job.service, job.consumer)
     own = job.role == "consumer" and scenario.services[job.service].app is not None
+    noting = asyncio.create_task(_note_cpu_at_go(recorder, orders))
     await (consume_own if own else _ROLES[job.role])(job, scenario, recorder, orders, tell)
+    noting.cancel()
+    recorder.note_cpu()
     recorder.check()
+
+
+async def _note_cpu_at_go(recorder: Recorder, orders: Orders) -> None:
+    await orders.go.wait()
+    recorder.note_cpu()

@@ -70,7 +70,11 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
 
     async def work(index: int, intended_s: float, attempt: int) -> None:
         fails = plan.fails(name, index, attempt, orders.now_s())
-        await asyncio.sleep(service_s[index])
+        asked_s = service_s[index]
+        slept_s = -time.monotonic()
+        await asyncio.sleep(asked_s)
+        slept_s += time.monotonic()
+        recorder.overslept(service.consumes, index, attempt, slept_s - asked_s)
         if fails:
             raise RuntimeError("the scenario lets this attempt fail")
         for event, number in scenario.flow.emitted(name, service.consumes, index):

@@ -186,7 +186,9 @@ def test_the_last_run_is_that_of_the_seed_before() -> None:
 def test_a_live_value_is_covered_or_not(small: Scenario, predicted: Prediction) -> None:
     live = replace(sim.simulate(small, [0, 1]), world="live", server="Redis 8.2.3")
     slow = replace(
-        sim.simulate(small, [0, 1], overheads=sim.Overheads(handle_s=0.05)), world="live", server="Redis 8.2.3"
+        sim.simulate(small, [0, 1], calibration=sim.Calibration.constant(handle_s=0.05)),
+        world="live",
+        server="Redis 8.2.3",
     )
     assert compare(predicted, live)["lag_s_p95"].covered is True
     assert compare(predicted, slow)["lag_s_p95"].covered is False

@@ -16,9 +16,9 @@ class Holder(Protocol):
 
     asked: int  # COUNT of the read that it is blocked in
 
-    def receive(self, count: int, after_s: float) -> None: ...
+    def receive(self, count: int) -> None: ...
 
-    def ask_again(self, after_s: float) -> None: ...
+    def ask_again(self) -> None: ...
 
     def lose(self, message: Message) -> None: ...
 
@@ -30,10 +30,10 @@ class _Suspects:
 
     asked = 0
 
-    def receive(self, count: int, after_s: float) -> None:
+    def receive(self, count: int) -> None:
         raise AssertionError("it does not read")
 
-    def ask_again(self, after_s: float) -> None:
+    def ask_again(self) -> None:
         raise AssertionError("it does not read")
 
     def lose(self, message: Message) -> None:
@@ -185,4 +185,4 @@ class Group:
         """New entries go to the reader that has waited longest, and all that it asked for at once."""
         while self.blocked and self.has_work():
             reader = self.blocked.popleft()
-            reader.receive(reader.asked, self.state.overheads.dispatch_s)
+            reader.receive(reader.asked)

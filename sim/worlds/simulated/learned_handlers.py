@@ -10,8 +10,10 @@ from eventlib.errors import Reject
 from sim.worlds.simulated.event_loop import EventLoop
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import FAILURE, Handlers
+from sim.worlds.simulated.machine import Process
 from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import Message
+from sim.worlds.simulated.sending import Sent
 
 _REJECTED = Reject("as often as was learned")
 
@@ -20,9 +22,15 @@ class LearnedHandlers(Handlers):
     """An attempt computes first, alone in its process, and then waits, while others compute or wait."""
 
     def __init__(
-        self, group: Group, index: int, process: ProcessState, held: dict[Message, None], ended: Callable[[], None]
+        self,
+        group: Group,
+        index: int,
+        process: ProcessState,
+        cpu: Process,
+        held: dict[Message, None],
+        ended: Callable[[float], None],
     ) -> None:
-        super().__init__(group, index, process, held, ended)
+        super().__init__(group, index, process, cpu, held, ended)
         state, name = group.state, group.name
         assert self._service.own is not None and self._service.own.learned is not None, "simulate() refuses it"
         self._learned = self._service.own.learned
@@ -36,19 +44,28 @@ class LearnedHandlers(Handlers):
             for one in state.scenario.flow.emitted_by[name]
         ]
 
-    def _start(self) -> None:
+    def _start(self, after_s: float) -> None:
         if not self._starts and self.waiting and self.running < self._concurrency:
             self._starts = True
+            there = self._timeout(after_s)
+            there.callbacks.append(self._start_when_free)
+
+    def _start_when_free(self, there: simpy.Event) -> None:
+        if self._process.halted:
+            self._process.postpone(self._start_when_free, there)
+        else:
             self._loop.run(self._start_one)
 
     def _start_one(self) -> None:
         self._starts = False
         if self.waiting and self.running < self._concurrency:
-            self._handle(self.waiting.popleft())
-            self._start()
+            self._handle(self.waiting.popleft(), 0.0)
+            self._start(self._cpu.start_s)
 
-    def _run(self, message: Message, attempt: int, now: float) -> None:
+    def _run(self, message: Message, attempt: int, starts_at: float, after_s: float) -> None:
         takes_s, computes_s = self._service_s[message.index], self._cpu_s[message.index]
+        shared_s = self._state.machine.slowed_down_s(starts_at, computes_s) if computes_s else 0.0
+        takes_s, computes_s = takes_s + shared_s, computes_s + shared_s
         self._loop.hold(computes_s)
         error = self._error(message.index, attempt)
         if error is None:
@@ -64,6 +81,14 @@ class LearnedHandlers(Handlers):
         else:
             self._loop.run(partial(self._handled, end))
 
+    def _handled(self, end: simpy.Event) -> None:
+        if self._process.halted:
+            self._process.postpone(self._handled, end)
+            return
+        message, attempt, error = cast(tuple[Message, int, Exception | None], end.value)
+        self._cpu.does_s("handle_s", self._state.env.now)  # it wakes up, and that took a part of what was learned
+        self._end(message, attempt, error, 0.0)
+
     def _error(self, index: int, attempt: int) -> Exception | None:
         draw, learned = self._draws.item(index, attempt - 1), self._learned
         if draw < (self._service.error_rate if attempt == 1 else learned.retry_error_rate):
@@ -72,7 +97,7 @@ class LearnedHandlers(Handlers):
 
     def _publish(self, message: Message, takes_s: float) -> None:
         """Publish what handling this message sets off, each in its time: the server has it before the attempt ends."""
-        append_s = self._state.overheads.publish_s / 2.0
+        append_s = self._state.machine.takes_s("publish_s") / 2.0
         for emitted, after, counts in self._emitted:
             for place in range(counts[message.index]):
                 number = self._state.scenario.flow.number(emitted, self._service.consumes, message.index, place)
@@ -87,5 +112,6 @@ class LearnedHandlers(Handlers):
             return
         event, number, intended_s = cast(tuple[str, int, float], due.value)
         state = self._state
-        sent_s = max(state.env.now - state.overheads.publish_s / 2.0, self._process.resumed_at)
-        state.publish(event, number, intended_s, sent_s, self._code, self._index)
+        now, append_s = state.env.now, state.machine.takes_s("publish_s") / 2.0
+        sent = Sent(max(now - append_s, self._process.resumed_at), now, now + append_s)
+        state.publish(event, number, intended_s, sent, self._code, self._index)

@@ -67,12 +67,12 @@ class QueueGroup(Group):
     def _wake(self) -> None:
         """The bell rings: all workers that wait hear it and ask, in the order in which they came."""
         while self.blocked:
-            self.blocked.popleft().ask_again(self.state.overheads.dispatch_s)
+            self.blocked.popleft().ask_again()
 
     def _free(self, message: Message) -> None:
         """The slots of a task are free as soon as the server knows that it has ended."""
         if limits := self._limits[self._tenants[message.index]]:
-            known = self.state.env.timeout(self.state.overheads.settle_s, limits)
+            known = self.state.env.timeout(self.state.machine.takes_s("settle_s"), limits)
             known.callbacks.append(self._free_slots)
 
     def _free_slots(self, known: simpy.Event) -> None:
