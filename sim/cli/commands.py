@@ -37,7 +37,6 @@ COMMANDS = {
     "learn": _Listed(
         "sim.cli.learn", "Watch a running consumer group, read-only, and write a scenario that behaves like it."
     ),
-    "compare": _Listed("sim.cli.compare", "Run a scenario in both worlds and judge each prediction by a tolerance."),
     "report": _Listed("sim.cli.report", "Run the scenarios in both worlds and write the validation report."),
     "lab": _Listed("sim.cli.lab", "Open JupyterLab on the notebooks, with a Redis running."),
     "server": _Listed("sim.cli.server", "Run a private Redis until Ctrl-C; prints its URL."),
