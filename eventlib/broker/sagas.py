@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import cast, get_args
 
 from eventlib.broker import scripts
 from eventlib.broker.connections import Broker, milliseconds
 from eventlib.broker.keys import GroupKeys
 from eventlib.broker.pipelined import Argument
 from eventlib.records import Entry
-from eventlib.saga_policy import ENDED
+from eventlib.saga_policy import ENDED, SagaStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,11 @@ class SagaStore:
         self._broker = broker
         self._stream = stream
         self._group: GroupKeys = broker.keys.group(stream, group)
+
+    async def exists(self) -> bool:
+        """Whether a saga is there, or a worker has run."""
+        lists = (self._broker.keys.sagas(self._stream, status) for status in get_args(SagaStatus))
+        return cast(int, await self._broker.ask("EXISTS", self._group.retry, *lists)) > 0
 
     async def load(self, saga_id: str) -> dict[str, bytes] | None:
         """The fields of a saga. None if there is none of this id, or no longer."""

@@ -38,6 +38,7 @@ class QueueCommands:
     """The commands on one queue of a program that enqueues, waits for or cancels its tasks."""
 
     def __init__(self, broker: Broker, queue: str) -> None:
+        self.name = queue
         self._broker = broker
         self._group = broker.keys.group(queue_stream(queue), WORKERS)
         self._own = broker.keys.queue(queue_stream(queue))
@@ -55,6 +56,11 @@ class QueueCommands:
         size_bytes = sum(len(task.event) for task in tasks)
         reply = await self._run(scripts.TASK_ENQUEUE, *args, bulk=True, size_bytes=size_bytes)
         return None if len(reply) == 1 else UniqueKeyHolder(tasks[reply[0] - 1], reply[1].decode())
+
+    async def exists(self) -> bool:
+        """Whether a task was ever enqueued here, a worker has run, or a schedule is there."""
+        schedules = self._broker.keys.schedule(queue_stream(self.name), "").schedules
+        return cast(int, await self._broker.ask("EXISTS", *self.keys, schedules)) > 0
 
     async def look(self, task_id: str, *, with_result: bool = False) -> TaskRecord | None:
         """All that is known of a task. None if it is not known."""

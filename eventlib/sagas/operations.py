@@ -82,6 +82,15 @@ class Sagas(Generic[I]):
 
     # Looking
 
+    async def check(self) -> None:
+        """Make sure that the name is right: that of no saga looks as if none was started.
+
+        Raises:
+            MissingSaga: none is there, and no worker has run.
+        """
+        if not (await self._answer(self._store.exists)).value:
+            raise MissingSaga(self._where, "no saga of this name was started, and no worker has run")
+
     async def get(self, id: str) -> SagaRecord:
         """How a saga stands.
 

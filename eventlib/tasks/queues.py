@@ -16,6 +16,7 @@ from eventlib.declare.tasks import QueueSettings, Task, TaskCall
 from eventlib.errors import (
     BusClosed,
     InvalidArgument,
+    MissingQueue,
     MissingTask,
     TaskCancelled,
     TaskFailed,
@@ -183,6 +184,16 @@ class TaskQueues:
         if state == "cancelling":
             return "cancelling"
         return "cancelled" if state == "cancelled" else "ended"
+
+    async def check(self, queue: str) -> None:
+        """Make sure that the name is right: a misspelt queue looks empty.
+
+        Raises:
+            MissingQueue: no task was enqueued to it, it has no schedule, and no worker of it has run.
+        """
+        if not await self._answer(self._commands(queue).exists):
+            problem = "there is none of this name: it never had a task, a schedule or a worker"
+            raise MissingQueue(f"queue {queue!r} {self._at}", problem)
 
     async def health(self, queue: str) -> QueueHealth:
         """See `Bus.queue_health`."""
