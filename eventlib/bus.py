@@ -259,7 +259,8 @@ class Bus(Requesting):
                 loses): nothing was started.
             BrokerUnavailable: no answer. The saga may have been started; with its key, a repeat starts no other.
         """
-        if isinstance(saga, Saga) and self.app.sagas.get((saga.name, saga.version)) is not saga:
+        given: object = saga  # of any type, where no checker looked
+        if isinstance(given, Saga) and self.app.sagas.get((given.name, given.version)) is not given:
             problem = f"App {self.app.name!r} declares no saga {saga.name!r} version {saga.version}, or another one"
             raise InvalidArgument("start", problem)
         return await self.sagas(saga).start(saga, input, key)

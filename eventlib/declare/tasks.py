@@ -287,7 +287,7 @@ class TaskDeclarations:
         keep_result_s: float = 900.0,
     ) -> Callable[[Callable[P, Awaitable[R]]], Task[P, R]]: ...
     @called_as('@app.task(priority="high")', InvalidDeclaration)
-    def task(
+    def task(  # type: ignore[misc]  # the decorator hides from mypy that it takes what the overloads take
         self,
         function: Callable[P, Awaitable[R]] | None = None,
         /,
