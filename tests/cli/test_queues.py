@@ -121,13 +121,11 @@ async def test_schedules_are_listed_shown_paused_run_and_removed(run: Run, bus: 
     assert listed[1]["rule"]["every_s"] == 3600.0 and "slots" not in listed[1]["rule"]
     enqueued = json.loads((await run("schedules", "run-now", "default", "often", "--json", "-")).stdout)
     assert (await bus.tasks.state("default", enqueued["task_id"])).state == "waiting"
-    assert f"by hand {enqueued['task_id']}" in done(await run("schedules", "history", "default", "often")).replace(
-        "0.000 s ", ""
-    )
+    history = done(await run("schedules", "history", "default", "often"))
+    assert f"by hand {enqueued['task_id']}" in history.replace("0.000 s ", "")
     assert "runs" in done(await run("schedules", "resume", "default", "often"))
-    assert "would be removed; --yes does it. App shop declares it" in done(
-        await run("schedules", "remove", "default", "nightly")
-    )
+    said = done(await run("schedules", "remove", "default", "nightly"))
+    assert "would be removed; --yes does it. App shop declares it" in said
     assert "often is removed." in done(await run("schedules", "remove", "default", "often", "--yes"))
     for verb in ("show", "pause", "resume", "remove", "run-now", "history"):
         assert "there is none of this name" in done(await run("schedules", verb, "default", "often"), 2)
