@@ -8,8 +8,9 @@ from eventlib.broker import scripts
 from eventlib.broker.connections import Broker, milliseconds
 from eventlib.broker.keys import GroupKeys
 from eventlib.broker.pipelined import Argument
+from eventlib.broker.watching import Watch
 from eventlib.records import Entry
-from eventlib.saga_policy import ENDED, SagaStatus
+from eventlib.saga_policy import ENDED, RESTING, SagaStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,10 @@ class SagaStore:
         key = self._broker.keys.sagas(self._stream, status)
         return [id_.decode() for id_ in await self._broker.ask("ZRANGE", key, first, first + count - 1)]
 
+    def watch(self) -> Watch:
+        """A watch on the ids of sagas that end or are parked."""
+        return Watch(self._broker, self._broker.keys.saga_notices(self._stream), b"ids")
+
     async def begin(self, saga_id: str, consumer: str, entry: Entry, mark: str, seq: int) -> dict[str, bytes] | None:
         """Begin act number `seq` with the worker's `mark`. The fields of the saga; none if it is gone.
 
@@ -80,12 +85,13 @@ class SagaStore:
             *(group.retry if entry is None else self._source(entry), group.retry, group.delayed, group.sweep),
             *(keys.saga(self._stream, change.saga_id), keys.saga_history(self._stream, change.saga_id)),
             *(keys.sagas(self._stream, change.before), keys.sagas(self._stream, change.after)),
-            *(keys.sagas(self._stream, status) for status in sorted(ENDED)),
+            *(keys.saga_notices(self._stream), *(keys.sagas(self._stream, status) for status in sorted(ENDED))),
         )
         args: list[Argument] = [group.group, consumer, "" if entry is None else entry.id, int(settle)]
         args += [change.token, change.revision, change.saga_id]
         args += ["" if change.keep_s is None else milliseconds(change.keep_s)]
         args += ["", ""] if change.alarm is None else [milliseconds(change.alarm[0]), change.alarm[1]]
+        args += [int(change.after in RESTING and change.after != change.before)]
         args += [2 * len(change.fields), *(part for field in change.fields.items() for part in field)]
         args += [len(change.history), *change.history, *change.messages]
         size_bytes = sum(map(len, change.messages)) + sum(map(len, change.fields.values()))

@@ -5,14 +5,15 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from eventlib.broker import connections, scripts
+from eventlib.broker import scripts
 from eventlib.broker.connections import Broker, milliseconds
 from eventlib.broker.consuming import ATTEMPTS_MAX, ConsumerCommands, Promoted, TakenOver, expected_arguments
-from eventlib.broker.pipelined import Argument, PipelinedConnection
+from eventlib.broker.pipelined import Argument
 from eventlib.broker.publishing import BATCH_BYTES
 from eventlib.broker.reading import Reader, Sink, entry_of
 from eventlib.broker.requests import ScriptCall
 from eventlib.broker.scripts import Script
+from eventlib.broker.watching import Watch
 from eventlib.finishing import finished
 from eventlib.queueing import PRIORITIES
 from eventlib.records import EnqueuedTask, Entry, ExpectedTime, Place, QueueHealth, UniqueKeyHolder, queue_stream
@@ -108,11 +109,11 @@ class QueueCommands:
         """Let a delayed task start now. Returns its state; '' if it is not known."""
         return cast(bytes, await self._run(scripts.TASK_RUN_NOW, task_id)).decode()
 
-    def watch_finished(self) -> "Watch":
+    def watch_finished(self) -> Watch:
         """A watch on the ids of the queue's tasks that end."""
         return Watch(self._broker, self._own.finished, b"ids")
 
-    def watch_cancels(self) -> "Watch":
+    def watch_cancels(self) -> Watch:
         """A watch on the ids of the queue's running tasks that are to end."""
         return Watch(self._broker, self._own.cancels, b"id")
 
@@ -131,39 +132,6 @@ def _last_minute(counts: Mapping[bytes, bytes], now_ms: int) -> Mapping[str, flo
         if begun - 11 <= int(at) <= begun:
             rates[kind] += int(number) / over_s
     return rates
-
-
-class Watch:
-    """Reads task ids from a stream, from now on. It has a connection of its own, because a read blocks."""
-
-    def __init__(self, broker: Broker, key: str, field: bytes) -> None:
-        self._broker = broker
-        self._key = key
-        self._field = field
-        self._at: bytes | None = None
-        self._connection: PipelinedConnection = broker.open_for_reading()
-
-    async def begin(self) -> None:
-        """Hear of all that is added after this call."""
-        if self._at is None:
-            last = await self._broker.ask("XREVRANGE", self._key, "+", "-", "COUNT", 1)
-            self._at = last[0][0] if last else b"0-0"
-
-    async def next(self, block_s: float) -> list[str]:
-        """The ids that were added since. None for `block_s` seconds: an empty list."""
-        await self.begin()
-        command = ("XREAD", "COUNT", 1000, "BLOCK", milliseconds(block_s), "STREAMS", self._key, self._at or b"")
-        reply = await self._connection.request(command, block_s + connections.REPLY_TIMEOUT_S)
-        ids: list[str] = []
-        for _, entries in reply or ():
-            for entry_id, fields in entries:
-                self._at = entry_id
-                ids += dict(zip(fields[::2], fields[1::2], strict=True)).get(self._field, b"").decode().split()
-        return ids
-
-    async def close(self) -> None:
-        """Close its connection."""
-        await self._broker.close_reading(self._connection)
 
 
 class Clock(NamedTuple):

@@ -307,7 +307,7 @@ async def test_waiting_for_a_result_is_ended_by_its_limit_and_by_closing(connect
         with pytest.raises(ev.InvalidArgument, match="timeout_s=nan"):
             await handle.result(float("nan"))
         waiting = asyncio.create_task(handle.result())
-        await eventually(lambda: bus.tasks._finishes["default"]._waiters)
+        await eventually(lambda: bus.tasks._notices["default"]._waiters)
     with pytest.raises(ev.BusClosed):
         await waiting
 
