@@ -22,6 +22,7 @@ from eventlib.errors import BrokerError, BusClosed, InvalidArgument
 from eventlib.events.schema import Event, spec_of
 from eventlib.operate.dead_letters import DeadLetters
 from eventlib.operate.trimming import look_at
+from eventlib.patience import Patience
 from eventlib.publish.outage import Fail, OutagePolicy, Wait, patience_s
 from eventlib.publish.publisher import Publisher, publishing
 from eventlib.queueing import Priority
@@ -30,9 +31,9 @@ from eventlib.replies.requesting import Requesting
 from eventlib.replies.waiting import Waits, waits
 from eventlib.retention import StreamHealth
 from eventlib.running import Running, Wanted
-from eventlib.sagas.operations import Sagas, name_of
+from eventlib.sagas.by_name import SagasByName
+from eventlib.sagas.operations import Sagas
 from eventlib.schedules.operations import Schedules
-from eventlib.tasks.patience import Patience
 from eventlib.tasks.queues import TaskHandle, TaskQueues
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input of a saga
@@ -76,8 +77,10 @@ async def connect(
             publishing(broker, app.name, policy) as publisher,
             waits(broker, app, patient=not isinstance(policy, Fail)) as all_waits,
             aclosing(TaskQueues(app, broker, patience)) as queues,
+            aclosing(SagasByName(broker, app.name, patience)) as sagas,
         ):
-            bus = Bus(app, broker, server, publisher, all_waits, queues, Schedules(app, broker, patience))
+            schedules = Schedules(app, broker, patience)
+            bus = Bus(app, broker, server, patience, publisher, all_waits, queues, schedules, sagas)
             await bus._declare_streams()
             try:
                 yield bus
@@ -95,16 +98,20 @@ class Bus(Requesting):
         app: App,
         broker: Broker,
         server: ServerInfo,
+        patience: Patience,
         publisher: Publisher,
         waits: Waits,
         tasks: TaskQueues,
         schedules: Schedules,
+        sagas: SagasByName,
     ) -> None:
         self.app = app
         self.server = server
         self.tasks = tasks
         self.schedules = schedules
         self._broker = broker
+        self._patience = patience
+        self._sagas = sagas
         self._streams = StreamCommands(broker)
         self._publisher = publisher
         self._waits = waits
@@ -252,14 +259,15 @@ class Bus(Requesting):
 
         The id is the `key`, if one is given: while the saga with this key runs or is kept, and for 60 s after its end
         at least, another start with it starts nothing and returns the id. What the first one was given stays as it is.
-        The call waits for a server that does not answer, for 30 s with every outage policy.
+        A server that does not answer is waited for as the outage policy says; `Spool` is as `Wait` with its 30 s.
 
         Raises:
             BusClosed, InvalidArgument (a saga that the App does not declare, an input of another class or one that JSON
                 loses): nothing was started.
             BrokerUnavailable: no answer. The saga may have been started; with its key, a repeat starts no other.
         """
-        if isinstance(saga, Saga) and self.app.sagas.get((saga.name, saga.version)) is not saga:
+        given: object = saga  # of any type, where no checker looked
+        if isinstance(given, Saga) and self.app.sagas.get((given.name, given.version)) is not given:
             problem = f"App {self.app.name!r} declares no saga {saga.name!r} version {saga.version}, or another one"
             raise InvalidArgument("start", problem)
         return await self.sagas(saga).start(saga, input, key)
@@ -274,7 +282,7 @@ class Bus(Requesting):
         Raises:
             InvalidArgument, InvalidDeclaration: it is no saga, and no name that one can have.
         """
-        return Sagas(self._broker, self.app.name, name_of(saga), lambda: self._closed)
+        return self._sagas.of(saga)
 
     # Looking
 
@@ -320,7 +328,7 @@ class Bus(Requesting):
 
     def dead_letters(self, stream: str, group: str) -> DeadLetters:
         """The group's dead-letter queue on the stream: to look at, edit, replay and purge."""
-        return DeadLetters(self._broker, self.app, stream, group)
+        return DeadLetters(self._broker, self.app, self._patience, stream, group)
 
     async def delete_all(self) -> int:
         """Delete every key of this namespace, events included; for tests and experiments. Returns how many."""

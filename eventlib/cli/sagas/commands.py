@@ -114,8 +114,14 @@ def cancel_command(
 
 
 def _with_sagas(name: str, url: str | None, namespace: str, work: Callable[[ev.Sagas[Any]], Awaitable[T]]) -> T:
-    """Do `work` on the sagas of one name, and return its result."""
-    return with_bus(url, namespace, lambda bus: work(bus.sagas(name)))
+    """Do `work` on the sagas of one name, and return its result. A misspelt name looks empty, so it is refused."""
+
+    async def run(bus: ev.Bus) -> T:
+        sagas = bus.sagas(name)
+        await sagas.check()
+        return await work(sagas)
+
+    return with_bus(url, namespace, run)
 
 
 def _conclude(record: ev.SagaRecord, json_file: Path | None) -> None:
