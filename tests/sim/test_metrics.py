@@ -316,7 +316,7 @@ def test_samples_and_faults_are_not_counted_as_messages() -> None:
 def test_the_oversleep_of_handlers_is_what_their_rows_say() -> None:
     slept = [attempted(message, 1.0, 1.1 + by_s, value=by_s) for message, by_s in enumerate((0.001, 0.003, 0.002))]
     for rows in slept:  # the row of the start and of the acknowledgement have none
-        rows[0], rows[2] = (tuple([*one[:-1], math.nan]) for one in (rows[0], rows[2]))
+        rows[0], rows[2] = ((*one[:-1], math.nan) for one in (rows[0], rows[2]))
     noted = history(*slept)
     assert metric(noted, "oversleep_s_p50") == pytest.approx(0.002)
     assert math.isnan(metric(history(whole(0, 1.0, 2.0)), "oversleep_s_p99")), "a simulation notes none"
