@@ -26,7 +26,8 @@ FORMAT = 1  # of the file
 
 STEPS = {
     "lateness_s": "from when the load is meant to send an event until it does",
-    "publish_s": "from handing an event to the bus until its reply; the server has it half-way",
+    "append_s": "from handing an event to the bus until the server has it",
+    "publish_s": "from handing an event to the bus until its reply",
     "dispatch_s": "from the server to the start of the handler, where a reader waits for the entry",
     "read_s": "from asking to the start of the handler, where the entry waits for a reader",
     "handle_s": "what a handler takes longer than its service time",
@@ -107,6 +108,8 @@ class Calibration:
     def constant(cls, **steps: float) -> Self:
         """Each of these steps always takes so many seconds, the others no time: for tests, and to ask "what if".
 
+        Without `append_s`, the server has an event half-way to the reply.
+
         Raises:
             InvalidCalibration: there is no such step, or its time is no number of seconds.
         """
@@ -115,7 +118,8 @@ class Calibration:
                 raise InvalidCalibration("calibration", f"there is no step {name!r}; there are: {', '.join(STEPS)}")
             if not 0.0 <= value < float("inf"):
                 raise InvalidCalibration("calibration", f"{name} is {value:g}; give seconds, 0 or more")
-        return cls((Block(0, {name: [[value]] for name, value in steps.items()}),))
+        halfway = {"append_s": steps["publish_s"] / 2.0} if "publish_s" in steps else {}
+        return cls((Block(0, {name: [[value]] for name, value in (halfway | steps).items()}),))
 
     # What the simulated world asks for
 

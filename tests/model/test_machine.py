@@ -72,8 +72,8 @@ def test_a_step_depends_on_the_rest_before_it() -> None:
 
 
 def test_what_comes_while_a_batch_is_on_its_way_joins_the_next() -> None:
-    batches = Batches()
-    first, second, third, late = (batches.join(at_s, 0.1) for at_s in (1.0, 1.02, 1.05, 1.3))
+    batches, process = Batches(), Machine(Calibration.constant(publish_s=0.1), 0).process("generator")
+    first, second, third, late = (batches.join(at_s, process) for at_s in (1.0, 1.02, 1.05, 1.3))
     assert (first.appended_s, first.published_s) == (1.05, 1.1)
     assert second[1:] == third[1:] == pytest.approx((1.15, 1.2)), "they go together, when the first one is there"
     assert late.published_s == pytest.approx(1.4)

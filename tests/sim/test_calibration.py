@@ -17,7 +17,14 @@ from sim.infer.steps import blocks_of
 from sim.worlds.simulated import simulate
 from tests.model.small import exponential, poisson, scenario, service
 
-TRUE_S = {"lateness_s": 0.0001, "publish_s": 0.0006, "dispatch_s": 0.0004, "read_s": 0.0005, "handle_s": 0.0003}
+TRUE_S = {
+    "lateness_s": 0.0001,
+    "append_s": 0.0003,
+    "publish_s": 0.0006,
+    "dispatch_s": 0.0004,
+    "read_s": 0.0005,
+    "handle_s": 0.0003,
+}
 TRUE_S |= {"settle_s": 0.0007, "retry_s": 0.002, "start_s": 0.03}
 BUSY = scenario(poisson(100.0, 2.0), desk=service(service_time=exponential(0.008), consumers=2))
 
