@@ -190,7 +190,8 @@ class Calibration:
 
     def digest(self) -> str:
         """The SHA-256 of all that the simulation takes from it."""
-        return hashlib.sha256(json.dumps(self._as_json(), sort_keys=True).encode()).hexdigest()
+        simulated = {name: self._as_json()[name] for name in ("format", "left_out", "cpu", "blocks")}
+        return hashlib.sha256(json.dumps(simulated | {"cores": self.cores}, sort_keys=True).encode()).hexdigest()
 
     def about(self) -> dict[str, Any]:
         """What a history says of the calibration that it was simulated with."""
