@@ -190,7 +190,12 @@ class Calibration:
 
     def digest(self) -> str:
         """The SHA-256 of all that the simulation takes from it."""
-        simulated = {name: self._as_json()[name] for name in ("format", "left_out", "cpu", "blocks")}
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        whole = self._as_json()
+        simulated = {name: whole[name] for name in ("format", "left_out", "cpu", "blocks")}
         return hashlib.sha256(json.dumps(simulated | {"cores": self.cores}, sort_keys=True).encode()).hexdigest()
 
     def about(self) -> dict[str, Any]:
@@ -292,7 +297,7 @@ class Calibration:
             "versions": dict(self.versions),
             "left_out": sorted(self.left_out),
             "cpu": [asdict(use) for use in self.cpu],
-            "blocks": [asdict(block) for block in self.blocks],
+            "blocks": [{"run": block.run, "steps": dict(block.steps)} for block in self.blocks],
         }
 
     def __repr__(self) -> str:
