@@ -26,7 +26,8 @@ FORMAT = 1  # of the file
 
 STEPS = {
     "lateness_s": "from when the load is meant to send an event until it does",
-    "publish_s": "from handing an event to the bus until its reply; the server has it half-way",
+    "append_s": "from handing an event to the bus until the server has it",
+    "publish_s": "from handing an event to the bus until its reply",
     "dispatch_s": "from the server to the start of the handler, where a reader waits for the entry",
     "read_s": "from asking to the start of the handler, where the entry waits for a reader",
     "handle_s": "what a handler takes longer than its service time",
@@ -107,6 +108,8 @@ class Calibration:
     def constant(cls, **steps: float) -> Self:
         """Each of these steps always takes so many seconds, the others no time: for tests, and to ask "what if".
 
+        Without `append_s`, the server has an event half-way to the reply.
+
         Raises:
             InvalidCalibration: there is no such step, or its time is no number of seconds.
         """
@@ -115,7 +118,8 @@ class Calibration:
                 raise InvalidCalibration("calibration", f"there is no step {name!r}; there are: {', '.join(STEPS)}")
             if not 0.0 <= value < float("inf"):
                 raise InvalidCalibration("calibration", f"{name} is {value:g}; give seconds, 0 or more")
-        return cls((Block(0, {name: [[value]] for name, value in steps.items()}),))
+        halfway = {"append_s": steps["publish_s"] / 2.0} if "publish_s" in steps else {}
+        return cls((Block(0, {name: [[value]] for name, value in (halfway | steps).items()}),))
 
     # What the simulated world asks for
 
@@ -186,7 +190,13 @@ class Calibration:
 
     def digest(self) -> str:
         """The SHA-256 of all that the simulation takes from it."""
-        return hashlib.sha256(json.dumps(self._as_json(), sort_keys=True).encode()).hexdigest()
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        whole = self._as_json()
+        simulated = {name: whole[name] for name in ("format", "left_out", "cpu", "blocks")}
+        return hashlib.sha256(json.dumps(simulated | {"cores": self.cores}, sort_keys=True).encode()).hexdigest()
 
     def about(self) -> dict[str, Any]:
         """What a history says of the calibration that it was simulated with."""
@@ -287,7 +297,7 @@ class Calibration:
             "versions": dict(self.versions),
             "left_out": sorted(self.left_out),
             "cpu": [asdict(use) for use in self.cpu],
-            "blocks": [asdict(block) for block in self.blocks],
+            "blocks": [{"run": block.run, "steps": dict(block.steps)} for block in self.blocks],
         }
 
     def __repr__(self) -> str:

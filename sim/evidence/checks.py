@@ -14,7 +14,7 @@ from eventlib.policy import Retry
 from sim.declare.scenario import Scenario
 from sim.evidence.capacity import overloads
 from sim.evidence.history import BLOCKED_S, History, Left, Rows, Run, of_kind
-from sim.evidence.metrics import LATE_S, dead_letters, lateness_s_p99, left_over
+from sim.evidence.metrics import LATE_S, dead_letters, lateness_s_p99, left_over, oversleep_s
 from sim.evidence.requests import HEARD_S, requests_of
 from sim.evidence.sagas import half_done, services_with_sagas
 from sim.evidence.turns import passed_by, queues_of
@@ -317,6 +317,9 @@ def _generator_on_time(history: History) -> Check:
         return Check(_ON_TIME, claim, "unknown", "nothing was sent")
     worst_s = max(late_s)
     detail = f"p99 {worst_s * 1000:.2f} ms in the worst of {len(late_s)} runs"
+    if (slept_s := oversleep_s(history.rows)).size:
+        median_ms, p99_ms = np.quantile(slept_s, (0.5, 0.99)) * 1000
+        detail += f"; handlers slept {median_ms:.2f} ms (p99 {p99_ms:.2f} ms) longer than asked"
     if worst_s >= LATE_S:
         return Check(_ON_TIME, claim, "false", detail + "; such a run is invalid: lower the rate")
     return Check(_ON_TIME, claim, "true", detail)

@@ -78,9 +78,12 @@ def _idle_consumer(history: History, rows: Rows, service: int) -> Iterator[_Take
     started = started[started["attempt"] == 1]
     of_event = rows[rows["event"] == started["event"][:1]] if started.size else rows[:0]
     sent_s, published_s = (_times(of_kind(of_event, kind), started["message"]) for kind in ("sent", "published"))
-    appended_s = (sent_s + published_s) / 2.0
+    # When the server had it is not seen: between the two, and before the start. The reply may be late on its own.
+    append_s = (np.fmin(published_s, started["t_s"]) - sent_s) / 2.0
+    appended_s = sent_s + append_s
     rest_s = _rest_s(own, appended_s)
     alone = rest_s > _AWAKE_S
+    yield _Taken("append_s", started["t_s"][alone], rest_s[alone], append_s[alone])
     yield _Taken("dispatch_s", started["t_s"][alone], rest_s[alone], (started["t_s"] - appended_s)[alone])
     yield from _handling(history, own, service)
 
@@ -122,7 +125,8 @@ def _retrying(history: History, rows: Rows, idle: Sequence[str]) -> Iterator[_Ta
         retried, started = of_kind(own, "retried").copy(), of_kind(own, "started")
         retried["attempt"] += 1
         late_s = _times_of_attempts(started, retried) - retried["t_s"] - wait_s
-        dispatches = next(one.took_s for one in _idle_consumer(history, rows, history.services.index(name)))
+        idle_steps = _idle_consumer(history, rows, history.services.index(name))
+        dispatches = next(one.took_s for one in idle_steps if one.step == "dispatch_s")
         if retried.size and dispatches.size:
             took_s = late_s - float(np.nanmedian(dispatches))
             yield _Taken("retry_s", retried["t_s"], np.zeros(retried.size), took_s)

@@ -55,6 +55,7 @@ GLOSSARY = {
     "the length of the run, so a quantile that falls among them is a lower bound: >= 30 s, 97 % unhandled.",
     "noise": "The 95 % error bar that the error has because live runs of one seed differ (Student's t over n live "
     "runs). It shrinks with more repeats.",
+    "oversleep": "How much longer than its service time a live handler slept: an error of the instrument itself.",
     "p50, p95, p99": "Half, 95 % and 99 % of the messages had at most this lag. Dead letters are counted apart.",
     "passed by": "How many dispatches of others came in a row while a task of this priority waited: the most in a run. "
     "The others of a tenant are those of its priority. The weights of a queue bound it.",

@@ -8,6 +8,7 @@ import pytest
 from sim.declare.declared import Floats
 from sim.declare.faults.errors import Errors
 from sim.declare.scenario import Scenario
+from sim.evidence.checks import check as check_history
 from sim.evidence.export import history_json
 from sim.evidence.history import History, Left
 from sim.evidence.lags import lags, last_services
@@ -310,3 +311,16 @@ def test_samples_and_faults_are_not_counted_as_messages() -> None:
     fault = [row("killed", 0.5, service=0, consumer=0), row("restarted", 0.6, service=0, consumer=0)]
     assert measure(history(whole(0, 0.0, 1.0), fault, sampled([1.0]))).keys() == measure(history()).keys()
     assert metric(history(whole(0, 0.0, 1.0), fault, sampled([1.0])), "throughput_per_s") == pytest.approx(1.0)
+
+
+def test_the_oversleep_of_handlers_is_what_their_rows_say() -> None:
+    slept = [attempted(message, 1.0, 1.1 + by_s, value=by_s) for message, by_s in enumerate((0.001, 0.003, 0.002))]
+    for rows in slept:  # the row of the start and of the acknowledgement have none
+        rows[0], rows[2] = ((*one[:-1], math.nan) for one in (rows[0], rows[2]))
+    noted = history(*slept)
+    assert metric(noted, "oversleep_s_p50") == pytest.approx(0.002)
+    assert math.isnan(metric(history(whole(0, 1.0, 2.0)), "oversleep_s_p99")), "a simulation notes none"
+    said = next(check for check in check_history(noted) if check.name == "generator_on_time")
+    assert said.verdict == "unknown"
+    [said] = [check for check in check_history(history(sent(0, 1.0), *slept)) if check.name == "generator_on_time"]
+    assert said.detail.endswith("; handlers slept 2.00 ms (p99 2.98 ms) longer than asked")

@@ -169,7 +169,7 @@ class Handlers:
         """Send the next event of a handler."""
         event, _ = emitting.left[0]
         now = self._state.env.now
-        emitting.sent = self._emits[event].join(now + after_s, self._cpu.takes_s("publish_s"))
+        emitting.sent = self._emits[event].join(now + after_s, self._cpu)
         if emitting.sent.appended_s > now:
             appended = self._timeout(emitting.sent.appended_s - now, emitting)
             appended.callbacks.append(self._appended)

@@ -97,7 +97,7 @@ class LearnedHandlers(Handlers):
 
     def _publish(self, message: Message, takes_s: float) -> None:
         """Publish what handling this message sets off, each in its time: the server has it before the attempt ends."""
-        append_s = self._state.machine.takes_s("publish_s") / 2.0
+        append_s = self._state.machine.takes_s("append_s")
         for emitted, after, counts in self._emitted:
             for place in range(counts[message.index]):
                 number = self._state.scenario.flow.number(emitted, self._service.consumes, message.index, place)
@@ -112,6 +112,6 @@ class LearnedHandlers(Handlers):
             return
         event, number, intended_s = cast(tuple[str, int, float], due.value)
         state = self._state
-        now, append_s = state.env.now, state.machine.takes_s("publish_s") / 2.0
+        now, append_s = state.env.now, state.machine.takes_s("append_s")
         sent = Sent(max(now - append_s, self._process.resumed_at), now, now + append_s)
         state.publish(event, number, intended_s, sent, self._code, self._index)

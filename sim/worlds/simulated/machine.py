@@ -24,7 +24,7 @@ class Machine:
         self._calibration = calibration
         self._costs: dict[str, CpuCost] = {}
         self._cores = calibration.cores if calibration is not None else 1
-        self._busy: list[float] = []  # when each process that was busy lately will be free
+        self._busy: list[BusyProcess] = []  # those that were busy lately
         classes = range(len(RESTS_S) + 1)
         self._draws = {step: [self._sampler(place, step, rest) for rest in classes] for place, step in enumerate(STEPS)}
         self.server = self.process("server")
@@ -41,16 +41,15 @@ class Machine:
             self._costs[role] = self._calibration.cpu_cost(role)
         return BusyProcess(self, self._costs[role])
 
-    def slowed_down_s(self, at_s: float, cpu_s: float) -> float:
-        """How much longer a process needs for `cpu_s` of a processor that it shares with those that are busy at `at_s`.
+    def slowed_down_s(self, process: "BusyProcess", now: float, cpu_s: float) -> float:
+        """How much longer a process needs for `cpu_s` of a processor that it shares with those that are busy now.
 
-        Of n processes on c < n cores, each goes on at the rate c / n (processor sharing).
+        Of n busy processes on c < n cores, each goes on at the rate c / n (processor sharing).
         """
-        busy = [free_s for free_s in self._busy if free_s > at_s]
-        extra_s = cpu_s * max(0.0, (len(busy) + 1) / self._cores - 1.0)
-        busy.append(at_s + cpu_s + extra_s)
-        self._busy = busy
-        return extra_s
+        self._busy = [one for one in self._busy if one.free_s > now and one is not process]
+        self._busy.append(process)
+        n = len(self._busy)
+        return cpu_s * (n / self._cores - 1.0) if n > self._cores else 0.0
 
     def _sampler(self, place: int, step: str, rest: int) -> Draw:
         samples = self._calibration.samples_s(step, rest) if self._calibration is not None else np.zeros(1)
@@ -105,35 +104,40 @@ class BusyProcess(Process):
         self._rest = 0  # class of the rest before it last woke up
         self._wake_s = cost.wake_s
         self._event_s = cost.event_s
-        self._free_s = float("-inf")
+        self.free_s = float("-inf")
 
     def takes_s(self, step: str) -> float:
         return self._machine.takes_s(step, self._rest)
 
     def woken_s(self, step: str, now: float) -> float:
-        return self._machine.takes_s(step, rest_class(now - self._free_s))
+        return self._machine.takes_s(step, rest_class(now - self.free_s))
 
     def does_s(self, step: str, now: float, share: float = 0.5) -> float:
-        if (late_s := self._free_s - now) > 0.0:
-            return late_s + self._works_s(now + late_s, self._event_s * share)
-        self._rest = rest_class(-late_s)
-        work_s = self._wake_s + self._event_s * share
-        return self._machine.takes_s(step, self._rest) + self._works_s(now, work_s) - work_s
+        work_s = self._event_s * share
+        if (late_s := self.free_s - now) > 0.0:
+            return late_s + self._works_s(now, late_s, work_s)
+        self._wakes(now)
+        work_s += self._wake_s
+        return self._machine.takes_s(step, self._rest) + self._works_s(now, 0.0, work_s) - work_s
 
     def late_s(self, now: float, events: int = 1, share: float = 0.5) -> float:
         work_s = self._event_s * share * events
-        if (late_s := self._free_s - now) > 0.0:
-            self._works_s(now + late_s, work_s)
+        if (late_s := self.free_s - now) > 0.0:
+            self._works_s(now, late_s, work_s)
             return late_s
-        self._rest = rest_class(-late_s)
-        self._works_s(now, self._wake_s + work_s)
+        self._wakes(now)
+        self._works_s(now, 0.0, self._wake_s + work_s)
         return 0.0
 
-    def _works_s(self, at_s: float, cpu_s: float) -> float:
-        """Work from `at_s` on, when it is free. How long that takes."""
+    def _wakes(self, now: float) -> None:
+        self._rest = rest_class(now - self.free_s)
+        self.free_s = now
+
+    def _works_s(self, now: float, after_s: float, cpu_s: float) -> float:
+        """Work when it is free, `after_s` from now. How long that takes."""
         if cpu_s > 0.0:
-            cpu_s += self._machine.slowed_down_s(at_s, cpu_s)
-        self._free_s = at_s + cpu_s
+            cpu_s += self._machine.slowed_down_s(self, now, cpu_s)
+            self.free_s = now + after_s + cpu_s
         return cpu_s
 
 

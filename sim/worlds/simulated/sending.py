@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sim.worlds.simulated.machine import Machine
+from sim.worlds.simulated.machine import Machine, Process
 
 
 class Sent(NamedTuple):
@@ -17,14 +17,18 @@ class Batches:
     """What one process sends to one stream. What comes while a batch is on its way joins the next."""
 
     def __init__(self) -> None:
-        self._begins_s = self._ends_s = float("-inf")  # the last batch that is on its way, or will be
+        self._begins_s = self._appended_s = self._ends_s = float(
+            "-inf"
+        )  # the last batch that is on its way, or will be
 
-    def join(self, sent_s: float, takes_s: float) -> Sent:
-        """Send an event at this time. `takes_s` is what a batch takes that begins with it. Calls come in order."""
+    def join(self, sent_s: float, process: Process) -> Sent:
+        """Send an event at this time. Calls come in order."""
         if sent_s > self._begins_s:
             self._begins_s = max(sent_s, self._ends_s)
+            takes_s = process.takes_s("publish_s")
             self._ends_s = self._begins_s + takes_s
-        return Sent(sent_s, (self._begins_s + self._ends_s) / 2.0, self._ends_s)
+            self._appended_s = self._begins_s + min(takes_s, process.takes_s("append_s"))
+        return Sent(sent_s, self._appended_s, self._ends_s)
 
 
 class Sending:
@@ -37,4 +41,4 @@ class Sending:
     def send(self, due_s: float) -> Sent:
         """Send an event that is due at this time. Calls are in the order of these times."""
         sent_s = due_s + self._process.does_s("lateness_s", due_s, share=1.0)
-        return self._batches.join(sent_s, self._process.takes_s("publish_s"))
+        return self._batches.join(sent_s, self._process)
