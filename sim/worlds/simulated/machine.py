@@ -22,6 +22,7 @@ class Machine:
     def __init__(self, calibration: Calibration, seed: int, repeat: int = 0) -> None:
         self._stream = (seed, 2, repeat)
         self._cores = calibration.cores
+        self._shares = bool(calibration.machine) and "cpu" not in calibration.left_out  # else there is a core for each
         self._costs: dict[str, CpuCost] = {}
         self._calibration = calibration
         self._busy: list[float] = []  # when each process that was busy lately will be free
@@ -49,6 +50,10 @@ class Machine:
         busy.append(at_s + cpu_s + extra_s)
         self._busy = busy
         return extra_s
+
+    def handler_slowed_down_s(self, at_s: float, cpu_s: float) -> float:
+        """The same for a handler that computes. Where no machine was measured, there is a core for each process."""
+        return self.slowed_down_s(at_s, cpu_s) if self._shares and cpu_s else 0.0
 
     def _sampler(self, place: int, step: str, rest: int) -> Draw:
         samples = self._calibration.samples_s(step, rest)
