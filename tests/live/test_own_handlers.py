@@ -178,7 +178,7 @@ async def test_what_is_wrong_with_an_app_or_its_payload_is_said(
     with no_process_left():
         async with process_pool() as pool:
             for service, said in BAD:
-                monkeypatch.setattr(describing, "IMPORT_S", 2.0 if "hanging" in str(service.app) else 10.0)
+                monkeypatch.setattr(describing, "IMPORT_S", 2.0 if "hanging" in str(service.app) else 20.0)
                 there = service.model_copy(update={"folder": tmp_path})
                 with pytest.raises((InvalidScenario, LiveRunFailed)) as raised:
                     await described(alone(there), pool, tmp_path)
