@@ -195,6 +195,11 @@ def _simulators() -> list[Comparison]:
             lambda *_: (_simulator().quickstart(),),
             lambda *_: (_simulator().bare(),),
         ),
+        Comparison(
+            (Row("timer_lateness_p99", "timers of live runs, lateness p99 / asyncio's", "ms"),),
+            lambda *given: _timers().lateness(*given),
+            lambda *given: _timers().lateness_of_asyncio(*given),
+        ),
     ]
 
 
@@ -203,6 +208,13 @@ def _simulator() -> ModuleType:
     from benchmarks import simulator
 
     return simulator
+
+
+def _timers() -> ModuleType:
+    """The timers of live runs, imported late for the same reason."""
+    from benchmarks import timers
+
+    return timers
 
 
 def _one(measure: Callable[..., Coroutine[Any, Any, float]], *args: int) -> Measure:

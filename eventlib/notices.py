@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from eventlib.broker.watching import Watch
+from eventlib.broker.notices import Watch
 from eventlib.errors import BusClosed
 from eventlib.reconnect import unless_denied, until_answered
 

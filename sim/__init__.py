@@ -3,59 +3,95 @@
 Declare
     Scenario
 Run
-    simulate, run_live, Overheads
+    simulate, run_live, Calibration
 Evidence
     History, measure, summarize, check
 Infer
-    calibrate, compare
+    calibrate, learn_services, predict, Prediction, compare, compare_kept
 All errors
     SimError
 One by one
-    InvalidScenario, InvalidTrace, InvalidHistory, LiveRunFailed
+    InvalidScenario, InvalidTrace, InvalidHistory, InvalidCalibration, InvalidPrediction, CalibrationFailed,
+    LiveRunFailed
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` imports these
+    from sim.calibration import Calibration
     from sim.declare.scenario import Scenario
-    from sim.errors import InvalidHistory, InvalidScenario, InvalidTrace, LiveRunFailed, SimError
+    from sim.errors import (
+        CalibrationFailed,
+        InvalidCalibration,
+        InvalidHistory,
+        InvalidPrediction,
+        InvalidScenario,
+        InvalidTrace,
+        LiveRunFailed,
+        SimError,
+    )
     from sim.evidence.checks import check
     from sim.evidence.history import History
     from sim.evidence.metrics import measure, summarize
     from sim.infer.calibrate import calibrate
     from sim.infer.compare import compare
+    from sim.infer.kept import compare_kept
+    from sim.infer.own_services import learn_services
+    from sim.infer.predict import predict
+    from sim.infer.prediction import Prediction
     from sim.worlds.live import run_live
-    from sim.worlds.simulated import Overheads, simulate
+    from sim.worlds.simulated import simulate
 
 __all__ = [
+    "Calibration",
+    "CalibrationFailed",
     "History",
+    "InvalidCalibration",
     "InvalidHistory",
+    "InvalidPrediction",
     "InvalidScenario",
     "InvalidTrace",
     "LiveRunFailed",
-    "Overheads",
+    "Prediction",
     "Scenario",
     "SimError",
     "calibrate",
     "check",
     "compare",
+    "compare_kept",
+    "learn_services",
     "measure",
+    "predict",
     "run_live",
     "simulate",
     "summarize",
 ]
 
 _MODULES = {
+    "sim.calibration": ["Calibration"],
     "sim.declare.scenario": ["Scenario"],
-    "sim.errors": ["InvalidHistory", "InvalidScenario", "InvalidTrace", "LiveRunFailed", "SimError"],
+    "sim.errors": [
+        "CalibrationFailed",
+        "InvalidCalibration",
+        "InvalidHistory",
+        "InvalidPrediction",
+        "InvalidScenario",
+        "InvalidTrace",
+        "LiveRunFailed",
+        "SimError",
+    ],
     "sim.evidence.checks": ["check"],
     "sim.evidence.history": ["History"],
     "sim.evidence.metrics": ["measure", "summarize"],
     "sim.infer.calibrate": ["calibrate"],
     "sim.infer.compare": ["compare"],
+    "sim.infer.kept": ["compare_kept"],
+    "sim.infer.own_services": ["learn_services"],
+    "sim.infer.predict": ["predict"],
+    "sim.infer.prediction": ["Prediction"],
     "sim.worlds.live": ["run_live"],
-    "sim.worlds.simulated": ["Overheads", "simulate"],
+    "sim.worlds.simulated": ["simulate"],
 }
 
 

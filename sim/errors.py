@@ -30,6 +30,18 @@ class InvalidHistory(SimError):
     """A history that cannot be read or written, or two that cannot be compared."""
 
 
+class InvalidPrediction(SimError):
+    """A prediction that cannot be read or written, was changed after it was made, or is of something else."""
+
+
+class InvalidCalibration(SimError):
+    """A calibration that cannot be read or written, or that was measured on another machine, server or library."""
+
+
+class CalibrationFailed(SimError):
+    """The machine could not be measured: a step was never seen, or the machine is too busy."""
+
+
 class LiveRunFailed(SimError):
     """A live run could not be finished: one of its processes failed."""
 

@@ -7,8 +7,8 @@ from typing import cast, get_args
 from eventlib.broker import scripts
 from eventlib.broker.connections import Broker, milliseconds
 from eventlib.broker.keys import GroupKeys
+from eventlib.broker.notices import Watch
 from eventlib.broker.pipelined import Argument
-from eventlib.broker.watching import Watch
 from eventlib.records import Entry
 from eventlib.saga_policy import ENDED, RESTING, SagaStatus
 

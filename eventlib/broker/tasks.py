@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, cast
 from eventlib.broker import scripts
 from eventlib.broker.connections import Broker, milliseconds
 from eventlib.broker.consuming import ATTEMPTS_MAX, ConsumerCommands, Promoted, TakenOver, expected_arguments
+from eventlib.broker.notices import Watch
 from eventlib.broker.pipelined import Argument
 from eventlib.broker.publishing import BATCH_BYTES
 from eventlib.broker.reading import Reader, Sink, entry_of
 from eventlib.broker.requests import ScriptCall
 from eventlib.broker.scripts import Script
-from eventlib.broker.watching import Watch
 from eventlib.finishing import finished
 from eventlib.queueing import PRIORITIES
 from eventlib.records import EnqueuedTask, Entry, ExpectedTime, Place, QueueHealth, UniqueKeyHolder, queue_stream

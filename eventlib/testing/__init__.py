@@ -8,6 +8,7 @@
     FaultProxy       what that block is given: it loses a reply, cuts connections, refuses new ones, or goes silent
     Inspector        look at a group past the library: what is pending, delayed, dead; or take its entries away
     Pending          an entry that a consumer holds, as the Inspector tells it
+    server_cpu_s     how much processor time a server has used
     eventually       wait until a condition is true, instead of for a fixed time
 
 Two fixtures are enough to begin with: a server for all tests, and for each test a bus with a namespace of its own. They
@@ -42,6 +43,7 @@ docs/testing.md goes on from there: retries and dead letters, a lost reply, a ki
 from eventlib.testing.binaries import find_binaries
 from eventlib.testing.fault_proxy import FaultProxy, fault_proxy
 from eventlib.testing.inspector import Inspector, Pending
+from eventlib.testing.processor import server_cpu_s
 from eventlib.testing.server import PrivateServer, free_port, private_server
 from eventlib.testing.waiting import eventually
 
@@ -55,4 +57,5 @@ __all__ = [
     "find_binaries",
     "free_port",
     "private_server",
+    "server_cpu_s",
 ]

@@ -1,4 +1,4 @@
-"""The command line: workbench simulate | live | compare | report | lab | server, schemas, dlq, tasks, schedules, sagas.
+"""The command line: what `workbench` can do.
 
 The module of a command is imported when the command runs or shows its own help. So the list of all commands appears at
 once. The commands of the simulator import what they need when they run, so their help appears without delay too.
@@ -23,7 +23,20 @@ class _Listed(NamedTuple):
 COMMANDS = {
     "simulate": _Listed("sim.cli.simulate", "Run a scenario in virtual time."),
     "live": _Listed("sim.cli.live", "Run a scenario for real: the library, a Redis, processes, SIGKILL."),
-    "compare": _Listed("sim.cli.compare", "Run a scenario in both worlds and judge each prediction by a tolerance."),
+    "calibrate": _Listed(
+        "sim.cli.calibrate", "Measure what this machine, server and library add to a scenario's own times."
+    ),
+    "predict": _Listed(
+        "sim.cli.predict", "Predict what live runs of a scenario will measure: numbers, intervals and their SHA-256."
+    ),
+    "compare": _Listed("sim.cli.compare", "Predict a scenario, run it live, and judge each prediction by a tolerance."),
+    "fidelity": _Listed(
+        "sim.cli.fidelity",
+        "Predict many scenarios from one calibration, run them all, and say how many of them were predicted well.",
+    ),
+    "learn": _Listed(
+        "sim.cli.learn", "Watch a running consumer group, read-only, and write a scenario that behaves like it."
+    ),
     "report": _Listed("sim.cli.report", "Run the scenarios in both worlds and write the validation report."),
     "lab": _Listed("sim.cli.lab", "Open JupyterLab on the notebooks, with a Redis running."),
     "server": _Listed("sim.cli.server", "Run a private Redis until Ctrl-C; prints its URL."),

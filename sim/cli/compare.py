@@ -1,67 +1,133 @@
-"""workbench compare: a scenario in both worlds."""
+"""workbench compare: a scenario in both worlds, a prediction beside live runs, or two kept histories."""
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eventlib.cli.console import Json, ending, keep_apart, write_json
-from sim.cli.options import LiveSeeds, Repeats, Sample, Seeds, Tolerance, Url
+from sim.cli.options import Learned, LiveSeeds, Repeats, Replications, Sample, Tolerance, Url
+
+if TYPE_CHECKING:  # the help appears without them
+    from sim.declare.scenario import Scenario
+    from sim.infer.prediction import Prediction
 
 app = typer.Typer()
 
-
-@app.command(
-    "compare",
-    epilog=ending(
-        "`workbench compare data/scenarios/quickstart.yaml`, `workbench compare before.parquet after.parquet`"
-    ),
+_EXAMPLES = (
+    "`workbench compare data/scenarios/quickstart.yaml`, `workbench compare --prediction prediction.json`, "
+    "`workbench compare before.parquet after.parquet`"
 )
+
+
+@app.command("compare", epilog=ending(_EXAMPLES))
 def compare_command(
     scenario: Annotated[
-        Path, typer.Argument(help="A scenario's YAML file; or the first of two kept histories.", metavar="SCENARIO")
-    ],
+        Path | None,
+        typer.Argument(help="A scenario's YAML file; or the first of two kept histories.", metavar="SCENARIO"),
+    ] = None,
     after: Annotated[
         Path | None, typer.Argument(help="The second history (`live --history FILE` keeps one).", metavar="AFTER")
     ] = None,
-    seeds: Seeds = 30,
+    prediction: Annotated[
+        Path | None, typer.Option(help="Judge what `predict --out FILE` wrote. Its scenario and seeds run live.")
+    ] = None,
     live_seeds: LiveSeeds = 2,
-    repeats: Repeats = 3,
+    replications: Replications = 20,
+    repeats: Repeats = 5,
     tolerance: Tolerance = 0.1,
+    learned: Learned = None,
     url: Url = None,
     json_file: Json = None,
     sample: Sample = False,
 ) -> None:
-    """Run a scenario in both worlds and judge each prediction by a tolerance.
+    """Predict a scenario, run it live, and judge each prediction by a tolerance.
 
     With two kept histories, nothing runs: what moved from the first to the second beyond the noise is judged. Then
     status 1 is that something got worse, and 3 that too few runs show the noise.
     """
     if after is not None:
+        if prediction is not None or scenario is None:
+            raise typer.BadParameter("two histories are compared with each other; leave --prediction out")
         _compare_kept(scenario, after, json_file)
-        return
-    from sim.cli.conclusion import conclude
+    elif prediction is not None:
+        _judge(prediction, scenario, repeats, tolerance, url, json_file, sample)
+    elif scenario is not None:
+        _both_worlds(scenario, learned, live_seeds, replications, repeats, tolerance, url, json_file, sample)
+    else:
+        raise typer.BadParameter("nothing to compare; name a scenario, two histories, or a --prediction")
+
+
+def _both_worlds(
+    file: Path,
+    learned: Path | None,
+    live_seeds: int,
+    replications: int,
+    repeats: int,
+    tolerance: float,
+    url: str | None,
+    json_file: Path | None,
+    sample: bool,
+) -> None:
+    """Time the machine, predict the scenario, run it live, and judge."""
+    from sim.cli.learning import learned_target, with_own_handlers
     from sim.declare.scenario import Scenario
-    from sim.environment import about_json
     from sim.infer.calibrate import calibrate
+    from sim.infer.predict import predict
+    from sim.show.console import progress
+    from sim.worlds.live import server_at
+
+    declared = Scenario.load(file, sample_if_missing=sample)
+    keep_apart([file, *declared.files], json_file, learned_target(learned))
+    with server_at(url) as address:
+        declared = with_own_handlers(declared, learned, address)
+        with progress("timing this machine") as advance:
+            calibration, _ = asyncio.run(calibrate(url=address, progress=advance))
+        with progress(f"simulating {declared.name}") as advance:
+            predicted = predict(
+                declared, range(live_seeds), calibration=calibration, replications=replications, progress=advance
+            )
+        _run_and_judge(declared, predicted, repeats, tolerance, address, json_file)
+
+
+def _judge(
+    file: Path,
+    scenario: Path | None,
+    repeats: int,
+    tolerance: float,
+    url: str | None,
+    json_file: Path | None,
+    sample: bool,
+) -> None:
+    """Run what was predicted, and judge."""
+    from sim.declare.scenario import Scenario
+    from sim.infer.prediction import Prediction
+    from sim.worlds.live import server_at
+
+    predicted = Prediction.open(file)
+    declared = predicted.scenario if scenario is None else Scenario.load(scenario, sample_if_missing=sample)
+    predicted.check_is_of(declared)
+    keep_apart([file, scenario, *declared.files], json_file)
+    with server_at(url) as address:
+        _run_and_judge(declared, predicted, repeats, tolerance, address, json_file)
+
+
+def _run_and_judge(
+    declared: "Scenario", predicted: "Prediction", repeats: int, tolerance: float, url: str, json_file: Path | None
+) -> None:
+    """Run the seeds of a prediction live, show what was predicted beside it, and end with the verdict."""
+    from sim.cli.conclusion import conclude
+    from sim.environment import about_json
     from sim.infer.compare import compare, comparison_json
     from sim.show.console import print_comparison, progress
-    from sim.worlds.live import run_live, server_at
-    from sim.worlds.simulated import simulate
+    from sim.worlds.live import run_live
 
-    declared = Scenario.load(scenario, sample_if_missing=sample)
-    keep_apart([scenario, *declared.offered_load.files], json_file)
-    with server_at(url) as address:
-        with progress("timing this machine") as advance:
-            overheads, _ = asyncio.run(calibrate(url=address, progress=advance))
-        with progress(f"simulating {declared.name}") as advance:
-            simulated = simulate(declared, range(max(seeds, live_seeds)), overheads=overheads, progress=advance)
-        with progress(f"running {declared.name} live") as advance:
-            live = asyncio.run(run_live(declared, range(live_seeds), repeats=repeats, url=address, progress=advance))
+    with progress(f"running {declared.name} live") as advance:
+        live = asyncio.run(run_live(declared, predicted.seeds, repeats=repeats, url=url, progress=advance))
     with progress("checking") as advance:
         advance(0.0)
-        result = compare(simulated, live, tolerance=tolerance)
+        result = compare(predicted, live, tolerance=tolerance)
     write_json(json_file, about_json() | comparison_json(result))
     print_comparison(result)
     conclude(live, result.checks, [result])

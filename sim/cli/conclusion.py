@@ -12,12 +12,13 @@ import typer
 from eventlib.cli.console import FAILED, INVALID, write_json
 from eventlib.cli.terminal import out
 from sim.environment import about_json
-from sim.evidence.checks import Check, check, invalid
+from sim.evidence.checks import Check, broken, check, invalid
 from sim.evidence.export import history_json
 from sim.evidence.history import History
 from sim.evidence.metrics import summaries
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
+from sim.infer.fidelity import Fidelity
 from sim.infer.kept import KeptComparison
 from sim.show.console import print_checks, print_metrics, print_overloads, steps
 from sim.show.verdict import State, state_of
@@ -69,6 +70,20 @@ def conclude_kept(found: KeptComparison) -> None:
         raise typer.Exit(FAILED)
     if found.judged("unknown"):
         out.tell("Note: it cannot be told where too few runs show the noise; give more --repeats when they are run.")
+        raise typer.Exit(INVALID)
+
+
+def conclude_fidelity(found: Fidelity) -> None:
+    """End a command that tried many scenarios: 1 where a promise of delivery is broken, 3 where none could be judged.
+
+    Raises:
+        typer.Exit: as said.
+    """
+    if failed := [one for comparison in found.comparisons for one in broken(comparison.checks)]:
+        print_checks(failed)
+        raise typer.Exit(FAILED)
+    if not found.judged:
+        out.tell("No scenario could be judged: the machine is too busy to send their loads in time.")
         raise typer.Exit(INVALID)
 
 

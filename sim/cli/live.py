@@ -27,7 +27,7 @@ def live_command(
     from sim.worlds.live import run_live
 
     declared = Scenario.load(scenario, sample_if_missing=sample)
-    keep_apart([scenario, *declared.offered_load.files], json_file, history)
+    keep_apart([scenario, *declared.files], json_file, history)
     with progress(f"running {declared.name} live") as advance:
         result = asyncio.run(run_live(declared, range(seeds), repeats=repeats, url=url, progress=advance))
     conclude_history(result, json_file, history)

@@ -11,11 +11,23 @@ ScenarioFile = Annotated[Path, typer.Argument(help="A scenario's YAML file.", me
 Seeds = Annotated[int, typer.Option(help="How many seeds to simulate: 0, 1, ...", min=1, max=100_000)]
 LiveSeeds = Annotated[int, typer.Option(help="How many seeds to run live: 0, 1, ...", min=1)]
 Repeats = Annotated[int, typer.Option(help="Live runs of each seed; two or more show the noise.", min=1)]
+Replications = Annotated[
+    int, typer.Option(help="How often each seed is simulated; three or more give intervals.", min=1, max=10_000)
+]
 Tolerance = Annotated[
     float, typer.Option(help="How far a prediction may be off, as a share of the live value: 0.1 is 10 %.", min=1e-6)
 ]
 Url = Annotated[str | None, typer.Option(help="Redis to use; without it REDIS_URL, or else a private one.")]
 HistoryFile = Annotated[
     Path | None, typer.Option("--history", help="Also write the history here, as Parquet.", callback=writable)
+]
+Learned = Annotated[
+    Path | None,
+    typer.Option(
+        "--learned",
+        help="What own handlers were seen to do. It is read from here; where there is no such file, they are run to "
+        "learn it, and it is written.",
+        metavar="FILE",
+    ),
 ]
 Sample = Annotated[bool, typer.Option("--sample-if-missing", help="Use the shipped sample where a trace is missing.")]

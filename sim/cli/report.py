@@ -1,17 +1,18 @@
 """workbench report: scenarios in both worlds, and the claims about the library, on one HTML page."""
 
 import asyncio
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from eventlib.cli.console import Json, ending, keep_apart, writable, write_json
 from eventlib.cli.terminal import out
 from sim.cli.options import Sample, Tolerance, Url
-from sim.errors import InvalidScenario
+from sim.errors import InvalidPrediction, InvalidScenario
 
 app = typer.Typer()
 
@@ -28,6 +29,9 @@ def report_command(
     url: Url = None,
     json_file: Json = None,
     sample: Sample = False,
+    fidelity: Annotated[
+        Path | None, typer.Option(help="What `fidelity --json` wrote; fidelity.json beside the report by default.")
+    ] = None,
 ) -> None:
     """Run the scenarios in both worlds and write the validation report."""
     from sim.cli.conclusion import end
@@ -43,17 +47,20 @@ def report_command(
 
     output.parent.mkdir(parents=True, exist_ok=True)
     writable(output)
+    tried = _read_fidelity(fidelity, output.parent / "fidelity.json")
     files = scenarios or [shipped() / name for name in _SHIPPED]
     declared = [Scenario.load(file, sample_if_missing=sample) for file in files]
     _refuse_one_name([one.name for one in declared], files)
-    keep_apart([*files, *(file for one in declared for file in one.offered_load.files)], json_file, output)
+    keep_apart([*files, *(file for one in declared for file in one.files)], json_file, output)
     with server_at(url) as address, steps() as advance:
         result = asyncio.run(validate(declared, tolerance=tolerance, url=address, progress=advance))
         advance("writing the report", 0.0)
         notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
         command = exact_command(sys.argv[1:])
         about = provenance() | environment(result.server)
-        page = render(result.comparisons, result.claims, command=command, notes=notes, environment=about)
+        page = render(
+            result.comparisons, result.claims, command=command, notes=notes, environment=about, fidelity=tried
+        )
         output.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")  # bytes of a path may be no text
     told = {"command": command, "notes": notes, "claims": [asdict(claim) for claim in result.claims]}
     write_json(json_file, about_json() | told | {"scenarios": list(map(comparison_json, result.comparisons))})
@@ -66,6 +73,25 @@ def report_command(
     print_claims(result.claims)
     out.tell(f"The report is {output}")
     end([check for one in result.comparisons for check in one.checks], result.comparisons, result.claims)
+
+
+def _read_fidelity(named: Path | None, usual: Path) -> dict[str, Any] | None:
+    """What `workbench fidelity --json` wrote, where it is named or lies in its usual place.
+
+    Raises:
+        InvalidPrediction: the file that is named, or lies there, is something else.
+    """
+    file = named or usual
+    if named is None and not usual.exists():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        _ = [found["date"], *(one["prediction"]["sha256"] for one in found["scenarios"].values())]
+        _ = [[table["title"], table["header"], *table["rows"]] for table in found["tables"]]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        problem = "is not what `workbench fidelity --json` writes; run it again, or name another file with --fidelity"
+        raise InvalidPrediction(str(file), problem) from error
+    return found
 
 
 def _refuse_one_name(names: list[str], files: list[Path]) -> None:

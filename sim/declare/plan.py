@@ -6,7 +6,7 @@ random stream. So a simulated and a live run of one seed see the same work, and 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -14,9 +14,12 @@ from eventlib.saga_policy import Act
 from sim.declare.declared import Floats
 from sim.declare.faults.kind import ErrorWindow, FaultKind
 from sim.declare.loads.kind import LoadKind
+from sim.declare.own_handlers import MAX_SLOTS, Counts, Emitted
 from sim.declare.sagas import ActOutcome, SagaDraws
 from sim.declare.service import Service
-from sim.declare.task_queue import Labels, TaskQueue
+from sim.declare.task_queue import Labels, Numbers, TaskQueue
+
+N = TypeVar("N", int, Numbers)
 
 MAX_PATHS = 1000  # messages that one sent event may set off at one service
 
@@ -27,11 +30,18 @@ class Flow:
 
     Message i of the load is row i of its plan. The messages of event type T that it sets off are numbered from
     `i * paths[T]`, in the order of the ways that lead there.
+
+    Of what own handlers publish, it is seen how many events there are. So there are numbers for as many as there may
+    be (`Emitted.slots`), and only those have a message that are sent.
     """
 
     paths: dict[str, int]  # by event type
+    means: dict[
+        str, float
+    ]  # by event type: how many messages one sent event becomes on average, if nothing is given up
     consumers: dict[str, list[str]]  # services, by event type
-    offsets: dict[str, list[tuple[str, int]]]  # by service: event type and first way, for each of its emits
+    emitted_by: dict[str, list[Emitted]]  # by service, in the order of the flow
+    seen: frozenset[str]  # event types whose messages are known only when they are sent
 
     @classmethod
     def of(cls, first: str, services: Mapping[str, Service]) -> Self:
@@ -43,24 +53,41 @@ class Flow:
         consumers: dict[str, list[str]] = {}
         for name, service in services.items():
             consumers.setdefault(service.consumes, []).append(name)
-        paths = {first: 1}
-        offsets: dict[str, list[tuple[str, int]]] = {}
+        paths, means = {first: 1}, {first: 1.0}
+        emitted_by: dict[str, list[Emitted]] = {}
+        seen: set[str] = set()
+        emits = {name: _emits(name, first, services) for name in services}
         waiting = dict(services)
         while waiting:
-            for name in _ready(waiting, paths):
+            for name in _ready(waiting, emits, paths):
                 service = waiting.pop(name)
-                offsets[name] = []
-                for event in service.emits:
-                    offsets[name].append((event, paths.get(event, 0)))
-                    paths[event] = paths.get(event, 0) + paths[service.consumes]
+                emitted_by[name] = []
+                for event, slots, mean in emits[name]:
+                    emitted_by[name].append(Emitted(event, paths.get(event, 0), slots))
+                    paths[event] = paths.get(event, 0) + paths[service.consumes] * slots
+                    means[event] = means.get(event, 0.0) + means[service.consumes] * mean
+                    if service.app is not None or service.consumes in seen:
+                        seen.add(event)
                     if paths[event] > MAX_PATHS:
                         raise ValueError(f"services.{name}: one sent event would become over {MAX_PATHS} {event!r}")
-        return cls(paths, consumers, offsets)
+        return cls(paths, means, consumers, emitted_by, frozenset(seen))
 
     def emitted(self, service: str, consumed: str, index: int) -> list[tuple[str, int]]:
-        """Event types and indices of what a service publishes when it has handled message `index`."""
+        """Event types and indices of what a declared service publishes when it has handled message `index`."""
+        return [(one.event, self.number(one, consumed, index, 0)) for one in self.emitted_by[service]]
+
+    def number(self, emitted: Emitted, consumed: str, index: N, place: int) -> N:
+        """The index of the event at this place (from 0) of those that handling message `index` sets off."""
         root, way = divmod(index, self.paths[consumed])
-        return [(event, root * self.paths[event] + first + way) for event, first in self.offsets[service]]
+        number: N = root * self.paths[emitted.event] + emitted.first + way * emitted.slots + place
+        return number
+
+    def causes(self, emitted: Emitted, consumed: str, numbers: Numbers) -> Numbers:
+        """The indices of the messages whose handling set these off; -1 for what another service published."""
+        root, place = np.divmod(numbers, self.paths[emitted.event])
+        way = (place - emitted.first) // emitted.slots
+        own = (way >= 0) & (way < self.paths[consumed])
+        return np.asarray(np.where(own, root * self.paths[consumed] + way, -1), np.int64)
 
 
 def draw_labels(queue: TaskQueue, seed: int, place: int, n: int) -> Labels:
@@ -69,9 +96,31 @@ def draw_labels(queue: TaskQueue, seed: int, place: int, n: int) -> Labels:
     return queue.draw(n, np.random.default_rng(stream))
 
 
-def _ready(waiting: Mapping[str, Service], paths: Mapping[str, int]) -> list[str]:
+def _emits(name: str, first: str, services: Mapping[str, Service]) -> list[tuple[str, int, float]]:
+    """The event types that a service publishes; for each, how many numbers a message has, and how many are used.
+
+    As long as own handlers have not been seen, they may publish whatever services behind them in the file consume and
+    nothing else sends. What they publish beside that reaches no service.
+    """
+    service, places = services[name], list(services)
+    if service.app is None:
+        return [(event, 1, 1.0) for event in service.emits]
+    behind = [services[other].consumes for other in places[places.index(name) + 1 :]]
+    if service.own is not None and service.own.learned is not None:
+        emits = service.own.learned.emits
+        known = [(event, emits[event]) for event in dict.fromkeys(behind) if event in emits]
+        return [(event, of_event.slots, of_event.mean) for event, of_event in known]
+    sent = {first, service.consumes, *(event for other in services.values() for event in other.emits)}
+    events = [event for event in dict.fromkeys(behind) if event not in sent]
+    hops = max(1, sum(other.app is not None for other in services.values()))
+    return [(event, min(MAX_SLOTS, max(2, int(MAX_PATHS ** (1 / hops)))), 1.0) for event in events]
+
+
+def _ready(
+    waiting: Mapping[str, Service], emits: Mapping[str, list[tuple[str, int, float]]], paths: Mapping[str, int]
+) -> list[str]:
     """The services that are next: everything that feeds them is known."""
-    pending = {event for service in waiting.values() for event in service.emits}
+    pending = {event for name in waiting for event, *_ in emits[name]}
     ready = [name for name, service in waiting.items() if service.consumes in paths and service.consumes not in pending]
     if ready:
         return ready
@@ -89,6 +138,9 @@ class Plan:
     `arrivals_s` has shape (n,). For each service, `service_s` has shape (m,) and `failure_draws` (m, attempts), uniform
     in [0, 1): an attempt fails if its draw is below the error rate of the moment. m counts the service's messages.
     `labels` has those of the services that are task queues, `sagas` the acts of those that run sagas.
+
+    `cpu_s` says for how long of `service_s` a handler computes, and `emits` how many events of each type it publishes,
+    both of shape (m,), for the services whose handlers are known to do so.
     """
 
     arrivals_s: Floats
@@ -98,23 +150,41 @@ class Plan:
     error_rate: dict[str, float]  # outside the windows
     labels: dict[str, Labels]
     sagas: dict[str, SagaDraws]
+    cpu_s: dict[str, Floats]
+    emits: dict[str, dict[str, Counts]]
 
     @classmethod
     def draw(
-        cls, load: LoadKind, services: Mapping[str, Service], faults: Iterable[FaultKind], flow: Flow, seed: int
+        cls,
+        load: LoadKind,
+        services: Mapping[str, Service],
+        faults: Iterable[FaultKind],
+        flow: Flow,
+        seed: int,
+        repeat: int = 0,
     ) -> Self:
         """Draw it all.
+
+        What own handlers will do is drawn anew for each `repeat`, because a seed does not decide it: it decides what
+        their events say.
 
         Raises:
             InvalidTrace: the load's trace is missing or broken.
         """
         streams = np.random.SeedSequence(seed).spawn(1 + len(services))
         arrivals_s = load.arrivals_s(np.random.default_rng(streams[0]))
-        service_s, failure_draws, labels, sagas = {}, {}, {}, {}
+        service_s, cpu_s, failure_draws, labels, sagas, emits = {}, {}, {}, {}, {}, {}
         for place, (name, service) in enumerate(services.items()):
-            service_rng, failure_rng = (np.random.default_rng(s) for s in streams[1 + place].spawn(2))
+            of_service = streams[1 + place]
+            if service.own is not None:
+                of_service = np.random.SeedSequence(seed, spawn_key=(1 + place, 4, repeat))
+            service_rng, failure_rng, emits_rng = (np.random.default_rng(one) for one in of_service.spawn(3))
             m = len(arrivals_s) * flow.paths[service.consumes]
-            service_s[name] = service.service_time.draw(m, service_rng, load)
+            service_s[name], computing_s = service.service_time.draw_parts(m, service_rng, load)
+            if computing_s is not None:
+                cpu_s[name] = computing_s
+            if service.own is not None and service.own.learned is not None:
+                emits[name] = {event: one.draw(m, emits_rng) for event, one in service.own.learned.emits.items()}
             failure_draws[name] = failure_rng.random((m, service.retry.attempts))
             if service.queue is not None:
                 labels[name] = draw_labels(service.queue, seed, place, m)
@@ -129,6 +199,8 @@ class Plan:
             {name: service.error_rate for name, service in services.items()},
             labels,
             sagas,
+            cpu_s,
+            emits,
         )
 
     def fails(self, service: str, index: int, attempt: int, at_s: float) -> bool:

@@ -79,6 +79,15 @@ class Saga(Declared):
         """What the library pins of its steps when one starts."""
         return tuple(step.plan for step in self.steps)
 
+    @property
+    def service_times(self) -> tuple[tuple[str, ServiceTime], ...]:
+        """How long its acts take, each with the name of its step."""
+        return tuple(
+            (step.name, time)
+            for step in self.steps
+            for time in (step.service_time, *([step.undo.service_time] if step.undo else []))
+        )
+
     def retries(self, own: Retry) -> dict[tuple[int, Act], Retry]:
         """How each act is retried: the number of its step, and what is done to it. `own` is the service's."""
         found: dict[tuple[int, Act], Retry] = {}
@@ -90,10 +99,9 @@ class Saga(Declared):
 
     def problem(self, load: LoadKind) -> str | None:
         """Why its steps cannot take their times under this load, or None."""
-        for step in self.steps:
-            for time in (step.service_time, *([step.undo.service_time] if step.undo else [])):
-                if problem := time.problem(load):
-                    return f"steps.{step.name}: {problem}"
+        for name, time in self.service_times:
+            if problem := time.problem(load):
+                return f"steps.{name}: {problem}"
         return None
 
     def draw(self, m: int, stream: np.random.SeedSequence, load: LoadKind, own: Retry) -> "SagaDraws":

@@ -60,13 +60,30 @@ class Scenario(Declared):
         """Which event reaches which service, how often."""
         return Flow.of(self.offered_load.event, self.services)
 
-    def plan(self, seed: int) -> Plan:
-        """Draw everything random that one seed decides.
+    def with_services(self, services: Mapping[str, Service]) -> Self:
+        """The same experiment with these services.
+
+        Raises:
+            InvalidScenario: it cannot be run.
+        """
+        declared = {name: service.model_dump() for name, service in services.items()}
+        try:
+            return self.model_validate(self.model_dump(by_alias=True) | {"services": declared})
+        except ValidationError as error:
+            raise InvalidScenario(self.name, *problems(error, self.model_json_schema())) from error
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that a run of it reads."""
+        return (*self.offered_load.files, *(file for service in self.services.values() for file in service.files))
+
+    def plan(self, seed: int, repeat: int = 0) -> Plan:
+        """Draw everything random that one seed decides. `repeat` is that of a simulated run: see `Plan.draw`.
 
         Raises:
             InvalidTrace: the load's trace is missing or broken.
         """
-        return Plan.draw(self.offered_load, self.services, self.faults, self.flow, seed)
+        return Plan.draw(self.offered_load, self.services, self.faults, self.flow, seed, repeat)
 
     def labels(self, service: str, seed: int, n: int) -> Labels:
         """The priorities and tenants of the first n messages of a service that is a task queue."""
@@ -91,7 +108,7 @@ class Scenario(Declared):
         samples = (load.duration_s + self.drain_s) / self.sample_every_s * len(self.services)
         attempted = sum(
             # sent and published, then started, ended and settled in each attempt
-            sent * self.flow.paths[service.consumes] * (2 + 3 * _attempts_mean(service) * _acts(service))
+            sent * self.flow.means[service.consumes] * (2 + 3 * _attempts_mean(service) * _acts(service))
             for service in self.services.values()
         )
         attempted += 3 * sent if self.callers else 0  # sent, published, and how the wait ended
@@ -105,6 +122,7 @@ class Scenario(Declared):
     def _runnable(self) -> Self:
         self._check_names()
         self._check_callers()
+        self._check_own_handlers()
         for fault in self.faults:
             if problem := fault.problem(self):
                 raise ValueError(f"faults: {problem}")
@@ -150,6 +168,19 @@ class Scenario(Declared):
             raise ValueError(f"callers.reply: no service emits {self.callers.reply!r}; add it to the emits of one")
         if queue := next((name for name, service in self.services.items() if service.queue or service.saga), None):
             raise ValueError(f"services.{queue}: callers need plain services, no task queues or sagas; leave one out")
+
+    def _check_own_handlers(self) -> None:
+        groups: dict[tuple[str, str], str] = {}
+        for name, service in self.services.items():
+            first = groups.setdefault((service.consumes, service.group or name), name)
+            if first != name:
+                problem = f"is the group of {first} already; two services share no group"
+                raise ValueError(f"services.{name}.group: {service.group or name!r} {problem}")
+            if service.consumes in self.flow.seen and (service.queue or service.saga):
+                problem = "what own handlers publish reaches no task queue and no saga yet; leave it out"
+                raise ValueError(f"services.{name}.consumes: {problem}")
+        if self.callers and (own := next((name for name, one in self.services.items() if one.app), None)):
+            raise ValueError(f"services.{own}: callers need declared services, no own handlers; leave one out")
 
     def _check_queue(self, name: str, service: Service) -> None:
         if service.queue is None:

@@ -1,12 +1,17 @@
-"""A service: the consumers of one event type, as declared. Its messages may be tasks of a queue, or sagas."""
+"""A service: the consumers of one event type, as declared. Its messages may be tasks of a queue, or sagas.
 
-from typing import Any
+Or it has handlers of the user's own, which an App declares.
+"""
 
-from pydantic import Field, ValidationError, model_validator
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from eventlib.policy import Lease, Retry, RetryBudget
-from sim.declare.declared import Declared
+from sim.declare.declared import Declared, FilePlaces
+from sim.declare.own_handlers import OwnHandlers, WireNames, import_path
 from sim.declare.sagas import Saga
 from sim.declare.service_times import ServiceTime
 from sim.declare.service_times.constant import ConstantTime
@@ -30,6 +35,26 @@ _NOT_WITH_SAGA = {
     "emits": "events that sagas emit are not modelled yet; leave it out",
 }
 
+_BY_THE_APP = "the App declares it for the group; leave it out here, and set it there"
+_NOT_WITH_APP = {
+    "service_time": "own handlers take the time that they take; leave it out: it is learned from a short run",
+    "error_rate": "own handlers fail when they fail; leave it out: it is learned from a short run",
+    "emits": "what own handlers publish is seen, not declared; leave it out",
+    "concurrency": _BY_THE_APP,
+    "prefetch": _BY_THE_APP,
+    "lease_s": _BY_THE_APP,
+    "retry": _BY_THE_APP,
+    "retry_budget": _BY_THE_APP,
+}
+_NEVER_WITH_APP = {
+    "queue": "tasks of an App are not modelled yet; leave queue or app out",
+    "saga": "sagas of an App are not modelled yet; leave saga or app out",
+}
+_WITHOUT_APP = {
+    "group": "only an App has groups; name it with app, or leave group out",
+    "payload": "only handlers of an App see a payload; name it with app, or leave payload out",
+}
+
 
 class Service(Declared):
     """Consumers of one event type: each handles `concurrency` messages at once, every one for `service_time`.
@@ -38,6 +63,13 @@ class Service(Declared):
     retries one consumer may run. A handled message makes the service publish one event of each type in `emits`.
     Messages come by a stream, in their order. With a `queue` they come by that task queue. With a `saga` each of them
     is a saga, whose steps have times and error rates of their own; then `concurrency` counts steps.
+
+    With an `app`, such as `shop.services:app`, the handlers of its `group` (by default of the service's name) run. The
+    App declares how its consumers work. What the load sends is made by `payload`: a function such as
+    `shop.services:order`, called with the message's number and a random generator; or a `.jsonl` file of recorded
+    events. Modules and files are looked for in `folder`, by default the scenario's, and where the run is started.
+
+    `wire` and `own` are not declared but found: how the App's event travels, and what its handlers do.
     """
 
     consumes: str
@@ -52,18 +84,48 @@ class Service(Declared):
     queue: TaskQueue | None = None
     saga: Saga | None = None
     emits: tuple[str, ...] = ()
+    app: str | None = None
+    group: str | None = None
+    payload: str | None = None
+    folder: Path | None = None
+    wire: WireNames | None = None
+    own: OwnHandlers | None = None
 
     @property
     def lease(self) -> Lease:
         return Lease(self.lease_s)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that its service times are read from."""
+        acts = self.saga.service_times if self.saga else ()
+        times = (self.service_time, *(time for _, time in acts))
+        recorded = self.recorded_events
+        return (*(file for time in times for file in time.files), *([recorded] if recorded else []))
+
+    @property
+    def recorded_events(self) -> Path | None:
+        """The file of recorded events that `payload` names; None where it names none."""
+        if self.payload is None or not self.payload.endswith(".jsonl"):
+            return None
+        return (self.folder or Path()) / self.payload
+
+    @property
+    def learned(self) -> bool:
+        """Whether a model can run it: all is declared, or was learned."""
+        return self.app is None or (self.own is not None and self.own.learned is not None)
+
     @model_validator(mode="before")
     @classmethod
-    def _refuse_what_is_not_modelled(cls, declared: Any) -> Any:
+    def _refuse_what_is_not_modelled(cls, declared: Any, info: ValidationInfo) -> Any:
         if not isinstance(declared, dict):
             return declared
-        is_saga = declared.get("saga") is not None
+        is_saga, has_app = declared.get("saga") is not None, declared.get("app") is not None
         refused = _NOT_MODELLED | (_NOT_WITH_SAGA if is_saga else {})
+        if has_app:
+            refused |= _NEVER_WITH_APP | ({} if declared.get("own") else _NOT_WITH_APP)
+        else:
+            refused |= _WITHOUT_APP
         problems = [
             InitErrorDetails(
                 type=PydanticCustomError("not_modelled", refused[field]), loc=(field,), input=declared[field]
@@ -71,11 +133,25 @@ class Service(Declared):
             for field in refused
             if field in declared and not _is_default(cls, field, declared[field])
         ]
-        if not is_saga and "service_time" not in declared:
+        if not is_saga and not has_app and "service_time" not in declared:
             problems.append(InitErrorDetails(type="missing", loc=("service_time",), input=declared))
         if problems:
             raise ValidationError.from_exception_data(cls.__name__, problems)
+        places = info.context
+        if has_app and isinstance(places, FilePlaces) and not Path(declared.get("folder") or "").is_absolute():
+            return declared | {"folder": places.directory / (declared.get("folder") or "")}
         return declared
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        for field in ("app", "payload"):
+            text = getattr(self, field)
+            if text is not None and not (field == "payload" and self.recorded_events):
+                try:
+                    import_path(text)
+                except ValueError as error:
+                    raise ValueError(f"{field}: {error}") from error
+        return self
 
 
 def _is_default(cls: type[Service], field: str, value: object) -> bool:
@@ -83,6 +159,6 @@ def _is_default(cls: type[Service], field: str, value: object) -> bool:
     if field not in cls.model_fields:
         return False
     default = cls.model_fields[field].default
-    return value in (default, default.model_dump() if isinstance(default, Declared) else default) or (
-        not value and not default
-    )
+    if isinstance(value, list | tuple):
+        return list(value) == list(default or ())
+    return value in (default, default.model_dump() if isinstance(default, BaseModel) else default)

@@ -8,7 +8,7 @@ from sim.declare.scenario import Scenario
 from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check
 from sim.evidence.history import History
-from sim.evidence.metrics import Interval, unit_of
+from sim.evidence.metrics import INSTRUMENT, Interval, unit_of
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ def under_all_names(metrics: Mapping[str, T], scenario: Scenario) -> dict[str, T
     if len(scenario.services) > 1:
         return dict(metrics)
     [service] = scenario.services
-    own = {name: found for name, found in metrics.items() if name != "lateness_s_p99" and "." not in name}
+    own = {name: found for name, found in metrics.items() if not name.startswith(INSTRUMENT) and "." not in name}
     return {**metrics, **{f"{service}.{name}": found for name, found in own.items()}}
 
 
@@ -48,7 +48,7 @@ def runs_json(history: History) -> dict[str, Any]:
         "seeds": sorted({run.seed for run in history.runs}),
         "overloads": [asdict(overload) for overload in overloads(history)],
         "runs": len(history.runs),
-        "overheads": history.overheads,
+        "calibration": history.calibration,
     }
 
 

@@ -14,24 +14,31 @@ Rows are one NumPy structured array, so ten million of them stay comfortable; on
 | attempt    | 1-based number of the attempt; 0 where none                                                 |
 | intended_s | when the load meant to send the message that set this one off; NaN where none               |
 | value      | sampled: the service's backlog in entries; started, of a task: the number of its dispatch     |
-|            | among those of its queue, from 0; else NaN                                                  |
+|            | among those of its queue, from 0; handled and failed, live: how much longer than asked the  |
+|            | handler slept, in seconds, or for how long a handler of the user's own held the event loop   |
+|            | (inf: all of the attempt);                                                                  |
+|            | cpu and server_cpu: seconds of processor time that the process or the server has used;      |
+|            | else NaN                                                                                    |
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from sim.declare.faults import NOTES
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidHistory
 from sim.tables import html_table
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+BLOCKED_S = 0.1  # a step of a handler that is so long keeps everything else of its process waiting
 World = Literal["simulated", "live"]
 Rows = npt.NDArray[np.void]
 
@@ -66,8 +73,16 @@ _OF_SAGAS = (
     "compensated",
     "parked",  # it waits for an operator
 )
+# What handlers of the user's own do beside handling.
+_OF_OWN = (
+    "blocked",  # one step of an attempt held the event loop for BLOCKED_S or longer: `value` seconds
+    "exited",  # the attempt called sys.exit
+    "leaked",  # at the end of its process, `value` tasks that handlers had started still ran
+)
+# What a process has used of the processor: when the load begins, and when the process ends.
+_OF_THE_MACHINE = ("cpu", "server_cpu")
 KINDS = tuple(
-    dict.fromkeys((*_FIRST_KINDS, *NOTES, *_OF_CALLERS, *_OF_SAGAS))
+    dict.fromkeys((*_FIRST_KINDS, *NOTES, *_OF_CALLERS, *_OF_SAGAS, *_OF_OWN, *_OF_THE_MACHINE))
 )  # what a fault notes, the fault's class explains
 KIND = {name: code for code, name in enumerate(KINDS)}
 
@@ -117,7 +132,7 @@ class History:
     server: str  # product and version; "none" where nothing real ran
     runs: tuple[Run, ...]
     rows: Rows = field(repr=False)
-    overheads: dict[str, float] = field(default_factory=dict)  # of the simulation: what calibration put in, in seconds
+    calibration: dict[str, Any] = field(default_factory=dict)  # of a simulation: digest, date, server, values in s
     environment: dict[str, str] = field(default_factory=dict)  # of a live run: date, machine and versions
 
     def __repr__(self) -> str:
@@ -165,8 +180,10 @@ class History:
         runs = tuple(self.runs[index] for index in kept)
         return replace(self, runs=runs, rows=np.concatenate(rows) if rows else self.rows[:0])
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """The rows as a table, names in place of codes."""
+        import pandas as pd  # not at the top: it takes half a second, and most commands make no table
+
         frame = pd.DataFrame({name: self.rows[name] for name in ROW.names or ()})
         for column, names in (("kind", KINDS), ("service", self.services), ("event", self.events)):
             codes = frame[column].to_numpy(np.int16)
@@ -188,7 +205,7 @@ class History:
             "scenario": self.scenario.model_dump(mode="json", by_alias=True),
             "server": self.server,
             "runs": [asdict(run) for run in self.runs],
-            "overheads": self.overheads,
+            "calibration": self.calibration,
             "environment": self.environment,
         }
         table = pa.table({name: self.rows[name] for name in ROW.names or ()})
@@ -223,12 +240,25 @@ class History:
                 about["server"],
                 tuple(_run(run) for run in about["runs"]),
                 rows,
-                about["overheads"],
+                about["calibration"] if "calibration" in about else {"values": about["overheads"]},
                 about.get("environment", {}),
             )
         except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
             problem = " ".join(str(error).split())
             raise InvalidHistory(str(file), f"is no history ({problem}); write one with `--history`") from error
+
+
+def joined(first: History, second: History) -> History:
+    """The runs of two histories of one scenario and world as those of one.
+
+    Raises:
+        InvalidHistory: they are of different scenarios or worlds.
+    """
+    if (first.world, first.scenario) != (second.world, second.scenario):
+        raise InvalidHistory("joined", "the histories are of different scenarios or worlds")
+    later = second.rows.copy()
+    later["run"] += len(first.runs)
+    return replace(first, runs=first.runs + second.runs, rows=np.concatenate((first.rows, later)))
 
 
 def of_kind(rows: Rows, *kinds: str) -> Rows:

@@ -43,7 +43,9 @@ def last_services(scenario: Scenario) -> list[str]:
     """The services that emit nothing that a service consumes: there every message comes to its end."""
     consumed = scenario.flow.consumers
     return [
-        name for name, service in scenario.services.items() if not any(event in consumed for event in service.emits)
+        name
+        for name in scenario.services
+        if not any(emitted.event in consumed for emitted in scenario.flow.emitted_by[name])
     ]
 
 

@@ -12,11 +12,10 @@ Each number has one function here. Checks, claims, figures and reports all call 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from sim.declare.callers import CALLERS
 from sim.declare.declared import Floats
@@ -56,11 +55,11 @@ UNITS = {
     "half_done": "sagas",
     "duration_s": "s",
     "little_residual": "share",
-    "lateness_s_p99": "s",
+    "lateness_s": "s",
+    "oversleep_s": "s",
 }
-_QUALITY = ("little_residual", "lateness_s_p99")  # these say how good the measurement was
-_WORSE_IF_LOWER = ("throughput_per_s", "completed")
-_NEITHER = ("utilisation", "duration_s", "found_after_return")  # more of it may be better or worse
+INSTRUMENT = ("lateness_s", "oversleep_s")  # the error of the instrument itself: of the generator, and of the handlers
+_QUALITY = ("little_residual", *INSTRUMENT)  # these say how good the measurement was
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +160,7 @@ def summarize(values: Floats, unhandled: Floats | None = None) -> Interval:
         return Interval(mean, np.nan, np.nan, known.size, float(unhandled.mean()))
     if known.size < 3 or not np.isfinite(mean):
         return Interval(mean, np.nan, np.nan, known.size)
-    half = float(stats.t.ppf(0.975, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size))
+    half = float(special.stdtrit(known.size - 1, 0.975) * known.std(ddof=1) / np.sqrt(known.size))
     return Interval(mean, mean - half, mean + half, known.size)
 
 
@@ -189,17 +188,9 @@ def unit_of(metric: str) -> str:
     return next(unit for prefix, unit in UNITS.items() if name.startswith(prefix))
 
 
-def worse_if(metric: str) -> Literal["higher", "lower"] | None:
-    """In which direction a metric gets worse, by its name with or without its service. None: neither is worse."""
-    name = metric.rpartition(".")[2]
-    if name.startswith(_NEITHER):
-        return None
-    return "lower" if name.startswith(_WORSE_IF_LOWER) else "higher"
-
-
 def is_predicted(metric: str) -> bool:
     """Does the simulation predict this metric? It does not predict how good the live measurement was."""
-    return not metric.endswith(_QUALITY)
+    return not metric.rpartition(".")[2].startswith(_QUALITY)
 
 
 # One number each. `rows` are a history's rows, in its order. `service` is the code of a service in them
@@ -264,6 +255,12 @@ def lateness_s_p99(rows: Rows) -> float:
     return quantile(lateness_s(rows), 0.99)
 
 
+def oversleep_s(rows: Rows) -> Floats:
+    """How much longer than asked each handler slept, in seconds, shape (attempts,). None was noted in a simulation."""
+    slept = of_kind(rows, "handled", "failed")["value"]
+    return np.asarray(slept[~np.isnan(slept)])
+
+
 def recovery_s(scenario: Scenario, run: Run, rows: Rows, service: int) -> float:
     """Seconds from the start of a service's first fault until its backlog was back at its level before the fault.
 
@@ -296,8 +293,10 @@ def little_residual(scenario: Scenario, rows: Rows, service: int) -> float:
     Source: Little, "A Proof for the Queuing Formula: L = lambda W", Operations Research 9(3), 1961.
     """
     at_s, entries = backlog(rows, service)
-    event = list(scenario.flow.paths).index(list(scenario.services.values())[service].consumes)
-    arrived = of_kind(rows[rows["event"] == event], "published")
+    consumes = list(scenario.services.values())[service].consumes
+    of_event = rows[rows["event"] == list(scenario.flow.paths).index(consumes)]
+    # Own handlers that compute hear late that the server has what they published.
+    arrived = of_kind(of_event, "sent" if consumes in scenario.flow.seen else "published")
     gone = of_kind(rows[rows["service"] == service], "acked", "dead")
     if not at_s.size or len(arrived) != len(gone) or not len(arrived):
         return np.nan  # some message is still there, or came twice: the sum below would not be of whole stays
@@ -331,7 +330,13 @@ def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> tuple[dict[str, fl
         unhandled |= unhandled_there
     if scenario.callers is not None:
         found |= _caller_metrics(scenario, run, rows)
-    return found | {"lateness_s_p99": lateness_s_p99(rows)}, unhandled
+    return found | _instrument(rows), unhandled
+
+
+def _instrument(rows: Rows) -> dict[str, float]:
+    """How late the load was sent, and how much longer than asked its handlers slept."""
+    measured = zip(INSTRUMENT, (lateness_s(rows), oversleep_s(rows)), strict=True)
+    return {f"{name}_{q}": quantile(values, QUANTILES[q]) for name, values in measured for q in ("p50", "p99")}
 
 
 def _rates(

@@ -15,6 +15,8 @@ def unhandled(scenario: Scenario, rows: Rows, service: int) -> tuple[npt.NDArray
     """
     name = list(scenario.services)[service]
     consumed = scenario.services[name].consumes
+    if consumed in scenario.flow.seen:
+        return _unhandled_of_own(scenario, rows, service)
     sent = sent_by_load(rows)
     intended_s = np.full(int(sent["message"].max(initial=-1)) + 1, np.nan)
     intended_s[sent["message"]] = sent["intended_s"]
@@ -26,17 +28,46 @@ def unhandled(scenario: Scenario, rows: Rows, service: int) -> tuple[npt.NDArray
     return numbers, np.asarray(intended_s[numbers // scenario.flow.paths[consumed]])
 
 
+def _unhandled_of_own(scenario: Scenario, rows: Rows, service: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    """The same where own handlers publish what is due: what was sent, and what is still to be expected.
+
+    Each message that a service upstream has yet to handle is expected to set off as many as those that it has handled.
+    """
+    names = list(scenario.services)
+    consumed = scenario.services[names[service]].consumes
+    sent = of_kind(rows[rows["event"] == list(scenario.flow.paths).index(consumed)], "sent")
+    numbers, first = np.unique(sent["message"], return_index=True)
+    intended_s = sent["intended_s"][first]
+    settled = of_kind(rows[rows["service"] == service], "handled", "dead")["message"]
+    due = ~np.isin(numbers, settled)
+    found, found_s = [numbers[due]], [intended_s[due]]
+    for name, emits in scenario.flow.emitted_by.items():
+        upstream = scenario.services[name].consumes
+        handled = of_kind(rows[rows["service"] == names.index(name)], "handled").size
+        for emitted in (one for one in emits if one.event == consumed):
+            caused = np.unique(scenario.flow.causes(emitted, upstream, numbers))
+            missing, missing_s = unhandled(scenario, rows, names.index(name))
+            expected = round(missing.size * min(1.0, np.count_nonzero(caused >= 0) / handled)) if handled else 0
+            number = scenario.flow.number(emitted, upstream, missing[:expected], 0)
+            unsent = ~np.isin(number, numbers)
+            found.append(number[unsent])
+            found_s.append(missing_s[:expected][unsent])
+    all_numbers, places = np.unique(np.concatenate(found), return_index=True)
+    return all_numbers, np.concatenate(found_s)[places]
+
+
 def _given_up(scenario: Scenario, rows: Rows) -> dict[str, npt.NDArray[np.int64]]:
     """For each event type the messages that were never sent, because what leads to them was given up."""
     flow, services = scenario.flow, list(scenario.services)
     found = {event: np.empty(0, np.int64) for event in flow.paths}
-    for name, emits in flow.offsets.items():  # in the order of the flow
+    for name, emits in flow.emitted_by.items():  # in the order of the flow
         own = rows[rows["service"] == services.index(name)]
         dead = np.setdiff1d(of_kind(own, "dead")["message"], of_kind(own, "handled")["message"])
         consumed = scenario.services[name].consumes
         root, way = np.divmod(np.union1d(dead, found[consumed]), flow.paths[consumed])
-        for event, first in emits:
-            found[event] = np.union1d(found[event], root * flow.paths[event] + first + way)
+        for one in emits:  # of declared services: what is only seen is not due before it is sent
+            numbers = root * flow.paths[one.event] + one.first + way
+            found[one.event] = np.union1d(found[one.event], numbers)
     return found
 
 

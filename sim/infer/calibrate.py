@@ -1,100 +1,107 @@
-"""calibrate(): the times that this machine, server and library add to a scenario's own times, measured live.
+"""calibrate(): what this machine, server and library add to a scenario's own times, measured by three live runs.
 
-Only times need calibration. Rules do not, because both worlds call the library's own rules.
+Only times need calibration. Rules do not, because both worlds call the library's own rules. The runs differ in their
+rate: a calm one shows processes that have rested, a brisk one those that have not, and a rush what batches save.
 """
 
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from collections.abc import Sequence
+from functools import partial
 
 from eventlib.policy import Retry
-from sim.declare.declared import Floats
+from sim.calibration import STEPS, Calibration
 from sim.declare.faults.kill import Kill
-from sim.declare.loads.constant import ConstantLoad
+from sim.declare.loads.poisson import PoissonLoad
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.service import Service
 from sim.declare.service_times.constant import ConstantTime
-from sim.errors import LiveRunFailed
+from sim.declare.service_times.exponential import ExponentialTime
+from sim.errors import CalibrationFailed
 from sim.evidence.history import History
+from sim.infer.steps import blocks_of, cpu_of
+from sim.progress import shown
 from sim.worlds.live import run_live
-from sim.worlds.simulated import Overheads
 
 _BACK_AFTER_S = 0.2
 _RETRY_S = 0.05
-_WORK_S = 0.005
-_BUSY_S = 0.014
+_RATES_PER_S = {"calm": 40.0, "brisk": 250.0, "rush": 1200.0}
+_SHARES = {"calm": 2.0, "brisk": 1.0, "rush": 1.0}  # of the time
+_SHORT_S, _FULL_S = 16.0, 80.0
+_IDLE, _BUSY = ("one", "two"), ("busy",)
 
 
-def probe() -> Scenario:
-    """The scenario that is measured: messages never queue at two of its services, and the third always has work."""
+def probes(length_s: float = _SHORT_S) -> dict[str, Scenario]:
+    """The scenarios that are measured, by name, with loads of `length_s` seconds in all."""
+    unit_s = length_s / sum(_SHARES.values())
+    return {name: _probe(name, rate, _SHARES[name] * unit_s) for name, rate in _RATES_PER_S.items()}
+
+
+def _probe(name: str, rate_per_s: float, duration_s: float) -> Scenario:
+    """Messages never wait at two services, in a chain. A third always has work: it is offered twice what it can do."""
     retry = Retry(attempts=20, wait_s=_RETRY_S, wait_s_max=_RETRY_S, jitter="none")
-    steady = ConstantTime(kind="constant", mean_s=_WORK_S)
-    return Scenario(
-        name="calibration",
-        description="A hundred events a second through two idle services and a busy one, to time the machine.",
-        load=ConstantLoad(kind="constant", event="first", rate_per_s=100, duration_s=2.0),
-        services={
-            "one": Service(
-                consumes="first", concurrency=8, service_time=steady, error_rate=0.1, retry=retry, emits=("second",)
+    one = Service(
+        consumes="first",
+        concurrency=64,
+        service_time=ExponentialTime(kind="exponential", mean_s=0.01),
+        error_rate=0.1 if name == "calm" else 0.0,
+        retry=retry,
+    )
+    services = {"one": one}
+    if name != "rush":  # there, more processes would only wait for each other
+        services = {
+            "one": one.model_copy(update={"emits": ("second",)}),
+            "two": one.model_copy(update={"consumes": "second"}),
+            "busy": Service(
+                consumes="first", service_time=ExponentialTime(kind="exponential", mean_s=2.0 / rate_per_s)
             ),
-            # It is given one and a half times what it can do, so it never waits for an entry.
-            "busy": Service(consumes="first", service_time=ConstantTime(kind="constant", mean_s=_BUSY_S)),
-            "two": Service(consumes="second", consumers=2, concurrency=8, service_time=steady, lease_s=0.5),
-        },
-        faults=(Kill(kind="kill", service="two", at_s=1.0, back_after_s=_BACK_AFTER_S),),
+        }
+    if name == "calm":
+        idle = ConstantTime(kind="constant", mean_s=0.001)
+        services["killed"] = Service(consumes="second", concurrency=8, service_time=idle, lease_s=0.5)
+    kill = Kill(kind="kill", service="killed", at_s=duration_s / 2.0, back_after_s=_BACK_AFTER_S)
+    return Scenario(
+        name=f"calibration-{name}",
+        description="To time the machine.",
+        load=PoissonLoad(kind="poisson", event="first", rate_per_s=rate_per_s, duration_s=duration_s),
+        services=services,
+        faults=(kill,) if name == "calm" else (),
+        drain_s=duration_s + 5.0,
     )
 
 
-async def calibrate(*, url: str | None = None, progress: Progress | None = None) -> tuple[Overheads, History]:
-    """Measure the overheads in about four seconds. Also returns the history that they were read from.
+async def calibrate(
+    *, full: bool = False, url: str | None = None, progress: Progress | None = None
+) -> tuple[Calibration, list[History]]:
+    """Measure in about half a minute, or in two minutes if `full`. Also returns the histories that it was read from.
 
     Raises:
+        CalibrationFailed: a step was never seen.
         SimError, EventlibError: as `run_live` does.
     """
-    history = await run_live(probe(), [0], repeats=1, url=url, progress=progress)
-    return overheads_of(history), history
+    histories = []
+    scenarios = list(probes(_FULL_S if full else _SHORT_S).values())
+    with shown(progress, "timing this machine") as advance:
+        for index, scenario in enumerate(scenarios):
+            part = partial(_advance, advance, index, len(scenarios))
+            histories.append(await run_live(scenario, [index], repeats=1, url=url, progress=part))
+    return calibration_of(histories), histories
 
 
-def overheads_of(history: History) -> Overheads:
-    """How long each step took in a history of `probe`.
-
-    A step that makes an event late is given by its median; a step that uses up the capacity of a service by its mean.
+def calibration_of(histories: Sequence[History]) -> Calibration:
+    """The calibration that histories of `probes` show.
 
     Raises:
-        LiveRunFailed: the history lacks one of the steps.
+        CalibrationFailed: they lack one of the steps.
     """
-    frame = history.frame()
-
-    def at_s(kind: str, service: str | None, event: str) -> "pd.Series[float]":
-        chosen = (frame["kind"] == kind) & (frame["event"] == event)
-        chosen &= frame["service"].isna() if service is None else frame["service"] == service
-        return frame[chosen].set_index(["message", "attempt"])["t_s"]
-
-    sent_s = at_s("sent", None, "first").xs(0, level="attempt")
-    publish_s = _typical("publish_s", at_s("published", None, "first").xs(0, level="attempt") - sent_s)
-    started_s = at_s("started", "one", "first")
-    dispatch_s = _typical("dispatch_s", started_s.xs(1, level="attempt") - sent_s - publish_s / 2.0)
-    retried_s = at_s("retried", "one", "first").rename(index=lambda attempt: attempt + 1, level="attempt")
-    handled_s = at_s("handled", "two", "second")
-    busy_s = at_s("started", "busy", "first").sort_values()
-    pause_s = busy_s.to_numpy()[1:] - at_s("handled", "busy", "first").sort_values().to_numpy()[:-1]
-    fault_s = frame.set_index("kind")["t_s"]
-    return Overheads(
-        publish_s=publish_s,
-        dispatch_s=dispatch_s,
-        read_s=_typical("read_s", pause_s[len(pause_s) // 4 :], np.mean),
-        handle_s=_typical("handle_s", handled_s - at_s("started", "two", "second") - _WORK_S, np.mean),
-        settle_s=_typical("settle_s", at_s("acked", "two", "second") - handled_s),
-        retry_s=_typical("retry_s", started_s - retried_s - _RETRY_S - dispatch_s),
-        start_s=_typical("start_s", fault_s.loc[["restarted"]].to_numpy() - fault_s.loc["killed"] - _BACK_AFTER_S),
-    )
+    blocks, cpu = [], []
+    for run, history in enumerate(histories):
+        idle, busy = ([name for name in names if name in history.services] for names in (_IDLE, _BUSY))
+        blocks += blocks_of(history, idle, busy, run)
+        cpu += cpu_of(history, run)
+    for step in STEPS:
+        if not any(of_class for block in blocks for of_class in block.steps[step]):
+            raise CalibrationFailed("calibration", f"nothing to read {step} from; run it again on a quieter machine")
+    return Calibration.measured(blocks, cpu, histories[0].server)
 
 
-def _typical(name: str, values: "pd.Series[float] | Floats", average: Callable[[Floats], Any] = np.median) -> float:
-    """The average of the values that are known."""
-    known = np.asarray(values)[~np.isnan(values)]
-    if not known.size:
-        raise LiveRunFailed("calibration", f"nothing to read {name} from; run it again on a quieter machine")
-    return max(0.0, float(average(known)))
+def _advance(progress: Progress, index: int, of: int, share: float) -> None:
+    progress((index + min(1.0, share)) / of)

@@ -1,15 +1,17 @@
-"""compare(): the simulated world beside the live one, and whether each prediction is good to a stated tolerance.
+"""compare(): what was predicted beside what was measured, and whether each prediction is good to a stated tolerance.
 
 Runs of one seed have the same arrivals, service times and failures in both worlds, so they are compared pair by pair.
 Live runs of one seed differ all the same: that is the noise of the measurement, the error bar of each error.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from sim.declare.declared import Floats
 from sim.errors import InvalidHistory
@@ -25,6 +27,8 @@ from sim.evidence.metrics import (
     summarize,
     unit_of,
 )
+from sim.infer.baselines import formula, last_run
+from sim.infer.prediction import NOT_PREDICTED, Prediction
 from sim.tables import html_table
 from sim.wording import lower_bound, number
 
@@ -38,10 +42,14 @@ Closeness = Literal["within", "outside", "too noisy", "unknown"]
 class Row:
     """One metric in both worlds, in `unit`. A number that does not exist is NaN.
 
-    `simulated` and `live` are means over the shared seeds, and so are the intervals. `error` is simulated minus live,
-    averaged over these seeds. `noise` is the half-width of its 95 % error bar: what the error may come to because live
-    runs of one seed differ. It is taken from the `live_runs` runs of the shared seeds (Student's t, variances of all
-    seeds pooled), and NaN where no seed ran twice.
+    `simulated` and `live` are means over the shared seeds. `error` is simulated minus live, averaged over these seeds,
+    and `distance` the average without its sign. `noise` is the half-width of the error's 95 % error bar: what it may
+    come to because live runs of one seed differ. It is taken from the `live_runs` runs of the shared seeds (Student's
+    t, variances of all seeds pooled), and NaN where no seed ran twice. `floor` is how far two live runs of one seed are
+    apart: the mean over all `pairs` of them.
+
+    `simulated_interval` is where 95 in 100 live runs should lie, as predicted; `live_interval` that of the live mean.
+    `baselines` has the distance of each baseline that predicts this metric, by its name.
     """
 
     metric: str
@@ -54,6 +62,10 @@ class Row:
     simulated_interval: Interval
     live_interval: Interval
     tolerance: float = TOLERANCE
+    distance: float = math.nan
+    floor: float = math.nan
+    pairs: int = 0
+    baselines: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def relative_error(self) -> float:
@@ -64,6 +76,25 @@ class Row:
     def relative_noise(self) -> float:
         """The noise as a share of the live value."""
         return abs(_share(self.noise, self.live))
+
+    @property
+    def relative_floor(self) -> float:
+        """The noise floor as a share of the live value."""
+        return abs(_share(self.floor, self.live))
+
+    @property
+    def covered(self) -> bool | None:
+        """Whether the live mean lies where it was predicted to lie. None where no interval was predicted."""
+        low, high = self.simulated_interval.low, self.simulated_interval.high
+        if math.isnan(low) or math.isnan(high) or math.isnan(self.live):
+            return None
+        rounding = 1e-9 * abs(self.live)  # a mean of equal values may differ from them in its last digit
+        return low - rounding <= self.live <= high + rounding
+
+    def beats(self, baseline: str) -> bool | None:
+        """Whether the prediction is closer than a baseline. None where the baseline says nothing of this metric."""
+        distance = self.baselines.get(baseline, math.nan)
+        return None if math.isnan(distance) or math.isnan(self.distance) else self.distance < distance
 
     @property
     def verdict(self) -> Closeness:
@@ -90,14 +121,18 @@ class Row:
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """The numbers of both worlds and the verdicts on the live one."""
+    """The numbers of both worlds and the verdicts on the live one.
 
-    simulated: History
+    `simulated` is the history that figures draw, where there is one; the numbers are those of `prediction`.
+    """
+
+    prediction: Prediction
     live: History
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     checks: tuple[Check, ...]
     tolerance: float = TOLERANCE
+    simulated: History | None = None
 
     def __getitem__(self, metric: str) -> Row:
         for row in self.rows:
@@ -139,28 +174,44 @@ class Comparison:
         return f"{title}: {told}"
 
 
-def compare(simulated: History, live: History, *, tolerance: float = TOLERANCE) -> Comparison:
-    """Put two histories of one scenario side by side. `tolerance` is a share of the live value: 0.1 is 10 %.
+def compare(
+    predicted: History | Prediction, live: History, *, tolerance: float = TOLERANCE, simulated: History | None = None
+) -> Comparison:
+    """Put a prediction, or a simulated history, beside live runs of the same scenario.
+
+    `tolerance` is a share of the live value: 0.1 is 10 %. `simulated` is what figures show beside a prediction; a
+    simulated history as `predicted` is shown itself.
 
     Raises:
-        InvalidHistory: they are of different scenarios or worlds, or have no seed in common, or the tolerance is no
-            positive number.
+        InvalidHistory: the histories are of different scenarios or worlds, or have no seed in common, or the tolerance
+            is no positive number.
+        InvalidPrediction: the prediction is of another scenario.
     """
     if not (math.isfinite(tolerance) and tolerance > 0):
         raise InvalidHistory("compare", f"tolerance is {tolerance:g}; give a share above 0, such as 0.1 for 10 %")
-    if (simulated.world, live.world) != ("simulated", "live"):
-        raise InvalidHistory("compare", f"needs a simulated and a live history, not {simulated.world} and {live.world}")
-    if simulated.scenario != live.scenario:
+    world = predicted.world if isinstance(predicted, History) else "simulated"
+    if (world, live.world) != ("simulated", "live"):
+        raise InvalidHistory("compare", f"needs a simulated and a live history, not {world} and {live.world}")
+    if isinstance(predicted, Prediction):
+        predicted.check_is_of(live.scenario)
+    elif predicted.scenario != live.scenario:
         raise InvalidHistory("compare", "the histories are of different scenarios; run both with the same file")
-    seeds = tuple(sorted({run.seed for run in simulated.runs} & {run.seed for run in live.runs}))
-    if not seeds:
-        raise InvalidHistory("compare", "the histories share no seed; give both worlds the same first seeds")
-    predicted, measured = measure_all(simulated), measure_all(live)
+    ran = {run.seed for run in live.runs}
+    if isinstance(predicted, History):
+        seeds = tuple(sorted({run.seed for run in predicted.runs} & ran))
+        if not seeds:
+            raise InvalidHistory("compare", "the histories share no seed; give both worlds the same first seeds")
+        prediction, simulated = Prediction.of(predicted, seeds), predicted
+    else:
+        prediction, seeds = predicted, predicted.seeds
+        if missing := sorted(set(seeds) - ran):
+            raise InvalidHistory("compare", f"seed {missing[0]} was predicted and did not run live; run all its seeds")
+    measured, of_formula = measure_all(live), formula(live)
     rows = tuple(
-        _row(name, _values(simulated, predicted, name, seeds), _values(live, measured, name, seeds), tolerance)
+        _row(name, prediction, _values(live, measured, name, seeds), of_formula.get(name, math.nan), tolerance)
         for name in measured.values
     )
-    return Comparison(simulated, live, seeds, rows, tuple(check(live)), tolerance)
+    return Comparison(prediction, live, seeds, rows, tuple(check(live)), tolerance, simulated)
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
@@ -172,10 +223,17 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
             "live": row.live,
             "live_interval": [row.live_interval.low, row.live_interval.high],
             "error": row.error,
-            "distance": abs(row.error),
+            "distance": row.distance,
             "relative_error": row.relative_error,
             "noise": row.noise,
             "relative_noise": row.relative_noise,
+            "floor": row.floor,
+            "relative_floor": row.relative_floor,
+            "pairs": row.pairs,
+            "covered": row.covered,
+            "baselines": {
+                name: {"distance": distance, "beaten": row.beats(name)} for name, distance in row.baselines.items()
+            },
             "inside": {"within": True, "outside": False}.get(row.verdict),
             "unit": row.unit,
             "verdict": row.verdict if is_predicted(row.metric) else None,
@@ -190,9 +248,10 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     ran = runs_json(comparison.live) | {
         "seeds": list(comparison.seeds),
         "live_runs": comparison.headline.live_runs,
-        "simulated_runs": len(comparison.simulated.runs),
-        "overheads": comparison.simulated.overheads,
+        "simulated_runs": len(comparison.prediction.seeds) * comparison.prediction.replications,
+        "calibration": comparison.prediction.calibration,
         "tolerance": comparison.tolerance,
+        "prediction": {"sha256": comparison.prediction.sha256, "made": comparison.prediction.made},
     }
     metrics = under_all_names(metrics, comparison.live.scenario)
     return ran | {"metrics": metrics, "checks": checks_json(comparison.checks)}
@@ -200,8 +259,10 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Values:
-    """A metric in one world: for each shared seed the values of its runs, and the unhandled share of lower bounds."""
+    """A live metric: its values in the order of runs, for each shared seed those of its runs, and what is unhandled."""
 
+    history: History
+    all: Floats
     runs: list[Floats]
     unhandled: list[Floats]
 
@@ -211,29 +272,55 @@ class _Values:
     def interval(self) -> Interval:
         return summarize(self.means(), np.array([_mean(of_seed) for of_seed in self.unhandled]))
 
+    def last_runs(self, seeds: tuple[int, ...]) -> Floats:
+        """What each of the seeds would be, were it as the last run: shape (seeds,)."""
+        every = sorted({run.seed for run in self.history.runs})
+        return last_run(self.history, self.all)[[every.index(seed) for seed in seeds]]
+
 
 def _values(history: History, found: Measures, metric: str, seeds: tuple[int, ...]) -> _Values:
     of_runs = np.array([run.seed for run in history.runs])
     values = found.values[metric]
     unhandled = found.unhandled.get(metric, np.zeros(values.size))
-    return _Values([values[of_runs == seed] for seed in seeds], [unhandled[of_runs == seed] for seed in seeds])
+    runs, shares = ([one[of_runs == seed] for seed in seeds] for one in (values, unhandled))
+    return _Values(history, values, runs, shares)
 
 
-def _row(metric: str, simulated: _Values, live: _Values, tolerance: float) -> Row:
-    simulated_means, live_means = simulated.means(), live.means()
-    apart = [_apart(*means) for means in zip(simulated_means, live_means, strict=True)]
+def _row(metric: str, prediction: Prediction, live: _Values, of_formula: float, tolerance: float) -> Row:
+    seeds = prediction.seeds
+    found = prediction.metrics.get(metric, NOT_PREDICTED)
+    simulated, means = np.array(found.of_seeds or (np.nan,) * len(seeds)), live.means()
+    apart = [_apart(*pair) for pair in zip(simulated, means, strict=True)]
+    floor, pairs = _floor(live.runs)
+    baselines = {"M/M/c": np.full(means.size, of_formula), "last run": live.last_runs(seeds)}
     return Row(
         metric,
         unit_of(metric),
-        simulated=_mean(simulated_means),
-        live=_mean(live_means),
+        simulated=_mean(simulated),
+        live=_mean(means),
         error=_mean(np.array(apart)),
         noise=_noise(live.runs),
         live_runs=sum(of_seed.size for of_seed in live.runs),
-        simulated_interval=simulated.interval(),
+        simulated_interval=found.interval(prediction.replications),
         live_interval=live.interval(),
         tolerance=tolerance,
+        distance=_mean(np.abs(apart)),
+        floor=floor,
+        pairs=pairs,
+        baselines={name: _distance(values, means) for name, values in baselines.items() if not np.isnan(values).all()},
     )
+
+
+def _distance(values: Floats, live: Floats) -> float:
+    """How far values are from the live ones, averaged over the seeds for which there are both."""
+    known = ~np.isnan(values) & ~np.isnan(live)
+    return _mean(np.abs([_apart(*pair) for pair in zip(values[known], live[known], strict=True)]))
+
+
+def _floor(live: list[Floats]) -> tuple[float, int]:
+    """How far two live runs of one seed are apart, averaged over all pairs of them, and how many pairs there are."""
+    apart = [abs(_apart(*map(float, pair))) for of_seed in live for pair in combinations(of_seed, 2)]
+    return _mean(np.array(apart)), len(apart)
 
 
 def _noise(live: list[Floats]) -> float:
@@ -243,7 +330,7 @@ def _noise(live: list[Floats]) -> float:
         return np.nan
     squares = sum(_apart(float(value), _mean(of_seed)) ** 2 for of_seed in live for value in of_seed)
     of_mean = sum(squares / freedom / of_seed.size for of_seed in live) / len(live) ** 2
-    return float(stats.t.ppf(0.975, freedom) * np.sqrt(of_mean))
+    return float(special.stdtrit(freedom, 0.975) * np.sqrt(of_mean))
 
 
 def _apart(one: float, other: float) -> float:

@@ -5,7 +5,6 @@ each interval is wide enough for all of them to hold together.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -13,15 +12,19 @@ import numpy as np
 from scipy import stats
 
 from sim.declare.declared import Floats
+from sim.declare.differences import changes, differences
 from sim.errors import InvalidHistory
 from sim.evidence.checks import Check, check
 from sim.evidence.export import checks_json, runs_json
 from sim.evidence.history import History
-from sim.evidence.metrics import Measures, is_predicted, measure_all, unit_of, worse_if
+from sim.evidence.metrics import Measures, is_predicted, measure_all, unit_of
 from sim.tables import html_table
 from sim.wording import number
 
 CONFIDENCE = 0.95  # that all intervals of one comparison hold
+
+_WORSE_IF_LOWER = ("throughput_per_s", "completed")
+_NEITHER = ("utilisation", "duration_s", "found_after_return")  # more of it may be better or worse
 
 Movement = Literal["better", "worse", "moved", "not moved", "unknown"]
 
@@ -62,7 +65,7 @@ class Moved:
             return "unknown"
         if self.low <= 0.0 <= self.high:
             return "not moved"
-        worse = worse_if(self.metric)
+        worse = _worse_if(self.metric)
         if worse is None:
             return "moved"
         return "worse" if (self.change > 0) == (worse == "higher") else "better"
@@ -168,6 +171,14 @@ def cells(row: Moved) -> tuple[str, ...]:
     return row.metric, number(row.before), number(row.after), share, between, row.unit, verdict
 
 
+def _worse_if(metric: str) -> Literal["higher", "lower"] | None:
+    """In which direction a metric gets worse, by its name with or without its service. None: neither is worse."""
+    name = metric.rpartition(".")[2]
+    if name.startswith(_NEITHER):
+        return None
+    return "lower" if name.startswith(_WORSE_IF_LOWER) else "higher"
+
+
 class _Side(NamedTuple):
     """One metric of one history."""
 
@@ -245,25 +256,9 @@ def _apart(before: Floats, after: Floats) -> _Difference:
 
 def _differences(before: History, after: History) -> list[str]:
     """What is different about how two histories were made, a line each."""
-    first, second = ({"server": one.server} | one.environment for one in (before, after))
-    first, second = ({name: value for name, value in one.items() if name != "date"} for one in (first, second))
-    found = [_line(name, first.get(name, "unknown"), second.get(name, "unknown")) for name in first | second]
-    scenarios = [_flat(one.scenario.model_dump(mode="json", by_alias=True)) for one in (before, after)]
-    found += [_line(name, *(one.get(name, "nothing") for one in scenarios)) for name in scenarios[0] | scenarios[1]]
-    return [line for line in found if line]
-
-
-def _line(name: str, before: object, after: object) -> str:
-    return "" if before == after else f"{name}: {before}, then {after}"
-
-
-def _flat(value: Any, place: str = "") -> dict[str, object]:
-    """The leaves of a nested declaration by their place: `services.billing.consumers`."""
-    if not isinstance(value, Mapping | list):
-        return {place: value}
-    parts = value.items() if isinstance(value, Mapping) else enumerate(value)
-    below = [_flat(part, f"{place}.{key}" if place else f"{key}") for key, part in parts]
-    return {name: leaf for one in below for name, leaf in one.items()}
+    made = [{"server": one.server} | one.environment for one in (before, after)]
+    made = [{name: said for name, said in one.items() if name != "date"} for one in made]
+    return changes(*made, absent="unknown") + differences(before.scenario, after.scenario)
 
 
 def _made(history: History) -> dict[str, Any]:

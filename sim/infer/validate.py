@@ -9,6 +9,7 @@ from functools import partial
 
 from eventlib import App, connect
 from eventlib.catalog import FileUploaded
+from sim.calibration import Calibration
 from sim.declare.loads.constant import ConstantLoad
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
@@ -17,12 +18,14 @@ from sim.evidence.history import History
 from sim.infer.calibrate import calibrate
 from sim.infer.claims import BURST, Claim, Measured, judge
 from sim.infer.compare import TOLERANCE, Comparison, compare
+from sim.infer.own_services import learn_services
+from sim.infer.predict import REPLICATIONS
+from sim.infer.prediction import Prediction
 from sim.worlds.live import run_live
-from sim.worlds.simulated import Overheads, simulate
+from sim.worlds.simulated import simulate
 
 Steps = Callable[[str, float], None]  # is called with the step that runs and the share of it that is done
 
-SIMULATED_SEEDS = range(30)
 LIVE_REPEATS = 3  # fewer leave error bars that are too wide to tell
 _UPLOADED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -46,12 +49,15 @@ async def validate(
     Raises:
         SimError, EventlibError: as `simulate` and `run_live` do.
     """
-    overheads, idle = await calibrate(url=url, progress=partial(progress, "timing this machine"))
+    calibration, [_, idle, _] = await calibrate(url=url, progress=partial(progress, "timing this machine"))
     comparisons = []
-    for index, scenario in enumerate(scenarios):
+    for index, declared in enumerate(scenarios):
         live_seeds = range(1 if index else 2)
-        worlds = await _both_worlds(scenario, live_seeds, overheads, url=url, progress=progress)
-        comparisons.append(compare(*worlds, tolerance=tolerance))
+        scenario = await learn_services(declared, url=url, progress=partial(progress, f"learning {declared.name}"))
+        prediction, simulated = _simulated(scenario, live_seeds, calibration, progress)
+        running = partial(progress, f"running {scenario.name} live")
+        live = await run_live(scenario, live_seeds, repeats=LIVE_REPEATS, url=url, progress=running)
+        comparisons.append(compare(prediction, live, tolerance=tolerance, simulated=simulated))
     steady_progress = partial(progress, "driving a steady load")
     steady = await run_live(steady_load(), [0], repeats=1, url=url, progress=steady_progress)
     progress("publishing a burst", 0.0)
@@ -61,13 +67,13 @@ async def validate(
     return Validation(idle.server, tuple(comparisons), claims)
 
 
-async def _both_worlds(
-    scenario: Scenario, live_seeds: range, overheads: Overheads, *, url: str, progress: Steps
-) -> tuple[History, History]:
-    simulating, running = f"simulating {scenario.name}", f"running {scenario.name} live"
-    simulated = simulate(scenario, SIMULATED_SEEDS, overheads=overheads, progress=partial(progress, simulating))
-    live = await run_live(scenario, live_seeds, repeats=LIVE_REPEATS, url=url, progress=partial(progress, running))
-    return simulated, live
+def _simulated(
+    scenario: Scenario, live_seeds: range, calibration: Calibration, progress: Steps
+) -> tuple[Prediction, History]:
+    """What the live runs will measure, before they run; and the same seeds, for the figures."""
+    told = partial(progress, f"simulating {scenario.name}")
+    simulated = simulate(scenario, live_seeds, repeats=REPLICATIONS, calibration=calibration, progress=told)
+    return Prediction.of(simulated, live_seeds), simulated
 
 
 def steady_load() -> Scenario:

@@ -9,16 +9,19 @@ from rich.cells import cell_len, set_cell_size
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from eventlib.cli.terminal import err, one_line, out, print_table
+from sim.calibration import STEPS, Calibration
 from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check, Verdict
 from sim.evidence.history import History
-from sim.evidence.metrics import Interval, is_predicted, unit_of
+from sim.evidence.metrics import LATE_S, Interval, is_predicted, unit_of
 from sim.infer.claims import Claim
-from sim.infer.compare import Comparison
+from sim.infer.compare import Comparison, Row
+from sim.infer.fidelity import Fidelity
 from sim.infer.kept import KeptComparison
 from sim.infer.kept import cells as kept_cells
+from sim.infer.prediction import Prediction
 from sim.show.wording import percent, replications, seeds
-from sim.wording import lower_bound, number, share_unhandled
+from sim.wording import lower_bound, number, quantity, share_unhandled
 
 _STYLES: dict[Verdict, str] = {
     "true": "green",
@@ -74,11 +77,26 @@ def print_metrics(history: History, summaries: Mapping[str, Interval]) -> None:
     print_table(columns, folded=["metric"], numbers=[*columns][1:], spare=["unit"])
 
 
+def print_prediction(found: Prediction) -> None:
+    """What is predicted, and its hash."""
+    runs = f"{found.replications} replications of {seeds(found.seeds)}"
+    out.tell(f"{one_line(found.scenario.name)}, predicted {found.made} from {runs}")
+    columns = dict(zip(found.HEADER, map(list, zip(*found.rows(), strict=True)), strict=True))
+    print_table(columns, folded=["metric"], numbers=[*columns][1:3], spare=["unit"])
+    out.tell(f"SHA-256 {found.sha256}")
+
+
 def print_comparison(comparison: Comparison) -> None:
-    """The metrics of both worlds: first the relative error, which is judged, with the error bar that noise gives it."""
+    """The metrics of both worlds: first the relative error, which is judged, with the error bar that noise gives it.
+
+    The floor is how far two live runs are apart; the baselines say how far they are off.
+    """
     name, runs = one_line(comparison.live.scenario.name), comparison.headline.live_runs
     out.tell(f"{name} on {comparison.live.server}: both worlds on {seeds(comparison.seeds)}, n = {runs} live runs")
+    made, digest = comparison.prediction.made, comparison.prediction.sha256
+    out.tell(f"Predicted {made}, SHA-256 {digest[:16]}...; run {comparison.live.environment.get('date', 'later')}")
     rows, judged = comparison.rows, f"within {percent(comparison.tolerance)}?"
+    baselines = sorted({name for row in rows for name in row.baselines})
     columns = {
         "metric": [row.metric for row in rows],
         "error": [percent(row.relative_error, signed=True) for row in rows],
@@ -86,8 +104,32 @@ def print_comparison(comparison: Comparison) -> None:
         "simulated": [_bound(row.simulated, row.simulated_interval) for row in rows],
         "live": [_bound(row.live, row.live_interval) for row in rows],
         judged: [row.verdict if is_predicted(row.metric) else "" for row in rows],
+        "floor": [percent(row.relative_floor) for row in rows],
+        "predicted for 95 in 100 runs": [_interval(row.simulated_interval) for row in rows],
+        **{name: [_baseline(row, name) for row in rows] for name in baselines},
     }
-    print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=["simulated", "live"])
+    spare = ["predicted for 95 in 100 runs", *baselines, "floor", "simulated", "live"]
+    print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=spare)
+
+
+def print_calibration(calibration: Calibration, file: str) -> None:
+    """What each step took, the processor's time, and where that is kept."""
+    values = calibration.values()
+    columns = {
+        "step": list(STEPS),
+        "median": [_number(values.get(f"{step}_p50", np.nan)) for step in STEPS],
+        "mean": [_number(values[step]) for step in STEPS],
+        "p99": [_number(values.get(f"{step}_p99", np.nan)) for step in STEPS],
+        "unit": ["s"] * len(STEPS),
+        "what": list(STEPS.values()),
+    }
+    print_table(columns, folded=["what"], numbers=[*columns][1:4], spare=["what"])
+    cpu = ", ".join(f"{name} {quantity(value, 's')}" for name, value in values.items() if "_cpu_" in name)
+    out.tell(f"Processor time: {cpu}")
+    if values["lateness_s_p99"] >= LATE_S:
+        late = quantity(values["lateness_s_p99"], "s")
+        out.tell(f"Note: the machine was busy: the load was sent up to {late} late (p99). Measure on a quieter one.")
+    out.tell(one_line(f"The calibration of {calibration.server} is {file}"))
 
 
 def print_kept(found: KeptComparison) -> None:
@@ -101,6 +143,14 @@ def print_kept(found: KeptComparison) -> None:
     names = ("metric", "before", "after", "change", "95 % interval", "unit", "verdict")
     columns = dict(zip(names, map(list, zip(*map(kept_cells, found.rows), strict=True)), strict=True))
     print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=["unit", "before", "after"])
+
+
+def print_fidelity(found: Fidelity) -> None:
+    """How many scenarios reach each goal; the errors and floors of each; and the baselines."""
+    for title, header, rows in found.tables():
+        out.tell(title)
+        columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+        print_table(columns, folded=[header[0]], numbers=header[1:])
 
 
 def print_checks(checks: Iterable[Check]) -> None:
@@ -135,6 +185,12 @@ def _interval(found: Interval) -> str:
     if found.unhandled:
         return share_unhandled(found.unhandled)
     return f"{_number(found.low)} to {_number(found.high)}" if np.isfinite(found.low) else ""
+
+
+def _baseline(row: Row, name: str) -> str:
+    """How far a baseline is off, as a share of the live value."""
+    distance = row.baselines.get(name, np.nan)
+    return percent(distance / abs(row.live)) if row.live and is_predicted(row.metric) else "-"
 
 
 def _noise(relative: float) -> str:

@@ -28,7 +28,10 @@ LABELS = {
     "duration_s_p50": "saga's duration, median",
     "duration_s_p95": "saga's duration, p95",
     "little_residual": "distance from Little's law",
+    "lateness_s_p50": "lateness of the load, p50",
     "lateness_s_p99": "lateness of the load, p99",
+    "oversleep_s_p50": "oversleep of handlers, p50",
+    "oversleep_s_p99": "oversleep of handlers, p99",
 }
 GLOSSARY = {
     "attempt": "One try at handling a message. The first is number 1.",
@@ -41,11 +44,13 @@ GLOSSARY = {
     "interval": "95 % confidence interval of the mean over runs (Student's t). One run has none.",
     "lag": "Time from when the load meant to send a message until a handler was done with it for the first time. The "
     "system's lag ends at the services that emit nothing.",
+    "last run": "A baseline: how far a live run of the seed before is off, which had other arrivals at the same rates.",
     "lateness": "How much later than intended the load generator sent. Where its p99 reaches 5 ms, the run is invalid.",
     "lease": "How long a consumer may be silent about a message it holds before another one takes it over.",
     "Little's law": "Mean backlog = arrival rate x mean stay. The distance from it shows whether the backlog that the "
     "server counted and the times that the processes noted agree.",
     "live": "Real processes, the real library, a real server. A kill is SIGKILL, a pause SIGSTOP and then SIGCONT.",
+    "M/M/c": "A baseline: how far the formula for exponential times is off. It knows the measured rate and mean alone.",
     "never handled": "Messages that were neither handled nor given up when the run ended. Their lag counts as at least "
     "the length of the run, so a quantile that falls among them is a lower bound: >= 30 s, 97 % unhandled.",
     "noise": "The 95 % error bar that the error has because live runs of one seed differ (Student's t over n live "

@@ -7,6 +7,7 @@ all again.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -33,11 +34,12 @@ def render(
     command: str,
     notes: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    fidelity: Mapping[str, Any] | None = None,
 ) -> str:
     """The report as one HTML page. The same input gives the same bytes.
 
     `command` runs everything again. `notes` are shown beside the verdict. Without an `environment`, the page names the
-    server alone.
+    server alone. `fidelity` is what `workbench fidelity --json` wrote.
     """
     servers = {comparison.live.server: "" for comparison in comparisons}
     parts = [_part(comparison, number) for number, comparison in enumerate(comparisons, 1)]
@@ -48,11 +50,12 @@ def render(
         title=", ".join(part.name for part in parts) or "nothing",
         parts=parts,
         claims=claims,
+        fidelity=fidelity,
         notes=notes,
         command=command,
         environment=environment or {"server": ", ".join(servers)},
         made=[environment[name] for name in ("date", "commit", "host") if name in environment] if environment else [],
-        overheads=_overheads(parts),
+        calibrations=_calibrations(parts),
         glossary=GLOSSARY,
     )
 
@@ -85,12 +88,13 @@ class _Part:
     zeros: list[str]
     quality: dict[str, str]
     noisy: bool
+    baselines: list[str]
     intervals: bool
     figures: list[_Shown]
     checks: tuple[Check, ...]
     late: Check | None
     runs: dict[str, str]
-    overheads: dict[str, str]
+    calibration: dict[str, Any]
     live_runs: int
     tolerance: str
 
@@ -98,7 +102,7 @@ class _Part:
 def _part(comparison: Comparison, number: int) -> _Part:
     scenario, anchor = comparison.live.scenario, f"scenario-{number}"
     services, all_services = _columns([_service(name, service) for name, service in scenario.services.items()])
-    simulated, live, load = comparison.simulated, comparison.live, scenario.offered_load
+    prediction, live, load = comparison.prediction, comparison.live, scenario.offered_load
     return _Part(
         anchor=anchor,
         name=scenario.name,
@@ -116,26 +120,36 @@ def _part(comparison: Comparison, number: int) -> _Part:
         zeros=[f"{_label(row.metric)}{_service_of(row.metric)}" for row in comparison.predictions if _is_zero(row)],
         quality=_quality(comparison),
         noisy=any(not np.isnan(row.noise) for row in comparison.predictions),
+        baselines=sorted({name for row in comparison.predictions for name in row.baselines}),
         intervals=any(np.isfinite(row.live_interval.low) for row in comparison.predictions),
         figures=list(_figures(comparison, anchor)),
         checks=comparison.checks,
         late=generator_late(comparison.checks),
         runs={
-            "simulated": replications(simulated),
+            "simulated": f"{prediction.replications} replications of {seeds(prediction.seeds)}",
             "live": f"{replications(live)} on {live.server}",
             "compared": f"pair by pair on {seeds(comparison.seeds)}",
+            "predicted": f"made {prediction.made}, SHA-256 {prediction.sha256}",
         },
-        overheads={name: quantity(value, "s") for name, value in simulated.overheads.items()},
+        calibration=prediction.calibration,
         live_runs=comparison.headline.live_runs,
         tolerance=percent(comparison.tolerance),
     )
 
 
-def _overheads(parts: Sequence[_Part]) -> dict[str, str]:
-    """The overheads that calibration measured. They are listed once where they are the same for all scenarios."""
-    if all(part.overheads == parts[0].overheads for part in parts):
-        return parts[0].overheads if parts else {}
-    return {f"{part.name}: {name}": value for part in parts for name, value in part.overheads.items()}
+def _calibrations(parts: Sequence[_Part]) -> dict[str, str]:
+    """What calibration put into the simulations. It is listed once where it is the same for all scenarios."""
+    told = {part.name: _calibration(part.calibration) for part in parts if part.calibration}
+    if len(told) == len(parts) and all(one == told[parts[0].name] for one in told.values()):
+        return told[parts[0].name] if parts else {}
+    return {f"{name}: {key}": value for name, one in told.items() for key, value in one.items()}
+
+
+def _calibration(about: Mapping[str, Any]) -> dict[str, str]:
+    """When and where it was measured, the mean of each step, and the processor's time."""
+    values = {name: quantity(value, "s") for name, value in about["values"].items()}
+    known = {name: about[name] for name in ("date", "server", "digest") if about.get(name, "none") not in ("", "none")}
+    return known | values
 
 
 def _columns(rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], dict[str, str]]:
@@ -277,6 +291,15 @@ def _share(value: float, *, signed: bool = False) -> Markup:
     return _number(np.nan) if np.isnan(value) else Markup("{}").format(percent(value, signed=signed))
 
 
+def _baseline(row: Row, name: str) -> Markup:
+    """How far a baseline is off, as a share of the live value, and whether the prediction is closer."""
+    distance = row.baselines.get(name, np.nan)
+    if np.isnan(distance) or not row.live:
+        return _number(np.nan)
+    beaten = "beaten" if row.beats(name) else "not beaten"
+    return Markup("{} <small>{}</small>").format(percent(distance / abs(row.live)), beaten)
+
+
 def _label(metric: str) -> str:
     name = metric.rpartition(".")[2]
     return LABELS.get(name, name.replace("_", " "))
@@ -290,5 +313,7 @@ def _page() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.globals.update(scale=_scale, number=_number, bound=_bound, interval=_interval, share=_share, label=_label)
+    pages.globals.update(
+        scale=_scale, number=_number, bound=_bound, interval=_interval, share=_share, label=_label, baseline=_baseline
+    )
     return pages.get_template("report.html")

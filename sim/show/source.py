@@ -23,9 +23,8 @@ class Worlds:
     @classmethod
     def of(cls, source: Source) -> Self:
         if isinstance(source, Comparison):
-            return cls(
-                source.live.scenario, *(world.of_seeds(source.seeds) for world in (source.simulated, source.live))
-            )
+            simulated = source.simulated.of_seeds(source.seeds) if source.simulated is not None else None
+            return cls(source.live.scenario, simulated, source.live.of_seeds(source.seeds))
         if source.world == "simulated":
             return cls(source.scenario, source, None)
         return cls(source.scenario, None, source)

@@ -49,7 +49,7 @@ class _Caller(Requesting):
         self._recorder = recorder
         self._callers = cast(Callers, scenario.callers)
         self._event = scenario.offered_load.event
-        classes = event_classes(scenario)
+        classes = cast(dict[str, type[MessageSent]], event_classes(scenario))  # callers and Apps do not go together
         self._request_class, self._reply_class = classes[self._event], classes[self._callers.reply]
 
     async def call_all(self, job: Job, scenario: Scenario, orders: Orders, tell: Tell) -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sim.errors import SimError, first_of
+from sim.worlds.exact_loop import exact_loop
 from sim.worlds.roles import work
 from sim.worlds.worker import Job, Orders
 
@@ -128,7 +129,8 @@ def _run_child(job: Job, fd: int) -> None:
     """Do the job and end the process: this never returns."""
     status = 1
     try:
-        asyncio.run(_work(job, fd))
+        with asyncio.Runner(loop_factory=exact_loop) as runner:
+            runner.run(_work(job, fd))
         status = 0
     except BaseException as error:
         failure = first_of(error)

@@ -6,6 +6,7 @@ these processes, with signals. What all of them note becomes the history.
 
 import asyncio
 import contextlib
+import math
 import os
 import secrets
 import shutil
@@ -20,6 +21,7 @@ from signal import Signals
 import numpy as np
 
 from eventlib import App, BrokerError, BrokerUnavailable, Bus, connect, private_server
+from eventlib.testing import server_cpu_s
 from sim.declare.callers import CALLERS
 from sim.declare.scenario import Progress, Scenario
 from sim.environment import machine, now, versions
@@ -27,6 +29,7 @@ from sim.errors import InvalidScenario, LiveRunFailed, first_of
 from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_rows
 from sim.evidence.metrics import left_over
 from sim.progress import shown
+from sim.worlds.describing import described
 from sim.worlds.process_pool import PoolProcess, ProcessPool, process_pool
 from sim.worlds.sagas import ends_of, left_of
 from sim.worlds.worker import Job
@@ -67,6 +70,8 @@ async def run_live(
     rows: list[Rows] = []
     with server_at(url) as address, shown(progress, f"running {scenario.name} live") as advance:
         async with process_pool() as pool:
+            with _directory() as directory:
+                scenario = await described(scenario, pool, directory)
             for index, (seed, repeat) in enumerate(order):
                 with _directory() as directory:
                     live = _LiveRun(scenario, seed, address, pool, directory)
@@ -139,6 +144,7 @@ class _LiveRun:
                     ended_s = await self._until_settled(bus, progress)
                     for task in side:
                         task.cancel()
+                    await self._note_server_cpu()
                 await self._pool.stop_all()
                 left = {name: await self._left(bus, name) for name in self._scenario.services}
                 await self._note_ends_of_sagas(bus, left)
@@ -186,6 +192,7 @@ class _LiveRun:
         self._t0 = time.monotonic() + _HEADSTART_S
         for process in processes:
             self._pool.order(process, {"go": self._t0})
+        await self._note_server_cpu()
 
     def _start(self, role: str, index: int, t0: float | None = None) -> PoolProcess:
         """Start a process: a consumer, where `role` is its service; a caller; or the generator."""
@@ -249,7 +256,7 @@ class _LiveRun:
     async def _is_settled(self, bus: Bus) -> bool:
         # Upstream first: a service publishes before it acks, so what leaves one backlog is in the next one already.
         try:
-            for name in self._scenario.flow.offsets:
+            for name in self._scenario.flow.emitted_by:
                 if left_over(await self._left(bus, name)):
                     return False
         except BrokerUnavailable:
@@ -264,7 +271,8 @@ class _LiveRun:
             queue = await bus.queue_health(service)
             waiting = sum(queue.waiting.values()) + queue.blocked
             return Left(waiting, queue.running, 0, queue.delayed, queue.dead)
-        seen = await bus.backlog(declared.consumes, service)
+        stream = declared.wire.stream if declared.wire else declared.consumes
+        seen = await bus.backlog(stream, declared.group or service)
         return Left(seen.waiting, seen.pending, seen.retrying, seen.delayed, seen.dead)
 
     async def _note_ends_of_sagas(self, bus: Bus, left: dict[str, Left]) -> None:
@@ -279,6 +287,10 @@ class _LiveRun:
             for at_s, status, message, intended_s in ends:
                 for kind in (status, *(("dead",) if status == "parked" else ("handled", "acked"))):
                     self._ends.append((0, at_s, KIND[kind], code, -1, event, message, 1, intended_s, np.nan))
+
+    async def _note_server_cpu(self) -> None:
+        if not math.isnan(used_s := await server_cpu_s(self._job.url)):
+            self._note("server_cpu", "", -1, used_s)
 
     def _note(self, kind: str, service: str, consumer: int, value: float = np.nan) -> None:
         code = list(self._scenario.services).index(service) if service in self._scenario.services else -1

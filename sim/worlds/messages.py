@@ -1,17 +1,21 @@
 """What the processes of a live run send each other: each message is an event, and at a task queue a task."""
 
+import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from types import new_class
-from typing import cast
+from typing import Any, Protocol, Self
 
 from eventlib import App, Event, Rate, Task
 from eventlib.errors import Reject
+from eventlib.events.envelope import Envelope
 from eventlib.queueing import PRIORITIES
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 
 MessageTask = Task[[int, float, str], None]  # the message's number, `intended_s` and tenant
 
+_MARK = "workbench"  # the key of our member of the W3C trace state
 _DISPATCHES_MAX = 4096  # in one millisecond: more than a server can do
 
 
@@ -22,12 +26,67 @@ class MessageSent(Event):
     intended_s: float
 
 
-def event_classes(scenario: Scenario) -> dict[str, type[MessageSent]]:
-    """An event class for each event type of a scenario, each with a stream of its own."""
-    return {
-        event: cast(type[MessageSent], new_class("MessageSent", (MessageSent,), {"type": event, "stream": event}))
-        for event in scenario.flow.paths
-    }
+class Numbered(Protocol):
+    """A message, as far as a history needs it: an event that says so itself, or what a mark says of the user's own."""
+
+    @property
+    def index(self) -> int: ...
+
+    @property
+    def intended_s(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The number of a message, and when the load meant to send the event that set it off.
+
+    An event of the user's own has no fields for these. It carries them in the trace state of its envelope, which no
+    handler needs to know of, and beside whatever else the trace state says.
+    """
+
+    index: int
+    intended_s: float
+
+    def tracestate(self, others: str | None = None) -> str:
+        """The trace state that has this mark. `others` is what it says beside."""
+        rest = [one for one in (others or "").split(",") if one.strip() and not one.strip().startswith(f"{_MARK}=")]
+        return ",".join((f"{_MARK}={self.index}:{self.intended_s!r}", *rest))
+
+    @classmethod
+    def of(cls, envelope: Envelope) -> Self | None:
+        """The mark that an event came with. None if it has none."""
+        for member in (envelope.tracestate or "").split(","):
+            key, _, value = member.strip().partition("=")
+            if key == _MARK:
+                index, _, intended_s = value.partition(":")
+                return cls(int(index), float(intended_s))
+        return None
+
+
+def new_traceparent(cause: str | None = None) -> str:
+    """The trace parent of a publish: of the trace that its cause belongs to, or of a new one."""
+    trace = cause.split("-")[1] if cause else secrets.token_hex(16)
+    return f"00-{trace}-{secrets.token_hex(8)}-01"
+
+
+def event_classes(scenario: Scenario) -> dict[str, type[Event]]:
+    """An event class for each event type of a scenario, each with a stream of its own.
+
+    That of an event of the user's own has no fields: what reads it wants to know its number alone.
+    """
+    wires = {service.consumes: service.wire for service in scenario.services.values() if service.wire is not None}
+    classes: dict[str, type[Event]] = {}
+    for event in scenario.flow.paths:
+        names: dict[str, Any] = {"type": event, "stream": event}
+        if wire := wires.get(event):
+            names |= {"version": wire.version, "stream": wire.stream}
+        classes[event] = new_class("MessageSent", (Event if wire else MessageSent,), names)
+    return classes
+
+
+def numbered(event: Event, envelope: Envelope) -> Numbered | None:
+    """The number of the message that an event is. None if it is none."""
+    return event if isinstance(event, MessageSent) else Mark.of(envelope)
 
 
 async def _run_elsewhere(index: int, intended_s: float, tenant: str) -> None:

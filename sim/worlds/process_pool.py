@@ -37,6 +37,7 @@ class PoolProcess:
     number: int  # of all that the pool has started; no two processes have one
     pid: int | None = None
     expected_to_end: bool = False
+    failure: str | None = None  # what it failed with, in its own words
     started: asyncio.Event = field(default_factory=asyncio.Event)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -304,6 +305,7 @@ class ProcessPool:
             process.pid = report["started"]
             process.started.set()
         elif "failed" in report:
+            process.failure = report["failed"]
             self._fail(f"{process.name} failed: {report['failed']}")
         elif "ended" in report:
             process.ended.set()

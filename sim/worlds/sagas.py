@@ -14,7 +14,7 @@ from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.evidence.history import Left
 from sim.evidence.sagas import ENDS
-from sim.worlds.messages import MessageSent, event_classes
+from sim.worlds.messages import Mark, Numbered
 from sim.worlds.recorder import Recorder
 
 _PAGE = 1000  # sagas that are listed at once
@@ -59,12 +59,11 @@ def _act(run: RunAct, at: int, act: Act) -> Callable[[Context], Awaitable[None]]
 def runs_acts(scenario: Scenario, seed: int, name: str, recorder: Recorder, now_s: Callable[[], float]) -> RunAct:
     """What the workers of a service do: each act takes its time and comes out as the plan says, and is noted."""
     plan, event = scenario.plan(seed), scenario.services[name].consumes
-    message_class = event_classes(scenario)[event]
     seconds = {key: of_act.tolist() for key, of_act in plan.sagas[name].seconds.items()}
 
     async def run(at: int, act: Act, saga: Context) -> None:
         index, attempt, word = saga.input.index, saga.attempt, "step" if act == "do" else "undo"
-        message = message_class(index=index, intended_s=saga.input.intended_s)
+        message = Mark(index, saga.input.intended_s)
         recorder.add(f"{word}_started", event, message, attempt, at)
         outcome = plan.outcome(name, at, act, index, attempt, now_s())
         await asyncio.sleep(seconds[at, act][index])
@@ -84,7 +83,7 @@ class Starter:
         self._bus = bus
         self._saga = saga
 
-    async def enqueue(self, messages: Sequence[MessageSent]) -> None:
+    async def enqueue(self, messages: Sequence[Numbered]) -> None:
         """Start a saga for each message."""
         starts = [SagaInput(index=one.index, intended_s=one.intended_s) for one in messages]
         await asyncio.gather(*(self._bus.start(self._saga, one, key=str(one.index)) for one in starts))

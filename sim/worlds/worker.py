@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from eventlib import App, Delivery, connect, current_task
+from eventlib import App, Delivery, Event, connect, current_task
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
-from sim.worlds.messages import MessageSent, declare_task, event_classes, set_queue
+from sim.worlds.messages import declare_task, event_classes, numbered, set_queue
 from sim.worlds.recorder import Recorder
 from sim.worlds.sagas import declare_saga, runs_acts
 from sim.worlds.sender import Sender
@@ -24,7 +24,7 @@ class Job:
     `consumer` is the index of a consumer or caller, -1 for the generator. `t0` is None where it comes later.
     """
 
-    role: Literal["consumer", "generator", "caller"]
+    role: Literal["consumer", "generator", "caller", "describer"]
     scenario: str  # JSON
     seed: int
     url: str
@@ -64,13 +64,17 @@ Work = Callable[[int, float, int], Awaitable[None]]  # called with a message's n
 
 
 async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
-    """Run the library's handlers for one service."""
+    """Run the library's handlers for one service whose work is declared."""
     name, service, plan = job.service, scenario.services[job.service], scenario.plan(job.seed)
     service_s: list[float] = plan.service_s[name].tolist()
 
     async def work(index: int, intended_s: float, attempt: int) -> None:
         fails = plan.fails(name, index, attempt, orders.now_s())
-        await asyncio.sleep(service_s[index])
+        asked_s = service_s[index]
+        slept_s = -time.monotonic()
+        await asyncio.sleep(asked_s)
+        slept_s += time.monotonic()
+        recorder.overslept(service.consumes, index, attempt, slept_s - asked_s)
         if fails:
             raise RuntimeError("the scenario lets this attempt fail")
         for event, number in scenario.flow.emitted(name, service.consumes, index):
@@ -82,7 +86,7 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
     else:
         (_handle_events if service.queue is None else _run_tasks)(app, scenario, name, service, recorder, work)
     async with connect(app, job.url, namespace=job.namespace) as bus:
-        sender = Sender(bus, recorder, scenario, plan)
+        sender = Sender(bus, recorder, scenario, plan, job.seed, service.emits)
         groups = None if service.queue or service.saga else [name]
         queues, sagas = [name] if service.queue else None, [name] if service.saga else None
         async with bus.running(groups=groups, queues=queues, sagas=sagas, observe=recorder.observe):
@@ -101,7 +105,9 @@ def _handle_events(app: App, scenario: Scenario, name: str, service: Service, re
     )
 
     @app.subscribe(event_classes(scenario)[service.consumes], group=name, retry=service.retry)
-    async def handle(message: MessageSent, delivery: Delivery) -> None:
+    async def handle(event: Event, delivery: Delivery) -> None:
+        message = delivery.envelope and numbered(event, delivery.envelope)
+        assert message, "what a scenario sends has a number"
         await work(message.index, message.intended_s, delivery.attempt)
 
 
@@ -120,7 +126,7 @@ async def generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Ord
     event, plan = scenario.offered_load.event, scenario.plan(job.seed)
     due_s: list[float] = plan.arrivals_s.tolist()
     async with connect(App("load"), job.url, namespace=job.namespace) as bus, asyncio.TaskGroup() as publishing:
-        sender = Sender(bus, recorder, scenario, plan)
+        sender = Sender(bus, recorder, scenario, plan, job.seed, [event])
         messages = [sender.message(event, index, at_s) for index, at_s in enumerate(due_s)]
         gc.freeze()  # or a full collection walks through all of them, and what is due meanwhile is late
         tell("ready")

@@ -219,7 +219,7 @@ def test_json_on_standard_output_is_nothing_else(file: Path) -> None:
     result = invoke("simulate", file, "--seeds", 2, "--json", "-")
     told = json.loads(result.stdout, parse_constant=pytest.fail)
     assert told["metrics"]["billing.lag_s_p50"] == told["metrics"]["lag_s_p50"]
-    assert {"date", "versions", "machine", "overheads", "runs", "checks"} <= set(told)
+    assert {"date", "versions", "machine", "calibration", "runs", "checks"} <= set(told)
     assert f"{NAME}, simulated, runs: 2" in result.stderr and "true    Nothing" in result.stderr
     after = invoke("simulate", file, "--seeds", 2)
     assert after.stdout.startswith(NAME)

@@ -9,7 +9,7 @@ import redis.asyncio as redis
 
 import eventlib as ev
 from eventlib.broker.keys import Keys
-from eventlib.broker.watching import Watch
+from eventlib.broker.notices import Watch
 from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, for_ever
 

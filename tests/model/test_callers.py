@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sim.calibration import Calibration
 from sim.declare.callers import Callers
 from sim.declare.faults import Fault
 from sim.declare.loads import Load
@@ -13,10 +14,10 @@ from sim.evidence.history import History
 from sim.evidence.lags import lags
 from sim.evidence.metrics import measure
 from sim.infer.theory import lag_s_mean
-from sim.worlds.simulated import Overheads, simulate
+from sim.worlds.simulated import simulate
 from tests.model.small import exponential, kill, poisson, rows_of, service, steady, with_callers
 
-OVERHEADS = Overheads(publish_s=0.002, dispatch_s=0.005, read_s=0.001, handle_s=0.003)
+COSTS = Calibration.constant(publish_s=0.002, dispatch_s=0.005, read_s=0.001, handle_s=0.003)
 
 
 def asking(load: Load, *faults: Fault, emits: tuple[str, ...] = ("given",), **fields: Any) -> Scenario:
@@ -41,9 +42,9 @@ def test_a_round_trip_is_the_sojourn_of_theory() -> None:
 
 def test_a_round_trip_of_an_idle_service_is_the_sum_of_its_parts() -> None:
     """Published, dispatched, handled, the reply published, and read by the caller."""
-    history = simulate(asking(steady(10.0, 1.0), mean_s=0.01), [0], overheads=OVERHEADS)
-    parts_s = OVERHEADS.publish_s / 2 + OVERHEADS.dispatch_s + 0.01 + OVERHEADS.handle_s
-    parts_s += OVERHEADS.publish_s + OVERHEADS.dispatch_s
+    history = simulate(asking(steady(10.0, 1.0), mean_s=0.01), [0], calibration=COSTS)
+    publish_s, dispatch_s, handle_s = 0.002, 0.005, 0.003
+    parts_s = publish_s / 2 + dispatch_s + 0.01 + handle_s + publish_s / 2 + dispatch_s
     assert lags(history, "callers").lag_s == pytest.approx(np.full(10, parts_s))
 
 
@@ -148,7 +149,7 @@ def test_the_same_seed_gives_the_same_rows() -> None:
     declared = asking(
         poisson(50.0, 2.0), kill("callers", 1.0, 0.3), service_time=exponential(0.05), concurrency=2, timeout_s=0.2
     )
-    one, other = (simulate(declared, [7], overheads=OVERHEADS) for _ in range(2))
+    one, other = (simulate(declared, [7], calibration=COSTS) for _ in range(2))
     assert one.rows.tobytes() == other.rows.tobytes()
     assert {"replied", "timed_out"} <= set(one.frame()["kind"])
 
@@ -157,5 +158,5 @@ def test_callers_change_nothing_for_the_service() -> None:
     """With and without those who wait, the service handles the same messages at the same times."""
     asked = asking(poisson(50.0, 2.0), service_time=exponential(0.05), concurrency=2)
     unasked = Scenario.model_validate(asked.model_dump(by_alias=True) | {"callers": None})
-    with_, without = (rows_of(simulate(one, [3], overheads=OVERHEADS), "handled") for one in (asked, unasked))
+    with_, without = (rows_of(simulate(one, [3], calibration=COSTS), "handled") for one in (asked, unasked))
     assert with_["t_s"].tolist() == without["t_s"].tolist()

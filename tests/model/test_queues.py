@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from sim.calibration import Calibration
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.declare.service_times import ServiceTime
 from sim.infer.theory import wait_s_mean, wait_s_mean_general, waiting_probability
-from sim.worlds.simulated import Overheads, simulate
+from sim.worlds.simulated import simulate
 from tests.model.small import constant, exponential, lognormal, poisson, rows_of, scenario, service, steady, waits_s
 
 MEAN_S = 0.005
@@ -96,11 +97,11 @@ def test_every_wait_is_exact(servers: int, changes: dict[str, int]) -> None:
 
 def test_each_overhead_is_paid_where_it_arises() -> None:
     """An idle service: half of publishing, the dispatch, the handling; the next message of a busy one: the read."""
-    paid = Overheads(publish_s=0.2, dispatch_s=0.03, read_s=0.004, handle_s=0.0005, settle_s=0.00006)
-    history = simulate(scenario(steady(10.0, 0.2), desk=service(1.0)), [0], overheads=paid)
+    paid = Calibration.constant(publish_s=0.08, dispatch_s=0.03, read_s=0.004, handle_s=0.0005, settle_s=0.00006)
+    history = simulate(scenario(steady(10.0, 0.2), desk=service(1.0)), [0], calibration=paid)
     first, second = rows_of(history, "started")["t_s"].tolist()
-    assert first == pytest.approx(0.1 + 0.03)
+    assert first == pytest.approx(0.04 + 0.03)
     assert second - first == pytest.approx(1.0 + 0.0005 + 0.004)
-    assert rows_of(history, "published")["t_s"].tolist() == pytest.approx([0.2, 0.3])
+    assert rows_of(history, "published")["t_s"].tolist() == pytest.approx([0.08, 0.18])
     acked = rows_of(history, "acked")["t_s"] - rows_of(history, "handled")["t_s"]
     assert acked.tolist() == pytest.approx([0.00006, 0.00006])

@@ -6,16 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sim.calibration import Calibration
 from sim.declare.faults import Fault
 from sim.declare.scenario import Scenario
 from sim.evidence.checks import check
 from sim.evidence.history import History
 from sim.evidence.lags import lags
 from sim.evidence.metrics import measure
-from sim.worlds.simulated import Overheads, simulate
+from sim.worlds.simulated import simulate
 from tests.model.small import constant, kill, poisson, rows_of, saga_service, saga_step, scenario, service, steady
 
-OVERHEADS = Overheads(publish_s=0.002, dispatch_s=0.005, read_s=0.001, handle_s=0.003, settle_s=0.004)
+COSTS = Calibration.constant(publish_s=0.002, dispatch_s=0.005, read_s=0.001, handle_s=0.003, settle_s=0.004)
 RESERVE, CHARGE, SHIP = (saga_step(name, undo=0.01) for name in ("reserve", "charge", "ship"))
 
 
@@ -43,10 +44,10 @@ def test_a_saga_without_failures_does_its_steps_in_order() -> None:
 
 
 def test_the_duration_of_a_lone_saga_is_the_sum_of_its_parts() -> None:
-    history = simulate(orders(RESERVE, CHARGE), [0], overheads=OVERHEADS)
-    over = OVERHEADS
-    step_s = over.dispatch_s + over.publish_s + 0.01 + over.handle_s + over.settle_s
-    assert lags(history).lag_s == pytest.approx(np.full(10, over.publish_s / 2 + 2 * step_s))
+    history = simulate(orders(RESERVE, CHARGE), [0], calibration=COSTS)
+    publish_s, dispatch_s, handle_s, settle_s = 0.002, 0.005, 0.003, 0.004
+    step_s = dispatch_s + publish_s + 0.01 + handle_s + settle_s
+    assert lags(history).lag_s == pytest.approx(np.full(10, publish_s / 2 + 2 * step_s))
 
 
 def test_sagas_of_one_step_are_a_plain_service() -> None:
@@ -129,7 +130,7 @@ def test_a_step_that_kills_its_workers_again_and_again_is_compensated() -> None:
 
 def test_the_same_seed_gives_the_same_rows() -> None:
     declared = any_sagas(5)
-    one, other = (simulate(declared, [7], overheads=OVERHEADS) for _ in range(2))
+    one, other = (simulate(declared, [7], calibration=COSTS) for _ in range(2))
     assert one.rows.tobytes() == other.rows.tobytes()
 
 
@@ -158,6 +159,6 @@ def any_sagas(number: int) -> Scenario:
 
 @pytest.mark.parametrize("number", range(12))
 def test_no_saga_is_half_done_whatever_happens(number: int) -> None:
-    history = simulate(any_sagas(number), [number], overheads=OVERHEADS)
+    history = simulate(any_sagas(number), [number], calibration=COSTS)
     assert {one.name: one.detail for one in check(history) if one.verdict != "true"} == {}
     assert sum(ends(history).values()) == np.unique(rows_of(history, "published")["message"]).size

@@ -8,6 +8,7 @@ import pytest
 
 from eventlib.consume import intake
 from eventlib.policy import Retry
+from sim.calibration import Calibration
 from sim.declare.faults.errors import Errors
 from sim.declare.faults.kind import ConsumerFault, FaultKind, System
 from sim.declare.faults.worlds import Injection, SimulatedWorld
@@ -15,7 +16,7 @@ from sim.declare.scenario import Scenario
 from sim.evidence.checks import check
 from sim.evidence.history import KINDS, History, Rows
 from sim.evidence.metrics import measure
-from sim.worlds.simulated import Overheads, consumer, simulate
+from sim.worlds.simulated import consumer, simulate
 from tests.model.small import any_scenario, rows_of, scenario, service, steady
 
 SUSPENDED_AT_S = 1.05  # the load sends an event each 0.1 s: in the middle between two of them
@@ -313,7 +314,7 @@ def test_renewals_go_on_from_where_it_went_on() -> None:
 def test_a_handlers_events_are_sent_when_the_consumer_goes_on() -> None:
     """Publishing takes time too, and none of it while the consumer stands still."""
     declared = scenario(steady(10.0, 2.0), desk=service(0.15, emits=("paid",)), next=service(consumes="paid"))
-    history = simulate(with_faults(declared, standstill(0.5)), [0], overheads=Overheads(publish_s=0.04))
+    history = simulate(with_faults(declared, standstill(0.5)), [0], calibration=Calibration.constant(publish_s=0.04))
     sent = rows_of(history, "sent", "desk")["t_s"]
     assert not np.any((sent > SUSPENDED_AT_S) & (sent < SUSPENDED_AT_S + 0.5))
     assert problems(history) == {}

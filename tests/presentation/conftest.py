@@ -51,7 +51,7 @@ def simulated(scenario: Scenario) -> History:
 @pytest.fixture(scope="session")
 def live(scenario: Scenario) -> History:
     """Slower than the simulated history. The runs of seeds 2 and 3 stand for repeats of 0 and 1, so there is noise."""
-    slow = sim.simulate(scenario, range(4), overheads=sim.Overheads(handle_s=0.004, settle_s=0.001))
+    slow = sim.simulate(scenario, range(4), calibration=sim.Calibration.constant(handle_s=0.004, settle_s=0.001))
     runs = tuple(Run(run.seed % 2, run.seed // 2, run.ended_s, run.left) for run in slow.runs)
     return replace(slow, world="live", server="Redis 8.2.3", runs=runs)
 

@@ -136,6 +136,7 @@ def test_errors_are_sorted_and_coloured_by_their_verdict(comparison: Comparison)
 
 def test_numbers_beside_live_ones_are_of_the_same_seeds(comparison: Comparison) -> None:
     """Six seeds are simulated, two of them ran live."""
+    assert comparison.simulated is not None
     paired = [lags(comparison.simulated).by_run()[seed] for seed in (0, 1)]
     p95_s = float(np.mean([np.quantile(lags_s, 0.95) for lags_s in paired]))
     assert quantity(p95_s, "s") in texts(plots.lag_distribution(comparison))

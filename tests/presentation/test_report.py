@@ -257,7 +257,7 @@ def test_tables_have_no_repeated_and_no_empty_columns(comparison: Comparison) ->
     unknown = [replace(row, noise=np.nan) for row in comparison.rows]
     source = render([replace(comparison, rows=tuple(unknown))], [], command="x")
     metrics = next(one for one in Page(source).elements if one.attributes.get("aria-label") == "Metrics of shop")
-    assert columns(metrics, source) == ["Metric", "Error", "Simulated", "Live", "Within 10 %?"]
+    assert columns(metrics, source) == ["Metric", "Error", "Simulated", "Live", "M/M/c", "last run", "Within 10 %?"]
 
 
 def test_on_a_phone_every_cell_says_what_it_is(page: Page) -> None:
@@ -306,7 +306,9 @@ def test_every_metric_check_and_claim_is_there(page: Page, comparison: Compariso
     assert again <= left_out, "they are the system's"
     for metric in left_out - again:  # quality, and what neither world has anything of, are said beside the table
         row = comparison[metric]
-        assert "little" in metric or "lateness" in metric or row.simulated == row.live == 0, metric
+        assert "little" in metric or metric.startswith(("lateness", "oversleep")) or row.simulated == row.live == 0, (
+            metric
+        )
     assert {check.name for check in comparison.checks} <= set(codes)
     assert {check.detail for check in comparison.checks} <= set(cells)
     assert {text for claim in CLAIMS for text in (claim.claim, claim.measured, claim.how)} <= set(cells)
@@ -323,7 +325,8 @@ def test_the_scenario_is_described_in_words(page: Page, comparison: Comparison) 
 
 def test_conditions_and_command_are_there(page: Page) -> None:
     facts = page.said("dd")
-    assert "6 runs (seeds 0\N{EN DASH}5)" in facts
+    assert "1 replications of seeds 0, 1" in facts
+    assert any(re.fullmatch(r"made 20\S+, SHA-256 [0-9a-f]{64}", fact) for fact in facts)
     assert "4 runs (seeds 0, 1 x 2 repeats) on Redis 8.2.3" in facts
     assert "workbench report" in page.said("pre")
     assert "Note: on a sample" in page.said("li")

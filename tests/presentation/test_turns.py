@@ -25,7 +25,7 @@ def worlds() -> tuple[History, History]:
     """A live history is played by a slower simulated one."""
     desk = service(0.02, consumers=2, queue=QUEUE)
     declared = scenario(poisson(110.0, 1.0, "placed"), desk=desk)
-    slow = sim.simulate(declared, [0, 1], overheads=sim.Overheads(handle_s=0.002))
+    slow = sim.simulate(declared, [0, 1], calibration=sim.Calibration.constant(handle_s=0.002))
     runs = tuple(replace(run, seed=0, repeat=index) for index, run in enumerate(slow.runs))
     return sim.simulate(declared, range(4)), replace(slow, world="live", server="Redis 8.2.3", runs=runs)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from sim.evidence.history import History, Left
-from sim.infer.calibrate import probe
+from sim.infer.calibrate import probes
 from sim.infer.claims import (
     CLAIMS,
     Claim,
@@ -40,7 +40,7 @@ def idle(latency_s: float) -> History:
         for i in range(100)
         for one in (*sent(i, float(i)), row("started", i + latency_s, service=0, event=0, message=i, attempt=1))
     ]
-    return history(rows, declared=probe())
+    return history(rows, declared=probes()["brisk"])
 
 
 def steady(per_s: float) -> History:

@@ -10,15 +10,16 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from sim.calibration import Calibration
 from sim.declare.faults.errors import Errors
 from sim.declare.faults.kill import Kill
 from sim.errors import InvalidHistory
 from sim.evidence.history import KIND, KINDS, ROW, History, sorted_rows
-from sim.worlds.simulated import Overheads, simulate
+from sim.worlds.simulated import simulate
 from tests.model.small import any_scenario
 from tests.sim.handmade import attempted, chain, history, sampled, sent, whole
 
-SIMULATED = simulate(any_scenario(1), [5, 6], overheads=Overheads(publish_s=0.001))
+SIMULATED = simulate(any_scenario(1), [5, 6], calibration=Calibration.constant(publish_s=0.001))
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_a_history_is_the_same_after_saving_and_opening(saved: Path) -> None:
     opened = History.open(saved)
     assert opened.rows.tobytes() == SIMULATED.rows.tobytes()
     assert opened.rows.dtype == ROW
-    for name in ("world", "scenario", "server", "runs", "overheads", "services", "events"):
+    for name in ("world", "scenario", "server", "runs", "calibration", "services", "events"):
         assert getattr(opened, name) == getattr(SIMULATED, name)
 
 
@@ -175,7 +176,7 @@ def test_a_table_of_something_else(tmp_path: Path) -> None:
     assert_refused(file)
 
 
-@pytest.mark.parametrize("field", ["world", "scenario", "server", "runs", "overheads"])
+@pytest.mark.parametrize("field", ["world", "scenario", "server", "runs", "calibration"])
 def test_a_history_with_a_part_missing(saved: Path, field: str) -> None:
     changed(saved, **{field: None})
     assert_refused(saved)

@@ -15,6 +15,7 @@ from sim.declare.declared import Declared, FilePlaces, kind_name, kinds_in
 from sim.declare.faults.errors import Errors
 from sim.declare.faults.kind import ErrorWindow, Mark
 from sim.declare.loads.trace import TraceLoad
+from sim.declare.service_times.empirical import EmpiricalTime
 from sim.declare.service_times.tokens import TokenTime
 from tests.model.small import constant, exponential, kill, lognormal, poisson, scenario, service, steady
 
@@ -76,6 +77,7 @@ def test_a_load_in_words(load: loads.Load, words: str) -> None:
         (constant(0.015), "15 ms, always"),
         (exponential(2.0), "2 s on average, exponential"),
         (lognormal(0.02, 0.5), "20 ms on average, lognormal, CV 0.5"),
+        (EmpiricalTime(kind="empirical", values_s=(0.01, 0.03)), "20 ms on average, drawn from 2 values"),
         (TokenTime(kind="tokens", base_s=0.2, per_token_s=0.03), "200 ms and 30 ms a token, of recorded time"),
     ],
 )

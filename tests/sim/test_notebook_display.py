@@ -67,7 +67,7 @@ def test_one_interval_and_the_overheads_are_short() -> None:
     assert (
         repr(sim.summarize(np.array([1 / 3, 2 / 3, 1.0]))) == "Interval(mean=0.6667, low=-0.1614, high=1.495, runs=3)"
     )
-    assert "publish_s=0.000123," in repr(sim.Overheads(publish_s=0.000123456789))
+    assert "publish_s=0.000123," in repr(sim.Calibration.constant(publish_s=0.000123456789))
 
 
 @pytest.fixture

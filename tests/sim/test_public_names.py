@@ -29,3 +29,10 @@ def test_there_is_no_other_name() -> None:
 def test_a_name_imports_only_what_it_needs() -> None:
     program = "import sys, sim; print('numpy' in sys.modules, sim.Scenario.__name__, 'simpy' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "False Scenario False\n"
+
+
+def test_no_run_and_no_comparison_imports_what_takes_long() -> None:
+    """Statistics, tables and figures take a second to import: each is imported by what cannot do without it."""
+    program = "import sys, sim; sim.simulate, sim.run_live, sim.compare, sim.summarize; print(*sys.modules)"
+    loaded = set(subprocess.check_output([sys.executable, "-c", program], text=True).split())
+    assert "simpy" in loaded and not loaded & {"matplotlib", "pandas", "pyarrow", "scipy.stats"}

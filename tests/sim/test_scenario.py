@@ -11,6 +11,7 @@ from eventlib.policy import Retry
 from sim.declare.faults.errors import Errors
 from sim.declare.faults.kill import Kill
 from sim.declare.loads.poisson import PoissonLoad
+from sim.declare.own_handlers import Emitted
 from sim.declare.plan import MAX_PATHS, Flow
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
@@ -300,8 +301,10 @@ def test_a_chain_keeps_the_number() -> None:
     """Message 7 of the load is message 7 everywhere."""
     assert BUILT.flow == Flow(
         paths={"order.placed": 1, "order.paid": 1},
+        means={"order.placed": 1.0, "order.paid": 1.0},
         consumers={"order.placed": ["billing"], "order.paid": ["shipping"]},
-        offsets={"billing": [("order.paid", 0)], "shipping": []},
+        emitted_by={"billing": [Emitted("order.paid", first=0, slots=1)], "shipping": []},
+        seen=frozenset(),
     )
     assert BUILT.flow.emitted("billing", "order.placed", 7) == [("order.paid", 7)]
 

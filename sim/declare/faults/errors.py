@@ -29,5 +29,12 @@ class Errors(FaultKind):
             f"{self.service} fail instead of {100 * usual:g} %."
         )
 
+    def problem(self, system: System) -> str | None:
+        if problem := super().problem(system):
+            return problem
+        if system.services[self.service].app is not None:
+            return f"{self.service!r} has handlers of an App, which fail when they fail; kill or pause its consumers"
+        return None
+
     def error_windows(self, service: str) -> tuple[ErrorWindow, ...]:
         return (ErrorWindow(self.at_s, self.until_s, self.error_rate),) if service == self.service else ()

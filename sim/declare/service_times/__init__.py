@@ -5,8 +5,11 @@ from typing import Annotated
 from pydantic import Field
 
 from sim.declare.service_times.constant import ConstantTime
+from sim.declare.service_times.empirical import EmpiricalTime
 from sim.declare.service_times.exponential import ExponentialTime
 from sim.declare.service_times.lognormal import LognormalTime
 from sim.declare.service_times.tokens import TokenTime
 
-ServiceTime = Annotated[ConstantTime | ExponentialTime | LognormalTime | TokenTime, Field(discriminator="kind")]
+ServiceTime = Annotated[
+    ConstantTime | ExponentialTime | LognormalTime | TokenTime | EmpiricalTime, Field(discriminator="kind")
+]

@@ -1,6 +1,7 @@
 """What every kind of service time says of itself."""
 
 from abc import abstractmethod
+from pathlib import Path
 
 import numpy as np
 
@@ -13,9 +14,18 @@ class ServiceTimeKind(Declared):
 
     kind: str
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it reads."""
+        return ()
+
     @abstractmethod
     def draw(self, n: int, rng: np.random.Generator, load: LoadKind) -> Floats:
         """Service times of n messages in seconds, shape (n,)."""
+
+    def draw_parts(self, n: int, rng: np.random.Generator, load: LoadKind) -> tuple[Floats, Floats | None]:
+        """What `draw` returns, and how long each message computes of that, shape (n,); None where none computes."""
+        return self.draw(n, rng, load), None
 
     @abstractmethod
     def in_words(self) -> str:

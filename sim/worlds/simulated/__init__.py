@@ -10,7 +10,6 @@ One message costs three SimPy events: arrival, delivery and completion. They car
 because a process for each message doubles the time. What lives long is a process: the load, faults, sweeps, samples.
 """
 
-from sim.worlds.simulated.overheads import Overheads
 from sim.worlds.simulated.world import simulate
 
-__all__ = ["Overheads", "simulate"]
+__all__ = ["simulate"]

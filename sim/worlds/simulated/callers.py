@@ -11,6 +11,7 @@ import simpy
 from sim.declare.callers import Callers as Declared
 from sim.evidence.history import KIND
 from sim.worlds.simulated.run_state import NAN, Message, RunState
+from sim.worlds.simulated.sending import Sending, Sent
 
 _REPLIED, _TIMED_OUT = KIND["replied"], KIND["timed_out"]
 
@@ -38,6 +39,7 @@ class Callers:
         self._replied: set[int] = set()  # requests whose reply is in the stream
         self._waits: dict[int, _Wait] = {}  # by request
         self._current: dict[int, Caller] = {}
+        self._sending: dict[int, Sending] = {}
         state.subscribers[declared.reply].append(self)
 
     def start(self, index: int) -> "Caller":
@@ -48,13 +50,17 @@ class Callers:
             self._wait(_Wait(caller, wait.index, wait.intended_s, wait.asked + 1), self.declared.timeout_s)
         return caller
 
-    def send(self, index: int, intended_s: float) -> None:
-        """Make a request that is due. A dead caller makes none."""
+    def sent(self, index: int, due_s: float) -> Sent:
+        """When a request is sent that is due at this time."""
+        return self._sending.setdefault(self.declared.of(index), Sending(self.state.machine)).send(due_s)
+
+    def send(self, index: int, intended_s: float, sent: Sent) -> None:
+        """Make a request. A dead caller makes none."""
         caller = self._current[self.declared.of(index)]
         if caller.killed:
             return
         env = self.state.env
-        self.state.publish(self._requests, index, intended_s, intended_s, -1, caller.index)
+        self.state.publish(self._requests, index, intended_s, sent, -1, caller.index)
         self._wait(_Wait(caller, index, intended_s, 1), intended_s + self.declared.timeout_s - env.now)
 
     def push(self, message: Message) -> None:
@@ -63,7 +69,7 @@ class Callers:
         if request not in self._replied:
             self._replied.add(request)
             if (wait := self._waits.get(request)) is not None:
-                self._hear(wait, self.state.overheads.dispatch_s)
+                self._hear(wait, self.state.machine.takes_s("dispatch_s"))
 
     def of(self, caller: "Caller") -> list[_Wait]:
         """What a caller waits for."""
@@ -82,7 +88,7 @@ class Callers:
         self.state.open()
         self._waits[wait.index] = wait
         if wait.index in self._replied:
-            self._hear(wait, self.state.overheads.read_s)
+            self._hear(wait, self.state.machine.takes_s("read_s"))
         over = self.state.env.timeout(max(0.0, timeout_s), wait)
         over.callbacks.append(self._time_is_over)
 

@@ -8,6 +8,7 @@ import simpy
 from eventlib import policy
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import Handlers
+from sim.worlds.simulated.learned_handlers import LearnedHandlers
 from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import Message
 from sim.worlds.simulated.saga_group import SagaGroup
@@ -24,14 +25,17 @@ class Consumer:
         self.asked = 0  # COUNT of the read that it is blocked in
         self._group = group
         self._env = group.state.env
-        self._overheads = group.state.overheads
+        self._machine = group.state.machine
+        self._cpu = self._machine.process("consumer")
         self._lease = group.service.lease
         self._concurrency = group.service.concurrency
         self._prefetch = group.service.prefetch
         self._process = ProcessState(self._env)
         self._held: dict[Message, None] = {}  # a set that keeps its order
-        shared = (index, self._process, self._held, self._go_on)
-        self._handlers = SagaHandlers(group, *shared) if isinstance(group, SagaGroup) else Handlers(group, *shared)
+        shared = (index, self._process, self._cpu, self._held, self._go_on)
+        self._handlers = (
+            SagaHandlers(group, *shared) if isinstance(group, SagaGroup) else _handlers(group)(group, *shared)
+        )
         self._renewing_since = self._env.now
         self._reading = False
         self._asked_at = 0.0  # when the read that it is blocked in began
@@ -48,19 +52,24 @@ class Consumer:
         self._read()
         self._env.process(self._sweeping())
 
-    def receive(self, count: int, after_s: float) -> None:
-        """The server answers: what it hands out is this consumer's from now on, and here after `after_s`."""
+    def receive(self, count: int) -> None:
+        """The server hands out what has come, which wakes this consumer up."""
+        self._take(count, self._cpu.woken_s("dispatch_s", self._env.now))
+
+    def ask_again(self) -> None:
+        """The server says that there is something, without handing it out: ask for it."""
+        heard = self._env.timeout(self._cpu.woken_s("dispatch_s", self._env.now))
+        heard.callbacks.append(self._ask)
+
+    def _take(self, count: int, after_s: float) -> None:
+        """What the server hands out is this consumer's from now on, and here after `after_s`."""
         self._reply = messages = self._group.take(count, self)
+        after_s += self._machine.server.late_s(self._env.now, len(messages), share=1.0)
         self._hold(messages)
         if self._process.halted:  # a read that was blocked before is served all the same
             self._stop_renewing(messages)
         reply = self._env.timeout(after_s, messages)
         reply.callbacks.append(self._delivered)
-
-    def ask_again(self, after_s: float) -> None:
-        """The server says that there is something, without handing it out: ask for it after `after_s`."""
-        heard = self._env.timeout(after_s)
-        heard.callbacks.append(self._ask)
 
     def holds_taken_over(self) -> bool:
         """Whether it holds something that was taken over."""
@@ -128,11 +137,11 @@ class Consumer:
 
     # Reading
 
-    def _go_on(self) -> None:
-        """There is capacity for more."""
+    def _go_on(self, after_s: float) -> None:
+        """There is capacity for more, `after_s` from now."""
         if self._sweeps_on or self._next_suspect_may_follow():
             self._sweep()
-        self._read()
+        self._read(after_s)
 
     def _next_suspect_may_follow(self) -> bool:
         return bool(self._taken_over) and not self._taken_over_held() and self._group.suspects_left
@@ -145,15 +154,15 @@ class Consumer:
         handlers = self._handlers
         return policy.capacity_left(self._concurrency, self._prefetch, handlers.running + len(handlers.waiting))
 
-    def _read(self) -> None:
-        """Ask for as much as there is capacity for; wait where there is nothing."""
+    def _read(self, after_s: float = 0.0) -> None:
+        """Ask for as much as there is capacity for, `after_s` from now; wait where there is nothing."""
         if self._reading:
             return
         if not (count := self._capacity()):
             return
         self._reading = True
         if self._group.has_work(self):
-            self.receive(count, self._overheads.read_s)
+            self._take(count, after_s + self._cpu.takes_s("read_s"))
         else:
             self.asked = count
             self._asked_at = self._env.now
@@ -177,7 +186,8 @@ class Consumer:
         if self._process.halted:
             self._process.postpone(self._delivered, reply)
             return
-        self._handlers.add(cast(list[Message], reply.value))
+        messages = cast(list[Message], reply.value)
+        self._handlers.add(messages, self._cpu.late_s(self._env.now, len(messages)))
         self._reading = False
         self._read()
 
@@ -217,3 +227,7 @@ class Consumer:
             self._hold(taken)
             self._handlers.add(taken)
             self._sweeps_on = bool(taken)
+
+
+def _handlers(group: Group) -> type[Handlers]:
+    return Handlers if group.service.app is None else LearnedHandlers

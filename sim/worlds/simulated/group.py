@@ -16,9 +16,9 @@ class Holder(Protocol):
 
     asked: int  # COUNT of the read that it is blocked in
 
-    def receive(self, count: int, after_s: float) -> None: ...
+    def receive(self, count: int) -> None: ...
 
-    def ask_again(self, after_s: float) -> None: ...
+    def ask_again(self) -> None: ...
 
     def holds_taken_over(self) -> bool: ...
 
@@ -34,10 +34,10 @@ class _Suspects:
 
     asked = 0
 
-    def receive(self, count: int, after_s: float) -> None:
+    def receive(self, count: int) -> None:
         raise AssertionError("it does not read")
 
-    def ask_again(self, after_s: float) -> None:
+    def ask_again(self) -> None:
         raise AssertionError("it does not read")
 
     def holds_taken_over(self) -> bool:
@@ -202,4 +202,4 @@ class Group:
         """New entries go to the reader that has waited longest, and all that it asked for at once."""
         while self.blocked and self.has_work(self.blocked[0]):
             reader = self.blocked.popleft()
-            reader.receive(reader.asked, self.state.overheads.dispatch_s)
+            reader.receive(reader.asked)

@@ -11,13 +11,18 @@ from eventlib import policy
 from eventlib.policy import Ack, Decision, GiveUp, RetryIn, TokenBucket
 from sim.evidence.history import KIND
 from sim.worlds.simulated.group import Group
+from sim.worlds.simulated.machine import Process
 from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import NAN, Message
+from sim.worlds.simulated.sending import Batches, Sent
 
-_FAILURE = RuntimeError("the scenario lets this attempt fail")
+FAILURE = RuntimeError("the scenario lets this attempt fail")
 _STARTED, _HANDLED, _FAILED, _RETRIED, _DEAD, _ACKED, _LOST = (
     KIND[name] for name in ("started", "handled", "failed", "retried", "dead", "acked", "lost")
 )
+
+
+_NEVER = Sent(NAN, NAN, NAN)
 
 
 @dataclass(slots=True)
@@ -28,15 +33,34 @@ class _Lost:
     noted: bool = False
 
 
+class _Emitting:
+    """A handler that sends its events: what is left to send, and what is on its way."""
+
+    __slots__ = ("attempt", "left", "message", "sent")
+
+    def __init__(self, message: Message, attempt: int, left: list[tuple[str, int]]) -> None:
+        self.message = message
+        self.attempt = attempt
+        self.left = left
+        self.sent = _NEVER
+
+
 class Handlers:
     """Handles messages first come first served, `concurrency` at once, and settles them.
 
     `held` has what the consumer holds, in the order in which it came; what is settled is taken out. `ended` is called
-    after each attempt.
+    after each attempt. What happens a moment after the event of the model that it follows from has that moment as
+    `after_s`: an event of its own would cost more than all the rest.
     """
 
     def __init__(
-        self, group: Group, index: int, process: ProcessState, held: dict[Message, None], ended: Callable[[], None]
+        self,
+        group: Group,
+        index: int,
+        process: ProcessState,
+        cpu: Process,
+        held: dict[Message, None],
+        ended: Callable[[float], None],
     ) -> None:
         # What every message needs is looked up once: the attribute chains were a fifth of the run time.
         self.running = 0
@@ -44,6 +68,7 @@ class Handlers:
         self._group = group
         self._index = index
         self._process = process
+        self._cpu = cpu
         self._held = held
         self._ended = ended
         self._state = group.state
@@ -52,7 +77,7 @@ class Handlers:
         self._service = group.service
         self._concurrency = group.service.concurrency
         self._retry = group.service.retry
-        self._emits = len(group.service.emits)
+        self._emits = {event: Batches() for event in group.service.emits}
         self._service_s = group.service_s
         self._rows = group.state.rows
         self._timeout = group.state.env.timeout
@@ -61,10 +86,10 @@ class Handlers:
         self._lost_waiting: list[tuple[Message, int]] = []  # taken over before they began; with the attempt's number
         self._lost: dict[tuple[Message, int], _Lost] = {}  # taken over while the attempt ran
 
-    def add(self, messages: Iterable[Message]) -> None:
-        """Handle these messages as soon as it is their turn."""
+    def add(self, messages: Iterable[Message], after_s: float = 0.0) -> None:
+        """Handle these messages as soon as it is their turn, the first one `after_s` from now."""
         self.waiting.extend(messages)
-        self._start()
+        self._start(after_s)
 
     def lose(self, message: Message) -> None:
         """Another consumer takes the message over, before or while it is handled here."""
@@ -86,88 +111,131 @@ class Handlers:
                 self._record(_LOST, now, message, attempt)
                 lost.noted = True
 
-    def _start(self) -> None:
+    def _start(self, after_s: float) -> None:
         while self.waiting and self.running < self._concurrency:
-            self._handle(self.waiting.popleft())
+            self._handle(self.waiting.popleft(), after_s)
+            after_s += self._cpu.start_s
 
-    def _handle(self, message: Message) -> None:
+    def _handle(self, message: Message, after_s: float) -> None:
         state = self._state
         attempt = message.used + message.deliveries
-        now = state.env.now
-        refusal = policy.admit(self._retry, self._bucket, attempt, message.used, now, state.rng)
+        starts_at = state.env.now + after_s
+        refusal = policy.admit(self._retry, self._bucket, attempt, message.used, starts_at, state.rng)
         if refusal is not None:
-            self._settle_by(refusal, message, attempt)
+            self._settle_by(refusal, message, attempt, starts_at)
             return
-        self._record(_STARTED, now, message, attempt, message.dispatch)
-        fails = state.plan.fails(self._group.name, message.index, attempt, now)
-        takes_s = self._service_s[message.index] + state.overheads.handle_s
-        if not fails:
-            takes_s += self._emits * state.overheads.publish_s
+        self._record(_STARTED, starts_at, message, attempt, message.dispatch)
         self.running += 1
-        end = self._timeout(takes_s, (message, attempt, fails))
+        self._run(message, attempt, starts_at, after_s)
+
+    def _run(self, message: Message, attempt: int, starts_at: float, after_s: float) -> None:
+        """Let an attempt that starts `after_s` from now take its time."""
+        error = FAILURE if self._state.plan.fails(self._group.name, message.index, attempt, starts_at) else None
+        end = self._timeout(after_s + self._service_s[message.index], (message, attempt, error))
         end.callbacks.append(self._handled)
 
     def _handled(self, end: simpy.Event) -> None:
         if self._process.halted:
             self._process.postpone(self._handled, end)
             return
-        message, attempt, fails = cast(tuple[Message, int, bool], end.value)
+        message, attempt, error = cast(tuple[Message, int, Exception | None], end.value)
+        after_s = self._cpu.does_s("handle_s", self._state.env.now)
+        if error is not None or not self._emits:
+            self._end(message, attempt, error, after_s)
+        else:
+            emitted = self._state.scenario.flow.emitted(self._group.name, self._service.consumes, message.index)
+            self._emit(_Emitting(message, attempt, emitted), after_s)
+
+    def _end(self, message: Message, attempt: int, error: Exception | None, after_s: float) -> None:
+        """An attempt has ended."""
+        fails = error is not None
+        now = self._state.env.now + after_s
         self.running -= 1
-        if not fails and self._emits:
-            self._emit(message)
-        self._record(_FAILED if fails else _HANDLED, self._state.env.now, message, attempt)
+        self._record(_FAILED if fails else _HANDLED, now, message, attempt)
         if not fails and self._bucket is not None:
             self._bucket.earn()
         if self._lost and (lost := self._lost.pop((message, attempt), None)):
-            self._end_lost(lost, message, attempt, fails)
+            self._end_lost(lost, message, attempt, fails, now)
         else:
-            decision = policy.decide(self._retry, attempt, _FAILURE if fails else None, self._state.rng)
-            self._settle_by(decision, message, attempt)
+            decision = policy.decide(self._retry, attempt, error, self._state.rng)
+            self._settle_by(decision, message, attempt, now)
         if self.waiting:
-            self._start()
-        self._ended()
+            self._start(after_s)
+        self._ended(after_s)
 
-    def _end_lost(self, lost: _Lost, message: Message, attempt: int, fails: bool) -> None:
+    # Emitting: one event after the other, each handler until the server has its event
+
+    def _emit(self, emitting: "_Emitting", after_s: float) -> None:
+        """Send the next event of a handler."""
+        event, _ = emitting.left[0]
+        now = self._state.env.now
+        emitting.sent = self._emits[event].join(now + after_s, self._cpu.takes_s("publish_s"))
+        if emitting.sent.appended_s > now:
+            appended = self._timeout(emitting.sent.appended_s - now, emitting)
+            appended.callbacks.append(self._appended)
+        else:
+            self._append(emitting)
+
+    def _appended(self, appended: simpy.Event) -> None:
+        self._append(cast(_Emitting, appended.value))
+
+    def _append(self, emitting: "_Emitting") -> None:
+        """The server has an event, even if its sender is dead meanwhile."""
+        state, sent = self._state, emitting.sent
+        event, index = emitting.left.pop(0)
+        state.publish(event, index, emitting.message.intended_s, sent, self._code, self._index)
+        if sent.published_s > state.env.now:
+            published = self._timeout(sent.published_s - state.env.now, emitting)
+            published.callbacks.append(self._published)
+        else:
+            self._emit_or_end(emitting)
+
+    def _published(self, published: simpy.Event) -> None:
+        if self._process.halted:
+            self._process.postpone(self._published, published)
+        else:
+            self._emit_or_end(cast(_Emitting, published.value))
+
+    def _emit_or_end(self, emitting: "_Emitting") -> None:
+        after_s = self._cpu.late_s(self._state.env.now)
+        if emitting.left:
+            self._emit(emitting, after_s)
+        else:
+            self._end(emitting.message, emitting.attempt, None, after_s)
+
+    def _end_lost(self, lost: _Lost, message: Message, attempt: int, fails: bool, now: float) -> None:
         """The attempt has ended, but the outcome of the message's new owner counts.
 
         Where the loss is not noted yet, settling finds it out. But an ack of what is pending no more succeeds.
         A handler that publishes ends a reply later: by then, the consumer has asked who owns what it holds.
         """
-        now = self._state.env.now
         if lost.noted:
             return
         if fails or self._emits or self._group.is_pending(message, lost.used):
             self._record(_LOST, now, message, attempt)
         else:
-            self._record(_ACKED, now + self._state.overheads.settle_s, message, attempt)
+            self._record(_ACKED, now + self._settle_s(), message, attempt)
 
-    def _emit(self, message: Message) -> None:
-        state = self._state
-        sent_s = max(state.env.now - state.overheads.publish_s, self._process.resumed_at)
-        for event, index in state.scenario.flow.emitted(self._group.name, self._service.consumes, message.index):
-            state.publish(event, index, message.intended_s, sent_s, self._code, self._index)
-
-    def _settle_by(self, decision: Decision, message: Message, attempt: int) -> None:
+    def _settle_by(self, decision: Decision, message: Message, attempt: int, now: float) -> None:
+        known_s = now + self._settle_s()
         match decision:
             case Ack():
-                self._record(_ACKED, self._state.env.now + self._state.overheads.settle_s, message, attempt)
+                self._record(_ACKED, known_s, message, attempt)
                 self._settle(message)
             case RetryIn(delay_s, counts):
                 message.used = attempt if counts else attempt - 1
-                self._put_aside(message, attempt, delay_s)
+                del self._held[message]
+                self._record(_RETRIED, known_s, message, attempt)
+                late_s = known_s - self._state.env.now + self._state.machine.takes_s("retry_s")
+                self._group.put_aside(message, delay_s + late_s)
             case GiveUp():
-                self._bury(message, attempt)
+                self._group.dead += 1
+                self._record(_DEAD, known_s, message, attempt)
+                self._settle(message)
 
-    def _put_aside(self, message: Message, attempt: int, delay_s: float) -> None:
-        del self._held[message]
-        overheads = self._state.overheads
-        self._record(_RETRIED, self._state.env.now + overheads.settle_s, message, attempt)
-        self._group.put_aside(message, delay_s + overheads.settle_s + overheads.retry_s)
-
-    def _bury(self, message: Message, attempt: int) -> None:
-        self._group.dead += 1
-        self._record(_DEAD, self._state.env.now + self._state.overheads.settle_s, message, attempt)
-        self._settle(message)
+    def _settle_s(self) -> float:
+        """How long it takes until the server knows."""
+        return self._cpu.takes_s("settle_s") + self._state.machine.server.late_s(self._state.env.now, share=1.0)
 
     def _settle(self, message: Message) -> None:
         del self._held[message]

@@ -100,13 +100,14 @@ class QueueGroup(Group):
     def _wake(self) -> None:
         """The bell rings: all workers that wait hear it and ask, in the order in which they came."""
         while self.blocked:
-            self.blocked.popleft().ask_again(self.state.overheads.dispatch_s)
+            self.blocked.popleft().ask_again()
 
     def _free(self, message: Message) -> None:
         """The slots of a task are free as soon as the server knows that it has ended."""
         limits, ends_takeover = self._limits[self._tenants[message.index]], message.deliveries > 1
         if limits or (ends_takeover and self._queue.suspects_wait):
-            known = self.state.env.timeout(self.state.overheads.settle_s, (limits, ends_takeover))
+            settle_s = self.state.machine.takes_s("settle_s")
+            known = self.state.env.timeout(settle_s, (limits, ends_takeover))
             known.callbacks.append(self._free_slots)
 
     def _free_slots(self, known: simpy.Event) -> None:

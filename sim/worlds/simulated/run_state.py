@@ -8,7 +8,8 @@ import simpy
 from sim.declare.plan import Plan
 from sim.declare.scenario import Scenario
 from sim.evidence.history import KIND
-from sim.worlds.simulated.overheads import Overheads
+from sim.worlds.simulated.machine import Machine
+from sim.worlds.simulated.sending import Sent
 
 Row = tuple[float, int, int, int, int, int, int, float, float]  # the columns of a history but `run`
 
@@ -40,10 +41,10 @@ class Subscriber(Protocol):
 class RunState:
     """One run as far as it has come."""
 
-    def __init__(self, scenario: Scenario, plan: Plan, overheads: Overheads, rng: random.Random) -> None:
+    def __init__(self, scenario: Scenario, plan: Plan, machine: Machine, rng: random.Random) -> None:
         self.scenario = scenario
         self.plan = plan
-        self.overheads = overheads
+        self.machine = machine
         self.rng = rng
         self.env = simpy.Environment()
         self.rows: list[Row] = []
@@ -53,11 +54,12 @@ class RunState:
         self._sending = True
         self._to_settle = 0
 
-    def publish(self, event: str, index: int, intended_s: float, sent_s: float, service: int, consumer: int) -> None:
-        """The server has a message: every service that consumes it will get it."""
-        code, done_s = self.event_codes[event], sent_s + self.overheads.publish_s
-        self.rows.append((sent_s, _SENT, service, consumer, code, index, 0, intended_s, NAN))
-        self.rows.append((done_s, _PUBLISHED, service, consumer, code, index, 0, intended_s, NAN))
+    def publish(self, event: str, index: int, intended_s: float, sent: Sent, service: int, consumer: int) -> None:
+        """The server has a message now: every service that consumes it will get it."""
+        code = self.event_codes[event]
+        self.rows.append((sent.sent_s, _SENT, service, consumer, code, index, 0, intended_s, NAN))
+        self.rows.append((sent.published_s, _PUBLISHED, service, consumer, code, index, 0, intended_s, NAN))
+        self.machine.server.late_s(self.env.now, share=1.0)
         for subscriber in self.subscribers[event]:
             subscriber.push(Message(index, intended_s))
 

@@ -29,28 +29,29 @@ class SagaHandlers(Handlers):
         super().__init__(group, *rest)
         self._sagas = group
 
-    def _handle(self, message: Message) -> None:
-        saga, state, now = cast(Advance, message).saga, self._state, self._state.env.now
+    def _handle(self, message: Message, after_s: float) -> None:
+        saga, state, now = cast(Advance, message).saga, self._state, self._state.env.now + after_s
         attempt = message.used + message.deliveries
         refusal = policy.admit(self._sagas.retry_of(saga), None, attempt, message.used, now, state.rng)
         if refusal is not None:
-            self._settle_move(message, saga, saga_policy.failed(saga.state, "unknown", _NO_OUTCOME))
+            self._settle_move(message, saga, saga_policy.failed(saga.state, "unknown", _NO_OUTCOME), after_s)
             return
         lost = saga.state.running
         saga.state = replace(saga.state, begun=saga.state.begun + 1, running=True)
         move = saga_policy.begun(saga.state, lost)
         if move is not None:
             if move.ends_act:
-                self._settle_move(message, saga, move)
+                self._settle_move(message, saga, move, after_s)
                 return
             saga.state = move.state
-        begins_at = now + state.overheads.publish_s
+        after_s += self._cpu.takes_s("publish_s")
+        begins_at = state.env.now + after_s
         at, act, begun = saga.state.at, saga.state.act, saga.state.begun
         outcome = state.plan.outcome(self._group.name, at, act, saga.index, begun, begins_at)
         self._note(_STARTED[act], begins_at, saga, begun)
-        takes_s = self._sagas.draws.seconds[at, act].item(saga.index) + state.overheads.handle_s
+        takes_s = self._sagas.draws.seconds[at, act].item(saga.index)
         self.running += 1
-        end = self._timeout(state.overheads.publish_s + takes_s, (message, attempt, saga.state, outcome))
+        end = self._timeout(after_s + takes_s, (message, attempt, saga.state, outcome))
         end.callbacks.append(self._handled)
 
     def _handled(self, end: simpy.Event) -> None:
@@ -59,41 +60,41 @@ class SagaHandlers(Handlers):
             return
         message, attempt, begun, outcome = cast(tuple[Advance, int, saga_policy.SagaState, ActOutcome], end.value)
         self.running -= 1
-        now, saga = self._state.env.now, message.saga
+        after_s, saga = self._cpu.does_s("handle_s", self._state.env.now), message.saga
         kinds = _DONE if outcome == "done" else _FAILED
-        self._note(kinds[begun.act], now, saga, begun.begun, begun.at)
+        self._note(kinds[begun.act], self._state.env.now + after_s, saga, begun.begun, begun.at)
         if (message, attempt) in self._lost:
             del self._lost[message, attempt]  # the message is another worker's, so the outcome is not stored
         elif outcome == "done":
-            self._settle_move(message, saga, saga_policy.done(saga.state))
+            self._settle_move(message, saga, saga_policy.done(saga.state), after_s)
         else:
-            self._fail(message, saga, attempt, outcome)
+            self._fail(message, saga, attempt, outcome, after_s)
         if self.waiting:
-            self._start()
-        self._ended()
+            self._start(after_s)
+        self._ended(after_s)
 
-    def _fail(self, message: Advance, saga: RunningSaga, attempt: int, outcome: ActOutcome) -> None:
+    def _fail(self, message: Advance, saga: RunningSaga, attempt: int, outcome: ActOutcome, after_s: float) -> None:
         error = _ERRORS[outcome]
         match policy.decide(self._sagas.retry_of(saga), attempt, error, self._state.rng):
             case RetryIn(delay_s, counts):
                 move = saga_policy.attempt_failed(saga.state, str(error))
                 if move.ends_act:
-                    self._settle_move(message, saga, move)
+                    self._settle_move(message, saga, move, after_s)
                     return
                 saga.state = move.state
                 message.used = attempt if counts else attempt - 1
                 del self._held[message]
-                overheads = self._state.overheads
-                self._group.put_aside(message, delay_s + overheads.settle_s + overheads.retry_s)
+                late_s = after_s + self._settle_s() + self._state.machine.takes_s("retry_s")
+                self._group.put_aside(message, delay_s + late_s)
             case GiveUp(reason):
                 for_good: Outcome = "rejected" if reason == "rejected" else "failed"
-                self._settle_move(message, saga, saga_policy.failed(saga.state, for_good, str(error)))
+                self._settle_move(message, saga, saga_policy.failed(saga.state, for_good, str(error)), after_s)
 
-    def _settle_move(self, message: Message, saga: RunningSaga, move: Move) -> None:
+    def _settle_move(self, message: Message, saga: RunningSaga, move: Move, after_s: float) -> None:
         """Store a move that ends the act, in one act with the message about the next one."""
         del self._held[message]
         saga.state = move.state
-        settle_s = self._state.overheads.settle_s
+        settle_s = after_s + self._settle_s()
         if move.begins:
             stored = self._timeout(settle_s, saga)
             stored.callbacks.append(self._stored)

@@ -2,12 +2,12 @@
 
 import random
 from collections.abc import Generator, Iterable
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import simpy
 
+from sim.calibration import Calibration
 from sim.declare.callers import CALLERS
 from sim.declare.plan import Plan
 from sim.declare.scenario import Progress, Scenario
@@ -16,10 +16,11 @@ from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_row
 from sim.worlds.simulated.callers import Caller, Callers
 from sim.worlds.simulated.consumer import Consumer
 from sim.worlds.simulated.group import Group
-from sim.worlds.simulated.overheads import Overheads
+from sim.worlds.simulated.machine import Machine
 from sim.worlds.simulated.queue_group import QueueGroup
 from sim.worlds.simulated.run_state import NAN, RunState
 from sim.worlds.simulated.saga_group import SagaGroup
+from sim.worlds.simulated.sending import Sending
 
 _ROWS_MAX = 100_000  # rows that are kept one by one
 _SHARED = [name for name in ROW.names or () if name != "run"]  # the columns that a run's rows do not share
@@ -29,49 +30,72 @@ def simulate(
     scenario: Scenario,
     seeds: Iterable[int],
     *,
-    overheads: Overheads | None = None,
+    repeats: int = 1,
+    calibration: Calibration | None = None,
     progress: Progress | None = None,
 ) -> History:
-    """Run the scenario once for each seed in virtual time.
+    """Run the scenario in virtual time, `repeats` times for each seed.
 
-    The same scenario, seeds and overheads give the same rows on every machine. `progress` is called
-    after each run.
+    Repeats of one seed have the same arrivals, service times and failures, as in `run_live`. They differ in the jitter
+    of retries and sweeps and in what the machine adds: each repeat after the first takes the calibration as it might
+    have been measured too (`Calibration.resampled`). Without a calibration, the machine is infinitely fast. The same
+    scenario, seeds and calibration give the same rows on every machine. `progress` is called after each run.
 
     Raises:
         InvalidTrace: the load's trace is missing or broken.
-        InvalidScenario: no seeds, or too many rows would be recorded.
+        InvalidScenario: no seeds or repeats, or too many rows would be recorded, or own handlers are not learned.
     """
+    refuse_unlearned(scenario)
     seeds = list(seeds)
-    if not seeds:
-        raise InvalidScenario("seeds", "there are none; give at least one, such as range(30)")
-    overheads = overheads or Overheads()
-    scenario.check_size(len(seeds))
+    order = [(seed, repeat) for repeat in range(repeats) for seed in seeds]
+    if not order:
+        raise InvalidScenario("seeds", "there are none; give at least one, such as range(30), and repeats=1 or more")
+    about = calibration.about() if calibration is not None else {}
+    scenario.check_size(len(order))
     runs: list[Run] = []
     rows: list[Rows] = []
-    for index, seed in enumerate(seeds):
-        plan = scenario.plan(seed)
-        scenario.check_size(len(seeds), events=plan.arrivals_s.size)
-        world = World(scenario, plan, overheads, _rng(seed))
+    measured = calibration
+    for index, (seed, repeat) in enumerate(order):
+        plan = scenario.plan(seed, repeat)
+        scenario.check_size(len(order), events=plan.arrivals_s.size)
+        if calibration is not None and repeat and seed == seeds[0]:
+            measured = calibration.resampled(repeat)
+        world = World(scenario, plan, Machine(measured, seed, repeat), _rng(seed, repeat))
         ended_s = world.run()
-        runs.append(Run(seed, 0, ended_s, world.left()))
+        runs.append(Run(seed, repeat, ended_s, world.left()))
         rows.append(world.sorted_rows(index))
         if progress:
-            progress((index + 1) / len(seeds))
-    return History("simulated", scenario, "none", tuple(runs), np.concatenate(rows), asdict(overheads))
+            progress((index + 1) / len(order))
+    return History("simulated", scenario, "none", tuple(runs), np.concatenate(rows), about)
 
 
-def _rng(seed: int) -> random.Random:
+def refuse_unlearned(scenario: Scenario) -> None:
+    """Refuse a scenario with own handlers that no run has shown yet.
+
+    Raises:
+        InvalidScenario: it is one.
+    """
+    if unlearned := [name for name, service in scenario.services.items() if not service.learned]:
+        raise InvalidScenario(
+            f"services.{unlearned[0]}",
+            "its own handlers are not learned yet; `workbench compare SCENARIO --learned FILE` learns them in a short "
+            "run and keeps that in FILE, which `workbench simulate` takes too (in Python: sim.learn_services)",
+        )
+
+
+def _rng(seed: int, repeat: int) -> random.Random:
     """The model's own stream: jitter of retries and sweeps. Python's generator draws single numbers fastest."""
-    return random.Random(int.from_bytes(np.random.SeedSequence((seed, 1)).generate_state(4).tobytes(), "little"))
+    stream = np.random.SeedSequence((seed, 1, repeat))
+    return random.Random(int.from_bytes(stream.generate_state(4).tobytes(), "little"))
 
 
 class World:
     """One run in virtual time."""
 
-    def __init__(self, scenario: Scenario, plan: Plan, overheads: Overheads, rng: random.Random) -> None:
+    def __init__(self, scenario: Scenario, plan: Plan, machine: Machine, rng: random.Random) -> None:
         self._scenario = scenario
         self._plan = plan
-        self._state = RunState(scenario, plan, overheads, rng)
+        self._state = RunState(scenario, plan, machine, rng)
         self._env = self._state.env
         self._packed: list[Rows] = []
         self._groups: dict[str, Group] = {}
@@ -117,13 +141,14 @@ class World:
         self._state.rows.clear()
 
     def _load(self) -> Generator[simpy.Event, Any, None]:
-        env, load, append_s = self._env, self._scenario.offered_load, self._state.overheads.publish_s / 2.0
+        env, load, sending = self._env, self._scenario.offered_load, Sending(self._state.machine)
         for index, at_s in enumerate(self._plan.arrivals_s.tolist()):
-            yield env.timeout(max(0.0, at_s + append_s - env.now))
+            sent = sending.send(at_s) if self._callers is None else self._callers.sent(index, at_s)
+            yield env.timeout(max(0.0, sent.appended_s - env.now))
             if self._callers is None:
-                self._state.publish(load.event, index, at_s, at_s, -1, -1)
+                self._state.publish(load.event, index, at_s, sent, -1, -1)
             else:
-                self._callers.send(index, at_s)
+                self._callers.send(index, at_s, sent)
         yield env.timeout(max(0.0, load.duration_s - env.now))
         self._state.end_load()
 
@@ -160,7 +185,9 @@ class World:
 
         if service not in self._groups:  # a caller that comes back has replies to ask for: the run waits for it
             self._state.open()
-        started = self._env.timeout(after_s + self._state.overheads.start_s)
+        own = self._scenario.services[service].own if service in self._groups else None
+        import_s = own.import_s if own is not None else 0.0
+        started = self._env.timeout(after_s + self._state.machine.takes_s("start_s") + import_s)
         started.callbacks.append(replace)
         return started
 

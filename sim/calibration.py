@@ -1,0 +1,341 @@
+"""A Calibration is what a machine adds to a scenario's own times: measured live once, kept in a file, and sampled.
+
+What each step took is kept as it was measured, second by second. So the simulated world draws from the distributions
+themselves, and an interval of a prediction can be had by drawing the seconds again (`resampled`).
+
+A step takes longer the longer its process had rested, because caches and the processor's sleep have to be overcome.
+So the samples of each step are kept apart by that rest.
+"""
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from sim.declare.declared import Floats
+from sim.environment import machine, now, versions
+from sim.errors import InvalidCalibration
+
+FORMAT = 1  # of the file
+
+STEPS = {
+    "lateness_s": "from when the load is meant to send an event until it does",
+    "publish_s": "from handing an event to the bus until its reply; the server has it half-way",
+    "dispatch_s": "from the server to the start of the handler, where a reader waits for the entry",
+    "read_s": "from asking to the start of the handler, where the entry waits for a reader",
+    "handle_s": "what a handler takes longer than its service time",
+    "settle_s": "from the end of a handler until the server knows",
+    "retry_s": "what a retry comes later than its delay, beside the dispatch",
+    "start_s": "from starting a consumer until it reads",
+}
+ROLES = {
+    "generator": "the process that sends the load: for each batch, and for each event",
+    "consumer": "the process of a consumer: for each time that it wakes up, and for each event",
+    "server": "Redis: for each command, and for each event",
+}
+PARTS = {
+    "distributions": "each step takes its mean",
+    "rest": "a step takes no longer after a rest",
+    "cpu": "processes and the server never wait for a processor or for themselves",
+    "batching": "an event of a batch costs as much as a single one",
+    "series": "a consumer that has work goes on at once: reading and waking up take no time",
+}
+RESTS_S = (0.001, 0.004, 0.016, 0.064)  # how long a process had rested: these bounds make five classes
+_SAMPLES_MIN = 20  # a class with fewer takes those of its neighbours too
+_MUST_FIT = ("processor", "CPUs", "Python", "event-workbench", "redis-py")
+
+
+def rest_class(rest_s: float) -> int:
+    """The class of a rest of so many seconds: an index of `Block.steps`."""
+    return bisect_right(RESTS_S, rest_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What was measured in about a second of one run. `steps` has seconds, by step and class of rest."""
+
+    run: int
+    steps: Mapping[str, Sequence[Sequence[float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class CpuUse:
+    """What one process used of the processor in one run, and what for. `wakes` counts batches or commands."""
+
+    run: int
+    role: str
+    cpu_s: float
+    wakes: float
+    events: float
+
+
+@dataclass(frozen=True, slots=True)
+class CpuCost:
+    """Seconds of processor time that a process needs each time that it is woken up, and for each event."""
+
+    wake_s: float = 0.0
+    event_s: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
+class Calibration:
+    """What one machine, server and library add to a scenario's own times.
+
+    `without` says which parts are left out of the simulation: see `PARTS`.
+    """
+
+    blocks: tuple[Block, ...]
+    cpu: tuple[CpuUse, ...] = ()
+    server: str = "none"
+    date: str = ""
+    machine: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+
+    @classmethod
+    def measured(cls, blocks: Sequence[Block], cpu: Sequence[CpuUse], server: str) -> Self:
+        """What was just measured here."""
+        return cls(tuple(blocks), tuple(cpu), server, now(), machine(), versions())
+
+    @classmethod
+    def constant(cls, **steps: float) -> Self:
+        """Each of these steps always takes so many seconds, the others no time: for tests, and to ask "what if".
+
+        Raises:
+            InvalidCalibration: there is no such step, or its time is no number of seconds.
+        """
+        for name, value in steps.items():
+            if name not in STEPS:
+                raise InvalidCalibration("calibration", f"there is no step {name!r}; there are: {', '.join(STEPS)}")
+            if not 0.0 <= value < float("inf"):
+                raise InvalidCalibration("calibration", f"{name} is {value:g}; give seconds, 0 or more")
+        return cls((Block(0, {name: [[value]] for name, value in steps.items()}),))
+
+    # What the simulated world asks for
+
+    def samples_s(self, step: str, rest: int) -> Floats:
+        """What a step took in seconds after a rest of this class, shape (samples,); one 0 where it was not measured."""
+        return self._samples[step][min(rest, len(self._samples[step]) - 1)]
+
+    def cpu_cost(self, role: str) -> CpuCost:
+        """What a process of this role needs of the processor. Least squares over the runs, none negative."""
+        of_role = [use for use in self.cpu if use.role == role]
+        if not of_role or "cpu" in self.left_out:
+            return CpuCost()
+        counts = np.array([(use.wakes, use.events) for use in of_role])
+        if "batching" in self.left_out:
+            counts[:, 1] = 0.0
+        from scipy import optimize  # importing it takes long
+
+        (wake_s, event_s), _ = optimize.nnls(counts, np.array([use.cpu_s for use in of_role]))
+        return CpuCost(float(wake_s), float(event_s))
+
+    @property
+    def cores(self) -> int:
+        """How many processes can run at the same time."""
+        return int(found) if (found := self.machine.get("CPUs", "")).isdigit() else 1
+
+    @cached_property
+    def _samples(self) -> dict[str, list[Floats]]:
+        return {step: self._classes(step) for step in STEPS}
+
+    def _classes(self, step: str) -> list[Floats]:
+        """The samples of a step for each class of rest. A class with few has those of its neighbours, too."""
+        by_class: list[list[float]] = [[] for _ in range(len(RESTS_S) + 1)]
+        for block in self.blocks:
+            for rest, seconds in enumerate(block.steps.get(step, ())):
+                by_class[rest].extend(seconds)
+        everything = [one for of_class in by_class for one in of_class]
+        if not everything or (step == "read_s" and "series" in self.left_out):
+            return [np.zeros(1)]
+        if "rest" in self.left_out:
+            by_class = [everything]
+        pooled = [_pooled(by_class, place) for place in range(len(by_class))]
+        if "distributions" in self.left_out:
+            pooled = [np.array([of_class.mean()]) for of_class in pooled]
+        if step == "handle_s" and "series" in self.left_out:
+            pooled = [np.zeros(1)]
+        return pooled
+
+    # What a history, a report and an ablation ask for
+
+    def values(self) -> dict[str, float]:
+        """The calibration in a few numbers: mean, median and 99th percentile of each step, and the processor's time."""
+        found: dict[str, float] = {}
+        for step in STEPS:
+            every = np.concatenate(
+                [
+                    np.concatenate([np.asarray(one) for one in block.steps.get(step, ())] or [np.empty(0)])
+                    for block in self.blocks
+                ]
+            )
+            if every.size:
+                found |= {step: float(every.mean())}
+                found |= {f"{step}_{name}": float(np.quantile(every, q)) for name, q in (("p50", 0.5), ("p99", 0.99))}
+        for role in ROLES:
+            if any(use.role == role for use in self.cpu):
+                cost = self.cpu_cost(role)
+                found |= {f"{role}_cpu_wake_s": cost.wake_s, f"{role}_cpu_event_s": cost.event_s}
+        return found
+
+    def digest(self) -> str:
+        """The SHA-256 of all that the simulation takes from it."""
+        return hashlib.sha256(json.dumps(self._as_json(), sort_keys=True).encode()).hexdigest()
+
+    def about(self) -> dict[str, Any]:
+        """What a history says of the calibration that it was simulated with."""
+        left_out = {"without": sorted(self.left_out)} if self.left_out else {}
+        return {"digest": self.digest(), "date": self.date, "server": self.server, **left_out, "values": self.values()}
+
+    def without(self, *parts: str) -> Self:
+        """The same without these parts: what does each of them buy?
+
+        Raises:
+            InvalidCalibration: there is no such part.
+        """
+        for part in parts:
+            if part not in PARTS:
+                raise InvalidCalibration("calibration", f"there is no part {part!r}; there are: {', '.join(PARTS)}")
+        return replace(self, left_out=self.left_out | set(parts))
+
+    def resampled(self, seed: int) -> Self:
+        """Another calibration, as it might have been measured: its blocks are drawn anew, with replacement.
+
+        Whole blocks are drawn because what one second measures is alike: a bootstrap of single samples would be too
+        sure. Source: Kuensch, "The Jackknife and the Bootstrap for General Stationary Observations", 1989.
+        """
+        rng = np.random.default_rng(np.random.SeedSequence((seed, 3)))
+        blocks = _drawn_anew(_grouped(self.blocks, "run"), rng)
+        return replace(self, blocks=tuple(blocks), cpu=tuple(_drawn_anew(_grouped(self.cpu, "role"), rng)))
+
+    # The file
+
+    def save(self, file: str | Path) -> None:
+        """Write it to a JSON file.
+
+        Raises:
+            InvalidCalibration: it could not be written.
+        """
+        try:
+            Path(file).write_text(json.dumps(self._as_json(), indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InvalidCalibration(
+                str(file), f"cannot be written: {error.strerror or error}; name another file"
+            ) from error
+
+    @classmethod
+    def load(cls, file: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            InvalidCalibration: there is no such file, or it holds no calibration, or one of another format.
+        """
+        mend = "measure one with `workbench calibrate --out FILE`"
+        try:
+            found = json.loads(Path(file).read_text(encoding="utf-8"))
+            if found["format"] != FORMAT:
+                raise InvalidCalibration(
+                    str(file), f"is of format {found['format']}, this version reads {FORMAT}; {mend}"
+                )
+            return cls(
+                _blocks(found["blocks"]),
+                tuple(CpuUse(**use) for use in found["cpu"]),
+                server=found["server"],
+                date=found["date"],
+                machine=found["machine"],
+                versions=found["versions"],
+                left_out=frozenset(found["left_out"]),
+            )
+        except OSError as error:
+            raise InvalidCalibration(str(file), f"cannot be read: {error.strerror or error}; {mend}") from error
+        except (LookupError, TypeError, ValueError) as error:
+            raise InvalidCalibration(
+                str(file), f"is no calibration ({' '.join(str(error).split())}); {mend}"
+            ) from error
+
+    def check_fits(self, server: str) -> None:
+        """Refuse to predict what this machine, server (`Redis 8.2.3`) and library do from what others did.
+
+        Raises:
+            InvalidCalibration: it was measured elsewhere.
+        """
+        here, there = (
+            machine() | versions() | {"server": server},
+            {**self.machine, **self.versions, "server": self.server},
+        )
+        others = [
+            f"{name} {there.get(name)!r}, here {here[name]!r}"
+            for name in ("server", *_MUST_FIT)
+            if there.get(name) != here[name]
+        ]
+        if others:
+            problem = f"was measured with {'; '.join(others)}; measure it here: `workbench calibrate --out FILE`"
+            raise InvalidCalibration("calibration", problem)
+
+    def _as_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "date": self.date,
+            "server": self.server,
+            "machine": dict(self.machine),
+            "versions": dict(self.versions),
+            "left_out": sorted(self.left_out),
+            "cpu": [asdict(use) for use in self.cpu],
+            "blocks": [asdict(block) for block in self.blocks],
+        }
+
+    def __repr__(self) -> str:
+        return f"Calibration({', '.join(f'{name}={value:.3g}' for name, value in self.values().items())})"
+
+
+def _pooled(by_class: Sequence[Sequence[float]], place: int) -> Floats:
+    """The samples of a class, with those of the nearest ones as long as there are few."""
+    reach, found = 0, list(by_class[place])
+    while len(found) < _SAMPLES_MIN and reach < len(by_class):
+        reach += 1
+        for neighbour in (place - reach, place + reach):
+            if 0 <= neighbour < len(by_class):
+                found += by_class[neighbour]
+    return np.array(found)
+
+
+def _blocks(found: Sequence[Mapping[str, Any]]) -> tuple[Block, ...]:
+    """The blocks of a file.
+
+    Raises:
+        ValueError, LookupError, TypeError: they are none.
+    """
+    blocks = tuple(
+        Block(int(block["run"]), {step: _seconds(step, block["steps"][step]) for step in block["steps"]})
+        for block in found
+    )
+    if not blocks:
+        raise ValueError("there are no blocks")
+    return blocks
+
+
+def _seconds(step: str, classes: Sequence[Sequence[float]]) -> list[list[float]]:
+    if step not in STEPS:
+        raise ValueError(f"there is no step {step!r}")
+    seconds = [[float(one) for one in of_class] for of_class in classes]
+    if len(seconds) > len(RESTS_S) + 1 or not all(0.0 <= one < np.inf for of_class in seconds for one in of_class):
+        raise ValueError(f"{step} needs seconds in {len(RESTS_S) + 1} classes")
+    return seconds
+
+
+def _drawn_anew(of_run: Mapping[Any, list[Any]], rng: np.random.Generator) -> list[Any]:
+    """As many of each list, drawn with replacement."""
+    return [each[place] for each in of_run.values() for place in rng.integers(len(each), size=len(each))]
+
+
+def _grouped(every: Sequence[Any], by: str) -> dict[Any, list[Any]]:
+    found: dict[Any, list[Any]] = {}
+    for one in every:
+        found.setdefault(getattr(one, by), []).append(one)
+    return found

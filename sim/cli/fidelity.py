@@ -1,0 +1,44 @@
+"""workbench fidelity: how good predictions are over many scenarios."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eventlib.cli.console import Json, ending, keep_apart, write_json
+from sim.cli.options import Repeats, Replications, Url
+
+app = typer.Typer()
+
+
+@app.command("fidelity", epilog=ending("`workbench fidelity --json reports/fidelity.json`"))
+def fidelity_command(
+    scenarios: Annotated[list[Path] | None, typer.Argument(help="Scenarios; by default data/fidelity.")] = None,
+    repeats: Repeats = 5,
+    replications: Replications = 20,
+    url: Url = None,
+    json_file: Json = None,
+) -> None:
+    """Predict many scenarios from one calibration, run them all, and say how many of them were predicted well.
+
+    The shipped ones take about 20 minutes. `workbench report` shows the JSON where it finds it.
+    """
+    from sim.cli.conclusion import conclude_fidelity
+    from sim.cli.shipped import shipped
+    from sim.declare.scenario import Scenario
+    from sim.environment import about_json
+    from sim.infer.fidelity import fidelity, fidelity_json
+    from sim.show.console import print_fidelity, steps
+    from sim.worlds.live import server_at
+
+    files = scenarios or sorted((shipped() / "data/fidelity").glob("*.yaml"))
+    keep_apart(files, json_file)
+    declared = [Scenario.load(file, sample_if_missing=True) for file in files]
+    with server_at(url) as address, steps() as advance:
+        found = asyncio.run(
+            fidelity(declared, repeats=repeats, replications=replications, url=address, progress=advance)
+        )
+    write_json(json_file, about_json() | fidelity_json(found))
+    print_fidelity(found)
+    conclude_fidelity(found)

@@ -1,0 +1,91 @@
+"""What is known of a service's own handlers: what their App declares, and what a short run showed of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from sim.declare.declared import Declared
+
+MAX_SLOTS = 32  # events of one type that are numbered for one handled message, as long as it is not learned how many
+
+Counts = npt.NDArray[np.int64]
+
+
+class WireNames(Declared):
+    """How events of one type travel."""
+
+    version: int = Field(ge=1)
+    stream: str
+
+
+class Emission(Declared):
+    """What handlers publish of one event type, for each message that they handle.
+
+    `shares` are those of the messages with 0, 1, 2, ... such events. They are published when the share `after` of the
+    handling time has passed.
+    """
+
+    shares: tuple[float, ...] = Field(min_length=1, max_length=MAX_SLOTS + 1)
+    after: float = Field(default=1.0, ge=0, le=1)
+
+    @property
+    def mean(self) -> float:
+        return sum(count * share for count, share in enumerate(self.shares))
+
+    @property
+    def slots(self) -> int:
+        """For how many events of a message there are numbers: more than were seen, because a longer run sees more."""
+        return min(MAX_SLOTS, 2 * max(1, len(self.shares) - 1))
+
+    def draw(self, n: int, rng: np.random.Generator) -> Counts:
+        """How many such events each of n messages sets off, shape (n,)."""
+        shares = np.array(self.shares)
+        return np.asarray(rng.choice(shares.size, n, p=shares / shares.sum()), np.int64)
+
+
+class Learned(Declared):
+    """What a short run showed of handlers, beside their service time and error rate. `attempts` is how long it was.
+
+    An attempt at what failed before fails with probability `retry_error_rate`: handlers fail for a while, or for what
+    the message says. An attempt rejects its message for good with probability `reject_rate`. `emits` are by event type.
+    """
+
+    attempts: int = Field(ge=1)
+    retry_error_rate: float = Field(default=0.0, ge=0, le=1)
+    reject_rate: float = Field(default=0.0, ge=0, le=1)
+    emits: Mapping[str, Emission] = Field(default_factory=dict)
+
+
+class OwnHandlers(Declared):
+    """What is known of the App and its handlers. `learned` is missing until they have run.
+
+    `digest` is that of the handler's code. Importing the App takes `import_s` seconds.
+    """
+
+    digest: str
+    import_s: float = Field(ge=0)
+    learned: Learned | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """Numbers of what a service publishes for one handled message: `slots` of them from `first` on, per way."""
+
+    event: str
+    first: int
+    slots: int
+
+
+def import_path(text: str) -> tuple[str, str]:
+    """The module and the name in it of a text such as `shop.services:app`.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    module, colon, name = text.partition(":")
+    if not (colon and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))):
+        raise ValueError(f"{text!r} names nothing to import; write module:name, such as shop.services:app")
+    return module, name

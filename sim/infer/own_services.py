@@ -1,0 +1,168 @@
+"""learn_services(): what handlers of the user's own do, learned from a short live run of them.
+
+The load of that run is light, and there is one consumer of each service, so that no handler waits for another one. The
+model adds the waiting: it knows for how long each attempt computes, which holds up all else of its process, and for how
+long it waits, which does not. So a light load predicts a heavy one.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.declare.declared import Floats
+from sim.declare.loads.constant import ConstantLoad
+from sim.declare.own_handlers import Emission, Emitted, Learned
+from sim.declare.scenario import Progress, Scenario
+from sim.declare.service import Service
+from sim.declare.service_times.empirical import EmpiricalTime
+from sim.declare.task_queue import Numbers
+from sim.errors import LiveRunFailed
+from sim.evidence.history import KIND, History, Rows, of_kind
+from sim.evidence.unhandled import sent_by_load
+from sim.worlds.live import run_live
+
+Flags = npt.NDArray[np.bool_]
+
+LEARN_S = 5.0  # how long the load of the learning run lasts
+_PROBE_S, _PROBE_PER_S = 1.0, 20.0  # first a short look: how fast may the load be?
+_BUSY_MAX = 0.5  # share of the time that the busiest handler may compute; at even distances, none waits for another
+_FULL_MAX = 0.8  # share of the places that may be taken by handlers that wait
+_MESSAGES_MIN = 20
+_SEED = 1_000_003  # of its own: what is predicted has other payloads than what was learned from
+
+
+async def learn_services(
+    scenario: Scenario, *, seconds: float = LEARN_S, url: str | None = None, progress: Progress | None = None
+) -> Scenario:
+    """The scenario with what its own handlers were seen to do. It is the same if it has none, or knows them already.
+
+    It learns the distribution of the handling times, and how much of each is computing; how often attempts fail or
+    reject; and how many events of each type a handled message sets off. Two live runs take about `seconds` and a few
+    seconds more.
+
+    Raises:
+        InvalidScenario: the App cannot be used.
+        LiveRunFailed: too little was handled to learn from.
+        SimError, EventlibError: as `run_live` does.
+    """
+    if all(service.learned for service in scenario.services.values()):
+        return scenario
+    tell = progress or (lambda share: None)
+    whole_s = _PROBE_S + seconds
+    looked = await run_live(
+        _light(scenario, _PROBE_PER_S, _PROBE_S),
+        [_SEED],
+        repeats=1,
+        url=url,
+        progress=lambda share: tell(share * _PROBE_S / whole_s),
+    )
+    ran = await run_live(
+        _light(scenario, _rate_per_s(scenario, looked), seconds),
+        [_SEED + 1],
+        repeats=1,
+        url=url,
+        progress=lambda share: tell((_PROBE_S + share * seconds) / whole_s),
+    )
+    own = [name for name, service in scenario.services.items() if service.app is not None]
+    services = {
+        name: service.model_copy(update={"wire": ran.scenario.services[name].wire})
+        for name, service in scenario.services.items()
+    }
+    return scenario.with_services(services | {name: _learned(scenario.services[name], ran, name) for name in own})
+
+
+def _light(scenario: Scenario, rate_per_s: float, duration_s: float) -> Scenario:
+    """The same services, with one consumer each and no faults, under an even load."""
+    load = ConstantLoad(
+        kind="constant", event=scenario.offered_load.event, rate_per_s=rate_per_s, duration_s=duration_s
+    )
+    services = {name: service.model_copy(update={"consumers": 1}) for name, service in scenario.services.items()}
+    return Scenario(
+        name=f"{scenario.name}, learned", load=load, services=services, faults=(), drain_s=max(30.0, scenario.drain_s)
+    )
+
+
+def _rate_per_s(scenario: Scenario, looked: History) -> float:
+    """A rate at which no handler waits for another one: the scenario's own, or a lower one."""
+    load = scenario.offered_load
+    sent = scenario.plan(_SEED).arrivals_s.size / max(load.duration_s, 1e-9)
+    rates = [max(sent, _MESSAGES_MIN / LEARN_S)]
+    for name, service in looked.scenario.services.items():
+        if service.app is None:
+            continue
+        whole_s, cpu_s, _ = _attempts(looked, name)
+        if whole_s.size:
+            a_root = whole_s.size / max(1, sent_by_load(looked.rows).size)
+            rates.append(_BUSY_MAX / (a_root * max(float(cpu_s.mean()), 1e-6)))
+            rates.append(_FULL_MAX * service.concurrency / (a_root * max(float(whole_s.mean()), 1e-6)))
+    return float(min(rates))
+
+
+def _attempts(history: History, name: str) -> tuple[Floats, Floats, Rows]:
+    """Of each attempt that ended: seconds, seconds of computing, and the row of its end."""
+    own = history.rows[history.rows["service"] == history.services.index(name)]
+    started, ended = of_kind(own, "started"), of_kind(own, "handled", "failed")
+    begun_s = {(row["message"].item(), row["attempt"].item()): float(row["t_s"]) for row in started}
+    whole_s = np.array([row["t_s"] - begun_s[row["message"].item(), row["attempt"].item()] for row in ended])
+    held_s = np.where(np.isnan(ended["value"]), 0.0, ended["value"])
+    return whole_s, np.minimum(held_s, whole_s), ended
+
+
+def _learned(declared: Service, history: History, name: str) -> Service:
+    """The service with what the history shows of it."""
+    whole_s, cpu_s, ended = _attempts(history, name)
+    if whole_s.size < _MESSAGES_MIN:
+        raise LiveRunFailed(
+            f"services.{name}",
+            f"only {whole_s.size} attempts were made while it was learned, {_MESSAGES_MIN} are needed; learn it for "
+            "longer (sim.learn_services(..., seconds=)), or send it more",
+        )
+    seen = history.scenario.services[name]
+    assert seen.own is not None
+    dead = of_kind(history.rows[history.rows["service"] == history.services.index(name)], "dead")
+    rejected = dead[dead["attempt"] < seen.retry.attempts]  # what is given up before its last attempt was rejected
+    keys = ["message", "attempt"]
+    errors = (ended["kind"] == KIND["failed"]) & ~np.isin(ended[keys], rejected[keys])
+    again = ended["attempt"] > 1
+    learned = Learned(
+        attempts=int(whole_s.size),
+        retry_error_rate=_share(errors[again]) if again.any() else _share(errors[~again]),
+        reject_rate=rejected.size / whole_s.size,
+        emits={one.event: _emission(history, name, one) for one in history.scenario.flow.emitted_by[name]},
+    )
+    found = {
+        "service_time": EmpiricalTime.of(whole_s, cpu_s).model_dump(),
+        "error_rate": _share(errors[~again]),
+        "own": seen.own.model_copy(update={"learned": learned}).model_dump(),
+        "consumers": declared.consumers,
+    }
+    return Service.model_validate(seen.model_dump() | found)
+
+
+def _emission(history: History, name: str, emitted: Emitted) -> Emission:
+    """How many events of a type a handled message set off, and when."""
+    flow, consumes = history.scenario.flow, history.scenario.services[name].consumes
+    own = history.rows[history.rows["service"] == history.services.index(name)]
+    handled = np.unique(of_kind(own, "handled")["message"])
+    sent = of_kind(own[own["event"] == list(flow.paths).index(emitted.event)], "sent")
+    numbers, places = np.unique(sent["message"], return_index=True)
+    causes = flow.causes(emitted, consumes, numbers)
+    counts = np.array([np.count_nonzero(causes == message) for message in handled])
+    shares = np.bincount(counts, minlength=1) / max(1, counts.size)
+    return Emission(shares=tuple(shares.tolist()), after=_after(own, causes, sent["t_s"][places]))
+
+
+def _after(own: Rows, causes: Numbers, sent_s: Floats) -> float:
+    """The mean share of the handling time that had passed when events were published. 1 where none was."""
+    begun, ended = (
+        {row["message"].item(): float(row["t_s"]) for row in of_kind(own, kind)} for kind in ("started", "handled")
+    )
+    shares = [
+        (at_s - begun[cause]) / (ended[cause] - begun[cause])
+        for cause, at_s in zip(causes.tolist(), sent_s.tolist(), strict=True)
+        if cause in ended and begun[cause] <= at_s <= ended[cause] and ended[cause] > begun[cause]
+    ]
+    return float(np.mean(shares)) if shares else 1.0
+
+
+def _share(flags: Flags) -> float:
+    return float(flags.mean()) if flags.size else 0.0

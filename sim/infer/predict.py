@@ -1,0 +1,31 @@
+"""predict(): what live runs of a scenario will measure, before they run."""
+
+from collections.abc import Sequence
+
+from sim.calibration import Calibration
+from sim.declare.scenario import Progress, Scenario
+from sim.errors import InvalidScenario
+from sim.infer.prediction import Prediction
+from sim.worlds.simulated import simulate
+
+REPLICATIONS = 20  # of each seed: Student's t is then within 7 % of what many would give
+
+
+def predict(
+    scenario: Scenario,
+    seeds: Sequence[int],
+    *,
+    calibration: Calibration | None = None,
+    replications: int = REPLICATIONS,
+    progress: Progress | None = None,
+) -> Prediction:
+    """Predict what live runs of these seeds measure: the scenario is simulated `replications` times for each.
+
+    Raises:
+        InvalidTrace, InvalidScenario: as `simulate` does.
+    """
+    if replications < 1:
+        raise InvalidScenario("replications", f"{replications} is too few; give 1 or more, and 3 for intervals")
+    seeds = list(seeds)
+    history = simulate(scenario, seeds, repeats=replications, calibration=calibration, progress=progress)
+    return Prediction.of(history, seeds)

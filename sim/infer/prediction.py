@@ -1,0 +1,246 @@
+"""A Prediction: what live runs will measure, written down with a hash before they run.
+
+Each seed is simulated several times. The replications of a seed have its arrivals, service times and failures. They
+differ in the jitter of retries and in what the machine adds, so they say how far live runs may lie apart.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from pydantic import ValidationError
+
+from sim.declare.declared import Floats
+from sim.declare.differences import differences
+from sim.declare.scenario import Scenario
+from sim.environment import now, versions
+from sim.errors import InvalidPrediction
+from sim.evidence.history import History
+from sim.evidence.metrics import Interval, is_predicted, measure_all, unit_of
+from sim.tables import html_table
+from sim.wording import lower_bound, number
+
+FORMAT = 1
+CONFIDENCE = 0.95
+_PLACES = ("load.file:", "load.sample:")  # where a file is does not matter: its content has a hash
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """One metric as it is predicted, in `unit`: `of_seeds` has a mean for each seed.
+
+    Of live runs of these seeds, 95 in 100 should have a mean over the seeds from `low` to `high`. Both are NaN where
+    there are fewer than three replications. `unhandled` is as in `Interval`.
+    """
+
+    unit: str
+    of_seeds: tuple[float, ...]
+    low: float
+    high: float
+    unhandled: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """The mean over the seeds."""
+        return float(np.mean(self.of_seeds)) if self.of_seeds else math.nan
+
+    def interval(self, runs: int) -> Interval:
+        """The mean and where live runs should lie, of so many simulated runs."""
+        return Interval(self.mean, self.low, self.high, runs, self.unhandled)
+
+
+NOT_PREDICTED = Predicted("", (), math.nan, math.nan)
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """What live runs of `seeds` will measure, and what that was predicted from.
+
+    `files` has the SHA-256 of each file that it reads, by its name. `made` is the time in UTC.
+    """
+
+    scenario: Scenario
+    files: dict[str, str]
+    seeds: tuple[int, ...]
+    replications: int
+    calibration: dict[str, Any]
+    made: str
+    versions: dict[str, str]
+    metrics: dict[str, Predicted] = field(repr=False)
+
+    HEADER: ClassVar = ("metric", "predicted", "for 95 in 100 live runs", "unit")
+
+    @classmethod
+    def of(cls, history: History, seeds: Sequence[int]) -> Self:
+        """The prediction that a simulated history makes for these of its seeds."""
+        found, of_runs = measure_all(history), np.array([run.seed for run in history.runs])
+        replications = min((int(np.count_nonzero(of_runs == seed)) for seed in seeds), default=0)
+        chosen = np.array([np.flatnonzero(of_runs == seed)[:replications] for seed in seeds])  # (seeds, replications)
+        metrics = {
+            name: _predicted(name, values[chosen], found.unhandled.get(name, np.zeros(values.size))[chosen])
+            for name, values in found.values.items()
+            if is_predicted(name)
+        }
+        return cls(
+            history.scenario,
+            _digests(history.scenario),
+            tuple(seeds),
+            replications,
+            history.calibration,
+            now(),
+            versions(),
+            metrics,
+        )
+
+    def __repr__(self) -> str:
+        return f"Prediction of {self._caption()}"
+
+    def __str__(self) -> str:
+        lines = ["{:<28}{:>14}  {:<28}{}".format(*cells) for cells in (self.HEADER, *self.rows())]
+        return "\n".join((self._caption(), *lines))
+
+    def _repr_html_(self) -> str:
+        return html_table(self._caption(), self.HEADER, self.rows())
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """A row of text for each metric: its name, its value, where live runs should lie, its unit."""
+        return [
+            (
+                name,
+                lower_bound(number(found.mean), found.unhandled),
+                f"{number(found.low)} to {number(found.high)}" if math.isfinite(found.low) else "",
+                found.unit,
+            )
+            for name, found in self.metrics.items()
+        ]
+
+    def _caption(self) -> str:
+        runs = f"seeds {list(self.seeds)}, {self.replications} replications"
+        return f"{self.scenario.name}, {runs}, made {self.made}, SHA-256 {self.sha256[:16]}"
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of all that the prediction says, as text with sorted names and without blanks."""
+        text = json.dumps(self._said(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _said(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "made": self.made,
+            "scenario": self.scenario.model_dump(mode="json", by_alias=True),
+            "files": self.files,
+            "seeds": list(self.seeds),
+            "replications": self.replications,
+            "calibration": self.calibration,
+            "versions": self.versions,
+            "metrics": {name: _finite(asdict(found)) for name, found in self.metrics.items()},
+        }
+
+    def json(self) -> dict[str, Any]:
+        """The prediction for machines, with its hash."""
+        return self._said() | {"sha256": self.sha256}
+
+    def save(self, file: str | Path) -> None:
+        """Write it to a file, as JSON with its hash.
+
+        Raises:
+            InvalidPrediction: it could not be written.
+        """
+        try:
+            Path(file).write_text(json.dumps(self.json(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            problem = f"cannot be written: {error.strerror or error}; name a file in a directory that exists"
+            raise InvalidPrediction(str(file), problem) from error
+
+    @classmethod
+    def open(cls, file: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            InvalidPrediction: there is no such file, it is no prediction, or it was changed after it was made.
+        """
+        made_by = "write one with `workbench predict --out FILE`"
+        try:
+            said = json.loads(Path(file).read_text(encoding="utf-8"))
+            if said["format"] != FORMAT:
+                raise InvalidPrediction(str(file), f"has format {said['format']!r}, not {FORMAT}; {made_by}")
+            found = cls(
+                Scenario.model_validate(said["scenario"]),
+                said["files"],
+                tuple(said["seeds"]),
+                said["replications"],
+                said["calibration"],
+                said["made"],
+                said["versions"],
+                {name: _read(metric) for name, metric in said["metrics"].items()},
+            )
+            kept = said["sha256"]
+        except OSError as error:
+            raise InvalidPrediction(str(file), f"cannot be read: {error.strerror or error}; {made_by}") from error
+        except (ValueError, LookupError, TypeError, ValidationError) as error:
+            problem = f"is no prediction ({' '.join(str(error).split())[:200]}); {made_by}"
+            raise InvalidPrediction(str(file), problem) from error
+        if found.sha256 != kept:
+            changed = f"its SHA-256 is {found.sha256[:16]}..., and it says {str(kept)[:16]}..."
+            problem = f"was changed after it was made: {changed}; predict again, and keep the file as it is written"
+            raise InvalidPrediction(str(file), problem)
+        return found
+
+    def check_is_of(self, scenario: Scenario) -> None:
+        """Refuse a scenario other than the one that was predicted.
+
+        Raises:
+            InvalidPrediction: they differ, or a file that it reads has changed.
+        """
+        found = [line for line in differences(self.scenario, scenario) if not line.startswith(_PLACES)]
+        read = _digests(scenario)
+        found += [f"{name} has changed" for name, digest in read.items() if self.files.get(name) != digest]
+        if found:
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            problem = f"it is of another scenario ({'; '.join(found[:3])}{more}); predict this one"
+            raise InvalidPrediction("prediction", problem)
+
+
+def _predicted(metric: str, values: Floats, unhandled: Floats) -> Predicted:
+    """From the values of the seeds' replications, both arrays of shape (seeds, replications).
+
+    The interval is that of one further observation of a normal sample: Student's t with R - 1 degrees of freedom, and
+    the variance 1 + 1 / R times that of the R replications (Hahn and Meeker, "Statistical Intervals", 1991, 4.7).
+    """
+    of_seeds, share = tuple(values.mean(axis=1).tolist()), float(unhandled.mean()) if unhandled.size else 0.0
+    runs = values.mean(axis=0)
+    if runs.size < 3 or share or not np.isfinite(runs).all():
+        return Predicted(unit_of(metric), of_seeds, math.nan, math.nan, share)
+    from scipy import stats  # importing it takes long
+
+    spread = float(runs.std(ddof=1)) * math.sqrt(1.0 + 1.0 / runs.size)
+    half = float(stats.t.ppf((1.0 + CONFIDENCE) / 2.0, runs.size - 1)) * spread
+    mean = float(runs.mean())
+    return Predicted(unit_of(metric), of_seeds, max(0.0, mean - half), mean + half)
+
+
+def _digests(scenario: Scenario) -> dict[str, str]:
+    """The SHA-256 of each file that it reads, by its name."""
+    files = [file for file in scenario.files if file.exists()]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def _finite(value: Any) -> Any:
+    """A value as JSON can hold it: NaN and infinity as text."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _read(said: dict[str, Any]) -> Predicted:
+    of_seeds = tuple(float(value) for value in said["of_seeds"])
+    low, high, unhandled = (float(said[name]) for name in ("low", "high", "unhandled"))
+    return Predicted(str(said["unit"]), of_seeds, low, high, unhandled)

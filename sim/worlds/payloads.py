@@ -1,0 +1,103 @@
+"""What the events of the load say, where handlers of the user's own read them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from eventlib import Event
+from eventlib.errors import DataError, InvalidArgument
+from eventlib.events.envelope import decode
+from eventlib.events.schema import spec_of
+from sim.declare.scenario import Scenario
+from sim.declare.service import Service
+from sim.errors import InvalidScenario
+from sim.worlds.importing import app_of, load, subscription_of
+
+Payload = Callable[[int], Event]  # the event with this number
+
+
+def payload_of(scenario: Scenario, event: str, seed: int) -> Payload | None:
+    """Makes events of this type. None where no App handles them. The same number and seed give the same event.
+
+    Raises:
+        InvalidScenario: they cannot be made.
+    """
+    services = [(name, one) for name, one in scenario.services.items() if one.app and one.consumes == event]
+    if not services:
+        return None
+    name, service = next((found for found in services if found[1].payload), services[0])
+    event_class = subscription_of(name, service, app_of(name, service)[0]).event_class
+    if service.recorded_events is not None:
+        recorded = _recorded(name, service, event_class)
+        return lambda index: recorded[index % len(recorded)]
+    if service.payload is not None:
+        return _generated(name, service, event_class, list(scenario.services).index(name), seed)
+    example = _example(name, event_class)
+    return lambda index: example
+
+
+def _generated(name: str, service: Service, event_class: type[Event], place: int, seed: int) -> Payload:
+    where, function = f"services.{name}.payload", load(name, service, "payload")
+    if not callable(function):
+        raise InvalidScenario(where, f"{service.payload} is no function; name one that takes a number and a generator")
+
+    def make(index: int) -> Event:
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1 + place, 5, index)))
+        try:
+            made = function(index, rng)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a user's function may raise anything
+            said = " ".join(str(error).split())
+            raise InvalidScenario(
+                where, f"{service.payload} raised {type(error).__name__} for message {index}: {said}; correct it"
+            ) from error
+        if type(made) is not event_class:
+            expected = f"{event_class.__name__}, which group {service.group or name!r} handles"
+            raise InvalidScenario(where, f"{service.payload} returned a {type(made).__name__}; return a {expected}")
+        return made
+
+    return make
+
+
+def _recorded(name: str, service: Service, event_class: type[Event]) -> Sequence[Event]:
+    """The events of a file: one CloudEvents envelope a line, as it is on the wire."""
+    where, file, wanted = f"services.{name}.payload", service.recorded_events, spec_of(event_class).type
+    assert file is not None
+    try:
+        lines = file.read_bytes().splitlines()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidScenario(where, f"{file.name} cannot be read ({reason}); name a .jsonl file") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            envelope = decode(line, {wanted: event_class})
+        except DataError as error:
+            raise InvalidScenario(where, f"{file.name}, line {number}: {error}; correct or delete it") from None
+        if envelope is None:
+            raise InvalidScenario(where, f"{file.name}, line {number}: is no {wanted!r}; delete the line")
+        found.append(envelope.event)
+    if not found:
+        raise InvalidScenario(where, f"{file.name} has no events; give one CloudEvents envelope a line")
+    return found
+
+
+def _example(name: str, event_class: type[Event]) -> Event:
+    """An event of the class's own examples and defaults."""
+    extra: Any = event_class.model_config.get("json_schema_extra")
+    examples = extra.get("examples") if isinstance(extra, dict) else None
+    fields = {
+        field.alias or key: field.examples[0] for key, field in event_class.model_fields.items() if field.examples
+    }
+    try:
+        return event_class.model_validate(examples[0] if examples else fields)
+    except (ValidationError, InvalidArgument, LookupError):
+        needs = ", ".join(key for key, field in event_class.model_fields.items() if field.is_required())
+        problem = f"{event_class.__name__} has no defaults or examples for {needs or 'its fields'}"
+        mend = "name a function as payload, such as shop:order, or a .jsonl file of recorded events"
+        raise InvalidScenario(f"services.{name}.payload", f"{problem}; {mend}") from None
