@@ -2,7 +2,8 @@
 
 The tasks have unique keys, limits at once, per key and by rate, and they fail, retry and are cancelled. While workers
 are killed, a checker looks at the server: no unique key and no slot may be held for longer than two leases by a task
-that no live worker runs. In the end each task has ended in its way, and no key, slot or entry is left.
+that no live worker runs. The key of a task that waits in the queue is its own: for a suspect, the time until it is
+handed out is shown beside. In the end each task has ended in its way, and no key, slot or entry is left.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from rich.table import Table
 import eventlib as ev
 from campaigns import command
 from campaigns.forks import Forks
-from campaigns.task_checker import HELD_S_MAX, Checker
+from campaigns.task_checker import HELD_S_MAX, WAIT, Checker
 from campaigns.task_worker import LEASE_S, TENANTS, Hopeless, Work, app_of, work
 from eventlib.queueing import PRIORITIES
 from eventlib.testing import eventually
@@ -261,8 +262,8 @@ def _show(out: Console, verdict: Verdict) -> None:
     for kind, held_s in sorted(verdict.orphaned_s.items()):
         in_order = sorted(held_s)
         shown = [f"{in_order[len(in_order) * share // 100]:.3f} s" for share in (50, 99)]
-        too_long = sum(each_s > HELD_S_MAX for each_s in in_order)
-        table.add_row(kind, f"{len(in_order):,}", *shown, f"{in_order[-1]:.3f} s", str(too_long))
+        too_long = "-" if kind == WAIT else str(sum(each_s > HELD_S_MAX for each_s in in_order))
+        table.add_row(kind, f"{len(in_order):,}", *shown, f"{in_order[-1]:.3f} s", too_long)
     out.print(table)
     tasks = sum(each.total() for each in verdict.ends.values())
     out.print(
