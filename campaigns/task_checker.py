@@ -52,10 +52,15 @@ class Checker:
         self._held_s: dict[tuple[Hold, float], float] = {}
         self._waited_s: dict[tuple[Hold, float], float] = {}  # by suspects
         self._looked_s = time.monotonic()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopping = True
 
     async def run(self) -> None:
-        """Look, again and again, until cancelled."""
-        while True:
+        """Look, again and again, until `stop` is called. A cancellation may be lost in the Redis client."""
+        while not self._stopping:
             await self.look()
             await asyncio.sleep(_LOOK_S)
 

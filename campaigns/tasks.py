@@ -128,10 +128,8 @@ async def campaign(url: str, plan: Plan, tell: Callable[[int], object] = lambda 
                 try:
                     await _run(Callers(bus, work, hopeless, plan, verdict), workers, tell)
                 finally:
-                    checking.cancel()
-                    await asyncio.wait({checking})
-                if not checking.cancelled():
-                    checking.result()  # it raises what ended the checker
+                    checker.stop()
+                    await checking  # it raises what ended the checker
                 checker.judge()
                 verdict.orphaned_s, verdict.unseen_s = checker.orphaned_s, checker.unseen_s
                 verdict.held_too_long = checker.held_too_long
