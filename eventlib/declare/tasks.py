@@ -286,8 +286,8 @@ class TaskDeclarations:
         rate: Rate | None = None,
         keep_result_s: float = 900.0,
     ) -> Callable[[Callable[P, Awaitable[R]]], Task[P, R]]: ...
-    @called_as('@app.task(priority="high")', InvalidDeclaration)
-    def task(  # type: ignore[misc]  # the decorator hides from mypy that it takes what the overloads take
+    @called_as('@app.task(priority="high")', InvalidDeclaration)  # type: ignore[misc]  # mypy: it would hide parameters
+    def task(
         self,
         function: Callable[P, Awaitable[R]] | None = None,
         /,

@@ -1,8 +1,8 @@
 -- Store a move of a saga and all that follows from it, in one act: the saga's fields, its history, its place in the
 -- lists of sagas, the message about its next act, the events that it emits; and settle the message that caused it.
 -- Nothing is stored if the saga has changed since the move was decided, or if the message belongs to another worker.
--- KEYS  source (retry), retry, delayed, sweep, saga, saga_history, sagas (of the status before), sagas (of the status
---       after), saga_notices, sagas (of each status at an end)...
+-- KEYS  source (retry), retry, delayed, sweep, saga, saga_history, sagas (before), sagas (after), saga_notices,
+--       sagas (of each status at an end)...
 -- ARGV  group, consumer, id of the message ('' if there is none), 1 to settle the message or 0 to leave it pending,
 --       token of this move, revision that it was decided on (0: the saga must not exist), id of the saga, ms that an
 --       ended saga is kept ('' if it has not ended), ms until the saga times out and the message that says so ('' and

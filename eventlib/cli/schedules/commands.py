@@ -9,16 +9,14 @@ import typer
 
 import eventlib as ev
 from eventlib.cli.bus import Namespace, Queue, Url, with_queue
-from eventlib.cli.console import Json, ending, write_json
+from eventlib.cli.console import Json, commands, ending, write_json
 from eventlib.cli.schedules.display import show_history, show_list, show_one
 from eventlib.cli.terminal import out
 
-app = typer.Typer(
-    name="schedules",
-    help="Look at schedules: list, show, history; pause, resume, remove one, or run its task now.",
-    epilog=ending("`workbench schedules list default --url redis://localhost:6379/0`"),
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
+app = commands(
+    "schedules",
+    "Look at schedules: list, show, history; pause, resume, remove one, or run its task now.",
+    "`workbench schedules list default --url redis://localhost:6379/0`",
 )
 
 Name = Annotated[str, typer.Argument(help="The schedule's name.", metavar="NAME")]

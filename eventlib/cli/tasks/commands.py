@@ -6,17 +6,15 @@ from typing import Annotated, Literal, get_args
 import typer
 
 from eventlib.cli.bus import Namespace, Queue, Url, with_queue
-from eventlib.cli.console import FAILED, Json, ending, write_json
+from eventlib.cli.console import FAILED, Json, commands, ending, write_json
 from eventlib.cli.tasks.display import show_health, show_list, show_one
 from eventlib.cli.terminal import err, out
 from eventlib.tasks.state import State
 
-app = typer.Typer(
-    name="tasks",
-    help="Look at task queues: health, list, show; cancel a task, or run one now.",
-    epilog=ending("`workbench tasks health default --url redis://localhost:6379/0`"),
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
+app = commands(
+    "tasks",
+    "Look at task queues: health, list, show; cancel a task, or run one now.",
+    "`workbench tasks health default --url redis://localhost:6379/0`",
 )
 
 TaskId = Annotated[str, typer.Argument(help="The task's id, as listed.", metavar="ID")]
