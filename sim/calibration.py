@@ -244,13 +244,13 @@ class Calibration:
                     str(file), f"is of format {found['format']}, this version reads {FORMAT}; {mend}"
                 )
             return cls(
-                tuple(_block(block) for block in found["blocks"]),
+                _blocks(found["blocks"]),
                 tuple(CpuUse(**use) for use in found["cpu"]),
-                found["server"],
-                found["date"],
-                found["machine"],
-                found["versions"],
-                frozenset(found["left_out"]),
+                server=found["server"],
+                date=found["date"],
+                machine=found["machine"],
+                versions=found["versions"],
+                left_out=frozenset(found["left_out"]),
             )
         except OSError as error:
             raise InvalidCalibration(str(file), f"cannot be read: {error.strerror or error}; {mend}") from error
@@ -305,11 +305,28 @@ def _pooled(by_class: Sequence[Sequence[float]], place: int) -> Floats:
     return np.array(found)
 
 
-def _block(found: Mapping[str, Any]) -> Block:
-    steps = {
-        str(step): [[float(one) for one in of_class] for of_class in found["steps"][step]] for step in found["steps"]
-    }
-    return Block(int(found["run"]), steps)
+def _blocks(found: Sequence[Mapping[str, Any]]) -> tuple[Block, ...]:
+    """The blocks of a file.
+
+    Raises:
+        ValueError, LookupError, TypeError: they are none.
+    """
+    blocks = tuple(
+        Block(int(block["run"]), {step: _seconds(step, block["steps"][step]) for step in block["steps"]})
+        for block in found
+    )
+    if not blocks:
+        raise ValueError("there are no blocks")
+    return blocks
+
+
+def _seconds(step: str, classes: Sequence[Sequence[float]]) -> list[list[float]]:
+    if step not in STEPS:
+        raise ValueError(f"there is no step {step!r}")
+    seconds = [[float(one) for one in of_class] for of_class in classes]
+    if len(seconds) > len(RESTS_S) + 1 or not all(0.0 <= one < np.inf for of_class in seconds for one in of_class):
+        raise ValueError(f"{step} needs seconds in {len(RESTS_S) + 1} classes")
+    return seconds
 
 
 def _drawn_anew(of_run: Mapping[Any, list[Any]], rng: np.random.Generator) -> list[Any]:

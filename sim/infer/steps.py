@@ -73,7 +73,7 @@ def _sending(rows: Rows) -> Iterator[_Taken]:
 
 def _idle_consumer(history: History, rows: Rows, service: int) -> Iterator[_Taken]:
     """A consumer that waits for what comes: the dispatch, the handling, the acknowledgement."""
-    own = _own(history, rows, service)
+    own = _own(rows, service)
     started = of_kind(own, "started")
     started = started[started["attempt"] == 1]
     of_event = rows[rows["event"] == started["event"][:1]] if started.size else rows[:0]
@@ -87,20 +87,19 @@ def _idle_consumer(history: History, rows: Rows, service: int) -> Iterator[_Take
 
 def _busy_consumer(history: History, rows: Rows, service: int) -> Iterator[_Taken]:
     """A handler that always has work: how long it waits for the next message."""
-    own = _own(history, rows, service)
+    own = _own(rows, service)
     started, handled = of_kind(own, "started"), of_kind(own, "handled")
     n = min(started.size - 1, handled.size)
     handled = handled[n // 10 : n]  # until there is a backlog, it waits for the load
     pause_s = started["t_s"][1 + n // 10 : n + 1] - handled["t_s"]
-    yield _Taken("read_s", handled["t_s"], _rest_s(own, handled["t_s"] - handled["value"]), pause_s)
+    yield _Taken("read_s", handled["t_s"], _rest_s(own, _due_s(history, own, handled, service)), pause_s)
     yield from _handling(history, own, service)
 
 
 def _handling(history: History, own: Rows, service: int) -> Iterator[_Taken]:
     """What handlers take longer than asked, and how long it takes until the server knows that they have ended."""
     ended = of_kind(own, "handled", "failed")
-    asked_s = history.scenario.plan(history.runs[0].seed).service_s[history.services[service]][ended["message"]]
-    due_s = _times_of_attempts(of_kind(own, "started"), ended) + asked_s
+    due_s = _due_s(history, own, ended, service)
     rest_s = _rest_s(own, due_s)
     settled_s = _times_of_attempts(of_kind(own, "acked", "retried"), ended)
     alone = rest_s > _AWAKE_S
@@ -110,10 +109,16 @@ def _handling(history: History, own: Rows, service: int) -> Iterator[_Taken]:
     yield _Taken("settle_s", at_s, rest_s[alone], settled_s[alone] - at_s)
 
 
+def _due_s(history: History, own: Rows, ended: Rows, service: int) -> Floats:
+    """When the handlers should have ended that did."""
+    asked_s = history.scenario.plan(history.runs[0].seed).service_s[history.services[service]][ended["message"]]
+    return np.asarray(_times_of_attempts(of_kind(own, "started"), ended) + asked_s)
+
+
 def _retrying(history: History, rows: Rows, idle: Sequence[str]) -> Iterator[_Taken]:
     """What retries come later than their delay. The dispatch is a step of its own, so its median is taken off."""
     for name in idle:
-        own, wait_s = _own(history, rows, history.services.index(name)), history.scenario.services[name].retry.wait_s
+        own, wait_s = _own(rows, history.services.index(name)), history.scenario.services[name].retry.wait_s
         retried, started = of_kind(own, "retried").copy(), of_kind(own, "started")
         retried["attempt"] += 1
         late_s = _times_of_attempts(started, retried) - retried["t_s"] - wait_s
@@ -167,7 +172,7 @@ def _wakes(rows: Rows) -> float:
     return float(1 + np.count_nonzero(np.diff(np.sort(rows["t_s"])) > _AWAKE_S)) if rows.size else 0.0
 
 
-def _own(history: History, rows: Rows, service: int) -> Rows:
+def _own(rows: Rows, service: int) -> Rows:
     """What the process of a service with one consumer noted."""
     own: Rows = rows[(rows["service"] == service) & (rows["message"] >= 0)]
     return own

@@ -9,7 +9,6 @@ from eventlib import policy
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import Handlers
 from sim.worlds.simulated.learned_handlers import LearnedHandlers
-from sim.worlds.simulated.machine import Process
 from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import Message
 from sim.worlds.simulated.saga_group import SagaGroup
@@ -27,7 +26,7 @@ class Consumer:
         self._group = group
         self._env = group.state.env
         self._machine = group.state.machine
-        self._cpu = Process(self._machine, "consumer")
+        self._cpu = self._machine.process("consumer")
         self._lease = group.service.lease
         self._concurrency = group.service.concurrency
         self._prefetch = group.service.prefetch
@@ -64,13 +63,21 @@ class Consumer:
 
     def _take(self, count: int, after_s: float) -> None:
         """What the server hands out is this consumer's from now on, and here after `after_s`."""
-        self._reply = messages = self._group.take(count)
+        self._reply = messages = self._group.take(count, self)
         after_s += self._machine.server.late_s(self._env.now, len(messages), share=1.0)
         self._hold(messages)
         if self._process.halted:  # a read that was blocked before is served all the same
             self._stop_renewing(messages)
         reply = self._env.timeout(after_s, messages)
         reply.callbacks.append(self._delivered)
+
+    def holds_taken_over(self) -> bool:
+        """Whether it holds something that was taken over."""
+        return bool(self._taken_over_held())
+
+    def note_taken_over(self, message: Message) -> None:
+        """What it is handed out by a read was taken over: a suspect of a task queue."""
+        self._taken_over.append(message)
 
     def lose(self, message: Message) -> None:
         """Another consumer takes the message over. A suspended consumer finds that out when it goes on."""
@@ -154,7 +161,7 @@ class Consumer:
         if not (count := self._capacity()):
             return
         self._reading = True
-        if self._group.has_work():
+        if self._group.has_work(self):
             self._take(count, after_s + self._cpu.takes_s("read_s"))
         else:
             self.asked = count

@@ -19,26 +19,29 @@ Draw = Callable[[], float]
 class Machine:
     """One machine in one run. What it adds to a scenario comes from random streams of its own."""
 
-    def __init__(self, calibration: Calibration, seed: int, repeat: int = 0) -> None:
+    def __init__(self, calibration: Calibration | None, seed: int, repeat: int = 0) -> None:
         self._stream = (seed, 2, repeat)
-        self._cores = calibration.cores
-        self._shares = bool(calibration.machine) and "cpu" not in calibration.left_out  # else there is a core for each
-        self._costs: dict[str, CpuCost] = {}
         self._calibration = calibration
+        self._costs: dict[str, CpuCost] = {}
+        self._cores = calibration.cores if calibration is not None else 1
+        # Whether handlers that compute share the cores. Where no machine was measured, there is one for each process.
+        self._shares = calibration is not None and bool(calibration.machine) and "cpu" not in calibration.left_out
         self._busy: list[float] = []  # when each process that was busy lately will be free
         classes = range(len(RESTS_S) + 1)
         self._draws = {step: [self._sampler(place, step, rest) for rest in classes] for place, step in enumerate(STEPS)}
-        self.server = Process(self, "server")
+        self.server = self.process("server")
 
     def takes_s(self, step: str, rest: int = 0) -> float:
         """What a step takes this time, after a rest of this class."""
         return self._draws[step][rest]()
 
-    def cost(self, role: str) -> CpuCost:
-        """What a process of this role needs of a processor."""
+    def process(self, role: str) -> "Process":
+        """A new process of this role."""
+        if self._calibration is None:
+            return _FREE
         if role not in self._costs:
             self._costs[role] = self._calibration.cpu_cost(role)
-        return self._costs[role]
+        return BusyProcess(self, self._costs[role])
 
     def slowed_down_s(self, at_s: float, cpu_s: float) -> float:
         """How much longer a process needs for `cpu_s` of a processor that it shares with those that are busy at `at_s`.
@@ -52,11 +55,11 @@ class Machine:
         return extra_s
 
     def handler_slowed_down_s(self, at_s: float, cpu_s: float) -> float:
-        """The same for a handler that computes. Where no machine was measured, there is a core for each process."""
+        """The same for a handler that computes."""
         return self.slowed_down_s(at_s, cpu_s) if self._shares and cpu_s else 0.0
 
     def _sampler(self, place: int, step: str, rest: int) -> Draw:
-        samples = self._calibration.samples_s(step, rest)
+        samples = self._calibration.samples_s(step, rest) if self._calibration is not None else np.zeros(1)
         if samples.size == 1:
             only = float(samples[0])
             return lambda: only
@@ -74,27 +77,17 @@ class Machine:
 
 
 class Process:
-    """One process: when it is free, and how long it had rested before it last woke up."""
+    """A process of an infinitely fast machine: nothing takes any time."""
 
-    __slots__ = ("_event_s", "_free_s", "_machine", "_pays", "_wake_s", "rest", "start_s")
-
-    def __init__(self, machine: Machine, role: str) -> None:
-        cost = machine.cost(role)
-        self.rest = 0  # class of the rest before it last woke up
-        self._machine = machine
-        self._wake_s = cost.wake_s
-        self._event_s = cost.event_s
-        self.start_s = cost.event_s / 2.0  # from one start of a batch to the next
-        self._pays = cost.wake_s + cost.event_s > 0.0
-        self._free_s = float("-inf")
+    start_s = 0.0  # from the start of one event of a batch to that of the next
 
     def takes_s(self, step: str) -> float:
         """What a step takes this time that follows on what woke the process up."""
-        return self._machine.takes_s(step, self.rest)
+        return 0.0
 
     def woken_s(self, step: str, now: float) -> float:
         """What a step takes this time that wakes the process up now, if nothing else does meanwhile."""
-        return self._machine.takes_s(step, rest_class(now - self._free_s))
+        return 0.0
 
     def does_s(self, step: str, now: float, share: float = 0.5) -> float:
         """The process has something to do now. When it is done, in seconds from now.
@@ -102,32 +95,52 @@ class Process:
         An idle one wakes up and takes what the step takes. A busy one finishes what it does and needs no waking.
         `share` is the part of an event's processor time that is due now.
         """
-        if (late_s := self._free_s - now) > 0.0:
-            return late_s + self._works_s(now + late_s, self._event_s * share)
-        self.rest = rest_class(-late_s)
-        if not self._pays:
-            self._free_s = now
-            return self._machine.takes_s(step, self.rest)
-        work_s = self._wake_s + self._event_s * share
-        return self._machine.takes_s(step, self.rest) + self._works_s(now, work_s) - work_s
+        return 0.0
 
     def late_s(self, now: float, events: int = 1, share: float = 0.5) -> float:
         """How much later than now a busy process gets to events that come now; 0 where it is idle."""
-        if not self._pays:
-            self.rest = rest_class(now - self._free_s)
-            self._free_s = now
-            return 0.0
+        return 0.0
+
+
+class BusyProcess(Process):
+    """A process of a real machine: when it is free, and how long it had rested before it last woke up."""
+
+    def __init__(self, machine: Machine, cost: CpuCost) -> None:
+        self.start_s = cost.event_s / 2.0
+        self._machine = machine
+        self._rest = 0  # class of the rest before it last woke up
+        self._wake_s = cost.wake_s
+        self._event_s = cost.event_s
+        self._free_s = float("-inf")
+
+    def takes_s(self, step: str) -> float:
+        return self._machine.takes_s(step, self._rest)
+
+    def woken_s(self, step: str, now: float) -> float:
+        return self._machine.takes_s(step, rest_class(now - self._free_s))
+
+    def does_s(self, step: str, now: float, share: float = 0.5) -> float:
+        if (late_s := self._free_s - now) > 0.0:
+            return late_s + self._works_s(now + late_s, self._event_s * share)
+        self._rest = rest_class(-late_s)
+        work_s = self._wake_s + self._event_s * share
+        return self._machine.takes_s(step, self._rest) + self._works_s(now, work_s) - work_s
+
+    def late_s(self, now: float, events: int = 1, share: float = 0.5) -> float:
         work_s = self._event_s * share * events
         if (late_s := self._free_s - now) > 0.0:
             self._works_s(now + late_s, work_s)
             return late_s
-        self.rest = rest_class(-late_s)
+        self._rest = rest_class(-late_s)
         self._works_s(now, self._wake_s + work_s)
         return 0.0
 
     def _works_s(self, at_s: float, cpu_s: float) -> float:
         """Work from `at_s` on, when it is free. How long that takes."""
-        if self._pays:
+        if cpu_s > 0.0:
             cpu_s += self._machine.slowed_down_s(at_s, cpu_s)
         self._free_s = at_s + cpu_s
         return cpu_s
+
+
+_FREE = Process()

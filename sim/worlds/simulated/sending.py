@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sim.worlds.simulated.machine import Machine, Process
+from sim.worlds.simulated.machine import Machine
 
 
 class Sent(NamedTuple):
@@ -31,7 +31,7 @@ class Sending:
     """The sending side of one process that sends the load."""
 
     def __init__(self, machine: Machine) -> None:
-        self._process = Process(machine, "generator")
+        self._process = machine.process("generator")
         self._batches = Batches()
 
     def send(self, due_s: float) -> Sent:

@@ -51,7 +51,6 @@ def simulate(
     if not order:
         raise InvalidScenario("seeds", "there are none; give at least one, such as range(30), and repeats=1 or more")
     about = calibration.about() if calibration is not None else {}
-    calibration = calibration or Calibration.constant()
     scenario.check_size(len(order))
     runs: list[Run] = []
     rows: list[Rows] = []
@@ -59,7 +58,7 @@ def simulate(
     for index, (seed, repeat) in enumerate(order):
         plan = scenario.plan(seed, repeat)
         scenario.check_size(len(order), events=plan.arrivals_s.size)
-        if repeat and seed == seeds[0]:
+        if calibration is not None and repeat and seed == seeds[0]:
             measured = calibration.resampled(repeat)
         world = World(scenario, plan, Machine(measured, seed, repeat), _rng(seed, repeat))
         ended_s = world.run()

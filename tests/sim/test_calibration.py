@@ -1,0 +1,207 @@
+"""Calibrations: what is put in comes out, a file holds all of it, and what was measured elsewhere is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sim.calibration import PARTS, RESTS_S, STEPS, Block, Calibration, CpuCost, CpuUse, rest_class
+from sim.declare.scenario import Scenario
+from sim.errors import CalibrationFailed, InvalidCalibration
+from sim.evidence.history import History
+from sim.infer.calibrate import calibration_of, probes
+from sim.infer.steps import blocks_of
+from sim.worlds.simulated import simulate
+from tests.model.small import exponential, poisson, scenario, service
+
+TRUE_S = {"lateness_s": 0.0001, "publish_s": 0.0006, "dispatch_s": 0.0004, "read_s": 0.0005, "handle_s": 0.0003}
+TRUE_S |= {"settle_s": 0.0007, "retry_s": 0.002, "start_s": 0.03}
+BUSY = scenario(poisson(100.0, 2.0), desk=service(service_time=exponential(0.008), consumers=2))
+
+
+def measured(**changes: Any) -> Calibration:
+    """A calibration of two runs with blocks that differ, as if it had been measured here."""
+    rng = np.random.default_rng(1)
+
+    def block(run: int, number: int) -> Block:
+        classes = [
+            (0.0002 + 0.001 * rest + 0.0005 * number + rng.exponential(0.0002, 30)).tolist() for rest in range(5)
+        ]
+        return Block(run, {step: [[round(one, 7) for one in of_class] for of_class in classes] for step in STEPS})
+
+    cpu = [
+        CpuUse(run, role, 0.1 * run + 0.2, 900.0, 1000.0 * (run + 1))
+        for run in range(2)
+        for role in ("consumer", "server")
+    ]
+    found = Calibration.measured([block(run, number) for run in range(2) for number in range(4)], cpu, "Redis 8.2.3")
+    return replace(found, **changes)
+
+
+def rows_of_calibrated(calibration: Calibration | None, declared: Scenario = BUSY) -> bytes:
+    return simulate(declared, [3], calibration=calibration).rows.tobytes()
+
+
+# What is put in comes out
+
+
+@pytest.fixture(scope="module")
+def probed() -> list[History]:
+    """The probes, in a simulated world whose steps are known."""
+    known = Calibration.constant(**TRUE_S)
+    return [simulate(one, [index], calibration=known) for index, one in enumerate(probes(4.0).values())]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_is_read_from_a_history_as_it_was_put_in(probed: list[History], step: str) -> None:
+    found = calibration_of(probed)
+    samples = np.concatenate([found.samples_s(step, rest) for rest in range(5)])
+    assert np.median(samples) == pytest.approx(TRUE_S[step], abs=2e-7)
+
+
+def test_rests_are_told_apart(probed: list[History]) -> None:
+    """A busy handler has rested as long as its service time was."""
+    [*blocks] = blocks_of(probed[0], ["one", "two"], ["busy"], 0)
+    reads = [sum(len(block.steps["read_s"][rest]) for block in blocks) for rest in range(5)]
+    asked_s = probed[0].scenario.plan(0).service_s["busy"][: sum(reads)]
+    expected = np.bincount([rest_class(one - TRUE_S["settle_s"]) for one in asked_s], minlength=5)
+    assert sum(reads) > 50 and np.abs(np.array(reads) - expected).max() <= 0.15 * sum(reads)
+
+
+def test_a_history_without_a_step_is_no_calibration(probed: list[History]) -> None:
+    with pytest.raises(CalibrationFailed, match="nothing to read retry_s from"):
+        calibration_of(probed[1:])
+
+
+def test_processor_time_is_split_into_waking_up_and_events() -> None:
+    uses = [
+        CpuUse(run, "consumer", 1e-4 * wakes + 5e-5 * n, wakes, n) for run, wakes, n in ((0, 100, 100), (1, 50, 400))
+    ]
+    assert measured(cpu=tuple(uses)).cpu_cost("consumer") == CpuCost(pytest.approx(1e-4), pytest.approx(5e-5))
+    assert measured(cpu=tuple(uses)).cpu_cost("server") == CpuCost()
+
+
+# The file
+
+
+def test_a_file_holds_all_of_it(tmp_path: Path) -> None:
+    saved = measured()
+    saved.save(tmp_path / "c.json")
+    loaded = Calibration.load(tmp_path / "c.json")
+    assert loaded.digest() == saved.digest() and loaded == saved
+    assert rows_of_calibrated(loaded) == rows_of_calibrated(saved)
+
+
+def test_what_is_no_calibration_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    with pytest.raises(InvalidCalibration, match="cannot be read: No such file"):
+        Calibration.load(file)
+    measured().save(file)
+    whole = json.loads(file.read_text())
+    for broken, problem in (
+        ("{", "is no calibration"),
+        ("[]", "is no calibration"),
+        (
+            json.dumps(whole | {"format": 99}),
+            "is of format 99, this version reads 1; measure one with `workbench calibrate",
+        ),
+        (json.dumps({name: value for name, value in whole.items() if name != "cpu"}), "is no calibration"),
+        (json.dumps(whole | {"blocks": [{"run": 0, "steps": {"publish_s": [["x"]]}}]}), "is no calibration"),
+        (json.dumps(whole | {"blocks": [{"run": 0, "steps": {"other_s": [[1.0]]}}]}), "is no calibration"),
+        (json.dumps(whole | {"blocks": [{"run": 0, "steps": {"publish_s": [[-1.0]]}}]}), "is no calibration"),
+        (json.dumps(whole | {"blocks": []}), "is no calibration"),
+    ):
+        file.write_text(broken)
+        with pytest.raises(InvalidCalibration, match=problem):
+            Calibration.load(file)
+    with pytest.raises(InvalidCalibration, match="cannot be written"):
+        measured().save(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["processor", "CPUs", "Python", "event-workbench", "redis-py", "server"])
+def test_a_calibration_of_another_machine_server_or_library_is_refused(name: str) -> None:
+    here = measured()
+    here.check_fits("Redis 8.2.3")
+    other = replace(
+        here,
+        machine={**here.machine, name: "another"} if name in here.machine else here.machine,
+        versions={**here.versions, name: "0.0"} if name in here.versions else here.versions,
+    )
+    with pytest.raises(InvalidCalibration, match=f"{name} .*here .*workbench calibrate --out FILE"):
+        other.check_fits("Redis 7.0.15" if name == "server" else "Redis 8.2.3")
+
+
+@pytest.mark.parametrize(
+    ("steps", "problem"), [({"other_s": 1.0}, "no step 'other_s'"), ({"read_s": -1.0}, "read_s is -1")]
+)
+def test_constants_are_steps_in_seconds(steps: dict[str, float], problem: str) -> None:
+    with pytest.raises(InvalidCalibration, match=problem):
+        Calibration.constant(**steps)
+
+
+# What the simulated world takes from it
+
+
+def test_a_seed_keeps_its_arrivals_and_service_times() -> None:
+    """What the machine adds comes from streams of its own."""
+    slow, fast = simulate(BUSY, [3], calibration=measured()), simulate(BUSY, [3])
+    assert slow.rows.tobytes() == rows_of_calibrated(measured())
+    for of in ("intended_s", "message"):
+        sent = [history.rows[history.rows["kind"] == 0][of] for history in (slow, fast)]
+        assert np.array_equal(*map(np.sort, sent))
+    assert slow.calibration["digest"] == measured().digest() and fast.calibration == {}
+
+
+def test_a_digest_is_of_all_that_is_simulated() -> None:
+    whole = measured()
+    others = [whole.without("cpu"), whole.resampled(1), replace(whole, cpu=()), replace(whole, blocks=whole.blocks[1:])]
+    assert len({one.digest() for one in (whole, *others)}) == 5
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_can_be_left_out(part: str) -> None:
+    whole = measured()
+    assert rows_of_calibrated(whole.without(part)) != rows_of_calibrated(whole)
+    assert simulate(BUSY, [3], calibration=whole.without(part)).calibration["without"] == [part]
+
+
+def test_an_unknown_part_is_refused() -> None:
+    with pytest.raises(InvalidCalibration, match="no part 'other'; there are: distributions"):
+        measured().without("other")
+
+
+def test_means_are_kept_where_distributions_are_left_out() -> None:
+    whole = measured()
+    for rest in range(5):
+        assert whole.without("distributions").samples_s("read_s", rest).tolist() == [
+            pytest.approx(whole.samples_s("read_s", rest).mean())
+        ]
+
+
+def test_resampling_draws_whole_blocks_of_each_run() -> None:
+    whole = measured()
+    drawn = [whole.resampled(seed) for seed in range(20)]
+    assert drawn[0] == whole.resampled(0) and len({one.digest() for one in drawn}) > 15
+    for one in drawn:
+        assert [block.run for block in one.blocks] == [block.run for block in whole.blocks]
+        assert all(block in whole.blocks for block in one.blocks)
+    means = [one.samples_s("read_s", 2).mean() for one in drawn]
+    assert np.std(means) > 0.5 * 0.0005 * np.std(range(4)) / np.sqrt(8), (
+        "blocks differ, so a bootstrap of samples is too sure"
+    )
+
+
+def test_a_class_with_few_samples_takes_its_neighbours() -> None:
+    steps = {"read_s": [[0.001] * 30, [0.002], [], [], [0.005] * 30]}
+    found = Calibration((Block(0, steps),))
+    assert [sorted(set(found.samples_s("read_s", rest).tolist())) for rest in range(5)] == [
+        [0.001],
+        [0.001, 0.002],
+        [0.001, 0.002, 0.005],
+        [0.005],
+        [0.005],
+    ]
+    assert len(RESTS_S) == 4
