@@ -29,7 +29,7 @@ LEARN_S = 5.0  # how long the load of the learning run lasts
 _PROBE_S, _PROBE_PER_S = 1.0, 20.0  # first a short look: how fast may the load be?
 _BUSY_MAX = 0.3  # share of the time that the busiest handler may compute: at even distances, few wait for another
 _FULL_MAX = 0.8  # share of the places that may be taken by handlers that wait
-_MESSAGES_MIN = 20
+_MESSAGES_MIN, _LEARN_S_MAX = 20, 60.0
 _SEED = 1_000_003  # of its own: what is predicted has other payloads than what was learned from
 
 
@@ -58,8 +58,10 @@ async def learn_services(
         url=url,
         progress=lambda share: tell(share * _PROBE_S / whole_s),
     )
+    rate_per_s = _rate_per_s(scenario, looked)
+    seconds = max(seconds, min(_LEARN_S_MAX, 1.5 * _MESSAGES_MIN / rate_per_s))  # slow handlers are watched for longer
     ran = await run_live(
-        _light(scenario, _rate_per_s(scenario, looked), seconds),
+        _light(scenario, rate_per_s, seconds),
         [_SEED + 1],
         repeats=1,
         url=url,

@@ -72,7 +72,7 @@ def test_every_message_is_found_by_its_number(runs: tuple[Scenario, History]) ->
     failing = {number for number in range(MESSAGES) if number % 10 == 9}
     assert handled == {number for number in range(MESSAGES) if number not in failing and not rejected(number)}
     assert set(dead) == failing | {number for number in range(MESSAGES) if rejected(number)}
-    assert {dead[number] for number in failing} == {2}
+    assert {dead[number] for number in failing} <= {2, 3}, "a third one, if its consumer was killed in its second"
 
 
 def test_what_they_publish_is_seen_with_the_time_that_set_it_off(runs: tuple[Scenario, History]) -> None:

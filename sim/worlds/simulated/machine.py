@@ -24,6 +24,8 @@ class Machine:
         self._calibration = calibration
         self._costs: dict[str, CpuCost] = {}
         self._cores = calibration.cores if calibration is not None else 1
+        # Whether handlers that compute share the cores. Where no machine was measured, there is one for each process.
+        self.shares = calibration is not None and bool(calibration.machine) and "cpu" not in calibration.left_out
         self._busy: list[BusyProcess] = []  # those that were busy lately
         classes = range(len(RESTS_S) + 1)
         self._draws = {step: [self._sampler(place, step, rest) for rest in classes] for place, step in enumerate(STEPS)}
@@ -134,6 +136,8 @@ class BusyProcess(Process):
         return 0.0
 
     def computes_s(self, now: float, cpu_s: float) -> float:
+        if not self._machine.shares:
+            return cpu_s
         return self._works_s(now, max(0.0, self.free_s - now), cpu_s)
 
     def _wakes(self, now: float) -> None:
