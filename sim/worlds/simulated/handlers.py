@@ -235,7 +235,7 @@ class Handlers:
 
     def _settle_s(self) -> float:
         """How long it takes until the server knows."""
-        return self._cpu.takes_s("settle_s") + self._state.machine.server.late_s(self._state.env.now, share=1.0)
+        return self._cpu.takes_s("settle_s") + self._state.machine.server.late_s(self._state.env.now, self._cpu)
 
     def _settle(self, message: Message) -> None:
         del self._held[message]

@@ -27,7 +27,7 @@ class Machine:
         self._busy: list[BusyProcess] = []  # those that were busy lately
         classes = range(len(RESTS_S) + 1)
         self._draws = {step: [self._sampler(place, step, rest) for rest in classes] for place, step in enumerate(STEPS)}
-        self.server = self.process("server")
+        self.server = Server(self.process("server"))
 
     def takes_s(self, step: str, rest: int = 0) -> float:
         """What a step takes this time, after a rest of this class."""
@@ -142,3 +142,25 @@ class BusyProcess(Process):
 
 
 _FREE = Process()
+
+
+class Server:
+    """The server: one process that all others ask. A command waits for those that came before it.
+
+    What a process asks at one moment waits once: that these commands follow each other is part of the steps measured.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._asked: tuple[object, float, float] = (None, float("-inf"), 0.0)  # by whom, when, and how long it waits
+
+    def late_s(self, now: float, by: object, events: int = 1) -> float:
+        """How much later than now the server gets to a command of this process, about so many events."""
+        if self._process is _FREE:
+            return 0.0
+        late_s = self._process.late_s(now, events, share=1.0)
+        last_by, last_at, last_late_s = self._asked
+        if last_by is by and last_at == now:
+            return last_late_s
+        self._asked = by, now, late_s
+        return late_s
