@@ -27,7 +27,7 @@ report: $(READY) ## run the sample experiment in both worlds and write reports/v
 # Notebooks, which measure time, and tests that install the wheel get both cores to themselves.
 test: $(READY) ## run all tests and all notebooks
 	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/typing --ignore=tests/install -n 2 --dist worksteal
-	@$(BIN)/pytest tests/install notebooks --nbval --nbval-current-env --nbval-cell-timeout=120
+	@$(BIN)/pytest tests/install notebooks -p nbval --nbval --nbval-current-env --nbval-cell-timeout=120
 
 # What they do does not depend on the server, so they run on one.
 LOOP_TESTS := tests/contract tests/fundamentals tests/testing tests/unit -n 2 --dist worksteal
@@ -60,8 +60,8 @@ bench: $(PEERS) ## measure the library and the simulator on this machine, beside
 	@$(BIN)/pytest -q tests/bench
 	@$(BIN)/python -m benchmarks
 
-campaign: $(READY) ## kill processes at work, and judge what is left: takes about half an hour
-	@set -e; for each in replies schedules sagas tasks cancels; do $(BIN)/python -m campaigns.$$each; done
+campaign: $(READY) ## kill processes at work, judge what is left, and learn from others: takes about 40 minutes
+	@set -e; for each in replies schedules sagas tasks cancels learn; do $(BIN)/python -m campaigns.$$each; done
 
 # The packages that the benchmarks compare with are of no use elsewhere, so only `make bench` installs them.
 $(PEERS): $(READY)

@@ -17,7 +17,7 @@ from eventlib.records import queue_stream
 
 HELD_S_MAX = 2.0 * LEASE_S
 _LOOK_S = 0.02
-_SUSPECTS = "(suspects)"  # in this name they wait: see sweep.lua
+_SUSPECTS = "(suspects)"  # as for a limit of this name, they wait for a worker: see task_sweep.lua
 
 
 class Hold(NamedTuple):
@@ -67,7 +67,7 @@ class Checker:
         for hold, owner in await self._held():
             if owner in alive:
                 continue
-            # A suspect, which waits to be taken over alone, belongs to no worker: its time goes on.
+            # A suspect that waits belongs to no worker: the time of its key goes on. It has no slot.
             first_s = self._killed_at_s.get(owner, self._since_s.get(hold, now_s))
             since_s[hold] = first_s
             self._held_s[hold, first_s] = now_s - first_s
@@ -114,7 +114,9 @@ class Checker:
         for hold, text in zip(holds, texts, strict=True):
             record = json.loads(text or "{}")
             limits |= {limit["name"]: limit["at_once"] for limit in record.get("limits", ()) if "at_once" in limit}
-            if hold.kind == "slot" or record.get("state") not in ("waiting", "delayed", "blocked"):
+            if record.get("blocked", "").startswith(_SUSPECTS):
+                held.append((hold, _SUSPECTS))
+            elif hold.kind == "slot" or record.get("state") not in ("waiting", "delayed", "blocked"):
                 held.append((hold, owners.get(record.get("entry", ""), "")))
         for name, number in Counter(hold.name for hold in holds if hold.kind == "slot").items():
             if number > limits.get(name, number):

@@ -30,10 +30,11 @@ Your code is wrong
 The entry is wrong
     DataError, DecodeError, UnsupportedVersion, UnknownTask
 A task has no result, or is not enqueued
-    TaskFailed, TaskCancelled, MissingTask, UniqueKeyInUse
+    TaskFailed, TaskCancelled, UniqueKeyInUse
 The world is wrong
     BrokerError, BrokerUnavailable, BrokerFull, AccessDenied, EvictingServer, MissingCommand, MissingGroup,
-    MissingDeadLetter, MissingSaga, MissingSchedule, NoServer, PartlyPublished, SpoolFull, SpoolUnusable
+    MissingDeadLetter, MissingQueue, MissingSaga, MissingSchedule, MissingTask, NoServer, PartlyPublished, SpoolFull,
+    SpoolUnusable
 What was awaited has not happened in time
     WaitTimeout, EventWaitTimeout, TaskWaitTimeout
 
@@ -68,6 +69,7 @@ from eventlib.errors import (
     MissingCommand,
     MissingDeadLetter,
     MissingGroup,
+    MissingQueue,
     MissingSaga,
     MissingSchedule,
     MissingTask,
@@ -146,6 +148,7 @@ __all__ = [
     "MissingCommand",
     "MissingDeadLetter",
     "MissingGroup",
+    "MissingQueue",
     "MissingSaga",
     "MissingSchedule",
     "MissingTask",

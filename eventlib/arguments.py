@@ -1,6 +1,14 @@
-"""Checks of numbers that a user gave, of any type where no type checker looked: a text such as "5" is none."""
+"""Checks of what a user gave, of any type where no type checker looked: a text such as "5" is no number."""
 
+import functools
+import inspect
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from eventlib.errors import InvalidArgument, InvalidDeclaration
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 DURATION = "seconds, from 0.001 to a year"
 _YEAR_S = 366 * 86_400.0
@@ -24,3 +32,27 @@ def is_duration(value: object) -> bool:
 def is_count(value: object, least: int) -> bool:
     """Whether it is a whole number from `least` to a million."""
     return isinstance(value, int) and least <= value <= 1_000_000
+
+
+def called_as(
+    right: str, refusal: type[InvalidArgument] | type[InvalidDeclaration] = InvalidArgument
+) -> Callable[[F], F]:
+    """Refuse a call of the decorated function whose arguments it does not take, and show the `right` call."""
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except TypeError:
+                try:
+                    signature.bind(*args, **kwargs)
+                except TypeError as error:
+                    raise refusal(function.__name__, f"{error}; call it as `{right}`") from None
+                raise  # it is not about this call
+
+        return cast(F, call)
+
+    return decorate

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from pydantic import BaseModel
 
+from eventlib.arguments import called_as
 from eventlib.broker.connections import Broker
 from eventlib.broker.streams import StreamCommands
 from eventlib.consume.liveness import ConsumerHealth
@@ -185,6 +186,7 @@ class Bus(Requesting):
 
     # Tasks
 
+    @called_as("await bus.enqueue(task, delay_s=60.0)(arguments)")
     def enqueue(
         self,
         task: Task[P, R],
@@ -198,8 +200,8 @@ class Bus(Requesting):
 
         It starts after `delay_s` seconds, or at the time `at`, by the server's clock; a time that has passed means now.
         `priority` is the task's own if none is given. With an `id` of your own, a second call enqueues nothing as long
-        as the first task is known, and returns its handle. Inside a handler or a task, correlation and trace context
-        are taken over. More is in `bus.tasks`.
+        as the first task is known, for 60 s after its end at least, and returns its handle. Inside a handler or a task,
+        correlation and trace context are taken over. More is in `bus.tasks`.
 
         Raises:
             InvalidArgument: the App does not declare the task, or its arguments or the time do not fit.
@@ -244,17 +246,22 @@ class Bus(Requesting):
 
     # Sagas
 
+    @called_as('await bus.start(saga, Order(number=1), key="A1")')
     async def start(self, saga: Saga[I], input: I, *, key: str | None = None) -> str:
         """Start a saga. Returns its id once the server has it; some worker runs its steps.
 
-        The id is the `key`, if one is given: while the saga with this key runs or is kept, another start with it starts
-        nothing and returns the id. What the first one was given stays as it is. The call waits for a server that does
-        not answer, for 30 s with every outage policy.
+        The id is the `key`, if one is given: while the saga with this key runs or is kept, and for 60 s after its end
+        at least, another start with it starts nothing and returns the id. What the first one was given stays as it is.
+        The call waits for a server that does not answer, for 30 s with every outage policy.
 
         Raises:
-            BusClosed, InvalidArgument (an input of another class, or one that JSON loses): nothing was started.
+            BusClosed, InvalidArgument (a saga that the App does not declare, an input of another class or one that JSON
+                loses): nothing was started.
             BrokerUnavailable: no answer. The saga may have been started; with its key, a repeat starts no other.
         """
+        if isinstance(saga, Saga) and self.app.sagas.get((saga.name, saga.version)) is not saga:
+            problem = f"App {self.app.name!r} declares no saga {saga.name!r} version {saga.version}, or another one"
+            raise InvalidArgument("start", problem)
         return await self.sagas(saga).start(saga, input, key)
 
     @overload

@@ -207,18 +207,6 @@ class TaskCancelled(EventlibError):
         return f"task {self.task_id} was cancelled"
 
 
-class MissingTask(EventlibError):
-    """The queue knows no such task: its result was kept for long enough, or it was never enqueued there."""
-
-    def __init__(self, task_id: str, queue: str) -> None:
-        super().__init__(task_id, queue)
-        self.task_id = task_id
-        self.queue = queue
-
-    def __str__(self) -> str:
-        return f"queue {self.queue!r} knows no task {self.task_id}: it ended long ago, or was never enqueued there"
-
-
 class UniqueKeyInUse(EventlibError):
     """A task with the same unique key is queued, runs, or ran lately. Nothing was enqueued. `task_id` has the key."""
 
@@ -265,6 +253,14 @@ class MissingGroup(BrokerError):
 
 class MissingDeadLetter(BrokerError):
     """The dead letter is not in its queue: it was replayed or purged, or it never existed."""
+
+
+class MissingTask(BrokerError):
+    """The queue knows no task of this id: its result was kept for long enough, or it was never enqueued there."""
+
+
+class MissingQueue(BrokerError):
+    """There is no task queue of this name: no task was enqueued to it, and no worker of it has run."""
 
 
 class MissingSaga(BrokerError):

@@ -97,6 +97,9 @@ def next_start_s(limit: Limit, started_s: Sequence[float], now_s: float) -> floa
     return recent[-limit.starts] + limit.within_s if len(recent) >= limit.starts else now_s
 
 
+_SUSPECTS = Limit("(suspects)", at_once=1)  # they wait as if for a limit
+
+
 @dataclass(slots=True)
 class _Waiting(Generic[T]):
     """An item that waits. `tag` is its start tag, once it has had its turn and waits for a limit."""
@@ -108,6 +111,7 @@ class _Waiting(Generic[T]):
     limits: Sequence[Limit]
     tag: float = 0.0
     woken: str = ""  # by which limit
+    suspect: bool = False
 
 
 class FairQueue(Generic[T]):
@@ -136,32 +140,50 @@ class FairQueue(Generic[T]):
         self._lines[priority].add(_Waiting(item, priority, tenant, place, limits))
         return place
 
-    def take(self, now_s: float = 0.0) -> T | None:
+    def set_aside(self, suspect: T, priority: int, place: int, limits: Sequence[Limit] = ()) -> None:
+        """Let an item wait that may be what ended its workers. It has no slot meanwhile.
+
+        It waits for a worker that holds nothing that was taken over (see `policy.is_suspect`).
+        """
+        self.free(limits)
+        tag = self._lines[priority].virtual_time
+        waiting = _Waiting(suspect, priority, "", place, limits, tag, suspect=True)
+        self._come_back(self._limits.block(waiting, _SUSPECTS, 0.0))
+
+    @property
+    def suspects_wait(self) -> bool:
+        """Whether an item waits for a worker that may have a suspect."""
+        return self._limits.blocks(_SUSPECTS)
+
+    def let_suspects_come(self) -> None:
+        """A worker asks that may have a suspect: the first one of each priority comes back."""
+        self._come_back(self._limits.wake(_SUSPECTS.name))
+
+    def take(self, now_s: float = 0.0, *, may_take_suspect: bool = False) -> T | None:
         """The item that starts next, at `now_s`. None if no item may start."""
         self.look(now_s)
         while (chosen := next_priority(self._pattern, self._turn, [line.size > 0 for line in self._lines])) is not None:
             priority, following = chosen
             line = self._lines[priority]
             waiting = line.take()
-            if (limit := self._limits.acquire(waiting, now_s)) is None:
+            kept_apart = waiting.suspect and not may_take_suspect
+            limit = _SUSPECTS if kept_apart else self._limits.acquire(waiting, now_s)
+            if limit is None:
                 self._turn = following
                 line.started(waiting.tag)
                 return waiting.item
-            for other in self._limits.block(waiting, limit, now_s):
-                self._lines[other.priority].come_back(other)
+            self._come_back(self._limits.block(waiting, limit, now_s))
             line.rest()
         return None
 
     def look(self, now_s: float) -> None:
         """Let items come back whose limits of starts have room again."""
-        for waiting in self._limits.due(now_s):
-            self._lines[waiting.priority].come_back(waiting)
+        self._come_back(self._limits.due(now_s))
 
     def free(self, limits: Sequence[Limit]) -> None:
         """An item that ran has ended: its slots go to those that wait for them."""
         for limit in limits:
-            for waiting in self._limits.free(limit):
-                self._lines[waiting.priority].come_back(waiting)
+            self._come_back(self._limits.free(limit))
 
     def has_ready(self) -> bool:
         """Whether an item waits that is not blocked."""
@@ -172,6 +194,10 @@ class FairQueue(Generic[T]):
         """When a limit with `starts` has room again for a blocked item. None if none waits for one."""
         return self._limits.due_s
 
+    def _come_back(self, items: Iterable[_Waiting[T]]) -> None:
+        for waiting in items:
+            self._lines[waiting.priority].come_back(waiting)
+
 
 class _Line(Generic[T]):
     """The waiting items of one priority."""
@@ -179,14 +205,14 @@ class _Line(Generic[T]):
     def __init__(self, weights: Mapping[str, float]) -> None:
         self.size = 0
         self._weights = weights
-        self._virtual_time = 0.0
+        self.virtual_time = 0.0
         self._tags: dict[str, float] = {}  # of each tenant's next item; also of tenants that had something to do lately
         self._items: dict[str, list[tuple[int, _Waiting[T]]]] = {}  # heaps: first the place of each item
         self._back: list[tuple[float, int, _Waiting[T]]] = []  # a heap of those that were blocked, by tag and place
 
     def add(self, waiting: _Waiting[T]) -> None:
         tenant = waiting.tenant
-        self._tags[tenant] = start_tag(self._virtual_time, self._tags.get(tenant))
+        self._tags[tenant] = start_tag(self.virtual_time, self._tags.get(tenant))
         heapq.heappush(self._items.setdefault(tenant, []), (waiting.place, waiting))
         self.size += 1
 
@@ -201,24 +227,24 @@ class _Line(Generic[T]):
             if self._back and not (tenant is not None and self._tags[tenant] < self._back[0][0]):
                 return heapq.heappop(self._back)[2]
             assert tenant is not None, "an item waits"
-            tag = max(self._virtual_time, self._tags[tenant])
+            tag = max(self.virtual_time, self._tags[tenant])
             items = self._items[tenant]
             if items:
                 waiting = heapq.heappop(items)[1]
                 waiting.tag = tag
                 self._tags[tenant] = following_tag(tag, self._weights.get(tenant, 1.0))
                 return waiting
-            self._virtual_time = tag
+            self.virtual_time = tag
             del self._tags[tenant]  # it has had nothing to do since, and its next item may start as soon as any other
 
     def started(self, tag: float) -> None:
-        self._virtual_time = max(self._virtual_time, tag)
+        self.virtual_time = max(self.virtual_time, tag)
         self.rest()
 
     def rest(self) -> None:
         """If no item waits any more, the next one of any tenant may start at once."""
         if not self.size and self._tags:
-            self._virtual_time = max(self._virtual_time, *self._tags.values())
+            self.virtual_time = max(self.virtual_time, *self._tags.values())
             self._tags.clear()
 
 
@@ -234,6 +260,9 @@ class _Limits(Generic[T]):
     @property
     def blocked(self) -> int:
         return sum(len(line) for lines in self._blocked.values() for line in lines.values())
+
+    def blocks(self, limit: Limit) -> bool:
+        return limit.name in self._blocked
 
     @property
     def due_s(self) -> float | None:
@@ -261,32 +290,14 @@ class _Limits(Generic[T]):
             at_s = next_start_s(limit, self._started_s.get(limit.name, ()), now_s)
             self._timers.setdefault(limit.name, (at_s, limit))
         if before and before != limit.name:
-            yield from self._wake(before)
+            yield from self.wake(before)
 
     def free(self, limit: Limit) -> Iterator[_Waiting[T]]:
         if limit.at_once is not None:
             self._running[limit.name] -= 1
-            yield from self._wake(limit.name)
+            yield from self.wake(limit.name)
 
-    def due(self, now_s: float) -> Iterator[_Waiting[T]]:
-        """The items whose limits of starts have room again."""
-        for name, (at_s, limit) in list(self._timers.items()):
-            if at_s > now_s:
-                continue
-            del self._timers[name]
-            recent = [at for at in self._started_s.get(name, ()) if at > now_s - limit.within_s]
-            for _ in range(limit.starts - len(recent)):
-                yield from self._wake(name)
-            if self._blocked.get(name):
-                next_s = next_start_s(limit, recent, now_s)
-                self._timers[name] = (next_s if next_s > now_s else now_s + limit.within_s, limit)
-
-    def _has_room(self, limit: Limit, now_s: float) -> bool:
-        if limit.at_once is not None:
-            return self._running[limit.name] < limit.at_once
-        return next_start_s(limit, self._started_s.get(limit.name, ()), now_s) <= now_s
-
-    def _wake(self, name: str) -> Iterator[_Waiting[T]]:
+    def wake(self, name: str) -> Iterator[_Waiting[T]]:
         """The first item of each priority, and whose turn it is gets the room.
 
         If only the most urgent one were let go, the others could wait for ever.
@@ -300,3 +311,21 @@ class _Limits(Generic[T]):
             yield waiting
         if not lines:
             self._blocked.pop(name, None)
+
+    def due(self, now_s: float) -> Iterator[_Waiting[T]]:
+        """The items whose limits of starts have room again."""
+        for name, (at_s, limit) in list(self._timers.items()):
+            if at_s > now_s:
+                continue
+            del self._timers[name]
+            recent = [at for at in self._started_s.get(name, ()) if at > now_s - limit.within_s]
+            for _ in range(limit.starts - len(recent)):
+                yield from self.wake(name)
+            if self._blocked.get(name):
+                next_s = next_start_s(limit, recent, now_s)
+                self._timers[name] = (next_s if next_s > now_s else now_s + limit.within_s, limit)
+
+    def _has_room(self, limit: Limit, now_s: float) -> bool:
+        if limit.at_once is not None:
+            return self._running[limit.name] < limit.at_once
+        return next_start_s(limit, self._started_s.get(limit.name, ()), now_s) <= now_s

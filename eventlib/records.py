@@ -114,7 +114,8 @@ class QueueHealth:
     `waiting` may start, by priority; `oldest_age_s` is the time since the oldest of them was enqueued (None: none
     waits; of more than a hundred tenants, some are not looked at). `delayed` wait for their time or their next attempt.
     `blocked` wait for a limit, by name in `blocked_by`; `slots` are the slots in use, by limit. Of more than a hundred
-    limits, some are not named. The rates are of the last minute. A worker is alive if it was heard of lately: within
+    limits, some are not named. Tasks blocked by `(suspects)` ran when several workers ended: each waits for a worker
+    that runs no other such task. The rates are of the last minute. A worker is alive if it was heard of lately: within
     `lease_s` as the App sets it for the queue, 30 s by default.
     """
 

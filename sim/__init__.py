@@ -7,7 +7,7 @@ Run
 Evidence
     History, measure, summarize, check
 Infer
-    calibrate, predict, Prediction, compare, compare_kept
+    calibrate, learn_services, predict, Prediction, compare, compare_kept
 All errors
     SimError
 One by one
@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from sim.infer.calibrate import calibrate
     from sim.infer.compare import compare
     from sim.infer.kept import compare_kept
+    from sim.infer.own_services import learn_services
     from sim.infer.predict import predict
     from sim.infer.prediction import Prediction
     from sim.worlds.live import run_live
@@ -59,6 +60,7 @@ __all__ = [
     "check",
     "compare",
     "compare_kept",
+    "learn_services",
     "measure",
     "predict",
     "run_live",
@@ -85,6 +87,7 @@ _MODULES = {
     "sim.infer.calibrate": ["calibrate"],
     "sim.infer.compare": ["compare"],
     "sim.infer.kept": ["compare_kept"],
+    "sim.infer.own_services": ["learn_services"],
     "sim.infer.predict": ["predict"],
     "sim.infer.prediction": ["Prediction"],
     "sim.worlds.live": ["run_live"],

@@ -2,13 +2,16 @@
 
 import asyncio
 import functools
+import gc
 import inspect
 import os
 import re
 import secrets
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +23,9 @@ import eventlib as ev
 from eventlib.broker.keys import Keys
 from eventlib.testing import Inspector, find_binaries
 from tests.shop import Connect
+
+# jsonschema builds grammars of IRIs with it for two seconds, for a check of formats that no test asks for.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as the import system says that there is none
 
 
 def _version(binary: Path) -> str:
@@ -67,6 +73,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.obj = _within_deadline(item.obj)
     if OTHER_LOOP:
         items[:] = coroutines
+
+
+def pytest_collection_finish() -> None:
+    """Keep what thousands of collected tests are made of out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 def _within_deadline(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
@@ -145,13 +157,32 @@ def inspector(raw: redis.Redis, namespace: str) -> Inspector:
     return Inspector(raw, Keys(namespace).group("orders", "billing"))
 
 
+@dataclass
+class _Children:
+    """The processes below this one, from before the first one that the test starts; None if it starts none."""
+
+    before: set[psutil.Process] | None = None
+
+    def look(self, event: str, _: object) -> None:
+        """An audit hook. A look takes milliseconds, and most of the thousands of tests start no process."""
+        if self.before is None and event in ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"):
+            self.before = set(psutil.Process().children(recursive=True))
+
+
+_children = _Children()
+sys.addaudithook(_children.look)
+
+
 @pytest.fixture(autouse=True)
 def no_process_left() -> Iterator[None]:
     """Fail a test that leaves a child process behind, and end that process."""
-    this = psutil.Process()
-    before = set(this.children(recursive=True))
+    _children.before = None
     yield
-    started = [child for child in this.children(recursive=True) if child not in before and _of_the_test(child)]
+    before = _children.before
+    if before is None:
+        return
+    children = psutil.Process().children(recursive=True)
+    started = [child for child in children if child not in before and _of_the_test(child)]
     _, alive = psutil.wait_procs(started, timeout=5)
     for process in alive:
         process.kill()

@@ -14,7 +14,7 @@ from eventlib.records import Entry, ExpectedTime, Place
 log = logging.getLogger("eventlib")
 
 _DEAD_LETTERS_NOTICED = {10**n for n in range(3, 10)}  # lengths of a dead-letter queue that are worth a warning
-_ATTEMPTS_MAX = 2**31  # no entry has so many: for callers that allow any number
+ATTEMPTS_MAX = 2**31  # no entry has so many: for callers that allow any number
 _KEY_QUEUES_LOOKED_AT = 500  # in one call: a few ms of the server's time
 
 
@@ -158,7 +158,7 @@ class ConsumerCommands:
         count: int,
         every_s: float,
         *,
-        attempts: int = _ATTEMPTS_MAX,
+        attempts: int = ATTEMPTS_MAX,
         may_take_suspect: bool = True,
         expected: ExpectedTime | None = None,
     ) -> TakenOver:

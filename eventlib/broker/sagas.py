@@ -9,6 +9,7 @@ from eventlib.broker.connections import Broker, milliseconds
 from eventlib.broker.keys import GroupKeys
 from eventlib.broker.pipelined import Argument
 from eventlib.records import Entry
+from eventlib.saga_policy import ENDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class SagaStore:
             *(group.retry if entry is None else self._source(entry), group.retry, group.delayed, group.sweep),
             *(keys.saga(self._stream, change.saga_id), keys.saga_history(self._stream, change.saga_id)),
             *(keys.sagas(self._stream, change.before), keys.sagas(self._stream, change.after)),
+            *(keys.sagas(self._stream, status) for status in sorted(ENDED)),
         )
         args: list[Argument] = [group.group, consumer, "" if entry is None else entry.id, int(settle)]
         args += [change.token, change.revision, change.saga_id]

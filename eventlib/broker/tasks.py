@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 
 from eventlib.broker import connections, scripts
 from eventlib.broker.connections import Broker, milliseconds
-from eventlib.broker.consuming import ConsumerCommands, Promoted, expected_arguments
+from eventlib.broker.consuming import ATTEMPTS_MAX, ConsumerCommands, Promoted, TakenOver, expected_arguments
 from eventlib.broker.pipelined import Argument, PipelinedConnection
 from eventlib.broker.publishing import BATCH_BYTES
 from eventlib.broker.reading import Reader, Sink, entry_of
@@ -96,7 +96,7 @@ class QueueCommands:
         """About `count` records of tasks with their ids, in no order, and the next cursor; 0 at the end."""
         following, found = await self._broker.ask("HSCAN", self._own.records, cursor, "COUNT", count)
         pairs = zip(found[::2], found[1::2], strict=True)
-        return int(following), [(id_.decode(), json.loads(record)) for id_, record in pairs]
+        return int(following), [(id_.decode(), json.loads(record)) for id_, record in pairs if record]
 
     async def run_now(self, task_id: str) -> str:
         """Let a delayed task start now. Returns its state; '' if it is not known."""
@@ -176,6 +176,7 @@ class TaskCommands(ConsumerCommands):
         super().__init__(broker, broker.keys.group(queue_stream(queue), WORKERS), consumer)
         self.queue = QueueCommands(broker, queue)
         self.clock: Callable[[], Clock] = lambda: Clock(False, None)
+        self.attempts_max = 0  # that some task of the queue is allowed
         self._turns = ("".join(str(priority + 1) for priority in pattern), json.dumps(dict(fair_weights)))
         self._outcomes: dict[Place, tuple[str, bytes]] = {}
 
@@ -238,6 +239,25 @@ class TaskCommands(ConsumerCommands):
         args: list[Argument] = [entry.id, int(counts), "origin", entry.origin]
         args += [part for field in why.items() for part in field]
         return self._noticed(await self._call(scripts.TASK_DEAD, *args))
+
+    async def sweep(
+        self,
+        lease_s: float,
+        count: int,
+        every_s: float,
+        *,
+        attempts: int = ATTEMPTS_MAX,
+        may_take_suspect: bool = True,
+        expected: ExpectedTime | None = None,
+    ) -> TakenOver:
+        """As `ConsumerCommands.sweep`. `dispatch` hands out suspects, to workers that may have them."""
+        more, taken = await self._call(
+            scripts.TASK_SWEEP,
+            *(milliseconds(lease_s), count, milliseconds(every_s), *expected_arguments(expected)),
+            *(attempts, max(attempts, self.attempts_max)),
+            bulk=True,
+        )
+        return TakenOver(bool(more), [entry_of(True, *found) for found in taken])
 
     async def promote(self, limit: int, expected: ExpectedTime | None = None) -> Promoted:
         """As `ConsumerCommands.promote`. Tasks that ended long ago are forgotten."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from eventlib.arguments import is_count, is_seconds
+from eventlib.arguments import called_as, is_count, is_seconds
 from eventlib.declare.checks import replace_or_refuse, takes
 from eventlib.declare.sagas import Saga, Step
 from eventlib.declare.schedules import DeclaredSchedule, ScheduleDeclarations
@@ -90,6 +90,7 @@ class App(TaskDeclarations, ScheduleDeclarations):
             replace_or_refuse(f"stream {name!r}", "is already set; set each stream once")
         self.streams[name] = retention
 
+    @called_as('@app.subscribe(OrderPlaced, group="billing")', InvalidDeclaration)
     def subscribe(
         self, event_class: type[E], *, group: str, retry: Retry | None = None, timeout_s: float | None = None
     ) -> Callable[[Handler[E]], Handler[E]]:
@@ -115,6 +116,7 @@ class App(TaskDeclarations, ScheduleDeclarations):
 
         return declare
 
+    @called_as('@app.subscribe_batch(OrderPlaced, group="billing", size=100)', InvalidDeclaration)
     def subscribe_batch(
         self,
         event_class: type[E],
@@ -142,6 +144,7 @@ class App(TaskDeclarations, ScheduleDeclarations):
 
         return declare
 
+    @called_as('app.saga("order", Step(...), input=Order)', InvalidDeclaration)
     def saga(
         self,
         name: str,
@@ -157,7 +160,8 @@ class App(TaskDeclarations, ScheduleDeclarations):
 
         The steps run one after the other, each once at a time, in whichever process is free. If one fails for good, if
         the saga is cancelled or takes longer than `timeout_s` seconds, the steps that were done are undone in reverse
-        order. What is left of a saga that has ended is kept for `keep_s` seconds.
+        order. What is left of a saga that has ended is kept for `keep_s` seconds. For that
+        long, and for 60 s at least, another start with its key starts nothing.
 
         A saga keeps the version that it was started with. Raise `version` when steps change, and declare the old
         version too for as long as such sagas run: workers without it leave them to others. One worker runs up to

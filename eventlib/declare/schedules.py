@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eventlib.arguments import called_as
 from eventlib.declare.checks import replace_or_refuse
 from eventlib.declare.tasks import Task, TaskCall
 from eventlib.errors import InvalidArgument, InvalidDeclaration
@@ -26,6 +27,7 @@ class ScheduleDeclarations:
     tasks: dict[str, Task[..., Any]]
     schedules: dict[str, DeclaredSchedule]
 
+    @called_as('app.schedule("nightly", task, cron="0 3 * * *")', InvalidDeclaration)
     def schedule(
         self,
         name: str,

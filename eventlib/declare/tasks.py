@@ -10,12 +10,12 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, get_args, get_type_hints
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, get_args, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import to_jsonable_python
 
-from eventlib.arguments import DURATION, is_count, is_duration, is_number
+from eventlib.arguments import DURATION, called_as, is_count, is_duration, is_number
 from eventlib.declare.checks import replace_or_refuse
 from eventlib.declare.subscriptions import GroupSettings, group_settings
 from eventlib.errors import InvalidArgument, InvalidDeclaration, shown
@@ -265,6 +265,9 @@ class TaskDeclarations:
     tasks: dict[str, Task[..., Any]]
     queues: dict[str, QueueSettings]
 
+    @overload
+    def task(self, function: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
+    @overload
     def task(
         self,
         *,
@@ -282,8 +285,31 @@ class TaskDeclarations:
         limit_per_key: int | None = None,
         rate: Rate | None = None,
         keep_result_s: float = 900.0,
-    ) -> Callable[[Callable[P, Awaitable[R]]], Task[P, R]]:
+    ) -> Callable[[Callable[P, Awaitable[R]]], Task[P, R]]: ...
+    @called_as('@app.task(priority="high")', InvalidDeclaration)
+    def task(
+        self,
+        function: Callable[P, Awaitable[R]] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        queue: str = QUEUE,
+        priority: Priority = "normal",
+        timeout_s: float | None = None,
+        retry: Retry | None = None,
+        fair_by: str | None = None,
+        unique_by: Sequence[str] = (),
+        unique: Literal["queued", "running"] | None = None,
+        unique_for_s: float | None = None,
+        limit: int | None = None,
+        limit_by: str | None = None,
+        limit_per_key: int | None = None,
+        rate: Rate | None = None,
+        keep_result_s: float = 900.0,
+    ) -> Task[P, R] | Callable[[Callable[P, Awaitable[R]]], Task[P, R]]:
         """Declare the decorated coroutine function as a task. `bus.enqueue` lets a worker run it.
+
+        Without settings, `@app.task` is enough.
 
         Its parameters and what it returns are annotated with types that an event may have. `name` is its name on the
         wire, the function's own if none is given: tasks that wait under an old name are dead letters after a renaming.
@@ -298,8 +324,9 @@ class TaskDeclarations:
 
         Over all workers, at most `limit` of these tasks run at once, at most `limit_per_key` of those with the same
         value of parameter `limit_by`, and at most as many start as `rate` allows. A task that waits for a limit does
-        not hold up others. What a task returns is kept for `keep_result_s` seconds after its end. For that long its
-        id is known: an enqueue that is repeated later, also by the bus after an outage, runs it again.
+        not hold up others. What a task returns is kept for `keep_result_s` seconds after its end. For that long, and
+        for 60 s at least, its id is known: an enqueue that is repeated later, also by the bus after an outage, runs it
+        again.
 
         Raises:
             InvalidDeclaration: it is no coroutine function, something is not annotated or would not come back, the name
@@ -324,8 +351,11 @@ class TaskDeclarations:
             self.tasks[own_name] = made
             return made
 
-        return declare
+        if function is not None and not callable(function):
+            raise InvalidDeclaration("task", f"{shown(function)} is no function; write @app.task(name=...)")
+        return declare if function is None else declare(function)
 
+    @called_as('app.queue("reports", concurrency=4)', InvalidDeclaration)
     def queue(
         self,
         name: str,

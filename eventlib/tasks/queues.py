@@ -2,12 +2,12 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from eventlib.arguments import is_number
+from eventlib.arguments import called_as, is_number
 from eventlib.broker.connections import Broker
 from eventlib.broker.publishing import BATCH_BYTES, BATCH_LIMIT
 from eventlib.broker.tasks import QueueCommands, TaskRecord
@@ -87,10 +87,12 @@ class TaskQueues:
     def __init__(self, app: App, broker: Broker, patience: Patience) -> None:
         self._app = app
         self._broker = broker
+        self._at = f"at {broker.where}, namespace {broker.keys.namespace}"
         self._answer = patience
         self._finishes: dict[str, Finishes] = {}
         self._closed = False
 
+    @called_as("await bus.tasks.enqueue(task, delay_s=60.0)(arguments)")
     def enqueue(
         self,
         task: Task[P, R],
@@ -108,8 +110,9 @@ class TaskQueues:
             [handle] = await enqueue_many([declared.call(*args, **kwargs)])
             return handle
 
-        return enqueue
+        return _Enqueueing(enqueue)
 
+    @called_as("await bus.tasks.enqueue_many([task.call(arguments), ...])")
     async def enqueue_many(
         self,
         calls: Sequence[TaskCall[R]],
@@ -129,6 +132,9 @@ class TaskQueues:
         due = due_text(delay_s, at)
         if priority is not None and priority not in PRIORITIES:
             raise InvalidArgument("enqueue", f"priority={priority!r}; it is one of {', '.join(PRIORITIES)}")
+        for name, given in (("calls", calls), ("ids", ids)):  # a text is a sequence too, of its letters
+            if given is not None and (isinstance(given, str) or not isinstance(given, Sequence)):
+                raise InvalidArgument("enqueue_many", f"{name}={shown(given)[:200]}; give a list")
         if ids is not None and len(ids) != len(calls):
             raise InvalidArgument("enqueue_many", f"{len(ids)} ids for {len(calls)} tasks; give one for each")
         handles: list[TaskHandle[R]] = []
@@ -165,7 +171,7 @@ class TaskQueues:
         commands = self._commands(queue)
         found = await self._answer(lambda: commands.look(task_id))
         if found is None:
-            raise MissingTask(task_id, queue)
+            raise self._missing(queue, task_id)
         return state_of(task_id, found)
 
     async def cancel(self, queue: str, task_id: str) -> Cancelled:
@@ -216,7 +222,7 @@ class TaskQueues:
         async def ended() -> bool:
             look = await self._answer(lambda: commands.look(task_id, with_result=True))
             if look is None:
-                raise MissingTask(task_id, task.queue)
+                raise self._missing(task.queue, task_id)
             found[:] = [look]
             return look.record["state"] in ENDED
 
@@ -243,6 +249,10 @@ class TaskQueues:
         for finishes in self._finishes.values():
             await finishes.close()
 
+    def _missing(self, queue: str, task_id: str) -> MissingTask:
+        problem = f"it knows no task {task_id}; it ended and is no longer kept, or was never enqueued there"
+        return MissingTask(f"queue {queue!r} {self._at}", problem)
+
     def _declared(self, task: Task[P, R]) -> Task[P, R]:
         if not isinstance(task, Task):
             raise InvalidArgument("enqueue", f"{task!r} is not a task; declare it with @app.task")
@@ -254,6 +264,19 @@ class TaskQueues:
         if self._closed:
             raise BusClosed
         return QueueCommands(self._broker, valid_name(queue, "queue"))
+
+
+class _Enqueueing(Generic[P, R]):
+    """What `enqueue` returns: it is called with the task's arguments. Awaited as it is, it says so."""
+
+    def __init__(self, enqueue: Callable[P, Awaitable[TaskHandle[R]]]) -> None:
+        self._enqueue = enqueue
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[TaskHandle[R]]:
+        return self._enqueue(*args, **kwargs)
+
+    def __await__(self) -> Iterator[None]:
+        raise InvalidArgument("enqueue", "nothing was enqueued; call it as `await bus.enqueue(task)(arguments)`")
 
 
 def _sliced(tasks: Sequence[EnqueuedTask]) -> list[list[EnqueuedTask]]:

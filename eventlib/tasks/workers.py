@@ -69,6 +69,7 @@ class TaskWorker:
         )
         self.queue = queue
         self.session = session
+        self._commands.attempts_max = session.attempts_max
         self._commands.clock = lambda: Clock(session.clock.known, session.clock.expected())
         self.consumer = GroupConsumer(session)
 

@@ -34,6 +34,9 @@ COMMANDS = {
         "sim.cli.fidelity",
         "Predict many scenarios from one calibration, run them all, and say how many of them were predicted well.",
     ),
+    "learn": _Listed(
+        "sim.cli.learn", "Watch a running consumer group, read-only, and write a scenario that behaves like it."
+    ),
     "report": _Listed("sim.cli.report", "Run the scenarios in both worlds and write the validation report."),
     "lab": _Listed("sim.cli.lab", "Open JupyterLab on the notebooks, with a Redis running."),
     "server": _Listed("sim.cli.server", "Run a private Redis until Ctrl-C; prints its URL."),

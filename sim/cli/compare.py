@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eventlib.cli.console import Json, ending, keep_apart, write_json
-from sim.cli.options import LiveSeeds, Repeats, Replications, Sample, Tolerance, Url
+from sim.cli.options import Learned, LiveSeeds, Repeats, Replications, Sample, Tolerance, Url
 
 if TYPE_CHECKING:  # the help appears without them
     from sim.declare.scenario import Scenario
@@ -37,6 +37,7 @@ def compare_command(
     replications: Replications = 20,
     repeats: Repeats = 5,
     tolerance: Tolerance = 0.1,
+    learned: Learned = None,
     url: Url = None,
     json_file: Json = None,
     sample: Sample = False,
@@ -53,13 +54,14 @@ def compare_command(
     elif prediction is not None:
         _judge(prediction, scenario, repeats, tolerance, url, json_file, sample)
     elif scenario is not None:
-        _both_worlds(scenario, live_seeds, replications, repeats, tolerance, url, json_file, sample)
+        _both_worlds(scenario, learned, live_seeds, replications, repeats, tolerance, url, json_file, sample)
     else:
         raise typer.BadParameter("nothing to compare; name a scenario, two histories, or a --prediction")
 
 
 def _both_worlds(
     file: Path,
+    learned: Path | None,
     live_seeds: int,
     replications: int,
     repeats: int,
@@ -69,6 +71,7 @@ def _both_worlds(
     sample: bool,
 ) -> None:
     """Time the machine, predict the scenario, run it live, and judge."""
+    from sim.cli.learning import learned_target, with_own_handlers
     from sim.declare.scenario import Scenario
     from sim.infer.calibrate import calibrate
     from sim.infer.predict import predict
@@ -76,8 +79,9 @@ def _both_worlds(
     from sim.worlds.live import server_at
 
     declared = Scenario.load(file, sample_if_missing=sample)
-    keep_apart([file, *declared.files], json_file)
+    keep_apart([file, *declared.files], json_file, learned_target(learned))
     with server_at(url) as address:
+        declared = with_own_handlers(declared, learned, address)
         with progress("timing this machine") as advance:
             calibration, _ = asyncio.run(calibrate(url=address, progress=advance))
         with progress(f"simulating {declared.name}") as advance:

@@ -21,4 +21,13 @@ Url = Annotated[str | None, typer.Option(help="Redis to use; without it REDIS_UR
 HistoryFile = Annotated[
     Path | None, typer.Option("--history", help="Also write the history here, as Parquet.", callback=writable)
 ]
+Learned = Annotated[
+    Path | None,
+    typer.Option(
+        "--learned",
+        help="What own handlers were seen to do. It is read from here; where there is no such file, they are run to "
+        "learn it, and it is written.",
+        metavar="FILE",
+    ),
+]
 Sample = Annotated[bool, typer.Option("--sample-if-missing", help="Use the shipped sample where a trace is missing.")]

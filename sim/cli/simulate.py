@@ -3,7 +3,7 @@
 import typer
 
 from eventlib.cli.console import Json, ending, keep_apart
-from sim.cli.options import HistoryFile, Sample, ScenarioFile, Seeds
+from sim.cli.options import HistoryFile, Learned, Sample, ScenarioFile, Seeds
 
 app = typer.Typer()
 
@@ -12,6 +12,7 @@ app = typer.Typer()
 def simulate_command(
     scenario: ScenarioFile,
     seeds: Seeds = 30,
+    learned: Learned = None,
     json_file: Json = None,
     history: HistoryFile = None,
     sample: Sample = False,
@@ -19,11 +20,14 @@ def simulate_command(
     """Run a scenario in virtual time."""
     from sim.cli.conclusion import conclude_history
     from sim.declare.scenario import Scenario
+    from sim.infer.learned_file import open_learned
     from sim.show.console import progress
     from sim.worlds.simulated import simulate
 
     declared = Scenario.load(scenario, sample_if_missing=sample)
-    keep_apart([scenario, *declared.files], json_file, history)
+    keep_apart([scenario, learned, *declared.files], json_file, history)
+    if learned is not None:
+        declared = open_learned(declared, learned)
     with progress(f"simulating {declared.name}") as advance:
         result = simulate(declared, range(seeds), progress=advance)
     conclude_history(result, json_file, history)

@@ -155,9 +155,18 @@ class Plan:
 
     @classmethod
     def draw(
-        cls, load: LoadKind, services: Mapping[str, Service], faults: Iterable[FaultKind], flow: Flow, seed: int
+        cls,
+        load: LoadKind,
+        services: Mapping[str, Service],
+        faults: Iterable[FaultKind],
+        flow: Flow,
+        seed: int,
+        repeat: int = 0,
     ) -> Self:
         """Draw it all.
+
+        What own handlers will do is drawn anew for each `repeat`, because a seed does not decide it: it decides what
+        their events say.
 
         Raises:
             InvalidTrace: the load's trace is missing or broken.
@@ -166,13 +175,15 @@ class Plan:
         arrivals_s = load.arrivals_s(np.random.default_rng(streams[0]))
         service_s, cpu_s, failure_draws, labels, sagas, emits = {}, {}, {}, {}, {}, {}
         for place, (name, service) in enumerate(services.items()):
-            service_rng, failure_rng = (np.random.default_rng(s) for s in streams[1 + place].spawn(2))
+            of_service = streams[1 + place]
+            if service.own is not None:
+                of_service = np.random.SeedSequence(seed, spawn_key=(1 + place, 4, repeat))
+            service_rng, failure_rng, emits_rng = (np.random.default_rng(one) for one in of_service.spawn(3))
             m = len(arrivals_s) * flow.paths[service.consumes]
             service_s[name], computing_s = service.service_time.draw_parts(m, service_rng, load)
             if computing_s is not None:
                 cpu_s[name] = computing_s
             if service.own is not None and service.own.learned is not None:
-                emits_rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1 + place, 4)))
                 emits[name] = {event: one.draw(m, emits_rng) for event, one in service.own.learned.emits.items()}
             failure_draws[name] = failure_rng.random((m, service.retry.attempts))
             if service.queue is not None:

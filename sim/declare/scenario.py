@@ -77,13 +77,13 @@ class Scenario(Declared):
         """The files that a run of it reads."""
         return (*self.offered_load.files, *(file for service in self.services.values() for file in service.files))
 
-    def plan(self, seed: int) -> Plan:
-        """Draw everything random that one seed decides.
+    def plan(self, seed: int, repeat: int = 0) -> Plan:
+        """Draw everything random that one seed decides. `repeat` is that of a simulated run: see `Plan.draw`.
 
         Raises:
             InvalidTrace: the load's trace is missing or broken.
         """
-        return Plan.draw(self.offered_load, self.services, self.faults, self.flow, seed)
+        return Plan.draw(self.offered_load, self.services, self.faults, self.flow, seed, repeat)
 
     def labels(self, service: str, seed: int, n: int) -> Labels:
         """The priorities and tenants of the first n messages of a service that is a task queue."""

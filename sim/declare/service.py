@@ -159,6 +159,6 @@ def _is_default(cls: type[Service], field: str, value: object) -> bool:
     if field not in cls.model_fields:
         return False
     default = cls.model_fields[field].default
-    return value in (default, default.model_dump() if isinstance(default, BaseModel) else default) or (
-        not value and not default
-    )
+    if isinstance(value, list | tuple):
+        return list(value) == list(default or ())
+    return value in (default, default.model_dump() if isinstance(default, BaseModel) else default)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from eventlib.policy import Retry
 from sim.declare.scenario import Scenario
 from sim.evidence.capacity import overloads
-from sim.evidence.history import History, Left, Rows, Run, of_kind
+from sim.evidence.history import BLOCKED_S, History, Left, Rows, Run, of_kind
 from sim.evidence.metrics import LATE_S, dead_letters, lateness_s_p99, left_over, oversleep_s
 from sim.evidence.requests import HEARD_S, requests_of
 from sim.evidence.sagas import half_done, services_with_sagas
@@ -43,6 +43,8 @@ def check(history: History) -> list[Check]:
     """Judge a history. A claim is true if it is true of every run and service."""
     judged = [*(_judge(history, rule) for rule in _RULES), *_nothing_starves(history)]
     judged += _sagas_whole(history)
+    if history.world == "live" and any(service.app for service in history.scenario.services.values()):
+        judged += [_loop_free(history), _stays_alive(history), _nothing_left_running(history)]
     if history.scenario.callers is not None:
         judged.append(_replies_heard(history))
     return [*judged, _pending(history), _generator_on_time(history)]
@@ -251,6 +253,44 @@ def _sagas_whole(history: History) -> list[Check]:
         return [Check("sagas_whole", claim, "unknown", detail)] if any(services_with_sagas(scenario)) else []
     detail = "; ".join((f"{broken:,} of {total:,}", *places[:_PLACES_MAX]))
     return [Check("sagas_whole", claim, "false" if broken else "true", detail, broken)]
+
+
+def _loop_free(history: History) -> Check:
+    claim = "No own handler held the event loop for so long that a lease could not be renewed in time"
+    blocked = of_kind(history.rows, "blocked")
+    if not blocked.size:
+        return Check("loop_free", claim, "true", f"none held it for {BLOCKED_S * 1000:.0f} ms at a time")
+    services = list(history.scenario.services.values())
+    allowed_s = np.array([services[code].lease.renew_every_s for code in blocked["service"]])
+    beyond = int(np.count_nonzero(blocked["value"] >= allowed_s))
+    row = blocked[np.argmax(blocked["value"])]
+    place = _place(history.services[row["service"]], int(row["run"]), history.runs[row["run"]])
+    detail = f"the longest time was {row['value']:.3g} s, {place}; all else of that consumer stood still"
+    return Check("loop_free", claim, "false" if beyond else "true", detail, beyond)
+
+
+def _stays_alive(history: History) -> Check:
+    claim = "No own handler called sys.exit(), which fails its attempt"
+    exited = of_kind(history.rows, "exited")
+    found = [
+        f"{name}: {n:,}" for code, name in enumerate(history.services) if (n := int((exited["service"] == code).sum()))
+    ]
+    detail = f"{exited.size:,} attempts did" + (f"; {_listed(found)}" if found else "")
+    return Check("no_exit", claim, "false" if found else "true", detail, exited.size)
+
+
+def _nothing_left_running(history: History) -> Check:
+    claim = "No task that own handlers had started still ran when its consumer stopped"
+    leaked = of_kind(history.rows, "leaked")
+    found = [
+        f"{_place(history.services[row['service']], int(row['run']), history.runs[row['run']])}: {row['value']:.0f}"
+        for row in leaked
+    ]
+    total = int(leaked["value"].sum())
+    detail = f"{total:,} did" + (
+        f"; {_listed(found)}; await them, or cancel them, before the handler returns" if found else ""
+    )
+    return Check("no_task_left", claim, "false" if found else "true", detail, total)
 
 
 def _replies_heard(history: History) -> Check:

@@ -15,7 +15,8 @@ Rows are one NumPy structured array, so ten million of them stay comfortable; on
 | intended_s | when the load meant to send the message that set this one off; NaN where none               |
 | value      | sampled: the service's backlog in entries; started, of a task: the number of its dispatch     |
 |            | among those of its queue, from 0; handled and failed, live: how much longer than asked the  |
-|            | handler slept, in seconds, or for how long a handler of the user's own held the event loop;  |
+|            | handler slept, in seconds, or for how long a handler of the user's own held the event loop   |
+|            | (inf: all of the attempt);                                                                  |
 |            | cpu and server_cpu: seconds of processor time that the process or the server has used;      |
 |            | else NaN                                                                                    |
 """

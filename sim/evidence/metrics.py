@@ -12,7 +12,6 @@ Each number has one function here. Checks, claims, figures and reports all call 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -61,8 +60,6 @@ UNITS = {
 }
 INSTRUMENT = ("lateness_s", "oversleep_s")  # the error of the instrument itself: of the generator, and of the handlers
 _QUALITY = ("little_residual", *INSTRUMENT)  # these say how good the measurement was
-_WORSE_IF_LOWER = ("throughput_per_s", "completed")
-_NEITHER = ("utilisation", "duration_s", "found_after_return")  # more of it may be better or worse
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,14 +186,6 @@ def unit_of(metric: str) -> str:
     """The unit of a metric, by its name with or without its service."""
     name = metric.rpartition(".")[2]
     return next(unit for prefix, unit in UNITS.items() if name.startswith(prefix))
-
-
-def worse_if(metric: str) -> Literal["higher", "lower"] | None:
-    """In which direction a metric gets worse, by its name with or without its service. None: neither is worse."""
-    name = metric.rpartition(".")[2]
-    if name.startswith(_NEITHER):
-        return None
-    return "lower" if name.startswith(_WORSE_IF_LOWER) else "higher"
 
 
 def is_predicted(metric: str) -> bool:

@@ -114,6 +114,8 @@ class _Waits:
         started = of_kind(own, "started")
         started = started[np.unique(started["value"], return_index=True)[1]]  # in the order of dispatches
         there_s, sent_s = (_first_s(of_kind(of_event, kind), messages) for kind in ("published", "sent"))
+        buried = np.setdiff1d(of_kind(own, "dead")["message"], started["message"])
+        there_s[buried] = np.inf  # given up before it started: it was dispatched, and nobody noted when
         dispatched = np.full(messages, started.size)
         np.minimum.at(dispatched, started["message"], np.arange(started.size))
         not_before_s = np.maximum(

@@ -17,11 +17,14 @@ from sim.errors import InvalidHistory
 from sim.evidence.checks import Check, check
 from sim.evidence.export import checks_json, runs_json
 from sim.evidence.history import History
-from sim.evidence.metrics import Measures, is_predicted, measure_all, unit_of, worse_if
+from sim.evidence.metrics import Measures, is_predicted, measure_all, unit_of
 from sim.tables import html_table
 from sim.wording import number
 
 CONFIDENCE = 0.95  # that all intervals of one comparison hold
+
+_WORSE_IF_LOWER = ("throughput_per_s", "completed")
+_NEITHER = ("utilisation", "duration_s", "found_after_return")  # more of it may be better or worse
 
 Movement = Literal["better", "worse", "moved", "not moved", "unknown"]
 
@@ -62,7 +65,7 @@ class Moved:
             return "unknown"
         if self.low <= 0.0 <= self.high:
             return "not moved"
-        worse = worse_if(self.metric)
+        worse = _worse_if(self.metric)
         if worse is None:
             return "moved"
         return "worse" if (self.change > 0) == (worse == "higher") else "better"
@@ -166,6 +169,14 @@ def cells(row: Moved) -> tuple[str, ...]:
     between = f"{number(row.low)} to {number(row.high)}" if math.isfinite(row.low) else "-"
     verdict = row.verdict if row.is_judged else ""
     return row.metric, number(row.before), number(row.after), share, between, row.unit, verdict
+
+
+def _worse_if(metric: str) -> Literal["higher", "lower"] | None:
+    """In which direction a metric gets worse, by its name with or without its service. None: neither is worse."""
+    name = metric.rpartition(".")[2]
+    if name.startswith(_NEITHER):
+        return None
+    return "lower" if name.startswith(_WORSE_IF_LOWER) else "higher"
 
 
 class _Side(NamedTuple):

@@ -103,7 +103,8 @@ def _attempts(history: History, name: str) -> tuple[Floats, Floats, Rows]:
     started, ended = of_kind(own, "started"), of_kind(own, "handled", "failed")
     begun_s = {(row["message"].item(), row["attempt"].item()): float(row["t_s"]) for row in started}
     whole_s = np.array([row["t_s"] - begun_s[row["message"].item(), row["attempt"].item()] for row in ended])
-    return whole_s, np.nan_to_num(ended["value"]), ended
+    held_s = np.where(np.isnan(ended["value"]), 0.0, ended["value"])
+    return whole_s, np.minimum(held_s, whole_s), ended
 
 
 def _learned(declared: Service, history: History, name: str) -> Service:

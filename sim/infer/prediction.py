@@ -61,7 +61,7 @@ NOT_PREDICTED = Predicted("", (), math.nan, math.nan)
 class Prediction:
     """What live runs of `seeds` will measure, and what that was predicted from.
 
-    `files` has the SHA-256 of each file that the load reads, by its name. `made` is the time in UTC.
+    `files` has the SHA-256 of each file that it reads, by its name. `made` is the time in UTC.
     """
 
     scenario: Scenario
@@ -196,7 +196,7 @@ class Prediction:
         """Refuse a scenario other than the one that was predicted.
 
         Raises:
-            InvalidPrediction: they differ, or a file that the load reads has changed.
+            InvalidPrediction: they differ, or a file that it reads has changed.
         """
         found = [line for line in differences(self.scenario, scenario) if not line.startswith(_PLACES)]
         read = _digests(scenario)
@@ -226,8 +226,8 @@ def _predicted(metric: str, values: Floats, unhandled: Floats) -> Predicted:
 
 
 def _digests(scenario: Scenario) -> dict[str, str]:
-    """The SHA-256 of each file that the load reads, by its name."""
-    files = [file for file in scenario.offered_load.files if file.exists()]
+    """The SHA-256 of each file that it reads, by its name."""
+    files = [file for file in scenario.files if file.exists()]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 

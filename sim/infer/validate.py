@@ -18,6 +18,7 @@ from sim.evidence.history import History
 from sim.infer.calibrate import calibrate
 from sim.infer.claims import BURST, Claim, Measured, judge
 from sim.infer.compare import TOLERANCE, Comparison, compare
+from sim.infer.own_services import learn_services
 from sim.infer.predict import REPLICATIONS
 from sim.infer.prediction import Prediction
 from sim.worlds.live import run_live
@@ -50,8 +51,9 @@ async def validate(
     """
     calibration, [_, idle, _] = await calibrate(url=url, progress=partial(progress, "timing this machine"))
     comparisons = []
-    for index, scenario in enumerate(scenarios):
+    for index, declared in enumerate(scenarios):
         live_seeds = range(1 if index else 2)
+        scenario = await learn_services(declared, url=url, progress=partial(progress, f"learning {declared.name}"))
         prediction, simulated = _simulated(scenario, live_seeds, calibration, progress)
         running = partial(progress, f"running {scenario.name} live")
         live = await run_live(scenario, live_seeds, repeats=LIVE_REPEATS, url=url, progress=running)

@@ -25,13 +25,14 @@ _current: ContextVar["Meter | None"] = ContextVar("sim_meter", default=None)
 
 
 class Meter:
-    """Counts the seconds of one attempt: all of its steps together, and the longest one."""
+    """Counts the steps of one attempt and their seconds: of all together, and of the longest one."""
 
-    __slots__ = ("_begun", "held_s", "longest_s")
+    __slots__ = ("_begun", "held_s", "longest_s", "steps")
 
     def __init__(self) -> None:
         self.held_s = 0.0
         self.longest_s = 0.0
+        self.steps = 0
         self._begun = (0.0, 0.0, 0)
 
     def begin(self) -> None:
@@ -44,6 +45,7 @@ class Meter:
         held_s = time.thread_time() - processor_s
         if _waits() != waits:
             held_s = max(held_s, time.perf_counter() - clock_s)
+        self.steps += 1
         self.held_s += held_s
         self.longest_s = max(self.longest_s, held_s)
 

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from eventlib import App, Delivery, Event, connect
@@ -66,7 +67,7 @@ def _watched(subscription: Subscription, scenario: Scenario, name: str, recorder
         if not sent:  # an event that something else has published there
             await handler(event, delivery)
             return
-        delivery.bus = _WatchedBus(delivery, scenario, name, sent, recorder)
+        delivery.bus = WatchedBus(delivery, scenario, name, sent, recorder)
         meter = Meter()
         try:
             await metered(handler(event, delivery), meter)
@@ -74,14 +75,14 @@ def _watched(subscription: Subscription, scenario: Scenario, name: str, recorder
             recorder.add("exited", consumes, sent, delivery.attempt)
             raise
         finally:
-            recorder.held_s[delivery] = meter.held_s
+            recorder.held_s[delivery] = meter.held_s if meter.steps > 1 else inf  # it never gave the loop back
             if meter.longest_s >= BLOCKED_S:
                 recorder.add("blocked", consumes, sent, delivery.attempt, meter.longest_s)
 
     return replace(subscription, handler=handle)
 
 
-class _WatchedBus:
+class WatchedBus:
     """The bus that a handler publishes by. What services of the scenario consume gets a number, and is noted."""
 
     def __init__(self, delivery: Delivery, scenario: Scenario, name: str, cause: Numbered, recorder: Recorder) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,17 +58,18 @@ async def consume(url: str, namespace: str, log: str, attempts: int, batch: int,
         await asyncio.Event().wait()
 
 
-def supervise(*settings: Any) -> None:
+def supervise(run: Callable[..., Coroutine[Any, Any, None]], *settings: Any) -> None:
     """Run a consumer, and start it again whenever it has ended. A fork needs no time to import."""
     while True:
         if not (child := os.fork()):
-            asyncio.run(consume(*settings))
+            asyncio.run(run(*settings))
         os.waitpid(child, 0)
 
 
 @contextmanager
-def supervised(*settings: object) -> Iterator[None]:
-    program = f"import json; from {__name__} import supervise; supervise(*json.loads({json.dumps(settings)!r}))"
+def supervised(module: str, run: str, *settings: object) -> Iterator[None]:
+    program = f"import json; from {module} import {run}; from {__name__} import supervise; "
+    program += f"supervise({run}, *json.loads({json.dumps(settings)!r}))"
     supervisor = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
     try:
         yield
@@ -85,7 +86,7 @@ async def test_a_poison_event_takes_no_bystander_with_it(
     log.touch()
     async with connect(ev.App("shop")) as bus:
         await bus.publish_many(orders(*range(1, 21)))
-        with supervised(url, namespace, str(log), attempts, batch, ordered_by):
+        with supervised(__name__, "consume", url, namespace, str(log), attempts, batch, ordered_by):
             await eventually(lambda: all_settled(bus), 18.0)
         dead = await bus.dead_letters("orders", "billing").find()
     assert {int(line) for line in log.read_text(encoding="utf-8").split()} == set(range(1, 21)) - {POISON}

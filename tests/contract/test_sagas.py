@@ -14,6 +14,7 @@ from eventlib.broker.keys import Keys
 from eventlib.broker.sagas import SagaStore
 from eventlib.broker.scripts import RETRY, SAGA_APPLY, SAGA_BEGIN, Script
 from eventlib.records import Entry
+from eventlib.saga_policy import ENDED
 from eventlib.testing import Inspector, fault_proxy
 from eventlib.testing.waiting import eventually
 from tests.saga_shop import AT_ONCE, Charged, Context, Desk, Order, Reserved, order_app
@@ -31,11 +32,15 @@ def sagas(raw: redis.Redis, namespace: str) -> Inspector:
 
 @pytest.fixture
 async def leave_no_key(raw: redis.Redis, namespace: str) -> AsyncIterator[None]:
-    """All keys of sagas that have ended go by themselves."""
+    """All keys of sagas that have ended go by themselves; the lists of those that have ended in a minute."""
     yield
 
     async def gone() -> bool:
-        keys = [key async for key in raw.scan_iter(match=f"{namespace}:{{saga.order}}:saga*")]
+        keys = {key async for key in raw.scan_iter(match=f"{namespace}:{{saga.order}}:saga*")}
+        for status in ENDED:
+            if (key := Keys(namespace).sagas("saga.order", status).encode()) in keys:
+                assert 0 < await raw.pttl(key) <= 60_000
+                keys.remove(key)
         return not keys and not await raw.exists(Keys(namespace).group("saga.order", "workers").delayed)
 
     await eventually(gone)
@@ -171,6 +176,27 @@ async def test_what_has_ended_is_kept_for_its_time_and_leaves_no_key(connect: Co
         await bus.sagas(order).wait(undone, timeout_s=WAIT_S)
         assert [saga.status for saga in await bus.sagas(order).list()] == ["completed", "compensated"]
         await eventually(lambda: gone(bus, order, undone))
+
+
+async def test_a_saga_of_another_app_is_not_started(connect: Connect) -> None:
+    _app, order = order_app(Desk())
+    for other in (ev.App("shop"), order_app(Desk())[0]):
+        async with connect(other) as bus:
+            with pytest.raises(ev.InvalidArgument, match="declares no saga 'order' version 1, or another one"):
+                await bus.start(order, Order(number=1))
+            assert await bus.sagas("order").list() == []
+
+
+async def test_a_start_that_is_repeated_when_the_saga_is_forgotten_starts_none(connect: Connect) -> None:
+    desk = Desk()
+    app, order = order_app(desk, keep_s=0.001)
+    async with connect(app) as bus, bus.running():
+        for _ in range(2):
+            assert await bus.start(order, Order(number=1), key="A1") == "A1"
+            await eventually(lambda: gone(bus, order, "A1"))
+        assert await bus.start(order, Order(number=1), key="A2") == "A2"
+        await eventually(lambda: gone(bus, order, "A2"))
+        assert desk.acts == ["reserve", "charge", "ship"] * 2
 
 
 async def gone(bus: ev.Bus, order: Any, saga_id: str) -> bool:

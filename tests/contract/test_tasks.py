@@ -1,7 +1,9 @@
 """Tasks: enqueued once, run by a worker, retried, given up, waited for."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import redis.asyncio as redis
@@ -198,11 +200,40 @@ async def test_what_a_task_leaves_is_forgotten_when_it_was_kept_long_enough(
     async with connect(app) as bus, bus.running():
         handle = await bus.enqueue(give)(1)
         await handle.result(SOON_S)
-        for key in (keys.records, keys.results, keys.progress, keys.bodies, keys.expiries, keys.unique):
+        for key in (keys.results, keys.progress, keys.bodies, keys.unique):
             await eventually(lambda key=key: is_gone(raw, key))  # type: ignore[misc]
         with pytest.raises(ev.MissingTask):
             await handle.result(SOON_S)
         assert await handle.cancel() == "unknown"
+        assert await bus.tasks.find("default") == []
+        [(expiry, at_ms)] = await raw.zrange(keys.expiries, 0, -1, withscores=True)
+        assert at_ms / 1000.0 > time.time() + 50.0  # its id is known for a minute
+        await raw.zadd(keys.expiries, {expiry: 0.0})
+        for key in (keys.records, keys.expiries):
+            await eventually(lambda key=key: is_gone(raw, key))  # type: ignore[misc]
+
+
+async def test_an_enqueue_that_is_repeated_when_the_result_is_forgotten_runs_nothing(
+    connect: Connect, raw: redis.Redis, namespace: str
+) -> None:
+    app, ran = ev.App("shop"), list[int]()
+
+    @app.task(keep_result_s=0.001, unique_by=["number"])
+    async def note(number: int) -> None:
+        ran.append(number)
+
+    records = Keys(namespace).queue("tasks.default").records
+    async with connect(app) as bus, bus.running():
+
+        async def is_forgotten(id_: str) -> bool:
+            return await raw.hget(records, id_) == b""  # type: ignore[misc]
+
+        await bus.enqueue(note, id="A1")(1)
+        await eventually(lambda: is_forgotten("A1"))
+        await bus.enqueue(note, id="A1")(1)
+        await bus.enqueue(note, id="A2")(1)  # the unique key is free
+        await eventually(lambda: is_forgotten("A2"))
+        assert ran == [1, 1]
 
 
 async def is_gone(raw: redis.Redis, key: str) -> bool:
@@ -235,6 +266,31 @@ async def test_a_task_queue_is_not_taken_for_a_stream_of_events(connect: Connect
         with pytest.raises(ev.InvalidArgument, match="queues='default'; give a list"):
             async with bus.running(queues="default"):
                 pass
+
+
+async def test_a_wrong_call_is_refused_and_shows_the_right_one(connect: Connect) -> None:
+    app = ev.App("shop")
+
+    @app.task
+    async def note(number: int) -> None: ...
+
+    async with connect(app) as bus:
+        calls: list[tuple[Any, str]] = [
+            (lambda: bus.enqueue(note, 1), r"await bus.enqueue\(task"),  # type: ignore[call-arg]
+            (lambda: bus.enqueue(note, delay=1.0), r"unexpected keyword argument 'delay'"),  # type: ignore[call-arg]
+            (lambda: bus.tasks.enqueue(note, 1), r"await bus.tasks.enqueue\(task"),  # type: ignore[call-arg]
+            (bus.tasks.enqueue_many, r"\[task.call\(arguments\)"),
+            (bus.start, r"await bus.start\(saga"),
+        ]
+        for call, right in calls:
+            with pytest.raises(ev.InvalidArgument, match=right):
+                call()
+        with pytest.raises(ev.InvalidArgument, match=r"nothing was enqueued; call it as"):
+            await bus.enqueue(note)  # type: ignore[misc]
+        for wrong in (note.call(1), "note"):
+            with pytest.raises(ev.InvalidArgument, match="give a list"):
+                await bus.tasks.enqueue_many(wrong)  # type: ignore[arg-type]
+        assert await bus.tasks.find("default") == []
 
 
 async def test_waiting_for_a_result_is_ended_by_its_limit_and_by_closing(connect: Connect) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sim.declare.loads.trace import TraceLoad
+from sim.declare.task_queue import TaskQueue
 from sim.evidence.history import History
 from sim.worlds.simulated import simulate
 from tests.model.small import kill, rows_of, scenario, service
@@ -20,9 +21,9 @@ def trace(tmp_path: Path) -> Path:
     return file
 
 
-def run(trace: Path, kills: int) -> History:
+def run(trace: Path, kills: int, queue: TaskQueue | None = None) -> History:
     """Twenty messages come almost at once to one consumer that handles all of them together, until it is killed."""
-    desk = service(concurrency=MESSAGES, mean_s=1.0, lease_s=0.6)
+    desk = service(concurrency=MESSAGES, mean_s=1.0, lease_s=0.6, queue=queue)
     faults = (kill("desk", 0.3 + 1.4 * number, 0.1) for number in range(kills))
     return simulate(scenario(TraceLoad(kind="trace", event="placed", file=trace), *faults, desk=desk), [0])
 
@@ -37,7 +38,10 @@ def most_at_once(history: History) -> int:
     )
 
 
-def test_after_one_kill_all_are_handled_together_and_after_two_one_at_a_time(trace: Path) -> None:
-    once, twice = run(trace, 1), run(trace, 2)
+@pytest.mark.parametrize("queue", [None, TaskQueue()], ids=["events", "tasks"])
+def test_after_one_kill_all_are_handled_together_and_after_two_one_at_a_time(
+    trace: Path, queue: TaskQueue | None
+) -> None:
+    once, twice = run(trace, 1, queue), run(trace, 2, queue)
     assert list(rows_of(once, "handled")["attempt"]) == [2] * MESSAGES + [1] and most_at_once(once) == MESSAGES
     assert sorted(rows_of(twice, "handled")["attempt"]) == [1] + [3] * MESSAGES and most_at_once(twice) <= 2

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eventlib.policy import Retry
@@ -106,6 +106,7 @@ weights = st.lists(st.integers(1, 9), min_size=4, max_size=4)
     st.lists(st.sampled_from([0.5, 1.0, 2.5]), min_size=4, max_size=4),
     st.integers(0, 10**6),
 )
+@example([0, 0, 1, 1], [1, 1, 1, 1], [1], [0.5] * 4, 4164)  # one is given up that its killed worker never started
 def test_no_task_is_passed_by_more_than_its_weight_allows(
     shares: list[int], weights: list[int], tenants: list[int], fair_weights: list[float], number: int
 ) -> None:

@@ -291,6 +291,7 @@ def test_make_help_names_the_commands() -> None:
         "check",
         "lowest",
         "lab",
+        "fidelity",
         "bench",
         "campaign",
     ]

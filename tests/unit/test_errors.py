@@ -49,7 +49,8 @@ def test_each_error_belongs_to_its_family() -> None:
     assert family(ev.DataError) == {"DecodeError", "UnsupportedVersion", "UnknownTask"}
     assert family(ev.BrokerError) == {
         *("BrokerUnavailable", "AccessDenied", "EvictingServer", "MissingCommand", "MissingGroup", "MissingDeadLetter"),
-        *("NoServer", "BrokerFull", "PartlyPublished", "SpoolFull", "SpoolUnusable", "MissingSaga", "MissingSchedule"),
+        *("NoServer", "BrokerFull", "PartlyPublished", "SpoolFull", "SpoolUnusable", "MissingQueue", "MissingTask"),
+        *("MissingSaga", "MissingSchedule"),
     }
     assert family(errors.Signal) == {"Reject", "RetryAfter", "Snooze"}
 

@@ -136,6 +136,32 @@ def test_arguments_that_do_not_fit_are_refused(arguments: tuple[Any, ...]) -> No
         task.call(*arguments)
 
 
+async def test_a_task_needs_no_parentheses() -> None:
+    app = ev.App("shop")
+
+    @app.task
+    async def double(number: int) -> int:
+        return 2 * number
+
+    assert app.tasks == {"double": double} and await double(3) == 6
+
+
+def test_a_wrong_declaration_is_refused_and_shows_the_right_one() -> None:
+    app: Any = ev.App("shop")
+    wrong = [
+        (lambda: app.task("double"), "@app.task"),
+        (lambda: app.task(fine, "high"), r"call it as `@app.task\(priority"),
+        (lambda: app.task(prio="high"), "unexpected keyword argument 'prio'"),
+        (app.queue, r"app.queue\("),
+        (lambda: app.schedule("nightly"), r"app.schedule\("),
+        (lambda: app.saga("order"), r"app.saga\("),
+        (lambda: app.subscribe(fine), r"@app.subscribe\(OrderPlaced, group="),
+    ]
+    for declare, right in wrong:
+        with pytest.raises(ev.InvalidDeclaration, match=right):
+            declare()
+
+
 async def test_a_task_is_called_like_its_function() -> None:
     @ev.App("shop").task()
     async def double(number: int) -> int:

@@ -21,7 +21,7 @@ local enqueued, forbidden_by = 0, ''
 -- Enqueue the task that is described from ARGV[i] on, unless its unique key is in use. Returns who has the key.
 local function start(i)
   local id, event, record, due_at, key, till = unpack(ARGV, i, i + 5)
-  local holder = key ~= '' and not read_record(id) and holder_of(key, now)
+  local holder = key ~= '' and not is_known(id) and holder_of(key, now)
   if holder then return holder end
   if enqueue(id, record, due_at, key, till, now, offset) then
     redis.call('HSET', bodies, id, event)
@@ -75,7 +75,7 @@ function steps.queued(i)
 end
 
 function steps.now(i)
-  if not read_record(ARGV[i + 1]) then
+  if not is_known(ARGV[i + 1]) then
     forbidden_by = start(i + 1) or ''
     if forbidden_by == '' then note('outcome', 'by_hand', 'slot', whole(now), 'task', ARGV[i + 1], 'late', 0) end
   end

@@ -16,32 +16,20 @@ local due = tonumber(redis.call('HGET', KEYS[3], 'due') or '0')
 if now < due or unexpected ~= 0 then -- by a clock that jumped, leases seem to have ended, or not to end
   return {0, {}, 0}
 end
-local function is_suspect(source, fields, deliveries)
-  local _, added = split_fields(fields, source == 2)
-  return deliveries > 2 or (tonumber(added.attempts) or 0) + deliveries >= attempts_max
-end
-local function deliveries_of(source, id)
-  return redis.call('XPENDING', KEYS[source], group, id, id, 1)[1][4]
-end
 local taken, more, left = {}, false, 0
 for source = 1, 2 do
-  local at = 'at' .. source -- XAUTOCLAIM looks at 10 x COUNT entries a call: continue where the last sweep stopped
-  local from, reply, looks = redis.call('HGET', KEYS[3], at) or '0-0', nil, 0
-  repeat
-    reply = redis.call('XAUTOCLAIM', KEYS[source], group, consumer, lease, from, 'COUNT', count)
-    from, looks = reply[1], looks + 1
-  until #reply[2] > 0 or from == '0-0' or looks == 20 -- so that other clients are served soon
-  more = more or from ~= '0-0'
-  for _, entry in ipairs(reply[2]) do
+  local entries, others = claim_idle(KEYS[source], KEYS[3], 'at' .. source, group, consumer, lease, count)
+  more = more or others
+  for _, entry in ipairs(entries) do
     local id, fields = entry[1], entry[2]
-    local deliveries = deliveries_of(source, id)
-    if is_suspect(source, fields, deliveries) then
+    local deliveries = deliveries_of(KEYS[source], group, id)
+    local _, added = split_fields(fields, source == 2)
+    if is_suspect(added.attempts, deliveries, attempts_max) then
       redis.call('XCLAIM', KEYS[source], group, SUSPECTS, 0, id, 'RETRYCOUNT', deliveries - 1, 'JUSTID')
     else
       taken[#taken + 1] = {source, id, fields, deliveries}
     end
   end
-  redis.call('HSET', KEYS[3], at, from)
 end
 for source = 1, 2 do
   for _, pending in ipairs(redis.call('XPENDING', KEYS[source], group, '-', '+', 1000, SUSPECTS)) do
@@ -49,14 +37,13 @@ for source = 1, 2 do
     local entry = may_take_suspect and not more and #taken == 0
       and redis.call('XCLAIM', KEYS[source], group, consumer, 0, id)[1] -- none if it was deleted
     if entry then
-      taken[1] = {source, id, entry[2], deliveries_of(source, id)}
+      taken[1] = {source, id, entry[2], deliveries_of(KEYS[source], group, id)}
     else
       left = left + 1
     end
   end
 end
-local next_due = (more or left > 0) and now or now + ARGV[5] -- rounded up, one at once would come too soon
-redis.call('HSET', KEYS[3], 'due', string.format('%.0f', math.floor(next_due)))
+next_sweep(KEYS[3], (more or left > 0) and now or now + ARGV[5])
 
 -- The cursor is where this group must start again if it is deleted: before its oldest pending entry.
 local summary = redis.call('XPENDING', KEYS[1], group)
@@ -78,14 +65,5 @@ for i = 1, #flat, 2 do stream[flat[i]] = flat[i + 1] end
 -- `added` is how many entries the stream has had. The cursor does not apply to a stream that has had fewer.
 redis.call('HSET', KEYS[3], 'cursor', cursor, 'added', stream['entries-added'])
 
--- Consumers that ended without leaving keep their names: delete those that hold nothing and have long been silent.
-for source = 1, 2 do
-  local forgotten = 0
-  for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[source], group)) do
-    if info[4] == 0 and info[6] > 10 * lease and info[2] ~= consumer and forgotten < 500 then
-      redis.call('XGROUP', 'DELCONSUMER', KEYS[source], group, info[2])
-      forgotten = forgotten + 1
-    end
-  end
-end
+for source = 1, 2 do forget_silent(KEYS[source], group, consumer, lease) end
 return {more and 1 or 0, taken, left}

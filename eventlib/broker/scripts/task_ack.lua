@@ -8,7 +8,7 @@ local now = group_time(sweep)
 local held, lost = {}, {}
 if #ARGV > 6 then -- one look at what the consumer holds is cheaper than one look for each id
   for _, pending in ipairs(redis.call('XPENDING', retry, group, '-', '+', math.min(#ARGV / 2, 2000), consumer)) do
-    held[pending[1]] = true
+    held[pending[1]] = pending[4]
   end
 end
 local ids, done, kept = {}, {}, {}
@@ -26,6 +26,7 @@ for i = 3, #ARGV, 4 do
       finish(id, record, state, now)
     end
     done[#done + 1] = entry
+    let_suspects_follow(held[entry] or pending[4])
   end
 end
 for first = 1, #done, LIMIT do -- first: a full server lets a script go on that began with giving memory back

@@ -1,11 +1,12 @@
 -- Hand out the tasks that start next, to one worker: each goes to the retry stream and is read from there, pending in
--- the worker's name. Tasks that are due, and dead letters that were replayed, are let in before.
+-- the worker's name. Tasks that are due, and dead letters that were replayed, are let in before. A suspect (see
+-- `task_sweep`) goes to a worker that holds nothing that was taken over, and one at a time.
 -- KEYS  the keys of the queue, in their order
 -- ARGV  group, consumer, count, bytes after which to stop ('' for no limit), the pattern of the priorities' turns
 --       (digits 1 to 4), weights of tenants (a JSON object), 1 to let in due tasks or 0, the group's time that is
 --       expected in ms ('' if unknown), ms that this script may run late
 -- Returns whether there may be more; the id of the last entry of bell; the ms until the next task is due (-1: none);
--- id, fields and values for each task handed out.
+-- id, fields and values for each task handed out, and how often it was delivered if it is a suspect.
 local LOOKS = 100 -- tasks that are looked at and not handed out, and tenants that are dropped: other clients wait
 local group, consumer, most, bytes, pattern = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local weights = cjson.decode(ARGV[6])
@@ -22,7 +23,8 @@ local function let_in_replayed()
     local id = added.origin or entry[1]
     local known, record = pcall(cjson.decode, task_at and published[task_at])
     record = read_record(id) or known and record or {name = '', priority = 3, tenant = '', keep = 900000}
-    for _, name in ipairs({'entry', 'ended', 'due', 'reason', 'error', 'dead_letter', 'unique', 'until'}) do
+    local old = {'entry', 'ended', 'due', 'reason', 'error', 'dead_letter', 'unique', 'until', 'deliveries'}
+    for _, name in ipairs(old) do
       record[name] = nil
     end
     for _, name in ipairs({'attempts', 'failed', 'replays', 'edited'}) do record[name] = added[name] end
@@ -43,6 +45,15 @@ if looks == LOOKS then -- others may be unread in the stream
 end
 local next_ms = -1
 if ARGV[7] == '1' and unexpected == 0 then _, next_ms = promote(LOOKS, now) end
+
+-- Whether this worker may have a suspect: it holds nothing that was taken over. Asked only where suspects wait.
+local free
+local function may_have_suspect()
+  if free == nil then free = #taken_over_by(group, consumer) == 0 end
+  return free
+end
+
+if suspects_wait() and may_have_suspect() then wake(SUSPECTS.name) end
 
 flush()
 
@@ -119,6 +130,7 @@ local function next_priority()
   end
 end
 
+local suspect
 local function hand_out(id, record, event)
   if record['until'] == 'start' then free_unique(id, record) end
   local fields = {'event', event, 'attempts', record.attempts or '0', 'origin', id}
@@ -127,6 +139,10 @@ local function hand_out(id, record, event)
   end
   record.state, record.woken, record.started = 'running', nil, time_now()
   record.entry = redis.call('XADD', retry, '*', unpack(fields))
+  if record.deliveries then
+    suspect, free = {id = record.entry, deliveries = record.deliveries + 1}, false
+    record.deliveries = nil
+  end
   write_record(id, record)
 end
 
@@ -143,7 +159,12 @@ while handed_out < most and not (bytes and size >= bytes) do
     sizes[priority] = sizes[priority] - 1
     local record, event = read_record(id), events[id] or redis.call('HGET', bodies, id)
     if record and event then -- else it was deleted by hand
-      local limit, next_at = acquire(id, record, now)
+      local limit, next_at
+      if record.deliveries and not may_have_suspect() then
+        limit, rang = SUSPECTS, true -- another worker may have it
+      else
+        limit, next_at = acquire(id, record, now)
+      end
       if limit then
         block(id, record, tag, limit, next_at)
         look_at_woken() -- another task may have been let go instead
@@ -177,6 +198,12 @@ tell()
 local entries = {}
 if handed_out > 0 then
   entries = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', handed_out, 'STREAMS', retry, '>')[1][2]
+end
+if suspect then
+  redis.call('XCLAIM', retry, group, consumer, 0, suspect.id, 'RETRYCOUNT', suspect.deliveries, 'JUSTID')
+  for _, entry in ipairs(entries) do
+    if entry[1] == suspect.id then entry[3] = suspect.deliveries end
+  end
 end
 local last = redis.call('XREVRANGE', bell, '+', '-', 'COUNT', 1)[1]
 return {more and 1 or 0, last and last[1] or '0-0', next_ms, entries}

@@ -15,9 +15,9 @@ end
 
 -- `record` is a JSON object: all that the enqueuer says of the task. The caller writes its event. `due_at` is '' for
 -- now, '+' and ms from now, or '=' and ms since 1970 by the server's clock. `till` is '', `start`, `end`, or for how
--- many ms the key is taken. Returns whether it was enqueued: no task is enqueued twice under one id.
+-- many ms the key is taken. Returns whether it was enqueued: no task is enqueued again while its id is known.
 local function enqueue(id, record, due_at, key, till, now, offset)
-  if read_record(id) then return false end
+  if is_known(id) then return false end
   if key ~= '' then
     local for_ms = tonumber(till)
     redis.call('HSET', unique, key, for_ms and id .. ' ' .. exact(now + for_ms) or id)

@@ -28,7 +28,7 @@ if redis.call('EXISTS', retry) == 1 then
     if info[2] == ARGV[1] then
       running = redis.call('XPENDING', retry, ARGV[1])[1]
       for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', retry, ARGV[1])) do
-        if consumer[2] ~= '(suspects)' and consumer[6] <= silent_max then alive = alive + 1 end
+        if consumer[6] <= silent_max then alive = alive + 1 end
       end
     end
   end

@@ -63,7 +63,7 @@ local function first_blocked(name)
   for _, limit in ipairs(record and record.limits or {}) do
     if limit.name == name then return limit end
   end
-  return member and {name = name, at_once = 1} -- its record was deleted by hand
+  return member and {name = name, at_once = 1} -- its record was deleted by hand, or it is a suspect
 end
 
 -- The names of limits in a sorted set, in their order: a bounded number, from the one after `name` on.

@@ -4,7 +4,7 @@
 -- Returns its record ('' if it is not known), its progress and its result ('' for none), who runs it ('' if no worker).
 local id = ARGV[2]
 local text = redis.call('HGET', records, id)
-if not text then return {'', '', '', ''} end
+if not text or text == '' then return {'', '', '', ''} end
 local record, worker = cjson.decode(text), ''
 if record.entry then
   local pending = redis.pcall('XPENDING', retry, ARGV[1], record.entry, record.entry, 1)

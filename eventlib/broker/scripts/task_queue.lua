@@ -1,12 +1,13 @@
 -- The state of a task queue. This is not a script of its own: it stands before the scripts of tasks. All of these take
 -- the same KEYS, those of the queue in their order, so that these names are the same in all of them.
--- A task has a record, a JSON object, from when it is enqueued until its result is forgotten:
+-- A task has a record, a JSON object, from when it is enqueued until its result is forgotten. If that is sooner than
+-- ID_KEPT after its end, the record is '' for the rest of that time. The object has:
 -- name, priority (1 to 4: critical to low), tenant, keep (ms that its result is kept), unique and until (its unique
 -- key, and when that is free again: `start`, `end` or `time`), limits (name and at_once, or name, starts and within
 -- ms); state, enqueued, started and ended (ms since 1970), seq (its place among its tenant's tasks), attempts used up,
 -- failed, replays and edited as in an entry; of a task that runs: entry (its id in the retry stream), cancel (it is to
 -- end); of one that waits: due, blocked (its member there), woken (by which limit); of one that failed: reason, error,
--- dead_letter.
+-- dead_letter; of a suspect, which waits (see `task_sweep`): deliveries, those that have ended with their workers.
 local retry, dead_letters, sweep, due, blocked, slots, starts, timers, records, bodies, results, progress, expiries,
   unique, cancelling, counters, rates, bell, cancels, finished = unpack(KEYS, 1, 20)
 local waiting, tenants, woken = {unpack(KEYS, 21, 24)}, {unpack(KEYS, 25, 28)}, {unpack(KEYS, 29, 32)}
@@ -16,6 +17,7 @@ local ring = false -- whether a task has become ready, which others are told whe
 local texts, known, changed = {}, {}, {} -- records by id: as read, as objects, and which ids are to be written
 local lined_up, lined_tenants, ended_ids, expiring, numbered = {{}, {}, {}, {}}, {{}, {}, {}, {}}, {}, {}, nil
 local LIMIT = 1000 -- arguments of one call: Lua cannot pass on any number
+local ID_KEPT = 60000 -- ms from a task's end for which its id is known at least: an enqueue may be repeated, by a bus too
 
 local function exact(number) -- Lua's own form of a number is rounded
   return string.format('%.17g', number)
@@ -51,9 +53,14 @@ local function read_record(id)
   if not known[id] then
     local text = texts[id]
     if text == nil then text = redis.call('HGET', records, id) end
-    known[id] = text and cjson.decode(text) or nil
+    texts[id] = text
+    known[id] = text and text ~= '' and cjson.decode(text) or nil
   end
   return known[id]
+end
+
+local function is_known(id) -- also if its result is forgotten
+  return read_record(id) or texts[id] == ''
 end
 
 local function write_record(id, record)
@@ -145,6 +152,22 @@ local function wake(limit)
   return found
 end
 
+-- Suspects wait as if for a limit of this name, which is no limit's: names of tasks begin otherwise.
+local SUSPECTS = {name = '(suspects)'}
+
+local function suspects_wait()
+  return #redis.call('ZRANGEBYLEX', blocked, '[(suspects) ', '((suspects)!', 'LIMIT', 0, 1) > 0
+end
+
+-- What a worker holds that was taken over: as XPENDING tells. A suspect that was handed out counts as such.
+local function taken_over_by(group, consumer)
+  local found = {}
+  for _, pending in ipairs(redis.call('XPENDING', retry, group, '-', '+', 10000, consumer)) do
+    if pending[4] > 1 then found[#found + 1] = pending end
+  end
+  return found
+end
+
 -- What a task that ran held: its slots go to the tasks that wait for them.
 local function free_slots(id, record)
   for _, limit in ipairs(record.limits or {}) do
@@ -195,10 +218,19 @@ local function forget(limit, now)
       local till = held and held:match(' (%S+)$')
       if till and tonumber(till) <= now then redis.call('HDEL', unique, name) end
     elseif record and has_ended(record) then
-      redis.call('HDEL', records, name)
-      known[name], texts[name] = nil, false
       redis.call('HDEL', results, name)
       redis.call('HDEL', progress, name)
+      if record.keep < ID_KEPT then
+        redis.call('HSET', records, name, '')
+        redis.call('ZADD', expiries, exact(now + ID_KEPT - record.keep), 'id ' .. name)
+        known[name], texts[name] = nil, ''
+      else
+        redis.call('HDEL', records, name)
+        known[name], texts[name] = nil, false
+      end
+    elseif kind == 'id' and redis.call('HGET', records, name) == '' then
+      redis.call('HDEL', records, name)
+      texts[name] = false
     end
     redis.call('ZREM', expiries, member)
   end

@@ -1,10 +1,17 @@
 -- What the scripts that settle tasks share. This is not a script of its own: it stands, after `task_queue`, before
 -- them.
 
--- The pending entry if this consumer owns it: how often it was delivered. Else nil.
+-- This worker is done with a task. If it was taken over, a suspect may follow it.
+local function let_suspects_follow(deliveries)
+  if deliveries > 1 and suspects_wait() then ring = true end
+end
+
+-- The pending entry if this consumer owns it, and is about to drop it: how often it was delivered. Else nil.
 local function owned(group, consumer, entry)
   local pending = redis.call('XPENDING', retry, group, entry, entry, 1)[1]
-  return pending and pending[2] == consumer and pending[4] or nil
+  if not pending or pending[2] ~= consumer then return nil end
+  let_suspects_follow(pending[4])
+  return pending[4]
 end
 
 local function drop(group, entry)

@@ -64,7 +64,7 @@ class Consumer:
 
     def _take(self, count: int) -> tuple[list[Message], float]:
         """What the server hands out is this consumer's from now on. Also how much later the server gets to it."""
-        self._reply = messages = self._group.take(count)
+        self._reply = messages = self._group.take(count, self)
         self._hold(messages)
         if self._process.halted:  # a read that was blocked before is served all the same
             self._stop_renewing(messages)
@@ -74,6 +74,14 @@ class Consumer:
         """What the server hands out is here after this time."""
         reply = self._env.timeout(after_s, messages)
         reply.callbacks.append(self._delivered)
+
+    def holds_taken_over(self) -> bool:
+        """Whether it holds something that was taken over."""
+        return bool(self._taken_over_held())
+
+    def note_taken_over(self, message: Message) -> None:
+        """What it is handed out by a read was taken over: a suspect of a task queue."""
+        self._taken_over.append(message)
 
     def lose(self, message: Message) -> None:
         """Another consumer takes the message over. A suspended consumer finds that out when it goes on."""
@@ -157,7 +165,7 @@ class Consumer:
         if not (count := self._capacity()):
             return
         self._reading = True
-        if self._group.has_work():
+        if self._group.has_work(self):
             messages, late_s = self._take(count)
             self._reply_after(after_s + late_s + self._cpu.takes_s("read_s"), messages)
         else:

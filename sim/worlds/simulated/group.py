@@ -20,6 +20,10 @@ class Holder(Protocol):
 
     def ask_again(self) -> None: ...
 
+    def holds_taken_over(self) -> bool: ...
+
+    def note_taken_over(self, message: Message) -> None: ...
+
     def lose(self, message: Message) -> None: ...
 
     def holds(self, message: Message) -> bool: ...
@@ -35,6 +39,12 @@ class _Suspects:
 
     def ask_again(self) -> None:
         raise AssertionError("it does not read")
+
+    def holds_taken_over(self) -> bool:
+        raise AssertionError("it does not sweep")
+
+    def note_taken_over(self, message: Message) -> None:
+        raise AssertionError("it does not sweep")
 
     def lose(self, message: Message) -> None:
         pass
@@ -87,12 +97,12 @@ class Group:
         wait = self.state.env.timeout(delay_s, message)
         wait.callbacks.append(self._promote)
 
-    def has_work(self) -> bool:
-        """Whether a read would bring something."""
+    def has_work(self, reader: Holder) -> bool:
+        """Whether a read would bring the reader something."""
         return bool(self.stream or self.retry)
 
-    def take(self, count: int) -> list[Message]:
-        """What one read brings. COUNT is for each stream: that many new and as many retried entries."""
+    def take(self, count: int, reader: Holder) -> list[Message]:
+        """What one read brings the reader. COUNT is for each stream: that many new and as many retried entries."""
         taken: list[Message] = []
         for source in (self.retry, self.stream):
             if len(source) <= count:
@@ -141,14 +151,21 @@ class Group:
     def _put_aside_if_suspect(self, unrenewed: tuple[float, Message, Holder]) -> bool:
         _, message, holder = unrenewed
         message.deliveries += 1  # as if it were taken over
-        suspect = self.is_suspect(message)
+        waits = self._waits_if_taken_over(message)
         message.deliveries -= 1
-        if suspect:
+        if waits:
             self._unrenewed.remove(unrenewed)
             holder.lose(message)
-            self._taken_over[message] = _SUSPECTS
-            self._suspects.append(message)
-        return suspect
+            self._let_suspect_wait(message)
+        return waits
+
+    def _waits_if_taken_over(self, message: Message) -> bool:
+        """Whether it is handled alone, so that it waits until a consumer has time for it."""
+        return self.is_suspect(message)
+
+    def _let_suspect_wait(self, message: Message) -> None:
+        self._taken_over[message] = _SUSPECTS
+        self._suspects.append(message)
 
     def _hand_over(self, message: Message, holder: Holder, sweeper: Holder) -> Message:
         holder.lose(message)
@@ -183,6 +200,6 @@ class Group:
 
     def _wake(self) -> None:
         """New entries go to the reader that has waited longest, and all that it asked for at once."""
-        while self.blocked and self.has_work():
+        while self.blocked and self.has_work(self.blocked[0]):
             reader = self.blocked.popleft()
             reader.receive(reader.asked)

@@ -63,13 +63,16 @@ class LearnedHandlers(Handlers):
             self._start(self._cpu.start_s)
 
     def _run(self, message: Message, attempt: int, starts_at: float, after_s: float) -> None:
-        takes_s = self._service_s[message.index]
-        self._loop.hold(self._cpu_s[message.index])
+        takes_s, computes_s = self._service_s[message.index], self._cpu_s[message.index]
+        shared_s = self._state.machine.slowed_down_s(starts_at, computes_s) if computes_s else 0.0
+        takes_s, computes_s = takes_s + shared_s, computes_s + shared_s
+        self._loop.hold(computes_s)
         error = self._error(message.index, attempt)
         if error is None:
             self._publish(message, takes_s)
         end = self._timeout(takes_s, (message, attempt, error))
-        end.callbacks.append(self._over)
+        # What only computes ends in the step that it began in; what has waited goes on when it is its turn.
+        end.callbacks.append(self._handled if computes_s >= takes_s else self._over)
 
     def _over(self, end: simpy.Event) -> None:
         """The wait of an attempt is over. It goes on when the loop is free."""
@@ -77,6 +80,14 @@ class LearnedHandlers(Handlers):
             self._process.postpone(self._over, end)
         else:
             self._loop.run(partial(self._handled, end))
+
+    def _handled(self, end: simpy.Event) -> None:
+        if self._process.halted:
+            self._process.postpone(self._handled, end)
+            return
+        message, attempt, error = cast(tuple[Message, int, Exception | None], end.value)
+        self._cpu.does_s("handle_s", self._state.env.now)  # it wakes up, and that took a part of what was learned
+        self._end(message, attempt, error, 0.0)
 
     def _error(self, index: int, attempt: int) -> Exception | None:
         draw, learned = self._draws.item(index, attempt - 1), self._learned

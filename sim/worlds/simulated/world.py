@@ -56,7 +56,7 @@ def simulate(
     rows: list[Rows] = []
     measured = calibration
     for index, (seed, repeat) in enumerate(order):
-        plan = scenario.plan(seed)
+        plan = scenario.plan(seed, repeat)
         scenario.check_size(len(order), events=plan.arrivals_s.size)
         if calibration is not None and repeat and seed == seeds[0]:
             measured = calibration.resampled(repeat)

@@ -1,0 +1,218 @@
+"""Looking at a consumer group of any library. Only commands that read are sent: no key is written, nothing is taken."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from eventlib.broker.connection import without_password
+from eventlib.broker.pipelined import Argument, PipelinedConnection
+from eventlib.errors import AccessDenied, BrokerError, MissingGroup
+
+REPLY_TIMEOUT_S = 5.0
+NEEDED = ("TIME", "XINFO|GROUPS", "XINFO|CONSUMERS", "XINFO|STREAM", "XPENDING", "XRANGE")
+OPTIONAL = ("INFO", "SCAN", "TYPE", "ZCARD")  # where they are refused, less is told
+_SCAN_COUNT = 500  # keys that one SCAN looks at
+FIRST_ID = "0-0"
+
+
+class EntryId(NamedTuple):
+    """The id of an entry. Unless its publisher gave it, `ms` is the server's clock when the entry was added."""
+
+    ms: int
+    number: int
+
+    @classmethod
+    def of(cls, text: bytes | str) -> "EntryId":
+        ms, _, number = (text.decode() if isinstance(text, bytes) else text).partition("-")
+        return cls(int(ms), int(number))
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.number}"
+
+
+class Held(NamedTuple):
+    """An entry that was delivered to a consumer and is not acknowledged."""
+
+    id: EntryId
+    consumer: str
+    idle_ms: int  # since it was delivered, or claimed, the last time
+    deliveries: int
+
+
+class GroupState(NamedTuple):
+    """Where a group is. The last two are None where the server cannot know them."""
+
+    last_delivered: EntryId
+    pending: int
+    consumers: int
+    reads: int | None  # entries that the group has read since it began
+    waiting: int | None  # entries that it has not read yet
+
+
+class ConsumerState(NamedTuple):
+    """What a consumer holds, and for how long it has asked for nothing."""
+
+    name: str
+    pending: int
+    idle_ms: int
+
+
+class StreamState(NamedTuple):
+    """How long a stream is, how much was ever added, and its newest id."""
+
+    length: int
+    added: int
+    last: EntryId
+    groups: int
+
+
+class Look(NamedTuple):
+    """The group at one moment of the server's clock. `held` has no more entries than were asked for, oldest first."""
+
+    at_ms: float
+    group: GroupState
+    held: list[Held]
+    held_of_retries: list[Held]
+
+
+class GroupWatcher:
+    """Looks at one group of one stream. The stream is named by its key. `commands` counts what was sent.
+
+    `retries` is the key of the stream that the group's library keeps for entries that are tried again, if there is one.
+
+    Every method raises:
+        BrokerUnavailable: no answer.
+        AccessDenied: the server refuses the login or a command; the message names the command.
+        MissingGroup: there is no such group, or no such stream any more.
+        BrokerError: the URL is wrong, or the key holds something else than a stream.
+    """
+
+    def __init__(self, url: str, stream: str, group: str) -> None:
+        self.where = without_password(url)
+        self.stream = stream
+        self.group = group
+        self.retries: str | None = None
+        self.commands = 0
+        self._connection = PipelinedConnection(url)
+
+    async def server(self) -> str:
+        """The server's product and version, or that it does not tell."""
+        try:
+            lines = (await self._ask("INFO", "server")).decode().splitlines()
+        except AccessDenied:
+            return "a server that does not tell this user its version"
+        info = dict(line.partition(":")[::2] for line in lines)
+        valkey = info.get("valkey_version")
+        return f"Valkey {valkey}" if valkey else f"Redis {info.get('redis_version', 'unknown')}"
+
+    async def stream_state(self, key: str | None = None) -> StreamState | None:
+        """The stream, or another one. None if there is no such key."""
+        key = self.stream if key is None else key
+        try:
+            found = _fields(await self._ask("XINFO", "STREAM", key))
+        except MissingGroup:
+            return None
+        length = found["length"]
+        return StreamState(
+            length, found.get("entries-added", length), EntryId.of(found["last-generated-id"]), found["groups"]
+        )
+
+    async def groups(self) -> list[str]:
+        """The names of the stream's groups."""
+        return [_text(_fields(row)["name"]) for row in await self._ask("XINFO", "GROUPS", self.stream)]
+
+    async def look(self, after: EntryId | None, count: int) -> Look:
+        """The group now, and up to `count` entries that it holds, of those behind `after`.
+
+        The commands are sent together, so the server carries them out at one moment, but for microseconds.
+        """
+        first = "-" if after is None else f"({after}"
+        asked = [
+            self._ask("TIME"),
+            self._ask("XPENDING", self.stream, self.group, first, "+", count),
+            self._ask("XINFO", "GROUPS", self.stream),
+        ]
+        if self.retries is not None:
+            asked.append(self._ask("XPENDING", self.retries, self.group, "-", "+", count))
+        clock, held, groups, *retried = await asyncio.gather(*asked)
+        seconds, microseconds = map(int, clock)
+        return Look(
+            seconds * 1e3 + microseconds / 1e3,
+            self._group_of(groups),
+            [_held(row) for row in held],
+            [_held(row) for rows in retried for row in rows],
+        )
+
+    async def consumers(self) -> list[ConsumerState]:
+        """All consumers that the group remembers."""
+        rows = map(_fields, await self._ask("XINFO", "CONSUMERS", self.stream, self.group))
+        return [ConsumerState(_text(row["name"]), row["pending"], row["idle"]) for row in rows]
+
+    async def ids(self, after: EntryId, count: int) -> list[EntryId]:
+        """Ids of up to `count` entries behind `after`, oldest first. The server sends their bodies too."""
+        return [EntryId.of(row[0]) for row in await self._ask("XRANGE", self.stream, f"({after}", "+", "COUNT", count)]
+
+    async def size_of_set(self, key: str) -> int | None:
+        """How many members a sorted set has. None where this user may not look."""
+        try:
+            return int(await self._ask("ZCARD", key))
+        except AccessDenied:
+            return None
+
+    async def streams(self, commands: int) -> list[str] | None:
+        """Keys of streams, as far as so many SCAN find them. None where this user may not look for them."""
+        found: set[str] = set()
+        cursor = b"0"
+        try:
+            for _ in range(commands):
+                cursor, keys = await self._ask("SCAN", cursor, "COUNT", _SCAN_COUNT, "TYPE", "stream")
+                found.update(map(_text, keys))
+                if int(cursor) == 0:
+                    break
+        except AccessDenied:
+            return None
+        return sorted(found)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
+    async def _ask(self, *command: Argument) -> Any:
+        self.commands += 1
+        try:
+            return await self._connection.request(command, REPLY_TIMEOUT_S)
+        except AccessDenied as error:
+            if "NOPERM" not in error.problem:
+                raise
+            name = " ".join(map(str, command[: 2 if command[0] == "XINFO" else 1]))
+            raise AccessDenied(self.where, f"this user may not call {name}; {self._permissions()}") from error
+        except BrokerError as error:
+            if "no such key" in error.problem:
+                raise MissingGroup(self.where, f"there is no stream {self.stream!r}") from error
+            if error.problem.startswith("WRONGTYPE"):
+                problem = f"key {self.stream!r} holds something else than a stream; name the key of a stream"
+                raise BrokerError(self.where, problem) from error
+            raise
+
+    def _permissions(self) -> str:
+        return f"permit it to read: %R~KEY {' '.join(f'+{name.lower()}' for name in NEEDED)}"
+
+    def _group_of(self, groups: Sequence[Any]) -> GroupState:
+        for row in map(_fields, groups):
+            if _text(row["name"]) == self.group:
+                last = EntryId.of(row["last-delivered-id"])
+                return GroupState(last, row["pending"], row["consumers"], row.get("entries-read"), row.get("lag"))
+        raise MissingGroup(self.where, f"NOGROUP there is no group {self.group!r} on {self.stream!r}")
+
+
+def _fields(row: Sequence[Any]) -> dict[str, Any]:
+    return {_text(name): value for name, value in zip(row[::2], row[1::2], strict=True)}
+
+
+def _held(row: Sequence[Any]) -> Held:
+    id_, consumer, idle_ms, deliveries = row
+    return Held(EntryId.of(id_), _text(consumer), idle_ms, deliveries)
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="backslashreplace")

@@ -1,0 +1,66 @@
+"""What own handlers were seen to do, kept in a file: JSON, by service."""
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from sim.declare.scenario import Scenario
+from sim.declare.service import Service
+from sim.errors import InvalidScenario
+
+_FORMAT = 1
+# What is found, not declared. The rest of a service may change, and what was learned still holds.
+_FOUND = (
+    "concurrency", "prefetch", "lease_s", "retry", "retry_budget", "service_time", "error_rate", "wire", "own",
+)  # fmt: skip
+_SAME = ("app", "group", "consumes")
+
+
+def save_learned(scenario: Scenario, file: Path) -> None:
+    """Write what is known of a scenario's own handlers.
+
+    Raises:
+        InvalidScenario: the file could not be written.
+    """
+    services = {
+        name: service.model_dump(mode="json", include={*_FOUND, *_SAME})
+        for name, service in scenario.services.items()
+        if service.own is not None or service.wire is not None
+    }
+    try:
+        text = json.dumps({"format": _FORMAT, "scenario": scenario.name, "services": services}, indent=2)
+        file.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InvalidScenario(str(file), f"cannot be written ({error.strerror or error}); name another file") from error
+
+
+def open_learned(scenario: Scenario, file: Path) -> Scenario:
+    """The scenario with what `save_learned` wrote.
+
+    Raises:
+        InvalidScenario: there is no such file, or it holds something else, or what it holds is of other handlers.
+    """
+    mend = "delete it and learn again: workbench compare SCENARIO --learned FILE"
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        if said["format"] != _FORMAT:
+            raise InvalidScenario(str(file), f"has format {said['format']!r}, not {_FORMAT}; {mend}")
+        services = dict(scenario.services)
+        for name, service in scenario.services.items():
+            found = said["services"].get(name)
+            if service.app is not None and (not found or any(found[one] != getattr(service, one) for one in _SAME)):
+                raise InvalidScenario(str(file), f"knows nothing of the handlers of {name}; {mend}")
+            services[name] = _with(service, found or {})
+        return scenario.with_services(services)
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror or error}); `workbench compare SCENARIO --learned FILE` writes it"
+        raise InvalidScenario(str(file), problem) from error
+    except (ValidationError, ValueError, LookupError, TypeError, AttributeError) as error:
+        said_error = " ".join(str(error).split())[:200]
+        raise InvalidScenario(str(file), f"holds nothing that was learned ({said_error}); {mend}") from error
+
+
+def _with(service: Service, found: dict[str, object]) -> Service:
+    fields = _FOUND if service.app is not None else ("wire",)  # of declared services, how their events travel
+    return Service.model_validate(service.model_dump() | {field: found[field] for field in fields if found})

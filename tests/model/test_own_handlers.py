@@ -1,0 +1,156 @@
+"""What was learned of own handlers, in virtual time: those that compute queue for the loop, those that wait do not."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from eventlib.policy import Retry
+from sim.declare.scenario import Scenario
+from sim.declare.service import Service
+from sim.declare.service_times.empirical import EmpiricalTime
+from sim.errors import InvalidScenario
+from sim.evidence.checks import check
+from sim.evidence.metrics import measure
+from sim.infer.learned_file import open_learned, save_learned
+from sim.worlds.simulated import Overheads, simulate
+from tests.model.small import AT_ONCE, constant, kill, poisson, rows_of, scenario, steady
+
+WORK_S = np.random.default_rng(5).exponential(0.02, 400)
+SEEDS = range(6)
+
+
+def own(whole_s: Any, cpu_s: Any = None, learned: Any = None, **fields: Any) -> Service:
+    """A service with own handlers that were learned."""
+    known = {"digest": "0", "import_s": 0.2, "learned": {"attempts": 100} | (learned or {})}
+    time = EmpiricalTime.of(np.asarray(whole_s), None if cpu_s is None else np.asarray(cpu_s), at_most=1000)
+    declared = {"consumes": "placed", "app": "shop:app", "concurrency": 50, "service_time": time, "own": known}
+    return Service.model_validate(declared | fields)
+
+
+def lags_s(declared: Scenario, service: str = "desk") -> np.ndarray:
+    handled = rows_of(simulate(declared, SEEDS), "handled", service)
+    return np.asarray(handled["t_s"] - handled["intended_s"])
+
+
+def test_a_handler_that_computes_is_a_server_of_its_own() -> None:
+    """One consumer, however many run at once: each message ends by Lindley's recursion of the plan's own numbers."""
+    declared = scenario(poisson(0.7 / WORK_S.mean(), 30.0), desk=own(WORK_S, WORK_S))
+    plan, ends_s = declared.plan(0), [0.0]
+    for at_s, takes_s in zip(plan.arrivals_s, plan.service_s["desk"], strict=True):
+        ends_s.append(max(at_s, ends_s[-1]) + takes_s)
+    handled = np.sort(rows_of(simulate(declared, [0]), "handled", "desk"), order="message")
+    assert handled["t_s"] == pytest.approx(np.array(ends_s[1:]))
+
+
+def test_handlers_that_wait_do_not_wait_for_each_other() -> None:
+    """M/G/infinity: no message waits, at forty times the load that one handler could do."""
+    found = lags_s(scenario(poisson(40 / 0.5, 20.0), desk=own([0.4, 0.6], [0.0, 0.0], concurrency=500)))
+    assert set(np.round(found, 9)) == {0.4, 0.6}
+
+
+def test_two_consumers_compute_beside_each_other() -> None:
+    """Under an even load of 1.6 times what one can do, two keep up."""
+    declared = scenario(steady(80.0, 5.0), desk=own([0.02], [0.02], consumers=2, concurrency=1))
+    assert lags_s(declared).max() < 0.03
+    alone = scenario(steady(80.0, 5.0), desk=own([0.02], [0.02], concurrency=1))
+    assert lags_s(alone).max() > 2.0
+
+
+def test_what_is_emitted_errs_and_is_rejected_as_it_was_learned() -> None:
+    """Of 3,000 messages, so that five standard errors are a few percent."""
+    learned = {
+        "retry_error_rate": 1.0,
+        "reject_rate": 0.2,
+        "emits": {"paid": {"shares": [0.5, 0.0, 0.5], "after": 0.5}},
+    }
+    declared = scenario(
+        steady(500.0, 6.0),
+        desk=own([0.01], [0.0], learned, error_rate=0.1, retry=AT_ONCE),
+        next=Service(consumes="paid", concurrency=50, service_time=constant(0.001)),
+    )
+    history = simulate(declared, [0], overheads=Overheads(publish_s=0.002))
+    dead, handled, paid = (rows_of(history, *of) for of in (("dead", "desk"), ("handled", "desk"), ("handled", "next")))
+    assert np.count_nonzero(dead["attempt"] == 3) / 3000 == pytest.approx(0.1, abs=0.03)
+    assert np.count_nonzero(dead["attempt"] == 1) / 3000 == pytest.approx(0.2, abs=0.04)
+    assert paid.size / handled.size == pytest.approx(1.0, abs=0.11)
+    assert (paid["t_s"] - paid["intended_s"]).min() == pytest.approx(0.001 + 0.005 + 0.001 + 0.001)
+    assert {one.name for one in check(history) if one.verdict != "true"} == set()
+    assert measure(history)["next.throughput_per_s"][0] > 0
+    assert simulate(declared, [0], repeats=2).rows.size != 2 * simulate(declared, [0]).rows.size, "repeats draw anew"
+
+
+def test_a_killed_consumer_imports_its_app_before_it_comes_back() -> None:
+    declared = scenario(steady(20.0, 3.0), kill("desk", 1.0, 0.3), desk=own([0.01]))
+    history = simulate(declared, [0], overheads=Overheads(start_s=0.05))
+    assert rows_of(history, "restarted")["t_s"] == pytest.approx(1.0 + 0.3 + 0.05 + 0.2)
+
+
+def test_what_is_not_handled_makes_nothing_behind_it_look_fast() -> None:
+    """The desk is given three times what it can do. What it never comes to is missing at the next service too."""
+    emits = {"emits": {"paid": {"shares": [0.0, 1.0]}}}
+    declared = scenario(
+        steady(150.0, 4.0),
+        drain_s=0.5,
+        desk=own([0.02], [0.02], emits),
+        next=Service(consumes="paid", service_time=constant(0.0)),
+    )
+    found = measure(simulate(declared, [0]))
+    assert found["desk.unhandled"][0] == pytest.approx(0.625, abs=0.05)
+    assert found["next.unhandled"][0] == pytest.approx(found["desk.unhandled"][0], abs=0.01)
+    assert found["lag_s_p95"][0] >= 4.5
+
+
+def test_handlers_that_were_not_learned_are_refused() -> None:
+    declared = scenario(steady(1.0, 1.0), desk=Service(consumes="placed", app="shop:app"))
+    with pytest.raises(
+        InvalidScenario, match=r"services\.desk: its own handlers are not learned yet; `workbench compare"
+    ):
+        simulate(declared, [0])
+
+
+def test_what_was_learned_is_kept_in_a_file(tmp_path: Path) -> None:
+    """It holds for other loads, consumers and faults; it is refused for other handlers."""
+    file, one = tmp_path / "learned.json", own([0.02], [0.01], retry=Retry(attempts=2))
+    learned = scenario(steady(1.0, 1.0), desk=one)
+    save_learned(learned, file)
+    bare = Service(consumes="placed", app="shop:app", consumers=3)
+    assert open_learned(scenario(poisson(5.0, 2.0), desk=bare), file).services["desk"] == one.model_copy(
+        update={"consumers": 3}
+    )
+    other = bare.model_copy(update={"group": "other"})
+    with pytest.raises(InvalidScenario, match=r"learned\.json: knows nothing of the handlers of desk; delete it"):
+        open_learned(scenario(steady(1.0, 1.0), desk=other), file)
+    for text in ("", "[]", "{}", '{"format": 1, "services": {"desk": 3}}'):
+        file.write_text(text)
+        with pytest.raises(InvalidScenario, match=r"learned\.json: (holds nothing that was learned|knows nothing)"):
+            open_learned(scenario(steady(1.0, 1.0), desk=bare), file)
+    with pytest.raises(InvalidScenario, match=r"cannot be read \(No such file or directory\)"):
+        open_learned(learned, tmp_path / "none.json")
+
+
+NEVER = {
+    "service_time": ({"kind": "constant", "mean_s": 1.0}, "own handlers take the time that they take; leave it out"),
+    "error_rate": (0.5, "own handlers fail when they fail; leave it out"),
+    "emits": (["x"], "what own handlers publish is seen, not declared"),
+    "concurrency": (3, "the App declares it for the group"),
+    "prefetch": (3, "the App declares it for the group"),
+    "lease_s": (3.0, "the App declares it for the group"),
+    "retry": ({"attempts": 3}, "the App declares it for the group"),
+    "retry_budget": ({}, "the App declares it for the group"),
+    "queue": ({}, "tasks of an App are not modelled yet"),
+    "payload": ("nothing", "'nothing' names nothing to import; write module:name"),
+}
+
+
+@pytest.mark.parametrize("field", NEVER)
+def test_what_the_app_says_the_scenario_does_not(tmp_path: Path, field: str) -> None:
+    value, said = NEVER[field]
+    file = tmp_path / "s.yaml"
+    load = {"kind": "constant", "event": "a", "rate_per_s": 1, "duration_s": 1}
+    services = {"b": {"consumes": "a", "app": "shop:app", field: value}}
+    file.write_text(yaml.safe_dump({"name": "s", "load": load, "services": services}))
+    with pytest.raises(InvalidScenario, match=said):
+        Scenario.load(file)

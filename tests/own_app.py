@@ -1,0 +1,105 @@
+"""Handlers of a user's own, good and bad, for scenarios to name. The load sends `Placed`."""
+
+import asyncio
+import os
+import time
+
+import numpy as np
+
+import eventlib as ev
+
+
+class Placed(ev.Event, type="own.placed", version=2, stream="own-orders"):
+    number: int
+    size: float = 0.0
+
+    @ev.upcast(1, example={"number": 1})
+    def _v1(data: dict[str, object]) -> dict[str, object]:
+        return data
+
+
+class Paid(ev.Event, type="own.paid", stream="own-payments"):
+    number: int
+
+
+app = ev.App("own")
+app.group("compute", concurrency=4, prefetch=1, lease_s=1.0)
+app.group("wait", concurrency=50)
+app.group("ordered", ordered_by="number")
+app.group("late", lease_s=0.3)
+
+
+@app.subscribe(Placed, group="compute", retry=ev.Retry(attempts=2, wait_s=0.0))
+async def compute(event: Placed, delivery: ev.Delivery) -> None:
+    """Computes for 4 ms; every tenth fails always, every seventh is rejected; pays twice for every third."""
+    until = time.thread_time() + 0.004
+    while time.thread_time() < until:
+        pass
+    if event.number % 10 == 9:
+        raise RuntimeError("no")
+    if event.number % 7 == 6:
+        raise ev.Reject("never")
+    await delivery.bus.publish(Paid(number=event.number))
+    if event.number % 3 == 0:
+        await delivery.bus.publish_many([Paid(number=event.number)])
+
+
+@app.subscribe(Paid, group="wait")
+async def wait(event: Paid, delivery: ev.Delivery) -> None:
+    await asyncio.sleep(0.01)
+
+
+@app.subscribe(Placed, group="late", retry=ev.Retry(attempts=2, wait_s=0.0))
+async def block(event: Placed, delivery: ev.Delivery) -> None:
+    """Blocks the loop, leaves a task running, and once calls sys.exit."""
+    if event.number == 0:
+        time.sleep(0.15)  # noqa: ASYNC251 - what no handler should do
+    if event.number == 1:
+        raise SystemExit("bye")
+    if event.number == 2:
+        asyncio.create_task(asyncio.sleep(60.0))  # noqa: RUF006 - the leak that is to be found
+
+
+@app.subscribe(Placed, group="dying")
+async def die(event: Placed, delivery: ev.Delivery) -> None:
+    os._exit(3)
+
+
+@app.subscribe(Placed, group="ordered")
+async def ordered(event: Placed, delivery: ev.Delivery) -> None:
+    pass
+
+
+@app.subscribe_batch(Placed, group="batches")
+async def batches(batch: ev.Batch[Placed]) -> None:
+    pass
+
+
+@app.subscribe(Placed, group="both")
+@app.subscribe(Placed, group="idle")
+async def idle(event: Placed, delivery: ev.Delivery) -> None:
+    pass
+
+
+@app.subscribe(Paid, group="both")
+async def idle_too(event: Paid, delivery: ev.Delivery) -> None:
+    pass
+
+
+def placed(index: int, rng: np.random.Generator) -> Placed:
+    return Placed(number=index, size=float(rng.random()))
+
+
+def broken(index: int, rng: np.random.Generator) -> Placed:
+    raise ValueError("no such order")
+
+
+def later_broken(index: int, rng: np.random.Generator) -> Placed:
+    return placed(index, rng) if index < 3 else broken(index, rng)
+
+
+def other(index: int, rng: np.random.Generator) -> Paid:
+    return Paid(number=index)
+
+
+not_an_app = 7
