@@ -30,6 +30,7 @@ STEPS = {
     "publish_s": "from handing an event to the bus until its reply",
     "dispatch_s": "from the server to the start of the handler, where a reader waits for the entry",
     "read_s": "from asking to the start of the handler, where the entry waits for a reader",
+    "next_s": "from the end of a handler to the start of the next, where its event was read ahead",
     "handle_s": "what a handler takes longer than its service time",
     "settle_s": "from the end of a handler until the server knows",
     "retry_s": "what a retry comes later than its delay, beside the dispatch",
@@ -45,7 +46,7 @@ PARTS = {
     "rest": "a step takes no longer after a rest",
     "cpu": "processes and the server never wait for a processor or for themselves",
     "batching": "an event of a batch costs as much as a single one",
-    "series": "a consumer that has work goes on at once: reading and waking up take no time",
+    "series": "a consumer that has work goes on at once: reading, starting the next and waking up take no time",
 }
 RESTS_S = (0.001, 0.004, 0.016, 0.064)  # how long a process had rested: these bounds make five classes
 _SAMPLES_MIN = 20  # a class with fewer takes those of its neighbours too
@@ -156,7 +157,7 @@ class Calibration:
             for rest, seconds in enumerate(block.steps.get(step, ())):
                 by_class[rest].extend(seconds)
         everything = [one for of_class in by_class for one in of_class]
-        if not everything or (step == "read_s" and "series" in self.left_out):
+        if not everything or (step in ("read_s", "next_s") and "series" in self.left_out):
             return [np.zeros(1)]
         if "rest" in self.left_out:
             by_class = [everything]

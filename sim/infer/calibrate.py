@@ -26,7 +26,7 @@ _RETRY_S = 0.05
 _RATES_PER_S = {"calm": 40.0, "brisk": 250.0, "rush": 1200.0}
 _SHARES = {"calm": 2.0, "brisk": 1.0, "rush": 1.0}  # of the time
 _SHORT_S, _FULL_S = 16.0, 80.0
-_IDLE, _BUSY = ("one", "two"), ("busy",)
+_IDLE, _BUSY = ("one", "two"), ("busy", "ahead")
 
 
 def probes(length_s: float = _SHORT_S) -> dict[str, Scenario]:
@@ -36,7 +36,7 @@ def probes(length_s: float = _SHORT_S) -> dict[str, Scenario]:
 
 
 def _probe(name: str, rate_per_s: float, duration_s: float) -> Scenario:
-    """Messages never wait at two services, in a chain. A third always has work: it is offered twice what it can do."""
+    """Messages never wait at two services, in a chain. Others always have work: twice what they can do is offered."""
     retry = Retry(attempts=20, wait_s=_RETRY_S, wait_s_max=_RETRY_S, jitter="none")
     one = Service(
         consumes="first",
@@ -47,12 +47,12 @@ def _probe(name: str, rate_per_s: float, duration_s: float) -> Scenario:
     )
     services = {"one": one}
     if name != "rush":  # there, more processes would only wait for each other
+        busy = Service(consumes="first", service_time=ExponentialTime(kind="exponential", mean_s=2.0 / rate_per_s))
         services = {
             "one": one.model_copy(update={"emits": ("second",)}),
             "two": one.model_copy(update={"consumes": "second"}),
-            "busy": Service(
-                consumes="first", service_time=ExponentialTime(kind="exponential", mean_s=2.0 / rate_per_s)
-            ),
+            "busy": busy,
+            "ahead": busy.model_copy(update={"prefetch": 8}),
         }
     if name == "calm":
         idle = ConstantTime(kind="constant", mean_s=0.001)

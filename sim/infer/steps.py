@@ -89,13 +89,19 @@ def _idle_consumer(history: History, rows: Rows, service: int) -> Iterator[_Take
 
 
 def _busy_consumer(history: History, rows: Rows, service: int) -> Iterator[_Taken]:
-    """A handler that always has work: how long it waits for the next message."""
+    """A handler that always has work: how long it waits for the next message, which may be there already."""
     own = _own(rows, service)
     started, handled = of_kind(own, "started"), of_kind(own, "handled")
     n = min(started.size - 1, handled.size)
     handled = handled[n // 10 : n]  # until there is a backlog, it waits for the load
     pause_s = started["t_s"][1 + n // 10 : n + 1] - handled["t_s"]
-    yield _Taken("read_s", handled["t_s"], _rest_s(own, _due_s(history, own, handled, service)), pause_s)
+    read_ahead = list(history.scenario.services.values())[service].prefetch > 0
+    yield _Taken(
+        "next_s" if read_ahead else "read_s",
+        handled["t_s"],
+        _rest_s(own, _due_s(history, own, handled, service)),
+        pause_s,
+    )
     yield from _handling(history, own, service)
 
 

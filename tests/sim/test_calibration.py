@@ -25,7 +25,7 @@ TRUE_S = {
     "read_s": 0.0005,
     "handle_s": 0.0003,
 }
-TRUE_S |= {"settle_s": 0.0007, "retry_s": 0.002, "start_s": 0.03}
+TRUE_S |= {"next_s": 0.00025, "settle_s": 0.0007, "retry_s": 0.002, "start_s": 0.03}
 BUSY = scenario(poisson(100.0, 2.0), desk=service(service_time=exponential(0.008), consumers=2))
 
 

@@ -160,7 +160,7 @@ class Handlers:
             decision = policy.decide(self._retry, attempt, error, self._state.rng)
             self._settle_by(decision, message, attempt, now)
         if self.waiting:
-            self._start(after_s)
+            self._start(after_s + self._cpu.takes_s("next_s"))
         self._ended(after_s)
 
     # Emitting: one event after the other, each handler until the server has its event
