@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from sim.calibration import PARTS, RESTS_S, STEPS, Block, Calibration, CpuCost, CpuUse, rest_class
+from sim.cli.commands import app
 from sim.declare.scenario import Scenario
 from sim.errors import CalibrationFailed, InvalidCalibration
 from sim.evidence.history import History
@@ -213,3 +215,49 @@ def test_a_class_with_few_samples_takes_its_neighbours() -> None:
         [0.005],
     ]
     assert len(RESTS_S) == 4
+
+
+# The command
+
+
+def calibrating(monkeypatch: pytest.MonkeyPatch, found: Calibration | Exception, *arguments: Any) -> Any:
+    """`workbench calibrate` on a machine where this is measured."""
+
+    async def calibrate(**_: Any) -> tuple[Calibration, list[History]]:
+        if isinstance(found, Exception):
+            raise found
+        return found, []
+
+    monkeypatch.setattr("sim.infer.calibrate.calibrate", calibrate)
+    return CliRunner().invoke(app, ["calibrate", *map(str, arguments)])
+
+
+def test_the_command_writes_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file, whole = tmp_path / "c.json", measured()
+    result = calibrating(monkeypatch, whole, "--out", file, "--json", tmp_path / "told.json")
+    assert result.exit_code == 0 and "lateness_s" in result.stdout and "Note: the machine was busy" in result.stdout
+    assert Calibration.load(file) == whole
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told["calibration"] == whole.about() and told["file"] == str(file)
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        (CalibrationFailed("calibration", "nothing to read read_s from"), 3),
+        (InvalidCalibration("c.json", "is none"), 2),
+    ],
+)
+def test_a_calibration_that_failed_has_a_line_and_a_status(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: Exception, status: int
+) -> None:
+    result = calibrating(monkeypatch, found, "--out", tmp_path / "c.json")
+    assert (result.exit_code, result.stderr.split("\n")[-2]) == (status, f"error: {found}")
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_measuring(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    result = calibrating(monkeypatch, AssertionError("it measured"), "--out", tmp_path / "missing" / "c.json")
+    assert result.exit_code == 2 and "cannot be written" in result.stderr
