@@ -13,7 +13,6 @@ from sim.declare.faults.kill import Kill
 from sim.declare.loads.poisson import PoissonLoad
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.service import Service
-from sim.declare.service_times.constant import ConstantTime
 from sim.declare.service_times.exponential import ExponentialTime
 from sim.errors import CalibrationFailed
 from sim.evidence.history import History
@@ -22,7 +21,7 @@ from sim.progress import shown
 from sim.worlds.live import run_live
 
 _BACK_AFTER_S = 0.2
-_RETRY_S = 0.05
+_RETRY = Retry(attempts=20, wait_s=0.05, wait_s_max=0.05, jitter="none")
 _RATES_PER_S = {"calm": 40.0, "brisk": 250.0, "rush": 1200.0}
 _SHARES = {"calm": 2.0, "brisk": 1.0, "rush": 1.0}  # of the time
 _SHORT_S, _FULL_S = 16.0, 80.0
@@ -36,36 +35,34 @@ def probes(length_s: float = _SHORT_S) -> dict[str, Scenario]:
 
 
 def _probe(name: str, rate_per_s: float, duration_s: float) -> Scenario:
-    """Messages never wait at two services, in a chain. Others always have work: twice what they can do is offered."""
-    retry = Retry(attempts=20, wait_s=_RETRY_S, wait_s_max=_RETRY_S, jitter="none")
-    one = Service(
-        consumes="first",
-        concurrency=64,
-        service_time=ExponentialTime(kind="exponential", mean_s=0.01),
-        error_rate=0.1 if name == "calm" else 0.0,
-        retry=retry,
-    )
-    services = {"one": one}
-    if name != "rush":  # there, more processes would only wait for each other
-        busy = Service(consumes="first", service_time=ExponentialTime(kind="exponential", mean_s=2.0 / rate_per_s))
-        services = {
-            "one": one.model_copy(update={"emits": ("second",)}),
-            "two": one.model_copy(update={"consumes": "second"}),
-            "busy": busy,
-            "ahead": busy.model_copy(update={"prefetch": 8}),
-        }
-    if name == "calm":
-        idle = ConstantTime(kind="constant", mean_s=0.001)
-        services["killed"] = Service(consumes="second", concurrency=8, service_time=idle, lease_s=0.5)
-    kill = Kill(kind="kill", service="killed", at_s=duration_s / 2.0, back_after_s=_BACK_AFTER_S)
+    """One of the scenarios. No more processes than needed: each makes the others wait for a processor."""
+    kills = (Kill(kind="kill", service="killed", at_s=duration_s / 2.0, back_after_s=_BACK_AFTER_S),)
     return Scenario(
         name=f"calibration-{name}",
         description="To time the machine.",
         load=PoissonLoad(kind="poisson", event="first", rate_per_s=rate_per_s, duration_s=duration_s),
-        services=services,
-        faults=(kill,) if name == "calm" else (),
-        drain_s=2.0,  # what is left to the busy service is not needed
+        services=_services(name, rate_per_s),
+        faults=kills if name == "brisk" else (),
+        drain_s=2.0,  # what is left to the busy services is not needed
     )
+
+
+def _services(name: str, rate_per_s: float) -> dict[str, Service]:
+    """At `one` and `two` no message waits. `busy` and `ahead` always have work: twice what they can do is offered."""
+    one = Service(
+        consumes="first", concurrency=64, service_time=ExponentialTime(kind="exponential", mean_s=0.01), retry=_RETRY
+    )
+    busy = Service(consumes="first", service_time=ExponentialTime(kind="exponential", mean_s=2.0 / rate_per_s))
+    if name == "calm":
+        return {"one": one, "busy": busy, "ahead": busy.model_copy(update={"prefetch": 8})}
+    if name == "brisk":
+        return {
+            "one": one.model_copy(update={"emits": ("second",), "error_rate": 0.05}),
+            "two": one.model_copy(update={"consumes": "second"}),
+            "busy": busy,
+            "killed": one.model_copy(update={"consumes": "second", "lease_s": 0.5}),
+        }
+    return {"one": one}
 
 
 async def calibrate(

@@ -73,7 +73,7 @@ def test_each_step_is_read_from_a_history_as_it_was_put_in(probed: list[History]
 
 def test_rests_are_told_apart(probed: list[History]) -> None:
     """A busy handler has rested as long as its service time was."""
-    [*blocks] = blocks_of(probed[0], ["one", "two"], ["busy"], 0)
+    [*blocks] = blocks_of(probed[0], ["one"], ["busy"], 0)
     reads = [sum(len(block.steps["read_s"][rest]) for block in blocks) for rest in range(5)]
     asked_s = probed[0].scenario.plan(0).service_s["busy"][: sum(reads)]
     expected = np.bincount([rest_class(one - TRUE_S["settle_s"]) for one in asked_s], minlength=5)
@@ -81,7 +81,7 @@ def test_rests_are_told_apart(probed: list[History]) -> None:
 
 
 def test_a_history_without_a_step_is_no_calibration(probed: list[History]) -> None:
-    with pytest.raises(CalibrationFailed, match="nothing to read retry_s from"):
+    with pytest.raises(CalibrationFailed, match="nothing to read next_s from"):
         calibration_of(probed[1:])
 
 
