@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from eventlib.policy import Retry
+from sim.calibration import Calibration
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.declare.service_times.empirical import EmpiricalTime
@@ -15,7 +16,7 @@ from sim.errors import InvalidScenario
 from sim.evidence.checks import check
 from sim.evidence.metrics import measure
 from sim.infer.learned_file import open_learned, save_learned
-from sim.worlds.simulated import Overheads, simulate
+from sim.worlds.simulated import simulate
 from tests.model.small import AT_ONCE, constant, kill, poisson, rows_of, scenario, steady
 
 WORK_S = np.random.default_rng(5).exponential(0.02, 400)
@@ -71,7 +72,7 @@ def test_what_is_emitted_errs_and_is_rejected_as_it_was_learned() -> None:
         desk=own([0.01], [0.0], learned, error_rate=0.1, retry=AT_ONCE),
         next=Service(consumes="paid", concurrency=50, service_time=constant(0.001)),
     )
-    history = simulate(declared, [0], overheads=Overheads(publish_s=0.002))
+    history = simulate(declared, [0], calibration=Calibration.constant(publish_s=0.002))
     dead, handled, paid = (rows_of(history, *of) for of in (("dead", "desk"), ("handled", "desk"), ("handled", "next")))
     assert np.count_nonzero(dead["attempt"] == 3) / 3000 == pytest.approx(0.1, abs=0.03)
     assert np.count_nonzero(dead["attempt"] == 1) / 3000 == pytest.approx(0.2, abs=0.04)
@@ -84,7 +85,7 @@ def test_what_is_emitted_errs_and_is_rejected_as_it_was_learned() -> None:
 
 def test_a_killed_consumer_imports_its_app_before_it_comes_back() -> None:
     declared = scenario(steady(20.0, 3.0), kill("desk", 1.0, 0.3), desk=own([0.01]))
-    history = simulate(declared, [0], overheads=Overheads(start_s=0.05))
+    history = simulate(declared, [0], calibration=Calibration.constant(start_s=0.05))
     assert rows_of(history, "restarted")["t_s"] == pytest.approx(1.0 + 0.3 + 0.05 + 0.2)
 
 

@@ -94,6 +94,10 @@ class Process:
         """How much later than now a busy process gets to events that come now; 0 where it is idle."""
         return 0.0
 
+    def computes_s(self, now: float, cpu_s: float) -> float:
+        """How long a handler computes from now on that needs `cpu_s` of a processor."""
+        return cpu_s
+
 
 class BusyProcess(Process):
     """A process of a real machine: when it is free, and how long it had rested before it last woke up."""
@@ -128,6 +132,11 @@ class BusyProcess(Process):
         self._wakes(now)
         self._works_s(now, 0.0, self._wake_s + work_s)
         return 0.0
+
+    def computes_s(self, now: float, cpu_s: float) -> float:
+        cpu_s += self._machine.slowed_down_s(self, now, cpu_s)
+        self.free_s = max(self.free_s, now + cpu_s)
+        return cpu_s
 
     def _wakes(self, now: float) -> None:
         self._rest = rest_class(now - self.free_s)
