@@ -6,10 +6,14 @@ the processes can do: they never rest, so it shows what an event alone needs of 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
 from eventlib.policy import Retry
-from sim.calibration import STEPS, Calibration
+from sim.calibration import RESTS_S, STEPS, Block, Calibration
+from sim.declare.declared import Floats
 from sim.declare.faults.kill import Kill
 from sim.declare.loads.poisson import PoissonLoad
 from sim.declare.scenario import Progress, Scenario
@@ -20,12 +24,16 @@ from sim.evidence.history import History
 from sim.infer.steps import blocks_of, cpu_of
 from sim.progress import shown
 from sim.worlds.live import run_live
+from sim.worlds.simulated import simulate
 
 _BACK_AFTER_S = 0.2
 _RETRY = Retry(attempts=20, wait_s=0.05, wait_s_max=0.05, jitter="none")
 _RATES_PER_S = {"calm": 40.0, "brisk": 250.0, "flood": 3000.0}
 _SHARES = {"calm": 10.0, "brisk": 5.0, "flood": 1.0}  # of the time
 _SHORT_S, _FULL_S = 16.0, 80.0
+_ROUNDS = 2  # of scaling
+_SCALE_LIMITS = 0.4, 1.5
+_UNSCALED = ("retry_s", "start_s")  # too few are seen
 _IDLE, _BUSY = ("one", "two"), ("busy", "ahead")
 
 
@@ -90,16 +98,50 @@ def calibration_of(histories: Sequence[History]) -> Calibration:
     Raises:
         CalibrationFailed: they lack one of the steps.
     """
-    blocks, cpu = [], []
-    for run, history in enumerate(histories):
-        idle, busy = ([name for name in names if name in history.services] for names in (_IDLE, _BUSY))
-        if history.scenario.name != "calibration-flood":  # there, every step waits for a processor
-            blocks += blocks_of(history, idle, busy, run)
-        cpu += cpu_of(history, run)
+    blocks = _blocks(histories)
+    cpu = [use for run, history in enumerate(histories) for use in cpu_of(history, run)]
     for step in STEPS:
         if not any(of_class for block in blocks for of_class in block.steps[step]):
             raise CalibrationFailed("calibration", f"nothing to read {step} from; run it again on a quieter machine")
-    return Calibration.measured(blocks, cpu, histories[0].server)
+    return _consistent(Calibration.measured(blocks, cpu, histories[0].server), histories)
+
+
+def _blocks(histories: Sequence[History]) -> list[Block]:
+    """The steps in histories of the probes. In the flood, every step waits for a processor: it shows none."""
+    blocks = []
+    for run, history in enumerate(histories):
+        if history.scenario.name != "calibration-flood":
+            idle, busy = ([name for name in names if name in history.services] for names in (_IDLE, _BUSY))
+            blocks += blocks_of(history, idle, busy, run)
+    return blocks
+
+
+def _consistent(calibration: Calibration, histories: Sequence[History]) -> Calibration:
+    """Scale the samples so that a simulation of the probes shows what was measured in them.
+
+    What processes waited for each other is in the samples, and the simulation makes them wait again.
+    """
+    classes = range(len(RESTS_S) + 1)
+    for _ in range(_ROUNDS):
+        again = [simulate(one.scenario, [one.runs[0].seed], calibration=calibration) for one in histories[:2]]
+        seen, whole = Calibration(tuple(_blocks(again))), replace(calibration, scales={})
+        scales = {
+            step: [
+                _scale(calibration.samples_s(step, rest), whole.samples_s(step, rest), seen.samples_s(step, rest))
+                for rest in classes
+            ]
+            for step in STEPS
+            if step not in _UNSCALED
+        }
+        calibration = replace(calibration, scales=scales)
+    return calibration
+
+
+def _scale(used: Floats, measured: Floats, seen: Floats) -> float:
+    """By how much to scale the samples that were measured, where those that were used made these be seen."""
+    if not measured.mean() or not seen.mean():
+        return 1.0
+    return float(np.clip(used.mean() / seen.mean(), *_SCALE_LIMITS))
 
 
 def _advance(progress: Progress, index: int, of: int, share: float) -> None:

@@ -65,8 +65,7 @@ def _sending(rows: Rows) -> Iterator[_Taken]:
     rest_s = _rest_s(own, sent["intended_s"])
     alone = rest_s > _AWAKE_S
     yield _Taken("lateness_s", sent["t_s"][alone], rest_s[alone], (sent["t_s"] - sent["intended_s"])[alone])
-    on_its_way = np.searchsorted(sent["t_s"], sent["t_s"]) - np.searchsorted(np.sort(published["t_s"]), sent["t_s"])
-    alone &= on_its_way == 0
+    alone &= _sent_alone(own)
     took_s = _times(published, sent["message"]) - sent["t_s"]
     yield _Taken("publish_s", sent["t_s"][alone], rest_s[alone], took_s[alone])
 
@@ -82,7 +81,9 @@ def _idle_consumer(history: History, rows: Rows, service: int) -> Iterator[_Take
     append_s = (np.fmin(published_s, started["t_s"]) - sent_s) / 2.0
     appended_s = sent_s + append_s
     rest_s = _rest_s(own, appended_s)
-    alone = rest_s > _AWAKE_S
+    alone = (rest_s > _AWAKE_S) & np.isin(
+        started["message"], of_kind(of_event, "sent")["message"][_sent_alone(of_event)]
+    )
     yield _Taken("append_s", started["t_s"][alone], rest_s[alone], append_s[alone])
     yield _Taken("dispatch_s", started["t_s"][alone], rest_s[alone], (started["t_s"] - appended_s)[alone])
     yield from _handling(history, own, service)
@@ -103,6 +104,13 @@ def _busy_consumer(history: History, rows: Rows, service: int) -> Iterator[_Take
         pause_s,
     )
     yield from _handling(history, own, service)
+
+
+def _sent_alone(rows: Rows) -> npt.NDArray[np.bool_]:
+    """Which of the events that are sent here were sent while no other was on its way, shape (events,)."""
+    sent_s, published_s = of_kind(rows, "sent")["t_s"], of_kind(rows, "published")["t_s"]
+    on_their_way = np.searchsorted(sent_s, sent_s) - np.searchsorted(np.sort(published_s), sent_s)
+    return np.asarray(on_their_way == 0)
 
 
 def _handling(history: History, own: Rows, service: int) -> Iterator[_Taken]:

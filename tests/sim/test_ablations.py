@@ -14,6 +14,7 @@ CALIBRATION = Calibration(
     (Block(0, {step: [[0.0002 * (1 + rest), 0.002 * (1 + rest)] * 20 for rest in range(5)] for step in STEPS}),),
     cpu=(CpuUse(0, "consumer", 0.4, 900.0, 1000.0), CpuUse(1, "consumer", 0.6, 1000.0, 2000.0)),
     machine={"CPUs": "1"},
+    scales={"handle_s": [0.5] * 5},
 )
 DESK = scenario(poisson(200.0, 1.0), desk=service(service_time=exponential(0.002), consumers=2, prefetch=2))
 

@@ -173,13 +173,13 @@ def test_a_digest_is_of_all_that_is_simulated() -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_each_part_can_be_left_out(part: str) -> None:
-    whole = measured()
+    whole = measured(scales={"handle_s": [0.5] * 5})
     assert rows_of_calibrated(whole.without(part)) != rows_of_calibrated(whole)
     assert simulate(BUSY, [3], calibration=whole.without(part)).calibration["without"] == [part]
 
 
 def test_an_unknown_part_is_refused() -> None:
-    with pytest.raises(InvalidCalibration, match="no part 'other'; there are: distributions"):
+    with pytest.raises(InvalidCalibration, match="no part 'other'; there are: scales"):
         measured().without("other")
 
 
