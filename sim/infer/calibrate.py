@@ -99,7 +99,7 @@ def calibration_of(histories: Sequence[History]) -> Calibration:
         CalibrationFailed: they lack one of the steps.
     """
     blocks = _blocks(histories)
-    cpu = [use for run, history in enumerate(histories) for use in cpu_of(history, run)]
+    cpu = [use for run, history in enumerate(histories) for use in cpu_of(history, run, flooded=_is_flood(history))]
     for step in STEPS:
         if not any(of_class for block in blocks for of_class in block.steps[step]):
             raise CalibrationFailed("calibration", f"nothing to read {step} from; run it again on a quieter machine")
@@ -110,10 +110,14 @@ def _blocks(histories: Sequence[History]) -> list[Block]:
     """The steps in histories of the probes. In the flood, every step waits for a processor: it shows none."""
     blocks = []
     for run, history in enumerate(histories):
-        if history.scenario.name != "calibration-flood":
+        if not _is_flood(history):
             idle, busy = ([name for name in names if name in history.services] for names in (_IDLE, _BUSY))
             blocks += blocks_of(history, idle, busy, run)
     return blocks
+
+
+def _is_flood(history: History) -> bool:
+    return history.scenario.name.endswith("-flood")
 
 
 def _consistent(calibration: Calibration, histories: Sequence[History]) -> Calibration:

@@ -1,7 +1,7 @@
 """What each step took in a live run, read from its rows. Pure: the same rows give the same seconds."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -155,8 +155,11 @@ def _restarting(history: History, rows: Rows) -> Iterator[_Taken]:
         yield _Taken("start_s", restarted, np.zeros(restarted.size), restarted - killed - back_after_s)
 
 
-def cpu_of(history: History, run: int) -> list[CpuUse]:
-    """What each process used of the processor in a history of one run, and the server."""
+def cpu_of(history: History, run: int, *, flooded: bool = False) -> list[CpuUse]:
+    """What each process used of the processor in a history of one run, and the server.
+
+    Processes that are `flooded` always have something to do, so that nothing wakes them up.
+    """
     rows = history.run(0)
     uses = []
     for service in range(-1, len(history.services)):
@@ -182,7 +185,7 @@ def cpu_of(history: History, run: int) -> list[CpuUse]:
         uses.append(
             CpuUse(run, "server", float(np.ptp(server)), wakes, float(sum(done.size for done in done_by_server)))
         )
-    return [use for use in uses if use.events]
+    return [replace(use, wakes=0.0) if flooded else use for use in uses if use.events]
 
 
 def _wakes(rows: Rows) -> float:
