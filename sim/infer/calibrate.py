@@ -34,7 +34,7 @@ _SHORT_S, _FULL_S = 16.0, 80.0
 _ROUNDS = 2  # of scaling
 _SCALE_LIMITS = 0.4, 1.5
 _UNSCALED = ("retry_s", "start_s")  # too few are seen
-_IDLE, _BUSY = ("one", "two"), ("busy", "ahead")
+_IDLE, _BUSY = ("one",), ("busy", "ahead")
 
 
 def probes(length_s: float = _SHORT_S) -> dict[str, Scenario]:
@@ -51,26 +51,26 @@ def _probe(name: str, rate_per_s: float, duration_s: float) -> Scenario:
         description="To time the machine.",
         load=PoissonLoad(kind="poisson", event="first", rate_per_s=rate_per_s, duration_s=duration_s),
         services=_services(name, rate_per_s),
-        faults=kills if name == "brisk" else (),
+        faults=kills if name == "calm" else (),
         drain_s=20.0 if name == "flood" else 2.0,  # what is left to the busy services is not needed
     )
 
 
 def _services(name: str, rate_per_s: float) -> dict[str, Service]:
-    """At `one` and `two` no message waits. `busy` and `ahead` always have work: twice what they can do is offered."""
+    """At `one` no message waits. `busy` and `ahead` always have work: twice what they can do is offered."""
     one = Service(
         consumes="first", concurrency=64, service_time=ExponentialTime(kind="exponential", mean_s=0.01), retry=_RETRY
     )
     busy = Service(consumes="first", service_time=ExponentialTime(kind="exponential", mean_s=2.0 / rate_per_s))
     if name == "calm":
-        return {"one": one, "busy": busy, "ahead": busy.model_copy(update={"prefetch": 8})}
-    if name == "brisk":
         return {
-            "one": one.model_copy(update={"emits": ("second",), "error_rate": 0.05}),
-            "two": one.model_copy(update={"consumes": "second"}),
-            "busy": busy,
+            "one": one.model_copy(update={"emits": ("second",), "error_rate": 0.1}),
             "killed": one.model_copy(update={"consumes": "second", "lease_s": 0.5}),
+            "busy": busy,
+            "ahead": busy.model_copy(update={"prefetch": 8}),
         }
+    if name == "brisk":
+        return {"one": one, "busy": busy}
     return {"one": one}
 
 

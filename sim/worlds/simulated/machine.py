@@ -121,8 +121,10 @@ class BusyProcess(Process):
         if (late_s := self.free_s - now) > 0.0:
             return late_s + self._works_s(now, late_s, work_s)
         self._wakes(now)
-        work_s += self._wake_s
-        return self._machine.takes_s(step, self._rest) + self._works_s(now, 0.0, work_s) - work_s
+        takes_s, work_s = self._machine.takes_s(step, self._rest), work_s + self._wake_s
+        slowed_s = self._works_s(now, 0.0, work_s) - work_s
+        # The step is done before all the work is that follows from it, so it bears its part of being slowed down.
+        return takes_s + slowed_s * min(1.0, takes_s / work_s) if slowed_s else takes_s
 
     def late_s(self, now: float, events: int = 1, share: float = 0.5) -> float:
         work_s = self._event_s * share * events
