@@ -61,7 +61,12 @@ def _services(name: str, rate_per_s: float) -> dict[str, Service]:
     one = Service(
         consumes="first", concurrency=64, service_time=ExponentialTime(kind="exponential", mean_s=0.01), retry=_RETRY
     )
-    busy = Service(consumes="first", service_time=ExponentialTime(kind="exponential", mean_s=2.0 / rate_per_s))
+    handlers = 4 if name == "brisk" else 1  # so that the process that works all the time seldom rests
+    busy = Service(
+        consumes="first",
+        concurrency=handlers,
+        service_time=ExponentialTime(kind="exponential", mean_s=2.0 * handlers / rate_per_s),
+    )
     if name == "calm":
         return {
             "one": one.model_copy(update={"emits": ("second",), "error_rate": 0.1}),

@@ -12,6 +12,7 @@ from sim.declare.faults.kill import Kill
 from sim.evidence.history import History, Rows, of_kind
 
 _AWAKE_S = 0.0002  # a process that noted something so shortly before was awake: what came then shows no waking up
+_READING_S = 0.003  # by then, a read that was under way when a handler ended has come back
 _BLOCK_S = 1.0
 _DIGITS = 7  # of seconds: a tenth of a microsecond
 
@@ -31,8 +32,8 @@ class _Taken:
 def blocks_of(history: History, idle: Sequence[str], busy: Sequence[str], run: int) -> list[Block]:
     """The steps in a history of one run, second by second.
 
-    `idle` are services where no message waits, with one consumer each; `busy` are services with one handler that
-    always has work. `run` is what the blocks call the run.
+    `idle` are services where no message waits, `busy` those that always have work, with one consumer each. `run` is what
+    the blocks call the run.
     """
     rows = history.run(0)
     taken = [*_sending(rows), *_retrying(history, rows, idle), *_restarting(history, rows)]
@@ -90,19 +91,18 @@ def _idle_consumer(history: History, rows: Rows, service: int) -> Iterator[_Take
 
 
 def _busy_consumer(history: History, rows: Rows, service: int) -> Iterator[_Taken]:
-    """A handler that always has work: how long it waits for the next message, which may be there already."""
+    """A consumer that always has work: how long a handler waits for the next message, which may be there already."""
+    declared = list(history.scenario.services.values())[service]
     own = _own(rows, service)
-    started, handled = of_kind(own, "started"), of_kind(own, "handled")
-    n = min(started.size - 1, handled.size)
-    handled = handled[n // 10 : n]  # until there is a backlog, it waits for the load
-    pause_s = started["t_s"][1 + n // 10 : n + 1] - handled["t_s"]
-    read_ahead = list(history.scenario.services.values())[service].prefetch > 0
-    yield _Taken(
-        "next_s" if read_ahead else "read_s",
-        handled["t_s"],
-        _rest_s(own, _due_s(history, own, handled, service)),
-        pause_s,
-    )
+    started_s, handled = of_kind(own, "started")["t_s"], of_kind(own, "handled")
+    # With c handlers, the one that ends as number n starts message n + c.
+    n = min(started_s.size - declared.concurrency, handled.size)
+    pause_s = started_s[declared.concurrency : declared.concurrency + n] - handled["t_s"][:n]
+    chosen = np.diff(handled["t_s"][:n], prepend=-1.0) > _READING_S
+    chosen[: n // 10] = False  # until there is a backlog, they wait for the load
+    handled, pause_s = handled[:n][chosen], pause_s[chosen]
+    step = "next_s" if declared.prefetch else "read_s"
+    yield _Taken(step, handled["t_s"], _rest_s(own, _due_s(history, own, handled, service)), pause_s)
     yield from _handling(history, own, service)
 
 
