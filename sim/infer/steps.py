@@ -32,8 +32,8 @@ class _Taken:
 def blocks_of(history: History, idle: Sequence[str], busy: Sequence[str], run: int) -> list[Block]:
     """The steps in a history of one run, second by second.
 
-    `idle` are services where no message waits, `busy` those that always have work, with one consumer each. `run` is what
-    the blocks call the run.
+    `idle` are services where no message waits, `busy` those that always have work, with one consumer each. `run` is
+    what the blocks call the run.
     """
     rows = history.run(0)
     taken = [*_sending(rows), *_retrying(history, rows, idle), *_restarting(history, rows)]
