@@ -30,6 +30,7 @@ STEPS = {
     "publish_s": "from handing an event to the bus until its reply",
     "dispatch_s": "from the server to the start of the handler, where a reader waits for the entry",
     "read_s": "from asking to the start of the handler, where the entry waits for a reader",
+    "next_s": "from the end of a handler to the start of the next, where its event was read ahead",
     "handle_s": "what a handler takes longer than its service time",
     "settle_s": "from the end of a handler until the server knows",
     "retry_s": "what a retry comes later than its delay, beside the dispatch",
@@ -41,11 +42,12 @@ ROLES = {
     "server": "Redis: for each command, and for each event",
 }
 PARTS = {
+    "scales": "the waiting that the probes' own processes made is counted twice",
     "distributions": "each step takes its mean",
     "rest": "a step takes no longer after a rest",
     "cpu": "processes and the server never wait for a processor or for themselves",
     "batching": "an event of a batch costs as much as a single one",
-    "series": "a consumer that has work goes on at once: reading and waking up take no time",
+    "series": "a consumer that has work goes on at once: reading, starting the next and waking up take no time",
 }
 RESTS_S = (0.001, 0.004, 0.016, 0.064)  # how long a process had rested: these bounds make five classes
 _SAMPLES_MIN = 20  # a class with fewer takes those of its neighbours too
@@ -88,7 +90,8 @@ class CpuCost:
 class Calibration:
     """What one machine, server and library add to a scenario's own times.
 
-    `without` says which parts are left out of the simulation: see `PARTS`.
+    `scales` make a simulation of the runs that were measured show what was measured: there, processes waited for each
+    other, which is in the samples and in the simulation too. `left_out` has the parts that are left out: see `PARTS`.
     """
 
     blocks: tuple[Block, ...]
@@ -98,6 +101,7 @@ class Calibration:
     machine: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()
+    scales: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of samples, by step and class of rest
 
     @classmethod
     def measured(cls, blocks: Sequence[Block], cpu: Sequence[CpuUse], server: str) -> Self:
@@ -156,11 +160,13 @@ class Calibration:
             for rest, seconds in enumerate(block.steps.get(step, ())):
                 by_class[rest].extend(seconds)
         everything = [one for of_class in by_class for one in of_class]
-        if not everything or (step == "read_s" and "series" in self.left_out):
+        if not everything or (step in ("read_s", "next_s") and "series" in self.left_out):
             return [np.zeros(1)]
         if "rest" in self.left_out:
             by_class = [everything]
         pooled = [_pooled(by_class, place) for place in range(len(by_class))]
+        if "scales" not in self.left_out and "rest" not in self.left_out and step in self.scales:
+            pooled = [samples * scale for samples, scale in zip(pooled, self.scales[step], strict=True)]
         if "distributions" in self.left_out:
             pooled = [np.array([of_class.mean()]) for of_class in pooled]
         if step == "handle_s" and "series" in self.left_out:
@@ -195,7 +201,7 @@ class Calibration:
     @cached_property
     def _digest(self) -> str:
         whole = self._as_json()
-        simulated = {name: whole[name] for name in ("format", "left_out", "cpu", "blocks")}
+        simulated = {name: whole[name] for name in ("format", "left_out", "cpu", "scales", "blocks")}
         return hashlib.sha256(json.dumps(simulated | {"cores": self.cores}, sort_keys=True).encode()).hexdigest()
 
     def about(self) -> dict[str, Any]:
@@ -261,6 +267,7 @@ class Calibration:
                 machine=found["machine"],
                 versions=found["versions"],
                 left_out=frozenset(found["left_out"]),
+                scales=_of_classes(found["scales"]),
             )
         except OSError as error:
             raise InvalidCalibration(str(file), f"cannot be read: {error.strerror or error}; {mend}") from error
@@ -297,6 +304,7 @@ class Calibration:
             "versions": dict(self.versions),
             "left_out": sorted(self.left_out),
             "cpu": [asdict(use) for use in self.cpu],
+            "scales": {step: list(scales) for step, scales in self.scales.items()},
             "blocks": [{"run": block.run, "steps": dict(block.steps)} for block in self.blocks],
         }
 
@@ -328,6 +336,15 @@ def _blocks(found: Sequence[Mapping[str, Any]]) -> tuple[Block, ...]:
     if not blocks:
         raise ValueError("there are no blocks")
     return blocks
+
+
+def _of_classes(found: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """The scales of a file."""
+    scales = {step: [float(one) for one in found[step]] for step in found}
+    for step, of_step in scales.items():
+        if step not in STEPS or len(of_step) != len(RESTS_S) + 1 or not all(0.0 < one < np.inf for one in of_step):
+            raise ValueError(f"the scales of {step} are not {len(RESTS_S) + 1} positive numbers")
+    return scales
 
 
 def _seconds(step: str, classes: Sequence[Sequence[float]]) -> list[list[float]]:

@@ -1,32 +1,40 @@
 """calibrate(): what this machine, server and library add to a scenario's own times, measured by three live runs.
 
 Only times need calibration. Rules do not, because both worlds call the library's own rules. The runs differ in their
-rate: a calm one shows processes that have rested, a brisk one those that have not, and a rush what batches save.
+rate: a calm one shows the steps of processes that have rested, a brisk one of those that have not. A flood is more than
+the processes can do: they never rest, so it shows what an event alone needs of a processor, without waking up.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
 from eventlib.policy import Retry
-from sim.calibration import STEPS, Calibration
+from sim.calibration import RESTS_S, STEPS, Block, Calibration
+from sim.declare.declared import Floats
 from sim.declare.faults.kill import Kill
 from sim.declare.loads.poisson import PoissonLoad
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.service import Service
-from sim.declare.service_times.constant import ConstantTime
 from sim.declare.service_times.exponential import ExponentialTime
 from sim.errors import CalibrationFailed
 from sim.evidence.history import History
 from sim.infer.steps import blocks_of, cpu_of
 from sim.progress import shown
 from sim.worlds.live import run_live
+from sim.worlds.simulated import simulate
 
 _BACK_AFTER_S = 0.2
-_RETRY_S = 0.05
-_RATES_PER_S = {"calm": 40.0, "brisk": 250.0, "rush": 1200.0}
-_SHARES = {"calm": 2.0, "brisk": 1.0, "rush": 1.0}  # of the time
+_RETRY = Retry(attempts=20, wait_s=0.05, wait_s_max=0.05, jitter="none")
+_RATES_PER_S = {"calm": 40.0, "brisk": 250.0, "flood": 3000.0}
+_SHARES = {"calm": 10.0, "brisk": 5.0, "flood": 1.0}  # of the time
 _SHORT_S, _FULL_S = 16.0, 80.0
-_IDLE, _BUSY = ("one", "two"), ("busy",)
+_ROUNDS = 2  # of scaling
+_SCALE_LIMITS = 0.4, 1.5
+_UNSCALED = ("retry_s", "start_s")  # too few are seen
+_IDLE, _BUSY = ("one",), ("busy", "ahead")
 
 
 def probes(length_s: float = _SHORT_S) -> dict[str, Scenario]:
@@ -36,36 +44,39 @@ def probes(length_s: float = _SHORT_S) -> dict[str, Scenario]:
 
 
 def _probe(name: str, rate_per_s: float, duration_s: float) -> Scenario:
-    """Messages never wait at two services, in a chain. A third always has work: it is offered twice what it can do."""
-    retry = Retry(attempts=20, wait_s=_RETRY_S, wait_s_max=_RETRY_S, jitter="none")
-    one = Service(
-        consumes="first",
-        concurrency=64,
-        service_time=ExponentialTime(kind="exponential", mean_s=0.01),
-        error_rate=0.1 if name == "calm" else 0.0,
-        retry=retry,
-    )
-    services = {"one": one}
-    if name != "rush":  # there, more processes would only wait for each other
-        services = {
-            "one": one.model_copy(update={"emits": ("second",)}),
-            "two": one.model_copy(update={"consumes": "second"}),
-            "busy": Service(
-                consumes="first", service_time=ExponentialTime(kind="exponential", mean_s=2.0 / rate_per_s)
-            ),
-        }
-    if name == "calm":
-        idle = ConstantTime(kind="constant", mean_s=0.001)
-        services["killed"] = Service(consumes="second", concurrency=8, service_time=idle, lease_s=0.5)
-    kill = Kill(kind="kill", service="killed", at_s=duration_s / 2.0, back_after_s=_BACK_AFTER_S)
+    """One of the scenarios. No more processes than needed: each makes the others wait for a processor."""
+    kills = (Kill(kind="kill", service="killed", at_s=duration_s / 2.0, back_after_s=_BACK_AFTER_S),)
     return Scenario(
         name=f"calibration-{name}",
         description="To time the machine.",
         load=PoissonLoad(kind="poisson", event="first", rate_per_s=rate_per_s, duration_s=duration_s),
-        services=services,
-        faults=(kill,) if name == "calm" else (),
-        drain_s=2.0,  # what is left to the busy service is not needed
+        services=_services(name, rate_per_s),
+        faults=kills if name == "calm" else (),
+        drain_s=20.0 if name == "flood" else 2.0,  # what is left to the busy services is not needed
     )
+
+
+def _services(name: str, rate_per_s: float) -> dict[str, Service]:
+    """At `one` no message waits. `busy` and `ahead` always have work: twice what they can do is offered."""
+    one = Service(
+        consumes="first", concurrency=64, service_time=ExponentialTime(kind="exponential", mean_s=0.01), retry=_RETRY
+    )
+    handlers = 4 if name == "brisk" else 1  # so that the process that works all the time seldom rests
+    busy = Service(
+        consumes="first",
+        concurrency=handlers,
+        service_time=ExponentialTime(kind="exponential", mean_s=2.0 * handlers / rate_per_s),
+    )
+    if name == "calm":
+        return {
+            "one": one.model_copy(update={"emits": ("second",), "error_rate": 0.1}),
+            "killed": one.model_copy(update={"consumes": "second", "lease_s": 0.5}),
+            "busy": busy,
+            "ahead": busy.model_copy(update={"prefetch": 8}),
+        }
+    if name == "brisk":
+        return {"one": one, "busy": busy}
+    return {"one": one}
 
 
 async def calibrate(
@@ -92,15 +103,54 @@ def calibration_of(histories: Sequence[History]) -> Calibration:
     Raises:
         CalibrationFailed: they lack one of the steps.
     """
-    blocks, cpu = [], []
-    for run, history in enumerate(histories):
-        idle, busy = ([name for name in names if name in history.services] for names in (_IDLE, _BUSY))
-        blocks += blocks_of(history, idle, busy, run)
-        cpu += cpu_of(history, run)
+    blocks = _blocks(histories)
+    cpu = [use for run, history in enumerate(histories) for use in cpu_of(history, run, flooded=_is_flood(history))]
     for step in STEPS:
         if not any(of_class for block in blocks for of_class in block.steps[step]):
             raise CalibrationFailed("calibration", f"nothing to read {step} from; run it again on a quieter machine")
-    return Calibration.measured(blocks, cpu, histories[0].server)
+    return _consistent(Calibration.measured(blocks, cpu, histories[0].server), histories)
+
+
+def _blocks(histories: Sequence[History]) -> list[Block]:
+    """The steps in histories of the probes. In the flood, every step waits for a processor: it shows none."""
+    blocks = []
+    for run, history in enumerate(histories):
+        if not _is_flood(history):
+            idle, busy = ([name for name in names if name in history.services] for names in (_IDLE, _BUSY))
+            blocks += blocks_of(history, idle, busy, run)
+    return blocks
+
+
+def _is_flood(history: History) -> bool:
+    return history.scenario.name.endswith("-flood")
+
+
+def _consistent(calibration: Calibration, histories: Sequence[History]) -> Calibration:
+    """Scale the samples so that a simulation of the probes shows what was measured in them.
+
+    What processes waited for each other is in the samples, and the simulation makes them wait again.
+    """
+    classes = range(len(RESTS_S) + 1)
+    for _ in range(_ROUNDS):
+        again = [simulate(one.scenario, [one.runs[0].seed], calibration=calibration) for one in histories[:2]]
+        seen, whole = Calibration(tuple(_blocks(again))), replace(calibration, scales={})
+        scales = {
+            step: [
+                _scale(calibration.samples_s(step, rest), whole.samples_s(step, rest), seen.samples_s(step, rest))
+                for rest in classes
+            ]
+            for step in STEPS
+            if step not in _UNSCALED
+        }
+        calibration = replace(calibration, scales=scales)
+    return calibration
+
+
+def _scale(used: Floats, measured: Floats, seen: Floats) -> float:
+    """By how much to scale the samples that were measured, where those that were used made these be seen."""
+    if not measured.mean() or not seen.mean():
+        return 1.0
+    return float(np.clip(used.mean() / seen.mean(), *_SCALE_LIMITS))
 
 
 def _advance(progress: Progress, index: int, of: int, share: float) -> None:

@@ -1,7 +1,7 @@
 """What each step took in a live run, read from its rows. Pure: the same rows give the same seconds."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from sim.declare.faults.kill import Kill
 from sim.evidence.history import History, Rows, of_kind
 
 _AWAKE_S = 0.0002  # a process that noted something so shortly before was awake: what came then shows no waking up
+_READING_S = 0.003  # by then, a read that was under way when a handler ended has come back
 _BLOCK_S = 1.0
 _DIGITS = 7  # of seconds: a tenth of a microsecond
 
@@ -31,8 +32,8 @@ class _Taken:
 def blocks_of(history: History, idle: Sequence[str], busy: Sequence[str], run: int) -> list[Block]:
     """The steps in a history of one run, second by second.
 
-    `idle` are services where no message waits, with one consumer each; `busy` are services with one handler that
-    always has work. `run` is what the blocks call the run.
+    `idle` are services where no message waits, `busy` those that always have work, with one consumer each. `run` is
+    what the blocks call the run.
     """
     rows = history.run(0)
     taken = [*_sending(rows), *_retrying(history, rows, idle), *_restarting(history, rows)]
@@ -65,8 +66,7 @@ def _sending(rows: Rows) -> Iterator[_Taken]:
     rest_s = _rest_s(own, sent["intended_s"])
     alone = rest_s > _AWAKE_S
     yield _Taken("lateness_s", sent["t_s"][alone], rest_s[alone], (sent["t_s"] - sent["intended_s"])[alone])
-    on_its_way = np.searchsorted(sent["t_s"], sent["t_s"]) - np.searchsorted(np.sort(published["t_s"]), sent["t_s"])
-    alone &= on_its_way == 0
+    alone &= _sent_alone(own)
     took_s = _times(published, sent["message"]) - sent["t_s"]
     yield _Taken("publish_s", sent["t_s"][alone], rest_s[alone], took_s[alone])
 
@@ -82,21 +82,35 @@ def _idle_consumer(history: History, rows: Rows, service: int) -> Iterator[_Take
     append_s = (np.fmin(published_s, started["t_s"]) - sent_s) / 2.0
     appended_s = sent_s + append_s
     rest_s = _rest_s(own, appended_s)
-    alone = rest_s > _AWAKE_S
+    alone = (rest_s > _AWAKE_S) & np.isin(
+        started["message"], of_kind(of_event, "sent")["message"][_sent_alone(of_event)]
+    )
     yield _Taken("append_s", started["t_s"][alone], rest_s[alone], append_s[alone])
     yield _Taken("dispatch_s", started["t_s"][alone], rest_s[alone], (started["t_s"] - appended_s)[alone])
     yield from _handling(history, own, service)
 
 
 def _busy_consumer(history: History, rows: Rows, service: int) -> Iterator[_Taken]:
-    """A handler that always has work: how long it waits for the next message."""
+    """A consumer that always has work: how long a handler waits for the next message, which may be there already."""
+    declared = list(history.scenario.services.values())[service]
     own = _own(rows, service)
-    started, handled = of_kind(own, "started"), of_kind(own, "handled")
-    n = min(started.size - 1, handled.size)
-    handled = handled[n // 10 : n]  # until there is a backlog, it waits for the load
-    pause_s = started["t_s"][1 + n // 10 : n + 1] - handled["t_s"]
-    yield _Taken("read_s", handled["t_s"], _rest_s(own, _due_s(history, own, handled, service)), pause_s)
+    started_s, handled = of_kind(own, "started")["t_s"], of_kind(own, "handled")
+    # With c handlers, the one that ends as number n starts message n + c.
+    n = min(started_s.size - declared.concurrency, handled.size)
+    pause_s = started_s[declared.concurrency : declared.concurrency + n] - handled["t_s"][:n]
+    chosen = np.diff(handled["t_s"][:n], prepend=-1.0) > _READING_S
+    chosen[: n // 10] = False  # until there is a backlog, they wait for the load
+    handled, pause_s = handled[:n][chosen], pause_s[chosen]
+    step = "next_s" if declared.prefetch else "read_s"
+    yield _Taken(step, handled["t_s"], _rest_s(own, _due_s(history, own, handled, service)), pause_s)
     yield from _handling(history, own, service)
+
+
+def _sent_alone(rows: Rows) -> npt.NDArray[np.bool_]:
+    """Which of the events that are sent here were sent while no other was on its way, shape (events,)."""
+    sent_s, published_s = of_kind(rows, "sent")["t_s"], of_kind(rows, "published")["t_s"]
+    on_their_way = np.searchsorted(sent_s, sent_s) - np.searchsorted(np.sort(published_s), sent_s)
+    return np.asarray(on_their_way == 0)
 
 
 def _handling(history: History, own: Rows, service: int) -> Iterator[_Taken]:
@@ -141,8 +155,11 @@ def _restarting(history: History, rows: Rows) -> Iterator[_Taken]:
         yield _Taken("start_s", restarted, np.zeros(restarted.size), restarted - killed - back_after_s)
 
 
-def cpu_of(history: History, run: int) -> list[CpuUse]:
-    """What each process used of the processor in a history of one run, and the server."""
+def cpu_of(history: History, run: int, *, flooded: bool = False) -> list[CpuUse]:
+    """What each process used of the processor in a history of one run, and the server.
+
+    Processes that are `flooded` always have something to do, so that nothing wakes them up.
+    """
     rows = history.run(0)
     uses = []
     for service in range(-1, len(history.services)):
@@ -168,7 +185,7 @@ def cpu_of(history: History, run: int) -> list[CpuUse]:
         uses.append(
             CpuUse(run, "server", float(np.ptp(server)), wakes, float(sum(done.size for done in done_by_server)))
         )
-    return [use for use in uses if use.events]
+    return [replace(use, wakes=0.0) if flooded else use for use in uses if use.events]
 
 
 def _wakes(rows: Rows) -> float:

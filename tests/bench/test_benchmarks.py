@@ -22,7 +22,7 @@ import redis.asyncio as redis
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import library, memory, raw, requests, server
+from benchmarks import library, memory, raw, requests, server, timers
 from benchmarks.__main__ import Turns
 from benchmarks.comparisons import Target, comparisons
 from benchmarks.evidence import NotDone, Tally
@@ -367,3 +367,9 @@ def test_the_command_shows_an_example() -> None:
     done = bench("--help")
     assert done.returncode == 0
     assert "Example: python -m benchmarks --only handle" in done.stdout
+
+
+def test_timers_are_late_by_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timers, "COUNT", 20)
+    [ours], [asyncios] = timers.lateness("", ""), timers.lateness_of_asyncio("", "")
+    assert ours > 0 and asyncios > 0

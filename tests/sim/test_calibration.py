@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from sim.calibration import PARTS, RESTS_S, STEPS, Block, Calibration, CpuCost, CpuUse, rest_class
+from sim.cli.commands import app
 from sim.declare.scenario import Scenario
 from sim.errors import CalibrationFailed, InvalidCalibration
 from sim.evidence.history import History
@@ -25,7 +27,7 @@ TRUE_S = {
     "read_s": 0.0005,
     "handle_s": 0.0003,
 }
-TRUE_S |= {"settle_s": 0.0007, "retry_s": 0.002, "start_s": 0.03}
+TRUE_S |= {"next_s": 0.00025, "settle_s": 0.0007, "retry_s": 0.002, "start_s": 0.03}
 BUSY = scenario(poisson(100.0, 2.0), desk=service(service_time=exponential(0.008), consumers=2))
 
 
@@ -71,7 +73,7 @@ def test_each_step_is_read_from_a_history_as_it_was_put_in(probed: list[History]
 
 def test_rests_are_told_apart(probed: list[History]) -> None:
     """A busy handler has rested as long as its service time was."""
-    [*blocks] = blocks_of(probed[0], ["one", "two"], ["busy"], 0)
+    [*blocks] = blocks_of(probed[0], ["one"], ["busy"], 0)
     reads = [sum(len(block.steps["read_s"][rest]) for block in blocks) for rest in range(5)]
     asked_s = probed[0].scenario.plan(0).service_s["busy"][: sum(reads)]
     expected = np.bincount([rest_class(one - TRUE_S["settle_s"]) for one in asked_s], minlength=5)
@@ -79,7 +81,7 @@ def test_rests_are_told_apart(probed: list[History]) -> None:
 
 
 def test_a_history_without_a_step_is_no_calibration(probed: list[History]) -> None:
-    with pytest.raises(CalibrationFailed, match="nothing to read retry_s from"):
+    with pytest.raises(CalibrationFailed, match="nothing to read next_s from"):
         calibration_of(probed[1:])
 
 
@@ -171,13 +173,13 @@ def test_a_digest_is_of_all_that_is_simulated() -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_each_part_can_be_left_out(part: str) -> None:
-    whole = measured()
+    whole = measured(scales={"handle_s": [0.5] * 5})
     assert rows_of_calibrated(whole.without(part)) != rows_of_calibrated(whole)
     assert simulate(BUSY, [3], calibration=whole.without(part)).calibration["without"] == [part]
 
 
 def test_an_unknown_part_is_refused() -> None:
-    with pytest.raises(InvalidCalibration, match="no part 'other'; there are: distributions"):
+    with pytest.raises(InvalidCalibration, match="no part 'other'; there are: scales"):
         measured().without("other")
 
 
@@ -213,3 +215,49 @@ def test_a_class_with_few_samples_takes_its_neighbours() -> None:
         [0.005],
     ]
     assert len(RESTS_S) == 4
+
+
+# The command
+
+
+def calibrating(monkeypatch: pytest.MonkeyPatch, found: Calibration | Exception, *arguments: Any) -> Any:
+    """`workbench calibrate` on a machine where this is measured."""
+
+    async def calibrate(**_: Any) -> tuple[Calibration, list[History]]:
+        if isinstance(found, Exception):
+            raise found
+        return found, []
+
+    monkeypatch.setattr("sim.infer.calibrate.calibrate", calibrate)
+    return CliRunner().invoke(app, ["calibrate", *map(str, arguments)])
+
+
+def test_the_command_writes_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file, whole = tmp_path / "c.json", measured()
+    result = calibrating(monkeypatch, whole, "--out", file, "--json", tmp_path / "told.json")
+    assert result.exit_code == 0 and "lateness_s" in result.stdout and "Note: the machine was busy" in result.stdout
+    assert Calibration.load(file) == whole
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told["calibration"] == whole.about() and told["file"] == str(file)
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        (CalibrationFailed("calibration", "nothing to read read_s from"), 3),
+        (InvalidCalibration("c.json", "is none"), 2),
+    ],
+)
+def test_a_calibration_that_failed_has_a_line_and_a_status(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: Exception, status: int
+) -> None:
+    result = calibrating(monkeypatch, found, "--out", tmp_path / "c.json")
+    assert (result.exit_code, result.stderr.split("\n")[-2]) == (status, f"error: {found}")
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_measuring(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    result = calibrating(monkeypatch, AssertionError("it measured"), "--out", tmp_path / "missing" / "c.json")
+    assert result.exit_code == 2 and "cannot be written" in result.stderr

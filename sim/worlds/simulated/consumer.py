@@ -54,20 +54,24 @@ class Consumer:
 
     def receive(self, count: int) -> None:
         """The server hands out what has come, which wakes this consumer up."""
-        self._take(count, self._cpu.woken_s("dispatch_s", self._env.now))
+        messages, _ = self._take(count)  # what it has just appended it hands out at once, so that this does not wait
+        self._reply_after(self._group.state.append_late_s + self._cpu.woken_s("dispatch_s", self._env.now), messages)
 
     def ask_again(self) -> None:
         """The server says that there is something, without handing it out: ask for it."""
         heard = self._env.timeout(self._cpu.woken_s("dispatch_s", self._env.now))
         heard.callbacks.append(self._ask)
 
-    def _take(self, count: int, after_s: float) -> None:
-        """What the server hands out is this consumer's from now on, and here after `after_s`."""
+    def _take(self, count: int) -> tuple[list[Message], float]:
+        """What the server hands out is this consumer's from now on. Also how much later the server gets to it."""
         self._reply = messages = self._group.take(count, self)
-        after_s += self._machine.server.late_s(self._env.now, len(messages), share=1.0)
         self._hold(messages)
         if self._process.halted:  # a read that was blocked before is served all the same
             self._stop_renewing(messages)
+        return messages, self._machine.server.late_s(self._env.now, self._cpu, len(messages))
+
+    def _reply_after(self, after_s: float, messages: list[Message]) -> None:
+        """What the server hands out is here after this time."""
         reply = self._env.timeout(after_s, messages)
         reply.callbacks.append(self._delivered)
 
@@ -162,7 +166,8 @@ class Consumer:
             return
         self._reading = True
         if self._group.has_work(self):
-            self._take(count, after_s + self._cpu.takes_s("read_s"))
+            messages, late_s = self._take(count)
+            self._reply_after(after_s + late_s + self._cpu.takes_s("read_s"), messages)
         else:
             self.asked = count
             self._asked_at = self._env.now

@@ -160,7 +160,7 @@ class Handlers:
             decision = policy.decide(self._retry, attempt, error, self._state.rng)
             self._settle_by(decision, message, attempt, now)
         if self.waiting:
-            self._start(after_s)
+            self._start(after_s + self._cpu.takes_s("next_s"))
         self._ended(after_s)
 
     # Emitting: one event after the other, each handler until the server has its event
@@ -235,7 +235,7 @@ class Handlers:
 
     def _settle_s(self) -> float:
         """How long it takes until the server knows."""
-        return self._cpu.takes_s("settle_s") + self._state.machine.server.late_s(self._state.env.now, share=1.0)
+        return self._cpu.takes_s("settle_s") + self._state.machine.server.late_s(self._state.env.now, self._cpu)
 
     def _settle(self, message: Message) -> None:
         del self._held[message]

@@ -64,7 +64,7 @@ class LearnedHandlers(Handlers):
 
     def _run(self, message: Message, attempt: int, starts_at: float, after_s: float) -> None:
         takes_s, computes_s = self._service_s[message.index], self._cpu_s[message.index]
-        shared_s = self._cpu.computes_s(starts_at, computes_s) - computes_s
+        shared_s = self._cpu.computes_s(starts_at, computes_s) - computes_s if computes_s else 0.0
         takes_s, computes_s = takes_s + shared_s, computes_s + shared_s
         self._loop.hold(computes_s)
         error = self._error(message.index, attempt)

@@ -29,7 +29,7 @@ class Machine:
         self._busy: list[BusyProcess] = []  # those that were busy lately
         classes = range(len(RESTS_S) + 1)
         self._draws = {step: [self._sampler(place, step, rest) for rest in classes] for place, step in enumerate(STEPS)}
-        self.server = self.process("server")
+        self.server = Server(self.process("server"))
 
     def takes_s(self, step: str, rest: int = 0) -> float:
         """What a step takes this time, after a rest of this class."""
@@ -97,7 +97,7 @@ class Process:
         return 0.0
 
     def computes_s(self, now: float, cpu_s: float) -> float:
-        """How long a handler takes that computes for `cpu_s` from now on. Here, each process has a core."""
+        """How long a handler computes from now on that needs `cpu_s` of a processor. Here, each process has a core."""
         return cpu_s
 
 
@@ -123,8 +123,10 @@ class BusyProcess(Process):
         if (late_s := self.free_s - now) > 0.0:
             return late_s + self._works_s(now, late_s, work_s)
         self._wakes(now)
-        work_s += self._wake_s
-        return self._machine.takes_s(step, self._rest) + self._works_s(now, 0.0, work_s) - work_s
+        takes_s, work_s = self._machine.takes_s(step, self._rest), work_s + self._wake_s
+        slowed_s = self._works_s(now, 0.0, work_s) - work_s
+        # The step is done before all the work is that follows from it, so it bears its part of being slowed down.
+        return takes_s + slowed_s * min(1.0, takes_s / work_s) if slowed_s else takes_s
 
     def late_s(self, now: float, events: int = 1, share: float = 0.5) -> float:
         work_s = self._event_s * share * events
@@ -138,7 +140,9 @@ class BusyProcess(Process):
     def computes_s(self, now: float, cpu_s: float) -> float:
         if not self._machine.shares:
             return cpu_s
-        return self._works_s(now, max(0.0, self.free_s - now), cpu_s)
+        cpu_s += self._machine.slowed_down_s(self, now, cpu_s)
+        self.free_s = max(self.free_s, now + cpu_s)
+        return cpu_s
 
     def _wakes(self, now: float) -> None:
         self._rest = rest_class(now - self.free_s)
@@ -153,3 +157,25 @@ class BusyProcess(Process):
 
 
 _FREE = Process()
+
+
+class Server:
+    """The server: one process that all others ask. A command waits for those that came before it.
+
+    What a process asks at one moment waits once: that these commands follow each other is part of the steps measured.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._asked: tuple[object, float, float] = (None, float("-inf"), 0.0)  # by whom, when, and how long it waits
+
+    def late_s(self, now: float, by: object, events: int = 1) -> float:
+        """How much later than now the server gets to a command of this process, about so many events."""
+        if self._process is _FREE:
+            return 0.0
+        late_s = self._process.late_s(now, events, share=1.0)
+        last_by, last_at, last_late_s = self._asked
+        if last_by is by and last_at == now:
+            return last_late_s
+        self._asked = by, now, late_s
+        return late_s

@@ -45,6 +45,7 @@ class RunState:
         self.scenario = scenario
         self.plan = plan
         self.machine = machine
+        self.append_late_s = 0.0  # how much later than now the server gets to the event that is published now
         self.rng = rng
         self.env = simpy.Environment()
         self.rows: list[Row] = []
@@ -59,7 +60,7 @@ class RunState:
         code = self.event_codes[event]
         self.rows.append((sent.sent_s, _SENT, service, consumer, code, index, 0, intended_s, NAN))
         self.rows.append((sent.published_s, _PUBLISHED, service, consumer, code, index, 0, intended_s, NAN))
-        self.machine.server.late_s(self.env.now, share=1.0)
+        self.append_late_s = self.machine.server.late_s(self.env.now, sent)
         for subscriber in self.subscribers[event]:
             subscriber.push(Message(index, intended_s))
 

@@ -70,7 +70,7 @@ class SagaHandlers(Handlers):
         else:
             self._fail(message, saga, attempt, outcome, after_s)
         if self.waiting:
-            self._start(after_s)
+            self._start(after_s + self._cpu.takes_s("next_s"))
         self._ended(after_s)
 
     def _fail(self, message: Advance, saga: RunningSaga, attempt: int, outcome: ActOutcome, after_s: float) -> None:
