@@ -6,7 +6,8 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
-from typing import Any, ParamSpec, TypeVar, overload
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -14,7 +15,6 @@ from eventlib.broker.connections import Broker
 from eventlib.broker.streams import StreamCommands
 from eventlib.consume.liveness import ConsumerHealth
 from eventlib.declare.app import App
-from eventlib.declare.sagas import Saga
 from eventlib.declare.tasks import Task
 from eventlib.delivery import Observer
 from eventlib.errors import BrokerError, BusClosed, InvalidArgument
@@ -29,10 +29,13 @@ from eventlib.replies.requesting import Requesting
 from eventlib.replies.waiting import Waits, waits
 from eventlib.retention import StreamHealth
 from eventlib.running import Running, Wanted
-from eventlib.sagas.operations import Sagas, name_of
-from eventlib.schedules.operations import Schedules
 from eventlib.tasks.patience import Patience
 from eventlib.tasks.queues import TaskHandle, TaskQueues
+
+if TYPE_CHECKING:  # the rest of a saga and of a schedule is imported when a program first uses one
+    from eventlib.declare.sagas import Saga
+    from eventlib.sagas.operations import Sagas
+    from eventlib.schedules.operations import Schedules
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input of a saga
 P = ParamSpec("P")
@@ -76,7 +79,7 @@ async def connect(
             waits(broker, app, patient=not isinstance(policy, Fail)) as all_waits,
             aclosing(TaskQueues(app, broker, patience)) as queues,
         ):
-            bus = Bus(app, broker, server, publisher, all_waits, queues, Schedules(app, broker, patience))
+            bus = Bus(app, broker, server, publisher, all_waits, queues, patience)
             await bus._declare_streams()
             try:
                 yield bus
@@ -97,16 +100,16 @@ class Bus(Requesting):
         publisher: Publisher,
         waits: Waits,
         tasks: TaskQueues,
-        schedules: Schedules,
+        patience: Patience,
     ) -> None:
         self.app = app
         self.server = server
         self.tasks = tasks
-        self.schedules = schedules
         self._broker = broker
         self._streams = StreamCommands(broker)
         self._publisher = publisher
         self._waits = waits
+        self._patience = patience
         self._closed = False
         self._running = Running(app, broker, self, publisher)
 
@@ -209,6 +212,13 @@ class Bus(Requesting):
         """
         return self.tasks.enqueue(task, delay_s=delay_s, at=at, priority=priority, id=id)
 
+    @cached_property
+    def schedules(self) -> "Schedules":
+        """The schedules of every task queue: to look at, add, pause, run at once and remove."""
+        from eventlib.schedules.operations import Schedules
+
+        return Schedules(self.app, self._broker, self._patience)
+
     # Consuming
 
     @asynccontextmanager
@@ -244,7 +254,7 @@ class Bus(Requesting):
 
     # Sagas
 
-    async def start(self, saga: Saga[I], input: I, *, key: str | None = None) -> str:
+    async def start(self, saga: "Saga[I]", input: I, *, key: str | None = None) -> str:
         """Start a saga. Returns its id once the server has it; some worker runs its steps.
 
         The id is the `key`, if one is given: while the saga with this key runs or is kept, another start with it starts
@@ -258,15 +268,17 @@ class Bus(Requesting):
         return await self.sagas(saga).start(saga, input, key)
 
     @overload
-    def sagas(self, saga: Saga[I]) -> Sagas[I]: ...
+    def sagas(self, saga: "Saga[I]") -> "Sagas[I]": ...
     @overload
-    def sagas(self, saga: str) -> Sagas[Any]: ...
-    def sagas(self, saga: Saga[Any] | str) -> Sagas[Any]:
+    def sagas(self, saga: str) -> "Sagas[Any]": ...
+    def sagas(self, saga: "Saga[Any] | str") -> "Sagas[Any]":
         """The sagas of one name that were started: to look at, wait for, cancel, retry and resolve.
 
         Raises:
             InvalidArgument, InvalidDeclaration: it is no saga, and no name that one can have.
         """
+        from eventlib.sagas.operations import Sagas, name_of
+
         return Sagas(self._broker, self.app.name, name_of(saga), lambda: self._closed)
 
     # Looking

@@ -163,6 +163,9 @@ class _Children:
 
     before: set[psutil.Process] | None = None
 
+    def forget(self) -> None:
+        self.before = None
+
     def look(self, event: str, _: object) -> None:
         """An audit hook. A look takes milliseconds, and most of the thousands of tests start no process."""
         if self.before is None and event in ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"):
@@ -176,7 +179,7 @@ sys.addaudithook(_children.look)
 @pytest.fixture(autouse=True)
 def no_process_left() -> Iterator[None]:
     """Fail a test that leaves a child process behind, and end that process."""
-    _children.before = None
+    _children.forget()
     yield
     before = _children.before
     if before is None:

@@ -64,8 +64,7 @@ def test_importing_it_is_quick(library: Environment) -> None:
         dependencies_s.append(cpu_s(library, "import redis.asyncio; from pydantic import BaseModel"))
         if min(own_s) < IMPORT_S_MAX:
             return
-    # 1.5 was for events alone. Declarations of tasks, schedules and sagas are imported with them.
-    assert min(own_s) < 1.8 * min(dependencies_s), (own_s, dependencies_s)
+    assert min(own_s) < 1.5 * min(dependencies_s), (own_s, dependencies_s)
 
 
 def cpu_s(library: Environment, imports: str) -> float:
