@@ -67,7 +67,8 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every coroutine test a deadline. On another loop than the usual one, run no other test."""
+    """Give every coroutine test a deadline. Leave out what would test nothing new on this loop or this server."""
+    items[:] = [item for item in items if not (item.get_closest_marker("one_server") and _is_repeated(item))]
     coroutines = [item for item in items if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj)]
     for item in coroutines:
         item.obj = _within_deadline(item.obj)
@@ -79,6 +80,13 @@ def pytest_collection_finish() -> None:
     """Keep what thousands of collected tests are made of out of every later garbage collection."""
     gc.collect()
     gc.freeze()
+
+
+def _is_repeated(item: pytest.Item) -> bool:
+    """Whether this is a test on another server than the first one."""
+    assert isinstance(item, pytest.Function)
+    [first, *_] = SERVERS
+    return "server" in item.fixturenames and item.callspec.params["server"] != first
 
 
 def _within_deadline(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
