@@ -6,7 +6,8 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
-from typing import Any, ParamSpec, TypeVar, overload
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -15,7 +16,6 @@ from eventlib.broker.connections import Broker
 from eventlib.broker.streams import StreamCommands
 from eventlib.consume.liveness import ConsumerHealth
 from eventlib.declare.app import App
-from eventlib.declare.sagas import Saga
 from eventlib.declare.tasks import Task
 from eventlib.delivery import Observer
 from eventlib.errors import BrokerError, BusClosed, InvalidArgument
@@ -32,9 +32,12 @@ from eventlib.replies.waiting import Waits, waits
 from eventlib.retention import StreamHealth
 from eventlib.running import Running, Wanted
 from eventlib.sagas.by_name import SagasByName
-from eventlib.sagas.operations import Sagas
-from eventlib.schedules.operations import Schedules
 from eventlib.tasks.queues import TaskHandle, TaskQueues
+
+if TYPE_CHECKING:  # the rest of a saga and of a schedule is imported when a program first uses one
+    from eventlib.declare.sagas import Saga
+    from eventlib.sagas.operations import Sagas
+    from eventlib.schedules.operations import Schedules
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input of a saga
 P = ParamSpec("P")
@@ -79,8 +82,7 @@ async def connect(
             aclosing(TaskQueues(app, broker, patience)) as queues,
             aclosing(SagasByName(broker, app.name, patience)) as sagas,
         ):
-            schedules = Schedules(app, broker, patience)
-            bus = Bus(app, broker, server, patience, publisher, all_waits, queues, schedules, sagas)
+            bus = Bus(app, broker, server, patience, publisher, all_waits, queues, sagas)
             await bus._declare_streams()
             try:
                 yield bus
@@ -102,13 +104,11 @@ class Bus(Requesting):
         publisher: Publisher,
         waits: Waits,
         tasks: TaskQueues,
-        schedules: Schedules,
         sagas: SagasByName,
     ) -> None:
         self.app = app
         self.server = server
         self.tasks = tasks
-        self.schedules = schedules
         self._broker = broker
         self._patience = patience
         self._sagas = sagas
@@ -218,6 +218,13 @@ class Bus(Requesting):
         """
         return self.tasks.enqueue(task, delay_s=delay_s, at=at, priority=priority, id=id)
 
+    @cached_property
+    def schedules(self) -> "Schedules":
+        """The schedules of every task queue: to look at, add, pause, run at once and remove."""
+        from eventlib.schedules.operations import Schedules
+
+        return Schedules(self.app, self._broker, self._patience)
+
     # Consuming
 
     @asynccontextmanager
@@ -254,7 +261,7 @@ class Bus(Requesting):
     # Sagas
 
     @called_as('await bus.start(saga, Order(number=1), key="A1")')
-    async def start(self, saga: Saga[I], input: I, *, key: str | None = None) -> str:
+    async def start(self, saga: "Saga[I]", input: I, *, key: str | None = None) -> str:
         """Start a saga. Returns its id once the server has it; some worker runs its steps.
 
         The id is the `key`, if one is given: while the saga with this key runs or is kept, and for 60 s after its end
@@ -266,6 +273,8 @@ class Bus(Requesting):
                 loses): nothing was started.
             BrokerUnavailable: no answer. The saga may have been started; with its key, a repeat starts no other.
         """
+        from eventlib.declare.sagas import Saga
+
         given: object = saga  # of any type, where no checker looked
         if isinstance(given, Saga) and self.app.sagas.get((given.name, given.version)) is not given:
             problem = f"App {self.app.name!r} declares no saga {saga.name!r} version {saga.version}, or another one"
@@ -273,10 +282,10 @@ class Bus(Requesting):
         return await self.sagas(saga).start(saga, input, key)
 
     @overload
-    def sagas(self, saga: Saga[I]) -> Sagas[I]: ...
+    def sagas(self, saga: "Saga[I]") -> "Sagas[I]": ...
     @overload
-    def sagas(self, saga: str) -> Sagas[Any]: ...
-    def sagas(self, saga: Saga[Any] | str) -> Sagas[Any]:
+    def sagas(self, saga: str) -> "Sagas[Any]": ...
+    def sagas(self, saga: "Saga[Any] | str") -> "Sagas[Any]":
         """The sagas of one name that were started: to look at, wait for, cancel, retry and resolve.
 
         Raises:

@@ -1,15 +1,15 @@
 """The sagas of a bus, by their name. Those who wait for sagas of one name share one blocking read."""
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from eventlib.broker.connections import Broker
-from eventlib.broker.sagas import SagaStore
-from eventlib.declare.sagas import Saga
 from eventlib.errors import InvalidArgument, shown
-from eventlib.notices import Notices
 from eventlib.patience import Patience
-from eventlib.sagas.messages import GROUP, saga_stream
-from eventlib.sagas.operations import Sagas
+
+if TYPE_CHECKING:  # what sagas need is imported when a program first uses one
+    from eventlib.declare.sagas import Saga
+    from eventlib.notices import Notices
+    from eventlib.sagas.operations import Sagas
 
 
 class SagasByName:
@@ -22,8 +22,13 @@ class SagasByName:
         self._notices: dict[str, Notices] = {}
         self._closed = False
 
-    def of(self, saga: Saga[Any] | str) -> Sagas[Any]:
+    def of(self, saga: "Saga[Any] | str") -> "Sagas[Any]":
         """See `Bus.sagas`."""
+        from eventlib.broker.sagas import SagaStore
+        from eventlib.notices import Notices
+        from eventlib.sagas.messages import GROUP, saga_stream
+        from eventlib.sagas.operations import Sagas
+
         name = _name_of(saga)
         if name not in self._notices:
             self._notices[name] = Notices(SagaStore(self._broker, saga_stream(name), GROUP).watch)
@@ -42,6 +47,8 @@ def _name_of(saga: "Saga[Any] | str") -> str:
     Raises:
         InvalidArgument: it is neither.
     """
+    from eventlib.declare.sagas import Saga
+
     if isinstance(saga, Saga):
         return saga.name
     if isinstance(saga, str):
