@@ -92,14 +92,12 @@ from eventlib.errors import (
 )
 from eventlib.events.correlation import new_correlation_id
 from eventlib.events.schema import Event, upcast
-from eventlib.operate.dead_letters import DeadLetters, Outcome
 from eventlib.operate.selection import Selection
 from eventlib.policy import Retry, RetryBudget
 from eventlib.publish.outage import Fail, Spool, Wait
 from eventlib.records import Backlog, QueueHealth, ServerInfo, SlotRecord
 from eventlib.replies.waiting import Waiting
 from eventlib.retention import GroupHealth, Retention, StreamHealth
-from eventlib.scheduling import ScheduleRule
 from eventlib.tasks.current import CurrentTask, current_task
 from eventlib.tasks.queues import TaskHandle
 from eventlib.tasks.state import TaskState
@@ -110,10 +108,12 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from eventlib.declare.sagas import NOTHING_TO_UNDO, Saga, Step
     from eventlib.events.compatibility import SchemaChange, schema_changes
     from eventlib.events.registry import Registry, envelope_schema, json_schema, open_export
+    from eventlib.operate.dead_letters import DeadLetters, Outcome
     from eventlib.saga_context import SagaContext
     from eventlib.sagas.operations import Sagas
     from eventlib.sagas.records import SagaNote, SagaRecord, SagaStep
     from eventlib.schedules.state import Schedule
+    from eventlib.scheduling import ScheduleRule
     from eventlib.testing import private_server
 
 __all__ = [
@@ -219,6 +219,8 @@ _MODULES = {
     "eventlib.declare.sagas": ["NOTHING_TO_UNDO", "Saga", "Step"],
     "eventlib.events.compatibility": ["SchemaChange", "schema_changes"],
     "eventlib.events.registry": ["Registry", "envelope_schema", "json_schema", "open_export"],
+    "eventlib.operate.dead_letters": ["DeadLetters", "Outcome"],
+    "eventlib.scheduling": ["ScheduleRule"],
     "eventlib.saga_context": ["SagaContext"],
     "eventlib.sagas.operations": ["Sagas"],
     "eventlib.sagas.records": ["SagaNote", "SagaRecord", "SagaStep"],

@@ -11,6 +11,7 @@ from eventlib.errors import InvalidArgument, InvalidDeclaration
 F = TypeVar("F", bound=Callable[..., Any])
 
 DURATION = "seconds, from 0.001 to a year"
+TOLERANCE_S = 5.0  # how late a slot is met before it counts as missed, unless the schedule says otherwise
 _YEAR_S = 366 * 86_400.0
 
 
@@ -40,15 +41,13 @@ def called_as(
     """Refuse a call of the decorated function whose arguments it does not take, and show the `right` call."""
 
     def decorate(function: F) -> F:
-        signature = inspect.signature(function)
-
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
                 return function(*args, **kwargs)
             except TypeError:
                 try:
-                    signature.bind(*args, **kwargs)
+                    inspect.signature(function).bind(*args, **kwargs)
                 except TypeError as error:
                     raise refusal(function.__name__, f"{error}; call it as `{right}`") from None
                 raise  # it is not about this call

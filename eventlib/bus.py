@@ -19,7 +19,6 @@ from eventlib.declare.tasks import Task
 from eventlib.delivery import Observer
 from eventlib.errors import BrokerError, BusClosed, InvalidArgument
 from eventlib.events.schema import Event, spec_of
-from eventlib.operate.dead_letters import DeadLetters
 from eventlib.operate.trimming import look_at
 from eventlib.patience import Patience
 from eventlib.publish.outage import Fail, OutagePolicy, Wait, patience_s
@@ -35,6 +34,7 @@ from eventlib.tasks.queues import TaskHandle, TaskQueues
 if TYPE_CHECKING:  # each of these is imported when a program first uses it
     from eventlib.consume.liveness import ConsumerHealth
     from eventlib.declare.sagas import Saga
+    from eventlib.operate.dead_letters import DeadLetters
     from eventlib.running import Running
     from eventlib.sagas.operations import Sagas
     from eventlib.schedules.operations import Schedules
@@ -345,8 +345,10 @@ class Bus(Requesting):
         """How a task queue stands: what waits, runs and is held up, how fast, and by how many workers."""
         return await self.tasks.health(queue)
 
-    def dead_letters(self, stream: str, group: str) -> DeadLetters:
+    def dead_letters(self, stream: str, group: str) -> "DeadLetters":
         """The group's dead-letter queue on the stream: to look at, edit, replay and purge."""
+        from eventlib.operate.dead_letters import DeadLetters
+
         return DeadLetters(self._broker, self.app, self._patience, stream, group)
 
     async def delete_all(self) -> int:

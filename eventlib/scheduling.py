@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
-from eventlib.arguments import is_number
+from eventlib.arguments import TOLERANCE_S, is_number
 from eventlib.errors import shown
 from eventlib.slots import Cron, Interval, Slots, iso_time
 
@@ -25,7 +25,6 @@ SkipReason = Literal["missed", "overlap", "paused", "orphaned", "queue_full", "u
 
 Halted = Literal["paused", "orphaned"]  # why a schedule runs nothing
 
-TOLERANCE_S = 5.0  # how late a slot is met before it counts as missed, unless the schedule says otherwise
 WAITING_MAX = 1000  # slots of one schedule that wait for the task before them
 RUN_LIMIT = 50  # slots that start in one step: a step is one script, and other clients wait meanwhile
 PASS_LIMIT = 500  # slots of a cron line that are passed over in one step: computing them takes about 20 ms

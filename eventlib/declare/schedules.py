@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eventlib.arguments import called_as
+from eventlib.arguments import TOLERANCE_S, called_as
 from eventlib.declare.checks import replace_or_refuse
 from eventlib.declare.tasks import Task, TaskCall
 from eventlib.errors import InvalidArgument, InvalidDeclaration
 from eventlib.events.schema import valid_name
-from eventlib.scheduling import TOLERANCE_S, Missed, Overlap, ScheduleRule
+
+if TYPE_CHECKING:  # imported when an App declares its first schedule
+    from eventlib.scheduling import Missed, Overlap, ScheduleRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class DeclaredSchedule:
     """A schedule of an App: its rule, and the task with its arguments."""
 
     name: str
-    rule: ScheduleRule
+    rule: "ScheduleRule"
     call: TaskCall[Any]
 
 
@@ -37,8 +39,8 @@ class ScheduleDeclarations:
         tz: str = "UTC",
         every_s: float | None = None,
         offset_s: float = 0.0,
-        missed: Missed = "once",
-        overlap: Overlap = "allow",
+        missed: "Missed" = "once",
+        overlap: "Overlap" = "allow",
         tolerance_s: float = TOLERANCE_S,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
@@ -66,6 +68,8 @@ class ScheduleDeclarations:
             InvalidDeclaration: the name is in use, the task is not one of this App, an argument does not fit, or a
                 setting is wrong.
         """
+        from eventlib.scheduling import ScheduleRule
+
         where = f"schedule {valid_name(name, 'schedule')!r}"
         if name in self.schedules:
             replace_or_refuse(where, "is already declared; give one of the two another name")

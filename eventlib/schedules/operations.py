@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, cast
 
 from uuid_utils import uuid7
 
+from eventlib.arguments import TOLERANCE_S
 from eventlib.broker.connections import Broker
 from eventlib.broker.schedules import Fired, ScheduleCommands, StoredSchedule
 from eventlib.declare.app import App
@@ -18,7 +19,7 @@ from eventlib.records import SlotRecord
 from eventlib.schedules.deciding import settle
 from eventlib.schedules.spec import Spec, spec_of, spec_text
 from eventlib.schedules.state import Schedule, schedule_of
-from eventlib.scheduling import TOLERANCE_S, Missed, Overlap, ScheduleRule
+from eventlib.scheduling import Missed, Overlap, ScheduleRule
 from eventlib.steady import steady_s
 
 P = ParamSpec("P")
