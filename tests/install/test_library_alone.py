@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -63,7 +64,8 @@ def test_importing_it_is_quick(library: Environment) -> None:
         dependencies_s.append(cpu_s(library, "import redis.asyncio; from pydantic import BaseModel"))
         if min(own_s) < IMPORT_S_MAX:
             return
-    assert min(own_s) < 1.5 * min(dependencies_s), (own_s, dependencies_s)
+    # Medians: one lucky process is much faster than all others.
+    assert median(own_s) < 1.5 * median(dependencies_s), (own_s, dependencies_s)
 
 
 def cpu_s(library: Environment, imports: str) -> float:
