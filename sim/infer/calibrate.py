@@ -6,8 +6,10 @@ the processes can do: they never rest, so it shows what an event alone needs of 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -19,11 +21,11 @@ from sim.declare.loads.poisson import PoissonLoad
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.service import Service
 from sim.declare.service_times.exponential import ExponentialTime
-from sim.errors import CalibrationFailed
+from sim.errors import CalibrationFailed, InvalidCalibration
 from sim.evidence.history import History
 from sim.infer.steps import blocks_of, cpu_of
 from sim.progress import shown
-from sim.worlds.live import run_live
+from sim.worlds.live import product_at, run_live, server_at
 from sim.worlds.simulated import simulate
 
 _BACK_AFTER_S = 0.2
@@ -95,6 +97,32 @@ async def calibrate(
             part = partial(_advance, advance, index, len(scenarios))
             histories.append(await run_live(scenario, [index], repeats=1, url=url, progress=part))
     return calibration_of(histories), histories
+
+
+async def calibration_at(file: str | Path, *, url: str | None = None, progress: Progress | None = None) -> Calibration:
+    """Read what was measured here before; measure it and keep it there, if nothing was, or something else is here now.
+
+    Raises:
+        InvalidCalibration: the file holds something else, or cannot be written.
+        SimError, EventlibError: as `calibrate` does.
+    """
+    if (found := _kept(Path(file))) is not None:
+        with server_at(url) as address:
+            server = await product_at(address)
+        with suppress(InvalidCalibration):  # it is of another machine, server or version
+            found.check_fits(server)
+            return found
+    found, _ = await calibrate(url=url, progress=progress)
+    found.save(file)
+    return found
+
+
+def _kept(file: Path) -> Calibration | None:
+    """What the file holds. If there is none, room is made for it."""
+    if file.exists():
+        return Calibration.load(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return None
 
 
 def calibration_of(histories: Sequence[History]) -> Calibration:

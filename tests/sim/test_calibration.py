@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from eventlib import BrokerError
 from sim.calibration import PARTS, RESTS_S, STEPS, Block, Calibration, CpuCost, CpuUse, rest_class
 from sim.cli.commands import app
 from sim.declare.scenario import Scenario
 from sim.errors import CalibrationFailed, InvalidCalibration
 from sim.evidence.history import History
-from sim.infer.calibrate import calibration_of, probes
+from sim.infer.calibrate import calibration_at, calibration_of, probes
 from sim.infer.steps import blocks_of
+from sim.worlds.live import product_at
 from sim.worlds.simulated import simulate
 from tests.model.small import exponential, poisson, rows_of, scenario, service
 
@@ -261,3 +263,16 @@ def test_a_file_that_cannot_be_written_is_refused_before_measuring(
 ) -> None:
     result = calibrating(monkeypatch, AssertionError("it measured"), "--out", tmp_path / "missing" / "c.json")
     assert result.exit_code == 2 and "cannot be written" in result.stderr
+
+
+async def test_what_was_measured_here_is_read_and_not_measured_again(tmp_path: Path, url: str) -> None:
+    """A file of another server, or none, has the machine measured: here that is refused, to see it."""
+    file = tmp_path / "reports" / "calibration.json"
+    with pytest.raises(BrokerError):
+        await calibration_at(file, url="redis://127.0.0.1:1")
+    here = replace(measured(), server=await product_at(url))
+    here.save(file)
+    assert await calibration_at(file, url=url) == here
+    file.write_text("{}")
+    with pytest.raises(InvalidCalibration, match="is no calibration"):
+        await calibration_at(file, url=url)
