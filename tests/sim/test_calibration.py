@@ -14,7 +14,7 @@ from sim.cli.commands import app
 from sim.declare.scenario import Scenario
 from sim.errors import CalibrationFailed, InvalidCalibration
 from sim.evidence.history import History
-from sim.infer.calibrate import calibration_of, probes
+from sim.infer.calibrate import calibration_of, probes, undisturbed
 from sim.infer.steps import blocks_of
 from sim.worlds.simulated import simulate
 from tests.model.small import exponential, poisson, rows_of, scenario, service
@@ -261,3 +261,31 @@ def test_a_file_that_cannot_be_written_is_refused_before_measuring(
 ) -> None:
     result = calibrating(monkeypatch, AssertionError("it measured"), "--out", tmp_path / "missing" / "c.json")
     assert result.exit_code == 2 and "cannot be written" in result.stderr
+
+
+# Other programs
+
+
+def test_seconds_in_which_others_disturbed_the_handlers_are_left_out() -> None:
+    """But for the rare steps, and for each run by what is usual there."""
+
+    def block(run: int, late_s: float) -> Block:
+        return Block(run, {"handle_s": [[late_s] * 10], "read_s": [[late_s]], "start_s": [[late_s]]})
+
+    blocks = [*(block(0, late_s) for late_s in (0.0002, 0.00021, 0.002, 0.00022)), block(1, 0.004), block(1, 0.0041)]
+    found = undisturbed(blocks)
+    assert [one.steps.get("read_s") for one in found] == [
+        [[0.0002]],
+        [[0.00021]],
+        None,
+        [[0.00022]],
+        [[0.004]],
+        [[0.0041]],
+    ]
+    assert [one.steps["start_s"] for one in found] == [one.steps["start_s"] for one in blocks]
+
+
+def test_a_busy_machine_is_said() -> None:
+    late = Calibration((Block(0, {"lateness_s": [[0.0001] * 95 + [0.003] * 5]}),))
+    assert late.was_busy and late.about()["was_busy"]
+    assert not Calibration((Block(0, {"lateness_s": [[0.0001] * 100]}),)).was_busy
