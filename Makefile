@@ -25,6 +25,8 @@ report: $(READY) ## run the sample experiment in both worlds and write reports/v
 	  esac; }
 
 # Notebooks, which measure time, and tests that install the wheel get both cores to themselves.
+# More than a hundred processes start: each would compile the same sources again where Python may not keep them.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(READY) ## run all tests and all notebooks
 	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/typing --ignore=tests/install -n 2 --dist worksteal
 	@$(BIN)/pytest tests/install notebooks -p nbval --nbval --nbval-current-env --nbval-cell-timeout=120

@@ -13,10 +13,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,7 +25,7 @@ from rich.table import Table
 
 import eventlib as ev
 from campaigns import command
-from campaigns.forks import FORKS
+from campaigns.forks import Forks
 from campaigns.saga_worker import BOUNDARIES, NAMES, Order, Worker, work
 from eventlib.broker.keys import Keys
 from eventlib.saga_policy import SagaStatus
@@ -61,24 +59,22 @@ class Verdict:
     faults: list[str] = field(default_factory=list)
 
 
-class Workers:
+class Workers(Forks):
     """The worker processes. One that was killed is replaced, and the next boundary is armed."""
 
     def __init__(self, url: str, namespace: str, folder: Path, plan: Plan) -> None:
-        self._arguments = url, namespace, folder
         self._armed = folder / "armed"
         self._armed.mkdir()
         self._killed = folder / "killed"
         self._plan = plan
         self._boundaries = cycle(BOUNDARIES)
         self._asked = 0
-        self._processes = [self._start() for _ in range(plan.workers)]
+        super().__init__(work, url, namespace, folder, number=plan.workers)
 
     def look(self) -> int:
         """Replace who is gone, and arm the next boundary. Returns how many were killed so far."""
-        for place, process in enumerate(self._processes):
-            if not process.is_alive():
-                self._processes[place] = self._start()
+        for process in [each for each in self.processes if not each.is_alive()]:
+            self.replace(process)
         armed = {file.name for file in self._armed.iterdir()}
         while self._asked < self._plan.kills and len(armed) < self._plan.workers:
             boundary = next(self._boundaries)
@@ -92,29 +88,6 @@ class Workers:
         """At which boundary, with which saga in hand and in which step each worker was killed."""
         lines = self._killed.read_text().splitlines() if self._killed.exists() else []
         return [tuple(json.loads(line)) for line in lines]
-
-    def end(self) -> None:
-        """Stop all workers."""
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.join(20.0)
-            process.kill()
-            process.join()
-
-    def _start(self) -> BaseProcess:
-        process = FORKS.Process(target=work, args=self._arguments)
-        process.start()
-        return process
-
-
-@contextmanager
-def _workers(url: str, namespace: str, folder: Path, plan: Plan) -> Iterator[Workers]:
-    workers = Workers(url, namespace, folder, plan)
-    try:
-        yield workers
-    finally:
-        workers.end()
 
 
 def inputs(plan: Plan) -> Iterator[tuple[str, Order, bool]]:
@@ -135,7 +108,7 @@ async def campaign(url: str, plan: Plan, tell: Any = lambda _ended, _killed: Non
         app = Worker(folder).app()
         async with ev.connect(app, url, namespace=namespace) as bus:
             try:
-                with _workers(url, namespace, folder, plan) as workers:
+                with Workers(url, namespace, folder, plan) as workers:
                     await _run(bus, plan, workers, tell)
                     verdict = await _judge(bus, plan, workers, folder, url, namespace)
             finally:

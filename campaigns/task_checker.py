@@ -17,6 +17,7 @@ from eventlib.records import queue_stream
 
 HELD_S_MAX = 2.0 * LEASE_S
 _LOOK_S = 0.02
+WAIT = "key, until a suspect is handed out"  # it is not judged: the task waits in the queue
 _SUSPECTS = "(suspects)"  # as for a limit of this name, they wait for a worker: see task_sweep.lua
 
 
@@ -49,12 +50,17 @@ class Checker:
         self.over_limit: list[str] = []
         self._since_s: dict[Hold, float] = {}
         self._held_s: dict[tuple[Hold, float], float] = {}
-        self._suspects: set[tuple[Hold, float]] = set()
+        self._waited_s: dict[tuple[Hold, float], float] = {}  # by suspects
         self._looked_s = time.monotonic()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopping = True
 
     async def run(self) -> None:
-        """Look, again and again, until cancelled."""
-        while True:
+        """Look, again and again, until `stop` is called. A cancellation may be lost in the Redis client."""
+        while not self._stopping:
             await self.look()
             await asyncio.sleep(_LOOK_S)
 
@@ -67,26 +73,23 @@ class Checker:
         for hold, owner in await self._held():
             if owner in alive:
                 continue
-            # A suspect that waits belongs to no worker: the time of its key goes on. It has no slot.
             first_s = self._killed_at_s.get(owner, self._since_s.get(hold, now_s))
             since_s[hold] = first_s
-            self._held_s[hold, first_s] = now_s - first_s
-            if owner == _SUSPECTS:
-                self._suspects.add((hold, first_s))
+            waits = owner == _SUSPECTS and hold.kind == "key"  # in the queue, as other tasks do, without a slot
+            (self._waited_s if waits else self._held_s)[hold, first_s] = now_s - first_s
         self._since_s = since_s
 
     def judge(self) -> None:
         """Say what was held, and what was held for too long."""
-        for (hold, first_s), held_s in self._held_s.items():
+        for (hold, _), held_s in self._held_s.items():
             if held_s == 0.0:  # it was seen once: it was given back while the checker looked
                 continue
-            kind = f"{hold.kind} of a suspect" if (hold, first_s) in self._suspects else hold.kind
-            self.orphaned_s.setdefault(kind, []).append(held_s)
+            self.orphaned_s.setdefault(hold.kind, []).append(held_s)
             if held_s > HELD_S_MAX:
-                said = (
-                    f"{kind} {hold.name} was held for {held_s:.3f} s by task {hold.task_id}, which had no live worker"
-                )
+                said = f"{hold} was held for {held_s:.3f} s by a task that had no live worker"
                 self.held_too_long.append(said)
+        if self._waited_s:
+            self.orphaned_s[WAIT] = list(self._waited_s.values())
 
     async def left(self) -> list[str]:
         """The keys that should be gone when no task is left."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 import eventlib as ev
-from eventlib.broker.tasks import QueueCommands, Watch
+from eventlib.broker.notices import Watch
+from eventlib.broker.tasks import QueueCommands
 
 LEASE_S = 1.0
 TENANTS = ("acme", "mid", "tiny")

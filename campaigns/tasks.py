@@ -2,7 +2,8 @@
 
 The tasks have unique keys, limits at once, per key and by rate, and they fail, retry and are cancelled. While workers
 are killed, a checker looks at the server: no unique key and no slot may be held for longer than two leases by a task
-that no live worker runs. In the end each task has ended in its way, and no key, slot or entry is left.
+that no live worker runs. The key of a task that waits in the queue is its own: for a suspect, the time until it is
+handed out is shown beside. In the end each task has ended in its way, and no key, slot or entry is left.
 """
 
 import asyncio
@@ -12,8 +13,8 @@ import sys
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,8 +26,8 @@ from rich.table import Table
 
 import eventlib as ev
 from campaigns import command
-from campaigns.forks import FORKS
-from campaigns.task_checker import HELD_S_MAX, Checker
+from campaigns.forks import Forks
+from campaigns.task_checker import HELD_S_MAX, WAIT, Checker
 from campaigns.task_worker import LEASE_S, TENANTS, Hopeless, Work, app_of, work
 from eventlib.queueing import PRIORITIES
 from eventlib.testing import eventually
@@ -66,7 +67,7 @@ class Verdict:
     faults: list[str] = field(default_factory=list)
 
 
-class Workers:
+class Workers(Forks):
     """The worker processes. One that is killed is replaced.
 
     What a killed worker held is taken over by a worker that lives. So two workers at a time are spared, each for two
@@ -74,21 +75,20 @@ class Workers:
     """
 
     def __init__(self, url: str, namespace: str, folder: Path, plan: Plan) -> None:
-        self._arguments = url, namespace, folder
         self._folder = folder
         self._rng = random.Random(plan.seed)
         self._spared: deque[BaseProcess] = deque(maxlen=2)
         self._spared_at_s = 0.0
         self.killed_at_s: dict[str, float] = {}
-        self._processes = [self._start() for _ in range(plan.workers)]
+        super().__init__(work, url, namespace, folder, number=plan.workers)
 
     def all_work(self) -> bool:
         """Whether all have begun to work."""
-        return all(map(self._works, self._processes))
+        return all(map(self._works, self.processes))
 
     def alive(self) -> set[str]:
         """The names of all that live."""
-        return {str(process.pid) for process in self._processes}
+        return {str(process.pid) for process in self.processes}
 
     def kill(self) -> bool:
         """Kill one, at random, and start another one. False if none may be killed now."""
@@ -102,37 +102,14 @@ class Workers:
         victim.kill()
         victim.join()
         self.killed_at_s[str(victim.pid)] = time.monotonic()
-        self._processes[self._processes.index(victim)] = self._start()
+        self.replace(victim)
         return True
 
-    def end(self) -> None:
-        """Stop all workers."""
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.join(20.0)
-            process.kill()
-            process.join()
-
     def _at_work(self) -> list[BaseProcess]:
-        return [each for each in self._processes if each not in self._spared and self._works(each)]
+        return [each for each in self.processes if each not in self._spared and self._works(each)]
 
     def _works(self, process: BaseProcess) -> bool:
         return (self._folder / str(process.pid)).exists()
-
-    def _start(self) -> BaseProcess:
-        process = FORKS.Process(target=work, args=self._arguments)
-        process.start()
-        return process
-
-
-@contextmanager
-def _workers(url: str, namespace: str, folder: Path, plan: Plan) -> Iterator[Workers]:
-    workers = Workers(url, namespace, folder, plan)
-    try:
-        yield workers
-    finally:
-        workers.end()
 
 
 # The campaign
@@ -144,17 +121,15 @@ async def campaign(url: str, plan: Plan, tell: Callable[[int], object] = lambda 
     app, work, hopeless = app_of()
     async with redis.Redis.from_url(url) as client, ev.connect(app, url, namespace=namespace) as bus:
         try:
-            with tempfile.TemporaryDirectory() as folder, _workers(url, namespace, Path(folder), plan) as workers:
+            with tempfile.TemporaryDirectory() as folder, Workers(url, namespace, Path(folder), plan) as workers:
                 await eventually(workers.all_work, _LOST_S)
                 checker = Checker(client, namespace, workers.alive, workers.killed_at_s)
                 checking = asyncio.create_task(checker.run())
                 try:
                     await _run(Callers(bus, work, hopeless, plan, verdict), workers, tell)
                 finally:
-                    checking.cancel()
-                    await asyncio.wait({checking})
-                if not checking.cancelled():
-                    checking.result()  # it raises what ended the checker
+                    checker.stop()
+                    await checking  # it raises what ended the checker
                 checker.judge()
                 verdict.orphaned_s, verdict.unseen_s = checker.orphaned_s, checker.unseen_s
                 verdict.held_too_long = checker.held_too_long
@@ -285,8 +260,8 @@ def _show(out: Console, verdict: Verdict) -> None:
     for kind, held_s in sorted(verdict.orphaned_s.items()):
         in_order = sorted(held_s)
         shown = [f"{in_order[len(in_order) * share // 100]:.3f} s" for share in (50, 99)]
-        too_long = sum(each_s > HELD_S_MAX for each_s in in_order)
-        table.add_row(kind, f"{len(in_order):,}", *shown, f"{in_order[-1]:.3f} s", str(too_long))
+        too_long = "-" if kind == WAIT else str(sum(each_s > HELD_S_MAX for each_s in in_order))
+        table.add_row(kind, f"{len(in_order):,}", *shown, f"{in_order[-1]:.3f} s", too_long)
     out.print(table)
     tasks = sum(each.total() for each in verdict.ends.values())
     out.print(

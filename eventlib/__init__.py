@@ -41,14 +41,13 @@ What was awaited has not happened in time
 `eventlib.testing` has tools for tests of your own handlers, `eventlib.catalog` the events of a reference system.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eventlib.broker.acl import acl_rules
 from eventlib.bus import Bus, connect
 from eventlib.consume.liveness import ConsumerHealth
 from eventlib.dead_letter import DeadLetter
 from eventlib.declare.app import App
-from eventlib.declare.sagas import NOTHING_TO_UNDO, Saga, Step
 from eventlib.declare.tasks import Rate, Task, TaskCall
 from eventlib.delivery import Batch, Delivery, Observation
 from eventlib.errors import (
@@ -91,9 +90,7 @@ from eventlib.errors import (
     UsageError,
     WaitTimeout,
 )
-from eventlib.events.compatibility import SchemaChange, schema_changes
 from eventlib.events.correlation import new_correlation_id
-from eventlib.events.registry import Registry, envelope_schema, json_schema, open_export
 from eventlib.events.schema import Event, upcast
 from eventlib.operate.dead_letters import DeadLetters, Outcome
 from eventlib.operate.selection import Selection
@@ -102,18 +99,22 @@ from eventlib.publish.outage import Fail, Spool, Wait
 from eventlib.records import Backlog, QueueHealth, ServerInfo, SlotRecord
 from eventlib.replies.waiting import Waiting
 from eventlib.retention import GroupHealth, Retention, StreamHealth
-from eventlib.saga_context import SagaContext
-from eventlib.sagas.operations import Sagas
-from eventlib.sagas.records import SagaNote, SagaRecord, SagaStep
-from eventlib.schedules.state import Schedule
-from eventlib.scheduling import ScheduleRule
 from eventlib.tasks.current import CurrentTask, current_task
 from eventlib.tasks.queues import TaskHandle
 from eventlib.tasks.state import TaskState
-from eventlib.testing import private_server
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` imports these
+    from eventlib.broker.acl import acl_rules
     from eventlib.client.client import Client, ClientHealth
+    from eventlib.declare.sagas import NOTHING_TO_UNDO, Saga, Step
+    from eventlib.events.compatibility import SchemaChange, schema_changes
+    from eventlib.events.registry import Registry, envelope_schema, json_schema, open_export
+    from eventlib.saga_context import SagaContext
+    from eventlib.sagas.operations import Sagas
+    from eventlib.sagas.records import SagaNote, SagaRecord, SagaStep
+    from eventlib.schedules.state import Schedule
+    from eventlib.scheduling import ScheduleRule
+    from eventlib.testing import private_server
 
 __all__ = [
     "NOTHING_TO_UNDO",
@@ -211,10 +212,30 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """The client brings the catalog, whose classes take a tenth of a second to make: only its users wait for them."""
-    if name in ("Client", "ClientHealth"):
-        from eventlib.client import client
+# What only some programs use. The catalog's classes alone, which a client needs, take a tenth of a second to make.
+_MODULES = {
+    "eventlib.broker.acl": ["acl_rules"],
+    "eventlib.client.client": ["Client", "ClientHealth"],
+    "eventlib.declare.sagas": ["NOTHING_TO_UNDO", "Saga", "Step"],
+    "eventlib.events.compatibility": ["SchemaChange", "schema_changes"],
+    "eventlib.events.registry": ["Registry", "envelope_schema", "json_schema", "open_export"],
+    "eventlib.saga_context": ["SagaContext"],
+    "eventlib.sagas.operations": ["Sagas"],
+    "eventlib.sagas.records": ["SagaNote", "SagaRecord", "SagaStep"],
+    "eventlib.schedules.state": ["Schedule"],
+    "eventlib.scheduling": ["ScheduleRule"],
+    "eventlib.testing": ["private_server"],
+}
 
-        return getattr(client, name)
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, if only some programs use it."""
+    for module, names in _MODULES.items():
+        if name in names:
+            globals()[name] = found = getattr(import_module(module), name)
+            return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

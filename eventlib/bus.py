@@ -6,7 +6,8 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
-from typing import Any, ParamSpec, TypeVar, overload
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -15,13 +16,13 @@ from eventlib.broker.connections import Broker
 from eventlib.broker.streams import StreamCommands
 from eventlib.consume.liveness import ConsumerHealth
 from eventlib.declare.app import App
-from eventlib.declare.sagas import Saga
 from eventlib.declare.tasks import Task
 from eventlib.delivery import Observer
 from eventlib.errors import BrokerError, BusClosed, InvalidArgument
 from eventlib.events.schema import Event, spec_of
 from eventlib.operate.dead_letters import DeadLetters
 from eventlib.operate.trimming import look_at
+from eventlib.patience import Patience
 from eventlib.publish.outage import Fail, OutagePolicy, Wait, patience_s
 from eventlib.publish.publisher import Publisher, publishing
 from eventlib.queueing import Priority
@@ -30,10 +31,13 @@ from eventlib.replies.requesting import Requesting
 from eventlib.replies.waiting import Waits, waits
 from eventlib.retention import StreamHealth
 from eventlib.running import Running, Wanted
-from eventlib.sagas.operations import Sagas, name_of
-from eventlib.schedules.operations import Schedules
-from eventlib.tasks.patience import Patience
+from eventlib.sagas.by_name import SagasByName
 from eventlib.tasks.queues import TaskHandle, TaskQueues
+
+if TYPE_CHECKING:  # the rest of a saga and of a schedule is imported when a program first uses one
+    from eventlib.declare.sagas import Saga
+    from eventlib.sagas.operations import Sagas
+    from eventlib.schedules.operations import Schedules
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input of a saga
 P = ParamSpec("P")
@@ -76,8 +80,9 @@ async def connect(
             publishing(broker, app.name, policy) as publisher,
             waits(broker, app, patient=not isinstance(policy, Fail)) as all_waits,
             aclosing(TaskQueues(app, broker, patience)) as queues,
+            aclosing(SagasByName(broker, app.name, patience)) as sagas,
         ):
-            bus = Bus(app, broker, server, publisher, all_waits, queues, Schedules(app, broker, patience))
+            bus = Bus(app, broker, server, patience, publisher, all_waits, queues, sagas)
             await bus._declare_streams()
             try:
                 yield bus
@@ -95,16 +100,18 @@ class Bus(Requesting):
         app: App,
         broker: Broker,
         server: ServerInfo,
+        patience: Patience,
         publisher: Publisher,
         waits: Waits,
         tasks: TaskQueues,
-        schedules: Schedules,
+        sagas: SagasByName,
     ) -> None:
         self.app = app
         self.server = server
         self.tasks = tasks
-        self.schedules = schedules
         self._broker = broker
+        self._patience = patience
+        self._sagas = sagas
         self._streams = StreamCommands(broker)
         self._publisher = publisher
         self._waits = waits
@@ -211,6 +218,13 @@ class Bus(Requesting):
         """
         return self.tasks.enqueue(task, delay_s=delay_s, at=at, priority=priority, id=id)
 
+    @cached_property
+    def schedules(self) -> "Schedules":
+        """The schedules of every task queue: to look at, add, pause, run at once and remove."""
+        from eventlib.schedules.operations import Schedules
+
+        return Schedules(self.app, self._broker, self._patience)
+
     # Consuming
 
     @asynccontextmanager
@@ -247,34 +261,37 @@ class Bus(Requesting):
     # Sagas
 
     @called_as('await bus.start(saga, Order(number=1), key="A1")')
-    async def start(self, saga: Saga[I], input: I, *, key: str | None = None) -> str:
+    async def start(self, saga: "Saga[I]", input: I, *, key: str | None = None) -> str:
         """Start a saga. Returns its id once the server has it; some worker runs its steps.
 
         The id is the `key`, if one is given: while the saga with this key runs or is kept, and for 60 s after its end
         at least, another start with it starts nothing and returns the id. What the first one was given stays as it is.
-        The call waits for a server that does not answer, for 30 s with every outage policy.
+        A server that does not answer is waited for as the outage policy says; `Spool` is as `Wait` with its 30 s.
 
         Raises:
             BusClosed, InvalidArgument (a saga that the App does not declare, an input of another class or one that JSON
                 loses): nothing was started.
             BrokerUnavailable: no answer. The saga may have been started; with its key, a repeat starts no other.
         """
-        if isinstance(saga, Saga) and self.app.sagas.get((saga.name, saga.version)) is not saga:
+        from eventlib.declare.sagas import Saga
+
+        given: object = saga  # of any type, where no checker looked
+        if isinstance(given, Saga) and self.app.sagas.get((given.name, given.version)) is not given:
             problem = f"App {self.app.name!r} declares no saga {saga.name!r} version {saga.version}, or another one"
             raise InvalidArgument("start", problem)
         return await self.sagas(saga).start(saga, input, key)
 
     @overload
-    def sagas(self, saga: Saga[I]) -> Sagas[I]: ...
+    def sagas(self, saga: "Saga[I]") -> "Sagas[I]": ...
     @overload
-    def sagas(self, saga: str) -> Sagas[Any]: ...
-    def sagas(self, saga: Saga[Any] | str) -> Sagas[Any]:
+    def sagas(self, saga: str) -> "Sagas[Any]": ...
+    def sagas(self, saga: "Saga[Any] | str") -> "Sagas[Any]":
         """The sagas of one name that were started: to look at, wait for, cancel, retry and resolve.
 
         Raises:
             InvalidArgument, InvalidDeclaration: it is no saga, and no name that one can have.
         """
-        return Sagas(self._broker, self.app.name, name_of(saga), lambda: self._closed)
+        return self._sagas.of(saga)
 
     # Looking
 
@@ -320,7 +337,7 @@ class Bus(Requesting):
 
     def dead_letters(self, stream: str, group: str) -> DeadLetters:
         """The group's dead-letter queue on the stream: to look at, edit, replay and purge."""
-        return DeadLetters(self._broker, self.app, stream, group)
+        return DeadLetters(self._broker, self.app, self._patience, stream, group)
 
     async def delete_all(self) -> int:
         """Delete every key of this namespace, events included; for tests and experiments. Returns how many."""

@@ -260,11 +260,11 @@ class MissingTask(BrokerError):
 
 
 class MissingQueue(BrokerError):
-    """There is no task queue of this name: no task was enqueued to it, and no worker of it has run."""
+    """There is no task queue of this name: it never had a task, a schedule or a worker."""
 
 
 class MissingSaga(BrokerError):
-    """There is no saga of this name and id: it was never started, or it has ended and is no longer kept."""
+    """There is no saga of this name, or of this id: it was never started, or it has ended and is no longer kept."""
 
 
 class MissingSchedule(BrokerError):

@@ -20,8 +20,6 @@ from eventlib.errors import BrokerError, InvalidArgument
 from eventlib.events.schema import valid_name
 from eventlib.operate.trimming import trimmer
 from eventlib.publish.publisher import Publisher
-from eventlib.sagas.workers import saga_consumers
-from eventlib.schedules.scheduler import schedulers
 from eventlib.tasks.workers import task_workers
 
 log = logging.getLogger("eventlib")
@@ -112,8 +110,13 @@ class Running:
             workers = task_workers(app, wanted.queues, *place)
             work.consumers.extend(worker.consumer for worker in workers)
             work.beside.extend(worker.watch for worker in workers)
-            work.schedulers.extend(each.run for each in schedulers(app, broker, workers))
-        if wanted.wants(wanted.sagas):
+            if workers:
+                from eventlib.schedules.scheduler import schedulers
+
+                work.schedulers.extend(each.run for each in schedulers(app, broker, workers))
+        if wanted.wants(wanted.sagas) and (app.sagas or wanted.sagas):
+            from eventlib.sagas.workers import saga_consumers
+
             work.consumers.extend(saga_consumers(app, wanted.sagas, broker, self._bus, self._publisher, name, observe))
         if not work.consumers:
             raise InvalidArgument(f"App {app.name!r}", self._nothing_to_run())

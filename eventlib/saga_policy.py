@@ -17,6 +17,7 @@ Outcome = Literal["rejected", "failed", "unknown"]
 Resolution = Literal["completed", "compensated", "done", "undone"]
 
 ENDED: frozenset[SagaStatus] = frozenset({"completed", "compensated"})
+RESTING: frozenset[SagaStatus] = ENDED | {"parked"}  # it does not go on by itself
 _MAY_HAVE_HAPPENED: frozenset[StepStatus] = frozenset({"done", "failed", "unknown"})
 
 

@@ -67,7 +67,8 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every coroutine test a deadline. On another loop than the usual one, run no other test."""
+    """Give every coroutine test a deadline. Leave out what would test nothing new on this loop or this server."""
+    items[:] = [item for item in items if not (item.get_closest_marker("one_server") and _is_repeated(item))]
     coroutines = [item for item in items if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj)]
     for item in coroutines:
         item.obj = _within_deadline(item.obj)
@@ -79,6 +80,12 @@ def pytest_collection_finish() -> None:
     """Keep what thousands of collected tests are made of out of every later garbage collection."""
     gc.collect()
     gc.freeze()
+
+
+def _is_repeated(item: pytest.Item) -> bool:
+    """Whether this is a test on another server than the first one."""
+    assert isinstance(item, pytest.Function)
+    return "server" in item.fixturenames and item.callspec.params["server"] in list(SERVERS)[1:]
 
 
 def _within_deadline(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
@@ -163,6 +170,9 @@ class _Children:
 
     before: set[psutil.Process] | None = None
 
+    def forget(self) -> None:
+        self.before = None
+
     def look(self, event: str, _: object) -> None:
         """An audit hook. A look takes milliseconds, and most of the thousands of tests start no process."""
         if self.before is None and event in ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"):
@@ -176,7 +186,7 @@ sys.addaudithook(_children.look)
 @pytest.fixture(autouse=True)
 def no_process_left() -> Iterator[None]:
     """Fail a test that leaves a child process behind, and end that process."""
-    _children.before = None
+    _children.forget()
     yield
     before = _children.before
     if before is None:

@@ -12,6 +12,7 @@ SENT = frozenset(
         "DEL",
         "EVAL",
         "EVALSHA",
+        "EXISTS",
         "HGET",
         "HGETALL",
         "HSCAN",

@@ -111,6 +111,10 @@ class Keys:
         """List: what happened to one saga, oldest first. It expires with the saga."""
         return f"{self.namespace}:{{{stream}}}:saga_history:{saga_id}"
 
+    def saga_notices(self, stream: str) -> str:
+        """Stream: ids of sagas that have ended or were parked, for those who wait for them."""
+        return f"{self.namespace}:{{{stream}}}:saga_notices"
+
     def sagas(self, stream: str, status: str) -> str:
         """Sorted set: the sagas of one status, by the time in ms when they got it; the ended ones, when they go."""
         return f"{self.namespace}:{{{stream}}}:sagas:{status}"

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import cast, get_args
 
 from eventlib.broker import scripts
 from eventlib.broker.connections import Broker, milliseconds
 from eventlib.broker.keys import GroupKeys
+from eventlib.broker.notices import Watch
 from eventlib.broker.pipelined import Argument
 from eventlib.records import Entry
-from eventlib.saga_policy import ENDED
+from eventlib.saga_policy import ENDED, RESTING, SagaStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,11 @@ class SagaStore:
         self._stream = stream
         self._group: GroupKeys = broker.keys.group(stream, group)
 
+    async def exists(self) -> bool:
+        """Whether a saga is there, or a worker has run."""
+        lists = (self._broker.keys.sagas(self._stream, status) for status in get_args(SagaStatus))
+        return cast(int, await self._broker.ask("EXISTS", self._group.retry, *lists)) > 0
+
     async def load(self, saga_id: str) -> dict[str, bytes] | None:
         """The fields of a saga. None if there is none of this id, or no longer."""
         flat = await self._broker.ask("HGETALL", self._broker.keys.saga(self._stream, saga_id))
@@ -53,6 +59,10 @@ class SagaStore:
         """The ids of sagas of one status: `count` of them, from number `first` on, the oldest first."""
         key = self._broker.keys.sagas(self._stream, status)
         return [id_.decode() for id_ in await self._broker.ask("ZRANGE", key, first, first + count - 1)]
+
+    def watch(self) -> Watch:
+        """A watch on the ids of sagas that end or are parked."""
+        return Watch(self._broker, self._broker.keys.saga_notices(self._stream), b"ids")
 
     async def begin(self, saga_id: str, consumer: str, entry: Entry, mark: str, seq: int) -> dict[str, bytes] | None:
         """Begin act number `seq` with the worker's `mark`. The fields of the saga; none if it is gone.
@@ -75,12 +85,13 @@ class SagaStore:
             *(group.retry if entry is None else self._source(entry), group.retry, group.delayed, group.sweep),
             *(keys.saga(self._stream, change.saga_id), keys.saga_history(self._stream, change.saga_id)),
             *(keys.sagas(self._stream, change.before), keys.sagas(self._stream, change.after)),
-            *(keys.sagas(self._stream, status) for status in sorted(ENDED)),
+            *(keys.saga_notices(self._stream), *(keys.sagas(self._stream, status) for status in sorted(ENDED))),
         )
         args: list[Argument] = [group.group, consumer, "" if entry is None else entry.id, int(settle)]
         args += [change.token, change.revision, change.saga_id]
         args += ["" if change.keep_s is None else milliseconds(change.keep_s)]
         args += ["", ""] if change.alarm is None else [milliseconds(change.alarm[0]), change.alarm[1]]
+        args += [int(change.after in RESTING and change.after != change.before)]
         args += [2 * len(change.fields), *(part for field in change.fields.items() for part in field)]
         args += [len(change.history), *change.history, *change.messages]
         size_bytes = sum(map(len, change.messages)) + sum(map(len, change.fields.values()))

@@ -5,10 +5,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from eventlib.broker import connections, scripts
+from eventlib.broker import scripts
 from eventlib.broker.connections import Broker, milliseconds
 from eventlib.broker.consuming import ATTEMPTS_MAX, ConsumerCommands, Promoted, TakenOver, expected_arguments
-from eventlib.broker.pipelined import Argument, PipelinedConnection
+from eventlib.broker.notices import Watch
+from eventlib.broker.pipelined import Argument
 from eventlib.broker.publishing import BATCH_BYTES
 from eventlib.broker.reading import Reader, Sink, entry_of
 from eventlib.broker.requests import ScriptCall
@@ -38,6 +39,7 @@ class QueueCommands:
     """The commands on one queue of a program that enqueues, waits for or cancels its tasks."""
 
     def __init__(self, broker: Broker, queue: str) -> None:
+        self.name = queue
         self._broker = broker
         self._group = broker.keys.group(queue_stream(queue), WORKERS)
         self._own = broker.keys.queue(queue_stream(queue))
@@ -55,6 +57,11 @@ class QueueCommands:
         size_bytes = sum(len(task.event) for task in tasks)
         reply = await self._run(scripts.TASK_ENQUEUE, *args, bulk=True, size_bytes=size_bytes)
         return None if len(reply) == 1 else UniqueKeyHolder(tasks[reply[0] - 1], reply[1].decode())
+
+    async def exists(self) -> bool:
+        """Whether a task was ever enqueued here, a worker has run, or a schedule is there."""
+        schedules = self._broker.keys.schedule(queue_stream(self.name), "").schedules
+        return cast(int, await self._broker.ask("EXISTS", *self.keys, schedules)) > 0
 
     async def look(self, task_id: str, *, with_result: bool = False) -> TaskRecord | None:
         """All that is known of a task. None if it is not known."""
@@ -102,11 +109,11 @@ class QueueCommands:
         """Let a delayed task start now. Returns its state; '' if it is not known."""
         return cast(bytes, await self._run(scripts.TASK_RUN_NOW, task_id)).decode()
 
-    def watch_finished(self) -> "Watch":
+    def watch_finished(self) -> Watch:
         """A watch on the ids of the queue's tasks that end."""
         return Watch(self._broker, self._own.finished, b"ids")
 
-    def watch_cancels(self) -> "Watch":
+    def watch_cancels(self) -> Watch:
         """A watch on the ids of the queue's running tasks that are to end."""
         return Watch(self._broker, self._own.cancels, b"id")
 
@@ -125,39 +132,6 @@ def _last_minute(counts: Mapping[bytes, bytes], now_ms: int) -> Mapping[str, flo
         if begun - 11 <= int(at) <= begun:
             rates[kind] += int(number) / over_s
     return rates
-
-
-class Watch:
-    """Reads task ids from a stream, from now on. It has a connection of its own, because a read blocks."""
-
-    def __init__(self, broker: Broker, key: str, field: bytes) -> None:
-        self._broker = broker
-        self._key = key
-        self._field = field
-        self._at: bytes | None = None
-        self._connection: PipelinedConnection = broker.open_for_reading()
-
-    async def begin(self) -> None:
-        """Hear of all that is added after this call."""
-        if self._at is None:
-            last = await self._broker.ask("XREVRANGE", self._key, "+", "-", "COUNT", 1)
-            self._at = last[0][0] if last else b"0-0"
-
-    async def next(self, block_s: float) -> list[str]:
-        """The ids that were added since. None for `block_s` seconds: an empty list."""
-        await self.begin()
-        command = ("XREAD", "COUNT", 1000, "BLOCK", milliseconds(block_s), "STREAMS", self._key, self._at or b"")
-        reply = await self._connection.request(command, block_s + connections.REPLY_TIMEOUT_S)
-        ids: list[str] = []
-        for _, entries in reply or ():
-            for entry_id, fields in entries:
-                self._at = entry_id
-                ids += dict(zip(fields[::2], fields[1::2], strict=True)).get(self._field, b"").decode().split()
-        return ids
-
-    async def close(self) -> None:
-        """Close its connection."""
-        await self._broker.close_reading(self._connection)
 
 
 class Clock(NamedTuple):

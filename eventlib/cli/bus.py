@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 Url = Annotated[str | None, typer.Option(help="Redis to use; without it REDIS_URL.")]
 Namespace = Annotated[str, typer.Option(help="What all keys start with.")]
-Queue = Annotated[str, typer.Option(help="The task queue.")]
+Queue = Annotated[str, typer.Argument(help="The task queue.", metavar="QUEUE")]
 
 
 def with_bus(url: str | None, namespace: str, work: Callable[[ev.Bus], Awaitable[T]]) -> T:
@@ -29,3 +29,13 @@ def with_bus(url: str | None, namespace: str, work: Callable[[ev.Bus], Awaitable
             return await work(bus)
 
     return asyncio.run(run())
+
+
+def with_queue(queue: str, url: str | None, namespace: str, work: Callable[[ev.Bus], Awaitable[T]]) -> T:
+    """As `with_bus`, for what concerns one task queue: a misspelt one looks empty, so it is refused."""
+
+    async def run(bus: ev.Bus) -> T:
+        await bus.tasks.check(queue)
+        return await work(bus)
+
+    return with_bus(url, namespace, run)

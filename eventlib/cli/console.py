@@ -79,6 +79,11 @@ def ending(example: str) -> str:
     return f"Example: {example}\n\n{EXIT_STATUS}"
 
 
+def commands(name: str, about: str, example: str) -> typer.Typer:
+    """A group of commands, such as `workbench tasks`. Without a command, its help is shown."""
+    return typer.Typer(name=name, help=about, epilog=ending(example), no_args_is_help=True, rich_markup_mode="markdown")
+
+
 def _usage(error: Any) -> str:
     """What is wrong with the command line, and where to read more."""
     command = f" ({error.ctx.command_path} --help says more)" if error.ctx else ""

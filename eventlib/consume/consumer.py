@@ -41,7 +41,8 @@ class GroupConsumer:
         """Consume until `stop` is called; then finish what runs and give the rest back."""
         await self._calls.until_answered(self._session.commands.ensure_group)
         async with self._session.tasks:
-            loops = [self._session.start(part.run) for part in (self._promoter, self._leases, self._takeover)]
+            parts = (self._promoter, self._leases, self._takeover)
+            loops = [self._session.start(part.run, until_abandoned=True) for part in parts]
             acks = self._session.start(self._settler.run)
             if not self._stopping:
                 self._reading = self._session.start(self._intake.run)

@@ -13,9 +13,14 @@ from eventlib.consume.in_hand import InHand, Observations
 from eventlib.consume.liveness import Liveness
 from eventlib.declare.subscriptions import GroupSettings, Subscription
 from eventlib.delivery import Observer, Publishing
-from eventlib.errors import DataError
+from eventlib.errors import AccessDenied, BrokerError, DataError
 from eventlib.events.schema import Event
 from eventlib.policy import TokenBucket
+
+
+def _is_trouble(error: BaseException) -> bool:
+    """Whether the server did not answer, or could not do what it was asked."""
+    return isinstance(error, BrokerError) and not isinstance(error, AccessDenied)
 
 
 class Session:
@@ -56,15 +61,22 @@ class Session:
         """Who handles the event, and how."""
         return self.subscriptions[type(event)]
 
-    def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
-        """Run a part of the consumer as a task. If it fails, the consumer is abandoned."""
+    def start(
+        self, work: Callable[[], Coroutine[Any, Any, None]], *, until_abandoned: bool = False
+    ) -> asyncio.Task[None]:
+        """Run a part of the consumer as a task. If it fails, the consumer is abandoned.
+
+        `until_abandoned` is for a part that has nothing more to do then: it ends if the server does not answer.
+        """
 
         async def run() -> None:  # calls `work` only when it begins, so that no coroutine is left unawaited
             try:
                 await work()
             except asyncio.CancelledError:
                 raise
-            except BaseException:
+            except BaseException as error:
+                if until_abandoned and self.calls.abandoned and _is_trouble(error):
+                    return
                 self.calls.abandon()  # first, so that the task group's cancellation counts as the consumer's own
                 raise
 

@@ -4,13 +4,12 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
 from eventlib.arguments import called_as, is_count, is_seconds
 from eventlib.declare.checks import replace_or_refuse, takes
-from eventlib.declare.sagas import Saga, Step
 from eventlib.declare.schedules import DeclaredSchedule, ScheduleDeclarations
 from eventlib.declare.subscriptions import GroupSettings, Subscription, group_settings
 from eventlib.declare.tasks import QueueSettings, Task, TaskDeclarations
@@ -20,6 +19,9 @@ from eventlib.events.schema import Event, spec_of, valid_name
 from eventlib.interactive import interactive, same_definition
 from eventlib.policy import Lease, Retry, RetryBudget
 from eventlib.retention import Retention
+
+if TYPE_CHECKING:  # imported when an App declares its first saga
+    from eventlib.declare.sagas import Saga, Step
 
 log = logging.getLogger("eventlib")
 
@@ -42,7 +44,7 @@ class App(TaskDeclarations, ScheduleDeclarations):
     streams: dict[str, Retention] = field(default_factory=dict)
     tasks: dict[str, Task[..., Any]] = field(default_factory=dict)
     queues: dict[str, QueueSettings] = field(default_factory=dict)
-    sagas: dict[tuple[str, int], Saga[Any]] = field(default_factory=dict)  # by name and version
+    sagas: "dict[tuple[str, int], Saga[Any]]" = field(default_factory=dict)  # by name and version
     schedules: dict[str, DeclaredSchedule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -148,14 +150,14 @@ class App(TaskDeclarations, ScheduleDeclarations):
     def saga(
         self,
         name: str,
-        *steps: Step,
+        *steps: "Step",
         input: type[I],
         version: int = 1,
         timeout_s: float | None = None,
         keep_s: float = 7 * 86_400.0,
         concurrency: int = 16,
         lease_s: float = 30.0,
-    ) -> Saga[I]:
+    ) -> "Saga[I]":
         """Declare a business act of several steps, each of which can be undone.
 
         The steps run one after the other, each once at a time, in whichever process is free. If one fails for good, if
@@ -170,6 +172,8 @@ class App(TaskDeclarations, ScheduleDeclarations):
         Raises:
             InvalidDeclaration: the version is declared twice, two steps have one name, a setting is out of range.
         """
+        from eventlib.declare.sagas import Saga
+
         saga = Saga(name, steps, version, input, timeout_s, keep_s, concurrency, Lease(lease_s))
         if (name, version) in self.sagas:
             replace_or_refuse(f"saga {name!r} version {version}", "is already declared; raise version= for other steps")

@@ -286,7 +286,7 @@ class TaskDeclarations:
         rate: Rate | None = None,
         keep_result_s: float = 900.0,
     ) -> Callable[[Callable[P, Awaitable[R]]], Task[P, R]]: ...
-    @called_as('@app.task(priority="high")', InvalidDeclaration)
+    @called_as('@app.task(priority="high")', InvalidDeclaration)  # type: ignore[misc]  # mypy: it would hide parameters
     def task(
         self,
         function: Callable[P, Awaitable[R]] | None = None,
@@ -340,20 +340,25 @@ class TaskDeclarations:
         )
 
         def declare(function: Callable[P, Awaitable[R]]) -> Task[P, R]:
-            own_name = getattr(function, "__name__", repr(function)) if name is None else name
-            where = f"task {own_name!r}"
-            if not inspect.iscoroutinefunction(function):
-                raise InvalidDeclaration(where, f"write it as `async def {own_name}(...)`")
-            made = Task(own_name, queue, function, settings)
-            before = self.tasks.get(own_name)
-            if before is not None and not same_definition(before.function, function):
-                replace_or_refuse(where, "is already declared; give one of the two another name=")
-            self.tasks[own_name] = made
-            return made
+            return self._declare(function, name, queue, settings)
 
-        if function is not None and not callable(function):
-            raise InvalidDeclaration("task", f"{shown(function)} is no function; write @app.task(name=...)")
         return declare if function is None else declare(function)
+
+    def _declare(
+        self, function: Callable[P, Awaitable[R]], name: str | None, queue: str, settings: TaskSettings
+    ) -> Task[P, R]:
+        if not callable(function):
+            raise InvalidDeclaration("task", f"{shown(function)} is no function; write @app.task(name=...)")
+        own_name = getattr(function, "__name__", repr(function)) if name is None else name
+        where = f"task {own_name!r}"
+        if not inspect.iscoroutinefunction(function):
+            raise InvalidDeclaration(where, f"write it as `async def {own_name}(...)`")
+        made = Task(own_name, queue, function, settings)
+        before = self.tasks.get(own_name)
+        if before is not None and not same_definition(before.function, function):
+            replace_or_refuse(where, "is already declared; give one of the two another name=")
+        self.tasks[own_name] = made
+        return made
 
     @called_as('app.queue("reports", concurrency=4)', InvalidDeclaration)
     def queue(

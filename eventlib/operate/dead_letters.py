@@ -27,7 +27,8 @@ from eventlib.errors import (
 from eventlib.events.envelope import decode
 from eventlib.events.schema import spec_of, valid_name
 from eventlib.operate.selection import ALL, Selection, id_parts, valid_id
-from eventlib.reconnect import Answer, answered_within
+from eventlib.patience import Patience
+from eventlib.reconnect import Answer
 from eventlib.records import DeadLetterQueueState, queue_stream
 
 T = TypeVar("T")
@@ -35,7 +36,6 @@ Move = Callable[[Sequence[str]], Awaitable[list[str]]]  # ids of dead letters ->
 
 LIMIT = 10_000  # dead letters that one replay or purge takes, unless told otherwise
 _PAGE = 100
-_PATIENCE_S = 30.0  # for a call that gets no answer
 _USED_UP = ("exhausted", "poison")
 
 
@@ -56,7 +56,8 @@ class DeadLetters:
     moved or deleted until then stays so.
     """
 
-    def __init__(self, broker: Broker, app: App, stream: str, group: str) -> None:
+    def __init__(self, broker: Broker, app: App, patience: Patience, stream: str, group: str) -> None:
+        self._patience = patience
         self._place = f"{broker.where}, namespace {broker.keys.namespace}"
         self._stream = valid_name(stream, "stream")
         self._group = valid_name(group, "group")
@@ -214,8 +215,8 @@ class DeadLetters:
         return (await self._answer(self._commands.state)).value
 
     async def _answer(self, call: Callable[[], Awaitable[T]]) -> Answer[T]:
-        """Repeat for half a minute while the server does not answer. All of these calls are safe to repeat."""
-        return await answered_within(_PATIENCE_S, call, self._rng)
+        """Repeat it while the server does not answer: all of these calls are safe to repeat."""
+        return await self._patience.answer(call)
 
     def _validate(self, event: bytes) -> None:
         if obstacle := obstacle_to(event):

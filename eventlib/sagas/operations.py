@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Generic, TypeVar, cast, get_args
+from typing import Generic, TypeVar, get_args
 from uuid import uuid4
 
 from pydantic import BaseModel
@@ -18,8 +18,10 @@ from eventlib.dead_letter import storable
 from eventlib.declare.sagas import Saga
 from eventlib.errors import BusClosed, InvalidArgument, MissingSaga, WaitTimeout, shown
 from eventlib.events.schema import valid_name
-from eventlib.reconnect import Answer, answered_within
-from eventlib.saga_policy import ENDED, Move, Resolution, SagaState, SagaStatus
+from eventlib.notices import Notices
+from eventlib.patience import Patience
+from eventlib.reconnect import Answer
+from eventlib.saga_policy import RESTING, Move, Resolution, SagaState, SagaStatus
 from eventlib.sagas.changes import UNTOLD, WHY_LENGTH_MAX, Told, change_of, start_of
 from eventlib.sagas.messages import GROUP, saga_stream
 from eventlib.sagas.records import SagaNote, SagaRecord, StoredSaga, note_of
@@ -27,8 +29,6 @@ from eventlib.sagas.records import SagaNote, SagaRecord, StoredSaga, note_of
 I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input
 T = TypeVar("T")
 
-_PATIENCE_S = 30.0  # for a call that gets no answer
-_LOOK_S, _LOOK_S_MAX = 0.01, 0.25  # between two looks at a saga that is waited for
 _KEY = re.compile(r"[!#-\[\]-~]{1,200}")  # printable ASCII; no space, quote or backslash
 Ids = list[str]  # in `Sagas`, `list` is a method
 Records = list[SagaRecord]
@@ -53,14 +53,19 @@ async def decide_and_store(
 class Sagas(Generic[I]):
     """The sagas of one name. Made by `Bus.sagas`. Works without their declaration, but for `start`.
 
-    A call that gets no answer is repeated for 30 s, then raises BrokerUnavailable. Repeating never starts a saga twice.
+    A call that gets no answer is repeated as long as the outage policy says, then raises BrokerUnavailable. `Spool`
+    does not hold sagas, so it is as `Wait` with its 30 s. Repeating never starts a saga twice.
     """
 
-    def __init__(self, broker: Broker, source: str, name: str, closed: Callable[[], bool]) -> None:
+    def __init__(
+        self, broker: Broker, source: str, name: str, patience: Patience, notices: Notices, closed: Callable[[], bool]
+    ) -> None:
         self.name = valid_name(name, "saga")
         self._where = f"sagas {name!r} at {broker.where}, namespace {broker.keys.namespace}"
         self._store = SagaStore(broker, saga_stream(name), GROUP)
         self._source = source
+        self._patience = patience
+        self._notices = notices
         self._closed = closed
 
     async def start(self, saga: Saga[I], input: I, key: str | None = None) -> str:
@@ -81,6 +86,15 @@ class Sagas(Generic[I]):
         return saga_id
 
     # Looking
+
+    async def check(self) -> None:
+        """Make sure that the name is right: that of no saga looks as if none was started.
+
+        Raises:
+            MissingSaga: none is there, and no worker has run.
+        """
+        if not (await self._answer(self._store.exists)).value:
+            raise MissingSaga(self._where, "no saga of this name was started, and no worker has run")
 
     async def get(self, id: str) -> SagaRecord:
         """How a saga stands.
@@ -123,14 +137,21 @@ class Sagas(Generic[I]):
         """
         if not is_number(timeout_s) or math.isnan(timeout_s):
             raise InvalidArgument("wait", f"timeout_s={shown(timeout_s)}; it must be seconds")
-        give_up_at_s = asyncio.get_running_loop().time() + timeout_s
-        look_s = _LOOK_S
-        while (record := await self.get(id)).status not in (*ENDED, "parked"):
-            left_s = give_up_at_s - asyncio.get_running_loop().time()
-            if left_s <= 0.0:
-                raise WaitTimeout(f"saga {id} of {self.name!r} is still {record.status}", timeout_s)
-            await asyncio.sleep(min(look_s, left_s))
-            look_s = min(2.0 * look_s, _LOOK_S_MAX)
+        record = await self.get(id)
+
+        async def rests() -> bool:
+            nonlocal record
+            record = await self.get(id)
+            return record.status in RESTING
+
+        if record.status not in RESTING:
+            try:
+                async with asyncio.timeout(timeout_s if timeout_s < math.inf else None) as limit:
+                    await self._notices.wait_until(rests, id)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise WaitTimeout(f"saga {id} of {self.name!r} is still {record.status}", timeout_s) from None
         return record
 
     # Acting
@@ -184,23 +205,8 @@ class Sagas(Generic[I]):
     async def _answer(self, call: Callable[[], Awaitable[T]]) -> Answer[T]:
         if self._closed():
             raise BusClosed
-        return await answered_within(_PATIENCE_S, call)
+        return await self._patience.answer(call)
 
 
 def _is_key(key: object) -> bool:
     return isinstance(key, str) and _KEY.fullmatch(key) is not None
-
-
-def name_of(saga: "Saga[Any] | str") -> str:
-    """The name of a declared saga, or the name itself.
-
-    Raises:
-        InvalidArgument: it is neither.
-    """
-    if isinstance(saga, Saga):
-        return saga.name
-    if isinstance(saga, str):
-        return saga
-    raise InvalidArgument(
-        "saga", f"{shown(cast(object, saga))[:200]} is none; give what `App.saga` returned, or a name"
-    )

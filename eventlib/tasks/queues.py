@@ -16,6 +16,7 @@ from eventlib.declare.tasks import QueueSettings, Task, TaskCall
 from eventlib.errors import (
     BusClosed,
     InvalidArgument,
+    MissingQueue,
     MissingTask,
     TaskCancelled,
     TaskFailed,
@@ -24,10 +25,10 @@ from eventlib.errors import (
     shown,
 )
 from eventlib.events.schema import valid_name
+from eventlib.notices import Notices
+from eventlib.patience import Patience
 from eventlib.queueing import PRIORITIES, Priority
 from eventlib.records import EnqueuedTask, QueueHealth
-from eventlib.tasks.finishes import Finishes
-from eventlib.tasks.patience import Patience
 from eventlib.tasks.results import read_result
 from eventlib.tasks.state import ENDED, Cancelled, State, TaskState, state_of
 from eventlib.tasks.writing import written_task
@@ -89,7 +90,7 @@ class TaskQueues:
         self._broker = broker
         self._at = f"at {broker.where}, namespace {broker.keys.namespace}"
         self._answer = patience
-        self._finishes: dict[str, Finishes] = {}
+        self._notices: dict[str, Notices] = {}
         self._closed = False
 
     @called_as("await bus.tasks.enqueue(task, delay_s=60.0)(arguments)")
@@ -184,6 +185,16 @@ class TaskQueues:
             return "cancelling"
         return "cancelled" if state == "cancelled" else "ended"
 
+    async def check(self, queue: str) -> None:
+        """Make sure that the name is right: a misspelt queue looks empty.
+
+        Raises:
+            MissingQueue: no task was enqueued to it, it has no schedule, and no worker of it has run.
+        """
+        if not await self._answer(self._commands(queue).exists):
+            problem = "there is none of this name: it never had a task, a schedule or a worker"
+            raise MissingQueue(f"queue {queue!r} {self._at}", problem)
+
     async def health(self, queue: str) -> QueueHealth:
         """See `Bus.queue_health`."""
         commands = self._commands(queue)
@@ -226,11 +237,11 @@ class TaskQueues:
             found[:] = [look]
             return look.record["state"] in ENDED
 
-        if task.queue not in self._finishes:
-            self._finishes[task.queue] = Finishes(commands)
+        if task.queue not in self._notices:
+            self._notices[task.queue] = Notices(commands.watch_finished)
         try:
             async with asyncio.timeout(None if timeout_s == math.inf else timeout_s) as limit:
-                await self._finishes[task.queue].wait_until(ended, task_id)
+                await self._notices[task.queue].wait_until(ended, task_id)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -246,8 +257,8 @@ class TaskQueues:
     async def aclose(self) -> None:
         """End all waits for results."""
         self._closed = True
-        for finishes in self._finishes.values():
-            await finishes.close()
+        for notices in self._notices.values():
+            await notices.close()
 
     def _missing(self, queue: str, task_id: str) -> MissingTask:
         problem = f"it knows no task {task_id}; it ended and is no longer kept, or was never enqueued there"

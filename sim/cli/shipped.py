@@ -25,7 +25,7 @@ def in_clone() -> bool:
 
 
 def shipped() -> Path:
-    """The folder with `data` and `notebooks`.
+    """The folder with `data`, `examples` and `notebooks`.
 
     Raises:
         NothingShipped: an installation without them.
@@ -38,14 +38,14 @@ def shipped() -> Path:
 
 
 def copy_to_work_in(folder: Path) -> Path:
-    """Copy `data` and `notebooks` into a folder; what is there already stays as it is. Returns the notebooks' folder.
+    """Copy all three into a folder; what is there already stays as it is. Returns the notebooks' folder.
 
     Raises:
         NothingShipped: an installation without them.
         OSError: the folder cannot be written.
     """
     top = shipped()
-    for part in ("data", "notebooks"):
+    for part in ("data", "examples", "notebooks"):
         for file in sorted(path for path in (top / part).rglob("*") if path.is_file()):
             copy = folder / file.relative_to(top)
             if not copy.exists():

@@ -76,6 +76,7 @@ _OF_SAGAS = (
 # What handlers of the user's own do beside handling.
 _OF_OWN = (
     "blocked",  # one step of an attempt held the event loop for BLOCKED_S or longer: `value` seconds
+    "stolen",  # the attempt held the loop for `value` seconds more, because other processes had the processor
     "exited",  # the attempt called sys.exit
     "leaked",  # at the end of its process, `value` tasks that handlers had started still ran
 )

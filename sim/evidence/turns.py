@@ -93,9 +93,12 @@ def _labels(scenario: Scenario, run: Run, rows: Rows, service: int) -> Labels:
 
 @dataclass(frozen=True, slots=True)
 class _Waits:
-    """From when until when each task of a service waited, in one run.
+    """From when until when each task of a service waited, in one run, as far as all dispatches were noted.
 
-    `message` and `not_before_s` are of its dispatches, in their order: what was dispatched, and a time before which it
+    A dispatch is noted when its task begins. What a killed worker held and had not begun was dispatched all the same,
+    so nothing is said of what came after the first such dispatch.
+
+    `message` and `not_before_s` are of the dispatches, in their order: what was dispatched, and a time before which it
     was not. `there_s` says when each message was surely there, infinite if never. `dispatched` has the place of its
     first dispatch, or the number of dispatches if it has none.
     """
@@ -113,9 +116,8 @@ class _Waits:
         own = of_event[of_event["service"] == service]
         started = of_kind(own, "started")
         started = started[np.unique(started["value"], return_index=True)[1]]  # in the order of dispatches
+        started = started[started["value"] == np.arange(started.size)]
         there_s, sent_s = (_first_s(of_kind(of_event, kind), messages) for kind in ("published", "sent"))
-        buried = np.setdiff1d(of_kind(own, "dead")["message"], started["message"])
-        there_s[buried] = np.inf  # given up before it started: it was dispatched, and nobody noted when
         dispatched = np.full(messages, started.size)
         np.minimum.at(dispatched, started["message"], np.arange(started.size))
         not_before_s = np.maximum(
@@ -155,15 +157,23 @@ def _first_s(rows: Rows, messages: int) -> Floats:
 def _asked_s(own: Rows, started: Rows, room: int) -> Floats:
     """For each dispatch a time at which its worker cannot have asked yet; minus infinity where that is not known."""
     ended = of_kind(own, "handled", "failed")
-    ends_s = {(int(row["consumer"]), int(row["message"]), int(row["attempt"])): float(row["t_s"]) for row in ended}
+    ends_s: dict[tuple[int, int, int], list[float]] = {}  # more than one where a message was published again
+    for row in ended:
+        ends_s.setdefault((int(row["consumer"]), int(row["message"]), int(row["attempt"])), []).append(
+            float(row["t_s"])
+        )
     latest_s: dict[int, list[float]] = {}  # by worker, of the tasks that it got before: when the last ones ended
     asked_s = np.full(started.size, -np.inf)
+    put_aside = {(int(row["message"]), int(row["attempt"])) for row in of_kind(own, "retried")}
     for place, row in enumerate(started):
+        if row["attempt"] > 1 and (int(row["message"]), int(row["attempt"]) - 1) not in put_aside:
+            continue  # it was taken over: its number is that of the dispatch to another worker
         worker = int(row["consumer"])
         ends = latest_s.setdefault(worker, [])
         if len(ends) == room:
             asked_s[place] = ends[0]
-        end_s = ends_s.get((worker, int(row["message"]), int(row["attempt"])), -np.inf)
+        all_s = ends_s.get((worker, int(row["message"]), int(row["attempt"])), ())
+        end_s = min((one for one in all_s if one >= row["t_s"]), default=-np.inf)
         if len(ends) < room:
             heapq.heappush(ends, end_s)
         else:

@@ -5,6 +5,9 @@ model adds the waiting: it knows for how long each attempt computes, which holds
 long it waits, which does not. So a light load predicts a heavy one.
 """
 
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
 import numpy.typing as npt
 
@@ -24,9 +27,9 @@ Flags = npt.NDArray[np.bool_]
 
 LEARN_S = 5.0  # how long the load of the learning run lasts
 _PROBE_S, _PROBE_PER_S = 1.0, 20.0  # first a short look: how fast may the load be?
-_BUSY_MAX = 0.5  # share of the time that the busiest handler may compute; at even distances, none waits for another
+_BUSY_MAX = 0.3  # share of the time that the busiest handler may compute: at even distances, few wait for another
 _FULL_MAX = 0.8  # share of the places that may be taken by handlers that wait
-_MESSAGES_MIN = 20
+_MESSAGES_MIN, _LEARN_S_MAX = 20, 60.0
 _SEED = 1_000_003  # of its own: what is predicted has other payloads than what was learned from
 
 
@@ -55,8 +58,10 @@ async def learn_services(
         url=url,
         progress=lambda share: tell(share * _PROBE_S / whole_s),
     )
+    rate_per_s = _rate_per_s(scenario, looked)
+    seconds = max(seconds, min(_LEARN_S_MAX, 1.5 * _MESSAGES_MIN / rate_per_s))  # slow handlers are watched for longer
     ran = await run_live(
-        _light(scenario, _rate_per_s(scenario, looked), seconds),
+        _light(scenario, rate_per_s, seconds),
         [_SEED + 1],
         repeats=1,
         url=url,
@@ -89,31 +94,51 @@ def _rate_per_s(scenario: Scenario, looked: History) -> float:
     for name, service in looked.scenario.services.items():
         if service.app is None:
             continue
-        whole_s, cpu_s, _ = _attempts(looked, name)
-        if whole_s.size:
-            a_root = whole_s.size / max(1, sent_by_load(looked.rows).size)
-            rates.append(_BUSY_MAX / (a_root * max(float(cpu_s.mean()), 1e-6)))
-            rates.append(_FULL_MAX * service.concurrency / (a_root * max(float(whole_s.mean()), 1e-6)))
+        found = _Attempts.of(looked, name)
+        if found.ends.size:
+            a_root = found.ends.size / max(1, sent_by_load(looked.rows).size)
+            held_s = float(np.mean(found.cpu_s + found.stolen_s))
+            rates.append(_BUSY_MAX / (a_root * max(held_s, 1e-6)))
+            rates.append(_FULL_MAX * service.concurrency / (a_root * max(float(found.whole_s.mean()), 1e-6)))
     return float(min(rates))
 
 
-def _attempts(history: History, name: str) -> tuple[Floats, Floats, Rows]:
-    """Of each attempt that ended: seconds, seconds of computing, and the row of its end."""
-    own = history.rows[history.rows["service"] == history.services.index(name)]
-    started, ended = of_kind(own, "started"), of_kind(own, "handled", "failed")
-    begun_s = {(row["message"].item(), row["attempt"].item()): float(row["t_s"]) for row in started}
-    whole_s = np.array([row["t_s"] - begun_s[row["message"].item(), row["attempt"].item()] for row in ended])
-    held_s = np.where(np.isnan(ended["value"]), 0.0, ended["value"])
-    return whole_s, np.minimum(held_s, whole_s), ended
+@dataclass(frozen=True, slots=True)
+class _Attempts:
+    """Attempts that ended. All have shape (attempts,): seconds, seconds of computing, and the rows of the ends.
+
+    `stolen_s` are seconds for which other processes had the processor. They are in neither of the other two.
+    """
+
+    whole_s: Floats
+    cpu_s: Floats
+    stolen_s: Floats
+    ends: Rows
+
+    @classmethod
+    def of(cls, history: History, name: str) -> Self:
+        """Those of one service."""
+        own = history.rows[history.rows["service"] == history.services.index(name)]
+        ends = of_kind(own, "handled", "failed")
+        begun, stolen = (
+            {(row["message"].item(), row["attempt"].item()): float(row[column]) for row in of_kind(own, kind)}
+            for kind, column in (("started", "t_s"), ("stolen", "value"))
+        )
+        keys = [(row["message"].item(), row["attempt"].item()) for row in ends]
+        took_s = ends["t_s"] - np.array([begun[key] for key in keys])
+        stolen_s = np.minimum([stolen.get(key, 0.0) for key in keys], took_s)
+        held_s = np.where(np.isnan(ends["value"]), 0.0, ends["value"])
+        return cls(took_s - stolen_s, np.minimum(held_s, took_s - stolen_s), stolen_s, ends)
 
 
 def _learned(declared: Service, history: History, name: str) -> Service:
     """The service with what the history shows of it."""
-    whole_s, cpu_s, ended = _attempts(history, name)
-    if whole_s.size < _MESSAGES_MIN:
+    attempts = _Attempts.of(history, name)
+    ended = attempts.ends
+    if ended.size < _MESSAGES_MIN:
         raise LiveRunFailed(
             f"services.{name}",
-            f"only {whole_s.size} attempts were made while it was learned, {_MESSAGES_MIN} are needed; learn it for "
+            f"only {ended.size} attempts were made while it was learned, {_MESSAGES_MIN} are needed; learn it for "
             "longer (sim.learn_services(..., seconds=)), or send it more",
         )
     seen = history.scenario.services[name]
@@ -124,13 +149,13 @@ def _learned(declared: Service, history: History, name: str) -> Service:
     errors = (ended["kind"] == KIND["failed"]) & ~np.isin(ended[keys], rejected[keys])
     again = ended["attempt"] > 1
     learned = Learned(
-        attempts=int(whole_s.size),
+        attempts=int(ended.size),
         retry_error_rate=_share(errors[again]) if again.any() else _share(errors[~again]),
-        reject_rate=rejected.size / whole_s.size,
+        reject_rate=rejected.size / ended.size,
         emits={one.event: _emission(history, name, one) for one in history.scenario.flow.emitted_by[name]},
     )
     found = {
-        "service_time": EmpiricalTime.of(whole_s, cpu_s).model_dump(),
+        "service_time": EmpiricalTime.of(attempts.whole_s, attempts.cpu_s).model_dump(),
         "error_rate": _share(errors[~again]),
         "own": seen.own.model_copy(update={"learned": learned}).model_dump(),
         "consumers": declared.consumers,

@@ -256,7 +256,7 @@ def _lag(evidence: Evidence) -> LagSeen:
     in_system = evidence.waiting + evidence.in_hand.sum(axis=0)
     mean_s = float(in_system @ evidence.weight_s / max(1, int(evidence.ended.sum())))
     if not evidence.ids_are_times:
-        return LagSeen(mean_s, (np.nan, np.nan), (np.nan, np.nan), 0)
+        return LagSeen(mean_s, (np.nan, np.nan), (np.nan, np.nan), 0, bool(evidence.record.library))
     ids = [id_ for id_ in evidence.record.arrivals if evidence.begin_ms <= id_.ms <= evidence.end_ms]
     added = np.array([id_.ms for id_ in ids]) + 0.5
     last = [tuple(state.last_delivered) for _, state in evidence.record.looks]
@@ -265,6 +265,10 @@ def _lag(evidence: Evidence) -> LagSeen:
     low = np.maximum(added, np.where(position > 0, times[position - 1], 0.0))
     high = times[position]
     number = {id_: n for n, id_ in enumerate(ids)}
+    for each in evidence.left_behind:  # what followed may not have been seen
+        if (at := number.get(each.id)) is not None:
+            low[at] = evidence.at_ms[each.last_look]
+            high[at] = np.inf if each.gone_look is None else evidence.at_ms[each.gone_look]
     ends_low, ends_high = evidence.ends_ms
     for n, each in enumerate(evidence.kept):
         if not each.retried and (at := number.get(each.id)) is not None:
@@ -273,7 +277,7 @@ def _lag(evidence: Evidence) -> LagSeen:
     high = np.minimum(high, max(evidence.end_ms, float(low.max(initial=0.0))))
     lows, highs = (low - added).clip(min=0.0) / 1e3, (high - added).clip(min=0.0) / 1e3
     p50, p95 = ((float(np.quantile(lows, q)), float(np.quantile(highs, q))) for q in (0.5, 0.95))
-    return LagSeen(mean_s, p50, p95, len(ids))
+    return LagSeen(mean_s, p50, p95, len(ids), bool(evidence.record.library))
 
 
 def _first_at_least(ascending: list[tuple[int, ...]], wanted: list[tuple[int, ...]]) -> np.ndarray:

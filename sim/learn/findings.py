@@ -36,6 +36,7 @@ class LagSeen:
     p50_s: tuple[float, float]
     p95_s: tuple[float, float]
     n: int
+    first_attempts: bool  # the lag until the first attempt ended: the library puts retries aside under other ids
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from sim.declare.declared import Floats
 from sim.declare.scenario import Progress, Scenario
+from sim.evidence.history import History, of_kind
 from sim.evidence.lags import lags
 from sim.learn.findings import LagSeen
 from sim.wording import quantity
@@ -37,7 +39,8 @@ class Trial:
 
     def in_words(self) -> str:
         """What it predicts and what was seen, in a sentence or two."""
-        said = f"This scenario predicts a lag with p50 {_span(self.p50_s)} and p95 {_span(self.p95_s)}"
+        what = "lag of first attempts" if self.seen.first_attempts else "lag"
+        said = f"This scenario predicts a {what} with p50 {_span(self.p50_s)} and p95 {_span(self.p95_s)}"
         if not self.seen.n:
             return f"{said}. The lag that was seen is not known, because the ids are no times."
         seen = f"{said}; seen were p50 {_bounds(self.seen.p50_s)} and p95 {_bounds(self.seen.p95_s)}."
@@ -56,10 +59,20 @@ def try_out(scenario: Scenario, seen: LagSeen, at_begin: int, progress: Progress
     seeds = int(np.clip(_EVENTS // max(1, arrivals), 1, _SEEDS))
     history = simulate(scenario, range(seeds), progress=progress)
     first_s = scenario.plan(0).arrivals_s[at_begin] if at_begin < arrivals else 0.0
-    found = lags(history)
-    of_runs = [found.lag_s[(found.run == run) & (found.intended_s >= first_s)] for run in range(seeds)]
+    of_runs = [found[intended >= first_s] for found, intended in _lags(history, first_attempts=seen.first_attempts)]
     p50, p95 = (_middle([float(np.quantile(lag_s, q)) for lag_s in of_runs]) for q in (0.5, 0.95))
     return Trial(p50, p95, seeds, seen)
+
+
+def _lags(history: History, *, first_attempts: bool) -> list[tuple[Floats, Floats]]:
+    """The lag of each message and when it was sent, of each run: until it was handled, or its first attempt ended."""
+    if not first_attempts:
+        found = lags(history)
+        runs = [found.run == run for run in range(len(history.runs))]
+        return [(found.lag_s[of_run], found.intended_s[of_run]) for of_run in runs]
+    ended = of_kind(history.rows, "handled", "failed")
+    firsts = [ended[(ended["attempt"] == 1) & (ended["run"] == run)] for run in range(len(history.runs))]
+    return [(first["t_s"] - first["intended_s"], first["intended_s"]) for first in firsts]
 
 
 def _middle(of_runs: list[float]) -> tuple[float, float, float]:

@@ -48,7 +48,12 @@ def concurrency(evidence: Evidence) -> Concurrency:
         return Concurrency(1, 1, 1, full, "no consumer was ever seen to hold more than one entry")
     at_least = min(held_max, _overtaken(evidence))
     at_once, how = at_least, f"an entry ended while {at_least - 1} older ones of its consumer were still held"
-    if at_least < held_max and np.count_nonzero(held) >= _LOOKS_MIN:
+    if not evidence.reads_when_empty and evidence.step_ms / 1e3 > _STEPS_MAX * evidence.mean_s(held_max):
+        at_once, how = (
+            held_max,
+            "what a consumer holds, an assumption: looks are too far apart to tell prefetch from work",
+        )
+    elif at_least < held_max and np.count_nonzero(held) >= _LOOKS_MIN:
         at_once = _best_fit(evidence, at_least, held_max)
         how = "how long entries are held and when they end, by how many their consumer holds"
     full = bool(np.any((held.min(axis=0) >= at_once) & (evidence.waiting > 0)))
@@ -59,12 +64,16 @@ def _held_most(evidence: Evidence) -> int:
     """How many entries a consumer holds at most.
 
     A consumer that reads whenever it has room is full while entries wait: what it holds then most often. It may hold
-    one more for a moment, if it reads before the server knows what it has ended. Of others, it is the most seen.
+    one more for a moment, if it reads before the server knows what it has ended. Where few entries waited, it is what
+    one look in a hundred saw; of others, the most that was seen.
     """
     held, waited = evidence.in_hand, evidence.waiting > 0
     if not evidence.reads_when_empty and np.count_nonzero(waited) >= _LOOKS_MIN:
         return max(1, int(np.bincount(held[:, waited].ravel()).argmax()))
-    return max(1, int(held.max(initial=1)))
+    holding = np.sort(held[held > 0])
+    if holding.size == 0:
+        return 1
+    return int(holding[-1] if evidence.reads_when_empty else holding[-1 - holding.size // 100])
 
 
 def _overtaken(evidence: Evidence) -> int:
@@ -92,8 +101,8 @@ def _best_fit(evidence: Evidence, at_least: int, at_most: int) -> int:
     Of numbers that explain as much, the one that was certainly seen is preferred, and the one without prefetch.
     """
     tried = range(at_least, min(at_most, at_least + _TRIED_MAX) + 1)
-    by_places = not evidence.reads_when_empty and evidence.step_ms / 1e3 < _STEPS_MAX * evidence.mean_s(at_most)
-    misfits = {workers: (_misfit_of_times if by_places else _misfit)(evidence, workers) for workers in tried}
+    misfit = _misfit if evidence.reads_when_empty else _misfit_of_times
+    misfits = {workers: misfit(evidence, workers) for workers in tried}
     scores = {
         workers: np.log(misfits[workers]) + _UNSEEN * (workers - at_least) - _USUAL * (workers == at_most)
         for workers in tried

@@ -20,7 +20,7 @@ from sim.worlds.payloads import payload_of
 from sim.worlds.process_pool import PoolProcess, ProcessPool
 from sim.worlds.worker import Job
 
-IMPORT_S = 10.0  # longest time that importing an App may take
+IMPORT_S = 20.0  # longest time that importing an App may take
 _SETTINGS = ("concurrency", "prefetch", "lease_s", "retry", "retry_budget")
 
 
@@ -115,6 +115,7 @@ async def _ask(scenario: Scenario, name: str, pool: ProcessPool, file: Path) -> 
     process = pool.start(f"{name} (import)", asdict(job))
     process.expected_to_end = True
     where, app = f"services.{name}.app", scenario.services[name].app
+    await process.started.wait()  # what the fork server itself imports does not count
     try:
         async with asyncio.timeout(IMPORT_S):
             await _first(process)

@@ -25,14 +25,18 @@ _current: ContextVar["Meter | None"] = ContextVar("sim_meter", default=None)
 
 
 class Meter:
-    """Counts the steps of one attempt and their seconds: of all together, and of the longest one."""
+    """Counts the steps of one attempt and their seconds: of all together, and of the longest one.
 
-    __slots__ = ("_begun", "held_s", "longest_s", "steps")
+    `stolen_s` is how much longer they took because other processes had the processor meanwhile.
+    """
+
+    __slots__ = ("_begun", "held_s", "longest_s", "steps", "stolen_s")
 
     def __init__(self) -> None:
         self.held_s = 0.0
         self.longest_s = 0.0
         self.steps = 0
+        self.stolen_s = 0.0
         self._begun = (0.0, 0.0, 0)
 
     def begin(self) -> None:
@@ -42,9 +46,10 @@ class Meter:
     def end(self) -> None:
         """It has ended."""
         clock_s, processor_s, waits = self._begun
-        held_s = time.thread_time() - processor_s
+        held_s, took_s = time.thread_time() - processor_s, time.perf_counter() - clock_s
         if _waits() != waits:
-            held_s = max(held_s, time.perf_counter() - clock_s)
+            held_s = max(held_s, took_s)
+        self.stolen_s += max(0.0, took_s - held_s)
         self.steps += 1
         self.held_s += held_s
         self.longest_s = max(self.longest_s, held_s)

@@ -25,6 +25,7 @@ from sim.worlds.metering import HandlerTasks, Meter, metered
 from sim.worlds.recorder import Recorder
 from sim.worlds.worker import Job, Orders, Tell, stopped
 
+_STOLEN_MIN_S = 0.0001  # less is what it takes to look at two clocks
 _LEAVE_S = 5.0  # longest wait for handlers that run when the run is over
 
 Handler = Callable[[Event, Delivery], Coroutine[Any, Any, None]]
@@ -76,6 +77,8 @@ def _watched(subscription: Subscription, scenario: Scenario, name: str, recorder
             raise
         finally:
             recorder.held_s[delivery] = meter.held_s if meter.steps > 1 else inf  # it never gave the loop back
+            if meter.stolen_s >= _STOLEN_MIN_S:
+                recorder.add("stolen", consumes, sent, delivery.attempt, meter.stolen_s)
             if meter.longest_s >= BLOCKED_S:
                 recorder.add("blocked", consumes, sent, delivery.attempt, meter.longest_s)
 

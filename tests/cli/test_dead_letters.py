@@ -223,6 +223,7 @@ async def test_purge(dlq: Dlq, ids: list[str], inspector: Inspector) -> None:
     assert await inspector.raw.xlen(inspector.keys.dead_letters) == 1
 
 
+@pytest.mark.one_server
 async def test_bad_input_is_reported_in_one_message(dlq: Dlq, ids: list[str], tmp_path: Path) -> None:
     refused(await dlq("list", "--json", str(tmp_path)), "cannot be written", "name a file")
     refused(await dlq("show", "7-7"), "no dead letter 7-7", "replayed or purged")
@@ -244,6 +245,7 @@ async def test_bad_input_is_reported_in_one_message(dlq: Dlq, ids: list[str], tm
     assert done(await dlq("edit", ids[0], "--event-file", str(binary), "--force"))
 
 
+@pytest.mark.one_server
 def test_without_a_url_no_server_is_started_or_guessed(url: str, namespace: str) -> None:
     def run(*arguments: str) -> str:
         environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"} | {"COLUMNS": "200"}

@@ -108,6 +108,11 @@ async def test_what_cannot_be_is_told_in_a_line(sagas: Sagas, desk: Desk, argume
     assert result.exit_code == 2 and told in result.output and "Traceback" not in result.output
 
 
+async def test_a_name_of_no_saga_is_told(sagas: Sagas) -> None:
+    result = await sagas("list")
+    assert result.exit_code == 2 and "sagas 'order'" in result.output and "no saga of this name" in result.output
+
+
 @pytest.mark.parametrize("verb", ["list", "show", "retry", "resolve", "cancel"])
 def test_every_command_has_an_example(verb: str) -> None:
     said = CliRunner().invoke(workbench, ["sagas", verb, "--help"]).output

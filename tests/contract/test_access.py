@@ -196,6 +196,8 @@ async def use_tasks(limited: NotingBroker, admin: Broker, raw: redis.Redis) -> N
     await limited.attempt(queue.health(30.0))
     await limited.attempt(queue.page(0, 10))
     await limited.attempt(worker.free_stuck())
+    await limited.attempt(worker.sweep(0.001, 100, 0.001))
+    await limited.attempt(queue.exists())
     watch = queue.watch_finished()
     await limited.attempt(watch.next(0.01))
     await watch.close()
@@ -261,6 +263,7 @@ async def use_sagas(limited: NotingBroker, admin: Broker, raw: redis.Redis) -> N
     assert saga
     end = Change("A2", "t2", int(saga["revision"]), "running", "completed", {"seq": "2"}, [b"{}"], keep_s=0.001)
     await limited.attempt(stores[0].apply(end, consumer="dead", entry=entry))
+    await limited.attempt(stores[0].exists())
     await limited.attempt(stores[0].load("A1"))
     await limited.attempt(stores[0].history("A1"))
     await limited.attempt(stores[0].ids("running", 0, 10))

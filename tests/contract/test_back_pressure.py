@@ -13,6 +13,8 @@ from eventlib.testing.waiting import eventually
 from tests.contract.test_publishing import numbers
 from tests.shop import Connect, OrderPlaced, orders
 
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
+
 
 class WriteCounter:
     """Counts the events that were serialised. Those beyond the limit must not be: they would take up memory."""

@@ -15,6 +15,8 @@ from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced
 
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
+
 
 async def test_a_cancellation_is_never_swallowed(connect: Connect) -> None:
     """The connection, which other calls share, stays open."""

@@ -18,6 +18,8 @@ from eventlib.records import Entry
 from eventlib.testing import Inspector, eventually, fault_proxy
 from tests.shop import AT_ONCE, Connect, OrderPlaced, new_app, orders
 
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
+
 
 @pytest.mark.parametrize("concurrency", [1000, 1])
 async def test_a_burst_into_an_idle_group_is_handled_once_and_in_order(connect: Connect, concurrency: int) -> None:

@@ -17,6 +17,8 @@ from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced, new_app
 
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
+
 BLOCK_S = 0.1
 LEASE_S = 0.3
 WITHIN_S = 1.0  # ten reads on a quiet stream; a busy machine has time enough for one

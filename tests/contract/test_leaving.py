@@ -263,6 +263,31 @@ async def test_stopping_while_the_server_is_unavailable_raises_no_error(
     assert "could not give back" in caplog.text
 
 
+async def test_leaving_without_a_server_while_a_handler_cleans_up_raises_no_error(connect: Connect, url: str) -> None:
+    """Its lease is renewed meanwhile, and delayed entries and silent consumers are looked for: all of that fails."""
+    app, begun, refused_before = ev.App("shop"), list[int](), 0
+    app.group("billing", lease_s=0.3)
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        begun.append(event.number)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            refused = faulty.refused
+            await eventually(lambda: faulty.refused >= refused + 2)
+
+    async with fault_proxy(url) as faulty, connect(app, url=faulty.url) as bus:
+        await bus.publish(OrderPlaced(number=1))
+        async with bus.running(grace_s=0.0):
+            await eventually(lambda: begun)
+            refused_before = faulty.refused
+            faulty.refusing = True
+            faulty.cut()
+            await eventually(lambda: faulty.refused > refused_before)
+        faulty.refusing = False
+
+
 async def test_a_block_that_ends_by_an_error_gives_back_entries_after_the_grace_period(connect: Connect) -> None:
     """A task group would cancel the consumers while they give back, and the entries would wait for a lease of 30 s."""
     app, begun = ev.App("shop"), list[int]()

@@ -18,6 +18,8 @@ from eventlib.broker.pipelined import PipelinedConnection
 from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.waiting import eventually
 
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
+
 
 @asynccontextmanager
 async def connecting_to(url: str) -> AsyncIterator[PipelinedConnection]:

@@ -19,6 +19,8 @@ from eventlib.testing.fault_proxy import FaultProxy, fault_proxy
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
+
 
 @pytest.fixture
 async def faulty(url: str) -> AsyncIterator[FaultProxy]:

@@ -48,8 +48,10 @@ def dropped(steps: list[Trimmed], group: str) -> int:
 
 async def add_old(inspector: Inspector, *numbers: int) -> list[str]:
     """Add entries of the year 1970, which are older than any history with a limit."""
-    for number in numbers:
-        await inspector.raw.xadd(inspector.keys.stream, {"event": "x" * 50}, id=f"{number}-0")
+    async with inspector.raw.pipeline(transaction=False) as adding:
+        for number in numbers:
+            adding.xadd(inspector.keys.stream, {"event": "x" * 50}, id=f"{number}-0")
+        await adding.execute()
     return [f"{number}-0" for number in numbers]
 
 
@@ -59,8 +61,8 @@ async def read(inspector: Inspector, group: str, count: int, *, ack: int) -> Non
         await inspector.raw.xgroup_create(inspector.keys.stream, group, "0", mkstream=True)
     if count:
         await inspector.raw.xreadgroup(group, "c1", {inspector.keys.stream: ">"}, count)
-        for id_ in (await pending_of(inspector, group))[:ack]:
-            await inspector.raw.xack(inspector.keys.stream, group, id_)
+        if done := (await pending_of(inspector, group))[:ack]:
+            await inspector.raw.xack(inspector.keys.stream, group, *done)
 
 
 async def pending_of(inspector: Inspector, group: str) -> list[bytes]:
@@ -364,9 +366,8 @@ def expected(retention: ev.Retention, before: list[bytes], undone: dict[str, set
 
 async def read_some(inspector: Inspector, group: str, rng: random.Random) -> None:
     await inspector.raw.xreadgroup(group, "c1", {inspector.keys.stream: ">"}, rng.randint(1, 150))
-    for id_ in await pending_of(inspector, group):
-        if rng.random() < 0.8:
-            await inspector.raw.xack(inspector.keys.stream, group, id_)
+    if done := [id_ for id_ in await pending_of(inspector, group) if rng.random() < 0.8]:
+        await inspector.raw.xack(inspector.keys.stream, group, *done)
 
 
 async def some_ids(inspector: Inspector, count: int, rng: random.Random) -> list[bytes]:

@@ -32,13 +32,15 @@ def sagas(raw: redis.Redis, namespace: str) -> Inspector:
 
 @pytest.fixture
 async def leave_no_key(raw: redis.Redis, namespace: str) -> AsyncIterator[None]:
-    """All keys of sagas that have ended go by themselves; the lists of those that have ended in a minute."""
+    """All keys of sagas that have ended go by themselves; the lists of those, and notices, in a minute."""
     yield
 
     async def gone() -> bool:
         keys = {key async for key in raw.scan_iter(match=f"{namespace}:{{saga.order}}:saga*")}
-        for status in ENDED:
-            if (key := Keys(namespace).sagas("saga.order", status).encode()) in keys:
+        made = Keys(namespace)
+        lasting = [made.saga_notices("saga.order"), *(made.sagas("saga.order", status) for status in ENDED)]
+        for name in lasting:
+            if (key := name.encode()) in keys:
                 assert 0 < await raw.pttl(key) <= 60_000
                 keys.remove(key)
         return not keys and not await raw.exists(Keys(namespace).group("saga.order", "workers").delayed)

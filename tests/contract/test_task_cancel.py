@@ -2,24 +2,25 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
 from eventlib.broker.keys import Keys
-from eventlib.broker.tasks import Watch
+from eventlib.broker.notices import Watch
 from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, for_ever
 
 SOON_S = 10.0
 
 
-def endless(app: ev.App, **settings: object) -> tuple[ev.Task[[int], None], list[int], list[int]]:
+def endless(app: ev.App, **settings: Any) -> tuple[ev.Task[[int], None], list[int], list[int]]:
     """A task that runs until it is cancelled, and the numbers of those that began and those that were cancelled."""
     began, cancelled = list[int](), list[int]()
 
-    @app.task(**settings)  # type: ignore[arg-type]  # as given
+    @app.task(**settings)
     async def wait(number: int) -> None:
         began.append(number)
         try:

@@ -206,7 +206,8 @@ async def test_what_a_task_leaves_is_forgotten_when_it_was_kept_long_enough(
             await handle.result(SOON_S)
         assert await handle.cancel() == "unknown"
         assert await bus.tasks.find("default") == []
-        [(expiry, at_ms)] = await raw.zrange(keys.expiries, 0, -1, withscores=True)
+        expiries: Any = await raw.zrange(keys.expiries, 0, -1, withscores=True)
+        [(expiry, at_ms)] = expiries
         assert at_ms / 1000.0 > time.time() + 50.0  # its id is known for a minute
         await raw.zadd(keys.expiries, {expiry: 0.0})
         for key in (keys.records, keys.expiries):
@@ -226,7 +227,7 @@ async def test_an_enqueue_that_is_repeated_when_the_result_is_forgotten_runs_not
     async with connect(app) as bus, bus.running():
 
         async def is_forgotten(id_: str) -> bool:
-            return await raw.hget(records, id_) == b""  # type: ignore[misc]
+            return await raw.hget(records, id_) == b""
 
         await bus.enqueue(note, id="A1")(1)
         await eventually(lambda: is_forgotten("A1"))
@@ -306,7 +307,7 @@ async def test_waiting_for_a_result_is_ended_by_its_limit_and_by_closing(connect
         with pytest.raises(ev.InvalidArgument, match="timeout_s=nan"):
             await handle.result(float("nan"))
         waiting = asyncio.create_task(handle.result())
-        await eventually(lambda: bus.tasks._finishes["default"]._waiters)
+        await eventually(lambda: bus.tasks._notices["default"]._waiters)
     with pytest.raises(ev.BusClosed):
         await waiting
 

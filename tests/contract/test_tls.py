@@ -45,7 +45,17 @@ class Authority:
         )
 
     def _new_key(self, name: str) -> tuple[str, ...]:
-        return "-newkey", "rsa:2048", "-nodes", "-keyout", self.file(f"{name}.key"), "-subj", f"/CN={name}"
+        return (
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-keyout",
+            self.file(f"{name}.key"),
+            "-subj",
+            f"/CN={name}",
+        )
 
     def _openssl(self, *arguments: str) -> None:
         subprocess.run(["openssl", *arguments], check=True, capture_output=True)

@@ -54,6 +54,7 @@ def test_the_keys_have_the_names_that_the_scripts_use() -> None:
         "probe": keys_of_code.probe("STREAM"),
         "saga": keys_of_code.saga("STREAM", "SAGA_ID"),
         "saga_history": keys_of_code.saga_history("STREAM", "SAGA_ID"),
+        "saga_notices": keys_of_code.saga_notices("STREAM"),
         "sagas": keys_of_code.sagas("STREAM", "STATUS"),
     }
     named = {row[3]: row[0] for row in wire.tables("Keys")[0] if row[3]}

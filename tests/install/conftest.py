@@ -37,9 +37,14 @@ class Environment:
         """Run a Python program that is given as text."""
         return self.run("python", "-c", program, **variables)
 
-    def pip(self, *arguments: str) -> None:
-        done = self.run("python", "-m", "pip", "--quiet", *arguments)
+    def pip(self, *arguments: str) -> str:
+        """What the pip that runs these tests prints when it works on this environment, which has none of its own."""
+        command = [sys.executable, "-m", "pip", "--python", str(self.directory), *arguments]
+        done = subprocess.run(
+            command, cwd=self.directory, env=_plain_variables(), capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, f"pip {' '.join(arguments)}\n{done.stderr}"
+        return done.stdout
 
 
 def _plain_variables() -> dict[str, str]:
@@ -48,9 +53,9 @@ def _plain_variables() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """A virtual environment with pip alone."""
+    """A virtual environment with nothing in it."""
     directory = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", directory], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)
     return Environment(directory)
 
 

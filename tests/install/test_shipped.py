@@ -12,7 +12,12 @@ from tests.install.conftest import Environment
 from tests.repository import TOP
 
 LOCATE = "from sim.cli.shipped import in_clone, shipped; print(in_clone(), shipped())"
-SHIPPED = {"data/scenarios/quickstart.yaml", "data/sample/llm-trace-sample.csv", "notebooks/01_quickstart.ipynb"}
+SHIPPED = {
+    "data/scenarios/quickstart.yaml",
+    "data/sample/llm-trace-sample.csv",
+    "notebooks/01_quickstart.ipynb",
+    "examples/own_service/shop.yaml",
+}
 
 
 def test_an_installation_finds_them(library: Environment) -> None:

@@ -7,8 +7,9 @@ import asyncio
 import json
 import os
 import random
+import secrets
 import signal
-import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -297,22 +298,28 @@ async def test_the_command_writes_a_scenario_that_can_be_simulated(
     assert out.read_text() == text
 
 
-async def test_ctrl_c_writes_what_was_learned_so_far(
-    raw: "redis.Redis", url: str, namespace: str, tmp_path: Path
-) -> None:
-    stream, out = f"{namespace}:orders", tmp_path / "mine.yaml"
-    async with deployed(raw, url, stream):
-        looks = await _looks(raw)
-        command = (sys.executable, "-m", "workbench", "learn", url, stream, GROUP, "--out", str(out))
-        process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
-        telling = asyncio.ensure_future(process.communicate())
-        try:
-            await eventually(lambda: _looked(raw, looks + 40), 15.0)
-        finally:
-            process.send_signal(signal.SIGINT)
-            _, told = await telling
-    assert process.returncode == 130
-    assert b"watching was ended early" in told and "watching was ended early" in out.read_text()
+def test_ctrl_c_writes_what_was_learned_so_far(url: str, tmp_path: Path) -> None:
+    """Signals come to the main thread, so the command runs there, and what it watches in another one."""
+    stream, out, ended = f"test-{secrets.token_hex(6)}:orders", tmp_path / "mine.yaml", threading.Event()
+
+    async def deployment() -> None:
+        async with redis.Redis.from_url(url) as raw, deployed(raw, url, stream):
+            looks = await _looks(raw)
+            ready.set()
+            await eventually(lambda: _looked(raw, looks + 60))
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.to_thread(ended.wait, 10.0)
+            await raw.unlink(stream)
+
+    ready = threading.Event()
+    thread = threading.Thread(target=asyncio.run, args=(deployment(),))
+    thread.start()
+    assert ready.wait(10.0)
+    result = CliRunner().invoke(app, ["learn", url, stream, GROUP, "--out", str(out)])
+    ended.set()
+    thread.join()
+    assert result.exit_code == 130, result.output
+    assert "watching was ended early" in result.stderr and "watching was ended early" in out.read_text()
     Scenario.load(out)
 
 

@@ -72,7 +72,7 @@ def test_every_message_is_found_by_its_number(runs: tuple[Scenario, History]) ->
     failing = {number for number in range(MESSAGES) if number % 10 == 9}
     assert handled == {number for number in range(MESSAGES) if number not in failing and not rejected(number)}
     assert set(dead) == failing | {number for number in range(MESSAGES) if rejected(number)}
-    assert {dead[number] for number in failing} == {2}
+    assert {dead[number] for number in failing} <= {2, 3}, "a third one, if its consumer was killed in its second"
 
 
 def test_what_they_publish_is_seen_with_the_time_that_set_it_off(runs: tuple[Scenario, History]) -> None:
@@ -178,7 +178,7 @@ async def test_what_is_wrong_with_an_app_or_its_payload_is_said(
     with no_process_left():
         async with process_pool() as pool:
             for service, said in BAD:
-                monkeypatch.setattr(describing, "IMPORT_S", 2.0 if "hanging" in str(service.app) else 10.0)
+                monkeypatch.setattr(describing, "IMPORT_S", 2.0 if "hanging" in str(service.app) else 20.0)
                 there = service.model_copy(update={"folder": tmp_path})
                 with pytest.raises((InvalidScenario, LiveRunFailed)) as raised:
                     await described(alone(there), pool, tmp_path)

@@ -106,7 +106,12 @@ weights = st.lists(st.integers(1, 9), min_size=4, max_size=4)
     st.lists(st.sampled_from([0.5, 1.0, 2.5]), min_size=4, max_size=4),
     st.integers(0, 10**6),
 )
-@example([0, 0, 1, 1], [1, 1, 1, 1], [1], [0.5] * 4, 4164)  # one is given up that its killed worker never started
+# Some tasks were dispatched to a worker that was killed before it began them: one is given up, some are begun later.
+@example([0, 0, 1, 1], [1, 1, 1, 1], [1], [0.5] * 4, 4164)
+@example([0, 0, 1, 1], [1, 1, 1, 2], [1], [0.5] * 4, 362879)
+@example([0, 0, 1, 2], [1, 1, 1, 4], [1], [0.5] * 4, 635)
+@example([0, 0, 3, 1], [1, 1, 1, 4], [1], [0.5] * 4, 635)
+@example([0, 0, 1, 2], [1, 1, 2, 1], [1], [0.5] * 4, 3528)  # some messages are published twice
 def test_no_task_is_passed_by_more_than_its_weight_allows(
     shares: list[int], weights: list[int], tenants: list[int], fair_weights: list[float], number: int
 ) -> None:

@@ -1,4 +1,4 @@
-"""The programs in Node, installed once a machine, against every server found."""
+"""The programs in Node, installed once a machine. Their first meeting and a flush are tested on every server found."""
 
 import os
 import shutil

@@ -99,6 +99,7 @@ async def _idle(bus: ev.Bus, group: str) -> bool:
     return (await bus.backlog("files", group)).total == 0
 
 
+@pytest.mark.one_server
 async def test_an_event_that_node_cannot_handle_is_retried_then_dead_lettered(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
@@ -116,6 +117,7 @@ async def test_an_event_that_node_cannot_handle_is_retried_then_dead_lettered(
     assert json.loads(dead_letter[b"raw.event"])["id"] == id_
 
 
+@pytest.mark.one_server
 async def test_node_settles_retried_entries(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
@@ -131,6 +133,7 @@ async def test_node_settles_retried_entries(
     assert await inspector.events(retried=True) == [], "deleted, and not given back"
 
 
+@pytest.mark.one_server
 async def test_a_retry_in_node_reaches_the_failing_group_alone(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
@@ -147,6 +150,7 @@ async def test_a_retry_in_node_reaches_the_failing_group_alone(
     assert others == ["f1", "f2"]
 
 
+@pytest.mark.one_server
 async def test_node_dead_letters_entries_that_it_cannot_read(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
@@ -174,6 +178,7 @@ async def test_node_dead_letters_entries_that_it_cannot_read(
     assert dead_letters[-1][b"raw.evnt"] == b"{}"
 
 
+@pytest.mark.one_server
 async def test_node_ignores_fields_that_a_newer_writer_adds(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
@@ -185,6 +190,7 @@ async def test_node_ignores_fields_that_a_newer_writer_adds(
     assert FileUploaded.model_validate(handled["data"], extra="ignore") == a_file(1)
 
 
+@pytest.mark.one_server
 async def test_python_takes_over_entries_of_a_killed_node_consumer(
     connect: Connect, programs: Path, config: dict[str, Any]
 ) -> None:
@@ -199,6 +205,7 @@ async def test_python_takes_over_entries_of_a_killed_node_consumer(
     assert handled == [("f1", 2)]
 
 
+@pytest.mark.one_server
 async def test_node_takes_over_entries_of_a_dead_python_consumer(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
@@ -211,6 +218,7 @@ async def test_node_takes_over_entries_of_a_dead_python_consumer(
     assert {line["attempt"] for line in node.said("handled")} == {2}
 
 
+@pytest.mark.one_server
 async def test_node_dead_letters_entries_that_killed_their_consumers(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
@@ -224,6 +232,7 @@ async def test_node_dead_letters_entries_that_killed_their_consumers(
     assert node.said("started") == []
 
 
+@pytest.mark.one_server
 async def test_node_renews_the_leases_of_entries_under_way(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
@@ -254,6 +263,7 @@ async def test_node_gets_events_after_a_flush(
     assert [line["data"]["file_id"] for line in node.said("handled")] == ["f1", "f2"]
 
 
+@pytest.mark.one_server
 async def test_node_gives_back_entries_that_it_has_not_begun(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any]
 ) -> None:
@@ -276,6 +286,7 @@ async def test_node_gives_back_entries_that_it_has_not_begun(
     assert attempts == [b"1", b"1"], "the dead consumer's attempt counts, the one that never began does not"
 
 
+@pytest.mark.one_server
 async def test_python_handles_events_that_node_publishes_once_and_in_order(
     connect: Connect, inspector: Inspector, programs: Path, config: dict[str, Any], namespace: str
 ) -> None:
@@ -291,6 +302,7 @@ async def test_python_handles_events_that_node_publishes_once_and_in_order(
     assert not await inspector.raw.keys(f"{namespace}:*producer*")
 
 
+@pytest.mark.one_server
 async def test_node_refuses_to_publish_events_that_the_schema_forbids(
     programs: Path, config: dict[str, Any], inspector: Inspector
 ) -> None:

@@ -29,6 +29,7 @@ from sim.wording import quantity
 OF_ONE = (plots.lag_over_time, plots.lag_distribution, plots.attempts, plots.backlog)
 ALL = (*OF_ONE, plots.errors)
 SIMULATED, LIVE = "#0072b2", "#d55e00"
+Draw = Callable[[Comparison], Figure]
 
 
 def texts(figure: Figure) -> list[str]:
@@ -44,15 +45,21 @@ def lines(axes: Axes, color: str, *, marked: bool) -> list[Line2D]:
     return [line for line in found if (line.get_marker() != "None") == marked]
 
 
+@pytest.fixture(scope="module")
+def drawn(comparison: Comparison) -> dict[Draw, str]:
+    """Every figure of the comparison as SVG. Drawing takes most of the time of these tests."""
+    return {draw: plots.svg(draw(comparison), name="x", label="x") for draw in ALL}
+
+
 @pytest.mark.parametrize("draw", ALL)
-def test_axes_have_units(draw: Callable[[Comparison], Figure], comparison: Comparison) -> None:
+def test_axes_have_units(draw: Draw, comparison: Comparison) -> None:
     labels = [label for axes in draw(comparison).axes for label in (axes.get_xlabel(), axes.get_ylabel()) if label]
     assert labels
     assert all(re.search(r"\((s|%|messages|number|% of live)\)$", label) for label in labels)
 
 
 @pytest.mark.parametrize("draw", ALL)
-def test_the_caption_has_seeds_and_replications(draw: Callable[[Comparison], Figure], comparison: Comparison) -> None:
+def test_the_caption_has_seeds_and_replications(draw: Draw, comparison: Comparison) -> None:
     said = caption(draw(comparison))
     assert "Simulated: 2 runs (seeds 0, 1)" in said, "of the six, those that ran live too"
     assert "Live: 4 runs (seeds 0, 1 x 2 repeats) on Redis 8.2.3" in said
@@ -68,7 +75,7 @@ def test_one_history_can_be_drawn_alone(draw: Callable[[History], Figure], simul
 
 
 @pytest.mark.parametrize("draw", [plots.lag_over_time, plots.backlog])
-def test_faults_are_named(draw: Callable[[Comparison], Figure], comparison: Comparison) -> None:
+def test_faults_are_named(draw: Draw, comparison: Comparison) -> None:
     assert {"billing 0 killed", "shipping fails 60%"} <= set(texts(draw(comparison)))
 
 
@@ -150,10 +157,9 @@ def test_errors_are_of_predictions_only(comparison: Comparison) -> None:
 
 
 @pytest.mark.parametrize("draw", ALL)
-def test_the_same_input_gives_the_same_bytes(draw: Callable[[Comparison], Figure], comparison: Comparison) -> None:
-    one, two = (plots.svg(draw(comparison), name="x", label="x") for _ in range(2))
-    assert one == two
-    assert not re.search(r"20\d\d-\d\d-\d\d", one)
+def test_the_same_input_gives_the_same_bytes(draw: Draw, comparison: Comparison, drawn: dict[Draw, str]) -> None:
+    assert plots.svg(draw(comparison), name="x", label="x") == drawn[draw]
+    assert not re.search(r"20\d\d-\d\d-\d\d", drawn[draw])
 
 
 def test_drawing_changes_no_global_state(comparison: Comparison) -> None:
@@ -163,15 +169,12 @@ def test_drawing_changes_no_global_state(comparison: Comparison) -> None:
     assert dict(matplotlib.rcParams) == before
 
 
-def test_what_the_user_set_for_matplotlib_changes_no_figure(comparison: Comparison) -> None:
-    def drawn() -> list[str]:
-        return [plots.svg(draw(comparison), name="x", label="x") for draw in (plots.lag_distribution, plots.errors)]
-
-    usual = drawn()
+def test_what_the_user_set_for_matplotlib_changes_no_figure(comparison: Comparison, drawn: dict[Draw, str]) -> None:
     own: dict[Any, Any] = {"font.size": 30, "axes.facecolor": "red", "text.usetex": True, "savefig.dpi": 10}
     own |= {"svg.fonttype": "path", "lines.marker": "x", "axes.titlecolor": "red"}
     with matplotlib.rc_context(own):
-        assert drawn() == usual
+        for draw in (plots.lag_distribution, plots.errors):
+            assert plots.svg(draw(comparison), name="x", label="x") == drawn[draw]
 
 
 @pytest.mark.parametrize("name", ["$x_1$ $$ 100 %", "_hidden", "日本語 עברית 🙂", "語" * 300, "a\\b {x} <b>&"])
@@ -213,9 +216,9 @@ def test_a_long_name_leaves_room_for_the_figure(scenario: Scenario) -> None:
 
 
 @pytest.mark.parametrize("draw", ALL)
-def test_every_colour_follows_the_page(draw: Callable[[Comparison], Figure], comparison: Comparison) -> None:
+def test_every_colour_follows_the_page(draw: Draw, drawn: dict[Draw, str]) -> None:
     """A dark page has dark charts: each colour is a variable of the page, and none is left over."""
-    text = plots.svg(draw(comparison), name="x", label="x")
+    text = drawn[draw]
     variables = re.compile(r"var\(--chart-\w+, #[0-9a-f]{6}\)")
     assert variables.search(text)
     rest = re.sub(r'href="[^"]*"|url\([^)]*\)', "", variables.sub("", text))

@@ -61,6 +61,18 @@ DEPLOYED: dict[str, tuple[dict[str, Any], float, float, int]] = {
         0.5,
         4,
     ),
+    "four at once, shorter than looks are apart": (
+        {
+            "rate_per_s": 100,
+            "service_ms": lognormal(20, 0.5),
+            "at_once": 4,
+            "reads_when_empty": False,
+            "look_every_ms": 52.0,
+        },
+        20,
+        0.5,
+        4,
+    ),
     "four at once, four ahead": (
         {"rate_per_s": 70, "service_ms": exponential(40), "at_once": 4, "count": 8, "reads_when_empty": False},
         40,

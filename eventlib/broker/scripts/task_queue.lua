@@ -17,7 +17,7 @@ local ring = false -- whether a task has become ready, which others are told whe
 local texts, known, changed = {}, {}, {} -- records by id: as read, as objects, and which ids are to be written
 local lined_up, lined_tenants, ended_ids, expiring, numbered = {{}, {}, {}, {}}, {{}, {}, {}, {}}, {}, {}, nil
 local LIMIT = 1000 -- arguments of one call: Lua cannot pass on any number
-local ID_KEPT = 60000 -- ms from a task's end for which its id is known at least: an enqueue may be repeated, by a bus too
+local ID_KEPT = 60000 -- ms from a task's end for which its id is known at least: an enqueue may be repeated
 
 local function exact(number) -- Lua's own form of a number is rounded
   return string.format('%.17g', number)

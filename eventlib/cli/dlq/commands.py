@@ -9,7 +9,7 @@ import typer
 
 import eventlib as ev
 from eventlib.cli.bus import Namespace, Url, with_bus
-from eventlib.cli.console import FAILED, Json, ending, keep_apart, write_json
+from eventlib.cli.console import FAILED, Json, commands, ending, keep_apart, write_json
 from eventlib.cli.dlq.display import as_json, number_of, show_counts, show_list, show_one, text_of
 from eventlib.cli.dlq.options import (
     After,
@@ -36,12 +36,10 @@ T = TypeVar("T")
 
 _NAMED_MAX = 20  # how many dead letters that stay are named
 
-app = typer.Typer(
-    name="dlq",
-    help="Look at what a group gave up: list, show, count, edit, replay and purge its dead letters.",
-    epilog=ending("`workbench dlq list orders billing --url redis://localhost:6379/0`"),
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
+app = commands(
+    "dlq",
+    "Look at what a group gave up: list, show, count, edit, replay and purge its dead letters.",
+    "`workbench dlq list orders billing --url redis://localhost:6379/0`",
 )
 
 

@@ -9,7 +9,7 @@ import typer
 
 import eventlib as ev
 from eventlib.cli.bus import Namespace, Url, with_bus
-from eventlib.cli.console import Json, ending, write_json
+from eventlib.cli.console import Json, commands, ending, write_json
 from eventlib.cli.sagas.display import show_list, show_one
 from eventlib.cli.terminal import out
 from eventlib.saga_policy import Resolution, SagaStatus
@@ -24,12 +24,10 @@ Status = Annotated[str | None, typer.Option(help=f"Only these: {', '.join(get_ar
 Limit = Annotated[int, typer.Option(help="How many sagas of each status at most.", min=1)]
 First = Annotated[int, typer.Option(help="Leave out so many of each status.", min=0)]
 
-app = typer.Typer(
-    name="sagas",
-    help="Look at sagas, and say how parked ones go on: list, show, retry, resolve and cancel.",
-    epilog=ending("`workbench sagas list order --status parked --url redis://localhost:6379/0`"),
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
+app = commands(
+    "sagas",
+    "Look at sagas, and say how parked ones go on: list, show, retry, resolve and cancel.",
+    "`workbench sagas list order --status parked --url redis://localhost:6379/0`",
 )
 
 
@@ -114,8 +112,14 @@ def cancel_command(
 
 
 def _with_sagas(name: str, url: str | None, namespace: str, work: Callable[[ev.Sagas[Any]], Awaitable[T]]) -> T:
-    """Do `work` on the sagas of one name, and return its result."""
-    return with_bus(url, namespace, lambda bus: work(bus.sagas(name)))
+    """Do `work` on the sagas of one name, and return its result. A misspelt name looks empty, so it is refused."""
+
+    async def run(bus: ev.Bus) -> T:
+        sagas = bus.sagas(name)
+        await sagas.check()
+        return await work(sagas)
+
+    return with_bus(url, namespace, run)
 
 
 def _conclude(record: ev.SagaRecord, json_file: Path | None) -> None:

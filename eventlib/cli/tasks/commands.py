@@ -5,18 +5,16 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from eventlib.cli.bus import Namespace, Queue, Url, with_bus
-from eventlib.cli.console import FAILED, Json, ending, write_json
+from eventlib.cli.bus import Namespace, Queue, Url, with_queue
+from eventlib.cli.console import FAILED, Json, commands, ending, write_json
 from eventlib.cli.tasks.display import show_health, show_list, show_one
 from eventlib.cli.terminal import err, out
 from eventlib.tasks.state import State
 
-app = typer.Typer(
-    name="tasks",
-    help="Look at task queues: health, list, show; cancel a task, or run one now.",
-    epilog=ending("`workbench tasks health --queue default --url redis://localhost:6379/0`"),
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
+app = commands(
+    "tasks",
+    "Look at task queues: health, list, show; cancel a task, or run one now.",
+    "`workbench tasks health default --url redis://localhost:6379/0`",
 )
 
 TaskId = Annotated[str, typer.Argument(help="The task's id, as listed.", metavar="ID")]
@@ -28,19 +26,17 @@ def _known_state(text: str | None) -> str | None:
     return text
 
 
-@app.command("health", epilog=ending("`workbench tasks health --queue default`"))
-def health_command(
-    queue: Queue = "default", url: Url = None, namespace: Namespace = "ev", json_file: Json = None
-) -> None:
+@app.command("health", epilog=ending("`workbench tasks health default`"))
+def health_command(queue: Queue, url: Url = None, namespace: Namespace = "ev", json_file: Json = None) -> None:
     """Show how a queue stands: what waits, by priority, what runs, limits, rates and workers."""
-    health = with_bus(url, namespace, lambda bus: bus.queue_health(queue))
+    health = with_queue(queue, url, namespace, lambda bus: bus.queue_health(queue))
     show_health(queue, health)
     write_json(json_file, {"queue": queue} | asdict(health))
 
 
-@app.command("list", epilog=ending("`workbench tasks list --state running --name send_receipt`"))
+@app.command("list", epilog=ending("`workbench tasks list default --state running --name send_receipt`"))
 def list_command(
-    queue: Queue = "default",
+    queue: Queue,
     state: Annotated[
         str | None,
         typer.Option(help=f"Only tasks in this state: {', '.join(get_args(State))}.", callback=_known_state),
@@ -53,34 +49,36 @@ def list_command(
 ) -> None:
     """List tasks that the queue knows, in no order: those that wait or run, and ended ones until they are forgotten."""
     wanted: State | None = state  # type: ignore[assignment]  # its callback has looked
-    found = with_bus(url, namespace, lambda bus: bus.tasks.find(queue, state=wanted, name=name, count=limit + 1))
+    found = with_queue(
+        queue, url, namespace, lambda bus: bus.tasks.find(queue, state=wanted, name=name, count=limit + 1)
+    )
     show_list(queue, found[:limit], more=len(found) > limit)
     write_json(
         json_file, {"queue": queue, "tasks": [asdict(task) for task in found[:limit]], "more": len(found) > limit}
     )
 
 
-@app.command("show", epilog=ending("`workbench tasks show 0192f5c2-0000-7000-8000-000000000000`"))
+@app.command("show", epilog=ending("`workbench tasks show default 0192f5c2-0000-7000-8000-000000000000`"))
 def show_command(
-    id_: TaskId, queue: Queue = "default", url: Url = None, namespace: Namespace = "ev", json_file: Json = None
+    queue: Queue, id_: TaskId, url: Url = None, namespace: Namespace = "ev", json_file: Json = None
 ) -> None:
     """Show all that is known of one task."""
-    task = with_bus(url, namespace, lambda bus: bus.tasks.state(queue, id_))
+    task = with_queue(queue, url, namespace, lambda bus: bus.tasks.state(queue, id_))
     show_one(queue, task)
     write_json(json_file, {"queue": queue} | asdict(task))
 
 
-@app.command("cancel", epilog=ending("`workbench tasks cancel 0192f5c2-0000-7000-8000-000000000000`"))
+@app.command("cancel", epilog=ending("`workbench tasks cancel default 0192f5c2-0000-7000-8000-000000000000`"))
 def cancel_command(
-    id_: TaskId, queue: Queue = "default", url: Url = None, namespace: Namespace = "ev", json_file: Json = None
+    queue: Queue, id_: TaskId, url: Url = None, namespace: Namespace = "ev", json_file: Json = None
 ) -> None:
     """Cancel a task that has not ended. If it has ended, or is not known, the exit status is 1."""
-    outcome: Literal["cancelled", "cancelling", "ended", "unknown"] = with_bus(
-        url, namespace, lambda bus: bus.tasks.cancel(queue, id_)
+    outcome: Literal["cancelled", "cancelling", "ended", "unknown"] = with_queue(
+        queue, url, namespace, lambda bus: bus.tasks.cancel(queue, id_)
     )
     told = {
         "cancelled": f"{id_} is cancelled: it will not run.",
-        "cancelling": f"{id_} runs, and is told to end. `workbench tasks show {id_}` says when it has.",
+        "cancelling": f"{id_} runs, and is told to end. `workbench tasks show {queue} {id_}` says when it has.",
         "ended": f"{id_} had ended before.",
         "unknown": f"{id_} is not known in queue {queue}: it ended long ago, or never was there.",
     }[outcome]
@@ -91,12 +89,12 @@ def cancel_command(
     out.tell(told)
 
 
-@app.command("run-now", epilog=ending("`workbench tasks run-now 0192f5c2-0000-7000-8000-000000000000`"))
+@app.command("run-now", epilog=ending("`workbench tasks run-now default 0192f5c2-0000-7000-8000-000000000000`"))
 def run_now_command(
-    id_: TaskId, queue: Queue = "default", url: Url = None, namespace: Namespace = "ev", json_file: Json = None
+    queue: Queue, id_: TaskId, url: Url = None, namespace: Namespace = "ev", json_file: Json = None
 ) -> None:
     """Let a delayed task start as soon as a worker is free. If it has ended, the exit status is 1."""
-    task = with_bus(url, namespace, lambda bus: bus.tasks.run_now(queue, id_))
+    task = with_queue(queue, url, namespace, lambda bus: bus.tasks.run_now(queue, id_))
     write_json(json_file, {"queue": queue} | asdict(task))
     if task.ended:
         err.tell(f"{id_} has ended: {task.state}")

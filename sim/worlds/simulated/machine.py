@@ -24,6 +24,8 @@ class Machine:
         self._calibration = calibration
         self._costs: dict[str, CpuCost] = {}
         self._cores = calibration.cores if calibration is not None else 1
+        # Whether handlers that compute share the cores. Where no machine was measured, there is one for each process.
+        self.shares = calibration is not None and bool(calibration.machine) and "cpu" not in calibration.left_out
         self._busy: list[BusyProcess] = []  # those that were busy lately
         classes = range(len(RESTS_S) + 1)
         self._draws = {step: [self._sampler(place, step, rest) for rest in classes] for place, step in enumerate(STEPS)}
@@ -95,7 +97,7 @@ class Process:
         return 0.0
 
     def computes_s(self, now: float, cpu_s: float) -> float:
-        """How long a handler computes from now on that needs `cpu_s` of a processor."""
+        """How long a handler computes from now on that needs `cpu_s` of a processor. Here, each process has a core."""
         return cpu_s
 
 
@@ -136,6 +138,8 @@ class BusyProcess(Process):
         return 0.0
 
     def computes_s(self, now: float, cpu_s: float) -> float:
+        if not self._machine.shares:
+            return cpu_s
         cpu_s += self._machine.slowed_down_s(self, now, cpu_s)
         self.free_s = max(self.free_s, now + cpu_s)
         return cpu_s

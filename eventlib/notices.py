@@ -1,31 +1,34 @@
-"""Waiting for tasks to end, without asking again and again: one blocking read a queue serves all who wait."""
+"""Waiting for tasks or sagas to end, without asking again and again: one blocking read serves all who wait."""
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from eventlib.broker.tasks import QueueCommands
+from eventlib.broker.notices import Watch
 from eventlib.errors import BusClosed
 from eventlib.reconnect import unless_denied, until_answered
 
 _BLOCK_S = 1.0
-LOOK_S = 5.0  # a look at the task itself, should its notice have been missed
+LOOK_S = 5.0  # a look at what is waited for, should its notice have been missed
 
 
-class Finishes:
-    """Tells those who wait for tasks of one queue that these have ended."""
+class Notices:
+    """Tells those who wait that something has happened to what they wait for: a task of one queue, a saga of one name.
 
-    def __init__(self, commands: QueueCommands) -> None:
-        self._commands = commands
+    `watch` makes a watch on the stream of its notices.
+    """
+
+    def __init__(self, watch: Callable[[], Watch]) -> None:
+        self._watch = watch
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self._reading: asyncio.Task[None] | None = None
         self._listening: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # the one that reads, and those that close their connection
         self._rng = random.Random()
 
-    async def wait_until(self, ended: Callable[[], Awaitable[bool]], task_id: str) -> None:
-        """Wait until `ended()` is true. It is asked when a notice of the task comes, and every few seconds.
+    async def wait_until(self, ended: Callable[[], Awaitable[bool]], id_: str) -> None:
+        """Wait until `ended()` is true. It is asked when a notice of this id comes, and every few seconds.
 
         Raises:
             AccessDenied: waiting would not help.
@@ -33,7 +36,7 @@ class Finishes:
         """
         while True:
             notice = asyncio.get_running_loop().create_future()
-            self._waiters.setdefault(task_id, set()).add(notice)
+            self._waiters.setdefault(id_, set()).add(notice)
             try:
                 await self._listen()
                 if await ended():  # after listening began, so that no end is missed
@@ -42,10 +45,10 @@ class Finishes:
                     async with asyncio.timeout(LOOK_S):
                         await notice
             finally:
-                waiters = self._waiters[task_id]
+                waiters = self._waiters[id_]
                 waiters.discard(notice)
                 if not waiters:
-                    del self._waiters[task_id]
+                    del self._waiters[id_]
 
     async def close(self) -> None:
         """End all waits."""
@@ -71,13 +74,13 @@ class Finishes:
                 raise error
 
     async def _read(self, listening: "asyncio.Future[None]") -> None:
-        watch = self._commands.watch_finished()
+        watch = self._watch()
         try:
             await until_answered(watch.begin, unless_denied, self._rng)
             listening.set_result(None)
             while self._waiters:  # there is no await between this look and the end, so that no waiter comes too late
-                for task_id in (await until_answered(lambda: watch.next(_BLOCK_S), unless_denied, self._rng)).value:
-                    for notice in self._waiters.get(task_id, ()):
+                for id_ in (await until_answered(lambda: watch.next(_BLOCK_S), unless_denied, self._rng)).value:
+                    for notice in self._waiters.get(id_, ()):
                         if not notice.done():
                             notice.set_result(None)
         finally:

@@ -1,10 +1,10 @@
-"""How long the calls of a bus that concern tasks wait for an answer."""
+"""How long the calls of a bus wait for an answer, all but publishes."""
 
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from eventlib.reconnect import answered_within
+from eventlib.reconnect import Answer, answered_within
 
 T = TypeVar("T")
 
@@ -23,4 +23,8 @@ class Patience:
             BrokerUnavailable: it was not, in time.
             BrokerError: the server refused.
         """
-        return (await answered_within(self._patience_s, call, self._rng)).value
+        return (await self.answer(call)).value
+
+    async def answer(self, call: Callable[[], Awaitable[T]]) -> Answer[T]:
+        """As calling it; also says whether an earlier try got no answer."""
+        return await answered_within(self._patience_s, call, self._rng)
