@@ -35,7 +35,8 @@ _SHARES = {"calm": 10.0, "brisk": 5.0, "flood": 1.0}  # of the time
 _SHORT_S, _FULL_S = 16.0, 80.0
 _ROUNDS = 2  # of scaling
 _SCALE_LIMITS = 0.4, 1.5
-_UNSCALED = ("retry_s", "start_s")  # too few are seen
+_DISTURBED = 1.5  # times as late as in a quiet second: then another program disturbed the handlers
+_UNSCALED = ("retry_s", "start_s")  # rare: too few are seen
 _IDLE, _BUSY = ("one",), ("busy", "ahead")
 
 
@@ -131,10 +132,10 @@ def calibration_of(histories: Sequence[History]) -> Calibration:
     Raises:
         CalibrationFailed: they lack one of the steps.
     """
-    blocks = _blocks(histories)
+    blocks = undisturbed(_blocks(histories))
     cpu = [use for run, history in enumerate(histories) for use in cpu_of(history, run, flooded=_is_flood(history))]
     for step in STEPS:
-        if not any(of_class for block in blocks for of_class in block.steps[step]):
+        if not any(of_class for block in blocks for of_class in block.steps.get(step, ())):
             raise CalibrationFailed("calibration", f"nothing to read {step} from; run it again on a quieter machine")
     return _consistent(Calibration.measured(blocks, cpu, histories[0].server), histories)
 
@@ -147,6 +148,30 @@ def _blocks(histories: Sequence[History]) -> list[Block]:
             idle, busy = ([name for name in names if name in history.services] for names in (_IDLE, _BUSY))
             blocks += blocks_of(history, idle, busy, run)
     return blocks
+
+
+def undisturbed(blocks: Sequence[Block]) -> list[Block]:
+    """The blocks without those in which other programs disturbed the handlers: what they do is no part of the machine.
+
+    Rare steps are kept from all. Where most of a run was disturbed, nothing helps: see `Calibration.was_busy`.
+    """
+    late_s = [_late_s(block) for block in blocks]
+    runs = np.array([block.run for block in blocks])
+    quiet_s = {run: float(np.quantile(np.array(late_s)[runs == run], 0.25)) for run in set(runs.tolist())}
+    return [
+        block if late <= _DISTURBED * quiet_s[block.run] else _rare_steps(block)
+        for late, block in zip(late_s, blocks, strict=True)
+    ]
+
+
+def _late_s(block: Block) -> float:
+    """How late its handlers were, on average."""
+    late_s = [one for of_class in block.steps.get("handle_s", ()) for one in of_class]
+    return float(np.mean(late_s)) if late_s else 0.0
+
+
+def _rare_steps(block: Block) -> Block:
+    return Block(block.run, {step: block.steps[step] for step in _UNSCALED if step in block.steps})
 
 
 def _is_flood(history: History) -> bool:

@@ -15,7 +15,7 @@ from sim.cli.commands import app
 from sim.declare.scenario import Scenario
 from sim.errors import CalibrationFailed, InvalidCalibration
 from sim.evidence.history import History
-from sim.infer.calibrate import calibration_at, calibration_of, probes
+from sim.infer.calibrate import calibration_at, calibration_of, probes, undisturbed
 from sim.infer.steps import blocks_of
 from sim.worlds.live import product_at
 from sim.worlds.simulated import simulate
@@ -276,3 +276,31 @@ async def test_what_was_measured_here_is_read_and_not_measured_again(tmp_path: P
     file.write_text("{}")
     with pytest.raises(InvalidCalibration, match="is no calibration"):
         await calibration_at(file, url=url)
+
+
+# Other programs
+
+
+def test_seconds_in_which_others_disturbed_the_handlers_are_left_out() -> None:
+    """But for the rare steps, and for each run by what is usual there."""
+
+    def block(run: int, late_s: float) -> Block:
+        return Block(run, {"handle_s": [[late_s] * 10], "read_s": [[late_s]], "start_s": [[late_s]]})
+
+    blocks = [*(block(0, late_s) for late_s in (0.0002, 0.00021, 0.002, 0.00022)), block(1, 0.004), block(1, 0.0041)]
+    found = undisturbed(blocks)
+    assert [one.steps.get("read_s") for one in found] == [
+        [[0.0002]],
+        [[0.00021]],
+        None,
+        [[0.00022]],
+        [[0.004]],
+        [[0.0041]],
+    ]
+    assert [one.steps["start_s"] for one in found] == [one.steps["start_s"] for one in blocks]
+
+
+def test_a_busy_machine_is_said() -> None:
+    late = Calibration((Block(0, {"lateness_s": [[0.0001] * 95 + [0.003] * 5]}),))
+    assert late.was_busy and late.about()["was_busy"]
+    assert not Calibration((Block(0, {"lateness_s": [[0.0001] * 100]}),)).was_busy

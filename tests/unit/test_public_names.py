@@ -39,7 +39,7 @@ def test_what_only_some_programs_use_is_imported_when_it_is_used() -> None:
         "declare.sagas",
         "events.compatibility",
         "events.registry",
-        "sagas",
+        "sagas.operations",
         "schedules",
         "testing",
     }
