@@ -335,10 +335,10 @@ def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> tuple[dict[str, fl
         unhandled |= unhandled_there
     if scenario.callers is not None:
         found |= _caller_metrics(scenario, run, rows)
-    return found | _instrument(rows), unhandled
+    return found | _instrument(scenario, rows), unhandled
 
 
-def _instrument(rows: Rows) -> dict[str, float]:
+def _instrument(scenario: Scenario, rows: Rows) -> dict[str, float]:
     """How late the load was sent, and how much longer than asked its handlers slept."""
     measured = zip(INSTRUMENT, (lateness_s(rows), oversleep_s(scenario, rows)), strict=True)
     return {f"{name}_{q}": quantile(values, QUANTILES[q]) for name, values in measured for q in ("p50", "p99")}
