@@ -44,8 +44,8 @@ What was awaited has not happened in time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from eventlib.broker.acl import acl_rules
 from eventlib.bus import Bus, connect
-from eventlib.consume.liveness import ConsumerHealth
 from eventlib.dead_letter import DeadLetter
 from eventlib.declare.app import App
 from eventlib.declare.tasks import Rate, Task, TaskCall
@@ -99,13 +99,14 @@ from eventlib.publish.outage import Fail, Spool, Wait
 from eventlib.records import Backlog, QueueHealth, ServerInfo, SlotRecord
 from eventlib.replies.waiting import Waiting
 from eventlib.retention import GroupHealth, Retention, StreamHealth
+from eventlib.scheduling import ScheduleRule
 from eventlib.tasks.current import CurrentTask, current_task
 from eventlib.tasks.queues import TaskHandle
 from eventlib.tasks.state import TaskState
 
 if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` imports these
-    from eventlib.broker.acl import acl_rules
     from eventlib.client.client import Client, ClientHealth
+    from eventlib.consume.liveness import ConsumerHealth
     from eventlib.declare.sagas import NOTHING_TO_UNDO, Saga, Step
     from eventlib.events.compatibility import SchemaChange, schema_changes
     from eventlib.events.registry import Registry, envelope_schema, json_schema, open_export
@@ -113,7 +114,6 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from eventlib.sagas.operations import Sagas
     from eventlib.sagas.records import SagaNote, SagaRecord, SagaStep
     from eventlib.schedules.state import Schedule
-    from eventlib.scheduling import ScheduleRule
     from eventlib.testing import private_server
 
 __all__ = [
@@ -214,7 +214,7 @@ __all__ = [
 
 # What only some programs use. The catalog's classes alone, which a client needs, take a tenth of a second to make.
 _MODULES = {
-    "eventlib.broker.acl": ["acl_rules"],
+    "eventlib.consume.liveness": ["ConsumerHealth"],
     "eventlib.client.client": ["Client", "ClientHealth"],
     "eventlib.declare.sagas": ["NOTHING_TO_UNDO", "Saga", "Step"],
     "eventlib.events.compatibility": ["SchemaChange", "schema_changes"],
@@ -223,7 +223,6 @@ _MODULES = {
     "eventlib.sagas.operations": ["Sagas"],
     "eventlib.sagas.records": ["SagaNote", "SagaRecord", "SagaStep"],
     "eventlib.schedules.state": ["Schedule"],
-    "eventlib.scheduling": ["ScheduleRule"],
     "eventlib.testing": ["private_server"],
 }
 

@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from eventlib.arguments import called_as
 from eventlib.broker.connections import Broker
 from eventlib.broker.streams import StreamCommands
-from eventlib.consume.liveness import ConsumerHealth
 from eventlib.declare.app import App
 from eventlib.declare.tasks import Task
 from eventlib.delivery import Observer
@@ -30,12 +29,13 @@ from eventlib.records import Backlog, QueueHealth, ServerInfo, is_queue_stream
 from eventlib.replies.requesting import Requesting
 from eventlib.replies.waiting import Waits, waits
 from eventlib.retention import StreamHealth
-from eventlib.running import Running, Wanted
 from eventlib.sagas.by_name import SagasByName
 from eventlib.tasks.queues import TaskHandle, TaskQueues
 
-if TYPE_CHECKING:  # the rest of a saga and of a schedule is imported when a program first uses one
+if TYPE_CHECKING:  # each of these is imported when a program first uses it
+    from eventlib.consume.liveness import ConsumerHealth
     from eventlib.declare.sagas import Saga
+    from eventlib.running import Running
     from eventlib.sagas.operations import Sagas
     from eventlib.schedules.operations import Schedules
 
@@ -92,6 +92,20 @@ async def connect(
         await broker.close()
 
 
+def _running_of(bus: "Bus") -> "Running":
+    """What the bus runs. A program that only publishes needs no code of consumers."""
+    from eventlib.running import Running
+
+    return Running(bus.app, bus._broker, bus, bus._publisher)
+
+
+def _schedules_of(bus: "Bus") -> "Schedules":
+    """The schedules of every task queue: to look at, add, pause, run at once and remove."""
+    from eventlib.schedules.operations import Schedules
+
+    return Schedules(bus.app, bus._broker, bus._patience)
+
+
 class Bus(Requesting):
     """A connected App. Made by `connect`."""
 
@@ -116,7 +130,6 @@ class Bus(Requesting):
         self._publisher = publisher
         self._waits = waits
         self._closed = False
-        self._running = Running(app, broker, self, publisher)
 
     async def _declare_streams(self) -> None:
         for stream, retention in self.app.streams.items():
@@ -218,14 +231,11 @@ class Bus(Requesting):
         """
         return self.tasks.enqueue(task, delay_s=delay_s, at=at, priority=priority, id=id)
 
-    @cached_property
-    def schedules(self) -> "Schedules":
-        """The schedules of every task queue: to look at, add, pause, run at once and remove."""
-        from eventlib.schedules.operations import Schedules
-
-        return Schedules(self.app, self._broker, self._patience)
+    schedules = cached_property(_schedules_of)
 
     # Consuming
+
+    _running = cached_property(_running_of)
 
     @asynccontextmanager
     async def running(
@@ -255,7 +265,7 @@ class Bus(Requesting):
         """
         if self._closed:
             raise BusClosed
-        async with self._running.run(Wanted(groups, queues, sagas), consumer, grace_s, observe):
+        async with self._running.run(groups, queues, sagas, consumer, grace_s, observe):
             yield
 
     # Sagas
@@ -295,7 +305,7 @@ class Bus(Requesting):
 
     # Looking
 
-    def health(self) -> list[ConsumerHealth]:
+    def health(self) -> "list[ConsumerHealth]":
         """How well each consumer that this bus runs hears the server. This sends no request.
 
         For a liveness probe: `all(each.hears() for each in bus.health())`.

@@ -69,11 +69,17 @@ class Running:
 
     @asynccontextmanager
     async def run(
-        self, wanted: Wanted, consumer: str | None, grace_s: float, observe: Observer | None
+        self,
+        groups: Names,
+        queues: Names,
+        sagas: Names,
+        consumer: str | None,
+        grace_s: float,
+        observe: Observer | None,
     ) -> AsyncIterator[None]:
         """See `Bus.running`."""
         name = _consumer_name() if consumer is None else valid_name(consumer, "consumer")
-        work = self._work(wanted, name, observe)
+        work = self._work(Wanted(groups, queues, sagas), name, observe)
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(each.run()) for each in work.consumers]
