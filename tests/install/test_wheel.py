@@ -38,8 +38,9 @@ def test_what_is_no_module_is_there(wheel: Path) -> None:
     assert scripts and scripts <= there
 
 
-def test_scenarios_sample_and_notebooks_are_there(wheel: Path) -> None:
+def test_scenarios_sample_examples_and_notebooks_are_there(wheel: Path) -> None:
     wanted = {name for name in paths() if name.startswith(("data/", "notebooks/")) and not name.endswith(".py")}
+    wanted |= {name for name in paths() if name.startswith("examples/")}
     assert {"data/scenarios/quickstart.yaml", "notebooks/01_quickstart.ipynb"} <= wanted
     assert shared(wheel) == wanted
 
