@@ -7,7 +7,7 @@ Run
 Evidence
     History, measure, summarize, check
 Infer
-    calibrate, learn_services, predict, Prediction, compare, compare_kept
+    calibrate, calibration_at, learn_services, predict, Prediction, compare, compare_kept
 All errors
     SimError
 One by one
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from sim.evidence.checks import check
     from sim.evidence.history import History
     from sim.evidence.metrics import measure, summarize
-    from sim.infer.calibrate import calibrate
+    from sim.infer.calibrate import calibrate, calibration_at
     from sim.infer.compare import compare
     from sim.infer.kept import compare_kept
     from sim.infer.own_services import learn_services
@@ -57,6 +57,7 @@ __all__ = [
     "Scenario",
     "SimError",
     "calibrate",
+    "calibration_at",
     "check",
     "compare",
     "compare_kept",
@@ -84,7 +85,7 @@ _MODULES = {
     "sim.evidence.checks": ["check"],
     "sim.evidence.history": ["History"],
     "sim.evidence.metrics": ["measure", "summarize"],
-    "sim.infer.calibrate": ["calibrate"],
+    "sim.infer.calibrate": ["calibrate", "calibration_at"],
     "sim.infer.compare": ["compare"],
     "sim.infer.kept": ["compare_kept"],
     "sim.infer.own_services": ["learn_services"],

@@ -50,6 +50,7 @@ PARTS = {
     "series": "a consumer that has work goes on at once: reading, starting the next and waking up take no time",
 }
 RESTS_S = (0.001, 0.004, 0.016, 0.064)  # how long a process had rested: these bounds make five classes
+BUSY_S = 0.002  # on a quiet machine, not one timer in a hundred is so late
 _SAMPLES_MIN = 20  # a class with fewer takes those of its neighbours too
 _MUST_FIT = ("processor", "CPUs", "Python", "event-workbench", "redis-py")
 
@@ -194,6 +195,12 @@ class Calibration:
                 found |= {f"{role}_cpu_wake_s": cost.wake_s, f"{role}_cpu_event_s": cost.event_s}
         return found
 
+    @property
+    def was_busy(self) -> bool:
+        """Whether other programs kept the machine so busy that what was measured holds for that hour alone."""
+        late_s = [one for block in self.blocks for of_class in block.steps.get("lateness_s", ()) for one in of_class]
+        return bool(late_s) and float(np.quantile(late_s, 0.99)) > BUSY_S
+
     def digest(self) -> str:
         """The SHA-256 of all that the simulation takes from it."""
         return self._digest
@@ -206,7 +213,8 @@ class Calibration:
 
     def about(self) -> dict[str, Any]:
         """What a history says of the calibration that it was simulated with."""
-        left_out = {"without": sorted(self.left_out)} if self.left_out else {}
+        left_out: dict[str, Any] = {"without": sorted(self.left_out)} if self.left_out else {}
+        left_out |= {"was_busy": True} if self.was_busy else {}
         return {"digest": self.digest(), "date": self.date, "server": self.server, **left_out, "values": self.values()}
 
     def without(self, *parts: str) -> Self:

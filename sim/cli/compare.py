@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eventlib.cli.console import Json, ending, keep_apart, write_json
-from sim.cli.options import Learned, LiveSeeds, Repeats, Replications, Sample, Tolerance, Url
+from sim.cli.options import CalibrationFile, Learned, LiveSeeds, Repeats, Replications, Sample, Tolerance, Url
 
 if TYPE_CHECKING:  # the help appears without them
     from sim.declare.scenario import Scenario
@@ -37,6 +37,7 @@ def compare_command(
     replications: Replications = 20,
     repeats: Repeats = 5,
     tolerance: Tolerance = 0.1,
+    calibration_file: CalibrationFile = None,
     learned: Learned = None,
     url: Url = None,
     json_file: Json = None,
@@ -54,14 +55,15 @@ def compare_command(
     elif prediction is not None:
         _judge(prediction, scenario, repeats, tolerance, url, json_file, sample)
     elif scenario is not None:
-        _both_worlds(scenario, learned, live_seeds, replications, repeats, tolerance, url, json_file, sample)
+        kept = (calibration_file, learned)
+        _both_worlds(scenario, kept, live_seeds, replications, repeats, tolerance, url, json_file, sample)
     else:
         raise typer.BadParameter("nothing to compare; name a scenario, two histories, or a --prediction")
 
 
 def _both_worlds(
     file: Path,
-    learned: Path | None,
+    kept: tuple[Path | None, Path | None],
     live_seeds: int,
     replications: int,
     repeats: int,
@@ -71,19 +73,19 @@ def _both_worlds(
     sample: bool,
 ) -> None:
     """Time the machine, predict the scenario, run it live, and judge."""
+    from sim.cli.calibrating import calibrated
     from sim.cli.learning import learned_target, with_own_handlers
     from sim.declare.scenario import Scenario
-    from sim.infer.calibrate import calibrate
     from sim.infer.predict import predict
     from sim.show.console import progress
     from sim.worlds.live import server_at
 
+    calibration_file, learned = kept
     declared = Scenario.load(file, sample_if_missing=sample)
-    keep_apart([file, *declared.files], json_file, learned_target(learned))
+    keep_apart([file, calibration_file, *declared.files], json_file, learned_target(learned))
     with server_at(url) as address:
         declared = with_own_handlers(declared, learned, address)
-        with progress("timing this machine") as advance:
-            calibration, _ = asyncio.run(calibrate(url=address, progress=advance))
+        calibration = calibrated(calibration_file, address)
         with progress(f"simulating {declared.name}") as advance:
             predicted = predict(
                 declared, range(live_seeds), calibration=calibration, replications=replications, progress=advance
@@ -103,13 +105,14 @@ def _judge(
     """Run what was predicted, and judge."""
     from sim.declare.scenario import Scenario
     from sim.infer.prediction import Prediction
-    from sim.worlds.live import server_at
+    from sim.worlds.live import product_at, server_at
 
     predicted = Prediction.open(file)
     declared = predicted.scenario if scenario is None else Scenario.load(scenario, sample_if_missing=sample)
     predicted.check_is_of(declared)
     keep_apart([file, scenario, *declared.files], json_file)
     with server_at(url) as address:
+        predicted.check_fits(asyncio.run(product_at(address)))
         _run_and_judge(declared, predicted, repeats, tolerance, address, json_file)
 
 

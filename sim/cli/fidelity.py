@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from eventlib.cli.console import Json, ending, keep_apart, write_json
-from sim.cli.options import Repeats, Replications, Url
+from sim.cli.options import CalibrationFile, Repeats, Replications, Url
 
 app = typer.Typer()
 
@@ -17,6 +17,7 @@ def fidelity_command(
     scenarios: Annotated[list[Path] | None, typer.Argument(help="Scenarios; by default data/fidelity.")] = None,
     repeats: Repeats = 5,
     replications: Replications = 20,
+    calibration_file: CalibrationFile = None,
     url: Url = None,
     json_file: Json = None,
 ) -> None:
@@ -24,6 +25,7 @@ def fidelity_command(
 
     The shipped ones take about 20 minutes. `workbench report` shows the JSON where it finds it.
     """
+    from sim.cli.calibrating import calibrated
     from sim.cli.conclusion import conclude_fidelity
     from sim.cli.shipped import shipped
     from sim.declare.scenario import Scenario
@@ -33,12 +35,20 @@ def fidelity_command(
     from sim.worlds.live import server_at
 
     files = scenarios or sorted((shipped() / "data/fidelity").glob("*.yaml"))
-    keep_apart(files, json_file)
+    keep_apart([*files, calibration_file], json_file)
     declared = [Scenario.load(file, sample_if_missing=True) for file in files]
-    with server_at(url) as address, steps() as advance:
-        found = asyncio.run(
-            fidelity(declared, repeats=repeats, replications=replications, url=address, progress=advance)
-        )
+    with server_at(url) as address:
+        calibration = calibrated(calibration_file, address)
+        with steps() as advance:
+            trying = fidelity(
+                declared,
+                calibration=calibration,
+                repeats=repeats,
+                replications=replications,
+                url=address,
+                progress=advance,
+            )
+            found = asyncio.run(trying)
     write_json(json_file, about_json() | fidelity_json(found))
     print_fidelity(found)
     conclude_fidelity(found)

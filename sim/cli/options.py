@@ -14,6 +14,14 @@ Repeats = Annotated[int, typer.Option(help="Live runs of each seed; two or more 
 Replications = Annotated[
     int, typer.Option(help="How often each seed is simulated; three or more give intervals.", min=1, max=10_000)
 ]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        help="What `calibrate --out FILE` measured here; without it, the machine is timed now.",
+        metavar="FILE",
+    ),
+]
 Tolerance = Annotated[
     float, typer.Option(help="How far a prediction may be off, as a share of the live value: 0.1 is 10 %.", min=1e-6)
 ]

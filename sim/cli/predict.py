@@ -1,6 +1,5 @@
 """workbench predict: what live runs of a scenario will measure, written down before they run."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from eventlib.cli.console import Json, ending, keep_apart, writable, write_json
 from eventlib.cli.terminal import out
-from sim.cli.options import Learned, LiveSeeds, Replications, Sample, ScenarioFile, Url
+from sim.cli.options import CalibrationFile, Learned, LiveSeeds, Replications, Sample, ScenarioFile, Url
 
 app = typer.Typer()
 
@@ -21,6 +20,7 @@ def predict_command(
     ] = None,
     live_seeds: LiveSeeds = 2,
     replications: Replications = 20,
+    calibration_file: CalibrationFile = None,
     learned: Learned = None,
     url: Url = None,
     json_file: Json = None,
@@ -30,20 +30,19 @@ def predict_command(
 
     `workbench compare --prediction FILE` runs the scenario live and judges what was predicted.
     """
+    from sim.cli.calibrating import calibrated
     from sim.cli.learning import learned_target, with_own_handlers
     from sim.declare.scenario import Scenario
     from sim.environment import about_json
-    from sim.infer.calibrate import calibrate
     from sim.infer.predict import predict
     from sim.show.console import print_prediction, progress
     from sim.worlds.live import server_at
 
     declared = Scenario.load(scenario, sample_if_missing=sample)
-    keep_apart([scenario, *declared.files], json_file, target, learned_target(learned))
+    keep_apart([scenario, calibration_file, *declared.files], json_file, target, learned_target(learned))
     with server_at(url) as address:
         declared = with_own_handlers(declared, learned, address)
-        with progress("timing this machine") as advance:
-            calibration, _ = asyncio.run(calibrate(url=address, progress=advance))
+        calibration = calibrated(calibration_file, address)
     with progress(f"simulating {declared.name}") as advance:
         found = predict(
             declared, range(live_seeds), calibration=calibration, replications=replications, progress=advance

@@ -317,7 +317,7 @@ def _generator_on_time(history: History) -> Check:
         return Check(_ON_TIME, claim, "unknown", "nothing was sent")
     worst_s = max(late_s)
     detail = f"p99 {worst_s * 1000:.2f} ms in the worst of {len(late_s)} runs"
-    if (slept_s := oversleep_s(history.rows)).size:
+    if (slept_s := oversleep_s(history.scenario, history.rows)).size:
         median_ms, p99_ms = np.quantile(slept_s, (0.5, 0.99)) * 1000
         detail += f"; handlers slept {median_ms:.2f} ms (p99 {p99_ms:.2f} ms) longer than asked"
     if worst_s >= LATE_S:

@@ -255,9 +255,14 @@ def lateness_s_p99(rows: Rows) -> float:
     return quantile(lateness_s(rows), 0.99)
 
 
-def oversleep_s(rows: Rows) -> Floats:
-    """How much longer than asked each handler slept, in seconds, shape (attempts,). None was noted in a simulation."""
-    slept = of_kind(rows, "handled", "failed")["value"]
+def oversleep_s(scenario: Scenario, rows: Rows) -> Floats:
+    """How much longer than asked each handler slept, in seconds, shape (attempts,). None was noted in a simulation.
+
+    Handlers of the user's own are not asked to sleep.
+    """
+    asked = [code for code, service in enumerate(scenario.services.values()) if service.app is None]
+    ended = of_kind(rows, "handled", "failed")
+    slept = ended["value"][np.isin(ended["service"], asked)]
     return np.asarray(slept[~np.isnan(slept)])
 
 
@@ -330,12 +335,12 @@ def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> tuple[dict[str, fl
         unhandled |= unhandled_there
     if scenario.callers is not None:
         found |= _caller_metrics(scenario, run, rows)
-    return found | _instrument(rows), unhandled
+    return found | _instrument(scenario, rows), unhandled
 
 
-def _instrument(rows: Rows) -> dict[str, float]:
+def _instrument(scenario: Scenario, rows: Rows) -> dict[str, float]:
     """How late the load was sent, and how much longer than asked its handlers slept."""
-    measured = zip(INSTRUMENT, (lateness_s(rows), oversleep_s(rows)), strict=True)
+    measured = zip(INSTRUMENT, (lateness_s(rows), oversleep_s(scenario, rows)), strict=True)
     return {f"{name}_{q}": quantile(values, QUANTILES[q]) for name, values in measured for q in ("p50", "p99")}
 
 

@@ -6,8 +6,10 @@ the processes can do: they never rest, so it shows what an event alone needs of 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -19,11 +21,11 @@ from sim.declare.loads.poisson import PoissonLoad
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.service import Service
 from sim.declare.service_times.exponential import ExponentialTime
-from sim.errors import CalibrationFailed
+from sim.errors import CalibrationFailed, InvalidCalibration
 from sim.evidence.history import History
 from sim.infer.steps import blocks_of, cpu_of
 from sim.progress import shown
-from sim.worlds.live import run_live
+from sim.worlds.live import product_at, run_live, server_at
 from sim.worlds.simulated import simulate
 
 _BACK_AFTER_S = 0.2
@@ -33,7 +35,8 @@ _SHARES = {"calm": 10.0, "brisk": 5.0, "flood": 1.0}  # of the time
 _SHORT_S, _FULL_S = 16.0, 80.0
 _ROUNDS = 2  # of scaling
 _SCALE_LIMITS = 0.4, 1.5
-_UNSCALED = ("retry_s", "start_s")  # too few are seen
+_DISTURBED = 1.5  # times as late as in a quiet second: then another program disturbed the handlers
+_UNSCALED = ("retry_s", "start_s")  # rare: too few are seen
 _IDLE, _BUSY = ("one",), ("busy", "ahead")
 
 
@@ -97,16 +100,42 @@ async def calibrate(
     return calibration_of(histories), histories
 
 
+async def calibration_at(file: str | Path, *, url: str | None = None, progress: Progress | None = None) -> Calibration:
+    """Read what was measured here before; measure it and keep it there, if nothing was, or something else is here now.
+
+    Raises:
+        InvalidCalibration: the file holds something else, or cannot be written.
+        SimError, EventlibError: as `calibrate` does.
+    """
+    if (found := _kept(Path(file))) is not None:
+        with server_at(url) as address:
+            server = await product_at(address)
+        with suppress(InvalidCalibration):  # it is of another machine, server or version
+            found.check_fits(server)
+            return found
+    found, _ = await calibrate(url=url, progress=progress)
+    found.save(file)
+    return found
+
+
+def _kept(file: Path) -> Calibration | None:
+    """What the file holds. If there is none, room is made for it."""
+    if file.exists():
+        return Calibration.load(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return None
+
+
 def calibration_of(histories: Sequence[History]) -> Calibration:
     """The calibration that histories of `probes` show.
 
     Raises:
         CalibrationFailed: they lack one of the steps.
     """
-    blocks = _blocks(histories)
+    blocks = undisturbed(_blocks(histories))
     cpu = [use for run, history in enumerate(histories) for use in cpu_of(history, run, flooded=_is_flood(history))]
     for step in STEPS:
-        if not any(of_class for block in blocks for of_class in block.steps[step]):
+        if not any(of_class for block in blocks for of_class in block.steps.get(step, ())):
             raise CalibrationFailed("calibration", f"nothing to read {step} from; run it again on a quieter machine")
     return _consistent(Calibration.measured(blocks, cpu, histories[0].server), histories)
 
@@ -119,6 +148,30 @@ def _blocks(histories: Sequence[History]) -> list[Block]:
             idle, busy = ([name for name in names if name in history.services] for names in (_IDLE, _BUSY))
             blocks += blocks_of(history, idle, busy, run)
     return blocks
+
+
+def undisturbed(blocks: Sequence[Block]) -> list[Block]:
+    """The blocks without those in which other programs disturbed the handlers: what they do is no part of the machine.
+
+    Rare steps are kept from all. Where most of a run was disturbed, nothing helps: see `Calibration.was_busy`.
+    """
+    late_s = [_late_s(block) for block in blocks]
+    runs = np.array([block.run for block in blocks])
+    quiet_s = {run: float(np.quantile(np.array(late_s)[runs == run], 0.25)) for run in set(runs.tolist())}
+    return [
+        block if late <= _DISTURBED * quiet_s[block.run] else _rare_steps(block)
+        for late, block in zip(late_s, blocks, strict=True)
+    ]
+
+
+def _late_s(block: Block) -> float:
+    """How late its handlers were, on average."""
+    late_s = [one for of_class in block.steps.get("handle_s", ()) for one in of_class]
+    return float(np.mean(late_s)) if late_s else 0.0
+
+
+def _rare_steps(block: Block) -> Block:
+    return Block(block.run, {step: block.steps[step] for step in _UNSCALED if step in block.steps})
 
 
 def _is_flood(history: History) -> bool:

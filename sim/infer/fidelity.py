@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from sim.calibration import Calibration
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidScenario
 from sim.evidence.checks import invalid
 from sim.evidence.history import joined
-from sim.infer.calibrate import calibrate
 from sim.infer.compare import Comparison, Row, compare, comparison_json
 from sim.infer.predict import REPLICATIONS, predict
 from sim.infer.prediction import Prediction
@@ -146,12 +146,13 @@ class Fidelity:
 async def fidelity(
     scenarios: Sequence[Scenario],
     *,
+    calibration: Calibration,
     repeats: int = REPEATS,
     replications: int = REPLICATIONS,
     url: str,
     progress: Steps,
 ) -> Fidelity:
-    """Calibrate, predict every scenario, then run each: once for one seed, `repeats` times for the seed that is judged.
+    """Predict every scenario, then run each: once for one seed, `repeats` times for the seed that is judged.
 
     Raises:
         InvalidScenario: there are none, or two have one name.
@@ -160,7 +161,6 @@ async def fidelity(
     names = [one.name for one in scenarios]
     if not names or len(set(names)) < len(names):
         raise InvalidScenario("scenarios", "give at least one, and each a name of its own")
-    calibration, _ = await calibrate(url=url, progress=partial(progress, "timing this machine"))
     predictions: list[Prediction] = []
     for number, scenario in enumerate(scenarios):
         progress("predicting", number / len(scenarios))

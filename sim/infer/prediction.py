@@ -27,6 +27,7 @@ from sim.wording import lower_bound, number
 
 FORMAT = 1
 CONFIDENCE = 0.95
+_MUST_FIT = ("server", "Python", "event-workbench", "redis-py")
 _PLACES = ("load.file:", "load.sample:")  # where a file is does not matter: its content has a hash
 
 
@@ -205,6 +206,19 @@ class Prediction:
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
             problem = f"it is of another scenario ({'; '.join(found[:3])}{more}); predict this one"
             raise InvalidPrediction("prediction", problem)
+
+    def check_fits(self, server: str) -> None:
+        """Refuse to judge a prediction by what another server (`Redis 8.2.3`) or other software does.
+
+        Raises:
+            InvalidPrediction: it was made for another one.
+        """
+        here = versions() | {"server": server}
+        there = self.versions | {"server": self.calibration.get("server", server)}
+        others = [name for name in _MUST_FIT if there.get(name) != here[name]]
+        found = [f"{name} {there.get(name)!r}, here {here[name]!r}" for name in others]
+        if found:
+            raise InvalidPrediction("prediction", f"it was made for {'; '.join(found)}; predict again here")
 
 
 def _predicted(metric: str, values: Floats, unhandled: Floats) -> Predicted:

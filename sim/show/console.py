@@ -13,7 +13,7 @@ from sim.calibration import STEPS, Calibration
 from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check, Verdict
 from sim.evidence.history import History
-from sim.evidence.metrics import LATE_S, Interval, is_predicted, unit_of
+from sim.evidence.metrics import Interval, is_predicted, unit_of
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
 from sim.infer.fidelity import Fidelity
@@ -126,7 +126,7 @@ def print_calibration(calibration: Calibration, file: str) -> None:
     print_table(columns, folded=["what"], numbers=[*columns][1:4], spare=["what"])
     cpu = ", ".join(f"{name} {quantity(value, 's')}" for name, value in values.items() if "_cpu_" in name)
     out.tell(f"Processor time: {cpu}")
-    if values["lateness_s_p99"] >= LATE_S:
+    if calibration.was_busy:
         late = quantity(values["lateness_s_p99"], "s")
         out.tell(f"Note: the machine was busy: the load was sent up to {late} late (p99). Measure on a quieter one.")
     out.tell(one_line(f"The calibration of {calibration.server} is {file}"))

@@ -106,6 +106,16 @@ def server_at(url: str | None) -> Iterator[str]:
             yield server.url
 
 
+async def product_at(url: str) -> str:
+    """Product and version of a server, such as `Redis 8.2.3`.
+
+    Raises:
+        BrokerError: the server is unreachable, refuses the login or lacks a command.
+    """
+    async with connect(App("workbench"), url) as bus:
+        return str(bus.server)
+
+
 def _share(progress: Progress, index: int, of: int) -> Progress:
     """The progress of one of several runs."""
     return lambda share: progress((index + min(1.0, share)) / of)

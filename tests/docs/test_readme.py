@@ -56,7 +56,8 @@ def test_a_comparison_has_the_rows_that_it_shows(tmp_path: Path) -> None:
     _, header, _, *rows = (line.split() for line in shown.splitlines())
     printed = [line.split() for line in compared.splitlines()]
     assert rows
-    always = set(header) - {"last", "run"}  # of one seed, there is no run of the seed before
+    # Of one seed, there is no run of the seed before; of a short run, perhaps no steady state that a formula knows.
+    always = set(header) - {"last", "run", "M/M/c"}
     assert any(always <= set(line) for line in printed)
     assert {row[0] for row in rows} <= {line[0] for line in printed if line}
 

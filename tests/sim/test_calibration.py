@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from eventlib import BrokerError
 from sim.calibration import PARTS, RESTS_S, STEPS, Block, Calibration, CpuCost, CpuUse, rest_class
 from sim.cli.commands import app
 from sim.declare.scenario import Scenario
 from sim.errors import CalibrationFailed, InvalidCalibration
 from sim.evidence.history import History
-from sim.infer.calibrate import calibration_of, probes
+from sim.infer.calibrate import calibration_at, calibration_of, probes, undisturbed
 from sim.infer.steps import blocks_of
+from sim.worlds.live import product_at
 from sim.worlds.simulated import simulate
 from tests.model.small import exponential, poisson, rows_of, scenario, service
 
@@ -261,3 +263,44 @@ def test_a_file_that_cannot_be_written_is_refused_before_measuring(
 ) -> None:
     result = calibrating(monkeypatch, AssertionError("it measured"), "--out", tmp_path / "missing" / "c.json")
     assert result.exit_code == 2 and "cannot be written" in result.stderr
+
+
+async def test_what_was_measured_here_is_read_and_not_measured_again(tmp_path: Path, url: str) -> None:
+    """A file of another server, or none, has the machine measured: here that is refused, to see it."""
+    file = tmp_path / "reports" / "calibration.json"
+    with pytest.raises(BrokerError):
+        await calibration_at(file, url="redis://127.0.0.1:1")
+    here = replace(measured(), server=await product_at(url))
+    here.save(file)
+    assert await calibration_at(file, url=url) == here
+    file.write_text("{}")
+    with pytest.raises(InvalidCalibration, match="is no calibration"):
+        await calibration_at(file, url=url)
+
+
+# Other programs
+
+
+def test_seconds_in_which_others_disturbed_the_handlers_are_left_out() -> None:
+    """But for the rare steps, and for each run by what is usual there."""
+
+    def block(run: int, late_s: float) -> Block:
+        return Block(run, {"handle_s": [[late_s] * 10], "read_s": [[late_s]], "start_s": [[late_s]]})
+
+    blocks = [*(block(0, late_s) for late_s in (0.0002, 0.00021, 0.002, 0.00022)), block(1, 0.004), block(1, 0.0041)]
+    found = undisturbed(blocks)
+    assert [one.steps.get("read_s") for one in found] == [
+        [[0.0002]],
+        [[0.00021]],
+        None,
+        [[0.00022]],
+        [[0.004]],
+        [[0.0041]],
+    ]
+    assert [one.steps["start_s"] for one in found] == [one.steps["start_s"] for one in blocks]
+
+
+def test_a_busy_machine_is_said() -> None:
+    late = Calibration((Block(0, {"lateness_s": [[0.0001] * 95 + [0.003] * 5]}),))
+    assert late.was_busy and late.about()["was_busy"]
+    assert not Calibration((Block(0, {"lateness_s": [[0.0001] * 100]}),)).was_busy

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from sim.calibration import Calibration
 from sim.cli.commands import app
 from sim.errors import InvalidHistory, InvalidScenario
 from sim.evidence.history import History, joined
@@ -89,4 +90,9 @@ async def test_scenarios_of_one_name_are_refused() -> None:
     declared = chain()
     for scenarios in ([], [declared, declared]):
         with pytest.raises(InvalidScenario, match="each a name of its own"):
-            await fidelity(scenarios, url="redis://127.0.0.1:1", progress=lambda step, share: None)
+            await fidelity(
+                scenarios,
+                calibration=Calibration.constant(),
+                url="redis://127.0.0.1:1",
+                progress=lambda step, share: None,
+            )

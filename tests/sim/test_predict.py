@@ -1,5 +1,6 @@
 """A prediction is kept with its hash, is of one scenario, and says where live runs should lie."""
 
+import asyncio
 import json
 import math
 from collections.abc import Callable
@@ -18,11 +19,13 @@ from sim.cli.commands import app
 from sim.declare.loads.poisson import PoissonLoad
 from sim.declare.scenario import Scenario
 from sim.declare.service_times.exponential import ExponentialTime
+from sim.environment import machine, versions
 from sim.errors import InvalidHistory, InvalidPrediction, InvalidScenario
 from sim.evidence.metrics import measure
 from sim.infer.baselines import Queue, formula
 from sim.infer.compare import compare
 from sim.infer.prediction import Prediction
+from sim.worlds.live import product_at
 from tests.model.small import scenario, service, steady
 from tests.sim.handmade import attempted, history, sent
 
@@ -134,6 +137,16 @@ def test_another_scenario_is_refused_and_told_apart(predicted: Prediction) -> No
         predicted.check_is_of(other)
 
 
+def test_another_server_or_software_is_refused(predicted: Prediction) -> None:
+    predicted.check_fits("Redis 8.2.3")  # it was made without a calibration: for no server
+    made_for = replace(predicted, calibration={"server": "Redis 7.0.15"})
+    made_for.check_fits("Redis 7.0.15")
+    with pytest.raises(InvalidPrediction, match=r"made for server 'Redis 7\.0\.15', here 'Redis 8\.2\.3'"):
+        made_for.check_fits("Redis 8.2.3")
+    with pytest.raises(InvalidPrediction, match=r"redis-py '1\.0', here"):
+        replace(predicted, versions={**predicted.versions, "redis-py": "1.0"}).check_fits("Redis 8.2.3")
+
+
 def test_a_trace_that_has_changed_is_another_scenario(tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
     trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.0,1,1\n2023-11-16 18:15:47.0,1,1\n")
@@ -217,10 +230,13 @@ def test_the_formula_takes_what_was_measured_and_nothing_else() -> None:
 
 
 def test_the_command_predicts_then_judges(tmp_path: Path, url: str) -> None:
-    file, target = tmp_path / "small.yaml", tmp_path / "prediction.json"
+    file, target, kept = (tmp_path / name for name in ("small.yaml", "prediction.json", "calibration.json"))
     file.write_text(yaml.safe_dump(RETRIED | {"services": {"desk": {**RETRIED["services"]["desk"], "error_rate": 0}}}))  # type: ignore[index]
+    measured = sim.Calibration.constant(dispatch_s=0.001)
+    replace(measured, server=asyncio.run(product_at(url)), machine=machine(), versions=versions()).save(kept)
     common = ("--url", url)
-    said = CliRunner().invoke(app, ["predict", str(file), "--live-seeds", "1", "--out", str(target), *common])
+    predict = ["predict", str(file), "--calibration", str(kept), "--live-seeds", "1", "--out", str(target)]
+    said = CliRunner().invoke(app, [*predict, *common])
     assert said.exit_code == 0, said.output
     digest = Prediction.open(target).sha256
     assert digest in said.output
@@ -234,6 +250,9 @@ def test_the_command_predicts_then_judges(tmp_path: Path, url: str) -> None:
     file.write_text(file.read_text().replace("rate_per_s: 50", "rate_per_s: 51"))
     refused = CliRunner().invoke(app, ["compare", str(file), "--prediction", str(target), *common])
     assert refused.exit_code == 2 and "load.rate_per_s: 50.0, then 51.0" in " ".join(refused.output.split())
+    replace(measured, server="Redis 1.0", machine=machine(), versions=versions()).save(kept)
+    refused = CliRunner().invoke(app, [*predict, *common])
+    assert refused.exit_code == 2 and "measured with server 'Redis 1.0'" in " ".join(refused.output.split())
 
 
 @pytest.mark.parametrize("arguments", [("compare",), ("compare", "a.parquet", "b.parquet", "--prediction", "p.json")])

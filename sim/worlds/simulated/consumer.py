@@ -68,7 +68,8 @@ class Consumer:
         self._hold(messages)
         if self._process.halted:  # a read that was blocked before is served all the same
             self._stop_renewing(messages)
-        return messages, self._machine.server.late_s(self._env.now, self._cpu, len(messages))
+        instant = self._machine.instant
+        return messages, 0.0 if instant else self._machine.server.late_s(self._env.now, self._cpu, len(messages))
 
     def _reply_after(self, after_s: float, messages: list[Message]) -> None:
         """What the server hands out is here after this time."""

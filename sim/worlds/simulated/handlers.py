@@ -80,6 +80,7 @@ class Handlers:
         self._emits = {event: Batches() for event in group.service.emits}
         self._service_s = group.service_s
         self._rows = group.state.rows
+        self._instant = group.state.machine.instant
         self._timeout = group.state.env.timeout
         budget = group.service.retry_budget
         self._bucket = TokenBucket(budget, group.state.env.now) if budget else None
@@ -139,12 +140,16 @@ class Handlers:
             self._process.postpone(self._handled, end)
             return
         message, attempt, error = cast(tuple[Message, int, Exception | None], end.value)
-        after_s = self._cpu.does_s("handle_s", self._state.env.now)
+        after_s = 0.0 if self._instant else self._cpu.does_s("handle_s", self._state.env.now)
         if error is not None or not self._emits:
             self._end(message, attempt, error, after_s)
         else:
             emitted = self._state.scenario.flow.emitted(self._group.name, self._service.consumes, message.index)
-            self._emit(_Emitting(message, attempt, emitted), after_s)
+            if self._instant:
+                self._emit_at_once(message, emitted)
+                self._end(message, attempt, None, after_s)
+            else:
+                self._emit(_Emitting(message, attempt, emitted), after_s)
 
     def _end(self, message: Message, attempt: int, error: Exception | None, after_s: float) -> None:
         """An attempt has ended."""
@@ -164,6 +169,11 @@ class Handlers:
         self._ended(after_s)
 
     # Emitting: one event after the other, each handler until the server has its event
+
+    def _emit_at_once(self, message: Message, emitted: list[tuple[str, int]]) -> None:
+        state, now = self._state, self._state.env.now
+        for event, index in emitted:
+            state.publish(event, index, message.intended_s, Sent(now, now, now), self._code, self._index)
 
     def _emit(self, emitting: "_Emitting", after_s: float) -> None:
         """Send the next event of a handler."""
@@ -235,6 +245,8 @@ class Handlers:
 
     def _settle_s(self) -> float:
         """How long it takes until the server knows."""
+        if self._instant:
+            return 0.0
         return self._cpu.takes_s("settle_s") + self._state.machine.server.late_s(self._state.env.now, self._cpu)
 
     def _settle(self, message: Message) -> None:

@@ -22,6 +22,7 @@ class Machine:
     def __init__(self, calibration: Calibration | None, seed: int, repeat: int = 0) -> None:
         self._stream = (seed, 2, repeat)
         self._calibration = calibration
+        self.instant = calibration is None  # nothing takes any time: asking again and again would cost a tenth
         self._costs: dict[str, CpuCost] = {}
         self._cores = calibration.cores if calibration is not None else 1
         # Whether handlers that compute share the cores. Where no machine was measured, there is one for each process.

@@ -60,7 +60,8 @@ class RunState:
         code = self.event_codes[event]
         self.rows.append((sent.sent_s, _SENT, service, consumer, code, index, 0, intended_s, NAN))
         self.rows.append((sent.published_s, _PUBLISHED, service, consumer, code, index, 0, intended_s, NAN))
-        self.append_late_s = self.machine.server.late_s(self.env.now, sent)
+        if not self.machine.instant:
+            self.append_late_s = self.machine.server.late_s(self.env.now, sent)
         for subscriber in self.subscribers[event]:
             subscriber.push(Message(index, intended_s))
 

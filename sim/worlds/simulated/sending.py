@@ -35,10 +35,13 @@ class Sending:
     """The sending side of one process that sends the load."""
 
     def __init__(self, machine: Machine) -> None:
+        self._instant = machine.instant
         self._process = machine.process("generator")
         self._batches = Batches()
 
     def send(self, due_s: float) -> Sent:
         """Send an event that is due at this time. Calls are in the order of these times."""
+        if self._instant:
+            return Sent(due_s, due_s, due_s)
         sent_s = due_s + self._process.does_s("lateness_s", due_s, share=1.0)
         return self._batches.join(sent_s, self._process)
