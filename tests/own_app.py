@@ -53,11 +53,13 @@ async def wait(event: Paid, delivery: ev.Delivery) -> None:
 async def block(event: Placed, delivery: ev.Delivery) -> None:
     """Blocks the loop, leaves a task running, and once calls sys.exit."""
     if event.number == 0:
-        time.sleep(0.15)  # noqa: ASYNC251 - what no handler should do
+        until = time.monotonic() + 0.15
+        while time.monotonic() < until:  # what no handler should do
+            pass
     if event.number == 1:
         raise SystemExit("bye")
     if event.number == 2:
-        asyncio.create_task(asyncio.sleep(60.0))  # noqa: RUF006 - the leak that is to be found
+        asyncio.create_task(asyncio.Event().wait())  # noqa: RUF006 - the leak that is to be found
 
 
 @app.subscribe(Placed, group="dying")

@@ -1,10 +1,10 @@
 """workbench learn: a scenario from a system that runs."""
 
 import asyncio
-import contextlib
 import re
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -112,7 +112,7 @@ async def _watch(url: str, stream: str, group: str, for_s: float, rate: float, p
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    with contextlib.suppress(NotImplementedError, RuntimeError):  # no such signals here, or not in the main thread
+    if threading.current_thread() is threading.main_thread():  # Python lets no other thread handle signals
         loop.add_signal_handler(signal.SIGINT, stop.set)
     return await watch(url, stream, group, for_s=for_s, commands_per_s=rate, stop=stop, progress=progress)
 

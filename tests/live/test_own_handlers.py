@@ -126,7 +126,7 @@ BAD_MODULES = {
     "raising": "raise ValueError('not today')\n",
     "exiting": "import sys\nprint('leaving')\nsys.exit(4)\n",
     "ending": "import os\nos._exit(4)\n",
-    "hanging": "import time\ntime.sleep(60)\n",
+    "hanging": "import threading\nthreading.Event().wait()\n",
     "lacking": "import no_such_library\n",
     "wrong": "def f(:\n",
 }
@@ -141,7 +141,7 @@ BAD: list[tuple[Service, str]] = [
     (own("x", app="hanging:app"), "importing hanging:app takes over 2 s"),
     (own("x", app="lacking:app"), "lacking needs no_such_library, which is not installed"),
     (own("x", app="wrong:app"), "importing wrong raises SyntaxError: "),
-    (own("nobody"), "has no group 'nobody'; it has batches, both, compute, dying, "),
+    (own("absent"), "has no group 'absent'; it has batches, both, compute, dying, "),
     (own("wait"), "group 'wait' has no handler of 'own.placed'; it handles own.paid"),
     (own("batches"), "'batches' handles batches, which are not modelled yet"),
     (own("ordered"), "'ordered' is ordered by 'number', which is not modelled yet"),

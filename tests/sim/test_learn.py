@@ -48,7 +48,7 @@ DEPLOYED: dict[str, tuple[dict[str, Any], float, float, int]] = {
         0.0,
         4,
     ),
-    "four at once, looked at seldom": (
+    "four at once, looks far apart": (
         {
             "rate_per_s": 52,
             "service_ms": lognormal(50, 0.5),

@@ -33,7 +33,7 @@ def test_what_only_some_programs_use_is_imported_when_it_is_used() -> None:
     before, after = (
         set(line.split()) for line in subprocess.check_output([sys.executable, "-c", program], text=True).splitlines()
     )
-    seldom = {
+    on_demand = {
         "catalog",
         "client",
         "declare.sagas",
@@ -44,5 +44,5 @@ def test_what_only_some_programs_use_is_imported_when_it_is_used() -> None:
         "schedules.operations",
         "testing",
     }
-    assert not before & {f"eventlib.{name}" for name in seldom}
+    assert not before & {f"eventlib.{name}" for name in on_demand}
     assert "eventlib.declare.sagas" in after
