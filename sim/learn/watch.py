@@ -116,7 +116,7 @@ class _Watch:
         await self._pausing(3)
         first = await watcher.look(None, 1)
         record.before = record.after = Streams(state.added, state.length, *await self._beside())
-        if first.group.pending > LISTED_MAX:  # most of them belong to nobody: what comes from now on is looked at
+        if first.group.pending > LISTED_MAX:  # most are of dead consumers: only what comes from now on is looked at
             record.not_listed = first.group.pending
         self._after = first.group.last_delivered if record.not_listed else None
         self._pace.spend(time.monotonic(), watcher.commands, 0)

@@ -101,7 +101,8 @@ async def metered(coroutine: Coroutine[Any, Any, T], meter: Meter) -> T:
 class HandlerTasks:
     """Counts the tasks that handlers start, once it is the task factory of the loop.
 
-    What a library that they call keeps running, such as the reader of a connection, is no leak of theirs.
+    A library that a handler calls may keep a task running, such as the reader of a connection. Such a task does not
+    count.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """Sends the messages of a live run to all services that consume them: by a stream, by a task queue, or as sagas.
 
-A message that handlers of the user's own read is an event of theirs, with a payload and a mark.
+Handlers of the user's own get events of their own type: each has a payload, and a mark that says which message it is.
 """
 
 import asyncio
