@@ -48,72 +48,52 @@ def compare_command(
     With two kept histories, nothing runs: what moved from the first to the second beyond the noise is judged. Then
     status 1 is that something got worse, and 3 that too few runs show the noise.
     """
+    from sim.cli.predicting import predicted
+    from sim.worlds.live import server_at
+
     if after is not None:
         if prediction is not None or scenario is None:
             raise typer.BadParameter("two histories are compared with each other; leave --prediction out")
         _compare_kept(scenario, after, json_file)
-    elif prediction is not None:
-        _judge(prediction, scenario, repeats, tolerance, url, json_file, sample)
-    elif scenario is not None:
-        kept = (calibration_file, learned)
-        _both_worlds(scenario, kept, live_seeds, replications, repeats, tolerance, url, json_file, sample)
-    else:
+        return
+    if prediction is None and scenario is None:
         raise typer.BadParameter("nothing to compare; name a scenario, two histories, or a --prediction")
-
-
-def _both_worlds(
-    file: Path,
-    kept: tuple[Path | None, Path | None],
-    live_seeds: int,
-    replications: int,
-    repeats: int,
-    tolerance: float,
-    url: str | None,
-    json_file: Path | None,
-    sample: bool,
-) -> None:
-    """Time the machine, predict the scenario, run it live, and judge."""
-    from sim.cli.calibrating import calibrated
-    from sim.cli.learning import learned_target, with_own_handlers
-    from sim.declare.scenario import Scenario
-    from sim.infer.predict import predict
-    from sim.show.console import progress
-    from sim.worlds.live import server_at
-
-    calibration_file, learned = kept
-    declared = Scenario.load(file, sample_if_missing=sample)
-    keep_apart([file, calibration_file, *declared.files], json_file, learned_target(learned))
     with server_at(url) as address:
-        declared = with_own_handlers(declared, learned, address)
-        calibration = calibrated(calibration_file, address)
-        with progress(f"simulating {declared.name}") as advance:
-            predicted = predict(
-                declared, range(live_seeds), calibration=calibration, replications=replications, progress=advance
+        if prediction is not None:
+            declared, made = _kept(prediction, scenario, json_file, url=address, sample_if_missing=sample)
+        elif scenario is not None:
+            made = predicted(
+                scenario,
+                json_file,
+                seeds=range(live_seeds),
+                replications=replications,
+                calibration=calibration_file,
+                learned=learned,
+                url=address,
+                sample_if_missing=sample,
             )
-        _run_and_judge(declared, predicted, repeats, tolerance, address, json_file)
+            declared = made.scenario
+        _run_and_judge(declared, made, repeats, tolerance, address, json_file)
 
 
-def _judge(
-    file: Path,
-    scenario: Path | None,
-    repeats: int,
-    tolerance: float,
-    url: str | None,
-    json_file: Path | None,
-    sample: bool,
-) -> None:
-    """Run what was predicted, and judge."""
+def _kept(
+    file: Path, scenario: Path | None, json_file: Path | None, *, url: str, sample_if_missing: bool
+) -> "tuple[Scenario, Prediction]":
+    """A prediction that was kept, and the scenario that it is of: its own, or the one that is named.
+
+    Raises:
+        InvalidPrediction: it cannot be read, or it is of another scenario, server or version.
+    """
     from sim.declare.scenario import Scenario
     from sim.infer.prediction import Prediction
-    from sim.worlds.live import product_at, server_at
+    from sim.worlds.live import product_at
 
-    predicted = Prediction.open(file)
-    declared = predicted.scenario if scenario is None else Scenario.load(scenario, sample_if_missing=sample)
-    predicted.check_is_of(declared)
+    found = Prediction.open(file)
+    declared = found.scenario if scenario is None else Scenario.load(scenario, sample_if_missing=sample_if_missing)
+    found.check_is_of(declared)
     keep_apart([file, scenario, *declared.files], json_file)
-    with server_at(url) as address:
-        predicted.check_fits(asyncio.run(product_at(address)))
-        _run_and_judge(declared, predicted, repeats, tolerance, address, json_file)
+    found.check_fits(asyncio.run(product_at(url)))
+    return declared, found
 
 
 def _run_and_judge(

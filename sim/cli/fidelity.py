@@ -25,13 +25,13 @@ def fidelity_command(
 
     The shipped ones take about 20 minutes. `workbench report` shows the JSON where it finds it.
     """
-    from sim.cli.calibrating import calibrated
     from sim.cli.conclusion import conclude_fidelity
+    from sim.cli.predicting import calibrated
     from sim.cli.shipped import shipped
     from sim.declare.scenario import Scenario
     from sim.environment import about_json
     from sim.infer.fidelity import fidelity, fidelity_json
-    from sim.show.console import print_fidelity, steps
+    from sim.show.console import print_fidelity, progress
     from sim.worlds.live import server_at
 
     files = scenarios or sorted((shipped() / "data/fidelity").glob("*.yaml"))
@@ -39,7 +39,7 @@ def fidelity_command(
     declared = [Scenario.load(file, sample_if_missing=True) for file in files]
     with server_at(url) as address:
         calibration = calibrated(calibration_file, address)
-        with steps() as advance:
+        with progress(f"predicting {len(declared)} scenarios, then running them") as advance:
             trying = fidelity(
                 declared,
                 calibration=calibration,

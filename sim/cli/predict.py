@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eventlib.cli.console import Json, ending, keep_apart, writable, write_json
+from eventlib.cli.console import Json, ending, writable, write_json
 from eventlib.cli.terminal import out
 from sim.cli.options import CalibrationFile, Learned, LiveSeeds, Replications, Sample, ScenarioFile, Url
 
@@ -30,22 +30,22 @@ def predict_command(
 
     `workbench compare --prediction FILE` runs the scenario live and judges what was predicted.
     """
-    from sim.cli.calibrating import calibrated
-    from sim.cli.learning import learned_target, with_own_handlers
-    from sim.declare.scenario import Scenario
+    from sim.cli.predicting import predicted
     from sim.environment import about_json
-    from sim.infer.predict import predict
-    from sim.show.console import print_prediction, progress
+    from sim.show.console import print_prediction
     from sim.worlds.live import server_at
 
-    declared = Scenario.load(scenario, sample_if_missing=sample)
-    keep_apart([scenario, calibration_file, *declared.files], json_file, target, learned_target(learned))
     with server_at(url) as address:
-        declared = with_own_handlers(declared, learned, address)
-        calibration = calibrated(calibration_file, address)
-    with progress(f"simulating {declared.name}") as advance:
-        found = predict(
-            declared, range(live_seeds), calibration=calibration, replications=replications, progress=advance
+        found = predicted(
+            scenario,
+            json_file,
+            target,
+            seeds=range(live_seeds),
+            replications=replications,
+            calibration=calibration_file,
+            learned=learned,
+            url=address,
+            sample_if_missing=sample,
         )
     if target is not None:
         found.save(target)

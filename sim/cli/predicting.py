@@ -1,11 +1,44 @@
-"""The calibration that a command predicts from: one that was kept, or one that is measured now."""
+"""How commands predict: what own handlers do is known or learned, the machine is timed or was, then it is simulated."""
 
 import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eventlib.cli.console import keep_apart
+from eventlib.cli.terminal import err
+
 if TYPE_CHECKING:
     from sim.calibration import Calibration
+    from sim.infer.prediction import Prediction
+
+
+def predicted(
+    file: Path,
+    *outputs: Path | None,
+    seeds: range,
+    replications: int,
+    calibration: Path | None,
+    learned: Path | None,
+    url: str,
+    sample_if_missing: bool,
+) -> "Prediction":
+    """The prediction of the scenario in a file. `outputs` are the other files that the command writes.
+
+    Raises:
+        typer.BadParameter: an output would overwrite something that is read.
+        SimError, EventlibError: as `Scenario.load`, `with_own_handlers`, `calibrated` and `predict` do.
+    """
+    from sim.cli.learning import learned_target, with_own_handlers
+    from sim.declare.scenario import Scenario
+    from sim.infer.predict import predict
+    from sim.show.console import progress
+
+    declared = Scenario.load(file, sample_if_missing=sample_if_missing)
+    keep_apart([file, calibration, *declared.files], *outputs, learned_target(learned))
+    declared = with_own_handlers(declared, learned, url)
+    measured = calibrated(calibration, url)
+    with progress(f"simulating {declared.name}") as advance:
+        return predict(declared, seeds, calibration=measured, replications=replications, progress=advance)
 
 
 def calibrated(file: Path | None, url: str) -> "Calibration":
@@ -23,7 +56,9 @@ def calibrated(file: Path | None, url: str) -> "Calibration":
     if file is not None:
         found = Calibration.load(file)
         found.check_fits(asyncio.run(product_at(url)))
-        return found
-    with progress("timing this machine") as advance:
-        found, _ = asyncio.run(calibrate(url=url, progress=advance))
+    else:
+        with progress("timing this machine") as advance:
+            found, _ = asyncio.run(calibrate(url=url, progress=advance))
+    if found.was_busy:
+        err.tell("Note: the machine was busy when it was timed, so lags may be predicted wrongly. Time an idle one.")
     return found

@@ -21,6 +21,7 @@ from sim.declare.task_queue import Numbers
 from sim.errors import LiveRunFailed
 from sim.evidence.history import KIND, History, Rows, of_kind
 from sim.evidence.unhandled import sent_by_load
+from sim.progress import shown
 from sim.worlds.live import run_live
 
 Flags = npt.NDArray[np.bool_]
@@ -49,7 +50,12 @@ async def learn_services(
     """
     if all(service.learned for service in scenario.services.values()):
         return scenario
-    tell = progress or (lambda share: None)
+    with shown(progress, f"learning {scenario.name}") as tell:
+        return await _watch(scenario, seconds, url, tell)
+
+
+async def _watch(scenario: Scenario, seconds: float, url: str | None, tell: Progress) -> Scenario:
+    """Run the services, first to see how fast the load may be, and then to learn from it."""
     whole_s = _PROBE_S + seconds
     looked = await run_live(
         _light(scenario, _PROBE_PER_S, _PROBE_S),

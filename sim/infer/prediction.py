@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -124,7 +125,7 @@ class Prediction:
         runs = f"seeds {list(self.seeds)}, {self.replications} replications"
         return f"{self.scenario.name}, {runs}, made {self.made}, SHA-256 {self.sha256[:16]}"
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """The SHA-256 of all that the prediction says, as text with sorted names and without blanks."""
         text = json.dumps(self._said(), sort_keys=True, separators=(",", ":"))

@@ -1,8 +1,7 @@
 """Handlers of the user's own, as a short run showed them: they compute, wait, fail and publish as they did there."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import simpy
 
@@ -10,8 +9,6 @@ from eventlib.errors import Reject
 from sim.worlds.simulated.event_loop import EventLoop
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import FAILURE, Handlers
-from sim.worlds.simulated.machine import Process
-from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import Message
 from sim.worlds.simulated.sending import Sent
 
@@ -21,20 +18,12 @@ _REJECTED = Reject("as often as was learned")
 class LearnedHandlers(Handlers):
     """An attempt computes first, alone in its process, and then waits, while others compute or wait."""
 
-    def __init__(
-        self,
-        group: Group,
-        index: int,
-        process: ProcessState,
-        cpu: Process,
-        held: dict[Message, None],
-        ended: Callable[[float], None],
-    ) -> None:
-        super().__init__(group, index, process, cpu, held, ended)
+    def __init__(self, group: Group, *rest: Any) -> None:
+        super().__init__(group, *rest)
         state, name = group.state, group.name
         assert self._service.own is not None and self._service.own.learned is not None, "simulate() refuses it"
         self._learned = self._service.own.learned
-        self._loop = EventLoop(state.env, process)
+        self._loop = EventLoop(state.env, self._process)
         self._starts = False  # whether the loop is to begin an attempt when it is free
         cpu_s = state.plan.cpu_s.get(name)
         self._cpu_s: list[float] = [0.0] * len(self._service_s) if cpu_s is None else cpu_s.tolist()
