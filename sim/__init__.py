@@ -7,7 +7,7 @@ Run
 Evidence
     History, measure, summarize, check
 Infer
-    calibrate, calibration_at, learn_services, predict, Prediction, compare, compare_kept
+    calibrate, calibration_at, learn_services, predict, Prediction, compare, compare_kept, fidelity
 All errors
     SimError
 One by one
@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from sim.evidence.metrics import measure, summarize
     from sim.infer.calibrate import calibrate, calibration_at
     from sim.infer.compare import compare
+    from sim.infer.fidelity import fidelity
     from sim.infer.kept import compare_kept
     from sim.infer.own_services import learn_services
     from sim.infer.predict import predict
@@ -61,6 +62,7 @@ __all__ = [
     "check",
     "compare",
     "compare_kept",
+    "fidelity",
     "learn_services",
     "measure",
     "predict",
@@ -87,6 +89,7 @@ _MODULES = {
     "sim.evidence.metrics": ["measure", "summarize"],
     "sim.infer.calibrate": ["calibrate", "calibration_at"],
     "sim.infer.compare": ["compare"],
+    "sim.infer.fidelity": ["fidelity"],
     "sim.infer.kept": ["compare_kept"],
     "sim.infer.own_services": ["learn_services"],
     "sim.infer.predict": ["predict"],

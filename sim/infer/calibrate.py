@@ -64,7 +64,7 @@ def _services(name: str, rate_per_s: float) -> dict[str, Service]:
     one = Service(
         consumes="first", concurrency=64, service_time=ExponentialTime(kind="exponential", mean_s=0.01), retry=_RETRY
     )
-    handlers = 4 if name == "brisk" else 1  # so that the process that works all the time seldom rests
+    handlers = 4 if name == "brisk" else 1  # with one, the process of `busy` rests between its messages
     busy = Service(
         consumes="first",
         concurrency=handlers,

@@ -5,7 +5,7 @@ counted apart: a machine that is too busy to measure on says nothing about the m
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,18 +13,17 @@ from typing import Any
 import numpy as np
 
 from sim.calibration import Calibration
-from sim.declare.scenario import Scenario
+from sim.declare.scenario import Progress, Scenario
 from sim.errors import InvalidScenario
 from sim.evidence.checks import invalid
 from sim.evidence.history import joined
 from sim.infer.compare import Comparison, Row, compare, comparison_json
 from sim.infer.predict import REPLICATIONS, predict
 from sim.infer.prediction import Prediction
+from sim.progress import shown
 from sim.tables import html_table
 from sim.wording import digits
-from sim.worlds.live import run_live
-
-Steps = Callable[[str, float], None]  # is called with the step that runs and the share of it that is done
+from sim.worlds.live import run_live, server_at
 
 REPEATS = 5
 FLOORS = 1.5  # an error of so many noise floors is as good as can be measured
@@ -32,6 +31,7 @@ GOALS = {"throughput_per_s": 0.02, "lag_s_p50": 0.05, "lag_s_p95": 0.10, "lag_s_
 _AIMS = {"lag_s_p50": "11 of 12", "lag_s_p95": "23 of 24", "lag_s_p99": "23 of 24"}
 _SHARES = ("relative_error", "relative_floor")
 _COVERED = ("lag_s_p50", "lag_s_p95", "lag_s_p99", "attempts_mean", "dead_letters")
+_PREDICTING = 0.05  # about the share of the time that predicting takes
 _PRIOR, _JUDGED = 0, 1  # seeds: one live run of the first is "the last run" before those of the second
 
 
@@ -149,8 +149,8 @@ async def fidelity(
     calibration: Calibration,
     repeats: int = REPEATS,
     replications: int = REPLICATIONS,
-    url: str,
-    progress: Steps,
+    url: str | None = None,
+    progress: Progress | None = None,
 ) -> Fidelity:
     """Predict every scenario, then run each: once for one seed, `repeats` times for the seed that is judged.
 
@@ -161,16 +161,17 @@ async def fidelity(
     names = [one.name for one in scenarios]
     if not names or len(set(names)) < len(names):
         raise InvalidScenario("scenarios", "give at least one, and each a name of its own")
-    predictions: list[Prediction] = []
-    for number, scenario in enumerate(scenarios):
-        progress("predicting", number / len(scenarios))
-        predictions.append(predict(scenario, [_JUDGED], calibration=calibration, replications=replications))
-    comparisons = []
-    for number, (scenario, prediction) in enumerate(zip(scenarios, predictions, strict=True)):
-        told = partial(_part, partial(progress, "running live"), number, len(scenarios))
-        prior = await run_live(scenario, [_PRIOR], repeats=1, url=url, progress=lambda share: None)
-        live = await run_live(scenario, [_JUDGED], repeats=repeats, url=url, progress=told)
-        comparisons.append(compare(prediction, joined(prior, live)))
+    comparisons: list[Comparison] = []
+    with server_at(url) as address, shown(progress, f"predicting {len(names)} scenarios, then running them") as advance:
+        predictions: list[Prediction] = []
+        for number, scenario in enumerate(scenarios):
+            advance(_PREDICTING * number / len(names))
+            predictions.append(predict(scenario, [_JUDGED], calibration=calibration, replications=replications))
+        for number, (scenario, prediction) in enumerate(zip(scenarios, predictions, strict=True)):
+            told = partial(_part, advance, number, len(names))
+            prior = await run_live(scenario, [_PRIOR], repeats=1, url=address, progress=lambda share: None)
+            live = await run_live(scenario, [_JUDGED], repeats=repeats, url=address, progress=told)
+            comparisons.append(compare(prediction, joined(prior, live)))
     return Fidelity(tuple(comparisons))
 
 
@@ -189,8 +190,9 @@ def fidelity_json(found: Fidelity) -> dict[str, Any]:
     }
 
 
-def _part(progress: Callable[[float], None], number: int, of: int, share: float) -> None:
-    progress((number + min(1.0, share)) / of)
+def _part(progress: Progress, number: int, of: int, share: float) -> None:
+    """The progress of one of several scenarios, once all are predicted."""
+    progress(_PREDICTING + (1.0 - _PREDICTING) * (number + min(1.0, share)) / of)
 
 
 def _median(values: list[float]) -> float:

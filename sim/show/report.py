@@ -82,7 +82,8 @@ class _Part:
     description: str
     load: str
     faults: list[str]
-    services: list[dict[str, str]]
+    service_header: list[str]
+    service_rows: list[list[str]]
     all_services: dict[str, str]
     groups: dict[str, list[Row]]
     zeros: list[str]
@@ -114,7 +115,8 @@ def _part(comparison: Comparison, number: int) -> _Part:
             )
         ),
         faults=[fault.in_words(scenario) for fault in scenario.faults],
-        services=services,
+        service_header=list(services[0]),
+        service_rows=[list(row.values()) for row in services],
         all_services=all_services,
         groups=_groups(comparison),
         zeros=[f"{_label(row.metric)}{_service_of(row.metric)}" for row in comparison.predictions if _is_zero(row)],

@@ -90,9 +90,4 @@ async def test_scenarios_of_one_name_are_refused() -> None:
     declared = chain()
     for scenarios in ([], [declared, declared]):
         with pytest.raises(InvalidScenario, match="each a name of its own"):
-            await fidelity(
-                scenarios,
-                calibration=Calibration.constant(),
-                url="redis://127.0.0.1:1",
-                progress=lambda step, share: None,
-            )
+            await fidelity(scenarios, calibration=Calibration.constant(), url="redis://127.0.0.1:1")
