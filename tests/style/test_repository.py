@@ -231,6 +231,11 @@ def python_of(notebook: str) -> str:
     return "\n".join(line for line in lines if re.match(r"(import|from) [\w., ]+( as \w+)?$", line))
 
 
+def templates_of(template: str) -> str:
+    """The names of the templates that it uses, as one source."""
+    return "\n".join(re.findall(r'\{%-? (?:from|import|include|extends) ("[^"]+")', template))
+
+
 FOR_TESTS = {"sim/infer/theory.py"}  # the known answers: tests/model compares the simulated world with them
 FOR_USERS = {"eventlib/catalog/__init__.py"}  # no module here needs it
 
@@ -243,6 +248,7 @@ def test_no_file_of_the_packages_is_dead() -> None:
     }
     sources = {name: text for name, text in files().items() if name.endswith(".py") and not name.startswith("tests/")}
     sources |= {name: python_of(text) for name, text in files().items() if name.endswith(".ipynb")}
+    sources |= {name: templates_of(text) for name, text in files().items() if name.endswith(".html")}
     scripts = tomllib.loads(files()["pyproject.toml"])["project"]["scripts"].values()
     sources["pyproject.toml"] = "\n".join(f"import {script.partition(':')[0]}" for script in scripts)
     assert not dead(sorted(parts - FOR_TESTS - FOR_USERS), sources)
