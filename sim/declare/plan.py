@@ -135,8 +135,9 @@ def _ready(
 class Plan:
     """All that is random in a run, except the jitter of retries and sweeps, which is the library's own.
 
-    `arrivals_s` has shape (n,). For each service, `service_s` has shape (m,) and `failure_draws` (m, attempts), uniform
-    in [0, 1): an attempt fails if its draw is below the error rate of the moment. m counts the service's messages.
+    `arrivals_s` has shape (n,), and so has `due_s`: when the load hands each message over. For each service,
+    `service_s` has shape (m,) and `failure_draws` (m, attempts), uniform in [0, 1): an attempt fails if its draw is
+    below the error rate of the moment. m counts the service's messages.
     `labels` has those of the services that are task queues, `sagas` the acts of those that run sagas.
 
     `cpu_s` says for how long of `service_s` a handler computes, and `emits` how many events of each type it publishes,
@@ -144,6 +145,7 @@ class Plan:
     """
 
     arrivals_s: Floats
+    due_s: Floats
     service_s: dict[str, Floats]
     failure_draws: dict[str, Floats]
     error_windows: dict[str, list[ErrorWindow]]
@@ -172,14 +174,14 @@ class Plan:
             InvalidTrace: the load's trace is missing or broken.
         """
         streams = np.random.SeedSequence(seed).spawn(1 + len(services))
-        arrivals_s = load.arrivals_s(np.random.default_rng(streams[0]))
+        arrivals = load.draw(np.random.default_rng(streams[0]))
         service_s, cpu_s, failure_draws, labels, sagas, emits = {}, {}, {}, {}, {}, {}
         for place, (name, service) in enumerate(services.items()):
             of_service = streams[1 + place]
             if service.own is not None:
                 of_service = np.random.SeedSequence(seed, spawn_key=(1 + place, 4, repeat))
             service_rng, failure_rng, emits_rng = (np.random.default_rng(one) for one in of_service.spawn(3))
-            m = len(arrivals_s) * flow.paths[service.consumes]
+            m = len(arrivals.intended_s) * flow.paths[service.consumes]
             service_s[name], computing_s = service.service_time.draw_parts(m, service_rng, load)
             if computing_s is not None:
                 cpu_s[name] = computing_s
@@ -192,7 +194,8 @@ class Plan:
                 stream = np.random.SeedSequence(seed, spawn_key=(1 + place, 3))
                 sagas[name] = service.saga.draw(m, stream, load, service.retry)
         return cls(
-            arrivals_s,
+            arrivals.intended_s,
+            arrivals.due_s,
             service_s,
             failure_draws,
             {name: [window for fault in faults for window in fault.error_windows(name)] for name in services},
