@@ -77,7 +77,7 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
         recorder.overslept(service.consumes, index, attempt, slept_s - asked_s)
         if fails:
             raise RuntimeError("the scenario lets this attempt fail")
-        for event, number in scenario.flow.emitted(name, service.consumes, index):
+        for event, number in plan.emitted(scenario.flow, name, service.consumes, index):
             await sender.send(event, [sender.message(event, number, intended_s)])
 
     app = App(name)
