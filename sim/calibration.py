@@ -22,7 +22,7 @@ from sim.declare.declared import Floats
 from sim.environment import machine, now, versions
 from sim.errors import InvalidCalibration
 
-FORMAT = 1  # of the file
+FORMAT = 2  # of the file
 
 STEPS = {
     "lateness_s": "from when the load is meant to send an event until it does",
@@ -93,6 +93,8 @@ class Calibration:
 
     `scales` make a simulation of the runs that were measured show what was measured: there, processes waited for each
     other, which is in the samples and in the simulation too. `left_out` has the parts that are left out: see `PARTS`.
+    `discrepancy` is how far such a simulation still is from what was measured: the standard deviation of the logarithm
+    of all that the machine adds. `stretch` multiplies all of it.
     """
 
     blocks: tuple[Block, ...]
@@ -103,6 +105,8 @@ class Calibration:
     versions: Mapping[str, str] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()
     scales: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of samples, by step and class of rest
+    discrepancy: float = 0.0
+    stretch: float = 1.0
 
     @classmethod
     def measured(cls, blocks: Sequence[Block], cpu: Sequence[CpuUse], server: str) -> Self:
@@ -143,7 +147,7 @@ class Calibration:
         from scipy import optimize  # importing it takes long
 
         (wake_s, event_s), _ = optimize.nnls(counts, np.array([use.cpu_s for use in of_role]))
-        return CpuCost(float(wake_s), float(event_s))
+        return CpuCost(self.stretch * float(wake_s), self.stretch * float(event_s))
 
     @property
     def cores(self) -> int:
@@ -172,7 +176,7 @@ class Calibration:
             pooled = [np.array([of_class.mean()]) for of_class in pooled]
         if step == "handle_s" and "series" in self.left_out:
             pooled = [np.zeros(1)]
-        return pooled
+        return [samples * self.stretch for samples in pooled] if self.stretch != 1.0 else pooled
 
     # What a history, a report and an ablation ask for
 
@@ -208,13 +212,15 @@ class Calibration:
     @cached_property
     def _digest(self) -> str:
         whole = self._as_json()
-        simulated = {name: whole[name] for name in ("format", "left_out", "cpu", "scales", "blocks")}
-        return hashlib.sha256(json.dumps(simulated | {"cores": self.cores}, sort_keys=True).encode()).hexdigest()
+        simulated = {name: whole[name] for name in ("format", "left_out", "cpu", "scales", "blocks", "discrepancy")}
+        simulated |= {"cores": self.cores, "stretch": self.stretch}
+        return hashlib.sha256(json.dumps(simulated, sort_keys=True).encode()).hexdigest()
 
     def about(self) -> dict[str, Any]:
         """What a history says of the calibration that it was simulated with."""
         left_out: dict[str, Any] = {"without": sorted(self.left_out)} if self.left_out else {}
         left_out |= {"was_busy": True} if self.was_busy else {}
+        left_out |= {"discrepancy": self.discrepancy} if self.discrepancy else {}
         return {"digest": self.digest(), "date": self.date, "server": self.server, **left_out, "values": self.values()}
 
     def without(self, *parts: str) -> Self:
@@ -233,10 +239,13 @@ class Calibration:
 
         Whole blocks are drawn because what one second measures is alike: a bootstrap of single samples would be too
         sure. Source: Kuensch, "The Jackknife and the Bootstrap for General Stationary Observations", 1989.
+        All that the machine adds is stretched by a lognormal factor, by which the model itself may be wrong.
         """
         rng = np.random.default_rng(np.random.SeedSequence((seed, 3)))
         blocks = _drawn_anew(_grouped(self.blocks, "run"), rng)
-        return replace(self, blocks=tuple(blocks), cpu=tuple(_drawn_anew(_grouped(self.cpu, "role"), rng)))
+        cpu = _drawn_anew(_grouped(self.cpu, "role"), rng)
+        stretch = float(np.exp(self.discrepancy * rng.standard_normal()))
+        return replace(self, blocks=tuple(blocks), cpu=tuple(cpu), stretch=stretch)
 
     # The file
 
@@ -276,6 +285,7 @@ class Calibration:
                 versions=found["versions"],
                 left_out=frozenset(found["left_out"]),
                 scales=_of_classes(found["scales"]),
+                discrepancy=_positive("discrepancy", found["discrepancy"]),
             )
         except OSError as error:
             raise InvalidCalibration(str(file), f"cannot be read: {error.strerror or error}; {mend}") from error
@@ -313,6 +323,7 @@ class Calibration:
             "left_out": sorted(self.left_out),
             "cpu": [asdict(use) for use in self.cpu],
             "scales": {step: list(scales) for step, scales in self.scales.items()},
+            "discrepancy": self.discrepancy,
             "blocks": [{"run": block.run, "steps": dict(block.steps)} for block in self.blocks],
         }
 
@@ -353,6 +364,17 @@ def _of_classes(found: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
         if step not in STEPS or len(of_step) != len(RESTS_S) + 1 or not all(0.0 < one < np.inf for one in of_step):
             raise ValueError(f"the scales of {step} are not {len(RESTS_S) + 1} positive numbers")
     return scales
+
+
+def _positive(name: str, found: object) -> float:
+    """A number of a file that is 0 or more.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    if not isinstance(found, int | float) or not 0.0 <= found < np.inf:
+        raise ValueError(f"{name} is {found!r}, no number of 0 or more")
+    return float(found)
 
 
 def _seconds(step: str, classes: Sequence[Sequence[float]]) -> list[list[float]]:

@@ -85,11 +85,14 @@ def _kept(
         InvalidPrediction: it cannot be read, or it is of another scenario, server or version.
     """
     from sim.declare.scenario import Scenario
+    from sim.infer.learned_file import learned_as
     from sim.infer.prediction import Prediction
     from sim.worlds.live import product_at
 
     found = Prediction.open(file)
-    declared = found.scenario if scenario is None else Scenario.load(scenario, sample_if_missing=sample_if_missing)
+    declared = found.scenario
+    if scenario is not None:
+        declared = learned_as(Scenario.load(scenario, sample_if_missing=sample_if_missing), found.scenario)
     found.check_is_of(declared)
     keep_apart([file, scenario, *declared.files], json_file)
     found.check_fits(asyncio.run(product_at(url)))

@@ -23,6 +23,7 @@ from sim.declare.service import Service
 from sim.declare.service_times.exponential import ExponentialTime
 from sim.errors import CalibrationFailed, InvalidCalibration
 from sim.evidence.history import History
+from sim.infer.discrepancy import discrepancy
 from sim.infer.steps import blocks_of, cpu_of
 from sim.progress import shown
 from sim.worlds.live import product_at, run_live, server_at
@@ -137,7 +138,9 @@ def calibration_of(histories: Sequence[History]) -> Calibration:
     for step in STEPS:
         if not any(of_class for block in blocks for of_class in block.steps.get(step, ())):
             raise CalibrationFailed("calibration", f"nothing to read {step} from; run it again on a quieter machine")
-    return _consistent(Calibration.measured(blocks, cpu, histories[0].server), histories)
+    found = _consistent(Calibration.measured(blocks, cpu, histories[0].server), histories)
+    timed = [history for history in histories if not _is_flood(history)]
+    return replace(found, discrepancy=discrepancy(found, timed, (*_IDLE, "killed")))
 
 
 def _blocks(histories: Sequence[History]) -> list[Block]:

@@ -1,6 +1,7 @@
 """What own handlers were seen to do, kept in a file: JSON, by service."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -61,6 +62,17 @@ def open_learned(scenario: Scenario, file: Path) -> Scenario:
         raise InvalidScenario(str(file), f"holds nothing that was learned ({said_error}); {mend}") from error
 
 
-def _with(service: Service, found: dict[str, object]) -> Service:
+def learned_as(scenario: Scenario, other: Scenario) -> Scenario:
+    """The scenario with what is known of the same handlers in another one."""
+    services = {
+        name: _with(service, other.services[name].model_dump(mode="json", include={*_FOUND}))
+        if name in other.services and all(getattr(service, one) == getattr(other.services[name], one) for one in _SAME)
+        else service
+        for name, service in scenario.services.items()
+    }
+    return scenario.with_services(services)
+
+
+def _with(service: Service, found: Mapping[str, object]) -> Service:
     fields = _FOUND if service.app is not None else ("wire",)  # of declared services, how their events travel
     return Service.model_validate(service.model_dump() | {field: found[field] for field in fields if found})

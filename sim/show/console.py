@@ -126,6 +126,8 @@ def print_calibration(calibration: Calibration, file: str) -> None:
     print_table(columns, folded=["what"], numbers=[*columns][1:4], spare=["what"])
     cpu = ", ".join(f"{name} {quantity(value, 's')}" for name, value in values.items() if "_cpu_" in name)
     out.tell(f"Processor time: {cpu}")
+    wrong = percent(np.expm1(calibration.discrepancy))
+    out.tell(f"What the machine adds is simulated to about {wrong} of what was measured; intervals allow for it.")
     if calibration.was_busy:
         late = quantity(values["lateness_s_p99"], "s")
         out.tell(f"Note: the machine was busy: the load was sent up to {late} late (p99). Measure on a quieter one.")

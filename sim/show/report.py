@@ -151,7 +151,8 @@ def _calibration(about: Mapping[str, Any]) -> dict[str, str]:
     """When and where it was measured, the mean of each step, and the processor's time."""
     values = {name: quantity(value, "s") for name, value in about["values"].items()}
     known = {name: about[name] for name in ("date", "server", "digest") if about.get(name, "none") not in ("", "none")}
-    return known | values
+    wrong = {"discrepancy": percent(np.expm1(about["discrepancy"]))} if "discrepancy" in about else {}
+    return known | values | wrong
 
 
 def _columns(rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], dict[str, str]]:

@@ -15,7 +15,7 @@ from sim.declare.service_times.empirical import EmpiricalTime
 from sim.errors import InvalidScenario
 from sim.evidence.checks import check
 from sim.evidence.metrics import measure
-from sim.infer.learned_file import open_learned, save_learned
+from sim.infer.learned_file import learned_as, open_learned, save_learned
 from sim.worlds.simulated import simulate
 from tests.model.small import AT_ONCE, constant, kill, poisson, rows_of, scenario, steady
 
@@ -130,6 +130,15 @@ def test_what_was_learned_is_kept_in_a_file(tmp_path: Path) -> None:
             open_learned(scenario(steady(1.0, 1.0), desk=bare), file)
     with pytest.raises(InvalidScenario, match=r"cannot be read \(No such file or directory\)"):
         open_learned(learned, tmp_path / "none.json")
+
+
+def test_a_scenario_is_taken_as_learned_where_a_prediction_knows_its_handlers() -> None:
+    """So its file can be named beside the prediction, though it says nothing of what was learned."""
+    one = own([0.02], [0.01], retry=Retry(attempts=2))
+    learned, bare = scenario(steady(1.0, 1.0), desk=one), Service(consumes="placed", app="shop:app")
+    assert learned_as(scenario(steady(1.0, 1.0), desk=bare), learned) == learned
+    others = scenario(steady(1.0, 1.0), desk=bare.model_copy(update={"group": "other"}))
+    assert learned_as(others, learned) == others
 
 
 NEVER = {

@@ -16,6 +16,7 @@ from sim.declare.scenario import Scenario
 from sim.errors import CalibrationFailed, InvalidCalibration
 from sim.evidence.history import History
 from sim.infer.calibrate import calibration_at, calibration_of, probes, undisturbed
+from sim.infer.discrepancy import discrepancy
 from sim.infer.steps import blocks_of
 from sim.worlds.live import product_at
 from sim.worlds.simulated import simulate
@@ -66,9 +67,13 @@ def probed() -> list[History]:
     return [simulate(one, [index], calibration=known) for index, one in enumerate(probes(4.0).values())]
 
 
+@pytest.fixture(scope="module")
+def found(probed: list[History]) -> Calibration:
+    return calibration_of(probed)
+
+
 @pytest.mark.parametrize("step", STEPS)
-def test_each_step_is_read_from_a_history_as_it_was_put_in(probed: list[History], step: str) -> None:
-    found = calibration_of(probed)
+def test_each_step_is_read_from_a_history_as_it_was_put_in(found: Calibration, step: str) -> None:
     samples = np.concatenate([found.samples_s(step, rest) for rest in range(5)])
     assert np.median(samples) == pytest.approx(TRUE_S[step], abs=2e-7)
 
@@ -118,13 +123,14 @@ def test_what_is_no_calibration_is_refused(tmp_path: Path) -> None:
         ("[]", "is no calibration"),
         (
             json.dumps(whole | {"format": 99}),
-            "is of format 99, this version reads 1; measure one with `workbench calibrate",
+            "is of format 99, this version reads 2; measure one with `workbench calibrate",
         ),
         (json.dumps({name: value for name, value in whole.items() if name != "cpu"}), "is no calibration"),
         (json.dumps(whole | {"blocks": [{"run": 0, "steps": {"publish_s": [["x"]]}}]}), "is no calibration"),
         (json.dumps(whole | {"blocks": [{"run": 0, "steps": {"other_s": [[1.0]]}}]}), "is no calibration"),
         (json.dumps(whole | {"blocks": [{"run": 0, "steps": {"publish_s": [[-1.0]]}}]}), "is no calibration"),
         (json.dumps(whole | {"blocks": []}), "is no calibration"),
+        (json.dumps(whole | {"discrepancy": -1.0}), "is no calibration"),
     ):
         file.write_text(broken)
         with pytest.raises(InvalidCalibration, match=problem):
@@ -204,6 +210,31 @@ def test_resampling_draws_whole_blocks_of_each_run() -> None:
     assert np.std(means) > 0.5 * 0.0005 * np.std(range(4)) / np.sqrt(8), (
         "blocks differ, so a bootstrap of samples is too sure"
     )
+
+
+def test_resampling_doubts_all_that_the_machine_adds() -> None:
+    """By a lognormal factor that its discrepancy is the deviation of, for steps and processor time alike."""
+    sure, unsure = measured(), measured(discrepancy=0.3)
+    assert sure.resampled(1).stretch == 1.0 and unsure.stretch == 1.0
+    drawn = [unsure.resampled(seed) for seed in range(400)]
+    assert np.std(np.log([one.stretch for one in drawn])) == pytest.approx(0.3, rel=0.1)
+    one = drawn[7]
+    for rest in range(5):
+        assert one.samples_s("read_s", rest) == pytest.approx(
+            one.stretch * replace(one, stretch=1.0).samples_s("read_s", rest)
+        )
+    assert one.cpu_cost("server").event_s == pytest.approx(
+        one.stretch * replace(one, stretch=1.0).cpu_cost("server").event_s
+    )
+
+
+def test_the_discrepancy_is_how_far_a_simulation_of_the_probes_is_off(
+    probed: list[History], found: Calibration
+) -> None:
+    """Where twice as much is added as was measured, the logarithm of the ratio is ln 2."""
+    assert found.discrepancy < 0.1
+    twice = replace(found, stretch=2.0)
+    assert discrepancy(twice, probed[:2], ("one", "killed")) == pytest.approx(np.log(2.0), abs=0.25)
 
 
 def test_a_class_with_few_samples_takes_its_neighbours() -> None:
