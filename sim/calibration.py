@@ -152,7 +152,8 @@ class Calibration:
     @property
     def cores(self) -> int:
         """How many processes can run at the same time."""
-        return int(found) if (found := self.machine.get("CPUs", "")).isdigit() else 1
+        found = self.machine.get("CPUs", "")
+        return max(1, int(found)) if found.isdecimal() else 1
 
     @cached_property
     def _samples(self) -> dict[str, list[Floats]]:
@@ -181,7 +182,10 @@ class Calibration:
     # What a history, a report and an ablation ask for
 
     def values(self) -> dict[str, float]:
-        """The calibration in a few numbers: mean, median and 99th percentile of each step, and the processor's time."""
+        """The calibration in a few numbers: each step's mean, median and 99th percentile, and the processor's time.
+
+        Those of the steps are as they were measured, before `scales`.
+        """
         found: dict[str, float] = {}
         for step in STEPS:
             every = np.concatenate(
@@ -238,14 +242,18 @@ class Calibration:
         """Another calibration, as it might have been measured: its blocks are drawn anew, with replacement.
 
         Whole blocks are drawn because what one second measures is alike: a bootstrap of single samples would be too
-        sure. Source: Kuensch, "The Jackknife and the Bootstrap for General Stationary Observations", 1989.
-        All that the machine adds is stretched by a lognormal factor, by which the model itself may be wrong.
+        sure. Source: Carlstein, "The Use of Subseries Values for Estimating the Variance of a General Statistic from a
+        Stationary Sequence", Annals of Statistics 14(3), 1986. The processor's uses are not drawn: each run shows
+        another side of them. All that the machine adds is stretched by a lognormal factor, by which the model itself
+        may be wrong.
         """
         rng = np.random.default_rng(np.random.SeedSequence((seed, 3)))
-        blocks = _drawn_anew(_grouped(self.blocks, "run"), rng)
-        cpu = _drawn_anew(_grouped(self.cpu, "role"), rng)
+        of_run: dict[int, list[Block]] = {}
+        for block in self.blocks:
+            of_run.setdefault(block.run, []).append(block)
+        blocks = [each[place] for each in of_run.values() for place in rng.integers(len(each), size=len(each))]
         stretch = float(np.exp(self.discrepancy * rng.standard_normal()))
-        return replace(self, blocks=tuple(blocks), cpu=tuple(cpu), stretch=stretch)
+        return replace(self, blocks=tuple(blocks), stretch=stretch)
 
     # The file
 
@@ -278,18 +286,18 @@ class Calibration:
                 )
             return cls(
                 _blocks(found["blocks"]),
-                tuple(CpuUse(**use) for use in found["cpu"]),
-                server=found["server"],
-                date=found["date"],
-                machine=found["machine"],
-                versions=found["versions"],
-                left_out=frozenset(found["left_out"]),
+                tuple(_cpu_use(use) for use in found["cpu"]),
+                server=str(found["server"]),
+                date=str(found["date"]),
+                machine=_texts("machine", found["machine"]),
+                versions=_texts("versions", found["versions"]),
+                left_out=_left_out(found["left_out"]),
                 scales=_of_classes(found["scales"]),
                 discrepancy=_positive("discrepancy", found["discrepancy"]),
             )
         except OSError as error:
             raise InvalidCalibration(str(file), f"cannot be read: {error.strerror or error}; {mend}") from error
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InvalidCalibration(
                 str(file), f"is no calibration ({' '.join(str(error).split())}); {mend}"
             ) from error
@@ -352,9 +360,28 @@ def _blocks(found: Sequence[Mapping[str, Any]]) -> tuple[Block, ...]:
         Block(int(block["run"]), {step: _seconds(step, block["steps"][step]) for step in block["steps"]})
         for block in found
     )
-    if not blocks:
-        raise ValueError("there are no blocks")
+    if not any(of_class for block in blocks for step in block.steps.values() for of_class in step):
+        raise ValueError("there are no blocks with times")
     return blocks
+
+
+def _cpu_use(found: Mapping[str, Any]) -> CpuUse:
+    use = CpuUse(**found)
+    if use.role not in ROLES:
+        raise ValueError(f"there is no role {use.role!r}")
+    return replace(use, **{name: _positive(name, getattr(use, name)) for name in ("cpu_s", "wakes", "events")})
+
+
+def _texts(name: str, found: Mapping[str, str]) -> dict[str, str]:
+    if not all(isinstance(text, str) for text in found.values()):
+        raise ValueError(f"{name} is no text by name")
+    return dict(found)
+
+
+def _left_out(found: Sequence[str]) -> frozenset[str]:
+    if unknown := sorted(set(found) - set(PARTS)):
+        raise ValueError(f"there is no part {unknown[0]!r}")
+    return frozenset(found)
 
 
 def _of_classes(found: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
@@ -372,7 +399,7 @@ def _positive(name: str, found: object) -> float:
     Raises:
         ValueError, TypeError: it is none.
     """
-    if not isinstance(found, int | float) or not 0.0 <= found < np.inf:
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0.0 <= found < np.inf:
         raise ValueError(f"{name} is {found!r}, no number of 0 or more")
     return float(found)
 
@@ -384,15 +411,3 @@ def _seconds(step: str, classes: Sequence[Sequence[float]]) -> list[list[float]]
     if len(seconds) > len(RESTS_S) + 1 or not all(0.0 <= one < np.inf for of_class in seconds for one in of_class):
         raise ValueError(f"{step} needs seconds in {len(RESTS_S) + 1} classes")
     return seconds
-
-
-def _drawn_anew(of_run: Mapping[Any, list[Any]], rng: np.random.Generator) -> list[Any]:
-    """As many of each list, drawn with replacement."""
-    return [each[place] for each in of_run.values() for place in rng.integers(len(each), size=len(each))]
-
-
-def _grouped(every: Sequence[Any], by: str) -> dict[Any, list[Any]]:
-    found: dict[Any, list[Any]] = {}
-    for one in every:
-        found.setdefault(getattr(one, by), []).append(one)
-    return found

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eventlib.cli.console import Json, ending, keep_apart, write_json
-from sim.cli.options import CalibrationFile, Learned, LiveSeeds, Repeats, Replications, Sample, Tolerance, Url
+from sim.cli.options import (
+    CalibrationFile,
+    Learned,
+    LiveSeeds,
+    Repeats,
+    Replications,
+    Sample,
+    Tolerance,
+    Url,
+    refuse_given,
+)
 
 if TYPE_CHECKING:  # the help appears without them
     from sim.declare.scenario import Scenario
@@ -23,6 +33,7 @@ _EXAMPLES = (
 
 @app.command("compare", epilog=ending(_EXAMPLES))
 def compare_command(
+    context: typer.Context,
     scenario: Annotated[
         Path | None,
         typer.Argument(help="A scenario's YAML file; or the first of two kept histories.", metavar="SCENARIO"),
@@ -54,10 +65,18 @@ def compare_command(
     if after is not None:
         if prediction is not None or scenario is None:
             raise typer.BadParameter("two histories are compared with each other; leave --prediction out")
+        refuse_given(
+            context,
+            "two histories are compared as they were kept",
+            "live_seeds", "replications", "repeats", "tolerance", "calibration_file", "learned", "url", "sample",
+        )  # fmt: skip
         _compare_kept(scenario, after, json_file)
         return
     if prediction is None and scenario is None:
         raise typer.BadParameter("nothing to compare; name a scenario, two histories, or a --prediction")
+    if prediction is not None:
+        of_prediction = ("live_seeds", "replications", "calibration_file", "learned")
+        refuse_given(context, "the prediction has its seeds, calibration and handlers", *of_prediction)
     with server_at(url) as address:
         if prediction is not None:
             declared, made = _kept(prediction, scenario, json_file, url=address, sample_if_missing=sample)

@@ -23,7 +23,7 @@ def fidelity_command(
 ) -> None:
     """Predict many scenarios from one calibration, run them all, and say how many of them were predicted well.
 
-    The shipped ones take about 20 minutes. `workbench report` shows the JSON where it finds it.
+    The shipped ones take about half an hour. `workbench report` shows the JSON where it finds it.
     """
     from sim.cli.conclusion import conclude_fidelity
     from sim.cli.predicting import calibrated

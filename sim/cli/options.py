@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from click.core import ParameterSource
 
 from eventlib.cli.console import writable
 
@@ -39,3 +40,14 @@ Learned = Annotated[
     ),
 ]
 Sample = Annotated[bool, typer.Option("--sample-if-missing", help="Use the shipped sample where a trace is missing.")]
+
+
+def refuse_given(context: typer.Context, why: str, *parameters: str) -> None:
+    """Refuse options that would be passed over here.
+
+    Raises:
+        typer.BadParameter: one of them was given.
+    """
+    for parameter in context.command.params:
+        if parameter.name in parameters and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+            raise typer.BadParameter(f"{why}; leave {parameter.opts[0]} out")

@@ -104,6 +104,8 @@ async def calibrate(
 async def calibration_at(file: str | Path, *, url: str | None = None, progress: Progress | None = None) -> Calibration:
     """Read what was measured here before; measure it and keep it there, if nothing was, or something else is here now.
 
+    What was measured while other programs kept the machine busy is measured again.
+
     Raises:
         InvalidCalibration: the file holds something else, or cannot be written.
         SimError, EventlibError: as `calibrate` does.
@@ -113,7 +115,8 @@ async def calibration_at(file: str | Path, *, url: str | None = None, progress: 
             server = await product_at(address)
         with suppress(InvalidCalibration):  # it is of another machine, server or version
             found.check_fits(server)
-            return found
+            if not found.was_busy:
+                return found
     found, _ = await calibrate(url=url, progress=progress)
     found.save(file)
     return found

@@ -1,6 +1,7 @@
 """Calibrations: what is put in comes out, a file holds all of it, and what was measured elsewhere is refused."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,15 @@ def test_what_is_no_calibration_is_refused(tmp_path: Path) -> None:
         (json.dumps(whole | {"blocks": [{"run": 0, "steps": {"other_s": [[1.0]]}}]}), "is no calibration"),
         (json.dumps(whole | {"blocks": [{"run": 0, "steps": {"publish_s": [[-1.0]]}}]}), "is no calibration"),
         (json.dumps(whole | {"blocks": []}), "is no calibration"),
-        (json.dumps(whole | {"discrepancy": -1.0}), "is no calibration"),
+        (json.dumps(whole | {"blocks": [{"run": 0, "steps": {}}]}), "there are no blocks with times"),
+        (json.dumps(whole | {"discrepancy": -1.0}), "discrepancy is -1.0, no number of 0 or more"),
+        (json.dumps(whole | {"cpu": [whole["cpu"][0] | {"cpu_s": math.nan}]}), "cpu_s is nan, no number of 0 or more"),
+        (json.dumps(whole | {"cpu": [whole["cpu"][0] | {"wakes": "5"}]}), "wakes is '5', no number of 0 or more"),
+        (json.dumps(whole | {"cpu": [whole["cpu"][0] | {"role": "x"}]}), "there is no role 'x'"),
+        (json.dumps(whole | {"machine": []}), "is no calibration"),
+        (json.dumps(whole | {"machine": {"CPUs": 2}}), "machine is no text by name"),
+        (json.dumps(whole | {"left_out": ["x"]}), "there is no part 'x'"),
+        (json.dumps(whole | {"run": 1, "blocks": [{"run": 1e400, "steps": {}}]}), "is no calibration"),
     ):
         file.write_text(broken)
         with pytest.raises(InvalidCalibration, match=problem):
@@ -204,6 +213,7 @@ def test_resampling_draws_whole_blocks_of_each_run() -> None:
     drawn = [whole.resampled(seed) for seed in range(20)]
     assert drawn[0] == whole.resampled(0) and len({one.digest() for one in drawn}) > 15
     for one in drawn:
+        assert one.cpu == whole.cpu, "each run shows another side of them"
         assert [block.run for block in one.blocks] == [block.run for block in whole.blocks]
         assert all(block in whole.blocks for block in one.blocks)
     means = [one.samples_s("read_s", 2).mean() for one in drawn]
@@ -301,12 +311,24 @@ async def test_what_was_measured_here_is_read_and_not_measured_again(tmp_path: P
     file = tmp_path / "reports" / "calibration.json"
     with pytest.raises(BrokerError):
         await calibration_at(file, url="redis://127.0.0.1:1")
-    here = replace(measured(), server=await product_at(url))
+    here = replace(measured(), blocks=(Block(0, {"lateness_s": [[0.0001]]}),), server=await product_at(url))
     here.save(file)
     assert await calibration_at(file, url=url) == here
     file.write_text("{}")
     with pytest.raises(InvalidCalibration, match="is no calibration"):
         await calibration_at(file, url=url)
+
+
+async def test_what_was_measured_on_a_busy_machine_is_measured_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
+) -> None:
+    async def calibrate(**_: Any) -> tuple[Calibration, list[History]]:
+        return here, []
+
+    file, here = tmp_path / "calibration.json", replace(measured(), server=await product_at(url))
+    replace(here, blocks=(Block(0, {"lateness_s": [[0.1]]}),)).save(file)
+    monkeypatch.setattr("sim.infer.calibrate.calibrate", calibrate)
+    assert await calibration_at(file, url=url) == here == Calibration.load(file)
 
 
 # Other programs
