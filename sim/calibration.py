@@ -366,10 +366,10 @@ def _blocks(found: Sequence[Mapping[str, Any]]) -> tuple[Block, ...]:
 
 
 def _cpu_use(found: Mapping[str, Any]) -> CpuUse:
-    use = CpuUse(**found)
-    if use.role not in ROLES:
-        raise ValueError(f"there is no role {use.role!r}")
-    return replace(use, **{name: _positive(name, getattr(use, name)) for name in ("cpu_s", "wakes", "events")})
+    if found["role"] not in ROLES:
+        raise ValueError(f"there is no role {found['role']!r}")
+    cpu_s, wakes, events = (_positive(name, found[name]) for name in ("cpu_s", "wakes", "events"))
+    return CpuUse(int(found["run"]), found["role"], cpu_s, wakes, events)
 
 
 def _texts(name: str, found: Mapping[str, str]) -> dict[str, str]:

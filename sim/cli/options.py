@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from click.core import ParameterSource
 
 from eventlib.cli.console import writable
 
@@ -49,5 +48,6 @@ def refuse_given(context: typer.Context, why: str, *parameters: str) -> None:
         typer.BadParameter: one of them was given.
     """
     for parameter in context.command.params:
-        if parameter.name in parameters and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+        source = context.get_parameter_source(parameter.name) if parameter.name in parameters else None
+        if source is not None and source.name == "COMMANDLINE":
             raise typer.BadParameter(f"{why}; leave {parameter.opts[0]} out")

@@ -279,7 +279,21 @@ def test_the_command_predicts_then_judges(tmp_path: Path, url: str) -> None:
     assert refused.exit_code == 2 and "measured with server 'Redis 1.0'" in " ".join(refused.output.split())
 
 
-@pytest.mark.parametrize("arguments", [("compare",), ("compare", "a.parquet", "b.parquet", "--prediction", "p.json")])
-def test_a_comparison_of_nothing_or_too_much_is_refused(arguments: tuple[str, ...]) -> None:
-    said = CliRunner().invoke(app, [*arguments])
-    assert said.exit_code == 2 and "error:" in said.output
+KEPT = ("a.parquet", "b.parquet")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "nothing to compare"),
+        ((*KEPT, "--prediction", "p.json"), "leave --prediction out"),
+        ((*KEPT, "--tolerance", "0.2"), "leave --tolerance out"),
+        ((*KEPT, "--repeats", "5"), "leave --repeats out"),
+        (("--prediction", "p.json", "--calibration", "c.json"), "leave --calibration out"),
+        (("--prediction", "p.json", "--live-seeds", "2"), "leave --live-seeds out"),
+    ],
+)
+def test_a_comparison_of_nothing_or_too_much_is_refused(arguments: tuple[str, ...], told: str) -> None:
+    """What would be passed over is, though it be the default."""
+    said = CliRunner().invoke(app, ["compare", *arguments])
+    assert said.exit_code == 2 and told in " ".join(said.output.split()), said.output
