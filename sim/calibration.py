@@ -9,7 +9,6 @@ So the samples of each step are kept apart by that rest.
 
 import hashlib
 import json
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -21,26 +20,22 @@ import numpy as np
 from sim.declare.declared import Floats
 from sim.environment import machine, now, versions
 from sim.errors import InvalidCalibration
+from sim.timings import (
+    RESTS_S,
+    ROLES,
+    STEPS,
+    Block,
+    CpuCost,
+    CpuUse,
+    read_blocks,
+    read_cpu_use,
+    read_positive,
+    read_scales,
+    read_texts,
+)
 
 FORMAT = 2  # of the file
 
-STEPS = {
-    "lateness_s": "from when the load is meant to send an event until it does",
-    "append_s": "from handing an event to the bus until the server has it",
-    "publish_s": "from handing an event to the bus until its reply",
-    "dispatch_s": "from the server to the start of the handler, where a reader waits for the entry",
-    "read_s": "from asking to the start of the handler, where the entry waits for a reader",
-    "next_s": "from the end of a handler to the start of the next, where its event was read ahead",
-    "handle_s": "what a handler takes longer than its service time",
-    "settle_s": "from the end of a handler until the server knows",
-    "retry_s": "what a retry comes later than its delay, beside the dispatch",
-    "start_s": "from starting a consumer until it reads",
-}
-ROLES = {
-    "generator": "the process that sends the load: for each batch, and for each event",
-    "consumer": "the process of a consumer: for each time that it wakes up, and for each event",
-    "server": "Redis: for each command, and for each event",
-}
 PARTS = {
     "scales": "the waiting that the probes' own processes made is counted twice",
     "distributions": "each step takes its mean",
@@ -49,42 +44,9 @@ PARTS = {
     "batching": "an event of a batch costs as much as a single one",
     "series": "a consumer that has work goes on at once: reading, starting the next and waking up take no time",
 }
-RESTS_S = (0.001, 0.004, 0.016, 0.064)  # how long a process had rested: these bounds make five classes
 BUSY_S = 0.002  # on a quiet machine, not one timer in a hundred is so late
 _SAMPLES_MIN = 20  # a class with fewer takes those of its neighbours too
 _MUST_FIT = ("processor", "CPUs", "Python", "event-workbench", "redis-py")
-
-
-def rest_class(rest_s: float) -> int:
-    """The class of a rest of so many seconds: an index of `Block.steps`."""
-    return bisect_right(RESTS_S, rest_s)
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """What was measured in about a second of one run. `steps` has seconds, by step and class of rest."""
-
-    run: int
-    steps: Mapping[str, Sequence[Sequence[float]]]
-
-
-@dataclass(frozen=True, slots=True)
-class CpuUse:
-    """What one process used of the processor in one run, and what for. `wakes` counts batches or commands."""
-
-    run: int
-    role: str
-    cpu_s: float
-    wakes: float
-    events: float
-
-
-@dataclass(frozen=True, slots=True)
-class CpuCost:
-    """Seconds of processor time that a process needs each time that it is woken up, and for each event."""
-
-    wake_s: float = 0.0
-    event_s: float = 0.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -285,15 +247,15 @@ class Calibration:
                     str(file), f"is of format {found['format']}, this version reads {FORMAT}; {mend}"
                 )
             return cls(
-                _blocks(found["blocks"]),
-                tuple(_cpu_use(use) for use in found["cpu"]),
+                read_blocks(found["blocks"]),
+                tuple(read_cpu_use(use) for use in found["cpu"]),
                 server=str(found["server"]),
                 date=str(found["date"]),
-                machine=_texts("machine", found["machine"]),
-                versions=_texts("versions", found["versions"]),
+                machine=read_texts("machine", found["machine"]),
+                versions=read_texts("versions", found["versions"]),
                 left_out=_left_out(found["left_out"]),
-                scales=_of_classes(found["scales"]),
-                discrepancy=_positive("discrepancy", found["discrepancy"]),
+                scales=read_scales(found["scales"]),
+                discrepancy=read_positive("discrepancy", found["discrepancy"]),
             )
         except OSError as error:
             raise InvalidCalibration(str(file), f"cannot be read: {error.strerror or error}; {mend}") from error
@@ -350,64 +312,7 @@ def _pooled(by_class: Sequence[Sequence[float]], place: int) -> Floats:
     return np.array(found)
 
 
-def _blocks(found: Sequence[Mapping[str, Any]]) -> tuple[Block, ...]:
-    """The blocks of a file.
-
-    Raises:
-        ValueError, LookupError, TypeError: they are none.
-    """
-    blocks = tuple(
-        Block(int(block["run"]), {step: _seconds(step, block["steps"][step]) for step in block["steps"]})
-        for block in found
-    )
-    if not any(of_class for block in blocks for step in block.steps.values() for of_class in step):
-        raise ValueError("there are no blocks with times")
-    return blocks
-
-
-def _cpu_use(found: Mapping[str, Any]) -> CpuUse:
-    if found["role"] not in ROLES:
-        raise ValueError(f"there is no role {found['role']!r}")
-    cpu_s, wakes, events = (_positive(name, found[name]) for name in ("cpu_s", "wakes", "events"))
-    return CpuUse(int(found["run"]), found["role"], cpu_s, wakes, events)
-
-
-def _texts(name: str, found: Mapping[str, str]) -> dict[str, str]:
-    if not all(isinstance(text, str) for text in found.values()):
-        raise ValueError(f"{name} is no text by name")
-    return dict(found)
-
-
 def _left_out(found: Sequence[str]) -> frozenset[str]:
     if unknown := sorted(set(found) - set(PARTS)):
         raise ValueError(f"there is no part {unknown[0]!r}")
     return frozenset(found)
-
-
-def _of_classes(found: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    """The scales of a file."""
-    scales = {step: [float(one) for one in found[step]] for step in found}
-    for step, of_step in scales.items():
-        if step not in STEPS or len(of_step) != len(RESTS_S) + 1 or not all(0.0 < one < np.inf for one in of_step):
-            raise ValueError(f"the scales of {step} are not {len(RESTS_S) + 1} positive numbers")
-    return scales
-
-
-def _positive(name: str, found: object) -> float:
-    """A number of a file that is 0 or more.
-
-    Raises:
-        ValueError, TypeError: it is none.
-    """
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0.0 <= found < np.inf:
-        raise ValueError(f"{name} is {found!r}, no number of 0 or more")
-    return float(found)
-
-
-def _seconds(step: str, classes: Sequence[Sequence[float]]) -> list[list[float]]:
-    if step not in STEPS:
-        raise ValueError(f"there is no step {step!r}")
-    seconds = [[float(one) for one in of_class] for of_class in classes]
-    if len(seconds) > len(RESTS_S) + 1 or not all(0.0 <= one < np.inf for of_class in seconds for one in of_class):
-        raise ValueError(f"{step} needs seconds in {len(RESTS_S) + 1} classes")
-    return seconds

@@ -31,6 +31,11 @@ _EXAMPLES = (
 )
 
 
+# Parameters that say nothing where a prediction is kept already, and where nothing runs.
+_OF_PREDICTION = ("live_seeds", "replications", "calibration_file", "learned")
+_OF_RUNS = ("repeats", "tolerance", "url", "sample")
+
+
 @app.command("compare", epilog=ending(_EXAMPLES))
 def compare_command(
     context: typer.Context,
@@ -65,18 +70,13 @@ def compare_command(
     if after is not None:
         if prediction is not None or scenario is None:
             raise typer.BadParameter("two histories are compared with each other; leave --prediction out")
-        refuse_given(
-            context,
-            "two histories are compared as they were kept",
-            "live_seeds", "replications", "repeats", "tolerance", "calibration_file", "learned", "url", "sample",
-        )  # fmt: skip
+        refuse_given(context, "two histories are compared as they were kept", *_OF_RUNS, *_OF_PREDICTION)
         _compare_kept(scenario, after, json_file)
         return
     if prediction is None and scenario is None:
         raise typer.BadParameter("nothing to compare; name a scenario, two histories, or a --prediction")
     if prediction is not None:
-        of_prediction = ("live_seeds", "replications", "calibration_file", "learned")
-        refuse_given(context, "the prediction has its seeds, calibration and handlers", *of_prediction)
+        refuse_given(context, "the prediction has its seeds, calibration and handlers", *_OF_PREDICTION)
     with server_at(url) as address:
         if prediction is not None:
             declared, made = _kept(prediction, scenario, json_file, url=address, sample_if_missing=sample)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from eventlib.policy import Retry
-from sim.calibration import RESTS_S, STEPS, Block, Calibration
+from sim.calibration import Calibration
 from sim.declare.declared import Floats
 from sim.declare.faults.kill import Kill
 from sim.declare.loads.poisson import PoissonLoad
@@ -26,6 +26,7 @@ from sim.evidence.history import History
 from sim.infer.discrepancy import discrepancy
 from sim.infer.steps import blocks_of, cpu_of
 from sim.progress import shown
+from sim.timings import RESTS_S, STEPS, Block
 from sim.worlds.live import product_at, run_live, server_at
 from sim.worlds.simulated import simulate
 

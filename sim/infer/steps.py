@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from sim.calibration import RESTS_S, STEPS, Block, CpuUse
 from sim.declare.declared import Floats
 from sim.declare.faults.kill import Kill
 from sim.evidence.history import History, Rows, of_kind
+from sim.timings import RESTS_S, STEPS, Block, CpuUse
 
 _AWAKE_S = 0.0002  # a process that noted something so shortly before was awake: what came then shows no waking up
 _READING_S = 0.003  # by then, a read that was under way when a handler ended has come back

@@ -9,7 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from eventlib.cli.terminal import err, one_line, out, print_table
-from sim.calibration import STEPS, Calibration
+from sim.calibration import Calibration
 from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check, Verdict
 from sim.evidence.history import History
@@ -21,6 +21,7 @@ from sim.infer.kept import KeptComparison
 from sim.infer.kept import cells as kept_cells
 from sim.infer.prediction import Prediction
 from sim.show.wording import percent, replications, seeds
+from sim.timings import STEPS
 from sim.wording import lower_bound, number, quantity, share_unhandled
 
 _STYLES: dict[Verdict, str] = {

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim.calibration import STEPS, Block, Calibration, CpuUse
+from sim.calibration import Calibration
 from sim.evidence.metrics import measure
+from sim.timings import STEPS, Block, CpuUse
 from sim.worlds.simulated import simulate
 from sim.worlds.simulated.machine import Machine
 from sim.worlds.simulated.sending import Batches

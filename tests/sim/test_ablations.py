@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from sim.calibration import PARTS, STEPS, Block, Calibration, CpuUse
+from sim.calibration import PARTS, Calibration
 from sim.errors import InvalidHistory
 from sim.infer.ablations import METRICS, NOTHING, WHOLE, ablate, ablations_json, ablations_text
+from sim.timings import STEPS, Block, CpuUse
 from sim.worlds.simulated import simulate
 from tests.model.small import exponential, poisson, scenario, service
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eventlib import BrokerError
-from sim.calibration import PARTS, RESTS_S, STEPS, Block, Calibration, CpuCost, CpuUse, rest_class
+from sim.calibration import PARTS, Calibration
 from sim.cli.commands import app
 from sim.declare.scenario import Scenario
 from sim.errors import CalibrationFailed, InvalidCalibration
@@ -19,6 +19,7 @@ from sim.evidence.history import History
 from sim.infer.calibrate import calibration_at, calibration_of, probes, undisturbed
 from sim.infer.discrepancy import discrepancy
 from sim.infer.steps import blocks_of
+from sim.timings import RESTS_S, STEPS, Block, CpuCost, CpuUse, rest_class
 from sim.worlds.live import product_at
 from sim.worlds.simulated import simulate
 from tests.model.small import exponential, poisson, rows_of, scenario, service
