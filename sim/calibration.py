@@ -99,16 +99,19 @@ class Calibration:
         return self._samples[step][min(rest, len(self._samples[step]) - 1)]
 
     def cpu_cost(self, role: str) -> CpuCost:
-        """What a process of this role needs of the processor. Least squares over the runs, none negative."""
+        """What a process of this role needs of the processor. Least squares over the runs, none negative.
+
+        What it uses without anything to do, such as for timers and samples of the backlog, is told apart by time.
+        """
         of_role = [use for use in self.cpu if use.role == role]
         if not of_role or "cpu" in self.left_out:
             return CpuCost()
-        counts = np.array([(use.wakes, use.events) for use in of_role])
+        counts = np.array([(use.wakes, use.events, use.lasted_s) for use in of_role])
         if "batching" in self.left_out:
             counts[:, 1] = 0.0
         from scipy import optimize  # importing it takes long
 
-        (wake_s, event_s), _ = optimize.nnls(counts, np.array([use.cpu_s for use in of_role]))
+        (wake_s, event_s, _), _ = optimize.nnls(counts, np.array([use.cpu_s for use in of_role]))
         return CpuCost(self.stretch * float(wake_s), self.stretch * float(event_s))
 
     @property

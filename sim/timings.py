@@ -45,13 +45,17 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class CpuUse:
-    """What one process used of the processor in one run, and what for. `wakes` counts batches or commands."""
+    """What one process used of the processor in one run of `lasted_s` seconds, and what for.
+
+    `wakes` counts batches or commands.
+    """
 
     run: int
     role: str
     cpu_s: float
     wakes: float
     events: float
+    lasted_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,8 @@ def read_cpu_use(found: Mapping[str, Any]) -> CpuUse:
     """What one process used, of a file."""
     if found["role"] not in ROLES:
         raise ValueError(f"there is no role {found['role']!r}")
-    cpu_s, wakes, events = (read_positive(name, found[name]) for name in ("cpu_s", "wakes", "events"))
-    return CpuUse(int(found["run"]), found["role"], cpu_s, wakes, events)
+    numbers = (read_positive(name, found[name]) for name in ("cpu_s", "wakes", "events", "lasted_s"))
+    return CpuUse(int(found["run"]), found["role"], *numbers)
 
 
 def read_texts(name: str, found: Mapping[str, str]) -> dict[str, str]:

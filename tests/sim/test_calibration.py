@@ -96,11 +96,20 @@ def test_a_history_without_a_step_is_no_calibration(probed: list[History]) -> No
 
 def test_processor_time_is_split_into_waking_up_and_events() -> None:
     uses = [
-        CpuUse(run, "consumer", 1e-4 * wakes + 5e-5 * n, wakes, n) for run, wakes, n in ((0, 100, 100), (1, 50, 400))
+        CpuUse(run, "consumer", 1e-4 * wakes + 5e-5 * n, wakes, n)
+        for run, wakes, n in ((0, 100, 100), (1, 50, 400), (2, 0, 900))
     ]
     found = measured(cpu=tuple(uses)).cpu_cost("consumer")
     assert (found.wake_s, found.event_s) == pytest.approx((1e-4, 5e-5))
     assert measured(cpu=tuple(uses)).cpu_cost("server") == CpuCost()
+    idling = [
+        replace(use, cpu_s=use.cpu_s + 0.01 * lasted_s, lasted_s=lasted_s)
+        for use, lasted_s in zip(uses, (9, 2, 1), strict=True)
+    ]
+    found = measured(cpu=tuple(idling)).cpu_cost("consumer")
+    assert (found.wake_s, found.event_s) == pytest.approx((1e-4, 5e-5)), (
+        "what a process does without any event is no part"
+    )
 
 
 # The file
