@@ -83,7 +83,7 @@ def conclude_fidelity(found: Fidelity) -> None:
         print_checks(failed)
         raise typer.Exit(FAILED)
     if not found.judged:
-        out.tell("No scenario could be judged: the machine is too busy to send their loads in time.")
+        out.tell("No scenario could be judged: the machine is too busy, or not as it was timed.")
         raise typer.Exit(INVALID)
 
 

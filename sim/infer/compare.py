@@ -6,7 +6,7 @@ Live runs of one seed differ all the same: that is the noise of the measurement,
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from sim.evidence.metrics import (
     unit_of,
 )
 from sim.infer.baselines import formula, last_run
+from sim.infer.drift import Drift, drift
 from sim.infer.prediction import NOT_PREDICTED, Predicted, Prediction
 from sim.tables import html_table
 from sim.wording import lower_bound, number
@@ -51,7 +52,7 @@ class Row:
 
     `simulated_interval` is where 95 in 100 live runs should lie, as predicted. `covered` of `repeats` live runs lay
     there, each a mean over the seeds; both are 0 where no interval was predicted. `live_interval` is that of the live
-    mean.
+    mean. `drifted` says that the machine was not as it was when it was timed.
     `baselines` has the distance of each baseline that predicts this metric, by its name.
     """
 
@@ -70,6 +71,7 @@ class Row:
     pairs: int = 0
     covered: int = 0
     repeats: int = 0
+    drifted: bool = False
     baselines: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -96,7 +98,8 @@ class Row:
     def verdict(self) -> Closeness:
         """Is the relative error, as it is shown, within the tolerance?
 
-        It is "too noisy" to tell where the error bar reaches across the tolerance or is not known. It is "unknown"
+        It is "too noisy" to tell where the error bar reaches across the tolerance or is not known, or where the machine
+        has drifted and the error is larger. It is "unknown"
         where there is no error, or where it is one of lower bounds and the true one may lie on either side. A live 0,
         of which no error is a share, is within where all live runs lie where they were predicted to lie.
         """
@@ -107,7 +110,7 @@ class Row:
             return "unknown"
         if error + noise <= self.tolerance:
             return "within"
-        return "outside" if error - noise > self.tolerance else "too noisy"
+        return "outside" if error - noise > self.tolerance and not self.drifted else "too noisy"
 
     def _at_least_so_far_off(self) -> bool:
         """Whether the true error, if it is not this one, lies further out: a lower bound is above the other number."""
@@ -122,7 +125,8 @@ class Row:
 class Comparison:
     """The numbers of both worlds and the verdicts on the live one.
 
-    `simulated` is the history that figures draw, where there is one; the numbers are those of `prediction`.
+    `simulated` is the history that figures draw, where there is one; the numbers are those of `prediction`. `drift` is
+    None where the machine was not timed.
     """
 
     prediction: Prediction
@@ -132,6 +136,7 @@ class Comparison:
     checks: tuple[Check, ...]
     tolerance: float = TOLERANCE
     simulated: History | None = None
+    drift: Drift | None = None
 
     def __getitem__(self, metric: str) -> Row:
         for row in self.rows:
@@ -206,11 +211,15 @@ def compare(
         if missing := sorted(set(seeds) - ran):
             raise InvalidHistory("compare", f"seed {missing[0]} was predicted and did not run live; run all its seeds")
     measured, of_formula = measure_all(live), formula(live)
+    drifted = drift(prediction.metrics, measured.values)
     rows = tuple(
-        _row(name, prediction, _values(live, measured, name, seeds), of_formula.get(name, math.nan), tolerance)
+        replace(
+            _row(name, prediction, _values(live, measured, name, seeds), of_formula.get(name, math.nan), tolerance),
+            drifted=drifted is not None and not drifted.as_timed,
+        )
         for name in measured.values
     )
-    return Comparison(prediction, live, seeds, rows, tuple(check(live)), tolerance, simulated)
+    return Comparison(prediction, live, seeds, rows, tuple(check(live)), tolerance, simulated, drifted)
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
@@ -252,6 +261,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "calibration": comparison.prediction.calibration,
         "tolerance": comparison.tolerance,
         "prediction": {"sha256": comparison.prediction.sha256, "made": comparison.prediction.made},
+        "drift": None if (found := comparison.drift) is None else {"ratios": found.ratios, "as_timed": found.as_timed},
     }
     metrics = under_all_names(metrics, comparison.live.scenario)
     return ran | {"metrics": metrics, "checks": checks_json(comparison.checks)}

@@ -96,6 +96,8 @@ def print_comparison(comparison: Comparison) -> None:
     out.tell(f"{name} on {comparison.live.server}: both worlds on {seeds(comparison.seeds)}, n = {runs} live runs")
     made, digest = comparison.prediction.made, comparison.prediction.sha256
     out.tell(f"Predicted {made}, SHA-256 {digest[:16]}...; run {comparison.live.environment.get('date', 'later')}")
+    if comparison.drift is not None and not comparison.drift.as_timed:
+        out.tell(comparison.drift.in_words)
     rows, judged = comparison.rows, f"within {percent(comparison.tolerance)}?"
     baselines = sorted({name for row in rows for name in row.baselines})
     columns = {

@@ -180,7 +180,8 @@ def _is_zero(row: Row) -> bool:
 def _quality(comparison: Comparison) -> dict[str, str]:
     """How good the live measurement was: nothing that is predicted."""
     rows = [row for row in comparison.rows if not is_predicted(row.metric) and not np.isnan(row.live)]
-    return {f"{_label(row.metric)}{_service_of(row.metric)}": quantity(row.live, row.unit) for row in rows}
+    found = {f"{_label(row.metric)}{_service_of(row.metric)}": quantity(row.live, row.unit) for row in rows}
+    return found | ({"the machine": comparison.drift.in_words} if comparison.drift is not None else {})
 
 
 def _service_of(metric: str) -> str:

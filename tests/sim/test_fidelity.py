@@ -51,7 +51,7 @@ def test_what_reaches_a_goal_is_counted() -> None:
     assert scores["lag_s_p50 at most 1.5 noise floors off"] == (1, 2), (
         "0.03 is below 1.5 times 0.08 / 3, and 0.12 is not"
     )
-    assert found.invalid == ["small"], "a late load says nothing about the model"
+    assert found.invalid == {"small": "load too late"}, "it says nothing about the model"
 
 
 def test_medians_and_baselines() -> None:
