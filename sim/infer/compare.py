@@ -211,7 +211,7 @@ def compare(
         if missing := sorted(set(seeds) - ran):
             raise InvalidHistory("compare", f"seed {missing[0]} was predicted and did not run live; run all its seeds")
     measured, of_formula = measure_all(live), formula(live)
-    drifted = drift(prediction.metrics, measured.values)
+    drifted = drift({name: np.array(one.of_seeds) for name, one in prediction.metrics.items()}, measured.values)
     rows = tuple(
         replace(
             _row(name, prediction, _values(live, measured, name, seeds), of_formula.get(name, math.nan), tolerance),

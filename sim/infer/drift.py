@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.declare.declared import Floats
-from sim.infer.prediction import NOT_PREDICTED, Predicted
 
 METRICS = ("lateness_s_p50", "lateness_s_p99")
 # As late, or as early, as this is as timed. On one machine, predictions of 12 scenarios were right (p95 within 10 %)
@@ -39,10 +38,12 @@ class Drift:
         return f"The machine is not as it was timed: {changed}. Time it again, with nothing else running."
 
 
-def drift(predicted: Mapping[str, Predicted], live: Mapping[str, Floats]) -> Drift | None:
-    """How far the machine has drifted; None where it was not timed, or nothing was sent."""
-    expected = [predicted.get(metric, NOT_PREDICTED).mean for metric in METRICS]
-    found = [float(np.mean(live[metric])) for metric in METRICS]
+def drift(predicted: Mapping[str, Floats], live: Mapping[str, Floats]) -> Drift | None:
+    """How far the machine has drifted; None where it was not timed, or nothing was sent.
+
+    Both have an array for each of `METRICS`, in seconds.
+    """
+    expected, found = ([float(np.mean(of.get(metric, np.nan))) for metric in METRICS] for of in (predicted, live))
     if not all(math.isfinite(value) and value > 0.0 for value in (*expected, *found)):
         return None
     p50, p99 = (late / timed for late, timed in zip(found, expected, strict=True))
