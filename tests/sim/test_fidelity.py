@@ -103,7 +103,8 @@ def test_the_command_tells_and_keeps_what_ran(tmp_path: Path, url: str) -> None:
     load = {"kind": "constant", "event": "placed", "rate_per_s": 20, "duration_s": 0.5}
     services = {"desk": {"consumes": "placed", "service_time": {"kind": "constant", "mean_s": 0.001}}}
     file.write_text(yaml.safe_dump({"name": "small", "load": load, "services": services}))
-    here = replace(Calibration.constant(), server=asyncio.run(product_at(url)), machine=machine(), versions=versions())
+    timed = Calibration.constant(lateness_s=0.0001)
+    here = replace(timed, server=asyncio.run(product_at(url)), machine=machine(), versions=versions())
     here.save(kept)
     command = ["fidelity", str(file), "--repeats", "2", "--calibration", str(kept), "--url", url, "--json", str(told)]
     said = CliRunner().invoke(app, [*command, "--histories", str(tmp_path / "runs" / "today")])
