@@ -32,7 +32,8 @@ class Flow:
     `i * paths[T]`, in the order of the ways that lead there.
 
     Of what own handlers publish, it is seen how many events there are. So there are numbers for as many as there may
-    be (`Emitted.slots`), and only those have a message that are sent.
+    be (`Emitted.slots`), and only those have a message that are sent. So it is with a service that publishes one of
+    several types: each message has a number for each type, and one of these is used.
     """
 
     paths: dict[str, int]  # by event type
@@ -41,7 +42,8 @@ class Flow:
     ]  # by event type: how many messages one sent event becomes on average, if nothing is given up
     consumers: dict[str, list[str]]  # services, by event type
     emitted_by: dict[str, list[Emitted]]  # by service, in the order of the flow
-    seen: frozenset[str]  # event types whose messages are known only when they are sent
+    seen: frozenset[str]  # event types whose messages are known only when own handlers send them
+    drawn: frozenset[str]  # event types of whose numbers only some are used, as the seed decides
 
     @classmethod
     def of(cls, first: str, services: Mapping[str, Service]) -> Self:
@@ -55,7 +57,7 @@ class Flow:
             consumers.setdefault(service.consumes, []).append(name)
         paths, means = {first: 1}, {first: 1.0}
         emitted_by: dict[str, list[Emitted]] = {}
-        seen: set[str] = set()
+        seen, drawn = set[str](), set[str]()
         emits = {name: _emits(name, first, services) for name in services}
         waiting = dict(services)
         while waiting:
@@ -68,12 +70,14 @@ class Flow:
                     means[event] = means.get(event, 0.0) + means[service.consumes] * mean
                     if service.app is not None or service.consumes in seen:
                         seen.add(event)
+                    if service.emits_shares or service.consumes in drawn:
+                        drawn.add(event)
                     if paths[event] > MAX_PATHS:
                         raise ValueError(f"services.{name}: one sent event would become over {MAX_PATHS} {event!r}")
-        return cls(paths, means, consumers, emitted_by, frozenset(seen))
+        return cls(paths, means, consumers, emitted_by, frozenset(seen), frozenset(drawn))
 
     def emitted(self, service: str, consumed: str, index: int) -> list[tuple[str, int]]:
-        """Event types and indices of what a declared service publishes when it has handled message `index`."""
+        """Event types and indices of what a declared service may publish when it has handled message `index`."""
         return [(one.event, self.number(one, consumed, index, 0)) for one in self.emitted_by[service]]
 
     def number(self, emitted: Emitted, consumed: str, index: N, place: int) -> N:
@@ -96,6 +100,13 @@ def draw_labels(queue: TaskQueue, seed: int, place: int, n: int) -> Labels:
     return queue.draw(n, np.random.default_rng(stream))
 
 
+def draw_chosen(service: Service, seed: int, place: int, n: int) -> Numbers:
+    """For the first n messages of the service at this place, the place in `emits` of what it publishes."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1 + place, 6)))
+    bounds = np.cumsum(service.emits_shares)[:-1]
+    return np.asarray(np.searchsorted(bounds, rng.random(n), "right"), np.int64)
+
+
 def _emits(name: str, first: str, services: Mapping[str, Service]) -> list[tuple[str, int, float]]:
     """The event types that a service publishes; for each, how many numbers a message has, and how many are used.
 
@@ -104,7 +115,8 @@ def _emits(name: str, first: str, services: Mapping[str, Service]) -> list[tuple
     """
     service, places = services[name], list(services)
     if service.app is None:
-        return [(event, 1, 1.0) for event in service.emits]
+        shares = service.emits_shares or (1.0,) * len(service.emits)
+        return [(event, 1, share) for event, share in zip(service.emits, shares, strict=True)]
     behind = [services[other].consumes for other in places[places.index(name) + 1 :]]
     if service.own is not None and service.own.learned is not None:
         emits = service.own.learned.emits
@@ -135,15 +147,18 @@ def _ready(
 class Plan:
     """All that is random in a run, except the jitter of retries and sweeps, which is the library's own.
 
-    `arrivals_s` has shape (n,). For each service, `service_s` has shape (m,) and `failure_draws` (m, attempts), uniform
-    in [0, 1): an attempt fails if its draw is below the error rate of the moment. m counts the service's messages.
+    `arrivals_s` has shape (n,), and so has `due_s`: when the load hands each message over. For each service,
+    `service_s` has shape (m,) and `failure_draws` (m, attempts), uniform in [0, 1): an attempt fails if its draw is
+    below the error rate of the moment. m counts the service's messages.
     `labels` has those of the services that are task queues, `sagas` the acts of those that run sagas.
 
     `cpu_s` says for how long of `service_s` a handler computes, and `emits` how many events of each type it publishes,
-    both of shape (m,), for the services whose handlers are known to do so.
+    both of shape (m,), for the services whose handlers are known to do so. `chosen` has, for the services that publish
+    one of several types, the place of that type in `emits`, of shape (m,) too.
     """
 
     arrivals_s: Floats
+    due_s: Floats
     service_s: dict[str, Floats]
     failure_draws: dict[str, Floats]
     error_windows: dict[str, list[ErrorWindow]]
@@ -152,6 +167,7 @@ class Plan:
     sagas: dict[str, SagaDraws]
     cpu_s: dict[str, Floats]
     emits: dict[str, dict[str, Counts]]
+    chosen: dict[str, Numbers]
 
     @classmethod
     def draw(
@@ -172,27 +188,30 @@ class Plan:
             InvalidTrace: the load's trace is missing or broken.
         """
         streams = np.random.SeedSequence(seed).spawn(1 + len(services))
-        arrivals_s = load.arrivals_s(np.random.default_rng(streams[0]))
-        service_s, cpu_s, failure_draws, labels, sagas, emits = {}, {}, {}, {}, {}, {}
+        arrivals = load.draw(np.random.default_rng(streams[0]))
+        service_s, cpu_s, failure_draws, labels, sagas, emits, chosen = {}, {}, {}, {}, {}, {}, {}
         for place, (name, service) in enumerate(services.items()):
             of_service = streams[1 + place]
             if service.own is not None:
                 of_service = np.random.SeedSequence(seed, spawn_key=(1 + place, 4, repeat))
             service_rng, failure_rng, emits_rng = (np.random.default_rng(one) for one in of_service.spawn(3))
-            m = len(arrivals_s) * flow.paths[service.consumes]
+            m = len(arrivals.intended_s) * flow.paths[service.consumes]
             service_s[name], computing_s = service.service_time.draw_parts(m, service_rng, load)
             if computing_s is not None:
                 cpu_s[name] = computing_s
             if service.own is not None and service.own.learned is not None:
                 emits[name] = {event: one.draw(m, emits_rng) for event, one in service.own.learned.emits.items()}
             failure_draws[name] = failure_rng.random((m, service.retry.attempts))
+            if service.emits_shares:
+                chosen[name] = draw_chosen(service, seed, place, m)
             if service.queue is not None:
                 labels[name] = draw_labels(service.queue, seed, place, m)
             if service.saga is not None:  # from a child of its own, behind those of the others
                 stream = np.random.SeedSequence(seed, spawn_key=(1 + place, 3))
                 sagas[name] = service.saga.draw(m, stream, load, service.retry)
         return cls(
-            arrivals_s,
+            arrivals.intended_s,
+            arrivals.due_s,
             service_s,
             failure_draws,
             {name: [window for fault in faults for window in fault.error_windows(name)] for name in services},
@@ -201,7 +220,13 @@ class Plan:
             sagas,
             cpu_s,
             emits,
+            chosen,
         )
+
+    def emitted(self, flow: Flow, service: str, consumed: str, index: int) -> list[tuple[str, int]]:
+        """Event types and indices of what a declared service publishes when it has handled message `index`."""
+        found = flow.emitted(service, consumed, index)
+        return found if (chosen := self.chosen.get(service)) is None else [found[chosen.item(index)]]
 
     def fails(self, service: str, index: int, attempt: int, at_s: float) -> bool:
         """Whether the attempt (1-based) that starts at `at_s` fails."""

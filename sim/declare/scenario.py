@@ -164,6 +164,8 @@ class Scenario(Declared):
             return
         if CALLERS in self.services:
             raise ValueError(f"services.{CALLERS}: metrics and faults call the callers so; give it another name")
+        if self.offered_load.collects:
+            raise ValueError("load: callers send each request by itself; leave batching out, or the callers")
         if not any(self.callers.reply in service.emits for service in self.services.values()):
             raise ValueError(f"callers.reply: no service emits {self.callers.reply!r}; add it to the emits of one")
         if queue := next((name for name, service in self.services.items() if service.queue or service.saga), None):

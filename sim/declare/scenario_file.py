@@ -59,7 +59,8 @@ def problems(error: ValidationError, schema: Mapping[str, Any]) -> list[str]:
             case "missing":
                 message = "is missing; add it"
             case "too_short":
-                message = "is empty; give at least one"
+                given, least = problem["ctx"]["actual_length"], problem["ctx"]["min_length"]
+                message = f"has {given}; give at least {least}" if given else "is empty; give at least one"
             case type_ if type_ not in ("value_error", "not_modelled"):
                 message = f"{_IN_YAML.get(type_, message)}, not {_as_written(problem['input'])}"
                 if type_ == "string_type" and isinstance(problem["input"], int | float):
@@ -92,5 +93,8 @@ def _known_fields(place: Sequence[str | int], schema: Mapping[str, Any]) -> str:
 
 def _place(loc: tuple[int | str, ...]) -> str:
     """The path in the file. The name of a kind is a part of pydantic's path, but not of the file's."""
-    parts = [str(part) for i, part in enumerate(loc) if i == 0 or part not in _KIND_NAMES or loc[i - 1] == "services"]
+    # Two alike are the name of a kind and a field of it.
+    parts = [
+        str(part) for i, part in enumerate(loc) if i == 0 or part not in _KIND_NAMES or loc[i - 1] in ("services", part)
+    ]
     return ".".join(parts)

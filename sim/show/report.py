@@ -246,7 +246,7 @@ def _service(name: str, service: Service) -> dict[str, str]:
         "service": name,
         "consumes": service.consumes,
         "messages come": service.queue.in_words() if service.queue else "by a stream, in order",
-        "emits": ", ".join(service.emits) or "nothing",
+        "emits": service.emits_in_words,
         "consumers": str(service.consumers),
         "at once each": str(service.concurrency),
         "one message takes": service.saga.in_words() if service.saga else service.service_time.in_words(),

@@ -77,7 +77,7 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
         recorder.overslept(service.consumes, index, attempt, slept_s - asked_s)
         if fails:
             raise RuntimeError("the scenario lets this attempt fail")
-        for event, number in scenario.flow.emitted(name, service.consumes, index):
+        for event, number in plan.emitted(scenario.flow, name, service.consumes, index):
             await sender.send(event, [sender.message(event, number, intended_s)])
 
     app = App(name)
@@ -122,23 +122,29 @@ def _run_tasks(app: App, scenario: Scenario, name: str, service: Service, record
 
 
 async def generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
-    """Send each event when it is due, even if events before it are still on their way."""
+    """Send each event when it is due, even if events before it are still on their way.
+
+    What is not sent when the run is over is noted: it is skipped, not shifted.
+    """
     event, plan = scenario.offered_load.event, scenario.plan(job.seed)
-    due_s: list[float] = plan.arrivals_s.tolist()
+    intended_s, due_s = plan.arrivals_s.tolist(), plan.due_s.tolist()
+    held_s = (plan.due_s - plan.arrivals_s).tolist() if scenario.offered_load.collects else []
     async with connect(App("load"), job.url, namespace=job.namespace) as bus, asyncio.TaskGroup() as publishing:
         sender = Sender(bus, recorder, scenario, plan, job.seed, [event])
-        messages = [sender.message(event, index, at_s) for index, at_s in enumerate(due_s)]
+        messages = [sender.message(event, index, at_s) for index, at_s in enumerate(intended_s)]
         gc.freeze()  # or a full collection walks through all of them, and what is due meanwhile is late
         tell("ready")
         await orders.go.wait()
         sent = 0
-        while sent < len(messages):
+        while sent < len(messages) and not orders.stop.is_set():
             due = bisect_right(due_s, orders.now_s(), sent)
             if due > sent:
-                publishing.create_task(sender.send(event, messages[sent:due]))
+                publishing.create_task(sender.send(event, messages[sent:due], held_s[sent:due]))
                 sent = due
             # Even where the next event is due already, other tasks get their turn in between.
             await asyncio.sleep(max(0.0, due_s[sent] - orders.now_s()) if sent < len(messages) else 0)
+        for message in messages[sent:]:
+            recorder.add("skipped", event, message)
         await asyncio.sleep(max(0.0, scenario.offered_load.duration_s - orders.now_s()))
     tell("done")
     await stopped(orders, recorder)

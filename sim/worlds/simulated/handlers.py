@@ -144,7 +144,8 @@ class Handlers:
         if error is not None or not self._emits:
             self._end(message, attempt, error, after_s)
         else:
-            emitted = self._state.scenario.flow.emitted(self._group.name, self._service.consumes, message.index)
+            state = self._state
+            emitted = state.plan.emitted(state.scenario.flow, self._group.name, self._service.consumes, message.index)
             if self._instant:
                 self._emit_at_once(message, emitted)
                 self._end(message, attempt, None, after_s)

@@ -55,10 +55,19 @@ class RunState:
         self._sending = True
         self._to_settle = 0
 
-    def publish(self, event: str, index: int, intended_s: float, sent: Sent, service: int, consumer: int) -> None:
+    def publish(
+        self,
+        event: str,
+        index: int,
+        intended_s: float,
+        sent: Sent,
+        service: int,
+        consumer: int,
+        held_s: float = NAN,
+    ) -> None:
         """The server has a message now: every service that consumes it will get it."""
         code = self.event_codes[event]
-        self.rows.append((sent.sent_s, _SENT, service, consumer, code, index, 0, intended_s, NAN))
+        self.rows.append((sent.sent_s, _SENT, service, consumer, code, index, 0, intended_s, held_s))
         self.rows.append((sent.published_s, _PUBLISHED, service, consumer, code, index, 0, intended_s, NAN))
         if not self.machine.instant:
             self.append_late_s = self.machine.server.late_s(self.env.now, sent)
