@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from eventlib.cli.terminal import err, one_line, out, print_table
 from sim.calibration import STEPS, Calibration
+from sim.declare.scenario import Scenario
 from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check, Verdict
 from sim.evidence.history import History
@@ -23,6 +24,7 @@ from sim.infer.prediction import Prediction
 from sim.show.wording import percent, replications, seeds
 from sim.wording import lower_bound, number, quantity, share_unhandled
 
+_FAULTS_MAX = 20  # more are not listed
 _STYLES: dict[Verdict, str] = {
     "true": "green",
     "false": "bold red",
@@ -75,6 +77,14 @@ def print_metrics(history: History, summaries: Mapping[str, Interval]) -> None:
         "unit": [unit_of(name) for name in summaries],
     }
     print_table(columns, folded=["metric"], numbers=[*columns][1:], spare=["unit"])
+
+
+def print_faults(scenario: Scenario) -> None:
+    """What was made to go wrong, a line each."""
+    for fault in scenario.faults[:_FAULTS_MAX]:
+        out.tell(f"Fault: {one_line(fault.in_words(scenario))}")
+    if (more := len(scenario.faults) - _FAULTS_MAX) > 0:
+        out.tell(f"and {more:,} faults more")
 
 
 def print_prediction(found: Prediction) -> None:
