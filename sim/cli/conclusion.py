@@ -20,7 +20,7 @@ from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
 from sim.infer.fidelity import Fidelity
 from sim.infer.kept import KeptComparison
-from sim.show.console import print_checks, print_metrics, print_notes, print_overloads, steps
+from sim.show.console import print_checks, print_faults, print_metrics, print_notes, print_overloads, steps
 from sim.show.verdict import State, state_of
 
 _STATUS: dict[State, int] = {"true": 0, "false": FAILED, "unknown": INVALID, "invalid": INVALID}
@@ -50,6 +50,7 @@ def conclude(history: History, checks: Sequence[Check], comparisons: Sequence[Co
     Raises:
         typer.Exit: as `end` does.
     """
+    print_faults(history.scenario)
     print_checks(checks)
     print_overloads(history)
     print_notes(history.scenario)

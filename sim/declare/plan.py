@@ -4,7 +4,7 @@ A plan fixes every arrival, every service time and every failure before either w
 random stream. So a simulated and a live run of one seed see the same work, and their difference is not sampling.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from eventlib.saga_policy import Act
 from sim.declare.declared import Floats
-from sim.declare.faults.kind import ErrorWindow, FaultKind
+from sim.declare.faults.kind import Ending, ErrorWindow, FaultKind, SlowWindow
 from sim.declare.loads.kind import LoadKind
 from sim.declare.own_handlers import MAX_SLOTS, Counts, Emitted
 from sim.declare.sagas import ActOutcome, SagaDraws
@@ -152,6 +152,9 @@ class Plan:
     below the error rate of the moment. m counts the service's messages.
     `labels` has those of the services that are task queues, `sagas` the acts of those that run sagas.
 
+    `slow_windows` say when attempts take longer, and `poison` which messages end every attempt badly, of the services
+    that faults meet in this way.
+
     `cpu_s` says for how long of `service_s` a handler computes, and `emits` how many events of each type it publishes,
     both of shape (m,), for the services whose handlers are known to do so. `chosen` has, for the services that publish
     one of several types, the place of that type in `emits`, of shape (m,) too.
@@ -168,13 +171,15 @@ class Plan:
     cpu_s: dict[str, Floats]
     emits: dict[str, dict[str, Counts]]
     chosen: dict[str, Numbers]
+    slow_windows: dict[str, list[SlowWindow]]
+    poison: dict[str, dict[int, Ending]]  # by message
 
     @classmethod
     def draw(
         cls,
         load: LoadKind,
         services: Mapping[str, Service],
-        faults: Iterable[FaultKind],
+        faults: Sequence[FaultKind],
         flow: Flow,
         seed: int,
         repeat: int = 0,
@@ -221,6 +226,12 @@ class Plan:
             cpu_s,
             emits,
             chosen,
+            {
+                name: found
+                for name in services
+                if (found := [one for fault in faults for one in fault.slow_windows(name)])
+            },
+            _poison(arrivals.intended_s, services, faults, flow, seed),
         )
 
     def emitted(self, flow: Flow, service: str, consumed: str, index: int) -> list[tuple[str, int]]:
@@ -230,9 +241,22 @@ class Plan:
 
     def fails(self, service: str, index: int, attempt: int, at_s: float) -> bool:
         """Whether the attempt (1-based) that starts at `at_s` fails."""
+        if self.poison and index in self.poison.get(service, ()):
+            return True
         window = self._window(service, at_s)
         rate = self.error_rate[service] if window is None else window
         return bool(self.failure_draws[service].item(index, attempt - 1) < rate)
+
+    def kills(self, service: str, index: int) -> bool:
+        """Whether every attempt at the message kills its consumer."""
+        return bool(self.poison) and self.poison.get(service, {}).get(index) == "kills"
+
+    def slowed(self, service: str, at_s: float) -> float:
+        """How many times as long as usual the attempt takes that starts at `at_s`."""
+        for window in self.slow_windows.get(service, ()):
+            if window.from_s <= at_s < window.until_s:
+                return window.factor
+        return 1.0
 
     def outcome(self, service: str, at: int, act: Act, index: int, attempt: int, at_s: float) -> ActOutcome:
         """What comes of an attempt (1-based) at an act of a saga, step number `at`, that starts at `at_s`."""
@@ -245,3 +269,18 @@ class Plan:
             if window.from_s <= at_s < window.until_s:
                 rate = window.error_rate
         return rate
+
+
+def _poison(
+    arrivals_s: Floats, services: Mapping[str, Service], faults: Sequence[FaultKind], flow: Flow, seed: int
+) -> dict[str, dict[int, Ending]]:
+    """How the messages end their attempts that faults poison, each fault from a stream of its own."""
+    found: dict[str, dict[int, Ending]] = {}
+    for place, fault in enumerate(faults):
+        stream = np.random.SeedSequence(seed, spawn_key=(1 + len(services), place))  # behind those of the services
+        poison = fault.poison(arrivals_s, np.random.default_rng(stream))
+        if poison is not None:
+            paths = flow.paths[services[poison.service].consumes]
+            messages = (poison.events[:, None] * paths + np.arange(paths)).ravel().tolist()
+            found.setdefault(poison.service, {}).update(dict.fromkeys(messages, poison.ending))
+    return found

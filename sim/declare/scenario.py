@@ -3,15 +3,16 @@
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from eventlib.errors import InvalidDeclaration
 from eventlib.events.schema import valid_name, valid_type
 from sim.declare.callers import CALLERS, Callers
 from sim.declare.declared import Declared, FilePlaces
-from sim.declare.faults import Fault
+from sim.declare.faults import FAULT_KINDS, Fault
+from sim.declare.faults.kind import FaultySystem
 from sim.declare.loads import Load
 from sim.declare.plan import Flow, Plan, draw_labels
 from sim.declare.scenario_file import problems, read
@@ -117,6 +118,15 @@ class Scenario(Declared):
             raise InvalidScenario(
                 self.name, f"about {rows:,.0f} rows would be recorded in {runs:,} runs, over {MAX_ROWS:,}; lower {what}"
             )
+
+    @field_validator("faults")
+    @classmethod
+    def _expand(cls, faults: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        """The faults that happen. A random plan is drawn here, so that all that reads a scenario sees plain faults."""
+        if not {"offered_load", "services"} <= info.data.keys():  # they are wrong, which is told
+            return faults
+        system = FaultySystem(info.data["offered_load"], info.data["services"], info.data.get("callers"), faults)
+        return tuple(one for fault in faults for one in fault.expanded(system, FAULT_KINDS))
 
     @model_validator(mode="after")
     def _runnable(self) -> Self:

@@ -252,7 +252,7 @@ def recovery_s(scenario: Scenario, run: Run, rows: Rows, service: int) -> float:
     level. NaN without a fault, or without samples before it. Infinite where the backlog never came back.
     """
     name = list(scenario.services)[service]
-    faults = [fault.at_s for fault in scenario.faults if fault.service == name]
+    faults = [fault.at_s for fault in scenario.faults if fault.hits(name)]
     at_s, entries = backlog(rows, service)
     if not faults or not np.any(at_s < min(faults)):
         return np.nan

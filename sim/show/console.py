@@ -31,6 +31,7 @@ from sim.show.wording import percent, replications, seeds
 from sim.timings import STEPS
 from sim.wording import lower_bound, number, quantity, share_unhandled
 
+_FAULTS_MAX = 20  # more are not listed
 _STYLES: dict[Verdict, str] = {
     "true": "green",
     "false": "bold red",
@@ -87,6 +88,14 @@ def print_metrics(history: History, summaries: Mapping[str, Interval]) -> None:
         "unit": [unit_of(name) for name in summaries],
     }
     print_table(columns, folded=["metric"], numbers=[*columns][1:], spare=["unit"])
+
+
+def print_faults(scenario: Scenario) -> None:
+    """What was made to go wrong, a line each."""
+    for fault in scenario.faults[:_FAULTS_MAX]:
+        out.tell(f"Fault: {one_line(fault.in_words(scenario))}")
+    if (more := len(scenario.faults) - _FAULTS_MAX) > 0:
+        out.tell(f"and {more:,} faults more")
 
 
 def print_prediction(found: Prediction) -> None:

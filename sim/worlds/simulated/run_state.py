@@ -1,6 +1,7 @@
 """What all parts of one simulated run share: virtual time, the plan, the rows written, and when the run is over."""
 
 import random
+from collections.abc import Callable
 from typing import Protocol
 
 import simpy
@@ -8,6 +9,7 @@ import simpy
 from sim.declare.plan import Plan
 from sim.declare.scenario import Scenario
 from sim.evidence.history import KIND
+from sim.worlds.simulated.link import Link
 from sim.worlds.simulated.machine import Machine
 from sim.worlds.simulated.sending import Sent
 
@@ -48,10 +50,12 @@ class RunState:
         self.append_late_s = 0.0  # how much later than now the server gets to the event that is published now
         self.rng = rng
         self.env = simpy.Environment()
+        self.link = Link(self.env, rng)
         self.rows: list[Row] = []
         self.event_codes = {event: code for code, event in enumerate(scenario.flow.paths)}
         self.subscribers: dict[str, list[Subscriber]] = {event: [] for event in scenario.flow.paths}
         self.finished = self.env.event()
+        self.let_die: Callable[[str, int], None] = _nobody_dies  # called where poison kills a consumer of a service
         self._sending = True
         self._to_settle = 0
 
@@ -92,3 +96,7 @@ class RunState:
     def _end_if_settled(self) -> None:
         if not self._to_settle and not self._sending and not self.finished.triggered:
             self.finished.succeed()
+
+
+def _nobody_dies(service: str, consumer: int) -> None:
+    raise AssertionError("only a world knows its consumers")
