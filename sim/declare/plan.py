@@ -21,12 +21,13 @@ from sim.declare.task_queue import Labels, Numbers, TaskQueue
 
 N = TypeVar("N", int, Numbers)
 
+_OF_MIX = 1 << 20
 MAX_PATHS = 1000  # messages that one sent event may set off at one service
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """How one sent event spreads through the services.
+    """How one sent event spreads through the services. Where the load mixes event types, it is one of them.
 
     Message i of the load is row i of its plan. The messages of event type T that it sets off are numbered from
     `i * paths[T]`, in the order of the ways that lead there.
@@ -46,8 +47,8 @@ class Flow:
     drawn: frozenset[str]  # event types of whose numbers only some are used, as the seed decides
 
     @classmethod
-    def of(cls, first: str, services: Mapping[str, Service]) -> Self:
-        """The flow of the event type `first` through the services.
+    def of(cls, first: Mapping[str, float], services: Mapping[str, Service]) -> Self:
+        """The flow of what the load sends through the services. `first` has the share of each of its event types.
 
         Raises:
             ValueError: a service is never reached, the flow has a loop, or one event would become too many.
@@ -55,9 +56,9 @@ class Flow:
         consumers: dict[str, list[str]] = {}
         for name, service in services.items():
             consumers.setdefault(service.consumes, []).append(name)
-        paths, means = {first: 1}, {first: 1.0}
+        paths, means = dict.fromkeys(first, 1), dict(first)
         emitted_by: dict[str, list[Emitted]] = {}
-        seen, drawn = set[str](), set[str]()
+        seen, drawn = set[str](), set(first) if len(first) > 1 else set[str]()
         emits = {name: _emits(name, first, services) for name in services}
         waiting = dict(services)
         while waiting:
@@ -107,7 +108,7 @@ def draw_chosen(service: Service, seed: int, place: int, n: int) -> Numbers:
     return np.asarray(np.searchsorted(bounds, rng.random(n), "right"), np.int64)
 
 
-def _emits(name: str, first: str, services: Mapping[str, Service]) -> list[tuple[str, int, float]]:
+def _emits(name: str, first: Mapping[str, float], services: Mapping[str, Service]) -> list[tuple[str, int, float]]:
     """The event types that a service publishes; for each, how many numbers a message has, and how many are used.
 
     As long as own handlers have not been seen, they may publish whatever services behind them in the file consume and
@@ -122,7 +123,7 @@ def _emits(name: str, first: str, services: Mapping[str, Service]) -> list[tuple
         emits = service.own.learned.emits
         known = [(event, emits[event]) for event in dict.fromkeys(behind) if event in emits]
         return [(event, of_event.slots, of_event.mean) for event, of_event in known]
-    sent = {first, service.consumes, *(event for other in services.values() for event in other.emits)}
+    sent = {*first, service.consumes, *(event for other in services.values() for event in other.emits)}
     events = [event for event in dict.fromkeys(behind) if event not in sent]
     hops = max(1, sum(other.app is not None for other in services.values()))
     return [(event, min(MAX_SLOTS, max(2, int(MAX_PATHS ** (1 / hops)))), 1.0) for event in events]
@@ -147,8 +148,9 @@ def _ready(
 class Plan:
     """All that is random in a run, except the jitter of retries and sweeps, which is the library's own.
 
-    `arrivals_s` has shape (n,), and so has `due_s`: when the load hands each message over. For each service,
-    `service_s` has shape (m,) and `failure_draws` (m, attempts), uniform in [0, 1): an attempt fails if its draw is
+    `arrivals_s` has shape (n,), and so have `due_s`, when the load hands each message over, and `sent_events`, the
+    place of its type among the events of the load (None where that is one). For each service, `service_s` has shape
+    (m,) and `failure_draws` (m, attempts), uniform in [0, 1): an attempt fails if its draw is
     below the error rate of the moment. m counts the service's messages.
     `labels` has those of the services that are task queues, `sagas` the acts of those that run sagas.
 
@@ -173,6 +175,7 @@ class Plan:
     chosen: dict[str, Numbers]
     slow_windows: dict[str, list[SlowWindow]]
     poison: dict[str, dict[int, Ending]]  # by message
+    sent_events: Numbers | None
 
     @classmethod
     def draw(
@@ -194,6 +197,10 @@ class Plan:
         """
         streams = np.random.SeedSequence(seed).spawn(1 + len(services))
         arrivals = load.draw(np.random.default_rng(streams[0]))
+        sent_events = None
+        if load.mix:  # from a stream far behind those that a load may spawn of its own
+            stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))
+            sent_events = load.draw_events(arrivals.intended_s.size, np.random.default_rng(stream))
         service_s, cpu_s, failure_draws, labels, sagas, emits, chosen = {}, {}, {}, {}, {}, {}, {}
         for place, (name, service) in enumerate(services.items()):
             of_service = streams[1 + place]
@@ -232,6 +239,7 @@ class Plan:
                 if (found := [one for fault in faults for one in fault.slow_windows(name)])
             },
             _poison(arrivals.intended_s, services, faults, flow, seed),
+            sent_events,
         )
 
     def emitted(self, flow: Flow, service: str, consumed: str, index: int) -> list[tuple[str, int]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sim.declare.declared import kind_name, kinds_in
+from sim.declare.declared import FOUND, kind_name, kinds_in
 from sim.declare.faults import Fault
 from sim.declare.loads import Load
 from sim.declare.plain_yaml import Unreadable, parse
@@ -60,6 +60,8 @@ def problems(error: ValidationError, schema: Mapping[str, Any]) -> list[str]:
                 message = "is missing; add it"
             case "too_short":
                 given, least = problem["ctx"]["actual_length"], problem["ctx"]["min_length"]
+                if isinstance(problem["input"], list) and len(problem["input"]) >= least:
+                    continue  # what is wrong with the rest has been told
                 message = f"has {given}; give at least {least}" if given else "is empty; give at least one"
             case type_ if type_ not in ("value_error", "not_modelled"):
                 message = f"{_IN_YAML.get(type_, message)}, not {_as_written(problem['input'])}"
@@ -88,7 +90,8 @@ def _known_fields(place: Sequence[str | int], schema: Mapping[str, Any]) -> str:
         node = resolved({"$ref": kinds[step]} if step in kinds else within or {})
         if given := [part for part in node.get("anyOf", ()) if part != {"type": "null"}]:
             node = resolved(given[0])
-    return ", ".join(node.get("properties", ())) or "none"
+    fields = node.get("properties", {})
+    return ", ".join(name for name, field in fields.items() if not FOUND.items() <= field.items()) or "none"
 
 
 def _place(loc: tuple[int | str, ...]) -> str:

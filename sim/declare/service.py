@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, model_va
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from eventlib.policy import Lease, Retry, RetryBudget
-from sim.declare.declared import Declared, FilePlaces
+from sim.declare.declared import FOUND, Declared, FilePlaces
 from sim.declare.own_handlers import OwnHandlers, WireNames, import_path
 from sim.declare.sagas import Saga
 from sim.declare.service_times import ServiceTime
@@ -86,7 +86,7 @@ class Service(Declared):
     queue: TaskQueue | None = None
     saga: Saga | None = None
     emits: tuple[str, ...] = ()
-    emits_shares: tuple[float, ...] = ()  # what a file says beside each of `emits`, if it does
+    emits_shares: tuple[float, ...] = Field(default=(), json_schema_extra=FOUND)  # a file says them in `emits`
     app: str | None = None
     group: str | None = None
     payload: str | None = None

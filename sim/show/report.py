@@ -110,7 +110,7 @@ def _part(comparison: Comparison, number: int) -> _Part:
         description=scenario.description,
         load=" ".join(
             (
-                f"{load.event}: {load.in_words()}; {sent_per_run(live):,.0f} messages a run on average.",
+                f"{load.events_in_words}: {load.in_words()}; {sent_per_run(live):,.0f} messages a run on average.",
                 *([scenario.callers.in_words(load.event)] if scenario.callers else []),
             )
         ),

@@ -43,15 +43,20 @@ class ComposedLoad(LoadKind):
     def _hand_down_the_event(cls, declared: Any) -> Any:
         if not (isinstance(declared, dict) and "event" in declared):
             return declared
-        parts, event = declared.get(cls.made_of), declared["event"]
+        parts, given = (
+            declared.get(cls.made_of),
+            {name: declared[name] for name in ("event", "mix") if name in declared},
+        )
         if isinstance(parts, dict):
-            return declared | {cls.made_of: {"event": event} | parts}
+            return declared | {cls.made_of: given | parts}
         if isinstance(parts, list | tuple):
-            return declared | {cls.made_of: [{"event": event} | one if isinstance(one, dict) else one for one in parts]}
+            return declared | {cls.made_of: [given | one if isinstance(one, dict) else one for one in parts]}
         return declared
 
     @model_validator(mode="after")
     def _has_one_event(self) -> Self:
-        if other := next((part.event for part in self.parts if part.event != self.event), None):
-            raise ValueError(f"{self.made_of}: sends {other!r}, and the load {self.event!r}; leave the inner event out")
+        for part in self.parts:
+            if part.events != self.events:
+                problem = f"sends {part.events_in_words!r}, and the load {self.events_in_words!r}"
+                raise ValueError(f"{self.made_of}: {problem}; leave the inner event out")
         return self

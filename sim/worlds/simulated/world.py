@@ -98,6 +98,7 @@ class World:
         self._plan = plan
         self._state = RunState(scenario, plan, machine, rng)
         self._env = self._state.env
+        self._events = list(scenario.offered_load.events)
         self._begun = 0  # messages of the load whose turn has come
         self._packed: list[Rows] = []
         self._groups: dict[str, Group] = {}
@@ -158,16 +159,20 @@ class World:
             self._begun = index + 1
             if self._callers is None:
                 held_s = due_s - at_s if load.collects else NAN
-                self._state.publish(load.event, index, at_s, sent, -1, -1, held_s)
+                self._state.publish(self._event(index), index, at_s, sent, -1, -1, held_s)
             else:
                 self._callers.send(index, at_s, sent)
         yield env.timeout(max(0.0, load.duration_s - env.now))
         self._state.end_load()
 
+    def _event(self, index: int) -> str:
+        """The type of a message that the load sends."""
+        return self._events[0 if self._plan.sent_events is None else self._plan.sent_events.item(index)]
+
     def _note_skipped(self) -> None:
         """Note what the load had no time to send."""
-        code = self._state.event_codes[self._scenario.offered_load.event]
         for index, at_s in enumerate(self._plan.arrivals_s[self._begun :].tolist(), self._begun):
+            code = self._state.event_codes[self._event(index)]
             self._state.rows.append((self._env.now, KIND["skipped"], -1, -1, code, index, 0, at_s, NAN))
 
     def _sample(self) -> Generator[simpy.Event, Any, None]:
