@@ -14,7 +14,7 @@ from eventlib.saga_policy import Act
 from sim.declare.declared import Floats
 from sim.declare.faults.kind import ErrorWindow, FaultKind
 from sim.declare.loads.kind import LoadKind
-from sim.declare.own_handlers import MAX_SLOTS, Counts, Emitted
+from sim.declare.own_handlers import MAX_SLOTS, Counts, Emitted, FailingDraws
 from sim.declare.sagas import ActOutcome, SagaDraws
 from sim.declare.service import Service
 from sim.declare.task_queue import Labels, Numbers, TaskQueue
@@ -140,7 +140,8 @@ class Plan:
     `labels` has those of the services that are task queues, `sagas` the acts of those that run sagas.
 
     `cpu_s` says for how long of `service_s` a handler computes, and `emits` how many events of each type it publishes,
-    both of shape (m,), for the services whose handlers are known to do so.
+    both of shape (m,), for the services whose handlers are known to do so. `failing` has the same two times of attempts
+    that fail, and how often each message is snoozed, of shape (m,) each, for own handlers that were seen to.
     """
 
     arrivals_s: Floats
@@ -152,6 +153,7 @@ class Plan:
     sagas: dict[str, SagaDraws]
     cpu_s: dict[str, Floats]
     emits: dict[str, dict[str, Counts]]
+    failing: dict[str, FailingDraws]
 
     @classmethod
     def draw(
@@ -173,7 +175,7 @@ class Plan:
         """
         streams = np.random.SeedSequence(seed).spawn(1 + len(services))
         arrivals_s = load.arrivals_s(np.random.default_rng(streams[0]))
-        service_s, cpu_s, failure_draws, labels, sagas, emits = {}, {}, {}, {}, {}, {}
+        service_s, cpu_s, failure_draws, labels, sagas, emits, failing = {}, {}, {}, {}, {}, {}, {}
         for place, (name, service) in enumerate(services.items()):
             of_service = streams[1 + place]
             if service.own is not None:
@@ -185,6 +187,7 @@ class Plan:
                 cpu_s[name] = computing_s
             if service.own is not None and service.own.learned is not None:
                 emits[name] = {event: one.draw(m, emits_rng) for event, one in service.own.learned.emits.items()}
+                failing[name] = service.own.learned.draw_failing(m, emits_rng, load)
             failure_draws[name] = failure_rng.random((m, service.retry.attempts))
             if service.queue is not None:
                 labels[name] = draw_labels(service.queue, seed, place, m)
@@ -201,6 +204,7 @@ class Plan:
             sagas,
             cpu_s,
             emits,
+            failing,
         )
 
     def fails(self, service: str, index: int, attempt: int, at_s: float) -> bool:
