@@ -14,7 +14,7 @@ from eventlib.saga_policy import Act
 from sim.declare.declared import Floats
 from sim.declare.faults.kind import Ending, ErrorWindow, FaultKind, SlowWindow
 from sim.declare.loads.kind import LoadKind
-from sim.declare.own_handlers import MAX_SLOTS, Counts, Emitted
+from sim.declare.own_handlers import MAX_SLOTS, Counts, Emitted, FailingDraws
 from sim.declare.sagas import ActOutcome, SagaDraws
 from sim.declare.service import Service
 from sim.declare.task_queue import Labels, Numbers, TaskQueue
@@ -159,7 +159,8 @@ class Plan:
 
     `cpu_s` says for how long of `service_s` a handler computes, and `emits` how many events of each type it publishes,
     both of shape (m,), for the services whose handlers are known to do so. `chosen` has, for the services that publish
-    one of several types, the place of that type in `emits`, of shape (m,) too.
+    one of several types, the place of that type in `emits`, of shape (m,) too. `failing` has the same two times of
+    attempts that fail, and how often each message is snoozed, of shape (m,) each, for own handlers that were seen to.
     """
 
     arrivals_s: Floats
@@ -176,6 +177,7 @@ class Plan:
     slow_windows: dict[str, list[SlowWindow]]
     poison: dict[str, dict[int, Ending]]  # by message
     sent_events: Numbers | None
+    failing: dict[str, FailingDraws]
 
     @classmethod
     def draw(
@@ -201,7 +203,7 @@ class Plan:
         if load.mix:  # from a stream far behind those that a load may spawn of its own
             stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))
             sent_events = load.draw_events(arrivals.intended_s.size, np.random.default_rng(stream))
-        service_s, cpu_s, failure_draws, labels, sagas, emits, chosen = {}, {}, {}, {}, {}, {}, {}
+        service_s, cpu_s, failure_draws, labels, sagas, emits, failing, chosen = {}, {}, {}, {}, {}, {}, {}, {}
         for place, (name, service) in enumerate(services.items()):
             of_service = streams[1 + place]
             if service.own is not None:
@@ -213,6 +215,7 @@ class Plan:
                 cpu_s[name] = computing_s
             if service.own is not None and service.own.learned is not None:
                 emits[name] = {event: one.draw(m, emits_rng) for event, one in service.own.learned.emits.items()}
+                failing[name] = service.own.learned.draw_failing(m, emits_rng, load)
             failure_draws[name] = failure_rng.random((m, service.retry.attempts))
             if service.emits_shares:
                 chosen[name] = draw_chosen(service, seed, place, m)
@@ -240,6 +243,7 @@ class Plan:
             },
             _poison(arrivals.intended_s, services, faults, flow, seed),
             sent_events,
+            failing,
         )
 
     def emitted(self, flow: Flow, service: str, consumed: str, index: int) -> list[tuple[str, int]]:

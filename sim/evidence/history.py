@@ -78,6 +78,8 @@ _OF_SAGAS = (
 _OF_OWN = (
     "blocked",  # one step of an attempt held the event loop for BLOCKED_S or longer: `value` seconds
     "stolen",  # the attempt held the loop for `value` seconds more, because other processes had the processor
+    "snoozed",  # the attempt asked to be tried again in `value` seconds, and does not count
+    "put_off",  # the attempt failed, and asked to be tried again in `value` seconds
     "exited",  # the attempt called sys.exit
     "leaked",  # at the end of its process, `value` tasks that handlers had started still ran
 )

@@ -22,13 +22,14 @@ _SENT, _PUBLISHED = KIND["sent"], KIND["published"]
 class Message:
     """One message at one service. The number of an attempt is `used + deliveries`, as in the library."""
 
-    __slots__ = ("deliveries", "dispatch", "index", "intended_s", "read_at", "retried", "used")
+    __slots__ = ("deliveries", "dispatch", "index", "intended_s", "read_at", "retried", "snoozed", "used")
 
     def __init__(self, index: int, intended_s: float) -> None:
         self.index = index
         self.intended_s = intended_s
         self.retried = False
         self.used = 0
+        self.snoozed = 0
         self.deliveries = 1
         self.read_at = 0.0
         self.dispatch = NAN  # of a task: its number among the dispatches of its queue
