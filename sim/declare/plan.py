@@ -12,6 +12,7 @@ import numpy as np
 
 from eventlib.saga_policy import Act
 from sim.declare.declared import Floats
+from sim.declare.dependencies import Dependency
 from sim.declare.faults.kind import Ending, ErrorWindow, FaultKind, SlowWindow
 from sim.declare.loads.kind import LoadKind
 from sim.declare.own_handlers import MAX_SLOTS, Counts, Emitted
@@ -157,12 +158,14 @@ class Plan:
     emits: dict[str, dict[str, Counts]]
     slow_windows: dict[str, list[SlowWindow]]
     poison: dict[str, dict[int, Ending]]  # by message
+    dependency_s: dict[str, list[tuple[str, Floats]]]  # what each call takes, for each dependency that a service uses
 
     @classmethod
     def draw(
         cls,
         load: LoadKind,
         services: Mapping[str, Service],
+        dependencies: Mapping[str, Dependency],
         faults: Sequence[FaultKind],
         flow: Flow,
         seed: int,
@@ -179,6 +182,7 @@ class Plan:
         streams = np.random.SeedSequence(seed).spawn(1 + len(services))
         arrivals_s = load.arrivals_s(np.random.default_rng(streams[0]))
         service_s, cpu_s, failure_draws, labels, sagas, emits = {}, {}, {}, {}, {}, {}
+        dependency_s: dict[str, list[tuple[str, Floats]]] = {}
         for place, (name, service) in enumerate(services.items()):
             of_service = streams[1 + place]
             if service.own is not None:
@@ -191,6 +195,10 @@ class Plan:
             if service.own is not None and service.own.learned is not None:
                 emits[name] = {event: one.draw(m, emits_rng) for event, one in service.own.learned.emits.items()}
             failure_draws[name] = failure_rng.random((m, service.retry.attempts))
+            dependency_s[name] = []
+            for number, used in enumerate(service.uses):
+                rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1 + place, 6, number)))
+                dependency_s[name].append((used, dependencies[used].service_time.draw(m, rng, load)))
             if service.queue is not None:
                 labels[name] = draw_labels(service.queue, seed, place, m)
             if service.saga is not None:  # from a child of its own, behind those of the others
@@ -212,6 +220,7 @@ class Plan:
                 if (found := [one for fault in faults for one in fault.slow_windows(name)])
             },
             _poison(arrivals_s, services, faults, flow, seed),
+            dependency_s,
         )
 
     def fails(self, service: str, index: int, attempt: int, at_s: float) -> bool:
