@@ -47,7 +47,14 @@ FAULTS: dict[str, dict[str, Any] | None] = {
     "bandwidth": LASTS | {"kind": "bandwidth", "bytes_per_s": 30_000},
     "lost replies": LASTS | {"kind": "lost_replies"},
 }
-METRICS = ("lag_s_p50", "lag_s_p95", "lag_s_p99", "backlog_max", "recovery_s", "attempts_mean")
+METRICS = {
+    "lag_s_p50": "p50",
+    "lag_s_p95": "p95",
+    "lag_s_p99": "p99",
+    "backlog_max": "backlog",
+    "recovery_s": "recovery",
+    "attempts_mean": "attempts",
+}
 LOSES = ("server loses its data",)  # of these, promises are broken
 
 
@@ -129,7 +136,7 @@ def main() -> None:
 
 def _show(out: Console, results: list[Measured]) -> None:
     table = Table(title="Simulated against live: error (noise)")
-    for column in ("fault", *METRICS, "broken"):
+    for column in ("fault", *METRICS.values(), "broken"):
         table.add_column(column, justify="left" if column in ("fault", "broken") else "right")
     for one in results:
         cells = [f"{of['error']:+.0%} ({of['noise']:.0%})\n{of['live']:.3g}" for of in one.metrics.values()]

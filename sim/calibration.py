@@ -125,7 +125,7 @@ class Calibration:
         return {step: self._classes(step) for step in STEPS}
 
     def _classes(self, step: str) -> list[Floats]:
-        """The samples of a step for each class of rest. A class with few has those of its neighbours, too."""
+        """The samples of a step by class of rest. A class with few has those of its neighbours, too."""
         by_class: list[list[float]] = [[] for _ in range(len(RESTS_S) + 1)]
         for block in self.blocks:
             for rest, seconds in enumerate(block.steps.get(step, ())):
@@ -153,11 +153,8 @@ class Calibration:
         """
         found: dict[str, float] = {}
         for step in STEPS:
-            every = np.concatenate(
-                [
-                    np.concatenate([np.asarray(one) for one in block.steps.get(step, ())] or [np.empty(0)])
-                    for block in self.blocks
-                ]
+            every = np.array(
+                [one for block in self.blocks for of_class in block.steps.get(step, ()) for one in of_class]
             )
             if every.size:
                 found |= {step: float(every.mean())}
@@ -187,10 +184,9 @@ class Calibration:
 
     def about(self) -> dict[str, Any]:
         """What a history says of the calibration that it was simulated with."""
-        left_out: dict[str, Any] = {"without": sorted(self.left_out)} if self.left_out else {}
-        left_out |= {"was_busy": True} if self.was_busy else {}
-        left_out |= {"discrepancy": self.discrepancy} if self.discrepancy else {}
-        return {"digest": self.digest(), "date": self.date, "server": self.server, **left_out, "values": self.values()}
+        more = {"without": sorted(self.left_out), "was_busy": self.was_busy, "discrepancy": self.discrepancy}
+        told = {name: value for name, value in more.items() if value}
+        return {"digest": self.digest(), "date": self.date, "server": self.server, **told, "values": self.values()}
 
     def without(self, *parts: str) -> Self:
         """The same without these parts: what does each of them buy?

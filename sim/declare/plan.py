@@ -12,6 +12,7 @@ import numpy as np
 
 from eventlib.saga_policy import Act
 from sim.declare.declared import Floats
+from sim.declare.dependencies import Dependency
 from sim.declare.faults.kind import Ending, ErrorWindow, FaultKind, SlowWindow
 from sim.declare.loads.kind import LoadKind
 from sim.declare.own_handlers import MAX_SLOTS, Counts, Emitted, FailingDraws
@@ -144,6 +145,55 @@ def _ready(
     raise ValueError(f"services: the flow loops for ever through {loop}; take one of their emits out")
 
 
+@dataclass(slots=True)
+class _Drawn:
+    """What is drawn for one service: see `Plan`."""
+
+    service_s: Floats
+    cpu_s: Floats | None
+    failure_draws: Floats
+    dependency_s: list[tuple[str, Floats]]
+    emits: dict[str, Counts] | None = None
+    failing: FailingDraws | None = None
+    chosen: Numbers | None = None
+    labels: Labels | None = None
+    saga: SagaDraws | None = None
+
+
+def _draw_service(
+    service: Service,
+    dependencies: Mapping[str, Dependency],
+    load: LoadKind,
+    m: int,
+    place: int,
+    seed: int,
+    repeat: int,
+) -> _Drawn:
+    """Draw what becomes of the m messages of the service at this place in the scenario."""
+
+    def stream(*key: int) -> np.random.SeedSequence:
+        return np.random.SeedSequence(seed, spawn_key=(1 + place, *key))
+
+    of_service = stream() if service.own is None else stream(4, repeat)
+    service_rng, failure_rng, emits_rng = (np.random.default_rng(one) for one in of_service.spawn(3))
+    service_s, cpu_s = service.service_time.draw_parts(m, service_rng, load)
+    failures, called = failure_rng.random((m, service.retry.attempts)), []
+    for number, used in enumerate(service.uses):
+        rng = np.random.default_rng(stream(6, number))
+        called.append((used, dependencies[used].service_time.draw(m, rng, load)))
+    drawn = _Drawn(service_s, cpu_s, failures, called)
+    if service.own is not None and (learned := service.own.learned) is not None:
+        drawn.emits = {event: one.draw(m, emits_rng) for event, one in learned.emits.items()}
+        drawn.failing = learned.draw_failing(m, emits_rng, load)
+    if service.emits_shares:
+        drawn.chosen = draw_chosen(service, seed, place, m)
+    if service.queue is not None:
+        drawn.labels = draw_labels(service.queue, seed, place, m)
+    if service.saga is not None:  # from a child of its own, behind those of the others
+        drawn.saga = service.saga.draw(m, stream(3), load, service.retry)
+    return drawn
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All that is random in a run, except the jitter of retries and sweeps, which is the library's own.
@@ -178,12 +228,14 @@ class Plan:
     poison: dict[str, dict[int, Ending]]  # by message
     sent_events: Numbers | None
     failing: dict[str, FailingDraws]
+    dependency_s: dict[str, list[tuple[str, Floats]]]  # what each call takes, for each dependency that a service uses
 
     @classmethod
     def draw(
         cls,
         load: LoadKind,
         services: Mapping[str, Service],
+        dependencies: Mapping[str, Dependency],
         faults: Sequence[FaultKind],
         flow: Flow,
         seed: int,
@@ -197,45 +249,27 @@ class Plan:
         Raises:
             InvalidTrace: the load's trace is missing or broken.
         """
-        streams = np.random.SeedSequence(seed).spawn(1 + len(services))
-        arrivals = load.draw(np.random.default_rng(streams[0]))
+        arrivals = load.draw(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,))))
         sent_events = None
         if load.mix:  # from a stream far behind those that a load may spawn of its own
             stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))
             sent_events = load.draw_events(arrivals.intended_s.size, np.random.default_rng(stream))
-        service_s, cpu_s, failure_draws, labels, sagas, emits, failing, chosen = {}, {}, {}, {}, {}, {}, {}, {}
+        drawn: dict[str, _Drawn] = {}
         for place, (name, service) in enumerate(services.items()):
-            of_service = streams[1 + place]
-            if service.own is not None:
-                of_service = np.random.SeedSequence(seed, spawn_key=(1 + place, 4, repeat))
-            service_rng, failure_rng, emits_rng = (np.random.default_rng(one) for one in of_service.spawn(3))
             m = len(arrivals.intended_s) * flow.paths[service.consumes]
-            service_s[name], computing_s = service.service_time.draw_parts(m, service_rng, load)
-            if computing_s is not None:
-                cpu_s[name] = computing_s
-            if service.own is not None and service.own.learned is not None:
-                emits[name] = {event: one.draw(m, emits_rng) for event, one in service.own.learned.emits.items()}
-                failing[name] = service.own.learned.draw_failing(m, emits_rng, load)
-            failure_draws[name] = failure_rng.random((m, service.retry.attempts))
-            if service.emits_shares:
-                chosen[name] = draw_chosen(service, seed, place, m)
-            if service.queue is not None:
-                labels[name] = draw_labels(service.queue, seed, place, m)
-            if service.saga is not None:  # from a child of its own, behind those of the others
-                stream = np.random.SeedSequence(seed, spawn_key=(1 + place, 3))
-                sagas[name] = service.saga.draw(m, stream, load, service.retry)
+            drawn[name] = _draw_service(service, dependencies, load, m, place, seed, repeat)
         return cls(
             arrivals.intended_s,
             arrivals.due_s,
-            service_s,
-            failure_draws,
+            {name: one.service_s for name, one in drawn.items()},
+            {name: one.failure_draws for name, one in drawn.items()},
             {name: [window for fault in faults for window in fault.error_windows(name)] for name in services},
             {name: service.error_rate for name, service in services.items()},
-            labels,
-            sagas,
-            cpu_s,
-            emits,
-            chosen,
+            {name: one.labels for name, one in drawn.items() if one.labels is not None},
+            {name: one.saga for name, one in drawn.items() if one.saga is not None},
+            {name: one.cpu_s for name, one in drawn.items() if one.cpu_s is not None},
+            {name: one.emits for name, one in drawn.items() if one.emits is not None},
+            {name: one.chosen for name, one in drawn.items() if one.chosen is not None},
             {
                 name: found
                 for name in services
@@ -243,7 +277,8 @@ class Plan:
             },
             _poison(arrivals.intended_s, services, faults, flow, seed),
             sent_events,
-            failing,
+            {name: one.failing for name, one in drawn.items() if one.failing is not None},
+            {name: one.dependency_s for name, one in drawn.items()},
         )
 
     def emitted(self, flow: Flow, service: str, consumed: str, index: int) -> list[tuple[str, int]]:

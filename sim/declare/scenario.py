@@ -11,6 +11,7 @@ from eventlib.errors import InvalidDeclaration
 from eventlib.events.schema import valid_name, valid_type
 from sim.declare.callers import CALLERS, Callers
 from sim.declare.declared import Declared, FilePlaces
+from sim.declare.dependencies import Dependency
 from sim.declare.faults import FAULT_KINDS, Fault
 from sim.declare.faults.kind import FaultySystem
 from sim.declare.loads import Load
@@ -39,6 +40,7 @@ class Scenario(Declared):
     description: str = ""
     offered_load: Load = Field(alias="load")  # `load` is what reads a file
     services: Mapping[str, Service] = Field(min_length=1)
+    dependencies: Mapping[str, Dependency] = Field(default_factory=dict)  # what services call and wait for
     callers: Callers | None = None  # processes that send the load as requests; without them, the load is events
     faults: tuple[Fault, ...] = ()
     drain_s: float = Field(default=30.0, gt=0, le=1e6)
@@ -76,7 +78,9 @@ class Scenario(Declared):
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that a run of it reads."""
-        return (*self.offered_load.files, *(file for service in self.services.values() for file in service.files))
+        of_services = (file for service in self.services.values() for file in service.files)
+        of_dependencies = (file for one in self.dependencies.values() for file in one.service_time.files)
+        return (*self.offered_load.files, *of_services, *of_dependencies)
 
     def plan(self, seed: int, repeat: int = 0) -> Plan:
         """Draw everything random that one seed decides. `repeat` is that of a simulated run: see `Plan.draw`.
@@ -84,7 +88,7 @@ class Scenario(Declared):
         Raises:
             InvalidTrace: the load's trace is missing or broken.
         """
-        return Plan.draw(self.offered_load, self.services, self.faults, self.flow, seed, repeat)
+        return Plan.draw(self.offered_load, self.services, self.dependencies, self.faults, self.flow, seed, repeat)
 
     def labels(self, service: str, seed: int, n: int) -> Labels:
         """The priorities and tenants of the first n messages of a service that is a task queue."""
@@ -133,6 +137,7 @@ class Scenario(Declared):
         self._check_names()
         self._check_callers()
         self._check_own_handlers()
+        self._check_dependencies()
         for fault in self.faults:
             if problem := fault.problem(self):
                 raise ValueError(f"faults: {problem}")
@@ -182,6 +187,15 @@ class Scenario(Declared):
             raise ValueError(f"callers.reply: no service emits {self.callers.reply!r}; add it to the emits of one")
         if queue := next((name for name, service in self.services.items() if service.queue or service.saga), None):
             raise ValueError(f"services.{queue}: callers need plain services, no task queues or sagas; leave one out")
+
+    def _check_dependencies(self) -> None:
+        for name, service in self.services.items():
+            if unknown := [used for used in service.uses if used not in self.dependencies]:
+                there = ", ".join(map(repr, self.dependencies)) or "none; declare it below dependencies"
+                raise ValueError(f"services.{name}.uses: there is no dependency {unknown[0]!r}; there are {there}")
+        for name, dependency in self.dependencies.items():
+            if problem := dependency.service_time.problem(self.offered_load):
+                raise ValueError(f"dependencies.{name}.service_time: {problem}")
 
     def _check_own_handlers(self) -> None:
         groups: dict[tuple[str, str], str] = {}

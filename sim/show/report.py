@@ -247,6 +247,7 @@ def _service(name: str, service: Service) -> dict[str, str]:
         "consumes": service.consumes,
         "messages come": service.queue.in_words() if service.queue else "by a stream, in order",
         "emits": service.emits_in_words,
+        "calls": ", ".join(service.uses) or "nothing",
         "consumers": str(service.consumers),
         "at once each": str(service.concurrency),
         "one message takes": service.saga.in_words() if service.saga else service.service_time.in_words(),

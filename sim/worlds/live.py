@@ -161,6 +161,7 @@ class _LiveRun:
         self._directory = directory
         self._files: dict[Path, PoolProcess] = {}
         self._senders: dict[str, PoolProcess] = {}  # those who send the load, by name: the generator, or the callers
+        self._talked_to: list[PoolProcess] = []  # the proxy and the dependencies
         self._t0 = float("nan")
         self._ends: list[tuple[float, ...]] = []  # rows of sagas
         self._own_rows: list[tuple[float, int, int, int, float]] = []  # t_s, kind, service, consumer, value
@@ -188,7 +189,7 @@ class _LiveRun:
                         task.cancel()
                     await self._note_server_cpu()
                 await self._faults.mend()
-                await self._pool.stop_all(self._faults.proxy)
+                await self._pool.stop_all(self._talked_to)
                 left = {name: await self._left(bus, name) for name in self._scenario.services}
                 await self._note_ends_of_sagas(bus, left)
                 return str(bus.server), ended_s, left
@@ -223,10 +224,7 @@ class _LiveRun:
 
     async def _start_all(self) -> None:
         """Start consumers, then those who send the load; set time 0 when all are ready."""
-        if self._through_proxy:
-            job = asdict(self._job) | {"role": "proxy", "url": self._url, "listens": str(self._directory / _PROXY)}
-            self._faults.proxy = self._pool.start("proxy", job)
-            await self._pool.ready([self._faults.proxy])
+        await self._start_what_others_talk_to()
         processes = [
             self._start(name, index)
             for name, service in self._scenario.services.items()
@@ -241,6 +239,18 @@ class _LiveRun:
         for process in processes:
             self._pool.order(process, {"go": self._t0})
         await self._note_server_cpu()
+
+    async def _start_what_others_talk_to(self) -> None:
+        """Start the proxy and the dependencies, where there are any: they are told to stop when the others have."""
+        job = asdict(self._job) | {"records": str(self._directory / "none")}
+        if self._through_proxy:
+            where = {"url": self._url, "listens": str(self._directory / _PROXY)}
+            self._faults.proxy = self._pool.start("proxy", job | {"role": "proxy"} | where)
+            self._talked_to.append(self._faults.proxy)
+        for name in self._scenario.dependencies:
+            dependency = self._pool.start(f"dependency {name}", job | {"role": "dependency", "service": name})
+            self._talked_to.append(dependency)
+        await self._pool.ready(self._talked_to)
 
     def _replace(self, role: str, index: int) -> PoolProcess:
         """Start a process in the place of a dead one."""

@@ -256,15 +256,15 @@ class ProcessPool:
         for process in self._processes:
             process.send(number)
 
-    async def stop_all(self, last: PoolProcess | None = None) -> None:
-        """Tell every process to finish, and `last` when the others have ended; returns when all have.
+    async def stop_all(self, last: Sequence[PoolProcess] = ()) -> None:
+        """Tell every process to finish, and those of `last` when the others have ended; returns when all have.
 
         Raises:
             LiveRunFailed: one of them does not end in time, or has failed.
         """
         running = [process for process in self._processes if not process.ended.is_set()]
-        await self._stop([process for process in running if process is not last])
-        await self._stop([process for process in running if process is last])
+        await self._stop([process for process in running if process not in last])
+        await self._stop([process for process in running if process in last])
         if self._failure.done():
             raise LiveRunFailed("live run", self._failure.result())
 

@@ -8,6 +8,7 @@ from sim.worlds.describing import describe
 from sim.worlds.own_handlers import consume_own
 from sim.worlds.proxying import stand_between
 from sim.worlds.recorder import Recorder
+from sim.worlds.serving import serve_calls
 from sim.worlds.worker import Job, Orders, Tell, consume, generate
 
 _ROLES = {"consumer": consume, "generator": generate, "caller": call}
@@ -22,6 +23,9 @@ async def work(job: Job, orders: Orders, tell: Tell) -> None:
         return
     if job.role == "proxy":
         await stand_between(job, orders, tell)
+        return
+    if job.role == "dependency":
+        await serve_calls(job, scenario, orders, tell)
         return
     recorder = Recorder(job.records, scenario, job.service, job.consumer)
     own = job.role == "consumer" and scenario.services[job.service].app is not None

@@ -16,6 +16,7 @@ from eventlib import App, BrokerError, Bus, Delivery, Event, connect, current_ta
 from eventlib.reconnect import unless_denied, until_answered
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
+from sim.worlds.dependencies import DependencyClient
 from sim.worlds.messages import declare_task, event_classes, numbered, set_queue
 from sim.worlds.recorder import Recorder
 from sim.worlds.sagas import declare_saga, runs_acts
@@ -29,7 +30,7 @@ class Job:
     `consumer` is the index of a consumer or caller, -1 for the generator. `t0` is None where it comes later.
     """
 
-    role: Literal["consumer", "generator", "caller", "describer", "proxy"]
+    role: Literal["consumer", "generator", "caller", "describer", "proxy", "dependency"]
     scenario: str  # JSON
     seed: int
     url: str
@@ -93,6 +94,10 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
     """Run the library's handlers for one service whose work is declared."""
     name, service, plan = job.service, scenario.services[job.service], scenario.plan(job.seed)
     service_s: list[float] = plan.service_s[name].tolist()
+    calls = [
+        (await DependencyClient.connect(job.records, scenario, used), seconds.tolist())
+        for used, seconds in plan.dependency_s[name]
+    ]
 
     async def work(index: int, intended_s: float, attempt: int) -> None:
         now_s = orders.now_s()
@@ -102,6 +107,8 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
         await asyncio.sleep(asked_s)
         slept_s += time.monotonic()
         recorder.overslept(service.consumes, index, attempt, slept_s - asked_s)
+        for dependency, seconds in calls:
+            await dependency.call(seconds[index])
         if plan.kills(name, index):
             tell("dies")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -122,6 +129,8 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
         async with bus.running(groups=groups, queues=queues, sagas=sagas, observe=recorder.observe):
             tell("ready")
             await stopped(orders, recorder)
+    for dependency, _ in calls:
+        dependency.close()
 
 
 def _handle_events(app: App, scenario: Scenario, name: str, service: Service, recorder: Recorder, work: Work) -> None:
@@ -134,7 +143,9 @@ def _handle_events(app: App, scenario: Scenario, name: str, service: Service, re
         retry_budget=service.retry_budget,
     )
 
-    @app.subscribe(event_classes(scenario)[service.consumes], group=name, retry=service.retry)
+    @app.subscribe(
+        event_classes(scenario)[service.consumes], group=name, retry=service.retry, timeout_s=service.timeout_s
+    )
     async def handle(event: Event, delivery: Delivery) -> None:
         message = delivery.envelope and numbered(event, delivery.envelope)
         assert message, "what a scenario sends has a number"

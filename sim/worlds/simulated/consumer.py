@@ -6,6 +6,7 @@ from typing import Any, cast
 import simpy
 
 from eventlib import policy
+from sim.worlds.simulated.dependent_handlers import DependentHandlers
 from sim.worlds.simulated.group import NOBODY, Group
 from sim.worlds.simulated.handlers import Handlers
 from sim.worlds.simulated.learned_handlers import LearnedHandlers
@@ -270,4 +271,6 @@ class Consumer:
 
 
 def _handlers(group: Group) -> type[Handlers]:
-    return Handlers if group.service.app is None else LearnedHandlers
+    if group.service.app is not None:
+        return LearnedHandlers
+    return DependentHandlers if group.service.uses or group.service.timeout_s is not None else Handlers

@@ -119,21 +119,30 @@ class Handlers:
 
     def _run(self, message: Message, attempt: int, starts_at: float, after_s: float) -> None:
         """Let an attempt that starts `after_s` from now take its time."""
-        plan, takes_s = self._state.plan, self._service_s[message.index]
-        error = FAILURE if plan.fails(self._group.name, message.index, attempt, starts_at) else None
-        if self._slows:
-            takes_s *= plan.slowed(self._group.name, starts_at)
+        takes_s, error = self._work(message, attempt, starts_at)
         end = self._timeout(after_s + takes_s, (message, attempt, error))
         end.callbacks.append(self._handled)
+
+    def _work(self, message: Message, attempt: int, starts_at: float) -> tuple[float, Exception | None]:
+        """How long an attempt works that starts then, and what it fails with."""
+        plan, takes_s = self._state.plan, self._service_s[message.index]
+        error = FAILURE if plan.fails(self._group.name, message.index, attempt, starts_at) else None
+        return takes_s * plan.slowed(self._group.name, starts_at) if self._slows else takes_s, error
 
     def _handled(self, end: simpy.Event) -> None:
         if self._process.halted:
             self._process.postpone(self._handled, end)
             return
-        message, attempt, error = cast(tuple[Message, int, Exception | None], end.value)
+        self._complete(*cast(tuple[Message, int, Exception | None], end.value))
+
+    def _complete(self, message: Message, attempt: int, error: Exception | None) -> None:
+        """An attempt has done all that it was to do."""
         if self._poisoned and self._state.plan.kills(self._group.name, message.index):
             self._state.let_die(self._group.name, self._index)
             return
+        self._finish(message, attempt, error)
+
+    def _finish(self, message: Message, attempt: int, error: Exception | None) -> None:
         after_s = 0.0 if self._instant else self._cpu.does_s("handle_s", self._state.env.now)
         if error is not None or not self._emissions.any:
             self._end(message, attempt, error, after_s)

@@ -9,6 +9,7 @@ import simpy
 from sim.declare.plan import Plan
 from sim.declare.scenario import Scenario
 from sim.evidence.history import KIND
+from sim.worlds.simulated.dependencies import Dependency
 from sim.worlds.simulated.link import Link
 from sim.worlds.simulated.machine import Machine
 from sim.worlds.simulated.sending import Sent
@@ -56,6 +57,7 @@ class RunState:
         self.event_codes = {event: code for code, event in enumerate(scenario.flow.paths)}
         self.subscribers: dict[str, list[Subscriber]] = {event: [] for event in scenario.flow.paths}
         self.finished = self.env.event()
+        self.dependencies = {name: Dependency(self.env, one.capacity) for name, one in scenario.dependencies.items()}
         self.let_die: Callable[[str, int], None] = _nobody_dies  # called where poison kills a consumer of a service
         self._sending = True
         self._to_settle = 0
