@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from eventlib.whole_files import write_whole
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.errors import InvalidScenario
+from sim.reading import UNREADABLE, in_words, read_json
 
 _FORMAT = 1
 # What is found, not declared. The rest of a service may change, and what was learned still holds.
@@ -31,7 +31,7 @@ def save_learned(scenario: Scenario, file: Path) -> None:
     }
     try:
         text = json.dumps({"format": _FORMAT, "scenario": scenario.name, "services": services}, indent=2)
-        file.write_text(text + "\n", encoding="utf-8")
+        write_whole(file, text + "\n")
     except OSError as error:
         raise InvalidScenario(str(file), f"cannot be written ({error.strerror or error}); name another file") from error
 
@@ -44,7 +44,7 @@ def open_learned(scenario: Scenario, file: Path) -> Scenario:
     """
     mend = "delete it and learn again: workbench compare SCENARIO --learned FILE"
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        said = read_json(file)
         if said["format"] != _FORMAT:
             raise InvalidScenario(str(file), f"has format {said['format']!r}, not {_FORMAT}; {mend}")
         services = dict(scenario.services)
@@ -57,9 +57,8 @@ def open_learned(scenario: Scenario, file: Path) -> Scenario:
     except OSError as error:
         problem = f"cannot be read ({error.strerror or error}); `workbench compare SCENARIO --learned FILE` writes it"
         raise InvalidScenario(str(file), problem) from error
-    except (ValidationError, ValueError, LookupError, TypeError, AttributeError) as error:
-        said_error = " ".join(str(error).split())[:200]
-        raise InvalidScenario(str(file), f"holds nothing that was learned ({said_error}); {mend}") from error
+    except UNREADABLE as error:
+        raise InvalidScenario(str(file), f"holds nothing that was learned ({in_words(error)}); {mend}") from error
 
 
 def learned_as(scenario: Scenario, other: Scenario) -> Scenario:
