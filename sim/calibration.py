@@ -17,9 +17,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from eventlib.whole_files import write_whole
 from sim.declare.declared import Floats
 from sim.environment import machine, now, versions
 from sim.errors import InvalidCalibration
+from sim.reading import UNREADABLE, in_words, read_json
 from sim.timings import (
     RESTS_S,
     ROLES,
@@ -219,17 +221,16 @@ class Calibration:
     # The file
 
     def save(self, file: str | Path) -> None:
-        """Write it to a JSON file.
+        """Write it to a JSON file, whole or not at all.
 
         Raises:
             InvalidCalibration: it could not be written.
         """
         try:
-            Path(file).write_text(json.dumps(self._as_json(), indent=1) + "\n", encoding="utf-8")
+            write_whole(file, json.dumps(self._as_json(), indent=1) + "\n")
         except OSError as error:
-            raise InvalidCalibration(
-                str(file), f"cannot be written: {error.strerror or error}; name another file"
-            ) from error
+            problem = f"cannot be written: {error.strerror or error}; name another file"
+            raise InvalidCalibration(str(file), problem) from error
 
     @classmethod
     def load(cls, file: str | Path) -> Self:
@@ -240,7 +241,7 @@ class Calibration:
         """
         mend = "measure one with `workbench calibrate --out FILE`"
         try:
-            found = json.loads(Path(file).read_text(encoding="utf-8"))
+            found = read_json(file)
             if found["format"] != FORMAT:
                 raise InvalidCalibration(
                     str(file), f"is of format {found['format']}, this version reads {FORMAT}; {mend}"
@@ -258,10 +259,9 @@ class Calibration:
             )
         except OSError as error:
             raise InvalidCalibration(str(file), f"cannot be read: {error.strerror or error}; {mend}") from error
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InvalidCalibration(
-                str(file), f"is no calibration ({' '.join(str(error).split())}); {mend}"
-            ) from error
+        except UNREADABLE as error:
+            problem = f"is no calibration ({in_words(error)}); {mend}"
+            raise InvalidCalibration(str(file), problem) from error
 
     def check_fits(self, server: str) -> None:
         """Refuse to predict what this machine, server (`Redis 8.2.3`) and library do from what others did.

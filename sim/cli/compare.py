@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eventlib.cli.console import Json, ending, keep_apart, write_json
+from eventlib.cli.console import Json, ending, keep_and_show, keep_apart, write_json
 from sim.cli.options import (
     CalibrationFile,
     Learned,
@@ -133,8 +133,9 @@ def _run_and_judge(
     with progress("checking") as advance:
         advance(0.0)
         result = compare(predicted, live, tolerance=tolerance)
-    write_json(json_file, about_json() | comparison_json(result))
-    print_comparison(result)
+    keep_and_show(
+        lambda: print_comparison(result), lambda: write_json(json_file, about_json() | comparison_json(result))
+    )
     conclude(live, result.checks, [result])
 
 
@@ -150,6 +151,5 @@ def _compare_kept(before: Path, after: Path, json_file: Path | None) -> None:
     with progress("comparing") as advance:
         advance(0.0)
         found = compare_kept(History.open(before), History.open(after))
-    write_json(json_file, about_json() | kept_json(found))
-    print_kept(found)
+    keep_and_show(lambda: print_kept(found), lambda: write_json(json_file, about_json() | kept_json(found)))
     conclude_kept(found)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from eventlib.cli.console import FAILED, INVALID, write_json
+from eventlib.cli.console import FAILED, INVALID, keep_and_show, write_json
 from eventlib.cli.terminal import out
 from sim.environment import about_json
 from sim.evidence.checks import Check, broken, check, invalid
@@ -36,12 +36,18 @@ def conclude_history(history: History, json_file: Path | None, history_file: Pat
     with steps() as advance:
         advance("checking", 0.0)
         checks, found = check(history), summaries(history)
-        if history_file is not None:
-            advance(f"writing {history_file}", 0.0)
-            history.save(history_file)
-    write_json(json_file, about_json() | history_json(history, found, checks))
-    print_metrics(history, found)
+    keep_and_show(
+        lambda: print_metrics(history, found),
+        lambda: _save(history, history_file) if history_file is not None else None,
+        lambda: write_json(json_file, about_json() | history_json(history, found, checks)),
+    )
     conclude(history, checks)
+
+
+def _save(history: History, file: Path) -> None:
+    with steps() as advance:
+        advance(f"writing {file}", 0.0)
+        history.save(file)
 
 
 def conclude(history: History, checks: Sequence[Check], comparisons: Sequence[Comparison] = ()) -> None:

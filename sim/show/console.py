@@ -135,8 +135,8 @@ def print_comparison(comparison: Comparison) -> None:
     print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=spare)
 
 
-def print_calibration(calibration: Calibration, file: str) -> None:
-    """What each step took, the processor's time, and where that is kept."""
+def print_calibration(calibration: Calibration) -> None:
+    """What each step took, and the processor's time."""
     values = calibration.values()
     columns = {
         "step": list(STEPS),
@@ -154,7 +154,6 @@ def print_calibration(calibration: Calibration, file: str) -> None:
     if calibration.was_busy:
         late = quantity(values["lateness_s_p99"], "s")
         out.tell(f"Note: the machine was busy: the load was sent up to {late} late (p99). Measure on a quieter one.")
-    out.tell(one_line(f"The calibration of {calibration.server} is {file}"))
 
 
 def print_kept(found: KeptComparison) -> None:
