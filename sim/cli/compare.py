@@ -7,9 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eventlib.cli.console import Json, ending, keep_apart, write_json
-from sim.cli.options import CalibrationFile, Learned, LiveSeeds, Repeats, Replications, Sample, Tolerance, Url
+from sim.cli.options import (
+    CalibrationFile,
+    Expect,
+    Junit,
+    Learned,
+    LiveSeeds,
+    Markdown,
+    Repeats,
+    Replications,
+    Sample,
+    Tolerance,
+    Url,
+)
 
 if TYPE_CHECKING:  # the help appears without them
+    from sim.cli.expecting import Expected
     from sim.declare.scenario import Scenario
     from sim.infer.prediction import Prediction
 
@@ -42,68 +55,79 @@ def compare_command(
     url: Url = None,
     json_file: Json = None,
     sample: Sample = False,
+    expect: Expect = None,
+    junit: Junit = None,
+    markdown: Markdown = None,
 ) -> None:
     """Predict a scenario, run it live, and judge each prediction by a tolerance.
 
     With two kept histories, nothing runs: what moved from the first to the second beyond the noise is judged. Then
-    status 1 is that something got worse, and 3 that too few runs show the noise.
+    status 1 is that something got worse, and 3 that too few runs show the noise. What is expected is judged by the
+    live runs.
     """
-    from sim.cli.predicting import predicted
-    from sim.worlds.live import server_at
+    from sim.cli.expecting import Expected
+    from sim.cli.predicting import declared_in, predicted
+    from sim.worlds.live import product_at, server_at
 
     if after is not None:
-        if prediction is not None or scenario is None:
-            raise typer.BadParameter("two histories are compared with each other; leave --prediction out")
+        if scenario is None or any((prediction, expect, junit, markdown)):
+            others = "--prediction, --expect and its files"
+            raise typer.BadParameter(f"two histories are compared with each other; leave {others} out")
         _compare_kept(scenario, after, json_file)
         return
     if prediction is None and scenario is None:
         raise typer.BadParameter("nothing to compare; name a scenario, two histories, or a --prediction")
+    outputs = (json_file, junit, markdown)
+    if prediction is not None:
+        declared, made = _kept(prediction, scenario, *outputs, sample_if_missing=sample)
+    elif scenario is not None:
+        declared = declared_in(scenario, (calibration_file,), *outputs, learned=learned, sample_if_missing=sample)
+        made = None
+    expected = Expected.of(declared, expect, junit, markdown)
     with server_at(url) as address:
-        if prediction is not None:
-            declared, made = _kept(prediction, scenario, json_file, url=address, sample_if_missing=sample)
-        elif scenario is not None:
-            made = predicted(
-                scenario,
-                json_file,
-                seeds=range(live_seeds),
-                replications=replications,
-                calibration=calibration_file,
-                learned=learned,
-                url=address,
-                sample_if_missing=sample,
-            )
+        if made is not None:
+            made.check_fits(asyncio.run(product_at(address)))
+        else:
+            known = {"calibration": calibration_file, "learned": learned}
+            made = predicted(declared, range(live_seeds), replications=replications, url=address, **known)
             declared = made.scenario
-        _run_and_judge(declared, made, repeats, tolerance, address, json_file)
+        _run_and_judge(declared, made, repeats, tolerance, address, json_file, expected)
 
 
 def _kept(
-    file: Path, scenario: Path | None, json_file: Path | None, *, url: str, sample_if_missing: bool
+    file: Path, scenario: Path | None, *outputs: Path | None, sample_if_missing: bool
 ) -> "tuple[Scenario, Prediction]":
     """A prediction that was kept, and the scenario that it is of: its own, or the one that is named.
 
     Raises:
-        InvalidPrediction: it cannot be read, or it is of another scenario, server or version.
+        InvalidPrediction: it cannot be read, or it is of another scenario.
     """
     from sim.declare.scenario import Scenario
     from sim.infer.prediction import Prediction
-    from sim.worlds.live import product_at
 
     found = Prediction.open(file)
     declared = found.scenario if scenario is None else Scenario.load(scenario, sample_if_missing=sample_if_missing)
     found.check_is_of(declared)
-    keep_apart([file, scenario, *declared.files], json_file)
-    found.check_fits(asyncio.run(product_at(url)))
+    keep_apart([file, scenario, *declared.files], *outputs)
     return declared, found
 
 
 def _run_and_judge(
-    declared: "Scenario", predicted: "Prediction", repeats: int, tolerance: float, url: str, json_file: Path | None
+    declared: "Scenario",
+    predicted: "Prediction",
+    repeats: int,
+    tolerance: float,
+    url: str,
+    json_file: Path | None,
+    expected: "Expected",
 ) -> None:
     """Run the seeds of a prediction live, show what was predicted beside it, and end with the verdict."""
     from sim.cli.conclusion import conclude
     from sim.environment import about_json
+    from sim.evidence.expectations import judge_history, judged_json
     from sim.infer.compare import compare, comparison_json
-    from sim.show.console import print_comparison, progress
+    from sim.infer.judging import judge_prediction
+    from sim.show.console import print_comparison, print_judged, progress
     from sim.worlds.live import run_live
 
     with progress(f"running {declared.name} live") as advance:
@@ -111,9 +135,16 @@ def _run_and_judge(
     with progress("checking") as advance:
         advance(0.0)
         result = compare(predicted, live, tolerance=tolerance)
-    write_json(json_file, about_json() | comparison_json(result))
+        judged = judge_history(expected.expectations, live)
+        foretold = judge_prediction(expected.expectations, predicted)
+    told = {"expectations": judged_json(judged), "predicted_expectations": judged_json(foretold)}
+    write_json(json_file, about_json() | comparison_json(result) | told)
+    expected.write(
+        f"{declared.name}, live", judged, result.checks, {row.metric: row.live_interval for row in result.rows}
+    )
     print_comparison(result)
-    conclude(live, result.checks, [result])
+    print_judged(foretold, "predicted")
+    conclude(live, result.checks, [result], judged)
 
 
 def _compare_kept(before: Path, after: Path, json_file: Path | None) -> None:
