@@ -19,6 +19,7 @@ from sim.cli.options import (
     Sample,
     Tolerance,
     Url,
+    refuse_given,
 )
 
 if TYPE_CHECKING:  # the help appears without them
@@ -34,18 +35,27 @@ _EXAMPLES = (
 )
 
 
+_First = Annotated[
+    Path | None, typer.Argument(help="A scenario's YAML file; or the first of two kept histories.", metavar="SCENARIO")
+]
+_After = Annotated[
+    Path | None, typer.Argument(help="The second history (`live --history FILE` keeps one).", metavar="AFTER")
+]
+_Kept = Annotated[
+    Path | None,
+    typer.Option("--prediction", help="Judge what `predict --out FILE` wrote. Its scenario and seeds run live."),
+]
+# Parameters that say nothing where a prediction is kept already, and where nothing runs.
+_OF_PREDICTION = ("live_seeds", "replications", "calibration_file", "learned")
+_OF_RUNS = ("repeats", "tolerance", "url", "sample", "expect", "junit", "markdown")
+
+
 @app.command("compare", epilog=ending(_EXAMPLES))
 def compare_command(
-    scenario: Annotated[
-        Path | None,
-        typer.Argument(help="A scenario's YAML file; or the first of two kept histories.", metavar="SCENARIO"),
-    ] = None,
-    after: Annotated[
-        Path | None, typer.Argument(help="The second history (`live --history FILE` keeps one).", metavar="AFTER")
-    ] = None,
-    prediction: Annotated[
-        Path | None, typer.Option(help="Judge what `predict --out FILE` wrote. Its scenario and seeds run live.")
-    ] = None,
+    context: typer.Context,
+    scenario: _First = None,
+    after: _After = None,
+    prediction: _Kept = None,
     live_seeds: LiveSeeds = 2,
     replications: Replications = 20,
     repeats: Repeats = 5,
@@ -70,15 +80,16 @@ def compare_command(
     from sim.worlds.live import product_at, server_at
 
     if after is not None:
-        if scenario is None or any((prediction, expect, junit, markdown)):
-            others = "--prediction, --expect and its files"
-            raise typer.BadParameter(f"two histories are compared with each other; leave {others} out")
+        if prediction is not None or scenario is None:
+            raise typer.BadParameter("two histories are compared with each other; leave --prediction out")
+        refuse_given(context, "two histories are compared as they were kept", *_OF_RUNS, *_OF_PREDICTION)
         _compare_kept(scenario, after, json_file)
         return
     if prediction is None and scenario is None:
         raise typer.BadParameter("nothing to compare; name a scenario, two histories, or a --prediction")
     outputs = (json_file, junit, markdown)
     if prediction is not None:
+        refuse_given(context, "the prediction has its seeds, calibration and handlers", *_OF_PREDICTION)
         declared, made = _kept(prediction, scenario, *outputs, sample_if_missing=sample)
     elif scenario is not None:
         declared = declared_in(scenario, (calibration_file,), *outputs, learned=learned, sample_if_missing=sample)
@@ -103,10 +114,13 @@ def _kept(
         InvalidPrediction: it cannot be read, or it is of another scenario.
     """
     from sim.declare.scenario import Scenario
+    from sim.infer.learned_file import learned_as
     from sim.infer.prediction import Prediction
 
     found = Prediction.open(file)
-    declared = found.scenario if scenario is None else Scenario.load(scenario, sample_if_missing=sample_if_missing)
+    declared = found.scenario
+    if scenario is not None:
+        declared = learned_as(Scenario.load(scenario, sample_if_missing=sample_if_missing), found.scenario)
     found.check_is_of(declared)
     keep_apart([file, scenario, *declared.files], *outputs)
     return declared, found

@@ -23,7 +23,15 @@ from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
 from sim.infer.fidelity import Fidelity
 from sim.infer.kept import KeptComparison
-from sim.show.console import print_checks, print_judged, print_metrics, print_overloads, steps
+from sim.show.console import (
+    print_checks,
+    print_faults,
+    print_judged,
+    print_metrics,
+    print_notes,
+    print_overloads,
+    steps,
+)
 from sim.show.provenance import exact_command
 from sim.show.verdict import State, state_of
 
@@ -69,8 +77,10 @@ def conclude(
     Raises:
         typer.Exit: as `end` does.
     """
+    print_faults(history.scenario)
     print_checks(checks)
     print_overloads(history)
+    print_notes(history.scenario)
     print_judged(judged)
     end(checks, comparisons, judged=judged)
 
@@ -103,7 +113,7 @@ def conclude_fidelity(found: Fidelity) -> None:
         print_checks(failed)
         raise typer.Exit(FAILED)
     if not found.judged:
-        out.tell("No scenario could be judged: the machine is too busy to send their loads in time.")
+        out.tell("No scenario could be judged: the machine is too busy, or not as it was timed.")
         raise typer.Exit(INVALID)
 
 

@@ -25,7 +25,6 @@ def simulate_command(
     from sim.cli.conclusion import conclude_history
     from sim.cli.expecting import Expected
     from sim.declare.scenario import Scenario
-    from sim.infer.learned_file import open_learned
     from sim.show.console import progress
     from sim.worlds.simulated import simulate
 
@@ -33,7 +32,9 @@ def simulate_command(
     keep_apart([scenario, learned, *declared.files], json_file, history, page, junit, markdown)
     expected = Expected.of(declared, expect, junit, markdown)
     if learned is not None:
-        declared = open_learned(declared, learned)
+        from sim.cli.learning import learned_from
+
+        declared = learned_from(declared, learned)
     with progress(f"simulating {declared.name}") as advance:
         result = simulate(declared, range(seeds), progress=advance)
     conclude_history(result, json_file, history, page, expected)

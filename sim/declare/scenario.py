@@ -4,16 +4,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from eventlib.errors import InvalidDeclaration
 from eventlib.events.schema import valid_name, valid_type
 from sim.declare.callers import CALLERS, Callers
 from sim.declare.declared import Declared, FilePlaces
 from sim.declare.expectations import Expectation
-from sim.declare.faults import Fault
+from sim.declare.faults import FAULT_KINDS, Fault
+from sim.declare.faults.kind import FaultySystem
 from sim.declare.loads import Load
 from sim.declare.plan import Flow, Plan, draw_labels
 from sim.declare.scenario_file import problems, read
@@ -77,7 +78,7 @@ class Scenario(Declared):
     @cached_property
     def flow(self) -> Flow:
         """Which event reaches which service, how often."""
-        return Flow.of(self.offered_load.event, self.services)
+        return Flow.of(self.offered_load.events, self.services)
 
     def with_services(self, services: Mapping[str, Service]) -> Self:
         """The same experiment with these services.
@@ -137,6 +138,15 @@ class Scenario(Declared):
                 self.name, f"about {rows:,.0f} rows would be recorded in {runs:,} runs, over {MAX_ROWS:,}; lower {what}"
             )
 
+    @field_validator("faults")
+    @classmethod
+    def _expand(cls, faults: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        """The faults that happen. A random plan is drawn here, so that all that reads a scenario sees plain faults."""
+        if not {"offered_load", "services"} <= info.data.keys():  # they are wrong, which is told
+            return faults
+        system = FaultySystem(info.data["offered_load"], info.data["services"], info.data.get("callers"), faults)
+        return tuple(one for fault in faults for one in fault.expanded(system, FAULT_KINDS))
+
     @model_validator(mode="after")
     def _runnable(self) -> Self:
         self._check_warm_up()
@@ -192,6 +202,10 @@ class Scenario(Declared):
             return
         if CALLERS in self.services:
             raise ValueError(f"services.{CALLERS}: metrics and faults call the callers so; give it another name")
+        if self.offered_load.mix:
+            raise ValueError("load.event: callers make requests of one type; name one, or leave the callers out")
+        if self.offered_load.collects:
+            raise ValueError("load: callers send each request by itself; leave batching out, or the callers")
         if not any(self.callers.reply in service.emits for service in self.services.values()):
             raise ValueError(f"callers.reply: no service emits {self.callers.reply!r}; add it to the emits of one")
         if queue := next((name for name, service in self.services.items() if service.queue or service.saga), None):

@@ -10,7 +10,7 @@ from sim.wording import quantity
 def load_in_words(history: History) -> str:
     """What was sent, how, and how much of it."""
     scenario, load = history.scenario, history.scenario.offered_load
-    sent = f"{load.event}: {load.in_words()}; {sent_per_run(history):,.0f} messages a run on average."
+    sent = f"{load.events_in_words}: {load.in_words()}; {sent_per_run(history):,.0f} messages a run on average."
     return " ".join((sent, *([scenario.callers.in_words(load.event)] if scenario.callers else [])))
 
 
@@ -33,7 +33,7 @@ def _service(name: str, service: Service) -> dict[str, str]:
         "service": name,
         "consumes": service.consumes,
         "messages come": service.queue.in_words() if service.queue else "by a stream, in order",
-        "emits": ", ".join(service.emits) or "nothing",
+        "emits": service.emits_in_words,
         "consumers": str(service.consumers),
         "at once each": str(service.concurrency),
         "one message takes": service.saga.in_words() if service.saga else service.service_time.in_words(),

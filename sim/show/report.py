@@ -149,7 +149,8 @@ def _calibration(about: Mapping[str, Any]) -> dict[str, str]:
     """When and where it was measured, the mean of each step, and the processor's time."""
     values = {name: quantity(value, "s") for name, value in about["values"].items()}
     known = {name: about[name] for name in ("date", "server", "digest") if about.get(name, "none") not in ("", "none")}
-    return known | values
+    wrong = {"discrepancy": percent(np.expm1(about["discrepancy"]))} if "discrepancy" in about else {}
+    return known | values | wrong
 
 
 def _groups(comparison: Comparison) -> dict[str, list[Row]]:
@@ -169,7 +170,8 @@ def _is_zero(row: Row) -> bool:
 def _quality(comparison: Comparison) -> dict[str, str]:
     """How good the live measurement was: nothing that is predicted."""
     rows = [row for row in comparison.rows if not is_predicted(row.metric) and not np.isnan(row.live)]
-    return {f"{_label(row.metric)}{_service_of(row.metric)}": quantity(row.live, row.unit) for row in rows}
+    found = {f"{_label(row.metric)}{_service_of(row.metric)}": quantity(row.live, row.unit) for row in rows}
+    return found | ({"the machine": comparison.drift.in_words} if comparison.drift is not None else {})
 
 
 def _service_of(metric: str) -> str:
