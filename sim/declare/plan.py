@@ -4,7 +4,7 @@ A plan fixes every arrival, every service time and every failure before either w
 random stream. So a simulated and a live run of one seed see the same work, and their difference is not sampling.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -12,9 +12,10 @@ import numpy as np
 
 from eventlib.saga_policy import Act
 from sim.declare.declared import Floats
-from sim.declare.faults.kind import ErrorWindow, FaultKind
+from sim.declare.dependencies import Dependency
+from sim.declare.faults.kind import Ending, ErrorWindow, FaultKind, SlowWindow
 from sim.declare.loads.kind import LoadKind
-from sim.declare.own_handlers import MAX_SLOTS, Counts, Emitted
+from sim.declare.own_handlers import MAX_SLOTS, Counts, Emitted, FailingDraws
 from sim.declare.sagas import ActOutcome, SagaDraws
 from sim.declare.service import Service
 from sim.declare.task_queue import Labels, Numbers, TaskQueue
@@ -144,6 +145,55 @@ def _ready(
     raise ValueError(f"services: the flow loops for ever through {loop}; take one of their emits out")
 
 
+@dataclass(slots=True)
+class _Drawn:
+    """What is drawn for one service: see `Plan`."""
+
+    service_s: Floats
+    cpu_s: Floats | None
+    failure_draws: Floats
+    dependency_s: list[tuple[str, Floats]]
+    emits: dict[str, Counts] | None = None
+    failing: FailingDraws | None = None
+    chosen: Numbers | None = None
+    labels: Labels | None = None
+    saga: SagaDraws | None = None
+
+
+def _draw_service(
+    service: Service,
+    dependencies: Mapping[str, Dependency],
+    load: LoadKind,
+    m: int,
+    place: int,
+    seed: int,
+    repeat: int,
+) -> _Drawn:
+    """Draw what becomes of the m messages of the service at this place in the scenario."""
+
+    def stream(*key: int) -> np.random.SeedSequence:
+        return np.random.SeedSequence(seed, spawn_key=(1 + place, *key))
+
+    of_service = stream() if service.own is None else stream(4, repeat)
+    service_rng, failure_rng, emits_rng = (np.random.default_rng(one) for one in of_service.spawn(3))
+    service_s, cpu_s = service.service_time.draw_parts(m, service_rng, load)
+    failures, called = failure_rng.random((m, service.retry.attempts)), []
+    for number, used in enumerate(service.uses):
+        rng = np.random.default_rng(stream(6, number))
+        called.append((used, dependencies[used].service_time.draw(m, rng, load)))
+    drawn = _Drawn(service_s, cpu_s, failures, called)
+    if service.own is not None and (learned := service.own.learned) is not None:
+        drawn.emits = {event: one.draw(m, emits_rng) for event, one in learned.emits.items()}
+        drawn.failing = learned.draw_failing(m, emits_rng, load)
+    if service.emits_shares:
+        drawn.chosen = draw_chosen(service, seed, place, m)
+    if service.queue is not None:
+        drawn.labels = draw_labels(service.queue, seed, place, m)
+    if service.saga is not None:  # from a child of its own, behind those of the others
+        drawn.saga = service.saga.draw(m, stream(3), load, service.retry)
+    return drawn
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All that is random in a run, except the jitter of retries and sweeps, which is the library's own.
@@ -154,9 +204,13 @@ class Plan:
     below the error rate of the moment. m counts the service's messages.
     `labels` has those of the services that are task queues, `sagas` the acts of those that run sagas.
 
+    `slow_windows` say when attempts take longer, and `poison` which messages end every attempt badly, of the services
+    that faults meet in this way.
+
     `cpu_s` says for how long of `service_s` a handler computes, and `emits` how many events of each type it publishes,
     both of shape (m,), for the services whose handlers are known to do so. `chosen` has, for the services that publish
-    one of several types, the place of that type in `emits`, of shape (m,) too.
+    one of several types, the place of that type in `emits`, of shape (m,) too. `failing` has the same two times of
+    attempts that fail, and how often each message is snoozed, of shape (m,) each, for own handlers that were seen to.
     """
 
     arrivals_s: Floats
@@ -170,14 +224,19 @@ class Plan:
     cpu_s: dict[str, Floats]
     emits: dict[str, dict[str, Counts]]
     chosen: dict[str, Numbers]
+    slow_windows: dict[str, list[SlowWindow]]
+    poison: dict[str, dict[int, Ending]]  # by message
     sent_events: Numbers | None
+    failing: dict[str, FailingDraws]
+    dependency_s: dict[str, list[tuple[str, Floats]]]  # what each call takes, for each dependency that a service uses
 
     @classmethod
     def draw(
         cls,
         load: LoadKind,
         services: Mapping[str, Service],
-        faults: Iterable[FaultKind],
+        dependencies: Mapping[str, Dependency],
+        faults: Sequence[FaultKind],
         flow: Flow,
         seed: int,
         repeat: int = 0,
@@ -190,45 +249,36 @@ class Plan:
         Raises:
             InvalidTrace: the load's trace is missing or broken.
         """
-        streams = np.random.SeedSequence(seed).spawn(1 + len(services))
-        arrivals = load.draw(np.random.default_rng(streams[0]))
+        arrivals = load.draw(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,))))
         sent_events = None
         if load.mix:  # from a stream far behind those that a load may spawn of its own
             stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))
             sent_events = load.draw_events(arrivals.intended_s.size, np.random.default_rng(stream))
-        service_s, cpu_s, failure_draws, labels, sagas, emits, chosen = {}, {}, {}, {}, {}, {}, {}
+        drawn: dict[str, _Drawn] = {}
         for place, (name, service) in enumerate(services.items()):
-            of_service = streams[1 + place]
-            if service.own is not None:
-                of_service = np.random.SeedSequence(seed, spawn_key=(1 + place, 4, repeat))
-            service_rng, failure_rng, emits_rng = (np.random.default_rng(one) for one in of_service.spawn(3))
             m = len(arrivals.intended_s) * flow.paths[service.consumes]
-            service_s[name], computing_s = service.service_time.draw_parts(m, service_rng, load)
-            if computing_s is not None:
-                cpu_s[name] = computing_s
-            if service.own is not None and service.own.learned is not None:
-                emits[name] = {event: one.draw(m, emits_rng) for event, one in service.own.learned.emits.items()}
-            failure_draws[name] = failure_rng.random((m, service.retry.attempts))
-            if service.emits_shares:
-                chosen[name] = draw_chosen(service, seed, place, m)
-            if service.queue is not None:
-                labels[name] = draw_labels(service.queue, seed, place, m)
-            if service.saga is not None:  # from a child of its own, behind those of the others
-                stream = np.random.SeedSequence(seed, spawn_key=(1 + place, 3))
-                sagas[name] = service.saga.draw(m, stream, load, service.retry)
+            drawn[name] = _draw_service(service, dependencies, load, m, place, seed, repeat)
         return cls(
             arrivals.intended_s,
             arrivals.due_s,
-            service_s,
-            failure_draws,
+            {name: one.service_s for name, one in drawn.items()},
+            {name: one.failure_draws for name, one in drawn.items()},
             {name: [window for fault in faults for window in fault.error_windows(name)] for name in services},
             {name: service.error_rate for name, service in services.items()},
-            labels,
-            sagas,
-            cpu_s,
-            emits,
-            chosen,
+            {name: one.labels for name, one in drawn.items() if one.labels is not None},
+            {name: one.saga for name, one in drawn.items() if one.saga is not None},
+            {name: one.cpu_s for name, one in drawn.items() if one.cpu_s is not None},
+            {name: one.emits for name, one in drawn.items() if one.emits is not None},
+            {name: one.chosen for name, one in drawn.items() if one.chosen is not None},
+            {
+                name: found
+                for name in services
+                if (found := [one for fault in faults for one in fault.slow_windows(name)])
+            },
+            _poison(arrivals.intended_s, services, faults, flow, seed),
             sent_events,
+            {name: one.failing for name, one in drawn.items() if one.failing is not None},
+            {name: one.dependency_s for name, one in drawn.items()},
         )
 
     def emitted(self, flow: Flow, service: str, consumed: str, index: int) -> list[tuple[str, int]]:
@@ -238,9 +288,22 @@ class Plan:
 
     def fails(self, service: str, index: int, attempt: int, at_s: float) -> bool:
         """Whether the attempt (1-based) that starts at `at_s` fails."""
+        if self.poison and index in self.poison.get(service, ()):
+            return True
         window = self._window(service, at_s)
         rate = self.error_rate[service] if window is None else window
         return bool(self.failure_draws[service].item(index, attempt - 1) < rate)
+
+    def kills(self, service: str, index: int) -> bool:
+        """Whether every attempt at the message kills its consumer."""
+        return bool(self.poison) and self.poison.get(service, {}).get(index) == "kills"
+
+    def slowed(self, service: str, at_s: float) -> float:
+        """How many times as long as usual the attempt takes that starts at `at_s`."""
+        for window in self.slow_windows.get(service, ()):
+            if window.from_s <= at_s < window.until_s:
+                return window.factor
+        return 1.0
 
     def outcome(self, service: str, at: int, act: Act, index: int, attempt: int, at_s: float) -> ActOutcome:
         """What comes of an attempt (1-based) at an act of a saga, step number `at`, that starts at `at_s`."""
@@ -253,3 +316,18 @@ class Plan:
             if window.from_s <= at_s < window.until_s:
                 rate = window.error_rate
         return rate
+
+
+def _poison(
+    arrivals_s: Floats, services: Mapping[str, Service], faults: Sequence[FaultKind], flow: Flow, seed: int
+) -> dict[str, dict[int, Ending]]:
+    """How the messages end their attempts that faults poison, each fault from a stream of its own."""
+    found: dict[str, dict[int, Ending]] = {}
+    for place, fault in enumerate(faults):
+        stream = np.random.SeedSequence(seed, spawn_key=(1 + len(services), place))  # behind those of the services
+        poison = fault.poison(arrivals_s, np.random.default_rng(stream))
+        if poison is not None:
+            paths = flow.paths[services[poison.service].consumes]
+            messages = (poison.events[:, None] * paths + np.arange(paths)).ravel().tolist()
+            found.setdefault(poison.service, {}).update(dict.fromkeys(messages, poison.ending))
+    return found

@@ -23,7 +23,6 @@ from sim.declare.task_queue import TaskQueue
 _NOT_MODELLED = {
     "ordered_by": "order by key is not modelled yet; leave it out: messages are handed out as they come",
     "batch": "batch handlers are not modelled yet; leave it out: a handler gets one message at a time",
-    "timeout_s": "timeouts of handlers are not modelled yet; leave it out: a handler runs for its service_time",
 }
 
 _OF_THE_STEPS = "each step of a saga says its own; leave it out here, and put it into saga.steps"
@@ -34,6 +33,8 @@ _NOT_WITH_SAGA = {
     "prefetch": "workers of sagas read no more than they run; leave it out",
     "retry_budget": "sagas have no retry budget; leave it out",
     "emits": "events that sagas emit are not modelled yet; leave it out",
+    "timeout_s": "time limits of steps are not modelled yet; leave it out",
+    "uses": "dependencies of steps are not modelled yet; leave it out",
 }
 
 _BY_THE_APP = "the App declares it for the group; leave it out here, and set it there"
@@ -41,6 +42,8 @@ _NOT_WITH_APP = {
     "service_time": "own handlers take the time that they take; leave it out: it is learned from a short run",
     "error_rate": "own handlers fail when they fail; leave it out: it is learned from a short run",
     "emits": "what own handlers publish is seen, not declared; leave it out",
+    "uses": "own handlers call what they call; leave it out",
+    "timeout_s": "the handler's own subscription has it; leave it out here, and set it there",
     "concurrency": _BY_THE_APP,
     "prefetch": _BY_THE_APP,
     "lease_s": _BY_THE_APP,
@@ -63,6 +66,8 @@ class Service(Declared):
     An attempt fails with probability `error_rate`, at its end. `retry` says what follows, and `retry_budget` how many
     retries one consumer may run. A handled message makes the service publish one event of each type in `emits`;
     with shares, such as `emits: {order.paid: 0.9, order.refused: 0.1}`, one event of one of these types.
+    An attempt first works for its `service_time` and then calls each of the scenario's dependencies that it `uses`, in
+    their order. One that takes longer than `timeout_s` in all is cancelled and has failed.
     Messages come by a stream, in their order. With a `queue` they come by that task queue. With a `saga` each of them
     is a saga, whose steps have times and error rates of their own; then `concurrency` counts steps.
 
@@ -87,6 +92,8 @@ class Service(Declared):
     saga: Saga | None = None
     emits: tuple[str, ...] = ()
     emits_shares: tuple[float, ...] = Field(default=(), json_schema_extra=FOUND)  # a file says them in `emits`
+    uses: tuple[str, ...] = ()
+    timeout_s: float | None = Field(default=None, ge=0.001, le=1e5)
     app: str | None = None
     group: str | None = None
     payload: str | None = None

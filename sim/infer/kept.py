@@ -5,8 +5,9 @@ each interval is wide enough for all of them to hold together.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from scipy import stats
@@ -17,11 +18,12 @@ from sim.errors import InvalidHistory
 from sim.evidence.checks import Check, check
 from sim.evidence.export import checks_json, runs_json
 from sim.evidence.history import History
-from sim.evidence.metrics import Measures, is_predicted, measure_all, unit_of
+from sim.evidence.metrics import Metrics, is_predicted, measure, unit_of
 from sim.tables import html_table
-from sim.wording import number
+from sim.wording import lower_bound, number
 
 CONFIDENCE = 0.95  # that all intervals of one comparison hold
+_SAME_RUNS = 10  # so many that all say the same say it of others: an event that 3 in 10 runs have would have shown
 
 _WORSE_IF_LOWER = ("throughput_per_s", "completed")
 _NEITHER = ("utilisation", "duration_s", "found_after_return")  # more of it may be better or worse
@@ -34,7 +36,8 @@ class Moved:
     """One metric in two histories, in `unit`. `change` is the mean of the second minus that of the first.
 
     The true change lies between `low` and `high`. They are NaN where too few runs tell how far runs of one seed differ.
-    `runs` counts the runs of each history that are in it. `worse_if` says in which direction it is worse.
+    `runs` counts the runs of each history that are in it. `unhandled` has for each history the share of messages that
+    were never handled, where that makes the value a lower bound; else 0.
     """
 
     metric: str
@@ -45,6 +48,7 @@ class Moved:
     low: float
     high: float
     runs: tuple[int, int]
+    unhandled: tuple[float, float] = (0.0, 0.0)
 
     @property
     def relative_change(self) -> float:
@@ -124,8 +128,8 @@ def compare_kept(before: History, after: History) -> KeptComparison:
         raise InvalidHistory(
             "compare", f"one history is {before.world}, the other {after.world}; give two of one world"
         )
-    first, second = measure_all(before), measure_all(after)
-    names = [name for name in second.values if name in first.values]
+    first, second = measure(before), measure(after)
+    names = [name for name in second if name in first]
     judged = sum(map(is_predicted, names))
     if not judged:
         raise InvalidHistory("compare", "the histories share no metric; give two of one scenario, or of versions of it")
@@ -149,6 +153,7 @@ def kept_json(found: KeptComparison) -> dict[str, Any]:
             "runs": list(row.runs),
             "unit": row.unit,
             "verdict": row.verdict if row.is_judged else None,
+            "unhandled": list(row.unhandled),
         }
         for row in found.rows
     }
@@ -168,7 +173,8 @@ def cells(row: Moved) -> tuple[str, ...]:
         share = f"{100 * change:+.1f} %"
     between = f"{number(row.low)} to {number(row.high)}" if math.isfinite(row.low) else "-"
     verdict = row.verdict if row.is_judged else ""
-    return row.metric, number(row.before), number(row.after), share, between, row.unit, verdict
+    values = [lower_bound(number(value), of) for value, of in zip((row.before, row.after), row.unhandled, strict=True)]
+    return row.metric, *values, share, between, row.unit, verdict
 
 
 def _worse_if(metric: str) -> Literal["higher", "lower"] | None:
@@ -183,18 +189,42 @@ class _Side(NamedTuple):
     """One metric of one history."""
 
     history: History
-    measures: Measures
+    measures: Metrics
     metric: str
 
     def values(self, seed: int | None = None) -> Floats:
         """The values of all runs, or of one seed; without those that have no such number."""
-        found = self.measures.values[self.metric]
+        found = self.measures[self.metric]
         if seed is not None:
             found = found[np.array([run.seed for run in self.history.runs]) == seed]
         return found[~np.isnan(found)]
 
-    def is_lower_bound(self) -> bool:
-        return bool(np.any(self.measures.unhandled.get(self.metric, np.zeros(1))))
+    def counts(self) -> bool:
+        """Whether every value is a whole number."""
+        return bool(np.all(np.mod(self.values(), 1.0) == 0.0))
+
+    @property
+    def unhandled(self) -> float:
+        """The share of messages that were never handled, where that makes the metric a lower bound; else 0."""
+        return float(self.measures.unhandled.get(self.metric, np.zeros(1)).mean())
+
+
+class _Spread(NamedTuple):
+    """How far the runs of each seed are apart on one side: the sum of squares, and how many runs each seed has."""
+
+    squares: float
+    freedom: int
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, seeds: Sequence[Floats]) -> Self:
+        squares = sum(float(((values - values.mean()) ** 2).sum()) for values in seeds)
+        return cls(squares, sum(values.size - 1 for values in seeds), tuple(values.size for values in seeds))
+
+    @property
+    def error_squared(self) -> float:
+        """The squared standard error of the mean of the seeds' means, their variances pooled."""
+        return self.squares / self.freedom * sum(1.0 / size for size in self.sizes) / len(self.sizes) ** 2
 
 
 class _Difference(NamedTuple):
@@ -219,22 +249,32 @@ def _row(metric: str, before: _Side, after: _Side, seeds: tuple[int, ...], level
     found = _paired(before, after, common) if common else _apart(before.values(), after.values())
     change = 0.0 if found.before == found.after else found.after - found.before  # two infinities are equal
     low, high = found.interval(level)
-    if before.is_lower_bound() or after.is_lower_bound():  # the true values may lie on any side of each other
+    shares = (before.unhandled, after.unhandled)
+    if any(shares):  # the true values may lie on any side of each other
         low = high = math.nan
-    return Moved(metric, unit_of(metric), found.before, found.after, change, low, high, found.runs)
+    if change and not found.error and found.freedom < _SAME_RUNS and before.counts() and after.counts():
+        low = high = math.nan  # a few runs that counted the same do not show what others would count
+    return Moved(metric, unit_of(metric), found.before, found.after, change, low, high, found.runs, shares)
 
 
 def _paired(before: _Side, after: _Side, seeds: list[int]) -> _Difference:
-    """The means over seeds. Their error follows from runs of one seed; without repeats, from the seeds' changes."""
+    """The means over seeds. Their error follows from runs of one seed; without repeats, from the seeds' changes.
+
+    The variance of runs of one seed is that of its side (Welch), or of the other side where that alone has repeats.
+    Repeats that ran back to back do not show how a machine drifts from day to day.
+    """
     pairs = [(before.values(seed), after.values(seed)) for seed in seeds]
     means = np.array([[values.mean() for values in pair] for pair in pairs])
     runs = (sum(one.size for one, _ in pairs), sum(other.size for _, other in pairs))
     freedom = sum(values.size - 1 for pair in pairs for values in pair)
     first, second = map(float, means.mean(axis=0))
     if freedom and np.isfinite(means).all():
-        squares = sum(float(((values - values.mean()) ** 2).sum()) for pair in pairs for values in pair)
-        of_mean = sum(squares / freedom / values.size for pair in pairs for values in pair) / len(pairs) ** 2
-        return _Difference(first, second, runs, math.sqrt(of_mean), freedom)
+        sides = [_Spread.of(side) for side in zip(*pairs, strict=True)]
+        sides = [
+            one if one.freedom else one._replace(squares=other.squares, freedom=other.freedom)
+            for one, other in (sides, sides[::-1])
+        ]
+        return _welch(first, second, runs, [(side.error_squared, side.freedom) for side in sides])
     if len(pairs) > 2 and np.isfinite(means).all():
         changes = means[:, 1] - means[:, 0]
         return _Difference(first, second, runs, float(changes.std(ddof=1)) / math.sqrt(len(pairs)), len(pairs) - 1)
@@ -242,16 +282,23 @@ def _paired(before: _Side, after: _Side, seeds: list[int]) -> _Difference:
 
 
 def _apart(before: Floats, after: Floats) -> _Difference:
-    """The difference of independent runs, whose variances need not be equal (Welch, Biometrika 34, 1947)."""
+    """The difference of independent runs, whose variances need not be equal."""
     runs = (before.size, after.size)
     first, second = (float(values.mean()) if values.size else math.nan for values in (before, after))
     if min(runs) < 2 or not np.isfinite([first, second]).all():
         return _Difference(first, second, runs, math.nan, 0)
-    one, other = (float(values.var(ddof=1)) / values.size for values in (before, after))
-    if one + other == 0.0:
-        return _Difference(first, second, runs, 0.0, sum(runs) - 2)
-    freedom = (one + other) ** 2 / (one**2 / (runs[0] - 1) + other**2 / (runs[1] - 1))
-    return _Difference(first, second, runs, math.sqrt(one + other), freedom)
+    return _welch(
+        first, second, runs, [(float(side.var(ddof=1)) / side.size, side.size - 1) for side in (before, after)]
+    )
+
+
+def _welch(before: float, after: float, runs: tuple[int, int], sides: list[tuple[float, int]]) -> _Difference:
+    """A difference of two means with their squared errors and degrees of freedom (Welch, Biometrika 34, 1947)."""
+    squared = sum(error_squared for error_squared, _ in sides)
+    if squared == 0.0:
+        return _Difference(before, after, runs, 0.0, sum(freedom for _, freedom in sides))
+    freedom = squared**2 / sum(error_squared**2 / freedom for error_squared, freedom in sides)
+    return _Difference(before, after, runs, math.sqrt(squared), freedom)
 
 
 def _differences(before: History, after: History) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from sim.calibration import Block, Calibration
+from sim.calibration import Calibration
 from sim.declare.callers import Callers
 from sim.declare.loads.batching import BatchingLoad
 from sim.declare.loads.stages import StagesLoad
@@ -16,6 +16,7 @@ from sim.errors import InvalidScenario
 from sim.evidence.checks import check
 from sim.evidence.instrument import lateness_s
 from sim.evidence.metrics import measure
+from sim.timings import Block
 from sim.worlds.simulated import simulate
 from tests.model.small import poisson, rows_of, scenario, service, steady, with_callers
 

@@ -19,7 +19,7 @@ from sim.declare.service_times.empirical import EmpiricalTime, Histogram
 from sim.declare.service_times.gamma import GammaTime
 from sim.declare.service_times.pareto import ParetoTime
 from sim.declare.service_times.tokens import TokenTime
-from tests.model.small import constant, exponential, kill, lognormal, poisson, scenario, service, steady
+from tests.model.small import constant, exponential, fault, kill, lognormal, poisson, scenario, service, steady
 
 REGISTRIES: list[tuple[ModuleType, Any]] = [
     (loads, loads.Load),
@@ -98,7 +98,7 @@ def test_a_service_time_in_words(time: service_times.ServiceTime, words: str) ->
 
 
 @pytest.mark.parametrize(
-    ("fault", "words", "mark"),
+    ("declared", "words", "mark"),
     [
         (
             kill("billing", 2.0, 1.0),
@@ -115,11 +115,96 @@ def test_a_service_time_in_words(time: service_times.ServiceTime, words: str) ->
             "From 4 s to 5 s, 60 % of the attempts at shipping fail instead of 1 %.",
             Mark("shipping fails 60%", 4.0, 5.0),
         ),
+        (
+            fault("pause", service="billing", at_s=1.0, for_s=0.5),
+            "At 1 s, consumer 0 of billing stands still for 0.5 s.",
+            Mark("billing 0 paused", 1.0, 1.5),
+        ),
+        (
+            fault("outage", service="billing", at_s=2.0, back_after_s=1.0),
+            "At 2 s, the consumer of billing is killed without warning and is replaced 1 s later.",
+            Mark("billing out", 2.0, 3.0),
+        ),
+        (
+            fault("outage", service="billing", at_s=2.0),
+            "At 2 s, the consumer of billing is killed without warning and is not replaced.",
+            Mark("billing out", 2.0, inf),
+        ),
+        (
+            fault("outage", service="billing", at_s=2.0, back_after_s=1.0, how="pause"),
+            "At 2 s, the consumer of billing stands still for 1 s.",
+            Mark("billing out", 2.0, 3.0),
+        ),
+        (
+            fault("slow", service="shipping", at_s=1.0, for_s=2.0, factor=3),
+            "From 1 s to 3 s, attempts at shipping take 3 times as long.",
+            Mark("shipping 3x slower", 1.0, 3.0),
+        ),
+        (
+            fault("poison", service="billing", share=0.02),
+            "From 0 s on, 2 % of the events always fail at billing.",
+            Mark("billing poisoned", 0.0, inf),
+        ),
+        (
+            fault("poison", service="billing", at_s=1.0, for_s=2.0, messages=[7], how="kill"),
+            "From 1 s to 3 s, event 7 always kills the consumers of billing.",
+            Mark("billing poisoned", 1.0, 3.0),
+        ),
+        (
+            fault("server_away", at_s=1.0, for_s=2.0),
+            "From 1 s to 3 s, no process reaches the server: connections break and are refused.",
+            Mark("server away", 1.0, 3.0),
+        ),
+        (
+            fault("server_restart", at_s=1.0, back_after_s=0.5),
+            "At 1 s, the server is stopped; 0.5 s later it starts again, with its data.",
+            Mark("server restarts", 1.0, 1.5),
+        ),
+        (
+            fault("server_restart", at_s=1.0, with_data=False),
+            "At 1 s, the server is stopped; 0 s later it starts again, without its data: what it held is lost.",
+            Mark("server loses all", 1.0, 1.0),
+        ),
+        (
+            fault("server_full", at_s=1.0, for_s=2.0),
+            "From 1 s to 3 s, the server has no memory left and refuses what would take some.",
+            Mark("server full", 1.0, 3.0),
+        ),
+        (
+            fault("reset", at_s=1.0),
+            "At 1 s, all connections to the server break.",
+            Mark("connections reset", 1.0, 1.0),
+        ),
+        (
+            fault("black_hole", at_s=1.0, for_s=2.0),
+            "From 1 s to 3 s, nothing passes between the processes and the server; connections stay open.",
+            Mark("black hole", 1.0, 3.0),
+        ),
+        (
+            fault("latency", at_s=1.0, for_s=2.0, added_s=0.02),
+            "From 1 s to 3 s, the way to the server takes 20 ms longer, and so does the way back.",
+            Mark("20 ms latency", 1.0, 3.0),
+        ),
+        (
+            fault("bandwidth", at_s=1.0, for_s=2.0, bytes_per_s=50_000),
+            "From 1 s to 3 s, each connection to the server passes 50 kB a second on.",
+            Mark("50 kB/s", 1.0, 3.0),
+        ),
+        (
+            fault("lost_replies", at_s=1.0, for_s=2.0),
+            "From 1 s to 3 s, the server does what it is asked and its replies are lost; then connections break.",
+            Mark("replies lost", 1.0, 3.0),
+        ),
+        (
+            fault("random", every_s=2.0),
+            "From 0 s on, something goes wrong each 2 s on average.",
+            Mark("random faults", 0.0, inf),
+        ),
     ],
 )
-def test_a_fault_in_words_and_in_a_figure(fault: faults.Fault, words: str, mark: Mark) -> None:
-    assert fault.in_words(SHOP) == words
-    assert fault.mark() == mark
+def test_a_fault_in_words_and_in_a_figure(declared: faults.Fault, words: str, mark: Mark) -> None:
+    assert declared.in_words(SHOP) == words
+    assert declared.mark() == mark
 
 
 def test_only_a_fault_of_the_error_rate_has_windows_of_it() -> None:
