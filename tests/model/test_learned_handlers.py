@@ -94,6 +94,22 @@ def test_failed_attempts_have_times_and_waits_of_their_own() -> None:
     assert learned.put_off_share == pytest.approx(8 / 15) and learned.put_off_s == 2.0
 
 
+def test_handlers_that_only_fail_are_learned_and_publish_nothing() -> None:
+    """All messages are dead after three attempts; the service behind would handle what they might have published."""
+    rows = [sent(number, float(number)) for number in range(MESSAGES)]
+    for number in range(MESSAGES):
+        for attempt, outcome in enumerate(("retried", "retried", "dead"), 1):
+            at_s = number + 0.1 * attempt
+            rows.append(attempted(number, at_s, at_s + 0.01, outcome, attempt))
+    bare = desk(service_time=constant(0.0).model_dump())
+    behind = Service.model_validate({"consumes": "paid", "app": "shop:app"})
+    declared = scenario(steady(10.0, 3.0), desk=bare, next=behind)
+    found = learned_of(bare, history(*rows, declared=declared), "desk")
+    assert (found.error_rate, known(found).retry_error_rate, known(found).reject_rate) == (1.0, 1.0, 0.0)
+    assert known(found).emits["paid"].shares == (1.0,)
+    assert times_of(found).values_s == pytest.approx([0.01] * 3 * MESSAGES)
+
+
 # What the model makes of it
 
 
