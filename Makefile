@@ -54,7 +54,7 @@ lowest: $(LOWEST) ## run a part of the tests with the oldest packages that are a
 lab: $(READY) ## open the notebooks in JupyterLab, with a private Redis
 	@$(BIN)/workbench lab
 
-fidelity: $(READY) ## predict the scenarios of data/fidelity, run them and judge: takes about 20 minutes
+fidelity: $(READY) ## predict the scenarios of data/fidelity, run them and judge: takes about half an hour
 	@mkdir -p reports
 	@$(BIN)/workbench fidelity --json reports/fidelity.json
 
@@ -63,7 +63,7 @@ bench: $(PEERS) ## measure the library and the simulator on this machine, beside
 	@$(BIN)/python -m benchmarks
 
 campaign: $(READY) ## kill processes at work, judge what is left, and learn from others: takes about 40 minutes
-	@set -e; for each in replies schedules sagas tasks cancels learn; do $(BIN)/python -m campaigns.$$each; done
+	@set -e; for each in replies schedules sagas tasks cancels learn faults; do $(BIN)/python -m campaigns.$$each; done
 
 # The packages that the benchmarks compare with are of no use elsewhere, so only `make bench` installs them.
 $(PEERS): $(READY)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from eventlib.cli.console import FAILED, INVALID, write_json
+from eventlib.cli.console import FAILED, INVALID, keep_and_show, write_json
 from eventlib.cli.terminal import out
 from sim.environment import about_json
 from sim.evidence.checks import Check, broken, check, invalid
@@ -20,7 +20,7 @@ from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
 from sim.infer.fidelity import Fidelity
 from sim.infer.kept import KeptComparison
-from sim.show.console import print_checks, print_metrics, print_overloads, steps
+from sim.show.console import print_checks, print_faults, print_metrics, print_notes, print_overloads, steps
 from sim.show.verdict import State, state_of
 
 _STATUS: dict[State, int] = {"true": 0, "false": FAILED, "unknown": INVALID, "invalid": INVALID}
@@ -36,12 +36,18 @@ def conclude_history(history: History, json_file: Path | None, history_file: Pat
     with steps() as advance:
         advance("checking", 0.0)
         checks, found = check(history), summaries(history)
-        if history_file is not None:
-            advance(f"writing {history_file}", 0.0)
-            history.save(history_file)
-    write_json(json_file, about_json() | history_json(history, found, checks))
-    print_metrics(history, found)
+    keep_and_show(
+        lambda: print_metrics(history, found),
+        lambda: _save(history, history_file) if history_file is not None else None,
+        lambda: write_json(json_file, about_json() | history_json(history, found, checks)),
+    )
     conclude(history, checks)
+
+
+def _save(history: History, file: Path) -> None:
+    with steps() as advance:
+        advance(f"writing {file}", 0.0)
+        history.save(file)
 
 
 def conclude(history: History, checks: Sequence[Check], comparisons: Sequence[Comparison] = ()) -> None:
@@ -50,8 +56,10 @@ def conclude(history: History, checks: Sequence[Check], comparisons: Sequence[Co
     Raises:
         typer.Exit: as `end` does.
     """
+    print_faults(history.scenario)
     print_checks(checks)
     print_overloads(history)
+    print_notes(history.scenario)
     end(checks, comparisons)
 
 
@@ -83,7 +91,7 @@ def conclude_fidelity(found: Fidelity) -> None:
         print_checks(failed)
         raise typer.Exit(FAILED)
     if not found.judged:
-        out.tell("No scenario could be judged: the machine is too busy to send their loads in time.")
+        out.tell("No scenario could be judged: the machine is too busy, or not as it was timed.")
         raise typer.Exit(INVALID)
 
 

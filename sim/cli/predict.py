@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eventlib.cli.console import Json, ending, writable, write_json
+from eventlib.cli.console import Json, ending, keep_and_show, writable, write_json
 from eventlib.cli.terminal import out
 from sim.cli.options import CalibrationFile, Learned, LiveSeeds, Replications, Sample, ScenarioFile, Url
 
@@ -47,9 +47,10 @@ def predict_command(
             url=address,
             sample_if_missing=sample,
         )
-    if target is not None:
-        found.save(target)
-    write_json(json_file, about_json() | {"prediction": found.json()})
-    print_prediction(found)
+    keep_and_show(
+        lambda: print_prediction(found),
+        lambda: found.save(target) if target is not None else None,
+        lambda: write_json(json_file, about_json() | {"prediction": found.json()}),
+    )
     if target is not None:
         out.tell(f"The prediction is in {target}. Judge it: workbench compare --prediction {target}")

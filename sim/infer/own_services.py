@@ -89,7 +89,11 @@ async def _watch(scenario: Scenario, seconds: float, url: str | None, tell: Prog
 def _light(scenario: Scenario, rate_per_s: float, duration_s: float) -> Scenario:
     """The same services, with one consumer each and no faults, under an even load."""
     load = ConstantLoad(
-        kind="constant", event=scenario.offered_load.event, rate_per_s=rate_per_s, duration_s=duration_s
+        kind="constant",
+        event=scenario.offered_load.event,
+        mix=scenario.offered_load.mix,
+        rate_per_s=rate_per_s,
+        duration_s=duration_s,
     )
     services = {name: service.model_copy(update={"consumers": 1}) for name, service in scenario.services.items()}
     return Scenario(

@@ -7,6 +7,7 @@ differ in the jitter of retries and in what the machine adds, so they say how fa
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, model_validator
 
+from eventlib.whole_files import write_whole
 from sim.declare.declared import Floats
 from sim.declare.differences import differences
 from sim.declare.scenario import Scenario
@@ -23,13 +25,14 @@ from sim.environment import now, versions
 from sim.errors import InvalidPrediction
 from sim.evidence.history import History
 from sim.evidence.metrics import Interval, is_predicted, measure_all, unit_of
+from sim.reading import UNREADABLE, in_words, read_json
 from sim.tables import html_table
 from sim.wording import lower_bound, number
 
 FORMAT = 1
 CONFIDENCE = 0.95
 _MUST_FIT = ("server", "Python", "event-workbench", "redis-py")
-_PLACES = ("load.file:", "load.sample:")  # where a file is does not matter: its content has a hash
+_PLACE = re.compile(r"(load\.(file|sample)|services\.[^:]*\.(file|folder|payload)): ")  # contents have a hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class Prediction:
         metrics = {
             name: _predicted(name, values[chosen], found.unhandled.get(name, np.zeros(values.size))[chosen])
             for name, values in found.values.items()
-            if is_predicted(name)
+            if is_predicted(name) or name.startswith("lateness_s")  # the generator's shows whether the machine drifted
         }
         return cls(
             history.scenario,
@@ -149,13 +152,13 @@ class Prediction:
         return self._said() | {"sha256": self.sha256}
 
     def save(self, file: str | Path) -> None:
-        """Write it to a file, as JSON with its hash.
+        """Write it to a file, as JSON with its hash, whole or not at all.
 
         Raises:
             InvalidPrediction: it could not be written.
         """
         try:
-            Path(file).write_text(json.dumps(self.json(), indent=2) + "\n", encoding="utf-8")
+            write_whole(file, json.dumps(self.json(), indent=2) + "\n")
         except OSError as error:
             problem = f"cannot be written: {error.strerror or error}; name a file in a directory that exists"
             raise InvalidPrediction(str(file), problem) from error
@@ -169,27 +172,18 @@ class Prediction:
         """
         made_by = "write one with `workbench predict --out FILE`"
         try:
-            said = json.loads(Path(file).read_text(encoding="utf-8"))
-            if said["format"] != FORMAT:
-                raise InvalidPrediction(str(file), f"has format {said['format']!r}, not {FORMAT}; {made_by}")
-            found = cls(
-                Scenario.model_validate(said["scenario"]),
-                said["files"],
-                tuple(said["seeds"]),
-                said["replications"],
-                said["calibration"],
-                said["made"],
-                said["versions"],
-                {name: _read(metric) for name, metric in said["metrics"].items()},
-            )
-            kept = said["sha256"]
+            content = read_json(file)
+            if content["format"] != FORMAT:
+                raise InvalidPrediction(str(file), f"has format {content['format']!r}, not {FORMAT}; {made_by}")
+            said = _Said.model_validate(content)
+            found = cls(**{name: getattr(said, name) for name in _Said.model_fields if name != "sha256"})
         except OSError as error:
             raise InvalidPrediction(str(file), f"cannot be read: {error.strerror or error}; {made_by}") from error
-        except (ValueError, LookupError, TypeError, ValidationError) as error:
-            problem = f"is no prediction ({' '.join(str(error).split())[:200]}); {made_by}"
+        except UNREADABLE as error:
+            problem = f"is no prediction ({in_words(error)}); {made_by}"
             raise InvalidPrediction(str(file), problem) from error
-        if found.sha256 != kept:
-            changed = f"its SHA-256 is {found.sha256[:16]}..., and it says {str(kept)[:16]}..."
+        if found.sha256 != said.sha256:
+            changed = f"its SHA-256 is {found.sha256[:16]}..., and it says {said.sha256[:16]}..."
             problem = f"was changed after it was made: {changed}; predict again, and keep the file as it is written"
             raise InvalidPrediction(str(file), problem)
         return found
@@ -200,8 +194,9 @@ class Prediction:
         Raises:
             InvalidPrediction: they differ, or a file that it reads has changed.
         """
-        found = [line for line in differences(self.scenario, scenario) if not line.startswith(_PLACES)]
+        found = [line for line in differences(self.scenario, scenario) if not _PLACE.match(line)]
         read = _digests(scenario)
+        found += [f"{name} is not there" for name in self.files if name not in read]
         found += [f"{name} has changed" for name, digest in read.items() if self.files.get(name) != digest]
         if found:
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
@@ -242,8 +237,11 @@ def _predicted(metric: str, values: Floats, unhandled: Floats) -> Predicted:
 
 def _digests(scenario: Scenario) -> dict[str, str]:
     """The SHA-256 of each file that it reads, by its name."""
-    files = [file for file in scenario.files if file.exists()]
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    found: dict[str, str] = {}
+    for file in dict.fromkeys(file for file in scenario.files if file.exists()):
+        again = f" ({sum(name.startswith(file.name) for name in found) + 1})" if file.name in found else ""
+        found[file.name + again] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found
 
 
 def _finite(value: Any) -> Any:
@@ -255,7 +253,22 @@ def _finite(value: Any) -> Any:
     return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _read(said: dict[str, Any]) -> Predicted:
-    of_seeds = tuple(float(value) for value in said["of_seeds"])
-    low, high, unhandled = (float(said[name]) for name in ("low", "high", "unhandled"))
-    return Predicted(str(said["unit"]), of_seeds, low, high, unhandled)
+class _Said(BaseModel):
+    """What a file of a prediction has to say: the fields of a Prediction, and its hash."""
+
+    scenario: Scenario
+    files: dict[str, str]
+    seeds: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    replications: PositiveInt
+    calibration: dict[str, Any]
+    made: str
+    versions: dict[str, str]
+    metrics: dict[str, Predicted]
+    sha256: str
+
+    @model_validator(mode="after")
+    def _of_each_seed(self) -> Self:
+        for name, metric in self.metrics.items():
+            if len(metric.of_seeds) != len(self.seeds):
+                raise ValueError(f"{name} has {len(metric.of_seeds)} values for {len(self.seeds)} seeds")
+        return self

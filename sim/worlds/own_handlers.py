@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
-from eventlib import App, Delivery, Event, connect
+from eventlib import App, Delivery, Event
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Publishing
 from eventlib.errors import RetryAfter, Snooze
@@ -25,7 +25,7 @@ from sim.worlds.importing import app_of, subscription_of
 from sim.worlds.messages import Mark, Numbered, new_traceparent, numbered
 from sim.worlds.metering import HandlerTasks, Meter, metered
 from sim.worlds.recorder import Recorder
-from sim.worlds.worker import Job, Orders, Tell, stopped
+from sim.worlds.worker import Job, Orders, Tell, connected, stopped
 
 _STOLEN_MIN_S = 0.0001  # less is what it takes to look at two clocks
 _LEAVE_S = 5.0  # longest wait for handlers that run when the run is over
@@ -43,7 +43,7 @@ async def consume_own(job: Job, scenario: Scenario, recorder: Recorder, orders: 
     watched = _watched(subscription, scenario, name, recorder)
     group = service.group or name
     async with (
-        connect(_with(app, group, watched), job.url, namespace=job.namespace) as bus,
+        connected(_with(app, group, watched), job) as bus,
         bus.running(groups=[group], grace_s=_LEAVE_S, observe=recorder.observe),
     ):
         tell("ready")

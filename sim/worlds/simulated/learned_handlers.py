@@ -115,6 +115,10 @@ class LearnedHandlers(Handlers):
             return
         event, number, intended_s = cast(tuple[str, int, float], due.value)
         state = self._state
+        if not self._link.works and (at_s := self._link.arrives_s(state.env.now, adds=True)) > state.env.now:
+            later = self._timeout(at_s - state.env.now, due.value)
+            later.callbacks.append(self._publish_one)
+            return
         now, append_s = state.env.now, state.machine.takes_s("append_s")
         sent = Sent(max(now - append_s, self._process.resumed_at), now, now + append_s)
         state.publish(event, number, intended_s, sent, self._code, self._index)
