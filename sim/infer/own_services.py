@@ -172,7 +172,7 @@ def learned_of(declared: Service, history: History, name: str) -> Service:
     if ended.size < _MESSAGES_MIN:
         raise LiveRunFailed(
             f"services.{name}",
-            f"only {ended.size} attempts were made while it was learned, {_MESSAGES_MIN} are needed; learn it for "
+            f"only {ended.size} attempts ended while it was learned, {_MESSAGES_MIN} are needed; learn it for "
             "longer (sim.learn_services(..., seconds=)), or send it more",
         )
     seen = history.scenario.services[name]
