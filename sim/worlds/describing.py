@@ -104,8 +104,8 @@ def _with_settings(name: str, service: Service, description: Mapping[str, Any]) 
     changed = [field for field in _SETTINGS if getattr(found, field) != getattr(service, field)]
     changed += ["its code"] if own.digest != service.own.digest else []
     if changed:
-        problem = f"{service.app} has changed since it was learned ({', '.join(changed)}); learn it again: delete the file that --learned names"
-        raise InvalidScenario(f"services.{name}", problem)
+        problem = f"{service.app} has changed since it was learned ({', '.join(changed)}); learn it again"
+        raise InvalidScenario(f"services.{name}", f"{problem}: delete the file that --learned names")
     return service
 
 
