@@ -42,6 +42,8 @@ from sim.tables import html_table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sim.evidence.lives import MessageLife
+
 BLOCKED_S = 0.1  # a step of a handler that is so long keeps everything else of its process waiting
 World = Literal["simulated", "live"]
 Rows = npt.NDArray[np.void]
@@ -179,6 +181,18 @@ class History:
         """Every run with its rows."""
         for index, run in enumerate(self.runs):
             yield run, self.run(index)
+
+    def message(self, number: int, run: int = 0) -> "MessageLife":
+        """The life of a message that the load sent in a run: its waits, its attempts and what came of them.
+
+        `sim.show.lives.life_of` draws it.
+
+        Raises:
+            InvalidHistory: there is no such run, or no such message in it.
+        """
+        from sim.evidence.lives import MessageLife  # it is built on histories
+
+        return MessageLife.of(self, number, run)
 
     def of_seeds(self, seeds: Sequence[int]) -> Self:
         """The runs of these seeds alone."""

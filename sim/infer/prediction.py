@@ -24,7 +24,7 @@ from sim.declare.scenario import Scenario
 from sim.environment import now, versions
 from sim.errors import InvalidPrediction
 from sim.evidence.history import History
-from sim.evidence.metrics import Interval, is_predicted, measure_all, unit_of
+from sim.evidence.metrics import Interval, is_predicted, measure, unit_of
 from sim.reading import UNREADABLE, in_words, read_json
 from sim.tables import html_table
 from sim.wording import lower_bound, number
@@ -83,12 +83,12 @@ class Prediction:
     @classmethod
     def of(cls, history: History, seeds: Sequence[int]) -> Self:
         """The prediction that a simulated history makes for these of its seeds."""
-        found, of_runs = measure_all(history), np.array([run.seed for run in history.runs])
+        found, of_runs = measure(history), np.array([run.seed for run in history.runs])
         replications = min((int(np.count_nonzero(of_runs == seed)) for seed in seeds), default=0)
         chosen = np.array([np.flatnonzero(of_runs == seed)[:replications] for seed in seeds])  # (seeds, replications)
         metrics = {
             name: _predicted(name, values[chosen], found.unhandled.get(name, np.zeros(values.size))[chosen])
-            for name, values in found.values.items()
+            for name, values in found.items()
             if is_predicted(name) or name.startswith("lateness_s")  # the generator's shows whether the machine drifted
         }
         return cls(
