@@ -229,7 +229,7 @@ def _emission(history: History, name: str, emitted: Emitted) -> Emission:
     sent = of_kind(own[own["event"] == list(flow.paths).index(emitted.event)], "sent")
     numbers, places = np.unique(sent["message"], return_index=True)
     causes = flow.causes(emitted, consumes, numbers)
-    counts = [np.count_nonzero(causes == message) for message in handled] or [0]
+    counts = [int(np.count_nonzero(causes == message)) for message in handled] or [0]
     shares = np.bincount(counts) / len(counts)
     return Emission(shares=tuple(shares.tolist()), after=_after(own, causes, sent["t_s"][places]))
 
