@@ -5,7 +5,8 @@
     find_binaries    the server programs of this machine, to run a test on each
     free_port        a TCP port on which nothing listens: the address of a server that is not there
     fault_proxy      stand between a client and its server for the length of an `async with` block
-    FaultProxy       what that block is given: it loses a reply, cuts connections, refuses new ones, or goes silent
+    FaultProxy       what that block is given: it loses a reply, cuts connections, refuses, delays, or goes silent
+    proxy_url        the URL of a server as it is through a proxy at a port or a socket
     Inspector        look at a group past the library: what is pending, delayed, dead; or take its entries away
     Pending          an entry that a consumer holds, as the Inspector tells it
     server_cpu_s     how much processor time a server has used
@@ -41,7 +42,7 @@ docs/testing.md goes on from there: retries and dead letters, a lost reply, a ki
 """
 
 from eventlib.testing.binaries import find_binaries
-from eventlib.testing.fault_proxy import FaultProxy, fault_proxy
+from eventlib.testing.fault_proxy import FaultProxy, fault_proxy, proxy_url
 from eventlib.testing.inspector import Inspector, Pending
 from eventlib.testing.processor import server_cpu_s
 from eventlib.testing.server import PrivateServer, free_port, private_server
@@ -57,5 +58,6 @@ __all__ = [
     "find_binaries",
     "free_port",
     "private_server",
+    "proxy_url",
     "server_cpu_s",
 ]

@@ -32,6 +32,8 @@ _GUARD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")))
 # What a private server has until other options are given: no snapshot, an append-only file, no eviction.
 _CONFIG = ("--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction", "--protected-mode", "yes")
 
+_servers: "dict[str, PrivateServer]" = {}  # those that run, by their URLs
+
 
 class PrivateServer:
     """A Redis that belongs to one process. Made by `private_server`.
@@ -46,6 +48,7 @@ class PrivateServer:
         self.binary = binary
         self.pid = 0  # of the server that runs, or of the last one that ran
         self._owner = os.getpid()
+        self._memory = "0"  # its maxmemory, while it is full
         command = [str(binary), "--dir", str(directory), *_CONFIG, *options]
         self._guard = subprocess.Popen(
             [*_GUARD, str(self._owner), str(directory), *command],
@@ -80,6 +83,24 @@ class PrivateServer:
     def resume(self) -> None:
         """Let it go on after `pause`."""
         self._ask(f"signal {signal.SIGCONT:d}")
+
+    def delete_data(self) -> None:
+        """Delete what it has written. To be called while it is stopped: then it starts with nothing."""
+        shutil.rmtree(self.directory / "appendonlydir", ignore_errors=True)
+        (self.directory / "dump.rdb").unlink(missing_ok=True)
+
+    def set_full(self, full: bool) -> None:
+        """Let it have no memory left for what is added, or as much as before."""
+        with redis.Redis.from_url(self.url) as client:
+            if full:
+                self._memory = str(client.config_get("maxmemory")["maxmemory"])
+            client.config_set("maxmemory", "1" if full else self._memory)
+
+    @classmethod
+    def of_this_process(cls, url: str) -> "PrivateServer | None":
+        """The private server at this URL that this process has started and runs. None: there is none."""
+        server = _servers.get(url)
+        return server if server is not None and server._owner == os.getpid() else None
 
     def _close(self) -> None:
         if os.getpid() != self._owner:  # a process that the owner forked leaves the block
@@ -155,8 +176,10 @@ def private_server(*options: str, binary: Path | None = None, port: int | None =
         raise
     try:
         server.start()
+        _servers[url] = server
         yield server
     finally:
+        _servers.pop(url, None)
         server._close()
 
 

@@ -34,9 +34,12 @@ COMMANDS = {
         "sim.cli.fidelity",
         "Predict many scenarios from one calibration, run them all, and say how many of them were predicted well.",
     ),
+    "sweep": _Listed("sim.cli.sweep", "Simulate a scenario at every combination of the values of some of its fields."),
+    "plan": _Listed("sim.cli.plan", "Find the smallest number, of consumers say, with which what is expected holds."),
     "learn": _Listed(
         "sim.cli.learn", "Watch a running consumer group, read-only, and write a scenario that behaves like it."
     ),
+    "trace": _Listed("sim.cli.trace", "Look at a recorded trace, and write the scenario that replays it."),
     "report": _Listed("sim.cli.report", "Run the scenarios in both worlds and write the validation report."),
     "lab": _Listed("sim.cli.lab", "Open JupyterLab on the notebooks, with a Redis running."),
     "exporter": _Listed(

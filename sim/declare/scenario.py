@@ -1,17 +1,21 @@
 """A Scenario declares one experiment: a load, the services that work it off, and the faults injected into them."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from eventlib.errors import InvalidDeclaration
 from eventlib.events.schema import valid_name, valid_type
 from sim.declare.callers import CALLERS, Callers
 from sim.declare.declared import Declared, FilePlaces
-from sim.declare.faults import Fault
+from sim.declare.dependencies import Dependency
+from sim.declare.expectations import Expectation
+from sim.declare.faults import FAULT_KINDS, Fault
+from sim.declare.faults.kind import FaultySystem
 from sim.declare.loads import Load
 from sim.declare.plan import Flow, Plan, draw_labels
 from sim.declare.scenario_file import problems, read
@@ -31,16 +35,34 @@ SAMPLES = 10_000  # looks at a service's backlog in a run that has fewer events 
 class Scenario(Declared):
     """One experiment, as declared: nothing is drawn, connected or started yet.
 
-    `drain_s` bounds how long after the last arrival a run may go on working off its backlog.
+    `drain_s` bounds how long after the last arrival a run may go on working off its backlog. Metrics leave the first
+    `warm_up_s` of each run out, or what `warm_up: mser-5` finds in all runs together. `expect` says what metrics must
+    be, such as `lag_s_p99 < 500 ms`.
     """
 
     name: str = Field(min_length=1)
     description: str = ""
     offered_load: Load = Field(alias="load")  # `load` is what reads a file
     services: Mapping[str, Service] = Field(min_length=1)
+    dependencies: Mapping[str, Dependency] = Field(default_factory=dict)  # what services call and wait for
     callers: Callers | None = None  # processes that send the load as requests; without them, the load is events
     faults: tuple[Fault, ...] = ()
     drain_s: float = Field(default=30.0, gt=0, le=1e6)
+    warm_up_s: float = Field(default=0.0, ge=0)
+    warm_up: Literal["mser-5"] | None = None
+    expect: tuple[str, ...] = ()
+
+    @field_validator("expect")
+    @classmethod
+    def _expects_something(cls, expect: tuple[str, ...]) -> tuple[str, ...]:
+        for text in expect:
+            Expectation.parse(text)
+        return expect
+
+    @property
+    def expectations(self) -> tuple[Expectation, ...]:
+        """What its metrics must be."""
+        return tuple(map(Expectation.parse, self.expect))
 
     @classmethod
     def load(cls, file: str | Path, *, sample_if_missing: bool = False) -> Self:
@@ -58,7 +80,7 @@ class Scenario(Declared):
     @cached_property
     def flow(self) -> Flow:
         """Which event reaches which service, how often."""
-        return Flow.of(self.offered_load.event, self.services)
+        return Flow.of(self.offered_load.events, self.services)
 
     def with_services(self, services: Mapping[str, Service]) -> Self:
         """The same experiment with these services.
@@ -75,7 +97,9 @@ class Scenario(Declared):
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that a run of it reads."""
-        return (*self.offered_load.files, *(file for service in self.services.values() for file in service.files))
+        of_services = (file for service in self.services.values() for file in service.files)
+        of_dependencies = (file for one in self.dependencies.values() for file in one.service_time.files)
+        return (*self.offered_load.files, *of_services, *of_dependencies)
 
     def plan(self, seed: int, repeat: int = 0) -> Plan:
         """Draw everything random that one seed decides. `repeat` is that of a simulated run: see `Plan.draw`.
@@ -83,7 +107,7 @@ class Scenario(Declared):
         Raises:
             InvalidTrace: the load's trace is missing or broken.
         """
-        return Plan.draw(self.offered_load, self.services, self.faults, self.flow, seed, repeat)
+        return Plan.draw(self.offered_load, self.services, self.dependencies, self.faults, self.flow, seed, repeat)
 
     def labels(self, service: str, seed: int, n: int) -> Labels:
         """The priorities and tenants of the first n messages of a service that is a task queue."""
@@ -118,11 +142,22 @@ class Scenario(Declared):
                 self.name, f"about {rows:,.0f} rows would be recorded in {runs:,} runs, over {MAX_ROWS:,}; lower {what}"
             )
 
+    @field_validator("faults")
+    @classmethod
+    def _expand(cls, faults: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        """The faults that happen. A random plan is drawn here, so that all that reads a scenario sees plain faults."""
+        if not {"offered_load", "services"} <= info.data.keys():  # they are wrong, which is told
+            return faults
+        system = FaultySystem(info.data["offered_load"], info.data["services"], info.data.get("callers"), faults)
+        return tuple(one for fault in faults for one in fault.expanded(system, FAULT_KINDS))
+
     @model_validator(mode="after")
     def _runnable(self) -> Self:
+        self._check_warm_up()
         self._check_names()
         self._check_callers()
         self._check_own_handlers()
+        self._check_dependencies()
         for fault in self.faults:
             if problem := fault.problem(self):
                 raise ValueError(f"faults: {problem}")
@@ -150,6 +185,14 @@ class Scenario(Declared):
             return None
         return f"{late.label} at {late.at_s:g} s, after the load's end at {end_s:g} s; lower at_s"
 
+    def _check_warm_up(self) -> None:
+        if self.warm_up_s and self.warm_up is not None:
+            raise ValueError("warm_up_s: MSER-5 finds the warm-up; leave warm_up_s or warm_up out")
+        if self.warm_up_s:
+            with suppress(InvalidTrace):  # the run refuses it
+                if self.warm_up_s >= (end_s := self.offered_load.duration_s):
+                    raise ValueError(f"warm_up_s: {self.warm_up_s:g} leaves nothing of {end_s:g} s of load; lower it")
+
     def _check_names(self) -> None:
         try:
             for name in self.services:
@@ -164,10 +207,23 @@ class Scenario(Declared):
             return
         if CALLERS in self.services:
             raise ValueError(f"services.{CALLERS}: metrics and faults call the callers so; give it another name")
+        if self.offered_load.mix:
+            raise ValueError("load.event: callers make requests of one type; name one, or leave the callers out")
+        if self.offered_load.collects:
+            raise ValueError("load: callers send each request by itself; leave batching out, or the callers")
         if not any(self.callers.reply in service.emits for service in self.services.values()):
             raise ValueError(f"callers.reply: no service emits {self.callers.reply!r}; add it to the emits of one")
         if queue := next((name for name, service in self.services.items() if service.queue or service.saga), None):
             raise ValueError(f"services.{queue}: callers need plain services, no task queues or sagas; leave one out")
+
+    def _check_dependencies(self) -> None:
+        for name, service in self.services.items():
+            if unknown := [used for used in service.uses if used not in self.dependencies]:
+                there = ", ".join(map(repr, self.dependencies)) or "none; declare it below dependencies"
+                raise ValueError(f"services.{name}.uses: there is no dependency {unknown[0]!r}; there are {there}")
+        for name, dependency in self.dependencies.items():
+            if problem := dependency.service_time.problem(self.offered_load):
+                raise ValueError(f"dependencies.{name}.service_time: {problem}")
 
     def _check_own_handlers(self) -> None:
         groups: dict[tuple[str, str], str] = {}

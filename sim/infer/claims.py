@@ -9,7 +9,8 @@ from sim.declare.declared import Floats
 from sim.declare.faults.kill import Kill
 from sim.evidence.checks import Check, Verdict, check, verdict_of_all
 from sim.evidence.history import History
-from sim.evidence.metrics import dead_letters, lateness_s_p99, measure, totals
+from sim.evidence.instrument import lateness_s_p99
+from sim.evidence.metrics import dead_letters, measure, totals
 from sim.infer.compare import Comparison
 
 BURST = 50_000  # events that the burst publishes

@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from eventlib.whole_files import write_whole
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
+from sim.environment import machine, now
 from sim.errors import InvalidScenario
+from sim.reading import UNREADABLE, in_words, read_json
 
 _FORMAT = 1
 # What is found, not declared. The rest of a service may change, and what was learned still holds.
@@ -16,6 +17,7 @@ _FOUND = (
     "concurrency", "prefetch", "lease_s", "retry", "retry_budget", "service_time", "error_rate", "wire", "own",
 )  # fmt: skip
 _SAME = ("app", "group", "consumes")
+_OF_THE_MACHINE = ("processor", "CPUs")  # on another one, the same code takes another time
 
 
 def save_learned(scenario: Scenario, file: Path) -> None:
@@ -30,8 +32,8 @@ def save_learned(scenario: Scenario, file: Path) -> None:
         if service.own is not None or service.wire is not None
     }
     try:
-        text = json.dumps({"format": _FORMAT, "scenario": scenario.name, "services": services}, indent=2)
-        file.write_text(text + "\n", encoding="utf-8")
+        about = {"format": _FORMAT, "scenario": scenario.name, "date": now(), "machine": machine()}
+        write_whole(file, json.dumps(about | {"services": services}, indent=2) + "\n")
     except OSError as error:
         raise InvalidScenario(str(file), f"cannot be written ({error.strerror or error}); name another file") from error
 
@@ -44,7 +46,7 @@ def open_learned(scenario: Scenario, file: Path) -> Scenario:
     """
     mend = "delete it and learn again: workbench compare SCENARIO --learned FILE"
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        said = read_json(file)
         if said["format"] != _FORMAT:
             raise InvalidScenario(str(file), f"has format {said['format']!r}, not {_FORMAT}; {mend}")
         services = dict(scenario.services)
@@ -57,9 +59,8 @@ def open_learned(scenario: Scenario, file: Path) -> Scenario:
     except OSError as error:
         problem = f"cannot be read ({error.strerror or error}); `workbench compare SCENARIO --learned FILE` writes it"
         raise InvalidScenario(str(file), problem) from error
-    except (ValidationError, ValueError, LookupError, TypeError, AttributeError) as error:
-        said_error = " ".join(str(error).split())[:200]
-        raise InvalidScenario(str(file), f"holds nothing that was learned ({said_error}); {mend}") from error
+    except UNREADABLE as error:
+        raise InvalidScenario(str(file), f"holds nothing that was learned ({in_words(error)}); {mend}") from error
 
 
 def learned_as(scenario: Scenario, other: Scenario) -> Scenario:
@@ -71,6 +72,32 @@ def learned_as(scenario: Scenario, other: Scenario) -> Scenario:
         for name, service in scenario.services.items()
     }
     return scenario.with_services(services)
+
+
+def learned_on(file: Path) -> tuple[str, Mapping[str, str]]:
+    """When and on which machine the handlers were learned, of a file that `open_learned` reads."""
+    said = json.loads(file.read_text(encoding="utf-8"))
+    there = said.get("machine")
+    return str(said.get("date", "on an unknown date")), there if isinstance(there, dict) else {}
+
+
+def other_machine(file: Path) -> str:
+    """How the machine on which the handlers were learned differs from this one; empty if it does not."""
+    _, there = learned_on(file)
+    here = machine()
+    others = [name for name in _OF_THE_MACHINE if there.get(name) != here[name]]
+    return "; ".join(f"{name} {there.get(name, 'unknown')}, here {here[name]}" for name in others)
+
+
+def check_machine(file: Path) -> None:
+    """See that the handlers were learned on this machine.
+
+    Raises:
+        InvalidScenario: it was another one.
+    """
+    if others := other_machine(file):
+        problem = f"was learned on another machine ({others}); delete it or name another file, and learn here"
+        raise InvalidScenario(str(file), problem)
 
 
 def _with(service: Service, found: Mapping[str, object]) -> Service:

@@ -1,7 +1,8 @@
 """What the simulator's commands show in a terminal: progress, tables of metrics, verdicts."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 
 import numpy as np
@@ -10,8 +11,15 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from eventlib.cli.terminal import err, one_line, out, print_table
 from sim.calibration import Calibration
+from sim.declare.declared import Floats
+from sim.declare.scenario import Scenario
+from sim.declare.traces import Trace
+from sim.declare.traces.summary import TraceSummary, rate_over_time
+from sim.declare.traces.tables import Seen
+from sim.errors import InvalidTrace
 from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check, Verdict
+from sim.evidence.expectations import Judged, Outcome
 from sim.evidence.history import History
 from sim.evidence.metrics import Interval, is_predicted, unit_of
 from sim.infer.claims import Claim
@@ -19,16 +27,24 @@ from sim.infer.compare import Comparison, Row
 from sim.infer.fidelity import Fidelity
 from sim.infer.kept import KeptComparison
 from sim.infer.kept import cells as kept_cells
+from sim.infer.planned import CapacityPlan
 from sim.infer.prediction import Prediction
-from sim.show.wording import percent, replications, seeds
+from sim.infer.swept import Sweep
+from sim.show.wording import percent, replications, seeds, warm_up_in_words
 from sim.timings import STEPS
 from sim.wording import lower_bound, number, quantity, share_unhandled
 
+_FAULTS_MAX = 20  # more are not listed
 _STYLES: dict[Verdict, str] = {
     "true": "green",
     "false": "bold red",
     "unknown": "yellow",
 }
+STATES: dict[Outcome, Verdict] = {"holds": "true", "fails": "false", "cannot tell": "unknown"}
+
+
+_BARS = "\N{LOWER ONE EIGHTH BLOCK}\N{LOWER ONE QUARTER BLOCK}\N{LOWER THREE EIGHTHS BLOCK}\N{LOWER HALF BLOCK}"
+_BARS += "\N{LOWER FIVE EIGHTHS BLOCK}\N{LOWER THREE QUARTERS BLOCK}\N{LOWER SEVEN EIGHTHS BLOCK}\N{FULL BLOCK}"
 
 
 @contextmanager
@@ -69,6 +85,8 @@ def progress(step: str) -> Iterator[Callable[[float], None]]:
 def print_metrics(history: History, summaries: Mapping[str, Interval]) -> None:
     """The metrics of one world with their intervals."""
     out.tell(f"{one_line(history.scenario.name)}, {history.world}, runs: {len(history.runs)}")
+    if note := warm_up_in_words(history):
+        out.tell(f"{note}.")
     columns = {
         "metric": list(summaries),
         "mean": [_bound(found.mean, found) for found in summaries.values()],
@@ -76,6 +94,14 @@ def print_metrics(history: History, summaries: Mapping[str, Interval]) -> None:
         "unit": [unit_of(name) for name in summaries],
     }
     print_table(columns, folded=["metric"], numbers=[*columns][1:], spare=["unit"])
+
+
+def print_faults(scenario: Scenario) -> None:
+    """What was made to go wrong, a line each."""
+    for fault in scenario.faults[:_FAULTS_MAX]:
+        out.tell(f"Fault: {one_line(fault.in_words(scenario))}")
+    if (more := len(scenario.faults) - _FAULTS_MAX) > 0:
+        out.tell(f"and {more:,} faults more")
 
 
 def print_prediction(found: Prediction) -> None:
@@ -115,8 +141,8 @@ def print_comparison(comparison: Comparison) -> None:
     print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=spare)
 
 
-def print_calibration(calibration: Calibration, file: str) -> None:
-    """What each step took, the processor's time, and where that is kept."""
+def print_calibration(calibration: Calibration) -> None:
+    """What each step took, and the processor's time."""
     values = calibration.values()
     columns = {
         "step": list(STEPS),
@@ -134,7 +160,6 @@ def print_calibration(calibration: Calibration, file: str) -> None:
     if calibration.was_busy:
         late = quantity(values["lateness_s_p99"], "s")
         out.tell(f"Note: the machine was busy: the load was sent up to {late} late (p99). Measure on a quieter one.")
-    out.tell(one_line(f"The calibration of {calibration.server} is {file}"))
 
 
 def print_kept(found: KeptComparison) -> None:
@@ -148,6 +173,29 @@ def print_kept(found: KeptComparison) -> None:
     names = ("metric", "before", "after", "change", "95 % interval", "unit", "verdict")
     columns = dict(zip(names, map(list, zip(*map(kept_cells, found.rows), strict=True)), strict=True))
     print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=["unit", "before", "after"])
+
+
+def print_sweep(found: Sweep, metrics: Sequence[str] = ()) -> None:
+    """The points of a sweep with their means, what is expected of them, and where a service is overloaded."""
+    runs = f"{len(found)} points, {seeds(found.seeds)} at each"
+    out.tell(f"{one_line(found.scenario.name)}, simulated: {runs}")
+    header, rows = found.table(metrics)
+    columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+    expected = header[len(header) - len(found.expectations) :]
+    folded = [*found.fields, *expected]
+    print_table(columns, folded=folded, numbers=[name for name in header if name not in expected])
+    for point, overload in found.overloads():
+        out.tell(one_line(f"Note: at {found.in_words(point)}, {overload.in_words()}."))
+
+
+def print_plan(found: CapacityPlan) -> None:
+    """The answer, what stands behind it, and the curve."""
+    for line in found.lines():
+        out.tell(one_line(line))
+    header, rows = found.table()
+    columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+    expected = header[len(header) - len(found.expectations) :]
+    print_table(columns, folded=[found.field, *expected], numbers=[name for name in header if name not in expected])
 
 
 def print_fidelity(found: Fidelity) -> None:
@@ -168,6 +216,62 @@ def print_overloads(history: History) -> None:
     """A line for each service that was offered more than it can do."""
     for overload in overloads(history):
         out.tell(f"Note: {one_line(overload.in_words())}.")
+
+
+def print_judged(judged: Iterable[Judged], world: str = "") -> None:
+    """One line for each expectation: whether it holds, and the number that says so. `world` is where it was found."""
+    for one in judged:
+        where = f"{world}: " if world else ""
+        out.tell(
+            (f"{one.verdict} ".ljust(8), _STYLES[STATES[one.outcome]]), one_line(f"{where}{one.expected}: {one.found}")
+        )
+
+
+def print_notes(scenario: Scenario) -> None:
+    """A line for each thing that was done to the recording which a scenario replays."""
+    with suppress(InvalidTrace):  # a history may be shown where its trace is not
+        for note in scenario.offered_load.notes():
+            out.tell(f"Note: {one_line(note)}.")
+
+
+def print_trace(seen: Sequence[Seen], columns: Mapping[str, str], trace: Trace, found: TraceSummary) -> None:
+    """A trace's columns, its rate over time, its gaps and its burstiness."""
+    read_as = {column: name for name, column in columns.items()}
+    cells: dict[str, list[str]] = {
+        "column": [one.name for one in seen],
+        "has": [one.has for one in seen],
+        "first": [_shortened(one.first, 32) for one in seen],
+        "lowest": [_number(one.low) for one in seen],
+        "highest": [_number(one.high) for one in seen],
+        "read as": [read_as.get(one.name, "") for one in seen],
+    }
+    print_table(cells, folded=["column"], numbers=["lowest", "highest"], spare=["first"])
+    begun = (
+        f" from {datetime.fromtimestamp(trace.began_s, UTC):%Y-%m-%d %H:%M:%S} UTC on" if trace.began_s > 1e8 else ""
+    )
+    if found.rows == 1 or not found.length_s:
+        out.tell(f"{found.rows:,} rows at one moment{begun}: there is no rate, and there are no gaps.")
+        return
+    rate = quantity(found.rate_per_s, "1/s")
+    out.tell(f"{found.rows:,} rows in {quantity(found.length_s, 's')}{begun}: {rate} on average.")
+    edges_s, rates_per_s = rate_over_time(trace, 60)
+    low, high = (quantity(float(of), "1/s") for of in (rates_per_s.min(), rates_per_s.max()))
+    out.tell(f"Rate  {_bars(rates_per_s)}  {low} to {high} in parts of {quantity(float(edges_s[1]), 's')}")
+    p50, p99, longest = (quantity(of, "s") for of in (found.gap_s_p50, found.gap_s_p99, found.gap_s_max))
+    at = quantity(found.gap_max_at_s, "s")
+    out.tell(f"Gaps  median {p50}, p99 {p99}; the longest is {longest}, {at} after the first row.")
+    out.tell(f"CV of gaps  {_number(found.cv)}; rows that are independent of each other have 1.")
+    if found.dispersion:
+        windows = ", ".join(f"{_number(of)} in {quantity(window, 's')}" for window, of in found.dispersion.items())
+        out.tell(f"Index of dispersion  {windows}; independent rows at one rate have 1.")
+    if trace.unsorted:
+        out.tell(f"Note: {trace.unsorted:,} rows were recorded after a later one, and were put in order.")
+
+
+def _bars(values: Floats) -> str:
+    """Numbers as bars of eight heights, from 0 on. Nothing is shown where the number is 0."""
+    heights = np.ceil(values / values.max() * len(_BARS)).astype(int)
+    return "".join(_BARS[height - 1] if height else " " for height in heights)
 
 
 def print_claims(claims: Iterable[Claim]) -> None:

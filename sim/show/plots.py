@@ -38,7 +38,7 @@ from sim.wording import quantity
 def lag_over_time(source: Source, *, service: str | None = None) -> Figure:
     """Lag of each message over its intended send time, at one service or at the last services of the system."""
     worlds = Worlds.of(source)
-    simulated, live = (lags(one, service) if one else None for one in (worlds.simulated, worlds.live))
+    simulated, live = (lags(one, service, warming_up=True) if one else None for one in (worlds.simulated, worlds.live))
     both = [found for found in (simulated, live) if found is not None]
     figure, (axes,) = new_figure(3.5)
     axes.set_xlim(0, max((float(found.intended_s.max(initial=0)) for found in both), default=1) or 1)
@@ -301,7 +301,7 @@ def _mark_faults(axes: Axes, scenario: Scenario, services: Sequence[str]) -> Non
     start_s, end_s = axes.get_xlim()
     letter_s = (end_s - start_s) * 4.4 / (style.WIDTH_IN * 72 * 0.86)
     taken_until_s: list[float] = []  # of each line of names
-    marks = [fault.mark() for fault in scenario.faults if fault.service in services]
+    marks = [fault.mark() for fault in scenario.faults if any(fault.hits(name) for name in services)]
     for mark in sorted((mark for mark in marks if mark.from_s <= end_s), key=lambda mark: mark.from_s):
         axes.axvspan(mark.from_s, min(mark.until_s, end_s), color=style.SHADE, linewidth=0, zorder=0)
         axes.axvline(mark.from_s, color=style.GREY, linewidth=0.8, zorder=0.5)

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from eventlib import App, Bus, Event, WaitTimeout, connect
+from eventlib import App, Bus, Event, WaitTimeout
 from eventlib.replies.requesting import Requesting
 from eventlib.replies.waiting import Waits
 from sim.declare.callers import Callers
@@ -22,12 +22,12 @@ from sim.declare.scenario import Scenario
 from sim.evidence.history import ROW, of_kind
 from sim.worlds.messages import MessageSent, event_classes
 from sim.worlds.recorder import Recorder
-from sim.worlds.worker import Job, Orders, Tell, stopped
+from sim.worlds.worker import Job, Orders, Tell, connected, stopped
 
 
 async def call(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
     """Make each of the caller's requests when it is due, even if others still wait for their replies."""
-    async with connect(App("callers"), job.url, namespace=job.namespace) as bus:
+    async with connected(App("callers"), job) as bus:
         caller = _Caller(bus, scenario, recorder)
         calling = asyncio.create_task(caller.call_all(job, scenario, orders, tell))
         until: asyncio.Task[None] = asyncio.create_task(stopped(orders, recorder))

@@ -158,6 +158,8 @@ async def _work(job: Job, fd: int) -> None:
             if "go" in order:
                 orders.t0 = order["go"]
                 orders.go.set()
+            elif "network" in order:
+                orders.network.put_nowait(order["network"])
             else:
                 orders.stop.set()
 

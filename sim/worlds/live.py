@@ -16,12 +16,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from signal import Signals
 
 import numpy as np
 
 from eventlib import App, BrokerError, BrokerUnavailable, Bus, connect, private_server
-from eventlib.testing import server_cpu_s
+from eventlib.testing import PrivateServer, proxy_url, server_cpu_s
 from sim.declare.callers import CALLERS
 from sim.declare.scenario import Progress, Scenario
 from sim.environment import machine, now, versions
@@ -30,12 +29,14 @@ from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_row
 from sim.evidence.metrics import left_over
 from sim.progress import shown
 from sim.worlds.describing import described
+from sim.worlds.injecting import LiveFaults
 from sim.worlds.process_pool import PoolProcess, ProcessPool, process_pool
 from sim.worlds.sagas import ends_of, left_of
 from sim.worlds.worker import Job
 
 _HEADSTART_S = 0.2  # between the order to go and time 0: by then, all processes have the order
 _LOOK_S = 0.025  # how often it is asked whether all is done
+_PROXY = "proxy.sock"  # beside what the processes of a run note
 _SILENCE_S = 5.0  # longest time that a server may not answer in the middle of a run
 
 
@@ -69,6 +70,7 @@ async def run_live(
     runs: list[Run] = []
     rows: list[Rows] = []
     with server_at(url) as address, shown(progress, f"running {scenario.name} live") as advance:
+        refuse_impossible(scenario, address)
         async with process_pool() as pool:
             with _directory() as directory:
                 scenario = await described(scenario, pool, directory)
@@ -80,6 +82,34 @@ async def run_live(
                     rows.append(live.rows(index))
     about = {"date": now(), **machine(), **versions()}
     return History("live", scenario, server, tuple(runs), np.concatenate(rows), environment=about)
+
+
+def refuse_impossible(scenario: Scenario, url: str) -> None:
+    """Refuse faults that cannot happen at this server.
+
+    Raises:
+        InvalidScenario: it has some.
+    """
+    for fault in scenario.faults:
+        if fault.needs == "private server" and PrivateServer.of_this_process(url) is None:
+            problem = (
+                f"{fault.label}: only a server of the run's own is stopped or filled; leave out REDIS_URL and --url"
+            )
+            raise InvalidScenario("faults", problem)
+        if fault.needs == "proxy" and url.startswith("rediss:"):
+            raise InvalidScenario("faults", f"{fault.label}: the proxy passes no TLS on; use a server without it")
+
+
+async def check_apps(scenario: Scenario) -> None:
+    """Import the Apps of a scenario, and see whether they are those that were learned.
+
+    Raises:
+        InvalidScenario: an App cannot be used, or its code or its settings have changed since it was learned.
+        LiveRunFailed: the processes could not be started.
+    """
+    async with process_pool() as pool:
+        with _directory() as directory:
+            await described(scenario, pool, directory)
 
 
 @contextmanager
@@ -126,42 +156,47 @@ class _LiveRun:
 
     def __init__(self, scenario: Scenario, seed: int, url: str, pool: ProcessPool, directory: Path) -> None:
         self._scenario = scenario
+        self._url = url
         self._pool = pool
         self._directory = directory
         self._files: dict[Path, PoolProcess] = {}
         self._senders: dict[str, PoolProcess] = {}  # those who send the load, by name: the generator, or the callers
-        self._befalls_callers: list[asyncio.Task[None]] = []  # faults
+        self._talked_to: list[PoolProcess] = []  # the proxy and the dependencies
         self._t0 = float("nan")
         self._ends: list[tuple[float, ...]] = []  # rows of sagas
         self._own_rows: list[tuple[float, int, int, int, float]] = []  # t_s, kind, service, consumer, value
+        self._faults = LiveFaults(scenario, pool, self._replace, self._note, PrivateServer.of_this_process(url))
+        way = proxy_url(url, directory / _PROXY) if self._through_proxy else url
         self._job = Job(
-            "generator", scenario.model_dump_json(by_alias=True), seed, url, f"wb-{secrets.token_hex(6)}", ""
+            "generator", scenario.model_dump_json(by_alias=True), seed, way, f"wb-{secrets.token_hex(6)}", ""
         )
+
+    @property
+    def _through_proxy(self) -> bool:
+        return any(fault.needs == "proxy" for fault in self._scenario.faults)
 
     async def run(self, progress: Progress) -> tuple[str, float, dict[str, Left]]:
         """Product and version of the server, when all was settled, and what each service had left."""
-        async with connect(App("workbench"), self._job.url, namespace=self._job.namespace) as bus:
+        async with connect(App("workbench"), self._url, namespace=self._job.namespace) as bus:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     side = [tasks.create_task(self._pool.fail_with_processes())]
                     await self._start_all()
-                    for fault in self._scenario.faults:
-                        if (injection := fault.inject_live(self)) is not None:
-                            side.append(tasks.create_task(injection))
-                            if fault.service not in self._scenario.services:
-                                self._befalls_callers.append(side[-1])
+                    self._faults.inject(tasks, CALLERS)
                     side.append(tasks.create_task(self._sample(bus)))
                     ended_s = await self._until_settled(bus, progress)
-                    for task in side:
+                    for task in (*side, *self._faults.tasks):
                         task.cancel()
                     await self._note_server_cpu()
-                await self._pool.stop_all()
+                await self._faults.mend()
+                await self._pool.stop_all(self._talked_to)
                 left = {name: await self._left(bus, name) for name in self._scenario.services}
                 await self._note_ends_of_sagas(bus, left)
                 return str(bus.server), ended_s, left
             except BaseExceptionGroup as failures:
                 raise first_of(failures) from None
             finally:
+                await self._faults.mend()
                 with contextlib.suppress(LiveRunFailed):  # or what really failed would be hidden
                     await self._pool.kill_all()
                 with contextlib.suppress(BrokerError):
@@ -189,6 +224,7 @@ class _LiveRun:
 
     async def _start_all(self) -> None:
         """Start consumers, then those who send the load; set time 0 when all are ready."""
+        await self._start_what_others_talk_to()
         processes = [
             self._start(name, index)
             for name, service in self._scenario.services.items()
@@ -199,10 +235,26 @@ class _LiveRun:
         else:
             processes += [self._start(CALLERS, index) for index in range(self._scenario.callers.processes)]
         await self._pool.ready(processes)
-        self._t0 = time.monotonic() + _HEADSTART_S
+        self._t0 = self._faults.t0 = time.monotonic() + _HEADSTART_S
         for process in processes:
             self._pool.order(process, {"go": self._t0})
         await self._note_server_cpu()
+
+    async def _start_what_others_talk_to(self) -> None:
+        """Start the proxy and the dependencies, where there are any: they are told to stop when the others have."""
+        job = asdict(self._job) | {"records": str(self._directory / "none")}
+        if self._through_proxy:
+            where = {"url": self._url, "listens": str(self._directory / _PROXY)}
+            self._faults.proxy = self._pool.start("proxy", job | {"role": "proxy"} | where)
+            self._talked_to.append(self._faults.proxy)
+        for name in self._scenario.dependencies:
+            dependency = self._pool.start(f"dependency {name}", job | {"role": "dependency", "service": name})
+            self._talked_to.append(dependency)
+        await self._pool.ready(self._talked_to)
+
+    def _replace(self, role: str, index: int) -> PoolProcess:
+        """Start a process in the place of a dead one."""
+        return self._start(role, index, self._t0)
 
     def _start(self, role: str, index: int, t0: float | None = None) -> PoolProcess:
         """Start a process: a consumer, where `role` is its service; a caller; or the generator."""
@@ -217,33 +269,16 @@ class _LiveRun:
             self._senders[name] = process
         return process
 
-    # What a fault may do: `sim.declare.faults.worlds.LiveWorld`
-
-    async def sleep_until(self, at_s: float) -> None:
-        await asyncio.sleep(max(0.0, self._t0 + at_s - time.monotonic()))
-
-    async def kill(self, service: str, consumer: int) -> None:
-        await self._pool.kill(f"{service} {consumer}")
-
-    async def start(self, service: str, consumer: int) -> None:
-        await self._pool.ready([self._start(service, consumer, self._t0)])
-
-    async def signal(self, service: str, consumer: int, signal: Signals) -> None:
-        await self._pool.signal(f"{service} {consumer}", signal)
-
-    def note(self, kind: str, service: str, consumer: int) -> None:
-        self._note(kind, service, consumer)
-
     async def _sample(self, bus: Bus) -> None:
         tick, heard_at, every_s = 0, time.monotonic(), self._scenario.sample_every_s
         while True:
-            await self.sleep_until(tick * every_s)
+            await self._faults.sleep_until(tick * every_s)
             try:
                 for name in self._scenario.services:
                     self._note("sampled", name, -1, float(left_over(await self._left(bus, name))))
                 heard_at = time.monotonic()
             except BrokerUnavailable:  # then there is no sample; a server that stays away ends the run
-                if time.monotonic() - heard_at > _SILENCE_S:
+                if time.monotonic() - heard_at > _SILENCE_S + self._faults.longest_s:
                     raise
             tick = max(tick + 1, int((time.monotonic() - self._t0) / every_s))
 
@@ -259,9 +294,8 @@ class _LiveRun:
 
     def _load_is_over(self) -> bool:
         """Whether all is sent, and no caller waits for a reply. A killed one that comes back will wait for some."""
-        return all(sender.done.is_set() or sender.ended.is_set() for sender in self._senders.values()) and all(
-            fault.done() for fault in self._befalls_callers
-        )
+        sent = all(sender.done.is_set() or sender.ended.is_set() for sender in self._senders.values())
+        return sent and not self._faults.callers_come_back
 
     async def _is_settled(self, bus: Bus) -> bool:
         # Upstream first: a service publishes before it acks, so what leaves one backlog is in the next one already.
@@ -299,7 +333,7 @@ class _LiveRun:
                     self._ends.append((0, at_s, KIND[kind], code, -1, event, message, 1, intended_s, np.nan))
 
     async def _note_server_cpu(self) -> None:
-        if not math.isnan(used_s := await server_cpu_s(self._job.url)):
+        if not math.isnan(used_s := await server_cpu_s(self._url)):
             self._note("server_cpu", "", -1, used_s)
 
     def _note(self, kind: str, service: str, consumer: int, value: float = np.nan) -> None:

@@ -104,6 +104,7 @@ def declare_task(
         name=name,
         queue=name,
         retry=service.retry,
+        timeout_s=service.timeout_s,
         fair_by="tenant" if queue.takes_turns_by_tenant else None,
         limit=queue.limit,
         limit_by="tenant" if queue.limit_per_tenant is not None else None,

@@ -12,10 +12,12 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
-from eventlib import App, Delivery, Event, connect
+from eventlib import App, Delivery, Event
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Publishing
+from eventlib.errors import RetryAfter, Snooze
 from eventlib.events.schema import spec_of
+from eventlib.policy import cause_of
 from sim.declare.scenario import Scenario
 from sim.errors import LiveRunFailed
 from sim.evidence.history import BLOCKED_S
@@ -23,7 +25,7 @@ from sim.worlds.importing import app_of, subscription_of
 from sim.worlds.messages import Mark, Numbered, new_traceparent, numbered
 from sim.worlds.metering import HandlerTasks, Meter, metered
 from sim.worlds.recorder import Recorder
-from sim.worlds.worker import Job, Orders, Tell, stopped
+from sim.worlds.worker import Job, Orders, Tell, connected, stopped
 
 _STOLEN_MIN_S = 0.0001  # less is what it takes to look at two clocks
 _LEAVE_S = 5.0  # longest wait for handlers that run when the run is over
@@ -41,7 +43,7 @@ async def consume_own(job: Job, scenario: Scenario, recorder: Recorder, orders: 
     watched = _watched(subscription, scenario, name, recorder)
     group = service.group or name
     async with (
-        connect(_with(app, group, watched), job.url, namespace=job.namespace) as bus,
+        connected(_with(app, group, watched), job) as bus,
         bus.running(groups=[group], grace_s=_LEAVE_S, observe=recorder.observe),
     ):
         tell("ready")
@@ -74,6 +76,13 @@ def _watched(subscription: Subscription, scenario: Scenario, name: str, recorder
             await metered(handler(event, delivery), meter)
         except SystemExit:
             recorder.add("exited", consumes, sent, delivery.attempt)
+            raise
+        except Exception as error:
+            match cause_of(error):
+                case Snooze(delay_s=delay_s):
+                    recorder.add("snoozed", consumes, sent, delivery.attempt, delay_s)
+                case RetryAfter(delay_s=delay_s):
+                    recorder.add("put_off", consumes, sent, delivery.attempt, delay_s)
             raise
         finally:
             recorder.held_s[delivery] = meter.held_s if meter.steps > 1 else inf  # it never gave the loop back

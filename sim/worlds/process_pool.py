@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class PoolProcess:
     number: int  # of all that the pool has started; no two processes have one
     pid: int | None = None
     expected_to_end: bool = False
+    dies: bool = False  # a poison message ends it
     failure: str | None = None  # what it failed with, in its own words
     started: asyncio.Event = field(default_factory=asyncio.Event)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -146,6 +148,7 @@ class ProcessPool:
         self._writer = writer
         self._processes: list[PoolProcess] = []
         self._current: dict[str, PoolProcess] = {}
+        self._deaths: dict[str, asyncio.Queue[int]] = defaultdict(asyncio.Queue)  # by role: what follows in the name
         self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._closed = False
         self._heard = b""  # the last that the processes printed
@@ -191,6 +194,14 @@ class ProcessPool:
         await self._within(_STOP_S, {process: process.started}, f"was not started within {_STOP_S:.0f} s")
         process.send(number)
 
+    def runs(self, name: str) -> bool:
+        """Whether the process of this name was started and has not ended."""
+        return name in self._current and not self._current[name].ended.is_set()
+
+    async def death(self, role: str) -> int:
+        """Wait until a process named `role INDEX` has been killed by what it worked on; returns the index."""
+        return await self._deaths[role].get()
+
     async def kill(self, name: str) -> None:
         """Kill the process of this name with SIGKILL; returns when it has ended.
 
@@ -219,6 +230,7 @@ class ProcessPool:
             raise
         finally:
             self._current.clear()
+            self._deaths.clear()
 
     async def ready(self, processes: Sequence[PoolProcess]) -> None:
         """Wait until all of these are ready.
@@ -244,21 +256,25 @@ class ProcessPool:
         for process in self._processes:
             process.send(number)
 
-    async def stop_all(self) -> None:
-        """Tell every process to finish; returns when all have ended.
+    async def stop_all(self, last: Sequence[PoolProcess] = ()) -> None:
+        """Tell every process to finish, and those of `last` when the others have ended; returns when all have.
 
         Raises:
             LiveRunFailed: one of them does not end in time, or has failed.
         """
         running = [process for process in self._processes if not process.ended.is_set()]
+        await self._stop([process for process in running if process not in last])
+        await self._stop([process for process in running if process in last])
+        if self._failure.done():
+            raise LiveRunFailed("live run", self._failure.result())
+
+    async def _stop(self, running: Sequence[PoolProcess]) -> None:
         for process in running:
             process.expected_to_end = True
             process.send(signal.SIGCONT)  # a suspended process would not hear the order
             self.order(process, {"stop": True})
         awaited = {process: process.ended for process in running}
         await self._within(_STOP_S, awaited, "did not end when told to; is the server still writable?")
-        if self._failure.done():
-            raise LiveRunFailed("live run", self._failure.result())
 
     async def wake_at_end(self) -> None:
         """Wait for the end of the fork server, then wake its children: a suspended one would not see the end."""
@@ -309,9 +325,14 @@ class ProcessPool:
             self._fail(f"{process.name} failed: {report['failed']}")
         elif "ended" in report:
             process.ended.set()
+            if process.dies:
+                role, _, index = process.name.rpartition(" ")
+                self._deaths[role].put_nowait(int(index))
             if not process.expected_to_end:
                 problem = f"{process.name} ended although it was not told to, with status {report['ended']}"
                 self._fail(self._said(problem))
+        elif "dies" in report:
+            process.dies = process.expected_to_end = True
         else:
             (process.ready if "ready" in report else process.done).set()
 

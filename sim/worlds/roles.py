@@ -6,7 +6,9 @@ from sim.declare.scenario import Scenario
 from sim.worlds.calling import call
 from sim.worlds.describing import describe
 from sim.worlds.own_handlers import consume_own
+from sim.worlds.proxying import stand_between
 from sim.worlds.recorder import Recorder
+from sim.worlds.serving import serve_calls
 from sim.worlds.worker import Job, Orders, Tell, consume, generate
 
 _ROLES = {"consumer": consume, "generator": generate, "caller": call}
@@ -18,6 +20,12 @@ async def work(job: Job, orders: Orders, tell: Tell) -> None:
     if job.role == "describer":
         describe(job, scenario)
         tell("ready")
+        return
+    if job.role == "proxy":
+        await stand_between(job, orders, tell)
+        return
+    if job.role == "dependency":
+        await serve_calls(job, scenario, orders, tell)
         return
     recorder = Recorder(job.records, scenario, job.service, job.consumer)
     own = job.role == "consumer" and scenario.services[job.service].app is not None

@@ -65,8 +65,9 @@ def runs_acts(scenario: Scenario, seed: int, name: str, recorder: Recorder, now_
         index, attempt, word = saga.input.index, saga.attempt, "step" if act == "do" else "undo"
         message = Mark(index, saga.input.intended_s)
         recorder.add(f"{word}_started", event, message, attempt, at)
-        outcome = plan.outcome(name, at, act, index, attempt, now_s())
-        await asyncio.sleep(seconds[at, act][index])
+        begun_s = now_s()
+        outcome = plan.outcome(name, at, act, index, attempt, begun_s)
+        await asyncio.sleep(seconds[at, act][index] * plan.slowed(name, begun_s))
         recorder.add(f"{word}_{'done' if outcome == 'done' else 'failed'}", event, message, attempt, at)
         if outcome == "rejected":
             raise Reject("the scenario rejects it")

@@ -2,15 +2,21 @@
 
 import asyncio
 import gc
+import os
+import random
+import signal
 import time
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from eventlib import App, Delivery, Event, connect, current_task
+from eventlib import App, BrokerError, Bus, Delivery, Event, connect, current_task
+from eventlib.reconnect import unless_denied, until_answered
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
+from sim.worlds.dependencies import DependencyClient
 from sim.worlds.messages import declare_task, event_classes, numbered, set_queue
 from sim.worlds.recorder import Recorder
 from sim.worlds.sagas import declare_saga, runs_acts
@@ -24,7 +30,7 @@ class Job:
     `consumer` is the index of a consumer or caller, -1 for the generator. `t0` is None where it comes later.
     """
 
-    role: Literal["consumer", "generator", "caller", "describer"]
+    role: Literal["consumer", "generator", "caller", "describer", "proxy", "dependency"]
     scenario: str  # JSON
     seed: int
     url: str
@@ -33,23 +39,28 @@ class Job:
     service: str = ""
     consumer: int = -1
     t0: float | None = None
+    listens: str = ""  # the socket of a proxy
     earlier: tuple[str, ...] = ()  # where the processes whose place it takes have written, in their order
 
 
 class Orders:
-    """What the owner of the run tells a process: when time 0 is, in monotonic seconds of the machine; and to stop."""
+    """What the owner of the run tells a process: when time 0 is, in monotonic seconds of the machine; and to stop.
+
+    A proxy is told how the network is to be.
+    """
 
     def __init__(self, t0: float | None) -> None:
         self.t0 = t0
         self.go = asyncio.Event()
         self.stop = asyncio.Event()
+        self.network: asyncio.Queue[dict[str, Any]] = asyncio.Queue()  # for a proxy: the fields of each `Network`
 
     def now_s(self) -> float:
         """Seconds since the load began; minus infinity while time 0 is not known."""
         return time.monotonic() - self.t0 if self.t0 is not None else float("-inf")
 
 
-Tell = Callable[[str], None]  # called with "ready" and, by the generator, with "done"
+Tell = Callable[[str], None]  # called with "ready"; by the generator with "done", before poison kills it with "dies"
 
 
 async def stopped(orders: Orders, recorder: Recorder) -> None:
@@ -60,6 +71,22 @@ async def stopped(orders: Orders, recorder: Recorder) -> None:
     stop.cancel()
 
 
+@asynccontextmanager
+async def connected(app: App, job: Job) -> AsyncIterator[Bus]:
+    """Connect to the run's server. A process that takes another one's place may come while it is away, and waits."""
+    failed = _gives_up if job.t0 is None else unless_denied
+    async with AsyncExitStack() as stack:
+
+        async def once() -> Bus:
+            return await stack.enter_async_context(connect(app, job.url, namespace=job.namespace))
+
+        yield (await until_answered(once, failed, random.Random())).value
+
+
+def _gives_up(error: BrokerError, _: int) -> float:
+    raise error
+
+
 Work = Callable[[int, float, int], Awaitable[None]]  # called with a message's number, `intended_s` and the attempt
 
 
@@ -67,17 +94,27 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
     """Run the library's handlers for one service whose work is declared."""
     name, service, plan = job.service, scenario.services[job.service], scenario.plan(job.seed)
     service_s: list[float] = plan.service_s[name].tolist()
+    calls = [
+        (await DependencyClient.connect(job.records, scenario, used), seconds.tolist())
+        for used, seconds in plan.dependency_s[name]
+    ]
 
     async def work(index: int, intended_s: float, attempt: int) -> None:
-        fails = plan.fails(name, index, attempt, orders.now_s())
-        asked_s = service_s[index]
+        now_s = orders.now_s()
+        fails = plan.fails(name, index, attempt, now_s)
+        asked_s = service_s[index] * plan.slowed(name, now_s)
         slept_s = -time.monotonic()
         await asyncio.sleep(asked_s)
         slept_s += time.monotonic()
         recorder.overslept(service.consumes, index, attempt, slept_s - asked_s)
+        for dependency, seconds in calls:
+            await dependency.call(seconds[index])
+        if plan.kills(name, index):
+            tell("dies")
+            os.kill(os.getpid(), signal.SIGKILL)
         if fails:
             raise RuntimeError("the scenario lets this attempt fail")
-        for event, number in scenario.flow.emitted(name, service.consumes, index):
+        for event, number in plan.emitted(scenario.flow, name, service.consumes, index):
             await sender.send(event, [sender.message(event, number, intended_s)])
 
     app = App(name)
@@ -85,13 +122,15 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
         declare_saga(app, name, service, runs_acts(scenario, job.seed, name, recorder, orders.now_s))
     else:
         (_handle_events if service.queue is None else _run_tasks)(app, scenario, name, service, recorder, work)
-    async with connect(app, job.url, namespace=job.namespace) as bus:
+    async with connected(app, job) as bus:
         sender = Sender(bus, recorder, scenario, plan, job.seed, service.emits)
         groups = None if service.queue or service.saga else [name]
         queues, sagas = [name] if service.queue else None, [name] if service.saga else None
         async with bus.running(groups=groups, queues=queues, sagas=sagas, observe=recorder.observe):
             tell("ready")
             await stopped(orders, recorder)
+    for dependency, _ in calls:
+        dependency.close()
 
 
 def _handle_events(app: App, scenario: Scenario, name: str, service: Service, recorder: Recorder, work: Work) -> None:
@@ -104,7 +143,9 @@ def _handle_events(app: App, scenario: Scenario, name: str, service: Service, re
         retry_budget=service.retry_budget,
     )
 
-    @app.subscribe(event_classes(scenario)[service.consumes], group=name, retry=service.retry)
+    @app.subscribe(
+        event_classes(scenario)[service.consumes], group=name, retry=service.retry, timeout_s=service.timeout_s
+    )
     async def handle(event: Event, delivery: Delivery) -> None:
         message = delivery.envelope and numbered(event, delivery.envelope)
         assert message, "what a scenario sends has a number"
@@ -122,23 +163,34 @@ def _run_tasks(app: App, scenario: Scenario, name: str, service: Service, record
 
 
 async def generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
-    """Send each event when it is due, even if events before it are still on their way."""
-    event, plan = scenario.offered_load.event, scenario.plan(job.seed)
-    due_s: list[float] = plan.arrivals_s.tolist()
+    """Send each event when it is due, even if events before it are still on their way.
+
+    What is not sent when the run is over is noted: it is skipped, not shifted.
+    """
+    load, plan = scenario.offered_load, scenario.plan(job.seed)
+    intended_s, due_s, events = plan.arrivals_s.tolist(), plan.due_s.tolist(), list(load.events)
+    held_s = (plan.due_s - plan.arrivals_s).tolist() if load.collects else []
+    of_messages = [events[0]] * len(due_s) if plan.sent_events is None else [events[one] for one in plan.sent_events]
     async with connect(App("load"), job.url, namespace=job.namespace) as bus, asyncio.TaskGroup() as publishing:
-        sender = Sender(bus, recorder, scenario, plan, job.seed, [event])
-        messages = [sender.message(event, index, at_s) for index, at_s in enumerate(due_s)]
+        sender = Sender(bus, recorder, scenario, plan, job.seed, events)
+        numbers = zip(of_messages, range(len(due_s)), intended_s, strict=True)
+        messages = [sender.message(*one) for one in numbers]
         gc.freeze()  # or a full collection walks through all of them, and what is due meanwhile is late
         tell("ready")
         await orders.go.wait()
         sent = 0
-        while sent < len(messages):
+        while sent < len(messages) and not orders.stop.is_set():
             due = bisect_right(due_s, orders.now_s(), sent)
             if due > sent:
-                publishing.create_task(sender.send(event, messages[sent:due]))
+                for event in dict.fromkeys(of_messages[sent:due]):
+                    own = [index for index in range(sent, due) if of_messages[index] == event]
+                    held = [held_s[index] for index in own] if held_s else []
+                    publishing.create_task(sender.send(event, [messages[index] for index in own], held))
                 sent = due
             # Even where the next event is due already, other tasks get their turn in between.
             await asyncio.sleep(max(0.0, due_s[sent] - orders.now_s()) if sent < len(messages) else 0)
-        await asyncio.sleep(max(0.0, scenario.offered_load.duration_s - orders.now_s()))
+        for event, message in zip(of_messages[sent:], messages[sent:], strict=True):
+            recorder.add("skipped", event, message)
+        await asyncio.sleep(max(0.0, load.duration_s - orders.now_s()))
     tell("done")
     await stopped(orders, recorder)

@@ -4,6 +4,7 @@ import random
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from eventlib.policy import Retry
 from sim.declare.callers import Callers
@@ -81,6 +82,12 @@ def saga_service(*steps: dict[str, Any], consumes: str = "placed", **changes: An
 def kill(service: str, at_s: float, back_after_s: float | None, consumer: int = 0) -> Kill:
     """A consumer's death and return."""
     return Kill(kind="kill", service=service, consumer=consumer, at_s=at_s, back_after_s=back_after_s)
+
+
+def fault(kind: str, **fields: Any) -> Fault:
+    """A fault of any kind."""
+    declared: Fault = TypeAdapter(Fault).validate_python({"kind": kind} | fields)
+    return declared
 
 
 def rows_of(history: History, kind: str, service: str | None = None) -> Rows:

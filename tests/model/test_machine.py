@@ -1,15 +1,18 @@
 """The machine of the simulated world: processes that are busy, cores that are shared, batches that are on their way."""
 
+import random
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import simpy
 
 from sim.calibration import Calibration
 from sim.evidence.metrics import measure
 from sim.timings import STEPS, Block, CpuUse
 from sim.worlds.simulated import simulate
+from sim.worlds.simulated.link import Link
 from sim.worlds.simulated.machine import Machine
 from sim.worlds.simulated.sending import Batches
 from tests.model.small import constant, poisson, rows_of, scenario, service, steady
@@ -73,7 +76,8 @@ def test_a_step_depends_on_the_rest_before_it() -> None:
 
 
 def test_what_comes_while_a_batch_is_on_its_way_joins_the_next() -> None:
-    batches, process = Batches(), Machine(Calibration.constant(publish_s=0.1), 0).process("generator")
+    batches = Batches(Link(simpy.Environment(), random.Random(0)))
+    process = Machine(Calibration.constant(publish_s=0.1), 0).process("generator")
     first, second, third, late = (batches.join(at_s, process) for at_s in (1.0, 1.02, 1.05, 1.3))
     assert (first.appended_s, first.published_s) == (1.05, 1.1)
     assert second[1:] == third[1:] == pytest.approx((1.15, 1.2)), "they go together, when the first one is there"

@@ -116,7 +116,7 @@ def loaded(directory: Path, *faults: dict[str, Any]) -> Scenario:
         ([PAUSE | {"at_s": -1}], "faults.0.at_s: Input should be greater than or equal to 0, not -1"),
         ([PAUSE | {"consumer": 2}], "faults: 'desk' has consumers 0 to 1, no 2"),
         ([PAUSE | {"service": "dsk"}], "faults: there is no service 'dsk'; services are 'desk'"),
-        ([PAUSE | {"back_after_s": 1}], "unknown field; there are: kind, service, at_s, consumer, for_s"),
+        ([PAUSE | {"back_after_s": 1}], "unknown field; there are: kind, at_s, service, consumer, for_s"),
         ([PAUSE, PAUSE | {"at_s": 1.5}], "faults: 'desk' consumer 0 is paused while it is down"),
         ([PAUSE, PAUSE | {"at_s": 2.0}], "faults: 'desk' consumer 0 is paused while it is down"),
         ([PAUSE, KILL], "faults: 'desk' consumer 0 is paused while it is down"),

@@ -15,9 +15,11 @@ from sim.declare.declared import Declared, FilePlaces, kind_name, kinds_in
 from sim.declare.faults.errors import Errors
 from sim.declare.faults.kind import ErrorWindow, Mark
 from sim.declare.loads.trace import TraceLoad
-from sim.declare.service_times.empirical import EmpiricalTime
+from sim.declare.service_times.empirical import EmpiricalTime, Histogram
+from sim.declare.service_times.gamma import GammaTime
+from sim.declare.service_times.pareto import ParetoTime
 from sim.declare.service_times.tokens import TokenTime
-from tests.model.small import constant, exponential, kill, lognormal, poisson, scenario, service, steady
+from tests.model.small import constant, exponential, fault, kill, lognormal, poisson, scenario, service, steady
 
 REGISTRIES: list[tuple[ModuleType, Any]] = [
     (loads, loads.Load),
@@ -48,7 +50,8 @@ def test_a_registry_lists_every_kind_of_its_package(package: ModuleType, union: 
         found
         for module in modules
         for _, found in inspect.getmembers(module, inspect.isclass)
-        if issubclass(found, Declared) and found.__module__ == module.__name__ and not inspect.isabstract(found)
+        if issubclass(found, Declared) and "kind" in found.model_fields and not inspect.isabstract(found)
+        if found.__module__ == module.__name__
     }
     assert defined == set(kinds_in(union))
     assert len({kind_name(kind) for kind in defined}) == len(defined)
@@ -79,6 +82,15 @@ def test_a_load_in_words(load: loads.Load, words: str) -> None:
         (lognormal(0.02, 0.5), "20 ms on average, lognormal, CV 0.5"),
         (EmpiricalTime(kind="empirical", values_s=(0.01, 0.03)), "20 ms on average, drawn from 2 values"),
         (TokenTime(kind="tokens", base_s=0.2, per_token_s=0.03), "200 ms and 30 ms a token, of recorded time"),
+        (GammaTime(kind="gamma", mean_s=0.02, cv=0.5), "20 ms on average, gamma, CV 0.5"),
+        (
+            ParetoTime(kind="pareto", shortest_s=1.0, longest_s=4.0, shape=1.0),
+            "1.85 s on average, 1 s to 4 s, Pareto, shape 1",
+        ),
+        (
+            EmpiricalTime(kind="empirical", histogram=Histogram(edges_s=(0.0, 0.01, 0.03), counts=(1, 3))),
+            "16.2 ms on average, drawn from a histogram of 2 bins",
+        ),
     ],
 )
 def test_a_service_time_in_words(time: service_times.ServiceTime, words: str) -> None:
@@ -86,7 +98,7 @@ def test_a_service_time_in_words(time: service_times.ServiceTime, words: str) ->
 
 
 @pytest.mark.parametrize(
-    ("fault", "words", "mark"),
+    ("declared", "words", "mark"),
     [
         (
             kill("billing", 2.0, 1.0),
@@ -103,11 +115,96 @@ def test_a_service_time_in_words(time: service_times.ServiceTime, words: str) ->
             "From 4 s to 5 s, 60 % of the attempts at shipping fail instead of 1 %.",
             Mark("shipping fails 60%", 4.0, 5.0),
         ),
+        (
+            fault("pause", service="billing", at_s=1.0, for_s=0.5),
+            "At 1 s, consumer 0 of billing stands still for 0.5 s.",
+            Mark("billing 0 paused", 1.0, 1.5),
+        ),
+        (
+            fault("outage", service="billing", at_s=2.0, back_after_s=1.0),
+            "At 2 s, the consumer of billing is killed without warning and is replaced 1 s later.",
+            Mark("billing out", 2.0, 3.0),
+        ),
+        (
+            fault("outage", service="billing", at_s=2.0),
+            "At 2 s, the consumer of billing is killed without warning and is not replaced.",
+            Mark("billing out", 2.0, inf),
+        ),
+        (
+            fault("outage", service="billing", at_s=2.0, back_after_s=1.0, how="pause"),
+            "At 2 s, the consumer of billing stands still for 1 s.",
+            Mark("billing out", 2.0, 3.0),
+        ),
+        (
+            fault("slow", service="shipping", at_s=1.0, for_s=2.0, factor=3),
+            "From 1 s to 3 s, attempts at shipping take 3 times as long.",
+            Mark("shipping 3x slower", 1.0, 3.0),
+        ),
+        (
+            fault("poison", service="billing", share=0.02),
+            "From 0 s on, 2 % of the events always fail at billing.",
+            Mark("billing poisoned", 0.0, inf),
+        ),
+        (
+            fault("poison", service="billing", at_s=1.0, for_s=2.0, messages=[7], how="kill"),
+            "From 1 s to 3 s, event 7 always kills the consumers of billing.",
+            Mark("billing poisoned", 1.0, 3.0),
+        ),
+        (
+            fault("server_away", at_s=1.0, for_s=2.0),
+            "From 1 s to 3 s, no process reaches the server: connections break and are refused.",
+            Mark("server away", 1.0, 3.0),
+        ),
+        (
+            fault("server_restart", at_s=1.0, back_after_s=0.5),
+            "At 1 s, the server is stopped; 0.5 s later it starts again, with its data.",
+            Mark("server restarts", 1.0, 1.5),
+        ),
+        (
+            fault("server_restart", at_s=1.0, with_data=False),
+            "At 1 s, the server is stopped; 0 s later it starts again, without its data: what it held is lost.",
+            Mark("server loses all", 1.0, 1.0),
+        ),
+        (
+            fault("server_full", at_s=1.0, for_s=2.0),
+            "From 1 s to 3 s, the server has no memory left and refuses what would take some.",
+            Mark("server full", 1.0, 3.0),
+        ),
+        (
+            fault("reset", at_s=1.0),
+            "At 1 s, all connections to the server break.",
+            Mark("connections reset", 1.0, 1.0),
+        ),
+        (
+            fault("black_hole", at_s=1.0, for_s=2.0),
+            "From 1 s to 3 s, nothing passes between the processes and the server; connections stay open.",
+            Mark("black hole", 1.0, 3.0),
+        ),
+        (
+            fault("latency", at_s=1.0, for_s=2.0, added_s=0.02),
+            "From 1 s to 3 s, the way to the server takes 20 ms longer, and so does the way back.",
+            Mark("20 ms latency", 1.0, 3.0),
+        ),
+        (
+            fault("bandwidth", at_s=1.0, for_s=2.0, bytes_per_s=50_000),
+            "From 1 s to 3 s, each connection to the server passes 50 kB a second on.",
+            Mark("50 kB/s", 1.0, 3.0),
+        ),
+        (
+            fault("lost_replies", at_s=1.0, for_s=2.0),
+            "From 1 s to 3 s, the server does what it is asked and its replies are lost; then connections break.",
+            Mark("replies lost", 1.0, 3.0),
+        ),
+        (
+            fault("random", every_s=2.0),
+            "From 0 s on, something goes wrong each 2 s on average.",
+            Mark("random faults", 0.0, inf),
+        ),
     ],
 )
-def test_a_fault_in_words_and_in_a_figure(fault: faults.Fault, words: str, mark: Mark) -> None:
-    assert fault.in_words(SHOP) == words
-    assert fault.mark() == mark
+def test_a_fault_in_words_and_in_a_figure(declared: faults.Fault, words: str, mark: Mark) -> None:
+    assert declared.in_words(SHOP) == words
+    assert declared.mark() == mark
 
 
 def test_only_a_fault_of_the_error_rate_has_windows_of_it() -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from eventlib.testing import FaultProxy, eventually, fault_proxy, free_port
+from eventlib.testing import FaultProxy, eventually, fault_proxy, free_port, proxy_url
 
 
 @pytest.fixture
@@ -99,3 +100,64 @@ async def test_the_proxy_closes_a_connection_if_there_is_no_server() -> None:
         assert await reader.read() == b""
         writer.close()
         await eventually(lambda: not proxy._connections)
+
+
+# A network that is slow, narrow or silent
+
+
+async def test_a_delay_is_added_each_way_and_keeps_the_order(client: redis.Redis, proxy: FaultProxy) -> None:
+    proxy.delay_s = 0.05
+    loop = asyncio.get_running_loop()
+    asked_s = loop.time()
+    replies = list(await asyncio.gather(client.echo("first"), client.echo("second")))
+    assert replies == [b"first", b"second"] and loop.time() - asked_s >= 0.1
+
+
+async def test_what_a_silent_network_holds_is_passed_on_afterwards(proxy: FaultProxy) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    proxy.holding = True
+    writer.write(b"ECHO held\r\n")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), 0.1)
+    assert proxy.holding
+    proxy.holding = False
+    assert await reader.readline() == b"$4\r\n" and await reader.readline() == b"held\r\n"
+    writer.close()
+
+
+async def test_a_narrow_network_takes_time_for_bytes(client: redis.Redis, proxy: FaultProxy, namespace: str) -> None:
+    proxy.bytes_per_s = 100_000
+    loop = asyncio.get_running_loop()
+    asked_s = loop.time()
+    await client.set(f"{namespace}:large", b"x" * 15_000)
+    assert loop.time() - asked_s >= 0.15
+
+
+async def test_a_connection_that_is_cut_drops_what_is_on_its_way(proxy: FaultProxy) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    proxy.delay_s = 60.0
+    writer.write(b"PING\r\n")
+    await eventually(lambda: proxy._connections)
+    proxy.cut()
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_proxy_on_a_socket_has_the_servers_user_and_database(url: str, tmp_path: Path, namespace: str) -> None:
+    other = url + ("?db=3" if url.startswith("unix:") else "")
+    async with fault_proxy(other, tmp_path / "proxy.sock") as proxy, redis.Redis.from_url(proxy.url) as client:
+        assert (await client.client_info())["db"] == (3 if url.startswith("unix:") else 0)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "place", "found"),
+    [
+        ("redis://host:6379/2", 7000, "redis://127.0.0.1:7000/2"),
+        ("redis://u:p%40@host", 7000, "redis://u:p%40@127.0.0.1:7000/0"),
+        ("redis://:pw@host:1/1?client_name=a", "/tmp/p.sock", "unix://:pw@/tmp/p.sock?db=1&client_name=a"),
+        ("unix://:pw@/run/redis.sock?db=4", 7000, "redis://:pw@127.0.0.1:7000/4"),
+        ("unix:///run/redis.sock", "/tmp/p.sock", "unix:///tmp/p.sock?db=0"),
+    ],
+)
+def test_the_url_through_a_proxy(upstream: str, place: int | str, found: str) -> None:
+    assert proxy_url(upstream, place) == found

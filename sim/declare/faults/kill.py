@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from sim.declare.faults.kind import ConsumerFault, System
+from sim.declare.faults.kind import ConsumerFault, Draw, FaultKind, System, drawn_of
 from sim.declare.faults.worlds import Injection, LiveWorld, SimulatedWorld
 
 
@@ -30,6 +30,14 @@ class Kill(ConsumerFault):
     def in_words(self, system: System) -> str:
         replaced = "is not replaced" if self.back_after_s is None else f"is replaced {self.back_after_s:g} s later"
         return f"At {self.at_s:g} s, {self.who(system)} is killed without warning and {replaced}."
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> FaultKind:
+        service = draw.service()
+        back_after_s = round(draw.lasts_s, 3)
+        return drawn_of(
+            cls, draw, kind="kill", service=service, consumer=draw.consumer(service), back_after_s=back_after_s
+        )
 
     async def inject_live(self, world: LiveWorld) -> None:
         await world.sleep_until(self.at_s)

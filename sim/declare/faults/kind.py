@@ -3,14 +3,20 @@
 from abc import abstractmethod
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from sim.declare.callers import CALLERS, Callers
-from sim.declare.declared import Declared
+from sim.declare.declared import Declared, Floats
 from sim.declare.faults.worlds import Injection, LiveWorld, SimulatedWorld
+from sim.declare.loads import Load
 from sim.declare.service import Service
+
+Needs = Literal["nothing", "proxy", "private server"]  # what a live run needs beside its processes
+Ending = Literal["fails", "kills"]  # what every attempt at a poison message does
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +37,29 @@ class ErrorWindow:
     error_rate: float
 
 
+@dataclass(frozen=True, slots=True)
+class SlowWindow:
+    """Attempts that start from `from_s` on and before `until_s` take `factor` times as long."""
+
+    from_s: float
+    until_s: float
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """Events of the load whose messages end every attempt at a service in this way: their numbers in the plan."""
+
+    service: str
+    ending: Ending
+    events: npt.NDArray[np.int64]
+
+
 class System(Protocol):
-    """What a fault is declared for: the services of a scenario, its callers, and all of its faults."""
+    """What a fault is declared for: the load and the services of a scenario, its callers, and all of its faults."""
+
+    @property
+    def offered_load(self) -> Load: ...
 
     @property
     def services(self) -> Mapping[str, Service]: ...
@@ -44,17 +71,50 @@ class System(Protocol):
     def faults(self) -> Sequence["FaultKind"]: ...
 
 
-class FaultKind(Declared):
-    """A fault: what goes wrong at one service, from `at_s` on.
+@dataclass(frozen=True, slots=True)
+class FaultySystem:
+    """A System by its parts."""
 
-    It happens through `inject_live` and `inject_simulated`, or through the plan's `error_windows`, or through all.
+    offered_load: Load
+    services: Mapping[str, Service]
+    callers: Callers | None
+    faults: Sequence["FaultKind"]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One fault of a random plan, to be drawn: when it begins, how long it lasts, and what else is random in it."""
+
+    services: Mapping[str, Service]
+    at_s: float
+    lasts_s: float
+    rng: np.random.Generator
+
+    def service(self) -> str:
+        """One of the services."""
+        return list(self.services)[self.rng.integers(len(self.services))]
+
+    def consumer(self, service: str) -> int:
+        """One of a service's consumers."""
+        return int(self.rng.integers(self.services[service].consumers))
+
+    def share(self, low: float, high: float) -> float:
+        """A number between these, to two digits after the point."""
+        return round(float(self.rng.uniform(low, high)), 2)
+
+
+class FaultKind(Declared):
+    """A fault: what goes wrong from `at_s` on.
+
+    It happens through `inject_live` and `inject_simulated`, or through what it changes in the plan, or through all.
     """
 
     kind: str
-    service: str
     at_s: float = Field(ge=0)
 
     notes: ClassVar[tuple[str, ...]] = ()  # the kinds of history rows that it notes
+    needs: ClassVar[Needs] = "nothing"
+    done_to_it: ClassVar[str] = "hit"  # what happens to the parts that it meets, as a participle: "killed"
 
     @property
     @abstractmethod
@@ -70,15 +130,40 @@ class FaultKind(Declared):
     def in_words(self, system: System) -> str:
         """What happens, as one sentence."""
 
+    @classmethod
+    def drawn(cls, draw: Draw) -> "FaultKind | None":
+        """A fault of this kind for a random plan. None where this kind is never drawn."""
+        return None
+
+    def expanded(self, system: System, kinds: Mapping[str, type["FaultKind"]]) -> Sequence["FaultKind"]:
+        """The faults that this declaration stands for: itself, but for a plan of others. `kinds` has all, by name.
+
+        Raises:
+            ValueError: there are none for this system.
+        """
+        return (self,)
+
+    def hits(self, name: str) -> bool:
+        """Whether it concerns a service, or the callers, by their name."""
+        return True
+
+    def parts(self, system: System) -> frozenset[str]:
+        """What it takes out of order: no two faults may do that to one part at the same time."""
+        return frozenset()
+
     def mark(self) -> Mark:
         """How a figure shows it."""
         return Mark(self.label, self.at_s, self.until_s)
 
     def problem(self, system: System) -> str | None:
         """Why it cannot happen in this system, or None."""
-        if self.service not in system.services:
-            return f"there is no service {self.service!r}; services are {', '.join(map(repr, system.services))}"
+        for other in system.faults:
+            together = other is not self and self.at_s <= other.until_s and other.at_s <= self.until_s
+            if together and (shared := self.parts(system) & other.parts(system)):
+                return f"{min(shared)} is {self.done_to_it} while it is down"
         return None
+
+    # How it happens
 
     def inject_live(self, world: LiveWorld) -> Coroutine[Any, Any, None] | None:
         """Make it happen in the live world, from the start of the load on. None where there is nothing to do."""
@@ -92,13 +177,40 @@ class FaultKind(Declared):
         """When it sets the error rate of a service; where windows overlap, the last one holds."""
         return ()
 
+    def slow_windows(self, service: str) -> tuple[SlowWindow, ...]:
+        """When it makes a service slow."""
+        return ()
 
-class ConsumerFault(FaultKind):
+    def poison(self, arrivals_s: Floats, rng: np.random.Generator) -> Poison | None:
+        """Which events of the load it poisons. `arrivals_s` has shape (events,)."""
+        return None
+
+
+class ServiceFault(FaultKind):
+    """A fault at one service."""
+
+    service: str
+
+    def hits(self, name: str) -> bool:
+        return name == self.service
+
+    def problem(self, system: System) -> str | None:
+        if self.service not in system.services:
+            return f"there is no service {self.service!r}; services are {', '.join(map(repr, system.services))}"
+        return super().problem(system)
+
+    def own_handlers_problem(self, system: System) -> str | None:
+        """Why it cannot meet a service whose handlers are the user's own, or None where they are not."""
+        if system.services[self.service].app is None:
+            return None
+        return f"{self.service!r} has handlers of an App, which do what they do; kill or pause its consumers"
+
+
+class ConsumerFault(ServiceFault):
     """A fault that takes one consumer out of service until `until_s`. The service may be `callers`, where it can be."""
 
     consumer: int = Field(default=0, ge=0)
 
-    done_to_it: ClassVar[str]  # what happens to the consumer, as a participle: "killed"
     may_meet_callers: ClassVar = False
 
     def who(self, system: System) -> str:
@@ -107,25 +219,50 @@ class ConsumerFault(FaultKind):
             return f"caller {self.consumer}"
         return f"consumer {self.consumer} of {self.service}"
 
+    def parts(self, system: System) -> frozenset[str]:
+        return frozenset([consumer_part(self.service, self.consumer)])
+
     def problem(self, system: System) -> str | None:
         if system.callers is not None and self._meets_a_caller(system):
             if not self.may_meet_callers:
                 return f"callers that are {self.done_to_it} are not modelled yet; give a service, or kill a caller"
-            consumers = system.callers.processes
+            consumers, problem = system.callers.processes, FaultKind.problem(self, system)
         else:
-            if problem := super().problem(system):
-                return problem
-            consumers = system.services[self.service].consumers
-        if self.consumer >= consumers:
+            problem = super().problem(system)
+            consumers = system.services[self.service].consumers if self.service in system.services else 0
+        if consumers and self.consumer >= consumers:
             return f"{self.service!r} has consumers 0 to {consumers - 1}, no {self.consumer}"
-        if any(self._overlaps(other) for other in system.faults if other is not self):
-            return f"{self.service!r} consumer {self.consumer} is {self.done_to_it} while it is down"
-        return None
+        return problem
 
     def _meets_a_caller(self, system: System) -> bool:
         return system.callers is not None and self.service == CALLERS
 
-    def _overlaps(self, other: FaultKind) -> bool:
-        if not isinstance(other, ConsumerFault) or (other.service, other.consumer) != (self.service, self.consumer):
-            return False
-        return self.at_s <= other.until_s and other.at_s <= self.until_s
+
+class Lasting(FaultKind):
+    """A fault that is over `for_s` seconds after it began."""
+
+    for_s: float = Field(gt=0)
+
+    @property
+    def until_s(self) -> float:
+        return self.at_s + self.for_s
+
+    def when(self) -> str:
+        """From when until when it lasts, as the beginning of a sentence."""
+        return f"From {self.at_s:g} s to {self.until_s:g} s"
+
+
+def consumer_part(service: str, consumer: int) -> str:
+    """What `FaultKind.parts` calls one consumer."""
+    return f"{service!r} consumer {consumer}"
+
+
+def consumer_parts(system: System, service: str) -> frozenset[str]:
+    """What `FaultKind.parts` calls all consumers of a service."""
+    declared = system.services.get(service)
+    return frozenset(consumer_part(service, one) for one in range(declared.consumers if declared else 0))
+
+
+def drawn_of(of: type[FaultKind], draw: Draw, /, **fields: Any) -> FaultKind:
+    """A fault of this class with these fields, its times to the millisecond."""
+    return of.model_validate({"at_s": round(draw.at_s, 3)} | fields)

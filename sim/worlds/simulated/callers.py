@@ -52,7 +52,9 @@ class Callers:
 
     def sent(self, index: int, due_s: float) -> Sent:
         """When a request is sent that is due at this time."""
-        return self._sending.setdefault(self.declared.of(index), Sending(self.state.machine)).send(due_s)
+        return self._sending.setdefault(self.declared.of(index), Sending(self.state.machine, self.state.link)).send(
+            due_s
+        )
 
     def send(self, index: int, intended_s: float, sent: Sent) -> None:
         """Make a request. A dead caller makes none."""
@@ -93,6 +95,9 @@ class Callers:
         over.callbacks.append(self._time_is_over)
 
     def _hear(self, wait: _Wait, after_s: float) -> None:
+        link, now = self.state.link, self.state.env.now
+        if not link.works:
+            after_s += link.heard_s(link.arrives_s(now)) + link.delay_s - now
         heard = self.state.env.timeout(after_s, wait)
         heard.callbacks.append(self._heard)
 

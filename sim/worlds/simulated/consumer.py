@@ -1,14 +1,16 @@
 """One consumer of a service: the library's own loops in virtual time, which read, renew leases and take over."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from typing import Any, cast
 
 import simpy
 
 from eventlib import policy
-from sim.worlds.simulated.group import Group
+from sim.worlds.simulated.dependent_handlers import DependentHandlers
+from sim.worlds.simulated.group import NOBODY, Group
 from sim.worlds.simulated.handlers import Handlers
 from sim.worlds.simulated.learned_handlers import LearnedHandlers
+from sim.worlds.simulated.leases import Leases
 from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import Message
 from sim.worlds.simulated.saga_group import SagaGroup
@@ -36,10 +38,11 @@ class Consumer:
         self._handlers = (
             SagaHandlers(group, *shared) if isinstance(group, SagaGroup) else _handlers(group)(group, *shared)
         )
-        self._renewing_since = self._env.now
+        self._leases = Leases(group, self, self._held, self._process, self._handlers.note_lost)
         self._reading = False
         self._asked_at = 0.0  # when the read that it is blocked in began
         self._reply = _NO_REPLY  # what the read under way brings
+        self._link = group.state.link
         self._taken_over: list[Message] = []  # what it took over; what it no longer holds may still be in it
         self._sweeps_on = False  # the last sweep found something: try again as soon as there is room
 
@@ -55,11 +58,12 @@ class Consumer:
     def receive(self, count: int) -> None:
         """The server hands out what has come, which wakes this consumer up."""
         messages, _ = self._take(count)  # what it has just appended it hands out at once, so that this does not wait
-        self._reply_after(self._group.state.append_late_s + self._cpu.woken_s("dispatch_s", self._env.now), messages)
+        after_s = self._group.state.append_late_s + self._cpu.woken_s("dispatch_s", self._env.now)
+        self._reply_after(after_s, messages, ways=1)
 
     def ask_again(self) -> None:
         """The server says that there is something, without handing it out: ask for it."""
-        heard = self._env.timeout(self._cpu.woken_s("dispatch_s", self._env.now))
+        heard = self._env.timeout(self._cpu.woken_s("dispatch_s", self._env.now) + self._link.delay_s)
         heard.callbacks.append(self._ask)
 
     def _take(self, count: int) -> tuple[list[Message], float]:
@@ -67,14 +71,32 @@ class Consumer:
         self._reply = messages = self._group.take(count, self)
         self._hold(messages)
         if self._process.halted:  # a read that was blocked before is served all the same
-            self._stop_renewing(messages)
+            self._leases.stop_for(messages)
         instant = self._machine.instant
         return messages, 0.0 if instant else self._machine.server.late_s(self._env.now, self._cpu, len(messages))
 
-    def _reply_after(self, after_s: float, messages: list[Message]) -> None:
-        """What the server hands out is here after this time."""
+    def _reply_after(self, after_s: float, messages: list[Message], ways: int) -> None:
+        """What the server hands out is here after this time; where the link is slow, it is so each of `ways`."""
+        if not self._link.works:
+            if self._link.loses_replies:
+                self._lose_reply(messages)
+                return
+            after_s += ways * self._link.delay_s + self._link.transfer_s(len(messages))
         reply = self._env.timeout(after_s, messages)
         reply.callbacks.append(self._delivered)
+
+    def _lose_reply(self, messages: list[Message]) -> None:
+        """The server takes these messages for this consumer's, who never hears of them and asks again later."""
+        self._reply = _NO_REPLY
+        for message in messages:
+            del self._held[message]
+            if not self._process.halted:  # else it is listed already
+                self._group.stop_renewing(message, self._env.now + self._lease.duration_s, NOBODY)
+        self._ask_at(self._link.heard_s(self._env.now))
+
+    def _ask_at(self, at_s: float) -> None:
+        asks = self._env.timeout(at_s - self._env.now)
+        asks.callbacks.append(self._ask)
 
     def holds_taken_over(self) -> bool:
         """Whether it holds something that was taken over."""
@@ -107,15 +129,14 @@ class Consumer:
         if self in self._group.blocked:
             self._group.blocked.remove(self)
         if not self._process.suspended:
-            self._stop_renewing(self._held)
+            self._leases.stop()
         self._process.kill()
 
     def suspend(self) -> None:
         """Let it stand still: nothing of it runs, and what it holds is not renewed."""
         if self._process.halted:
             return
-        self._stop_renewing(self._held)
-        self._renewing_since = self._renewed_at()
+        self._leases.suspend()
         self._process.suspend()
         if self in self._group.blocked:
             blocked_s = (self._env.now - self._asked_at) % BLOCK_S  # it asked again whenever a block had ended
@@ -127,12 +148,29 @@ class Consumer:
         if not self._process.suspended:
             return
         self._process.resume()
-        self._group.renew_again(self)
-        if self._env.now - self._renewing_since >= self._lease.renew_every_s:
-            self._renewing_since = self._env.now
+        renewed = self._leases.resume()
         self._process.catch_up()
-        self._handlers.note_lost()
+        if renewed:
+            self._handlers.note_lost()
         self._read()
+
+    def cut_off(self) -> None:
+        """Its connections break, or nothing passes on them: it repeats what it has asked, and renews when it can."""
+        if self._process.dead:
+            return
+        if self in self._group.blocked:
+            self._group.blocked.remove(self)
+            if self._process.suspended:
+                self._reading = False  # it reads when it goes on
+            else:
+                now = self._env.now
+                self._ask_at(self._link.arrives_s(now) if self._link.blocks() else self._link.reconnects_s(now))
+        self._leases.cut_off()
+
+    def forget(self) -> None:
+        """The server has lost all that this consumer holds."""
+        for message in list(self._held):
+            self.lose(message)
 
     def _end_read(self, end: simpy.Event) -> None:
         """The block of a read has ended. If its consumer is suspended still, it does not ask again."""
@@ -166,9 +204,14 @@ class Consumer:
         if not (count := self._capacity()):
             return
         self._reading = True
+        if not self._link.works and (at_s := self._link.arrives_s(self._env.now + after_s)) > self._env.now + after_s:
+            self._reply = _NO_REPLY
+            self._ask_at(at_s)
+            return
         if self._group.has_work(self):
             messages, late_s = self._take(count)
-            self._reply_after(after_s + late_s + self._cpu.takes_s("read_s"), messages)
+            after_s += late_s + self._cpu.takes_s("read_s")
+            self._reply_after(after_s, messages, ways=2)
         else:
             self.asked = count
             self._asked_at = self._env.now
@@ -197,32 +240,24 @@ class Consumer:
         self._reading = False
         self._read()
 
-    # Leases
-
-    def _renewed_at(self) -> float:
-        """When it last renewed what it holds, which it does three times a lease."""
-        now, every_s = self._env.now, self._lease.renew_every_s
-        return self._renewing_since + (now - self._renewing_since) // every_s * every_s
-
-    def _stop_renewing(self, messages: Iterable[Message]) -> None:
-        """These messages are not renewed from now on."""
-        renewed_at, lease_s = self._renewed_at(), self._lease.duration_s
-        # Redis hands out expired entries in stream order, and a consumer holds them in the order in which it read them.
-        for message in messages:
-            self._group.stop_renewing(message, max(message.read_at, renewed_at) + lease_s, self)
+    # Taking over
 
     def _sweeping(self) -> Generator[simpy.Event, Any, None]:
         while True:
             yield self._env.timeout(self._lease.sweep_wait_s(self._group.state.rng))
             if self._process.suspended:
                 yield self._process.resumption
+            now = self._env.now
+            if not self._link.works and (at_s := self._link.arrives_s(now, adds=True)) > now:
+                yield self._env.timeout(at_s - now)
             if self._process.dead:
                 return
-            self._sweep()
+            if not self._process.suspended:
+                self._sweep()
 
     def _sweep(self) -> None:
         """Take over what there is capacity for, as long as something is found."""
-        self._sweeps_on = True
+        self._sweeps_on = self._link.works or not self._link.blocks(adds=True)
         while self._sweeps_on and (count := self._capacity()):
             held = self._taken_over_held()
             if any(map(self._group.is_suspect, held)):
@@ -236,4 +271,6 @@ class Consumer:
 
 
 def _handlers(group: Group) -> type[Handlers]:
-    return Handlers if group.service.app is None else LearnedHandlers
+    if group.service.app is not None:
+        return LearnedHandlers
+    return DependentHandlers if group.service.uses or group.service.timeout_s is not None else Handlers

@@ -29,8 +29,12 @@ class Holder(Protocol):
     def holds(self, message: Message) -> bool: ...
 
 
-class _Suspects:
-    """Holds the suspects that wait to be taken over, as the consumer `(suspects)` does in the library."""
+class _Nobody:
+    """Holds what no consumer works on.
+
+    These are suspects that wait to be taken over, which the consumer `(suspects)` holds in the library, and what was
+    handed out in a reply that was lost.
+    """
 
     asked = 0
 
@@ -53,7 +57,7 @@ class _Suspects:
         return True
 
 
-_SUSPECTS = _Suspects()
+NOBODY = _Nobody()
 
 
 class Group:
@@ -75,7 +79,8 @@ class Group:
         self.suspects_left = False  # the last sweep left some: they are taken over one at a time
         self._suspects: deque[Message] = deque()  # they wait to be taken over
         self._delayed = 0
-        self._unrenewed: list[tuple[float, Message, Holder]] = []  # first the time when its lease ends
+        self._generation = 0  # how often the server has lost its data
+        self.unrenewed: list[tuple[float, Message, Holder]] = []  # first the time when its lease ends
         self._taken_over: dict[Message, Holder] = {}  # who took each message over last
         self._sweep_due = 0.0
 
@@ -94,7 +99,7 @@ class Group:
     def put_aside(self, message: Message, delay_s: float) -> None:
         """Keep a message aside for `delay_s`; then it is back, for this group alone."""
         self._delayed += 1
-        wait = self.state.env.timeout(delay_s, message)
+        wait = self.state.env.timeout(delay_s, (message, self._generation))
         wait.callbacks.append(self._promote)
 
     def has_work(self, reader: Holder) -> bool:
@@ -114,11 +119,15 @@ class Group:
 
     def stop_renewing(self, message: Message, lease_ends_at: float, holder: Holder) -> None:
         """The holder of this message renews no more: another consumer takes it over once its lease has ended."""
-        self._unrenewed.append((lease_ends_at, message, holder))
+        self.unrenewed.append((lease_ends_at, message, holder))
 
     def renew_again(self, holder: Holder) -> None:
         """The holder renews what is still its own."""
-        self._unrenewed = [one for one in self._unrenewed if one[2] is not holder]
+        self.unrenewed = [one for one in self.unrenewed if one[2] is not holder]
+
+    def renew(self, message: Message) -> None:
+        """The lease of this message ends no more."""
+        self.unrenewed = [one for one in self.unrenewed if one[1] is not message]
 
     def is_suspect(self, message: Message) -> bool:
         """Whether a message that was taken over may be what ended its consumers."""
@@ -135,14 +144,15 @@ class Group:
         taken: list[Message] = []
         more = False
         for retried in (False, True):
-            expired = [one for one in self._unrenewed if one[0] <= now and one[1].retried == retried]
+            expired = [one for one in self.unrenewed if one[0] <= now and one[1].retried == retried]
             others = [one for one in expired if not self._put_aside_if_suspect(one)]
             more = more or len(others) > count
             for one in others[:count]:
-                self._unrenewed.remove(one)
-                taken.append(self._hand_over(one[1], one[2], sweeper))
+                self.unrenewed.remove(one)
+                if one[2] is not sweeper:  # one that was cut off finds its own leases at their end: that renews them
+                    taken.append(self._hand_over(one[1], one[2], sweeper))
         if may_take_suspect and self._suspects and not taken and not more:
-            taken.append(self._hand_over(self._suspects.popleft(), _SUSPECTS, sweeper))
+            taken.append(self._hand_over(self._suspects.popleft(), NOBODY, sweeper))
         self.suspects_left = bool(self._suspects)
         at_once = more or self.suspects_left
         self._sweep_due = now if at_once else now + self.service.lease.sweep_every_s
@@ -154,7 +164,7 @@ class Group:
         waits = self._waits_if_taken_over(message)
         message.deliveries -= 1
         if waits:
-            self._unrenewed.remove(unrenewed)
+            self.unrenewed.remove(unrenewed)
             holder.lose(message)
             self._let_suspect_wait(message)
         return waits
@@ -164,7 +174,7 @@ class Group:
         return self.is_suspect(message)
 
     def _let_suspect_wait(self, message: Message) -> None:
-        self._taken_over[message] = _SUSPECTS
+        self._taken_over[message] = NOBODY
         self._suspects.append(message)
 
     def _hand_over(self, message: Message, holder: Holder, sweeper: Holder) -> Message:
@@ -182,9 +192,26 @@ class Group:
         """A message is done with."""
         self.backlog -= 1
 
+    def lose_all(self) -> None:
+        """The server loses its data. What consumers hold is lost with it, which they find out."""
+        lost, self.backlog = self.backlog, 0
+        for messages in (self.stream, self.retry, self._suspects, self.unrenewed, self._taken_over):
+            messages.clear()
+        self.dead = self._delayed = 0
+        self._generation += 1
+        for _ in range(lost):
+            self.state.settle()
+
     def _promote(self, wait: simpy.Event) -> None:
+        link, now = self.state.link, self.state.env.now
+        if not link.works and (at_s := link.first_of(self.service, now, adds=True)) > now:
+            again = self.state.env.timeout(at_s - now, wait.value)
+            again.callbacks.append(self._promote)
+            return
+        message, generation = cast(tuple[Message, int], wait.value)
+        if generation != self._generation:  # the server has lost it
+            return
         self._delayed -= 1
-        message = cast(Message, wait.value)
         message.retried = True
         message.deliveries = 1
         self._let_in(message)

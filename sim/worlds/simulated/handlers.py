@@ -10,19 +10,16 @@ import simpy
 from eventlib import policy
 from eventlib.policy import Ack, Decision, GiveUp, RetryIn, TokenBucket
 from sim.evidence.history import KIND
+from sim.worlds.simulated.emissions import Emissions
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.machine import Process
 from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import NAN, Message
-from sim.worlds.simulated.sending import Batches, Sent
 
 FAILURE = RuntimeError("the scenario lets this attempt fail")
 _STARTED, _HANDLED, _FAILED, _RETRIED, _DEAD, _ACKED, _LOST = (
     KIND[name] for name in ("started", "handled", "failed", "retried", "dead", "acked", "lost")
 )
-
-
-_NEVER = Sent(NAN, NAN, NAN)
 
 
 @dataclass(slots=True)
@@ -31,18 +28,6 @@ class _Lost:
 
     used: int
     noted: bool = False
-
-
-class _Emitting:
-    """A handler that sends its events: what is left to send, and what is on its way."""
-
-    __slots__ = ("attempt", "left", "message", "sent")
-
-    def __init__(self, message: Message, attempt: int, left: list[tuple[str, int]]) -> None:
-        self.message = message
-        self.attempt = attempt
-        self.left = left
-        self.sent = _NEVER
 
 
 class Handlers:
@@ -77,10 +62,13 @@ class Handlers:
         self._service = group.service
         self._concurrency = group.service.concurrency
         self._retry = group.service.retry
-        self._emits = {event: Batches() for event in group.service.emits}
+        self._emissions = Emissions(group, index, process, cpu, self._end)
         self._service_s = group.service_s
+        self._slows = group.name in group.state.plan.slow_windows
+        self._poisoned = group.name in group.state.plan.poison
         self._rows = group.state.rows
         self._instant = group.state.machine.instant
+        self._link = group.state.link
         self._timeout = group.state.env.timeout
         budget = group.service.retry_budget
         self._bucket = TokenBucket(budget, group.state.env.now) if budget else None
@@ -131,87 +119,74 @@ class Handlers:
 
     def _run(self, message: Message, attempt: int, starts_at: float, after_s: float) -> None:
         """Let an attempt that starts `after_s` from now take its time."""
-        error = FAILURE if self._state.plan.fails(self._group.name, message.index, attempt, starts_at) else None
-        end = self._timeout(after_s + self._service_s[message.index], (message, attempt, error))
+        takes_s, error = self._work(message, attempt, starts_at)
+        end = self._timeout(after_s + takes_s, (message, attempt, error))
         end.callbacks.append(self._handled)
+
+    def _work(self, message: Message, attempt: int, starts_at: float) -> tuple[float, Exception | None]:
+        """How long an attempt works that starts then, and what it fails with."""
+        plan, takes_s = self._state.plan, self._service_s[message.index]
+        error = FAILURE if plan.fails(self._group.name, message.index, attempt, starts_at) else None
+        return takes_s * plan.slowed(self._group.name, starts_at) if self._slows else takes_s, error
 
     def _handled(self, end: simpy.Event) -> None:
         if self._process.halted:
             self._process.postpone(self._handled, end)
             return
-        message, attempt, error = cast(tuple[Message, int, Exception | None], end.value)
+        self._complete(*cast(tuple[Message, int, Exception | None], end.value))
+
+    def _complete(self, message: Message, attempt: int, error: Exception | None) -> None:
+        """An attempt has done all that it was to do."""
+        if self._poisoned and self._state.plan.kills(self._group.name, message.index):
+            self._state.let_die(self._group.name, self._index)
+            return
+        self._finish(message, attempt, error)
+
+    def _finish(self, message: Message, attempt: int, error: Exception | None) -> None:
         after_s = 0.0 if self._instant else self._cpu.does_s("handle_s", self._state.env.now)
-        if error is not None or not self._emits:
+        if error is not None or not self._emissions.any:
             self._end(message, attempt, error, after_s)
         else:
-            emitted = self._state.scenario.flow.emitted(self._group.name, self._service.consumes, message.index)
-            if self._instant:
-                self._emit_at_once(message, emitted)
-                self._end(message, attempt, None, after_s)
-            else:
-                self._emit(_Emitting(message, attempt, emitted), after_s)
+            self._emissions.emit(message, attempt, after_s)
 
     def _end(self, message: Message, attempt: int, error: Exception | None, after_s: float) -> None:
         """An attempt has ended."""
         fails = error is not None
         now = self._state.env.now + after_s
-        self.running -= 1
         self._record(_FAILED if fails else _HANDLED, now, message, attempt)
         if not fails and self._bucket is not None:
             self._bucket.earn()
-        if self._lost and (lost := self._lost.pop((message, attempt), None)):
-            self._end_lost(lost, message, attempt, fails, now)
+        if not self._link.works and (waits_s := self._link.arrives_s(now, adds=fails) - now) > 0.0:
+            settled = self._timeout(after_s + waits_s, (message, attempt, error))
+            settled.callbacks.append(self._settle_late)
+            if fails:  # its worker waits for the server; what was handled is acknowledged by another task
+                return
         else:
-            decision = policy.decide(self._retry, attempt, error, self._state.rng)
-            self._settle_by(decision, message, attempt, now)
+            self._settle_ended(message, attempt, error, now)
+        self._free_worker(after_s)
+
+    def _free_worker(self, after_s: float) -> None:
+        self.running -= 1
         if self.waiting:
             self._start(after_s + self._cpu.takes_s("next_s"))
         self._ended(after_s)
 
-    # Emitting: one event after the other, each handler until the server has its event
-
-    def _emit_at_once(self, message: Message, emitted: list[tuple[str, int]]) -> None:
-        state, now = self._state, self._state.env.now
-        for event, index in emitted:
-            state.publish(event, index, message.intended_s, Sent(now, now, now), self._code, self._index)
-
-    def _emit(self, emitting: "_Emitting", after_s: float) -> None:
-        """Send the next event of a handler."""
-        event, _ = emitting.left[0]
-        now = self._state.env.now
-        emitting.sent = self._emits[event].join(now + after_s, self._cpu)
-        if emitting.sent.appended_s > now:
-            appended = self._timeout(emitting.sent.appended_s - now, emitting)
-            appended.callbacks.append(self._appended)
-        else:
-            self._append(emitting)
-
-    def _appended(self, appended: simpy.Event) -> None:
-        self._append(cast(_Emitting, appended.value))
-
-    def _append(self, emitting: "_Emitting") -> None:
-        """The server has an event, even if its sender is dead meanwhile."""
-        state, sent = self._state, emitting.sent
-        event, index = emitting.left.pop(0)
-        state.publish(event, index, emitting.message.intended_s, sent, self._code, self._index)
-        if sent.published_s > state.env.now:
-            published = self._timeout(sent.published_s - state.env.now, emitting)
-            published.callbacks.append(self._published)
-        else:
-            self._emit_or_end(emitting)
-
-    def _published(self, published: simpy.Event) -> None:
+    def _settle_late(self, settled: simpy.Event) -> None:
+        """The server does what it could not do when the attempt ended."""
         if self._process.halted:
-            self._process.postpone(self._published, published)
-        else:
-            self._emit_or_end(cast(_Emitting, published.value))
+            self._process.postpone(self._settle_late, settled)
+            return
+        message, attempt, error = cast(tuple[Message, int, Exception | None], settled.value)
+        self._settle_ended(message, attempt, error, self._state.env.now)
+        if error is not None:
+            self._free_worker(0.0)
 
-    def _emit_or_end(self, emitting: "_Emitting") -> None:
-        after_s = self._cpu.late_s(self._state.env.now)
-        if emitting.left:
-            self._emit(emitting, after_s)
+    def _settle_ended(self, message: Message, attempt: int, error: Exception | None, now: float) -> None:
+        if self._lost and (lost := self._lost.pop((message, attempt), None)):
+            self._end_lost(lost, message, attempt, error is not None, now)
         else:
-            self._end(emitting.message, emitting.attempt, None, after_s)
+            decision = policy.decide(self._retry, attempt, error, self._state.rng)
+            self._settle_by(decision, message, attempt, now)
 
     def _end_lost(self, lost: _Lost, message: Message, attempt: int, fails: bool, now: float) -> None:
         """The attempt has ended, but the outcome of the message's new owner counts.
@@ -221,7 +196,7 @@ class Handlers:
         """
         if lost.noted:
             return
-        if fails or self._emits or self._group.is_pending(message, lost.used):
+        if fails or self._emissions.any or self._group.is_pending(message, lost.used):
             self._record(_LOST, now, message, attempt)
         else:
             self._record(_ACKED, now + self._settle_s(), message, attempt)
@@ -234,7 +209,7 @@ class Handlers:
                 self._settle(message)
             case RetryIn(delay_s, counts):
                 message.used = attempt if counts else attempt - 1
-                del self._held[message]
+                self._let_go(message)
                 self._record(_RETRIED, known_s, message, attempt)
                 late_s = known_s - self._state.env.now + self._state.machine.takes_s("retry_s")
                 self._group.put_aside(message, delay_s + late_s)
@@ -245,12 +220,22 @@ class Handlers:
 
     def _settle_s(self) -> float:
         """How long it takes until the server knows."""
-        if self._instant:
+        if self._instant and self._link.works:
             return 0.0
-        return self._cpu.takes_s("settle_s") + self._state.machine.server.late_s(self._state.env.now, self._cpu)
+        now = self._state.env.now
+        takes_s = 0.0
+        if not self._instant:
+            takes_s = self._cpu.takes_s("settle_s") + self._state.machine.server.late_s(now, self._cpu)
+        return takes_s if self._link.works else self._link.done_s(now + takes_s) - now
+
+    def _let_go(self, message: Message) -> None:
+        """The message is not held here any more."""
+        del self._held[message]
+        if self._group.unrenewed:  # its lease may be among those that nobody renews
+            self._group.renew(message)
 
     def _settle(self, message: Message) -> None:
-        del self._held[message]
+        self._let_go(message)
         self._group.settle(message)
         self._state.settle()
 

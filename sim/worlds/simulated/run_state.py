@@ -1,6 +1,7 @@
 """What all parts of one simulated run share: virtual time, the plan, the rows written, and when the run is over."""
 
 import random
+from collections.abc import Callable
 from typing import Protocol
 
 import simpy
@@ -8,6 +9,8 @@ import simpy
 from sim.declare.plan import Plan
 from sim.declare.scenario import Scenario
 from sim.evidence.history import KIND
+from sim.worlds.simulated.dependencies import Dependency
+from sim.worlds.simulated.link import Link
 from sim.worlds.simulated.machine import Machine
 from sim.worlds.simulated.sending import Sent
 
@@ -20,13 +23,14 @@ _SENT, _PUBLISHED = KIND["sent"], KIND["published"]
 class Message:
     """One message at one service. The number of an attempt is `used + deliveries`, as in the library."""
 
-    __slots__ = ("deliveries", "dispatch", "index", "intended_s", "read_at", "retried", "used")
+    __slots__ = ("deliveries", "dispatch", "index", "intended_s", "read_at", "retried", "snoozed", "used")
 
     def __init__(self, index: int, intended_s: float) -> None:
         self.index = index
         self.intended_s = intended_s
         self.retried = False
         self.used = 0
+        self.snoozed = 0
         self.deliveries = 1
         self.read_at = 0.0
         self.dispatch = NAN  # of a task: its number among the dispatches of its queue
@@ -48,17 +52,29 @@ class RunState:
         self.append_late_s = 0.0  # how much later than now the server gets to the event that is published now
         self.rng = rng
         self.env = simpy.Environment()
+        self.link = Link(self.env, rng)
         self.rows: list[Row] = []
         self.event_codes = {event: code for code, event in enumerate(scenario.flow.paths)}
         self.subscribers: dict[str, list[Subscriber]] = {event: [] for event in scenario.flow.paths}
         self.finished = self.env.event()
+        self.dependencies = {name: Dependency(self.env, one.capacity) for name, one in scenario.dependencies.items()}
+        self.let_die: Callable[[str, int], None] = _nobody_dies  # called where poison kills a consumer of a service
         self._sending = True
         self._to_settle = 0
 
-    def publish(self, event: str, index: int, intended_s: float, sent: Sent, service: int, consumer: int) -> None:
+    def publish(
+        self,
+        event: str,
+        index: int,
+        intended_s: float,
+        sent: Sent,
+        service: int,
+        consumer: int,
+        held_s: float = NAN,
+    ) -> None:
         """The server has a message now: every service that consumes it will get it."""
         code = self.event_codes[event]
-        self.rows.append((sent.sent_s, _SENT, service, consumer, code, index, 0, intended_s, NAN))
+        self.rows.append((sent.sent_s, _SENT, service, consumer, code, index, 0, intended_s, held_s))
         self.rows.append((sent.published_s, _PUBLISHED, service, consumer, code, index, 0, intended_s, NAN))
         if not self.machine.instant:
             self.append_late_s = self.machine.server.late_s(self.env.now, sent)
@@ -83,3 +99,7 @@ class RunState:
     def _end_if_settled(self) -> None:
         if not self._to_settle and not self._sending and not self.finished.triggered:
             self.finished.succeed()
+
+
+def _nobody_dies(service: str, consumer: int) -> None:
+    raise AssertionError("only a world knows its consumers")

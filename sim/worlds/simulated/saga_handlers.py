@@ -45,11 +45,13 @@ class SagaHandlers(Handlers):
                 return
             saga.state = move.state
         after_s += self._cpu.takes_s("publish_s")
+        if not self._link.works:
+            after_s = self._link.done_s(state.env.now + after_s, adds=True) - state.env.now
         begins_at = state.env.now + after_s
         at, act, begun = saga.state.at, saga.state.act, saga.state.begun
         outcome = state.plan.outcome(self._group.name, at, act, saga.index, begun, begins_at)
         self._note(_STARTED[act], begins_at, saga, begun)
-        takes_s = self._sagas.draws.seconds[at, act].item(saga.index)
+        takes_s = self._sagas.draws.seconds[at, act].item(saga.index) * state.plan.slowed(self._group.name, begins_at)
         self.running += 1
         end = self._timeout(after_s + takes_s, (message, attempt, saga.state, outcome))
         end.callbacks.append(self._handled)
@@ -83,7 +85,7 @@ class SagaHandlers(Handlers):
                     return
                 saga.state = move.state
                 message.used = attempt if counts else attempt - 1
-                del self._held[message]
+                self._let_go(message)
                 late_s = after_s + self._settle_s() + self._state.machine.takes_s("retry_s")
                 self._group.put_aside(message, delay_s + late_s)
             case GiveUp(reason):
@@ -92,9 +94,11 @@ class SagaHandlers(Handlers):
 
     def _settle_move(self, message: Message, saga: RunningSaga, move: Move, after_s: float) -> None:
         """Store a move that ends the act, in one act with the message about the next one."""
-        del self._held[message]
+        self._let_go(message)
         saga.state = move.state
         settle_s = after_s + self._settle_s()
+        if not self._link.works:
+            settle_s = self._link.done_s(self._state.env.now + settle_s, adds=True) - self._state.env.now
         if move.begins:
             stored = self._timeout(settle_s, saga)
             stored.callbacks.append(self._stored)

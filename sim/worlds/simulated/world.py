@@ -9,6 +9,7 @@ import simpy
 
 from sim.calibration import Calibration
 from sim.declare.callers import CALLERS
+from sim.declare.faults.worlds import WORKS, Injection, Network
 from sim.declare.plan import Plan
 from sim.declare.scenario import Progress, Scenario
 from sim.errors import InvalidScenario
@@ -97,9 +98,14 @@ class World:
         self._plan = plan
         self._state = RunState(scenario, plan, machine, rng)
         self._env = self._state.env
+        self._events = list(scenario.offered_load.events)
+        self._begun = 0  # messages of the load whose turn has come
         self._packed: list[Rows] = []
         self._groups: dict[str, Group] = {}
         self._consumers: dict[tuple[str, int], Consumer | Caller] = {}
+        self._deaths = {name: simpy.Store(self._env) for name in scenario.services}  # of consumers that poison killed
+        self._state.let_die = self._let_die
+        self._network = WORKS
         self._callers = Callers(self._state, scenario.callers) if scenario.callers is not None else None
         for code, (name, service) in enumerate(scenario.services.items()):
             kind = SagaGroup if service.saga else QueueGroup if service.queue else Group
@@ -120,6 +126,7 @@ class World:
             if (injection := fault.inject_simulated(self)) is not None:
                 env.process(injection)
         env.run(until=self._state.finished | env.timeout(scenario.offered_load.duration_s + scenario.drain_s))
+        self._note_skipped()
         return float(env.now)
 
     def left(self) -> dict[str, Left]:
@@ -141,16 +148,32 @@ class World:
         self._state.rows.clear()
 
     def _load(self) -> Generator[simpy.Event, Any, None]:
-        env, load, sending = self._env, self._scenario.offered_load, Sending(self._state.machine)
-        for index, at_s in enumerate(self._plan.arrivals_s.tolist()):
-            sent = sending.send(at_s) if self._callers is None else self._callers.sent(index, at_s)
+        env, load, sending = self._env, self._scenario.offered_load, Sending(self._state.machine, self._state.link)
+        faults = any(fault.needs != "nothing" for fault in self._scenario.faults)
+        times_s = zip(self._plan.arrivals_s.tolist(), self._plan.due_s.tolist(), strict=True)
+        for index, (at_s, due_s) in enumerate(times_s):
+            if faults:  # it is not known before how the server is reached then
+                yield env.timeout(max(0.0, due_s - env.now))
+            sent = sending.send(due_s) if self._callers is None else self._callers.sent(index, at_s)
             yield env.timeout(max(0.0, sent.appended_s - env.now))
+            self._begun = index + 1
             if self._callers is None:
-                self._state.publish(load.event, index, at_s, sent, -1, -1)
+                held_s = due_s - at_s if load.collects else NAN
+                self._state.publish(self._event(index), index, at_s, sent, -1, -1, held_s)
             else:
                 self._callers.send(index, at_s, sent)
         yield env.timeout(max(0.0, load.duration_s - env.now))
         self._state.end_load()
+
+    def _event(self, index: int) -> str:
+        """The type of a message that the load sends."""
+        return self._events[0 if self._plan.sent_events is None else self._plan.sent_events.item(index)]
+
+    def _note_skipped(self) -> None:
+        """Note what the load had no time to send."""
+        for index, at_s in enumerate(self._plan.arrivals_s[self._begun :].tolist(), self._begun):
+            code = self._state.event_codes[self._event(index)]
+            self._state.rows.append((self._env.now, KIND["skipped"], -1, -1, code, index, 0, at_s, NAN))
 
     def _sample(self) -> Generator[simpy.Event, Any, None]:
         sampled, every_s = KIND["sampled"], self._scenario.sample_every_s
@@ -170,13 +193,20 @@ class World:
 
     # What a fault may do: `sim.declare.faults.worlds.SimulatedWorld`
 
+    def consumers(self, service: str) -> range:
+        return range(self._scenario.services[service].consumers)
+
     def wait_until(self, at_s: float) -> simpy.Event:
         return self._env.timeout(max(0.0, at_s - self._env.now))
 
-    def kill(self, service: str, consumer: int) -> None:
-        self._consumers[service, consumer].kill()
+    def kill(self, service: str, *consumers: int) -> None:
+        for consumer in consumers:
+            self._consumers[service, consumer].kill()
 
-    def start(self, service: str, consumer: int, *, after_s: float = 0.0) -> simpy.Event:
+    def start(self, service: str, *consumers: int, after_s: float = 0.0) -> simpy.Event:
+        return simpy.AllOf(self._env, [self._start_after(service, consumer, after_s) for consumer in consumers])
+
+    def _start_after(self, service: str, consumer: int, after_s: float) -> simpy.Event:
         def replace(_: simpy.Event) -> None:
             if self._consumers[service, consumer].killed:
                 self._start(service, consumer)
@@ -191,17 +221,50 @@ class World:
         started.callbacks.append(replace)
         return started
 
-    def suspend(self, service: str, consumer: int) -> None:
-        self._consumer(service, consumer).suspend()
+    def suspend(self, service: str, *consumers: int) -> None:
+        for consumer in consumers:
+            self._consumer(service, consumer).suspend()
 
-    def resume(self, service: str, consumer: int) -> None:
-        self._consumer(service, consumer).resume()
+    def resume(self, service: str, *consumers: int) -> None:
+        for consumer in consumers:
+            self._consumer(service, consumer).resume()
 
-    def note(self, kind: str, service: str, consumer: int) -> None:
+    def set_network(self, network: Network, until_s: float) -> None:
+        before, link = self._network, self._state.link
+        self._network = network
+        link.set(network, until_s)
+        if network.cut or network.away or network.silent or before.loses_replies:
+            for consumer in self._each_consumer():
+                consumer.cut_off()
+
+    def lose_data(self) -> None:
+        for consumer in self._each_consumer():
+            consumer.forget()
+        for group in self._groups.values():
+            group.lose_all()
+
+    def fill_server(self, until_s: float | None) -> None:
+        self._state.link.fill(until_s)
+
+    def _each_consumer(self) -> list[Consumer]:
+        return [consumer for consumer in self._consumers.values() if isinstance(consumer, Consumer)]
+
+    def death(self, service: str) -> simpy.Event:
+        return self._deaths[service].get()
+
+    def begin(self, what: Injection) -> None:
+        self._env.process(what)
+
+    def note(self, kind: str, service: str = "", *consumers: int) -> None:
         code = self._groups[service].code if service in self._groups else -1
-        self._state.rows.append((self._env.now, KIND[kind], code, consumer, -1, -1, 0, NAN, NAN))
+        for consumer in consumers or (-1,):
+            self._state.rows.append((self._env.now, KIND[kind], code, consumer, -1, -1, 0, NAN, NAN))
 
     def _consumer(self, service: str, consumer: int) -> Consumer:
         found = self._consumers[service, consumer]
         assert isinstance(found, Consumer), "a fault that meets callers only kills them"
         return found
+
+    def _let_die(self, service: str, consumer: int) -> None:
+        self._consumers[service, consumer].kill()
+        self._deaths[service].put(consumer)

@@ -1,0 +1,21 @@
+"""What services depend on, as declared: it serves a limited number of calls at once, whoever they come from."""
+
+from pydantic import Field
+
+from sim.declare.declared import Declared
+from sim.declare.service_times import ServiceTime
+
+
+class Dependency(Declared):
+    """Something that services call and wait for, such as a database with so many connections.
+
+    It serves `capacity` calls at once, first come first served, each for `service_time`. All services that use it share
+    it. A call whose caller gives up or dies is dropped if it still waits; if it is being served, that goes on.
+    """
+
+    capacity: int = Field(ge=1, le=10_000)
+    service_time: ServiceTime
+
+    def in_words(self) -> str:
+        """How many calls it serves, and for how long, as half a sentence."""
+        return f"{self.capacity} at once, {self.service_time.in_words()}"

@@ -1,0 +1,111 @@
+"""Messages that a service can never handle."""
+
+from math import inf
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from sim.declare.declared import Floats
+from sim.declare.faults.kind import Draw, Ending, FaultKind, ServiceFault, System, consumer_parts, drawn_of
+from sim.declare.faults.kind import Poison as Poisoned
+from sim.declare.faults.worlds import Injection, LiveWorld, SimulatedWorld
+
+KILLS_MAX = 100  # processes that poison may end in a run: each takes some 10 ms of the machine
+_ENDINGS: dict[str, Ending] = {"fail": "fails", "kill": "kills"}
+
+
+class Poison(ServiceFault):
+    """Of the events that the load sends from `at_s` on, for `for_s` (None: to its end), some can never be handled.
+
+    They are a `share` of the events, drawn by the seed, or the `messages` with these numbers. Every attempt at what
+    they set off at the service fails; or, with `how: kill`, it kills its consumer at its end, and a new one starts
+    `back_after_s` later. Either way, they end as dead letters.
+    """
+
+    kind: Literal["poison"]
+    at_s: float = Field(default=0.0, ge=0)
+    for_s: float | None = Field(default=None, gt=0)
+    share: float | None = Field(default=None, gt=0, le=1)
+    messages: tuple[int, ...] = ()
+    how: Literal["fail", "kill"] = "fail"
+    back_after_s: float = Field(default=0.0, ge=0)
+
+    notes: ClassVar = ("killed", "restarted")
+    done_to_it: ClassVar = "killed by poison"
+
+    @property
+    def until_s(self) -> float:
+        return inf if self.for_s is None else self.at_s + self.for_s
+
+    @property
+    def label(self) -> str:
+        return f"{self.service} poisoned"
+
+    def in_words(self, system: System) -> str:
+        if self.share is not None:
+            which = f"{100 * self.share:g} % of the events"
+        else:
+            which = f"event {self.messages[0]}" if len(self.messages) == 1 else f"{len(self.messages)} events"
+        until = f" to {self.until_s:g} s" if self.for_s is not None else " on"
+        s = "s" if len(self.messages) == 1 else ""
+        does = f"kill{s} the consumers of" if self.how == "kill" else f"fail{s} at"
+        return f"From {self.at_s:g} s{until}, {which} always {does} {self.service}."
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> FaultKind:
+        service, share = draw.service(), draw.share(0.02, 0.2)
+        return drawn_of(cls, draw, kind="poison", service=service, for_s=round(draw.lasts_s, 3), share=share)
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if (self.share is None) == (not self.messages):
+            raise ValueError("share: say which events are poison, by their share or by their numbers (messages)")
+        if any(number < 0 for number in self.messages):
+            raise ValueError("messages: the load's events are numbered from 0")
+        return self
+
+    def parts(self, system: System) -> frozenset[str]:
+        if self.how == "fail":
+            return frozenset()
+        return consumer_parts(system, self.service)
+
+    def problem(self, system: System) -> str | None:
+        if problem := super().problem(system) or self.own_handlers_problem(system):
+            return problem
+        service = system.services[self.service]
+        if service.saga is not None:
+            return f"{self.service!r} runs sagas, which have no dead letters; poison another service"
+        events = len(self.messages) if self.share is None else self.share * system.offered_load.expected_events()
+        if self.how == "kill" and (kills := events * service.retry.attempts) > KILLS_MAX:
+            return f"about {kills:,.0f} consumers would be killed by poison, over {KILLS_MAX}; lower share or attempts"
+        return None
+
+    def poison(self, arrivals_s: Floats, rng: np.random.Generator) -> Poisoned:
+        chosen = np.zeros(arrivals_s.size, bool)
+        if self.share is not None:
+            chosen = rng.random(arrivals_s.size) < self.share
+        else:
+            chosen[[number for number in self.messages if number < arrivals_s.size]] = True
+        chosen &= (arrivals_s >= self.at_s) & (arrivals_s < self.until_s)
+        return Poisoned(self.service, _ENDINGS[self.how], np.flatnonzero(chosen))
+
+    async def inject_live(self, world: LiveWorld) -> None:
+        while self.how == "kill":
+            consumer = await world.death(self.service)
+            world.note("killed", self.service, consumer)
+            world.begin(self._replace_live(world, consumer))
+
+    async def _replace_live(self, world: LiveWorld, consumer: int) -> None:
+        await world.start(self.service, consumer, after_s=self.back_after_s)
+        world.note("restarted", self.service, consumer)
+
+    def inject_simulated(self, world: SimulatedWorld) -> Injection:
+        while self.how == "kill":
+            consumer = yield world.death(self.service)
+            world.note("killed", self.service, consumer)
+            world.begin(self._replace_simulated(world, consumer))
+
+    def _replace_simulated(self, world: SimulatedWorld, consumer: int) -> Injection:
+        yield world.start(self.service, consumer, after_s=self.back_after_s)
+        world.note("restarted", self.service, consumer)

@@ -1,0 +1,122 @@
+"""What faults do to a live run: to its processes by signals, to its network by the proxy, to its own server."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
+from signal import Signals
+from typing import Any, Protocol
+
+from eventlib.testing import PrivateServer
+from sim.declare.faults.worlds import WORKS, Network
+from sim.declare.scenario import Scenario
+from sim.worlds.process_pool import PoolProcess, ProcessPool
+
+Start = Callable[[str, int], PoolProcess]  # called with a service and the index of one of its consumers
+
+
+class Note(Protocol):
+    """Writes a row of this kind into the history."""
+
+    def __call__(self, kind: str, service: str, consumer: int) -> None: ...
+
+
+class LiveFaults:
+    """One live run, as faults meet it: see `sim.declare.faults.worlds.LiveWorld`.
+
+    `t0` is when its load begins, in monotonic seconds. `server` is there where the run has a server of its own, `proxy`
+    where its processes reach the server through one.
+    """
+
+    def __init__(
+        self, scenario: Scenario, pool: ProcessPool, start: Start, note: Note, server: PrivateServer | None
+    ) -> None:
+        self.t0 = float("nan")
+        self.proxy: PoolProcess | None = None
+        self.tasks: list[asyncio.Task[None]] = []
+        self._scenario = scenario
+        self._pool = pool
+        self._start = start
+        self._note = note
+        self._server = server
+        self._server_stands = self._server_is_full = False
+        self._of_callers: list[asyncio.Task[None]] = []
+
+    def inject(self, tasks: asyncio.TaskGroup, callers: str) -> None:
+        """Begin to let the scenario's faults happen. `callers` is what they call the callers."""
+        self._group = tasks
+        for fault in self._scenario.faults:
+            if (injection := fault.inject_live(self)) is not None:
+                self.begin(injection)
+                if self._scenario.callers is not None and fault.hits(callers):
+                    self._of_callers.append(self.tasks[-1])
+
+    @property
+    def longest_s(self) -> float:
+        """The longest time that a fault at the server lasts."""
+        at_server = [fault for fault in self._scenario.faults if fault.needs == "private server"]
+        return max((fault.until_s - fault.at_s for fault in at_server), default=0.0)
+
+    @property
+    def callers_come_back(self) -> bool:
+        """Whether a caller that is dead may come back, and then wait for replies."""
+        return not all(fault.done() for fault in self._of_callers)
+
+    def consumers(self, service: str) -> range:
+        return range(self._scenario.services[service].consumers)
+
+    async def sleep_until(self, at_s: float) -> None:
+        await asyncio.sleep(max(0.0, self.t0 + at_s - time.monotonic()))
+
+    async def kill(self, service: str, *consumers: int) -> None:
+        await asyncio.gather(*(self._pool.kill(f"{service} {consumer}") for consumer in consumers))
+
+    async def start(self, service: str, *consumers: int, after_s: float = 0.0) -> None:
+        await asyncio.sleep(after_s)
+        dead = [consumer for consumer in consumers if not self._pool.runs(f"{service} {consumer}")]
+        await self._pool.ready([self._start(service, consumer) for consumer in dead])
+
+    async def signal(self, service: str, signal: Signals, *consumers: int) -> None:
+        await asyncio.gather(*(self._pool.signal(f"{service} {consumer}", signal) for consumer in consumers))
+
+    async def death(self, service: str) -> int:
+        return await self._pool.death(service)
+
+    def begin(self, what: Coroutine[Any, Any, None]) -> None:
+        self.tasks.append(self._group.create_task(what))
+
+    def note(self, kind: str, service: str = "", *consumers: int) -> None:
+        for consumer in consumers or (-1,):
+            self._note(kind, service, consumer)
+
+    def set_network(self, network: Network) -> None:
+        assert self.proxy is not None, "a fault that needs the proxy says so"
+        self._pool.order(self.proxy, {"network": asdict(network)})
+
+    async def stop_server(self) -> None:
+        self._server_stands = True
+        await asyncio.to_thread(self._own_server.stop)
+
+    async def start_server(self, *, with_data: bool) -> None:
+        if not with_data:
+            await asyncio.to_thread(self._own_server.delete_data)
+        await asyncio.to_thread(self._own_server.start)
+        self._server_stands = False
+
+    async def fill_server(self, *, full: bool) -> None:
+        self._server_is_full = full
+        await asyncio.to_thread(self._own_server.set_full, full)
+
+    async def mend(self) -> None:
+        """Let server and network work again, where the run is over before its faults are."""
+        if self.proxy is not None:
+            self.set_network(WORKS)
+        if self._server_stands:
+            await self.start_server(with_data=True)
+        if self._server_is_full:
+            await self.fill_server(full=False)
+
+    @property
+    def _own_server(self) -> PrivateServer:
+        assert self._server is not None, "a fault that needs a private server says so"
+        return self._server

@@ -1,0 +1,104 @@
+"""The way between the processes of a run and the server, as faults leave it: when a call is carried out and answered.
+
+What a process does then is what the library does: it repeats the call until it is answered, after the library's own
+jittered waits, and gives a connection up that was silent for too long.
+"""
+
+from math import inf
+
+import simpy
+
+from eventlib.policy import RECONNECT, Uniform
+from sim.declare.faults.worlds import WORKS, Network
+from sim.declare.service import Service
+
+SILENCE_S = 5.0  # after so long without a reply, the library gives a connection up (eventlib.broker.connections)
+# What one event of a live run takes on the wire, when it is published and when it is read: measured, and held to the
+# real one by a test.
+EVENT_BYTES = 430.0
+
+
+class Link:
+    """Where `works` is true, all calls take their usual time, and nothing here has to be asked."""
+
+    def __init__(self, env: simpy.Environment, rng: Uniform) -> None:
+        self.works = True
+        self._env = env
+        self._rng = rng
+        self._network = WORKS
+        self._until_s = -inf
+        self._full_until_s = -inf
+
+    def set(self, network: Network, until_s: float) -> None:
+        """Let the network be like this until `until_s`."""
+        self._network, self._until_s = network, until_s
+        self._note()
+
+    def fill(self, until_s: float | None) -> None:
+        """Let the server have no memory left until then; None: it has enough."""
+        self._full_until_s = -inf if until_s is None else until_s
+        self._note()
+
+    def _note(self) -> None:
+        self.works = self._network in (WORKS, Network(cut=True)) and self._full_until_s == -inf
+
+    @property
+    def delay_s(self) -> float:
+        """How much longer everything takes, each way."""
+        return self._network.delay_s
+
+    def transfer_s(self, events: int = 1) -> float:
+        """How much longer so many events take, because the connection is narrow."""
+        rate = self._network.bytes_per_s
+        return events * EVENT_BYTES / rate if rate else 0.0
+
+    @property
+    def loses_replies(self) -> bool:
+        """Whether the server does what it is asked, and nobody hears of it."""
+        return self._network.loses_replies
+
+    def blocks(self, *, adds: bool = False) -> bool:
+        """Whether a call that is made now is not carried out now. `adds`: it takes memory of the server."""
+        return not self.works and self.arrives_s(self._env.now, adds=adds, probe=True) > self._env.now
+
+    def arrives_s(self, at_s: float, *, adds: bool = False, probe: bool = False) -> float:
+        """When the server carries out a call that is made at `at_s`, without the time that it takes anyway."""
+        network, until_s = self._network, self._until_s
+        if at_s < self._full_until_s and adds:
+            until_s, silent = self._full_until_s, False
+        elif (network.away or network.silent) and at_s < until_s:
+            silent = network.silent
+        else:
+            return at_s
+        return until_s if probe else self._met_s(at_s, until_s, silent)
+
+    def heard_s(self, at_s: float) -> float:
+        """When a process hears of what the server does at `at_s`, without the time that it takes anyway."""
+        if self._network.loses_replies and at_s < self._until_s:
+            # The connection breaks then. A process that gives it up sooner makes one that loses replies too.
+            return self.reconnects_s(self._until_s)
+        return at_s
+
+    def done_s(self, at_s: float, *, adds: bool = False) -> float:
+        """When a process hears of a call that it makes at `at_s`, without the time that it takes anyway."""
+        return self.heard_s(self.arrives_s(at_s, adds=adds)) + 2.0 * self.delay_s
+
+    def reconnects_s(self, at_s: float) -> float:
+        """When a call that is cut off at `at_s` is made again."""
+        return at_s + RECONNECT.delay_s(1, self._rng)
+
+    def _met_s(self, at_s: float, until_s: float, silent: bool) -> float:
+        """When one of the tries is carried out: the library repeats until the server serves again."""
+        failures = 0
+        while at_s < until_s:
+            if silent:
+                if at_s + SILENCE_S >= until_s:  # what this try has sent arrives then
+                    return until_s
+                at_s += SILENCE_S
+            failures += 1
+            at_s += RECONNECT.delay_s(failures, self._rng)
+        return at_s
+
+    def first_of(self, service: Service, at_s: float, *, adds: bool) -> float:
+        """When the first of the service's consumers has carried out what each of them tries."""
+        return min(self.arrives_s(at_s, adds=adds) for _ in range(service.consumers))

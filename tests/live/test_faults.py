@@ -1,0 +1,159 @@
+"""Each fault for real: processes, a server and the proxy. What it does to them, and that no promise is broken."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eventlib.policy import Retry
+from eventlib.testing import PrivateServer, private_server
+from sim.declare.faults import Fault
+from sim.declare.scenario import Scenario
+from sim.errors import InvalidScenario
+from sim.evidence.checks import check
+from sim.evidence.history import History
+from sim.worlds.live import run_live
+from sim.worlds.simulated import simulate
+from tests.live.live_runs import OF_THE_MACHINE, keys_of_runs, no_process_left
+from tests.model.small import fault, rows_of, scenario, service, steady
+
+RATE = 50.0
+LEASE_S = 0.6
+
+
+def declared(*faults: Fault, duration_s: float, **desk: Any) -> Scenario:
+    fields = {"consumers": 2, "concurrency": 2, "lease_s": LEASE_S} | desk
+    return scenario(steady(RATE, duration_s), *faults, desk=service(0.02, **fields))
+
+
+async def run(*faults: Fault, url: str | None, duration_s: float = 1.5, **desk: Any) -> History:
+    return await run_live(declared(*faults, duration_s=duration_s, **desk), [0], repeats=1, url=url)
+
+
+def problems(history: History) -> dict[str, str]:
+    return {one.name: one.detail for one in check(history) if one.verdict != "true" and one.name not in OF_THE_MACHINE}
+
+
+def within(history: History, kind: str, from_s: float, until_s: float) -> int:
+    times_s = rows_of(history, kind)["t_s"]
+    return int(np.count_nonzero((times_s > from_s) & (times_s < until_s)))
+
+
+def noted_s(history: History, kind: str) -> float:
+    return float(rows_of(history, kind)["t_s"][0])
+
+
+async def test_a_service_that_is_out_then_slow_and_poisoned(url: str) -> None:
+    outage = fault("outage", service="desk", at_s=0.5, back_after_s=0.3)
+    slow = fault("slow", service="desk", at_s=1.2, for_s=0.2, factor=3.0)
+    poison = fault("poison", service="desk", messages=[5, 70])
+    with no_process_left():
+        history = await run(outage, slow, poison, url=url, retry=Retry(attempts=2, wait_s=0.01))
+    assert problems(history) == {}
+    assert len(rows_of(history, "killed")) == len(rows_of(history, "restarted")) == 2
+    assert within(history, "started", rows_of(history, "killed")["t_s"].max(), 0.8) == 0
+    dead = rows_of(history, "dead")
+    assert sorted(dead["message"]) == [5, 70]
+    simulated = simulate(history.scenario, [0])
+    assert sorted(rows_of(simulated, "dead")["message"]) == [5, 70]
+
+
+async def test_poison_that_kills_its_consumers(url: str) -> None:
+    """Each attempt kills one, which is replaced; the message ends as a dead letter, all others are handled."""
+    poison = fault("poison", service="desk", messages=[20], how="kill")
+    with no_process_left():
+        history = await run(poison, url=url, retry=Retry(attempts=2), lease_s=0.3)
+    assert problems(history) == {}
+    assert len(rows_of(history, "killed")) == len(rows_of(history, "restarted")) == 2
+    assert rows_of(history, "dead")["message"].tolist() == [20]
+    assert len(np.unique(rows_of(history, "handled")["message"])) == RATE * 1.5 - 1
+    assert await keys_of_runs(url) == set()
+
+
+async def test_a_server_that_is_away_and_connections_that_break(url: str) -> None:
+    """Nothing passes while it is away, and nothing is lost. A consumer that starts meanwhile waits for it."""
+    away = fault("server_away", at_s=0.4, for_s=0.4)
+    kill = fault("kill", service="desk", at_s=0.5, back_after_s=0.0)
+    with no_process_left():
+        history = await run(away, kill, fault("reset", at_s=1.1), url=url)
+    assert problems(history) == {}
+    fails_s, works_s = noted_s(history, "network_fails"), noted_s(history, "network_works")
+    assert within(history, "published", fails_s + 0.05, works_s) == 0
+    assert within(history, "started", fails_s + 0.05, works_s) == 0
+    assert noted_s(history, "restarted") > works_s
+
+
+async def test_a_silent_network_then_a_slow_and_a_narrow_one(url: str) -> None:
+    hole = fault("black_hole", at_s=0.3, for_s=0.3)
+    latency = fault("latency", at_s=0.9, for_s=0.3, added_s=0.03)
+    narrow = fault("bandwidth", at_s=1.3, for_s=0.3, bytes_per_s=20_000)
+    with no_process_left():
+        history = await run(hole, latency, narrow, url=url, duration_s=1.8)
+    assert problems(history) == {}
+    fails_s, works_s = rows_of(history, "network_fails")["t_s"], rows_of(history, "network_works")["t_s"]
+    assert within(history, "published", fails_s[0] + 0.05, works_s[0]) == 0
+    sent, started = rows_of(history, "sent"), rows_of(history, "started")
+    for number, least_s in ((1, 0.06), (2, 0.02)):
+        inside = sent[(sent["t_s"] > fails_s[number] + 0.02) & (sent["t_s"] < works_s[number] - 0.1)]["message"]
+        found = started[np.isin(started["message"], inside) & (started["attempt"] == 1)]
+        assert found.size and np.all(found["t_s"] - found["intended_s"] >= least_s)
+
+
+async def test_a_lost_reply_is_repeated_and_nothing_is_done_twice(url: str) -> None:
+    with no_process_left():
+        history = await run(fault("lost_replies", at_s=0.4, for_s=0.3), url=url)
+    assert problems(history) == {}
+    handled = rows_of(history, "handled")
+    assert len(np.unique(handled["message"])) == RATE * 1.5
+    assert rows_of(history, "started")["attempt"].max() == 2  # what was handed out in a lost reply
+
+
+async def test_a_server_that_restarts_and_one_that_is_full() -> None:
+    """Only a private server. All is there afterwards, and the server takes orders as before."""
+    restart = fault("server_restart", at_s=0.4, back_after_s=0.2)
+    full = fault("server_full", at_s=1.0, for_s=0.4)
+    with no_process_left(), private_server() as server:
+        history = await run(restart, full, url=server.url, duration_s=2.0)
+        assert problems(history) == {}
+        assert within(history, "published", noted_s(history, "server_full"), noted_s(history, "server_has_room")) == 0
+        assert await keys_of_runs(server.url) == set()
+        again = await run(url=server.url, duration_s=0.2)
+        assert problems(again) == {}
+
+
+async def test_what_a_server_loses_is_shown_as_lost() -> None:
+    outage = fault("outage", service="desk", at_s=0.2, back_after_s=0.8)
+    loss = fault("server_restart", at_s=0.7, with_data=False)
+    with no_process_left(), private_server() as server:
+        history = await run(outage, loss, url=server.url)
+    assert set(problems(history)) == {"lost", "balanced"}
+    handled, published = rows_of(history, "handled"), rows_of(history, "published")
+    lost = published[~np.isin(published["message"], handled["message"])]
+    assert lost.size and np.all(lost["t_s"] <= noted_s(history, "server_stopped"))  # what it had, and nothing else
+    assert problems(history)["lost"].startswith(f"{lost.size} of {int(RATE * 1.5)}")
+    simulated = simulate(history.scenario, [0])
+    assert set(problems(simulated)) == {"lost", "balanced"}
+
+
+async def test_a_run_that_ends_in_a_fault_leaves_server_and_network_as_they_were() -> None:
+    away = fault("server_away", at_s=0.2, for_s=19.0)
+    stopped = fault("server_restart", at_s=0.2, back_after_s=19.0)
+    with no_process_left(), private_server() as server:
+        for one in (away, stopped):
+            cut_short = declared(one, duration_s=0.3).model_copy(update={"drain_s": 0.3})
+            history = await run_live(cut_short, [0], repeats=1, url=server.url)
+            assert rows_of(history, "sent").size
+        assert await keys_of_runs(server.url) == set()
+
+
+async def test_a_server_that_is_not_ours_is_not_stopped(url: str) -> None:
+    """The tests' own server is private to another process as far as this run can tell."""
+    with pytest.raises(InvalidScenario, match="only a server of the run's own is stopped or filled"):
+        await run(fault("server_restart", at_s=0.4), url="redis://127.0.0.1:1/0")
+
+
+def test_a_private_server_is_known_to_its_process_alone() -> None:
+    with private_server() as server:
+        assert PrivateServer.of_this_process(server.url) is server
+        assert PrivateServer.of_this_process("redis://127.0.0.1:1/0") is None
+    assert PrivateServer.of_this_process(server.url) is None

@@ -1,0 +1,288 @@
+"""Each fault in the simulated world: who does what meanwhile, what is lost, and when all is as before."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eventlib.policy import Retry
+from sim.calibration import Calibration
+from sim.declare.callers import Callers
+from sim.declare.declared import Floats
+from sim.declare.faults import FAULT_KINDS, Fault
+from sim.declare.scenario import Scenario
+from sim.errors import InvalidScenario
+from sim.evidence.checks import check
+from sim.evidence.history import History
+from sim.evidence.metrics import measure
+from sim.worlds.simulated import simulate
+from sim.worlds.simulated.link import SILENCE_S
+from tests.model.small import (
+    fault,
+    rows_of,
+    saga_service,
+    saga_step,
+    scenario,
+    service,
+    steady,
+    with_callers,
+)
+
+LEASE_S = 0.6
+RECONNECT_S = 0.5  # longest wait between two tries of the library
+ALL = [
+    fault("outage", service="desk", at_s=1.02, back_after_s=0.5),
+    fault("outage", service="desk", at_s=1.02, back_after_s=0.5, how="pause"),
+    fault("slow", service="desk", at_s=1.02, for_s=0.5, factor=4.0),
+    fault("poison", service="desk", share=0.05),
+    fault("poison", service="desk", messages=[20, 41], how="kill", back_after_s=0.1),
+    fault("server_away", at_s=1.02, for_s=1.5),
+    fault("server_restart", at_s=1.02, back_after_s=0.5),
+    fault("server_full", at_s=1.02, for_s=1.0),
+    fault("reset", at_s=1.02),
+    fault("black_hole", at_s=1.02, for_s=1.0),
+    fault("latency", at_s=1.02, for_s=1.0, added_s=0.02),
+    fault("bandwidth", at_s=1.02, for_s=1.0, bytes_per_s=20_000),
+    fault("lost_replies", at_s=1.02, for_s=0.5),
+]
+
+
+def declared(*faults: Fault, duration_s: float = 4.0, **desk: Any) -> Scenario:
+    """Forty events a second, for two consumers of two handlers that take 20 ms each."""
+    fields: dict[str, Any] = {"consumers": 2, "concurrency": 2, "lease_s": LEASE_S} | desk
+    return scenario(steady(40.0, duration_s), *faults, desk=service(0.02, **fields))
+
+
+def run(*faults: Fault, **desk: Any) -> History:
+    return simulate(declared(*faults, **desk), range(3))
+
+
+def problems(history: History) -> dict[str, str]:
+    return {one.name: one.detail for one in check(history) if one.verdict != "true"}
+
+
+def at_s(history: History, kind: str) -> Floats:
+    return np.asarray(rows_of(history, kind)["t_s"])
+
+
+def within(times_s: Floats, from_s: float, until_s: float) -> int:
+    return int(np.count_nonzero((times_s > from_s) & (times_s < until_s)))
+
+
+@pytest.mark.parametrize("one", ALL, ids=lambda one: f"{one.kind}-{one.label}")
+@pytest.mark.parametrize("calibration", [None, Calibration.constant(publish_s=0.002, dispatch_s=0.001, settle_s=0.001)])
+def test_no_fault_breaks_a_promise(one: Fault, calibration: Calibration | None) -> None:
+    """Whatever happens: what was published is handled or a dead letter, and the same seed gives the same rows."""
+    failing = declared(one, error_rate=0.1, retry=Retry(attempts=4, wait_s=0.05), emits=["done"])
+    services = dict(failing.services) | {"till": service(0.001, consumes="done", lease_s=LEASE_S)}
+    history = simulate(failing.with_services(services), range(2), calibration=calibration)
+    assert problems(history) == {}
+    assert len(np.unique(rows_of(history, "sent", None)[["run", "event", "message"]])) >= 2 * 160
+    again = simulate(failing.with_services(services), range(2), calibration=calibration)
+    assert history.rows.tobytes() == again.rows.tobytes()
+
+
+def test_every_kind_of_fault_is_tried() -> None:
+    assert {one.kind for one in ALL} == set(FAULT_KINDS) - {"kill", "pause", "errors", "random"}
+
+
+@pytest.mark.parametrize("one", [one for one in ALL if one.kind not in ("poison", "server_restart")])
+def test_task_queues_and_sagas_survive_it(one: Fault) -> None:
+    queue = service(0.02, consumers=2, lease_s=LEASE_S, queue={"tenants": {"a": 0.5, "b": 0.5}, "limit": 3})
+    assert problems(simulate(scenario(steady(40.0, 4.0), one, desk=queue), range(2))) == {}
+    steps = saga_step("pay", undo=0.01), saga_step("ship", error_rate=0.3)
+    sagas = saga_service(*steps, consumers=2, lease_s=LEASE_S, concurrency=4)
+    assert problems(simulate(scenario(steady(40.0, 4.0), one, desk=sagas), range(2))) == {}
+
+
+# A service
+
+
+def test_an_outage_takes_all_consumers_out() -> None:
+    history = run(fault("outage", service="desk", at_s=1.01, back_after_s=1.0))
+    assert set(rows_of(history, "killed")["consumer"]) == set(rows_of(history, "restarted")["consumer"]) == {0, 1}
+    assert within(at_s(history, "started"), 1.01, 2.01) == within(at_s(history, "handled"), 1.01, 2.01) == 0
+    found = measure(history)
+    assert np.all((found["recovery_s"] > 1.0) & (found["recovery_s"] < 3.5))
+    assert np.all(found["attempts_mean"] > 1.0)  # what ran when they were killed
+
+
+def test_an_outage_for_good_leaves_the_rest() -> None:
+    history = simulate(declared(fault("outage", service="desk", at_s=2.0)), [0])
+    assert history.runs[0].left["desk"].waiting >= 70
+    assert problems(history).keys() == {"pending"}
+
+
+def test_a_paused_service_goes_on_with_what_it_held() -> None:
+    history = run(fault("outage", service="desk", at_s=1.01, back_after_s=0.3, how="pause"))
+    assert within(at_s(history, "handled"), 1.01, 1.31) == 0
+    assert set(rows_of(history, "started")["attempt"]) == {1}
+    assert len(rows_of(history, "paused")) == len(rows_of(history, "resumed")) == 3 * 2
+
+
+def test_a_slow_service_takes_longer_and_no_more() -> None:
+    history = run(fault("slow", service="desk", at_s=1.0, for_s=1.0, factor=1.5))
+    started, handled = rows_of(history, "started"), rows_of(history, "handled")
+    took_s = np.sort(handled, order=["run", "message"])["t_s"] - np.sort(started, order=["run", "message"])["t_s"]
+    slow = np.sort(started, order=["run", "message"])["t_s"]
+    slow = (slow >= 1.0) & (slow < 2.0)
+    assert took_s[slow] == pytest.approx(0.03) and took_s[~slow] == pytest.approx(0.02)
+
+
+def test_poison_ends_in_the_dead_letters() -> None:
+    """All attempts that are allowed are made, and what is no poison is handled at once."""
+    history = run(fault("poison", service="desk", messages=[20, 41]), retry=Retry(attempts=3, wait_s=0.05))
+    dead, failed = rows_of(history, "dead"), rows_of(history, "failed")
+    assert sorted(dead["message"]) == [20] * 3 + [41] * 3 and set(dead["attempt"]) == {3}
+    assert sorted(set(failed["message"])) == [20, 41] and len(failed) == 3 * 2 * 3
+    assert len(rows_of(history, "handled")) == 3 * 158
+
+
+def test_poison_that_kills_ends_in_the_dead_letters() -> None:
+    """It kills a consumer for each attempt. Beside it, all is handled."""
+    poison = fault("poison", service="desk", messages=[20], how="kill", back_after_s=0.1)
+    history = run(poison, retry=Retry(attempts=3, wait_s=0.05))
+    assert len(rows_of(history, "killed")) == len(rows_of(history, "restarted")) == 3 * 3
+    assert rows_of(history, "dead")["message"].tolist() == [20] * 3
+    assert len(np.unique(rows_of(history, "handled")[["run", "message"]])) == 3 * 159
+
+
+# The server
+
+
+def test_a_server_that_is_away_takes_and_hands_out_nothing() -> None:
+    """What was to be sent is sent when it is back, half a second later at most."""
+    history = run(fault("server_away", at_s=1.01, for_s=1.0))
+    assert problems(history) == {}
+    published, started = at_s(history, "published"), at_s(history, "started")
+    assert within(published, 1.01, 2.01) == within(started, 1.01, 2.01) == 0
+    assert within(published, 2.01, 2.01 + RECONNECT_S) >= 3 * 40
+    assert np.all(rows_of(history, "sent")["t_s"] == pytest.approx(rows_of(history, "sent")["intended_s"]))
+    assert {row["t_s"] for row in rows_of(history, "network_fails")} == {1.01}
+    assert np.all(measure(history)["recovery_s"] > 1.0)
+
+
+def test_what_is_handled_meanwhile_is_acknowledged_afterwards() -> None:
+    history = run(fault("server_away", at_s=1.01, for_s=1.0))
+    handled, acked = rows_of(history, "handled"), rows_of(history, "acked")
+    held = handled[(handled["t_s"] > 1.01) & (handled["t_s"] < 2.0)][["run", "message"]]
+    late = acked[(acked["t_s"] > 2.01) & np.isin(acked[["run", "message"]], held)]
+    assert held.size == late.size == 3  # the one that ran at 1.01 s
+
+
+def test_a_lease_that_ends_while_the_server_is_away_is_taken_over_afterwards() -> None:
+    """By whoever sweeps before the holder has renewed: slow handlers are lost, and their messages done again."""
+    slow: dict[str, Any] = {"consumers": 6, "concurrency": 20, "lease_s": 0.3}
+    history = simulate(
+        scenario(steady(40.0, 4.0), fault("server_away", at_s=1.01, for_s=1.5), desk=service(3.0, prefetch=0, **slow)),
+        range(5),
+    )
+    assert problems(history) == {}
+    again = rows_of(history, "started")
+    again = again[again["attempt"] > 1]
+    assert again.size and np.all(again["t_s"] > 2.51)
+    assert len(rows_of(history, "lost")) >= 1
+
+
+def test_a_server_that_restarts_keeps_what_it_had() -> None:
+    history = run(fault("server_restart", at_s=1.01, back_after_s=0.3))
+    assert problems(history) == {}
+    assert len(rows_of(history, "server_stopped")) == len(rows_of(history, "server_started")) == 3
+
+
+def test_what_a_server_loses_is_shown_as_lost() -> None:
+    """It is counted, and not hidden. What is published afterwards is handled."""
+    outage = fault("outage", service="desk", at_s=0.51, back_after_s=1.0)
+    history = run(outage, fault("server_restart", at_s=1.21, back_after_s=0.1, with_data=False))
+    found = problems(history)
+    assert set(found) == {"lost", "balanced"}
+    handled = np.unique(rows_of(history, "handled")[["run", "message"]])
+    lost = 3 * 160 - handled.size
+    assert lost == pytest.approx(3 * 28, abs=6)  # what came in 0.7 s
+    assert found["lost"].startswith(f"{lost} of 480")
+    assert all(one.left["desk"].waiting == 0 for one in history.runs)
+
+
+def test_a_full_server_hands_out_and_acknowledges() -> None:
+    """But takes nothing new: no event, no retry."""
+    history = run(fault("server_full", at_s=1.01, for_s=1.0), concurrency=1, error_rate=0.2)
+    assert problems(history) == {}
+    assert within(at_s(history, "published"), 1.01, 2.01) == 0
+    assert within(at_s(history, "retried"), 1.05, 2.01) == 0
+    behind = simulate(declared(fault("server_full", at_s=1.01, for_s=1.0), consumers=1, concurrency=1), [0])
+    assert within(at_s(behind, "acked"), 1.01, 1.1) >= 1
+
+
+# The network
+
+
+def test_a_reset_costs_no_more_than_one_reconnection() -> None:
+    calm, cut = run(), run(fault("reset", at_s=1.01))
+    assert np.all(rows_of(cut, "handled")["message"].size == rows_of(calm, "handled")["message"].size)
+    late_s = at_s(cut, "handled").max() - at_s(calm, "handled").max()
+    assert late_s == pytest.approx(0.0)
+    waits = rows_of(cut, "started")["t_s"] - rows_of(cut, "started")["intended_s"]
+    assert 0.0 < waits.max() <= 0.05
+
+
+@pytest.mark.parametrize("for_s", [1.0, SILENCE_S + 2.0])
+def test_a_black_hole_gives_all_back_at_its_end(for_s: float) -> None:
+    """A short one, which no connection notices; and one that is longer than the library waits for a reply."""
+    history = simulate(declared(fault("black_hole", at_s=1.01, for_s=for_s), duration_s=for_s + 3.0), range(3))
+    assert problems(history) == {}
+    assert within(at_s(history, "published"), 1.01, 1.01 + for_s) == 0
+    first_s = at_s(history, "published")
+    first_s = first_s[first_s > 1.02]
+    assert 1.01 + for_s - 1e-9 <= first_s.min() <= 1.01 + for_s + RECONNECT_S
+
+
+def test_latency_is_added_to_each_way() -> None:
+    """To the server, and on to the handler that waits: at least twice. A batch may wait for the one before it."""
+    history = run(fault("latency", at_s=1.0, for_s=2.0, added_s=0.03), concurrency=8)
+    started = rows_of(history, "started")
+    waits_s = started["t_s"] - started["intended_s"]
+    inside = (started["intended_s"] >= 1.0) & (started["t_s"] < 3.0)
+    assert np.all(waits_s[inside] >= 0.06 - 1e-9) and np.median(waits_s[inside]) < 0.15
+    assert np.all(waits_s[started["intended_s"] < 0.9] == pytest.approx(0.0, abs=1e-9))
+
+
+def test_a_narrow_network_is_a_queue_for_its_bytes() -> None:
+    """Where forty events a second have more bytes than pass, they wait for each other."""
+    wide, narrow = (
+        run(fault("bandwidth", at_s=1.0, for_s=2.0, bytes_per_s=rate), concurrency=8) for rate in (1e9, 16_000)
+    )
+    assert np.all(measure(wide)["lag_s_p95"] < 0.021)
+    assert np.all(measure(narrow)["lag_s_p95"] > 0.06)
+    assert problems(narrow) == {}
+
+
+def test_what_is_handed_out_in_a_lost_reply_comes_again_after_a_lease() -> None:
+    history = run(fault("lost_replies", at_s=1.01, for_s=0.5))
+    assert problems(history) == {}
+    started = rows_of(history, "started")
+    again = started[started["attempt"] == 2]
+    assert again.size >= 3
+    assert np.all(again["t_s"] - 1.01 >= LEASE_S) and np.all(again["t_s"] - 1.51 <= 2.2 * LEASE_S)
+    first = started[started["attempt"] == 1][["run", "message"]]
+    assert not np.isin(again[["run", "message"]], first).any()  # nobody has seen its first delivery
+
+
+def test_callers_wait_for_a_server_that_is_away() -> None:
+    """Requests are answered when it is back, if they wait for so long."""
+    quotes = service(0.01, consumers=2, emits=("given",))
+    away = fault("server_away", at_s=1.01, for_s=1.0)
+    for timeout_s, late in ((0.5, 20), (5.0, 0)):
+        callers = Callers(reply="given", timeout_s=timeout_s)
+        history = simulate(with_callers(callers, steady(40.0, 3.0), away, desk=quotes), [0])
+        assert len(rows_of(history, "timed_out")) == pytest.approx(late, abs=late and 18)
+        assert within(at_s(history, "replied"), 1.01, 2.01) == 0
+
+
+def test_a_server_of_others_is_not_stopped() -> None:
+    from sim.worlds.live import refuse_impossible
+
+    for one in (fault("server_restart", at_s=1.0), fault("server_full", at_s=1.0, for_s=1.0)):
+        with pytest.raises(InvalidScenario, match="only a server of the run's own is stopped or filled"):
+            refuse_impossible(declared(one), "redis://127.0.0.1:6379/0")
+    with pytest.raises(InvalidScenario, match="the proxy passes no TLS on"):
+        refuse_impossible(declared(fault("reset", at_s=1.0)), "rediss://127.0.0.1:6379/0")
