@@ -54,7 +54,7 @@ lowest: $(LOWEST) ## run a part of the tests with the oldest packages that are a
 lab: $(READY) ## open the notebooks in JupyterLab, with a private Redis
 	@$(BIN)/workbench lab
 
-fidelity: $(READY) ## predict the scenarios of data/fidelity, run them and judge: takes about 20 minutes
+fidelity: $(READY) ## predict the scenarios of data/fidelity, run them and judge: takes about half an hour
 	@mkdir -p reports
 	@$(BIN)/workbench fidelity --json reports/fidelity.json
 

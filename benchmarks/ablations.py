@@ -1,7 +1,7 @@
 """What each part of the calibration buys: the errors of predictions without it, against the same live runs.
 
 It calibrates, runs the scenarios live, and simulates each of them with the whole calibration, without each part of it,
-and with none.
+and with none. With --histories and --calibration, the runs are those that `workbench fidelity --histories` kept.
 """
 
 import argparse
@@ -29,17 +29,24 @@ def main() -> None:
     options = _options()
     files = options.scenarios or sorted(SCENARIOS.glob("*.yaml"))
     scenarios = [Scenario.load(file, sample_if_missing=True) for file in files]
-    with Progress(console=Console(stderr=True), transient=True) as progress, server_at(None) as url:
-        calibration, live = asyncio.run(_measured(scenarios, options.calibration, options.repeats, url, progress))
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        if options.histories is not None:
+            calibration = Calibration.load(options.calibration)
+            live = [History.open(file).of_seeds([1]) for file in sorted(options.histories.glob("*.parquet"))]
+        else:
+            with server_at(None) as url:
+                measuring = _measured(scenarios, options.calibration, options.repeats, url, progress)
+                calibration, live = asyncio.run(measuring)
         bar = progress.add_task("simulating", total=1.0)
         found = ablate(calibration, live, progress=lambda share: progress.update(bar, completed=share))
     out = Console()
-    out.print("Medians of the errors, without their sign:", highlight=False)
+    told = f"Medians of the errors over {len(found[0].scenarios)} scenarios, without their sign:"
+    out.print(told, highlight=False)
     out.print(ablations_text(found), highlight=False, markup=False)
     for part, what in PARTS.items():
         out.print(f"without {part}: {what}", highlight=False, markup=False)
     if options.json:
-        options.json.write_text(json.dumps(ablations_json(found, live), indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(ablations_json(found), indent=2) + "\n", encoding="utf-8")
 
 
 async def _measured(
@@ -66,9 +73,15 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablations", description=__doc__, epilog=_EXAMPLE)
     parser.add_argument("scenarios", nargs="*", type=Path, help="scenarios; those of data/fidelity without any")
     parser.add_argument("--calibration", metavar="FILE", type=Path, help="one that was measured here; else it is now")
+    parser.add_argument(
+        "--histories", metavar="DIRECTORY", type=Path, help="live runs that were kept; needs --calibration"
+    )
     parser.add_argument("--repeats", type=int, default=2, help="live runs of each scenario (2)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the errors of each scenario")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.histories is not None and options.calibration is None:
+        parser.error("--histories needs the --calibration that was made before they ran")
+    return options
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ A handler raises
 Run tasks
     TaskHandle, TaskState, current_task, CurrentTask, Schedule, ScheduleRule, SlotRecord
 Look
-    Backlog, ConsumerHealth, ClientHealth, StreamHealth, GroupHealth, QueueHealth, ServerInfo
+    health_app, HealthServer, Backlog, ConsumerHealth, ClientHealth, StreamHealth, GroupHealth, QueueHealth, ServerInfo
 Repair
     DeadLetters, DeadLetter, Selection, Outcome
 Export and compare
@@ -92,6 +92,7 @@ from eventlib.errors import (
 )
 from eventlib.events.correlation import new_correlation_id
 from eventlib.events.schema import Event, upcast
+from eventlib.health.looking import health_app
 from eventlib.operate.selection import Selection
 from eventlib.policy import Retry, RetryBudget
 from eventlib.publish.outage import Fail, Spool, Wait
@@ -109,6 +110,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from eventlib.events.compatibility import SchemaChange, schema_changes
     from eventlib.events.registry import Registry, envelope_schema, json_schema, open_export
     from eventlib.operate.dead_letters import DeadLetters, Outcome
+    from eventlib.operate.serving import HealthServer
     from eventlib.saga_context import SagaContext
     from eventlib.sagas.operations import Sagas
     from eventlib.sagas.records import SagaNote, SagaRecord, SagaStep
@@ -144,6 +146,7 @@ __all__ = [
     "EvictingServer",
     "Fail",
     "GroupHealth",
+    "HealthServer",
     "InvalidArgument",
     "InvalidDeclaration",
     "MissingCommand",
@@ -203,6 +206,7 @@ __all__ = [
     "connect",
     "current_task",
     "envelope_schema",
+    "health_app",
     "json_schema",
     "new_correlation_id",
     "open_export",
@@ -220,6 +224,7 @@ _MODULES = {
     "eventlib.events.compatibility": ["SchemaChange", "schema_changes"],
     "eventlib.events.registry": ["Registry", "envelope_schema", "json_schema", "open_export"],
     "eventlib.operate.dead_letters": ["DeadLetters", "Outcome"],
+    "eventlib.operate.serving": ["HealthServer"],
     "eventlib.scheduling": ["ScheduleRule"],
     "eventlib.saga_context": ["SagaContext"],
     "eventlib.sagas.operations": ["Sagas"],

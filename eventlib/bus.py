@@ -1,6 +1,5 @@
 """The user's one door: connect, publish, run handlers, look at what is left to do."""
 
-import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
@@ -18,22 +17,23 @@ from eventlib.declare.app import App
 from eventlib.declare.tasks import Task
 from eventlib.delivery import Observer
 from eventlib.errors import BrokerError, BusClosed, InvalidArgument
-from eventlib.events.schema import Event, spec_of
-from eventlib.operate.trimming import look_at
+from eventlib.events.schema import Event
+from eventlib.health.looking import Looking
+from eventlib.health.probes import Probes
 from eventlib.patience import Patience
 from eventlib.publish.outage import Fail, OutagePolicy, Wait, patience_s
 from eventlib.publish.publisher import Publisher, publishing
 from eventlib.queueing import Priority
-from eventlib.records import Backlog, QueueHealth, ServerInfo, is_queue_stream
+from eventlib.records import ServerInfo
 from eventlib.replies.requesting import Requesting
 from eventlib.replies.waiting import Waits, waits
-from eventlib.retention import StreamHealth
 from eventlib.sagas.by_name import SagasByName
 from eventlib.tasks.queues import TaskHandle, TaskQueues
 
 if TYPE_CHECKING:  # each of these is imported when a program first uses it
     from eventlib.consume.liveness import ConsumerHealth
     from eventlib.declare.sagas import Saga
+    from eventlib.health.watch import Parts
     from eventlib.operate.dead_letters import DeadLetters
     from eventlib.running import Running
     from eventlib.sagas.operations import Sagas
@@ -44,8 +44,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 log = logging.getLogger("eventlib")
-
-_LOOK_S = 0.01  # wait between two looks at a backlog that should become empty
 
 
 @asynccontextmanager
@@ -77,12 +75,13 @@ async def connect(
         policy = outage_policy or Wait()
         patience = Patience(patience_s(policy))
         async with (
+            aclosing(Probes()) as probes,  # they close last: a bus that sends what is queued is alive
             publishing(broker, app.name, policy) as publisher,
             waits(broker, app, patient=not isinstance(policy, Fail)) as all_waits,
             aclosing(TaskQueues(app, broker, patience)) as queues,
             aclosing(SagasByName(broker, app.name, patience)) as sagas,
         ):
-            bus = Bus(app, broker, server, patience, publisher, all_waits, queues, sagas)
+            bus = Bus(app, broker, server, patience, publisher, all_waits, queues, sagas, probes)
             await bus._declare_streams()
             try:
                 yield bus
@@ -106,7 +105,7 @@ def _schedules_of(bus: "Bus") -> "Schedules":
     return Schedules(bus.app, bus._broker, bus._patience)
 
 
-class Bus(Requesting):
+class Bus(Requesting, Looking):
     """A connected App. Made by `connect`."""
 
     def __init__(
@@ -119,6 +118,7 @@ class Bus(Requesting):
         waits: Waits,
         tasks: TaskQueues,
         sagas: SagasByName,
+        probes: Probes,
     ) -> None:
         self.app = app
         self.server = server
@@ -126,6 +126,7 @@ class Bus(Requesting):
         self._broker = broker
         self._patience = patience
         self._sagas = sagas
+        self._probes = probes
         self._streams = StreamCommands(broker)
         self._publisher = publisher
         self._waits = waits
@@ -308,48 +309,23 @@ class Bus(Requesting):
     def health(self) -> "list[ConsumerHealth]":
         """How well each consumer that this bus runs hears the server. This sends no request.
 
-        For a liveness probe: `all(each.hears() for each in bus.health())`.
+        For probes, see `serve_health`. By hand: `all(each.hears() for each in bus.health())`.
         """
         return self._running.health()
-
-    async def stream_health(self, stream: str) -> StreamHealth:
-        """What the stream keeps and how all of its groups stand, those of other programs and libraries included."""
-        return await look_at(self._streams, stream, self.app.streams.get(stream))
-
-    async def backlog(self, stream: str, group: str) -> Backlog:
-        """What the group still has to do on the stream. For a group that does not exist, that is the whole stream.
-
-        Raises:
-            InvalidArgument: the stream is a task queue; see `queue_health`.
-        """
-        if is_queue_stream(stream):
-            raise InvalidArgument("backlog", f"stream {stream!r} is a task queue; call bus.queue_health")
-        return await self._streams.backlog(stream, group)
-
-    async def drained(self, stream: str, group: str) -> None:
-        """Wait until the group has nothing left to do on the stream, delayed retries included.
-
-        The wait may be endless, so use `asyncio.timeout`. Events that are published meanwhile count too.
-
-        Raises:
-            InvalidArgument: the stream is a task queue; see `queue_health`.
-            MissingGroup: neither the App nor the server knows the group on this stream.
-            BrokerUnavailable: the server does not answer.
-        """
-        if not any(s.group == group and spec_of(s.event_class).stream == stream for s in self.app.subscriptions):
-            await self.dead_letters(stream, group).check()
-        while (await self.backlog(stream, group)).total:  # noqa: ASYNC110 - the server sends no notice
-            await asyncio.sleep(_LOOK_S)
-
-    async def queue_health(self, queue: str = "default") -> QueueHealth:
-        """How a task queue stands: what waits, runs and is held up, how fast, and by how many workers."""
-        return await self.tasks.health(queue)
 
     def dead_letters(self, stream: str, group: str) -> "DeadLetters":
         """The group's dead-letter queue on the stream: to look at, edit, replay and purge."""
         from eventlib.operate.dead_letters import DeadLetters
 
         return DeadLetters(self._broker, self.app, self._patience, stream, group)
+
+    def _parts(self) -> "Parts":
+        from eventlib.health.watch import Parts
+
+        return Parts(
+            *(self.app, self.server, self._broker, self._publisher, self._waits, self._running, self),
+            closed=lambda: self._closed,
+        )
 
     async def delete_all(self) -> int:
         """Delete every key of this namespace, events included; for tests and experiments. Returns how many."""

@@ -14,6 +14,7 @@ from eventlib.broker.connections import Broker
 from eventlib.consume.consumer import GroupConsumer
 from eventlib.consume.consumers import event_consumers
 from eventlib.consume.liveness import ConsumerHealth
+from eventlib.counts import ConsumerCounts, summed
 from eventlib.declare.app import App
 from eventlib.delivery import Observer, Publishing
 from eventlib.errors import BrokerError, InvalidArgument
@@ -37,6 +38,7 @@ class _Work(NamedTuple):
     consumers: list[GroupConsumer]
     schedulers: list[Loop]
     beside: list[Loop]  # trims streams, ends tasks that are cancelled
+    queues: list[str]  # those that are scheduled
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Running:
         self._bus = bus
         self._publisher = publisher
         self._running: dict[GroupConsumer, asyncio.Task[None]] = {}
+        self._ended: dict[tuple[str, str], ConsumerCounts] = {}  # what consumers counted that do not run any more
+        self._queues: list[str] = []  # with a scheduler that runs
 
     @asynccontextmanager
     async def run(
@@ -86,11 +90,14 @@ class Running:
                 scheduling = [tasks.create_task(each()) for each in work.schedulers]
                 beside = [tasks.create_task(each()) for each in work.beside]
                 self._running.update(zip(work.consumers, running, strict=True))
+                self._queues.extend(work.queues)
                 try:
                     yield
                 finally:
                     for task in scheduling:
                         task.cancel()
+                    for queue in work.queues:
+                        self._queues.remove(queue)
                     try:
                         await _stop(work.consumers, running, grace_s)
                     finally:
@@ -98,16 +105,36 @@ class Running:
                             task.cancel()
                         for each in work.consumers:
                             del self._running[each]
+                            self._ended[each.place] = summed(
+                                [self._ended.get(each.place, ConsumerCounts()), each.counts]
+                            )
         except BaseExceptionGroup as group:
             raise _single_error(group) from None
 
     def health(self) -> list[ConsumerHealth]:
         """See `Bus.health`."""
-        return [consumer.health(not task.done()) for consumer, task in self._running.items()]
+        return [consumer.health(not task.done()) for consumer, task in self._running.copy().items()]
+
+    def counts(self) -> dict[tuple[str, str], ConsumerCounts]:
+        """What became of deliveries so far, by stream and group, those of consumers that have ended included."""
+        found = {place: [counts] for place, counts in self._ended.copy().items()}
+        for consumer in self._running.copy():
+            found.setdefault(consumer.place, []).append(consumer.counts)
+        return {place: summed(counts) for place, counts in found.items()}
+
+    @property
+    def scheduling(self) -> tuple[str, ...]:
+        """The queues whose scheduler runs."""
+        return tuple(sorted(set(self._queues)))
+
+    @property
+    def left(self) -> bool:
+        """Whether consumers ran, and none runs any more."""
+        return bool(self._ended) and not self._running
 
     def _work(self, wanted: Wanted, name: str, observe: Observer | None) -> _Work:
         app, broker, place = self._app, self._broker, (self._broker, self._bus, name, observe)
-        work = _Work([], [], [])
+        work = _Work([], [], [], [])
         if wanted.wants(wanted.groups):
             work.consumers.extend(event_consumers(app, wanted.groups, *place))
             streams = sorted({consumer.stream for consumer in work.consumers})
@@ -120,6 +147,7 @@ class Running:
                 from eventlib.schedules.scheduler import schedulers
 
                 work.schedulers.extend(each.run for each in schedulers(app, broker, workers))
+                work.queues.extend(worker.queue for worker in workers)
         if wanted.wants(wanted.sagas) and (app.sagas or wanted.sagas):
             from eventlib.sagas.workers import saga_consumers
 

@@ -9,7 +9,6 @@ So the samples of each step are kept apart by that rest.
 
 import hashlib
 import json
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -21,26 +20,22 @@ import numpy as np
 from sim.declare.declared import Floats
 from sim.environment import machine, now, versions
 from sim.errors import InvalidCalibration
+from sim.timings import (
+    RESTS_S,
+    ROLES,
+    STEPS,
+    Block,
+    CpuCost,
+    CpuUse,
+    read_blocks,
+    read_cpu_use,
+    read_positive,
+    read_scales,
+    read_texts,
+)
 
-FORMAT = 1  # of the file
+FORMAT = 2  # of the file
 
-STEPS = {
-    "lateness_s": "from when the load is meant to send an event until it does",
-    "append_s": "from handing an event to the bus until the server has it",
-    "publish_s": "from handing an event to the bus until its reply",
-    "dispatch_s": "from the server to the start of the handler, where a reader waits for the entry",
-    "read_s": "from asking to the start of the handler, where the entry waits for a reader",
-    "next_s": "from the end of a handler to the start of the next, where its event was read ahead",
-    "handle_s": "what a handler takes longer than its service time",
-    "settle_s": "from the end of a handler until the server knows",
-    "retry_s": "what a retry comes later than its delay, beside the dispatch",
-    "start_s": "from starting a consumer until it reads",
-}
-ROLES = {
-    "generator": "the process that sends the load: for each batch, and for each event",
-    "consumer": "the process of a consumer: for each time that it wakes up, and for each event",
-    "server": "Redis: for each command, and for each event",
-}
 PARTS = {
     "scales": "the waiting that the probes' own processes made is counted twice",
     "distributions": "each step takes its mean",
@@ -49,42 +44,9 @@ PARTS = {
     "batching": "an event of a batch costs as much as a single one",
     "series": "a consumer that has work goes on at once: reading, starting the next and waking up take no time",
 }
-RESTS_S = (0.001, 0.004, 0.016, 0.064)  # how long a process had rested: these bounds make five classes
 BUSY_S = 0.002  # on a quiet machine, not one timer in a hundred is so late
 _SAMPLES_MIN = 20  # a class with fewer takes those of its neighbours too
 _MUST_FIT = ("processor", "CPUs", "Python", "event-workbench", "redis-py")
-
-
-def rest_class(rest_s: float) -> int:
-    """The class of a rest of so many seconds: an index of `Block.steps`."""
-    return bisect_right(RESTS_S, rest_s)
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """What was measured in about a second of one run. `steps` has seconds, by step and class of rest."""
-
-    run: int
-    steps: Mapping[str, Sequence[Sequence[float]]]
-
-
-@dataclass(frozen=True, slots=True)
-class CpuUse:
-    """What one process used of the processor in one run, and what for. `wakes` counts batches or commands."""
-
-    run: int
-    role: str
-    cpu_s: float
-    wakes: float
-    events: float
-
-
-@dataclass(frozen=True, slots=True)
-class CpuCost:
-    """Seconds of processor time that a process needs each time that it is woken up, and for each event."""
-
-    wake_s: float = 0.0
-    event_s: float = 0.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,6 +55,8 @@ class Calibration:
 
     `scales` make a simulation of the runs that were measured show what was measured: there, processes waited for each
     other, which is in the samples and in the simulation too. `left_out` has the parts that are left out: see `PARTS`.
+    `discrepancy` is how far such a simulation still is from what was measured: the standard deviation of the logarithm
+    of all that the machine adds. `stretch` multiplies all of it.
     """
 
     blocks: tuple[Block, ...]
@@ -103,6 +67,8 @@ class Calibration:
     versions: Mapping[str, str] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()
     scales: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of samples, by step and class of rest
+    discrepancy: float = 0.0
+    stretch: float = 1.0
 
     @classmethod
     def measured(cls, blocks: Sequence[Block], cpu: Sequence[CpuUse], server: str) -> Self:
@@ -133,22 +99,26 @@ class Calibration:
         return self._samples[step][min(rest, len(self._samples[step]) - 1)]
 
     def cpu_cost(self, role: str) -> CpuCost:
-        """What a process of this role needs of the processor. Least squares over the runs, none negative."""
+        """What a process of this role needs of the processor. Least squares over the runs, none negative.
+
+        What it uses without anything to do, such as for timers and samples of the backlog, is told apart by time.
+        """
         of_role = [use for use in self.cpu if use.role == role]
         if not of_role or "cpu" in self.left_out:
             return CpuCost()
-        counts = np.array([(use.wakes, use.events) for use in of_role])
+        counts = np.array([(use.wakes, use.events, use.lasted_s) for use in of_role])
         if "batching" in self.left_out:
             counts[:, 1] = 0.0
         from scipy import optimize  # importing it takes long
 
-        (wake_s, event_s), _ = optimize.nnls(counts, np.array([use.cpu_s for use in of_role]))
-        return CpuCost(float(wake_s), float(event_s))
+        (wake_s, event_s, _), _ = optimize.nnls(counts, np.array([use.cpu_s for use in of_role]))
+        return CpuCost(self.stretch * float(wake_s), self.stretch * float(event_s))
 
     @property
     def cores(self) -> int:
         """How many processes can run at the same time."""
-        return int(found) if (found := self.machine.get("CPUs", "")).isdigit() else 1
+        found = self.machine.get("CPUs", "")
+        return max(1, int(found)) if found.isdecimal() else 1
 
     @cached_property
     def _samples(self) -> dict[str, list[Floats]]:
@@ -172,12 +142,15 @@ class Calibration:
             pooled = [np.array([of_class.mean()]) for of_class in pooled]
         if step == "handle_s" and "series" in self.left_out:
             pooled = [np.zeros(1)]
-        return pooled
+        return [samples * self.stretch for samples in pooled] if self.stretch != 1.0 else pooled
 
     # What a history, a report and an ablation ask for
 
     def values(self) -> dict[str, float]:
-        """The calibration in a few numbers: mean, median and 99th percentile of each step, and the processor's time."""
+        """The calibration in a few numbers: each step's mean, median and 99th percentile, and the processor's time.
+
+        Those of the steps are as they were measured, before `scales`.
+        """
         found: dict[str, float] = {}
         for step in STEPS:
             every = np.concatenate(
@@ -208,13 +181,15 @@ class Calibration:
     @cached_property
     def _digest(self) -> str:
         whole = self._as_json()
-        simulated = {name: whole[name] for name in ("format", "left_out", "cpu", "scales", "blocks")}
-        return hashlib.sha256(json.dumps(simulated | {"cores": self.cores}, sort_keys=True).encode()).hexdigest()
+        simulated = {name: whole[name] for name in ("format", "left_out", "cpu", "scales", "blocks", "discrepancy")}
+        simulated |= {"cores": self.cores, "stretch": self.stretch}
+        return hashlib.sha256(json.dumps(simulated, sort_keys=True).encode()).hexdigest()
 
     def about(self) -> dict[str, Any]:
         """What a history says of the calibration that it was simulated with."""
         left_out: dict[str, Any] = {"without": sorted(self.left_out)} if self.left_out else {}
         left_out |= {"was_busy": True} if self.was_busy else {}
+        left_out |= {"discrepancy": self.discrepancy} if self.discrepancy else {}
         return {"digest": self.digest(), "date": self.date, "server": self.server, **left_out, "values": self.values()}
 
     def without(self, *parts: str) -> Self:
@@ -232,11 +207,18 @@ class Calibration:
         """Another calibration, as it might have been measured: its blocks are drawn anew, with replacement.
 
         Whole blocks are drawn because what one second measures is alike: a bootstrap of single samples would be too
-        sure. Source: Kuensch, "The Jackknife and the Bootstrap for General Stationary Observations", 1989.
+        sure. Source: Carlstein, "The Use of Subseries Values for Estimating the Variance of a General Statistic from a
+        Stationary Sequence", Annals of Statistics 14(3), 1986. The processor's uses are not drawn: each run shows
+        another side of them. All that the machine adds is stretched by a lognormal factor, by which the model itself
+        may be wrong.
         """
         rng = np.random.default_rng(np.random.SeedSequence((seed, 3)))
-        blocks = _drawn_anew(_grouped(self.blocks, "run"), rng)
-        return replace(self, blocks=tuple(blocks), cpu=tuple(_drawn_anew(_grouped(self.cpu, "role"), rng)))
+        of_run: dict[int, list[Block]] = {}
+        for block in self.blocks:
+            of_run.setdefault(block.run, []).append(block)
+        blocks = [each[place] for each in of_run.values() for place in rng.integers(len(each), size=len(each))]
+        stretch = float(np.exp(self.discrepancy * rng.standard_normal()))
+        return replace(self, blocks=tuple(blocks), stretch=stretch)
 
     # The file
 
@@ -268,18 +250,19 @@ class Calibration:
                     str(file), f"is of format {found['format']}, this version reads {FORMAT}; {mend}"
                 )
             return cls(
-                _blocks(found["blocks"]),
-                tuple(CpuUse(**use) for use in found["cpu"]),
-                server=found["server"],
-                date=found["date"],
-                machine=found["machine"],
-                versions=found["versions"],
-                left_out=frozenset(found["left_out"]),
-                scales=_of_classes(found["scales"]),
+                read_blocks(found["blocks"]),
+                tuple(read_cpu_use(use) for use in found["cpu"]),
+                server=str(found["server"]),
+                date=str(found["date"]),
+                machine=read_texts("machine", found["machine"]),
+                versions=read_texts("versions", found["versions"]),
+                left_out=_left_out(found["left_out"]),
+                scales=read_scales(found["scales"]),
+                discrepancy=read_positive("discrepancy", found["discrepancy"]),
             )
         except OSError as error:
             raise InvalidCalibration(str(file), f"cannot be read: {error.strerror or error}; {mend}") from error
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InvalidCalibration(
                 str(file), f"is no calibration ({' '.join(str(error).split())}); {mend}"
             ) from error
@@ -313,6 +296,7 @@ class Calibration:
             "left_out": sorted(self.left_out),
             "cpu": [asdict(use) for use in self.cpu],
             "scales": {step: list(scales) for step, scales in self.scales.items()},
+            "discrepancy": self.discrepancy,
             "blocks": [{"run": block.run, "steps": dict(block.steps)} for block in self.blocks],
         }
 
@@ -331,46 +315,7 @@ def _pooled(by_class: Sequence[Sequence[float]], place: int) -> Floats:
     return np.array(found)
 
 
-def _blocks(found: Sequence[Mapping[str, Any]]) -> tuple[Block, ...]:
-    """The blocks of a file.
-
-    Raises:
-        ValueError, LookupError, TypeError: they are none.
-    """
-    blocks = tuple(
-        Block(int(block["run"]), {step: _seconds(step, block["steps"][step]) for step in block["steps"]})
-        for block in found
-    )
-    if not blocks:
-        raise ValueError("there are no blocks")
-    return blocks
-
-
-def _of_classes(found: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    """The scales of a file."""
-    scales = {step: [float(one) for one in found[step]] for step in found}
-    for step, of_step in scales.items():
-        if step not in STEPS or len(of_step) != len(RESTS_S) + 1 or not all(0.0 < one < np.inf for one in of_step):
-            raise ValueError(f"the scales of {step} are not {len(RESTS_S) + 1} positive numbers")
-    return scales
-
-
-def _seconds(step: str, classes: Sequence[Sequence[float]]) -> list[list[float]]:
-    if step not in STEPS:
-        raise ValueError(f"there is no step {step!r}")
-    seconds = [[float(one) for one in of_class] for of_class in classes]
-    if len(seconds) > len(RESTS_S) + 1 or not all(0.0 <= one < np.inf for of_class in seconds for one in of_class):
-        raise ValueError(f"{step} needs seconds in {len(RESTS_S) + 1} classes")
-    return seconds
-
-
-def _drawn_anew(of_run: Mapping[Any, list[Any]], rng: np.random.Generator) -> list[Any]:
-    """As many of each list, drawn with replacement."""
-    return [each[place] for each in of_run.values() for place in rng.integers(len(each), size=len(each))]
-
-
-def _grouped(every: Sequence[Any], by: str) -> dict[Any, list[Any]]:
-    found: dict[Any, list[Any]] = {}
-    for one in every:
-        found.setdefault(getattr(one, by), []).append(one)
-    return found
+def _left_out(found: Sequence[str]) -> frozenset[str]:
+    if unknown := sorted(set(found) - set(PARTS)):
+        raise ValueError(f"there is no part {unknown[0]!r}")
+    return frozenset(found)

@@ -35,6 +35,7 @@ class Broker:
         self._bulk = PipelinedConnection(url)  # carries events: a lease's renewal must not wait behind megabytes
         self._reading: list[PipelinedConnection] = []
         self._closed = False
+        self._reconnects_before = 0  # of connections that are closed
         self._clock: tuple[float, float] | None = None  # a time of the server in ms, and `steady_s` at that moment
         self._eviction = "noeviction"  # the policy that was last seen: only a change is logged
 
@@ -78,6 +79,20 @@ class Broker:
         for connection in (self._control, self._bulk, *self._reading):
             contact = contact.merged(connection.contact)
         return contact.problem if contact.failed_at_s > contact.heard_at_s else None
+
+    @property
+    def reconnects(self) -> int:
+        """How often a connection was made again."""
+        connections = (self._control, self._bulk, *self._reading)
+        return self._reconnects_before + sum(connection.reconnects for connection in connections)
+
+    async def answers(self) -> None:
+        """Return when the server has answered a small question over the connection that renews leases.
+
+        Raises:
+            BrokerError: it did not answer, or refused.
+        """
+        await self.ask("EXISTS", self.keys.probe("health"))
 
     async def warn_of_eviction(self, *, quietly: bool = False) -> str | None:
         """What the server's eviction policy puts at risk, or None. It is logged if the policy has changed."""
@@ -139,6 +154,7 @@ class Broker:
     async def close_reading(self, connection: PipelinedConnection) -> None:
         """Close a connection that `open_for_reading` opened."""
         self._reading.remove(connection)
+        self._reconnects_before += connection.reconnects
         await connection.close()
 
     async def delete_all(self) -> int:

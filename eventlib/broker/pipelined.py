@@ -43,6 +43,7 @@ class PipelinedConnection:
         self._connecting: asyncio.Task[_OpenConnection] | None = None
         self._contact = Contact()
         self._closed = False
+        self.reconnects = 0  # connections that were made after the first one
 
     @property
     def connected(self) -> bool:
@@ -105,6 +106,7 @@ class PipelinedConnection:
         finally:
             self._connecting = None
         self._contact = self.contact
+        self.reconnects += self._open is not None
         self._open = _OpenConnection(writer, self._where)
         return self._open
 

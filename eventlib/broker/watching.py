@@ -10,7 +10,7 @@ from eventlib.errors import AccessDenied, BrokerError, MissingGroup
 
 REPLY_TIMEOUT_S = 5.0
 NEEDED = ("TIME", "XINFO|GROUPS", "XINFO|CONSUMERS", "XINFO|STREAM", "XPENDING", "XRANGE")
-OPTIONAL = ("INFO", "SCAN", "TYPE", "ZCARD")  # where they are refused, less is told
+OPTIONAL = ("INFO", "SCAN", "EXISTS", "ZCARD")  # where they are refused, less is told
 _SCAN_COUNT = 500  # keys that one SCAN looks at
 FIRST_ID = "0-0"
 
@@ -64,6 +64,13 @@ class StreamState(NamedTuple):
     added: int
     last: EntryId
     groups: int
+
+
+class Dead(NamedTuple):
+    """Why an entry is dead, and how many attempts it had: of a dead letter of eventlib."""
+
+    reason: str
+    attempts: int
 
 
 class Look(NamedTuple):
@@ -159,19 +166,28 @@ class GroupWatcher:
         except AccessDenied:
             return None
 
-    async def streams(self, commands: int) -> list[str] | None:
-        """Keys of streams, as far as so many SCAN find them. None where this user may not look for them."""
-        found: set[str] = set()
-        cursor = b"0"
+    async def exists(self, *keys: str) -> bool | None:
+        """Whether there is one of these keys. None where this user may not look."""
         try:
-            for _ in range(commands):
-                cursor, keys = await self._ask("SCAN", cursor, "COUNT", _SCAN_COUNT, "TYPE", "stream")
-                found.update(map(_text, keys))
-                if int(cursor) == 0:
-                    break
+            return bool(await self._ask("EXISTS", *keys))
         except AccessDenied:
             return None
-        return sorted(found)
+
+    async def dead(self, key: str, after: EntryId, count: int) -> list[Dead]:
+        """Up to `count` dead letters behind `after`, oldest first."""
+        rows = [_fields(row[1]) for row in await self._ask("XRANGE", key, f"({after}", "+", "COUNT", count)]
+        return [Dead(_text(row.get("reason", b"")), int(row.get("attempts", 0))) for row in rows]
+
+    async def scan(self, cursor: int) -> tuple[int, list[str]] | None:
+        """Keys of streams that one SCAN finds, and the cursor of the next one: 0 after the last one.
+
+        None where this user may not look for them.
+        """
+        try:
+            next_cursor, keys = await self._ask("SCAN", cursor, "COUNT", _SCAN_COUNT, "TYPE", "stream")
+        except AccessDenied:
+            return None
+        return int(next_cursor), [_text(key) for key in keys]
 
     async def close(self) -> None:
         """Close the connection."""

@@ -25,6 +25,8 @@ class GroupConsumer:
 
     def __init__(self, session: Session) -> None:
         self.stream = session.identity[0]
+        self.place = session.identity[:2]  # stream and group
+        self.counts = session.counts
         self._session = session
         self._calls = session.calls
         self._settler = Settler(session)
@@ -82,7 +84,9 @@ class GroupConsumer:
 
     def health(self, running: bool) -> ConsumerHealth:
         """How well this consumer hears the server."""
-        return self._session.liveness.look(*self._session.identity, running)
+        return self._session.liveness.look(
+            self._session.identity, running, leaving=self._stopping, in_hand=self._session.in_hand.count
+        )
 
     async def _wind_down(self, acks: asyncio.Task[None]) -> None:
         """Wait until reading has stopped, then for the handlers, then for the acknowledgements."""

@@ -40,6 +40,7 @@ class Executor:
         self._calls = session.calls
         self._in_hand = session.in_hand
         self._observations = session.observations
+        self._handling = session.counts.handling
         self._bucket = session.bucket
         self._rng = session.rng
         self._leases = leases
@@ -164,6 +165,7 @@ class Executor:
     ) -> BaseException | None:
         """Call the handler once and return what it raised. Only a cancellation by the consumer itself is passed on."""
         error: BaseException | None = None
+        begun_s = time.perf_counter()
         try:
             if subscription.timeout_s is None:
                 await subscription.handler(*args)
@@ -181,6 +183,7 @@ class Executor:
             raise
         except BaseException as raised:  # a handler's sys.exit() fails its attempt, but does not end the consumer
             error = raised
+        self._handling.add(time.perf_counter() - begun_s)
         if (task := asyncio.current_task()) is not None and task.cancelling():
             await self._uncancel(task)
         return error

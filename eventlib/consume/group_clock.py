@@ -17,6 +17,7 @@ class _Seen(NamedTuple):
     group_ms: float
     sent_s: float
     received_s: float
+    offset_ms: float  # by how much the server's clock is ahead of the group's time
 
 
 class GroupClock:
@@ -53,6 +54,11 @@ class GroupClock:
         passed_ms = (steady_s() - seen.received_s) * 1000.0
         return ExpectedTime(seen.group_ms + passed_ms, (seen.received_s - seen.sent_s) * 1000.0)
 
+    def server_ms(self) -> float | None:
+        """What the server's clock shows now. None if no reply has told it yet."""
+        seen = self._seen
+        return None if seen is None else seen.group_ms + seen.offset_ms + (steady_s() - seen.received_s) * 1000.0
+
     def jump_ms(self, group_ms: float, sent_s: float) -> float | None:
         """By how much the server's clock has jumped, by a reply that came now. None if no earlier reply tells.
 
@@ -67,12 +73,12 @@ class GroupClock:
             return 0.0
         return passed_ms - (least_ms + most_ms) / 2.0
 
-    def note(self, group_ms: float, sent_s: float, seen_ms: float) -> None:
+    def note(self, group_ms: float, sent_s: float, seen_ms: float, offset_ms: float = 0.0) -> None:
         """Expect times that follow from this reply, which came now. Consumers saw `seen_ms` last; 0: none did."""
         now_s = steady_s()
         if self._seen is None:
             self._since_s = now_s
-        self._seen = _Seen(group_ms, sent_s, now_s)
+        self._seen = _Seen(group_ms, sent_s, now_s, offset_ms)
         if seen_ms == 0.0 or group_ms - seen_ms < _FRESH_MS or now_s - self._since_s >= CONFIRM_S:
             self._known.set()
 

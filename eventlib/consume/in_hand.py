@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from eventlib import policy
+from eventlib.counts import ConsumerCounts
 from eventlib.delivery import Delivery, Kind, Observation, Observer
 from eventlib.records import Place
 
@@ -36,10 +37,11 @@ class InHand:
     arrival until the server knows its outcome.
     """
 
-    def __init__(self, concurrency: int, prefetch: int, observations: Observations) -> None:
+    def __init__(self, concurrency: int, prefetch: int, observations: Observations, counts: ConsumerCounts) -> None:
         self._concurrency = concurrency
         self._prefetch = prefetch
         self._observations = observations
+        self._counts = counts
         self._held: tuple[dict[str, Delivery], dict[str, Delivery]] = (
             {},
             {},
@@ -81,6 +83,7 @@ class InHand:
     def note_taken_over(self, delivery: Delivery) -> None:
         """Note that this delivery, which is held, was taken over from a consumer that may have ended because of it."""
         self._taken_over.add(delivery)
+        self._counts.taken_over += 1
 
     @property
     def holds_taken_over(self) -> bool:
@@ -97,6 +100,11 @@ class InHand:
         while self._taken_over:
             self._taken_over_gone.clear()
             await self._taken_over_gone.wait()
+
+    @property
+    def count(self) -> int:
+        """How many deliveries are held."""
+        return sum(map(len, self._held))
 
     def deliveries(self) -> list[Delivery]:
         """All deliveries that are held."""
@@ -122,6 +130,7 @@ class InHand:
         """Let a delivery go that another consumer has taken over. That consumer handles the entry again."""
         if not delivery.lost:
             delivery.lost = True
+            self._counts.lost += 1
             self._let_go(delivery)
             self._observations.tell("lost", delivery, error)
 

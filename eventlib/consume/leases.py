@@ -67,7 +67,10 @@ class Leases:
         now_s = time.monotonic()
         held = self._in_hand.deliveries()
         lost = set[Place]()
-        if held:
+        if not held:
+            self._liveness.holds_nothing()
+        else:
+            self._liveness.renewal_due()
             lost = await self._commands.renew([delivery.entry for delivery in held])
             self._liveness.renews()
         self._renewed_at = now_s

@@ -113,7 +113,7 @@ class Promoter:
         if jump_ms:
             await self._put_clock_right(promoted.offset_ms, jump_ms)
         else:
-            self._clock.note(promoted.group_ms, sent_s, promoted.seen_ms)
+            self._clock.note(promoted.group_ms, sent_s, promoted.seen_ms, promoted.offset_ms)
         return promoted
 
     async def _put_clock_right(self, offset_ms: float, jump_ms: float) -> None:

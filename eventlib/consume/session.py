@@ -11,6 +11,7 @@ from eventlib.consume.calls import Calls
 from eventlib.consume.group_clock import GroupClock
 from eventlib.consume.in_hand import InHand, Observations
 from eventlib.consume.liveness import Liveness
+from eventlib.counts import ConsumerCounts
 from eventlib.declare.subscriptions import GroupSettings, Subscription
 from eventlib.delivery import Observer, Publishing
 from eventlib.errors import AccessDenied, BrokerError, DataError
@@ -51,11 +52,12 @@ class Session:
         self.tasks = asyncio.TaskGroup()
         self.commands = commands
         self.liveness = Liveness()
+        self.counts = ConsumerCounts()
         self.clock = GroupClock()
         self.calls = Calls(self.commands, self.liveness, self.place, self.rng)
         self.observations = Observations(observe)
         concurrency = settings.concurrency * max(s.batch or 1 for s in subscriptions)
-        self.in_hand = InHand(concurrency, settings.prefetch, self.observations)
+        self.in_hand = InHand(concurrency, settings.prefetch, self.observations, self.counts)
 
     def subscription_of(self, event: Event) -> Subscription:
         """Who handles the event, and how."""

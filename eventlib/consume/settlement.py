@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from eventlib import dead_letter, policy
@@ -11,10 +12,12 @@ from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Delivery, Kind
 from eventlib.errors import Signal
 from eventlib.policy import Ack, GiveUp, RetryIn
+from eventlib.records import is_queue_stream
 
 log = logging.getLogger("eventlib")
 
 ACK_LIMIT = 1000
+_LAG_OF_EVERY = 16  # while deliveries end faster than they are acknowledged, the lag of one in so many is looked at
 
 
 class Settler:
@@ -31,6 +34,9 @@ class Settler:
         self._calls = session.calls
         self._in_hand = session.in_hand
         self._observations = session.observations
+        self._counts = session.counts
+        self._of_tasks = is_queue_stream(session.identity[0])
+        self._unmeasured = 0  # handled deliveries whose lag was not looked at
         self._bucket = session.bucket
         self._rng = session.rng
         self._tasks = session.tasks
@@ -50,8 +56,13 @@ class Settler:
         if self._observations.wanted:
             for delivery in deliveries:
                 self._observations.tell("handled", delivery)
+        count = len(deliveries)
+        self._counts.handled += count
+        self._unmeasured += count
+        if not self._done or self._unmeasured >= _LAG_OF_EVERY:
+            self._measure_lag(deliveries)
         if self._bucket is not None:
-            self._bucket.earn(len(deliveries))
+            self._bucket.earn(count)
         for delivery in deliveries:
             if not delivery.lost:
                 delivery.settling = True
@@ -60,6 +71,7 @@ class Settler:
 
     async def fail(self, subscription: Subscription, delivery: Delivery, error: BaseException) -> None:
         """Settle a delivery whose attempt failed, as the retry policy decides."""
+        self._counts.failed += 1
         self._observations.tell("failed", delivery, error)
         decision = policy.decide(subscription.retry, delivery.attempt, error, self._rng)
         assert not isinstance(decision, Ack), "a failed attempt is not acknowledged"
@@ -92,6 +104,10 @@ class Settler:
             kept, kind = await self._give_up(subscription, delivery, decision, error), "dead"
         if kept:
             self._in_hand.settled((delivery,))
+            if kind == "dead":
+                self._counts.dead += 1
+            else:
+                self._counts.retried += 1
             self._observations.tell(kind, delivery, error)
         else:
             self._in_hand.lose(delivery, error)
@@ -139,6 +155,22 @@ class Settler:
                     raise
                 if (task := asyncio.current_task()) is not None:
                     task.uncancel()
+
+    def _measure_lag(self, deliveries: Sequence[Delivery]) -> None:
+        """Note how long ago some of these were appended. They stand for all that were handled since the last time.
+
+        A task's entry does not say when it was enqueued.
+        """
+        now_ms = self._clock.server_ms()
+        if now_ms is None or self._of_tasks or not deliveries:
+            return
+        looked_at = deliveries[::_LAG_OF_EVERY]
+        each, rest = divmod(self._unmeasured, len(looked_at))
+        self._unmeasured = 0
+        for number, delivery in enumerate(looked_at):
+            with suppress(ValueError):  # another program may have written any origin
+                added_ms = int(delivery.entry.origin.partition("-")[0])
+                self._counts.lag.add(max(0.0, now_ms - added_ms) / 1000.0, each + (number < rest))
 
     # Acknowledging: while one batch is on its way, the next one gathers
 

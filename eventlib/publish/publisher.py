@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from eventlib.broker.connections import Broker
+from eventlib.counts import PublishCounts
 from eventlib.errors import (
     BrokerUnavailable,
     BusClosed,
@@ -138,6 +139,10 @@ class Publisher:
         since_s = [s.waiting_since_s for s in self._senders.values() if s.waiting_since_s is not None]
         waiting_s = max(0.0, asyncio.get_running_loop().time() - min(since_s)) if since_s else 0.0
         return PublishLoad(self.capacity.count, waiting_s, self._route.spooled_bytes)
+
+    def counts(self) -> dict[str, PublishCounts]:
+        """What became of the events so far, by stream."""
+        return {stream: sender.counts for stream, sender in self._senders.copy().items()}
 
     async def close(self) -> None:
         """Send what is queued. Where Redis does not answer, this takes as long as the callers wait."""

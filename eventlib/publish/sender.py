@@ -9,10 +9,12 @@ import asyncio
 from collections.abc import Sequence
 
 from eventlib.broker.publishing import BATCH_LIMIT
+from eventlib.counts import PublishCounts
 from eventlib.errors import BrokerUnavailable, BusClosed
 from eventlib.publish.batches import Callers, Queued, Slice, StreamQueue
 from eventlib.publish.capacity import CapacityLimit
 from eventlib.publish.routes import Route, Sending
+from eventlib.reconnect import Answer
 from eventlib.records import NumberedBatch, Unique
 
 _UnderWay = tuple[list[Queued], Sending]  # what a batch was made of, and the batch on its way
@@ -24,6 +26,7 @@ class Sender:
     def __init__(self, where: str, stream: str, route: Route, capacity: CapacityLimit) -> None:
         loop = asyncio.get_running_loop()
         self.task: asyncio.Task[None] | None = None  # while a batch is under way
+        self.counts = PublishCounts()
         self._where = where
         self._stream = stream
         self._route = route
@@ -100,7 +103,7 @@ class Sender:
                 self._under_way = taken, self._route.send(batch, Callers(taken))
                 return
             except Exception as error:  # whatever it is, the callers must hear of it
-                self._queue.settle(taken, error)
+                self._settle(taken, error)
 
     def _numbered(self, taken: Sequence[Queued]) -> NumberedBatch:
         if len(taken) == 1:
@@ -124,10 +127,10 @@ class Sender:
     async def _finish(self, taken: list[Queued], sending: Sending) -> None:
         """Wait for the batch under way, begin the next one, tell the callers."""
         try:
-            await sending
+            answer = await sending
         except Exception as error:  # whatever it is, the callers must hear of it
             # Before the next one begins: what follows in the same call is not sent.
-            self._queue.settle(taken, error)
+            self._settle(taken, error)
             self._under_way = None
             if isinstance(error, BrokerUnavailable):  # those who are queued have waited for the same server
                 self._queue.callers.fail_those_who_called_by(self._now() - self._route.patience_s, error)
@@ -137,7 +140,9 @@ class Sender:
         try:
             self._begin()  # before the callers go on, so that the server works meanwhile
         finally:
-            self._queue.settle(taken, None)
+            if isinstance(answer, Answer):  # the spool cannot tell
+                self.counts.duplicates += max(0, _count(taken) - answer.value)
+            self._settle(taken, None)
 
     def _task_ended(self, task: "asyncio.Task[None]") -> None:
         if task is self.task:  # it was cancelled before it ran
@@ -149,6 +154,18 @@ class Sender:
         if self._under_way is not None:
             (interrupted, sending), self._under_way = self._under_way, None
             sending.cancel()
-            self._queue.settle(interrupted, BrokerUnavailable(self._where, "publishing was interrupted"))
+            self._settle(interrupted, BrokerUnavailable(self._where, "publishing was interrupted"))
         while taken := self._queue.take():
-            self._queue.settle(taken, BusClosed())
+            self._settle(taken, BusClosed())
+
+    def _settle(self, taken: list[Queued], error: Exception | None) -> None:
+        """Tell the callers that their events were sent, or why not."""
+        if error is None:
+            self.counts.published += _count(taken)
+        else:
+            self.counts.failed += _count(taken)
+        self._queue.settle(taken, error)
+
+
+def _count(taken: Sequence[Queued]) -> int:
+    return sum(len(each.bodies) for each in taken)

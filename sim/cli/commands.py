@@ -37,6 +37,7 @@ COMMANDS = {
     "learn": _Listed(
         "sim.cli.learn", "Watch a running consumer group, read-only, and write a scenario that behaves like it."
     ),
+    "trace": _Listed("sim.cli.trace", "Look at a recorded trace, and write the scenario that replays it."),
     "report": _Listed("sim.cli.report", "Run the scenarios in both worlds and write the validation report."),
     "lab": _Listed("sim.cli.lab", "Open JupyterLab on the notebooks, with a Redis running."),
     "server": _Listed("sim.cli.server", "Run a private Redis until Ctrl-C; prints its URL."),

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eventlib.cli.console import Json, ending, keep_apart, write_json
-from sim.cli.options import CalibrationFile, Learned, LiveSeeds, Repeats, Replications, Sample, Tolerance, Url
+from sim.cli.options import (
+    CalibrationFile,
+    Learned,
+    LiveSeeds,
+    Repeats,
+    Replications,
+    Sample,
+    Tolerance,
+    Url,
+    refuse_given,
+)
 
 if TYPE_CHECKING:  # the help appears without them
     from sim.declare.scenario import Scenario
@@ -21,8 +31,14 @@ _EXAMPLES = (
 )
 
 
+# Parameters that say nothing where a prediction is kept already, and where nothing runs.
+_OF_PREDICTION = ("live_seeds", "replications", "calibration_file", "learned")
+_OF_RUNS = ("repeats", "tolerance", "url", "sample")
+
+
 @app.command("compare", epilog=ending(_EXAMPLES))
 def compare_command(
+    context: typer.Context,
     scenario: Annotated[
         Path | None,
         typer.Argument(help="A scenario's YAML file; or the first of two kept histories.", metavar="SCENARIO"),
@@ -54,10 +70,13 @@ def compare_command(
     if after is not None:
         if prediction is not None or scenario is None:
             raise typer.BadParameter("two histories are compared with each other; leave --prediction out")
+        refuse_given(context, "two histories are compared as they were kept", *_OF_RUNS, *_OF_PREDICTION)
         _compare_kept(scenario, after, json_file)
         return
     if prediction is None and scenario is None:
         raise typer.BadParameter("nothing to compare; name a scenario, two histories, or a --prediction")
+    if prediction is not None:
+        refuse_given(context, "the prediction has its seeds, calibration and handlers", *_OF_PREDICTION)
     with server_at(url) as address:
         if prediction is not None:
             declared, made = _kept(prediction, scenario, json_file, url=address, sample_if_missing=sample)
@@ -85,11 +104,14 @@ def _kept(
         InvalidPrediction: it cannot be read, or it is of another scenario, server or version.
     """
     from sim.declare.scenario import Scenario
+    from sim.infer.learned_file import learned_as
     from sim.infer.prediction import Prediction
     from sim.worlds.live import product_at
 
     found = Prediction.open(file)
-    declared = found.scenario if scenario is None else Scenario.load(scenario, sample_if_missing=sample_if_missing)
+    declared = found.scenario
+    if scenario is not None:
+        declared = learned_as(Scenario.load(scenario, sample_if_missing=sample_if_missing), found.scenario)
     found.check_is_of(declared)
     keep_apart([file, scenario, *declared.files], json_file)
     found.check_fits(asyncio.run(product_at(url)))

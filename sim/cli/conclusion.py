@@ -20,7 +20,7 @@ from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
 from sim.infer.fidelity import Fidelity
 from sim.infer.kept import KeptComparison
-from sim.show.console import print_checks, print_faults, print_metrics, print_overloads, steps
+from sim.show.console import print_checks, print_faults, print_metrics, print_notes, print_overloads, steps
 from sim.show.verdict import State, state_of
 
 _STATUS: dict[State, int] = {"true": 0, "false": FAILED, "unknown": INVALID, "invalid": INVALID}
@@ -53,6 +53,7 @@ def conclude(history: History, checks: Sequence[Check], comparisons: Sequence[Co
     print_faults(history.scenario)
     print_checks(checks)
     print_overloads(history)
+    print_notes(history.scenario)
     end(checks, comparisons)
 
 
@@ -84,7 +85,7 @@ def conclude_fidelity(found: Fidelity) -> None:
         print_checks(failed)
         raise typer.Exit(FAILED)
     if not found.judged:
-        out.tell("No scenario could be judged: the machine is too busy to send their loads in time.")
+        out.tell("No scenario could be judged: the machine is too busy, or not as it was timed.")
         raise typer.Exit(INVALID)
 
 

@@ -56,8 +56,8 @@ def learn_command(
     ends the watching and writes what was learned so far.
     """
     from sim.learn.estimate import TooLittle, learn
+    from sim.learn.library_group import NothingToLearn
     from sim.learn.trial import try_out
-    from sim.learn.watch import NothingToLearn
     from sim.learn.write import findings_json, scenario_of, scenario_text, write_trace
     from sim.show.console import progress
 

@@ -39,3 +39,15 @@ Learned = Annotated[
     ),
 ]
 Sample = Annotated[bool, typer.Option("--sample-if-missing", help="Use the shipped sample where a trace is missing.")]
+
+
+def refuse_given(context: typer.Context, why: str, *parameters: str) -> None:
+    """Refuse options that would be passed over here.
+
+    Raises:
+        typer.BadParameter: one of them was given.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name) if parameter.name in parameters else None
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"{why}; leave {parameter.opts[0]} out")

@@ -56,6 +56,7 @@ def report_command(
         result = asyncio.run(validate(declared, tolerance=tolerance, url=address, progress=advance))
         advance("writing the report", 0.0)
         notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
+        notes += [note for one in declared for note in one.offered_load.notes()]
         command = exact_command(sys.argv[1:])
         about = provenance() | environment(result.server)
         page = render(

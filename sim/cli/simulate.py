@@ -20,14 +20,15 @@ def simulate_command(
     """Run a scenario in virtual time."""
     from sim.cli.conclusion import conclude_history
     from sim.declare.scenario import Scenario
-    from sim.infer.learned_file import open_learned
     from sim.show.console import progress
     from sim.worlds.simulated import simulate
 
     declared = Scenario.load(scenario, sample_if_missing=sample)
     keep_apart([scenario, learned, *declared.files], json_file, history)
     if learned is not None:
-        declared = open_learned(declared, learned)
+        from sim.cli.learning import learned_from
+
+        declared = learned_from(declared, learned)
     with progress(f"simulating {declared.name}") as advance:
         result = simulate(declared, range(seeds), progress=advance)
     conclude_history(result, json_file, history)

@@ -7,7 +7,9 @@ from typing import Any, cast, get_args
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
+from pydantic.config import JsonDict
 
+FOUND: JsonDict = {"found": True}  # marks a field, in its JSON schema, that no file has: it is made of another one
 Floats = npt.NDArray[np.float64]
 
 

@@ -15,25 +15,27 @@ from sim.declare.declared import Floats
 from sim.declare.dependencies import Dependency
 from sim.declare.faults.kind import Ending, ErrorWindow, FaultKind, SlowWindow
 from sim.declare.loads.kind import LoadKind
-from sim.declare.own_handlers import MAX_SLOTS, Counts, Emitted
+from sim.declare.own_handlers import MAX_SLOTS, Counts, Emitted, FailingDraws
 from sim.declare.sagas import ActOutcome, SagaDraws
 from sim.declare.service import Service
 from sim.declare.task_queue import Labels, Numbers, TaskQueue
 
 N = TypeVar("N", int, Numbers)
 
+_OF_MIX = 1 << 20
 MAX_PATHS = 1000  # messages that one sent event may set off at one service
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """How one sent event spreads through the services.
+    """How one sent event spreads through the services. Where the load mixes event types, it is one of them.
 
     Message i of the load is row i of its plan. The messages of event type T that it sets off are numbered from
     `i * paths[T]`, in the order of the ways that lead there.
 
     Of what own handlers publish, it is seen how many events there are. So there are numbers for as many as there may
-    be (`Emitted.slots`), and only those have a message that are sent.
+    be (`Emitted.slots`), and only those have a message that are sent. So it is with a service that publishes one of
+    several types: each message has a number for each type, and one of these is used.
     """
 
     paths: dict[str, int]  # by event type
@@ -42,11 +44,12 @@ class Flow:
     ]  # by event type: how many messages one sent event becomes on average, if nothing is given up
     consumers: dict[str, list[str]]  # services, by event type
     emitted_by: dict[str, list[Emitted]]  # by service, in the order of the flow
-    seen: frozenset[str]  # event types whose messages are known only when they are sent
+    seen: frozenset[str]  # event types whose messages are known only when own handlers send them
+    drawn: frozenset[str]  # event types of whose numbers only some are used, as the seed decides
 
     @classmethod
-    def of(cls, first: str, services: Mapping[str, Service]) -> Self:
-        """The flow of the event type `first` through the services.
+    def of(cls, first: Mapping[str, float], services: Mapping[str, Service]) -> Self:
+        """The flow of what the load sends through the services. `first` has the share of each of its event types.
 
         Raises:
             ValueError: a service is never reached, the flow has a loop, or one event would become too many.
@@ -54,9 +57,9 @@ class Flow:
         consumers: dict[str, list[str]] = {}
         for name, service in services.items():
             consumers.setdefault(service.consumes, []).append(name)
-        paths, means = {first: 1}, {first: 1.0}
+        paths, means = dict.fromkeys(first, 1), dict(first)
         emitted_by: dict[str, list[Emitted]] = {}
-        seen: set[str] = set()
+        seen, drawn = set[str](), set(first) if len(first) > 1 else set[str]()
         emits = {name: _emits(name, first, services) for name in services}
         waiting = dict(services)
         while waiting:
@@ -69,12 +72,14 @@ class Flow:
                     means[event] = means.get(event, 0.0) + means[service.consumes] * mean
                     if service.app is not None or service.consumes in seen:
                         seen.add(event)
+                    if service.emits_shares or service.consumes in drawn:
+                        drawn.add(event)
                     if paths[event] > MAX_PATHS:
                         raise ValueError(f"services.{name}: one sent event would become over {MAX_PATHS} {event!r}")
-        return cls(paths, means, consumers, emitted_by, frozenset(seen))
+        return cls(paths, means, consumers, emitted_by, frozenset(seen), frozenset(drawn))
 
     def emitted(self, service: str, consumed: str, index: int) -> list[tuple[str, int]]:
-        """Event types and indices of what a declared service publishes when it has handled message `index`."""
+        """Event types and indices of what a declared service may publish when it has handled message `index`."""
         return [(one.event, self.number(one, consumed, index, 0)) for one in self.emitted_by[service]]
 
     def number(self, emitted: Emitted, consumed: str, index: N, place: int) -> N:
@@ -97,7 +102,14 @@ def draw_labels(queue: TaskQueue, seed: int, place: int, n: int) -> Labels:
     return queue.draw(n, np.random.default_rng(stream))
 
 
-def _emits(name: str, first: str, services: Mapping[str, Service]) -> list[tuple[str, int, float]]:
+def draw_chosen(service: Service, seed: int, place: int, n: int) -> Numbers:
+    """For the first n messages of the service at this place, the place in `emits` of what it publishes."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1 + place, 6)))
+    bounds = np.cumsum(service.emits_shares)[:-1]
+    return np.asarray(np.searchsorted(bounds, rng.random(n), "right"), np.int64)
+
+
+def _emits(name: str, first: Mapping[str, float], services: Mapping[str, Service]) -> list[tuple[str, int, float]]:
     """The event types that a service publishes; for each, how many numbers a message has, and how many are used.
 
     As long as own handlers have not been seen, they may publish whatever services behind them in the file consume and
@@ -105,13 +117,14 @@ def _emits(name: str, first: str, services: Mapping[str, Service]) -> list[tuple
     """
     service, places = services[name], list(services)
     if service.app is None:
-        return [(event, 1, 1.0) for event in service.emits]
+        shares = service.emits_shares or (1.0,) * len(service.emits)
+        return [(event, 1, share) for event, share in zip(service.emits, shares, strict=True)]
     behind = [services[other].consumes for other in places[places.index(name) + 1 :]]
     if service.own is not None and service.own.learned is not None:
         emits = service.own.learned.emits
         known = [(event, emits[event]) for event in dict.fromkeys(behind) if event in emits]
         return [(event, of_event.slots, of_event.mean) for event, of_event in known]
-    sent = {first, service.consumes, *(event for other in services.values() for event in other.emits)}
+    sent = {*first, service.consumes, *(event for other in services.values() for event in other.emits)}
     events = [event for event in dict.fromkeys(behind) if event not in sent]
     hops = max(1, sum(other.app is not None for other in services.values()))
     return [(event, min(MAX_SLOTS, max(2, int(MAX_PATHS ** (1 / hops)))), 1.0) for event in events]
@@ -136,18 +149,23 @@ def _ready(
 class Plan:
     """All that is random in a run, except the jitter of retries and sweeps, which is the library's own.
 
-    `arrivals_s` has shape (n,). For each service, `service_s` has shape (m,) and `failure_draws` (m, attempts), uniform
-    in [0, 1): an attempt fails if its draw is below the error rate of the moment. m counts the service's messages.
+    `arrivals_s` has shape (n,), and so have `due_s`, when the load hands each message over, and `sent_events`, the
+    place of its type among the events of the load (None where that is one). For each service, `service_s` has shape
+    (m,) and `failure_draws` (m, attempts), uniform in [0, 1): an attempt fails if its draw is
+    below the error rate of the moment. m counts the service's messages.
     `labels` has those of the services that are task queues, `sagas` the acts of those that run sagas.
 
     `slow_windows` say when attempts take longer, and `poison` which messages end every attempt badly, of the services
     that faults meet in this way.
 
     `cpu_s` says for how long of `service_s` a handler computes, and `emits` how many events of each type it publishes,
-    both of shape (m,), for the services whose handlers are known to do so.
+    both of shape (m,), for the services whose handlers are known to do so. `chosen` has, for the services that publish
+    one of several types, the place of that type in `emits`, of shape (m,) too. `failing` has the same two times of
+    attempts that fail, and how often each message is snoozed, of shape (m,) each, for own handlers that were seen to.
     """
 
     arrivals_s: Floats
+    due_s: Floats
     service_s: dict[str, Floats]
     failure_draws: dict[str, Floats]
     error_windows: dict[str, list[ErrorWindow]]
@@ -156,8 +174,11 @@ class Plan:
     sagas: dict[str, SagaDraws]
     cpu_s: dict[str, Floats]
     emits: dict[str, dict[str, Counts]]
+    chosen: dict[str, Numbers]
     slow_windows: dict[str, list[SlowWindow]]
     poison: dict[str, dict[int, Ending]]  # by message
+    sent_events: Numbers | None
+    failing: dict[str, FailingDraws]
     dependency_s: dict[str, list[tuple[str, Floats]]]  # what each call takes, for each dependency that a service uses
 
     @classmethod
@@ -180,32 +201,40 @@ class Plan:
             InvalidTrace: the load's trace is missing or broken.
         """
         streams = np.random.SeedSequence(seed).spawn(1 + len(services))
-        arrivals_s = load.arrivals_s(np.random.default_rng(streams[0]))
-        service_s, cpu_s, failure_draws, labels, sagas, emits = {}, {}, {}, {}, {}, {}
+        arrivals = load.draw(np.random.default_rng(streams[0]))
+        sent_events = None
+        if load.mix:  # from a stream far behind those that a load may spawn of its own
+            stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))
+            sent_events = load.draw_events(arrivals.intended_s.size, np.random.default_rng(stream))
+        service_s, cpu_s, failure_draws, labels, sagas, emits, failing, chosen = {}, {}, {}, {}, {}, {}, {}, {}
         dependency_s: dict[str, list[tuple[str, Floats]]] = {}
         for place, (name, service) in enumerate(services.items()):
             of_service = streams[1 + place]
             if service.own is not None:
                 of_service = np.random.SeedSequence(seed, spawn_key=(1 + place, 4, repeat))
             service_rng, failure_rng, emits_rng = (np.random.default_rng(one) for one in of_service.spawn(3))
-            m = len(arrivals_s) * flow.paths[service.consumes]
+            m = len(arrivals.intended_s) * flow.paths[service.consumes]
             service_s[name], computing_s = service.service_time.draw_parts(m, service_rng, load)
             if computing_s is not None:
                 cpu_s[name] = computing_s
             if service.own is not None and service.own.learned is not None:
                 emits[name] = {event: one.draw(m, emits_rng) for event, one in service.own.learned.emits.items()}
+                failing[name] = service.own.learned.draw_failing(m, emits_rng, load)
             failure_draws[name] = failure_rng.random((m, service.retry.attempts))
             dependency_s[name] = []
             for number, used in enumerate(service.uses):
-                rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1 + place, 6, number)))
+                rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1 + place, 7, number)))
                 dependency_s[name].append((used, dependencies[used].service_time.draw(m, rng, load)))
+            if service.emits_shares:
+                chosen[name] = draw_chosen(service, seed, place, m)
             if service.queue is not None:
                 labels[name] = draw_labels(service.queue, seed, place, m)
             if service.saga is not None:  # from a child of its own, behind those of the others
                 stream = np.random.SeedSequence(seed, spawn_key=(1 + place, 3))
                 sagas[name] = service.saga.draw(m, stream, load, service.retry)
         return cls(
-            arrivals_s,
+            arrivals.intended_s,
+            arrivals.due_s,
             service_s,
             failure_draws,
             {name: [window for fault in faults for window in fault.error_windows(name)] for name in services},
@@ -214,14 +243,22 @@ class Plan:
             sagas,
             cpu_s,
             emits,
+            chosen,
             {
                 name: found
                 for name in services
                 if (found := [one for fault in faults for one in fault.slow_windows(name)])
             },
-            _poison(arrivals_s, services, faults, flow, seed),
+            _poison(arrivals.intended_s, services, faults, flow, seed),
+            sent_events,
+            failing,
             dependency_s,
         )
+
+    def emitted(self, flow: Flow, service: str, consumed: str, index: int) -> list[tuple[str, int]]:
+        """Event types and indices of what a declared service publishes when it has handled message `index`."""
+        found = flow.emitted(service, consumed, index)
+        return found if (chosen := self.chosen.get(service)) is None else [found[chosen.item(index)]]
 
     def fails(self, service: str, index: int, attempt: int, at_s: float) -> bool:
         """Whether the attempt (1-based) that starts at `at_s` fails."""

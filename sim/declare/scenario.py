@@ -61,7 +61,7 @@ class Scenario(Declared):
     @cached_property
     def flow(self) -> Flow:
         """Which event reaches which service, how often."""
-        return Flow.of(self.offered_load.event, self.services)
+        return Flow.of(self.offered_load.events, self.services)
 
     def with_services(self, services: Mapping[str, Service]) -> Self:
         """The same experiment with these services.
@@ -179,6 +179,10 @@ class Scenario(Declared):
             return
         if CALLERS in self.services:
             raise ValueError(f"services.{CALLERS}: metrics and faults call the callers so; give it another name")
+        if self.offered_load.mix:
+            raise ValueError("load.event: callers make requests of one type; name one, or leave the callers out")
+        if self.offered_load.collects:
+            raise ValueError("load: callers send each request by itself; leave batching out, or the callers")
         if not any(self.callers.reply in service.emits for service in self.services.values()):
             raise ValueError(f"callers.reply: no service emits {self.callers.reply!r}; add it to the emits of one")
         if queue := next((name for name, service in self.services.items() if service.queue or service.saga), None):

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sim.declare.declared import kind_name, kinds_in
+from sim.declare.declared import FOUND, kind_name, kinds_in
 from sim.declare.faults import Fault
 from sim.declare.loads import Load
 from sim.declare.plain_yaml import Unreadable, parse
@@ -59,7 +59,10 @@ def problems(error: ValidationError, schema: Mapping[str, Any]) -> list[str]:
             case "missing":
                 message = "is missing; add it"
             case "too_short":
-                message = "is empty; give at least one"
+                given, least = problem["ctx"]["actual_length"], problem["ctx"]["min_length"]
+                if isinstance(problem["input"], list) and len(problem["input"]) >= least:
+                    continue  # what is wrong with the rest has been told
+                message = f"has {given}; give at least {least}" if given else "is empty; give at least one"
             case type_ if type_ not in ("value_error", "not_modelled"):
                 message = f"{_IN_YAML.get(type_, message)}, not {_as_written(problem['input'])}"
                 if type_ == "string_type" and isinstance(problem["input"], int | float):
@@ -87,10 +90,14 @@ def _known_fields(place: Sequence[str | int], schema: Mapping[str, Any]) -> str:
         node = resolved({"$ref": kinds[step]} if step in kinds else within or {})
         if given := [part for part in node.get("anyOf", ()) if part != {"type": "null"}]:
             node = resolved(given[0])
-    return ", ".join(node.get("properties", ())) or "none"
+    fields = node.get("properties", {})
+    return ", ".join(name for name, field in fields.items() if not FOUND.items() <= field.items()) or "none"
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
     """The path in the file. The name of a kind is a part of pydantic's path, but not of the file's."""
-    parts = [str(part) for i, part in enumerate(loc) if i == 0 or part not in _KIND_NAMES or loc[i - 1] == "services"]
+    # Two alike are the name of a kind and a field of it.
+    parts = [
+        str(part) for i, part in enumerate(loc) if i == 0 or part not in _KIND_NAMES or loc[i - 1] in ("services", part)
+    ]
     return ".".join(parts)

@@ -3,6 +3,7 @@
 Or it has handlers of the user's own, which an App declares.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, model_va
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from eventlib.policy import Lease, Retry, RetryBudget
-from sim.declare.declared import Declared, FilePlaces
+from sim.declare.declared import FOUND, Declared, FilePlaces
 from sim.declare.own_handlers import OwnHandlers, WireNames, import_path
 from sim.declare.sagas import Saga
 from sim.declare.service_times import ServiceTime
@@ -63,7 +64,8 @@ class Service(Declared):
     """Consumers of one event type: each handles `concurrency` messages at once, every one for `service_time`.
 
     An attempt fails with probability `error_rate`, at its end. `retry` says what follows, and `retry_budget` how many
-    retries one consumer may run. A handled message makes the service publish one event of each type in `emits`.
+    retries one consumer may run. A handled message makes the service publish one event of each type in `emits`;
+    with shares, such as `emits: {order.paid: 0.9, order.refused: 0.1}`, one event of one of these types.
     An attempt first works for its `service_time` and then calls each of the scenario's dependencies that it `uses`, in
     their order. One that takes longer than `timeout_s` in all is cancelled and has failed.
     Messages come by a stream, in their order. With a `queue` they come by that task queue. With a `saga` each of them
@@ -89,6 +91,7 @@ class Service(Declared):
     queue: TaskQueue | None = None
     saga: Saga | None = None
     emits: tuple[str, ...] = ()
+    emits_shares: tuple[float, ...] = Field(default=(), json_schema_extra=FOUND)  # a file says them in `emits`
     uses: tuple[str, ...] = ()
     timeout_s: float | None = Field(default=None, ge=0.001, le=1e5)
     app: str | None = None
@@ -148,6 +151,35 @@ class Service(Declared):
         if has_app and isinstance(places, FilePlaces) and not Path(declared.get("folder") or "").is_absolute():
             return declared | {"folder": places.directory / (declared.get("folder") or "")}
         return declared
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_shares(cls, declared: Any) -> Any:
+        emits = declared.get("emits") if isinstance(declared, dict) else None
+        if not isinstance(emits, Mapping):
+            return declared
+        return declared | {"emits": list(emits), "emits_shares": list(emits.values())}
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> Self:
+        if not self.emits_shares:
+            return self
+        if len(self.emits_shares) != len(self.emits):
+            raise ValueError("emits_shares: give one for each of emits, as in emits: {order.paid: 0.9, ...}")
+        if not all(share > 0 for share in self.emits_shares):
+            raise ValueError("emits: a share is 0 or negative; leave that event out")
+        if abs((total := sum(self.emits_shares)) - 1.0) > 1e-6:
+            raise ValueError(f"emits: the shares add up to {total:g}; make them add up to 1")
+        return self
+
+    @property
+    def emits_in_words(self) -> str:
+        """What it publishes for each message, as half a sentence."""
+        if not self.emits_shares:
+            return ", ".join(self.emits) or "nothing"
+        return " or ".join(
+            f"{event} ({100 * share:g} %)" for event, share in zip(self.emits, self.emits_shares, strict=True)
+        )
 
     @model_validator(mode="after")
     def _names_something(self) -> Self:

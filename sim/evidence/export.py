@@ -8,7 +8,8 @@ from sim.declare.scenario import Scenario
 from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check
 from sim.evidence.history import History
-from sim.evidence.metrics import INSTRUMENT, Interval, unit_of
+from sim.evidence.instrument import INSTRUMENT
+from sim.evidence.metrics import Interval, unit_of
 
 T = TypeVar("T")
 

@@ -13,7 +13,8 @@ Rows are one NumPy structured array, so ten million of them stay comfortable; on
 | message    | number of the message within its event type and run; -1 where none                          |
 | attempt    | 1-based number of the attempt; 0 where none                                                 |
 | intended_s | when the load meant to send the message that set this one off; NaN where none               |
-| value      | sampled: the service's backlog in entries; started, of a task: the number of its dispatch     |
+| value      | sent, by a client that sends in batches: for how long it held the message, in seconds;      |
+|            | sampled: the service's backlog in entries; started, of a task: the number of its dispatch     |
 |            | among those of its queue, from 0; handled and failed, live: how much longer than asked the  |
 |            | handler slept, in seconds, or for how long a handler of the user's own held the event loop   |
 |            | (inf: all of the attempt);                                                                  |
@@ -77,13 +78,17 @@ _OF_SAGAS = (
 _OF_OWN = (
     "blocked",  # one step of an attempt held the event loop for BLOCKED_S or longer: `value` seconds
     "stolen",  # the attempt held the loop for `value` seconds more, because other processes had the processor
+    "snoozed",  # the attempt asked to be tried again in `value` seconds, and does not count
+    "put_off",  # the attempt failed, and asked to be tried again in `value` seconds
     "exited",  # the attempt called sys.exit
     "leaked",  # at the end of its process, `value` tasks that handlers had started still ran
 )
+# A message of the load that was not sent before the run was over: the generator could not keep up.
+_OF_THE_LOAD = ("skipped",)
 # What a process has used of the processor: when the load begins, and when the process ends.
 _OF_THE_MACHINE = ("cpu", "server_cpu")
 KINDS = tuple(
-    dict.fromkeys((*_FIRST_KINDS, *NOTES, *_OF_CALLERS, *_OF_SAGAS, *_OF_OWN, *_OF_THE_MACHINE))
+    dict.fromkeys((*_FIRST_KINDS, *NOTES, *_OF_CALLERS, *_OF_SAGAS, *_OF_OWN, *_OF_THE_MACHINE, *_OF_THE_LOAD))
 )  # what a fault notes, the fault's class explains
 KIND = {name: code for code, name in enumerate(KINDS)}
 

@@ -22,6 +22,7 @@ from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence.capacity import work_of
 from sim.evidence.history import KIND, History, Left, Rows, Run, of_kind
+from sim.evidence.instrument import INSTRUMENT, instrument_metrics
 from sim.evidence.lags import QUANTILES, first_handled, lag_metrics, lags_of_run, last_services, quantile, round_trips
 from sim.evidence.requests import requests_of
 from sim.evidence.sagas import ENDS, half_done, sagas_of
@@ -29,8 +30,6 @@ from sim.evidence.turns import queue_metrics
 from sim.evidence.unhandled import sent_by_load
 from sim.tables import html_table
 from sim.wording import number
-
-LATE_S = 0.005  # a generator whose p99 lateness reaches this did not drive the load that was declared
 
 UNITS = {
     "throughput_per_s": "1/s",
@@ -57,8 +56,9 @@ UNITS = {
     "little_residual": "share",
     "lateness_s": "s",
     "oversleep_s": "s",
+    "sent_late": "messages",
+    "skipped": "messages",
 }
-INSTRUMENT = ("lateness_s", "oversleep_s")  # the error of the instrument itself: of the generator, and of the handlers
 _QUALITY = ("little_residual", *INSTRUMENT)  # these say how good the measurement was
 
 
@@ -244,28 +244,6 @@ def sent_per_run(history: History) -> float:
     return sent_by_load(history.rows).size / max(len(history.runs), 1)
 
 
-def lateness_s(rows: Rows) -> Floats:
-    """How much later than intended the load sent each message, in seconds, shape (messages,)."""
-    sent = sent_by_load(rows)
-    return np.asarray(sent["t_s"] - sent["intended_s"])
-
-
-def lateness_s_p99(rows: Rows) -> float:
-    """The lateness that one message in a hundred exceeds; NaN where nothing was sent. `LATE_S` is the limit."""
-    return quantile(lateness_s(rows), 0.99)
-
-
-def oversleep_s(scenario: Scenario, rows: Rows) -> Floats:
-    """How much longer than asked each handler slept, in seconds, shape (attempts,). None was noted in a simulation.
-
-    Handlers of the user's own are not asked to sleep.
-    """
-    asked = [code for code, service in enumerate(scenario.services.values()) if service.app is None]
-    ended = of_kind(rows, "handled", "failed")
-    slept = ended["value"][np.isin(ended["service"], asked)]
-    return np.asarray(slept[~np.isnan(slept)])
-
-
 def recovery_s(scenario: Scenario, run: Run, rows: Rows, service: int) -> float:
     """Seconds from the start of a service's first fault until its backlog was back at its level before the fault.
 
@@ -335,13 +313,7 @@ def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> tuple[dict[str, fl
         unhandled |= unhandled_there
     if scenario.callers is not None:
         found |= _caller_metrics(scenario, run, rows)
-    return found | _instrument(scenario, rows), unhandled
-
-
-def _instrument(scenario: Scenario, rows: Rows) -> dict[str, float]:
-    """How late the load was sent, and how much longer than asked its handlers slept."""
-    measured = zip(INSTRUMENT, (lateness_s(rows), oversleep_s(scenario, rows)), strict=True)
-    return {f"{name}_{q}": quantile(values, QUANTILES[q]) for name, values in measured for q in ("p50", "p99")}
+    return found | instrument_metrics(scenario, rows), unhandled
 
 
 def _rates(

@@ -15,8 +15,8 @@ def unhandled(scenario: Scenario, rows: Rows, service: int) -> tuple[npt.NDArray
     """
     name = list(scenario.services)[service]
     consumed = scenario.services[name].consumes
-    if consumed in scenario.flow.seen:
-        return _unhandled_of_own(scenario, rows, service)
+    if consumed in scenario.flow.seen | scenario.flow.drawn:
+        return _unhandled_of_some(scenario, rows, service)
     sent = sent_by_load(rows)
     intended_s = np.full(int(sent["message"].max(initial=-1)) + 1, np.nan)
     intended_s[sent["message"]] = sent["intended_s"]
@@ -28,8 +28,8 @@ def unhandled(scenario: Scenario, rows: Rows, service: int) -> tuple[npt.NDArray
     return numbers, np.asarray(intended_s[numbers // scenario.flow.paths[consumed]])
 
 
-def _unhandled_of_own(scenario: Scenario, rows: Rows, service: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """The same where own handlers publish what is due: what was sent, and what is still to be expected.
+def _unhandled_of_some(scenario: Scenario, rows: Rows, service: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    """The same where not every message upstream sets one off: what was sent, and what is still to be expected.
 
     Each message that a service upstream has yet to handle is expected to set off as many as those that it has handled.
     """

@@ -2,7 +2,8 @@
 
 - M/M/c: each service is a queue with Poisson arrivals and exponential service times, of which only the measured rate
   and the measured mean are known. Retries, faults and leases are no part of it. Services that follow each other are
-  independent (Jackson, "Networks of Waiting Lines", Operations Research 5(4), 1957).
+  taken as independent: their queues are (Jackson, "Networks of Waiting Lines", Operations Research 5(4), 1957), and
+  what a message waits in them nearly is.
 - The last run: a live run of the seed before, which had other arrivals at the same rates.
 """
 
@@ -88,7 +89,7 @@ def _queue(live: History, code: int) -> Queue:
     attempts, busy_s = sum(work.attempts for work in works), sum(work.busy_s for work in works)
     event = live.events.index(service.consumes)
     arrived = [count(rows[rows["event"] == event], "published") for _, rows in live.each_run()]
-    load_s = live.scenario.offered_load.duration_s
+    load_s = live.scenario.offered_load.duration_s or 1.0  # a trace may have a single moment
     mean_s = busy_s / attempts if attempts else 0.0
     return Queue(float(np.mean(arrived)) / load_s, max(mean_s, 1e-9), service.consumers * service.concurrency)
 
@@ -96,7 +97,8 @@ def _queue(live: History, code: int) -> Queue:
 def _way_to(scenario: Scenario, service: str) -> Iterable[str]:
     """The services that a message passes to the end of this one: the first way where several lead there."""
     consumes = scenario.services[service].consumes
-    before = next((name for name, one in scenario.services.items() if consumes in one.emits), None)
+    emitted_by = scenario.flow.emitted_by
+    before = next((name for name in scenario.services if consumes in [one.event for one in emitted_by[name]]), None)
     return [*(_way_to(scenario, before) if before is not None else ()), service]
 
 

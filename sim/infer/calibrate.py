@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from eventlib.policy import Retry
-from sim.calibration import RESTS_S, STEPS, Block, Calibration
+from sim.calibration import Calibration
 from sim.declare.declared import Floats
 from sim.declare.faults.kill import Kill
 from sim.declare.loads.poisson import PoissonLoad
@@ -23,8 +23,10 @@ from sim.declare.service import Service
 from sim.declare.service_times.exponential import ExponentialTime
 from sim.errors import CalibrationFailed, InvalidCalibration
 from sim.evidence.history import History
+from sim.infer.discrepancy import discrepancy
 from sim.infer.steps import blocks_of, cpu_of
 from sim.progress import shown
+from sim.timings import RESTS_S, STEPS, Block
 from sim.worlds.live import product_at, run_live, server_at
 from sim.worlds.simulated import simulate
 
@@ -103,6 +105,8 @@ async def calibrate(
 async def calibration_at(file: str | Path, *, url: str | None = None, progress: Progress | None = None) -> Calibration:
     """Read what was measured here before; measure it and keep it there, if nothing was, or something else is here now.
 
+    What was measured while other programs kept the machine busy is measured again.
+
     Raises:
         InvalidCalibration: the file holds something else, or cannot be written.
         SimError, EventlibError: as `calibrate` does.
@@ -112,7 +116,8 @@ async def calibration_at(file: str | Path, *, url: str | None = None, progress: 
             server = await product_at(address)
         with suppress(InvalidCalibration):  # it is of another machine, server or version
             found.check_fits(server)
-            return found
+            if not found.was_busy:
+                return found
     found, _ = await calibrate(url=url, progress=progress)
     found.save(file)
     return found
@@ -137,7 +142,9 @@ def calibration_of(histories: Sequence[History]) -> Calibration:
     for step in STEPS:
         if not any(of_class for block in blocks for of_class in block.steps.get(step, ())):
             raise CalibrationFailed("calibration", f"nothing to read {step} from; run it again on a quieter machine")
-    return _consistent(Calibration.measured(blocks, cpu, histories[0].server), histories)
+    found = _consistent(Calibration.measured(blocks, cpu, histories[0].server), histories)
+    timed = [history for history in histories if not _is_flood(history)]
+    return replace(found, discrepancy=discrepancy(found, timed, (*_IDLE, "killed")))
 
 
 def _blocks(histories: Sequence[History]) -> list[Block]:

@@ -6,7 +6,7 @@ Live runs of one seed differ all the same: that is the noise of the measurement,
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -28,7 +28,8 @@ from sim.evidence.metrics import (
     unit_of,
 )
 from sim.infer.baselines import formula, last_run
-from sim.infer.prediction import NOT_PREDICTED, Prediction
+from sim.infer.drift import Drift, drift
+from sim.infer.prediction import NOT_PREDICTED, Predicted, Prediction
 from sim.tables import html_table
 from sim.wording import lower_bound, number
 
@@ -45,10 +46,13 @@ class Row:
     `simulated` and `live` are means over the shared seeds. `error` is simulated minus live, averaged over these seeds,
     and `distance` the average without its sign. `noise` is the half-width of the error's 95 % error bar: what it may
     come to because live runs of one seed differ. It is taken from the `live_runs` runs of the shared seeds (Student's
-    t, variances of all seeds pooled), and NaN where no seed ran twice. `floor` is how far two live runs of one seed are
+    t, variances of all seeds pooled), and NaN where no seed ran twice. What own handlers do is not the same in both
+    worlds: there it holds how far the replications are apart, too. `floor` is how far two live runs of one seed are
     apart: the mean over all `pairs` of them.
 
-    `simulated_interval` is where 95 in 100 live runs should lie, as predicted; `live_interval` that of the live mean.
+    `simulated_interval` is where 95 in 100 live runs should lie, as predicted. `covered` of `repeats` live runs lay
+    there, each a mean over the seeds; both are 0 where no interval was predicted. `live_interval` is that of the live
+    mean. `drifted` says that the machine was not as it was when it was timed.
     `baselines` has the distance of each baseline that predicts this metric, by its name.
     """
 
@@ -65,6 +69,9 @@ class Row:
     distance: float = math.nan
     floor: float = math.nan
     pairs: int = 0
+    covered: int = 0
+    repeats: int = 0
+    drifted: bool = False
     baselines: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -82,15 +89,6 @@ class Row:
         """The noise floor as a share of the live value."""
         return abs(_share(self.floor, self.live))
 
-    @property
-    def covered(self) -> bool | None:
-        """Whether the live mean lies where it was predicted to lie. None where no interval was predicted."""
-        low, high = self.simulated_interval.low, self.simulated_interval.high
-        if math.isnan(low) or math.isnan(high) or math.isnan(self.live):
-            return None
-        rounding = 1e-9 * abs(self.live)  # a mean of equal values may differ from them in its last digit
-        return low - rounding <= self.live <= high + rounding
-
     def beats(self, baseline: str) -> bool | None:
         """Whether the prediction is closer than a baseline. None where the baseline says nothing of this metric."""
         distance = self.baselines.get(baseline, math.nan)
@@ -100,15 +98,19 @@ class Row:
     def verdict(self) -> Closeness:
         """Is the relative error, as it is shown, within the tolerance?
 
-        It is "too noisy" to tell where the error bar reaches across the tolerance or is not known. It is "unknown"
-        where there is no error, or where it is one of lower bounds and the true one may lie on either side.
+        It is "too noisy" to tell where the error bar reaches across the tolerance or is not known, or where the machine
+        has drifted and the error is larger. It is "unknown"
+        where there is no error, or where it is one of lower bounds and the true one may lie on either side. A live 0,
+        of which no error is a share, is within where all live runs lie where they were predicted to lie.
         """
+        if self.live == 0 and self.error and self.repeats:
+            return "within" if self.covered == self.repeats else "outside"
         error, noise = abs(self.relative_error), self.relative_noise
         if math.isnan(error) or not self._at_least_so_far_off():
             return "unknown"
         if error + noise <= self.tolerance:
             return "within"
-        return "outside" if error - noise > self.tolerance else "too noisy"
+        return "outside" if error - noise > self.tolerance and not self.drifted else "too noisy"
 
     def _at_least_so_far_off(self) -> bool:
         """Whether the true error, if it is not this one, lies further out: a lower bound is above the other number."""
@@ -123,7 +125,8 @@ class Row:
 class Comparison:
     """The numbers of both worlds and the verdicts on the live one.
 
-    `simulated` is the history that figures draw, where there is one; the numbers are those of `prediction`.
+    `simulated` is the history that figures draw, where there is one; the numbers are those of `prediction`. `drift` is
+    None where the machine was not timed.
     """
 
     prediction: Prediction
@@ -133,6 +136,7 @@ class Comparison:
     checks: tuple[Check, ...]
     tolerance: float = TOLERANCE
     simulated: History | None = None
+    drift: Drift | None = None
 
     def __getitem__(self, metric: str) -> Row:
         for row in self.rows:
@@ -207,11 +211,15 @@ def compare(
         if missing := sorted(set(seeds) - ran):
             raise InvalidHistory("compare", f"seed {missing[0]} was predicted and did not run live; run all its seeds")
     measured, of_formula = measure_all(live), formula(live)
+    drifted = drift({name: np.array(one.of_seeds) for name, one in prediction.metrics.items()}, measured.values)
     rows = tuple(
-        _row(name, prediction, _values(live, measured, name, seeds), of_formula.get(name, math.nan), tolerance)
+        replace(
+            _row(name, prediction, _values(live, measured, name, seeds), of_formula.get(name, math.nan), tolerance),
+            drifted=drifted is not None and not drifted.as_timed,
+        )
         for name in measured.values
     )
-    return Comparison(prediction, live, seeds, rows, tuple(check(live)), tolerance, simulated)
+    return Comparison(prediction, live, seeds, rows, tuple(check(live)), tolerance, simulated, drifted)
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
@@ -231,6 +239,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
             "relative_floor": row.relative_floor,
             "pairs": row.pairs,
             "covered": row.covered,
+            "repeats": row.repeats,
             "baselines": {
                 name: {"distance": distance, "beaten": row.beats(name)} for name, distance in row.baselines.items()
             },
@@ -252,6 +261,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "calibration": comparison.prediction.calibration,
         "tolerance": comparison.tolerance,
         "prediction": {"sha256": comparison.prediction.sha256, "made": comparison.prediction.made},
+        "drift": None if (found := comparison.drift) is None else {"ratios": found.ratios, "as_timed": found.as_timed},
     }
     metrics = under_all_names(metrics, comparison.live.scenario)
     return ran | {"metrics": metrics, "checks": checks_json(comparison.checks)}
@@ -292,6 +302,10 @@ def _row(metric: str, prediction: Prediction, live: _Values, of_formula: float, 
     simulated, means = np.array(found.of_seeds or (np.nan,) * len(seeds)), live.means()
     apart = [_apart(*pair) for pair in zip(simulated, means, strict=True)]
     floor, pairs = _floor(live.runs)
+    covered, repeats = _covered(found, live.runs)
+    noise = _noise(live.runs)
+    if any(service.app is not None for service in prediction.scenario.services.values()):
+        noise = math.hypot(noise, (found.high - found.low) / 2.0)
     baselines = {"M/M/c": np.full(means.size, of_formula), "last run": live.last_runs(seeds)}
     return Row(
         metric,
@@ -299,7 +313,7 @@ def _row(metric: str, prediction: Prediction, live: _Values, of_formula: float, 
         simulated=_mean(simulated),
         live=_mean(means),
         error=_mean(np.array(apart)),
-        noise=_noise(live.runs),
+        noise=noise,
         live_runs=sum(of_seed.size for of_seed in live.runs),
         simulated_interval=found.interval(prediction.replications),
         live_interval=live.interval(),
@@ -307,6 +321,8 @@ def _row(metric: str, prediction: Prediction, live: _Values, of_formula: float, 
         distance=_mean(np.abs(apart)),
         floor=floor,
         pairs=pairs,
+        covered=covered,
+        repeats=repeats,
         baselines={name: _distance(values, means) for name, values in baselines.items() if not np.isnan(values).all()},
     )
 
@@ -321,6 +337,17 @@ def _floor(live: list[Floats]) -> tuple[float, int]:
     """How far two live runs of one seed are apart, averaged over all pairs of them, and how many pairs there are."""
     apart = [abs(_apart(*map(float, pair))) for of_seed in live for pair in combinations(of_seed, 2)]
     return _mean(np.array(apart)), len(apart)
+
+
+def _covered(found: Predicted, live: list[Floats]) -> tuple[int, int]:
+    """How many live runs lie where they were predicted to lie, of how many. Each is a mean over the seeds."""
+    if math.isnan(found.low) or math.isnan(found.high):
+        return 0, 0
+    runs = np.array([values[: min(of_seed.size for of_seed in live)] for values in live]).mean(axis=0)
+    runs = runs[~np.isnan(runs)]
+    rounding = 1e-9 * np.abs(runs)  # a mean of equal values may differ from them in its last digit
+    inside = (runs >= found.low - rounding) & (runs <= found.high + rounding)
+    return int(inside.sum()), runs.size
 
 
 def _noise(live: list[Floats]) -> float:

@@ -5,8 +5,9 @@ each interval is wide enough for all of them to hold together.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from scipy import stats
@@ -22,6 +23,7 @@ from sim.tables import html_table
 from sim.wording import number
 
 CONFIDENCE = 0.95  # that all intervals of one comparison hold
+_SAME_RUNS = 10  # so many that all say the same say it of others: an event that 3 in 10 runs have would have shown
 
 _WORSE_IF_LOWER = ("throughput_per_s", "completed")
 _NEITHER = ("utilisation", "duration_s", "found_after_return")  # more of it may be better or worse
@@ -193,8 +195,30 @@ class _Side(NamedTuple):
             found = found[np.array([run.seed for run in self.history.runs]) == seed]
         return found[~np.isnan(found)]
 
+    def counts(self) -> bool:
+        """Whether every value is a whole number."""
+        return bool(np.all(np.mod(self.values(), 1.0) == 0.0))
+
     def is_lower_bound(self) -> bool:
         return bool(np.any(self.measures.unhandled.get(self.metric, np.zeros(1))))
+
+
+class _Spread(NamedTuple):
+    """How far the runs of each seed are apart on one side: the sum of squares, and how many runs each seed has."""
+
+    squares: float
+    freedom: int
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, seeds: Sequence[Floats]) -> Self:
+        squares = sum(float(((values - values.mean()) ** 2).sum()) for values in seeds)
+        return cls(squares, sum(values.size - 1 for values in seeds), tuple(values.size for values in seeds))
+
+    @property
+    def error_squared(self) -> float:
+        """The squared standard error of the mean of the seeds' means, their variances pooled."""
+        return self.squares / self.freedom * sum(1.0 / size for size in self.sizes) / len(self.sizes) ** 2
 
 
 class _Difference(NamedTuple):
@@ -221,20 +245,29 @@ def _row(metric: str, before: _Side, after: _Side, seeds: tuple[int, ...], level
     low, high = found.interval(level)
     if before.is_lower_bound() or after.is_lower_bound():  # the true values may lie on any side of each other
         low = high = math.nan
+    if change and not found.error and found.freedom < _SAME_RUNS and before.counts() and after.counts():
+        low = high = math.nan  # a few runs that counted the same do not show what others would count
     return Moved(metric, unit_of(metric), found.before, found.after, change, low, high, found.runs)
 
 
 def _paired(before: _Side, after: _Side, seeds: list[int]) -> _Difference:
-    """The means over seeds. Their error follows from runs of one seed; without repeats, from the seeds' changes."""
+    """The means over seeds. Their error follows from runs of one seed; without repeats, from the seeds' changes.
+
+    The variance of runs of one seed is that of its side (Welch), or of the other side where that alone has repeats.
+    Repeats that ran back to back do not show how a machine drifts from day to day.
+    """
     pairs = [(before.values(seed), after.values(seed)) for seed in seeds]
     means = np.array([[values.mean() for values in pair] for pair in pairs])
     runs = (sum(one.size for one, _ in pairs), sum(other.size for _, other in pairs))
     freedom = sum(values.size - 1 for pair in pairs for values in pair)
     first, second = map(float, means.mean(axis=0))
     if freedom and np.isfinite(means).all():
-        squares = sum(float(((values - values.mean()) ** 2).sum()) for pair in pairs for values in pair)
-        of_mean = sum(squares / freedom / values.size for pair in pairs for values in pair) / len(pairs) ** 2
-        return _Difference(first, second, runs, math.sqrt(of_mean), freedom)
+        sides = [_Spread.of(side) for side in zip(*pairs, strict=True)]
+        sides = [
+            one if one.freedom else one._replace(squares=other.squares, freedom=other.freedom)
+            for one, other in (sides, sides[::-1])
+        ]
+        return _welch(first, second, runs, [(side.error_squared, side.freedom) for side in sides])
     if len(pairs) > 2 and np.isfinite(means).all():
         changes = means[:, 1] - means[:, 0]
         return _Difference(first, second, runs, float(changes.std(ddof=1)) / math.sqrt(len(pairs)), len(pairs) - 1)
@@ -242,16 +275,23 @@ def _paired(before: _Side, after: _Side, seeds: list[int]) -> _Difference:
 
 
 def _apart(before: Floats, after: Floats) -> _Difference:
-    """The difference of independent runs, whose variances need not be equal (Welch, Biometrika 34, 1947)."""
+    """The difference of independent runs, whose variances need not be equal."""
     runs = (before.size, after.size)
     first, second = (float(values.mean()) if values.size else math.nan for values in (before, after))
     if min(runs) < 2 or not np.isfinite([first, second]).all():
         return _Difference(first, second, runs, math.nan, 0)
-    one, other = (float(values.var(ddof=1)) / values.size for values in (before, after))
-    if one + other == 0.0:
-        return _Difference(first, second, runs, 0.0, sum(runs) - 2)
-    freedom = (one + other) ** 2 / (one**2 / (runs[0] - 1) + other**2 / (runs[1] - 1))
-    return _Difference(first, second, runs, math.sqrt(one + other), freedom)
+    return _welch(
+        first, second, runs, [(float(side.var(ddof=1)) / side.size, side.size - 1) for side in (before, after)]
+    )
+
+
+def _welch(before: float, after: float, runs: tuple[int, int], sides: list[tuple[float, int]]) -> _Difference:
+    """A difference of two means with their squared errors and degrees of freedom (Welch, Biometrika 34, 1947)."""
+    squared = sum(error_squared for error_squared, _ in sides)
+    if squared == 0.0:
+        return _Difference(before, after, runs, 0.0, sum(freedom for _, freedom in sides))
+    freedom = squared**2 / sum(error_squared**2 / freedom for error_squared, freedom in sides)
+    return _Difference(before, after, runs, math.sqrt(squared), freedom)
 
 
 def _differences(before: History, after: History) -> list[str]:

@@ -1,12 +1,14 @@
 """What own handlers were seen to do, kept in a file: JSON, by service."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
+from sim.environment import machine, now
 from sim.errors import InvalidScenario
 
 _FORMAT = 1
@@ -15,6 +17,7 @@ _FOUND = (
     "concurrency", "prefetch", "lease_s", "retry", "retry_budget", "service_time", "error_rate", "wire", "own",
 )  # fmt: skip
 _SAME = ("app", "group", "consumes")
+_OF_THE_MACHINE = ("processor", "CPUs")  # on another one, the same code takes another time
 
 
 def save_learned(scenario: Scenario, file: Path) -> None:
@@ -29,7 +32,8 @@ def save_learned(scenario: Scenario, file: Path) -> None:
         if service.own is not None or service.wire is not None
     }
     try:
-        text = json.dumps({"format": _FORMAT, "scenario": scenario.name, "services": services}, indent=2)
+        about = {"format": _FORMAT, "scenario": scenario.name, "date": now(), "machine": machine()}
+        text = json.dumps(about | {"services": services}, indent=2)
         file.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise InvalidScenario(str(file), f"cannot be written ({error.strerror or error}); name another file") from error
@@ -61,6 +65,43 @@ def open_learned(scenario: Scenario, file: Path) -> Scenario:
         raise InvalidScenario(str(file), f"holds nothing that was learned ({said_error}); {mend}") from error
 
 
-def _with(service: Service, found: dict[str, object]) -> Service:
+def learned_as(scenario: Scenario, other: Scenario) -> Scenario:
+    """The scenario with what is known of the same handlers in another one."""
+    services = {
+        name: _with(service, other.services[name].model_dump(mode="json", include={*_FOUND}))
+        if name in other.services and all(getattr(service, one) == getattr(other.services[name], one) for one in _SAME)
+        else service
+        for name, service in scenario.services.items()
+    }
+    return scenario.with_services(services)
+
+
+def learned_on(file: Path) -> tuple[str, Mapping[str, str]]:
+    """When and on which machine the handlers were learned, of a file that `open_learned` reads."""
+    said = json.loads(file.read_text(encoding="utf-8"))
+    there = said.get("machine")
+    return str(said.get("date", "on an unknown date")), there if isinstance(there, dict) else {}
+
+
+def other_machine(file: Path) -> str:
+    """How the machine on which the handlers were learned differs from this one; empty if it does not."""
+    _, there = learned_on(file)
+    here = machine()
+    others = [name for name in _OF_THE_MACHINE if there.get(name) != here[name]]
+    return "; ".join(f"{name} {there.get(name, 'unknown')}, here {here[name]}" for name in others)
+
+
+def check_machine(file: Path) -> None:
+    """See that the handlers were learned on this machine.
+
+    Raises:
+        InvalidScenario: it was another one.
+    """
+    if others := other_machine(file):
+        problem = f"was learned on another machine ({others}); delete it or name another file, and learn here"
+        raise InvalidScenario(str(file), problem)
+
+
+def _with(service: Service, found: Mapping[str, object]) -> Service:
     fields = _FOUND if service.app is not None else ("wire",)  # of declared services, how their events travel
     return Service.model_validate(service.model_dump() | {field: found[field] for field in fields if found})

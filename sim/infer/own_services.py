@@ -13,16 +13,18 @@ import numpy.typing as npt
 
 from sim.declare.declared import Floats
 from sim.declare.loads.constant import ConstantLoad
-from sim.declare.own_handlers import Emission, Emitted, Learned
+from sim.declare.own_handlers import MAX_SLOTS, Emission, Emitted, Learned, Occurrences
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.service import Service
 from sim.declare.service_times.empirical import EmpiricalTime
 from sim.declare.task_queue import Numbers
 from sim.errors import LiveRunFailed
-from sim.evidence.history import KIND, History, Rows, of_kind
+from sim.evidence.history import KIND, KINDS, History, Rows, of_kind
 from sim.evidence.unhandled import sent_by_load
 from sim.progress import shown
 from sim.worlds.live import run_live
+
+_NOTED = ("stolen", "snoozed", "put_off")  # between the start and the end of an attempt
 
 Flags = npt.NDArray[np.bool_]
 
@@ -31,7 +33,7 @@ _PROBE_S, _PROBE_PER_S = 1.0, 20.0  # first a short look: how fast may the load 
 _BUSY_MAX = 0.3  # share of the time that the busiest handler may compute: at even distances, few wait for another
 _FULL_MAX = 0.8  # share of the places that may be taken by handlers that wait
 _MESSAGES_MIN, _LEARN_S_MAX = 20, 60.0
-_SEED = 1_000_003  # of its own: what is predicted has other payloads than what was learned from
+_SEED = 1_000_003  # of its own: a payload function makes other events for what is predicted
 
 
 async def learn_services(
@@ -39,9 +41,12 @@ async def learn_services(
 ) -> Scenario:
     """The scenario with what its own handlers were seen to do. It is the same if it has none, or knows them already.
 
-    It learns the distribution of the handling times, and how much of each is computing; how often attempts fail or
-    reject; and how many events of each type a handled message sets off. Two live runs take about `seconds` and a few
-    seconds more.
+    It learns the distribution of the handling times, and how much of each is computing, of attempts that succeed and of
+    those that do not; how often attempts fail, reject, snooze or ask for a wait of their own; and how many events of
+    each type a handled message sets off. Two live runs take about `seconds` and a few seconds more.
+
+    A payload function makes other events here than in the runs that are predicted. Of recorded events, as many as the
+    load sends are learned from, from a place in the file that the seed says; the example of a class is always the same.
 
     Raises:
         InvalidScenario: the App cannot be used.
@@ -78,13 +83,17 @@ async def _watch(scenario: Scenario, seconds: float, url: str | None, tell: Prog
         name: service.model_copy(update={"wire": ran.scenario.services[name].wire})
         for name, service in scenario.services.items()
     }
-    return scenario.with_services(services | {name: _learned(scenario.services[name], ran, name) for name in own})
+    return scenario.with_services(services | {name: learned_of(scenario.services[name], ran, name) for name in own})
 
 
 def _light(scenario: Scenario, rate_per_s: float, duration_s: float) -> Scenario:
     """The same services, with one consumer each and no faults, under an even load."""
     load = ConstantLoad(
-        kind="constant", event=scenario.offered_load.event, rate_per_s=rate_per_s, duration_s=duration_s
+        kind="constant",
+        event=scenario.offered_load.event,
+        mix=scenario.offered_load.mix,
+        rate_per_s=rate_per_s,
+        duration_s=duration_s,
     )
     services = {name: service.model_copy(update={"consumers": 1}) for name, service in scenario.services.items()}
     return Scenario(
@@ -93,7 +102,7 @@ def _light(scenario: Scenario, rate_per_s: float, duration_s: float) -> Scenario
 
 
 def _rate_per_s(scenario: Scenario, looked: History) -> float:
-    """A rate at which no handler waits for another one: the scenario's own, or a lower one."""
+    """A rate at which no handler waits for another one: the scenario's own (but at least 4/s), or a lower one."""
     load = scenario.offered_load
     sent = scenario.plan(_SEED).arrivals_s.size / max(load.duration_s, 1e-9)
     rates = [max(sent, _MESSAGES_MIN / LEARN_S)]
@@ -114,31 +123,50 @@ class _Attempts:
     """Attempts that ended. All have shape (attempts,): seconds, seconds of computing, and the rows of the ends.
 
     `stolen_s` are seconds for which other processes had the processor. They are in neither of the other two.
+    `snooze_s` and `put_off_s` are the waits that the attempts asked for; NaN where they asked for none.
     """
 
     whole_s: Floats
     cpu_s: Floats
     stolen_s: Floats
+    snooze_s: Floats
+    put_off_s: Floats
     ends: Rows
 
     @classmethod
     def of(cls, history: History, name: str) -> Self:
-        """Those of one service."""
+        """Those of one service.
+
+        A snoozed attempt has the number of the next one. So an end belongs to the last start before it.
+        """
         own = history.rows[history.rows["service"] == history.services.index(name)]
-        ends = of_kind(own, "handled", "failed")
-        begun, stolen = (
-            {(row["message"].item(), row["attempt"].item()): float(row[column]) for row in of_kind(own, kind)}
-            for kind, column in (("started", "t_s"), ("stolen", "value"))
-        )
-        keys = [(row["message"].item(), row["attempt"].item()) for row in ends]
-        took_s = ends["t_s"] - np.array([begun[key] for key in keys])
-        stolen_s = np.minimum([stolen.get(key, 0.0) for key in keys], took_s)
-        held_s = np.where(np.isnan(ends["value"]), 0.0, ends["value"])
-        return cls(took_s - stolen_s, np.minimum(held_s, took_s - stolen_s), stolen_s, ends)
+        noted = of_kind(own, "started", "handled", "failed", *_NOTED)
+        begun: dict[tuple[int, int], dict[str, float]] = {}
+        found, ends = [], []
+        for number, row in enumerate(noted):
+            key, kind = (row["message"].item(), row["attempt"].item()), KINDS[row["kind"]]
+            if kind == "started":
+                begun[key] = {"started": float(row["t_s"])}
+            elif kind in _NOTED:
+                begun.get(key, {})[kind] = float(row["value"])
+            elif (of_attempt := begun.pop(key, None)) is not None:
+                found.append([of_attempt.get(kind, np.nan) for kind in ("started", *_NOTED)])
+                ends.append(number)
+        rows = noted[ends]
+        began_s, stolen_s, snooze_s, put_off_s = np.array(found).reshape(-1, 1 + len(_NOTED)).T
+        took_s = rows["t_s"] - began_s
+        stolen_s = np.minimum(np.nan_to_num(stolen_s), took_s)
+        held_s = np.where(np.isnan(rows["value"]), 0.0, rows["value"])
+        cpu_s = np.minimum(held_s, took_s - stolen_s)
+        return cls(took_s - stolen_s, cpu_s, stolen_s, snooze_s, put_off_s, rows)
 
 
-def _learned(declared: Service, history: History, name: str) -> Service:
-    """The service with what the history shows of it."""
+def learned_of(declared: Service, history: History, name: str) -> Service:
+    """The service with what the history of a run shows of it.
+
+    Raises:
+        LiveRunFailed: it shows too little.
+    """
     attempts = _Attempts.of(history, name)
     ended = attempts.ends
     if ended.size < _MESSAGES_MIN:
@@ -149,24 +177,48 @@ def _learned(declared: Service, history: History, name: str) -> Service:
         )
     seen = history.scenario.services[name]
     assert seen.own is not None
-    dead = of_kind(history.rows[history.rows["service"] == history.services.index(name)], "dead")
+    own = history.rows[history.rows["service"] == history.services.index(name)]
+    dead = of_kind(own, "dead")
     rejected = dead[dead["attempt"] < seen.retry.attempts]  # what is given up before its last attempt was rejected
     keys = ["message", "attempt"]
-    errors = (ended["kind"] == KIND["failed"]) & ~np.isin(ended[keys], rejected[keys])
-    again = ended["attempt"] > 1
+    succeeded, snoozed = ended["kind"] == KIND["handled"], ~np.isnan(attempts.snooze_s)
+    errors = ~succeeded & ~snoozed & ~np.isin(ended[keys], rejected[keys])
+    first, again = ~snoozed & (ended["attempt"] == 1), ~snoozed & (ended["attempt"] > 1)
     learned = Learned(
         attempts=int(ended.size),
-        retry_error_rate=_share(errors[again]) if again.any() else _share(errors[~again]),
-        reject_rate=rejected.size / ended.size,
+        retry_error_rate=_share(errors[again]) if again.any() else _share(errors[first]),
+        reject_rate=rejected.size / max(1, int(np.count_nonzero(~snoozed))),
         emits={one.event: _emission(history, name, one) for one in history.scenario.flow.emitted_by[name]},
+        failed_time=_times(attempts, ~succeeded) if not succeeded.all() else None,
+        snoozes=_snoozes(ended, snoozed),
+        snooze_s=_mean(attempts.snooze_s),
+        put_off_share=_share(~np.isnan(attempts.put_off_s[errors])),
+        put_off_s=_mean(attempts.put_off_s),
     )
     found = {
-        "service_time": EmpiricalTime.of(attempts.whole_s, attempts.cpu_s).model_dump(),
-        "error_rate": _share(errors[~again]),
+        "service_time": _times(attempts, succeeded if succeeded.any() else ~succeeded).model_dump(),
+        "error_rate": _share(errors[first]),
         "own": seen.own.model_copy(update={"learned": learned}).model_dump(),
         "consumers": declared.consumers,
     }
     return Service.model_validate(seen.model_dump() | found)
+
+
+def _times(attempts: _Attempts, chosen: Flags) -> EmpiricalTime:
+    return EmpiricalTime.of(attempts.whole_s[chosen], attempts.cpu_s[chosen])
+
+
+def _snoozes(ended: Rows, snoozed: Flags) -> Occurrences:
+    """How often messages were snoozed, of all of which an attempt ended."""
+    messages, place = np.unique(ended["message"], return_inverse=True)
+    times = np.minimum(np.bincount(place, snoozed, messages.size), MAX_SLOTS).astype(np.int64)
+    return Occurrences(shares=tuple((np.bincount(times) / messages.size).tolist()))
+
+
+def _mean(values: Floats) -> float:
+    """The mean of those that are numbers; 0 if none is."""
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if there.size else 0.0
 
 
 def _emission(history: History, name: str, emitted: Emitted) -> Emission:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from sim.calibration import RESTS_S, STEPS, Block, CpuUse
 from sim.declare.declared import Floats
 from sim.declare.faults.kill import Kill
 from sim.evidence.history import History, Rows, of_kind
+from sim.timings import RESTS_S, STEPS, Block, CpuUse
 
 _AWAKE_S = 0.0002  # a process that noted something so shortly before was awake: what came then shows no waking up
 _READING_S = 0.003  # by then, a read that was under way when a handler ended has come back
@@ -173,8 +173,8 @@ def cpu_of(history: History, run: int, *, flooded: bool = False) -> list[CpuUse]
                 )
                 done = of_kind(of_process, *kinds)
                 events = done.size if service < 0 else of_kind(done, "started").size
-                uses.append(CpuUse(run, role, float(np.ptp(cpu["value"])), _wakes(done), float(events)))
-    server = of_kind(rows, "server_cpu")["value"]
+                uses.append(CpuUse(run, role, *_used(cpu, _wakes(done), float(events))))
+    server = of_kind(rows, "server_cpu")
     if server.size == 2:
         done_by_server = [
             of_kind(rows, "published"),
@@ -182,10 +182,13 @@ def cpu_of(history: History, run: int, *, flooded: bool = False) -> list[CpuUse]
             of_kind(rows, "acked", "retried", "dead"),
         ]
         wakes = sum(_wakes(done) for done in done_by_server)
-        uses.append(
-            CpuUse(run, "server", float(np.ptp(server)), wakes, float(sum(done.size for done in done_by_server)))
-        )
+        uses.append(CpuUse(run, "server", *_used(server, wakes, float(sum(done.size for done in done_by_server)))))
     return [replace(use, wakes=0.0) if flooded else use for use in uses if use.events]
+
+
+def _used(noted: Rows, wakes: float, events: float) -> tuple[float, float, float, float]:
+    """Seconds of processor time between two notes, what for, and how far the notes are apart."""
+    return float(np.ptp(noted["value"])), wakes, events, float(np.ptp(noted["t_s"]))
 
 
 def _wakes(rows: Rows) -> float:

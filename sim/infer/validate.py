@@ -49,7 +49,7 @@ async def validate(
     Raises:
         SimError, EventlibError: as `simulate` and `run_live` do.
     """
-    calibration, [_, idle, _] = await calibrate(url=url, progress=partial(progress, "timing this machine"))
+    calibration, [idle, _, _] = await calibrate(url=url, progress=partial(progress, "timing this machine"))
     comparisons = []
     for index, declared in enumerate(scenarios):
         live_seeds = range(1 if index else 2)

@@ -11,8 +11,9 @@ import numpy as np
 from scipy import optimize, stats
 
 from sim.declare.declared import Floats
+from sim.learn import failures
 from sim.learn.evidence import Evidence
-from sim.learn.findings import Finding, LagSeen, Learned, Retries
+from sim.learn.findings import Finding, LagSeen, Learned
 from sim.learn.recording import Recording
 from sim.learn.survival import estimate
 from sim.learn.workers import KNOWN_MIN, Concurrency, begun_at_once, concurrency, cv_by_age, observations
@@ -22,7 +23,7 @@ BLOCKS = 20  # parts of the time that was watched, which stand for independent r
 _CONFIDENCE = 0.95
 _SHAPE_TOLERANCE = 0.25  # a shape whose mean, as a logarithm, is so far from Little's is not relied on
 _FULL_LOOKS_MIN = 30
-_ATTEMPTS = 10  # where no entry was seen to be given up
+_MISSED_MAX = 0.05  # of the listed entries: if more were deleted unseen, the others' lag is not that of all
 _WAIT_SHARE_MAX = 0.3  # a consumer that leaves so much waiting is not explained by the time between two entries
 
 
@@ -46,8 +47,8 @@ def learn(record: Recording) -> Learned:
     service_s *= 1.0 + _between(evidence, workers, findings)
     findings["consumers"] = _consumers(evidence)
     findings["concurrency"] = _concurrency(workers)
-    findings["error_rate"] = _error_rate(evidence)
-    retries = _retries(evidence, findings)
+    findings["error_rate"] = failures.error_rate(evidence)
+    retries = failures.retries(evidence, findings)
     at_begin = int(evidence.waiting[0] + evidence.in_hand[:, 0].sum())
     arrivals_s = (evidence.arrivals_ms - evidence.begin_ms).clip(min=0.0) / 1e3
     return Learned(
@@ -83,15 +84,19 @@ def _check(evidence: Evidence) -> None:
 
 def _arrival_rate(evidence: Evidence) -> Finding:
     edges = np.linspace(evidence.begin_ms, evidence.end_ms, BLOCKS + 1)
-    n = evidence.arrivals_ms.size
-    watched_s = evidence.record.watched_s
-    counts = np.histogram(evidence.arrivals_ms, edges)[0]
+    in_trace, watched_s = evidence.arrivals_ms.size, evidence.record.watched_s
+    lacking = evidence.lacking
+    n = in_trace + lacking
+    counts = np.histogram(evidence.arrivals_ms, edges)[0] * n / in_trace
     half = float(stats.t.ppf(0.5 + _CONFIDENCE / 2, BLOCKS - 1) * counts.std(ddof=1) * np.sqrt(BLOCKS) / watched_s)
     rate = n / watched_s
     times = "the times in their ids" if evidence.ids_are_times else "when they were listed: their ids are no times"
+    if evidence.missed:
+        times += f", and {evidence.missed:,} that were not listed by the stream's own count"
+    there = f"the trace lacks {lacking:,} of them" if lacking else "the trace has every one of them"
     return Finding(
         rate, "1/s", f"{n:,} entries in {watched_s:.1f} s, by {times}",
-        "the trace has every one of them; the interval says how the rate varies", max(0.0, rate - half), rate + half,
+        f"{there}; the interval says how the rate varies", max(0.0, rate - half), rate + half,
     )  # fmt: skip
 
 
@@ -144,15 +149,21 @@ def _scaled(values: Floats, mean_s: float, cv: float) -> Floats:
 
 
 def _mean(evidence: Evidence, workers: Concurrency) -> tuple[float, float]:
-    """The mean service time, and half of its confidence interval: a ratio, by the jackknife over blocks of time."""
+    """The mean service time, and half of its confidence interval."""
     in_work = np.minimum(evidence.in_hand, workers.at_once).sum(axis=0)
-    worked_s = in_work * evidence.weight_s
-    ends = np.append(evidence.ends, 0.0)
-    block = np.minimum((np.arange(worked_s.size) * BLOCKS) // worked_s.size, BLOCKS - 1)
-    worked_of = np.bincount(block, worked_s, BLOCKS)
-    ends_of = np.bincount(block, ends, BLOCKS)
-    total = worked_of.sum() / ends_of.sum()
-    others = (worked_of.sum() - worked_of) / np.maximum(1.0, ends_of.sum() - ends_of)
+    return ratio(in_work * evidence.weight_s, np.append(evidence.ends, 0.0))
+
+
+def ratio(over: Floats, under: Floats) -> tuple[float, float]:
+    """The ratio of two sums over the looks, and half of its confidence interval, by the jackknife over blocks of time.
+
+    Looks that follow each other see the same entries, so they are no repetitions; blocks nearly are.
+    """
+    block = np.minimum((np.arange(over.size) * BLOCKS) // over.size, BLOCKS - 1)
+    over_of, under_of = np.bincount(block, over, BLOCKS), np.bincount(block, under, BLOCKS)
+    total = over_of.sum() / under_of.sum()
+    without = under_of.sum() - under_of
+    others = np.where(without > 0, over_of.sum() - over_of, total) / np.where(without > 0, without, 1.0)
     spread = np.sqrt((BLOCKS - 1) / BLOCKS * np.sum((others - others.mean()) ** 2))
     return float(total), float(stats.t.ppf(0.5 + _CONFIDENCE / 2, BLOCKS - 1) * spread)
 
@@ -169,15 +180,15 @@ def _between(evidence: Evidence, workers: Concurrency, findings: dict[str, Findi
     if n < _FULL_LOOKS_MIN:
         findings["between_entries"] = Finding(0.0, "share", how, "too few such looks: taken to be nothing")
         return 0.0
-    free = 1.0 - np.minimum(evidence.in_hand, workers.at_once).sum(axis=0)[waited] / slots
-    share = max(0.0, float(np.average(free, weights=evidence.weight_s[waited])))
+    waited_s = np.where(waited, evidence.weight_s, 0.0)
+    free = 1.0 - np.minimum(evidence.in_hand, workers.at_once).sum(axis=0) / slots
+    share, half = ratio(free * waited_s, waited_s)
     if share > _WAIT_SHARE_MAX:
         sure = "too much to be the time between two entries: consumers leave work waiting; taken to be nothing"
         findings["between_entries"] = Finding(share, "share", how, sure)
         return 0.0
-    spread = 1.96 * float(free.std()) / np.sqrt(n)
     sure = "added to each service time, because the simulated consumer takes the next entry at once"
-    findings["between_entries"] = Finding(share, "share", how, sure, max(0.0, share - spread), share + spread)
+    findings["between_entries"] = Finding(share, "share", how, sure, max(0.0, share - half), share + half)
     return share / (1.0 - share)
 
 
@@ -198,56 +209,6 @@ def _concurrency(workers: Concurrency) -> Finding:
     return Finding(workers.at_once, "", workers.how, full, float(workers.at_least), most)
 
 
-# Failures
-
-
-def _error_rate(evidence: Evidence) -> Finding:
-    record = evidence.record
-    if record.library:
-        failed = record.after.retries_added + record.after.dead_added
-        failed -= record.before.retries_added + record.before.dead_added
-        attempts = int(evidence.ended.sum()) + record.after.retries_added - record.before.retries_added
-        how = f"{failed:,} retries and dead letters after {attempts:,} attempts"
-    else:
-        failed = len(evidence.left_behind)
-        attempts = int(evidence.ended.sum()) + failed
-        how = f"{failed:,} deliveries of {attempts:,} were not acknowledged: delivered again, or left pending"
-    share = min(1.0, failed / max(1, attempts))
-    low, high = (float(stats.beta.ppf(q, failed + 0.5, max(0, attempts - failed) + 0.5)) for q in (0.025, 0.975))
-    sure = "Jeffreys' interval; an error that the handler's library acknowledges is not seen"
-    return Finding(share, "share", how, sure, 0.0 if not failed else low, high)
-
-
-def _retries(evidence: Evidence, findings: dict[str, Finding]) -> Retries | None:
-    record, rate = evidence.record, findings["error_rate"].value
-    if rate == 0.0:
-        return None
-    if record.library:
-        again = record.after.retries_added - record.before.retries_added
-        wait_s = float(np.mean(record.delayed or [0])) * record.watched_s / max(1, again)
-        findings["retry_wait"] = Finding(
-            wait_s, "s", f"entries put aside at {len(record.delayed)} looks, divided by {again:,} retries",
-            "the mean wait; how it grows from attempt to attempt is not seen",
-        )  # fmt: skip
-        return Retries(_attempts(evidence, rate), wait_s, jittered=True)
-    first: dict[tuple[object, int], float] = {(each.id, each.number): each.delivered_ms for each in record.deliveries}
-    gaps = [at_ms - first[id_, number - 1] for (id_, number), at_ms in first.items() if (id_, number - 1) in first]
-    mean_s = findings["service_time"].value
-    wait_s = max(0.0, float(np.median(gaps)) / 1e3 - mean_s) if gaps else 30.0
-    sure = "the median" if gaps else "an assumption: no entry was delivered again while it was watched"
-    findings["retry_wait"] = Finding(wait_s, "s", f"time between {len(gaps):,} deliveries of one entry", sure)
-    return Retries(max(_ATTEMPTS, *(each.number for each in record.deliveries)), wait_s, jittered=False)
-
-
-def _attempts(evidence: Evidence, rate: float) -> int:
-    """How many attempts are allowed, by the share of entries that were given up: rate ** attempts."""
-    record = evidence.record
-    dead = record.after.dead_added - record.before.dead_added
-    if dead < 1 or not 0.0 < rate < 1.0:
-        return _ATTEMPTS
-    return max(1, round(float(np.log(dead / max(1, evidence.ended.sum())) / np.log(rate))))
-
-
 # Lag
 
 
@@ -255,9 +216,11 @@ def _lag(evidence: Evidence) -> LagSeen:
     """What is known of the lag of entries that arrived while they were watched: from the id until it was not held."""
     in_system = evidence.waiting + evidence.in_hand.sum(axis=0)
     mean_s = float(in_system @ evidence.weight_s / max(1, int(evidence.ended.sum())))
-    if not evidence.ids_are_times:
-        return LagSeen(mean_s, (np.nan, np.nan), (np.nan, np.nan), 0, bool(evidence.record.library))
-    ids = [id_ for id_ in evidence.record.arrivals if evidence.begin_ms <= id_.ms <= evidence.end_ms]
+    first_attempts = bool(evidence.record.library)
+    timed = zip(evidence.record.arrivals, evidence.are_times.tolist(), strict=True)
+    ids = [id_ for id_, is_time in timed if is_time and evidence.begin_ms <= id_.ms <= evidence.end_ms]
+    if unknown := _lag_unknown(evidence, len(ids)):
+        return LagSeen(mean_s, (np.nan, np.nan), (np.nan, np.nan), 0, first_attempts, unknown)
     added = np.array([id_.ms for id_ in ids]) + 0.5
     last = [tuple(state.last_delivered) for _, state in evidence.record.looks]
     position = _first_at_least(last, [tuple(id_) for id_ in ids])
@@ -277,7 +240,16 @@ def _lag(evidence: Evidence) -> LagSeen:
     high = np.minimum(high, max(evidence.end_ms, float(low.max(initial=0.0))))
     lows, highs = (low - added).clip(min=0.0) / 1e3, (high - added).clip(min=0.0) / 1e3
     p50, p95 = ((float(np.quantile(lows, q)), float(np.quantile(highs, q))) for q in (0.5, 0.95))
-    return LagSeen(mean_s, p50, p95, len(ids), bool(evidence.record.library))
+    return LagSeen(mean_s, p50, p95, len(ids), first_attempts)
+
+
+def _lag_unknown(evidence: Evidence, n: int) -> str:
+    """Why the quantiles of lag are not known from n entries whose ids are times; empty if they are."""
+    if not evidence.ids_are_times:
+        return "the ids are no times"
+    if evidence.missed > _MISSED_MAX * n:  # those that were listed are the ones that stayed for longer
+        return f"{evidence.missed:,} entries were deleted before they were listed"
+    return "" if n else "nothing arrived after the first look"
 
 
 def _first_at_least(ascending: list[tuple[int, ...]], wanted: list[tuple[int, ...]]) -> np.ndarray:
@@ -291,17 +263,27 @@ def _first_at_least(ascending: list[tuple[int, ...]], wanted: list[tuple[int, ..
 
 def _notes(evidence: Evidence, workers: Concurrency) -> list[str]:
     record, found = evidence.record, []
-    missed = record.after.added - record.before.added - len(record.arrivals)
+    looks = len(record.looks)
     if record.changes.interrupted:
         found.append(f"watching was ended early, after {record.watched_s:.0f} s")
     for begin_s, end_s in record.changes.holes:
         found.append(f"nothing was seen from {begin_s:.1f} to {end_s:.1f} s: {record.changes.problem or 'no reply'}")
-    if missed > max(2, 0.001 * len(record.arrivals)):
-        found.append(f"{missed:,} entries were deleted or trimmed before they were listed; they are not in the trace")
+    if evidence.missed:
+        in_trace = evidence.missed - evidence.lacking
+        there = f"{in_trace:,} of them are in the trace, from look to look" if in_trace else "the trace lacks them"
+        found.append(f"{evidence.missed:,} entries were deleted or trimmed before they were listed; {there}")
+    if strange := int(np.count_nonzero(~evidence.are_times)):
+        known = "they are spread over the time since the list before, and their lag is left out"
+        found.append(f"{strange:,} of {len(record.arrivals):,} ids are not this server's time: {known}")
+    if by_ids := evidence.looks_by_ids:
+        known = "there, ids were counted; those that were deleted are not known"
+        found.append(f"at {by_ids:,} of {looks:,} looks the server did not know what was read or waits: {known}")
+    if record.backlog_cut_off:
+        found.append(f"only {len(record.backlog):,} of the entries that waited at the start are known")
     if record.not_listed:
         found.append(f"{record.not_listed:,} entries were pending at the start, too many to list; they are left out")
     if record.changes.cut_off:
         found.append(f"the list of pending entries was cut off at {record.changes.cut_off:,} looks")
     if workers.prefetch and evidence.reads_when_empty and len(evidence.consumers.working) > 1:
         found.append("consumers end all of one read before they read again; the simulated ones read ahead (prefetch)")
-    return found
+    return found + failures.notes(evidence)

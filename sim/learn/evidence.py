@@ -5,13 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from sim.declare.declared import Floats
 from sim.learn.recording import Delivery, Ints
 from sim.learn.timeline import TimeLine
-
-Bools = npt.NDArray[np.bool_]
 
 _SAME_READ_MS = 1.5  # deliveries of one read have one time, but for the rounding to whole milliseconds
 _LEFT_BEHIND_FACTOR = 3.0  # an entry that is held so many times longer than any that ended is not worked on
@@ -154,7 +151,7 @@ class Evidence(TimeLine):
         """Between which times each delivery ended, shape (kept,) each; infinite where it had not ended."""
         low = self.at_ms[self.last_look]
         high = np.append(self.at_ms, np.inf)[self.gone_look]
-        if self.reads_when_empty and self.ids_are_times:
+        if self.reads_when_empty:
             for number, next_ms, waited in self._followed():
                 if low[number] < next_ms + 1.0 <= high[number]:
                     high[number] = next_ms + 1.0
@@ -170,6 +167,7 @@ class Evidence(TimeLine):
         ids = sorted({*self.record.arrivals, *(each.id for each in self._deliveries if not each.retried)})
         place = {id_: number for number, id_ in enumerate(ids)}
         seen = {each.id for each in self._deliveries}
+        came_ms = dict(zip(self.record.arrivals, np.where(self.are_times, self.ids_ms, np.inf), strict=True))
         unseen = np.concatenate(([0], np.cumsum([id_ not in seen for id_ in ids])))
         listed_from = min(self.record.arrivals, default=ids[-1] if ids else None)
         found = []
@@ -182,7 +180,8 @@ class Evidence(TimeLine):
                 if listed_from is None or each.id < listed_from:
                     continue
                 if after.number == 1 and begin <= end and unseen[end] == unseen[begin]:
-                    found.append((number, after.delivered_ms, after.id.ms + 1 < after.delivered_ms))
+                    waited = came_ms.get(after.id, np.inf) + 1 < after.delivered_ms
+                    found.append((number, after.delivered_ms, waited))
         return found
 
     def mean_s(self, workers: int) -> float:

@@ -37,6 +37,7 @@ class LagSeen:
     p95_s: tuple[float, float]
     n: int
     first_attempts: bool  # the lag until the first attempt ended: the library puts retries aside under other ids
+    unknown: str = ""  # why they are not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from eventlib.broker.watching import ConsumerState, EntryId, GroupState, Held, Look
+from eventlib.broker.watching import ConsumerState, Dead, EntryId, GroupState, Held, Look
 from sim.declare.declared import Floats
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
+LISTED_MAX = 1000  # entries of one reply
 HOLE_FACTOR = 10.0  # looks that lie so many times further apart than usual have a hole between them
 _CLOCK_STEP_MS = 1.5  # delivery times are whole milliseconds: what differs by more is another delivery, or a renewal
 
@@ -44,15 +46,13 @@ class Changes(NamedTuple):
 
 
 class Streams(NamedTuple):
-    """Counts that only ever grow, at the start or at the end."""
+    """Counts of the stream, of the stream of retries and of the dead letters. What was added only ever grows."""
 
     added: int
     length: int
-    retries_added: int
-    dead_added: int
-
-
-_NO_STREAMS = Streams(0, 0, 0, 0)
+    retries_added: int = 0
+    dead_added: int = 0
+    dead_length: int = 0
 
 
 @dataclass(slots=True)
@@ -69,8 +69,11 @@ class Recording:
     listed_ms: list[float] = field(default_factory=list)  # when each of these ids was listed
     consumers_before: list[ConsumerState] = field(default_factory=list)
     consumers_after: list[ConsumerState] = field(default_factory=list)
-    before: Streams = _NO_STREAMS
-    after: Streams = _NO_STREAMS
+    counted: list[tuple[int, Streams]] = field(default_factory=list)  # about once a second, after so many looks
+    dead: list[Dead] = field(default_factory=list)  # dead letters that were added and still there at the end
+    backlog: list[EntryId] = field(default_factory=list)  # waited at the start; listed if the server did not know
+    backlog_cut_off: bool = False  # there were too many to be listed
+    order_unknown: bool = False  # this user may not see whether the group is ordered by key
     delayed: list[int] = field(default_factory=list)  # entries put aside for a retry, looked at once a second
     not_listed: int = 0  # entries that were pending at the start and are too many to be listed
     changes: Changes = field(default_factory=lambda: Changes([], "", 0, False))
@@ -80,6 +83,16 @@ class Recording:
     @property
     def at_ms(self) -> Floats:
         return np.array([at_ms for at_ms, _ in self.looks])
+
+    @property
+    def before(self) -> Streams:
+        """The counts at the start."""
+        return self.counted[0][1]
+
+    @property
+    def after(self) -> Streams:
+        """The counts at the end."""
+        return self.counted[-1][1]
 
     @property
     def watched_s(self) -> float:

@@ -29,12 +29,15 @@ class Trial:
 
     @property
     def agrees(self) -> bool | None:
-        """Whether both quantiles lie within what was seen, or near it. None where none was seen."""
+        """Whether the middle of both quantiles lies within what was seen, or near it. None where none was seen.
+
+        The spread of the seeds is no excuse: the wider it is, the less such a scenario says.
+        """
         if not self.seen.n:
             return None
         return all(
-            most >= low * (1 - TOLERANCE) and least <= high * (1 + TOLERANCE)
-            for (_, least, most), (low, high) in ((self.p50_s, self.seen.p50_s), (self.p95_s, self.seen.p95_s))
+            low * (1 - TOLERANCE) <= middle <= high * (1 + TOLERANCE)
+            for (middle, _, _), (low, high) in ((self.p50_s, self.seen.p50_s), (self.p95_s, self.seen.p95_s))
         )
 
     def in_words(self) -> str:
@@ -42,7 +45,7 @@ class Trial:
         what = "lag of first attempts" if self.seen.first_attempts else "lag"
         said = f"This scenario predicts a {what} with p50 {_span(self.p50_s)} and p95 {_span(self.p95_s)}"
         if not self.seen.n:
-            return f"{said}. The lag that was seen is not known, because the ids are no times."
+            return f"{said}. The lag that was seen is not known, because {self.seen.unknown}."
         seen = f"{said}; seen were p50 {_bounds(self.seen.p50_s)} and p95 {_bounds(self.seen.p95_s)}."
         return seen if self.agrees else f"{seen} They do not agree: do not rely on this scenario."
 

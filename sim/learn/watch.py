@@ -12,22 +12,18 @@ from eventlib.broker.keys import Keys
 from eventlib.broker.watching import EntryId, GroupWatcher, StreamState
 from eventlib.errors import BrokerUnavailable, InvalidDeclaration, MissingGroup
 from sim.declare.scenario import Progress
-from sim.errors import SimError
+from sim.learn.library_group import COMMANDS, LibraryGroup, NothingToLearn
 from sim.learn.pace import Pace
-from sim.learn.recording import HOLE_FACTOR, Changes, Collector, Recording, Streams
+from sim.learn.recording import HOLE_FACTOR, LISTED_MAX, Changes, Collector, Recording, Streams
 
-LISTED_MAX = 1000  # entries of one reply
 _IDS_EVERY_S = 0.25
 _STATES_EVERY_S = 1.0
 _AWAY_S = 30.0  # longest time that a server may not answer
 _RETRY_S = 0.25
 _SCANS = 40  # when a stream is missing: so many commands look for others
 _NAMED = 12  # keys or groups that a message names
+_BACKLOG_PAGES = 20  # of entries that wait at the start, where the server does not know how many
 _EVENTLIB = re.compile(r"(?P<namespace>[^{}]+):\{(?P<stream>[^{}]+)\}:events")
-
-
-class NothingToLearn(SimError):
-    """The group cannot be watched, or did nothing that could be learned from. The message says what was found."""
 
 
 async def watch(
@@ -74,7 +70,7 @@ class _Watch:
         self._pace = Pace(commands_per_s, random.Random())
         self._usual_s = 3.0 / commands_per_s
         self._collector = Collector()
-        self._delayed_key = self._dead_key = ""
+        self._library: LibraryGroup | None = None
         self._listed_to = EntryId(0, 0)
         self._holes: list[tuple[float, float]] = []
         self._problem = ""
@@ -113,13 +109,17 @@ class _Watch:
             await self._know_eventlib(found["namespace"], found["stream"])
         record.consumers_before = record.consumers_after = await watcher.consumers()
         self._listed_to = state.last
-        await self._pausing(3)
+        self._spent(0, 0)
+        await self._pausing(4 + COMMANDS)
+        before = watcher.commands
         first = await watcher.look(None, 1)
-        record.before = record.after = Streams(state.added, state.length, *await self._beside())
+        record.counted.append((0, await self._counts(state)))
+        self._spent(before, 0)
         if first.group.pending > LISTED_MAX:  # most are of dead consumers: only what comes from now on is looked at
             record.not_listed = first.group.pending
         self._after = first.group.last_delivered if record.not_listed else None
-        self._pace.spend(time.monotonic(), watcher.commands, 0)
+        if first.group.waiting is None:
+            await self._list_backlog(first.group.last_delivered)
 
     async def _state(self) -> StreamState:
         """The stream. A stream of eventlib may be called by its own name."""
@@ -130,25 +130,59 @@ class _Watch:
             if (state := await watcher.stream_state(key := Keys("ev").stream(watcher.stream))) is not None:
                 watcher.stream = key
                 return state
-        streams = await watcher.streams(_SCANS)
-        there = "this user may not SCAN for others" if streams is None else _named("there are", streams)
-        raise NothingToLearn(watcher.where, f"there is no stream {watcher.stream!r}; {there}")
+        raise NothingToLearn(watcher.where, f"there is no stream {watcher.stream!r}; {await self._others()}")
+
+    async def _others(self) -> str:
+        """Which streams there are, as far as some SCANs find them."""
+        self._spent(0, 0)
+        found: set[str] = set()
+        cursor = 0
+        for _ in range(_SCANS):
+            if self._stop.is_set():
+                break
+            await self._pausing(1)
+            before = self._watcher.commands
+            scanned = await self._watcher.scan(cursor)
+            self._spent(before, 0)
+            if scanned is None:
+                return "this user may not SCAN for others"
+            cursor, keys = scanned
+            found.update(keys)
+            if cursor == 0:
+                break
+        return _named("there are", sorted(found))
 
     async def _know_eventlib(self, namespace: str, stream: str) -> None:
         """The library puts retries aside under keys of its own."""
-        keys = Keys(namespace).group(stream, self._watcher.group)
-        retries = await self._watcher.stream_state(keys.retry)
-        if retries is not None and retries.groups:
-            self._record.library = "eventlib"
-            self._watcher.retries = keys.retry
-            self._delayed_key, self._dead_key = keys.delayed, keys.dead_letters
+        group = LibraryGroup(self._watcher, namespace, stream)
+        await group.look_for()
+        if group.found:
+            self._record.library, self._library = "eventlib", group
+
+    async def _list_backlog(self, read_to: EntryId) -> None:
+        """List what waits: the server does not know how much it is."""
+        record, last = self._record, read_to
+        for _ in range(_BACKLOG_PAGES):
+            await self._pausing(1)
+            before = self._watcher.commands
+            ids = await self._watcher.ids(last, LISTED_MAX)
+            self._spent(before, len(ids))
+            record.backlog += [id_ for id_ in ids if id_ <= self._listed_to]
+            if len(ids) < LISTED_MAX or ids[-1] >= self._listed_to:
+                return
+            last = ids[-1]
+        record.backlog_cut_off = True
 
     async def _end(self) -> Recording:
         record, collector, watcher = self._record, self._collector, self._watcher
         with contextlib.suppress(BrokerUnavailable, MissingGroup):
-            await self._pausing(8)
             await self._look_at_states()
             await self._list_arrivals()
+            if self._library is not None and record.after.dead_added > record.before.dead_added:
+                await self._pausing(1)
+                before = watcher.commands
+                await self._library.list_dead(record)
+                self._spent(before, len(record.dead))
         record.looks, record.deliveries = collector.looks, collector.deliveries
         record.changes = Changes(self._holes, self._problem, collector.cut_off, self._stop.is_set())
         record.commands = watcher.commands
@@ -158,10 +192,8 @@ class _Watch:
     # Looking
 
     async def _pausing(self, commands: int) -> None:
-        """Wait until so many commands may be sent. Stopping ends the wait."""
-        if (wait_s := self._pace.wait_s(time.monotonic(), commands)) > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), wait_s)
+        """Wait until so many commands may be sent: a second at most."""
+        await asyncio.sleep(self._pace.wait_s(time.monotonic(), commands))
 
     async def _look(self) -> None:
         watcher, collector = self._watcher, self._collector
@@ -192,25 +224,19 @@ class _Watch:
 
     async def _look_at_states(self) -> None:
         record, watcher = self._record, self._watcher
-        await self._pausing(2 + 3 * bool(record.library))
+        await self._pausing(2 + COMMANDS * bool(record.library))
         before = watcher.commands
         record.consumers_after = await watcher.consumers()
         state = await watcher.stream_state()
         if state is None or state.added < record.after.added:
             raise await self._gone()
-        record.after = Streams(state.added, state.length, *await self._beside())
+        record.counted.append((len(self._collector.looks), await self._counts(state)))
         self._spent(before, len(record.consumers_after))
 
-    async def _beside(self) -> tuple[int, int]:
-        """How many retries and dead letters were ever added. The delayed ones are counted on the way."""
-        watcher = self._watcher
-        if not self._record.library:
-            return 0, 0
-        retries, dead = await watcher.stream_state(watcher.retries), await watcher.stream_state(self._dead_key)
-        delayed = await watcher.size_of_set(self._delayed_key)
-        if delayed is not None:
-            self._record.delayed.append(delayed)
-        return (0 if retries is None else retries.added), (0 if dead is None else dead.added)
+    async def _counts(self, state: StreamState) -> Streams:
+        if self._library is None:
+            return Streams(state.added, state.length)
+        return await self._library.counts(state, self._record)
 
     def _spent(self, before: int, rows: int) -> None:
         self._pace.spend(time.monotonic(), self._watcher.commands - before, rows)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.declare.declared import Floats
-from sim.learn.evidence import Bools, Evidence
-from sim.learn.recording import Ints
+from sim.learn.evidence import Evidence
+from sim.learn.recording import Bools, Ints
 from sim.learn.survival import Observations
 
 _BEFORE = 500  # earlier deliveries of a consumer that are compared with each one

@@ -60,9 +60,10 @@ def scenario_text(record: Recording, learned: Learned, trace: Path, trial: Trial
         f"  {json.dumps(service)}:",
         f"    consumes: {json.dumps(event_type(record))}",
         *_told("consumers", found["consumers"], 4),
-        f"    consumers: {min(_CONSUMERS_MAX, max(1, len(learned.consumers.working)))}",
+        *_stand_for(learned),
+        f"    consumers: {_consumers(learned)[0]}",
         *_told("concurrency, of each consumer", found["concurrency"], 4),
-        f"    concurrency: {learned.workers.at_once}",
+        f"    concurrency: {learned.workers.at_once * _consumers(learned)[1]}",
         *_prefetch(learned),
         *_told("service time", found["service_time"], 4),
         *_told("time from one entry to the next", found["between_entries"], 4),
@@ -164,8 +165,23 @@ def _at_begin(learned: Learned) -> list[str]:
     return _comment(f"{learned.at_begin:,} entries were waiting or in hand when watching began; here they arrive at 0.")
 
 
+def _consumers(learned: Learned) -> tuple[int, int]:
+    """How many consumers the scenario has, and for how many of the group's each of them stands."""
+    working = max(1, len(learned.consumers.working))
+    each = -(-working // _CONSUMERS_MAX)
+    return round(working / each), each
+
+
+def _stand_for(learned: Learned) -> list[str]:
+    consumers, each = _consumers(learned)
+    if each == 1:
+        return []
+    text = f"A service has at most {_CONSUMERS_MAX} consumers. So each of these {consumers} stands for {each}"
+    return _comment(f"{text}: it works on {each} times as many entries at once.", 4)
+
+
 def _prefetch(learned: Learned) -> list[str]:
-    prefetch = learned.workers.prefetch
+    prefetch = learned.workers.prefetch * _consumers(learned)[1]
     if not prefetch:
         return []
     text = f"prefetch: a consumer held up to {learned.workers.held_max} entries at once. How: counted at each look."
@@ -184,11 +200,12 @@ def _failures(learned: Learned) -> list[str]:
     lines = [*_told("error rate", found["error_rate"], 4), f"    error_rate: {found['error_rate'].value:.6f}"]
     if retries is None:
         return lines
+    # The mean of all waits is known, not how they grow. So each is as long, or drawn from zero to twice that.
     wait_s = 2.0 * retries.wait_s if retries.jittered else retries.wait_s
-    policy = f"attempts: {retries.attempts}, wait_s: {wait_s:.6f}, wait_s_max: {max(wait_s, _DRAIN_S):.6f}"
-    if not retries.jittered:
-        policy = f"attempts: {retries.attempts}, wait_s: {wait_s:.6f}, wait_s_max: {wait_s:.6f}, jitter: none"
-    return [*lines, *_told("wait before a retry", found["retry_wait"], 4), f"    retry: {{{policy}}}"]
+    policy = f"attempts: {retries.attempts}, wait_s: {wait_s:.6f}, wait_s_max: {wait_s:.6f}"
+    policy += "" if retries.jittered else ", jitter: none"
+    told = _told("attempts", found["attempts"], 4) if "attempts" in found else []
+    return [*lines, *told, *_told("wait before a retry", found["retry_wait"], 4), f"    retry: {{{policy}}}"]
 
 
 def _drain_s(record: Recording, learned: Learned) -> float:

@@ -1,7 +1,8 @@
 """What the simulator's commands show in a terminal: progress, tables of metrics, verdicts."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 
 import numpy as np
@@ -9,8 +10,13 @@ from rich.cells import cell_len, set_cell_size
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from eventlib.cli.terminal import err, one_line, out, print_table
-from sim.calibration import STEPS, Calibration
+from sim.calibration import Calibration
+from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
+from sim.declare.traces import Trace
+from sim.declare.traces.summary import TraceSummary, rate_over_time
+from sim.declare.traces.tables import Seen
+from sim.errors import InvalidTrace
 from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check, Verdict
 from sim.evidence.history import History
@@ -22,6 +28,7 @@ from sim.infer.kept import KeptComparison
 from sim.infer.kept import cells as kept_cells
 from sim.infer.prediction import Prediction
 from sim.show.wording import percent, replications, seeds
+from sim.timings import STEPS
 from sim.wording import lower_bound, number, quantity, share_unhandled
 
 _FAULTS_MAX = 20  # more are not listed
@@ -30,6 +37,10 @@ _STYLES: dict[Verdict, str] = {
     "false": "bold red",
     "unknown": "yellow",
 }
+
+
+_BARS = "\N{LOWER ONE EIGHTH BLOCK}\N{LOWER ONE QUARTER BLOCK}\N{LOWER THREE EIGHTHS BLOCK}\N{LOWER HALF BLOCK}"
+_BARS += "\N{LOWER FIVE EIGHTHS BLOCK}\N{LOWER THREE QUARTERS BLOCK}\N{LOWER SEVEN EIGHTHS BLOCK}\N{FULL BLOCK}"
 
 
 @contextmanager
@@ -105,6 +116,8 @@ def print_comparison(comparison: Comparison) -> None:
     out.tell(f"{name} on {comparison.live.server}: both worlds on {seeds(comparison.seeds)}, n = {runs} live runs")
     made, digest = comparison.prediction.made, comparison.prediction.sha256
     out.tell(f"Predicted {made}, SHA-256 {digest[:16]}...; run {comparison.live.environment.get('date', 'later')}")
+    if comparison.drift is not None and not comparison.drift.as_timed:
+        out.tell(comparison.drift.in_words)
     rows, judged = comparison.rows, f"within {percent(comparison.tolerance)}?"
     baselines = sorted({name for row in rows for name in row.baselines})
     columns = {
@@ -136,6 +149,8 @@ def print_calibration(calibration: Calibration, file: str) -> None:
     print_table(columns, folded=["what"], numbers=[*columns][1:4], spare=["what"])
     cpu = ", ".join(f"{name} {quantity(value, 's')}" for name, value in values.items() if "_cpu_" in name)
     out.tell(f"Processor time: {cpu}")
+    wrong = percent(np.expm1(calibration.discrepancy))
+    out.tell(f"What the machine adds is simulated to about {wrong} of what was measured; intervals allow for it.")
     if calibration.was_busy:
         late = quantity(values["lateness_s_p99"], "s")
         out.tell(f"Note: the machine was busy: the load was sent up to {late} late (p99). Measure on a quieter one.")
@@ -173,6 +188,53 @@ def print_overloads(history: History) -> None:
     """A line for each service that was offered more than it can do."""
     for overload in overloads(history):
         out.tell(f"Note: {one_line(overload.in_words())}.")
+
+
+def print_notes(scenario: Scenario) -> None:
+    """A line for each thing that was done to the recording which a scenario replays."""
+    with suppress(InvalidTrace):  # a history may be shown where its trace is not
+        for note in scenario.offered_load.notes():
+            out.tell(f"Note: {one_line(note)}.")
+
+
+def print_trace(seen: Sequence[Seen], columns: Mapping[str, str], trace: Trace, found: TraceSummary) -> None:
+    """A trace's columns, its rate over time, its gaps and its burstiness."""
+    read_as = {column: name for name, column in columns.items()}
+    cells: dict[str, list[str]] = {
+        "column": [one.name for one in seen],
+        "has": [one.has for one in seen],
+        "first": [_shortened(one.first, 32) for one in seen],
+        "lowest": [_number(one.low) for one in seen],
+        "highest": [_number(one.high) for one in seen],
+        "read as": [read_as.get(one.name, "") for one in seen],
+    }
+    print_table(cells, folded=["column"], numbers=["lowest", "highest"], spare=["first"])
+    begun = (
+        f" from {datetime.fromtimestamp(trace.began_s, UTC):%Y-%m-%d %H:%M:%S} UTC on" if trace.began_s > 1e8 else ""
+    )
+    if found.rows == 1 or not found.length_s:
+        out.tell(f"{found.rows:,} rows at one moment{begun}: there is no rate, and there are no gaps.")
+        return
+    rate = quantity(found.rate_per_s, "1/s")
+    out.tell(f"{found.rows:,} rows in {quantity(found.length_s, 's')}{begun}: {rate} on average.")
+    edges_s, rates_per_s = rate_over_time(trace, 60)
+    low, high = (quantity(float(of), "1/s") for of in (rates_per_s.min(), rates_per_s.max()))
+    out.tell(f"Rate  {_bars(rates_per_s)}  {low} to {high} in parts of {quantity(float(edges_s[1]), 's')}")
+    p50, p99, longest = (quantity(of, "s") for of in (found.gap_s_p50, found.gap_s_p99, found.gap_s_max))
+    at = quantity(found.gap_max_at_s, "s")
+    out.tell(f"Gaps  median {p50}, p99 {p99}; the longest is {longest}, {at} after the first row.")
+    out.tell(f"CV of gaps  {_number(found.cv)}; rows that are independent of each other have 1.")
+    if found.dispersion:
+        windows = ", ".join(f"{_number(of)} in {quantity(window, 's')}" for window, of in found.dispersion.items())
+        out.tell(f"Index of dispersion  {windows}; independent rows at one rate have 1.")
+    if trace.unsorted:
+        out.tell(f"Note: {trace.unsorted:,} rows were recorded after a later one, and were put in order.")
+
+
+def _bars(values: Floats) -> str:
+    """Numbers as bars of eight heights, from 0 on. Nothing is shown where the number is 0."""
+    heights = np.ceil(values / values.max() * len(_BARS)).astype(int)
+    return "".join(_BARS[height - 1] if height else " " for height in heights)
 
 
 def print_claims(claims: Iterable[Claim]) -> None:

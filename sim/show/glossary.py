@@ -32,6 +32,8 @@ LABELS = {
     "lateness_s_p99": "lateness of the load, p99",
     "oversleep_s_p50": "oversleep of handlers, p50",
     "oversleep_s_p99": "oversleep of handlers, p99",
+    "sent_late": "sent 5 ms late or later",
+    "skipped": "not sent before the run was over",
 }
 GLOSSARY = {
     "attempt": "One try at handling a message. The first is number 1.",

@@ -110,7 +110,7 @@ def _part(comparison: Comparison, number: int) -> _Part:
         description=scenario.description,
         load=" ".join(
             (
-                f"{load.event}: {load.in_words()}; {sent_per_run(live):,.0f} messages a run on average.",
+                f"{load.events_in_words}: {load.in_words()}; {sent_per_run(live):,.0f} messages a run on average.",
                 *([scenario.callers.in_words(load.event)] if scenario.callers else []),
             )
         ),
@@ -151,7 +151,8 @@ def _calibration(about: Mapping[str, Any]) -> dict[str, str]:
     """When and where it was measured, the mean of each step, and the processor's time."""
     values = {name: quantity(value, "s") for name, value in about["values"].items()}
     known = {name: about[name] for name in ("date", "server", "digest") if about.get(name, "none") not in ("", "none")}
-    return known | values
+    wrong = {"discrepancy": percent(np.expm1(about["discrepancy"]))} if "discrepancy" in about else {}
+    return known | values | wrong
 
 
 def _columns(rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], dict[str, str]]:
@@ -179,7 +180,8 @@ def _is_zero(row: Row) -> bool:
 def _quality(comparison: Comparison) -> dict[str, str]:
     """How good the live measurement was: nothing that is predicted."""
     rows = [row for row in comparison.rows if not is_predicted(row.metric) and not np.isnan(row.live)]
-    return {f"{_label(row.metric)}{_service_of(row.metric)}": quantity(row.live, row.unit) for row in rows}
+    found = {f"{_label(row.metric)}{_service_of(row.metric)}": quantity(row.live, row.unit) for row in rows}
+    return found | ({"the machine": comparison.drift.in_words} if comparison.drift is not None else {})
 
 
 def _service_of(metric: str) -> str:
@@ -244,7 +246,7 @@ def _service(name: str, service: Service) -> dict[str, str]:
         "service": name,
         "consumes": service.consumes,
         "messages come": service.queue.in_words() if service.queue else "by a stream, in order",
-        "emits": ", ".join(service.emits) or "nothing",
+        "emits": service.emits_in_words,
         "calls": ", ".join(service.uses) or "nothing",
         "consumers": str(service.consumers),
         "at once each": str(service.concurrency),

@@ -37,7 +37,7 @@ def _description(job: Job, scenario: Scenario) -> dict[str, Any]:
     name, service = job.service, scenario.services[job.service]
     app, import_s = app_of(name, service)
     subscription = subscription_of(name, service, app, scenario.flow.paths)
-    if service.consumes == scenario.offered_load.event and (
+    if service.consumes in scenario.offered_load.events and (
         payload := payload_of(scenario, service.consumes, job.seed)
     ):
         payload(0)  # what is wrong with all of them is wrong with the first one

@@ -31,7 +31,10 @@ def load(name: str, service: Service, field: str) -> Any:
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+        if error.name is None:  # raised by hand, as optional imports do
+            problem = f"importing {module_name} raises {type(error).__name__}: {error}{_line_of(error)}; correct it"
+            raise InvalidScenario(where, problem) from None
+        if not f"{module_name}.".startswith(f"{error.name}."):
             raise InvalidScenario(
                 where, f"{module_name} needs {error.name}, which is not installed; install it"
             ) from None

@@ -100,6 +100,18 @@ def refuse_impossible(scenario: Scenario, url: str) -> None:
             raise InvalidScenario("faults", f"{fault.label}: the proxy passes no TLS on; use a server without it")
 
 
+async def check_apps(scenario: Scenario) -> None:
+    """Import the Apps of a scenario, and see whether they are those that were learned.
+
+    Raises:
+        InvalidScenario: an App cannot be used, or its code or its settings have changed since it was learned.
+        LiveRunFailed: the processes could not be started.
+    """
+    async with process_pool() as pool:
+        with _directory() as directory:
+            await described(scenario, pool, directory)
+
+
 @contextmanager
 def _directory() -> Iterator[Path]:
     """A directory for what the processes of a run note."""

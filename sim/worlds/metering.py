@@ -1,7 +1,8 @@
 """How long a handler holds the event loop: its own steps, and those of the tasks that it starts, one by one.
 
 A step that computes is as long as the thread's processor time. One that blocks, as `time.sleep` does, holds the loop
-all the same, so it is as long as the clock says.
+all the same, so it is as long as the clock says. So is every step where the system does not count, for each thread, how
+often it waits (macOS): there, what other processes take of the processor counts as the handler's.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ class Meter:
         """It has ended."""
         clock_s, processor_s, waits = self._begun
         held_s, took_s = time.thread_time() - processor_s, time.perf_counter() - clock_s
-        if _waits() != waits:
+        if _OF_THREAD is None or _waits() != waits:  # where it cannot be told, what waited did not compute
             held_s = max(held_s, took_s)
         self.stolen_s += max(0.0, took_s - held_s)
         self.steps += 1

@@ -15,7 +15,9 @@ from typing import Any
 from eventlib import App, Delivery, Event
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Publishing
+from eventlib.errors import RetryAfter, Snooze
 from eventlib.events.schema import spec_of
+from eventlib.policy import cause_of
 from sim.declare.scenario import Scenario
 from sim.errors import LiveRunFailed
 from sim.evidence.history import BLOCKED_S
@@ -74,6 +76,13 @@ def _watched(subscription: Subscription, scenario: Scenario, name: str, recorder
             await metered(handler(event, delivery), meter)
         except SystemExit:
             recorder.add("exited", consumes, sent, delivery.attempt)
+            raise
+        except Exception as error:
+            match cause_of(error):
+                case Snooze(delay_s=delay_s):
+                    recorder.add("snoozed", consumes, sent, delivery.attempt, delay_s)
+                case RetryAfter(delay_s=delay_s):
+                    recorder.add("put_off", consumes, sent, delivery.attempt, delay_s)
             raise
         finally:
             recorder.held_s[delivery] = meter.held_s if meter.steps > 1 else inf  # it never gave the loop back

@@ -16,6 +16,7 @@ from sim.errors import InvalidScenario
 from sim.worlds.importing import app_of, load, subscription_of
 
 Payload = Callable[[int], Event]  # the event with this number
+_GOLDEN = (5**0.5 - 1) / 2  # so many parts of a file further on for each seed: the places of seeds lie far apart
 
 
 def payload_of(scenario: Scenario, event: str, seed: int) -> Payload | None:
@@ -31,7 +32,8 @@ def payload_of(scenario: Scenario, event: str, seed: int) -> Payload | None:
     event_class = subscription_of(name, service, app_of(name, service)[0]).event_class
     if service.recorded_events is not None:
         recorded = _recorded(name, service, event_class)
-        return lambda index: recorded[index % len(recorded)]
+        first = int(seed * _GOLDEN * len(recorded)) % len(recorded)
+        return lambda index: recorded[(first + index) % len(recorded)]
     if service.payload is not None:
         return _generated(name, service, event_class, list(scenario.services).index(name), seed)
     example = _example(name, event_class)

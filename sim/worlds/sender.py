@@ -6,6 +6,7 @@ Handlers of the user's own get events of their own type: each has a payload, and
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import cast
 
 from eventlib import Bus, Event
@@ -25,6 +26,8 @@ from sim.worlds.messages import (
 from sim.worlds.payloads import Payload, payload_of
 from sim.worlds.recorder import Recorder
 from sim.worlds.sagas import Starter, declare_saga
+
+_UNHELD = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +80,17 @@ class Sender:
             return _OwnMessage(index, intended_s, payload(index))
         return cast(type[MessageSent], self._classes[event])(index=index, intended_s=intended_s)
 
-    async def send(self, event: str, messages: Sequence[Numbered]) -> None:
+    async def send(self, event: str, messages: Sequence[Numbered], held_s: Sequence[float] = ()) -> None:
         """Send messages of one event type, and return when the server has them.
+
+        `held_s` says for how long a client that sends in batches has held each, if it has.
 
         Raises:
             LiveRunFailed: a row could not be written.
             EventlibError: as `Bus.publish_many`, `Bus.enqueue` and `Bus.start` do.
         """
-        for message in messages:
-            self._recorder.add("sent", event, message)
+        for message, of_message_s in zip(messages, held_s or repeat(_UNHELD), strict=False):
+            self._recorder.add("sent", event, message, value=of_message_s)
         sending: list[Awaitable[object]] = self._publishes(event, messages) if event in self._streams else []
         sending += [queue.enqueue(messages) for queue in self._queues[event]]
         if len(sending) == 1:

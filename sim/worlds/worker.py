@@ -114,7 +114,7 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
             os.kill(os.getpid(), signal.SIGKILL)
         if fails:
             raise RuntimeError("the scenario lets this attempt fail")
-        for event, number in scenario.flow.emitted(name, service.consumes, index):
+        for event, number in plan.emitted(scenario.flow, name, service.consumes, index):
             await sender.send(event, [sender.message(event, number, intended_s)])
 
     app = App(name)
@@ -163,23 +163,34 @@ def _run_tasks(app: App, scenario: Scenario, name: str, service: Service, record
 
 
 async def generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
-    """Send each event when it is due, even if events before it are still on their way."""
-    event, plan = scenario.offered_load.event, scenario.plan(job.seed)
-    due_s: list[float] = plan.arrivals_s.tolist()
+    """Send each event when it is due, even if events before it are still on their way.
+
+    What is not sent when the run is over is noted: it is skipped, not shifted.
+    """
+    load, plan = scenario.offered_load, scenario.plan(job.seed)
+    intended_s, due_s, events = plan.arrivals_s.tolist(), plan.due_s.tolist(), list(load.events)
+    held_s = (plan.due_s - plan.arrivals_s).tolist() if load.collects else []
+    of_messages = [events[0]] * len(due_s) if plan.sent_events is None else [events[one] for one in plan.sent_events]
     async with connect(App("load"), job.url, namespace=job.namespace) as bus, asyncio.TaskGroup() as publishing:
-        sender = Sender(bus, recorder, scenario, plan, job.seed, [event])
-        messages = [sender.message(event, index, at_s) for index, at_s in enumerate(due_s)]
+        sender = Sender(bus, recorder, scenario, plan, job.seed, events)
+        numbers = zip(of_messages, range(len(due_s)), intended_s, strict=True)
+        messages = [sender.message(*one) for one in numbers]
         gc.freeze()  # or a full collection walks through all of them, and what is due meanwhile is late
         tell("ready")
         await orders.go.wait()
         sent = 0
-        while sent < len(messages):
+        while sent < len(messages) and not orders.stop.is_set():
             due = bisect_right(due_s, orders.now_s(), sent)
             if due > sent:
-                publishing.create_task(sender.send(event, messages[sent:due]))
+                for event in dict.fromkeys(of_messages[sent:due]):
+                    own = [index for index in range(sent, due) if of_messages[index] == event]
+                    held = [held_s[index] for index in own] if held_s else []
+                    publishing.create_task(sender.send(event, [messages[index] for index in own], held))
                 sent = due
             # Even where the next event is due already, other tasks get their turn in between.
             await asyncio.sleep(max(0.0, due_s[sent] - orders.now_s()) if sent < len(messages) else 0)
-        await asyncio.sleep(max(0.0, scenario.offered_load.duration_s - orders.now_s()))
+        for event, message in zip(of_messages[sent:], messages[sent:], strict=True):
+            recorder.add("skipped", event, message)
+        await asyncio.sleep(max(0.0, load.duration_s - orders.now_s()))
     tell("done")
     await stopped(orders, recorder)

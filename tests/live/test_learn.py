@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,12 @@ from eventlib.errors import AccessDenied
 from eventlib.testing import eventually, fault_proxy, private_server
 from sim.cli.commands import app
 from sim.declare.scenario import Scenario
+from sim.learn import watch as watch_module
 from sim.learn.estimate import learn
+from sim.learn.evidence import Evidence
+from sim.learn.library_group import NothingToLearn
 from sim.learn.recording import Recording
-from sim.learn.watch import NothingToLearn, watch
+from sim.learn.watch import watch
 
 MEAN_S, CV = 0.02, 0.5
 GROUP = "billing"
@@ -41,10 +45,10 @@ def nothing(share: float) -> None:
 
 
 async def watched(
-    url: str, stream: str, for_s: float = 4.0, rate: float = 300.0, progress: Look = nothing
+    url: str, stream: str, for_s: float = 4.0, rate: float = 300.0, progress: Look = nothing, group: str = GROUP
 ) -> Recording:
     stop = asyncio.Event()
-    return await watch(url, stream, GROUP, for_s=for_s, commands_per_s=rate, stop=stop, progress=progress)
+    return await watch(url, stream, group, for_s=for_s, commands_per_s=rate, stop=stop, progress=progress)
 
 
 class Truth:
@@ -138,6 +142,12 @@ class Ordered(ev.Event, type="ordered", version=1, stream="orders"):
     """An event of this module."""
 
 
+class OfKey(ev.Event, type="of_key", version=1, stream="orders"):
+    """An event that is handled in the order of its key."""
+
+    key: str
+
+
 async def test_a_consumer_of_eventlib_is_learned(raw: "redis.Redis", url: str, namespace: str) -> None:
     """Its stream is called by its key; where the namespace is the default, the stream's own name is enough."""
     shop, truth, rng = ev.App("shop"), Truth(), random.Random(3)
@@ -159,6 +169,95 @@ async def test_a_consumer_of_eventlib_is_learned(raw: "redis.Redis", url: str, n
     assert record.library == "eventlib"
     assert 2 <= learned.workers.at_least <= 4
     assert len(learned.consumers.working) == 1
+
+
+async def test_what_a_consumer_gives_back_when_it_leaves_has_not_failed(
+    raw: "redis.Redis", url: str, namespace: str
+) -> None:
+    """As in a deployment: it holds entries that it has not begun. Nothing fails here."""
+    shop, truth, rng = ev.App("shop"), Truth(), random.Random(3)
+    shop.group(GROUP, concurrency=1, prefetch=20)
+
+    @shop.subscribe(Ordered, group=GROUP)
+    async def handle(event: Ordered, delivery: ev.Delivery) -> None:
+        await truth.work(rng)
+
+    at_once = asyncio.Event()
+
+    async def deploy(bus: ev.Bus) -> None:
+        """One consumer leaves, and another one comes."""
+        async with bus.running():
+            await at_once.wait()
+        async with bus.running():
+            await asyncio.Event().wait()
+
+    async def send(bus: ev.Bus) -> None:
+        await asyncio.gather(*(bus.publish(Ordered()) for _ in range(20)))
+
+    async with ev.connect(shop, url, namespace=namespace) as bus, running(deploy(bus), load(lambda: send(bus), 3.0)):
+        await eventually(lambda: len(truth.took) > 20)
+
+        def progress(share: float) -> None:
+            if share > 0.4:
+                at_once.set()
+
+        record = await watched(url, f"{namespace}:{{orders}}:events", progress=progress)
+    learned, evidence = learn(record), Evidence(record)
+    assert record.after.retries_added - record.before.retries_added > 5
+    assert evidence.added_to_retries.failed == 0 == learned.findings["error_rate"].value
+    assert any("given back by consumers that left" in note for note in learned.notes)
+
+
+async def test_what_is_not_learned_yet_is_refused(raw: "redis.Redis", url: str, namespace: str) -> None:
+    """A group that is ordered by key moves entries to its retries that have not failed; so do task queues."""
+    shop, held = ev.App("shop"), asyncio.Event()
+    shop.group(GROUP, ordered_by="key")
+
+    @shop.subscribe(OfKey, group=GROUP)
+    async def handle(event: OfKey, delivery: ev.Delivery) -> None:
+        held.set()
+        await asyncio.Event().wait()
+
+    @shop.task(queue="mail")
+    async def post() -> None: ...
+
+    async with ev.connect(shop, url, namespace=namespace) as bus, bus.running(grace_s=0.1):
+        await bus.publish(OfKey(key="a"))
+        await held.wait()
+        with pytest.raises(NothingToLearn, match="is ordered by key, which is not modelled yet"):
+            await watched(url, f"{namespace}:{{orders}}:events")
+        with pytest.raises(NothingToLearn, match="holds tasks or sagas, which are not learned yet"):
+            await watched(url, f"{namespace}:{{tasks.mail}}:events", group="workers")
+
+
+async def test_looking_for_other_streams_keeps_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the stream is missing. The time is made up: it passes only where the command waits."""
+    now_s, sent = 0.0, []
+
+    class Watcher:
+        stream = where = "none"
+        group, commands = GROUP, 0
+
+        async def stream_state(self, key: str | None = None) -> None:
+            self.commands += 1
+            sent.append(now_s)
+
+        async def scan(self, cursor: int) -> tuple[int, list[str]]:
+            self.commands += 1
+            sent.append(now_s)
+            return cursor + 1, []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds + 1e-9
+
+    monkeypatch.setattr(watch_module, "time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr(watch_module, "asyncio", SimpleNamespace(sleep=sleep, Event=asyncio.Event))
+    there: Any = Watcher()
+    with pytest.raises(NothingToLearn, match="there is no stream 'none'"):
+        await watch_module._Watch(there, 1.0, 15.0, asyncio.Event(), nothing).run()
+    assert len(sent) == 42
+    assert max(sum(at_s <= other < at_s + 1.0 for other in sent) for at_s in sent) <= 15
 
 
 async def test_no_more_commands_are_sent_than_allowed_and_none_writes(

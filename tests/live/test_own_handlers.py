@@ -21,6 +21,7 @@ from sim.worlds.describing import described
 from sim.worlds.live import run_live
 from sim.worlds.messages import Mark, Numbered
 from sim.worlds.own_handlers import WatchedBus
+from sim.worlds.payloads import payload_of
 from sim.worlds.process_pool import process_pool
 from tests.live.live_runs import OF_THE_MACHINE, no_process_left
 from tests.model.small import constant, kill, rows_of, scenario, steady
@@ -128,6 +129,7 @@ BAD_MODULES = {
     "ending": "import os\nos._exit(4)\n",
     "hanging": "import threading\nthreading.Event().wait()\n",
     "lacking": "import no_such_library\n",
+    "optional": "raise ModuleNotFoundError('install shop[extra]')\n",
     "wrong": "def f(:\n",
 }
 SEEN = {"digest": "0", "import_s": 0.1, "learned": {"attempts": 50}}
@@ -140,6 +142,7 @@ BAD: list[tuple[Service, str]] = [
     (own("x", app="ending:app"), "importing ending:app ended its process"),
     (own("x", app="hanging:app"), "importing hanging:app takes over 2 s"),
     (own("x", app="lacking:app"), "lacking needs no_such_library, which is not installed"),
+    (own("x", app="optional:app"), "optional raises ModuleNotFoundError: install shop[extra] (optional.py, line 1)"),
     (own("x", app="wrong:app"), "importing wrong raises SyntaxError: "),
     (own("absent"), "has no group 'absent'; it has batches, both, compute, dying, "),
     (own("wait"), "group 'wait' has no handler of 'own.placed'; it handles own.paid"),
@@ -213,6 +216,21 @@ async def test_handlers_that_block_exit_or_leak_are_told(url: str, tmp_path: Pat
     assert found["no_task_left"].verdict == "false" and "desk in run 0 (seed 0): 2" in found["no_task_left"].detail
     assert {int(row["message"]) for row in rows_of(history, "dead", "desk")} == {1, 6}
     assert {int(row["message"]) for row in rows_of(history, "handled", "desk")} == {0, 2, 3, 4, 5, 7, 8, 9}
+
+
+def test_each_seed_begins_at_another_place_of_recorded_events(tmp_path: Path) -> None:
+    """Or what was learned, with a seed of its own, would always be of the first ones."""
+    lines = [(ENVELOPE % ("own.placed", 1)).replace(":5}", f":{number}}}") for number in range(100)]
+    (tmp_path / "orders.jsonl").write_text("".join(lines))
+    service = own("compute", payload=str(tmp_path / "orders.jsonl"))
+    firsts = []
+    for seed in range(5):
+        make = payload_of(alone(service), "own.placed", seed)
+        assert make is not None
+        numbers = [int(make(index).model_dump()["number"]) for index in range(100)]
+        assert numbers == [(numbers[0] + index) % 100 for index in range(100)]
+        firsts.append(numbers[0])
+    assert firsts[0] == 0 and min(np.diff(np.sort(firsts))) > 10
 
 
 class Published:

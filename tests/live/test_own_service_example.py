@@ -1,5 +1,6 @@
 """The example of a service of one's own: it is small, it runs live, and what it does is predicted."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 from sim.cli.commands import app
 from sim.declare.loads.constant import ConstantLoad
 from sim.declare.scenario import Scenario
+from sim.declare.service import Service
 from sim.evidence.checks import broken, check
 from sim.infer.learned_file import save_learned
 from sim.infer.own_services import learn_services
@@ -34,9 +36,35 @@ async def test_the_example_is_learned_and_keeps_its_promises_live(url: str, tmp_
     assert known["billing"].own.learned.emits["order.paid"].mean > 0.9
     save_learned(learned, tmp_path / "learned.json")
     command = ["simulate", str(FOLDER / "shop.yaml"), "--seeds", "2"]
-    assert CliRunner().invoke(app, [*command, "--learned", str(tmp_path / "learned.json")]).exit_code == 0
+    with_file = ["--learned", str(tmp_path / "learned.json")]
+    ran = CliRunner().invoke(app, [*command, *with_file])
+    assert ran.exit_code == 0 and "as they were learned on this machine" in " ".join(ran.stderr.split())
     refused = CliRunner().invoke(app, command)
     assert refused.exit_code == 2 and "its own handlers are not learned yet" in " ".join(refused.output.split())
+
+
+def test_a_prediction_of_other_code_than_was_learned_is_refused(tmp_path: Path, url: str) -> None:
+    """Before anything is timed or simulated."""
+    shutil.copytree(FOLDER, tmp_path / "shop")
+    code, scenario = tmp_path / "shop" / "shop.py", tmp_path / "shop" / "shop.yaml"
+    times = {"kind": "empirical", "values_s": [0.01]}
+    known = {
+        "digest": "of the old code",
+        "import_s": 0.1,
+        "learned": {"attempts": 50, "emits": {"order.paid": {"shares": [0.0, 1.0]}}},
+    }
+    declared = Scenario.load(scenario)
+    services = {
+        name: Service.model_validate(service.model_dump() | {"service_time": times, "own": known})
+        for name, service in declared.services.items()
+    }
+    save_learned(declared.with_services(services), tmp_path / "learned.json")
+    code.write_text(code.read_text() + "\n")
+    command = ["predict", str(scenario), "--learned", str(tmp_path / "learned.json"), "--url", url]
+    with no_process_left():
+        refused = CliRunner().invoke(app, command)
+    said = " ".join(refused.output.split())
+    assert refused.exit_code == 2 and "has changed since it was learned" in said and "its code" in said
 
 
 def test_the_example_is_short() -> None:

@@ -78,6 +78,7 @@ def test_a_saga_ends_when_the_server_says_so(measured: History) -> None:
     """The end of each is read from Redis: it comes soon after its last act, on the clock of the run."""
     ended, last = rows_of(measured, "completed"), rows_of(measured, "step_done")
     last = last[last["value"] == 2]
-    later_s = ended[np.argsort(ended["message"])]["t_s"] - last[np.argsort(last["message"])]["t_s"]
+    last = last[np.unique(last["message"], return_index=True)[1]]  # an act whose lease ended is done twice
+    later_s = ended[np.argsort(ended["message"])]["t_s"] - last["t_s"]
     assert np.all(later_s > -0.01)
     assert np.median(later_s) < 0.5

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import simpy
 
-from sim.calibration import STEPS, Block, Calibration, CpuUse
+from sim.calibration import Calibration
 from sim.evidence.metrics import measure
+from sim.timings import STEPS, Block, CpuUse
 from sim.worlds.simulated import simulate
 from sim.worlds.simulated.link import Link
 from sim.worlds.simulated.machine import Machine

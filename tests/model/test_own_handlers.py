@@ -1,5 +1,6 @@
 """What was learned of own handlers, in virtual time: those that compute queue for the loop, those that wait do not."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from sim.declare.service import Service
 from sim.declare.service_times.empirical import EmpiricalTime
 from sim.errors import InvalidScenario
 from sim.evidence.checks import check
+from sim.evidence.history import joined
 from sim.evidence.metrics import measure
-from sim.infer.learned_file import open_learned, save_learned
+from sim.infer.baselines import formula
+from sim.infer.compare import compare
+from sim.infer.learned_file import learned_as, open_learned, save_learned
+from sim.infer.prediction import Prediction
 from sim.worlds.simulated import simulate
 from tests.model.small import AT_ONCE, constant, kill, poisson, rows_of, scenario, steady
 
@@ -83,6 +88,24 @@ def test_what_is_emitted_errs_and_is_rejected_as_it_was_learned() -> None:
     assert simulate(declared, [0], repeats=2).rows.size != 2 * simulate(declared, [0]).rows.size, "repeats draw anew"
 
 
+def test_the_formula_knows_what_own_handlers_publish() -> None:
+    """A message of `next` has been at `desk` before, and waited there for 50 ms at least."""
+    learned = {"emits": {"paid": {"shares": [0.0, 1.0], "after": 1.0}}}
+    desk = own([0.05], learned=learned, concurrency=8)
+    following = Service(consumes="paid", concurrency=4, service_time=constant(0.001))
+    live = replace(simulate(scenario(poisson(20.0, 5.0), desk=desk, next=following), [0]), world="live")
+    assert formula(live)["next.lag_s_p50"] > formula(live)["desk.lag_s_p50"] > 0.03
+
+
+def test_own_handlers_are_judged_with_the_doubt_of_their_replications() -> None:
+    """What they do is drawn anew each time, so live runs that all agree do not show how far off they may be."""
+    declared = scenario(poisson(20.0, 5.0), desk=own(WORK_S))
+    predicted, once = simulate(declared, [0], repeats=5), simulate(declared, [0])
+    live = replace(joined(once, once), world="live")
+    found, interval = compare(predicted, live)["lag_s_p50"], Prediction.of(predicted, [0]).metrics["lag_s_p50"]
+    assert found.noise == pytest.approx((interval.high - interval.low) / 2.0) and found.floor == 0.0
+
+
 def test_a_killed_consumer_imports_its_app_before_it_comes_back() -> None:
     declared = scenario(steady(20.0, 3.0), kill("desk", 1.0, 0.3), desk=own([0.01]))
     history = simulate(declared, [0], calibration=Calibration.constant(start_s=0.05))
@@ -130,6 +153,15 @@ def test_what_was_learned_is_kept_in_a_file(tmp_path: Path) -> None:
             open_learned(scenario(steady(1.0, 1.0), desk=bare), file)
     with pytest.raises(InvalidScenario, match=r"cannot be read \(No such file or directory\)"):
         open_learned(learned, tmp_path / "none.json")
+
+
+def test_a_scenario_is_taken_as_learned_where_a_prediction_knows_its_handlers() -> None:
+    """So its file can be named beside the prediction, though it says nothing of what was learned."""
+    one = own([0.02], [0.01], retry=Retry(attempts=2))
+    learned, bare = scenario(steady(1.0, 1.0), desk=one), Service(consumes="placed", app="shop:app")
+    assert learned_as(scenario(steady(1.0, 1.0), desk=bare), learned) == learned
+    others = scenario(steady(1.0, 1.0), desk=bare.model_copy(update={"group": "other"}))
+    assert learned_as(others, learned) == others
 
 
 NEVER = {

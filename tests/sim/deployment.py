@@ -1,6 +1,7 @@
 """A deployment whose truth is known, in virtual time: consumers that read from a stream, and one who looks at them."""
 
 import heapq
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from sim.declare.declared import Floats
 from sim.learn.recording import Changes, Collector, Ints, Recording, Streams
 
 BEGAN_MS = 1_700_000_000_000.0
+_LISTED_EVERY = 7  # looks
 
 
 @dataclass(slots=True)
@@ -161,10 +163,14 @@ class _Deployment:
 
     def _recording(self) -> Recording:
         collector = self._collector
-        arrivals = [id_ for id_ in self._arrived if id_.ms >= BEGAN_MS]
+        looks = [at_ms for at_ms, _ in collector.looks]
+        listed = [*looks[_LISTED_EVERY::_LISTED_EVERY], looks[-1]]
+        arrivals = [id_ for id_ in self._arrived if id_.ms >= BEGAN_MS and self._at[id_] <= looks[-1]]
+        backlog = [id_ for id_ in self._arrived if collector.looks[0][1].last_delivered < id_ and id_.ms < BEGAN_MS]
         states = [ConsumerState(each.name, 0, 0) for each in self._workers]
+        counted = [(0, Streams(0, 1)), (len(looks), Streams(len(arrivals), 1))]
         return Recording(
             "orders", "billing", "none", "", collector.looks, collector.deliveries, arrivals,
-            [id_.ms + 100.0 for id_ in arrivals], states, states,
-            Streams(0, 1, 0, 0), Streams(len(arrivals), 1, 0, 0), changes=Changes([], "", 0, False),
+            [listed[bisect_left(listed, self._at[id_])] for id_ in arrivals], states, states,
+            counted, backlog=backlog, changes=Changes([], "", 0, False),
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """Calibrations: what is put in comes out, a file holds all of it, and what was measured elsewhere is refused."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 from eventlib import BrokerError
-from sim.calibration import PARTS, RESTS_S, STEPS, Block, Calibration, CpuCost, CpuUse, rest_class
+from sim.calibration import PARTS, Calibration
 from sim.cli.commands import app
 from sim.declare.scenario import Scenario
 from sim.errors import CalibrationFailed, InvalidCalibration
 from sim.evidence.history import History
 from sim.infer.calibrate import calibration_at, calibration_of, probes, undisturbed
+from sim.infer.discrepancy import discrepancy
 from sim.infer.steps import blocks_of
+from sim.timings import RESTS_S, STEPS, Block, CpuCost, CpuUse, rest_class
 from sim.worlds.live import product_at
 from sim.worlds.simulated import simulate
 from tests.model.small import exponential, poisson, rows_of, scenario, service
@@ -66,9 +69,13 @@ def probed() -> list[History]:
     return [simulate(one, [index], calibration=known) for index, one in enumerate(probes(4.0).values())]
 
 
+@pytest.fixture(scope="module")
+def found(probed: list[History]) -> Calibration:
+    return calibration_of(probed)
+
+
 @pytest.mark.parametrize("step", STEPS)
-def test_each_step_is_read_from_a_history_as_it_was_put_in(probed: list[History], step: str) -> None:
-    found = calibration_of(probed)
+def test_each_step_is_read_from_a_history_as_it_was_put_in(found: Calibration, step: str) -> None:
     samples = np.concatenate([found.samples_s(step, rest) for rest in range(5)])
     assert np.median(samples) == pytest.approx(TRUE_S[step], abs=2e-7)
 
@@ -89,11 +96,20 @@ def test_a_history_without_a_step_is_no_calibration(probed: list[History]) -> No
 
 def test_processor_time_is_split_into_waking_up_and_events() -> None:
     uses = [
-        CpuUse(run, "consumer", 1e-4 * wakes + 5e-5 * n, wakes, n) for run, wakes, n in ((0, 100, 100), (1, 50, 400))
+        CpuUse(run, "consumer", 1e-4 * wakes + 5e-5 * n, wakes, n)
+        for run, wakes, n in ((0, 100, 100), (1, 50, 400), (2, 0, 900))
     ]
     found = measured(cpu=tuple(uses)).cpu_cost("consumer")
     assert (found.wake_s, found.event_s) == pytest.approx((1e-4, 5e-5))
     assert measured(cpu=tuple(uses)).cpu_cost("server") == CpuCost()
+    idling = [
+        replace(use, cpu_s=use.cpu_s + 0.01 * lasted_s, lasted_s=lasted_s)
+        for use, lasted_s in zip(uses, (9, 2, 1), strict=True)
+    ]
+    found = measured(cpu=tuple(idling)).cpu_cost("consumer")
+    assert (found.wake_s, found.event_s) == pytest.approx((1e-4, 5e-5)), (
+        "what a process does without any event is no part"
+    )
 
 
 # The file
@@ -118,13 +134,22 @@ def test_what_is_no_calibration_is_refused(tmp_path: Path) -> None:
         ("[]", "is no calibration"),
         (
             json.dumps(whole | {"format": 99}),
-            "is of format 99, this version reads 1; measure one with `workbench calibrate",
+            "is of format 99, this version reads 2; measure one with `workbench calibrate",
         ),
         (json.dumps({name: value for name, value in whole.items() if name != "cpu"}), "is no calibration"),
         (json.dumps(whole | {"blocks": [{"run": 0, "steps": {"publish_s": [["x"]]}}]}), "is no calibration"),
         (json.dumps(whole | {"blocks": [{"run": 0, "steps": {"other_s": [[1.0]]}}]}), "is no calibration"),
         (json.dumps(whole | {"blocks": [{"run": 0, "steps": {"publish_s": [[-1.0]]}}]}), "is no calibration"),
         (json.dumps(whole | {"blocks": []}), "is no calibration"),
+        (json.dumps(whole | {"blocks": [{"run": 0, "steps": {}}]}), "there are no blocks with times"),
+        (json.dumps(whole | {"discrepancy": -1.0}), "discrepancy is -1.0, no number of 0 or more"),
+        (json.dumps(whole | {"cpu": [whole["cpu"][0] | {"cpu_s": math.nan}]}), "cpu_s is nan, no number of 0 or more"),
+        (json.dumps(whole | {"cpu": [whole["cpu"][0] | {"wakes": "5"}]}), "wakes is '5', no number of 0 or more"),
+        (json.dumps(whole | {"cpu": [whole["cpu"][0] | {"role": "x"}]}), "there is no role 'x'"),
+        (json.dumps(whole | {"machine": []}), "is no calibration"),
+        (json.dumps(whole | {"machine": {"CPUs": 2}}), "machine is no text by name"),
+        (json.dumps(whole | {"left_out": ["x"]}), "there is no part 'x'"),
+        (json.dumps(whole | {"run": 1, "blocks": [{"run": 1e400, "steps": {}}]}), "is no calibration"),
     ):
         file.write_text(broken)
         with pytest.raises(InvalidCalibration, match=problem):
@@ -198,12 +223,38 @@ def test_resampling_draws_whole_blocks_of_each_run() -> None:
     drawn = [whole.resampled(seed) for seed in range(20)]
     assert drawn[0] == whole.resampled(0) and len({one.digest() for one in drawn}) > 15
     for one in drawn:
+        assert one.cpu == whole.cpu, "each run shows another side of them"
         assert [block.run for block in one.blocks] == [block.run for block in whole.blocks]
         assert all(block in whole.blocks for block in one.blocks)
     means = [one.samples_s("read_s", 2).mean() for one in drawn]
     assert np.std(means) > 0.5 * 0.0005 * np.std(range(4)) / np.sqrt(8), (
         "blocks differ, so a bootstrap of samples is too sure"
     )
+
+
+def test_resampling_doubts_all_that_the_machine_adds() -> None:
+    """By a lognormal factor that its discrepancy is the deviation of, for steps and processor time alike."""
+    sure, unsure = measured(), measured(discrepancy=0.3)
+    assert sure.resampled(1).stretch == 1.0 and unsure.stretch == 1.0
+    drawn = [unsure.resampled(seed) for seed in range(400)]
+    assert np.std(np.log([one.stretch for one in drawn])) == pytest.approx(0.3, rel=0.1)
+    one = drawn[7]
+    for rest in range(5):
+        assert one.samples_s("read_s", rest) == pytest.approx(
+            one.stretch * replace(one, stretch=1.0).samples_s("read_s", rest)
+        )
+    assert one.cpu_cost("server").event_s == pytest.approx(
+        one.stretch * replace(one, stretch=1.0).cpu_cost("server").event_s
+    )
+
+
+def test_the_discrepancy_is_how_far_a_simulation_of_the_probes_is_off(
+    probed: list[History], found: Calibration
+) -> None:
+    """Where twice as much is added as was measured, the logarithm of the ratio is ln 2."""
+    assert found.discrepancy < 0.1
+    twice = replace(found, stretch=2.0)
+    assert discrepancy(twice, probed[:2], ("one", "killed")) == pytest.approx(np.log(2.0), abs=0.25)
 
 
 def test_a_class_with_few_samples_takes_its_neighbours() -> None:
@@ -270,12 +321,24 @@ async def test_what_was_measured_here_is_read_and_not_measured_again(tmp_path: P
     file = tmp_path / "reports" / "calibration.json"
     with pytest.raises(BrokerError):
         await calibration_at(file, url="redis://127.0.0.1:1")
-    here = replace(measured(), server=await product_at(url))
+    here = replace(measured(), blocks=(Block(0, {"lateness_s": [[0.0001]]}),), server=await product_at(url))
     here.save(file)
     assert await calibration_at(file, url=url) == here
     file.write_text("{}")
     with pytest.raises(InvalidCalibration, match="is no calibration"):
         await calibration_at(file, url=url)
+
+
+async def test_what_was_measured_on_a_busy_machine_is_measured_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
+) -> None:
+    async def calibrate(**_: Any) -> tuple[Calibration, list[History]]:
+        return here, []
+
+    file, here = tmp_path / "calibration.json", replace(measured(), server=await product_at(url))
+    replace(here, blocks=(Block(0, {"lateness_s": [[0.1]]}),)).save(file)
+    monkeypatch.setattr("sim.infer.calibrate.calibrate", calibrate)
+    assert await calibration_at(file, url=url) == here == Calibration.load(file)
 
 
 # Other programs

@@ -4,7 +4,8 @@ import pytest
 
 from sim.evidence.checks import Verdict, broken, check, generator_late, invalid, verdict_of_all
 from sim.evidence.history import History, Left
-from sim.evidence.metrics import LATE_S
+from sim.evidence.instrument import LATE_S
+from sim.evidence.metrics import measure
 from tests.sim.handmade import Row, attempted, chain, history, row, sent, whole
 
 GOOD: list[Row] = [one for i in range(20) for one in whole(i, i / 10, i / 10 + 0.05)]
@@ -131,6 +132,23 @@ def test_a_late_generator(late_s: float, expected: set[str]) -> None:
     assert false_in(good_and(*late)) == expected
     assert not broken(check(good_and(*late)))  # a slow machine is not a fault of the system under test
     assert (generator_late(check(good_and(*late))) is not None) == bool(expected)
+
+
+def test_trap_49_what_a_generator_sent_late_or_skipped_is_counted() -> None:
+    """It says so. It shifts nothing: what is late is late against the time at which it was meant to be sent."""
+    late = [one for i in (20, 21) for one in (*sent(i, 2.0, late_s=0.5), *attempted(i, 2.6, 2.7))]
+    skipped = [row("skipped", 3.0, event=0, message=i, intended_s=2.5) for i in (22, 23, 24)]
+    found = generator_late(check(good_and(*late, *skipped)))
+    assert found is not None and found.violations == 5
+    assert (
+        "; 2 messages were sent that late or later; 3 were not sent at all before the run was over; such a "
+        in found.detail
+    )
+    measured = measure(good_and(*late, *skipped))
+    assert (measured["sent_late"].tolist(), measured["skipped"].tolist()) == ([2.0], [3.0])
+    assert false_in(good_and(*skipped)) == {"generator_on_time"}, "what was never sent is not lost"
+    only = generator_late(check(history(skipped)))
+    assert only is not None and only.detail.startswith("nothing was sent; 3 were not sent at all")
 
 
 def test_what_is_lost_is_broken_and_what_is_left_is_invalid() -> None:

@@ -114,6 +114,12 @@ def test_an_error_beside_a_live_zero_is_outside() -> None:
     assert replace(ROW, live=0.0).verdict == "within"
 
 
+def test_a_live_zero_is_within_where_it_was_predicted_to_lie() -> None:
+    """Of 0.05 dead letters on average, no run has that many."""
+    expected = replace(ROW, live=0.0, error=0.05, noise=0.0, covered=5, repeats=5)
+    assert (expected.verdict, replace(expected, covered=4).verdict) == ("within", "outside")
+
+
 def test_without_a_repeat_it_is_too_noisy_to_tell() -> None:
     lag = compare(SIMULATED, of_lags("live", {(0, 0): 1.0}))["lag_s_p50"]
     assert math.isnan(lag.noise)

@@ -1,19 +1,23 @@
 """How good predictions are over many scenarios: what reaches a goal is counted; a load that came late is not."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from sim.calibration import Calibration
 from sim.cli.commands import app
+from sim.environment import machine, versions
 from sim.errors import InvalidHistory, InvalidScenario
 from sim.evidence.history import History, joined
 from sim.infer.compare import compare
 from sim.infer.fidelity import Fidelity, fidelity, fidelity_json
 from sim.show.report import render
+from sim.worlds.live import product_at
 from tests.sim.handmade import attempted, chain, history, sent
 
 SEEDS = (0, 1, 1, 1)
@@ -51,7 +55,7 @@ def test_what_reaches_a_goal_is_counted() -> None:
     assert scores["lag_s_p50 at most 1.5 noise floors off"] == (1, 2), (
         "0.03 is below 1.5 times 0.08 / 3, and 0.12 is not"
     )
-    assert found.invalid == ["small"], "a late load says nothing about the model"
+    assert found.invalid == {"small": "load too late"}, "it says nothing about the model"
 
 
 def test_medians_and_baselines() -> None:
@@ -91,3 +95,21 @@ async def test_scenarios_of_one_name_are_refused() -> None:
     for scenarios in ([], [declared, declared]):
         with pytest.raises(InvalidScenario, match="each a name of its own"):
             await fidelity(scenarios, calibration=Calibration.constant(), url="redis://127.0.0.1:1")
+
+
+def test_the_command_tells_and_keeps_what_ran(tmp_path: Path, url: str) -> None:
+    """The statuses are 0, or 3 where the machine was too busy to judge anything."""
+    file, kept, told = (tmp_path / name for name in ("small.yaml", "calibration.json", "told.json"))
+    load = {"kind": "constant", "event": "placed", "rate_per_s": 20, "duration_s": 0.5}
+    services = {"desk": {"consumes": "placed", "service_time": {"kind": "constant", "mean_s": 0.001}}}
+    file.write_text(yaml.safe_dump({"name": "small", "load": load, "services": services}))
+    timed = Calibration.constant(lateness_s=0.0001)
+    here = replace(timed, server=asyncio.run(product_at(url)), machine=machine(), versions=versions())
+    here.save(kept)
+    command = ["fidelity", str(file), "--repeats", "2", "--calibration", str(kept), "--url", url, "--json", str(told)]
+    said = CliRunner().invoke(app, [*command, "--histories", str(tmp_path / "runs" / "today")])
+    assert said.exit_code in (0, 3), said.output
+    assert [run.seed for run in History.open(tmp_path / "runs" / "today" / "small.parquet").runs] == [0, 1, 1]
+    assert json.loads(told.read_text())["scenarios"]["small"]["metrics"]["lag_s_p50"]["pairs"] == 1
+    refused = CliRunner().invoke(app, [*command, "--histories", str(file)])
+    assert refused.exit_code == 2 and "cannot be made (File exists); name another" in " ".join(refused.output.split())

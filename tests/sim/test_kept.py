@@ -55,6 +55,32 @@ def test_a_difference_without_any_noise_is_one() -> None:
     assert compare_kept(of_lags(*[1.0] * 6), of_lags(*[1.1] * 6))["lag_s_p50"].verdict == "worse"
 
 
+def test_a_few_runs_that_count_the_same_do_not_tell_of_others() -> None:
+    """Of two dead letters in two runs and none in two others, neither is known to be the rule."""
+    few, many = (of_lags(*[1.0] * n, seeds=(0,) * n) for n in (2, 12))
+    more = [of_lags(*[2.0] * n, seeds=(0,) * n) for n in (2, 12)]
+    assert compare_kept(few, more[0])["lag_s_p50"].verdict == "unknown"
+    assert compare_kept(many, more[1])["lag_s_p50"].verdict == "worse"
+
+
+def test_each_side_has_its_own_noise() -> None:
+    """Welch's degrees of freedom, by hand: variances 0 and 0.01 of three runs a seed, of two seeds each."""
+    found = compare_kept(of_lags(1.0, 1.0, 1.0, 3.0, 3.0, 3.0), SLOWER)
+    row = found["lag_s_p50"]
+    assert (row.high - row.low) / 2 == pytest.approx(half_width(4, found) * math.sqrt(2 * 0.01 / 3 / 2**2))
+
+
+def test_a_side_without_repeats_has_the_noise_of_the_other() -> None:
+    found = compare_kept(BEFORE, of_lags(1.5, 3.5, seeds=(0, 1)))
+    row = found["lag_s_p50"]
+    error = math.sqrt((2 * 0.01 / 3 + 2 * 0.01) / 2**2)
+    squares = [2 * 0.01 / 3 / 4, 2 * 0.01 / 4]
+    freedom = sum(squares) ** 2 / sum(one**2 / 4 for one in squares)
+    judged = sum(is_predicted(one.metric) for one in found.rows)
+    half = float(stats.t.ppf(1.0 - 0.025 / judged, freedom)) * error
+    assert (row.high - row.low) / 2 == pytest.approx(half)
+
+
 def half_width(freedom: int, found: KeptComparison) -> float:
     """In standard errors. With m metrics, each may fail once in 20 m times, so that all hold 19 times in 20."""
     judged = sum(is_predicted(row.metric) for row in found.rows)

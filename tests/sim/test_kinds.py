@@ -15,7 +15,9 @@ from sim.declare.declared import Declared, FilePlaces, kind_name, kinds_in
 from sim.declare.faults.errors import Errors
 from sim.declare.faults.kind import ErrorWindow, Mark
 from sim.declare.loads.trace import TraceLoad
-from sim.declare.service_times.empirical import EmpiricalTime
+from sim.declare.service_times.empirical import EmpiricalTime, Histogram
+from sim.declare.service_times.gamma import GammaTime
+from sim.declare.service_times.pareto import ParetoTime
 from sim.declare.service_times.tokens import TokenTime
 from tests.model.small import constant, exponential, fault, kill, lognormal, poisson, scenario, service, steady
 
@@ -48,7 +50,8 @@ def test_a_registry_lists_every_kind_of_its_package(package: ModuleType, union: 
         found
         for module in modules
         for _, found in inspect.getmembers(module, inspect.isclass)
-        if issubclass(found, Declared) and found.__module__ == module.__name__ and not inspect.isabstract(found)
+        if issubclass(found, Declared) and "kind" in found.model_fields and not inspect.isabstract(found)
+        if found.__module__ == module.__name__
     }
     assert defined == set(kinds_in(union))
     assert len({kind_name(kind) for kind in defined}) == len(defined)
@@ -79,6 +82,15 @@ def test_a_load_in_words(load: loads.Load, words: str) -> None:
         (lognormal(0.02, 0.5), "20 ms on average, lognormal, CV 0.5"),
         (EmpiricalTime(kind="empirical", values_s=(0.01, 0.03)), "20 ms on average, drawn from 2 values"),
         (TokenTime(kind="tokens", base_s=0.2, per_token_s=0.03), "200 ms and 30 ms a token, of recorded time"),
+        (GammaTime(kind="gamma", mean_s=0.02, cv=0.5), "20 ms on average, gamma, CV 0.5"),
+        (
+            ParetoTime(kind="pareto", shortest_s=1.0, longest_s=4.0, shape=1.0),
+            "1.85 s on average, 1 s to 4 s, Pareto, shape 1",
+        ),
+        (
+            EmpiricalTime(kind="empirical", histogram=Histogram(edges_s=(0.0, 0.01, 0.03), counts=(1, 3))),
+            "16.2 ms on average, drawn from a histogram of 2 bins",
+        ),
     ],
 )
 def test_a_service_time_in_words(time: service_times.ServiceTime, words: str) -> None:

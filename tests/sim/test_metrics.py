@@ -11,6 +11,7 @@ from sim.declare.scenario import Scenario
 from sim.evidence.checks import check as check_history
 from sim.evidence.export import history_json
 from sim.evidence.history import History, Left
+from sim.evidence.instrument import lateness_s, lateness_s_p99
 from sim.evidence.lags import lags, last_services
 from sim.evidence.metrics import (
     Interval,
@@ -18,8 +19,6 @@ from sim.evidence.metrics import (
     backlog,
     dead_letters,
     is_predicted,
-    lateness_s,
-    lateness_s_p99,
     left_over,
     measure,
     measure_all,
@@ -186,6 +185,8 @@ def test_metrics_of_the_measurement_itself_are_not_predicted() -> None:
         "billing.little_residual",
         "shipping.little_residual",
         *(f"{name}_{q}" for name in ("lateness_s", "oversleep_s") for q in ("p50", "p99")),
+        "sent_late",
+        "skipped",
     ]
     assert [name for name in names if not is_predicted(name)] == unpredicted
 
@@ -277,7 +278,7 @@ def test_littles_law_is_unknown_where_a_message_is_not_settled() -> None:
 
 def test_a_history_of_nothing_has_no_numbers() -> None:
     numbers = {name: float(value) for name, (value,) in measure(history()).items() if not math.isnan(value)}
-    assert numbers == {"dead_letters": 0.0, "duplicates": 0.0, "utilisation": 0.0}
+    assert numbers == dict.fromkeys(("dead_letters", "duplicates", "utilisation", "sent_late", "skipped"), 0.0)
 
 
 def test_every_metric_has_a_unit() -> None:

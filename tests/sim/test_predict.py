@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -118,7 +119,7 @@ def test_a_changed_file_is_refused(
     assert refused.value.where == str(file)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', "no json"])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', "no json", '{"format": 1, "metrics": []}'])
 def test_what_is_no_prediction_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "prediction.json"
     file.write_text(content)
@@ -159,6 +160,29 @@ def test_a_trace_that_has_changed_is_another_scenario(tmp_path: Path) -> None:
     trace.write_text(trace.read_text().replace("18:15:47", "18:15:48"))
     with pytest.raises(InvalidPrediction, match=r"trace\.csv has changed"):
         made.check_is_of(declared)
+    trace.unlink()
+    with pytest.raises(InvalidPrediction, match=r"trace\.csv is not there"):
+        made.check_is_of(declared)
+
+
+def test_where_its_files_are_makes_no_other_scenario(tmp_path: Path) -> None:
+    """Two of one name are told apart, and each is known by its content."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "times.csv").write_text(f"service_s\n{0.01 if folder == 'a' else 0.02}\n")
+    declared = {"name": "s", "load": {"kind": "constant", "event": "placed", "rate_per_s": 5, "duration_s": 1}}
+    services = {
+        of: {"consumes": "placed", "service_time": {"kind": "empirical", "file": f"{of}/times.csv"}} for of in "ab"
+    }
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(declared | {"services": services}))
+    made = sim.predict(Scenario.load(tmp_path / "s.yaml"), [0], replications=1)
+    assert len(made.files) == 2
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    there = Scenario.load(tmp_path / "copy" / "s.yaml")
+    made.check_is_of(there)
+    (tmp_path / "copy" / "b" / "times.csv").write_text("service_s\n0.03\n")
+    with pytest.raises(InvalidPrediction, match=r"times\.csv \(2\) has changed"):
+        made.check_is_of(there)
 
 
 def lagging(*lags_s: float, seeds: tuple[int, ...] = (0, 0, 1, 1)) -> sim.History:
@@ -203,9 +227,9 @@ def test_a_live_value_is_covered_or_not(small: Scenario, predicted: Prediction) 
         world="live",
         server="Redis 8.2.3",
     )
-    assert compare(predicted, live)["lag_s_p95"].covered is True
-    assert compare(predicted, slow)["lag_s_p95"].covered is False
-    assert compare(predicted, live)["recovery_s"].covered is None
+    near, far, unknown = compare(predicted, live), compare(predicted, slow), compare(predicted, live)["recovery_s"]
+    assert [(one["lag_s_p95"].covered, one["lag_s_p95"].repeats) for one in (near, far)] == [(1, 1), (0, 1)]
+    assert (unknown.covered, unknown.repeats) == (0, 0)
     with pytest.raises(InvalidHistory, match="seed 1 was predicted and did not run live"):
         compare(predicted, live.of_seeds([0]))
 
@@ -255,7 +279,21 @@ def test_the_command_predicts_then_judges(tmp_path: Path, url: str) -> None:
     assert refused.exit_code == 2 and "measured with server 'Redis 1.0'" in " ".join(refused.output.split())
 
 
-@pytest.mark.parametrize("arguments", [("compare",), ("compare", "a.parquet", "b.parquet", "--prediction", "p.json")])
-def test_a_comparison_of_nothing_or_too_much_is_refused(arguments: tuple[str, ...]) -> None:
-    said = CliRunner().invoke(app, [*arguments])
-    assert said.exit_code == 2 and "error:" in said.output
+KEPT = ("a.parquet", "b.parquet")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "nothing to compare"),
+        ((*KEPT, "--prediction", "p.json"), "leave --prediction out"),
+        ((*KEPT, "--tolerance", "0.2"), "leave --tolerance out"),
+        ((*KEPT, "--repeats", "5"), "leave --repeats out"),
+        (("--prediction", "p.json", "--calibration", "c.json"), "leave --calibration out"),
+        (("--prediction", "p.json", "--live-seeds", "2"), "leave --live-seeds out"),
+    ],
+)
+def test_a_comparison_of_nothing_or_too_much_is_refused(arguments: tuple[str, ...], told: str) -> None:
+    """What would be passed over is, though it be the default."""
+    said = CliRunner().invoke(app, ["compare", *arguments])
+    assert said.exit_code == 2 and told in " ".join(said.output.split()), said.output

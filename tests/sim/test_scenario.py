@@ -304,6 +304,7 @@ def test_a_chain_keeps_the_number() -> None:
         consumers={"order.placed": ["billing"], "order.paid": ["shipping"]},
         emitted_by={"billing": [Emitted("order.paid", first=0, slots=1)], "shipping": []},
         seen=frozenset(),
+        drawn=frozenset(),
     )
     assert BUILT.flow.emitted("billing", "order.placed", 7) == [("order.paid", 7)]
 

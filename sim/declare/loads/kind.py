@@ -1,21 +1,74 @@
 """What every kind of load says of itself."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
 
-from sim.declare.declared import Declared, Floats
+from sim.declare.declared import FOUND, Declared, Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """The messages of a load, ascending in both times, in seconds from the start, shape (n,) each.
+
+    `intended_s` says when each comes to be sent: lag counts from there. `due_s` says when the load hands it over. That
+    is later only where a client collects messages and sends them in batches.
+    """
+
+    intended_s: Floats
+    due_s: Floats
 
 
 class LoadKind(Declared):
-    """A load: when events of one type are sent. Each kind also says its length as `duration_s`, in seconds."""
+    """A load: when events are sent. Each kind also says its length as `duration_s`, in seconds.
+
+    All are of the type `event`; or of several types with weights, as in `event: {order.placed: 3, order.changed: 1}`.
+    Then `event` is the first of them, and `mix` has the weights of all.
+    """
 
     kind: str
     event: str
+    mix: dict[str, float] = Field(default_factory=dict, json_schema_extra=FOUND)  # a file says it as `event`
 
     grows_with: ClassVar[tuple[str, ...]]  # the fields to lower where the plan would be too large
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_mix(cls, declared: Any) -> Any:
+        events = declared.get("event") if isinstance(declared, dict) else None
+        if not isinstance(events, Mapping) or not events:
+            return declared
+        return declared | {"event": next(iter(events)), "mix": dict(events)}
+
+    @model_validator(mode="after")
+    def _has_weights(self) -> Self:
+        if wrong := next((event for event, weight in self.mix.items() if not weight > 0), None):
+            raise ValueError(f"event: the weight of {wrong} is 0 or negative; leave that event out")
+        return self
+
+    @property
+    def events(self) -> dict[str, float]:
+        """The share of each event type. They add up to 1."""
+        total = sum(self.mix.values())
+        return {event: weight / total for event, weight in self.mix.items()} or {self.event: 1.0}
+
+    @property
+    def events_in_words(self) -> str:
+        """The event types, with their shares if there are several."""
+        if not self.mix:
+            return self.event
+        return " and ".join(f"{event} ({100 * share:.3g} %)" for event, share in self.events.items())
+
+    def draw_events(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """For each of the first n messages, the place of its event type in `events`, shape (n,)."""
+        bounds = np.cumsum(list(self.events.values()))[:-1]
+        return np.asarray(np.searchsorted(bounds, rng.random(n), "right"), np.int64)
 
     @property
     def sampled(self) -> bool:
@@ -27,9 +80,45 @@ class LoadKind(Declared):
         """The files that it reads."""
         return ()
 
+    @property
+    def collects(self) -> bool:
+        """Whether a client holds messages back, to send them in batches."""
+        return False
+
+    @property
+    def recorded_columns(self) -> tuple[str, ...]:
+        """The columns of numbers that were recorded with each message, by their declared names."""
+        return ()
+
+    def recorded(self, column: str) -> Floats:
+        """A recorded column: a number for each message, in the order of the messages, shape (n,).
+
+        Raises:
+            InvalidTrace: the recording is missing or broken.
+        """
+        raise LookupError(column)
+
+    @property
+    def replay_scale(self) -> float:
+        """How many seconds of the run a recorded second becomes."""
+        return 1.0
+
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the recording that a reader of the result should know, a sentence without its stop each.
+
+        Raises:
+            InvalidTrace: the recording is missing or broken.
+        """
+        return ()
+
     @abstractmethod
     def arrivals_s(self, rng: np.random.Generator) -> Floats:
         """Intended send times in seconds from the start, ascending, shape (n,)."""
+
+    def draw(self, rng: np.random.Generator) -> Arrivals:
+        """When each message is meant to be sent, and when it is handed over."""
+        arrivals_s = self.arrivals_s(rng)
+        return Arrivals(arrivals_s, arrivals_s)
 
     @abstractmethod
     def expected_events(self) -> float:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, ValidationInfo, model_validator
 
-from sim.declare.declared import FilePlaces, Floats
+from sim.declare.declared import Declared, FilePlaces, Floats
 from sim.declare.loads.kind import LoadKind
 from sim.declare.service_times.kind import ServiceTimeKind
 from sim.errors import InvalidTrace
@@ -20,12 +20,49 @@ INLINE_MAX = 10_000  # values in a scenario itself
 _MAX_S = 1e6
 
 
+class Histogram(Declared):
+    """`counts[i]` recorded values were from `edges_s[i]` to `edges_s[i + 1]`. Within a bin, all are equally likely."""
+
+    edges_s: tuple[float, ...] = Field(min_length=2, max_length=INLINE_MAX + 1)
+    counts: tuple[float, ...] = Field(min_length=1, max_length=INLINE_MAX)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if len(self.edges_s) != len(self.counts) + 1:
+            problem = (
+                f"{len(self.edges_s)} of them bound {len(self.edges_s) - 1} bins, and there are {len(self.counts)}"
+            )
+            raise ValueError(f"edges_s: {problem} counts; give one edge more than counts")
+        if not np.all(np.diff(self.edges_s) > 0) or self.edges_s[0] < 0 or self.edges_s[-1] > _MAX_S:
+            raise ValueError(f"edges_s: they must ascend, from 0 s or later to at most {_MAX_S:g} s; sort them")
+        if min(self.counts) < 0 or not sum(self.counts) > 0:
+            raise ValueError("counts: one is negative, or all are 0; give how many values fell into each bin")
+        return self
+
+    def mean_s(self) -> float:
+        """The mean in seconds."""
+        return float(np.average((np.array(self.edges_s[1:]) + self.edges_s[:-1]) / 2.0, weights=self.counts))
+
+    def draw(self, n: int, rng: np.random.Generator) -> Floats:
+        """n values in seconds, shape (n,)."""
+        # The distribution function is a line in each bin; an empty bin has no share of it.
+        full = np.flatnonzero(self.counts)
+        counts, edges_s = np.array(self.counts)[full], np.array(self.edges_s)
+        share = rng.random(n) * counts.sum()
+        until = np.cumsum(counts)
+        bins = np.minimum(np.searchsorted(until, share, side="right"), full.size - 1)
+        within = (share - (until - counts)[bins]) / counts[bins]
+        low_s, high_s = edges_s[full][bins], edges_s[full + 1][bins]
+        return np.asarray(np.clip(low_s + within * (high_s - low_s), low_s, high_s))
+
+
 class EmpiricalTime(ServiceTimeKind):
     """Each message takes one of the recorded values, and each value is equally likely: the bootstrap's distribution.
 
     The values are `values_s`, or the column `service_s` of a CSV `file`, which is looked up beside the scenario. So the
     mean of what is drawn is the mean of what was recorded. `cpu_s` says, for each of `values_s`, for how long of it the
-    handler computes: its consumer then does nothing else. The rest is waiting, of which many go on at once.
+    handler computes: its consumer then does nothing else. The rest is waiting, of which many go on at once. Where only
+    a `histogram` was kept, the values are drawn from its bins.
 
     Source: B. Efron, R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 4: the empirical distribution.
     """
@@ -34,6 +71,7 @@ class EmpiricalTime(ServiceTimeKind):
     values_s: tuple[float, ...] = Field(default=(), max_length=INLINE_MAX)
     cpu_s: tuple[float, ...] = Field(default=(), max_length=INLINE_MAX)
     file: Path | None = None
+    histogram: Histogram | None = None
 
     @classmethod
     def of(cls, sample_s: Floats, cpu_s: Floats | None = None, *, at_most: int = 200) -> Self:
@@ -60,8 +98,9 @@ class EmpiricalTime(ServiceTimeKind):
 
     @model_validator(mode="after")
     def _has_values(self) -> Self:
-        if (self.file is None) == (not self.values_s):
-            raise ValueError("needs values_s, a list of seconds, or file, a CSV file; give one of them")
+        if sum((self.file is not None, bool(self.values_s), self.histogram is not None)) != 1:
+            problem = "needs values_s, a list of seconds, or file, a CSV file, or a histogram"
+            raise ValueError(f"{problem}; give one of them")
         wrong = next((value for value in self.values_s if not 0 <= value <= _MAX_S), None)
         if wrong is not None:
             raise ValueError(f"values_s: {wrong:g} is no service time; give seconds from 0 to {_MAX_S:g}")
@@ -76,7 +115,7 @@ class EmpiricalTime(ServiceTimeKind):
         return () if self.file is None else (self.file,)
 
     def values(self) -> Floats:
-        """The recorded seconds, in their order, shape (values,).
+        """The recorded seconds, in their order, shape (values,). There are none where a histogram was kept.
 
         Raises:
             InvalidTrace: the file is missing or broken.
@@ -92,6 +131,8 @@ class EmpiricalTime(ServiceTimeKind):
         return self.draw_parts(n, rng, load)[0]
 
     def draw_parts(self, n: int, rng: np.random.Generator, load: LoadKind) -> tuple[Floats, Floats | None]:
+        if self.histogram is not None:
+            return self.histogram.draw(n, rng), None
         values = self.values()
         drawn = rng.integers(values.size, size=n)
         return values[drawn], np.array(self.cpu_s)[drawn] if self.cpu_s else None
@@ -99,6 +140,9 @@ class EmpiricalTime(ServiceTimeKind):
     def in_words(self) -> str:
         if self.file is not None:
             return f"as recorded in {self.file.name}"
+        if self.histogram is not None:
+            mean_s, bins = self.histogram.mean_s(), len(self.histogram.counts)
+            return f"{quantity(mean_s, 's')} on average, drawn from a histogram of {bins:,} bins"
         mean_s, cpu_s = (float(np.mean(of)) if of else 0.0 for of in (self.values_s, self.cpu_s))
         computing = f", {quantity(cpu_s, 's')} of it computing" if cpu_s else ""
         return f"{quantity(mean_s, 's')} on average{computing}, drawn from {len(self.values_s):,} values"

@@ -1,4 +1,4 @@
-"""A service time that a recorded trace decides."""
+"""A service time that the number of generated tokens decides: `linear` in its own words."""
 
 from typing import Literal
 
@@ -7,15 +7,16 @@ from pydantic import Field
 
 from sim.declare.declared import Floats
 from sim.declare.loads.kind import LoadKind
-from sim.declare.loads.trace import TraceLoad
 from sim.declare.service_times.kind import ServiceTimeKind
+from sim.declare.service_times.linear import column_problem, of_recorded
 from sim.wording import quantity
+
+_COLUMN = "work"
 
 
 class TokenTime(ServiceTimeKind):
-    """`base_s + per_token_s` x the row's GeneratedTokens, in recorded seconds.
-
-    The load's time scale applies to it too, so that the replay is as busy as the recording was.
+    """`base_s + per_token_s` x the row's GeneratedTokens (`work`), in recorded seconds: what `linear` does, in the
+    words of traces of language models.
     """
 
     kind: Literal["tokens"]
@@ -23,14 +24,10 @@ class TokenTime(ServiceTimeKind):
     per_token_s: float = Field(ge=0, le=1e3)
 
     def draw(self, n: int, rng: np.random.Generator, load: LoadKind) -> Floats:
-        """Service times of n messages in seconds, shape (n,). All messages that one row set off have its work."""
-        assert isinstance(load, TraceLoad), "the scenario has asked for problems before"
-        tokens = load.rows().generated_tokens
-        recorded_s = self.base_s + self.per_token_s * np.repeat(tokens, n // len(tokens))
-        return recorded_s * load.time_scale
+        return of_recorded(load, _COLUMN, self.base_s, self.per_token_s, n)
 
     def in_words(self) -> str:
         return f"{quantity(self.base_s, 's')} and {quantity(self.per_token_s, 's')} a token, of recorded time"
 
     def problem(self, load: LoadKind) -> str | None:
-        return None if isinstance(load, TraceLoad) else "kind 'tokens' needs a load of kind 'trace'"
+        return column_problem(self.kind, _COLUMN, load)

@@ -44,7 +44,8 @@ class Emissions:
 
     def emit(self, message: Message, attempt: int, after_s: float) -> None:
         """Publish what handling the message sets off, from `after_s` on."""
-        emitted = self._state.scenario.flow.emitted(self._group.name, self._group.service.consumes, message.index)
+        state, consumed = self._state, self._group.service.consumes
+        emitted = state.plan.emitted(state.scenario.flow, self._group.name, consumed, message.index)
         if not self._instant or not self._link.works:
             self._send(_Emission(message, attempt, emitted), after_s)
             return

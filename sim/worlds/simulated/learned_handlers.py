@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import simpy
 
-from eventlib.errors import Reject
+from eventlib.errors import Reject, RetryAfter, Snooze
 from sim.worlds.simulated.event_loop import EventLoop
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import FAILURE, Handlers
@@ -16,7 +16,10 @@ _REJECTED = Reject("as often as was learned")
 
 
 class LearnedHandlers(Handlers):
-    """An attempt computes first, alone in its process, and then waits, while others compute or wait."""
+    """An attempt computes first, alone in its process, and then waits, while others compute or wait.
+
+    What attempts publish that then fail is left out: only what handled messages set off was learned.
+    """
 
     def __init__(self, group: Group, *rest: Any) -> None:
         super().__init__(group, *rest)
@@ -28,6 +31,12 @@ class LearnedHandlers(Handlers):
         cpu_s = state.plan.cpu_s.get(name)
         self._cpu_s: list[float] = [0.0] * len(self._service_s) if cpu_s is None else cpu_s.tolist()
         self._draws = state.plan.failure_draws[name]
+        failing = state.plan.failing[name]
+        self._snoozes: list[int] = failing.snoozes.tolist()
+        self._failing_s = self._service_s if failing.whole_s is None else failing.whole_s.tolist()
+        self._failing_cpu_s = self._cpu_s if failing.cpu_s is None else failing.cpu_s.tolist()
+        self._snooze = Snooze(self._learned.snooze_s)
+        self._put_off = RetryAfter(self._learned.put_off_s)
         self._emitted = [
             (one, self._learned.emits[one.event].after, state.plan.emits[name][one.event])
             for one in state.scenario.flow.emitted_by[name]
@@ -52,11 +61,12 @@ class LearnedHandlers(Handlers):
             self._start(self._cpu.start_s)
 
     def _run(self, message: Message, attempt: int, starts_at: float, after_s: float) -> None:
-        takes_s, computes_s = self._service_s[message.index], self._cpu_s[message.index]
+        error = self._error(message, attempt)
+        of_outcome = (self._service_s, self._cpu_s) if error is None else (self._failing_s, self._failing_cpu_s)
+        takes_s, computes_s = (times[message.index] for times in of_outcome)
         shared_s = self._cpu.computes_s(starts_at, computes_s) - computes_s if computes_s else 0.0
         takes_s, computes_s = takes_s + shared_s, computes_s + shared_s
         self._loop.hold(computes_s)
-        error = self._error(message.index, attempt)
         if error is None:
             self._publish(message, takes_s)
         end = self._timeout(takes_s, (message, attempt, error))
@@ -78,10 +88,14 @@ class LearnedHandlers(Handlers):
         self._cpu.does_s("handle_s", self._state.env.now)  # it wakes up, and that took a part of what was learned
         self._end(message, attempt, error, 0.0)
 
-    def _error(self, index: int, attempt: int) -> Exception | None:
-        draw, learned = self._draws.item(index, attempt - 1), self._learned
-        if draw < (self._service.error_rate if attempt == 1 else learned.retry_error_rate):
-            return FAILURE
+    def _error(self, message: Message, attempt: int) -> Exception | None:
+        if message.snoozed < self._snoozes[message.index]:
+            message.snoozed += 1
+            return self._snooze
+        draw, learned = self._draws.item(message.index, attempt - 1), self._learned
+        error_rate = self._service.error_rate if attempt == 1 else learned.retry_error_rate
+        if draw < error_rate:
+            return self._put_off if draw < error_rate * learned.put_off_share else FAILURE
         return _REJECTED if draw >= 1.0 - learned.reject_rate else None
 
     def _publish(self, message: Message, takes_s: float) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from sim.calibration import RESTS_S, STEPS, Calibration, CpuCost, rest_class
+from sim.calibration import Calibration
+from sim.timings import RESTS_S, STEPS, CpuCost, rest_class
 
 _DRAWN = 512  # samples that are drawn at once
 

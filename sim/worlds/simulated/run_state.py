@@ -23,13 +23,14 @@ _SENT, _PUBLISHED = KIND["sent"], KIND["published"]
 class Message:
     """One message at one service. The number of an attempt is `used + deliveries`, as in the library."""
 
-    __slots__ = ("deliveries", "dispatch", "index", "intended_s", "read_at", "retried", "used")
+    __slots__ = ("deliveries", "dispatch", "index", "intended_s", "read_at", "retried", "snoozed", "used")
 
     def __init__(self, index: int, intended_s: float) -> None:
         self.index = index
         self.intended_s = intended_s
         self.retried = False
         self.used = 0
+        self.snoozed = 0
         self.deliveries = 1
         self.read_at = 0.0
         self.dispatch = NAN  # of a task: its number among the dispatches of its queue
@@ -61,10 +62,19 @@ class RunState:
         self._sending = True
         self._to_settle = 0
 
-    def publish(self, event: str, index: int, intended_s: float, sent: Sent, service: int, consumer: int) -> None:
+    def publish(
+        self,
+        event: str,
+        index: int,
+        intended_s: float,
+        sent: Sent,
+        service: int,
+        consumer: int,
+        held_s: float = NAN,
+    ) -> None:
         """The server has a message now: every service that consumes it will get it."""
         code = self.event_codes[event]
-        self.rows.append((sent.sent_s, _SENT, service, consumer, code, index, 0, intended_s, NAN))
+        self.rows.append((sent.sent_s, _SENT, service, consumer, code, index, 0, intended_s, held_s))
         self.rows.append((sent.published_s, _PUBLISHED, service, consumer, code, index, 0, intended_s, NAN))
         if not self.machine.instant:
             self.append_late_s = self.machine.server.late_s(self.env.now, sent)

@@ -98,6 +98,8 @@ class World:
         self._plan = plan
         self._state = RunState(scenario, plan, machine, rng)
         self._env = self._state.env
+        self._events = list(scenario.offered_load.events)
+        self._begun = 0  # messages of the load whose turn has come
         self._packed: list[Rows] = []
         self._groups: dict[str, Group] = {}
         self._consumers: dict[tuple[str, int], Consumer | Caller] = {}
@@ -124,6 +126,7 @@ class World:
             if (injection := fault.inject_simulated(self)) is not None:
                 env.process(injection)
         env.run(until=self._state.finished | env.timeout(scenario.offered_load.duration_s + scenario.drain_s))
+        self._note_skipped()
         return float(env.now)
 
     def left(self) -> dict[str, Left]:
@@ -147,17 +150,30 @@ class World:
     def _load(self) -> Generator[simpy.Event, Any, None]:
         env, load, sending = self._env, self._scenario.offered_load, Sending(self._state.machine, self._state.link)
         faults = any(fault.needs != "nothing" for fault in self._scenario.faults)
-        for index, at_s in enumerate(self._plan.arrivals_s.tolist()):
+        times_s = zip(self._plan.arrivals_s.tolist(), self._plan.due_s.tolist(), strict=True)
+        for index, (at_s, due_s) in enumerate(times_s):
             if faults:  # it is not known before how the server is reached then
-                yield env.timeout(max(0.0, at_s - env.now))
-            sent = sending.send(at_s) if self._callers is None else self._callers.sent(index, at_s)
+                yield env.timeout(max(0.0, due_s - env.now))
+            sent = sending.send(due_s) if self._callers is None else self._callers.sent(index, at_s)
             yield env.timeout(max(0.0, sent.appended_s - env.now))
+            self._begun = index + 1
             if self._callers is None:
-                self._state.publish(load.event, index, at_s, sent, -1, -1)
+                held_s = due_s - at_s if load.collects else NAN
+                self._state.publish(self._event(index), index, at_s, sent, -1, -1, held_s)
             else:
                 self._callers.send(index, at_s, sent)
         yield env.timeout(max(0.0, load.duration_s - env.now))
         self._state.end_load()
+
+    def _event(self, index: int) -> str:
+        """The type of a message that the load sends."""
+        return self._events[0 if self._plan.sent_events is None else self._plan.sent_events.item(index)]
+
+    def _note_skipped(self) -> None:
+        """Note what the load had no time to send."""
+        for index, at_s in enumerate(self._plan.arrivals_s[self._begun :].tolist(), self._begun):
+            code = self._state.event_codes[self._event(index)]
+            self._state.rows.append((self._env.now, KIND["skipped"], -1, -1, code, index, 0, at_s, NAN))
 
     def _sample(self) -> Generator[simpy.Event, Any, None]:
         sampled, every_s = KIND["sampled"], self._scenario.sample_every_s
