@@ -4,7 +4,7 @@ A plan fixes every arrival, every service time and every failure before either w
 random stream. So a simulated and a live run of one seed see the same work, and their difference is not sampling.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -202,16 +202,11 @@ class Plan:
         """
         streams = np.random.SeedSequence(seed).spawn(1 + len(services))
         arrivals = load.draw(np.random.default_rng(streams[0]))
-        sent_events = None
-        if load.mix:  # from a stream far behind those that a load may spawn of its own
-            stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))
-            sent_events = load.draw_events(arrivals.intended_s.size, np.random.default_rng(stream))
         service_s, cpu_s, failure_draws, labels, sagas, emits, failing, chosen = {}, {}, {}, {}, {}, {}, {}, {}
-        dependency_s: dict[str, list[tuple[str, Floats]]] = {}
+        dependency_s = {}
         for place, (name, service) in enumerate(services.items()):
-            of_service = streams[1 + place]
-            if service.own is not None:
-                of_service = np.random.SeedSequence(seed, spawn_key=(1 + place, 4, repeat))
+            own = np.random.SeedSequence(seed, spawn_key=(1 + place, 4, repeat))
+            of_service = streams[1 + place] if service.own is None else own
             service_rng, failure_rng, emits_rng = (np.random.default_rng(one) for one in of_service.spawn(3))
             m = len(arrivals.intended_s) * flow.paths[service.consumes]
             service_s[name], computing_s = service.service_time.draw_parts(m, service_rng, load)
@@ -221,17 +216,14 @@ class Plan:
                 emits[name] = {event: one.draw(m, emits_rng) for event, one in service.own.learned.emits.items()}
                 failing[name] = service.own.learned.draw_failing(m, emits_rng, load)
             failure_draws[name] = failure_rng.random((m, service.retry.attempts))
-            dependency_s[name] = []
-            for number, used in enumerate(service.uses):
-                rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1 + place, 7, number)))
-                dependency_s[name].append((used, dependencies[used].service_time.draw(m, rng, load)))
+            dependency_s[name] = _calls(service, dependencies, load, seed, place, m)
             if service.emits_shares:
                 chosen[name] = draw_chosen(service, seed, place, m)
             if service.queue is not None:
                 labels[name] = draw_labels(service.queue, seed, place, m)
             if service.saga is not None:  # from a child of its own, behind those of the others
-                stream = np.random.SeedSequence(seed, spawn_key=(1 + place, 3))
-                sagas[name] = service.saga.draw(m, stream, load, service.retry)
+                of_saga = np.random.SeedSequence(seed, spawn_key=(1 + place, 3))
+                sagas[name] = service.saga.draw(m, of_saga, load, service.retry)
         return cls(
             arrivals.intended_s,
             arrivals.due_s,
@@ -244,13 +236,9 @@ class Plan:
             cpu_s,
             emits,
             chosen,
-            {
-                name: found
-                for name in services
-                if (found := [one for fault in faults for one in fault.slow_windows(name)])
-            },
+            _slow_windows(services, faults),
             _poison(arrivals.intended_s, services, faults, flow, seed),
-            sent_events,
+            _sent_events(load, arrivals.intended_s.size, seed),
             failing,
             dependency_s,
         )
@@ -290,6 +278,30 @@ class Plan:
             if window.from_s <= at_s < window.until_s:
                 rate = window.error_rate
         return rate
+
+
+def _sent_events(load: LoadKind, n: int, seed: int) -> Numbers | None:
+    """Which event each message of a mixed load is: a stream far behind those that a load may spawn of its own."""
+    if not load.mix:
+        return None
+    return load.draw_events(n, np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))))
+
+
+def _calls(
+    service: Service, dependencies: Mapping[str, Dependency], load: LoadKind, seed: int, place: int, m: int
+) -> list[tuple[str, Floats]]:
+    """How long each call of m messages takes, for each dependency that the service uses, from a stream of its own."""
+    found = []
+    for number, used in enumerate(service.uses):
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1 + place, 7, number)))
+        found.append((used, dependencies[used].service_time.draw(m, rng, load)))
+    return found
+
+
+def _slow_windows(services: Iterable[str], faults: Sequence[FaultKind]) -> dict[str, list[SlowWindow]]:
+    """When each service is slow that is."""
+    found = {name: [window for fault in faults for window in fault.slow_windows(name)] for name in services}
+    return {name: windows for name, windows in found.items() if windows}
 
 
 def _poison(
