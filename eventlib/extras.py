@@ -17,7 +17,7 @@ MODULES: dict[Extra, frozenset[str]] = {
     "workbench": frozenset(
         {"jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "rich", "scipy", "simpy", "typer", "yaml"}
     ),
-    "lab": frozenset({"ipykernel", "jupyterlab"}),
+    "lab": frozenset({"ipykernel", "ipywidgets", "jupyterlab"}),
 }
 
 

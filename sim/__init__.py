@@ -8,11 +8,13 @@ Evidence
     History, measure, summarize, check
 Infer
     calibrate, calibration_at, learn_services, predict, Prediction, compare, compare_kept, fidelity
+Ask
+    sweep, Sweep, plan, CapacityPlan, explore
 All errors
     SimError
 One by one
     InvalidScenario, InvalidTrace, InvalidHistory, InvalidCalibration, InvalidPrediction, CalibrationFailed,
-    LiveRunFailed
+    LiveRunFailed, SweepFailed
 """
 
 from importlib import import_module
@@ -30,6 +32,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
         InvalidTrace,
         LiveRunFailed,
         SimError,
+        SweepFailed,
     )
     from sim.evidence.checks import check
     from sim.evidence.history import History
@@ -39,14 +42,20 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from sim.infer.fidelity import fidelity
     from sim.infer.kept import compare_kept
     from sim.infer.own_services import learn_services
+    from sim.infer.planned import CapacityPlan
+    from sim.infer.planning import plan
     from sim.infer.predict import predict
     from sim.infer.prediction import Prediction
+    from sim.infer.sweep import sweep
+    from sim.infer.swept import Sweep
+    from sim.show.explore import explore
     from sim.worlds.live import run_live
     from sim.worlds.simulated import simulate
 
 __all__ = [
     "Calibration",
     "CalibrationFailed",
+    "CapacityPlan",
     "History",
     "InvalidCalibration",
     "InvalidHistory",
@@ -57,18 +66,23 @@ __all__ = [
     "Prediction",
     "Scenario",
     "SimError",
+    "Sweep",
+    "SweepFailed",
     "calibrate",
     "calibration_at",
     "check",
     "compare",
     "compare_kept",
+    "explore",
     "fidelity",
     "learn_services",
     "measure",
+    "plan",
     "predict",
     "run_live",
     "simulate",
     "summarize",
+    "sweep",
 ]
 
 _MODULES = {
@@ -83,6 +97,7 @@ _MODULES = {
         "InvalidTrace",
         "LiveRunFailed",
         "SimError",
+        "SweepFailed",
     ],
     "sim.evidence.checks": ["check"],
     "sim.evidence.history": ["History"],
@@ -92,8 +107,13 @@ _MODULES = {
     "sim.infer.fidelity": ["fidelity"],
     "sim.infer.kept": ["compare_kept"],
     "sim.infer.own_services": ["learn_services"],
+    "sim.infer.planned": ["CapacityPlan"],
+    "sim.infer.planning": ["plan"],
     "sim.infer.predict": ["predict"],
     "sim.infer.prediction": ["Prediction"],
+    "sim.infer.sweep": ["sweep"],
+    "sim.infer.swept": ["Sweep"],
+    "sim.show.explore": ["explore"],
     "sim.worlds.live": ["run_live"],
     "sim.worlds.simulated": ["simulate"],
 }

@@ -17,9 +17,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from eventlib.whole_files import write_whole
 from sim.declare.declared import Floats
 from sim.environment import machine, now, versions
 from sim.errors import InvalidCalibration
+from sim.reading import UNREADABLE, in_words, read_json
 from sim.timings import (
     RESTS_S,
     ROLES,
@@ -125,7 +127,7 @@ class Calibration:
         return {step: self._classes(step) for step in STEPS}
 
     def _classes(self, step: str) -> list[Floats]:
-        """The samples of a step for each class of rest. A class with few has those of its neighbours, too."""
+        """The samples of a step by class of rest. A class with few has those of its neighbours, too."""
         by_class: list[list[float]] = [[] for _ in range(len(RESTS_S) + 1)]
         for block in self.blocks:
             for rest, seconds in enumerate(block.steps.get(step, ())):
@@ -153,11 +155,8 @@ class Calibration:
         """
         found: dict[str, float] = {}
         for step in STEPS:
-            every = np.concatenate(
-                [
-                    np.concatenate([np.asarray(one) for one in block.steps.get(step, ())] or [np.empty(0)])
-                    for block in self.blocks
-                ]
+            every = np.array(
+                [one for block in self.blocks for of_class in block.steps.get(step, ()) for one in of_class]
             )
             if every.size:
                 found |= {step: float(every.mean())}
@@ -187,10 +186,9 @@ class Calibration:
 
     def about(self) -> dict[str, Any]:
         """What a history says of the calibration that it was simulated with."""
-        left_out: dict[str, Any] = {"without": sorted(self.left_out)} if self.left_out else {}
-        left_out |= {"was_busy": True} if self.was_busy else {}
-        left_out |= {"discrepancy": self.discrepancy} if self.discrepancy else {}
-        return {"digest": self.digest(), "date": self.date, "server": self.server, **left_out, "values": self.values()}
+        more = {"without": sorted(self.left_out), "was_busy": self.was_busy, "discrepancy": self.discrepancy}
+        told = {name: value for name, value in more.items() if value}
+        return {"digest": self.digest(), "date": self.date, "server": self.server, **told, "values": self.values()}
 
     def without(self, *parts: str) -> Self:
         """The same without these parts: what does each of them buy?
@@ -223,17 +221,16 @@ class Calibration:
     # The file
 
     def save(self, file: str | Path) -> None:
-        """Write it to a JSON file.
+        """Write it to a JSON file, whole or not at all.
 
         Raises:
             InvalidCalibration: it could not be written.
         """
         try:
-            Path(file).write_text(json.dumps(self._as_json(), indent=1) + "\n", encoding="utf-8")
+            write_whole(file, json.dumps(self._as_json(), indent=1) + "\n")
         except OSError as error:
-            raise InvalidCalibration(
-                str(file), f"cannot be written: {error.strerror or error}; name another file"
-            ) from error
+            problem = f"cannot be written: {error.strerror or error}; name another file"
+            raise InvalidCalibration(str(file), problem) from error
 
     @classmethod
     def load(cls, file: str | Path) -> Self:
@@ -244,7 +241,7 @@ class Calibration:
         """
         mend = "measure one with `workbench calibrate --out FILE`"
         try:
-            found = json.loads(Path(file).read_text(encoding="utf-8"))
+            found = read_json(file)
             if found["format"] != FORMAT:
                 raise InvalidCalibration(
                     str(file), f"is of format {found['format']}, this version reads {FORMAT}; {mend}"
@@ -262,10 +259,9 @@ class Calibration:
             )
         except OSError as error:
             raise InvalidCalibration(str(file), f"cannot be read: {error.strerror or error}; {mend}") from error
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InvalidCalibration(
-                str(file), f"is no calibration ({' '.join(str(error).split())}); {mend}"
-            ) from error
+        except UNREADABLE as error:
+            problem = f"is no calibration ({in_words(error)}); {mend}"
+            raise InvalidCalibration(str(file), problem) from error
 
     def check_fits(self, server: str) -> None:
         """Refuse to predict what this machine, server (`Redis 8.2.3`) and library do from what others did.

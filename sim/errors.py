@@ -46,6 +46,10 @@ class LiveRunFailed(SimError):
     """A live run could not be finished: one of its processes failed."""
 
 
+class SweepFailed(SimError):
+    """A sweep could not be finished, or what it wrote cannot be read: a process, a cluster or a file failed."""
+
+
 def first_of(error: BaseException) -> BaseException:
     """The first error of a group: what failed before the rest was cancelled."""
     while isinstance(error, BaseExceptionGroup):

@@ -4,8 +4,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, cast
 
@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from eventlib.cli.terminal import err, out
 from eventlib.errors import EventlibError
 from eventlib.extras import MissingExtra, needs_extra
+from eventlib.whole_files import check_writable, write_whole
 
 FAILED, WRONG, INVALID, INTERRUPTED = 1, 2, 3, 130  # as `EXIT_STATUS` words them
 EXIT_STATUS = (
@@ -99,14 +100,7 @@ def writable(file: Path | None) -> Path | None:
     try:
         if file.is_dir() or not file.absolute().parent.is_dir():
             raise typer.BadParameter(f"{file} cannot be written; name a file in a directory that exists")
-        target = Path(os.path.realpath(file))  # a link may lead to a file that is not there yet
-        there = target.exists()
-        if there and not target.is_file():  # a pipe or a device, where a trial would be the real thing
-            return file
-        with target.open("ab"):
-            pass
-        if not there:
-            target.unlink()
+        check_writable(file)
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be written ({error.strerror}); name another file") from error
     return file
@@ -157,6 +151,9 @@ def write_json(json_file: Path | None, result: Mapping[str, Any]) -> None:
     """Write the result of a command where `--json` named a file.
 
     JSON has no form for numbers without a value: NaN becomes null, infinity the text "Infinity" or "-Infinity".
+
+    Raises:
+        OSError: it could not be written.
     """
     if json_file is None:
         return
@@ -165,7 +162,19 @@ def write_json(json_file: Path | None, result: Mapping[str, Any]) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     else:
-        json_file.write_text(text, encoding="utf-8")
+        write_whole(json_file, text)
+
+
+def keep_and_show(show: Callable[[], None], *keep: Callable[[], None]) -> None:
+    """Write the result of a command into files, then show it. One that cannot be written costs no other, nor the sight.
+
+    Raises:
+        OSError, EventlibError: as those of `keep` do.
+    """
+    with ExitStack() as last_first:
+        last_first.callback(show)
+        for write in reversed(keep):
+            last_first.callback(write)
 
 
 def _numbers_as_json(value: Any) -> Any:

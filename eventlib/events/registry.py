@@ -16,6 +16,7 @@ from eventlib.errors import InvalidArgument, InvalidDeclaration
 from eventlib.events.alternatives import RULES_VERSION
 from eventlib.events.rules import RuledSchema
 from eventlib.events.schema import Event, oldest_version, spec_of
+from eventlib.whole_files import write_whole
 
 Json = dict[str, Any]
 
@@ -102,7 +103,7 @@ class Registry(Mapping[str, type[Event]]):
             documents[f"{type_}.data.json"] = json_schema(event_class)
             documents[f"{type_}.envelope.json"] = envelope_schema(event_class)
         for name, document in documents.items():
-            (folder / name).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_whole(folder / name, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         return [folder / name for name in documents]
 
 

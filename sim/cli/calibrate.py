@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from eventlib.cli.console import Json, ending, keep_apart, writable, write_json
+from eventlib.cli import terminal
+from eventlib.cli.console import Json, ending, keep_and_show, keep_apart, writable, write_json
+from eventlib.cli.terminal import one_line
 from sim.cli.options import Url
 
 app = typer.Typer()
@@ -30,6 +32,10 @@ def calibrate_command(
     keep_apart([], json_file, out)
     with progress("timing this machine") as advance:
         calibration, _ = asyncio.run(calibrate(full=full, url=url, progress=advance))
-    calibration.save(out)
-    write_json(json_file, about_json() | {"calibration": calibration.about(), "file": str(out)})
-    print_calibration(calibration, str(out))
+    told = about_json() | {"calibration": calibration.about(), "file": str(out)}
+    keep_and_show(
+        lambda: print_calibration(calibration),
+        lambda: calibration.save(out),
+        lambda: write_json(json_file, told),
+    )
+    terminal.out.tell(one_line(f"The calibration of {calibration.server} is {out}"))

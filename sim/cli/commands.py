@@ -34,6 +34,8 @@ COMMANDS = {
         "sim.cli.fidelity",
         "Predict many scenarios from one calibration, run them all, and say how many of them were predicted well.",
     ),
+    "sweep": _Listed("sim.cli.sweep", "Simulate a scenario at every combination of the values of some of its fields."),
+    "plan": _Listed("sim.cli.plan", "Find the smallest number, of consumers say, with which what is expected holds."),
     "learn": _Listed(
         "sim.cli.learn", "Watch a running consumer group, read-only, and write a scenario that behaves like it."
     ),

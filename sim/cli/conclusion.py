@@ -4,30 +4,45 @@
 server, is 2; Ctrl-C is 130 (`eventlib.cli.console`).
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import typer
 
-from eventlib.cli.console import FAILED, INVALID, write_json
+from eventlib.cli.console import FAILED, INVALID, keep_and_show, write_json
 from eventlib.cli.terminal import out
+from eventlib.whole_files import write_whole
+from sim.cli.expecting import Expected
 from sim.environment import about_json
 from sim.evidence.checks import Check, broken, check, invalid
+from sim.evidence.expectations import Judged, judge_history, judged_json
 from sim.evidence.export import history_json
 from sim.evidence.history import History
-from sim.evidence.metrics import summaries
+from sim.evidence.metrics import Interval, summaries
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
 from sim.infer.fidelity import Fidelity
 from sim.infer.kept import KeptComparison
-from sim.show.console import print_checks, print_faults, print_metrics, print_notes, print_overloads, steps
+from sim.show.console import (
+    print_checks,
+    print_faults,
+    print_judged,
+    print_metrics,
+    print_notes,
+    print_overloads,
+    steps,
+)
+from sim.show.provenance import exact_command
 from sim.show.verdict import State, state_of
 
 _STATUS: dict[State, int] = {"true": 0, "false": FAILED, "unknown": INVALID, "invalid": INVALID}
 
 
-def conclude_history(history: History, json_file: Path | None, history_file: Path | None) -> None:
-    """End a command that ran one world: show its metrics, and write its history.
+def conclude_history(
+    history: History, json_file: Path | None, history_file: Path | None, page: Path | None, expected: Expected
+) -> None:
+    """End a command that ran one world: show its metrics, judge what is expected of them, write its history and a page.
 
     Raises:
         typer.Exit: as `conclude` does.
@@ -36,16 +51,42 @@ def conclude_history(history: History, json_file: Path | None, history_file: Pat
     with steps() as advance:
         advance("checking", 0.0)
         checks, found = check(history), summaries(history)
-        if history_file is not None:
-            advance(f"writing {history_file}", 0.0)
-            history.save(history_file)
-    write_json(json_file, about_json() | history_json(history, found, checks))
-    print_metrics(history, found)
-    conclude(history, checks)
+        judged = judge_history(expected.expectations, history)
+    told = history_json(history, found, checks) | {"expectations": judged_json(judged)}
+    keep_and_show(
+        lambda: print_metrics(history, found),
+        lambda: _save(history, history_file) if history_file is not None else None,
+        lambda: _save_page(history, found, checks, judged, page) if page is not None else None,
+        lambda: write_json(json_file, about_json() | told),
+        lambda: expected.write(f"{history.scenario.name}, {history.world}", judged, checks, found),
+    )
+    conclude(history, checks, judged=judged)
 
 
-def conclude(history: History, checks: Sequence[Check], comparisons: Sequence[Comparison] = ()) -> None:
-    """End a command that ran `history`: show its checks, and what was overloaded.
+def _save(history: History, file: Path) -> None:
+    with steps() as advance:
+        advance(f"writing {file}", 0.0)
+        history.save(file)
+
+
+def _save_page(
+    history: History, found: Mapping[str, Interval], checks: Sequence[Check], judged: Sequence[Judged], file: Path
+) -> None:
+    from sim.show.run_page import render_run  # it brings the figures
+
+    with steps() as advance:
+        advance(f"writing {file}", 0.0)
+        page = render_run(history, found, checks, judged, command=exact_command(sys.argv[1:]))
+        write_whole(file, page, errors="xmlcharrefreplace")  # bytes of a path may be no text
+
+
+def conclude(
+    history: History,
+    checks: Sequence[Check],
+    comparisons: Sequence[Comparison] = (),
+    judged: Sequence[Judged] = (),
+) -> None:
+    """End a command that ran `history`: show its checks, what was overloaded, and what became of expectations.
 
     Raises:
         typer.Exit: as `end` does.
@@ -54,7 +95,8 @@ def conclude(history: History, checks: Sequence[Check], comparisons: Sequence[Co
     print_checks(checks)
     print_overloads(history)
     print_notes(history.scenario)
-    end(checks, comparisons)
+    print_judged(judged)
+    end(checks, comparisons, judged=judged)
 
 
 def conclude_kept(found: KeptComparison) -> None:
@@ -89,13 +131,18 @@ def conclude_fidelity(found: Fidelity) -> None:
         raise typer.Exit(INVALID)
 
 
-def end(checks: Sequence[Check], comparisons: Sequence[Comparison] = (), claims: Sequence[Claim] = ()) -> None:
+def end(
+    checks: Sequence[Check],
+    comparisons: Sequence[Comparison] = (),
+    claims: Sequence[Claim] = (),
+    judged: Sequence[Judged] = (),
+) -> None:
     """Say in a line what the verdicts come to, and end with the status for it.
 
     Raises:
         typer.Exit: something does not hold, or the run is invalid.
     """
-    state, mark = state_of(checks, comparisons, claims)
+    state, mark = state_of(checks, comparisons, claims, judged)
     out.tell(f"{mark}.")
     if status := _STATUS[state]:
         raise typer.Exit(status)

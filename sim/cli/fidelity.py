@@ -1,15 +1,19 @@
 """workbench fidelity: how good predictions are over many scenarios."""
 
 import asyncio
+import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from eventlib.cli.console import Json, ending, keep_apart, write_json
+from eventlib.cli.console import Json, ending, keep_and_show, keep_apart, writable, write_json
 from sim.cli.options import CalibrationFile, Repeats, Replications, Url
 
 app = typer.Typer()
+
+_IN_NO_FILE = re.compile(r"[/\\\0]")  # what a file's name may not have
 
 
 @app.command("fidelity", epilog=ending("`workbench fidelity --json reports/fidelity.json`"))
@@ -39,9 +43,8 @@ def fidelity_command(
 
     files = scenarios or sorted((shipped() / "data/fidelity").glob("*.yaml"))
     keep_apart([*files, calibration_file], json_file)
-    if histories is not None:
-        _make(histories)
     declared = [Scenario.load(file, sample_if_missing=True) for file in files]
+    kept = [] if histories is None else _files(histories, [one.name for one in declared])
     with server_at(url) as address:
         calibration = calibrated(calibration_file, address)
         with progress(f"predicting {len(declared)} scenarios, then running them") as advance:
@@ -54,21 +57,26 @@ def fidelity_command(
                 progress=advance,
             )
             found = asyncio.run(trying)
-    if histories is not None:
-        for one in found.comparisons:
-            one.live.save(histories / f"{one.live.scenario.name}.parquet")
-    write_json(json_file, about_json() | fidelity_json(found))
-    print_fidelity(found)
+    keep_and_show(
+        lambda: print_fidelity(found),
+        lambda: write_json(json_file, about_json() | fidelity_json(found)),
+        *(partial(one.live.save, file) for one, file in zip(found.comparisons, kept, strict=False)),
+    )
     conclude_fidelity(found)
 
 
-def _make(directory: Path) -> None:
-    """Make a directory before half an hour is spent on what it is to hold.
+def _files(directory: Path, names: list[str]) -> list[Path]:
+    """A file in a directory for each of these scenarios, tried before half an hour is spent on what they are to hold.
 
     Raises:
-        typer.BadParameter: it cannot be made.
+        typer.BadParameter: one cannot be written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise typer.BadParameter(f"--histories: {directory} cannot be made ({error.strerror}); name another") from error
+    files = [directory / f"{_IN_NO_FILE.sub('-', name)}.parquet" for name in names]
+    for file in files:
+        writable(file)
+    keep_apart([], *files)
+    return files

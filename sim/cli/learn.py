@@ -5,18 +5,21 @@ import re
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eventlib.cli.console import INTERRUPTED, Json, ending, keep_apart, writable, write_json
+from eventlib.cli.console import INTERRUPTED, Json, ending, keep_and_show, keep_apart, writable, write_json
 from eventlib.cli.terminal import err
+from eventlib.whole_files import write_whole
 
 if TYPE_CHECKING:
     from sim.declare.scenario import Progress
     from sim.learn.findings import Learned
     from sim.learn.recording import Recording
+    from sim.learn.trial import Trial
 
 app = typer.Typer()
 
@@ -58,7 +61,7 @@ def learn_command(
     from sim.learn.estimate import TooLittle, learn
     from sim.learn.library_group import NothingToLearn
     from sim.learn.trial import try_out
-    from sim.learn.write import findings_json, scenario_of, scenario_text, write_trace
+    from sim.learn.write import findings_json, scenario_of, scenario_text
     from sim.show.console import progress
 
     if output is None and json_file == Path("-"):
@@ -72,18 +75,33 @@ def learn_command(
         learned = learn(record)
     except TooLittle as error:
         raise NothingToLearn(f"{record.stream}, group {record.group}", str(error)) from None
-    write_trace(learned, trace)
+    _keep_trace(learned, trace)
     directory = trace.parent if output is None else output.parent
     named = _from(directory, trace)
-    text = scenario_text(record, learned, named)
-    with progress("simulating what was learned") as advance:
+    text, tried = scenario_text(record, learned, named), None
+    with suppress(KeyboardInterrupt), progress("simulating what was learned") as advance:  # what is known stays known
         tried = try_out(scenario_of(text, directory), learned.lag, learned.at_begin, advance)
-    text = scenario_text(record, learned, named, tried)
-    _write(output, text)
-    write_json(json_file, findings_json(record, learned, tried))
-    _tell(record, learned, tried.in_words(), trace, output)
-    if record.changes.interrupted:
+    keep_and_show(
+        lambda: _tell(record, learned, tried),
+        lambda: _write(output, scenario_text(record, learned, named, tried)),
+        lambda: write_json(json_file, findings_json(record, learned, tried)),
+    )
+    err.tell(f"The arrivals are in {trace}" + (f", the scenario in {output}" if output else ""))
+    if record.changes.interrupted or tried is None:
         raise typer.Exit(INTERRUPTED)
+
+
+def _keep_trace(learned: "Learned", trace: Path) -> None:
+    """Write the arrivals. Half a file would stand in the way of the next try."""
+    from sim.learn.write import write_trace
+
+    try:
+        write_trace(learned, trace)
+    except FileExistsError:  # another program has just made it
+        raise
+    except BaseException:
+        trace.unlink(missing_ok=True)
+        raise
 
 
 def _write(output: Path | None, text: str) -> None:
@@ -91,7 +109,7 @@ def _write(output: Path | None, text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     else:
-        output.write_text(text, encoding="utf-8")
+        write_whole(output, text)
 
 
 def _beside(output: Path | None, stream: str, group: str) -> Path:
@@ -117,7 +135,7 @@ async def _watch(url: str, stream: str, group: str, for_s: float, rate: float, p
     return await watch(url, stream, group, for_s=for_s, commands_per_s=rate, stop=stop, progress=progress)
 
 
-def _tell(record: "Recording", learned: "Learned", tried: str, trace: Path, output: Path | None) -> None:
+def _tell(record: "Recording", learned: "Learned", tried: "Trial | None") -> None:
     """What was learned, a line each, on standard error: standard output may be the scenario."""
     from sim.learn.write import in_words
 
@@ -125,6 +143,5 @@ def _tell(record: "Recording", learned: "Learned", tried: str, trace: Path, outp
         err.tell((f"{name.replace('_', ' '):16}", "bold"), f" {in_words(found)}; {found.sure}")
     for note in learned.notes:
         err.tell(f"Note: {note}.")
-    err.tell(tried)
+    err.tell(tried.in_words() if tried else "It was not simulated: Ctrl-C was pressed.")
     err.tell(f"{record.commands:,} commands were sent in {record.watched_s:.0f} s, none that writes.")
-    err.tell(f"The arrivals are in {trace}" + (f", the scenario in {output}" if output else ""))

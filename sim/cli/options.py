@@ -25,7 +25,50 @@ CalibrationFile = Annotated[
 Tolerance = Annotated[
     float, typer.Option(help="How far a prediction may be off, as a share of the live value: 0.1 is 10 %.", min=1e-6)
 ]
+Vary = Annotated[
+    list[str],
+    typer.Option(
+        "--vary",
+        help="A field by its path, and its values: services.billing.consumers=1..8, load.rate_per_s=100,200,400, "
+        "faults.0.at_s=1..3..0.5. May be given again.",
+        metavar="FIELD=VALUES",
+    ),
+]
+MachineFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        help="What `calibrate --out FILE` measured here; without it, the machine takes no time.",
+        metavar="FILE",
+    ),
+]
+Workers = Annotated[int | None, typer.Option(help="Processes to simulate in; by default one a core.", min=1)]
+Expect = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--expect",
+        help="What must hold beside the scenario's own `expect:`, such as 'lag_s_p99 < 500 ms'. May be given again.",
+        metavar="EXPECTATION",
+    ),
+]
+Junit = Annotated[
+    Path | None,
+    typer.Option("--junit", help="Write the verdicts here, as JUnit XML.", callback=writable, metavar="FILE"),
+]
+Markdown = Annotated[
+    Path | None,
+    typer.Option(
+        "--markdown",
+        help="Write a summary here, as Markdown. What is expected is also told to GitHub where it runs the command.",
+        callback=writable,
+        metavar="FILE",
+    ),
+]
 Url = Annotated[str | None, typer.Option(help="Redis to use; without it REDIS_URL, or else a private one.")]
+Page = Annotated[
+    Path | None,
+    typer.Option("--html", help="Also write a page of the runs here.", callback=writable, metavar="FILE"),
+]
 HistoryFile = Annotated[
     Path | None, typer.Option("--history", help="Also write the history here, as Parquet.", callback=writable)
 ]

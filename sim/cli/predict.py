@@ -5,9 +5,20 @@ from typing import Annotated
 
 import typer
 
-from eventlib.cli.console import Json, ending, writable, write_json
+from eventlib.cli.console import Json, ending, keep_and_show, writable, write_json
 from eventlib.cli.terminal import out
-from sim.cli.options import CalibrationFile, Learned, LiveSeeds, Replications, Sample, ScenarioFile, Url
+from sim.cli.options import (
+    CalibrationFile,
+    Expect,
+    Junit,
+    Learned,
+    LiveSeeds,
+    Markdown,
+    Replications,
+    Sample,
+    ScenarioFile,
+    Url,
+)
 
 app = typer.Typer()
 
@@ -25,31 +36,45 @@ def predict_command(
     url: Url = None,
     json_file: Json = None,
     sample: Sample = False,
+    expect: Expect = None,
+    junit: Junit = None,
+    markdown: Markdown = None,
 ) -> None:
     """Predict what live runs of a scenario will measure: numbers, intervals and their SHA-256.
 
     `workbench compare --prediction FILE` runs the scenario live and judges what was predicted.
     """
-    from sim.cli.predicting import predicted
+    from sim.cli.conclusion import end
+    from sim.cli.expecting import Expected
+    from sim.cli.predicting import declared_in, predicted
     from sim.environment import about_json
-    from sim.show.console import print_prediction
+    from sim.evidence.expectations import judged_json
+    from sim.infer.judging import judge_prediction
+    from sim.show.console import print_judged, print_prediction
     from sim.worlds.live import server_at
 
+    outputs = (json_file, target, junit, markdown)
+    declared = declared_in(scenario, (calibration_file,), *outputs, learned=learned, sample_if_missing=sample)
+    expected = Expected.of(declared, expect, junit, markdown)
     with server_at(url) as address:
         found = predicted(
-            scenario,
-            json_file,
-            target,
-            seeds=range(live_seeds),
+            declared,
+            range(live_seeds),
             replications=replications,
             calibration=calibration_file,
             learned=learned,
             url=address,
-            sample_if_missing=sample,
         )
-    if target is not None:
-        found.save(target)
-    write_json(json_file, about_json() | {"prediction": found.json()})
-    print_prediction(found)
+    judged = judge_prediction(expected.expectations, found)
+    told = {"prediction": found.json(), "expectations": judged_json(judged)}
+    keep_and_show(
+        lambda: print_prediction(found),
+        lambda: found.save(target) if target is not None else None,
+        lambda: write_json(json_file, about_json() | told),
+        lambda: expected.write(f"{declared.name}, predicted", judged),
+    )
     if target is not None:
         out.tell(f"The prediction is in {target}. Judge it: workbench compare --prediction {target}")
+    if judged:
+        print_judged(judged)
+        end((), judged=judged)

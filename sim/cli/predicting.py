@@ -1,6 +1,7 @@
 """How commands predict: what own handlers do is known or learned, the machine is timed or was, then it is simulated."""
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,32 +10,49 @@ from eventlib.cli.terminal import err
 
 if TYPE_CHECKING:
     from sim.calibration import Calibration
+    from sim.declare.scenario import Scenario
     from sim.infer.prediction import Prediction
 
 
-def predicted(
+def declared_in(
     file: Path,
+    inputs: Iterable[Path | None],
     *outputs: Path | None,
+    learned: Path | None = None,
+    sample_if_missing: bool = False,
+) -> "Scenario":
+    """The scenario in a file. `inputs` and `outputs` are the other files that the command reads and writes.
+
+    Raises:
+        typer.BadParameter: an output would overwrite something that is read.
+        InvalidScenario: as `Scenario.load` does.
+    """
+    from sim.cli.learning import learned_target
+    from sim.declare.scenario import Scenario
+
+    declared = Scenario.load(file, sample_if_missing=sample_if_missing)
+    keep_apart([file, *inputs, *declared.files], *outputs, learned_target(learned))
+    return declared
+
+
+def predicted(
+    declared: "Scenario",
     seeds: range,
+    *,
     replications: int,
     calibration: Path | None,
     learned: Path | None,
     url: str,
-    sample_if_missing: bool,
 ) -> "Prediction":
-    """The prediction of the scenario in a file. `outputs` are the other files that the command writes.
+    """The prediction of a scenario.
 
     Raises:
-        typer.BadParameter: an output would overwrite something that is read.
-        SimError, EventlibError: as `Scenario.load`, `with_own_handlers`, `calibrated` and `predict` do.
+        SimError, EventlibError: as `with_own_handlers`, `calibrated` and `predict` do.
     """
-    from sim.cli.learning import learned_target, with_own_handlers
-    from sim.declare.scenario import Scenario
+    from sim.cli.learning import with_own_handlers
     from sim.infer.predict import predict
     from sim.show.console import progress
 
-    declared = Scenario.load(file, sample_if_missing=sample_if_missing)
-    keep_apart([file, calibration, *declared.files], *outputs, learned_target(learned))
     declared = with_own_handlers(declared, learned, url)
     measured = calibrated(calibration, url)
     with progress(f"simulating {declared.name}") as advance:

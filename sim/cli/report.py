@@ -1,18 +1,22 @@
 """workbench report: scenarios in both worlds, and the claims about the library, on one HTML page."""
 
 import asyncio
-import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eventlib.cli.console import Json, ending, keep_apart, writable, write_json
+from eventlib.cli.console import Json, ending, keep_and_show, keep_apart, writable, write_json
 from eventlib.cli.terminal import out
+from eventlib.whole_files import write_whole
 from sim.cli.options import Sample, Tolerance, Url
 from sim.errors import InvalidPrediction, InvalidScenario
+
+if TYPE_CHECKING:  # the help appears without it
+    from sim.infer.validate import Validation
 
 app = typer.Typer()
 
@@ -40,7 +44,7 @@ def report_command(
     from sim.environment import about_json, environment
     from sim.infer.compare import comparison_json
     from sim.infer.validate import validate
-    from sim.show.console import print_checks, print_claims, print_comparison, print_overloads, steps
+    from sim.show.console import steps
     from sim.show.provenance import exact_command, provenance
     from sim.show.report import render
     from sim.worlds.live import server_at
@@ -62,9 +66,20 @@ def report_command(
         page = render(
             result.comparisons, result.claims, command=command, notes=notes, environment=about, fidelity=tried
         )
-        output.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")  # bytes of a path may be no text
     told = {"command": command, "notes": notes, "claims": [asdict(claim) for claim in result.claims]}
-    write_json(json_file, about_json() | told | {"scenarios": list(map(comparison_json, result.comparisons))})
+    told |= {"scenarios": list(map(comparison_json, result.comparisons))}
+    keep_and_show(
+        partial(_show, result, notes),
+        partial(write_whole, output, page, errors="xmlcharrefreplace"),  # bytes of a path may be no text
+        lambda: write_json(json_file, about_json() | told),
+    )
+    out.tell(f"The report is {output}")
+    end([check for one in result.comparisons for check in one.checks], result.comparisons, result.claims)
+
+
+def _show(result: "Validation", notes: list[str]) -> None:
+    from sim.show.console import print_checks, print_claims, print_comparison, print_overloads
+
     for note in notes:
         out.tell(f"Note: {note}.")
     for comparison in result.comparisons:
@@ -72,8 +87,6 @@ def report_command(
         print_checks(comparison.checks)
         print_overloads(comparison.live)
     print_claims(result.claims)
-    out.tell(f"The report is {output}")
-    end([check for one in result.comparisons for check in one.checks], result.comparisons, result.claims)
 
 
 def _read_fidelity(named: Path | None, usual: Path) -> dict[str, Any] | None:
@@ -82,14 +95,16 @@ def _read_fidelity(named: Path | None, usual: Path) -> dict[str, Any] | None:
     Raises:
         InvalidPrediction: the file that is named, or lies there, is something else.
     """
+    from sim.reading import UNREADABLE, read_json
+
     file = named or usual
     if named is None and not usual.exists():
         return None
     try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        found: dict[str, Any] = read_json(file)
         _ = [found["date"], *(one["prediction"]["sha256"] for one in found["scenarios"].values())]
         _ = [[table["title"], table["header"], *table["rows"]] for table in found["tables"]]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, *UNREADABLE) as error:
         problem = "is not what `workbench fidelity --json` writes; run it again, or name another file with --fidelity"
         raise InvalidPrediction(str(file), problem) from error
     return found

@@ -10,14 +10,14 @@ from typer.main import get_group
 
 from eventlib.cli.console import Commands
 from eventlib.errors import EventlibError
-from sim.errors import CalibrationFailed, InvalidScenario, LiveRunFailed, SimError
+from sim.errors import CalibrationFailed, InvalidScenario, LiveRunFailed, SimError, SweepFailed
 
 
 class RunningCommands(Commands):
     """The commands that are `listed`. The one that is called is imported from its module."""
 
     expected: ClassVar[tuple[type[Exception], ...]] = (SimError, EventlibError)
-    invalid: ClassVar[tuple[type[Exception], ...]] = (CalibrationFailed, LiveRunFailed)
+    invalid: ClassVar[tuple[type[Exception], ...]] = (CalibrationFailed, LiveRunFailed, SweepFailed)
 
     def __init__(self, listed: TyperGroup, modules: Mapping[str, str]) -> None:
         super().__init__(

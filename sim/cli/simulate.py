@@ -3,7 +3,7 @@
 import typer
 
 from eventlib.cli.console import Json, ending, keep_apart
-from sim.cli.options import HistoryFile, Learned, Sample, ScenarioFile, Seeds
+from sim.cli.options import Expect, HistoryFile, Junit, Learned, Markdown, Page, Sample, ScenarioFile, Seeds
 
 app = typer.Typer()
 
@@ -15,20 +15,26 @@ def simulate_command(
     learned: Learned = None,
     json_file: Json = None,
     history: HistoryFile = None,
+    page: Page = None,
     sample: Sample = False,
+    expect: Expect = None,
+    junit: Junit = None,
+    markdown: Markdown = None,
 ) -> None:
     """Run a scenario in virtual time."""
     from sim.cli.conclusion import conclude_history
+    from sim.cli.expecting import Expected
     from sim.declare.scenario import Scenario
     from sim.show.console import progress
     from sim.worlds.simulated import simulate
 
     declared = Scenario.load(scenario, sample_if_missing=sample)
-    keep_apart([scenario, learned, *declared.files], json_file, history)
+    keep_apart([scenario, learned, *declared.files], json_file, history, page, junit, markdown)
+    expected = Expected.of(declared, expect, junit, markdown)
     if learned is not None:
         from sim.cli.learning import learned_from
 
         declared = learned_from(declared, learned)
     with progress(f"simulating {declared.name}") as advance:
         result = simulate(declared, range(seeds), progress=advance)
-    conclude_history(result, json_file, history)
+    conclude_history(result, json_file, history, page, expected)

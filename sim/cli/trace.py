@@ -9,6 +9,7 @@ import typer
 
 from eventlib.cli.console import Json, commands, ending, keep_apart, writable, write_json
 from eventlib.cli.terminal import one_line, out
+from eventlib.whole_files import write_whole
 
 if TYPE_CHECKING:  # the help appears without them
     from sim.declare.traces import Trace, TraceFormat
@@ -58,7 +59,7 @@ def inspect_command(
         found = read_trace(file, form)
     summary = summarize(found)
     if output is not None:
-        output.write_text(_scenario(file, output, columns, form, found, summary), encoding="utf-8")
+        write_whole(output, _scenario(file, output, columns, form, found, summary))
     edges_s, rates_per_s = rate_over_time(found, 60)
     about: dict[str, Any] = {"file": str(file), "delimiter": table.delimiter, "columns": columns}
     about |= {"seen": [asdict(one) for one in seen], "began_s": found.began_s, "unsorted": found.unsorted}

@@ -4,7 +4,7 @@ A plan fixes every arrival, every service time and every failure before either w
 random stream. So a simulated and a live run of one seed see the same work, and their difference is not sampling.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -145,6 +145,55 @@ def _ready(
     raise ValueError(f"services: the flow loops for ever through {loop}; take one of their emits out")
 
 
+@dataclass(slots=True)
+class _Drawn:
+    """What is drawn for one service: see `Plan`."""
+
+    service_s: Floats
+    cpu_s: Floats | None
+    failure_draws: Floats
+    dependency_s: list[tuple[str, Floats]]
+    emits: dict[str, Counts] | None = None
+    failing: FailingDraws | None = None
+    chosen: Numbers | None = None
+    labels: Labels | None = None
+    saga: SagaDraws | None = None
+
+
+def _draw_service(
+    service: Service,
+    dependencies: Mapping[str, Dependency],
+    load: LoadKind,
+    m: int,
+    place: int,
+    seed: int,
+    repeat: int,
+) -> _Drawn:
+    """Draw what becomes of the m messages of the service at this place in the scenario."""
+
+    def stream(*key: int) -> np.random.SeedSequence:
+        return np.random.SeedSequence(seed, spawn_key=(1 + place, *key))
+
+    of_service = stream() if service.own is None else stream(4, repeat)
+    service_rng, failure_rng, emits_rng = (np.random.default_rng(one) for one in of_service.spawn(3))
+    service_s, cpu_s = service.service_time.draw_parts(m, service_rng, load)
+    failures, called = failure_rng.random((m, service.retry.attempts)), []
+    for number, used in enumerate(service.uses):
+        rng = np.random.default_rng(stream(6, number))
+        called.append((used, dependencies[used].service_time.draw(m, rng, load)))
+    drawn = _Drawn(service_s, cpu_s, failures, called)
+    if service.own is not None and (learned := service.own.learned) is not None:
+        drawn.emits = {event: one.draw(m, emits_rng) for event, one in learned.emits.items()}
+        drawn.failing = learned.draw_failing(m, emits_rng, load)
+    if service.emits_shares:
+        drawn.chosen = draw_chosen(service, seed, place, m)
+    if service.queue is not None:
+        drawn.labels = draw_labels(service.queue, seed, place, m)
+    if service.saga is not None:  # from a child of its own, behind those of the others
+        drawn.saga = service.saga.draw(m, stream(3), load, service.retry)
+    return drawn
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All that is random in a run, except the jitter of retries and sweeps, which is the library's own.
@@ -200,47 +249,36 @@ class Plan:
         Raises:
             InvalidTrace: the load's trace is missing or broken.
         """
-        streams = np.random.SeedSequence(seed).spawn(1 + len(services))
-        arrivals = load.draw(np.random.default_rng(streams[0]))
-        service_s, cpu_s, failure_draws, labels, sagas, emits, failing, chosen = {}, {}, {}, {}, {}, {}, {}, {}
-        dependency_s = {}
+        arrivals = load.draw(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,))))
+        sent_events = None
+        if load.mix:  # from a stream far behind those that a load may spawn of its own
+            stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))
+            sent_events = load.draw_events(arrivals.intended_s.size, np.random.default_rng(stream))
+        drawn: dict[str, _Drawn] = {}
         for place, (name, service) in enumerate(services.items()):
-            own = np.random.SeedSequence(seed, spawn_key=(1 + place, 4, repeat))
-            of_service = streams[1 + place] if service.own is None else own
-            service_rng, failure_rng, emits_rng = (np.random.default_rng(one) for one in of_service.spawn(3))
             m = len(arrivals.intended_s) * flow.paths[service.consumes]
-            service_s[name], computing_s = service.service_time.draw_parts(m, service_rng, load)
-            if computing_s is not None:
-                cpu_s[name] = computing_s
-            if service.own is not None and service.own.learned is not None:
-                emits[name] = {event: one.draw(m, emits_rng) for event, one in service.own.learned.emits.items()}
-                failing[name] = service.own.learned.draw_failing(m, emits_rng, load)
-            failure_draws[name] = failure_rng.random((m, service.retry.attempts))
-            dependency_s[name] = _calls(service, dependencies, load, seed, place, m)
-            if service.emits_shares:
-                chosen[name] = draw_chosen(service, seed, place, m)
-            if service.queue is not None:
-                labels[name] = draw_labels(service.queue, seed, place, m)
-            if service.saga is not None:  # from a child of its own, behind those of the others
-                of_saga = np.random.SeedSequence(seed, spawn_key=(1 + place, 3))
-                sagas[name] = service.saga.draw(m, of_saga, load, service.retry)
+            drawn[name] = _draw_service(service, dependencies, load, m, place, seed, repeat)
         return cls(
             arrivals.intended_s,
             arrivals.due_s,
-            service_s,
-            failure_draws,
+            {name: one.service_s for name, one in drawn.items()},
+            {name: one.failure_draws for name, one in drawn.items()},
             {name: [window for fault in faults for window in fault.error_windows(name)] for name in services},
             {name: service.error_rate for name, service in services.items()},
-            labels,
-            sagas,
-            cpu_s,
-            emits,
-            chosen,
-            _slow_windows(services, faults),
+            {name: one.labels for name, one in drawn.items() if one.labels is not None},
+            {name: one.saga for name, one in drawn.items() if one.saga is not None},
+            {name: one.cpu_s for name, one in drawn.items() if one.cpu_s is not None},
+            {name: one.emits for name, one in drawn.items() if one.emits is not None},
+            {name: one.chosen for name, one in drawn.items() if one.chosen is not None},
+            {
+                name: found
+                for name in services
+                if (found := [one for fault in faults for one in fault.slow_windows(name)])
+            },
             _poison(arrivals.intended_s, services, faults, flow, seed),
-            _sent_events(load, arrivals.intended_s.size, seed),
-            failing,
-            dependency_s,
+            sent_events,
+            {name: one.failing for name, one in drawn.items() if one.failing is not None},
+            {name: one.dependency_s for name, one in drawn.items()},
         )
 
     def emitted(self, flow: Flow, service: str, consumed: str, index: int) -> list[tuple[str, int]]:
@@ -278,30 +316,6 @@ class Plan:
             if window.from_s <= at_s < window.until_s:
                 rate = window.error_rate
         return rate
-
-
-def _sent_events(load: LoadKind, n: int, seed: int) -> Numbers | None:
-    """Which event each message of a mixed load is: a stream far behind those that a load may spawn of its own."""
-    if not load.mix:
-        return None
-    return load.draw_events(n, np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))))
-
-
-def _calls(
-    service: Service, dependencies: Mapping[str, Dependency], load: LoadKind, seed: int, place: int, m: int
-) -> list[tuple[str, Floats]]:
-    """How long each call of m messages takes, for each dependency that the service uses, from a stream of its own."""
-    found = []
-    for number, used in enumerate(service.uses):
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1 + place, 7, number)))
-        found.append((used, dependencies[used].service_time.draw(m, rng, load)))
-    return found
-
-
-def _slow_windows(services: Iterable[str], faults: Sequence[FaultKind]) -> dict[str, list[SlowWindow]]:
-    """When each service is slow that is."""
-    found = {name: [window for fault in faults for window in fault.slow_windows(name)] for name in services}
-    return {name: windows for name, windows in found.items() if windows}
 
 
 def _poison(

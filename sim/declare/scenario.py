@@ -1,9 +1,10 @@
 """A Scenario declares one experiment: a load, the services that work it off, and the faults injected into them."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -12,6 +13,7 @@ from eventlib.events.schema import valid_name, valid_type
 from sim.declare.callers import CALLERS, Callers
 from sim.declare.declared import Declared, FilePlaces
 from sim.declare.dependencies import Dependency
+from sim.declare.expectations import Expectation
 from sim.declare.faults import FAULT_KINDS, Fault
 from sim.declare.faults.kind import FaultySystem
 from sim.declare.loads import Load
@@ -33,7 +35,9 @@ SAMPLES = 10_000  # looks at a service's backlog in a run that has fewer events 
 class Scenario(Declared):
     """One experiment, as declared: nothing is drawn, connected or started yet.
 
-    `drain_s` bounds how long after the last arrival a run may go on working off its backlog.
+    `drain_s` bounds how long after the last arrival a run may go on working off its backlog. Metrics leave the first
+    `warm_up_s` of each run out, or what `warm_up: mser-5` finds in all runs together. `expect` says what metrics must
+    be, such as `lag_s_p99 < 500 ms`.
     """
 
     name: str = Field(min_length=1)
@@ -44,6 +48,21 @@ class Scenario(Declared):
     callers: Callers | None = None  # processes that send the load as requests; without them, the load is events
     faults: tuple[Fault, ...] = ()
     drain_s: float = Field(default=30.0, gt=0, le=1e6)
+    warm_up_s: float = Field(default=0.0, ge=0)
+    warm_up: Literal["mser-5"] | None = None
+    expect: tuple[str, ...] = ()
+
+    @field_validator("expect")
+    @classmethod
+    def _expects_something(cls, expect: tuple[str, ...]) -> tuple[str, ...]:
+        for text in expect:
+            Expectation.parse(text)
+        return expect
+
+    @property
+    def expectations(self) -> tuple[Expectation, ...]:
+        """What its metrics must be."""
+        return tuple(map(Expectation.parse, self.expect))
 
     @classmethod
     def load(cls, file: str | Path, *, sample_if_missing: bool = False) -> Self:
@@ -134,6 +153,7 @@ class Scenario(Declared):
 
     @model_validator(mode="after")
     def _runnable(self) -> Self:
+        self._check_warm_up()
         self._check_names()
         self._check_callers()
         self._check_own_handlers()
@@ -164,6 +184,14 @@ class Scenario(Declared):
         if late is None:
             return None
         return f"{late.label} at {late.at_s:g} s, after the load's end at {end_s:g} s; lower at_s"
+
+    def _check_warm_up(self) -> None:
+        if self.warm_up_s and self.warm_up is not None:
+            raise ValueError("warm_up_s: MSER-5 finds the warm-up; leave warm_up_s or warm_up out")
+        if self.warm_up_s:
+            with suppress(InvalidTrace):  # the run refuses it
+                if self.warm_up_s >= (end_s := self.offered_load.duration_s):
+                    raise ValueError(f"warm_up_s: {self.warm_up_s:g} leaves nothing of {end_s:g} s of load; lower it")
 
     def _check_names(self) -> None:
         try:

@@ -52,8 +52,8 @@ class Overload:
         )
 
 
-def work_of(scenario: Scenario, run: Run, rows: Rows, service: int) -> Work:
-    """What the handlers of a service did in a run. `rows` are the service's own.
+def work_of(scenario: Scenario, run: Run, rows: Rows, service: int, from_s: float = 0.0) -> Work:
+    """What the handlers of a service did in a run, from a time on. `rows` are the service's own.
 
     An attempt that was cut off lasted until its consumer was killed, or the run ended.
     """
@@ -64,8 +64,9 @@ def work_of(scenario: Scenario, run: Run, rows: Rows, service: int) -> Work:
         cut = started[~np.isin(started[key], ended[key])]
     else:
         started, ended, cut = _acts(rows)
-    busy_s = float(ended["t_s"].sum() - started["t_s"].sum() + _ends_s(rows, cut, run.ended_s).sum())
-    return Work(busy_s, started.size, declared.consumers * declared.concurrency, run.ended_s)
+    ends_s, starts_s = np.concatenate((ended["t_s"], _ends_s(rows, cut, run.ended_s))), started["t_s"]
+    busy_s = float(np.maximum(ends_s, from_s).sum() - np.maximum(starts_s, from_s).sum())
+    return Work(busy_s, started.size, declared.consumers * declared.concurrency, run.ended_s - from_s)
 
 
 def _acts(rows: Rows) -> tuple[Rows, Rows, Rows]:

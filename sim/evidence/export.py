@@ -10,19 +10,21 @@ from sim.evidence.checks import Check
 from sim.evidence.history import History
 from sim.evidence.instrument import INSTRUMENT
 from sim.evidence.metrics import Interval, unit_of
+from sim.evidence.warm_up import warm_up_s
 
 T = TypeVar("T")
 
 
 def history_json(history: History, summaries: Mapping[str, Interval], checks: Iterable[Check]) -> dict[str, Any]:
     """The runs of a history, the summary of each metric, and the verdicts."""
-    metrics = {
-        name: {"mean": found.mean, "low": found.low, "high": found.high, "runs": found.runs, "unit": unit_of(name)}
-        | lower_bound_json(found)
-        for name, found in summaries.items()
-    }
-    metrics = under_all_names(metrics, history.scenario)
+    metrics = under_all_names({name: interval_json(name, found) for name, found in summaries.items()}, history.scenario)
     return runs_json(history) | {"metrics": metrics, "checks": checks_json(checks)}
+
+
+def interval_json(metric: str, found: Interval) -> dict[str, Any]:
+    """A metric's mean and interval."""
+    about = {"mean": found.mean, "low": found.low, "high": found.high, "runs": found.runs, "unit": unit_of(metric)}
+    return about | lower_bound_json(found)
 
 
 def lower_bound_json(found: Interval) -> dict[str, Any]:
@@ -50,6 +52,7 @@ def runs_json(history: History) -> dict[str, Any]:
         "overloads": [asdict(overload) for overload in overloads(history)],
         "runs": len(history.runs),
         "calibration": history.calibration,
+        "warm_up_s": warm_up_s(history),
     }
 
 

@@ -30,14 +30,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, Field
 
+from eventlib.whole_files import whole_file
 from sim.declare.faults import NOTES
-from sim.declare.scenario import Scenario
+from sim.declare.scenario import MAX_DRAWS, Scenario
 from sim.errors import InvalidHistory
+from sim.reading import UNREADABLE, in_words, parse_json
 from sim.tables import html_table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from sim.evidence.lives import MessageLife
 
 BLOCKED_S = 0.1  # a step of a handler that is so long keeps everything else of its process waiting
 World = Literal["simulated", "live"]
@@ -177,6 +182,18 @@ class History:
         for index, run in enumerate(self.runs):
             yield run, self.run(index)
 
+    def message(self, number: int, run: int = 0) -> "MessageLife":
+        """The life of a message that the load sent in a run: its waits, its attempts and what came of them.
+
+        `sim.show.lives.life_of` draws it.
+
+        Raises:
+            InvalidHistory: there is no such run, or no such message in it.
+        """
+        from sim.evidence.lives import MessageLife  # it is built on histories
+
+        return MessageLife.of(self, number, run)
+
     def of_seeds(self, seeds: Sequence[int]) -> Self:
         """The runs of these seeds alone."""
         kept = [index for index, run in enumerate(self.runs) if run.seed in seeds]
@@ -197,10 +214,10 @@ class History:
         return frame
 
     def save(self, file: str | Path) -> None:
-        """Write to one Parquet file.
+        """Write to one Parquet file, whole or not at all.
 
         Raises:
-            InvalidHistory: it could not be written whole. What there is of it cannot be opened.
+            InvalidHistory: it could not be written.
         """
         import pyarrow as pa
         from pyarrow import parquet
@@ -215,9 +232,8 @@ class History:
             "environment": self.environment,
         }
         table = pa.table({name: self.rows[name] for name in ROW.names or ()})
-        # By way of an open file: given a path, pyarrow deletes what is there when it cannot write.
         try:
-            with open(file, "wb") as target:
+            with whole_file(file) as target:
                 parquet.write_table(table.replace_schema_metadata({"history": json.dumps(about)}), target)
         except OSError as error:
             problem = f"cannot be written: {error.strerror or error}; name a file on a disk with room"
@@ -235,23 +251,35 @@ class History:
 
         try:
             table = parquet.read_table(file)
-            about = json.loads(table.schema.metadata[b"history"])
+            about = parse_json(table.schema.metadata[b"history"])
+            said = _Said.model_validate(about)
             rows = np.empty(table.num_rows, ROW)
-            for name in ROW.names or ():
-                rows[name] = table[name].to_numpy()
-            rows["kind"] = _own_codes(file, rows["kind"], about.get("kinds", _FIRST_KINDS))
-            return cls(
-                about["world"],
-                Scenario.model_validate(about["scenario"]),
-                about["server"],
-                tuple(_run(run) for run in about["runs"]),
-                rows,
-                about["calibration"] if "calibration" in about else {"values": about["overheads"]},
-                about.get("environment", {}),
-            )
-        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
-            problem = " ".join(str(error).split())
-            raise InvalidHistory(str(file), f"is no history ({problem}); write one with `--history`") from error
+            with np.errstate(invalid="raise"):  # a code that is no number
+                for name in ROW.names or ():
+                    rows[name] = table[name].to_numpy()
+            rows["kind"] = _own_codes(file, rows["kind"], said.kinds)
+            calibration = {"values": about["overheads"]} if said.calibration is None else said.calibration
+            found = cls(said.world, said.scenario, said.server, said.runs, rows, calibration, said.environment)
+            found._check_codes()
+        except (OSError, pa.ArrowException, *UNREADABLE) as error:
+            raise InvalidHistory(str(file), f"is no history ({in_words(error)}); write one with `--history`") from error
+        return found
+
+    def _check_codes(self) -> None:
+        """Raises ValueError where a row is of nothing that there is, or a run lacks what a service had left."""
+        counts = {"run": len(self.runs), "service": len(self.services), "event": len(self.events)}
+        least = {"run": 0, "service": -1, "event": -1, "consumer": -1, "message": -1, "attempt": 0}
+        for column, low in least.items():
+            codes = self.rows[column]
+            if codes.size and not (low <= codes.min() and codes.max() < counts.get(column, np.inf)):
+                raise ValueError(f"a row is of {column} {codes.min()} or {codes.max()}")
+        sent = of_kind(self.rows[self.rows["service"] == -1], "sent")["message"]
+        if sent.size and not 0 <= sent.min() <= sent.max() < MAX_DRAWS:
+            raise ValueError(f"the load sent message {sent.min()} or {sent.max()}")
+        if np.any(np.diff(self.rows["run"]) < 0) or not np.isfinite(self.rows["t_s"]).all():
+            raise ValueError("its rows are not in order, or have no time")
+        if any(set(run.left) != set(self.services) for run in self.runs):
+            raise ValueError("what each service had left is not known of every run")
 
 
 def joined(first: History, second: History) -> History:
@@ -285,6 +313,13 @@ def _own_codes(file: str | Path, codes: npt.NDArray[np.uint8], names: Sequence[s
     return np.array([KIND.get(name, 0) for name in names], np.uint8)[codes]
 
 
-def _run(about: dict[str, Any]) -> Run:
-    left = {service: Left(**counts) for service, counts in about["left"].items()}
-    return Run(about["seed"], about["repeat"], about["ended_s"], left)
+class _Said(BaseModel):
+    """What a file says of a history beside its rows. The first ones named no kinds, and had `overheads`."""
+
+    world: World
+    scenario: Scenario
+    server: str
+    runs: tuple[Run, ...]
+    kinds: tuple[str, ...] = _FIRST_KINDS
+    calibration: dict[str, Any] | None = None
+    environment: dict[str, str] = Field(default_factory=dict)

@@ -12,6 +12,7 @@ from sim.declare.scenario import Scenario
 from sim.evidence.history import History, Rows, Run, of_kind
 from sim.evidence.requests import requests_of
 from sim.evidence.unhandled import unhandled
+from sim.evidence.warm_up import after, warm_up_s
 
 QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
@@ -49,17 +50,20 @@ def last_services(scenario: Scenario) -> list[str]:
     ]
 
 
-def lags(history: History, service: str | None = None) -> Lags:
+def lags(history: History, service: str | None = None, *, warming_up: bool = False) -> Lags:
     """The lag of every message of all runs: of one service, or of the system's last services.
 
-    That of `callers` is the round trip of their requests.
+    That of `callers` is the round trip of their requests. Messages of the warm-up are left out unless they are asked
+    for.
     """
+    from_s = 0.0 if warming_up else warm_up_s(history)
+    each_run = [(run, after(rows, from_s)) for run, rows in history.each_run()]
     if service == CALLERS and history.scenario.callers is not None:
-        found = [round_trips(history.scenario, run, rows) for run, rows in history.each_run()]
+        found = [round_trips(history.scenario, run, rows) for run, rows in each_run]
     else:
         names = [service] if service else last_services(history.scenario)
         codes = [history.services.index(name) for name in names]
-        found = [lags_of_run(history.scenario, run, rows, codes) for run, rows in history.each_run()]
+        found = [lags_of_run(history.scenario, run, rows, codes) for run, rows in each_run]
     run = [np.full(of_run.lag_s.size, index, np.int32) for index, of_run in enumerate(found)]
     return Lags(
         np.concatenate(run),

@@ -10,7 +10,7 @@ look fast.
 Each number has one function here. Checks, claims, figures and reports all call it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +28,9 @@ from sim.evidence.requests import requests_of
 from sim.evidence.sagas import ENDS, half_done, sagas_of
 from sim.evidence.turns import queue_metrics
 from sim.evidence.unhandled import sent_by_load
+from sim.evidence.warm_up import after, warm_up_s
 from sim.tables import html_table
-from sim.wording import number
+from sim.wording import lower_bound, number, share_unhandled
 
 UNITS = {
     "throughput_per_s": "1/s",
@@ -81,7 +82,15 @@ class Interval:
 
 
 class Metrics(dict[str, Floats]):
-    """Metrics by name: an array of shape (runs,) each. A notebook shows them as a table."""
+    """Metrics by name: an array of shape (runs,) each. A notebook shows them as a table.
+
+    `unhandled` says which are only lower bounds. For each quantile of lag it has an array of shape (runs,): the share
+    of unhandled messages in the runs where it falls among these; 0 in the others.
+    """
+
+    def __init__(self, values: Mapping[str, Floats], unhandled: Mapping[str, Floats] | None = None) -> None:
+        super().__init__(values)
+        self.unhandled = dict(unhandled or {})
 
     def __repr__(self) -> str:
         return "\n".join(f"{name:<28}{mean:>14}  {between:<22}{unit}" for name, mean, between, unit in self._rows())
@@ -94,7 +103,9 @@ class Metrics(dict[str, Floats]):
         for name, values in self.items():
             known = values[~np.isnan(values)]
             between = f"{number(known.min())} to {number(known.max())}" if known.size > 1 else ""
-            yield name, number(known.mean() if known.size else np.nan), between, unit_of(name)
+            share = float(self.unhandled.get(name, np.zeros(1)).mean())
+            mean = lower_bound(number(known.mean() if known.size else np.nan), share)
+            yield name, mean, share_unhandled(share) if share else between, unit_of(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,42 +128,23 @@ def measure(history: History) -> Metrics:
     """Every metric of every run: name -> array of shape (runs,). NaN where a run has no such number.
 
     A quantile of lag that falls among messages that were never handled is the time at which the run ended: it is at
-    least that. `unhandled` is their share of all messages that were not given up.
+    least that. `unhandled` is their share of all messages that were not given up. What the warm-up cuts is left out;
+    recovery, Little's law, turns and half-done sagas need the whole run.
     """
-    return measure_all(history).values
-
-
-@dataclass(frozen=True, slots=True)
-class Measures:
-    """Every metric of every run, and which of them are only lower bounds. All arrays have shape (runs,).
-
-    `unhandled` is, for each quantile of lag, the share of unhandled messages in the runs where it falls among these; 0
-    in the others.
-    """
-
-    values: Metrics
-    unhandled: dict[str, Floats]
-
-
-def measure_all(history: History) -> Measures:
-    """What `measure` returns, and with it which of the numbers are lower bounds."""
     values: dict[str, list[float]] = {}
     unhandled: dict[str, list[float]] = {}
+    from_s = warm_up_s(history)
     for run, rows in history.each_run():
-        for of_runs, of_run in zip((values, unhandled), _run_metrics(history.scenario, run, rows), strict=True):
+        for of_runs, of_run in zip((values, unhandled), _run_metrics(history.scenario, run, rows, from_s), strict=True):
             for name, value in of_run.items():
                 of_runs.setdefault(name, []).append(value)
-    return Measures(Metrics(_arrays(values)), _arrays(unhandled))
-
-
-def _arrays(of_runs: dict[str, list[float]]) -> dict[str, Floats]:
-    return {name: np.array(values) for name, values in of_runs.items()}
+    return Metrics(*({name: np.array(of) for name, of in one.items()} for one in (values, unhandled)))
 
 
 def summarize(values: Floats, unhandled: Floats | None = None) -> Interval:
     """The mean of independent runs with its 95 % t interval. Runs without a number (NaN) are left out.
 
-    `unhandled` has the shares that `Measures` holds: with one of them above 0, the mean is only a lower bound.
+    `unhandled` has the shares that `Metrics` holds: with one of them above 0, the mean is only a lower bound.
     """
     known = values[~np.isnan(values)]
     mean = float(known.mean()) if known.size else np.nan
@@ -166,14 +158,16 @@ def summarize(values: Floats, unhandled: Floats | None = None) -> Interval:
 
 def summaries(history: History) -> dict[str, Interval]:
     """Every metric of a history, summarized over its seeds."""
-    found = measure_all(history)
-    return {
-        name: summarize(
-            of_seeds(history, values),
-            of_seeds(history, found.unhandled[name]) if name in found.unhandled else None,
-        )
-        for name, values in found.values.items()
-    }
+    found = measure_seeds(history)
+    return {name: summarize(values, found.unhandled.get(name)) for name, values in found.items()}
+
+
+def measure_seeds(history: History) -> Metrics:
+    """Every metric of every seed, averaged over the seed's repeats: name -> array of shape (seeds,)."""
+    found = measure(history)
+    return Metrics(
+        *({name: of_seeds(history, values) for name, values in one.items()} for one in (found, found.unhandled))
+    )
 
 
 def of_seeds(history: History, values: Floats) -> Floats:
@@ -295,50 +289,54 @@ def little_residual(scenario: Scenario, rows: Rows, service: int) -> float:
 # The metrics of one run
 
 
-def _run_metrics(scenario: Scenario, run: Run, rows: Rows) -> tuple[dict[str, float], dict[str, float]]:
-    """The metrics of one run, and what `Measures.unhandled` has of it."""
-    services = list(scenario.services)
-    found, unhandled = _rates("", scenario, run, rows, [services.index(name) for name in last_services(scenario)])
+def _run_metrics(scenario: Scenario, run: Run, rows: Rows, from_s: float) -> tuple[dict[str, float], dict[str, float]]:
+    """The metrics of one run from a time on, and what `Metrics.unhandled` has of it."""
+    services, warm = list(scenario.services), after(rows, from_s)
+    last = [services.index(name) for name in last_services(scenario)]
+    found, unhandled = _rates("", scenario, run, warm, last, from_s)
     for code, name in enumerate(services):
         prefix = f"{name}." if len(services) > 1 else ""
         if prefix:
-            of_service, unhandled_there = _rates(prefix, scenario, run, rows, [code])
+            of_service, unhandled_there = _rates(prefix, scenario, run, warm, [code], from_s)
             found |= of_service
             unhandled |= unhandled_there
-        found |= _service_metrics(prefix, scenario, run, rows, code)
+        found |= _service_metrics(prefix, scenario, run, rows, code, from_s)
         if scenario.services[name].saga is not None:
-            found |= _saga_metrics(prefix, scenario, run, rows, code)
-        of_queue, unhandled_there = queue_metrics(prefix, scenario, run, rows, code)
+            found |= _saga_metrics(prefix, scenario, run, rows, code, from_s)
+        of_queue, unhandled_there = queue_metrics(prefix, scenario, run, rows, code, from_s)
         found |= of_queue
         unhandled |= unhandled_there
     if scenario.callers is not None:
-        found |= _caller_metrics(scenario, run, rows)
+        found |= _caller_metrics(scenario, run, warm)
     return found | instrument_metrics(scenario, rows), unhandled
 
 
 def _rates(
-    prefix: str, scenario: Scenario, run: Run, rows: Rows, services: list[int]
+    prefix: str, scenario: Scenario, run: Run, rows: Rows, services: list[int], from_s: float
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Throughput and lag, and what `Measures.unhandled` has of it."""
+    """Throughput and lag, and what `Metrics.unhandled` has of it."""
     handled = first_handled(rows, services)
-    span_s = float(handled["t_s"].max()) if handled.size else np.nan
+    span_s = float(handled["t_s"].max()) - from_s if handled.size else np.nan
     found = {f"{prefix}throughput_per_s": handled.size / span_s if span_s else np.nan}
     of_run = lags_of_run(scenario, run, rows, services)
     of_lag, unhandled = lag_metrics(prefix, of_run)
     return found | of_lag | {f"{prefix}unhandled": of_run.unhandled_share}, unhandled
 
 
-def _service_metrics(prefix: str, scenario: Scenario, run: Run, rows: Rows, code: int) -> dict[str, float]:
-    own = rows[rows["service"] == code]
-    _, entries = backlog(rows, code)
-    by_attempt = attempts(rows, code)
+def _service_metrics(
+    prefix: str, scenario: Scenario, run: Run, rows: Rows, code: int, from_s: float
+) -> dict[str, float]:
+    whole = rows[rows["service"] == code]
+    own = after(whole, from_s)
+    _, entries = backlog(own, code)
+    by_attempt = attempts(own, code)
     settled_at = np.repeat(np.arange(1, len(by_attempt) + 1), by_attempt)
     left = run.left[list(scenario.services)[code]]
     return {
         f"{prefix}attempts_mean": float(settled_at.mean()) if settled_at.size else np.nan,
         f"{prefix}dead_letters": float(dead_letters(own, [left]).recorded),
         f"{prefix}duplicates": float(count(own, "handled") - first_handled(rows, [code]).size),
-        f"{prefix}utilisation": work_of(scenario, run, own, code).utilisation,
+        f"{prefix}utilisation": work_of(scenario, run, whole, code, from_s).utilisation,
         f"{prefix}backlog_mean": float(entries.mean()) if entries.size else np.nan,
         f"{prefix}backlog_max": float(entries.max()) if entries.size else np.nan,
         f"{prefix}recovery_s": recovery_s(scenario, run, rows, code),
@@ -359,8 +357,8 @@ def _caller_metrics(scenario: Scenario, run: Run, rows: Rows) -> dict[str, float
     }
 
 
-def _saga_metrics(prefix: str, scenario: Scenario, run: Run, rows: Rows, code: int) -> dict[str, float]:
-    sagas = sagas_of(scenario, rows, code).values()
+def _saga_metrics(prefix: str, scenario: Scenario, run: Run, rows: Rows, code: int, from_s: float) -> dict[str, float]:
+    sagas = sagas_of(scenario, after(rows, from_s), code).values()
     lasted_s = np.array([one.ended_s - one.started_s for one in sagas if one.end and np.isfinite(one.started_s)])
     broken, _ = half_done(scenario, run, rows, code)
     return {

@@ -17,6 +17,7 @@ from sim.declare.scenario import Scenario
 from sim.declare.task_queue import Labels, TaskQueue
 from sim.evidence.history import History, Rows, Run, of_kind
 from sim.evidence.lags import lag_metrics, lags_of_run
+from sim.evidence.warm_up import after
 
 Mask = npt.NDArray[np.bool_]
 
@@ -24,9 +25,12 @@ _QUANTILES = ("p50", "p95")  # of each priority and tenant
 
 
 def queue_metrics(
-    prefix: str, scenario: Scenario, run: Run, rows: Rows, service: int
+    prefix: str, scenario: Scenario, run: Run, rows: Rows, service: int, from_s: float = 0.0
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Lag and passed by, of each priority and of each tenant of a queue, and what `Measures.unhandled` has of them."""
+    """Lag and passed by, of each priority and of each tenant of a queue, and what `Metrics.unhandled` has of them.
+
+    Lag is that of messages that were meant to be sent at `from_s` or later.
+    """
     _, queue = _queue_at(scenario, service)
     if queue is None:
         return {}, {}
@@ -34,7 +38,7 @@ def queue_metrics(
     found: dict[str, float] = {}
     unhandled: dict[str, float] = {}
     for part, chosen in _parts(queue, labels).items():
-        lags = lags_of_run(scenario, run, rows, [service], chosen)
+        lags = lags_of_run(scenario, run, after(rows, from_s), [service], chosen)
         of_part, unhandled_there = lag_metrics(f"{prefix}{part}.", lags, _QUANTILES)
         found |= of_part
         unhandled |= unhandled_there

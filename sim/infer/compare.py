@@ -21,9 +21,9 @@ from sim.evidence.history import History
 from sim.evidence.lags import last_services
 from sim.evidence.metrics import (
     Interval,
-    Measures,
+    Metrics,
     is_predicted,
-    measure_all,
+    measure,
     summarize,
     unit_of,
 )
@@ -210,14 +210,14 @@ def compare(
         prediction, seeds = predicted, predicted.seeds
         if missing := sorted(set(seeds) - ran):
             raise InvalidHistory("compare", f"seed {missing[0]} was predicted and did not run live; run all its seeds")
-    measured, of_formula = measure_all(live), formula(live)
-    drifted = drift({name: np.array(one.of_seeds) for name, one in prediction.metrics.items()}, measured.values)
+    measured, of_formula = measure(live), formula(live)
+    drifted = drift({name: np.array(one.of_seeds) for name, one in prediction.metrics.items()}, measured)
     rows = tuple(
         replace(
             _row(name, prediction, _values(live, measured, name, seeds), of_formula.get(name, math.nan), tolerance),
             drifted=drifted is not None and not drifted.as_timed,
         )
-        for name in measured.values
+        for name in measured
     )
     return Comparison(prediction, live, seeds, rows, tuple(check(live)), tolerance, simulated, drifted)
 
@@ -288,9 +288,9 @@ class _Values:
         return last_run(self.history, self.all)[[every.index(seed) for seed in seeds]]
 
 
-def _values(history: History, found: Measures, metric: str, seeds: tuple[int, ...]) -> _Values:
+def _values(history: History, found: Metrics, metric: str, seeds: tuple[int, ...]) -> _Values:
     of_runs = np.array([run.seed for run in history.runs])
-    values = found.values[metric]
+    values = found[metric]
     unhandled = found.unhandled.get(metric, np.zeros(values.size))
     runs, shares = ([one[of_runs == seed] for seed in seeds] for one in (values, unhandled))
     return _Values(history, values, runs, shares)

@@ -18,9 +18,9 @@ from sim.errors import InvalidHistory
 from sim.evidence.checks import Check, check
 from sim.evidence.export import checks_json, runs_json
 from sim.evidence.history import History
-from sim.evidence.metrics import Measures, is_predicted, measure_all, unit_of
+from sim.evidence.metrics import Metrics, is_predicted, measure, unit_of
 from sim.tables import html_table
-from sim.wording import number
+from sim.wording import lower_bound, number
 
 CONFIDENCE = 0.95  # that all intervals of one comparison hold
 _SAME_RUNS = 10  # so many that all say the same say it of others: an event that 3 in 10 runs have would have shown
@@ -36,7 +36,8 @@ class Moved:
     """One metric in two histories, in `unit`. `change` is the mean of the second minus that of the first.
 
     The true change lies between `low` and `high`. They are NaN where too few runs tell how far runs of one seed differ.
-    `runs` counts the runs of each history that are in it. `worse_if` says in which direction it is worse.
+    `runs` counts the runs of each history that are in it. `unhandled` has for each history the share of messages that
+    were never handled, where that makes the value a lower bound; else 0.
     """
 
     metric: str
@@ -47,6 +48,7 @@ class Moved:
     low: float
     high: float
     runs: tuple[int, int]
+    unhandled: tuple[float, float] = (0.0, 0.0)
 
     @property
     def relative_change(self) -> float:
@@ -126,8 +128,8 @@ def compare_kept(before: History, after: History) -> KeptComparison:
         raise InvalidHistory(
             "compare", f"one history is {before.world}, the other {after.world}; give two of one world"
         )
-    first, second = measure_all(before), measure_all(after)
-    names = [name for name in second.values if name in first.values]
+    first, second = measure(before), measure(after)
+    names = [name for name in second if name in first]
     judged = sum(map(is_predicted, names))
     if not judged:
         raise InvalidHistory("compare", "the histories share no metric; give two of one scenario, or of versions of it")
@@ -151,6 +153,7 @@ def kept_json(found: KeptComparison) -> dict[str, Any]:
             "runs": list(row.runs),
             "unit": row.unit,
             "verdict": row.verdict if row.is_judged else None,
+            "unhandled": list(row.unhandled),
         }
         for row in found.rows
     }
@@ -170,7 +173,8 @@ def cells(row: Moved) -> tuple[str, ...]:
         share = f"{100 * change:+.1f} %"
     between = f"{number(row.low)} to {number(row.high)}" if math.isfinite(row.low) else "-"
     verdict = row.verdict if row.is_judged else ""
-    return row.metric, number(row.before), number(row.after), share, between, row.unit, verdict
+    values = [lower_bound(number(value), of) for value, of in zip((row.before, row.after), row.unhandled, strict=True)]
+    return row.metric, *values, share, between, row.unit, verdict
 
 
 def _worse_if(metric: str) -> Literal["higher", "lower"] | None:
@@ -185,12 +189,12 @@ class _Side(NamedTuple):
     """One metric of one history."""
 
     history: History
-    measures: Measures
+    measures: Metrics
     metric: str
 
     def values(self, seed: int | None = None) -> Floats:
         """The values of all runs, or of one seed; without those that have no such number."""
-        found = self.measures.values[self.metric]
+        found = self.measures[self.metric]
         if seed is not None:
             found = found[np.array([run.seed for run in self.history.runs]) == seed]
         return found[~np.isnan(found)]
@@ -199,8 +203,10 @@ class _Side(NamedTuple):
         """Whether every value is a whole number."""
         return bool(np.all(np.mod(self.values(), 1.0) == 0.0))
 
-    def is_lower_bound(self) -> bool:
-        return bool(np.any(self.measures.unhandled.get(self.metric, np.zeros(1))))
+    @property
+    def unhandled(self) -> float:
+        """The share of messages that were never handled, where that makes the metric a lower bound; else 0."""
+        return float(self.measures.unhandled.get(self.metric, np.zeros(1)).mean())
 
 
 class _Spread(NamedTuple):
@@ -243,11 +249,12 @@ def _row(metric: str, before: _Side, after: _Side, seeds: tuple[int, ...], level
     found = _paired(before, after, common) if common else _apart(before.values(), after.values())
     change = 0.0 if found.before == found.after else found.after - found.before  # two infinities are equal
     low, high = found.interval(level)
-    if before.is_lower_bound() or after.is_lower_bound():  # the true values may lie on any side of each other
+    shares = (before.unhandled, after.unhandled)
+    if any(shares):  # the true values may lie on any side of each other
         low = high = math.nan
     if change and not found.error and found.freedom < _SAME_RUNS and before.counts() and after.counts():
         low = high = math.nan  # a few runs that counted the same do not show what others would count
-    return Moved(metric, unit_of(metric), found.before, found.after, change, low, high, found.runs)
+    return Moved(metric, unit_of(metric), found.before, found.after, change, low, high, found.runs, shares)
 
 
 def _paired(before: _Side, after: _Side, seeds: list[int]) -> _Difference:

@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from eventlib.whole_files import write_whole
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.environment import machine, now
 from sim.errors import InvalidScenario
+from sim.reading import UNREADABLE, in_words, read_json
 
 _FORMAT = 1
 # What is found, not declared. The rest of a service may change, and what was learned still holds.
@@ -33,8 +33,7 @@ def save_learned(scenario: Scenario, file: Path) -> None:
     }
     try:
         about = {"format": _FORMAT, "scenario": scenario.name, "date": now(), "machine": machine()}
-        text = json.dumps(about | {"services": services}, indent=2)
-        file.write_text(text + "\n", encoding="utf-8")
+        write_whole(file, json.dumps(about | {"services": services}, indent=2) + "\n")
     except OSError as error:
         raise InvalidScenario(str(file), f"cannot be written ({error.strerror or error}); name another file") from error
 
@@ -47,7 +46,7 @@ def open_learned(scenario: Scenario, file: Path) -> Scenario:
     """
     mend = "delete it and learn again: workbench compare SCENARIO --learned FILE"
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        said = read_json(file)
         if said["format"] != _FORMAT:
             raise InvalidScenario(str(file), f"has format {said['format']!r}, not {_FORMAT}; {mend}")
         services = dict(scenario.services)
@@ -60,9 +59,8 @@ def open_learned(scenario: Scenario, file: Path) -> Scenario:
     except OSError as error:
         problem = f"cannot be read ({error.strerror or error}); `workbench compare SCENARIO --learned FILE` writes it"
         raise InvalidScenario(str(file), problem) from error
-    except (ValidationError, ValueError, LookupError, TypeError, AttributeError) as error:
-        said_error = " ".join(str(error).split())[:200]
-        raise InvalidScenario(str(file), f"holds nothing that was learned ({said_error}); {mend}") from error
+    except UNREADABLE as error:
+        raise InvalidScenario(str(file), f"holds nothing that was learned ({in_words(error)}); {mend}") from error
 
 
 def learned_as(scenario: Scenario, other: Scenario) -> Scenario:

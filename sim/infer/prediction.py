@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, model_validator
 
+from eventlib.whole_files import write_whole
 from sim.declare.declared import Floats
 from sim.declare.differences import differences
 from sim.declare.scenario import Scenario
 from sim.environment import now, versions
 from sim.errors import InvalidPrediction
 from sim.evidence.history import History
-from sim.evidence.metrics import Interval, is_predicted, measure_all, unit_of
+from sim.evidence.metrics import Interval, is_predicted, measure, unit_of
+from sim.reading import UNREADABLE, in_words, read_json
 from sim.tables import html_table
 from sim.wording import lower_bound, number
 
@@ -80,12 +83,12 @@ class Prediction:
     @classmethod
     def of(cls, history: History, seeds: Sequence[int]) -> Self:
         """The prediction that a simulated history makes for these of its seeds."""
-        found, of_runs = measure_all(history), np.array([run.seed for run in history.runs])
+        found, of_runs = measure(history), np.array([run.seed for run in history.runs])
         replications = min((int(np.count_nonzero(of_runs == seed)) for seed in seeds), default=0)
         chosen = np.array([np.flatnonzero(of_runs == seed)[:replications] for seed in seeds])  # (seeds, replications)
         metrics = {
             name: _predicted(name, values[chosen], found.unhandled.get(name, np.zeros(values.size))[chosen])
-            for name, values in found.values.items()
+            for name, values in found.items()
             if is_predicted(name) or name.startswith("lateness_s")  # the generator's shows whether the machine drifted
         }
         return cls(
@@ -149,13 +152,13 @@ class Prediction:
         return self._said() | {"sha256": self.sha256}
 
     def save(self, file: str | Path) -> None:
-        """Write it to a file, as JSON with its hash.
+        """Write it to a file, as JSON with its hash, whole or not at all.
 
         Raises:
             InvalidPrediction: it could not be written.
         """
         try:
-            Path(file).write_text(json.dumps(self.json(), indent=2) + "\n", encoding="utf-8")
+            write_whole(file, json.dumps(self.json(), indent=2) + "\n")
         except OSError as error:
             problem = f"cannot be written: {error.strerror or error}; name a file in a directory that exists"
             raise InvalidPrediction(str(file), problem) from error
@@ -169,27 +172,18 @@ class Prediction:
         """
         made_by = "write one with `workbench predict --out FILE`"
         try:
-            said = json.loads(Path(file).read_text(encoding="utf-8"))
-            if said["format"] != FORMAT:
-                raise InvalidPrediction(str(file), f"has format {said['format']!r}, not {FORMAT}; {made_by}")
-            found = cls(
-                Scenario.model_validate(said["scenario"]),
-                said["files"],
-                tuple(said["seeds"]),
-                said["replications"],
-                said["calibration"],
-                said["made"],
-                said["versions"],
-                {name: _read(metric) for name, metric in said["metrics"].items()},
-            )
-            kept = said["sha256"]
+            content = read_json(file)
+            if content["format"] != FORMAT:
+                raise InvalidPrediction(str(file), f"has format {content['format']!r}, not {FORMAT}; {made_by}")
+            said = _Said.model_validate(content)
+            found = cls(**{name: getattr(said, name) for name in _Said.model_fields if name != "sha256"})
         except OSError as error:
             raise InvalidPrediction(str(file), f"cannot be read: {error.strerror or error}; {made_by}") from error
-        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-            problem = f"is no prediction ({' '.join(str(error).split())[:200]}); {made_by}"
+        except UNREADABLE as error:
+            problem = f"is no prediction ({in_words(error)}); {made_by}"
             raise InvalidPrediction(str(file), problem) from error
-        if found.sha256 != kept:
-            changed = f"its SHA-256 is {found.sha256[:16]}..., and it says {str(kept)[:16]}..."
+        if found.sha256 != said.sha256:
+            changed = f"its SHA-256 is {found.sha256[:16]}..., and it says {said.sha256[:16]}..."
             problem = f"was changed after it was made: {changed}; predict again, and keep the file as it is written"
             raise InvalidPrediction(str(file), problem)
         return found
@@ -259,7 +253,22 @@ def _finite(value: Any) -> Any:
     return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _read(said: dict[str, Any]) -> Predicted:
-    of_seeds = tuple(float(value) for value in said["of_seeds"])
-    low, high, unhandled = (float(said[name]) for name in ("low", "high", "unhandled"))
-    return Predicted(str(said["unit"]), of_seeds, low, high, unhandled)
+class _Said(BaseModel):
+    """What a file of a prediction has to say: the fields of a Prediction, and its hash."""
+
+    scenario: Scenario
+    files: dict[str, str]
+    seeds: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    replications: PositiveInt
+    calibration: dict[str, Any]
+    made: str
+    versions: dict[str, str]
+    metrics: dict[str, Predicted]
+    sha256: str
+
+    @model_validator(mode="after")
+    def _of_each_seed(self) -> Self:
+        for name, metric in self.metrics.items():
+            if len(metric.of_seeds) != len(self.seeds):
+                raise ValueError(f"{name} has {len(metric.of_seeds)} values for {len(self.seeds)} seeds")
+        return self

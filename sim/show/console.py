@@ -19,6 +19,7 @@ from sim.declare.traces.tables import Seen
 from sim.errors import InvalidTrace
 from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check, Verdict
+from sim.evidence.expectations import Judged, Outcome
 from sim.evidence.history import History
 from sim.evidence.metrics import Interval, is_predicted, unit_of
 from sim.infer.claims import Claim
@@ -26,8 +27,10 @@ from sim.infer.compare import Comparison, Row
 from sim.infer.fidelity import Fidelity
 from sim.infer.kept import KeptComparison
 from sim.infer.kept import cells as kept_cells
+from sim.infer.planned import CapacityPlan
 from sim.infer.prediction import Prediction
-from sim.show.wording import percent, replications, seeds
+from sim.infer.swept import Sweep
+from sim.show.wording import percent, replications, seeds, warm_up_in_words
 from sim.timings import STEPS
 from sim.wording import lower_bound, number, quantity, share_unhandled
 
@@ -37,6 +40,7 @@ _STYLES: dict[Verdict, str] = {
     "false": "bold red",
     "unknown": "yellow",
 }
+STATES: dict[Outcome, Verdict] = {"holds": "true", "fails": "false", "cannot tell": "unknown"}
 
 
 _BARS = "\N{LOWER ONE EIGHTH BLOCK}\N{LOWER ONE QUARTER BLOCK}\N{LOWER THREE EIGHTHS BLOCK}\N{LOWER HALF BLOCK}"
@@ -81,6 +85,8 @@ def progress(step: str) -> Iterator[Callable[[float], None]]:
 def print_metrics(history: History, summaries: Mapping[str, Interval]) -> None:
     """The metrics of one world with their intervals."""
     out.tell(f"{one_line(history.scenario.name)}, {history.world}, runs: {len(history.runs)}")
+    if note := warm_up_in_words(history):
+        out.tell(f"{note}.")
     columns = {
         "metric": list(summaries),
         "mean": [_bound(found.mean, found) for found in summaries.values()],
@@ -135,8 +141,8 @@ def print_comparison(comparison: Comparison) -> None:
     print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=spare)
 
 
-def print_calibration(calibration: Calibration, file: str) -> None:
-    """What each step took, the processor's time, and where that is kept."""
+def print_calibration(calibration: Calibration) -> None:
+    """What each step took, and the processor's time."""
     values = calibration.values()
     columns = {
         "step": list(STEPS),
@@ -154,7 +160,6 @@ def print_calibration(calibration: Calibration, file: str) -> None:
     if calibration.was_busy:
         late = quantity(values["lateness_s_p99"], "s")
         out.tell(f"Note: the machine was busy: the load was sent up to {late} late (p99). Measure on a quieter one.")
-    out.tell(one_line(f"The calibration of {calibration.server} is {file}"))
 
 
 def print_kept(found: KeptComparison) -> None:
@@ -168,6 +173,29 @@ def print_kept(found: KeptComparison) -> None:
     names = ("metric", "before", "after", "change", "95 % interval", "unit", "verdict")
     columns = dict(zip(names, map(list, zip(*map(kept_cells, found.rows), strict=True)), strict=True))
     print_table(columns, folded=["metric"], numbers=[*columns][1:5], spare=["unit", "before", "after"])
+
+
+def print_sweep(found: Sweep, metrics: Sequence[str] = ()) -> None:
+    """The points of a sweep with their means, what is expected of them, and where a service is overloaded."""
+    runs = f"{len(found)} points, {seeds(found.seeds)} at each"
+    out.tell(f"{one_line(found.scenario.name)}, simulated: {runs}")
+    header, rows = found.table(metrics)
+    columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+    expected = header[len(header) - len(found.expectations) :]
+    folded = [*found.fields, *expected]
+    print_table(columns, folded=folded, numbers=[name for name in header if name not in expected])
+    for point, overload in found.overloads():
+        out.tell(one_line(f"Note: at {found.in_words(point)}, {overload.in_words()}."))
+
+
+def print_plan(found: CapacityPlan) -> None:
+    """The answer, what stands behind it, and the curve."""
+    for line in found.lines():
+        out.tell(one_line(line))
+    header, rows = found.table()
+    columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+    expected = header[len(header) - len(found.expectations) :]
+    print_table(columns, folded=[found.field, *expected], numbers=[name for name in header if name not in expected])
 
 
 def print_fidelity(found: Fidelity) -> None:
@@ -188,6 +216,15 @@ def print_overloads(history: History) -> None:
     """A line for each service that was offered more than it can do."""
     for overload in overloads(history):
         out.tell(f"Note: {one_line(overload.in_words())}.")
+
+
+def print_judged(judged: Iterable[Judged], world: str = "") -> None:
+    """One line for each expectation: whether it holds, and the number that says so. `world` is where it was found."""
+    for one in judged:
+        where = f"{world}: " if world else ""
+        out.tell(
+            (f"{one.verdict} ".ljust(8), _STYLES[STATES[one.outcome]]), one_line(f"{where}{one.expected}: {one.found}")
+        )
 
 
 def print_notes(scenario: Scenario) -> None:

@@ -50,12 +50,16 @@ def with_texts(
     figure: Figure, title: str, worlds: Worlds, caption: str, *, legend: Sequence[tuple[Any, str]] | None = None
 ) -> Figure:
     """Put the title and the legend above the figure and the caption below it. A long scenario's name is shortened."""
-    keys = legend if legend is not None else _legend(worlds)
+    return titled(figure, title, worlds.scenario.name, caption, legend if legend is not None else _legend(worlds))
+
+
+def titled(figure: Figure, title: str, name: str, caption: str, keys: Sequence[tuple[Any, str]]) -> Figure:
+    """As `with_texts`, for a figure that is of no two worlds: `keys` are the legend, and `name` is what it shows."""
     letters = int((416 - sum(23 + 4.7 * len(name) for _, name in keys)) / 5.7) - len(title) - 2
-    name = worlds.scenario.name
     text = f"{title}: {name if len(name) <= letters else name[: letters - 3] + '...'}"
     figure.suptitle(text, x=0.012, ha="left", fontsize=10.5, fontweight="bold", parse_math=False)
-    figure.legend([key for key, _ in keys], [name for _, name in keys], loc="outside upper right", ncols=len(keys))
+    if keys:
+        figure.legend([key for key, _ in keys], [name for _, name in keys], loc="outside upper right", ncols=len(keys))
     lines = textwrap.fill(caption, style.CAPTION_LETTERS)
     figure.supxlabel(lines, x=0.012, ha="left", fontsize=7.5, color=style.GREY, linespacing=1.35, parse_math=False)
     return figure

@@ -38,7 +38,7 @@ from sim.wording import quantity
 def lag_over_time(source: Source, *, service: str | None = None) -> Figure:
     """Lag of each message over its intended send time, at one service or at the last services of the system."""
     worlds = Worlds.of(source)
-    simulated, live = (lags(one, service) if one else None for one in (worlds.simulated, worlds.live))
+    simulated, live = (lags(one, service, warming_up=True) if one else None for one in (worlds.simulated, worlds.live))
     both = [found for found in (simulated, live) if found is not None]
     figure, (axes,) = new_figure(3.5)
     axes.set_xlim(0, max((float(found.intended_s.max(initial=0)) for found in both), default=1) or 1)

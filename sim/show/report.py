@@ -6,20 +6,21 @@ all again.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
 from markupsafe import Markup, escape
 
-from sim.declare.service import Service
+from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check, generator_late
-from sim.evidence.metrics import Interval, is_predicted, sent_per_run
+from sim.evidence.metrics import Interval, is_predicted
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
 from sim.show import plots
+from sim.show.declared import load_in_words, services_in_words
 from sim.show.glossary import GLOSSARY, LABELS
+from sim.show.pages import template
 from sim.show.tiles import tiles
 from sim.show.turns import turns
 from sim.show.verdict import tallies, verdict
@@ -94,6 +95,7 @@ class _Part:
     figures: list[_Shown]
     checks: tuple[Check, ...]
     late: Check | None
+    overloads: list[str]
     runs: dict[str, str]
     calibration: dict[str, Any]
     live_runs: int
@@ -102,18 +104,13 @@ class _Part:
 
 def _part(comparison: Comparison, number: int) -> _Part:
     scenario, anchor = comparison.live.scenario, f"scenario-{number}"
-    services, all_services = _columns([_service(name, service) for name, service in scenario.services.items()])
-    prediction, live, load = comparison.prediction, comparison.live, scenario.offered_load
+    services, all_services = services_in_words(scenario)
+    prediction, live = comparison.prediction, comparison.live
     return _Part(
         anchor=anchor,
         name=scenario.name,
         description=scenario.description,
-        load=" ".join(
-            (
-                f"{load.events_in_words}: {load.in_words()}; {sent_per_run(live):,.0f} messages a run on average.",
-                *([scenario.callers.in_words(load.event)] if scenario.callers else []),
-            )
-        ),
+        load=load_in_words(live),
         faults=[fault.in_words(scenario) for fault in scenario.faults],
         service_header=list(services[0]),
         service_rows=[list(row.values()) for row in services],
@@ -127,6 +124,7 @@ def _part(comparison: Comparison, number: int) -> _Part:
         figures=list(_figures(comparison, anchor)),
         checks=comparison.checks,
         late=generator_late(comparison.checks),
+        overloads=[one.in_words() for one in overloads(live)],
         runs={
             "simulated": f"{prediction.replications} replications of {seeds(prediction.seeds)}",
             "live": f"{replications(live)} on {live.server}",
@@ -153,14 +151,6 @@ def _calibration(about: Mapping[str, Any]) -> dict[str, str]:
     known = {name: about[name] for name in ("date", "server", "digest") if about.get(name, "none") not in ("", "none")}
     wrong = {"discrepancy": percent(np.expm1(about["discrepancy"]))} if "discrepancy" in about else {}
     return known | values | wrong
-
-
-def _columns(rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], dict[str, str]]:
-    """The rows without the columns that say the same of all of them, and what these say."""
-    same = {name: value for name, value in rows[0].items() if len({row[name] for row in rows}) == 1}
-    if len(rows) == 1:
-        return rows, {}
-    return [{name: value for name, value in row.items() if name not in same} for row in rows], same
 
 
 def _groups(comparison: Comparison) -> dict[str, list[Row]]:
@@ -240,23 +230,6 @@ def _figures(comparison: Comparison, anchor: str) -> Iterator[_Shown]:
             yield _Shown(svg, title, see, plots.caption(figure))
 
 
-def _service(name: str, service: Service) -> dict[str, str]:
-    retry = service.retry
-    return {
-        "service": name,
-        "consumes": service.consumes,
-        "messages come": service.queue.in_words() if service.queue else "by a stream, in order",
-        "emits": service.emits_in_words,
-        "calls": ", ".join(service.uses) or "nothing",
-        "consumers": str(service.consumers),
-        "at once each": str(service.concurrency),
-        "one message takes": service.saga.in_words() if service.saga else service.service_time.in_words(),
-        "fails": "each step as it says" if service.saga else f"{100 * service.error_rate:g} %",
-        "tries": f"{retry.attempts}, waits {quantity(retry.wait_s, 's')} to {quantity(retry.wait_s_max, 's')}",
-        "lease": quantity(service.lease_s, "s"),
-    }
-
-
 # Numbers in the page
 
 
@@ -311,14 +284,13 @@ def _label(metric: str) -> str:
 
 
 def _page() -> jinja2.Template:
-    pages = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return template(
+        "report.html",
+        scale=_scale,
+        number=_number,
+        bound=_bound,
+        interval=_interval,
+        share=_share,
+        label=_label,
+        baseline=_baseline,
     )
-    pages.globals.update(
-        scale=_scale, number=_number, bound=_bound, interval=_interval, share=_share, label=_label, baseline=_baseline
-    )
-    return pages.get_template("report.html")

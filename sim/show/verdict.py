@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sim.evidence.checks import Check, broken, generator_late, invalid, not_drained, verdict_of_all
+from sim.evidence.expectations import Judged, Outcome
 from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
 from sim.show.wording import counted, percent
@@ -33,14 +34,20 @@ def verdict(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> Sente
 
 
 def state_of(
-    checks: Sequence[Check], comparisons: Sequence[Comparison] = (), claims: Sequence[Claim] = ()
+    checks: Sequence[Check],
+    comparisons: Sequence[Comparison] = (),
+    claims: Sequence[Claim] = (),
+    judged: Sequence[Judged] = (),
 ) -> tuple[State, str]:
-    """What checks, predictions and claims come to, and the reason in a few words.
+    """What checks, predictions, claims and expectations come to, and the reason in a few words.
 
-    A broken promise of delivery counts whatever else there is. In an invalid run nothing else does.
+    A broken promise of delivery counts whatever else there is. So does an expectation that fails, unless the load was
+    late: then the numbers are those of the generator. In an invalid run nothing else counts.
     """
     if found := broken(checks):
         return "false", f"{counted(len(found), 'check').capitalize()} found false"
+    if (failed := _outcomes(judged).count("fails")) and generator_late(checks) is None:
+        return "false", f"{counted(failed, 'expectation').capitalize()} failed"
     if invalid(checks):
         return "invalid", "Invalid run"
     if number := sum(claim.verdict == "false" for claim in claims):
@@ -53,7 +60,14 @@ def state_of(
     verdicts = [*(check.verdict for check in checks), *(claim.verdict for claim in claims), *lags]
     if number := verdicts.count("unknown"):
         return "unknown", f"Nothing found false, {number} unknown"
-    return "true", "Every check and claim holds" if claims else "Every check holds"
+    if number := _outcomes(judged).count("cannot tell"):
+        return "unknown", f"{counted(number, 'expectation').capitalize()} cannot be told from so few runs"
+    kinds = [word for word, among in (("check", checks), ("claim", claims), ("expectation", judged)) if among]
+    return "true", f"Every {' and '.join(kinds)} holds" if kinds else "Every check holds"
+
+
+def _outcomes(judged: Sequence[Judged]) -> list[Outcome]:
+    return [one.outcome for one in judged]
 
 
 def invalid_run(comparisons: Sequence[Comparison]) -> str | None:

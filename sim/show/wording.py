@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sim.evidence.history import History
+from sim.evidence.warm_up import warm_up_s
 from sim.infer.compare import Row
 from sim.wording import digits, quantity
 
@@ -60,6 +61,15 @@ def replications(history: History) -> str:
     each = len(numbers) / len(set(numbers))
     repeated = f" x {each:g} repeats" if each > 1 else ""
     return f"{len(numbers)} run{'s' if len(numbers) > 1 else ''} ({seeds(numbers)}{repeated})"
+
+
+def warm_up_in_words(history: History) -> str:
+    """What the warm-up cuts of each run; nothing where none was asked for."""
+    scenario, cut_s = history.scenario, warm_up_s(history)
+    if scenario.warm_up is not None and not cut_s:
+        return "Warm-up: MSER-5 cuts nothing, the backlog is as at the end from the start, or it never settles"
+    found = "found by MSER-5" if scenario.warm_up is not None else "as declared"
+    return f"Warm-up: the first {quantity(cut_s, 's')} of each run are left out, {found}" if cut_s else ""
 
 
 def shortened(name: str) -> str:

@@ -27,7 +27,7 @@ def branching(duration_s: float = 1.0, **till: Any) -> Scenario:
         till=service(0.001, **{"emits": SHARES} | till),
         shipping=service(0.001, consumes="paid", emits=("shipped",)),
         desk=service(0.001, consumes="refused"),
-        clerk=service(0.001, consumes="asked"),
+        answers=service(0.001, consumes="asked"),
         post=service(0.001, consumes="shipped"),
     )
 

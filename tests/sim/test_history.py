@@ -1,6 +1,7 @@
 """A history is the same after saving and opening, and a file that is no history is refused."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,17 @@ def test_a_history_with_a_part_missing(saved: Path, field: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("runs", [{"seed": 1}]), ("runs", 7), ("scenario", {"name": "x", "services": {}}), ("scenario", "quickstart")],
+    [
+        ("runs", [{"seed": 1}]),
+        ("runs", 7),
+        ("runs", [{"seed": "x", "repeat": 0, "ended_s": 1.0, "left": {}}] * 2),
+        ("runs", [{"seed": 1, "repeat": 0, "ended_s": 1.0, "left": {}}] * 2),
+        ("scenario", {"name": "x", "services": {}}),
+        ("scenario", "quickstart"),
+        ("world", "dreamt"),
+        ("environment", [1]),
+        ("calibration", 7),
+    ],
 )
 def test_a_history_with_a_broken_part(saved: Path, field: str, value: object) -> None:
     changed(saved, **{field: value})
@@ -198,4 +209,23 @@ def test_a_column_missing(saved: Path) -> None:
 
 def test_metadata_that_is_no_json(saved: Path) -> None:
     parquet.write_table(parquet.read_table(saved).replace_schema_metadata({"history": "{"}), saved)
+    assert_refused(saved)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *((column, value) for column in ("run", "service", "event") for value in (-2, 99, math.nan)),
+        ("message", 2**40),
+        ("message", -2),
+        ("attempt", -1),
+        ("t_s", math.nan),
+        ("kind", 255),
+    ],
+)
+def test_rows_of_nothing_that_there_is(saved: Path, column: str, value: float) -> None:
+    """Or of so high a number that counting up to it would take all memory."""
+    table = parquet.read_table(saved)
+    place = table.column_names.index(column)
+    parquet.write_table(table.set_column(place, column, pa.array([value] * table.num_rows)), saved)
     assert_refused(saved)

@@ -21,7 +21,6 @@ from sim.evidence.metrics import (
     is_predicted,
     left_over,
     measure,
-    measure_all,
     recovery_s,
     sent_per_run,
     summaries,
@@ -104,8 +103,8 @@ def test_a_message_that_was_never_handled_counts_as_at_least_the_runs_end() -> N
 
 def test_a_quantile_below_the_unhandled_is_no_lower_bound() -> None:
     known = history(*(whole(i, 0.0, 0.01) for i in range(97)), *(sent(i, 0.0) for i in range(97, 100)))
-    found = measure_all(known)
-    assert [float(found.values[f"lag_s_{name}"][0]) for name in ("p50", "p95", "p99")] == [0.01, 0.01, 10.0]
+    found = measure(known)
+    assert [float(found[f"lag_s_{name}"][0]) for name in ("p50", "p95", "p99")] == [0.01, 0.01, 10.0]
     shares = [float(found.unhandled[f"lag_s_{name}"][0]) for name in ("p50", "p95", "p99")]
     assert shares == pytest.approx([0.0, 0.0, 0.03])
 

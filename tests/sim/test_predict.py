@@ -1,6 +1,7 @@
 """A prediction is kept with its hash, is of one scenario, and says where live runs should lie."""
 
 import asyncio
+import hashlib
 import json
 import math
 import shutil
@@ -117,6 +118,30 @@ def test_a_changed_file_is_refused(
     with pytest.raises(InvalidPrediction, match=said) as refused:
         Prediction.open(file)
     assert refused.value.where == str(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seeds": []},
+        {"seeds": [-1, 1]},
+        {"seeds": ["x", 1]},
+        {"seeds": [0]},
+        {"replications": None},
+        {"files": None},
+        {"metrics": {"lag_s_p50": {"unit": "s", "of_seeds": [1.0], "low": 0.0, "high": 1.0, "unhandled": 0.0}}},
+        {"versions": {"Python": 3}},
+    ],
+)
+def test_what_cannot_be_said_is_refused_although_its_hash_is_right(
+    tmp_path: Path, predicted: Prediction, change: dict[str, Any]
+) -> None:
+    said = {name: part for name, part in (predicted.json() | change).items() if name != "sha256"}
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    file = tmp_path / "prediction.json"
+    file.write_text(json.dumps(said | {"sha256": hashlib.sha256(text.encode()).hexdigest()}))
+    with pytest.raises(InvalidPrediction, match="is no prediction"):
+        Prediction.open(file)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', "no json", '{"format": 1, "metrics": []}'])

@@ -1,0 +1,100 @@
+"""workbench sweep: a scenario in virtual time, at many values of its fields."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eventlib.cli.console import Json, ending, writable, write_json
+from eventlib.cli.terminal import out as terminal
+from sim.cli.options import Expect, Junit, MachineFile, Markdown, Sample, ScenarioFile, Seeds, Url, Vary, Workers
+
+app = typer.Typer()
+
+_EXAMPLE = "`workbench sweep data/scenarios/quickstart.yaml --vary services.billing.consumers=2..5 --seeds 5`"
+
+
+_Samples = Annotated[
+    int | None, typer.Option(help="Draw so many points by a Latin hypercube, instead of every combination.", min=1)
+]
+_Metrics = Annotated[
+    list[str] | None, typer.Option("--metric", help="A metric to show; the first one is drawn. May be given again.")
+]
+_Target = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Keep every point here, as Parquet. What is there is not simulated again, after Ctrl-C either.",
+        callback=writable,
+        metavar="FILE",
+    ),
+]
+_Figure = Annotated[
+    Path | None,
+    typer.Option(
+        help="Draw it here, as SVG or PNG: a line for one field, a heat map for two.", callback=writable, metavar="FILE"
+    ),
+]
+
+
+@app.command("sweep", epilog=ending(_EXAMPLE))
+def sweep_command(
+    scenario: ScenarioFile,
+    vary: Vary,
+    samples: _Samples = None,
+    seeds: Seeds = 10,
+    metrics: _Metrics = None,
+    expect: Expect = None,
+    target: _Target = None,
+    figure: _Figure = None,
+    workers: Workers = None,
+    calibration_file: MachineFile = None,
+    url: Url = None,
+    json_file: Json = None,
+    junit: Junit = None,
+    markdown: Markdown = None,
+    sample: Sample = False,
+) -> None:
+    """Simulate a scenario at every combination of the values of some of its fields.
+
+    All points have the same seeds, so that they differ by what varies alone. An expectation is judged at every point:
+    status 1 is that it fails at one.
+    """
+    from sim.cli.conclusion import end
+    from sim.cli.expecting import Expected
+    from sim.cli.predicting import declared_in
+    from sim.cli.varying import machine_in, varied
+    from sim.environment import about_json
+    from sim.infer.sweep import sweep
+    from sim.show.console import print_sweep, progress
+
+    outputs = (json_file, target, figure, junit, markdown)
+    declared = declared_in(scenario, (calibration_file,), *outputs, sample_if_missing=sample)
+    expected = Expected.of(declared, expect, junit, markdown)
+    fields = varied(vary)
+    machine = machine_in(calibration_file, url)
+    with progress(f"sweeping {declared.name}") as advance:
+        found = sweep(
+            declared,
+            fields,
+            seeds=range(seeds),
+            samples=samples,
+            expect=expect or (),
+            calibration=machine,
+            workers=workers,
+            out=target,
+            progress=advance,
+        )
+    shown = found.known(metrics or ())
+    judged = list(found.each_judged())
+    if figure is not None:
+        from sim.show.sweeps import write_figure
+
+        write_figure(found, figure, metric=shown[0] if shown else None)
+    write_json(json_file, about_json() | found.json())
+    expected.write(f"{declared.name}, swept", [one for _, one in judged], places=[place for place, _ in judged])
+    print_sweep(found, shown)
+    if target is not None:
+        terminal.tell(f"The points are in {target}")
+    if judged:
+        end((), judged=[one for _, one in judged])

@@ -1,0 +1,45 @@
+"""What `--vary FIELD=VALUES` says, and what a simulation of another machine is drawn from."""
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from sim.calibration import Calibration
+
+
+def varied(texts: Iterable[str]) -> dict[str, str]:
+    """The fields and their values.
+
+    Raises:
+        typer.BadParameter: a text has no field or no values, or a field is named twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        field, equals, values = text.partition("=")
+        if not equals or not field.strip():
+            raise typer.BadParameter(f"--vary {text!r} names no field; say it as services.billing.consumers=1..8")
+        if field.strip() in found:
+            raise typer.BadParameter(f"--vary {field.strip()} is given twice; give all its values at once")
+        found[field.strip()] = values
+    return found
+
+
+def machine_in(file: Path | None, url: str | None) -> "Calibration | None":
+    """What was measured here, read from its file; None where none is named.
+
+    Raises:
+        InvalidCalibration: the file is no calibration, or it was measured on another machine, server or library.
+    """
+    from sim.calibration import Calibration
+    from sim.worlds.live import product_at, server_at
+
+    if file is None:
+        return None
+    found = Calibration.load(file)
+    with server_at(url) as address:
+        found.check_fits(asyncio.run(product_at(address)))
+    return found

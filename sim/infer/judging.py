@@ -1,0 +1,20 @@
+"""Does a prediction say that what is expected will hold?"""
+
+from collections.abc import Sequence
+
+from sim.declare.expectations import Expectation
+from sim.evidence.expectations import Judged, judge_values
+from sim.infer.prediction import NOT_PREDICTED, Predicted, Prediction
+
+
+def judge_prediction(expectations: Sequence[Expectation], prediction: Prediction) -> list[Judged]:
+    """What is expected beside where 95 in 100 live runs of the prediction's seeds should lie."""
+    return [
+        judge_values(wanted, _predicted(prediction, wanted.metric).interval(prediction.replications))
+        for wanted in expectations
+    ]
+
+
+def _predicted(prediction: Prediction, metric: str) -> Predicted:
+    only = metric.partition(".")[2]  # how a scenario's only service is named beside others
+    return prediction.metrics.get(metric) or prediction.metrics.get(only, NOT_PREDICTED)

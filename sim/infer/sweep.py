@@ -1,0 +1,143 @@
+"""sweep(): a scenario at many points, on all cores. What is finished is kept, so a sweep can be interrupted."""
+
+import json
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sim.calibration import Calibration
+from sim.declare.scenario import Progress, Scenario
+from sim.declare.varying import Values, axes_of, grid, latin_hypercube, with_fields
+from sim.errors import SweepFailed
+from sim.evidence.capacity import Overload
+from sim.evidence.expectations import expectations_of
+from sim.evidence.metrics import Metrics
+from sim.infer.points import Measured, Point, executor_of, simulated_all
+from sim.infer.swept import Sweep, SweptPoint
+from sim.progress import shown
+
+SEEDS = range(10)
+
+
+def sweep(
+    scenario: Scenario,
+    vary: Values,
+    *,
+    seeds: Iterable[int] = SEEDS,
+    samples: int | None = None,
+    expect: Iterable[str] = (),
+    calibration: Calibration | None = None,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Sweep:
+    """Simulate a scenario at every combination of the values of some fields, each with the same seeds.
+
+    `vary` has for each field, named by its path (`services.billing.consumers`, `load.rate_per_s`, `faults.0.at_s`), its
+    values: `range(1, 9)`, `[100, 200, 400]`, or a text (`1..8`, `0.5..2..0.5`, `100,200,400`). With `samples`, so many
+    points are drawn by a Latin hypercube, and a range such as `0.1..0.9` needs no steps. `expect` is judged at every
+    point, beside what the scenario expects.
+
+    It runs on `workers` processes (by default one a core), or on any `executor`: that of a Dask cluster is
+    `Client.get_executor()`. The result is the same on each. With `out`, it is written there as Parquet; points that
+    were finished before an interruption, or that an earlier sweep in this file has, are not simulated again.
+
+    Raises:
+        InvalidScenario: a field does not exist, varies over nothing or takes a value that cannot be run; or an
+            expectation is of no metric.
+        SweepFailed: the executor failed, or `out` cannot be read or written.
+        InvalidTrace: as `simulate` does.
+    """
+    axes = axes_of(vary)
+    values = grid(axes) if samples is None else latin_hypercube(axes, samples)
+    fields, chosen = tuple(axis.field for axis in axes), tuple(seeds)
+    variants = [with_fields(scenario, dict(zip(fields, at, strict=True))) for at in values]
+    expectations = expectations_of(scenario, expect)
+    for variant in variants:
+        variant.check_size(max(1, len(chosen)))
+    points = [Point(variant, chosen, calibration) for variant in variants]
+    kept = _Kept(Path(out)) if out is not None else None
+    found = kept.read() if kept is not None else {}
+    missing = [point for point in {point.key: point for point in points}.values() if point.key not in found]
+    with shown(progress, f"sweeping {scenario.name}") as advance:
+        advance(1 - len(missing) / len(points))
+
+        def note(index: int, measured: Measured) -> None:
+            found[missing[index].key] = measured
+            if kept is not None:
+                kept.add(missing[index].key, measured)
+            advance(sum(point.key in found for point in points) / len(points))
+
+        if missing:
+            with executor_of(executor, workers) as pool:
+                simulated_all(missing, pool, done=note)
+    swept = tuple(SweptPoint(at, point.key, found[point.key]) for at, point in zip(values, points, strict=True))
+    about = calibration.about() if calibration is not None else {}
+    result = Sweep(scenario, fields, chosen, swept, expectations, about)
+    if kept is not None:
+        result.save(kept.file)
+        kept.forget()
+    return result
+
+
+class _Kept:
+    """What is finished: the points of a sweep that the file has, and those that wait beside it to be put into it."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._beside = file.with_name(f"{file.name}.unfinished")
+
+    def read(self) -> dict[str, Measured]:
+        """The points that were finished before, by their keys.
+
+        Raises:
+            SweepFailed: the file holds something else than a sweep.
+        """
+        found = {}
+        if self.file.exists() and self.file.stat().st_size:
+            found = {point.key: point.found for point in Sweep.open(self.file).points}
+        try:
+            lines = self._beside.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return found
+        for line in lines:
+            with suppress(ValueError, LookupError, TypeError):  # the last one may be cut off
+                said = json.loads(line)
+                found[said["key"]] = _measured(said)
+        return found
+
+    def add(self, key: str, measured: Measured) -> None:
+        """Keep a point that is finished.
+
+        Raises:
+            SweepFailed: it cannot be written.
+        """
+        said = {
+            "key": key,
+            "metrics": {name: values.tolist() for name, values in measured.metrics.items()},
+            "unhandled": {name: values.tolist() for name, values in measured.metrics.unhandled.items()},
+            "overloads": [asdict(overload) for overload in measured.overloads],
+        }
+        try:
+            with self._beside.open("a", encoding="utf-8") as file:
+                file.write(f"\n{json.dumps(said)}")  # what was cut off before it stays a line of its own
+        except OSError as error:
+            problem = f"cannot be written: {error.strerror or error}; name a file on a disk with room"
+            raise SweepFailed(str(self._beside), problem) from error
+
+    def forget(self) -> None:
+        """Delete what waits beside the file: it is in the file now."""
+        self._beside.unlink(missing_ok=True)
+
+
+def _measured(said: dict[str, Any]) -> Measured:
+    metrics, unhandled = (
+        {name: np.array(values, np.float64) for name, values in said[part].items()} for part in ("metrics", "unhandled")
+    )
+    return Measured(Metrics(metrics, unhandled), tuple(Overload(**one) for one in said["overloads"]))

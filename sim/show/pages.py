@@ -1,0 +1,20 @@
+"""Where the pages' templates are, and how they are filled in: all text is escaped."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+
+def template(name: str, **functions: Callable[..., Any]) -> jinja2.Template:
+    """A page's template, with functions that it calls."""
+    pages = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.globals.update(functions)
+    return pages.get_template(name)
