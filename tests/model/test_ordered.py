@@ -1,5 +1,7 @@
 """A service that keeps the order of each key, in the simulated world."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -31,8 +33,8 @@ def problems(history: History) -> dict[str, str]:
 
 def test_messages_of_one_key_are_handled_one_after_the_other() -> None:
     """Also where some fail and wait for their retry, and where a consumer dies with its messages."""
-    fields = {"consumers": 2, "concurrency": 8, "lease_s": 0.4}
-    desk = service(0.03, error_rate=0.2, retry=Retry(attempts=4, wait_s=0.05), **fields)  # type: ignore[arg-type]
+    fields: dict[str, Any] = {"consumers": 2, "concurrency": 8, "lease_s": 0.4}
+    desk = service(0.03, error_rate=0.2, retry=Retry(attempts=4, wait_s=0.05), **fields)
     ordered = desk.model_copy(update={"ordered_by": OrderKeys(keys=5)})
     load, died = steady(60.0, 3.0), kill("desk", 1.01, 0.2)
     assert in_order(simulate(scenario(load, died, desk=ordered), range(3)))
@@ -63,12 +65,12 @@ def test_keys_are_drawn_by_their_skew() -> None:
 
 
 def test_what_keeps_no_order_is_refused() -> None:
-    keys = {"ordered_by": {"keys": 5}}
+    keys: dict[str, Any] = {"ordered_by": {"keys": 5}}
     with pytest.raises(ValueError, match="a task queue keeps no order of keys"):
-        service(0.01, queue={}, **keys)  # type: ignore[arg-type]
+        service(0.01, queue={}, **keys)
     with pytest.raises(ValueError, match="the workers of sagas keep no order"):
         saga_service(saga_step("pay"), **keys)
-    one = service(0.01, **keys)  # type: ignore[arg-type]
+    one = service(0.01, **keys)
     with pytest.raises(ValueError, match="desk orders 'placed' already, and an event has one key"):
         scenario(steady(1.0, 1.0), desk=one, till=one)
     answering = one.model_copy(update={"emits": ("given",)})
