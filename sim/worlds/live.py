@@ -317,7 +317,7 @@ class _LiveRun:
             return Left(waiting, queue.running, 0, queue.delayed, queue.dead)
         stream = declared.wire.stream if declared.wire else declared.consumes
         seen = await bus.backlog(stream, declared.group or service)
-        return Left(seen.waiting, seen.pending, seen.retrying, seen.delayed, seen.dead)
+        return Left(seen.waiting + seen.parked, seen.pending, seen.retrying, seen.delayed, seen.dead)
 
     async def _note_ends_of_sagas(self, bus: Bus, left: dict[str, Left]) -> None:
         """Note how each saga has ended: Redis knows, and a worker that was killed just then has not noted it."""

@@ -141,6 +141,7 @@ def _handle_events(app: App, scenario: Scenario, name: str, service: Service, re
         prefetch=service.prefetch,
         lease_s=service.lease_s,
         retry_budget=service.retry_budget,
+        ordered_by="key" if service.ordered_by is not None else None,
     )
 
     @app.subscribe(

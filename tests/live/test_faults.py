@@ -1,19 +1,24 @@
 """Each fault for real: processes, a server and the proxy. What it does to them, and that no promise is broken."""
 
+import secrets
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
+from eventlib import App, connect
 from eventlib.policy import Retry
-from eventlib.testing import PrivateServer, private_server
+from eventlib.testing import PrivateServer, fault_proxy, private_server
 from sim.declare.faults import Fault
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidScenario
 from sim.evidence.checks import check
 from sim.evidence.history import History
 from sim.worlds.live import run_live
+from sim.worlds.messages import event_classes
 from sim.worlds.simulated import simulate
+from sim.worlds.simulated.link import CALL_BYTES, EVENT_BYTES
 from tests.live.live_runs import OF_THE_MACHINE, keys_of_runs, no_process_left
 from tests.model.small import fault, rows_of, scenario, service, steady
 
@@ -157,3 +162,30 @@ def test_a_private_server_is_known_to_its_process_alone() -> None:
         assert PrivateServer.of_this_process(server.url) is server
         assert PrivateServer.of_this_process("redis://127.0.0.1:1/0") is None
     assert PrivateServer.of_this_process(server.url) is None
+
+
+async def test_events_have_as_many_bytes_as_the_model_thinks(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published one by one and in a batch: what goes up through a proxy."""
+    passed: list[int] = []
+
+    async def send(line: Any, data: bytes) -> None:
+        passed.append(len(data))
+        await pass_on(line, data)
+
+    lines = sys.modules["eventlib.testing.fault_proxy"]
+    pass_on = lines._Line.send
+    monkeypatch.setattr(lines._Line, "send", send)
+    event_class = event_classes(declared(duration_s=1.0))["placed"]
+    events = [event_class.model_validate({"index": 100 + number, "intended_s": 1 / 3}) for number in range(100)]
+    namespace = f"wb-{secrets.token_hex(6)}"
+    async with fault_proxy(url) as proxy, connect(App("load"), proxy.url, namespace=namespace) as bus:
+        await bus.publish(events[0])
+        passed.clear()
+        await bus.publish(events[1])
+        alone = sum(passed)
+        passed.clear()
+        await bus.publish_many(events)
+        together = sum(passed)
+        await bus.delete_all()
+    assert alone == pytest.approx(EVENT_BYTES + CALL_BYTES, rel=0.1)
+    assert together == pytest.approx(100 * EVENT_BYTES + CALL_BYTES, rel=0.1)

@@ -12,12 +12,14 @@ from sim.declare.callers import CALLERS
 from sim.declare.faults.worlds import WORKS, Injection, Network
 from sim.declare.plan import Plan
 from sim.declare.scenario import Progress, Scenario
+from sim.declare.service import Service
 from sim.errors import InvalidScenario
 from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_rows
 from sim.worlds.simulated.callers import Caller, Callers
 from sim.worlds.simulated.consumer import Consumer
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.machine import Machine
+from sim.worlds.simulated.ordered_group import OrderedGroup
 from sim.worlds.simulated.queue_group import QueueGroup
 from sim.worlds.simulated.run_state import NAN, RunState
 from sim.worlds.simulated.saga_group import SagaGroup
@@ -108,8 +110,7 @@ class World:
         self._network = WORKS
         self._callers = Callers(self._state, scenario.callers) if scenario.callers is not None else None
         for code, (name, service) in enumerate(scenario.services.items()):
-            kind = SagaGroup if service.saga else QueueGroup if service.queue else Group
-            self._groups[name] = group = kind(self._state, code, name, service)
+            self._groups[name] = group = _group_of(service)(self._state, code, name, service)
             self._state.subscribers[service.consumes].append(group)
             for index in range(service.consumers):
                 self._start(name, index)
@@ -268,3 +269,11 @@ class World:
     def _let_die(self, service: str, consumer: int) -> None:
         self._consumers[service, consumer].kill()
         self._deaths[service].put(consumer)
+
+
+def _group_of(service: Service) -> type[Group]:
+    if service.saga is not None:
+        return SagaGroup
+    if service.queue is not None:
+        return QueueGroup
+    return Group if service.ordered_by is None else OrderedGroup
