@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sim.calibration import Calibration
+from sim.declare.order import run_order
 from sim.declare.scenario import Progress, Scenario
 from sim.errors import InvalidScenario
 from sim.infer.prediction import Prediction
@@ -26,6 +27,6 @@ def predict(
     """
     if replications < 1:
         raise InvalidScenario("replications", f"{replications} is too few; give 1 or more, and 3 for intervals")
-    seeds = list(seeds)
+    seeds = [seed for seed, _ in run_order(seeds, 1)]
     history = simulate(scenario, seeds, repeats=replications, calibration=calibration, progress=progress)
     return Prediction.of(history, seeds)
