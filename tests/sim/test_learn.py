@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from eventlib.broker.watching import ConsumerState, Dead, EntryId, GroupState
+from sim.cli.commands import app
 from sim.declare.declared import Floats
+from sim.declare.scenario import Scenario
+from sim.errors import InvalidScenario
 from sim.learn.estimate import TooLittle, learn, ratio
 from sim.learn.evidence import Evidence
 from sim.learn.findings import LagSeen
@@ -20,6 +24,7 @@ from sim.learn.survival import Observations, estimate
 from sim.learn.trial import Trial
 from sim.learn.write import event_type, scenario_of, scenario_text, service_name, write_trace
 from tests.sim.deployment import BEGAN_MS, deploy
+from tests.sim.test_full_disk import full_disk
 
 SHARES = np.linspace(0.05, 0.95, 19)
 Draw = Callable[[np.random.Generator, int], Floats]
@@ -381,3 +386,46 @@ def test_names_of_others_make_a_scenario(tmp_path: Any) -> None:
     scenario = scenario_of(scenario_text(record, learned, tmp_path / "t.csv"), tmp_path)
     assert scenario.services[service_name(record)].consumes == event_type(record)
     assert scenario.plan(0).arrivals_s.size == learned.arrivals_s.size
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (KeyboardInterrupt(), 130, "Ctrl-C was pressed"),
+        (InvalidScenario("billing", "too many rows"), 2, "billing: too many rows"),
+    ],
+)
+def test_what_was_watched_is_kept_where_it_cannot_be_simulated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int, told: str
+) -> None:
+    """A day of watching is not lost because the trial at its end is."""
+    record, _ = deploy(rate_per_s=30, service_ms=exponential(20), seconds=20.0)
+
+    async def seen(*_: object) -> Recording:
+        return record
+
+    def ended(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sim.cli.learn._watch", seen)
+    monkeypatch.setattr("sim.learn.trial.try_out", ended)
+    out = tmp_path / "mine.yaml"
+    result = CliRunner().invoke(app, ["learn", "redis://nowhere", "orders", "billing", "--out", str(out)])
+    assert result.exit_code == status and f"It was not simulated: {told}" in " ".join(result.stderr.split())
+    assert Scenario.load(out).plan(0).arrivals_s.size > 100
+
+
+def test_arrivals_that_do_not_fit_on_the_disk_stand_in_no_ones_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, _ = deploy(rate_per_s=30, service_ms=exponential(20), seconds=20.0)
+
+    async def seen(*_: object) -> Recording:
+        return record
+
+    monkeypatch.setattr("sim.cli.learn._watch", seen)
+    with full_disk(10_000):
+        result = CliRunner().invoke(
+            app, ["learn", "redis://nowhere", "orders", "billing", "--out", str(tmp_path / "m.yaml")]
+        )
+    assert result.exit_code == 2 and list(tmp_path.iterdir()) == []
