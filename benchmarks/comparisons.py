@@ -66,7 +66,7 @@ def turn(name: str, side: Side, url: str, namespace: str) -> tuple[float, ...]:
 
 def comparisons() -> list[Comparison]:
     """All comparisons, in the order of the result."""
-    return [*_speeds(), *_latencies(), *_requests(), *_tasks(), *_sagas(), *_simulators()]
+    return [*_speeds(), *_metrics(), *_latencies(), *_requests(), *_tasks(), *_sagas(), *_simulators()]
 
 
 def _speeds() -> list[Comparison]:
@@ -97,6 +97,24 @@ def _speeds() -> list[Comparison]:
             (Row("handle_batches", "batch handlers / FastStream's", per_s, Target("at least", 1.5)),),
             _one(library.handle_batches, 3 * COUNT),
             _faststream_handle_batches,
+            turns_a_round=3,
+        ),
+    ]
+
+
+def _metrics() -> list[Comparison]:
+    return [
+        Comparison(
+            (
+                Row(
+                    "metrics",
+                    "one-event handlers, metrics scraped every second / nothing measured",
+                    "events/s",
+                    Target("at least", 0.97),
+                ),
+            ),
+            _one(library.handle_scraped, 3 * COUNT),
+            _one(library.handle_uncounted, 3 * COUNT),
             turns_a_round=3,
         ),
     ]

@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from unittest.mock import patch
+from urllib.request import urlopen
 
 import redis.asyncio as redis
 
@@ -12,6 +14,8 @@ from benchmarks.openloop import Stopwatch
 from benchmarks.payload import FileUploaded, event, events
 from eventlib import App, Batch, Bus, Delivery, connect
 from eventlib.broker.keys import Keys
+from eventlib.consume.settlement import Settler
+from eventlib.counts import Histogram
 from eventlib.events.schema import spec_of
 
 BATCH = 500
@@ -106,19 +110,43 @@ async def handle(url: str, namespace: str, count: int) -> float:
     return await _drain(url, namespace, count, tally, handling(tally))
 
 
+async def handle_scraped(url: str, namespace: str, count: int) -> float:
+    """Events handled a second, while the program serves its metrics and a thread of it scrapes them once a second."""
+    tally = Tally(count)
+    return await _drain(url, namespace, count, tally, handling(tally), scraped=True)
+
+
+async def handle_uncounted(url: str, namespace: str, count: int) -> float:
+    """Events handled a second, where nothing is measured of them."""
+    with patch.object(Histogram, "add", _nothing), patch.object(Settler, "_measure_lag", _nothing):
+        return await handle(url, namespace, count)
+
+
+def _nothing(*_: object) -> None: ...
+
+
 async def handle_batches(url: str, namespace: str, count: int) -> float:
     """Events handled a second, up to 500 in a call."""
     tally = Tally(count)
     return await _drain(url, namespace, count, tally, handling_batches(tally))
 
 
-async def _drain(url: str, namespace: str, count: int, tally: Tally, app: App) -> float:
-    async with connected(app, url, namespace) as bus, redis.Redis.from_url(url) as client:
+async def _drain(url: str, namespace: str, count: int, tally: Tally, app: App, *, scraped: bool = False) -> float:
+    async with connected(app, url, namespace) as bus, redis.Redis.from_url(url) as client, AsyncExitStack() as stack:
         await bus.publish_many(events(count))
+        if scraped:
+            scraping = asyncio.create_task(_scrape(bus.serve_health(0).url))
+            stack.callback(scraping.cancel)
         start = time.perf_counter()
         async with bus.running():
             await tally.complete(client, stream_key(namespace), GROUP)
             return count / (time.perf_counter() - start)
+
+
+async def _scrape(url: str) -> None:
+    while True:
+        await asyncio.to_thread(lambda: urlopen(f"{url}/metrics").read())
+        await asyncio.sleep(1.0)
 
 
 async def latency(url: str, namespace: str) -> tuple[float, float, float]:

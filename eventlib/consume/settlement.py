@@ -186,6 +186,8 @@ class Settler:
             self._done_added.clear()
             while self._done:
                 batch, self._done = self._done[:ACK_LIMIT], self._done[ACK_LIMIT:]
+                if self._unmeasured:
+                    self._measure_lag(batch[-1:])
                 await self._acknowledge(batch)
             if self._finishing:
                 return

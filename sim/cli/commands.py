@@ -42,6 +42,9 @@ COMMANDS = {
     "trace": _Listed("sim.cli.trace", "Look at a recorded trace, and write the scenario that replays it."),
     "report": _Listed("sim.cli.report", "Run the scenarios in both worlds and write the validation report."),
     "lab": _Listed("sim.cli.lab", "Open JupyterLab on the notebooks, with a Redis running."),
+    "exporter": _Listed(
+        "eventlib.cli.exporter", "Serve metrics of the streams of any library, read-only, for Prometheus."
+    ),
     "server": _Listed("sim.cli.server", "Run a private Redis until Ctrl-C; prints its URL."),
     "schemas": _Listed(
         "eventlib.cli.schemas", "Export event schemas, and check whether a change breaks readers or writers."

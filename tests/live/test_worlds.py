@@ -353,6 +353,24 @@ async def test_a_server_that_dies_during_a_run_fails_the_run() -> None:
                 await in_time(run)
 
 
+async def test_handlers_that_never_end_are_what_is_left_in_both_worlds(url: str) -> None:
+    """The run ends all the same: they are cancelled, and nothing was handled."""
+    declared = Scenario.model_validate(
+        {
+            "name": "never",
+            "load": {"kind": "constant", "event": "placed", "rate_per_s": 20, "duration_s": 0.2},
+            "services": {"desk": {"consumes": "placed", "service_time": {"kind": "constant", "mean_s": 1000}}},
+            "drain_s": 0.1,
+        }
+    )
+    live = await run_live(declared, [0], repeats=1, url=url)
+    predicted = simulate(declared, [0])
+    assert [np.count_nonzero(one.rows["kind"] == KIND["handled"]) for one in (live, predicted)] == [0, 0]
+    left = [one.runs[0].left["desk"] for one in (live, predicted)]
+    assert [one.waiting + one.pending + one.retrying for one in left] == [4, 4]
+    assert compare(predicted, live)["lag_s_p50"].live_interval.unhandled == 1.0
+
+
 @pytest.mark.parametrize(("seeds", "repeats"), [([], 1), ([0], 0)])
 async def test_a_run_without_seeds_or_repeats_is_refused(seeds: list[int], repeats: int) -> None:
     """Refused before anything is started, although there is no server."""

@@ -10,6 +10,7 @@ import simpy
 from sim.calibration import Calibration
 from sim.declare.callers import CALLERS
 from sim.declare.faults.worlds import WORKS, Injection, Network
+from sim.declare.order import run_order
 from sim.declare.plan import Plan
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.service import Service
@@ -49,10 +50,7 @@ def simulate(
         InvalidScenario: no seeds or repeats, or too many rows would be recorded, or own handlers are not learned.
     """
     refuse_unlearned(scenario)
-    seeds = list(seeds)
-    order = [(seed, repeat) for repeat in range(repeats) for seed in seeds]
-    if not order:
-        raise InvalidScenario("seeds", "there are none; give at least one, such as range(30), and repeats=1 or more")
+    order = run_order(seeds, repeats)
     about = calibration.about() if calibration is not None else {}
     scenario.check_size(len(order))
     runs: list[Run] = []
@@ -61,7 +59,7 @@ def simulate(
     for index, (seed, repeat) in enumerate(order):
         plan = scenario.plan(seed, repeat)
         scenario.check_size(len(order), events=plan.arrivals_s.size)
-        if calibration is not None and repeat and seed == seeds[0]:
+        if calibration is not None and repeat and seed == order[0][0]:
             measured = calibration.resampled(repeat)
         world = World(scenario, plan, Machine(measured, seed, repeat), _rng(seed, repeat))
         ended_s = world.run()

@@ -1,0 +1,190 @@
+"""Looking at all streams of a server, of any library. Only commands that read are sent, and few in any second."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from eventlib.broker.connection import without_password
+from eventlib.broker.pipelined import Argument, PipelinedConnection
+from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable
+
+REPLY_TIMEOUT_S = 5.0
+_SCAN_COUNT = 500  # keys that one SCAN looks at: less than a millisecond of the server's time
+_MEMORY_SAMPLES = 1  # parts of a stream that the server measures to estimate its memory
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSurvey:
+    """One group. `lag_entries` it has not read, None where the server does not know. Ages are those of the entries.
+
+    Consumers that asked for nothing for a while are `idle`; they are `dead` if they hold entries meanwhile.
+    """
+
+    group: str
+    lag_entries: int | None
+    pending_entries: int
+    oldest_unread_s: float | None
+    oldest_pending_s: float | None
+    active_consumers: int
+    idle_consumers: int
+    dead_consumers: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSurvey:
+    """One stream. `memory_bytes` is the server's estimate; None where this user may not ask."""
+
+    stream: str
+    entries: int
+    added: int | None
+    memory_bytes: int | None
+    groups: tuple[GroupSurvey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All streams of a server. `skipped` streams were found beyond the limit. `commands` counts what was sent."""
+
+    streams: tuple[StreamSurvey, ...] = ()
+    skipped: int = 0
+    commands: int = 0
+    took_s: float = 0.0
+    memory: Mapping[str, int] = field(default_factory=dict)  # used_bytes, max_bytes (0: no limit); empty if unknown
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyLimits:
+    """What a survey may cost, and when a consumer is idle. `keys` are all streams to look at, instead of a search."""
+
+    commands_per_s: float = 100.0
+    streams_max: int = 500
+    idle_after_s: float = 60.0
+    keys: tuple[str, ...] = ()
+
+
+class Surveyor:
+    """Looks at the streams of one server.
+
+    Raises:
+        BrokerError: the URL is wrong.
+    """
+
+    def __init__(self, url: str, limits: SurveyLimits) -> None:
+        self.where = without_password(url)
+        self.limits = limits
+        self._connection = PipelinedConnection(url)
+        self._commands = 0
+        self._turn_at_s = 0.0
+        self._refused = set[str]()  # what this user may not ask: it is not asked again
+
+    async def survey(self, progress: Callable[[float], None] | None = None) -> Survey:
+        """Look at all streams once. `progress` is called with the share that is done.
+
+        Raises:
+            BrokerUnavailable: no answer.
+            AccessDenied: the server refuses the login, or a command that is needed; the message names it.
+        """
+        begun_s, self._commands = time.monotonic(), 0
+        memory = await self._memory()
+        keys = list(self.limits.keys) or await self._find()
+        found = list[StreamSurvey]()
+        for number, key in enumerate(keys[: self.limits.streams_max]):
+            if progress is not None:
+                progress(number / len(keys))
+            try:
+                found.append(await self._stream(key))
+            except (AccessDenied, BrokerUnavailable):
+                raise
+            except BrokerError:  # it was deleted meanwhile, or a key that was named is no stream
+                continue
+        skipped = max(0, len(keys) - self.limits.streams_max)
+        return Survey(tuple(found), skipped, self._commands, time.monotonic() - begun_s, memory)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
+    async def _find(self) -> list[str]:
+        found, cursor = set[str](), b"0"
+        while True:
+            cursor, keys = await self._ask("SCAN", cursor, "COUNT", _SCAN_COUNT, "TYPE", "stream")
+            found.update(key.decode(errors="surrogateescape") for key in keys)
+            if int(cursor) == 0:
+                return sorted(found)
+
+    async def _stream(self, key: str) -> StreamSurvey:
+        named = key.encode(errors="surrogateescape")
+        about = _fields(await self._ask("XINFO", "STREAM", named))
+        now_ms = await self._now_ms()
+        groups = [await self._group(named, _fields(row), now_ms) for row in await self._ask("XINFO", "GROUPS", named)]
+        memory = await self._unless_refused("MEMORY", "USAGE", named, "SAMPLES", _MEMORY_SAMPLES)
+        return StreamSurvey(_text(named), about["length"], about.get("entries-added"), memory, tuple(groups))
+
+    async def _group(self, key: bytes, about: Mapping[str, Any], now_ms: float) -> GroupSurvey:
+        group, idle_ms = about["name"], self.limits.idle_after_s * 1000.0
+        rows = map(_fields, await self._ask("XINFO", "CONSUMERS", key, group))
+        consumers = [(row["idle"] > idle_ms, row["pending"] > 0) for row in rows]
+        oldest = await self._ask("XPENDING", key, group, "-", "+", 1) if about["pending"] else []
+        unread: Sequence[Any] = []
+        if about.get("lag") != 0:
+            unread = await self._ask("XRANGE", key, b"(" + about["last-delivered-id"], "+", "COUNT", 1)
+        return GroupSurvey(
+            _text(group),
+            about.get("lag"),
+            about["pending"],
+            _age_s(unread, now_ms),
+            _age_s(oldest, now_ms),
+            active_consumers=sum(not idle for idle, _ in consumers),
+            idle_consumers=sum(idle and not holds for idle, holds in consumers),
+            dead_consumers=sum(idle and holds for idle, holds in consumers),
+        )
+
+    async def _now_ms(self) -> float:
+        seconds, microseconds = map(int, await self._ask("TIME"))
+        return seconds * 1e3 + microseconds / 1e3
+
+    async def _memory(self) -> dict[str, int]:
+        told = await self._unless_refused("INFO", "memory")
+        lines = dict(line.partition(":")[::2] for line in (told or b"").decode().splitlines())
+        names = {"used_bytes": "used_memory", "max_bytes": "maxmemory"}
+        return {name: int(lines[own]) for name, own in names.items() if own in lines}
+
+    async def _unless_refused(self, *command: Argument) -> Any:
+        """The reply; None where this user may not send the command."""
+        name = str(command[0])
+        if name in self._refused:
+            return None
+        try:
+            return await self._ask(*command)
+        except AccessDenied as error:
+            if "NOPERM" not in error.problem:
+                raise
+            self._refused.add(name)
+            return None
+
+    async def _ask(self, *command: Argument) -> Any:
+        """Send a command when it is its turn: no more than `commands_per_s` in any second."""
+        every_s, now_s = 1.0 / self.limits.commands_per_s, time.monotonic()
+        wait_s = self._turn_at_s - now_s
+        self._turn_at_s = max(self._turn_at_s, now_s) + every_s
+        if wait_s > 0.0:
+            await asyncio.sleep(wait_s)
+        self._commands += 1
+        return await self._connection.request(command, REPLY_TIMEOUT_S)
+
+
+def _age_s(entries: Sequence[Any], now_ms: float) -> float | None:
+    """The age of the first of these entries, by its id."""
+    if not entries:
+        return None
+    return max(0.0, now_ms - int(entries[0][0].partition(b"-")[0])) / 1000.0
+
+
+def _fields(row: Sequence[Any]) -> dict[str, Any]:
+    return {name.decode(): value for name, value in zip(row[::2], row[1::2], strict=True)}
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="backslashreplace")

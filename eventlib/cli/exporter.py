@@ -1,0 +1,76 @@
+"""workbench exporter: metrics of the streams of any library, for Prometheus."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from eventlib.broker.surveying import SurveyLimits, Surveyor
+from eventlib.cli.console import Json, ending, write_json
+from eventlib.cli.terminal import err
+
+app = typer.Typer()
+
+
+@app.command("exporter", epilog=ending("`workbench exporter redis://localhost:6379 --port 9121`"))
+def exporter_command(
+    url: Annotated[str, typer.Argument(help="The server: redis://user:password@host:6379/0", metavar="REDIS_URL")],
+    port: Annotated[int, typer.Option(help="TCP port to serve on; 0 picks one.", min=0, max=65535)] = 9121,
+    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
+    every_s: Annotated[float, typer.Option("--every", help="Seconds between two looks.", min=1.0, max=3600.0)] = 10.0,
+    rate: Annotated[
+        float, typer.Option(help="The most commands sent to Redis within any second.", min=1, max=10_000)
+    ] = 100.0,
+    idle_after_s: Annotated[
+        float, typer.Option("--idle-after", help="A consumer is idle after so many seconds without a call.", min=1.0)
+    ] = 60.0,
+    streams_max: Annotated[int, typer.Option(help="The most streams to look at.", min=1, max=10_000)] = 500,
+    stream: Annotated[
+        list[str] | None, typer.Option(help="Look at this stream alone; may be given again.", metavar="KEY")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Look once, print the metrics, and end.")] = False,
+    json_file: Json = None,
+) -> None:
+    """Serve lag, pending entries, idle and dead consumers, length and memory of all streams, for Prometheus.
+
+    It works with every library that uses Redis Streams. It sends no command that writes. `/metrics` is what was seen
+    last, `/healthz` the same as JSON. `--once` prints the metrics, `--json FILE` writes what was seen; both look once.
+    """
+    limits = SurveyLimits(rate, streams_max, idle_after_s, tuple(stream or ()))
+    if once or json_file is not None:
+        asyncio.run(_once(url, limits, json_file))
+    else:
+        asyncio.run(_serve(url, limits, every_s, port, host))
+
+
+async def _once(url: str, limits: SurveyLimits, json_file: Json) -> None:
+    from eventlib.operate.exporter import Exporter
+
+    surveyor = Surveyor(url, limits)
+    try:
+        exporter = Exporter(surveyor, 0.0)
+        await exporter.look()
+    finally:
+        await surveyor.close()
+    write_json(json_file, exporter.document())
+    if json_file is None:
+        sys.stdout.write(exporter.metrics())
+        sys.stdout.flush()
+
+
+async def _serve(url: str, limits: SurveyLimits, every_s: float, port: int, host: str) -> None:
+    from eventlib.operate.exporter import Exporter
+    from eventlib.operate.serving import HealthServer
+
+    surveyor = Surveyor(url, limits)
+    try:
+        exporter = Exporter(surveyor, every_s)
+        server = HealthServer(exporter.answer, port, host)
+        try:
+            err.tell(f"{server.url}/metrics tells of {surveyor.where}. Ctrl-C ends it.")
+            await exporter.run()
+        finally:
+            await asyncio.to_thread(server.close)
+    finally:
+        await surveyor.close()

@@ -1,0 +1,158 @@
+"""The exporter tells of groups of any library, sends commands that read alone, and not too many of them."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import redis.asyncio as redis
+
+from eventlib.broker.surveying import SurveyLimits, Surveyor
+from eventlib.operate.exporter import Exporter
+from eventlib.testing import private_server
+from eventlib.testing.fault_proxy import fault_proxy
+from eventlib.testing.waiting import eventually
+from tests.probing import ask, value
+from tests.repository import TOP
+from tests.shop import Connect, new_app, nothing_left, orders
+
+READS = {"scan", "time", "info", "memory|usage", "xpending", "xrange"}
+READS |= {"xinfo|stream", "xinfo|groups", "xinfo|consumers"}
+CONNECTING = {"client|setinfo", "client|setname", "hello", "auth", "select"}
+
+
+@pytest.fixture
+async def foreign(raw: redis.Redis, namespace: str) -> str:
+    """A stream of another library: five entries, of which a consumer holds two."""
+    key = f"{namespace}:foreign"
+    for number in range(5):
+        await raw.xadd(key, {"number": number})
+    await raw.xgroup_create(key, "workers", "0")
+    await raw.xreadgroup("workers", "c1", {key: ">"}, count=2)
+    return key
+
+
+async def test_it_tells_of_groups_of_any_library(
+    connect: Connect, raw: redis.Redis, url: str, namespace: str, foreign: str
+) -> None:
+    app, handled = new_app()
+    async with connect(app) as bus, bus.running():
+        await bus.publish_many(orders(1, 2))
+        await eventually(lambda: len(handled) == 2)
+        await eventually(lambda: nothing_left(bus))
+        keys = [key.decode() async for key in raw.scan_iter(f"{namespace}:*", _type="stream")]
+        surveyor = Surveyor(url, SurveyLimits(commands_per_s=1000.0))
+        exporter = Exporter(surveyor, 1.0)
+        seen = await exporter.look()
+        await surveyor.close()
+    found = {stream.stream: stream for stream in seen.streams}
+    assert set(keys) <= set(found)
+    [group] = found[foreign].groups
+    assert (group.group, group.lag_entries, group.pending_entries) == ("workers", 3, 2)
+    assert (group.active_consumers, group.idle_consumers, group.dead_consumers) == (1, 0, 0)
+    assert 0.0 < (group.oldest_pending_s or 0.0) < 60.0 and (group.oldest_unread_s or 0.0) > 0.0
+    assert found[foreign].entries == 5 and (found[foreign].memory_bytes or 0) > 0
+    text = exporter.metrics()
+    assert value(text, "workbench_group_lag_entries", stream=foreign, group="workers") == 3.0
+    [own] = [key for key, stream in found.items() if key in keys and [g.group for g in stream.groups] == ["billing"]][
+        :1
+    ]
+    assert value(text, "workbench_group_pending_entries", stream=own, group="billing") == 0.0
+    assert value(text, "workbench_up") == 1.0 and (value(text, "workbench_redis_memory_used_bytes") or 0.0) > 1e5
+
+
+async def test_a_consumer_that_is_silent_is_idle_and_dead_if_it_holds_entries(
+    raw: redis.Redis, url: str, foreign: str
+) -> None:
+    await raw.xgroup_createconsumer(foreign, "workers", "c2")
+    surveyor = Surveyor(url, SurveyLimits(idle_after_s=0.01, keys=(foreign,)))
+    await asyncio.sleep(0.05)  # longer than what makes a consumer idle
+    [stream] = (await surveyor.survey()).streams
+    await surveyor.close()
+    [group] = stream.groups
+    assert (group.active_consumers, group.idle_consumers, group.dead_consumers) == (0, 1, 1)
+
+
+@pytest.mark.one_server
+async def test_it_only_reads_and_keeps_its_rate_and_its_limit(url: str, raw: redis.Redis, namespace: str) -> None:
+    for number in range(4):
+        await raw.xadd(f"{namespace}:s{number}", {"a": 1})
+    keys = tuple(f"{namespace}:{name}" for name in ("s0", "s1", "gone", "s2", "s3"))
+    surveyor = Surveyor(url, SurveyLimits(commands_per_s=40.0, streams_max=4, keys=keys))
+    await raw.config_resetstat()
+    begun_s = time.monotonic()
+    seen = await surveyor.survey()
+    took_s = time.monotonic() - begun_s
+    sent = {name.removeprefix("cmdstat_") for name in await raw.info("commandstats")} - {"config|resetstat"}
+    await surveyor.close()
+    assert [stream.stream.rpartition(":")[2] for stream in seen.streams] == ["s0", "s1", "s2"]
+    assert seen.skipped == 1 and took_s >= (seen.commands - 1) / 40.0
+    assert sent - CONNECTING - {"info"} <= READS
+
+
+@pytest.mark.one_server
+async def test_a_server_that_is_away_has_no_old_numbers(url: str, foreign: str) -> None:
+    async with fault_proxy(url) as faulty:
+        surveyor = Surveyor(faulty.url, SurveyLimits(commands_per_s=1000.0, keys=(foreign,)))
+        exporter = Exporter(surveyor, 0.1)
+        running = asyncio.create_task(exporter.run())
+        try:
+            for away in (False, True, False):
+                faulty.refusing = away
+                if away:
+                    faulty.cut()
+                while True:
+                    text = exporter.metrics()
+                    if value(text, "workbench_up") == float(not away):
+                        break
+                    await asyncio.sleep(0.02)
+                assert ("workbench_stream_entries{" in text) is not away
+                assert exporter.answer("/readyz", "").status == (503 if away else 200)
+                assert exporter.answer("/livez", "").status == 200
+                assert exporter.answer("/else", "").status == 404
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+            await surveyor.close()
+
+
+@pytest.mark.one_server
+def test_the_command_prints_writes_and_serves(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "workbench", "exporter"]
+    with private_server() as server:
+        printed = subprocess.run([*command, server.url, "--once"], cwd=TOP, capture_output=True, text=True, check=False)
+        assert (printed.returncode, printed.stderr) == (0, "") and "workbench_up 1.0\n" in printed.stdout
+        written = subprocess.run(
+            [*command, server.url, "--json", "-"], cwd=TOP, capture_output=True, text=True, check=False
+        )
+        assert json.loads(written.stdout)["streams"] == []
+        serving = subprocess.Popen(
+            [*command, server.url, "--port", "0"], cwd=TOP, stderr=subprocess.PIPE, text=True, env=os.environ
+        )
+        try:
+            assert serving.stderr is not None
+            told = serving.stderr.readline()
+            url = told.partition("/metrics")[0]
+            while value(ask(url, "/metrics").text, "workbench_up") != 1.0:
+                time.sleep(0.02)
+            port = url.rpartition(":")[2]
+            busy = subprocess.run(
+                [*command, server.url, "--port", port], cwd=TOP, capture_output=True, text=True, check=False
+            )
+            assert busy.returncode == 2 and f"port {port} of 127.0.0.1 is in use" in busy.stderr
+            assert "Traceback" not in busy.stderr
+            serving.send_signal(signal.SIGINT)
+            rest = serving.stderr.read()
+            assert serving.wait(10) == 130 and "Traceback" not in rest
+        finally:
+            serving.kill()
+            serving.wait()
+            assert serving.stderr is not None
+            serving.stderr.close()
+    away = subprocess.run([*command, server.url, "--once"], cwd=TOP, capture_output=True, text=True, check=False)
+    assert away.returncode == 2 and away.stderr.startswith("error: ") and "Traceback" not in away.stderr
