@@ -79,6 +79,38 @@ async def test_a_consumer_that_is_silent_is_idle_and_dead_if_it_holds_entries(
 
 
 @pytest.mark.one_server
+async def test_trap_44_one_waiting_entry_is_one_and_a_missing_stream_is_none(
+    url: str, raw: redis.Redis, foreign: str
+) -> None:
+    await raw.xreadgroup("workers", "c1", {foreign: ">"})
+    await raw.xadd(foreign, {"number": 6})
+    surveyor = Surveyor(url, SurveyLimits(commands_per_s=1000.0, keys=(foreign, f"{foreign}-missing")))
+    exporter = Exporter(surveyor, 1.0)
+    await exporter.look()
+    await surveyor.close()
+    text = exporter.metrics()
+    assert value(text, "workbench_group_lag_entries", stream=foreign, group="workers") == 1.0
+    assert "-missing" not in text and value(text, "workbench_up") == 1.0
+
+
+@pytest.mark.one_server
+async def test_trap_45_what_is_gone_has_no_series(url: str, raw: redis.Redis, foreign: str) -> None:
+    other = f"{foreign}-2"
+    await raw.xadd(other, {"number": 1})
+    surveyor = Surveyor(url, SurveyLimits(commands_per_s=1000.0, keys=(foreign, other)))
+    exporter = Exporter(surveyor, 1.0)
+    await exporter.look()
+    before = exporter.metrics()
+    await raw.unlink(other)
+    await raw.xgroup_destroy(foreign, "workers")
+    await exporter.look()
+    await surveyor.close()
+    after = exporter.metrics()
+    assert other in before and 'group="workers"' in before
+    assert other not in after and 'group="workers"' not in after and foreign in after
+
+
+@pytest.mark.one_server
 async def test_it_only_reads_and_keeps_its_rate_and_its_limit(url: str, raw: redis.Redis, namespace: str) -> None:
     for number in range(4):
         await raw.xadd(f"{namespace}:s{number}", {"a": 1})

@@ -134,7 +134,7 @@ async def test_a_port_in_use_and_other_bad_arguments_are_told_in_a_line(connect:
                 ev.health_app(bus, deaf_s=limit)  # type: ignore[arg-type]
 
 
-async def test_a_blocked_loop_is_neither_alive_nor_ready_and_recovers(connect: Connect) -> None:
+async def test_trap_42_a_blocked_loop_is_neither_alive_nor_ready_and_recovers(connect: Connect) -> None:
     """A thread asks, while the loop does nothing but wait for that thread."""
     app, _ = new_app()
     async with connect(app) as bus, bus.running():
@@ -163,13 +163,13 @@ async def test_a_blocked_loop_is_neither_alive_nor_ready_and_recovers(connect: C
         assert [await status(url, path) for path in ("/livez", "/readyz", "/healthz")] == [200, 200, 200]
 
 
-def test_a_deaf_consumer_is_unready_within_ten_seconds() -> None:
+def test_trap_43_a_deaf_consumer_is_unready_within_ten_seconds() -> None:
     """From the last answer on, as an answer to a read is due at once; and what is told is half a second old at most."""
     assert Limits().deaf_s + 0.5 < 10.0
 
 
 @pytest.mark.parametrize("fault", ["refusing", "swallowing"])
-async def test_an_outage_makes_unready_and_never_unlive(
+async def test_trap_41_an_outage_makes_unready_and_never_unlive(
     connect: Connect, url: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two faults: the server is away, and a network that drops everything without an error."""

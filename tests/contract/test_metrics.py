@@ -127,7 +127,7 @@ def test_the_rules_find_faults() -> None:
     assert complaints("# TYPE lag_seconds gauge\nlag_seconds 1\n")
 
 
-async def test_the_number_of_series_depends_on_declarations_alone(connect: Connect) -> None:
+async def test_trap_45_the_number_of_series_depends_on_declarations_alone(connect: Connect) -> None:
     """Not on events, errors, runs or consumers; and what was counted stays when its consumer has ended."""
     app = app_with_failures()
     async with connect(app) as bus:
