@@ -240,6 +240,26 @@ def test_a_killed_owner_leaves_no_process() -> None:
     assert not directory.exists()
 
 
+async def test_a_killed_owner_leaves_no_key(raw: redis.Redis, url: str) -> None:
+    """On a server of others, who would never know what the keys were."""
+    before = {key async for key in raw.scan_iter("wb-*", count=1000)}
+    command = [sys.executable, "-c", OWNER, endless().model_dump_json(by_alias=True)]
+    owner = await asyncio.create_subprocess_exec(
+        *command, env=os.environ | {"REDIS_URL": url}, stdout=asyncio.subprocess.PIPE
+    )
+    assert owner.stdout is not None
+    await owner.stdout.readline()
+    keys = {key async for key in raw.scan_iter("wb-*", count=1000)} - before
+    owner.kill()
+    await owner.wait()
+    assert keys
+    await eventually(lambda: _are_gone(raw, keys))
+
+
+async def _are_gone(raw: redis.Redis, keys: set[bytes]) -> bool:
+    return not await raw.exists(*keys)
+
+
 async def test_a_killed_fork_server_fails_the_run_and_leaves_no_process(url: str) -> None:
     with no_process_left():
         async with under_way(url) as run:
