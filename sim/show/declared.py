@@ -16,7 +16,10 @@ def load_in_words(history: History) -> str:
 
 def services_in_words(scenario: Scenario) -> tuple[list[dict[str, str]], dict[str, str]]:
     """A row for each service, without what is the same for all of them, and what that is."""
-    return _columns([_service(name, service) for name, service in scenario.services.items()])
+    rows = [_service(name, service) for name, service in scenario.services.items()]
+    if not scenario.dependencies:
+        rows = [{name: value for name, value in row.items() if name != "calls"} for row in rows]
+    return _columns(rows)
 
 
 def _columns(rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], dict[str, str]]:
