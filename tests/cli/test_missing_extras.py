@@ -16,6 +16,9 @@ class Without:
     def find_spec(self, name, *where):
         return None if name in {missing!r} else self.finder.find_spec(name, *where)
 
+    def find_distributions(self, *context):
+        return getattr(self.finder, "find_distributions", lambda *_: ())(*context)
+
 sys.meta_path[:] = map(Without, sys.meta_path)
 {program}
 """
