@@ -1,6 +1,7 @@
 """workbench predict: what live runs of a scenario will measure, written down before they run."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -53,4 +54,4 @@ def predict_command(
         lambda: write_json(json_file, about_json() | {"prediction": found.json()}),
     )
     if target is not None:
-        out.tell(f"The prediction is in {target}. Judge it: workbench compare --prediction {target}")
+        out.tell(f"The prediction is in {target}. Judge it: workbench compare --prediction {quote(str(target))}")
