@@ -1,6 +1,7 @@
 """workbench predict: what live runs of a scenario will measure, written down before they run."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -74,7 +75,7 @@ def predict_command(
         lambda: expected.write(f"{declared.name}, predicted", judged),
     )
     if target is not None:
-        out.tell(f"The prediction is in {target}. Judge it: workbench compare --prediction {target}")
+        out.tell(f"The prediction is in {target}. Judge it: workbench compare --prediction {quote(str(target))}")
     if judged:
         print_judged(judged)
         end((), judged=judged)

@@ -261,6 +261,8 @@ class History:
             calibration = {"values": about["overheads"]} if said.calibration is None else said.calibration
             found = cls(said.world, said.scenario, said.server, said.runs, rows, calibration, said.environment)
             found._check_codes()
+        except FileNotFoundError as error:  # what pyarrow says of it is the file's name
+            raise InvalidHistory(str(file), "cannot be read: no such file; write one with `--history`") from error
         except (OSError, pa.ArrowException, *UNREADABLE) as error:
             raise InvalidHistory(str(file), f"is no history ({in_words(error)}); write one with `--history`") from error
         return found

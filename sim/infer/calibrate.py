@@ -124,10 +124,18 @@ async def calibration_at(file: str | Path, *, url: str | None = None, progress: 
 
 
 def _kept(file: Path) -> Calibration | None:
-    """What the file holds. If there is none, room is made for it."""
+    """What the file holds. If there is none, room is made for it.
+
+    Raises:
+        InvalidCalibration: it holds something else, or no room can be made.
+    """
     if file.exists():
         return Calibration.load(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"its directory cannot be made: {error.strerror or error}; name another file"
+        raise InvalidCalibration(str(file), problem) from error
     return None
 
 

@@ -316,6 +316,12 @@ def test_a_file_that_cannot_be_written_is_refused_before_measuring(
     assert result.exit_code == 2 and "cannot be written" in result.stderr
 
 
+async def test_a_file_that_has_no_room_is_refused_before_measuring(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(InvalidCalibration, match="its directory cannot be made"):
+        await calibration_at(tmp_path / "taken" / "c.json", url="redis://127.0.0.1:1")
+
+
 async def test_what_was_measured_here_is_read_and_not_measured_again(tmp_path: Path, url: str) -> None:
     """A file of another server, or none, has the machine measured: here that is refused, to see it."""
     file = tmp_path / "reports" / "calibration.json"

@@ -152,6 +152,8 @@ def assert_refused(file: Path) -> None:
 
 def test_a_missing_file(tmp_path: Path) -> None:
     assert_refused(tmp_path / "nothing.parquet")
+    with pytest.raises(InvalidHistory, match="no such file"):
+        History.open(tmp_path / "nothing.parquet")
 
 
 def test_a_directory(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import math
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -279,7 +280,7 @@ def test_the_formula_takes_what_was_measured_and_nothing_else() -> None:
 
 
 def test_the_command_predicts_then_judges(tmp_path: Path, url: str) -> None:
-    file, target, kept = (tmp_path / name for name in ("small.yaml", "prediction.json", "calibration.json"))
+    file, target, kept = (tmp_path / name for name in ("small.yaml", "my [1] 'p'.json", "calibration.json"))
     file.write_text(yaml.safe_dump(RETRIED | {"services": {"desk": {**RETRIED["services"]["desk"], "error_rate": 0}}}))  # type: ignore[index]
     measured = sim.Calibration.constant(dispatch_s=0.001)
     replace(measured, server=asyncio.run(product_at(url)), machine=machine(), versions=versions()).save(kept)
@@ -289,6 +290,7 @@ def test_the_command_predicts_then_judges(tmp_path: Path, url: str) -> None:
     assert said.exit_code == 0, said.output
     digest = Prediction.open(target).sha256
     assert digest in said.output
+    assert shlex.split(said.output.replace("\n", "").partition("compare --prediction")[2]) == [str(target)]
     told = tmp_path / "told.json"
     judge = ["compare", "--prediction", str(target), "--repeats", "2", "--json", str(told), *common]
     judged = CliRunner().invoke(app, judge)
