@@ -5,15 +5,15 @@ import re
 import signal
 import sys
 import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eventlib.cli.console import INTERRUPTED, Json, ending, keep_and_show, keep_apart, writable, write_json
+from eventlib.cli.console import INTERRUPTED, WRONG, Json, ending, keep_and_show, keep_apart, writable, write_json
 from eventlib.cli.terminal import err
 from eventlib.whole_files import write_whole
+from sim.errors import SimError
 
 if TYPE_CHECKING:
     from sim.declare.scenario import Progress
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+_INTERRUPTED = "Ctrl-C was pressed"
 _UNNAMED = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -60,8 +61,7 @@ def learn_command(
     """
     from sim.learn.estimate import TooLittle, learn
     from sim.learn.library_group import NothingToLearn
-    from sim.learn.trial import try_out
-    from sim.learn.write import findings_json, scenario_of, scenario_text
+    from sim.learn.write import findings_json, scenario_text
     from sim.show.console import progress
 
     if output is None and json_file == Path("-"):
@@ -78,17 +78,33 @@ def learn_command(
     _keep_trace(learned, trace)
     directory = trace.parent if output is None else output.parent
     named = _from(directory, trace)
-    text, tried = scenario_text(record, learned, named), None
-    with suppress(KeyboardInterrupt), progress("simulating what was learned") as advance:  # what is known stays known
-        tried = try_out(scenario_of(text, directory), learned.lag, learned.at_begin, advance)
+    text = scenario_text(record, learned, named)
+    tried, untried = _try_out(text, directory, learned)
     keep_and_show(
-        lambda: _tell(record, learned, tried),
+        lambda: _tell(record, learned, tried.in_words() if tried else f"It was not simulated: {untried}."),
         lambda: _write(output, scenario_text(record, learned, named, tried)),
         lambda: write_json(json_file, findings_json(record, learned, tried)),
     )
     err.tell(f"The arrivals are in {trace}" + (f", the scenario in {output}" if output else ""))
-    if record.changes.interrupted or tried is None:
+    if record.changes.interrupted or untried == _INTERRUPTED:
         raise typer.Exit(INTERRUPTED)
+    if tried is None:
+        raise typer.Exit(WRONG)
+
+
+def _try_out(text: str, directory: Path, learned: "Learned") -> tuple["Trial | None", str]:
+    """Simulate what was learned. If that ends early, why: what was watched may have taken a day, and is kept."""
+    from sim.learn.trial import try_out
+    from sim.learn.write import scenario_of
+    from sim.show.console import progress
+
+    try:
+        with progress("simulating what was learned") as advance:
+            return try_out(scenario_of(text, directory), learned.lag, learned.at_begin, advance), ""
+    except KeyboardInterrupt:
+        return None, _INTERRUPTED
+    except SimError as error:
+        return None, str(error)
 
 
 def _keep_trace(learned: "Learned", trace: Path) -> None:
@@ -135,7 +151,7 @@ async def _watch(url: str, stream: str, group: str, for_s: float, rate: float, p
     return await watch(url, stream, group, for_s=for_s, commands_per_s=rate, stop=stop, progress=progress)
 
 
-def _tell(record: "Recording", learned: "Learned", tried: "Trial | None") -> None:
+def _tell(record: "Recording", learned: "Learned", tried: str) -> None:
     """What was learned, a line each, on standard error: standard output may be the scenario."""
     from sim.learn.write import in_words
 
@@ -143,5 +159,5 @@ def _tell(record: "Recording", learned: "Learned", tried: "Trial | None") -> Non
         err.tell((f"{name.replace('_', ' '):16}", "bold"), f" {in_words(found)}; {found.sure}")
     for note in learned.notes:
         err.tell(f"Note: {note}.")
-    err.tell(tried.in_words() if tried else "It was not simulated: Ctrl-C was pressed.")
+    err.tell(tried)
     err.tell(f"{record.commands:,} commands were sent in {record.watched_s:.0f} s, none that writes.")

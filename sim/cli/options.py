@@ -9,8 +9,8 @@ from eventlib.cli.console import writable
 
 ScenarioFile = Annotated[Path, typer.Argument(help="A scenario's YAML file.", metavar="SCENARIO")]
 Seeds = Annotated[int, typer.Option(help="How many seeds to simulate: 0, 1, ...", min=1, max=100_000)]
-LiveSeeds = Annotated[int, typer.Option(help="How many seeds to run live: 0, 1, ...", min=1)]
-Repeats = Annotated[int, typer.Option(help="Live runs of each seed; two or more show the noise.", min=1)]
+LiveSeeds = Annotated[int, typer.Option(help="How many seeds to run live: 0, 1, ...", min=1, max=100_000)]
+Repeats = Annotated[int, typer.Option(help="Live runs of each seed; two or more show the noise.", min=1, max=100_000)]
 Replications = Annotated[
     int, typer.Option(help="How often each seed is simulated; three or more give intervals.", min=1, max=10_000)
 ]
@@ -23,7 +23,10 @@ CalibrationFile = Annotated[
     ),
 ]
 Tolerance = Annotated[
-    float, typer.Option(help="How far a prediction may be off, as a share of the live value: 0.1 is 10 %.", min=1e-6)
+    float,
+    typer.Option(
+        help="How far a prediction may be off, as a share of the live value: 0.1 is 10 %.", min=1e-6, max=1000
+    ),
 ]
 Vary = Annotated[
     list[str],

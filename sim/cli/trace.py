@@ -1,6 +1,7 @@
 """workbench trace: what a recorded trace has, and the scenario to start from."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -96,8 +97,6 @@ def _scenario(
     summary: "TraceSummary",
 ) -> str:
     """The scenario to start from: it replays the trace, and one consumer is half busy with it."""
-    import math
-
     from sim.declare.traces import KNOWN
 
     beside = file.absolute().parent == output.absolute().parent

@@ -157,6 +157,7 @@ class _Drawn:
     failing: FailingDraws | None = None
     chosen: Numbers | None = None
     labels: Labels | None = None
+    keys: Numbers | None = None
     saga: SagaDraws | None = None
 
 
@@ -189,6 +190,8 @@ def _draw_service(
         drawn.chosen = draw_chosen(service, seed, place, m)
     if service.queue is not None:
         drawn.labels = draw_labels(service.queue, seed, place, m)
+    if service.ordered_by is not None:
+        drawn.keys = service.ordered_by.draw(m, np.random.default_rng(stream(7)))
     if service.saga is not None:  # from a child of its own, behind those of the others
         drawn.saga = service.saga.draw(m, stream(3), load, service.retry)
     return drawn
@@ -229,6 +232,7 @@ class Plan:
     sent_events: Numbers | None
     failing: dict[str, FailingDraws]
     dependency_s: dict[str, list[tuple[str, Floats]]]  # what each call takes, for each dependency that a service uses
+    keys: dict[str, Numbers]  # of the services that keep the order of keys: shape (m,)
 
     @classmethod
     def draw(
@@ -279,6 +283,7 @@ class Plan:
             sent_events,
             {name: one.failing for name, one in drawn.items() if one.failing is not None},
             {name: one.dependency_s for name, one in drawn.items()},
+            {name: one.keys for name, one in drawn.items() if one.keys is not None},
         )
 
     def emitted(self, flow: Flow, service: str, consumed: str, index: int) -> list[tuple[str, int]]:

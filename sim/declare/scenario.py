@@ -158,6 +158,7 @@ class Scenario(Declared):
         self._check_callers()
         self._check_own_handlers()
         self._check_dependencies()
+        self._check_keys()
         for fault in self.faults:
             if problem := fault.problem(self):
                 raise ValueError(f"faults: {problem}")
@@ -215,6 +216,17 @@ class Scenario(Declared):
             raise ValueError(f"callers.reply: no service emits {self.callers.reply!r}; add it to the emits of one")
         if queue := next((name for name, service in self.services.items() if service.queue or service.saga), None):
             raise ValueError(f"services.{queue}: callers need plain services, no task queues or sagas; leave one out")
+
+    def _check_keys(self) -> None:
+        ordered: dict[str, str] = {}
+        for name, service in self.services.items():
+            if service.ordered_by is None:
+                continue
+            if (first := ordered.setdefault(service.consumes, name)) != name:
+                problem = f"{first} orders {service.consumes!r} already, and an event has one key; leave one out"
+                raise ValueError(f"services.{name}.ordered_by: {problem}")
+            if self.callers is not None:
+                raise ValueError(f"services.{name}.ordered_by: requests have no keys yet; leave callers or it out")
 
     def _check_dependencies(self) -> None:
         for name, service in self.services.items():

@@ -12,6 +12,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from eventlib.policy import Lease, Retry, RetryBudget
 from sim.declare.declared import FOUND, Declared, FilePlaces
+from sim.declare.order_keys import OrderKeys
 from sim.declare.own_handlers import OwnHandlers, WireNames, import_path
 from sim.declare.sagas import Saga
 from sim.declare.service_times import ServiceTime
@@ -21,7 +22,6 @@ from sim.declare.task_queue import TaskQueue
 # What the library can do and no world runs yet, by the library's own names. It is refused by name: a scenario in which
 # it were passed over would look like a measurement of it.
 _NOT_MODELLED = {
-    "ordered_by": "order by key is not modelled yet; leave it out: messages are handed out as they come",
     "batch": "batch handlers are not modelled yet; leave it out: a handler gets one message at a time",
 }
 
@@ -34,6 +34,7 @@ _NOT_WITH_SAGA = {
     "retry_budget": "sagas have no retry budget; leave it out",
     "emits": "events that sagas emit are not modelled yet; leave it out",
     "timeout_s": "time limits of steps are not modelled yet; leave it out",
+    "ordered_by": "the workers of sagas keep no order of keys; leave it out",
     "uses": "dependencies of steps are not modelled yet; leave it out",
 }
 
@@ -43,6 +44,7 @@ _NOT_WITH_APP = {
     "error_rate": "own handlers fail when they fail; leave it out: it is learned from a short run",
     "emits": "what own handlers publish is seen, not declared; leave it out",
     "uses": "own handlers call what they call; leave it out",
+    "ordered_by": "groups of an App that are ordered by key are not modelled yet; leave it out",
     "timeout_s": "the handler's own subscription has it; leave it out here, and set it there",
     "concurrency": _BY_THE_APP,
     "prefetch": _BY_THE_APP,
@@ -68,8 +70,9 @@ class Service(Declared):
     with shares, such as `emits: {order.paid: 0.9, order.refused: 0.1}`, one event of one of these types.
     An attempt first works for its `service_time` and then calls each of the scenario's dependencies that it `uses`, in
     their order. One that takes longer than `timeout_s` in all is cancelled and has failed.
-    Messages come by a stream, in their order. With a `queue` they come by that task queue. With a `saga` each of them
-    is a saga, whose steps have times and error rates of their own; then `concurrency` counts steps.
+    Messages come by a stream, in their order; `ordered_by` keeps this order for each key, whatever is retried. With a
+    `queue` they come by that task queue. With a `saga` each of them is a saga, whose steps have times and error rates
+    of their own; then `concurrency` counts steps.
 
     With an `app`, such as `shop.services:app`, the handlers of its `group` (by default of the service's name) run. The
     App declares how its consumers work. What the load sends is made by `payload`: a function such as
@@ -92,6 +95,7 @@ class Service(Declared):
     saga: Saga | None = None
     emits: tuple[str, ...] = ()
     emits_shares: tuple[float, ...] = Field(default=(), json_schema_extra=FOUND)  # a file says them in `emits`
+    ordered_by: OrderKeys | None = None
     uses: tuple[str, ...] = ()
     timeout_s: float | None = Field(default=None, ge=0.001, le=1e5)
     app: str | None = None
@@ -173,6 +177,13 @@ class Service(Declared):
         return self
 
     @property
+    def comes_in_words(self) -> str:
+        """How its messages come, as half a sentence."""
+        if self.queue is not None:
+            return self.queue.in_words()
+        return "by a stream, " + (self.ordered_by.in_words() if self.ordered_by is not None else "in order")
+
+    @property
     def emits_in_words(self) -> str:
         """What it publishes for each message, as half a sentence."""
         if not self.emits_shares:
@@ -180,6 +191,12 @@ class Service(Declared):
         return " or ".join(
             f"{event} ({100 * share:g} %)" for event, share in zip(self.emits, self.emits_shares, strict=True)
         )
+
+    @model_validator(mode="after")
+    def _orders_a_stream(self) -> Self:
+        if self.ordered_by is not None and self.queue is not None:
+            raise ValueError("ordered_by: a task queue keeps no order of keys; leave ordered_by or queue out")
+        return self
 
     @model_validator(mode="after")
     def _names_something(self) -> Self:

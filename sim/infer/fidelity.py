@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sim.calibration import Calibration
+from sim.declare.order import run_order
 from sim.declare.scenario import Progress, Scenario
 from sim.errors import InvalidScenario
 from sim.evidence.checks import generator_late, invalid
@@ -155,12 +156,14 @@ async def fidelity(
     """Predict every scenario, then run each: once for one seed, `repeats` times for the seed that is judged.
 
     Raises:
-        InvalidScenario: there are none, or two have one name.
+        InvalidScenario: there are none, or two have one name, or one would record too many rows.
         SimError, EventlibError: as `predict` and `run_live` do.
     """
     names = [one.name for one in scenarios]
     if not names or len(set(names)) < len(names):
         raise InvalidScenario("scenarios", "give at least one, and each a name of its own")
+    for scenario in scenarios:
+        scenario.check_size(len(run_order([_JUDGED], repeats)))
     comparisons: list[Comparison] = []
     with server_at(url) as address, shown(progress, f"predicting {len(names)} scenarios, then running them") as advance:
         predictions: list[Prediction] = []

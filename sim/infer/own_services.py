@@ -172,7 +172,7 @@ def learned_of(declared: Service, history: History, name: str) -> Service:
     if ended.size < _MESSAGES_MIN:
         raise LiveRunFailed(
             f"services.{name}",
-            f"only {ended.size} attempts were made while it was learned, {_MESSAGES_MIN} are needed; learn it for "
+            f"only {ended.size} attempts ended while it was learned, {_MESSAGES_MIN} are needed; learn it for "
             "longer (sim.learn_services(..., seconds=)), or send it more",
         )
     seen = history.scenario.services[name]
@@ -222,15 +222,15 @@ def _mean(values: Floats) -> float:
 
 
 def _emission(history: History, name: str, emitted: Emitted) -> Emission:
-    """How many events of a type a handled message set off, and when."""
+    """How many events of a type a handled message set off, and when. None where nothing was handled."""
     flow, consumes = history.scenario.flow, history.scenario.services[name].consumes
     own = history.rows[history.rows["service"] == history.services.index(name)]
     handled = np.unique(of_kind(own, "handled")["message"])
     sent = of_kind(own[own["event"] == list(flow.paths).index(emitted.event)], "sent")
     numbers, places = np.unique(sent["message"], return_index=True)
     causes = flow.causes(emitted, consumes, numbers)
-    counts = np.array([np.count_nonzero(causes == message) for message in handled])
-    shares = np.bincount(counts, minlength=1) / max(1, counts.size)
+    counts = [int(np.count_nonzero(causes == message)) for message in handled] or [0]
+    shares = np.bincount(counts) / len(counts)
     return Emission(shares=tuple(shares.tolist()), after=_after(own, causes, sent["t_s"][places]))
 
 

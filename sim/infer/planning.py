@@ -18,6 +18,7 @@ from sim.infer.points import Point, executor_of, simulated_all
 from sim.progress import shown
 
 SEEDS = 20
+_FIRST = 5  # seeds of a first look: far from the limit they tell as well as many
 _MORE = 4  # so many times the seeds are simulated where fewer cannot tell
 
 
@@ -37,11 +38,12 @@ def plan(
     """Find the smallest value of a field, such as `{"services.billing.consumers": "1..32"}`, that holds.
 
     It holds where everything does that is expected, by the scenario or by `expect`. `down` consumers do not run at all:
-    they are down from the start and never replaced, beside the scenario's own faults. Every value is simulated for the
-    seeds 0 to `seeds` - 1, and for four times as many where these cannot tell.
+    they are down from the start and never replaced, beside the scenario's own faults.
 
-    Values are tried by doubling, then between the last that does not hold and the first that does, then beside it.
-    That finds the smallest where more is always better; where a neighbour shows that it is not, every value is tried.
+    Values are tried by doubling, then between the last that does not hold and the first that does, then beside it, at
+    first with five seeds. The answer and the next cheaper value have the seeds 0 to `seeds` - 1, and the cheaper one
+    four times as many where these cannot tell. That finds the smallest where more is always better; where a neighbour
+    shows that it is not, every value is tried.
 
     Raises:
         InvalidScenario: not one field varies, nothing is expected, or no value can be run.
@@ -163,14 +165,16 @@ class _Search:
         last = len(self.values) - 1
         self.attempt({*(2**power - 1 for power in range(last.bit_length() + 1) if 2**power - 1 <= last), last})
         if self.tried[last].cannot_tell:
-            self.attempt_with_more([last])
+            self.attempt_again(last, _MORE * self._seeds)
         while (place := self._first()) is not None:
             below = max((index for index in self.tried if index < place), default=-1)
             if place - below > 1:  # two at a time, whatever the number of cores: the same values are tried everywhere
                 gap = place - below
                 self.attempt({below + max(1, gap // 3), below + max(1, 2 * gap // 3)})
+            elif (unsure := next((index for index in (place, below) if self._is_first_look(index)), None)) is not None:
+                self.attempt_again(unsure, self._seeds)
             elif below >= 0 and self.tried[below].cannot_tell and self.tried[below].seeds == self._seeds:
-                self.attempt_with_more([below])
+                self.attempt_again(below, _MORE * self._seeds)
             elif place < last and place + 1 not in self.tried:
                 self.attempt({place + 1})
             elif len(self.tried) <= last and not self._is_monotone():
@@ -194,22 +198,23 @@ class _Search:
         failing = [index for index, tried in self.tried.items() if not tried.holds and not tried.cannot_tell]
         return not holding or not failing or max(failing) < min(holding)
 
+    def _is_first_look(self, place: int) -> bool:
+        return place >= 0 and self.tried[place].seeds < self._seeds
+
     def attempt(self, places: Iterable[int]) -> None:
-        """Simulate the values at these places, where that was not done yet."""
+        """Take a first look at the values at these places, where that was not done yet."""
         missing = sorted(set(places) - set(self.tried))
-        for index, tried in zip(missing, self._simulated(missing, self._seeds), strict=True):
+        for index, tried in zip(missing, self._simulated(missing, min(_FIRST, self._seeds)), strict=True):
             self.tried[index] = tried
 
-    def attempt_with_more(self, places: Sequence[int]) -> None:
-        """Simulate the values at these places with more seeds."""
-        for index, tried in zip(places, self._simulated(places, _MORE * self._seeds), strict=True):
-            self.tried[index] = tried
+    def attempt_again(self, place: int, seeds: int) -> None:
+        """Simulate the value at a place with more seeds."""
+        [self.tried[place]] = self._simulated([place], seeds)
 
     def without_each(self, place: int) -> dict[Limit, Tried]:
         """What the value at a place comes to without each of the things that may limit it, the mildest change first."""
         variants = without_each(self._variants[place])
-        seeds = self.tried[place].seeds
-        found = self._judged([(self.values[place], variant) for variant in variants.values()], seeds)
+        found = self._judged([(self.values[place], variant) for variant in variants.values()], min(_FIRST, self._seeds))
         return dict(zip(variants, found, strict=True))
 
     def _simulated(self, places: Sequence[int], seeds: int) -> list[Tried]:

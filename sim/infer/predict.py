@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sim.calibration import Calibration
+from sim.declare.order import run_order
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.varying import with_fields
 from sim.errors import InvalidScenario
@@ -32,7 +33,7 @@ def predict(
     """
     if replications < 1:
         raise InvalidScenario("replications", f"{replications} is too few; give 1 or more, and 3 for intervals")
-    seeds = list(seeds)
+    seeds = [seed for seed, _ in run_order(seeds, 1)]
     history = simulate(scenario, seeds, repeats=replications, calibration=calibration, progress=progress)
     if scenario.warm_up is not None:  # live runs are cut where the simulation was
         fixed = with_fields(scenario, {"warm_up": None, "warm_up_s": warm_up_s(history)})

@@ -1,6 +1,7 @@
 """When what happened while a group was watched: looks, arrivals, what waited, and what ended between two looks."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -142,27 +143,24 @@ class TimeLine:
         Where the server does not know it, it is what was added less what was read, by ids, and as much more as at the
         looks around it that the server knew.
         """
-        told = np.array([np.nan if state.waiting is None else state.waiting for _, state in self.record.looks])
-        known = ~np.isnan(told)
-        if known.all():
-            return told.astype(np.int64)
         there = len(self.record.backlog) + np.searchsorted(np.sort(self._added_ms), self.at_ms, side="right")
-        by_ids = (there - self._positions).astype(np.float64)
-        if known.any():
-            by_ids += np.interp(self.at_ms, self.at_ms[known], told[known] - by_ids[known])
-        return np.where(known, told, np.maximum(0.0, np.rint(by_ids))).astype(np.int64)
+        return np.maximum(0, self._told([state.waiting for _, state in self.record.looks], there - self._positions))
 
     @cached_property
     def reads(self) -> Ints:
-        """Entries that the group had read by each look, since the first one, shape (looks,).
+        """Entries that the group had read by each look, from any number on, shape (looks,).
 
-        From one look to the next by the server's count, or by ids where it does not know it.
+        Where the server does not know it, ids are counted, as for `waiting`.
         """
-        told = np.array([np.nan if state.reads is None else state.reads for _, state in self.record.looks])
-        steps = np.diff(told)
-        return np.concatenate(([0], np.cumsum(np.where(np.isnan(steps), np.diff(self._positions), steps)))).astype(
-            np.int64
-        )
+        return np.maximum.accumulate(self._told([state.reads for _, state in self.record.looks], self._positions))
+
+    def _told(self, told: Sequence[int | None], by_ids: Ints) -> Ints:
+        """What the server told at each look. Between these looks, what ids say, moved as far as at the next ones."""
+        values = np.array([np.nan if each is None else each for each in told])
+        known = ~np.isnan(values)
+        if known.any():
+            by_ids = by_ids + np.interp(self.at_ms, self.at_ms[known], values[known] - by_ids[known])
+        return np.rint(np.where(known, values, by_ids)).astype(np.int64)
 
     @property
     def looks_by_ids(self) -> int:

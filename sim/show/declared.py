@@ -32,7 +32,7 @@ def _service(name: str, service: Service) -> dict[str, str]:
     return {
         "service": name,
         "consumes": service.consumes,
-        "messages come": service.queue.in_words() if service.queue else "by a stream, in order",
+        "messages come": service.comes_in_words,
         "emits": service.emits_in_words,
         "calls": ", ".join(service.uses) or "nothing",
         "consumers": str(service.consumers),

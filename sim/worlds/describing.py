@@ -105,7 +105,7 @@ def _with_settings(name: str, service: Service, description: Mapping[str, Any]) 
     changed += ["its code"] if own.digest != service.own.digest else []
     if changed:
         problem = f"{service.app} has changed since it was learned ({', '.join(changed)}); learn it again"
-        raise InvalidScenario(f"services.{name}", problem)
+        raise InvalidScenario(f"services.{name}", f"{problem}: delete the file that --learned names")
     return service
 
 

@@ -4,7 +4,7 @@ In this way a process starts in milliseconds, also the one that takes a killed o
 lines on a socket of their own, because anything may be printed on standard output. Each child has a socket too.
 
 However a run ends, all of its processes end. When the owner dies, the server's socket closes, and the server kills its
-children. When the server dies, the sockets of its children close, and they end.
+children and deletes the run's keys. When the server dies, the sockets of its children close, and they end.
 """
 
 import asyncio
@@ -21,12 +21,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from eventlib import App, EventlibError, connect
 from sim.errors import SimError, first_of
 from sim.worlds.exact_loop import exact_loop
 from sim.worlds.roles import work
 from sim.worlds.worker import Job, Orders
 
 _WORDS_MAX = 2000  # letters of an error that are passed on
+_DELETE_S = 5.0  # longest time that deleting a run's keys may take
 
 
 @dataclass(slots=True)
@@ -44,7 +46,7 @@ class ForkServer:
         self._channel = channel
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
-        self._directories: set[str] = set()  # where the rows of the children are
+        self._left: dict[str, Job] = {}  # where the rows of a run are, and one of its jobs
 
     def serve(self) -> None:
         """Obey until the channel closes."""
@@ -75,7 +77,7 @@ class ForkServer:
             _send(child.socket, order["order"])
 
     def _fork(self, number: int, job: Job) -> None:
-        self._directories.add(os.path.dirname(job.records))
+        self._left.setdefault(os.path.dirname(job.records), job)
         ours, theirs = socket.socketpair()
         with ours, theirs:
             pid = os.fork()
@@ -106,8 +108,22 @@ class ForkServer:
         for child in self._children.values():
             os.kill(child.pid, signal.SIGKILL)
             os.waitpid(child.pid, 0)
-        for directory in self._directories:  # gone already, unless the owner was killed
-            shutil.rmtree(directory, ignore_errors=True)
+        for directory, job in self._left.items():
+            if os.path.isdir(directory):  # gone already, unless the owner was killed; then so are its keys
+                shutil.rmtree(directory, ignore_errors=True)
+                _delete_keys(job)
+
+
+def _delete_keys(job: Job) -> None:
+    """Delete the keys of a run whose owner was killed, if the server is still there."""
+    if job.namespace:
+        with contextlib.suppress(EventlibError, OSError, TimeoutError):
+            asyncio.run(asyncio.wait_for(_delete_all(job), _DELETE_S))
+
+
+async def _delete_all(job: Job) -> None:
+    async with connect(App("workbench"), job.url, namespace=job.namespace) as bus:
+        await bus.delete_all()
 
 
 def _read(fd: int) -> bytes:

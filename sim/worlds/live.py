@@ -22,6 +22,7 @@ import numpy as np
 from eventlib import App, BrokerError, BrokerUnavailable, Bus, connect, private_server
 from eventlib.testing import PrivateServer, proxy_url, server_cpu_s
 from sim.declare.callers import CALLERS
+from sim.declare.order import run_order
 from sim.declare.scenario import Progress, Scenario
 from sim.environment import machine, now, versions
 from sim.errors import InvalidScenario, LiveRunFailed, first_of
@@ -61,10 +62,7 @@ async def run_live(
         BrokerError: the server is unreachable, refuses the login or lacks a command.
         LiveRunFailed: a process of the run failed, or what happened could not be written down.
     """
-    seeds = list(seeds)
-    order = [(seed, repeat) for repeat in range(repeats) for seed in seeds]
-    if not order:
-        raise InvalidScenario("seeds", "there are none; give at least one, such as range(3), and repeats=1 or more")
+    order = run_order(seeds, repeats)
     plan = scenario.plan(order[0][0])  # a broken trace shows here, before anything is started
     scenario.check_size(len(order), events=plan.arrivals_s.size)
     runs: list[Run] = []
@@ -317,7 +315,7 @@ class _LiveRun:
             return Left(waiting, queue.running, 0, queue.delayed, queue.dead)
         stream = declared.wire.stream if declared.wire else declared.consumes
         seen = await bus.backlog(stream, declared.group or service)
-        return Left(seen.waiting, seen.pending, seen.retrying, seen.delayed, seen.dead)
+        return Left(seen.waiting + seen.parked, seen.pending, seen.retrying, seen.delayed, seen.dead)
 
     async def _note_ends_of_sagas(self, bus: Bus, left: dict[str, Left]) -> None:
         """Note how each saga has ended: Redis knows, and a worker that was killed just then has not noted it."""

@@ -26,6 +26,12 @@ class MessageSent(Event):
     intended_s: float
 
 
+class MessageOfKey(MessageSent):
+    """The same where a service keeps the order of each key."""
+
+    key: int
+
+
 class Numbered(Protocol):
     """A message, as far as a history needs it: an event that says so itself, or what a mark says of the user's own."""
 
@@ -75,12 +81,15 @@ def event_classes(scenario: Scenario) -> dict[str, type[Event]]:
     That of an event of the user's own has no fields: what reads it wants to know its number alone.
     """
     wires = {service.consumes: service.wire for service in scenario.services.values() if service.wire is not None}
+    ordered = {service.consumes for service in scenario.services.values() if service.ordered_by is not None}
     classes: dict[str, type[Event]] = {}
     for event in scenario.flow.paths:
         names: dict[str, Any] = {"type": event, "stream": event}
         if wire := wires.get(event):
             names |= {"version": wire.version, "stream": wire.stream}
-        classes[event] = new_class("MessageSent", (Event if wire else MessageSent,), names)
+        classes[event] = new_class(
+            "MessageSent", (Event if wire else MessageOfKey if event in ordered else MessageSent,), names
+        )
     return classes
 
 

@@ -25,10 +25,9 @@ from sim.worlds.importing import app_of, subscription_of
 from sim.worlds.messages import Mark, Numbered, new_traceparent, numbered
 from sim.worlds.metering import HandlerTasks, Meter, metered
 from sim.worlds.recorder import Recorder
-from sim.worlds.worker import Job, Orders, Tell, connected, stopped
+from sim.worlds.worker import LEAVE_S, Job, Orders, Tell, connected, stopped
 
 _STOLEN_MIN_S = 0.0001  # less is what it takes to look at two clocks
-_LEAVE_S = 5.0  # longest wait for handlers that run when the run is over
 
 Handler = Callable[[Event, Delivery], Coroutine[Any, Any, None]]
 
@@ -44,7 +43,7 @@ async def consume_own(job: Job, scenario: Scenario, recorder: Recorder, orders: 
     group = service.group or name
     async with (
         connected(_with(app, group, watched), job) as bus,
-        bus.running(groups=[group], grace_s=_LEAVE_S, observe=recorder.observe),
+        bus.running(groups=[group], grace_s=LEAVE_S, observe=recorder.observe),
     ):
         tell("ready")
         await stopped(orders, recorder)

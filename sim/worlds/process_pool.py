@@ -274,7 +274,9 @@ class ProcessPool:
             process.send(signal.SIGCONT)  # a suspended process would not hear the order
             self.order(process, {"stop": True})
         awaited = {process: process.ended for process in running}
-        await self._within(_STOP_S, awaited, "did not end when told to; is the server still writable?")
+        await self._within(
+            _STOP_S, awaited, "did not end when told to; does a handler block its event loop, or is the server full?"
+        )
 
     async def wake_at_end(self) -> None:
         """Wait for the end of the fork server, then wake its children: a suspended one would not see the end."""

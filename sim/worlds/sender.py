@@ -16,6 +16,7 @@ from sim.declare.scenario import Scenario
 from sim.declare.task_queue import Labels, TaskQueue
 from sim.worlds.messages import (
     Mark,
+    MessageOfKey,
     MessageSent,
     MessageTask,
     Numbered,
@@ -53,6 +54,7 @@ class Sender:
         self._recorder = recorder
         self._classes = {event: of_event for event, of_event in event_classes(scenario).items() if event in events}
         self._payloads: dict[str, Payload] = {}
+        self._keys: dict[str, list[int]] = {}  # of the events that a service keeps in order
         self._streams: set[str] = set()  # the events that are published
         self._queues: dict[str, list[_Enqueuer | Starter]] = {event: [] for event in self._classes}
         for event in self._classes:
@@ -61,6 +63,8 @@ class Sender:
             consumers = scenario.flow.consumers.get(event, [])
             for name in consumers:
                 service = scenario.services[name]
+                if service.ordered_by is not None:
+                    self._keys[event] = plan.keys[name].tolist()
                 if service.queue is not None:
                     task = bus.app.tasks.get(name) or declare_task(bus.app, name, service)
                     self._queues[event].append(_Enqueuer(bus, task, service.queue, plan.labels[name]))
@@ -78,6 +82,9 @@ class Sender:
         """
         if (payload := self._payloads.get(event)) is not None:
             return _OwnMessage(index, intended_s, payload(index))
+        if (keys := self._keys.get(event)) is not None:
+            of_key = cast(type[MessageOfKey], self._classes[event])
+            return of_key(index=index, intended_s=intended_s, key=keys[index])
         return cast(type[MessageSent], self._classes[event])(index=index, intended_s=intended_s)
 
     async def send(self, event: str, messages: Sequence[Numbered], held_s: Sequence[float] = ()) -> None:

@@ -22,6 +22,8 @@ from sim.worlds.recorder import Recorder
 from sim.worlds.sagas import declare_saga, runs_acts
 from sim.worlds.sender import Sender
 
+LEAVE_S = 5.0  # longest wait for handlers that run when the run is over; the owner waits longer for their process
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -126,7 +128,8 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
         sender = Sender(bus, recorder, scenario, plan, job.seed, service.emits)
         groups = None if service.queue or service.saga else [name]
         queues, sagas = [name] if service.queue else None, [name] if service.saga else None
-        async with bus.running(groups=groups, queues=queues, sagas=sagas, observe=recorder.observe):
+        running = bus.running(groups=groups, queues=queues, sagas=sagas, grace_s=LEAVE_S, observe=recorder.observe)
+        async with running:
             tell("ready")
             await stopped(orders, recorder)
     for dependency, _ in calls:
@@ -141,6 +144,7 @@ def _handle_events(app: App, scenario: Scenario, name: str, service: Service, re
         prefetch=service.prefetch,
         lease_s=service.lease_s,
         retry_budget=service.retry_budget,
+        ordered_by="key" if service.ordered_by is not None else None,
     )
 
     @app.subscribe(

@@ -356,5 +356,5 @@ async def test_the_asgi_app_takes_part_in_the_lifespan(connect: Connect) -> None
         sent.append(message["type"])
 
     async with connect(app) as bus:
-        await ev.health_app(bus)({"type": "lifespan"}, receive, send)  # type: ignore[arg-type]
+        await ev.health_app(bus)({"type": "lifespan"}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]

@@ -76,7 +76,7 @@ async def test_deliveries_and_publishes_are_counted(connect: Connect) -> None:
             await bus.publish_many(orders(1, 2, 3, 10, 11))
             await bus.publish(OrderPlaced(number=4), id="four", unique_for_s=60.0)
             await bus.publish(OrderPlaced(number=4), id="four", unique_for_s=60.0)
-            handle = await bus.enqueue(app_with_failures.send, delay_s=3600.0)(1)  # type: ignore[attr-defined]
+            handle = await bus.enqueue(app_with_failures.send, delay_s=3600.0)(1)  # type: ignore[attr-defined, arg-type]
             await bus.drained("orders", "billing")
             text = (await get(url, "/metrics")).text
             await handle.cancel()
@@ -116,7 +116,7 @@ async def test_both_formats_parse_and_break_no_rule_of_promlint(connect: Connect
     assert plain.headers["Content-Type"].startswith("text/plain; version=")
     assert newer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
     own = {family.name for family in text_string_to_metric_families(plain.text) if family.name.startswith("eventlib_")}
-    assert own == {family.name for family in open_metrics(newer.text) if family.name.startswith("eventlib_")}
+    assert own == {family.name for family in open_metrics(newer.text) if family.name.startswith("eventlib_")}  # type: ignore[no-untyped-call]
     assert len(own) > 25 and not complaints(plain.text)
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import sim
-from sim.declare.declared import kind_name, kinds_in
+from sim.declare.declared import FOUND, Declared, kind_name, kinds_in
 from sim.declare.faults import Fault
 from sim.declare.loads import Load
 from sim.declare.scenario import Scenario
@@ -18,12 +18,16 @@ from sim.evidence.expectations import judge_history
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = "\n".join(file.read_text(encoding="utf-8") for file in sorted(DOCS.glob("scenario*.md")))
 EXAMPLES = [text for text in re.findall(r"```yaml\n(.*?)```", REFERENCE, re.DOTALL) if text.startswith("name:")]
-FOUND = {"wire", "own"}  # fields of a service that no file declares
+
+
+def declared_fields(kind: type[Declared]) -> set[str]:
+    """The fields that a file may have, by the names that it gives them."""
+    return {field.alias or name for name, field in kind.model_fields.items() if field.json_schema_extra != FOUND}
 
 
 @pytest.mark.parametrize("kind", [Scenario, Service], ids=lambda kind: kind.__name__)
 def test_every_field_is_named(kind: type[Scenario | Service]) -> None:
-    fields = {field.alias or name for name, field in kind.model_fields.items()} - FOUND
+    fields = declared_fields(kind) - {"wire", "own"}
     assert [field for field in sorted(fields) if f"`{field}`" not in REFERENCE] == []
 
 
@@ -32,7 +36,7 @@ def test_every_kind_is_named_with_its_fields(kinds: object) -> None:
     missing = []
     for kind in kinds_in(kinds):
         name = kind_name(kind)
-        own = set(kind.model_fields) - {"kind", "event", "service", "at_s"}
+        own = declared_fields(kind) - {"kind", "event", "service", "at_s"}
         missing += [f"{name}: {field}" for field in (name, *sorted(own)) if f"`{field}`" not in REFERENCE]
     assert missing == []
 

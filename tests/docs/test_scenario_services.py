@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from sim.declare.dependencies import Dependency
+from sim.declare.order_keys import OrderKeys
 from sim.declare.scenario import Scenario
 from sim.evidence.checks import check
 from sim.worlds.simulated import simulate
@@ -21,5 +22,5 @@ def test_the_example_runs() -> None:
 
 
 def test_the_table_has_all_fields_of_a_dependency() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| a dependency", PAGE, re.MULTILINE)
-    assert rows == list(Dependency.model_fields)
+    for what, kind in (("a dependency", Dependency), ("an order", OrderKeys)):
+        assert re.findall(rf"^\| `(\w+)` \| {what}", PAGE, re.MULTILINE) == list(kind.model_fields)

@@ -14,4 +14,4 @@ def test_every_trap_has_the_tests_that_its_line_names() -> None:
         for number in {int(number) for number in re.findall(r"def test_trap_(\d+)_", path.read_text(encoding="utf-8"))}:
             found.setdefault(number, []).append(path.relative_to(TESTS).as_posix())
     assert named == found
-    assert set(named) == set(range(1, 46))
+    assert set(named) == {*range(1, 46), *range(48, 55)}

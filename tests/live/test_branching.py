@@ -75,6 +75,10 @@ def test_trap_53_shares_have_random_numbers_of_their_own() -> None:
     assert before.service_s["till"].tolist() == after.service_s["till"].tolist()
     assert before.failure_draws["till"].tolist() == after.failure_draws["till"].tolist()
     assert branching(2.0).plan(0).chosen["till"][:200].tolist() == after.chosen["till"].tolist()
+    even = {"kind": "empirical", "histogram": {"edges_s": [0, 0.01], "counts": [1]}}  # one number for each message too
+    drawn = branching(25.0, service_time=even).plan(0)
+    together = np.corrcoef(drawn.chosen["till"], drawn.service_s["till"])[0, 1]
+    assert abs(together) < 4 / 5000**0.5
 
 
 async def test_both_worlds_choose_the_same(url: str) -> None:

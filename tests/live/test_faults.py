@@ -1,19 +1,24 @@
 """Each fault for real: processes, a server and the proxy. What it does to them, and that no promise is broken."""
 
+import secrets
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
+from eventlib import App, connect
 from eventlib.policy import Retry
-from eventlib.testing import PrivateServer, private_server
+from eventlib.testing import PrivateServer, fault_proxy, private_server
 from sim.declare.faults import Fault
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidScenario
 from sim.evidence.checks import check
 from sim.evidence.history import History
 from sim.worlds.live import run_live
+from sim.worlds.messages import event_classes
 from sim.worlds.simulated import simulate
+from sim.worlds.simulated.link import CALL_BYTES, EVENT_BYTES
 from tests.live.live_runs import OF_THE_MACHINE, keys_of_runs, no_process_left
 from tests.model.small import fault, rows_of, scenario, service, steady
 
@@ -70,31 +75,28 @@ async def test_poison_that_kills_its_consumers(url: str) -> None:
     assert await keys_of_runs(url) == set()
 
 
-async def test_a_server_that_is_away_and_connections_that_break(url: str) -> None:
-    """Nothing passes while it is away, and nothing is lost. A consumer that starts meanwhile waits for it."""
-    away = fault("server_away", at_s=0.4, for_s=0.4)
-    kill = fault("kill", service="desk", at_s=0.5, back_after_s=0.0)
+async def test_a_server_that_is_away_and_a_network_that_breaks_is_silent_slow_and_narrow(url: str) -> None:
+    """One after the other: nothing passes, or later, and nothing is lost. A consumer that starts meanwhile waits."""
+    away = fault("server_away", at_s=0.3, for_s=0.4)
+    kill = fault("kill", service="desk", at_s=0.4, back_after_s=0.0)
+    hole = fault("black_hole", at_s=1.2, for_s=0.3)
+    latency = fault("latency", at_s=1.8, for_s=0.3, added_s=0.03)
+    narrow = fault("bandwidth", at_s=2.2, for_s=0.3, bytes_per_s=20_000)
     with no_process_left():
-        history = await run(away, kill, fault("reset", at_s=1.1), url=url)
+        history = await run(away, kill, fault("reset", at_s=1.0), hole, latency, narrow, url=url, duration_s=2.7)
     assert problems(history) == {}
-    fails_s, works_s = noted_s(history, "network_fails"), noted_s(history, "network_works")
-    assert within(history, "published", fails_s + 0.05, works_s) == 0
-    assert within(history, "started", fails_s + 0.05, works_s) == 0
-    assert noted_s(history, "restarted") > works_s
-
-
-async def test_a_silent_network_then_a_slow_and_a_narrow_one(url: str) -> None:
-    hole = fault("black_hole", at_s=0.3, for_s=0.3)
-    latency = fault("latency", at_s=0.9, for_s=0.3, added_s=0.03)
-    narrow = fault("bandwidth", at_s=1.3, for_s=0.3, bytes_per_s=20_000)
-    with no_process_left():
-        history = await run(hole, latency, narrow, url=url, duration_s=1.8)
-    assert problems(history) == {}
-    fails_s, works_s = rows_of(history, "network_fails")["t_s"], rows_of(history, "network_works")["t_s"]
-    assert within(history, "published", fails_s[0] + 0.05, works_s[0]) == 0
+    away_s, _, hole_s, *slow_s = rows_of(history, "network_fails")["t_s"].tolist()
+    back_s, passes_s, *fast_s = rows_of(history, "network_works")["t_s"].tolist()
+    for kind, from_s, until_s in (
+        ("published", away_s, back_s),
+        ("started", away_s, back_s),
+        ("published", hole_s, passes_s),
+    ):
+        assert within(history, kind, from_s + 0.05, until_s) == 0
+    assert noted_s(history, "restarted") > back_s
     sent, started = rows_of(history, "sent"), rows_of(history, "started")
-    for number, least_s in ((1, 0.06), (2, 0.02)):
-        inside = sent[(sent["t_s"] > fails_s[number] + 0.02) & (sent["t_s"] < works_s[number] - 0.1)]["message"]
+    for from_s, until_s, least_s in zip(slow_s, fast_s, (0.06, 0.02), strict=True):
+        inside = sent[(sent["t_s"] > from_s + 0.02) & (sent["t_s"] < until_s - 0.1)]["message"]
         found = started[np.isin(started["message"], inside) & (started["attempt"] == 1)]
         assert found.size and np.all(found["t_s"] - found["intended_s"] >= least_s)
 
@@ -117,8 +119,6 @@ async def test_a_server_that_restarts_and_one_that_is_full() -> None:
         assert problems(history) == {}
         assert within(history, "published", noted_s(history, "server_full"), noted_s(history, "server_has_room")) == 0
         assert await keys_of_runs(server.url) == set()
-        again = await run(url=server.url, duration_s=0.2)
-        assert problems(again) == {}
 
 
 async def test_what_a_server_loses_is_shown_as_lost() -> None:
@@ -157,3 +157,30 @@ def test_a_private_server_is_known_to_its_process_alone() -> None:
         assert PrivateServer.of_this_process(server.url) is server
         assert PrivateServer.of_this_process("redis://127.0.0.1:1/0") is None
     assert PrivateServer.of_this_process(server.url) is None
+
+
+async def test_events_have_as_many_bytes_as_the_model_thinks(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published one by one and in a batch: what goes up through a proxy."""
+    passed: list[int] = []
+
+    async def send(line: Any, data: bytes) -> None:
+        passed.append(len(data))
+        await pass_on(line, data)
+
+    lines = sys.modules["eventlib.testing.fault_proxy"]
+    pass_on = lines._Line.send
+    monkeypatch.setattr(lines._Line, "send", send)
+    event_class = event_classes(declared(duration_s=1.0))["placed"]
+    events = [event_class.model_validate({"index": 100 + number, "intended_s": 1 / 3}) for number in range(100)]
+    namespace = f"wb-{secrets.token_hex(6)}"
+    async with fault_proxy(url) as proxy, connect(App("load"), proxy.url, namespace=namespace) as bus:
+        await bus.publish(events[0])
+        passed.clear()
+        await bus.publish(events[1])
+        alone = sum(passed)
+        passed.clear()
+        await bus.publish_many(events)
+        together = sum(passed)
+        await bus.delete_all()
+    assert alone == pytest.approx(EVENT_BYTES + CALL_BYTES, rel=0.1)
+    assert together == pytest.approx(100 * EVENT_BYTES + CALL_BYTES, rel=0.1)

@@ -240,6 +240,26 @@ def test_a_killed_owner_leaves_no_process() -> None:
     assert not directory.exists()
 
 
+async def test_a_killed_owner_leaves_no_key(raw: redis.Redis, url: str) -> None:
+    """On a server of others, who would never know what the keys were."""
+    before = {key async for key in raw.scan_iter("wb-*", count=1000)}
+    command = [sys.executable, "-c", OWNER, endless().model_dump_json(by_alias=True)]
+    owner = await asyncio.create_subprocess_exec(
+        *command, env=os.environ | {"REDIS_URL": url}, stdout=asyncio.subprocess.PIPE
+    )
+    assert owner.stdout is not None
+    await owner.stdout.readline()
+    keys = {key async for key in raw.scan_iter("wb-*", count=1000)} - before
+    owner.kill()
+    await owner.wait()
+    assert keys
+    await eventually(lambda: _are_gone(raw, keys))
+
+
+async def _are_gone(raw: redis.Redis, keys: set[bytes]) -> bool:
+    return not await raw.exists(*keys)
+
+
 async def test_a_killed_fork_server_fails_the_run_and_leaves_no_process(url: str) -> None:
     with no_process_left():
         async with under_way(url) as run:
@@ -351,6 +371,24 @@ async def test_a_server_that_dies_during_a_run_fails_the_run() -> None:
             os.kill(server.pid, signal.SIGKILL)
             with pytest.raises(BrokerError):
                 await in_time(run)
+
+
+async def test_handlers_that_never_end_are_what_is_left_in_both_worlds(url: str) -> None:
+    """The run ends all the same: they are cancelled, and nothing was handled."""
+    declared = Scenario.model_validate(
+        {
+            "name": "never",
+            "load": {"kind": "constant", "event": "placed", "rate_per_s": 20, "duration_s": 0.2},
+            "services": {"desk": {"consumes": "placed", "service_time": {"kind": "constant", "mean_s": 1000}}},
+            "drain_s": 0.1,
+        }
+    )
+    live = await run_live(declared, [0], repeats=1, url=url)
+    predicted = simulate(declared, [0])
+    assert [np.count_nonzero(one.rows["kind"] == KIND["handled"]) for one in (live, predicted)] == [0, 0]
+    left = [one.runs[0].left["desk"] for one in (live, predicted)]
+    assert [one.waiting + one.pending + one.retrying for one in left] == [4, 4]
+    assert compare(predicted, live)["lag_s_p50"].live_interval.unhandled == 1.0
 
 
 @pytest.mark.parametrize(("seeds", "repeats"), [([], 1), ([0], 0)])

@@ -1,6 +1,7 @@
 """Small scenarios to simulate, and functions that read the results."""
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,21 @@ def waits_s(history: History, service: str = "desk") -> Floats:
     started = rows_of(history, "started", service)
     started = np.sort(started[started["attempt"] == 1], order=("run", "message"))
     return np.asarray(started["t_s"] - started["intended_s"])
+
+
+def in_order(history: History, service: str = "desk") -> bool:
+    """Whether of each key of a service no message was begun before the one in front of it was done with."""
+    for run, rows in history.each_run():
+        key_of = history.scenario.plan(run.seed).keys[service]
+        own = rows[rows["service"] == history.services.index(service)]
+        started = own[own["kind"] == KIND["started"]]
+        settled = own[np.isin(own["kind"], [KIND["handled"], KIND["dead"]])]
+        for key in np.unique(key_of):
+            first = {int(row["message"]): row["t_s"] for row in reversed(started[key_of[started["message"]] == key])}
+            last = {int(row["message"]): row["t_s"] for row in settled[key_of[settled["message"]] == key]}
+            if any(first[after] < last[before] - 1e-9 for before, after in pairwise(sorted(first))):
+                return False
+    return True
 
 
 def attempts_by_message(history: History, service: str) -> list[tuple[int, int, int]]:

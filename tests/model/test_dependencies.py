@@ -69,13 +69,15 @@ def test_an_attempt_that_takes_too_long_fails_when_its_time_is_over() -> None:
 
 
 def test_what_gives_up_leaves_the_queue_of_the_dependency() -> None:
-    """Each second attempt would wait for 60 ms and gives up after 30: the others are served one after the other."""
-    desk = using(concurrency=10, timeout_s=0.035, retry=Retry(attempts=1))
-    burst = steady(1000.0, 0.004)
-    history = simulate(scenario(burst, desk=desk), [0])
-    assert len(rows_of(history, "handled")) == 1 and len(rows_of(history, "dead")) == 3
-    later = simulate(scenario(steady(20.0, 0.2), desk=desk), [0])
-    assert len(rows_of(later, "handled")) == 4
+    """Three calls at once, one slot, 20 ms each, and 35 ms of patience: the third gives up before its turn comes.
+
+    So the call that comes 30 ms later is served at 40 ms, which is in time.
+    """
+    hasty = using(concurrency=10, timeout_s=0.035, retry=Retry(attempts=1))
+    history = simulate(scenario(steady(1 / 0.03, 0.06), first=hasty, second=hasty, third=hasty), [0])
+    handled = rows_of(history, "handled")
+    assert handled["service"].tolist() == [0, 0] and handled["t_s"] == pytest.approx([0.02, 0.06])
+    assert len(rows_of(history, "dead")) == 4
 
 
 def test_what_a_killed_consumer_has_asked_for_is_dropped() -> None:

@@ -60,19 +60,22 @@ def times_of(service: Service) -> EmpiricalTime:
 
 
 def test_a_snoozed_attempt_is_another_one_than_the_next_with_its_number() -> None:
-    """Every third message is snoozed for half a second, and handled then, by attempt 1 again."""
+    """Every third message is snoozed for half a second, and handled then, by attempt 1 again. One fails once."""
     rows = []
     for number in range(MESSAGES):
         rows.append(sent(number, float(number)))
         if number % 3 == 0:
             rows.append(signalled(number, float(number), "snoozed", 0.5))
-        rows.append(attempted(number, number + 0.6, number + 0.62))
+        if number == 1:
+            rows.append(signalled(number, float(number), "put_off", 0.3))
+        rows.append(attempted(number, number + 0.6, number + 0.62, attempt=1 + (number == 1)))
     found = learn(*rows)
     learned = known(found)
     assert times_of(found).values_s == pytest.approx([0.02] * MESSAGES)
-    assert learned.failed_time is not None and learned.failed_time.values_s == pytest.approx([0.01] * 10)
+    assert learned.failed_time is not None and learned.failed_time.values_s == pytest.approx([0.01] * 11)
     assert learned.snoozes.shares == pytest.approx((2 / 3, 1 / 3)) and learned.snooze_s == 0.5
-    assert (found.error_rate, learned.retry_error_rate, learned.reject_rate) == (0.0, 0.0, 0.0)
+    assert (found.error_rate, learned.retry_error_rate, learned.reject_rate) == (1 / MESSAGES, 0.0, 0.0)
+    assert (learned.put_off_share, learned.put_off_s) == (1.0, 0.3)
 
 
 def test_failed_attempts_have_times_and_waits_of_their_own() -> None:
@@ -92,6 +95,22 @@ def test_failed_attempts_have_times_and_waits_of_their_own() -> None:
     assert learned.failed_time is not None and learned.failed_time.values_s == pytest.approx([30.0] * 15)
     assert (found.error_rate, learned.retry_error_rate) == (0.5, 0.0)
     assert learned.put_off_share == pytest.approx(8 / 15) and learned.put_off_s == 2.0
+
+
+def test_handlers_that_only_fail_are_learned_and_publish_nothing() -> None:
+    """All messages are dead after three attempts; the service behind would handle what they might have published."""
+    rows = [sent(number, float(number)) for number in range(MESSAGES)]
+    for number in range(MESSAGES):
+        for attempt, outcome in enumerate(("retried", "retried", "dead"), 1):
+            at_s = number + 0.1 * attempt
+            rows.append(attempted(number, at_s, at_s + 0.01, outcome, attempt))
+    bare = desk(service_time=constant(0.0).model_dump())
+    behind = Service.model_validate({"consumes": "paid", "app": "shop:app"})
+    declared = scenario(steady(10.0, 3.0), desk=bare, next=behind)
+    found = learned_of(bare, history(*rows, declared=declared), "desk")
+    assert (found.error_rate, known(found).retry_error_rate, known(found).reject_rate) == (1.0, 1.0, 0.0)
+    assert known(found).emits["paid"].shares == (1.0,)
+    assert times_of(found).values_s == pytest.approx([0.01] * 3 * MESSAGES)
 
 
 # What the model makes of it

@@ -90,7 +90,7 @@ def test_an_attempt_fails_by_its_failure_draw_alone() -> None:
     assert [count for *_, count in attempts_by_message(simulate(declared, [3]), "desk")] == expected
 
 
-def test_a_retry_budget_bounds_the_retries_whatever_fails() -> None:
+def test_trap_54_a_retry_budget_bounds_the_retries_whatever_fails() -> None:
     """1,000 events fail for 10 s: 20 saved-up retries and 5 a second may run, by one consumer, and no more."""
     budget = RetryBudget(ratio=0.1, per_s=5.0, burst=20.0, wait_s=0.5)
     retry = Retry(attempts=10, wait_s=0.05, wait_s_max=0.1)

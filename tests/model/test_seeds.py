@@ -8,11 +8,12 @@ import sys
 import numpy as np
 import pytest
 
+from sim.declare.loads.schedule import ScheduleLoad
 from sim.declare.scenario import Scenario
 from sim.declare.service_times import ServiceTime
 from sim.evidence.history import History, Rows
 from sim.worlds.simulated import simulate
-from tests.model.small import any_scenario, constant, exponential, lognormal, poisson, scenario, service
+from tests.model.small import any_scenario, constant, exponential, lognormal, poisson, rows_of, scenario, service
 
 # Every kind of fault, a diamond and jitter: what could depend on the order of a set or a dictionary is in there.
 BUSY = [any_scenario(number) for number in (1, 2, 3)]
@@ -52,6 +53,17 @@ def test_another_process_gives_the_same_bytes() -> None:
     environment = os.environ | {"PYTHONHASHSEED": hash_seed}
     said = subprocess.run(command, input=declared, env=environment, capture_output=True, text=True, check=True).stdout
     assert said.split() == [fingerprint(simulate(one, [3, 4])) for one in BUSY]
+
+
+def test_trap_52_ties_at_one_instant_have_one_order() -> None:
+    """Fifty messages come at each instant, to three consumers that need no time: they are taken in their order."""
+    load = ScheduleLoad(kind="schedule", event="placed", every_s=1.0, for_s=5.0, per_slot=50)
+    declared = scenario(load, desk=service(0.0, consumers=3, emits=("told",)), post=service(0.0, consumes="told"))
+    history = simulate(declared, [3])
+    assert np.unique(rows_of(history, "sent")["t_s"]).size == 5
+    for name in ("desk", "post"):
+        assert rows_of(history, "started", name)["message"].tolist() == list(range(250)), name
+    assert fingerprint(history) == fingerprint(simulate(declared, [3]))
 
 
 @pytest.mark.parametrize("declared", BUSY)

@@ -84,6 +84,13 @@ def test_rates_have_no_say_in_the_states_and_the_length_none_in_the_begin() -> N
     assert longer.edges_s[: of_seed[0].edges_s.size - 1].tolist() == of_seed[0].edges_s[:-1].tolist()
 
 
+def test_trap_53_states_and_events_have_random_numbers_of_their_own() -> None:
+    """Where all states have one rate, it does not matter how many of them are drawn."""
+    few, many = (bursty((20.0, mean_s), (20.0, mean_s)) for mean_s in (0.3, 0.003))
+    arrivals_s = [load.arrivals_s(np.random.default_rng(3)).tolist() for load in (few, many)]
+    assert arrivals_s[0] == pytest.approx(arrivals_s[1], abs=1e-9)
+
+
 def test_a_bursty_load_is_simulated() -> None:
     declared = scenario(bursty((5.0, 1.0), (100.0, 0.2)), desk=service(0.001))
     history = simulate(declared, [5])

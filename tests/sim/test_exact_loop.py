@@ -18,7 +18,7 @@ def run(main: Main) -> Any:
         return runner.run(main())
 
 
-def test_a_timer_of_a_third_of_a_millisecond_does_not_wait_for_a_whole_one() -> None:
+def test_trap_50_a_timer_of_a_third_of_a_millisecond_does_not_wait_for_a_whole_one() -> None:
     async def taken_s() -> list[float]:
         taken = []
         for _ in range(200):

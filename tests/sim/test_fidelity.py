@@ -97,19 +97,25 @@ async def test_scenarios_of_one_name_are_refused() -> None:
             await fidelity(scenarios, calibration=Calibration.constant(), url="redis://127.0.0.1:1")
 
 
+async def test_too_many_repeats_are_refused_before_anything_is_predicted() -> None:
+    for repeats in (90_000, 10**12):
+        with pytest.raises(InvalidScenario, match="lower"):
+            await fidelity([chain()], calibration=Calibration.constant(), repeats=repeats, url="redis://127.0.0.1:1")
+
+
 def test_the_command_tells_and_keeps_what_ran(tmp_path: Path, url: str) -> None:
     """The statuses are 0, or 3 where the machine was too busy to judge anything."""
     file, kept, told = (tmp_path / name for name in ("small.yaml", "calibration.json", "told.json"))
     load = {"kind": "constant", "event": "placed", "rate_per_s": 20, "duration_s": 0.5}
     services = {"desk": {"consumes": "placed", "service_time": {"kind": "constant", "mean_s": 0.001}}}
-    file.write_text(yaml.safe_dump({"name": "small", "load": load, "services": services}))
+    file.write_text(yaml.safe_dump({"name": "small/1 [a]", "load": load, "services": services}))
     timed = Calibration.constant(lateness_s=0.0001)
     here = replace(timed, server=asyncio.run(product_at(url)), machine=machine(), versions=versions())
     here.save(kept)
     command = ["fidelity", str(file), "--repeats", "2", "--calibration", str(kept), "--url", url, "--json", str(told)]
     said = CliRunner().invoke(app, [*command, "--histories", str(tmp_path / "runs" / "today")])
     assert said.exit_code in (0, 3), said.output
-    assert [run.seed for run in History.open(tmp_path / "runs" / "today" / "small.parquet").runs] == [0, 1, 1]
-    assert json.loads(told.read_text())["scenarios"]["small"]["metrics"]["lag_s_p50"]["pairs"] == 1
+    assert [run.seed for run in History.open(tmp_path / "runs" / "today" / "small-1 [a].parquet").runs] == [0, 1, 1]
+    assert json.loads(told.read_text())["scenarios"]["small/1 [a]"]["metrics"]["lag_s_p50"]["pairs"] == 1
     refused = CliRunner().invoke(app, [*command, "--histories", str(file)])
     assert refused.exit_code == 2 and "cannot be made (File exists); name another" in " ".join(refused.output.split())

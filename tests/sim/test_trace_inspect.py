@@ -71,6 +71,8 @@ def seen(*columns: tuple[str, str]) -> list[Seen]:
             {"at": "startTime", "work": "durationMs"},
         ),
         ([("x", "ascending"), ("name", "text")], {"at": "x"}),
+        ([("ts", "text"), ("x", "ascending")], {"at": "ts"}),
+        ([("note", "text"), ("start", "text"), ("time", "numbers")], {"at": "time"}),
         ([("name", "text"), ("n", "numbers")], {}),
         (
             [("TIMESTAMP", "times"), ("ContextTokens", "numbers"), ("GeneratedTokens", "numbers")],
@@ -147,6 +149,11 @@ def test_one_row_has_no_rate(inspect: Any) -> None:
         ("ts,size\n1,2\n", ("--delimiter", ";;"), "--delimiter is one character"),
         ("ts,size\n1,2\n3\n", (), "line 3: '3' is no row of this trace (1 fields, where the header has 2)"),
         ("ts,size\n", (), "has no rows"),
+        (
+            "ts,size\n1,2\n2026-01-01T00:00:00Z,3\n",
+            (),
+            "(the time is a time with a zone, and the first one is a number)",
+        ),
         ("ts,size\n1,2\n", ("--out", "calls.csv"), "is read; it would be overwritten"),
     ],
 )

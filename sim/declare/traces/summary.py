@@ -69,8 +69,10 @@ def likely_columns(seen: Sequence[Seen]) -> dict[str, str]:
     if set(KNOWN.values()) <= set(names):
         return dict(KNOWN)
     times = [one for one in seen if one.has == "times"]
-    counted = [one for one in seen if one.has == "numbers" and (_words(one.name) & _TIME_WORDS or one.ascends)]
-    at = next(iter([*times, *sorted(counted, key=lambda one: not _words(one.name) & _TIME_WORDS)]), None)
+    # A column with the name of a time that has something else is the times all the same: reading it says what is wrong.
+    named = [one for one in seen if _words(one.name) & _TIME_WORDS]
+    ascending = [one for one in seen if one.ascends]
+    at = next(iter([*times, *sorted(named, key=lambda one: one.has == "text"), *ascending]), None)
     if at is None:
         return {}
     others = [

@@ -81,7 +81,7 @@ class Consumer:
             if self._link.loses_replies:
                 self._lose_reply(messages)
                 return
-            after_s += ways * self._link.delay_s + self._link.transfer_s(len(messages))
+            after_s += ways * self._link.delay_s + self._link.transfer_s(len(messages), calls=ways - 1)
         reply = self._env.timeout(after_s, messages)
         reply.callbacks.append(self._delivered)
 

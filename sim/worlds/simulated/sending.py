@@ -37,13 +37,13 @@ class Batches:
             append_s = min(takes_s, process.takes_s("append_s"))
             arrives_s = heard_s = self._begins_s
             if not link.works:
-                arrives_s = link.arrives_s(self._begins_s, adds=True) + link.delay_s + link.transfer_s()
+                arrives_s = link.arrives_s(self._begins_s, adds=True) + link.delay_s + link.transfer_s(1, calls=1)
                 heard_s = link.heard_s(arrives_s) + link.delay_s
             self._ends_s = heard_s + takes_s
             self._appended_s = arrives_s + append_s
         elif not link.works:
-            self._ends_s += link.transfer_s()
-            self._appended_s += link.transfer_s()
+            self._ends_s += link.transfer_s(1, calls=0)
+            self._appended_s += link.transfer_s(1, calls=0)
         return Sent(sent_s, self._appended_s, self._ends_s)
 
 

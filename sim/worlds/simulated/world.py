@@ -10,14 +10,17 @@ import simpy
 from sim.calibration import Calibration
 from sim.declare.callers import CALLERS
 from sim.declare.faults.worlds import WORKS, Injection, Network
+from sim.declare.order import run_order
 from sim.declare.plan import Plan
 from sim.declare.scenario import Progress, Scenario
+from sim.declare.service import Service
 from sim.errors import InvalidScenario
 from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_rows
 from sim.worlds.simulated.callers import Caller, Callers
 from sim.worlds.simulated.consumer import Consumer
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.machine import Machine
+from sim.worlds.simulated.ordered_group import OrderedGroup
 from sim.worlds.simulated.queue_group import QueueGroup
 from sim.worlds.simulated.run_state import NAN, RunState
 from sim.worlds.simulated.saga_group import SagaGroup
@@ -47,10 +50,7 @@ def simulate(
         InvalidScenario: no seeds or repeats, or too many rows would be recorded, or own handlers are not learned.
     """
     refuse_unlearned(scenario)
-    seeds = list(seeds)
-    order = [(seed, repeat) for repeat in range(repeats) for seed in seeds]
-    if not order:
-        raise InvalidScenario("seeds", "there are none; give at least one, such as range(30), and repeats=1 or more")
+    order = run_order(seeds, repeats)
     about = calibration.about() if calibration is not None else {}
     scenario.check_size(len(order))
     runs: list[Run] = []
@@ -59,7 +59,7 @@ def simulate(
     for index, (seed, repeat) in enumerate(order):
         plan = scenario.plan(seed, repeat)
         scenario.check_size(len(order), events=plan.arrivals_s.size)
-        if calibration is not None and repeat and seed == seeds[0]:
+        if calibration is not None and repeat and seed == order[0][0]:
             measured = calibration.resampled(repeat)
         world = World(scenario, plan, Machine(measured, seed, repeat), _rng(seed, repeat))
         ended_s = world.run()
@@ -108,8 +108,7 @@ class World:
         self._network = WORKS
         self._callers = Callers(self._state, scenario.callers) if scenario.callers is not None else None
         for code, (name, service) in enumerate(scenario.services.items()):
-            kind = SagaGroup if service.saga else QueueGroup if service.queue else Group
-            self._groups[name] = group = kind(self._state, code, name, service)
+            self._groups[name] = group = _group_of(service)(self._state, code, name, service)
             self._state.subscribers[service.consumes].append(group)
             for index in range(service.consumers):
                 self._start(name, index)
@@ -268,3 +267,11 @@ class World:
     def _let_die(self, service: str, consumer: int) -> None:
         self._consumers[service, consumer].kill()
         self._deaths[service].put(consumer)
+
+
+def _group_of(service: Service) -> type[Group]:
+    if service.saga is not None:
+        return SagaGroup
+    if service.queue is not None:
+        return QueueGroup
+    return Group if service.ordered_by is None else OrderedGroup
