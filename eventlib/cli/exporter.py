@@ -50,9 +50,11 @@ async def _once(url: str, limits: SurveyLimits, json_file: Json) -> None:
     surveyor = Surveyor(url, limits)
     try:
         exporter = Exporter(surveyor, 0.0)
-        await exporter.look()
+        seen = await exporter.look()
     finally:
         await surveyor.close()
+    for key in seen.missing:
+        err.tell(f"no stream is at {key}; is the key misspelt?")
     write_json(json_file, exporter.document())
     if json_file is None:
         sys.stdout.write(exporter.metrics())
