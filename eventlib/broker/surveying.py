@@ -45,9 +45,13 @@ class StreamSurvey:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All streams of a server. `skipped` streams were found beyond the limit. `commands` counts what was sent."""
+    """All streams of a server. `skipped` streams were found beyond the limit. `commands` counts what was sent.
+
+    `missing` are keys that were there as the survey began, or were named, and hold no stream.
+    """
 
     streams: tuple[StreamSurvey, ...] = ()
+    missing: tuple[str, ...] = ()
     skipped: int = 0
     commands: int = 0
     took_s: float = 0.0
@@ -89,7 +93,7 @@ class Surveyor:
         begun_s, self._commands = time.monotonic(), 0
         memory = await self._memory()
         keys = list(self.limits.keys) or await self._find()
-        found = list[StreamSurvey]()
+        found, missing = list[StreamSurvey](), list[str]()
         for number, key in enumerate(keys[: self.limits.streams_max]):
             if progress is not None:
                 progress(number / len(keys))
@@ -98,9 +102,10 @@ class Surveyor:
             except (AccessDenied, BrokerUnavailable):
                 raise
             except BrokerError:  # it was deleted meanwhile, or a key that was named is no stream
-                continue
+                missing.append(key.encode(errors="surrogateescape").decode(errors="backslashreplace"))
         skipped = max(0, len(keys) - self.limits.streams_max)
-        return Survey(tuple(found), skipped, self._commands, time.monotonic() - begun_s, memory)
+        took_s = time.monotonic() - begun_s
+        return Survey(tuple(found), tuple(missing), skipped, self._commands, took_s, memory)
 
     async def close(self) -> None:
         """Close the connection."""

@@ -32,9 +32,9 @@ def exporter_command(
     once: Annotated[bool, typer.Option("--once", help="Look once, print the metrics, and end.")] = False,
     json_file: Json = None,
 ) -> None:
-    """Serve lag, pending entries, idle and dead consumers, length and memory of all streams, for Prometheus.
+    """Serve metrics of the streams of any library, read-only, for Prometheus.
 
-    It works with every library that uses Redis Streams. It sends no command that writes. `/metrics` is what was seen
+    They are lag, pending entries, idle and dead consumers, length and memory. `/metrics` is what was seen
     last, `/healthz` the same as JSON. `--once` prints the metrics, `--json FILE` writes what was seen; both look once.
     """
     limits = SurveyLimits(rate, streams_max, idle_after_s, tuple(stream or ()))
@@ -50,9 +50,11 @@ async def _once(url: str, limits: SurveyLimits, json_file: Json) -> None:
     surveyor = Surveyor(url, limits)
     try:
         exporter = Exporter(surveyor, 0.0)
-        await exporter.look()
+        seen = await exporter.look()
     finally:
         await surveyor.close()
+    for key in seen.missing:
+        err.tell(f"no stream is at {key}; is the key misspelt?")
     write_json(json_file, exporter.document())
     if json_file is None:
         sys.stdout.write(exporter.metrics())

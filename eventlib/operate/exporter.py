@@ -109,6 +109,8 @@ class _Metrics(Collector):
         yield GaugeMetricFamily("workbench_look_commands", "Commands that the last look sent.", seen.commands)
         about = "Streams beyond --streams-max, which were not looked at."
         yield GaugeMetricFamily("workbench_streams_skipped", about, seen.skipped)
+        about = "Streams that were named, or found, and are not there."
+        yield GaugeMetricFamily("workbench_streams_missing", about, len(seen.missing))
         for name, value in seen.memory.items():
             about = "Memory that Redis uses." if name == "used_bytes" else "maxmemory; 0 means no limit."
             yield GaugeMetricFamily(f"workbench_redis_memory_{name}", about, value)

@@ -64,6 +64,8 @@ async def left_behind(client: redis.Redis, namespace: str) -> list[bytes]:
         library.publish_in_turn,
         library.handle,
         library.handle_batches,
+        library.handle_scraped,
+        library.handle_uncounted,
         raw.pipeline,
         requests.at_once,
         requests.in_turn,

@@ -86,9 +86,10 @@ async def test_trap_44_one_waiting_entry_is_one_and_a_missing_stream_is_none(
     await raw.xadd(foreign, {"number": 6})
     surveyor = Surveyor(url, SurveyLimits(commands_per_s=1000.0, keys=(foreign, f"{foreign}-missing")))
     exporter = Exporter(surveyor, 1.0)
-    await exporter.look()
+    seen = await exporter.look()
     await surveyor.close()
     text = exporter.metrics()
+    assert seen.missing == (f"{foreign}-missing",) and value(text, "workbench_streams_missing") == 1.0
     assert value(text, "workbench_group_lag_entries", stream=foreign, group="workers") == 1.0
     assert "-missing" not in text and value(text, "workbench_up") == 1.0
 
@@ -186,5 +187,9 @@ def test_the_command_prints_writes_and_serves(tmp_path: Path) -> None:
             serving.wait()
             assert serving.stderr is not None
             serving.stderr.close()
+        misspelt = subprocess.run(
+            [*command, server.url, "--once", "--stream", "oders"], cwd=TOP, capture_output=True, text=True, check=False
+        )
+        assert misspelt.returncode == 0 and misspelt.stderr == "no stream is at oders; is the key misspelt?\n"
     away = subprocess.run([*command, server.url, "--once"], cwd=TOP, capture_output=True, text=True, check=False)
     assert away.returncode == 2 and away.stderr.startswith("error: ") and "Traceback" not in away.stderr

@@ -273,6 +273,7 @@ async def test_a_consumer_that_stays_full_is_not_ready(connect: Connect) -> None
 async def test_silent_clients_hold_up_no_probe_and_threads_are_few(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert 0.0 < serving._Handler.timeout <= 5.0
     monkeypatch.setattr(serving._Handler, "timeout", 0.3)
     app, _ = new_app()
     async with connect(app) as bus:
