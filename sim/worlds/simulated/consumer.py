@@ -7,7 +7,7 @@ import simpy
 
 from eventlib import policy
 from sim.worlds.simulated.dependent_handlers import DependentHandlers
-from sim.worlds.simulated.group import NOBODY, Group
+from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import Handlers
 from sim.worlds.simulated.learned_handlers import LearnedHandlers
 from sim.worlds.simulated.leases import Leases
@@ -59,7 +59,7 @@ class Consumer:
         """The server hands out what has come, which wakes this consumer up."""
         messages, _ = self._take(count)  # what it has just appended it hands out at once, so that this does not wait
         after_s = self._group.state.append_late_s + self._cpu.woken_s("dispatch_s", self._env.now)
-        self._reply_after(after_s, messages, ways=1)
+        self._reply_after(after_s, messages)
 
     def ask_again(self) -> None:
         """The server says that there is something, without handing it out: ask for it."""
@@ -75,24 +75,20 @@ class Consumer:
         instant = self._machine.instant
         return messages, 0.0 if instant else self._machine.server.late_s(self._env.now, self._cpu, len(messages))
 
-    def _reply_after(self, after_s: float, messages: list[Message], ways: int) -> None:
-        """What the server hands out is here after this time; where the link is slow, it is so each of `ways`."""
+    def _reply_after(self, after_s: float, messages: list[Message]) -> None:
+        """What the server hands out is here after this time, and later where the link is slow."""
         if not self._link.works:
-            if self._link.loses_replies:
-                self._lose_reply(messages)
+            if self._link.loses_replies:  # it never hears of these messages, and asks again later
+                self._reply = _NO_REPLY
+                for message in messages:
+                    del self._held[message]
+                if not self._process.halted:  # else their leases are listed already
+                    self._group.strand(messages)
+                self._ask_at(self._link.heard_s(self._env.now))
                 return
-            after_s += ways * self._link.delay_s + self._link.transfer_s(len(messages), calls=ways - 1)
+            after_s += self._link.delay_s + self._link.transfer_s(len(messages), calls=0)
         reply = self._env.timeout(after_s, messages)
         reply.callbacks.append(self._delivered)
-
-    def _lose_reply(self, messages: list[Message]) -> None:
-        """The server takes these messages for this consumer's, who never hears of them and asks again later."""
-        self._reply = _NO_REPLY
-        for message in messages:
-            del self._held[message]
-            if not self._process.halted:  # else it is listed already
-                self._group.stop_renewing(message, self._env.now + self._lease.duration_s, NOBODY)
-        self._ask_at(self._link.heard_s(self._env.now))
 
     def _ask_at(self, at_s: float) -> None:
         asks = self._env.timeout(at_s - self._env.now)
@@ -163,8 +159,7 @@ class Consumer:
             if self._process.suspended:
                 self._reading = False  # it reads when it goes on
             else:
-                now = self._env.now
-                self._ask_at(self._link.arrives_s(now) if self._link.blocks() else self._link.reconnects_s(now))
+                self._ask_at(self._link.again_s())
         self._leases.cut_off()
 
     def forget(self) -> None:
@@ -182,12 +177,9 @@ class Consumer:
 
     def _go_on(self, after_s: float) -> None:
         """There is capacity for more, `after_s` from now."""
-        if self._sweeps_on or self._next_suspect_may_follow():
+        if self._sweeps_on or (self._taken_over and not self._taken_over_held() and self._group.suspects_left):
             self._sweep()
         self._read(after_s)
-
-    def _next_suspect_may_follow(self) -> bool:
-        return bool(self._taken_over) and not self._taken_over_held() and self._group.suspects_left
 
     def _taken_over_held(self) -> list[Message]:
         self._taken_over = [message for message in self._taken_over if message in self._held]
@@ -199,19 +191,29 @@ class Consumer:
 
     def _read(self, after_s: float = 0.0) -> None:
         """Ask for as much as there is capacity for, `after_s` from now; wait where there is nothing."""
-        if self._reading:
-            return
-        if not (count := self._capacity()):
+        if self._reading or not (count := self._capacity()):
             return
         self._reading = True
-        if not self._link.works and (at_s := self._link.arrives_s(self._env.now + after_s)) > self._env.now + after_s:
-            self._reply = _NO_REPLY
-            self._ask_at(at_s)
+        if self._link.works:
+            self._request(count, after_s)
             return
+        self._reply = _NO_REPLY
+        at_s = self._link.arrives_s(self._env.now + after_s) + self._link.delay_s + self._link.transfer_s(0, calls=1)
+        arrives = self._env.timeout(at_s - self._env.now, count)
+        arrives.callbacks.append(self._request_arrives)
+
+    def _request_arrives(self, arrives: simpy.Event) -> None:
+        """A request for entries has come over a link that is slow, or was down."""
+        if self._process.halted or self._link.blocks():
+            self._ask(arrives)
+        else:
+            self._request(cast(int, arrives.value), 0.0)
+
+    def _request(self, count: int, after_s: float) -> None:
+        """The server hands out what it has, or lets the consumer wait for it."""
         if self._group.has_work(self):
             messages, late_s = self._take(count)
-            after_s += late_s + self._cpu.takes_s("read_s")
-            self._reply_after(after_s, messages, ways=2)
+            self._reply_after(after_s + late_s + self._cpu.takes_s("read_s"), messages)
         else:
             self.asked = count
             self._asked_at = self._env.now

@@ -1,6 +1,7 @@
 """What Redis knows of a service: its streams, its delayed retries, and the leases that are no longer renewed."""
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Protocol, cast
 
 import simpy
@@ -120,6 +121,11 @@ class Group:
     def stop_renewing(self, message: Message, lease_ends_at: float, holder: Holder) -> None:
         """The holder of this message renews no more: another consumer takes it over once its lease has ended."""
         self.unrenewed.append((lease_ends_at, message, holder))
+
+    def strand(self, messages: Iterable[Message]) -> None:
+        """These were handed out in a reply that was lost: nobody works on them until their lease has ended."""
+        for message in messages:
+            self.stop_renewing(message, self.state.env.now + self.service.lease_s, NOBODY)
 
     def renew_again(self, holder: Holder) -> None:
         """The holder renews what is still its own."""

@@ -83,6 +83,11 @@ class Link:
         """When a process hears of a call that it makes at `at_s`, without the time that it takes anyway."""
         return self.heard_s(self.arrives_s(at_s, adds=adds)) + 2.0 * self.delay_s
 
+    def again_s(self) -> float:
+        """When a call that is cut off now is carried out."""
+        now = self._env.now
+        return self.arrives_s(now) if self.blocks() else self.reconnects_s(now)
+
     def reconnects_s(self, at_s: float) -> float:
         """When a call that is cut off at `at_s` is made again."""
         return at_s + RECONNECT.delay_s(1, self._rng)
