@@ -21,7 +21,7 @@ from eventlib.policy import GiveUp, RetryIn
 
 log = logging.getLogger("eventlib")
 
-_TIMED_OF_EVERY = 4  # while others wait, one call in so many is timed: it takes 0.4 us, a fiftieth of a short call
+_TIMED_OF_EVERY = 4  # while others wait, one call in so many is timed: that takes 0.4 us
 
 
 @dataclass(eq=False)
