@@ -15,7 +15,15 @@ app = typer.Typer()
 
 @app.command("exporter", epilog=ending("`workbench exporter redis://localhost:6379 --port 9121`"))
 def exporter_command(
-    url: Annotated[str, typer.Argument(help="The server: redis://user:password@host:6379/0", metavar="REDIS_URL")],
+    url: Annotated[
+        str,
+        typer.Argument(
+            help="The server: redis://user:password@host:6379/0; without it the variable REDIS_URL.",
+            metavar="REDIS_URL",
+            envvar="REDIS_URL",
+            show_envvar=False,
+        ),
+    ],
     port: Annotated[int, typer.Option(help="TCP port to serve on; 0 picks one.", min=0, max=65535)] = 9121,
     host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
     every_s: Annotated[float, typer.Option("--every", help="Seconds between two looks.", min=1.0, max=3600.0)] = 10.0,

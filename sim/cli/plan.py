@@ -25,7 +25,12 @@ def plan_command(
     down: Annotated[
         int, typer.Option(help="So many of the consumers are down from the start, and are not replaced.", min=0)
     ] = 0,
-    seeds: Annotated[int, typer.Option(help="How many seeds to simulate at each value: 0, 1, ...", min=3)] = 20,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            help="Seeds at the values that decide: first 5 tell, and four times as many where these cannot.", min=3
+        ),
+    ] = 20,
     live: Annotated[
         bool, typer.Option("--live", help="Also run the answer, and the next cheaper one, on a real Redis.")
     ] = False,

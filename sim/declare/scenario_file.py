@@ -2,6 +2,7 @@
 
 import reprlib
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,10 @@ def problems(error: ValidationError, schema: Mapping[str, Any]) -> list[str]:
         message = problem["msg"].removeprefix("Value error, ")
         match problem["type"]:
             case "extra_forbidden":
-                message = f"unknown field; there are: {_known_fields(problem['loc'], schema)}"
+                known = _known_fields(problem["loc"], schema)
+                near = get_close_matches(str(problem["loc"][-1]), known, 1)
+                meant = f"; did you mean {near[0]}?" if near else ""
+                message = f"unknown field; there are: {', '.join(known) or 'none'}{meant}"
             case "union_tag_invalid":
                 message = f"there is no kind {problem['ctx']['tag']!r}; use one of {problem['ctx']['expected_tags']}"
             case "union_tag_not_found":
@@ -76,7 +80,7 @@ def _as_written(value: object) -> str:
     return "empty" if value is None else reprlib.repr(value)
 
 
-def _known_fields(place: Sequence[str | int], schema: Mapping[str, Any]) -> str:
+def _known_fields(place: Sequence[str | int], schema: Mapping[str, Any]) -> list[str]:
     """What may stand where a problem is, by the schema."""
 
     def resolved(node: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -91,7 +95,7 @@ def _known_fields(place: Sequence[str | int], schema: Mapping[str, Any]) -> str:
         if given := [part for part in node.get("anyOf", ()) if part != {"type": "null"}]:
             node = resolved(given[0])
     fields = node.get("properties", {})
-    return ", ".join(name for name, field in fields.items() if not FOUND.items() <= field.items()) or "none"
+    return [name for name, field in fields.items() if not FOUND.items() <= field.items()]
 
 
 def _place(loc: tuple[int | str, ...]) -> str:

@@ -102,8 +102,8 @@ class Service(Declared):
     group: str | None = None
     payload: str | None = None
     folder: Path | None = None
-    wire: WireNames | None = None
-    own: OwnHandlers | None = None
+    wire: WireNames | None = Field(default=None, json_schema_extra=FOUND)
+    own: OwnHandlers | None = Field(default=None, json_schema_extra=FOUND)
 
     @property
     def lease(self) -> Lease:

@@ -7,6 +7,7 @@ import numpy as np
 
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
+from sim.declare.service import Service
 from sim.evidence.history import History, Rows, Run, of_kind
 from sim.wording import quantity
 
@@ -39,6 +40,7 @@ class Overload:
     service: str
     offered_per_s: float
     capacity_per_s: float
+    mend: str
 
     def in_words(self) -> str:
         """What that means, as one sentence without its full stop."""
@@ -48,7 +50,7 @@ class Overload:
         )
         return (
             f"{self.service} is overloaded: it is offered {offered} and can do {capacity}, so its backlog grows by "
-            f"{growth} as long as the load lasts; add consumers or concurrency, or lower the rate"
+            f"{growth} as long as the load lasts; {self.mend}"
         )
 
 
@@ -97,7 +99,19 @@ def overloads(history: History) -> Iterator[Overload]:
         if found:
             offered, capacity = np.mean(found, axis=0)
             if offered > capacity:
-                yield Overload(name, float(offered), float(capacity))
+                yield Overload(name, float(offered), float(capacity), _mend(history.scenario.services[name]))
+
+
+def _mend(service: Service) -> str:
+    """What helps, as far as a declaration says what may be in the way of more handlers."""
+    if service.ordered_by is not None:
+        return "messages of one key wait for each other, so more consumers may not help: shorten its service time"
+    if service.uses:
+        called = " and ".join(service.uses)
+        return (
+            f"its handlers also wait for {called}: add capacity there, add consumers or concurrency, or lower the rate"
+        )
+    return "add consumers or concurrency, or lower the rate"
 
 
 def _rates(history: History, run: Run, rows: Rows, code: int) -> tuple[float, float] | None:

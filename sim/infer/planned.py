@@ -108,15 +108,18 @@ class CapacityPlan:
                 what = f"More is not better here, the largest fails and smaller values do ({', '.join(map(str, good))})"
             return f"{what}: with {self.of(most.value)}{self._down()}, {_and(_broken(most))}."
         kept = _and([f"{one.expected}, at {one.found}" for one in self.smallest.judged])
-        return f"{self.of(self.smallest.value)} keep {kept}{self._down()}."
+        return f"{self.of(self.smallest.value)} {self._verb('keep')} {kept}{self._down()}."
 
     def lines(self) -> Iterator[str]:
         """The answer, what the next cheaper value breaks, what limits it, and what else there is to say."""
         yield self.sentence
         if self.cheaper is not None:
-            yield f"{self.of(self.cheaper.value)} do not: {_and(_broken(self.cheaper))}."
+            does = "do" if consumers_of(self.field) and self.cheaper.value != 1 else "does"
+            yield f"{self.of(self.cheaper.value)} {does} not: {_and(_broken(self.cheaper))}."
         elif self.smallest is not None:
             yield f"Nothing smaller was tried{f': {self.unable}' if self.unable else ''}."
+        if self.unable and self.cheaper is not None:
+            yield f"Smaller values cannot be run: {self.unable}."
         if self.limit is not None:
             yield self._limit()
         for check in self.live:
@@ -133,6 +136,11 @@ class CapacityPlan:
         if service := consumers_of(self.field):
             return f"{value} consumer{'' if value == 1 else 's'} of {service}"
         return f"{self.field} = {value}"
+
+    def _verb(self, plural: str) -> str:
+        """A verb as its subject, the answer, wants it: several consumers, one consumer, or a value of a field."""
+        several = consumers_of(self.field) and self.smallest is not None and self.smallest.value != 1
+        return plural if several else f"{plural}s"
 
     def _down(self) -> str:
         return f" with {self.down} of them down" if self.down else ""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sim.calibration import Calibration
+from sim.declare.order import run_order
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.varying import Values, axes_of, grid, latin_hypercube, with_fields
 from sim.errors import SweepFailed
@@ -56,7 +57,7 @@ def sweep(
     """
     axes = axes_of(vary)
     values = grid(axes) if samples is None else latin_hypercube(axes, samples)
-    fields, chosen = tuple(axis.field for axis in axes), tuple(seeds)
+    fields, chosen = tuple(axis.field for axis in axes), tuple(seed for seed, _ in run_order(seeds, 1))
     variants = [with_fields(scenario, dict(zip(fields, at, strict=True))) for at in values]
     expectations = expectations_of(scenario, expect)
     for variant in variants:

@@ -49,8 +49,10 @@ def explore(scenario: Scenario, *, seed: int = 0, calibration: Calibration | Non
     of half and double the load and the consumers.
 
     Raises:
-        InvalidScenario: own handlers are not learned.
+        InvalidScenario: own handlers are not learned, or it is no scenario.
     """
+    if not isinstance(scenario, Scenario):
+        raise InvalidScenario("explore", f"{scenario!r} is no scenario; give sim.Scenario.load(file)")
     refuse_unlearned(scenario)
     return Explorer(scenario, seed, calibration)
 

@@ -78,3 +78,8 @@ def test_a_slider_redraws_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _refuses(_: object, **values: float) -> bytes:
     raise InvalidScenario("small", "too few")
+
+
+def test_a_file_is_no_scenario() -> None:
+    with pytest.raises(InvalidScenario, match=r"'my\.yaml' is no scenario; give sim\.Scenario\.load"):
+        sim.explore("my.yaml")  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from sim.evidence.export import runs_json
 from sim.evidence.history import Left
 from sim.evidence.metrics import measure
 from sim.worlds.simulated import simulate
-from tests.model.small import exponential, kill, poisson, rows_of, scenario, service, steady
+from tests.model.small import constant, exponential, kill, poisson, rows_of, scenario, service, steady
 from tests.sim.handmade import attempted, desk, history, row, sent, whole
 
 
@@ -48,6 +48,18 @@ def test_overload_is_told_in_words() -> None:
         "desk is overloaded: it is offered 20 /s and can do 10 /s, so its backlog grows by 10 /s as long as the load "
         "lasts; add consumers or concurrency, or lower the rate"
     )
+
+
+def test_what_may_be_in_the_way_of_more_handlers_is_told() -> None:
+    """A key that is frequent, and a dependency: more consumers may not help."""
+    keys: dict[str, Any] = {"ordered_by": {"keys": 2, "skew": 1.0}}
+    [by_key] = overloads(simulate(scenario(steady(100.0, 2.0), desk=service(0.05, **keys)), [0]))
+    assert "messages of one key wait for each other" in by_key.in_words()
+    declared = scenario(steady(100.0, 2.0), desk=service(0.05)).model_dump(by_alias=True)
+    declared["services"]["desk"]["uses"] = ("database",)
+    declared["dependencies"] = {"database": {"capacity": 1, "service_time": constant(0.001).model_dump()}}
+    [calling] = overloads(simulate(Scenario.model_validate(declared), [0]))
+    assert "wait for database: add capacity there" in calling.in_words()
 
 
 def test_what_is_left_is_told_in_words_with_its_reason() -> None:

@@ -87,6 +87,11 @@ def test_what_cannot_vary_so_is_refused_before_anything_runs(vary: dict[str, Any
     assert problem in str(refused.value) and executor.calls == 0
 
 
+def test_seeds_are_whole_numbers_in_a_row() -> None:
+    with pytest.raises(InvalidScenario, match="give such as range"):
+        sim.sweep(SMALL, {"services.desk.consumers": "1..2"}, seeds=3)  # type: ignore[arg-type]
+
+
 def test_any_field_varies_by_its_path() -> None:
     kill = {"kind": "kill", "service": "desk", "at_s": 0.5}
     varied = with_fields(SMALL, {"faults": [kill], "drain_s": 3, "services.desk.service_time.mean_s": 0.5})
