@@ -24,11 +24,12 @@ report: $(READY) ## run the sample experiment in both worlds and write reports/v
 	    *) exit $$status;; \
 	  esac; }
 
-# Notebooks, which measure time, and tests that install the wheel get both cores to themselves.
+# Many tests wait, so three processes keep two cores busy. Notebooks, which measure time, and tests that install the wheel
+# get both cores to themselves.
 # More than a hundred processes start: each would compile the same sources again where Python may not keep them.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(READY) ## run all tests and all notebooks
-	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/typing --ignore=tests/install -n 2 --dist worksteal
+	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/typing --ignore=tests/install -n 3 --dist worksteal
 	@$(BIN)/pytest tests/install notebooks -p nbval --nbval --nbval-current-env --nbval-cell-timeout=120
 
 # What they do does not depend on the server, so they run on one.
