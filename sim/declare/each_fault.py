@@ -30,7 +30,7 @@ def with_each_fault(scenario: Scenario, service: str, *, at_s: float, for_s: flo
     declared = (
         _of_the_service(service, at_s, for_s, deadly) | _of_the_server(at_s, for_s) | _of_the_network(at_s, for_s)
     )
-    each = {"none": []} | {name: [fault] for name, fault in declared.items()}
+    each: dict[str, list[dict[str, Any]]] = {"none": []} | {name: [fault] for name, fault in declared.items()}
     return {
         name: with_fields(scenario, {"name": f"{scenario.name}: {name}", "faults": faults})
         for name, faults in each.items()

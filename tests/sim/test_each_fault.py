@@ -4,6 +4,7 @@ import pytest
 
 from sim.declare.each_fault import LOSES, with_each_fault
 from sim.declare.faults import FAULT_KINDS
+from sim.declare.faults.poison import Poison
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidScenario
 from tests.repository import TOP
@@ -22,6 +23,7 @@ def test_every_kind_is_there_and_each_alone() -> None:
 
 def test_deadly_messages_arrive_during_the_fault() -> None:
     [poison] = with_each_fault(SCENARIO, "billing", at_s=2.0, for_s=1.0)["poison that kills"].faults
+    assert isinstance(poison, Poison)
     first, last = (SCENARIO.plan(0).arrivals_s[number] for number in poison.messages)
     assert 2.5 <= first < last == pytest.approx(3.0, abs=0.1)
 
