@@ -12,7 +12,8 @@ from sim.declare.scenario import Scenario
 from sim.evidence.checks import check
 from sim.worlds.simulated import simulate
 
-PAGE = (Path(__file__).parents[2] / "docs" / "scenario-faults.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "scenario-faults.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 ROWS = {
     name: set(re.findall(r"`(\w+)`", fields)) for name, fields in re.findall(r"^\| `(\w+)` \| (.*?) \|", PAGE, re.M)
@@ -34,3 +35,14 @@ def test_an_example_runs(block: str) -> None:
 
 def test_the_tables_have_every_kind_and_all_of_its_fields() -> None:
     assert {name: set(kind.model_fields) - {"kind"} for name, kind in FAULT_KINDS.items()} == ROWS
+
+
+def test_each_kind_once_is_what_the_program_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    [program] = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    exec(program, {})
+    lags_s = dict(line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines())
+    assert {"none", *(kind.replace("_", " ") for kind in ("server_away", "black_hole", "lost_replies"))} <= set(lags_s)
+    assert float(lags_s["server away"]) > 4 * float(lags_s["none"])
