@@ -24,8 +24,8 @@ report: $(READY) ## run the sample experiment in both worlds and write reports/v
 	    *) exit $$status;; \
 	  esac; }
 
-# Many tests wait, so three processes keep two cores busy. Notebooks, which measure time, and tests that install the wheel
-# get both cores to themselves.
+# Many tests wait, so three processes keep two cores busy. Notebooks, which measure time, and tests that install the
+# wheel get both cores to themselves.
 # More than a hundred processes start: each would compile the same sources again where Python may not keep them.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(READY) ## run all tests and all notebooks

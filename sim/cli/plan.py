@@ -17,6 +17,15 @@ _EXAMPLE = "`workbench plan data/scenarios/how-many-consumers.yaml --vary servic
 _HELD = 0.9  # the share of live runs that must hold: it was predicted for their mean, not for each of them
 
 
+PlanSeeds = Annotated[
+    int,
+    typer.Option(
+        help="Seeds at the values that decide. First 5 are tried, and four times as many where these cannot tell.",
+        min=3,
+    ),
+]
+
+
 @app.command("plan", epilog=ending(_EXAMPLE))
 def plan_command(
     scenario: ScenarioFile,
@@ -25,12 +34,7 @@ def plan_command(
     down: Annotated[
         int, typer.Option(help="So many of the consumers are down from the start, and are not replaced.", min=0)
     ] = 0,
-    seeds: Annotated[
-        int,
-        typer.Option(
-            help="Seeds at the values that decide: first 5 tell, and four times as many where these cannot.", min=3
-        ),
-    ] = 20,
+    seeds: PlanSeeds = 20,
     live: Annotated[
         bool, typer.Option("--live", help="Also run the answer, and the next cheaper one, on a real Redis.")
     ] = False,
