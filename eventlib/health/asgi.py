@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from eventlib.errors import InvalidArgument
 from eventlib.health.endpoints import Endpoints
 from eventlib.operate.serving import Answer
 
@@ -18,10 +19,12 @@ def asgi_app(endpoints: Endpoints) -> ASGIApp:
     ) -> None:
         if scope["type"] == "lifespan":
             await _live(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # which refuses it, as no path is one
         elif scope["type"] == "http":
             await _respond(scope, send, await _answer(endpoints, scope))
         else:
-            raise NotImplementedError(f"{scope['type']}: health is served over HTTP alone")
+            raise InvalidArgument("health_app", f"{scope['type']!r} is no protocol that it speaks; mount it for HTTP")
 
     return app
 

@@ -82,7 +82,8 @@ class Looking(ABC):
         seconds, if a consumer has heard nothing, could not renew leases, or was full for so long, or is leaving.
         `/healthz` tells all in JSON, with the status of `/readyz`. `/metrics` needs `event-workbench[metrics]`.
 
-        Whoever reaches the port may read. Give a host such as "0.0.0.0" only where a network policy protects it.
+        Every program that reaches the port can read all of it. Give a host such as "0.0.0.0" only where a network
+        policy protects the port.
 
         Raises:
             BusClosed, InvalidArgument: the port is in use, or an argument is out of range.

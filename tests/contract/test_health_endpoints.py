@@ -358,3 +358,20 @@ async def test_the_asgi_app_takes_part_in_the_lifespan(connect: Connect) -> None
     async with connect(app) as bus:
         await ev.health_app(bus)({"type": "lifespan"}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_the_asgi_app_refuses_what_is_no_http(connect: Connect) -> None:
+    app, _ = new_app()
+    sent = list[object]()
+
+    async def receive() -> dict[str, str]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    async with connect(app) as bus:
+        await ev.health_app(bus)({"type": "websocket", "path": "/livez"}, receive, send)
+        with pytest.raises(ev.InvalidArgument, match="'carrier' is no protocol that it speaks; mount it for HTTP"):
+            await ev.health_app(bus)({"type": "carrier"}, receive, send)
+    assert sent == [{"type": "websocket.close"}]
