@@ -1,10 +1,22 @@
 """Where the pages' templates are, and how they are filled in: all text is escaped."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A figure and how to read it."""
+
+    svg: Markup
+    title: str
+    see: str
+    caption: str
 
 
 def template(name: str, **functions: Callable[..., Any]) -> jinja2.Template:

@@ -20,7 +20,7 @@ from sim.infer.compare import Comparison, Row
 from sim.show import plots
 from sim.show.declared import load_in_words, services_in_words
 from sim.show.glossary import GLOSSARY, LABELS
-from sim.show.pages import template
+from sim.show.pages import Shown, template
 from sim.show.tiles import tiles
 from sim.show.turns import turns
 from sim.show.verdict import tallies, verdict
@@ -65,16 +65,6 @@ def render(
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
-    """A figure and how to read it."""
-
-    svg: Markup
-    title: str
-    see: str
-    caption: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Part:
     """All that the page shows of one scenario."""
 
@@ -92,7 +82,7 @@ class _Part:
     noisy: bool
     baselines: list[str]
     intervals: bool
-    figures: list[_Shown]
+    figures: list[Shown]
     checks: tuple[Check, ...]
     late: Check | None
     overloads: list[str]
@@ -179,7 +169,7 @@ def _service_of(metric: str) -> str:
     return f" ({service})" if service else ""
 
 
-def _figures(comparison: Comparison, anchor: str) -> Iterator[_Shown]:
+def _figures(comparison: Comparison, anchor: str) -> Iterator[Shown]:
     name = comparison.live.scenario.name
     p99, live = comparison["lag_s_p99"], comparison.live
     simulated = at_least(quantity(p99.simulated, "s"), p99.simulated_interval.unhandled)
@@ -219,7 +209,7 @@ def _figures(comparison: Comparison, anchor: str) -> Iterator[_Shown]:
         figure = draw(comparison)
         label = f"{title} of {name}, simulated and live. {see}"
         svg = Markup(plots.svg(figure, name=f"{anchor}-{draw.__name__}", label=label))
-        yield _Shown(svg, title, see, plots.caption(figure))
+        yield Shown(svg, title, see, plots.caption(figure))
     for name, service in live.scenario.services.items():
         if service.queue is not None and service.queue.bounds():
             figure = turns(comparison, service=name)
@@ -227,7 +217,7 @@ def _figures(comparison: Comparison, anchor: str) -> Iterator[_Shown]:
             see = "What waits longest, and how many dispatches passed it. No point should lie above its dashes."
             label = f"{title}, simulated and live. {see}"
             svg = Markup(plots.svg(figure, name=f"{anchor}-turns-{name}", label=label))
-            yield _Shown(svg, title, see, plots.caption(figure))
+            yield Shown(svg, title, see, plots.caption(figure))
 
 
 # Numbers in the page

@@ -1,7 +1,6 @@
 """render_run(): the page of a history of one world. It needs nothing outside itself."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,22 +18,12 @@ from sim.evidence.unhandled import unhandled
 from sim.show import plots
 from sim.show.declared import load_in_words, services_in_words
 from sim.show.lives import life_of
-from sim.show.pages import template
+from sim.show.pages import Shown, template
 from sim.show.verdict import state_of
 from sim.show.wording import replications, warm_up_in_words
 from sim.wording import at_least, lower_bound, number, quantity, share_unhandled
 
 _WORLDS = {"simulated": "Simulated", "live": "Live"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """A figure and how to read it."""
-
-    svg: Markup
-    title: str
-    see: str
-    caption: str
 
 
 def render_run(
@@ -91,7 +80,7 @@ def _metric(name: str, found: Interval) -> list[str]:
     return [name, lower_bound(number(found.mean), found.unhandled), between, unit_of(name)]
 
 
-def _figures(history: History, life: MessageLife | None) -> Iterator[_Shown]:
+def _figures(history: History, life: MessageLife | None) -> Iterator[Shown]:
     faults = "each shaded fault" if history.scenario.faults else "a burst"
     drawn: list[tuple[Any, str, str]] = [
         (
@@ -108,7 +97,7 @@ def _figures(history: History, life: MessageLife | None) -> Iterator[_Shown]:
         drawn.append((life_of(life), "The slowest message", see))
     for place, (figure, title, see) in enumerate(drawn):
         svg = Markup(plots.svg(figure, name=f"figure-{place}", label=f"{title} of {history.scenario.name}. {see}"))
-        yield _Shown(svg, title, see, plots.caption(figure))
+        yield Shown(svg, title, see, plots.caption(figure))
 
 
 def _slowest(history: History) -> MessageLife | None:
