@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eventlib.cli.console import FAILED, INVALID, Json, ending, write_json
+from eventlib.cli.console import FAILED, INVALID, Json, ending, keep_and_show, write_json
 from sim.cli.options import Expect, Junit, MachineFile, Markdown, Sample, ScenarioFile, Url, Vary, Workers
 
 if TYPE_CHECKING:  # the help appears without it
@@ -79,10 +79,12 @@ def plan_command(
     if live and found.smallest is not None:
         found = _checked_live(found, live_runs, url)
     answer = found.smallest or found.tried[-1]
-    write_json(json_file, about_json() | {"plan": found.json()})
     places = [f"with {found.of(answer.value)}"] * len(answer.judged)
-    expected.write(f"{declared.name}, planned", answer.judged, places=places)
-    print_plan(found)
+    keep_and_show(
+        lambda: print_plan(found),
+        lambda: write_json(json_file, about_json() | {"plan": found.json()}),
+        lambda: expected.write(f"{declared.name}, planned", answer.judged, places=places),
+    )
     _end(found)
 
 

@@ -1,13 +1,17 @@
 """workbench sweep: a scenario in virtual time, at many values of its fields."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eventlib.cli.console import Json, ending, writable, write_json
+from eventlib.cli.console import Json, ending, keep_and_show, writable, write_json
 from eventlib.cli.terminal import out as terminal
 from sim.cli.options import Expect, Junit, MachineFile, Markdown, Sample, ScenarioFile, Seeds, Url, Vary, Workers
+
+if TYPE_CHECKING:  # the help appears without it
+    from sim.infer.swept import Sweep
 
 app = typer.Typer()
 
@@ -87,14 +91,20 @@ def sweep_command(
         )
     shown = found.known(metrics or ())
     judged = list(found.each_judged())
-    if figure is not None:
-        from sim.show.sweeps import write_figure
-
-        write_figure(found, figure, metric=shown[0] if shown else None)
-    write_json(json_file, about_json() | found.json())
-    expected.write(f"{declared.name}, swept", [one for _, one in judged], places=[place for place, _ in judged])
-    print_sweep(found, shown)
+    verdicts, places = [one for _, one in judged], [place for place, _ in judged]
+    keep_and_show(
+        lambda: print_sweep(found, shown),
+        lambda: _draw(found, figure, shown) if figure is not None else None,
+        lambda: write_json(json_file, about_json() | found.json()),
+        lambda: expected.write(f"{declared.name}, swept", verdicts, places=places),
+    )
     if target is not None:
         terminal.tell(f"The points are in {target}")
     if judged:
-        end((), judged=[one for _, one in judged])
+        end((), judged=verdicts)
+
+
+def _draw(found: "Sweep", file: Path, shown: Sequence[str]) -> None:
+    from sim.show.sweeps import write_figure  # it brings the figures
+
+    write_figure(found, file, metric=shown[0] if shown else None)
