@@ -22,6 +22,7 @@ from sim.declare.service_times import ServiceTime
 from sim.declare.service_times.constant import ConstantTime
 from sim.declare.service_times.exponential import ExponentialTime
 from sim.declare.service_times.lognormal import LognormalTime
+from sim.evidence.checks import check
 from sim.evidence.history import KIND, History, Rows
 
 AT_ONCE = Retry(attempts=3, wait_s=0.0, jitter="none")
@@ -105,6 +106,11 @@ def waits_s(history: History, service: str = "desk") -> Floats:
     started = rows_of(history, "started", service)
     started = np.sort(started[started["attempt"] == 1], order=("run", "message"))
     return np.asarray(started["t_s"] - started["intended_s"])
+
+
+def problems(history: History) -> dict[str, str]:
+    """The checks that are not true, with what they found."""
+    return {one.name: one.detail for one in check(history) if one.verdict != "true"}
 
 
 def in_order(history: History, service: str = "desk") -> bool:

@@ -12,11 +12,20 @@ from sim.declare.dependencies import Dependency
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.errors import InvalidScenario
-from sim.evidence.checks import check
-from sim.evidence.history import History
 from sim.infer.theory import lag_s_mean
 from sim.worlds.simulated import simulate
-from tests.model.small import constant, exponential, kill, poisson, rows_of, saga_service, saga_step, service, steady
+from tests.model.small import (
+    constant,
+    exponential,
+    kill,
+    poisson,
+    problems,
+    rows_of,
+    saga_service,
+    saga_step,
+    service,
+    steady,
+)
 
 DATABASE = Dependency(capacity=1, service_time=constant(0.02))
 
@@ -27,10 +36,6 @@ def scenario(load: Any, *faults: Any, database: Dependency = DATABASE, **service
 
 def using(mean_s: float = 0.0, **fields: Any) -> Service:
     return service(mean_s, uses=("database",), **fields)
-
-
-def problems(history: History) -> dict[str, str]:
-    return {one.name: one.detail for one in check(history) if one.verdict != "true"}
 
 
 def test_calls_of_all_services_wait_for_the_same_slots() -> None:

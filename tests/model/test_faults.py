@@ -12,13 +12,13 @@ from sim.declare.declared import Floats
 from sim.declare.faults import FAULT_KINDS, Fault
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidScenario
-from sim.evidence.checks import check
 from sim.evidence.history import History
 from sim.evidence.metrics import measure
 from sim.worlds.simulated import simulate
 from sim.worlds.simulated.link import SILENCE_S
 from tests.model.small import (
     fault,
+    problems,
     rows_of,
     saga_service,
     saga_step,
@@ -55,10 +55,6 @@ def declared(*faults: Fault, duration_s: float = 4.0, **desk: Any) -> Scenario:
 
 def run(*faults: Fault, **desk: Any) -> History:
     return simulate(declared(*faults, **desk), range(3))
-
-
-def problems(history: History) -> dict[str, str]:
-    return {one.name: one.detail for one in check(history) if one.verdict != "true"}
 
 
 def at_s(history: History, kind: str) -> Floats:

@@ -8,7 +8,6 @@ import pytest
 from eventlib.policy import Retry
 from sim.declare.callers import Callers
 from sim.declare.order_keys import OrderKeys
-from sim.evidence.checks import check
 from sim.evidence.history import History
 from sim.infer.theory import lag_s_mean
 from sim.worlds.simulated import simulate
@@ -17,6 +16,7 @@ from tests.model.small import (
     in_order,
     kill,
     poisson,
+    problems,
     rows_of,
     saga_service,
     saga_step,
@@ -25,10 +25,6 @@ from tests.model.small import (
     steady,
     with_callers,
 )
-
-
-def problems(history: History) -> dict[str, str]:
-    return {one.name: one.detail for one in check(history) if one.verdict != "true"}
 
 
 def test_messages_of_one_key_are_handled_one_after_the_other() -> None:

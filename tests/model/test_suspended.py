@@ -13,11 +13,10 @@ from sim.declare.faults.errors import Errors
 from sim.declare.faults.kind import ConsumerFault, FaultKind, System
 from sim.declare.faults.worlds import Injection, SimulatedWorld
 from sim.declare.scenario import Scenario
-from sim.evidence.checks import check
 from sim.evidence.history import KINDS, History, Rows
 from sim.evidence.metrics import measure
 from sim.worlds.simulated import consumer, simulate
-from tests.model.small import any_scenario, rows_of, scenario, service, steady
+from tests.model.small import any_scenario, problems, rows_of, scenario, service, steady
 
 SUSPENDED_AT_S = 1.05  # the load sends an event each 0.1 s: in the middle between two of them
 
@@ -70,10 +69,6 @@ def run(*faults: Standstill, seeds: range = range(1), duration_s: float = 3.0, *
 def of(rows: Rows, consumer: int) -> Rows:
     found: Rows = rows[rows["consumer"] == consumer]
     return found
-
-
-def problems(history: History) -> dict[str, str]:
-    return {one.name: one.detail for one in check(history) if one.verdict != "true"}
 
 
 @pytest.mark.parametrize("for_s", [0.05, 0.3, 1.0, 5.0])
