@@ -1,4 +1,4 @@
-"""What services depend on, as declared: it serves a limited number of calls at once, whoever they come from."""
+"""What services depend on, as declared: a limited number of calls from all of them is served at once."""
 
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""A server that nobody reaches for a while."""
+"""A server that cannot be reached for a while."""
 
 from typing import Literal
 

@@ -30,7 +30,7 @@ class Holder(Protocol):
     def holds(self, message: Message) -> bool: ...
 
 
-class _Nobody:
+class _NoConsumer:
     """Holds what no consumer works on.
 
     These are suspects that wait to be taken over, which the consumer `(suspects)` holds in the library, and what was
@@ -58,7 +58,7 @@ class _Nobody:
         return True
 
 
-NOBODY = _Nobody()
+NO_CONSUMER = _NoConsumer()
 
 
 class Group:
@@ -123,9 +123,9 @@ class Group:
         self.unrenewed.append((lease_ends_at, message, holder))
 
     def strand(self, messages: Iterable[Message]) -> None:
-        """These were handed out in a reply that was lost: nobody works on them until their lease has ended."""
+        """A reply that handed these out was lost: no consumer works on them until their leases have ended."""
         for message in messages:
-            self.stop_renewing(message, self.state.env.now + self.service.lease_s, NOBODY)
+            self.stop_renewing(message, self.state.env.now + self.service.lease_s, NO_CONSUMER)
 
     def renew_again(self, holder: Holder) -> None:
         """The holder renews what is still its own."""
@@ -158,7 +158,7 @@ class Group:
                 if one[2] is not sweeper:  # one that was cut off finds its own leases at their end: that renews them
                     taken.append(self._hand_over(one[1], one[2], sweeper))
         if may_take_suspect and self._suspects and not taken and not more:
-            taken.append(self._hand_over(self._suspects.popleft(), NOBODY, sweeper))
+            taken.append(self._hand_over(self._suspects.popleft(), NO_CONSUMER, sweeper))
         self.suspects_left = bool(self._suspects)
         at_once = more or self.suspects_left
         self._sweep_due = now if at_once else now + self.service.lease.sweep_every_s
@@ -180,7 +180,7 @@ class Group:
         return self.is_suspect(message)
 
     def _let_suspect_wait(self, message: Message) -> None:
-        self._taken_over[message] = NOBODY
+        self._taken_over[message] = NO_CONSUMER
         self._suspects.append(message)
 
     def _hand_over(self, message: Message, holder: Holder, sweeper: Holder) -> Message:

@@ -231,7 +231,7 @@ class Handlers:
     def _let_go(self, message: Message) -> None:
         """The message is not held here any more."""
         del self._held[message]
-        if self._group.unrenewed:  # its lease may be among those that nobody renews
+        if self._group.unrenewed:  # its lease may be among those that are not renewed
             self._group.renew(message)
 
     def _settle(self, message: Message) -> None:

@@ -54,7 +54,7 @@ class Link:
 
     @property
     def loses_replies(self) -> bool:
-        """Whether the server does what it is asked, and nobody hears of it."""
+        """Whether the server does what it is asked, and its replies are lost."""
         return self._network.loses_replies
 
     def blocks(self, *, adds: bool = False) -> bool:

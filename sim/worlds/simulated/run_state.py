@@ -58,7 +58,7 @@ class RunState:
         self.subscribers: dict[str, list[Subscriber]] = {event: [] for event in scenario.flow.paths}
         self.finished = self.env.event()
         self.dependencies = {name: Dependency(self.env, one.capacity) for name, one in scenario.dependencies.items()}
-        self.let_die: Callable[[str, int], None] = _nobody_dies  # called where poison kills a consumer of a service
+        self.let_die: Callable[[str, int], None] = _leave_alive  # called where poison kills a consumer of a service
         self._sending = True
         self._to_settle = 0
 
@@ -101,5 +101,5 @@ class RunState:
             self.finished.succeed()
 
 
-def _nobody_dies(service: str, consumer: int) -> None:
+def _leave_alive(service: str, consumer: int) -> None:
     raise AssertionError("only a world knows its consumers")
