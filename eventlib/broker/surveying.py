@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,29 +81,33 @@ class Surveyor:
         self._connection = PipelinedConnection(url)
         self._commands = 0
         self._turn_at_s = 0.0
+        self._ahead_ms = 0.0  # how far the server's clock is ahead of this machine's steady one
         self._refused = set[str]()  # what this user may not ask: it is not asked again
 
-    async def survey(self, progress: Callable[[float], None] | None = None) -> Survey:
-        """Look at all streams once. `progress` is called with the share that is done.
+    async def survey(self) -> Survey:
+        """Look at all streams once. A stream that this user may not read is skipped.
 
         Raises:
             BrokerUnavailable: no answer.
             AccessDenied: the server refuses the login, or a command that is needed; the message names it.
         """
         begun_s, self._commands = time.monotonic(), 0
-        memory = await self._memory()
+        memory, self._ahead_ms = await self._memory(), await self._server_ms() - time.monotonic() * 1e3
         keys = list(self.limits.keys) or await self._find()
         found, missing = list[StreamSurvey](), list[str]()
-        for number, key in enumerate(keys[: self.limits.streams_max]):
-            if progress is not None:
-                progress(number / len(keys))
+        forbidden = 0
+        for key in keys[: self.limits.streams_max]:
             try:
                 found.append(await self._stream(key))
-            except (AccessDenied, BrokerUnavailable):
+            except BrokerUnavailable:
                 raise
+            except AccessDenied as error:
+                if not _is_of_a_key(error):
+                    raise
+                forbidden += 1
             except BrokerError:  # it was deleted meanwhile, or a key that was named is no stream
                 missing.append(key.encode(errors="surrogateescape").decode(errors="backslashreplace"))
-        skipped = max(0, len(keys) - self.limits.streams_max)
+        skipped = forbidden + max(0, len(keys) - self.limits.streams_max)
         took_s = time.monotonic() - begun_s
         return Survey(tuple(found), tuple(missing), skipped, self._commands, took_s, memory)
 
@@ -122,7 +126,7 @@ class Surveyor:
     async def _stream(self, key: str) -> StreamSurvey:
         named = key.encode(errors="surrogateescape")
         about = _fields(await self._ask("XINFO", "STREAM", named))
-        now_ms = await self._now_ms()
+        now_ms = self._ahead_ms + time.monotonic() * 1e3
         groups = [await self._group(named, _fields(row), now_ms) for row in await self._ask("XINFO", "GROUPS", named)]
         memory = await self._unless_refused("MEMORY", "USAGE", named, "SAMPLES", _MEMORY_SAMPLES)
         return StreamSurvey(_text(named), about["length"], about.get("entries-added"), memory, tuple(groups))
@@ -146,7 +150,7 @@ class Surveyor:
             dead_consumers=sum(idle and holds for idle, holds in consumers),
         )
 
-    async def _now_ms(self) -> float:
+    async def _server_ms(self) -> float:
         seconds, microseconds = map(int, await self._ask("TIME"))
         return seconds * 1e3 + microseconds / 1e3
 
@@ -178,6 +182,11 @@ class Surveyor:
             await asyncio.sleep(wait_s)
         self._commands += 1
         return await self._connection.request(command, REPLY_TIMEOUT_S)
+
+
+def _is_of_a_key(error: AccessDenied) -> bool:
+    """Whether a key is out of this user's reach, and not a command: a server's own words."""
+    return "NOPERM" in error.problem and "access" in error.problem and " key" in error.problem
 
 
 def _age_s(entries: Sequence[Any], now_ms: float) -> float | None:

@@ -96,8 +96,11 @@ class Watch:
 
     def loop_silent_s(self) -> float:
         """For how many seconds the event loop has not gone on. One that seems to stand still may prove otherwise."""
+        if threading.get_ident() == self._thread:  # it goes on: it asks
+            self._note()
+            return 0.0
         silent_s = time.monotonic() - self._noted_at_s
-        if silent_s > 4.0 * NOTE_EVERY_S and threading.get_ident() != self._thread:
+        if silent_s > 4.0 * NOTE_EVERY_S:
             proof = threading.Event()
             try:
                 self._loop.call_soon_threadsafe(self._prove, proof)
