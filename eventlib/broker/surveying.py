@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eventlib.broker.connection import without_password
+from eventlib.broker.connections import REPLY_TIMEOUT_S
 from eventlib.broker.pipelined import Argument, PipelinedConnection
+from eventlib.broker.replies import SCAN_COUNT, fields, info, text
 from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable
 
-REPLY_TIMEOUT_S = 5.0
-_SCAN_COUNT = 500  # keys that one SCAN looks at: less than a millisecond of the server's time
 _MEMORY_SAMPLES = 1  # parts of a stream that the server measures to estimate its memory
 
 
@@ -106,7 +106,7 @@ class Surveyor:
                     raise
                 forbidden += 1
             except BrokerError:  # it was deleted meanwhile, or a key that was named is no stream
-                missing.append(key.encode(errors="surrogateescape").decode(errors="backslashreplace"))
+                missing.append(text(key.encode(errors="surrogateescape")))
         skipped = forbidden + max(0, len(keys) - self.limits.streams_max)
         took_s = time.monotonic() - begun_s
         return Survey(tuple(found), tuple(missing), skipped, self._commands, took_s, memory)
@@ -118,29 +118,29 @@ class Surveyor:
     async def _find(self) -> list[str]:
         found, cursor = set[str](), b"0"
         while True:
-            cursor, keys = await self._ask("SCAN", cursor, "COUNT", _SCAN_COUNT, "TYPE", "stream")
+            cursor, keys = await self._ask("SCAN", cursor, "COUNT", SCAN_COUNT, "TYPE", "stream")
             found.update(key.decode(errors="surrogateescape") for key in keys)
             if int(cursor) == 0:
                 return sorted(found)
 
     async def _stream(self, key: str) -> StreamSurvey:
         named = key.encode(errors="surrogateescape")
-        about = _fields(await self._ask("XINFO", "STREAM", named))
+        about = fields(await self._ask("XINFO", "STREAM", named))
         now_ms = self._ahead_ms + time.monotonic() * 1e3
-        groups = [await self._group(named, _fields(row), now_ms) for row in await self._ask("XINFO", "GROUPS", named)]
+        groups = [await self._group(named, fields(row), now_ms) for row in await self._ask("XINFO", "GROUPS", named)]
         memory = await self._unless_refused("MEMORY", "USAGE", named, "SAMPLES", _MEMORY_SAMPLES)
-        return StreamSurvey(_text(named), about["length"], about.get("entries-added"), memory, tuple(groups))
+        return StreamSurvey(text(named), about["length"], about.get("entries-added"), memory, tuple(groups))
 
     async def _group(self, key: bytes, about: Mapping[str, Any], now_ms: float) -> GroupSurvey:
         group, idle_ms = about["name"], self.limits.idle_after_s * 1000.0
-        rows = map(_fields, await self._ask("XINFO", "CONSUMERS", key, group))
+        rows = map(fields, await self._ask("XINFO", "CONSUMERS", key, group))
         consumers = [(row["idle"] > idle_ms, row["pending"] > 0) for row in rows]
         oldest = await self._ask("XPENDING", key, group, "-", "+", 1) if about["pending"] else []
         unread: Sequence[Any] = []
         if about.get("lag") != 0:
             unread = await self._ask("XRANGE", key, b"(" + about["last-delivered-id"], "+", "COUNT", 1)
         return GroupSurvey(
-            _text(group),
+            text(group),
             about.get("lag"),
             about["pending"],
             _age_s(unread, now_ms),
@@ -156,7 +156,7 @@ class Surveyor:
 
     async def _memory(self) -> dict[str, int]:
         told = await self._unless_refused("INFO", "memory")
-        lines = dict(line.partition(":")[::2] for line in (told or b"").decode().splitlines())
+        lines = info(told or b"")
         names = {"used_bytes": "used_memory", "max_bytes": "maxmemory"}
         return {name: int(lines[own]) for name, own in names.items() if own in lines}
 
@@ -194,11 +194,3 @@ def _age_s(entries: Sequence[Any], now_ms: float) -> float | None:
     if not entries:
         return None
     return max(0.0, now_ms - int(entries[0][0].partition(b"-")[0])) / 1000.0
-
-
-def _fields(row: Sequence[Any]) -> dict[str, Any]:
-    return {name.decode(): value for name, value in zip(row[::2], row[1::2], strict=True)}
-
-
-def _text(value: bytes) -> str:
-    return value.decode(errors="backslashreplace")
