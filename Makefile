@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
 PEERS  := .venv/.peers
+PRESS  := .venv/.press
 LOWEST := .venv/lowest/.ready
 SHELL  := bash
 
@@ -12,7 +13,7 @@ WHERE := $(CURDIR)/$(BIN)/python
 HERE  := $(shell test -x $(BIN)/python && head -n 2 $(BIN)/workbench 2>/dev/null | \
            grep -Fq -e '#!$(WHERE)' -e ' $(WHERE)' -e '"$(WHERE)"' && echo yes)
 
-.PHONY: help report test loops check lowest lab bench campaign fidelity writable $(if $(HERE),,$(READY))
+.PHONY: help report test loops check lowest lab docs bench campaign fidelity writable $(if $(HERE),,$(READY))
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +56,11 @@ lowest: $(LOWEST) ## run a part of the tests with the oldest packages that are a
 lab: $(READY) ## open the notebooks in JupyterLab, with a private Redis
 	@$(BIN)/workbench lab
 
+# Warnings are errors: a link that leads nowhere, a page in no table of contents, a docstring that cannot be read.
+docs: $(PRESS) ## make the documentation site, with its reference from the code -> reports/docs/index.html
+	@$(BIN)/python -m sphinx -c docs/site -b html --jobs auto -q -W --keep-going . reports/docs
+	@echo 'reports/docs/index.html'
+
 fidelity: $(READY) ## predict the scenarios of data/fidelity, run them and judge: takes about half an hour
 	@mkdir -p reports
 	@$(BIN)/workbench fidelity --json reports/fidelity.json
@@ -70,6 +76,12 @@ campaign: $(READY) ## kill processes at work, judge what is left, and learn from
 $(PEERS): $(READY)
 	@echo 'Adding what the benchmarks compare with, once.'
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]' || { \
+	  echo 'Mend: check the network, or name an index in reach: PIP_INDEX_URL, HTTPS_PROXY'; exit 1; }
+	@touch $@
+
+$(PRESS): $(READY)
+	@echo 'Adding what makes the documentation, once.'
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]' || { \
 	  echo 'Mend: check the network, or name an index in reach: PIP_INDEX_URL, HTTPS_PROXY'; exit 1; }
 	@touch $@
 

@@ -297,6 +297,7 @@ def test_make_help_names_the_commands() -> None:
         "check",
         "lowest",
         "lab",
+        "docs",
         "fidelity",
         "bench",
         "campaign",
