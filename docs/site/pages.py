@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
@@ -24,6 +25,7 @@ MADE: dict[str, Callable[[], str]] = {
     "metrics": metrics.of_program,
     "exporter": metrics.of_exporter,
 }
+_LINK = re.compile(r"\[([^\]\[]+)\]\(([^)\s#:]+)\)")
 _WANTED = re.compile(r"^<!-- made: (\S+) -->$", re.MULTILINE)
 
 
@@ -42,8 +44,17 @@ def filled(text: str) -> str:
     return _WANTED.sub(made, text)
 
 
-def _fill(_: Sphinx, __: str, source: list[str]) -> None:
-    source[0] = filled(source[0])
+def without_folders(text: str, place: Path) -> str:
+    """The text, where links to folders are their words alone: a clone shows a folder, a site cannot."""
+
+    def words(found: re.Match[str]) -> str:
+        return found[1] if (place / found[2]).is_dir() else found[0]
+
+    return _LINK.sub(words, text)
+
+
+def _fill(app: Sphinx, page: str, source: list[str]) -> None:
+    source[0] = without_folders(filled(source[0]), app.env.doc2path(page).parent)
 
 
 def _begin(app: Sphinx, error: Exception | None) -> None:
@@ -57,6 +68,7 @@ def _begin(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Fill pages when they are read."""
+    app.add_lexer("hex", TextLexer)
     app.connect("source-read", _fill)
     app.connect("build-finished", _begin)
     return {"parallel_read_safe": True}

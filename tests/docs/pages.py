@@ -156,11 +156,11 @@ class Reader:
     def _workbench(self, arguments: Sequence[str]) -> None:
         if arguments[0] == "live":
             arguments = [*self._shortened(arguments), "--repeats", "1"]
-        elif arguments[0] == "plan":
+        elif arguments[0] in ("plan", "sweep"):
             arguments = [*arguments, "--workers", "1"]  # the same answer, without an interpreter for each core
         done = CliRunner().invoke(workbench, arguments, env={"COLUMNS": "120"})
         # 1 and 3: a page may show what does not hold, and a busy machine makes a live run invalid.
-        assert done.exit_code in (0, 1, 3) and not isinstance(done.exception, Exception), done.output
+        assert done.exit_code in (0, 1, 3) and "error: " not in done.output, done.output
         self.printed += done.output
 
     def _shortened(self, arguments: Sequence[str]) -> list[str]:
