@@ -74,10 +74,7 @@ from eventlib.errors import (
     MissingTask,
     NoServer,
     PartlyPublished,
-    Reject,
-    RetryAfter,
     ScheduleExists,
-    Snooze,
     SpoolFull,
     SpoolUnusable,
     TaskCancelled,
@@ -99,6 +96,7 @@ from eventlib.publish.outage import Fail, Spool, Wait
 from eventlib.records import Backlog, QueueHealth, ServerInfo, SlotRecord
 from eventlib.replies.waiting import Waiting
 from eventlib.retention import GroupHealth, Retention, StreamHealth
+from eventlib.signals import Reject, RetryAfter, Snooze
 from eventlib.tasks.current import CurrentTask, current_task
 from eventlib.tasks.queues import TaskHandle
 from eventlib.tasks.state import TaskState

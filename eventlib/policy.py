@@ -8,7 +8,8 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from eventlib.errors import BusClosed, DataError, Reject, RetryAfter, Snooze, UsageError
+from eventlib.errors import BusClosed, DataError, UsageError
+from eventlib.signals import Reject, RetryAfter, Snooze
 
 DeadReason = Literal["rejected", "exhausted", "undecodable", "unsupported_version", "unknown_task", "usage", "poison"]
 

@@ -1,60 +1,16 @@
-"""Fills the pages of the reference when the site is built. What they say is read from the code, so it cannot be old.
+"""Fills the pages of the reference when the site is built. What they say is read from the code, so it cannot be old."""
 
-A page names what it wants in a comment: `<!-- made: commands -->`.
-"""
-
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
 
-from docs.site import api, command_line, events, metrics, scenario_fields
-
-MADE: dict[str, Callable[[], str]] = {
-    "eventlib": api.library,
-    "testing": api.testing,
-    "sim": api.simulator,
-    "errors": api.errors,
-    "events": events.catalog,
-    "commands": command_line.commands,
-    "scenario": scenario_fields.fields,
-    "metrics": metrics.of_program,
-    "exporter": metrics.of_exporter,
-}
-_LINK = re.compile(r"\[([^\]\[]+)\]\(([^)\s#:]+)\)")
-_WANTED = re.compile(r"^<!-- made: (\S+) -->$", re.MULTILINE)
-
-
-def filled(text: str) -> str:
-    """The page with what its comments name.
-
-    Raises:
-        ExtensionError: a comment names nothing that is made.
-    """
-
-    def made(found: re.Match[str]) -> str:
-        if found[1] not in MADE:
-            raise ExtensionError(f"nothing is made for {found[0]}; there are {', '.join(MADE)}")
-        return MADE[found[1]]()
-
-    return _WANTED.sub(made, text)
-
-
-def without_folders(text: str, place: Path) -> str:
-    """The text, where links to folders are their words alone: a clone shows a folder, a site cannot."""
-
-    def words(found: re.Match[str]) -> str:
-        return found[1] if (place / found[2]).is_dir() else found[0]
-
-    return _LINK.sub(words, text)
+from docs.site.made import filled, without_folders
 
 
 def _fill(app: Sphinx, page: str, source: list[str]) -> None:
-    source[0] = without_folders(filled(source[0]), app.env.doc2path(page).parent)
+    source[0] = without_folders(filled(source[0]), Path(app.env.doc2path(page)).parent)
 
 
 def _begin(app: Sphinx, error: Exception | None) -> None:

@@ -10,9 +10,9 @@ from eventlib import dead_letter, policy
 from eventlib.consume.session import Session
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Delivery, Kind
-from eventlib.errors import Signal
 from eventlib.policy import Ack, GiveUp, RetryIn
 from eventlib.records import is_queue_stream
+from eventlib.signals import Signal
 
 log = logging.getLogger("eventlib")
 
