@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from eventlib.whole_files import whole_file
 from sim.declare.expectations import Expectation
 from sim.declare.scenario import Scenario
 from sim.errors import SweepFailed
@@ -161,7 +162,7 @@ class Sweep:
         return columns
 
     def save(self, file: str | Path) -> None:
-        """Write to one Parquet file. The same sweep gives the same bytes.
+        """Write to one Parquet file, whole or not at all. The same sweep gives the same bytes.
 
         Raises:
             SweepFailed: it could not be written.
@@ -187,7 +188,7 @@ class Sweep:
         }
         try:
             table = pa.table({name: _array(values) for name, values in self._columns().items()})
-            with open(file, "wb") as target:
+            with whole_file(file) as target:
                 parquet.write_table(table.replace_schema_metadata({"sweep": json.dumps(about, default=str)}), target)
         except OSError as error:
             problem = f"cannot be written: {error.strerror or error}; name a file on a disk with room"

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from eventlib.whole_files import whole_file
 from sim.errors import SweepFailed
 from sim.evidence.metrics import Interval, unit_of
 from sim.infer.swept import Sweep, SweptPoint
@@ -38,16 +39,20 @@ def figure_of(sweep: Sweep, *, metric: str | None = None) -> Figure:
 
 
 def write_figure(sweep: Sweep, file: Path, *, metric: str | None = None) -> None:
-    """Draw a sweep into a file, SVG or PNG.
+    """Draw a sweep into a file, SVG or PNG, whole or not at all.
 
     Raises:
-        SweepFailed: as `figure_of` does, or the file's name ends with something else.
+        SweepFailed: as `figure_of` does, the file's name ends with something else, or it could not be written.
     """
     if file.suffix.lower() not in _FORMATS:
         raise SweepFailed(str(file), f"is no {' or '.join(_FORMATS)} file; name one")
     figure = figure_of(sweep, metric=metric)
-    with rc_context(SETTINGS):
-        figure.savefig(file, dpi=144)
+    try:
+        with rc_context(SETTINGS), whole_file(file) as target:
+            figure.savefig(target, format=file.suffix[1:].lower(), dpi=144)
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror or error}; name a file on a disk with room"
+        raise SweepFailed(str(file), problem) from error
 
 
 def _line(sweep: Sweep, metric: str) -> Figure:
