@@ -13,16 +13,17 @@ from sim.calibration import Calibration
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.declare.service_times.empirical import EmpiricalTime
-from sim.errors import InvalidScenario
+from sim.errors import InvalidScenario, LiveRunFailed
 from sim.evidence.checks import check
 from sim.evidence.history import joined
 from sim.evidence.metrics import measure
+from sim.infer import own_services
 from sim.infer.baselines import formula
 from sim.infer.compare import compare
 from sim.infer.learned_file import learned_as, open_learned, save_learned
 from sim.infer.prediction import Prediction
 from sim.worlds.simulated import simulate
-from tests.model.small import AT_ONCE, constant, kill, poisson, rows_of, scenario, steady
+from tests.model.small import AT_ONCE, constant, kill, poisson, rows_of, scenario, service, steady
 
 WORK_S = np.random.default_rng(5).exponential(0.02, 400)
 SEEDS = range(6)
@@ -55,6 +56,24 @@ def test_handlers_that_wait_do_not_wait_for_each_other() -> None:
     """M/G/infinity: no message waits, at forty times the load that one handler could do."""
     found = lags_s(scenario(poisson(40 / 0.5, 20.0), desk=own([0.4, 0.6], [0.0, 0.0], concurrency=500)))
     assert set(np.round(found, 9)) == {0.4, 0.6}
+
+
+async def test_services_are_learned_beside_those_that_use_a_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = {"capacity": 2, "service_time": constant(0.01)}
+    desk = Service(consumes="placed", app="tests.own_app:app", group="compute")
+    declared = {"desk": desk, "audit": service(uses=("database",))}
+    known = Scenario(name="small", load=steady(5.0, 1.0), services=declared, dependencies={"database": database})
+    runs = []
+
+    async def run(light: Scenario, *_: Any, **__: Any) -> None:
+        runs.append(light)
+        raise LiveRunFailed("desk", "is not run here")
+
+    monkeypatch.setattr(own_services, "run_live", run)
+    with pytest.raises(LiveRunFailed, match="is not run here"):
+        await own_services.learn_services(known)
+    [light] = runs
+    assert light.dependencies == known.dependencies and light.services["audit"].uses == ("database",)
 
 
 def test_two_consumers_compute_beside_each_other() -> None:
