@@ -82,15 +82,18 @@ def plan(
     )
 
 
-async def checked_live(found: CapacityPlan, run: Callable[[Scenario], Awaitable[History]]) -> CapacityPlan:
-    """The plan with its answer and the next cheaper value checked on a real Redis; `run` runs a scenario live."""
+async def checked_live(found: CapacityPlan, run: Callable[[Scenario, str], Awaitable[History]]) -> CapacityPlan:
+    """The plan with its answer and the next cheaper value checked on a real Redis.
+
+    `run` runs a scenario live. It is told the value, in words.
+    """
     checks = []
     for tried in (found.smallest, found.cheaper):
         if tried is not None:
             variant = with_fields(
                 found.scenario, {found.field: tried.value - found.down if found.down else tried.value}
             )
-            checks.append(_checked(found, tried.value, await run(variant)))
+            checks.append(_checked(found, tried.value, await run(variant, found.of(tried.value))))
     return replace(found, live=tuple(checks))
 
 

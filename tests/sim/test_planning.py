@@ -12,7 +12,7 @@ import sim
 from sim.cli.commands import app
 from sim.declare.faults.errors import Errors
 from sim.declare.faults.kill import Kill
-from sim.declare.scenario import Scenario
+from sim.declare.scenario import Progress, Scenario
 from sim.declare.varying import with_fields
 from sim.errors import InvalidScenario
 from sim.evidence.expectations import expectations_of
@@ -21,6 +21,7 @@ from sim.infer import points
 from sim.infer.planned import CapacityPlan, Tried
 from sim.infer.planning import checked_live, without_each
 from sim.infer.points import Point, simulated
+from sim.worlds import live
 from sim.worlds.simulated import simulate
 from tests.model.small import AT_ONCE, constant, exponential, poisson, scenario, service, steady
 from tests.sim.test_sweep import Counting
@@ -131,7 +132,7 @@ async def test_the_answer_and_the_next_cheaper_one_are_checked_live() -> None:
     even = scenario(steady(90.0, 3.0), desk=service(service_time=constant(0.03)))
     ran = []
 
-    async def run(variant: Scenario) -> History:
+    async def run(variant: Scenario, value: str) -> History:
         ran.append(variant.services["desk"].consumers)
         return simulate(variant, range(2))  # stands in for a live run
 
@@ -158,3 +159,18 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 'tests="1"' in Path("junit.xml").read_text()
     assert run("--expect", "lag_s_p99 < 1 ms").exit_code == 1
     assert run().exit_code == 2
+
+
+def test_any_field_is_checked_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(variant: Scenario, seeds: range, *, progress: Progress, **_: Any) -> History:
+        progress(1.0)
+        return simulate(variant, seeds)  # stands in for a live run
+
+    monkeypatch.setattr(points, "Processes", lambda workers: Counting())
+    monkeypatch.setattr(live, "run_live", run)
+    file = tmp_path / "small.yaml"
+    file.write_text(BUSY.model_dump_json(by_alias=True, exclude_defaults=True))
+    vary = ["--vary", "drain_s=20,30", "--seeds", "3", "--expect", "lag_s_p50 < 60 s", "--url", "redis://nowhere"]
+    done = CliRunner().invoke(app, ["plan", str(file), *vary, "--live"])
+    assert done.exit_code == 0 and "On a real Redis, drain_s = 20: held in 3 of 3 live runs." in done.stdout
+    assert "running drain_s = 20 live" in done.stderr
