@@ -11,7 +11,7 @@ import numpy as np
 from sim.declare.expectations import Expectation
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidScenario
-from sim.evidence.export import under_all_names
+from sim.evidence.export import own_name, under_all_names
 from sim.evidence.history import ROW, History, Left, Run
 from sim.evidence.metrics import Interval, Metrics, measure, measure_seeds, summarize, unit_of
 from sim.wording import at_least, quantity
@@ -132,7 +132,7 @@ def judge_values(wanted: Expectation, found: Interval) -> Judged:
 
 def _found(metric: str, metrics: Metrics) -> Interval:
     """The mean and the interval of a metric; one that is a lower bound has no upper end."""
-    name = metric if metric in metrics else metric.partition(".")[2]  # a scenario's only service
+    name = own_name(metric, metrics)
     share, found = metrics.unhandled.get(name, np.zeros(1)).mean(), summarize(metrics[name])
     if not share:
         return found

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sim.declare.expectations import Expectation
 from sim.evidence.expectations import Judged, judge_values
+from sim.evidence.export import own_name
 from sim.infer.prediction import NOT_PREDICTED, Predicted, Prediction
 
 
@@ -16,5 +17,4 @@ def judge_prediction(expectations: Sequence[Expectation], prediction: Prediction
 
 
 def _predicted(prediction: Prediction, metric: str) -> Predicted:
-    only = metric.partition(".")[2]  # how a scenario's only service is named beside others
-    return prediction.metrics.get(metric) or prediction.metrics.get(only, NOT_PREDICTED)
+    return prediction.metrics.get(own_name(metric, prediction.metrics), NOT_PREDICTED)
