@@ -134,9 +134,12 @@ def _found(metric: str, metrics: Metrics) -> Interval:
     """The mean and the interval of a metric; one that is a lower bound has no upper end."""
     name = own_name(metric, metrics)
     share, found = metrics.unhandled.get(name, np.zeros(1)).mean(), summarize(metrics[name])
-    if not share:
-        return found
-    return Interval(found.mean, found.low, math.inf if found.low == found.low else math.nan, found.runs, float(share))
+    return open_above(found, float(share)) if share else found
+
+
+def open_above(found: Interval, unhandled: float) -> Interval:
+    """The interval of a mean that is a lower bound, because this share was never handled. It has no upper end."""
+    return Interval(found.mean, found.low, math.nan if math.isnan(found.low) else math.inf, found.runs, unhandled)
 
 
 def judged_json(judged: Iterable[Judged]) -> list[dict[str, Any]]:

@@ -98,10 +98,8 @@ def test_a_service_limits_that_the_field_belongs_to_or_the_busiest() -> None:
     two = scenario(steady(90.0, 3.0), first=service(0.001), desk=service(service_time=constant(0.03)))
     for field, values in {"services.desk.concurrency": [2, 3], "load.rate_per_s": [80, 90]}.items():
         found = planned(two, values, field=field)
-        assert (
-            found.limit == "utilisation"
-            and f"{field} = {found.cheaper.value if found.cheaper else 90}, desk" in str(found)
-        )
+        at = found.cheaper.value if found.cheaper else 90
+        assert found.limit == "utilisation" and f"with {field} = {at}, desk is busy" in str(found)
 
 
 @pytest.mark.parametrize(("limit_s", "limit"), [(0.07, "utilisation"), (0.087, None)])
