@@ -69,6 +69,7 @@ def sweep_command(
     from sim.cli.predicting import declared_in
     from sim.cli.varying import machine_in, varied
     from sim.environment import about_json
+    from sim.evidence.expectations import check_metrics, metric_names
     from sim.infer.sweep import sweep
     from sim.show.console import print_sweep, progress
 
@@ -76,6 +77,11 @@ def sweep_command(
     declared = declared_in(scenario, (calibration_file,), *outputs, sample_if_missing=sample)
     expected = Expected.of(declared, expect, junit, markdown)
     fields = varied(vary)
+    check_metrics(metrics or (), metric_names(declared))
+    if figure is not None:
+        from sim.show.sweeps import check_figure  # it brings the figures
+
+        check_figure(fields, figure)
     machine = machine_in(calibration_file, url)
     with progress(f"sweeping {declared.name}") as advance:
         found = sweep(

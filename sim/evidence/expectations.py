@@ -1,7 +1,7 @@
 """Does a history do what is expected of it? It holds, it fails, or so few runs cannot tell. Pure."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -106,12 +106,26 @@ def expectations_of(scenario: Scenario, texts: Iterable[str] = ()) -> tuple[Expe
 
 def _problem(wanted: Expectation, known: dict[str, str]) -> str | None:
     if wanted.metric not in known:
-        near = get_close_matches(wanted.metric, known, n=_NEAREST, cutoff=0.4) or list(known)[:_NEAREST]
-        return f"there is no metric {wanted.metric!r}; the nearest are {', '.join(near)}"
+        return _unknown(wanted.metric, known)
     unit = known[wanted.metric]
     if wanted.unit not in ("", unit):
         return f"{wanted.metric} is in {unit}, not in {wanted.unit}; give the number in {unit}"
     return None
+
+
+def check_metrics(metrics: Iterable[str], known: Collection[str]) -> None:
+    """See that all of these are metrics that are known.
+
+    Raises:
+        InvalidScenario: one is not.
+    """
+    if problems := [_unknown(metric, known) for metric in metrics if metric not in known]:
+        raise InvalidScenario("metric", *problems)
+
+
+def _unknown(metric: str, known: Collection[str]) -> str:
+    near = get_close_matches(metric, known, n=_NEAREST, cutoff=0.4) or list(known)[:_NEAREST]
+    return f"there is no metric {metric!r}; the nearest are {', '.join(near)}"
 
 
 def judge(expectations: Sequence[Expectation], metrics: Metrics) -> list[Judged]:

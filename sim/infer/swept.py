@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,8 +13,8 @@ from sim.declare.expectations import Expectation
 from sim.declare.scenario import Scenario
 from sim.errors import SweepFailed
 from sim.evidence.capacity import Overload
-from sim.evidence.expectations import Judged, judge, judged_json
-from sim.evidence.export import interval_json
+from sim.evidence.expectations import Judged, check_metrics, judge, judged_json
+from sim.evidence.export import interval_json, own_name, under_all_names
 from sim.evidence.metrics import Interval, Metrics, summarize
 from sim.infer.points import Measured
 from sim.tables import html_table
@@ -95,7 +94,7 @@ class Sweep:
     def _shown(self) -> list[str]:
         """The metrics that a table shows unless others are named: those of the system, and how busy services are."""
         names = self.metrics()
-        expected = [one.metric for one in self.expectations]
+        expected = [own_name(one.metric, names) for one in self.expectations]
         busy = [name for name in names if name.rpartition(".")[2] == "utilisation"]
         return [name for name in dict.fromkeys((*METRICS, *expected, *busy)) if name in names]
 
@@ -104,17 +103,14 @@ class Sweep:
         return list(dict.fromkeys(name for point in self.points for name in point.found.metrics))
 
     def known(self, metrics: Sequence[str]) -> list[str]:
-        """These metrics, as the sweep has them.
+        """These metrics, under the names that the sweep has them.
 
         Raises:
-            SweepFailed: it has no such metric.
+            InvalidScenario: it has no such metric.
         """
         names = self.metrics()
-        for name in metrics:
-            if name not in names:
-                near = get_close_matches(name, names, n=5, cutoff=0.4) or names[:5]
-                raise SweepFailed("metric", f"there is no metric {name!r}; the nearest are {', '.join(near)}")
-        return list(dict.fromkeys(metrics))
+        check_metrics(metrics, under_all_names(dict.fromkeys(names), self.scenario))
+        return list(dict.fromkeys(own_name(name, names) for name in metrics))
 
     def judged(self, point: SweptPoint) -> list[Judged]:
         """What is expected beside what a point came to."""

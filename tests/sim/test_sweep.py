@@ -192,7 +192,7 @@ def test_a_sweep_is_drawn() -> None:
     line = figure_of(sim.sweep(SMALL, {"load.rate_per_s": [20, 40]}, seeds=range(3), executor=Counting()))
     assert line.axes[0].get_ylabel() == "lag_s_p99 (s)"
     three = sim.sweep(SMALL, TWO | {"drain_s": [1]}, seeds=[0], executor=Counting())
-    with pytest.raises(SweepFailed, match="3 fields vary"):
+    with pytest.raises(InvalidScenario, match="3 fields vary"):
         figure_of(three)
 
 
@@ -217,9 +217,19 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert told["points"][0]["metrics"]["lag_s_p99"]["runs"] == 3
     failed = run(*vary, "--expect", "throughput_per_s > 1000", "--junit", "junit.xml")
     assert failed.exit_code == 1 and 'failures="4"' in Path("junit.xml").read_text()
-    for wrong in (["--vary", "consumers"], ["--vary", "name="], [*vary, "--metric", "lag"]):
+    named = run(*vary, "--metric", "desk.lag_s_p50", "--expect", "desk.lag_s_p95 < 10", "--figure", "map.svg")
+    assert named.exit_code == 0 and "lag_s_p50" in named.output
+    monkeypatch.setattr(points, "simulated", lambda point: pytest.fail("it is refused before anything runs"))
+    for wrong in (
+        ["--vary", "consumers"],
+        ["--vary", "name="],
+        [*vary, "--metric", "lag"],
+        [*vary, "--metric", "shop.lag_s_p50"],
+        [*vary, "--figure", "map.pdf"],
+        [*vary, "--vary", "drain_s=1..2", "--figure", "map.png"],
+    ):
         refused = run(*wrong)
-        assert refused.exit_code in (2, 3) and refused.output.splitlines()[-1].startswith("error:")
+        assert refused.exit_code == 2 and refused.output.splitlines()[-1].startswith("error:")
 
 
 def test_its_errors_are_errors_of_sim() -> None:
