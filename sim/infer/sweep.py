@@ -18,7 +18,7 @@ from sim.errors import SweepFailed
 from sim.evidence.capacity import Overload
 from sim.evidence.expectations import expectations_of
 from sim.evidence.metrics import Metrics
-from sim.infer.points import Measured, Point, executor_of, simulated_all
+from sim.infer.points import Measured, Point, executor_of, keys_of, simulated_all
 from sim.infer.swept import Sweep, SweptPoint
 from sim.progress import shown
 
@@ -65,20 +65,22 @@ def sweep(
     points = [Point(variant, chosen, calibration) for variant in variants]
     kept = _Kept(Path(out)) if out is not None else None
     found = kept.read() if kept is not None else {}
-    missing = [point for point in {point.key: point for point in points}.values() if point.key not in found]
+    keys = keys_of(points)
+    missing = {key: point for key, point in zip(keys, points, strict=True) if key not in found}
+    waiting = list(missing)
     with shown(progress, f"sweeping {scenario.name}") as advance:
         advance(1 - len(missing) / len(points))
 
         def note(index: int, measured: Measured) -> None:
-            found[missing[index].key] = measured
+            found[waiting[index]] = measured
             if kept is not None:
-                kept.add(missing[index].key, measured)
-            advance(sum(point.key in found for point in points) / len(points))
+                kept.add(waiting[index], measured)
+            advance(sum(key in found for key in keys) / len(points))
 
         if missing:
             with executor_of(executor, workers) as pool:
-                simulated_all(missing, pool, done=note)
-    swept = tuple(SweptPoint(at, point.key, found[point.key]) for at, point in zip(values, points, strict=True))
+                simulated_all(list(missing.values()), pool, done=note)
+    swept = tuple(SweptPoint(at, key, found[key]) for at, key in zip(values, keys, strict=True))
     about = calibration.about() if calibration is not None else {}
     result = Sweep(scenario, fields, chosen, swept, expectations, about)
     if kept is not None:

@@ -16,9 +16,11 @@ from typer.testing import CliRunner
 
 import sim
 from sim.cli.commands import app
+from sim.declare.loads.trace import TraceLoad
 from sim.declare.varying import Axis, axes_of, grid, latin_hypercube, with_fields
 from sim.errors import InvalidScenario, SimError, SweepFailed
 from sim.infer import points
+from sim.infer.points import Point, keys_of
 from sim.infer.processes import Processes
 from sim.show.sweeps import figure_of
 from tests.model.small import exponential, poisson, scenario, service
@@ -151,6 +153,28 @@ def test_what_was_finished_before_an_interruption_is_not_simulated_again(tmp_pat
     more = Counting()
     sim.sweep(SMALL, TWO | {"load.rate_per_s": "20,40,60"}, seeds=range(2), executor=more, out=out)
     assert more.calls == 3
+
+
+def test_a_file_of_the_scenario_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace, other = tmp_path / "trace.csv", tmp_path / "other.csv"
+    for file, rows in ((trace, 3), (other, 4)):
+        file.write_text("\n".join(["ts", *map(str, range(rows))]))
+    replay = TraceLoad(kind="trace", event="placed", file=trace, columns={"at": "ts"}, time_scale=0.1)
+    declared, hashed = scenario(replay, desk=service()), []
+    variants = [
+        with_fields(declared, {"load.file": str(file), "services.desk.consumers": consumers})
+        for file in (trace, other)
+        for consumers in (1, 2)
+    ]
+
+    def read_bytes(file: Path) -> bytes:
+        hashed.append(file.name)
+        with file.open("rb") as opened:
+            return opened.read()
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    assert len(set(keys_of([Point(variant, (0,)) for variant in variants]))) == 4
+    assert hashed == ["trace.csv", "other.csv"]
 
 
 def test_a_process_that_is_killed_is_replaced_once(monkeypatch: pytest.MonkeyPatch) -> None:
