@@ -21,6 +21,7 @@ from sim.evidence.metrics import Metrics
 from sim.infer.points import Measured, Point, executor_of, keys_of, simulated_all
 from sim.infer.swept import Sweep, SweptPoint
 from sim.progress import shown
+from sim.reading import UNREADABLE, parse_json
 
 SEEDS = range(10)
 
@@ -106,12 +107,12 @@ class _Kept:
         if self.file.exists() and self.file.stat().st_size:
             found = {point.key: point.found for point in Sweep.open(self.file).points}
         try:
-            lines = self._beside.read_text(encoding="utf-8").splitlines()
+            lines = self._beside.read_bytes().splitlines()
         except FileNotFoundError:
             return found
         for line in lines:
-            with suppress(ValueError, LookupError, TypeError):  # the last one may be cut off
-                said = json.loads(line)
+            with suppress(*UNREADABLE):  # the last one may be cut off
+                said = parse_json(line)
                 found[said["key"]] = _measured(said)
         return found
 

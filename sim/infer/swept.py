@@ -17,6 +17,7 @@ from sim.evidence.expectations import Judged, check_metrics, judge, judged_json
 from sim.evidence.export import interval_json, own_name, under_all_names
 from sim.evidence.metrics import Interval, Metrics, summarize
 from sim.infer.points import Measured
+from sim.reading import UNREADABLE, in_words, parse_json
 from sim.tables import html_table
 from sim.wording import lower_bound, number
 
@@ -203,7 +204,7 @@ class Sweep:
         made_by = "write one with `workbench sweep --out FILE`"
         try:
             table = parquet.read_table(file)
-            about = json.loads((table.schema.metadata or {})[b"sweep"])
+            about = parse_json((table.schema.metadata or {})[b"sweep"])
             if about["format"] != FORMAT:
                 raise SweepFailed(str(file), f"has format {about['format']!r}, not {FORMAT}; {made_by}")
             fields = (*about["fields"], "seed")
@@ -220,8 +221,10 @@ class Sweep:
                 tuple(Expectation(**one) for one in about["expectations"]),
                 about["calibration"],
             )
-        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
-            raise SweepFailed(str(file), f"is no sweep ({' '.join(str(error).split())[:200]}); {made_by}") from error
+        except FileNotFoundError as error:  # what pyarrow says of it is the file's name
+            raise SweepFailed(str(file), f"cannot be read: no such file; {made_by}") from error
+        except (OSError, pa.ArrowException, *UNREADABLE) as error:
+            raise SweepFailed(str(file), f"is no sweep ({in_words(error)}); {made_by}") from error
 
     def json(self) -> dict[str, Any]:
         """The sweep for machines: each point with its metrics, what was expected, and what was overloaded."""

@@ -15,7 +15,9 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 import sim
+from sim.calibration import Block, Calibration
 from sim.cli.commands import app
+from sim.cli.varying import machine_in
 from sim.declare.loads.trace import TraceLoad
 from sim.declare.varying import Axis, axes_of, grid, latin_hypercube, with_fields
 from sim.errors import InvalidScenario, SimError, SweepFailed
@@ -23,6 +25,7 @@ from sim.infer import points
 from sim.infer.points import Point, keys_of
 from sim.infer.processes import Processes
 from sim.show.sweeps import figure_of
+from sim.worlds import live
 from tests.model.small import exponential, poisson, scenario, service
 from tests.sim.dying import dies_unless
 
@@ -145,7 +148,8 @@ def test_what_was_finished_before_an_interruption_is_not_simulated_again(tmp_pat
         sim.sweep(SMALL, TWO, seeds=range(2), executor=interrupted, out=out)
     assert not out.exists() and interrupted.calls >= 4
     beside = tmp_path / "out.unfinished"
-    beside.write_text(beside.read_text().rstrip() + '\n{"key": "cut o')  # killed in the middle of a write
+    lost = b'\n{"key": "\xff"}\n' + b"[" * 100_000  # a disk that lost something
+    beside.write_bytes(beside.read_bytes().rstrip() + lost + b'\n{"key": "cut o')  # killed in the middle of a write
     rest = Counting()
     sim.sweep(SMALL, TWO, seeds=range(2), executor=rest, out=out)
     assert 0 < rest.calls <= 2
@@ -254,6 +258,21 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         refused = run(*wrong)
         assert refused.exit_code == 2 and refused.output.splitlines()[-1].startswith("error:")
+
+
+def test_a_busy_machine_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def product_at(url: str) -> str:
+        return "Redis 8.2.3"
+
+    monkeypatch.setattr(live, "product_at", product_at)
+    monkeypatch.setattr(Calibration, "check_fits", lambda *_: None)
+    busy = Calibration((Block(0, {"lateness_s": [[0.0001] * 95 + [0.003] * 5]}),))
+    busy.save(tmp_path / "busy.json")
+    measured = machine_in(tmp_path / "busy.json", "redis://nowhere")
+    assert measured is not None and measured.digest() == busy.digest()
+    assert "Note: the machine was busy when it was timed" in capsys.readouterr().err
 
 
 def test_its_errors_are_errors_of_sim() -> None:
