@@ -68,4 +68,4 @@ def _mean_backlog(history: History) -> Floats:
         within = (at >= 0) & (at < looks)
         np.add.at(total, at[within], sampled["value"][within])
         np.add.at(seen, at[within], 1.0)
-    return np.divide(total, seen, out=np.full(looks, np.nan), where=seen > 0)
+    return np.asarray(np.divide(total, seen, out=np.full(looks, np.nan), where=seen > 0))

@@ -11,6 +11,7 @@ import yaml
 
 from eventlib.policy import Retry
 from sim.calibration import Calibration
+from sim.declare.dependencies import Dependency
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.declare.service_times.empirical import EmpiricalTime
@@ -60,7 +61,7 @@ def test_handlers_that_wait_do_not_wait_for_each_other() -> None:
 
 
 async def test_services_are_learned_beside_those_that_use_a_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
-    database = {"capacity": 2, "service_time": constant(0.01)}
+    database = Dependency(capacity=2, service_time=constant(0.01))
     desk = Service(consumes="placed", app="tests.own_app:app", group="compute")
     declared = {"desk": desk, "audit": service(uses=("database",))}
     known = Scenario(name="small", load=steady(5.0, 1.0), services=declared, dependencies={"database": database})

@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 import sim
-from sim.calibration import Block, Calibration
+from sim.calibration import Calibration
 from sim.cli.commands import app
 from sim.cli.varying import machine_in
 from sim.declare.loads.trace import TraceLoad
@@ -25,6 +25,7 @@ from sim.infer import points
 from sim.infer.points import Point, keys_of
 from sim.infer.processes import Processes
 from sim.show.sweeps import figure_of
+from sim.timings import Block
 from sim.worlds import live
 from tests.model.small import exponential, poisson, scenario, service
 from tests.sim.dying import dies_unless
