@@ -1,6 +1,6 @@
 """plan(): the smallest value of a field with which a scenario does what is expected of it."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
@@ -66,10 +66,6 @@ def plan(
         below = smallest - 1 if smallest is not None else len(search.values) - 1
         cheaper = search.tried[below] if below >= 0 else None
         without = search.without_each(below) if cheaper is not None else {}
-    limit: Limit | None = None
-    if cheaper is not None:
-        unsure = any(tried.cannot_tell for tried in without.values())
-        limit = next((name for name, tried in without.items() if tried.holds), None if unsure else "utilisation")
     return CapacityPlan(
         scenario,
         field,
@@ -78,13 +74,19 @@ def plan(
         tuple(search.tried[index] for index in sorted(search.tried)),
         search.tried[smallest] if smallest is not None else None,
         cheaper if smallest is not None else None,
-        limit,
+        _limit(without) if cheaper is not None else None,
         without,
         monotone,
         unable,
         calibration.about() if calibration is not None else {},
         cost_per_hour,
     )
+
+
+def _limit(without: Mapping[Limit, Tried]) -> Limit | None:
+    """What limits: the first thing without which it holds; None where that cannot be told of each."""
+    unsure = any(tried.cannot_tell for tried in without.values())
+    return next((name for name, tried in without.items() if tried.holds), None if unsure else "utilisation")
 
 
 async def checked_live(found: CapacityPlan, run: Callable[[Scenario, str], Awaitable[History]]) -> CapacityPlan:

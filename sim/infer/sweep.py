@@ -60,7 +60,7 @@ def sweep(
     values = grid(axes) if samples is None else latin_hypercube(axes, samples)
     fields, chosen = tuple(axis.field for axis in axes), tuple(seed for seed, _ in run_order(seeds, 1))
     variants = [with_fields(scenario, dict(zip(fields, at, strict=True))) for at in values]
-    expectations = expectations_of(scenario, expect)
+    expected = expectations_of(scenario, expect)
     for variant in variants:
         variant.check_size(max(1, len(chosen)))
     points = [Point(variant, chosen, calibration) for variant in variants]
@@ -82,11 +82,9 @@ def sweep(
             with executor_of(executor, workers) as pool:
                 simulated_all(list(missing.values()), pool, done=note)
     swept = tuple(SweptPoint(at, key, found[key]) for at, key in zip(values, keys, strict=True))
-    about = calibration.about() if calibration is not None else {}
-    result = Sweep(scenario, fields, chosen, swept, expectations, about)
+    result = Sweep(scenario, fields, chosen, swept, expected, calibration.about() if calibration is not None else {})
     if kept is not None:
-        result.save(kept.file)
-        kept.forget()
+        kept.finish(result)
     return result
 
 
@@ -135,8 +133,13 @@ class _Kept:
             problem = f"cannot be written: {error.strerror or error}; name a file on a disk with room"
             raise SweepFailed(str(self._beside), problem) from error
 
-    def forget(self) -> None:
-        """Delete what waits beside the file: it is in the file now."""
+    def finish(self, result: Sweep) -> None:
+        """Write the whole sweep, and delete what waited beside the file.
+
+        Raises:
+            SweepFailed: it could not be written.
+        """
+        result.save(self.file)
         self._beside.unlink(missing_ok=True)
 
 
