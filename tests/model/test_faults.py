@@ -268,6 +268,24 @@ def test_what_is_handed_out_in_a_lost_reply_comes_again_after_a_lease() -> None:
     assert not np.isin(again[["run", "message"]], first).any()  # nobody has seen its first delivery
 
 
+@pytest.mark.parametrize(
+    "halted",
+    [
+        fault("pause", service="desk", at_s=1.02, for_s=1.5),
+        fault("pause", service="desk", at_s=1.02, for_s=0.2),
+        fault("outage", service="desk", at_s=1.02, back_after_s=0.2, how="pause"),
+    ],
+    ids=lambda one: one.label,
+)
+def test_what_a_standing_consumer_is_handed_out_in_a_lost_reply_comes_again_too(halted: Fault) -> None:
+    """A read that was blocked when the consumer was stopped is served all the same, and it never hears of it."""
+    history = run(halted, fault("lost_replies", at_s=1.03, for_s=0.5))
+    assert problems(history) == {}
+    assert all(one.left["desk"].pending == 0 for one in history.runs)
+    started = rows_of(history, "started")
+    assert np.all(started[started["attempt"] == 2]["t_s"] >= 1.03 + LEASE_S)
+
+
 def test_callers_wait_for_a_server_that_is_away() -> None:
     """Requests are answered when it is back, if they wait for so long."""
     quotes = service(0.01, consumers=2, emits=("given",))
