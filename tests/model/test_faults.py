@@ -61,6 +61,12 @@ def at_s(history: History, kind: str) -> Floats:
     return np.asarray(rows_of(history, kind)["t_s"])
 
 
+def second_s(history: History, kind: str) -> Floats:
+    """Of the second message."""
+    rows = rows_of(history, kind)
+    return np.asarray(rows[rows["message"] == 1]["t_s"])
+
+
 def within(times_s: Floats, from_s: float, until_s: float) -> int:
     return int(np.count_nonzero((times_s > from_s) & (times_s < until_s)))
 
@@ -245,6 +251,30 @@ def test_latency_is_added_to_each_way() -> None:
     inside = (started["intended_s"] >= 1.0) & (started["t_s"] < 3.0)
     assert np.all(waits_s[inside] >= 0.06 - 1e-9) and np.median(waits_s[inside]) < 0.15
     assert np.all(waits_s[started["intended_s"] < 0.9] == pytest.approx(0.0, abs=1e-9))
+
+
+def test_latency_delays_each_act_of_a_saga_by_four_ways() -> None:
+    """To the worker that waits, there and back to begin, and to the server, which stores what follows."""
+    one_by_one: dict[str, Any] = {"consumers": 1, "concurrency": 1}
+    sagas = saga_service(saga_step("pay", 0.05), saga_step("ship", 0.05), **one_by_one)
+    latency = fault("latency", at_s=0.5, for_s=4.0, added_s=0.1)
+    history = simulate(scenario(steady(1.0, 2.0), latency, desk=sagas), [0])
+    started, done, completed = (second_s(history, kind) for kind in ("step_started", "step_done", "completed"))
+    assert np.diff(started) == pytest.approx(0.05 + 4 * 0.1)
+    assert completed - done[-1] == pytest.approx(0.1)
+
+
+def test_a_retry_waits_from_when_the_server_has_it() -> None:
+    failing: dict[str, Any] = {"error_rate": 1.0, "retry": Retry(attempts=2, wait_s=0.5, jitter="none")}
+    latency = fault("latency", at_s=0.5, for_s=4.0, added_s=0.1)
+    plain, sagas = (
+        service(0.05, **failing),
+        saga_service(saga_step("pay", 0.05, error_rate=1.0), retry=failing["retry"]),
+    )
+    for desk, ways in ((plain, 2), (sagas, 4)):  # to the server and back; to begin an act takes two more
+        history = simulate(scenario(steady(1.0, 2.0), latency, desk=desk), [0])
+        started_s = second_s(history, "step_started" if desk.saga else "started")
+        assert started_s[1] - started_s[0] == pytest.approx(0.05 + 0.5 + ways * 0.1)
 
 
 def test_a_narrow_network_is_a_queue_for_its_bytes() -> None:
