@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.config import JsonDict
 
 FOUND: JsonDict = {"found": True}  # marks a field, in its JSON schema, that no file has: it is made of another one
+_FOUND_IN = "found_in"
 Floats = npt.NDArray[np.float64]
 
 
@@ -17,6 +18,17 @@ class Declared(BaseModel):
     """A declaration: immutable, without unknown fields, infinity or NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def made_of(field: str) -> JsonDict:
+    """Marks a field that is found in what a file says in another `field`."""
+    return FOUND | {_FOUND_IN: field}
+
+
+def found_in(declaration: type[Declared], field: str) -> list[str]:
+    """The fields of a declaration that are found in another `field`."""
+    fields = declaration.model_fields.items()
+    return [name for name, one in fields if one.json_schema_extra == made_of(field)]
 
 
 @dataclass(frozen=True, slots=True)

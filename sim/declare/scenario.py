@@ -15,7 +15,7 @@ from sim.declare.declared import Declared, FilePlaces
 from sim.declare.dependencies import Dependency
 from sim.declare.expectations import Expectation
 from sim.declare.faults import FAULT_KINDS, Fault
-from sim.declare.faults.kind import FaultySystem
+from sim.declare.faults.kind import DrawnFaults, FaultKind, FaultySystem
 from sim.declare.loads import Load
 from sim.declare.plan import Flow, Plan, draw_labels
 from sim.declare.scenario_file import problems, read
@@ -77,6 +77,15 @@ class Scenario(Declared):
         except ValidationError as error:
             raise InvalidScenario(str(file), *problems(error, cls.model_json_schema())) from error
 
+    @property
+    def declared_faults(self) -> tuple[Fault, ...]:
+        """The faults as they are declared: a random plan itself, where `faults` has those that were drawn for it."""
+        return self.faults.declared if isinstance(self.faults, DrawnFaults) else self.faults
+
+    def declared(self) -> dict[str, Any]:
+        """All that is declared, as a file would have it: what is drawn and found of it follows from it again."""
+        return self.model_dump(by_alias=True) | {"faults": [fault.model_dump() for fault in self.declared_faults]}
+
     @cached_property
     def flow(self) -> Flow:
         """Which event reaches which service, how often."""
@@ -90,7 +99,7 @@ class Scenario(Declared):
         """
         declared = {name: service.model_dump() for name, service in services.items()}
         try:
-            return self.model_validate(self.model_dump(by_alias=True) | {"services": declared})
+            return self.model_validate(self.declared() | {"services": declared})
         except ValidationError as error:
             raise InvalidScenario(self.name, *problems(error, self.model_json_schema())) from error
 
@@ -148,8 +157,15 @@ class Scenario(Declared):
         """The faults that happen. A random plan is drawn here, so that all that reads a scenario sees plain faults."""
         if not {"offered_load", "services"} <= info.data.keys():  # they are wrong, which is told
             return faults
-        system = FaultySystem(info.data["offered_load"], info.data["services"], info.data.get("callers"), faults)
-        return tuple(one for fault in faults for one in fault.expanded(system, FAULT_KINDS))
+        load, services, callers = info.data["offered_load"], info.data["services"], info.data.get("callers")
+        found: list[FaultKind] = []
+        for place, fault in enumerate(faults):  # one after the other: each plan sees what those before it have become
+            system = FaultySystem(load, services, callers, (*found, *faults[place + 1 :]))
+            try:
+                found += fault.expanded(system, FAULT_KINDS)
+            except InvalidTrace:  # the run refuses it
+                found.append(fault)
+        return DrawnFaults.of(tuple(found), faults)
 
     @model_validator(mode="after")
     def _runnable(self) -> Self:

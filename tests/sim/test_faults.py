@@ -10,7 +10,7 @@ import yaml
 from sim.declare.differences import differences
 from sim.declare.faults import FAULT_KINDS, Fault
 from sim.declare.scenario import Scenario
-from sim.errors import InvalidScenario
+from sim.errors import InvalidScenario, InvalidTrace
 from tests.model.small import fault, kill, poisson, saga_service, saga_step, scenario, service, steady
 
 KILL = {"kind": "kill", "service": "desk", "at_s": 2.0, "back_after_s": 1.0}
@@ -117,6 +117,25 @@ def test_every_kind_that_can_be_drawn_is_drawn() -> None:
     kinds = [name for name in FAULT_KINDS if name != "random"]
     faults = planned(kinds=kinds, lasts_s=0.2, every_s=0.5)
     assert {one.kind for one in faults} == set(kinds)
+
+
+def test_random_plans_see_what_was_drawn_for_each_other() -> None:
+    """None hits what another one has taken out, in whatever order they are declared."""
+    plans = [fault("random", every_s=1.0, lasts_s=0.5, kinds=["kill", "pause"], seed=seed) for seed in range(4)]
+    declared = scenario(steady(10.0, 30.0), *plans, desk=service(consumers=2))
+    assert len(declared.faults) > 30 and declared.declared_faults == tuple(plans)
+    first = scenario(steady(10.0, 30.0), plans[0], desk=service(consumers=2)).faults
+    assert declared.faults[: len(first)] == first
+
+
+def test_a_random_plan_for_a_trace_that_is_missing_is_refused_by_the_run(tmp_path: Path) -> None:
+    declared = {"name": "p", "load": {"kind": "trace", "event": "placed", "file": "none.csv"}, "faults": [RANDOM]}
+    declared["services"] = {"desk": {"consumes": "placed", "service_time": {"kind": "constant", "mean_s": 0.01}}}
+    file = tmp_path / "faulty.yaml"
+    file.write_text(yaml.safe_dump(declared))
+    loaded_without = Scenario.load(file)
+    with pytest.raises(InvalidTrace, match=r"none\.csv"):
+        loaded_without.plan(0)
 
 
 # Poison

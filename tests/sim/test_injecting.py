@@ -8,7 +8,7 @@ import pytest
 
 from eventlib.testing import PrivateServer
 from sim.errors import LiveRunFailed
-from sim.worlds.injecting import LiveFaults
+from sim.worlds.injecting import LiveFaults, Note
 from sim.worlds.process_pool import ProcessPool
 from tests.model.small import scenario, service, steady
 
@@ -36,11 +36,11 @@ class FakeServer:
 
 
 def faults_at(server: FakeServer) -> LiveFaults:
-    def unused(*_: Any) -> Any:
+    def unused(*_: Any, **__: Any) -> Any:
         raise AssertionError("no process is started")
 
     small = scenario(steady(10.0, 1.0), desk=service(0.01))
-    return LiveFaults(small, cast(ProcessPool, None), unused, unused, cast(PrivateServer, server))
+    return LiveFaults(small, cast(ProcessPool, None), unused, cast(Note, unused), cast(PrivateServer, server))
 
 
 async def test_a_cancelled_fault_finishes_its_call_before_another_one_is_made() -> None:

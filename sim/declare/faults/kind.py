@@ -186,6 +186,21 @@ class FaultKind(Declared):
         return None
 
 
+class DrawnFaults(tuple[Any, ...]):
+    """The faults that happen, which were drawn for those that are `declared`."""
+
+    declared: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, happen: tuple[FaultKind, ...], declared: tuple[FaultKind, ...]) -> tuple[FaultKind, ...]:
+        """The faults that happen, with the declared ones where these are others."""
+        if happen == declared:
+            return happen
+        drawn = cls(happen)
+        drawn.declared = declared
+        return drawn
+
+
 class ServiceFault(FaultKind):
     """A fault at one service."""
 

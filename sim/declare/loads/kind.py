@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from sim.declare.declared import FOUND, Declared, Floats
+from sim.declare.declared import Declared, Floats, made_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class LoadKind(Declared):
 
     kind: str
     event: str
-    mix: dict[str, float] = Field(default_factory=dict, json_schema_extra=FOUND)  # a file says it as `event`
+    mix: dict[str, float] = Field(default_factory=dict, json_schema_extra=made_of("event"))  # a file says it as `event`
 
     grows_with: ClassVar[tuple[str, ...]]  # the fields to lower where the plan would be too large
 
