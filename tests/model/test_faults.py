@@ -164,6 +164,22 @@ def test_a_server_that_is_away_takes_and_hands_out_nothing() -> None:
     assert np.all(measure(history)["recovery_s"] > 1.0)
 
 
+@pytest.mark.parametrize("callers", [None, Callers(reply="given", processes=2, timeout_s=5.0)], ids=["load", "callers"])
+def test_what_waits_for_a_server_that_stays_away_was_sent(callers: Callers | None) -> None:
+    """Nothing stops the load: each message is sent when it is due, though the run ends before the server has it."""
+    away = fault("server_away", at_s=1.01, for_s=19.0)
+    desk = service(0.02, consumers=2, emits=("given",))
+    small = scenario(steady(40.0, 2.0), away, desk=desk)
+    if callers is not None:
+        small = with_callers(callers, steady(40.0, 2.0), away, desk=desk)
+    history = simulate(small.model_copy(update={"drain_s": 0.5}), [0])
+    sent = rows_of(history, "sent")
+    sent = sent[sent["event"] == 0]
+    assert sent["message"].tolist() == list(range(80)) and sent["t_s"] == pytest.approx(sent["intended_s"])
+    assert rows_of(history, "skipped").size == 0
+    assert at_s(history, "published").max() < 1.01
+
+
 def test_what_is_handled_meanwhile_is_acknowledged_afterwards() -> None:
     history = run(fault("server_away", at_s=1.01, for_s=1.0))
     handled, acked = rows_of(history, "handled"), rows_of(history, "acked")
