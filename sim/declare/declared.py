@@ -12,6 +12,7 @@ from pydantic.config import JsonDict
 FOUND: JsonDict = {"found": True}  # marks a field, in its JSON schema, that no file has: it is made of another one
 _FOUND_IN = "found_in"
 Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int64]
 
 
 class Declared(BaseModel):
@@ -40,6 +41,15 @@ class FilePlaces:
 
     directory: Path
     sample_if_missing: bool
+
+
+def places_among(drawn: Floats, bounds: Floats) -> Numbers:
+    """For each number drawn from [0, 1) the place of the share that it falls in, shape as `drawn`.
+
+    `bounds` are the shares added up. What rounding leaves of 1 belongs to the last one that is not 0.
+    """
+    last = int(np.searchsorted(bounds, bounds[-1]))
+    return np.asarray(np.searchsorted(bounds[:last], drawn, "right"), np.int64)
 
 
 def kinds_in(union: Any) -> tuple[type[Declared], ...]:
