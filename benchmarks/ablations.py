@@ -18,6 +18,7 @@ from sim.declare.scenario import Scenario
 from sim.evidence.history import History
 from sim.infer.ablations import ablate, ablations_json, ablations_text
 from sim.infer.calibrate import calibrate
+from sim.infer.fidelity import JUDGED
 from sim.worlds.live import run_live, server_at
 
 SCENARIOS = Path(__file__).parent.parent / "data" / "fidelity"
@@ -27,13 +28,14 @@ _EXAMPLE = "Example: python -m benchmarks.ablations --calibration calibration.js
 def main() -> None:
     """Measure and print the table."""
     options = _options()
-    files = options.scenarios or sorted(SCENARIOS.glob("*.yaml"))
-    scenarios = [Scenario.load(file, sample_if_missing=True) for file in files]
     with Progress(console=Console(stderr=True), transient=True) as progress:
         if options.histories is not None:
             calibration = Calibration.load(options.calibration)
-            live = [History.open(file).of_seeds([1]) for file in sorted(options.histories.glob("*.parquet"))]
+            kept = [History.open(file).of_seeds([JUDGED]) for file in sorted(options.histories.glob("*.parquet"))]
+            live = [history for history in kept if history.runs]
         else:
+            files = options.scenarios or sorted(SCENARIOS.glob("*.yaml"))
+            scenarios = [Scenario.load(file, sample_if_missing=True) for file in files]
             with server_at(None) as url:
                 measuring = _measured(scenarios, options.calibration, options.repeats, url, progress)
                 calibration, live = asyncio.run(measuring)

@@ -5,7 +5,8 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -69,6 +70,7 @@ class Running:
         self._publisher = publisher
         self._running: dict[GroupConsumer, asyncio.Task[None]] = {}
         self._ended: dict[tuple[str, str], ConsumerCounts] = {}  # what consumers counted that do not run any more
+        self._counting = threading.Lock()  # a scrape in another thread finds each count once
         self._queues: list[str] = []  # with a scheduler that runs
 
     @asynccontextmanager
@@ -103,13 +105,15 @@ class Running:
                     finally:
                         for task in beside:
                             task.cancel()
-                        for each in work.consumers:
-                            del self._running[each]
-                            self._ended[each.place] = summed(
-                                [self._ended.get(each.place, ConsumerCounts()), each.counts]
-                            )
+                        self._end(work.consumers)
         except BaseExceptionGroup as group:
             raise _single_error(group) from None
+
+    def _end(self, consumers: Iterable[GroupConsumer]) -> None:
+        with self._counting:
+            for each in consumers:
+                del self._running[each]
+                self._ended[each.place] = summed([self._ended.get(each.place, ConsumerCounts()), each.counts])
 
     def health(self) -> list[ConsumerHealth]:
         """See `Bus.health`."""
@@ -117,9 +121,10 @@ class Running:
 
     def counts(self) -> dict[tuple[str, str], ConsumerCounts]:
         """What became of deliveries so far, by stream and group, those of consumers that have ended included."""
-        found = {place: [counts] for place, counts in self._ended.copy().items()}
-        for consumer in self._running.copy():
-            found.setdefault(consumer.place, []).append(consumer.counts)
+        with self._counting:
+            found = {place: [counts] for place, counts in self._ended.items()}
+            for consumer in self._running.copy():
+                found.setdefault(consumer.place, []).append(consumer.counts)
         return {place: summed(counts) for place, counts in found.items()}
 
     @property

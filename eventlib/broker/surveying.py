@@ -2,16 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from eventlib.broker.connection import without_password
+from eventlib.broker.connections import REPLY_TIMEOUT_S
 from eventlib.broker.pipelined import Argument, PipelinedConnection
+from eventlib.broker.replies import SCAN_COUNT, fields, info, text
 from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable
 
-REPLY_TIMEOUT_S = 5.0
-_SCAN_COUNT = 500  # keys that one SCAN looks at: less than a millisecond of the server's time
 _MEMORY_SAMPLES = 1  # parts of a stream that the server measures to estimate its memory
 
 
@@ -81,29 +81,33 @@ class Surveyor:
         self._connection = PipelinedConnection(url)
         self._commands = 0
         self._turn_at_s = 0.0
+        self._ahead_ms = 0.0  # how far the server's clock is ahead of this machine's steady one
         self._refused = set[str]()  # what this user may not ask: it is not asked again
 
-    async def survey(self, progress: Callable[[float], None] | None = None) -> Survey:
-        """Look at all streams once. `progress` is called with the share that is done.
+    async def survey(self) -> Survey:
+        """Look at all streams once. A stream that this user may not read is skipped.
 
         Raises:
             BrokerUnavailable: no answer.
             AccessDenied: the server refuses the login, or a command that is needed; the message names it.
         """
         begun_s, self._commands = time.monotonic(), 0
-        memory = await self._memory()
+        memory, self._ahead_ms = await self._memory(), await self._server_ms() - time.monotonic() * 1e3
         keys = list(self.limits.keys) or await self._find()
         found, missing = list[StreamSurvey](), list[str]()
-        for number, key in enumerate(keys[: self.limits.streams_max]):
-            if progress is not None:
-                progress(number / len(keys))
+        forbidden = 0
+        for key in keys[: self.limits.streams_max]:
             try:
                 found.append(await self._stream(key))
-            except (AccessDenied, BrokerUnavailable):
+            except BrokerUnavailable:
                 raise
+            except AccessDenied as error:
+                if not _is_of_a_key(error):
+                    raise
+                forbidden += 1
             except BrokerError:  # it was deleted meanwhile, or a key that was named is no stream
-                missing.append(key.encode(errors="surrogateescape").decode(errors="backslashreplace"))
-        skipped = max(0, len(keys) - self.limits.streams_max)
+                missing.append(text(key.encode(errors="surrogateescape")))
+        skipped = forbidden + max(0, len(keys) - self.limits.streams_max)
         took_s = time.monotonic() - begun_s
         return Survey(tuple(found), tuple(missing), skipped, self._commands, took_s, memory)
 
@@ -114,29 +118,29 @@ class Surveyor:
     async def _find(self) -> list[str]:
         found, cursor = set[str](), b"0"
         while True:
-            cursor, keys = await self._ask("SCAN", cursor, "COUNT", _SCAN_COUNT, "TYPE", "stream")
+            cursor, keys = await self._ask("SCAN", cursor, "COUNT", SCAN_COUNT, "TYPE", "stream")
             found.update(key.decode(errors="surrogateescape") for key in keys)
             if int(cursor) == 0:
                 return sorted(found)
 
     async def _stream(self, key: str) -> StreamSurvey:
         named = key.encode(errors="surrogateescape")
-        about = _fields(await self._ask("XINFO", "STREAM", named))
-        now_ms = await self._now_ms()
-        groups = [await self._group(named, _fields(row), now_ms) for row in await self._ask("XINFO", "GROUPS", named)]
+        about = fields(await self._ask("XINFO", "STREAM", named))
+        now_ms = self._ahead_ms + time.monotonic() * 1e3
+        groups = [await self._group(named, fields(row), now_ms) for row in await self._ask("XINFO", "GROUPS", named)]
         memory = await self._unless_refused("MEMORY", "USAGE", named, "SAMPLES", _MEMORY_SAMPLES)
-        return StreamSurvey(_text(named), about["length"], about.get("entries-added"), memory, tuple(groups))
+        return StreamSurvey(text(named), about["length"], about.get("entries-added"), memory, tuple(groups))
 
     async def _group(self, key: bytes, about: Mapping[str, Any], now_ms: float) -> GroupSurvey:
         group, idle_ms = about["name"], self.limits.idle_after_s * 1000.0
-        rows = map(_fields, await self._ask("XINFO", "CONSUMERS", key, group))
+        rows = map(fields, await self._ask("XINFO", "CONSUMERS", key, group))
         consumers = [(row["idle"] > idle_ms, row["pending"] > 0) for row in rows]
         oldest = await self._ask("XPENDING", key, group, "-", "+", 1) if about["pending"] else []
         unread: Sequence[Any] = []
         if about.get("lag") != 0:
             unread = await self._ask("XRANGE", key, b"(" + about["last-delivered-id"], "+", "COUNT", 1)
         return GroupSurvey(
-            _text(group),
+            text(group),
             about.get("lag"),
             about["pending"],
             _age_s(unread, now_ms),
@@ -146,13 +150,13 @@ class Surveyor:
             dead_consumers=sum(idle and holds for idle, holds in consumers),
         )
 
-    async def _now_ms(self) -> float:
+    async def _server_ms(self) -> float:
         seconds, microseconds = map(int, await self._ask("TIME"))
         return seconds * 1e3 + microseconds / 1e3
 
     async def _memory(self) -> dict[str, int]:
         told = await self._unless_refused("INFO", "memory")
-        lines = dict(line.partition(":")[::2] for line in (told or b"").decode().splitlines())
+        lines = info(told or b"")
         names = {"used_bytes": "used_memory", "max_bytes": "maxmemory"}
         return {name: int(lines[own]) for name, own in names.items() if own in lines}
 
@@ -180,16 +184,13 @@ class Surveyor:
         return await self._connection.request(command, REPLY_TIMEOUT_S)
 
 
+def _is_of_a_key(error: AccessDenied) -> bool:
+    """Whether a key is out of this user's reach, and not a command: a server's own words."""
+    return "NOPERM" in error.problem and "access" in error.problem and " key" in error.problem
+
+
 def _age_s(entries: Sequence[Any], now_ms: float) -> float | None:
     """The age of the first of these entries, by its id."""
     if not entries:
         return None
     return max(0.0, now_ms - int(entries[0][0].partition(b"-")[0])) / 1000.0
-
-
-def _fields(row: Sequence[Any]) -> dict[str, Any]:
-    return {name.decode(): value for name, value in zip(row[::2], row[1::2], strict=True)}
-
-
-def _text(value: bytes) -> str:
-    return value.decode(errors="backslashreplace")

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from eventlib.broker.connection import without_password
+from eventlib.broker.connections import REPLY_TIMEOUT_S
 from eventlib.broker.pipelined import Argument, PipelinedConnection
+from eventlib.broker.replies import SCAN_COUNT, fields, info, text
 from eventlib.errors import AccessDenied, BrokerError, MissingGroup
 
-REPLY_TIMEOUT_S = 5.0
 NEEDED = ("TIME", "XINFO|GROUPS", "XINFO|CONSUMERS", "XINFO|STREAM", "XPENDING", "XRANGE")
 OPTIONAL = ("INFO", "SCAN", "EXISTS", "ZCARD")  # where they are refused, less is told
-_SCAN_COUNT = 500  # keys that one SCAN looks at
 FIRST_ID = "0-0"
 
 
@@ -22,8 +22,8 @@ class EntryId(NamedTuple):
     number: int
 
     @classmethod
-    def of(cls, text: bytes | str) -> "EntryId":
-        ms, _, number = (text.decode() if isinstance(text, bytes) else text).partition("-")
+    def of(cls, written: bytes | str) -> "EntryId":
+        ms, _, number = (written.decode() if isinstance(written, bytes) else written).partition("-")
         return cls(int(ms), int(number))
 
     def __str__(self) -> str:
@@ -105,18 +105,17 @@ class GroupWatcher:
     async def server(self) -> str:
         """The server's product and version, or that it does not tell."""
         try:
-            lines = (await self._ask("INFO", "server")).decode().splitlines()
+            told = info(await self._ask("INFO", "server"))
         except AccessDenied:
             return "a server that does not tell this user its version"
-        info = dict(line.partition(":")[::2] for line in lines)
-        valkey = info.get("valkey_version")
-        return f"Valkey {valkey}" if valkey else f"Redis {info.get('redis_version', 'unknown')}"
+        valkey = told.get("valkey_version")
+        return f"Valkey {valkey}" if valkey else f"Redis {told.get('redis_version', 'unknown')}"
 
     async def stream_state(self, key: str | None = None) -> StreamState | None:
         """The stream, or another one. None if there is no such key."""
         key = self.stream if key is None else key
         try:
-            found = _fields(await self._ask("XINFO", "STREAM", key))
+            found = fields(await self._ask("XINFO", "STREAM", key))
         except MissingGroup:
             return None
         length = found["length"]
@@ -126,7 +125,7 @@ class GroupWatcher:
 
     async def groups(self) -> list[str]:
         """The names of the stream's groups."""
-        return [_text(_fields(row)["name"]) for row in await self._ask("XINFO", "GROUPS", self.stream)]
+        return [text(fields(row)["name"]) for row in await self._ask("XINFO", "GROUPS", self.stream)]
 
     async def look(self, after: EntryId | None, count: int) -> Look:
         """The group now, and up to `count` entries that it holds, of those behind `after`.
@@ -152,8 +151,8 @@ class GroupWatcher:
 
     async def consumers(self) -> list[ConsumerState]:
         """All consumers that the group remembers."""
-        rows = map(_fields, await self._ask("XINFO", "CONSUMERS", self.stream, self.group))
-        return [ConsumerState(_text(row["name"]), row["pending"], row["idle"]) for row in rows]
+        rows = map(fields, await self._ask("XINFO", "CONSUMERS", self.stream, self.group))
+        return [ConsumerState(text(row["name"]), row["pending"], row["idle"]) for row in rows]
 
     async def ids(self, after: EntryId, count: int) -> list[EntryId]:
         """Ids of up to `count` entries behind `after`, oldest first. The server sends their bodies too."""
@@ -175,8 +174,8 @@ class GroupWatcher:
 
     async def dead(self, key: str, after: EntryId, count: int) -> list[Dead]:
         """Up to `count` dead letters behind `after`, oldest first."""
-        rows = [_fields(row[1]) for row in await self._ask("XRANGE", key, f"({after}", "+", "COUNT", count)]
-        return [Dead(_text(row.get("reason", b"")), int(row.get("attempts", 0))) for row in rows]
+        rows = [fields(row[1]) for row in await self._ask("XRANGE", key, f"({after}", "+", "COUNT", count)]
+        return [Dead(text(row.get("reason", b"")), int(row.get("attempts", 0))) for row in rows]
 
     async def scan(self, cursor: int) -> tuple[int, list[str]] | None:
         """Keys of streams that one SCAN finds, and the cursor of the next one: 0 after the last one.
@@ -184,10 +183,10 @@ class GroupWatcher:
         None where this user may not look for them.
         """
         try:
-            next_cursor, keys = await self._ask("SCAN", cursor, "COUNT", _SCAN_COUNT, "TYPE", "stream")
+            next_cursor, keys = await self._ask("SCAN", cursor, "COUNT", SCAN_COUNT, "TYPE", "stream")
         except AccessDenied:
             return None
-        return int(next_cursor), [_text(key) for key in keys]
+        return int(next_cursor), [text(key) for key in keys]
 
     async def close(self) -> None:
         """Close the connection."""
@@ -214,21 +213,13 @@ class GroupWatcher:
         return f"permit it to read: %R~KEY {' '.join(f'+{name.lower()}' for name in NEEDED)}"
 
     def _group_of(self, groups: Sequence[Any]) -> GroupState:
-        for row in map(_fields, groups):
-            if _text(row["name"]) == self.group:
+        for row in map(fields, groups):
+            if text(row["name"]) == self.group:
                 last = EntryId.of(row["last-delivered-id"])
                 return GroupState(last, row["pending"], row["consumers"], row.get("entries-read"), row.get("lag"))
         raise MissingGroup(self.where, f"NOGROUP there is no group {self.group!r} on {self.stream!r}")
 
 
-def _fields(row: Sequence[Any]) -> dict[str, Any]:
-    return {_text(name): value for name, value in zip(row[::2], row[1::2], strict=True)}
-
-
 def _held(row: Sequence[Any]) -> Held:
     id_, consumer, idle_ms, deliveries = row
-    return Held(EntryId.of(id_), _text(consumer), idle_ms, deliveries)
-
-
-def _text(value: bytes) -> str:
-    return value.decode(errors="backslashreplace")
+    return Held(EntryId.of(id_), text(consumer), idle_ms, deliveries)

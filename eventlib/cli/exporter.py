@@ -76,7 +76,7 @@ async def _serve(url: str, limits: SurveyLimits, every_s: float, port: int, host
     surveyor = Surveyor(url, limits)
     try:
         exporter = Exporter(surveyor, every_s)
-        server = HealthServer(exporter.answer, port, host)
+        server = HealthServer(exporter.answer, port, host, "exporter")
         try:
             err.tell(f"{server.url}/metrics tells of {surveyor.where}. Ctrl-C ends it.")
             await exporter.run()

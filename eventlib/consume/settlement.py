@@ -58,9 +58,10 @@ class Settler:
                 self._observations.tell("handled", delivery)
         count = len(deliveries)
         self._counts.handled += count
-        self._unmeasured += count
-        if not self._done or self._unmeasured >= _LAG_OF_EVERY:
-            self._measure_lag(deliveries)
+        if not self._of_tasks:  # a task's entry does not say when it was enqueued
+            self._unmeasured += count
+            if not self._done or self._unmeasured >= _LAG_OF_EVERY:
+                self._measure_lag(deliveries)
         if self._bucket is not None:
             self._bucket.earn(count)
         for delivery in deliveries:
@@ -157,12 +158,9 @@ class Settler:
                     task.uncancel()
 
     def _measure_lag(self, deliveries: Sequence[Delivery]) -> None:
-        """Note how long ago some of these were appended. They stand for all that were handled since the last time.
-
-        A task's entry does not say when it was enqueued.
-        """
+        """Note how long ago some of these were appended. They stand for all that were handled since the last time."""
         now_ms = self._clock.server_ms()
-        if now_ms is None or self._of_tasks or not deliveries:
+        if now_ms is None or not deliveries:
             return
         looked_at = deliveries[::_LAG_OF_EVERY]
         each, rest = divmod(self._unmeasured, len(looked_at))

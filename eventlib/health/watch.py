@@ -96,8 +96,11 @@ class Watch:
 
     def loop_silent_s(self) -> float:
         """For how many seconds the event loop has not gone on. One that seems to stand still may prove otherwise."""
+        if threading.get_ident() == self._thread:  # it goes on: it asks
+            self._note()
+            return 0.0
         silent_s = time.monotonic() - self._noted_at_s
-        if silent_s > 4.0 * NOTE_EVERY_S and threading.get_ident() != self._thread:
+        if silent_s > 4.0 * NOTE_EVERY_S:
             proof = threading.Event()
             try:
                 self._loop.call_soon_threadsafe(self._prove, proof)
@@ -150,11 +153,17 @@ class Watch:
         groups |= {place for place in self.counts() if not is_queue_stream(place[0])}  # those of sagas
         streams = {stream for stream, _ in groups} | {*app.streams, *self.parts.publisher.counts()}
         queues = {task.queue for task in app.tasks.values()}
+        places, names = sorted(groups), sorted(queues)
+        seen, backlogs, healths = await asyncio.gather(  # so that many streams take little longer than one
+            asyncio.gather(*(looks.stream_health(stream) for stream in sorted(streams))),
+            asyncio.gather(*(looks.backlog(*place) for place in places)),
+            asyncio.gather(*(looks.queue_health(queue) for queue in names)),
+        )
         return Look(
             time.monotonic(),
-            tuple([await looks.stream_health(stream) for stream in sorted(streams)]),
-            {place: await looks.backlog(*place) for place in sorted(groups)},
-            {queue: await looks.queue_health(queue) for queue in sorted(queues)},
+            tuple(seen),
+            dict(zip(places, backlogs, strict=True)),
+            dict(zip(names, healths, strict=True)),
         )
 
     def _prove(self, proof: threading.Event) -> None:

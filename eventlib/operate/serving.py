@@ -47,11 +47,11 @@ class HealthServer:
         InvalidArgument: the port is in use, or the host is none of this machine's.
     """
 
-    def __init__(self, answering: Answering, port: int, host: str) -> None:
+    def __init__(self, answering: Answering, port: int, host: str, where: str = "serve_health") -> None:
         try:
             self._server = _Server(answering, port, host)
         except (OSError, OverflowError, TypeError) as error:
-            raise InvalidArgument("serve_health", _refusal(error, host, port)) from None
+            raise InvalidArgument(where, _refusal(error, host, port)) from None
         self.port: int = self._server.server_address[1]
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self.port}"

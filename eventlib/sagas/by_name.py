@@ -30,9 +30,10 @@ class SagasByName:
         from eventlib.sagas.operations import Sagas
 
         name = _name_of(saga)
-        if name not in self._notices:
-            self._notices[name] = Notices(SagaStore(self._broker, saga_stream(name), GROUP).watch)
-        return Sagas(self._broker, self._source, name, self._patience, self._notices[name], lambda: self._closed)
+        notices = self._notices.get(name) or Notices(SagaStore(self._broker, saga_stream(name), GROUP).watch)
+        found: Sagas[Any] = Sagas(self._broker, self._source, name, self._patience, notices, lambda: self._closed)
+        self._notices[name] = notices  # of names that are none, nothing is kept
+        return found
 
     async def aclose(self) -> None:
         """End all waits."""

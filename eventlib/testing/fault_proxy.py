@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 _CHUNK_BYTES = 65536
+_TRICKLE_S = 0.05  # how much is sent at once where the network is narrow: what passes in so long
 
 
 class FaultProxy:
@@ -154,14 +155,25 @@ class _Line:
             while self._late:
                 at_s, data = self._late.popleft()
                 await asyncio.sleep(at_s - time.monotonic())
-                await self._proxy._passing.wait()
-                if self._proxy.bytes_per_s:
-                    await asyncio.sleep(len(data) / self._proxy.bytes_per_s)
-                self._writer.write(data)
-                with contextlib.suppress(OSError):  # the other end has gone, which the readers notice
-                    await self._writer.drain()
+                while data:
+                    data = data[await self._send_some(data) :]
         finally:
             self._sending = None
+
+    async def _send_some(self, data: bytes) -> int:
+        """Send as much as the proxy lets pass in a moment; returns how many bytes that is.
+
+        On a narrow network, too, bytes trickle in: who waits for them hears that the other end is there.
+        """
+        await self._proxy._passing.wait()
+        rate = self._proxy.bytes_per_s
+        size = min(len(data), max(1, int(rate * _TRICKLE_S))) if rate else len(data)
+        if rate:
+            await asyncio.sleep(size / rate)
+        self._writer.write(data[:size])
+        with contextlib.suppress(OSError):  # the other end has gone, which the readers notice
+            await self._writer.drain()
+        return size
 
 
 def proxy_url(upstream: str, place: int | str | Path) -> str:

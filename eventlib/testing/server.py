@@ -49,6 +49,7 @@ class PrivateServer:
         self.pid = 0  # of the server that runs, or of the last one that ran
         self._owner = os.getpid()
         self._memory = "0"  # its maxmemory, while it is full
+        self._full = False
         command = [str(binary), "--dir", str(directory), *_CONFIG, *options]
         self._guard = subprocess.Popen(
             [*_GUARD, str(self._owner), str(directory), *command],
@@ -92,9 +93,10 @@ class PrivateServer:
     def set_full(self, full: bool) -> None:
         """Let it have no memory left for what is added, or as much as before."""
         with redis.Redis.from_url(self.url) as client:
-            if full:
+            if full and not self._full:
                 self._memory = str(client.config_get("maxmemory")["maxmemory"])
             client.config_set("maxmemory", "1" if full else self._memory)
+            self._full = full
 
     @classmethod
     def of_this_process(cls, url: str) -> "PrivateServer | None":

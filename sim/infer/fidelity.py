@@ -33,7 +33,7 @@ _AIMS = {"lag_s_p50": "11 of 12", "lag_s_p95": "23 of 24", "lag_s_p99": "23 of 2
 _SHARES = ("relative_error", "relative_floor")
 _COVERED = ("lag_s_p50", "lag_s_p95", "lag_s_p99", "attempts_mean", "dead_letters")
 _PREDICTING = 0.05  # about the share of the time that predicting takes
-_PRIOR, _JUDGED = 0, 1  # seeds: one live run of the first is "the last run" before those of the second
+_PRIOR, JUDGED = 0, 1  # seeds: one live run of the first is "the last run" before those of the second
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,17 +163,17 @@ async def fidelity(
     if not names or len(set(names)) < len(names):
         raise InvalidScenario("scenarios", "give at least one, and each a name of its own")
     for scenario in scenarios:
-        scenario.check_size(len(run_order([_JUDGED], repeats)))
+        scenario.check_size(len(run_order([JUDGED], repeats)))
     comparisons: list[Comparison] = []
     with server_at(url) as address, shown(progress, f"predicting {len(names)} scenarios, then running them") as advance:
         predictions: list[Prediction] = []
         for number, scenario in enumerate(scenarios):
             advance(_PREDICTING * number / len(names))
-            predictions.append(predict(scenario, [_JUDGED], calibration=calibration, replications=replications))
+            predictions.append(predict(scenario, [JUDGED], calibration=calibration, replications=replications))
         for number, (scenario, prediction) in enumerate(zip(scenarios, predictions, strict=True)):
             told = partial(_part, advance, number, len(names))
             prior = await run_live(scenario, [_PRIOR], repeats=1, url=address, progress=lambda share: None)
-            live = await run_live(scenario, [_JUDGED], repeats=repeats, url=address, progress=told)
+            live = await run_live(scenario, [JUDGED], repeats=repeats, url=address, progress=told)
             comparisons.append(compare(prediction, joined(prior, live)))
     return Fidelity(tuple(comparisons))
 

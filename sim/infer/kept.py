@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from sim.declare.declared import Floats
 from sim.declare.differences import changes, differences
@@ -240,7 +240,7 @@ class _Difference(NamedTuple):
         change = self.after - self.before
         if not (self.freedom > 0 and math.isfinite(change)):
             return math.nan, math.nan
-        half = float(stats.t.ppf((1.0 + level) / 2.0, self.freedom)) * self.error if self.error else 0.0
+        half = float(special.stdtrit(self.freedom, (1.0 + level) / 2.0)) * self.error if self.error else 0.0
         return change - half, change + half
 
 

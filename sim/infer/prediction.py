@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, model_validator
+from scipy import special
 
 from eventlib.whole_files import write_whole
 from sim.declare.declared import Floats
@@ -227,10 +228,8 @@ def _predicted(metric: str, values: Floats, unhandled: Floats) -> Predicted:
     runs = values.mean(axis=0)
     if runs.size < 3 or share or not np.isfinite(runs).all():
         return Predicted(unit_of(metric), of_seeds, math.nan, math.nan, share)
-    from scipy import stats  # importing it takes long
-
     spread = float(runs.std(ddof=1)) * math.sqrt(1.0 + 1.0 / runs.size)
-    half = float(stats.t.ppf((1.0 + CONFIDENCE) / 2.0, runs.size - 1)) * spread
+    half = float(special.stdtrit(runs.size - 1, (1.0 + CONFIDENCE) / 2.0)) * spread
     mean = float(runs.mean())
     return Predicted(unit_of(metric), of_seeds, max(0.0, mean - half), mean + half)
 

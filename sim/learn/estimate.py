@@ -8,7 +8,7 @@ Source: J. D. C. Little, "A Proof for the Queuing Formula: L = lambda W", Operat
 """
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from sim.declare.declared import Floats
 from sim.learn import failures
@@ -88,7 +88,7 @@ def _arrival_rate(evidence: Evidence) -> Finding:
     lacking = evidence.lacking
     n = in_trace + lacking
     counts = np.histogram(evidence.arrivals_ms, edges)[0] * n / in_trace
-    half = float(stats.t.ppf(0.5 + _CONFIDENCE / 2, BLOCKS - 1) * counts.std(ddof=1) * np.sqrt(BLOCKS) / watched_s)
+    half = float(special.stdtrit(BLOCKS - 1, 0.5 + _CONFIDENCE / 2) * counts.std(ddof=1) * np.sqrt(BLOCKS) / watched_s)
     rate = n / watched_s
     times = "the times in their ids" if evidence.ids_are_times else "when they were listed: their ids are no times"
     if evidence.missed:
@@ -129,7 +129,7 @@ def _service_times(evidence: Evidence, workers: Concurrency) -> tuple[Floats, Fi
 def _gamma(mean_s: float, cv: float) -> Floats:
     if cv < 0.01:
         return np.full(VALUES, mean_s)
-    values: Floats = stats.gamma.ppf((np.arange(VALUES) + 0.5) / VALUES, 1.0 / cv**2, scale=mean_s * cv**2)
+    values: Floats = mean_s * cv**2 * special.gammaincinv(1.0 / cv**2, (np.arange(VALUES) + 0.5) / VALUES)
     return values
 
 
@@ -165,7 +165,7 @@ def ratio(over: Floats, under: Floats) -> tuple[float, float]:
     without = under_of.sum() - under_of
     others = np.where(without > 0, over_of.sum() - over_of, total) / np.where(without > 0, without, 1.0)
     spread = np.sqrt((BLOCKS - 1) / BLOCKS * np.sum((others - others.mean()) ** 2))
-    return float(total), float(stats.t.ppf(0.5 + _CONFIDENCE / 2, BLOCKS - 1) * spread)
+    return float(total), float(special.stdtrit(BLOCKS - 1, 0.5 + _CONFIDENCE / 2) * spread)
 
 
 def _between(evidence: Evidence, workers: Concurrency, findings: dict[str, Finding]) -> float:

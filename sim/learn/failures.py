@@ -1,7 +1,7 @@
 """How often attempts fail, and what follows: from what a Recording tells of deliveries, retries and dead letters."""
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from sim.learn.evidence import Evidence
 from sim.learn.findings import Finding, Retries
@@ -22,7 +22,7 @@ def error_rate(evidence: Evidence) -> Finding:
         how = f"{failed:,} deliveries of {attempts:,} were not acknowledged: delivered again, or left pending"
         sure = "Jeffreys' interval; an error that the handler's library acknowledges is not seen"
     share = min(1.0, failed / max(1, attempts))
-    low, high = (float(stats.beta.ppf(q, failed + 0.5, max(0, attempts - failed) + 0.5)) for q in (0.025, 0.975))
+    low, high = (float(special.betaincinv(failed + 0.5, max(0, attempts - failed) + 0.5, q)) for q in (0.025, 0.975))
     return Finding(share, "share", how, sure, 0.0 if not failed else low, high)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio as redis
 
+import eventlib as ev
 from eventlib.broker.surveying import SurveyLimits, Surveyor
 from eventlib.operate.exporter import Exporter
 from eventlib.testing import private_server
@@ -126,6 +127,29 @@ async def test_it_only_reads_and_keeps_its_rate_and_its_limit(url: str, raw: red
     assert [stream.stream.rpartition(":")[2] for stream in seen.streams] == ["s0", "s1", "s2"]
     assert seen.skipped == 1 and took_s >= (seen.commands - 1) / 40.0
     assert sent - CONNECTING - {"info"} <= READS
+
+
+async def rights(admin: redis.Redis, *rules: str) -> None:
+    await admin.execute_command("ACL", "SETUSER", "exporter", *rules)  # type: ignore[no-untyped-call]
+
+
+async def test_streams_that_its_user_may_not_read_are_skipped(binary: Path) -> None:
+    """A key that SCAN lists may be out of reach; a command that is refused ends the survey."""
+    with private_server(binary=binary, port=0) as server:
+        async with redis.Redis.from_url(server.url) as admin:
+            for key in ("mine:1", "others:1"):
+                await admin.xadd(key, {"number": 1})
+            commands = "+scan +time +info +memory|usage +xinfo|stream +xinfo|groups +xinfo|consumers +xpending +xrange"
+            await rights(admin, "on", ">p", "%R~mine:*", *commands.split())
+            surveyor = Surveyor(server.url.replace("redis://", "redis://exporter:p@"), SurveyLimits(1000.0))
+            try:
+                found = await surveyor.survey()
+                await rights(admin, "-xinfo|stream")
+                with pytest.raises(ev.AccessDenied):
+                    await surveyor.survey()
+            finally:
+                await surveyor.close()
+    assert ([each.stream for each in found.streams], found.skipped, found.missing) == (["mine:1"], 1, ())
 
 
 @pytest.mark.one_server

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -85,7 +86,13 @@ async def test_healthz_tells_of_every_consumer_stream_and_queue(connect: Connect
         async with bus.running(consumer="c1"):
             await bus.publish(OrderPlaced(number=1))
             await eventually(lambda: handled == [1])
-            told = json.loads((await get(server.url, "/healthz")).text)
+            await bus.drained("orders", "billing")
+
+            async def noted() -> Any:
+                told = json.loads((await get(server.url, "/healthz")).text)
+                return told if told["consumers"][0]["in_hand"] == 0 and told["groups"][0]["total"] == 0 else None
+
+            told = await eventually(noted)  # what is noted is up to half a second old
     assert (told["alive"], told["ready"], told["problems"]) == (True, True, [])
     assert [(each["stream"], each["group"], each["consumer"]) for each in told["consumers"]] == [
         ("orders", "billing", "c1"),
@@ -375,3 +382,14 @@ async def test_the_asgi_app_refuses_what_is_no_http(connect: Connect) -> None:
         with pytest.raises(ev.InvalidArgument, match="'carrier' is no protocol that it speaks; mount it for HTTP"):
             await ev.health_app(bus)({"type": "carrier"}, receive, send)
     assert sent == [{"type": "websocket.close"}]
+
+
+async def test_who_asks_in_the_loop_finds_that_it_goes_on(connect: Connect) -> None:
+    """Right after a handler has blocked it, and when the bus is closed and notes nothing more."""
+    app, _ = new_app()
+    async with connect(app) as bus:
+        asgi = httpx.ASGITransport(app=ev.health_app(bus, blocked_s=0.1))
+        async with httpx.AsyncClient(transport=asgi, base_url="http://here") as client:
+            assert (await client.get("/livez")).status_code == 200
+            time.sleep(0.2)  # noqa: ASYNC251 - the block
+            assert (await client.get("/livez")).status_code == 200

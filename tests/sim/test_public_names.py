@@ -33,6 +33,9 @@ def test_a_name_imports_only_what_it_needs() -> None:
 
 def test_no_run_and_no_comparison_imports_what_takes_long() -> None:
     """Statistics, tables and figures take a second to import: each is imported by what cannot do without it."""
-    program = "import sys, sim; sim.simulate, sim.run_live, sim.compare, sim.summarize; print(*sys.modules)"
+    commands = "import sim.cli.conclusion, sim.infer.kept, sim.infer.prediction"
+    program = (
+        f"import sys, sim; sim.simulate, sim.run_live, sim.compare, sim.summarize; {commands}; print(*sys.modules)"
+    )
     loaded = set(subprocess.check_output([sys.executable, "-c", program], text=True).split())
     assert "simpy" in loaded and not loaded & {"matplotlib", "pandas", "pyarrow", "scipy.stats"}

@@ -133,6 +133,19 @@ async def test_a_narrow_network_takes_time_for_bytes(client: redis.Redis, proxy:
     assert loop.time() - asked_s >= 0.15
 
 
+async def test_a_narrow_network_lets_bytes_trickle_in(client: redis.Redis, proxy: FaultProxy, namespace: str) -> None:
+    """What takes longer than a client waits for a byte comes all the same, a few bytes at a time."""
+    await client.set(f"{namespace}:large", b"x" * 15_000)
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    proxy.bytes_per_s = 100_000
+    writer.write(f"GET {namespace}:large\r\n".encode())
+    pieces = list[int]()
+    while sum(pieces) < 15_000:
+        pieces.append(len(await reader.read(65_536)))
+    assert max(pieces) <= 10_000 and len(pieces) >= 2
+    writer.close()
+
+
 async def test_a_connection_that_is_cut_drops_what_is_on_its_way(proxy: FaultProxy) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     proxy.delay_s = 60.0
