@@ -272,8 +272,10 @@ def _late_fault(faults: Sequence[FaultKind], load: Load) -> str | None:
         end_s = load.duration_s
     except InvalidTrace:  # the run refuses it
         return None
-    late = next((fault for fault in faults if fault.at_s > end_s), None)
-    return late and f"{late.label} at {late.at_s:g} s, after the load's end at {end_s:g} s; lower at_s"
+    for late in faults:
+        if late.at_s > end_s:
+            return f"{late.label} at {late.at_s:g} s, after the load's end at {end_s:g} s; lower at_s"
+    return None
 
 
 def _check_names_of_queue(name: str, queue: TaskQueue, services: Collection[str]) -> None:

@@ -108,8 +108,13 @@ def test_no_batch_is_too_large_or_waits_too_long(size: int, wait_s: float) -> No
 
 def test_the_length_is_asked_once_however_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trace opens its file for it."""
-    asked = []
-    monkeypatch.setattr(BatchingLoad, "duration_s", property(lambda load: asked.append(load) or load.of.duration_s))
+    asked: list[BatchingLoad] = []
+
+    def duration_s(load: BatchingLoad) -> float:
+        asked.append(load)
+        return load.of.duration_s
+
+    monkeypatch.setattr(BatchingLoad, "duration_s", property(duration_s))
     assert batching(steady(100.0, 1.0), size=1, wait_s=1.0).draw(rng()).due_s.size == 100
     assert len(asked) == 1
 
