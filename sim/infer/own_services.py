@@ -11,13 +11,12 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from sim.declare.declared import Floats
+from sim.declare.declared import Floats, Numbers
 from sim.declare.loads.constant import ConstantLoad
 from sim.declare.own_handlers import MAX_SLOTS, Emission, Emitted, Learned, Occurrences
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.service import Service
 from sim.declare.service_times.empirical import EmpiricalTime
-from sim.declare.task_queue import Numbers
 from sim.errors import LiveRunFailed
 from sim.evidence.history import KIND, KINDS, History, Rows, of_kind
 from sim.evidence.unhandled import sent_by_load

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from sim.calibration import Calibration
 from sim.cli.commands import app
 from sim.cli.varying import machine_in
 from sim.declare.loads.trace import TraceLoad
+from sim.declare.scenario import Scenario
 from sim.declare.varying import Axis, axes_of, grid, latin_hypercube, with_fields
 from sim.errors import InvalidScenario, SimError, SweepFailed
 from sim.infer import points
@@ -104,6 +106,26 @@ def test_any_field_varies_by_its_path() -> None:
     assert with_fields(varied, {"faults.0.at_s": 0.25}).faults[0].at_s == 0.25
     assert (varied.drain_s, SMALL.drain_s) == (3.0, 30.0)
     assert with_fields(SMALL, {}) == SMALL
+
+
+def test_what_follows_from_a_field_follows_from_its_new_value() -> None:
+    """The weights of a mix, the shares of what is emitted, the faults that are drawn for a plan."""
+    load = {"kind": "constant", "event": {"placed": 1, "changed": 1}, "rate_per_s": 10, "duration_s": 60}
+    desk = service().model_dump() | {"emits": {"paid": 0.9, "refused": 0.1}}
+    random = {"kind": "random", "every_s": 20.0}
+    services = {"desk": desk, "till": service(consumes="changed").model_dump()}
+    mixed = Scenario.model_validate({"name": "m", "load": load, "services": services, "faults": [random]})
+    one = with_fields(mixed, {"services.till.consumes": "placed", "load.event": "placed"})
+    assert one.offered_load.events == {"placed": 1.0}
+    both = with_fields(mixed, {"services.desk.emits": ["paid", "refused"]}).services["desk"]
+    assert both.emits == ("paid", "refused") and both.emits_shares == ()
+    longer = with_fields(mixed, {"load.duration_s": 300})
+    assert max(fault.at_s for fault in longer.faults) > 200
+    rarer = pickle.loads(pickle.dumps(with_fields(longer, {"faults.0.every_s": 100.0})))
+    assert len(rarer.faults) < len(longer.faults) and rarer.declared_faults[0].every_s == 100.0
+    assert with_fields(mixed, {}) == mixed and with_fields(mixed, {}).declared_faults == mixed.declared_faults
+    kept = Scenario.model_validate_json(longer.model_dump_json(by_alias=True))
+    assert kept.faults == kept.declared_faults == longer.faults
 
 
 def test_a_latin_hypercube_has_one_point_in_each_stratum_of_each_field() -> None:

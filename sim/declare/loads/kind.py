@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from sim.declare.declared import FOUND, Declared, Floats
+from sim.declare.declared import Declared, Floats, Numbers, made_of, places_among
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class LoadKind(Declared):
 
     kind: str
     event: str
-    mix: dict[str, float] = Field(default_factory=dict, json_schema_extra=FOUND)  # a file says it as `event`
+    mix: dict[str, float] = Field(default_factory=dict, json_schema_extra=made_of("event"))  # a file says it as `event`
 
     grows_with: ClassVar[tuple[str, ...]]  # the fields to lower where the plan would be too large
 
@@ -65,10 +64,9 @@ class LoadKind(Declared):
             return self.event
         return " and ".join(f"{event} ({100 * share:.3g} %)" for event, share in self.events.items())
 
-    def draw_events(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    def draw_events(self, n: int, rng: np.random.Generator) -> Numbers:
         """For each of the first n messages, the place of its event type in `events`, shape (n,)."""
-        bounds = np.cumsum(list(self.events.values()))[:-1]
-        return np.asarray(np.searchsorted(bounds, rng.random(n), "right"), np.int64)
+        return places_among(rng.random(n), np.cumsum(list(self.events.values())))
 
     @property
     def sampled(self) -> bool:
