@@ -146,21 +146,33 @@ class World:
         self._state.rows.clear()
 
     def _load(self) -> Generator[simpy.Event, Any, None]:
+        env, load = self._env, self._scenario.offered_load
+        if self._callers is not None and load.looping:
+            self._callers.begin_loop()
+            self._begun = self._plan.arrivals_s.size  # what the clients do not ask for is not skipped
+        else:
+            yield from self._send_all()
+        yield env.timeout(max(0.0, load.duration_s - env.now))
+        self._state.end_load()
+
+    def _send_all(self) -> Generator[simpy.Event, Any, None]:
+        """Send each message of the plan when it is due."""
         env, load, sending = self._env, self._scenario.offered_load, Sending(self._state.machine, self._state.link)
-        faults = any(fault.needs != "nothing" for fault in self._scenario.faults)
+        # With faults it is not known before how the server is reached then; with retries, what is sent before.
+        unforeseen = any(fault.needs != "nothing" for fault in self._scenario.faults)
+        unforeseen = unforeseen or (self._callers is not None and self._callers.declared.retries)
+        tries = self._callers.declared.retry.attempts if self._callers is not None else 1
         times_s = zip(self._plan.arrivals_s.tolist(), self._plan.due_s.tolist(), strict=True)
         for index, (at_s, due_s) in enumerate(times_s):
-            if faults:  # it is not known before how the server is reached then
+            if unforeseen:
                 yield env.timeout(max(0.0, due_s - env.now))
-            sent = sending.send(due_s) if self._callers is None else self._callers.sent(index, at_s)
+            sent = sending.send(due_s) if self._callers is None else self._callers.sent(index * tries, at_s)
             yield env.timeout(max(0.0, sent.appended_s - env.now))
             self._begun = index + 1
             if self._callers is None:
                 self._state.publish(self._event(index), index, at_s, sent, -1, -1, self._held_s(index))
             else:
-                self._callers.send(index, at_s, sent)
-        yield env.timeout(max(0.0, load.duration_s - env.now))
-        self._state.end_load()
+                self._callers.send(index * tries, at_s, sent)
 
     def _event(self, index: int) -> str:
         """The type of a message that the load sends."""
