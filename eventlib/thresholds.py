@@ -30,7 +30,7 @@ class Thresholds(BaseModel):
     idle_s: float = Field(60.0, ge=1, description="A consumer that has asked for nothing for so long is idle.")
     dead_letters: int = Field(0, ge=0, description="More dead letters than this in one queue.")
     error_share: float = Field(0.05, ge=0, lt=1, description="Share of the attempts of handlers that fail.")
-    error_attempts_min: int = Field(20, ge=1, description="Attempts in five minutes below which the share says nothing.")
+    error_attempts_min: int = Field(20, ge=1, description="With fewer attempts in five minutes, the share is no alarm.")
     loss_in_s: float = Field(86_400.0, ge=0, description="A group loses unread entries by retention within this time.")
     unread_share: float = Field(
         0.8, gt=0, le=1, description="Share of a trimmed stream of any library that a group has not read."
@@ -49,7 +49,7 @@ def thresholds_of(given: Mapping[str, Any]) -> Thresholds:
     """Thresholds from names and values, where values may be text.
 
     Raises:
-        InvalidArgument: a name is unknown, or a value is no number or out of range; it says which, and what is possible.
+        InvalidArgument: a name is unknown, or a value is no number or out of range; it says which and what can be.
     """
     try:
         return Thresholds.model_validate(given)

@@ -3,6 +3,7 @@
 One stream's keys share one hash tag, so that every script also runs on a cluster.
 """
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from eventlib.events.schema import valid_name
 ATTEMPTS = b"attempts"  # field of a retried entry: attempts used up so far
 ORIGIN = b"origin"  # field of a retried entry or a dead letter: the entry's id in the event stream
 RAW_PREFIX = b"raw."  # a dead letter keeps each published field under this prefix
+_DEAD_LETTERS = re.compile(r"([^:]+:\{(.+)\}:)group:(.+):dlq")
 
 
 class GroupKeys(NamedTuple):
@@ -148,3 +150,9 @@ class Keys:
         """The keys of the task queue that has this stream."""
         prefix = f"{self.namespace}:{{{stream}}}:queue"
         return QueueKeys(*(f"{prefix}:{name}" for name in QueueKeys._fields))
+
+
+def dead_letters_at(key: str) -> tuple[str, str] | None:
+    """The key of the stream, and the group, whose dead-letter queue this key is. None: it is none of eventlib's."""
+    found = _DEAD_LETTERS.fullmatch(key)
+    return None if found is None else (f"{found[1]}events", found[3])

@@ -8,6 +8,7 @@ from typing import Any
 
 from eventlib.broker.connection import without_password
 from eventlib.broker.connections import REPLY_TIMEOUT_S
+from eventlib.broker.keys import dead_letters_at
 from eventlib.broker.pipelined import Argument, PipelinedConnection
 from eventlib.broker.replies import SCAN_COUNT, fields, info, text
 from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable
@@ -19,6 +20,7 @@ _MEMORY_SAMPLES = 1  # parts of a stream that the server measures to estimate it
 class GroupSurvey:
     """One group. `lag_entries` it has not read, None where the server does not know. Ages are those of the entries.
 
+    `lost_entries` left the stream before the group read them, as far as is known until it reads on.
     Consumers that asked for nothing for a while are `idle`; they are `dead` if they hold entries meanwhile.
     """
 
@@ -30,6 +32,7 @@ class GroupSurvey:
     active_consumers: int
     idle_consumers: int
     dead_consumers: int
+    lost_entries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,12 @@ class StreamSurvey:
     added: int | None
     memory_bytes: int | None
     groups: tuple[GroupSurvey, ...]
+    dead_letters_of: tuple[str, str] | None = None  # of the stream and the group, where it is a dead-letter queue
+
+    @property
+    def trimmed(self) -> bool:
+        """Whether entries have left it."""
+        return self.added is not None and self.added > self.entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,9 @@ class Survey:
     skipped: int = 0
     commands: int = 0
     took_s: float = 0.0
-    memory: Mapping[str, int] = field(default_factory=dict)  # used_bytes, max_bytes (0: no limit); empty if unknown
+    memory: Mapping[str, int] = field(default_factory=dict)  # used_, max_ (0: no limit), system_bytes; empty if unknown
+    eviction_policy: str | None = None  # None if unknown, as the next one
+    evicted_keys: int | None = None  # since the server started
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +103,8 @@ class Surveyor:
             AccessDenied: the server refuses the login, or a command that is needed; the message names it.
         """
         begun_s, self._commands = time.monotonic(), 0
-        memory, self._ahead_ms = await self._memory(), await self._server_ms() - time.monotonic() * 1e3
+        told = info(await self._unless_refused("INFO", "memory", "stats") or b"")
+        self._ahead_ms = await self._server_ms() - time.monotonic() * 1e3
         keys = list(self.limits.keys) or await self._find()
         found, missing = list[StreamSurvey](), list[str]()
         forbidden = 0
@@ -109,7 +121,11 @@ class Surveyor:
                 missing.append(text(key.encode(errors="surrogateescape")))
         skipped = forbidden + max(0, len(keys) - self.limits.streams_max)
         took_s = time.monotonic() - begun_s
-        return Survey(tuple(found), tuple(missing), skipped, self._commands, took_s, memory)
+        evicted = told.get("evicted_keys")
+        return Survey(
+            *(tuple(found), tuple(missing), skipped, self._commands, took_s, _memory(told)),
+            *(told.get("maxmemory_policy"), None if evicted is None else int(evicted)),
+        )
 
     async def close(self) -> None:
         """Close the connection."""
@@ -127,11 +143,16 @@ class Surveyor:
         named = key.encode(errors="surrogateescape")
         about = fields(await self._ask("XINFO", "STREAM", named))
         now_ms = self._ahead_ms + time.monotonic() * 1e3
-        groups = [await self._group(named, fields(row), now_ms) for row in await self._ask("XINFO", "GROUPS", named)]
+        gone = max(0, about.get("entries-added", 0) - about["length"])
+        rows = [fields(row) for row in await self._ask("XINFO", "GROUPS", named)]
+        groups = [await self._group(named, row, now_ms, gone) for row in rows]
         memory = await self._unless_refused("MEMORY", "USAGE", named, "SAMPLES", _MEMORY_SAMPLES)
-        return StreamSurvey(text(named), about["length"], about.get("entries-added"), memory, tuple(groups))
+        return StreamSurvey(
+            *(text(named), about["length"], about.get("entries-added"), memory, tuple(groups)),
+            dead_letters_of=dead_letters_at(text(named)),
+        )
 
-    async def _group(self, key: bytes, about: Mapping[str, Any], now_ms: float) -> GroupSurvey:
+    async def _group(self, key: bytes, about: Mapping[str, Any], now_ms: float, gone: int) -> GroupSurvey:
         group, idle_ms = about["name"], self.limits.idle_after_s * 1000.0
         rows = map(fields, await self._ask("XINFO", "CONSUMERS", key, group))
         consumers = [(row["idle"] > idle_ms, row["pending"] > 0) for row in rows]
@@ -148,17 +169,12 @@ class Surveyor:
             active_consumers=sum(not idle for idle, _ in consumers),
             idle_consumers=sum(idle and not holds for idle, holds in consumers),
             dead_consumers=sum(idle and holds for idle, holds in consumers),
+            lost_entries=max(0, gone - about["entries-read"]) if about.get("entries-read") is not None else 0,
         )
 
     async def _server_ms(self) -> float:
         seconds, microseconds = map(int, await self._ask("TIME"))
         return seconds * 1e3 + microseconds / 1e3
-
-    async def _memory(self) -> dict[str, int]:
-        told = await self._unless_refused("INFO", "memory")
-        lines = info(told or b"")
-        names = {"used_bytes": "used_memory", "max_bytes": "maxmemory"}
-        return {name: int(lines[own]) for name, own in names.items() if own in lines}
 
     async def _unless_refused(self, *command: Argument) -> Any:
         """The reply; None where this user may not send the command."""
@@ -182,6 +198,11 @@ class Surveyor:
             await asyncio.sleep(wait_s)
         self._commands += 1
         return await self._connection.request(command, REPLY_TIMEOUT_S)
+
+
+def _memory(told: Mapping[str, str]) -> dict[str, int]:
+    names = {"used_bytes": "used_memory", "max_bytes": "maxmemory", "system_bytes": "total_system_memory"}
+    return {name: int(told[own]) for name, own in names.items() if own in told}
 
 
 def _is_of_a_key(error: AccessDenied) -> bool:
