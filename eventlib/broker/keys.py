@@ -12,7 +12,8 @@ from eventlib.events.schema import valid_name
 ATTEMPTS = b"attempts"  # field of a retried entry: attempts used up so far
 ORIGIN = b"origin"  # field of a retried entry or a dead letter: the entry's id in the event stream
 RAW_PREFIX = b"raw."  # a dead letter keeps each published field under this prefix
-_DEAD_LETTERS = re.compile(r"([^:]+:\{(.+)\}:)group:(.+):dlq")
+OWN = r"[^:]+:[{].+[}]:.+"  # the form of all keys of eventlib, as a regular expression
+_DEAD_LETTERS = re.compile(r"([^:]+:\{.+\}:)group:(.+):dlq")
 
 
 class GroupKeys(NamedTuple):
@@ -155,4 +156,9 @@ class Keys:
 def dead_letters_at(key: str) -> tuple[str, str] | None:
     """The key of the stream, and the group, whose dead-letter queue this key is. None: it is none of eventlib's."""
     found = _DEAD_LETTERS.fullmatch(key)
-    return None if found is None else (f"{found[1]}events", found[3])
+    return None if found is None else (f"{found[1]}events", found[2])
+
+
+def is_own(key: str) -> bool:
+    """Whether a key has the form of eventlib's own."""
+    return re.fullmatch(OWN, key) is not None

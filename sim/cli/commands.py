@@ -45,6 +45,9 @@ COMMANDS = {
     "exporter": _Listed(
         "eventlib.cli.exporter", "Serve metrics of the streams of any library, read-only, for Prometheus."
     ),
+    "doctor": _Listed(
+        "eventlib.cli.doctor", "Examine a server, read-only: what is wrong with it and its streams, and the mend."
+    ),
     "server": _Listed("sim.cli.server", "Run a private Redis until Ctrl-C; prints its URL."),
     "schemas": _Listed(
         "eventlib.cli.schemas", "Export event schemas, and check whether a change breaks readers or writers."
