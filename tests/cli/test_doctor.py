@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import redis
+from typer.testing import CliRunner
 
 from eventlib.broker.examining import Examination, Examiner, SlowCommand
 from eventlib.operate.defects import KEY_BYPASS, defects_of
 from eventlib.operate.diagnosis import diagnose
 from eventlib.testing import PrivateServer, private_server
 from eventlib.thresholds import Thresholds
+from sim.cli.commands import app
 
 READS = {"info", "time", "acl|whoami", "acl|list", "command|getkeys", "slowlog|get", "dbsize", "config|get", "scan"}
 READS |= {"memory|usage", "xinfo|stream", "xinfo|groups", "xinfo|consumers", "xpending", "xrange"}
