@@ -36,7 +36,9 @@ class Thresholds(BaseModel):
         0.8, gt=0, le=1, description="Share of a trimmed stream of any library that a group has not read."
     )
     memory_share: float = Field(0.8, gt=0, le=1, description="Share of maxmemory that Redis uses.")
-    eviction_policy: str = Field("noeviction", description="The maxmemory-policy that is right for streams.")
+    eviction_policy: str = Field(
+        "noeviction", pattern="^[a-z-]+$", description="The maxmemory-policy that is right for streams."
+    )
     spool_share: float = Field(0.5, gt=0, le=1, description="Share of its size limit that a spool's file has.")
     last_for_s: float = Field(60.0, ge=0, description="How long something must last before an alert fires.")
     latency_s: float = Field(0.02, gt=0, description="Median time of a small question to the server.")

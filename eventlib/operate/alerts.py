@@ -32,11 +32,6 @@ class Alert:
     queries: dict[str, Query]
     at_once: bool = False
 
-    @property
-    def anchor(self) -> str:
-        """Its section in the runbook."""
-        return f"docs/runbook.md#{self.name.lower()}"
-
 
 def _over(metric: str, labels: str, limit: str) -> Query:
     return lambda t: f"max by ({labels}) ({metric}) > {getattr(t, limit):g}"
@@ -307,7 +302,7 @@ ALERTS = (
 BY_NAME = {alert.name: alert for alert in ALERTS}
 
 
-def rules(thresholds: Thresholds) -> dict[str, Any]:
+def rules(thresholds: Thresholds, runbook_url: str) -> dict[str, Any]:
     """The alert rules as Prometheus reads them from a file, a group for each source of metrics."""
     return {
         "groups": [
@@ -322,7 +317,7 @@ def rules(thresholds: Thresholds) -> dict[str, Any]:
                         "annotations": {
                             "summary": alert.summary,
                             "description": alert.means,
-                            "runbook": alert.anchor,
+                            "runbook_url": f"{runbook_url}#{alert.name.lower()}",
                         },
                     }
                     for alert in ALERTS

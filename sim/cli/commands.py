@@ -45,6 +45,7 @@ COMMANDS = {
     "exporter": _Listed(
         "eventlib.cli.exporter", "Serve metrics of the streams of any library, read-only, for Prometheus."
     ),
+    "alerts": _Listed("eventlib.cli.alerts", "Print alert rules for Prometheus, made from thresholds, or the runbook."),
     "doctor": _Listed(
         "eventlib.cli.doctor", "Examine a server, read-only: what is wrong with it and its streams, and the mend."
     ),
