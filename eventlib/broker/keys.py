@@ -12,8 +12,7 @@ from eventlib.events.schema import valid_name
 ATTEMPTS = b"attempts"  # field of a retried entry: attempts used up so far
 ORIGIN = b"origin"  # field of a retried entry or a dead letter: the entry's id in the event stream
 RAW_PREFIX = b"raw."  # a dead letter keeps each published field under this prefix
-OWN = r"[^:]+:[{].+[}]:.+"  # the form of all keys of eventlib, as a regular expression
-_DEAD_LETTERS = re.compile(r"([^:]+:\{.+\}:)group:(.+):dlq")
+OWN = r"(?P<namespace>[^:]+):[{](?P<stream>.+)[}]:(?P<purpose>.+)"  # the form of all keys of eventlib
 
 
 class GroupKeys(NamedTuple):
@@ -153,12 +152,25 @@ class Keys:
         return QueueKeys(*(f"{prefix}:{name}" for name in QueueKeys._fields))
 
 
-def dead_letters_at(key: str) -> tuple[str, str] | None:
-    """The key of the stream, and the group, whose dead-letter queue this key is. None: it is none of eventlib's."""
-    found = _DEAD_LETTERS.fullmatch(key)
-    return None if found is None else (f"{found[1]}events", found[2])
+class OwnKey(NamedTuple):
+    """A key of eventlib: its namespace, its stream, and what it is for."""
+
+    namespace: str
+    stream: str
+    purpose: str
+
+    @property
+    def events(self) -> str:
+        """The key of the stream itself."""
+        return Keys(self.namespace).stream(self.stream)
+
+    def group_of(self, purpose: str) -> str | None:
+        """The group that has this key for a purpose: `dlq` or `retry`. None: the key is for something else."""
+        found = re.fullmatch(f"group:(.+):{purpose}", self.purpose)
+        return None if found is None else found[1]
 
 
-def is_own(key: str) -> bool:
-    """Whether a key has the form of eventlib's own."""
-    return re.fullmatch(OWN, key) is not None
+def own_key(key: str) -> OwnKey | None:
+    """What a key says, if it has the form of eventlib's own."""
+    found = re.fullmatch(OWN, key)
+    return None if found is None else OwnKey(found["namespace"], found["stream"], found["purpose"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eventlib.broker.connection import without_password
-from eventlib.broker.keys import dead_letters_at, is_own
+from eventlib.broker.keys import OwnKey, own_key
 from eventlib.broker.paced import PacedConnection, is_of_a_key
 from eventlib.broker.replies import SCAN_COUNT, ConsumerState, consumer_states, fields, info, text
 from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable
@@ -45,7 +45,6 @@ class StreamSurvey:
     added: int | None
     memory_bytes: int | None
     groups: tuple[GroupSurvey, ...]
-    dead_letters_of: tuple[str, str] | None = None  # of the stream and the group, where it is a dead-letter queue
 
     @property
     def trimmed(self) -> bool:
@@ -53,9 +52,16 @@ class StreamSurvey:
         return self.added is not None and self.added > self.entries
 
     @property
-    def of_eventlib(self) -> bool:
-        """Whether the key has the form of eventlib's own."""
-        return is_own(self.stream)
+    def own(self) -> OwnKey | None:
+        """What the key says, where it is one of eventlib's own."""
+        return own_key(self.stream)
+
+    @property
+    def dead_letters_of(self) -> tuple[str, str] | None:
+        """The key of the stream, and the group, whose dead-letter queue it is. None: it is none of eventlib's."""
+        own = self.own
+        group = None if own is None else own.group_of("dlq")
+        return None if own is None or group is None else (own.events, group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +162,7 @@ class Surveyor:
         rows = [fields(row) for row in await self._connection.ask("XINFO", "GROUPS", named)]
         groups = [await self._group(named, row, now_ms, gone) for row in rows]
         memory = await self._connection.unless_refused("MEMORY", "USAGE", named, "SAMPLES", _MEMORY_SAMPLES)
-        return StreamSurvey(
-            *(text(named), about["length"], about.get("entries-added"), memory, tuple(groups)),
-            dead_letters_of=dead_letters_at(text(named)),
-        )
+        return StreamSurvey(text(named), about["length"], about.get("entries-added"), memory, tuple(groups))
 
     async def _group(self, key: bytes, about: Mapping[str, Any], now_ms: float, gone: int) -> GroupSurvey:
         group, idle_ms = about["name"], self.limits.idle_after_s * 1000.0

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from eventlib.broker.keys import OWN
 from eventlib.thresholds import Thresholds
 
 Severity = Literal["critical", "warning", "info"]
@@ -17,6 +16,7 @@ Query = Callable[[Thresholds], str]
 
 _PLACE = "stream, group"
 _RATE = "[5m]"
+_OWN = ".+:[{].+[}]:.+"  # keys of eventlib
 _ATTEMPTS = " + ".join(f"increase(eventlib_deliveries_{name}_total{_RATE})" for name in ("handled", "failed"))
 
 
@@ -188,7 +188,7 @@ ALERTS = (
         {
             "program": lambda t: f"min by ({_PLACE}) (eventlib_loss_in_seconds) < {t.loss_in_s:g}",
             "exporter": lambda t: (  # eventlib's own keys have a tag in braces: they are trimmed to the slowest group
-                f"max by ({_PLACE}) (workbench_group_lag_entries{{stream!~'{OWN}'}})\n"
+                f"max by ({_PLACE}) (workbench_group_lag_entries{{stream!~'{_OWN}'}})\n"
                 f"/ on (stream) group_left max by (stream) (\n"
                 f"  (workbench_stream_entries > 0)\n"
                 f"  and workbench_stream_added_entries_total > workbench_stream_entries\n"

@@ -73,7 +73,7 @@ def _of_group(stream: StreamSurvey, group: GroupSurvey, thresholds: Thresholds, 
 def _is_nearly_lost(stream: StreamSurvey, group: GroupSurvey, thresholds: Thresholds) -> bool:
     """Eventlib's own streams are trimmed to the slowest group, so there a large share means nothing."""
     unread = group.lag_entries or 0
-    return stream.trimmed and not stream.of_eventlib and unread > thresholds.unread_share * stream.entries
+    return stream.trimmed and stream.own is None and unread > thresholds.unread_share * stream.entries
 
 
 def _finding(alert: str, where: str, problem: str) -> Finding:
