@@ -45,6 +45,10 @@ COMMANDS = {
     "exporter": _Listed(
         "eventlib.cli.exporter", "Serve metrics of the streams of any library, read-only, for Prometheus."
     ),
+    "alerts": _Listed("eventlib.cli.alerts", "Print alert rules for Prometheus, made from thresholds, or the runbook."),
+    "doctor": _Listed(
+        "eventlib.cli.doctor", "Examine a server, read-only: what is wrong with it and its streams, and the mend."
+    ),
     "server": _Listed("sim.cli.server", "Run a private Redis until Ctrl-C; prints its URL."),
     "schemas": _Listed(
         "eventlib.cli.schemas", "Export event schemas, and check whether a change breaks readers or writers."
