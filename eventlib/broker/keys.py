@@ -91,6 +91,10 @@ class Keys:
     def stream(self, stream: str) -> str:
         return f"{self.namespace}:{{{stream}}}:events"
 
+    def below(self, stream: str, pattern: str) -> str:
+        """A pattern of keys of one stream."""
+        return f"{self.namespace}:{{{stream}}}:{pattern}"
+
     def producer(self, stream: str, producer: str) -> str:
         return f"{self.namespace}:{{{stream}}}:producer:{producer}"
 

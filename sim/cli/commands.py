@@ -49,6 +49,9 @@ COMMANDS = {
     "doctor": _Listed(
         "eventlib.cli.doctor", "Examine a server, read-only: what is wrong with it and its streams, and the mend."
     ),
+    "acl": _Listed(
+        "eventlib.cli.acl", "Print the ACL rules that a Redis user needs for a role: publisher, consumer, ..."
+    ),
     "server": _Listed("sim.cli.server", "Run a private Redis until Ctrl-C; prints its URL."),
     "schemas": _Listed(
         "eventlib.cli.schemas", "Export event schemas, and check whether a change breaks readers or writers."
