@@ -41,6 +41,9 @@ COMMANDS = {
     ),
     "trace": _Listed("sim.cli.trace", "Look at a recorded trace, and write the scenario that replays it."),
     "report": _Listed("sim.cli.report", "Run the scenarios in both worlds and write the validation report."),
+    "claims": _Listed(
+        "sim.cli.claims", "Measure every statement of the reference document: true, false, unknown or not built."
+    ),
     "lab": _Listed("sim.cli.lab", "Open JupyterLab on the notebooks, with a Redis running."),
     "run": _Listed(
         "eventlib.cli.run", "Run an App's handlers, tasks and sagas until SIGTERM or Ctrl-C, with health endpoints."
