@@ -61,8 +61,9 @@ def in_contents(page: Path) -> list[Path]:
         if fence.language != "{toctree}":
             continue
         for line in (each.strip() for each in fence.text.splitlines()):
-            if line.endswith("*"):
-                found += sorted((page.parent / line).parent.resolve().glob("*.ipynb"))
+            if "*" in line or "[" in line:
+                folder, pattern = (page.parent / line).parent.resolve(), Path(line).name
+                found += sorted([*folder.glob(f"{pattern}.md"), *folder.glob(f"{pattern}.ipynb")])
             elif line and not line.startswith(":"):
                 found.append((page.parent / f"{line}.md").resolve())
     return found
