@@ -19,7 +19,6 @@ extensions = [
     "docs.site.docstrings",
     "docs.site.pages",
 ]
-suppress_warnings = ["toc.empty_glob"]  # a page that is on its way to this branch is named as `[d]eploy`
 root_doc = "docs/index"
 include_patterns = [
     "README.md",
