@@ -1,5 +1,6 @@
 """Docstrings are plain text: an indented block after an empty line is code. This tells Sphinx so."""
 
+import inspect
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,25 @@ def _mark(_: "Sphinx", __: str, ___: str, ____: object, _____: object, lines: li
     lines[:] = with_code_marked(lines)
 
 
+def _without_own_fields(_: "Sphinx", kind: str, __: str, thing: object, *___: object) -> tuple[str, str] | None:
+    """The signature of a class less the fields that it fills by itself: nobody gives those."""
+    if kind != "class" or not isinstance(thing, type):
+        return None
+    from sphinx.util.inspect import stringify_signature
+
+    try:
+        signature = inspect.signature(thing)
+    except ValueError:
+        return None
+    given = [each for each in signature.parameters.values() if repr(each.default) != "<factory>"]
+    if len(given) == len(signature.parameters):
+        return None
+    shown = signature.replace(parameters=given, return_annotation=inspect.Signature.empty)
+    return stringify_signature(shown, unqualified_typehints=True), ""
+
+
 def setup(app: "Sphinx") -> dict[str, Any]:
     """Mark code before sections such as `Raises:` are read."""
     app.connect("autodoc-process-docstring", _mark, priority=400)
+    app.connect("autodoc-process-signature", _without_own_fields)
     return {"parallel_read_safe": True}

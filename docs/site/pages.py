@@ -24,7 +24,10 @@ def _begin(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Fill pages when they are read."""
-    for language in ("hex", "promql"):  # Pygments has no lexer for the first, and one that knows too little for the other
+    for language in (
+        "hex",
+        "promql",
+    ):  # Pygments has no lexer for the first, and one that knows too little for the other
         app.add_lexer(language, TextLexer)
     app.connect("source-read", _fill)
     app.connect("build-finished", _begin)

@@ -60,7 +60,8 @@ def in_contents(page: Path) -> list[Path]:
     for fence in fences(text_of(page)):
         if fence.language != "{toctree}":
             continue
-        for line in (each.strip() for each in fence.text.splitlines()):
+        for entry in (each.strip() for each in fence.text.splitlines()):
+            line = entry.partition("<")[2].removesuffix(">") or entry  # `Title <page>`
             if "*" in line or "[" in line:
                 folder, pattern = (page.parent / line).parent.resolve(), Path(line).name
                 found += sorted([*folder.glob(f"{pattern}.md"), *folder.glob(f"{pattern}.ipynb")])
