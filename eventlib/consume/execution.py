@@ -44,6 +44,7 @@ class Executor:
         self._observations = session.observations
         self._handling = session.counts.handling
         self._untimed = 0  # calls that began since the last one that is timed
+        self._newer_version_wait_s = session.settings.newer_version_wait_s
         self._bucket = session.bucket
         self._rng = session.rng
         self._leases = leases
@@ -92,7 +93,7 @@ class Executor:
     async def _handle(self, delivery: Delivery) -> None:
         envelope = delivery.envelope
         if envelope is None:
-            await self._settler.settle(None, delivery, GiveUp(_reason(delivery.fault)), delivery.fault)
+            await self._settle_unread(delivery)
             return
         event, now_s = envelope.event, time.monotonic()
         subscription = self._subscription_of(event)
@@ -114,6 +115,13 @@ class Executor:
             self._settler.acknowledge((delivery,))
         else:
             await self._settler.fail(subscription, delivery, error)
+
+    async def _settle_unread(self, delivery: Delivery) -> None:
+        fault = delivery.fault
+        if isinstance(fault, UnsupportedVersion) and fault.version > fault.newest:
+            await self._settler.leave_to_newer(delivery, self._newer_version_wait_s, fault)
+        else:
+            await self._settler.settle(None, delivery, GiveUp(_reason(fault)), fault)
 
     async def _handle_batch(self, queue: BatchQueue) -> None:
         queue.called = False

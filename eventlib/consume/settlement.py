@@ -3,14 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from eventlib import dead_letter, policy
 from eventlib.consume.session import Session
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Delivery, Kind
-from eventlib.errors import Signal
+from eventlib.errors import DataError, Signal
 from eventlib.policy import Ack, GiveUp, RetryIn
 from eventlib.records import is_queue_stream
 
@@ -83,6 +82,17 @@ class Settler:
         if not isinstance(cause, Signal):  # at a level of its own: it is long, and it may be the same for many events
             log.debug("%s/%s: event %s: traceback of attempt %d", *name, exc_info=error)
         await self.settle(subscription, delivery, decision, error)
+
+    async def leave_to_newer(self, delivery: Delivery, wait_s: float, error: DataError) -> None:
+        """Put an event of a newer version aside, until a newer program of the group reads it. Not for ever."""
+        age_s = self._age_s(delivery)
+        decision = policy.for_newer_program(wait_s if age_s is None else age_s, wait_s, self._rng)
+        if isinstance(decision, RetryIn):
+            log.info(
+                "%s/%s: entry %s is left to newer consumers: %s",
+                *(delivery.stream, delivery.group, delivery.entry.origin, error),
+            )
+        await self.settle(None, delivery, decision, error)
 
     async def settle(
         self,
@@ -159,16 +169,23 @@ class Settler:
 
     def _measure_lag(self, deliveries: Sequence[Delivery]) -> None:
         """Note how long ago some of these were appended. They stand for all that were handled since the last time."""
-        now_ms = self._clock.server_ms()
-        if now_ms is None or not deliveries:
+        if self._clock.server_ms() is None or not deliveries:
             return
         looked_at = deliveries[::_LAG_OF_EVERY]
         each, rest = divmod(self._unmeasured, len(looked_at))
         self._unmeasured = 0
         for number, delivery in enumerate(looked_at):
-            with suppress(ValueError):  # another program may have written any origin
-                added_ms = int(delivery.entry.origin.partition("-")[0])
-                self._counts.lag.add(max(0.0, now_ms - added_ms) / 1000.0, each + (number < rest))
+            if (age_s := self._age_s(delivery)) is not None:
+                self._counts.lag.add(age_s, each + (number < rest))
+
+    def _age_s(self, delivery: Delivery) -> float | None:
+        """How long ago an event was appended, by the server's clock. None if its entry does not say when."""
+        now_ms = self._clock.server_ms()
+        try:
+            added_ms = int(delivery.entry.origin.partition("-")[0])
+        except ValueError:  # another program may have written any origin
+            return None
+        return 0.0 if now_ms is None else max(0.0, now_ms - added_ms) / 1000.0
 
     # Acknowledging: while one batch is on its way, the next one gathers
 
