@@ -5,10 +5,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from eventlib import policy
+from eventlib import policy, tracing
 from eventlib.consume.leases import Leases
 from eventlib.consume.session import Session
 from eventlib.consume.settlement import Settler
@@ -183,11 +184,10 @@ class Executor:
         else:
             self._untimed, begun_s = 0, time.perf_counter()
         try:
-            if subscription.timeout_s is None:
+            if subscription.timeout_s is None and tracing.active is None:
                 await subscription.handler(*args)
             else:
-                async with asyncio.timeout(subscription.timeout_s):
-                    await subscription.handler(*args)
+                await _limited(subscription, deliveries, args)
         except asyncio.CancelledError as cancelled:
             if self._calls.abandoned:
                 for delivery in deliveries:
@@ -214,6 +214,14 @@ class Executor:
                 raise
         while task.cancelling():
             task.uncancel()
+
+
+async def _limited(subscription: Subscription, deliveries: Sequence[Delivery], args: Sequence[object]) -> None:
+    """Call the handler within its time, seen by the tracer."""
+    tracer = tracing.active
+    with nullcontext() if tracer is None else tracer.processing(deliveries):
+        async with asyncio.timeout(subscription.timeout_s):
+            await subscription.handler(*args)
 
 
 def _next_batch(waiting: deque[Delivery], size: int) -> list[Delivery]:

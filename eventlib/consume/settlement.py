@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, Literal
 
-from eventlib import dead_letter, policy
+from eventlib import dead_letter, policy, tracing
 from eventlib.consume.session import Session
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Delivery, Kind
@@ -16,6 +17,7 @@ from eventlib.records import is_queue_stream
 log = logging.getLogger("eventlib")
 
 ACK_LIMIT = 1000
+_OPERATIONS: dict[Kind, Literal["retry", "dead_letter"]] = {"retried": "retry", "dead": "dead_letter"}  # for a tracer
 _LAG_OF_EVERY = 16  # while deliveries end faster than they are acknowledged, the lag of one in so many is looked at
 
 
@@ -108,11 +110,13 @@ class Settler:
         if delivery.lost:
             return
         delivery.settling = True
-        kind: Kind
-        if isinstance(decision, RetryIn):
-            kept, kind = await self._retry(delivery, decision), "retried"
-        else:
-            kept, kind = await self._give_up(subscription, delivery, decision, error), "dead"
+        kind: Kind = "retried" if isinstance(decision, RetryIn) else "dead"
+        tracer = tracing.active
+        with nullcontext() if tracer is None else tracer.settling(_OPERATIONS[kind], delivery):
+            if isinstance(decision, RetryIn):
+                kept = await self._retry(delivery, decision)
+            else:
+                kept = await self._give_up(subscription, delivery, decision, error)
         if kept:
             self._in_hand.settled((delivery,))
             if kind == "dead":
