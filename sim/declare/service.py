@@ -12,7 +12,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from eventlib.importing import import_path
 from eventlib.policy import Lease, Retry, RetryBudget
-from sim.declare.declared import FOUND, Declared, FilePlaces
+from sim.declare.declared import FOUND, Declared, FilePlaces, made_of
 from sim.declare.order_keys import OrderKeys
 from sim.declare.own_handlers import OwnHandlers, WireNames
 from sim.declare.sagas import Saga
@@ -95,7 +95,9 @@ class Service(Declared):
     queue: TaskQueue | None = None
     saga: Saga | None = None
     emits: tuple[str, ...] = ()
-    emits_shares: tuple[float, ...] = Field(default=(), json_schema_extra=FOUND)  # a file says them in `emits`
+    emits_shares: tuple[float, ...] = Field(
+        default=(), json_schema_extra=made_of("emits")
+    )  # a file says them in `emits`
     ordered_by: OrderKeys | None = None
     uses: tuple[str, ...] = ()
     timeout_s: float | None = Field(default=None, ge=0.001, le=1e5)
