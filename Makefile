@@ -71,7 +71,7 @@ bench: $(PEERS) ## measure the library and the simulator on this machine, beside
 	@$(BIN)/python -m benchmarks
 
 campaign: $(READY) ## kill processes at work, judge what is left, and learn from others: takes about 40 minutes
-	@set -e; for each in replies schedules sagas tasks cancels learn faults; do $(BIN)/python -m campaigns.$$each; done
+	@set -e; for each in replies schedules sagas tasks cancels rolling learn faults; do $(BIN)/python -m campaigns.$$each; done
 
 # The packages that the benchmarks compare with are of no use elsewhere, so only `make bench` installs them.
 $(PEERS): $(READY)

@@ -140,6 +140,18 @@ def admit(
     return bucket.spend(now_s, rng) if bucket is not None and used else None
 
 
+def for_newer_program(age_s: float, wait_s: float, rng: Uniform) -> RetryIn | GiveUp:
+    """Decide about an event of a newer version than this program reads, appended `age_s` seconds ago.
+
+    While a new version of a service is rolled out, newer consumers of the group can read it. So it waits for one, which
+    uses up no attempt: for about a tenth of its age each time, 0.2 s to 30 s. Then it comes at most so much later than
+    it could, and old consumers are not kept busy. After `wait_s` seconds it is given up.
+    """
+    if age_s >= wait_s:
+        return GiveUp("unsupported_version")
+    return RetryIn(min(30.0, max(0.2, age_s / 10.0)) * (0.5 + rng.random()), counts=False)
+
+
 def is_suspect(attempt: int, deliveries: int, attempts: int) -> bool:
     """Whether an entry may be what ended its consumers. A suspect is taken over alone, one at a time by a consumer.
 
