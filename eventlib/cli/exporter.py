@@ -2,15 +2,23 @@
 
 import asyncio
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from eventlib.broker.surveying import SurveyLimits, Surveyor
-from eventlib.cli.console import Json, ending, write_json
+from eventlib.cli.console import Json, ending, named_server, server_url, write_json
 from eventlib.cli.terminal import err
+from eventlib.settings import Settings, load_settings
 
 app = typer.Typer()
+
+
+def from_settings(name: str, option: Any) -> Any:
+    """The option, with its default from the settings."""
+    option.default_factory = lambda: getattr(load_settings().exporter, name)
+    option.show_default = f"exporter.{name} of the settings, {getattr(Settings().exporter, name)} by default"
+    return option
 
 
 @app.command("exporter", epilog=ending("`workbench exporter redis://localhost:6379 --port 9121`"))
@@ -18,22 +26,36 @@ def exporter_command(
     url: Annotated[
         str,
         typer.Argument(
-            help="The server: redis://user:password@host:6379/0; without it the variable REDIS_URL.",
+            help="The server: redis://host:6379/0; without it the variable REDIS_URL.",
             metavar="REDIS_URL",
-            envvar="REDIS_URL",
-            show_envvar=False,
+            default_factory=named_server,
+            show_default=False,
+            callback=server_url,
         ),
     ],
-    port: Annotated[int, typer.Option(help="TCP port to serve on; 0 picks one.", min=0, max=65535)] = 9121,
-    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
-    every_s: Annotated[float, typer.Option("--every", help="Seconds between two looks.", min=1.0, max=3600.0)] = 10.0,
+    port: Annotated[
+        int, from_settings("port", typer.Option(help="TCP port to serve on; 0 picks one.", min=0, max=65535))
+    ],
+    host: Annotated[str, from_settings("host", typer.Option(help="Address to serve on."))],
+    every_s: Annotated[
+        float, from_settings("every_s", typer.Option("--every", help="Seconds between two looks.", min=1, max=3600))
+    ],
     rate: Annotated[
-        float, typer.Option(help="The most commands sent to Redis within any second.", min=1, max=10_000)
-    ] = 100.0,
+        float,
+        from_settings(
+            "rate", typer.Option(help="The most commands sent to Redis within any second.", min=1, max=10_000)
+        ),
+    ],
     idle_after_s: Annotated[
-        float, typer.Option("--idle-after", help="A consumer is idle after so many seconds without a call.", min=1.0)
-    ] = 60.0,
-    streams_max: Annotated[int, typer.Option(help="The most streams to look at.", min=1, max=10_000)] = 500,
+        float,
+        from_settings(
+            "idle_after_s",
+            typer.Option("--idle-after", help="A consumer is idle after so many seconds without a call.", min=1),
+        ),
+    ],
+    streams_max: Annotated[
+        int, from_settings("streams_max", typer.Option(help="The most streams to look at.", min=1, max=10_000))
+    ],
     stream: Annotated[
         list[str] | None, typer.Option(help="Look at this stream alone; may be given again.", metavar="KEY")
     ] = None,
