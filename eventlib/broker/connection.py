@@ -76,6 +76,7 @@ class Connector:
             if self._password:
                 self._password.get_credentials()
             if isinstance(connection, redis.SSLConnection):
+                _trust_whom_it_names(connection)
                 connection.ssl_context.get()
         except _UnknownOption as option:
             problem = f"URL option {option.args[0]!r} cannot be set; the options are"
@@ -128,6 +129,8 @@ class Connector:
         for name in ("lib_name", "lib_version", "driver_info"):  # as versions of redis-py call them
             # It would send CLIENT SETINFO, which few users may: each login would stand in the server's ACL LOG.
             setattr(connection, name, None)
+        if isinstance(connection, redis.SSLConnection):
+            _trust_whom_it_names(connection)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
             reader, writer = connection._reader, connection._writer
@@ -138,6 +141,30 @@ class Connector:
             return writer
         finally:
             await connection.disconnect(nowait=True)
+
+
+def _trust_whom_it_names(connection: redis.SSLConnection) -> None:
+    """Trust no authority but the one that the URL names, if it names one.
+
+    redis-py would trust all authorities of this machine besides, and read their files for each connection.
+    """
+    own = connection.ssl_context
+    if not (own.ca_certs or own.ca_data or own.ca_path):
+        return
+    context = ssl.create_default_context(cafile=own.ca_certs, capath=own.ca_path, cadata=own.ca_data)
+    context.check_hostname = own.check_hostname
+    context.verify_mode = own.cert_reqs
+    for flag in getattr(own, "include_verify_flags", None) or ():
+        context.verify_flags |= flag
+    for flag in getattr(own, "exclude_verify_flags", None) or ():
+        context.verify_flags &= ~flag
+    if own.certfile or own.keyfile:
+        context.load_cert_chain(own.certfile, own.keyfile, getattr(own, "password", None))  # type: ignore[arg-type]
+    if own.min_version is not None:
+        context.minimum_version = own.min_version
+    if own.ciphers is not None:
+        context.set_ciphers(own.ciphers)
+    own.context = context
 
 
 class OldPassword(BrokerUnavailable):
@@ -234,6 +261,14 @@ def _denied(text: str, where: str, user: str = "") -> AccessDenied:
 def silence(timeout_s: float, where: str) -> str:
     """The message about a server that was silent for so long."""
     return f"Redis has not answered for {timeout_s:.0f} s; is it busy?{_tls_hint(where)}"
+
+
+def hang_up(where: str, error: Exception | None, *, heard: bool) -> str:
+    """The message about a connection that was closed there; `heard` says whether anything came over it before."""
+    if isinstance(error, ssl.SSLError):
+        return _tls_error(error, where).problem
+    hint = "" if heard else " Does it want TLS (rediss://)?" if where.startswith("redis:") else _tls_hint(where)
+    return f"Redis closed the connection{f' ({error})' if error else ''}; is it running?{hint}"
 
 
 def _tls_hint(where: str) -> str:
