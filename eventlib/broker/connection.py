@@ -14,6 +14,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import cast
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -133,6 +134,10 @@ class Connector:
             _trust_whom_it_names(connection)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+            with suppress(redis_errors.ResponseError):  # a proxy may not know it
+                # Every user may send this. What does not answer, or speaks another protocol, is found out here.
+                await connection.send_command("HELLO", "2")
+                await connection.read_response()
             reader, writer = connection._reader, connection._writer
             if reader is None or writer is None or reader.at_eof() or reader._buffer:  # type: ignore[attr-defined]
                 # The protocol that takes the connection over would not be told of this.
