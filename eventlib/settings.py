@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from eventlib.broker.connection import with_options
 from eventlib.errors import InvalidSettings
 from eventlib.publish.outage import Fail, OutagePolicy, Spool, Wait
+from eventlib.thresholds import Thresholds
 
 FILE = "EVENTLIB_SETTINGS_FILE"
 _PREFIX = "EVENTLIB_"
@@ -93,7 +94,7 @@ class RunningSettings(_Section):
 class HealthSettings(_Section):
     """The endpoints of `Bus.serve_health`."""
 
-    port: int | None = Field(None, ge=0, le=65_535, description="TCP port; 0 takes a free one.")
+    port: int = Field(8080, ge=0, le=65_535, description="TCP port; 0 takes a free one.")
     host: str = Field("127.0.0.1", description="Address to serve on.")
     blocked_s: float = Field(10.0, gt=0, description="/livez fails if the event loop stood still for so long.")
     deaf_s: float = Field(8.0, gt=0, description="/readyz fails if the server was silent for so long.")
@@ -119,6 +120,7 @@ class Settings(_Section):
     running: RunningSettings = RunningSettings()
     health: HealthSettings = HealthSettings()
     exporter: ExporterSettings = ExporterSettings()
+    thresholds: Thresholds = Thresholds()
 
 
 @dataclass(frozen=True, slots=True)

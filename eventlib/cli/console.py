@@ -17,7 +17,7 @@ from eventlib.broker.connection import shows_password
 from eventlib.cli.terminal import err, out
 from eventlib.errors import EventlibError
 from eventlib.extras import MissingExtra, needs_extra
-from eventlib.settings import load_settings
+from eventlib.settings import Settings, load_settings
 from eventlib.whole_files import check_writable, write_whole
 
 FAILED, WRONG, INVALID, INTERRUPTED = 1, 2, 3, 130  # as `EXIT_STATUS` words them
@@ -124,6 +124,18 @@ Json = Annotated[
         metavar="FILE",
     ),
 ]
+
+
+def from_settings(place: str, option: Any) -> Any:
+    """The option, with its default from the settings: that of `exporter.port`, say."""
+    section, _, name = place.partition(".")
+
+    def value_of(settings: Settings) -> Any:
+        return getattr(getattr(settings, section), name)
+
+    option.default_factory = lambda: value_of(load_settings())
+    option.show_default = f"{place} of the settings, {value_of(Settings())} by default"
+    return option
 
 
 def named_server() -> str:

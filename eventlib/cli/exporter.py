@@ -2,59 +2,44 @@
 
 import asyncio
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from eventlib.broker.surveying import SurveyLimits, Surveyor
-from eventlib.cli.console import Json, ending, named_server, server_url, write_json
+from eventlib.cli.console import Json, ending, from_settings, write_json
+from eventlib.cli.looking import ServerUrl
 from eventlib.cli.terminal import err
-from eventlib.settings import Settings, load_settings
 
 app = typer.Typer()
 
 
-def from_settings(name: str, option: Any) -> Any:
-    """The option, with its default from the settings."""
-    option.default_factory = lambda: getattr(load_settings().exporter, name)
-    option.show_default = f"exporter.{name} of the settings, {getattr(Settings().exporter, name)} by default"
-    return option
-
-
 @app.command("exporter", epilog=ending("`workbench exporter redis://localhost:6379 --port 9121`"))
 def exporter_command(
-    url: Annotated[
-        str,
-        typer.Argument(
-            help="The server: redis://host:6379/0; without it the variable REDIS_URL.",
-            metavar="REDIS_URL",
-            default_factory=named_server,
-            show_default=False,
-            callback=server_url,
-        ),
-    ],
+    url: ServerUrl,
     port: Annotated[
-        int, from_settings("port", typer.Option(help="TCP port to serve on; 0 picks one.", min=0, max=65535))
+        int, from_settings("exporter.port", typer.Option(help="TCP port to serve on; 0 picks one.", min=0, max=65535))
     ],
-    host: Annotated[str, from_settings("host", typer.Option(help="Address to serve on."))],
+    host: Annotated[str, from_settings("exporter.host", typer.Option(help="Address to serve on."))],
     every_s: Annotated[
-        float, from_settings("every_s", typer.Option("--every", help="Seconds between two looks.", min=1, max=3600))
+        float,
+        from_settings("exporter.every_s", typer.Option("--every", help="Seconds between two looks.", min=1, max=3600)),
     ],
     rate: Annotated[
         float,
         from_settings(
-            "rate", typer.Option(help="The most commands sent to Redis within any second.", min=1, max=10_000)
+            "exporter.rate", typer.Option(help="The most commands sent to Redis within any second.", min=1, max=10_000)
         ),
     ],
     idle_after_s: Annotated[
         float,
         from_settings(
-            "idle_after_s",
+            "exporter.idle_after_s",
             typer.Option("--idle-after", help="A consumer is idle after so many seconds without a call.", min=1),
         ),
     ],
     streams_max: Annotated[
-        int, from_settings("streams_max", typer.Option(help="The most streams to look at.", min=1, max=10_000))
+        int, from_settings("exporter.streams_max", typer.Option(help="The most streams to look at.", min=1, max=10_000))
     ],
     stream: Annotated[
         list[str] | None, typer.Option(help="Look at this stream alone; may be given again.", metavar="KEY")

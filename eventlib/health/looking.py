@@ -84,7 +84,7 @@ class Looking(ABC):
     ) -> "HealthServer":
         """Serve the health of this program over HTTP, until the bus closes. Port 0 takes a free one: see `port`, `url`.
 
-        What is not given is taken from the settings (section `health`): 127.0.0.1, 10 and 8 seconds, and no port.
+        What is not given is taken from the settings (section `health`): port 8080 on 127.0.0.1, 10 and 8 seconds.
 
         `/livez` fails if the event loop has not gone on for `blocked_s` seconds. It is answered by a thread, and an
         outage of Redis does not make it fail. `/readyz` also fails if the server has answered nothing for `deaf_s`
@@ -95,14 +95,12 @@ class Looking(ABC):
         policy protects the port.
 
         Raises:
-            BusClosed, InvalidArgument: the port is in use, there is none, or an argument is out of range.
+            BusClosed, InvalidArgument: the port is in use, or an argument is out of range.
         """
         if self._closed:
             raise BusClosed
         chosen, asked = self.settings.health, {"port": port, "host": host, "blocked_s": blocked_s, "deaf_s": deaf_s}
         chosen = chosen.model_copy(update={name: value for name, value in asked.items() if value is not None})
-        if chosen.port is None:
-            raise InvalidArgument("serve_health", "there is no port; pass port= or set EVENTLIB_HEALTH_PORT")
         return self._probes.serve(self._parts, chosen.port, chosen.host, chosen.blocked_s, chosen.deaf_s)
 
     def _health_app(self, blocked_s: float, deaf_s: float) -> "ASGIApp":

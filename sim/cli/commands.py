@@ -41,9 +41,19 @@ COMMANDS = {
     ),
     "trace": _Listed("sim.cli.trace", "Look at a recorded trace, and write the scenario that replays it."),
     "report": _Listed("sim.cli.report", "Run the scenarios in both worlds and write the validation report."),
+    "claims": _Listed(
+        "sim.cli.claims", "Measure every statement of the reference document: true, false, unknown or not built."
+    ),
     "lab": _Listed("sim.cli.lab", "Open JupyterLab on the notebooks, with a Redis running."),
+    "run": _Listed(
+        "eventlib.cli.run", "Run an App's handlers, tasks and sagas until SIGTERM or Ctrl-C, with health endpoints."
+    ),
     "exporter": _Listed(
         "eventlib.cli.exporter", "Serve metrics of the streams of any library, read-only, for Prometheus."
+    ),
+    "alerts": _Listed("eventlib.cli.alerts", "Print alert rules for Prometheus, made from thresholds, or the runbook."),
+    "doctor": _Listed(
+        "eventlib.cli.doctor", "Examine a server, read-only: what is wrong with it and its streams, and the mend."
     ),
     "acl": _Listed(
         "eventlib.cli.acl", "Print the ACL rules that a Redis user needs for a role: publisher, consumer, ..."

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import eventlib as ev
 from eventlib.broker import acl, scripts
 from eventlib.broker.connections import Broker
+from eventlib.broker.examining import Examiner
 from eventlib.broker.scripts import Script
 from eventlib.broker.surveying import SurveyLimits, Surveyor
 from eventlib.broker.watching import GroupWatcher
@@ -147,10 +148,19 @@ async def test_each_role_does_its_work_with_the_rights_of_its_app_alone(binary: 
                 await publisher.backlog("orders", "billing")
             await _operate(at.urls["operator"], bad.id)
             await _look(at.urls["monitor"])
+            await _examine(at.urls["admin"])
         # Who may not write a probe is refused once, and counts what waits by reading it.
         assert set(await at.refused()) == {
             f"{role} key ev:{{orders}}:probe toplevel" for role in ("monitor", "publisher")
         }
+
+
+async def _examine(url: str) -> None:
+    examiner = Examiner(url, 10_000.0, 100, 1)
+    assert (await examiner.examine()).unseen == ()
+    await examiner.close()
+    async with ev.connect(ev.App("workbench"), url) as bus:
+        assert await bus.delete_all() > 0
 
 
 async def test_what_the_command_prints_is_what_a_user_gets(binary: Path, tmp_path: Path) -> None:
@@ -192,8 +202,9 @@ async def test_a_missing_command_is_named_with_the_user_and_the_mend_and_nothing
     ("arguments", "told"),
     [
         (["boss"], "'boss' is no role; give publisher, consumer, operator, monitor, admin"),
-        (["monitor", "--app", "no.such"], "--app no.such: cannot be imported: ModuleNotFoundError"),
-        (["monitor", "--app", "tests.shop:Record"], "there is no App 'Record'"),
+        (["monitor", "--app", "tests.shop"], "write module:name"),
+        (["monitor", "--app", "no.such:app"], "there is no module 'no'"),
+        (["monitor", "--app", "tests.shop:Record"], "is a type, not an App"),
         (["monitor", "--user", "a b"], "no spaces"),
         (["monitor", "--namespace", "a:b"], "'a:b' is not a valid name"),
         (["monitor", "--stream", "a*"], "'a*' is not a valid name"),
