@@ -268,14 +268,6 @@ def silence(timeout_s: float, where: str) -> str:
     return f"Redis has not answered for {timeout_s:.0f} s; is it busy?{_tls_hint(where)}"
 
 
-def hang_up(where: str, error: Exception | None, *, heard: bool) -> str:
-    """The message about a connection that was closed there; `heard` says whether anything came over it before."""
-    if isinstance(error, ssl.SSLError):
-        return _tls_error(error, where).problem
-    hint = "" if heard else " Does it want TLS (rediss://)?" if where.startswith("redis:") else _tls_hint(where)
-    return f"Redis closed the connection{f' ({error})' if error else ''}; is it running?{hint}"
-
-
 def _tls_hint(where: str) -> str:
     """A hint for a server that was expected to speak TLS and is silent."""
     return f" Does it speak TLS on this port? {_CLIENT_CERTIFICATE}" if where.startswith("rediss:") else ""

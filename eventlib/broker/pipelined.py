@@ -17,12 +17,13 @@ from typing import Any, NamedTuple, cast
 
 import hiredis
 
-from eventlib.broker.connection import Connector, hang_up, refusal, silence
+from eventlib.broker.connection import Connector, refusal, silence
 from eventlib.errors import BrokerError, BrokerUnavailable, BusClosed
 from eventlib.steady import steady_s
 
 _CLOSE_S = 1.0  # longest wait for unsent bytes, and for the closing messages of TLS
 _NOTHING = object()
+_HUNG_UP = "Redis closed the connection; is it running?"
 
 Argument = str | bytes | float
 Then = Callable[[Any], Any]  # turns a reply into the request's result
@@ -156,7 +157,7 @@ class _OpenConnection(asyncio.Protocol):
         self._reader = hiredis.Reader(replyError=partial(refusal, where=where, user=user), notEnoughData=_NOTHING)
         self._pending: deque[_Pending] = deque()
         self._make_future, self._now, self._call_at = loop.create_future, loop.time, loop.call_at
-        self._heard_at = self._made_at = self._now()
+        self._heard_at = self._now()
         self._silence_check: asyncio.TimerHandle | None = None
         self._silence_check_at = math.inf
         self._failure = Contact()
@@ -173,7 +174,7 @@ class _OpenConnection(asyncio.Protocol):
         now = self._now()
         self._pending.append((reply, timeout_s, now, then))
         if self.broken or self._transport.is_closing():
-            self._break(hang_up(self._where, None, heard=True))
+            self._break(_HUNG_UP)
             return reply
         if (due := now + timeout_s) < self._silence_check_at:  # rare: one check serves all requests sent before it
             self._schedule_silence_check(due)
@@ -220,7 +221,7 @@ class _OpenConnection(asyncio.Protocol):
             self._break("what answers there does not speak Redis's protocol; is the port right?")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(hang_up(self._where, exc, heard=self._heard_at > self._made_at))
+        self._fail(f"{_HUNG_UP}{f' ({exc})' if exc else ''}")
         if not self._gone.done():
             self._gone.set_result(None)
 

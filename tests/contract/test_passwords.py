@@ -9,7 +9,8 @@ import pytest
 import eventlib as ev
 from eventlib.testing import Inspector
 from eventlib.testing.waiting import eventually
-from tests.contract.test_access import SECRET, allow, guarded
+from tests.contract.test_access import ENCODED, SECRET, allow, guarded
+from tests.probing import get, status
 from tests.shop import OrderPlaced, new_app, nothing_left
 
 NEW = "another s3cr3t"
@@ -118,3 +119,24 @@ async def test_a_url_has_one_password() -> None:
     with pytest.raises(ev.BrokerError, match="leave one of them out"):
         async with ev.connect(ev.App("shop"), "redis://:s3cr3t@localhost:1/0?password_file=x"):
             pass
+
+
+async def test_endpoints_show_no_password(binary: Path) -> None:
+    async with guarded(binary) as (server, raw, url):
+        await allow(raw, *ev.acl_rules().split())
+        app, handled = new_app()
+        async with ev.connect(app, url) as bus, bus.running():
+            await bus.publish(OrderPlaced(number=1))
+            await eventually(lambda: handled)
+            endpoints = bus.serve_health(0, deaf_s=0.5)
+            told = [await get(endpoints.url, path) for path in ("/healthz", "/readyz", "/metrics")]
+            server.pause()
+            await eventually(lambda: status_is(endpoints.url, 503))
+            told += [await get(endpoints.url, path) for path in ("/healthz", "/readyz", "/metrics")]
+            server.resume()
+        assert any("127.0.0.1" in reply.text for reply in told)  # where the server is may be known
+        assert not [reply for reply in told for secret in (SECRET, ENCODED) if secret in reply.text]
+
+
+async def status_is(url: str, expected: int) -> bool:
+    return await status(url, "/readyz") == expected
