@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import eventlib as ev
+from eventlib.broker.passwords import PasswordFile
 from eventlib.testing import Inspector
 from eventlib.testing.waiting import eventually
 from tests.contract.test_access import ENCODED, SECRET, allow, guarded
@@ -73,6 +74,25 @@ async def test_two_passwords_at_once_make_a_rotation_without_a_refusal(binary: P
             await eventually(lambda: handled == [1])
             rows = await raw.acl_log()
             assert [row["reason"] for row in rows] == []
+
+
+async def test_a_file_that_changes_between_its_reading_and_the_login_is_read_again(
+    binary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "password"
+    write(file, NEW)
+    read = PasswordFile.get_credentials_async
+
+    async def read_and_change(password: PasswordFile) -> tuple[str, str] | tuple[str]:
+        old = await read(password)
+        write(file, SECRET)
+        return old
+
+    monkeypatch.setattr(PasswordFile, "get_credentials_async", read_and_change)
+    async with guarded(binary) as (server, raw, _):
+        await allow(raw, *ev.acl_rules().split())
+        async with ev.connect(ev.App("shop"), f"{server.url.replace('//', '//limited@')}?password_file={file}") as bus:
+            assert await bus.publish(OrderPlaced(number=1))
 
 
 async def test_a_wrong_password_in_a_file_is_refused_when_a_program_begins(binary: Path, tmp_path: Path) -> None:

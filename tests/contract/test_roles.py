@@ -23,7 +23,7 @@ from eventlib.testing.waiting import eventually
 from sim.cli.commands import app as workbench
 from tests.contract.test_access import NotingBroker, allow, guarded, use_everything, use_schedules, use_tasks
 from tests.saga_shop import Order
-from tests.shop import OrderPlaced, OrderShipped, StockCounted
+from tests.shop import OrderPlaced, OrderShipped, StockCounted, new_app
 
 SCRIPTS = {script for script in vars(scripts).values() if isinstance(script, Script)}
 DANGEROUS = ("--enable-debug-command", "yes", "--enable-module-command", "yes")  # refused by the ACL, not by these
@@ -161,6 +161,19 @@ async def _examine(url: str) -> None:
     await examiner.close()
     async with ev.connect(ev.App("workbench"), url) as bus:
         assert await bus.delete_all() > 0
+
+
+def test_rules_name_what_an_app_declares_and_no_more() -> None:
+    app, _ = new_app()
+    keys = {rule for rule in ev.acl_rules(roles=["consumer"], app=app, streams=["sent"]).split() if rule[0] == "~"}
+    assert keys == {
+        "~ev:{health}:probe",
+        *(f"~ev:{{{stream}}}:{key}" for stream in ("orders", "sent") for key in ("events", "retention", "probe")),
+        "~ev:{orders}:group:billing:*",
+    }
+    assert "+smismember" not in ev.acl_rules(roles=["consumer"], app=app)  # it declares no tasks
+    assert ev.acl_rules("shop", roles=["admin"], app=app).startswith("~shop:* ")
+    assert "~ev:{sent}:group:*:*" in ev.acl_rules(roles=["consumer"], streams=["sent"]).split()
 
 
 async def test_what_the_command_prints_is_what_a_user_gets(binary: Path, tmp_path: Path) -> None:
