@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from eventlib.broker.acl import JOURNEYS, ROLES, Journey, Role
+from eventlib.operate.defects import DEFECTS, KEY_BYPASS
 from eventlib.settings import Settings, all_settings
 
 HERE = Path(__file__).parent
@@ -31,9 +32,19 @@ def settings_table() -> str:
     return _table(["setting", "variable", "default", "what it sets"], rows)
 
 
+def releases_table() -> str:
+    """Which releases check the keys that are read."""
+    rows = []
+    for defect in (each for each in DEFECTS if each.name == KEY_BYPASS):
+        for (major, minor), patch in sorted(defect.mended.items()):
+            mended = "" if patch is None else f"{major}.{minor}.{patch}"
+            rows.append([f"{defect.product} {major}.{minor}", mended])
+    return _table(["release line", "mended in"], rows)
+
+
 def with_tables(page: str) -> str:
     """The text of a page with its tables as they are now."""
-    for name, make in (("roles", roles_table), ("settings", settings_table)):
+    for name, make in (("roles", roles_table), ("settings", settings_table), ("releases", releases_table)):
         table = make()
         pattern = rf"(<!-- table: {name} -->\n).*?(<!-- end -->)"
         page = re.sub(pattern, lambda found, text=table: f"{found[1]}{text}{found[2]}", page, flags=re.DOTALL)  # type: ignore[misc]
