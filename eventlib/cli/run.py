@@ -27,6 +27,22 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _COUNTED = ("handled", "failed", "retried", "dead", "taken_over", "lost")
 
 Named = list[str] | None
+Grace = Annotated[
+    float,
+    from_settings(
+        "running.grace_s", typer.Option("--grace", help="Seconds that running handlers have after SIGTERM.", min=0)
+    ),
+]
+HealthPort = Annotated[
+    int,
+    from_settings(
+        "health.port",
+        typer.Option(help="TCP port of /livez, /readyz, /healthz and /metrics; 0 picks one.", min=0, max=65535),
+    ),
+]
+HealthHost = Annotated[
+    str, from_settings("health.host", typer.Option(help="Address of these; in a container 0.0.0.0."))
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +66,9 @@ class _Service:
 )
 def run_command(
     name: Annotated[str, typer.Argument(help="The App, as module:name; the module is imported.", metavar="APP")],
-    grace_s: Annotated[
-        float,
-        from_settings(
-            "running.grace_s", typer.Option("--grace", help="Seconds that running handlers have after SIGTERM.", min=0)
-        ),
-    ],
-    health_port: Annotated[
-        int,
-        from_settings(
-            "health.port",
-            typer.Option(help="TCP port of /livez, /readyz, /healthz and /metrics; 0 picks one.", min=0, max=65535),
-        ),
-    ],
-    health_host: Annotated[
-        str, from_settings("health.host", typer.Option(help="Address of these; in a container 0.0.0.0."))
-    ],
+    grace_s: Grace,
+    health_port: HealthPort,
+    health_host: HealthHost,
     group: Annotated[Named, typer.Option(help="Run this group alone; may be given again.", metavar="NAME")] = None,
     queue: Annotated[Named, typer.Option(help="Run this task queue alone; may be given again.", metavar="NAME")] = None,
     saga: Annotated[Named, typer.Option(help="Run this saga alone; may be given again.", metavar="NAME")] = None,
