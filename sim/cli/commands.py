@@ -58,6 +58,7 @@ COMMANDS = {
     "acl": _Listed(
         "eventlib.cli.acl", "Print the ACL rules that a Redis user needs for a role: publisher, consumer, ..."
     ),
+    "settings": _Listed("eventlib.cli.settings", "Print the settings in force, and where each is from."),
     "server": _Listed("sim.cli.server", "Run a private Redis until Ctrl-C; prints its URL."),
     "schemas": _Listed(
         "eventlib.cli.schemas", "Export event schemas, and check whether a change breaks readers or writers."

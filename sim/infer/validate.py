@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from eventlib import App, connect
+from eventlib import App, Settings, connect
 from eventlib.catalog import FileUploaded
 from sim.calibration import Calibration
 from sim.declare.loads.constant import ConstantLoad
@@ -104,7 +104,7 @@ def file_uploaded(index: int) -> FileUploaded:
 async def publish_burst(url: str, count: int = BURST) -> float:
     """Publish `count` typed events of ordinary size as fast as one process can. Returns events a second."""
     events = [file_uploaded(index) for index in range(count)]
-    async with connect(App("burst"), url, namespace=f"wb-{secrets.token_hex(6)}") as bus:
+    async with connect(App("burst"), url, namespace=f"wb-{secrets.token_hex(6)}", settings=Settings()) as bus:
         try:
             start = time.perf_counter()
             await bus.publish_many(events)

@@ -7,7 +7,6 @@ these processes, with signals. What all of them note becomes the history.
 import asyncio
 import contextlib
 import math
-import os
 import secrets
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eventlib import App, BrokerError, BrokerUnavailable, Bus, connect, private_server
+from eventlib import App, BrokerError, BrokerUnavailable, Bus, Settings, connect, load_settings, private_server
 from eventlib.testing import PrivateServer, proxy_url, server_cpu_s
 from sim.declare.callers import CALLERS
 from sim.declare.order import run_order
@@ -127,7 +126,7 @@ def _directory() -> Iterator[Path]:
 @contextmanager
 def server_at(url: str | None) -> Iterator[str]:
     """The URL of the Redis that was named, here or as REDIS_URL; or of a private one for the length of the block."""
-    if address := url or os.environ.get("REDIS_URL"):
+    if address := url or load_settings().redis.address():
         yield address
     else:
         with private_server() as server:
@@ -175,7 +174,7 @@ class _LiveRun:
 
     async def run(self, progress: Progress) -> tuple[str, float, dict[str, Left]]:
         """Product and version of the server, when all was settled, and what each service had left."""
-        async with connect(App("workbench"), self._url, namespace=self._job.namespace) as bus:
+        async with connect(App("workbench"), self._url, namespace=self._job.namespace, settings=Settings()) as bus:
             try:
                 async with self._faults, asyncio.TaskGroup() as tasks:
                     side = [tasks.create_task(self._pool.fail_with_processes())]
