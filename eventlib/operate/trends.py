@@ -91,9 +91,10 @@ class Trends:
 
     def _rows(self, seen: Survey, findings: list[Finding]) -> list[Row]:
         retries, dead = _of_other_keys(seen)
-        alerts: dict[str, list[str]] = {}
+        alerts: dict[Place, list[str]] = {}
         for finding in findings:
-            alerts.setdefault(finding.where, []).append(finding.name)
+            if finding.place is not None:
+                alerts.setdefault(finding.place, []).append(finding.name)
         rows = []
         for stream in seen.streams:
             own = stream.own
@@ -101,7 +102,7 @@ class Trends:
                 continue  # what the library keeps beside a stream is counted with it
             for group in stream.groups:
                 place = stream.stream, group.group
-                told = tuple(alerts.get(f"{stream.stream} {group.group}", ()))
+                told = tuple(alerts.get(place, ()))
                 rows.append(self._row(stream, group, retries.get(place, 0), dead.get(place, 0), told))
             if not stream.groups:
                 rows.append(self._row(stream, None, 0, 0, ()))
@@ -116,7 +117,7 @@ class Trends:
             (then_s, added, lag), (now_s, added_now, lag_now) = looks[-2], looks[-1]
             added_per_s = (added_now - added) / (now_s - then_s)
             handled_per_s = max(0.0, (added_now - added - (lag_now - lag)) / (now_s - then_s))
-        name = _name(stream)
+        name = stream.name
         if group is None:
             return Row(stream.stream, name, "", stream.entries, None, 0, None, added_per_s, None, 0, 0, 0, 0, ())
         ages = [age_s for age_s in (group.oldest_unread_s, group.oldest_pending_s) if age_s is not None]
@@ -135,13 +136,6 @@ class Trends:
             members=group.consumers,
             alerts=alerts,
         )
-
-
-def _name(stream: StreamSurvey) -> str:
-    own = stream.own
-    if own is None:
-        return stream.stream
-    return own.stream if own.namespace == "ev" else f"{own.namespace}:{own.stream}"
 
 
 def _of_other_keys(seen: Survey) -> tuple[Mapping[Place, int], Mapping[Place, int]]:
