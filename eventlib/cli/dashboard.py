@@ -14,7 +14,10 @@ app = typer.Typer()
 
 @app.command("dashboard", epilog=ending("`workbench dashboard > dashboard.json`, then import it into Grafana"))
 def dashboard_command(given: Set = None, json_file: Json = None) -> None:
-    """Print a dashboard for Grafana: metrics of programs and of `workbench exporter`, thresholds as lines."""
+    """Print a dashboard for Grafana, with the thresholds as lines.
+
+    It shows the metrics of programs and those of `workbench exporter`.
+    """
     made = dashboard(thresholds_from(given))
     write_json(json_file, made)
     if json_file is None:

@@ -37,10 +37,11 @@ def monitor_command(
     once: Annotated[bool, typer.Option("--once", help="Look once, print what is seen, and end.")] = False,
     json_file: Json = None,
 ) -> None:
-    """Watch streams, groups and consumers of any library: backlogs, rates, dead letters, alerts by the thresholds.
+    """Watch streams, groups and consumers of any library in the terminal, with alerts.
 
-    Keys look into a group and its dead letters, and replay one. `--once` and `--json FILE` look once; so does a
-    monitor whose output is no terminal. It survives a restart of Redis. NO_COLOR is obeyed.
+    It shows backlogs, rates and dead letters, and judges them by the thresholds. Keys look into a group and its dead
+    letters, and replay one. `--once` and `--json FILE` look once; so does a monitor whose output is no terminal. It
+    survives a restart of Redis. NO_COLOR is obeyed.
     """
     thresholds = thresholds_from(given)
     limits = SurveyLimits(rate, streams_max, thresholds.idle_s, tuple(stream or ()))
