@@ -52,7 +52,9 @@ def chosen(claims: Sequence[Claim], pattern: str | None) -> list[Claim]:
 def _is_named(one: Claim, pattern: str) -> bool:
     if re.fullmatch(r"s[\d?*\[\]-]+", pattern):
         return fnmatch.fnmatchcase(one.id.lower(), pattern)
-    return fnmatch.fnmatchcase(one.theme, pattern) or pattern in one.sentence.lower()
+    if fnmatch.filter(THEMES, pattern):
+        return fnmatch.fnmatchcase(one.theme, pattern)
+    return pattern in one.sentence.lower()
 
 
 def measure(claims: Sequence[Claim], url: str, *, full: bool = False, progress: Progress = lambda *_: None) -> Measured:

@@ -53,4 +53,6 @@ def _end(row: Row) -> Literal["failure", "skipped"] | None:
 def _times(row: Row) -> str:
     """How far from the threshold."""
     distance = row.finding.distance
-    return "" if distance is None else f" ({digits(distance)} times the threshold)"
+    if distance is None:
+        return ""
+    return " (at the threshold)" if distance == 1.0 else f" ({digits(distance)} times the threshold)"
