@@ -189,7 +189,7 @@ async def _handled_per_s(site: Site, consumers: int, count: int, wait_s: float) 
     "S34",
     "Order within a stream is first in, first out",
     theme="performance",
-    how="Two programs publish 500 events each, at once; their order in the stream is compared with their order of "
+    how="Two programs publish 300 events each, at once; their order in the stream is compared with their order of "
     "publishing. A consumer with one handler at a time, and an ordered group with failing handlers, note theirs.",
     threshold="0 events before one that was published earlier by the same program, or with the same key",
 )
@@ -209,7 +209,7 @@ async def order(site: Site) -> Finding:
             raise ConnectionError("not yet")
         by_key.setdefault(event.key, []).append(event.number)
 
-    count = 500
+    count = 300
     async with site.connect(app) as bus, site.client("other") as other:
         await asyncio.gather(
             *(publisher.publish_many(_keyed(first, count)) for first, publisher in ((0, bus), (count, other)))
