@@ -1,7 +1,7 @@
 """Planted regressions: each breaks the library in one place, and one row of the claims must turn false by it.
 
-`python -m tests.claims.mutations` measures all rows that run in this process under every mutation, and writes the table
-of docs/claims.md anew. It takes some minutes.
+`python -m tests.claims.mutations [ROW ...]` measures all rows that run in this process under every mutation, or under
+those of the named rows. It writes their lines of the table in docs/claims.md, and takes some minutes.
 """
 
 import sys
@@ -164,29 +164,29 @@ PAGE = Path(__file__).parents[2] / "docs" / "claims.md"
 HEAD = "| planted regression | its row | rows that turned false | rows that stayed true |\n|---|---|---|---|\n"
 
 
-def _table(url: str) -> str:
+def _line(mutation: Mutation, url: str) -> str:
     skipped = {one.id for one in all_claims() if one.noisy or "nothing to measure" in one.how} | OUT_OF_REACH
-    claims = [one for one in all_claims() if one.id not in skipped]
-    lines = []
-    for mutation in MUTATIONS:
-        with pytest.MonkeyPatch.context() as patch:
-            mutation.plant(patch)
-            rows = [measure_one(one, url) for one in claims]
-        false, true = ([row.id for row in rows if row.verdict == verdict] for verdict in ("false", "true"))
-        lines.append(f"| {mutation.what} | {mutation.row} | {', '.join(false)} | {len(true)} of {len(rows) - 1} |")
-        sys.stderr.write(f"{lines[-1]}\n")
-        sys.stderr.writelines(
-            f"    {row.id} {row.verdict}: {row.finding.measured}\n" for row in rows if row.id in false
-        )
-    return HEAD + "".join(f"{line}\n" for line in lines)
+    with pytest.MonkeyPatch.context() as patch:
+        mutation.plant(patch)
+        rows = [measure_one(one, url) for one in all_claims() if one.id not in skipped]
+    false, true = ([row.id for row in rows if row.verdict == verdict] for verdict in ("false", "true"))
+    told = [f"    {row.id} {row.verdict}: {row.finding.measured}" for row in rows if row.verdict != "true"]
+    line = f"| {mutation.what} | {mutation.row} | {', '.join(false)} | {len(true)} of {len(rows) - 1} |"
+    sys.stderr.write("\n".join([line, *told, ""]))
+    return line
 
 
 def main() -> None:
-    with private_server() as server:
-        table = _table(server.url)
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(HEAD)
-    PAGE.write_text(before + table + rest[rest.index("\n\n") + 1 :], encoding="utf-8")
+    table, _, after = rest.partition("\n\n")
+    lines = {line.split(" | ")[1]: line for line in table.splitlines()}
+    with private_server() as server:
+        for mutation in MUTATIONS:
+            if not sys.argv[1:] or mutation.row in sys.argv[1:]:
+                lines[mutation.row] = _line(mutation, server.url)
+    table = "\n".join(lines[mutation.row] for mutation in MUTATIONS if mutation.row in lines)
+    PAGE.write_text(f"{before}{HEAD}{table}\n\n{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
