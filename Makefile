@@ -5,6 +5,7 @@ BIN    := .venv/bin
 READY  := .venv/.ready
 PEERS  := .venv/.peers
 LOWEST := .venv/lowest/.ready
+JUDGE  := .venv/bin/promtool
 SHELL  := bash
 
 # The programs in .venv name the folder that they were made in. In a copy, or after a move, .venv is made anew.
@@ -28,7 +29,7 @@ report: $(READY) ## run the sample experiment in both worlds and write reports/v
 # wheel get both cores to themselves.
 # More than a hundred processes start: each would compile the same sources again where Python may not keep them.
 test: export PYTHONDONTWRITEBYTECODE =
-test: $(READY) ## run all tests and all notebooks
+test: $(READY) $(JUDGE) ## run all tests and all notebooks
 	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/typing --ignore=tests/install -n 3 --dist worksteal
 	@$(BIN)/pytest tests/install notebooks -p nbval --nbval --nbval-current-env --nbval-cell-timeout=120
 
@@ -72,6 +73,16 @@ $(PEERS): $(READY)
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]' || { \
 	  echo 'Mend: check the network, or name an index in reach: PIP_INDEX_URL, HTTPS_PROXY'; exit 1; }
 	@touch $@
+
+# promtool judges alert rules and metrics. It is unpacked from a package of Debian, not installed, so no service begins.
+# Where there is none, the tests judge what they can without it.
+$(JUDGE): | $(READY)
+	@if command -v promtool > /dev/null; then ln -sf "$$(command -v promtool)" $@; else \
+	  mkdir -p .venv/promtool; (cd .venv/promtool && \
+	  { apt-get -qq download prometheus || { apt-get -qq update && apt-get -qq download prometheus; }; } && \
+	  dpkg-deb -x prometheus_*.deb . && mv usr/bin/promtool ../bin/) > .venv/promtool.log 2>&1 || { \
+	  echo 'There is no promtool here, and .venv/promtool.log says why: tests that need it are skipped.'; \
+	  echo "Mend: install Prometheus, on Debian and Ubuntu the package prometheus."; }; rm -rf .venv/promtool; fi
 
 $(LOWEST): $(READY)
 	@echo 'Setting up .venv/lowest with the oldest packages that pyproject.toml allows, once.'

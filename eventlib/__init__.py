@@ -44,7 +44,6 @@ What was awaited has not happened in time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eventlib.broker.acl import acl_rules
 from eventlib.bus import Bus, connect
 from eventlib.dead_letter import DeadLetter
 from eventlib.declare.app import App
@@ -104,6 +103,8 @@ from eventlib.tasks.queues import TaskHandle
 from eventlib.tasks.state import TaskState
 
 if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` imports these
+    from eventlib.access import acl_rules
+
     __version__: str
     from eventlib.client.client import Client, ClientHealth
     from eventlib.consume.liveness import ConsumerHealth
@@ -219,6 +220,7 @@ __all__ = [
 
 # What only some programs use. The catalog's classes alone, which a client needs, take a tenth of a second to make.
 _MODULES = {
+    "eventlib.access": ["acl_rules"],
     "eventlib.consume.liveness": ["ConsumerHealth"],
     "eventlib.client.client": ["Client", "ClientHealth"],
     "eventlib.declare.sagas": ["NOTHING_TO_UNDO", "Saga", "Step"],

@@ -55,6 +55,7 @@ class Connector:
 
     def __init__(self, url: str) -> None:
         self.where = without_password(url)
+        self.user = "default"
         try:
             _check_options(url)
             # No socket_timeout: callers have timeouts of their own.
@@ -63,6 +64,7 @@ class Connector:
             )
             self._new = cast(Callable[[], redis.Connection], pool.make_connection)
             connection = self._new()  # this raises now if an option is wrong
+            self.user = connection.username or self.user
             if isinstance(connection, redis.SSLConnection):
                 connection.ssl_context.get()
         except _UnknownOption as option:
@@ -84,6 +86,9 @@ class Connector:
             BrokerUnavailable, AccessDenied, BrokerError: that failed, or took longer than `timeout_s`.
         """
         connection = self._new()
+        for name in ("lib_name", "lib_version", "driver_info"):  # as versions of redis-py call them
+            # It would send CLIENT SETINFO, which few users may: each login would stand in the server's ACL LOG.
+            setattr(connection, name, None)
         try:
             async with asyncio.timeout(timeout_s):
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
@@ -132,14 +137,14 @@ def without_password(url: str) -> str:
     return f"{scheme}://{'***@' if at else ''}{slash}{place}"
 
 
-def refusal(text: str, where: str) -> BrokerError:
-    """The library's error for an error reply.
+def refusal(text: str, where: str, user: str = "") -> BrokerError:
+    """The library's error for an error reply. `user` is who has logged in.
 
     A reply begins with a code, except where Redis 7.0 refuses a command to a script.
     """
     code = text.partition(" ")[0]
     if any(denial in text for denial in _DENIALS):
-        return _denied(text, where)
+        return _denied(text, where, user)
     if code == "NOSCRIPT":
         return UnknownScript(where, text)
     if code == "OOM":
@@ -165,8 +170,9 @@ def translate(error: Exception, where: str) -> BrokerError:
     return BrokerUnavailable(where, f"Redis does not answer ({text}); is it running, is the URL right?{hint}")
 
 
-def _denied(text: str, where: str) -> AccessDenied:
-    return AccessDenied(where, f"the server refused us ({text}); {_denial_hint(text)}")
+def _denied(text: str, where: str, user: str = "") -> AccessDenied:
+    who = f"user {user!r}" if user and user not in text else "us"  # newer servers name the user
+    return AccessDenied(where, f"the server refused {who} ({text}); {_denial_hint(text)}")
 
 
 def silence(timeout_s: float, where: str) -> str:
@@ -181,7 +187,7 @@ def _tls_hint(where: str) -> str:
 
 def _denial_hint(text: str) -> str:
     if "ermission" in text or "script" in text:
-        return "allow this user what eventlib.acl_rules(namespace) lists"
+        return "give this user the rules that `workbench acl ROLE`, or eventlib.acl_rules, lists"
     return "check user, password and permissions"
 
 

@@ -54,12 +54,13 @@ async def publishing(broker: Broker, source: str, outage_policy: OutagePolicy) -
 @dataclass(frozen=True, slots=True)
 class PublishLoad:
     """How many events of a bus are not on the server yet, for how long the first caller has waited, and what a file
-    keeps.
+    keeps, of at most `spool_bytes_max` (0: there is no file).
     """
 
     queued: int
     waiting_s: float
     spooled_bytes: int
+    spool_bytes_max: int = 0
 
 
 class Publisher:
@@ -138,7 +139,7 @@ class Publisher:
         """What is on its way to the server."""
         since_s = [s.waiting_since_s for s in self._senders.values() if s.waiting_since_s is not None]
         waiting_s = max(0.0, asyncio.get_running_loop().time() - min(since_s)) if since_s else 0.0
-        return PublishLoad(self.capacity.count, waiting_s, self._route.spooled_bytes)
+        return PublishLoad(self.capacity.count, waiting_s, self._route.spooled_bytes, self._route.spool_bytes_max)
 
     def counts(self) -> dict[str, PublishCounts]:
         """What became of the events so far, by stream."""

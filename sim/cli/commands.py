@@ -47,8 +47,18 @@ COMMANDS = {
     ),
     "init": _Listed("sim.cli.init", "Write a first scenario, a notebook and a CI job into an empty folder."),
     "lab": _Listed("sim.cli.lab", "Open JupyterLab on the notebooks, with a Redis running."),
+    "run": _Listed(
+        "eventlib.cli.run", "Run an App's handlers, tasks and sagas until SIGTERM or Ctrl-C, with health endpoints."
+    ),
     "exporter": _Listed(
         "eventlib.cli.exporter", "Serve metrics of the streams of any library, read-only, for Prometheus."
+    ),
+    "alerts": _Listed("eventlib.cli.alerts", "Print alert rules for Prometheus, made from thresholds, or the runbook."),
+    "doctor": _Listed(
+        "eventlib.cli.doctor", "Examine a server, read-only: what is wrong with it and its streams, and the mend."
+    ),
+    "acl": _Listed(
+        "eventlib.cli.acl", "Print the ACL rules that a Redis user needs for a role: publisher, consumer, ..."
     ),
     "server": _Listed("sim.cli.server", "Run a private Redis until Ctrl-C; prints its URL."),
     "schemas": _Listed(

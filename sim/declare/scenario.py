@@ -1,6 +1,6 @@
 """A Scenario declares one experiment: a load, the services that work it off, and the faults injected into them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -10,17 +10,19 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from eventlib.errors import InvalidDeclaration
 from eventlib.events.schema import valid_name, valid_type
-from sim.declare.callers import CALLERS, Callers
+from sim.declare.callers import Callers, callers_problem
 from sim.declare.declared import Declared, FilePlaces
 from sim.declare.dependencies import Dependency
 from sim.declare.expectations import Expectation
-from sim.declare.faults import FAULT_KINDS, Fault
-from sim.declare.faults.kind import FaultySystem
+from sim.declare.faults import Fault
+from sim.declare.faults.drawing import DrawnFaults, drawn_faults
+from sim.declare.faults.kind import FaultKind, FaultySystem
+from sim.declare.flow import Flow
 from sim.declare.loads import Load
-from sim.declare.plan import Flow, Plan, draw_labels
+from sim.declare.plan import Plan, draw_labels
 from sim.declare.scenario_file import problems, read
 from sim.declare.service import Service
-from sim.declare.task_queue import Labels
+from sim.declare.task_queue import Labels, TaskQueue
 from sim.errors import InvalidScenario, InvalidTrace
 
 Progress = Callable[[float], None]  # told what share of the work is done, from 0 to 1
@@ -77,6 +79,15 @@ class Scenario(Declared):
         except ValidationError as error:
             raise InvalidScenario(str(file), *problems(error, cls.model_json_schema())) from error
 
+    @property
+    def declared_faults(self) -> tuple[Fault, ...]:
+        """The faults as they are declared: a random plan itself, where `faults` has those that were drawn for it."""
+        return self.faults.declared if isinstance(self.faults, DrawnFaults) else self.faults
+
+    def declared(self) -> dict[str, Any]:
+        """All that is declared, as a file would have it: what is drawn and found of it follows from it again."""
+        return self.model_dump(by_alias=True) | {"faults": [fault.model_dump() for fault in self.declared_faults]}
+
     @cached_property
     def flow(self) -> Flow:
         """Which event reaches which service, how often."""
@@ -90,7 +101,7 @@ class Scenario(Declared):
         """
         declared = {name: service.model_dump() for name, service in services.items()}
         try:
-            return self.model_validate(self.model_dump(by_alias=True) | {"services": declared})
+            return self.model_validate(self.declared() | {"services": declared})
         except ValidationError as error:
             raise InvalidScenario(self.name, *problems(error, self.model_json_schema())) from error
 
@@ -107,7 +118,8 @@ class Scenario(Declared):
         Raises:
             InvalidTrace: the load's trace is missing or broken.
         """
-        return Plan.draw(self.offered_load, self.services, self.dependencies, self.faults, self.flow, seed, repeat)
+        system = (self.offered_load, self.services, self.dependencies, self.faults, self.callers)
+        return Plan.draw(*system, self.flow, seed, repeat)
 
     def labels(self, service: str, seed: int, n: int) -> Labels:
         """The priorities and tenants of the first n messages of a service that is a task queue."""
@@ -121,6 +133,11 @@ class Scenario(Declared):
         length_s = self.offered_load.duration_s + self.drain_s
         return max(SAMPLE_EVERY_S, length_s / max(SAMPLES, self.offered_load.expected_events()))
 
+    @property
+    def _tries(self) -> int:
+        """How many messages an event of the load may be: callers may send it again."""
+        return self.callers.retry.attempts if self.callers is not None else 1
+
     def check_size(self, runs: int, *, events: float | None = None) -> None:
         """Refuse what would take more memory than a machine has. `events` is what the load sends, where that is known.
 
@@ -128,7 +145,7 @@ class Scenario(Declared):
             InvalidScenario: so many runs of this scenario would have too many rows.
         """
         load = self.offered_load
-        sent = load.expected_events() if events is None else events
+        sent = (load.expected_events() if events is None else events) * self._tries
         samples = (load.duration_s + self.drain_s) / self.sample_every_s * len(self.services)
         attempted = sum(
             # sent and published, then started, ended and settled in each attempt
@@ -149,20 +166,21 @@ class Scenario(Declared):
         if not {"offered_load", "services"} <= info.data.keys():  # they are wrong, which is told
             return faults
         system = FaultySystem(info.data["offered_load"], info.data["services"], info.data.get("callers"), faults)
-        return tuple(one for fault in faults for one in fault.expanded(system, FAULT_KINDS))
+        return drawn_faults(system)
 
     @model_validator(mode="after")
     def _runnable(self) -> Self:
         self._check_warm_up()
         self._check_names()
-        self._check_callers()
+        if problem := callers_problem(self.callers, self.offered_load, self.services):
+            raise ValueError(problem)
         self._check_own_handlers()
         self._check_dependencies()
         self._check_keys()
         for fault in self.faults:
             if problem := fault.problem(self):
                 raise ValueError(f"faults: {problem}")
-        if problem := self._late_fault():
+        if problem := _late_fault(self.faults, self.offered_load):
             raise ValueError(f"faults: {problem}")
         for name, service in self.services.items():
             self._check_size(name, service)
@@ -170,21 +188,9 @@ class Scenario(Declared):
                 raise ValueError(f"services.{name}.service_time: {problem}")
             if service.saga is not None and (problem := service.saga.problem(self.offered_load)):
                 raise ValueError(f"services.{name}.saga.{problem}")
-            self._check_queue(name, service)
+            if service.queue is not None:
+                _check_names_of_queue(name, service.queue, self.services)
         return self
-
-    def _late_fault(self) -> str | None:
-        """Which fault comes after the load's end, where it would meet nothing. None where there is none."""
-        if not self.faults:
-            return None
-        try:
-            end_s = self.offered_load.duration_s
-        except InvalidTrace:  # the run refuses it
-            return None
-        late = next((fault for fault in self.faults if fault.at_s > end_s), None)
-        if late is None:
-            return None
-        return f"{late.label} at {late.at_s:g} s, after the load's end at {end_s:g} s; lower at_s"
 
     def _check_warm_up(self) -> None:
         if self.warm_up_s and self.warm_up is not None:
@@ -202,20 +208,6 @@ class Scenario(Declared):
                 valid_type(event, "event")
         except InvalidDeclaration as error:
             raise ValueError(str(error)) from error
-
-    def _check_callers(self) -> None:
-        if self.callers is None:
-            return
-        if CALLERS in self.services:
-            raise ValueError(f"services.{CALLERS}: metrics and faults call the callers so; give it another name")
-        if self.offered_load.mix:
-            raise ValueError("load.event: callers make requests of one type; name one, or leave the callers out")
-        if self.offered_load.collects:
-            raise ValueError("load: callers send each request by itself; leave batching out, or the callers")
-        if not any(self.callers.reply in service.emits for service in self.services.values()):
-            raise ValueError(f"callers.reply: no service emits {self.callers.reply!r}; add it to the emits of one")
-        if queue := next((name for name, service in self.services.items() if service.queue or service.saga), None):
-            raise ValueError(f"services.{queue}: callers need plain services, no task queues or sagas; leave one out")
 
     def _check_keys(self) -> None:
         ordered: dict[str, str] = {}
@@ -250,27 +242,11 @@ class Scenario(Declared):
         if self.callers and (own := next((name for name, one in self.services.items() if one.app), None)):
             raise ValueError(f"services.{own}: callers need declared services, no own handlers; leave one out")
 
-    def _check_queue(self, name: str, service: Service) -> None:
-        if service.queue is None:
-            return
-        where = f"services.{name}.queue.tenants"
-        try:
-            valid_type(name, f"services.{name}, whose tasks have its name")
-            for tenant in service.queue.tenants:
-                valid_name(tenant, where)
-        except InvalidDeclaration as error:
-            raise ValueError(str(error)) from error
-        for tenant in service.queue.tenants:
-            if tenant in self.services:
-                raise ValueError(
-                    f"{where}: {tenant!r} is the name of a service, so its numbers would be too; rename it"
-                )
-
     def _check_size(self, name: str, service: Service) -> None:
         load = self.offered_load
         retries = service.saga.retries(service.retry).values() if service.saga else [service.retry]
         attempts = sum(retry.attempts for retry in retries)
-        draws = load.expected_events() * self.flow.paths[service.consumes] * attempts
+        draws = load.expected_events() * self._tries * self.flow.paths[service.consumes] * attempts
         if draws > MAX_DRAWS:
             *fields, last = load.grows_with
             raise ValueError(
@@ -279,6 +255,32 @@ class Scenario(Declared):
             )
         if max(retry.attempts for retry in (service.retry, *retries)) > MAX_ATTEMPTS:
             raise ValueError(f"services.{name}.retry.attempts: at most {MAX_ATTEMPTS:,} can be recorded")
+
+
+def _late_fault(faults: Sequence[FaultKind], load: Load) -> str | None:
+    """Which fault comes after the load's end, where it would meet nothing. None where there is none."""
+    if not faults:
+        return None
+    try:
+        end_s = load.duration_s
+    except InvalidTrace:  # the run refuses it
+        return None
+    for late in faults:
+        if late.at_s > end_s:
+            return f"{late.label} at {late.at_s:g} s, after the load's end at {end_s:g} s; lower at_s"
+    return None
+
+
+def _check_names_of_queue(name: str, queue: TaskQueue, services: Collection[str]) -> None:
+    where = f"services.{name}.queue.tenants"
+    try:
+        valid_type(name, f"services.{name}, whose tasks have its name")
+        for tenant in queue.tenants:
+            valid_name(tenant, where)
+    except InvalidDeclaration as error:
+        raise ValueError(str(error)) from error
+    if shared := next((tenant for tenant in queue.tenants if tenant in services), None):
+        raise ValueError(f"{where}: {shared!r} is the name of a service, so its numbers would be too; rename it")
 
 
 def _attempts_mean(service: Service) -> float:

@@ -24,7 +24,7 @@ from sim.evidence.capacity import work_of
 from sim.evidence.history import KIND, History, Left, Rows, Run, of_kind
 from sim.evidence.instrument import INSTRUMENT, instrument_metrics
 from sim.evidence.lags import QUANTILES, first_handled, lag_metrics, lags_of_run, last_services, quantile, round_trips
-from sim.evidence.requests import requests_of
+from sim.evidence.requests import answers_of, requests_of
 from sim.evidence.sagas import ENDS, half_done, sagas_of
 from sim.evidence.turns import queue_metrics
 from sim.evidence.unhandled import sent_by_load
@@ -48,6 +48,11 @@ UNITS = {
     "replies_lost": "replies",
     "found_after_return": "replies",
     "abandoned": "requests",
+    "answer_s": "s",
+    "requests_mean": "messages",
+    "answered": "requests",
+    "asked_again": "requests",
+    "given_up": "requests",
     "passed_by": "dispatches",
     "completed": "sagas",
     "compensated": "sagas",
@@ -164,7 +169,11 @@ def summaries(history: History) -> dict[str, Interval]:
 
 def measure_seeds(history: History) -> Metrics:
     """Every metric of every seed, averaged over the seed's repeats: name -> array of shape (seeds,)."""
-    found = measure(history)
+    return averaged(history, measure(history))
+
+
+def averaged(history: History, found: Metrics) -> Metrics:
+    """Metrics of every run of a history, averaged over the repeats of each seed."""
     return Metrics(
         *({name: of_seeds(history, values) for name, values in one.items()} for one in (found, found.unhandled))
     )
@@ -352,7 +361,14 @@ def _caller_metrics(scenario: Scenario, run: Run, rows: Rows) -> dict[str, float
         "found_after_return": requests.replied & (requests.asked > 1),
         "abandoned": requests.abandoned,
     }
-    return {f"{CALLERS}.round_trip_s_{name}": quantile(waited_s, q) for name, q in QUANTILES.items()} | {
+    times = {f"round_trip_s_{name}": quantile(waited_s, q) for name, q in QUANTILES.items()}
+    assert scenario.callers is not None
+    if scenario.callers.retries or scenario.offered_load.looping:
+        answers = answers_of(scenario, run, rows)
+        counts |= {"answered": answers.answered, "asked_again": answers.sent > 1, "given_up": answers.given_up}
+        times |= {f"answer_s_{name}": quantile(answers.took_s, q) for name, q in QUANTILES.items()}
+        times["requests_mean"] = float(answers.sent.mean()) if answers.sent.size else np.nan
+    return {f"{CALLERS}.{name}": value for name, value in times.items()} | {
         f"{CALLERS}.{name}": float(np.count_nonzero(of)) for name, of in counts.items()
     }
 

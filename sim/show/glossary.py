@@ -20,6 +20,13 @@ LABELS = {
     "replies_lost": "replies lost",
     "found_after_return": "replies found after a return",
     "abandoned": "never asked for again",
+    "answer_s_p50": "time to answer, median",
+    "answer_s_p95": "time to answer, p95",
+    "answer_s_p99": "time to answer, p99",
+    "answered": "answered",
+    "asked_again": "asked again",
+    "given_up": "given up",
+    "requests_mean": "messages per request",
     "passed_by": "passed by, most",
     "completed": "sagas completed",
     "compensated": "sagas compensated",
@@ -77,6 +84,8 @@ GLOSSARY = {
     "run": "One pass through the scenario in one world.",
     "seed": "The number that decides everything random in a run.",
     "simulated": "The same rules in virtual time; only how long things take is modelled.",
+    "time to answer": "Time from when a request was first meant to be sent until a reply came to one of its messages, "
+    "or it was given up.",
     "tolerance": "How far a prediction may be off, as a share of the live value. Within: the whole error bar is. "
     "Outside: none of it is. Too noisy: the bar reaches across the tolerance, or no seed ran live twice.",
     "utilisation": "The share of the run in which a handler is busy, averaged over the handlers of a service.",

@@ -3,13 +3,17 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from signal import Signals
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
+from eventlib.finishing import finished
 from eventlib.testing import PrivateServer
 from sim.declare.faults.worlds import WORKS, Network
 from sim.declare.scenario import Scenario
+from sim.errors import LiveRunFailed
 from sim.worlds.process_pool import PoolProcess, ProcessPool
 
 Start = Callable[[str, int], PoolProcess]  # called with a service and the index of one of its consumers
@@ -25,7 +29,8 @@ class LiveFaults:
     """One live run, as faults meet it: see `sim.declare.faults.worlds.LiveWorld`.
 
     `t0` is when its load begins, in monotonic seconds. `server` is there where the run has a server of its own, `proxy`
-    where its processes reach the server through one.
+    where its processes reach the server through one. The faults happen within `async with`. At its end, server and
+    network work again, also where the run is over before its faults are.
     """
 
     def __init__(
@@ -41,6 +46,19 @@ class LiveFaults:
         self._server = server
         self._server_stands = self._server_is_full = False
         self._of_callers: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._mend()
+        except Exception as error:
+            if failure is None:  # else what really failed would be hidden
+                problem = f"what a fault did could not be undone: {error}; run it again"
+                raise LiveRunFailed("live run", problem) from error
 
     def inject(self, tasks: asyncio.TaskGroup, callers: str) -> None:
         """Begin to let the scenario's faults happen. `callers` is what they call the callers."""
@@ -93,28 +111,33 @@ class LiveFaults:
         assert self.proxy is not None, "a fault that needs the proxy says so"
         self._pool.order(self.proxy, {"network": asdict(network)})
 
+    # A fault is cancelled when the run is over. What it does to the server is finished even then: two calls at once
+    # would mix up their answers.
+
     async def stop_server(self) -> None:
         self._server_stands = True
-        await asyncio.to_thread(self._own_server.stop)
+        await finished(asyncio.to_thread(self._own_server.stop))
 
     async def start_server(self, *, with_data: bool) -> None:
         if not with_data:
-            await asyncio.to_thread(self._own_server.delete_data)
-        await asyncio.to_thread(self._own_server.start)
+            await finished(asyncio.to_thread(self._own_server.delete_data))
+        await finished(asyncio.to_thread(self._own_server.start))
         self._server_stands = False
 
     async def fill_server(self, *, full: bool) -> None:
+        self._server_is_full = True  # until it is known that it is not
+        await finished(asyncio.to_thread(self._own_server.set_full, full))
         self._server_is_full = full
-        await asyncio.to_thread(self._own_server.set_full, full)
 
-    async def mend(self) -> None:
-        """Let server and network work again, where the run is over before its faults are."""
-        if self.proxy is not None:
-            self.set_network(WORKS)
-        if self._server_stands:
-            await self.start_server(with_data=True)
-        if self._server_is_full:
-            await self.fill_server(full=False)
+    async def _mend(self) -> None:
+        """Let server and network work again. Each is tried, even if another one fails."""
+        async with AsyncExitStack() as last_first:
+            if self._server_is_full:
+                last_first.push_async_callback(self.fill_server, full=False)
+            if self._server_stands:
+                last_first.push_async_callback(self.start_server, with_data=True)
+            if self.proxy is not None:
+                last_first.callback(self.set_network, WORKS)
 
     @property
     def _own_server(self) -> PrivateServer:

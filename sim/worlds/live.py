@@ -177,7 +177,7 @@ class _LiveRun:
         """Product and version of the server, when all was settled, and what each service had left."""
         async with connect(App("workbench"), self._url, namespace=self._job.namespace) as bus:
             try:
-                async with asyncio.TaskGroup() as tasks:
+                async with self._faults, asyncio.TaskGroup() as tasks:
                     side = [tasks.create_task(self._pool.fail_with_processes())]
                     await self._start_all()
                     self._faults.inject(tasks, CALLERS)
@@ -186,7 +186,6 @@ class _LiveRun:
                     for task in (*side, *self._faults.tasks):
                         task.cancel()
                     await self._note_server_cpu()
-                await self._faults.mend()
                 await self._pool.stop_all(self._talked_to)
                 left = {name: await self._left(bus, name) for name in self._scenario.services}
                 await self._note_ends_of_sagas(bus, left)
@@ -194,7 +193,6 @@ class _LiveRun:
             except BaseExceptionGroup as failures:
                 raise first_of(failures) from None
             finally:
-                await self._faults.mend()
                 with contextlib.suppress(LiveRunFailed):  # or what really failed would be hidden
                     await self._pool.kill_all()
                 with contextlib.suppress(BrokerError):

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from eventlib.policy import Retry
 from sim.declare.faults.errors import Errors
 from sim.declare.faults.kill import Kill
+from sim.declare.flow import MAX_PATHS, Flow
 from sim.declare.loads.poisson import PoissonLoad
 from sim.declare.own_handlers import Emitted
-from sim.declare.plan import MAX_PATHS, Flow
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.declare.service_times.lognormal import LognormalTime

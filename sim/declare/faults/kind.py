@@ -12,6 +12,7 @@ from pydantic import Field
 from sim.declare.callers import CALLERS, Callers
 from sim.declare.declared import Declared, Floats
 from sim.declare.faults.worlds import Injection, LiveWorld, SimulatedWorld
+from sim.declare.flow import Flow
 from sim.declare.loads import Load
 from sim.declare.service import Service
 
@@ -68,6 +69,9 @@ class System(Protocol):
     def callers(self) -> Callers | None: ...
 
     @property
+    def flow(self) -> Flow: ...
+
+    @property
     def faults(self) -> Sequence["FaultKind"]: ...
 
 
@@ -79,6 +83,11 @@ class FaultySystem:
     services: Mapping[str, Service]
     callers: Callers | None
     faults: Sequence["FaultKind"]
+
+    @property
+    def flow(self) -> Flow:
+        """Which event reaches which service, how often."""
+        return Flow.of(self.offered_load.events, self.services)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +160,11 @@ class FaultKind(Declared):
         """What it takes out of order: no two faults may do that to one part at the same time."""
         return frozenset()
 
+    @property
+    def parts_until_s(self) -> float:
+        """Until when it may take its parts out of order, in seconds of the run."""
+        return self.until_s
+
     def mark(self) -> Mark:
         """How a figure shows it."""
         return Mark(self.label, self.at_s, self.until_s)
@@ -158,8 +172,8 @@ class FaultKind(Declared):
     def problem(self, system: System) -> str | None:
         """Why it cannot happen in this system, or None."""
         for other in system.faults:
-            together = other is not self and self.at_s <= other.until_s and other.at_s <= self.until_s
-            if together and (shared := self.parts(system) & other.parts(system)):
+            together = self.at_s <= other.parts_until_s and other.at_s <= self.parts_until_s
+            if other is not self and together and (shared := self.parts(system) & other.parts(system)):
                 return f"{min(shared)} is {self.done_to_it} while it is down"
         return None
 
@@ -226,6 +240,8 @@ class ConsumerFault(ServiceFault):
         if system.callers is not None and self._meets_a_caller(system):
             if not self.may_meet_callers:
                 return f"callers that are {self.done_to_it} are not modelled yet; give a service, or kill a caller"
+            if system.callers.retries or system.offered_load.looping:
+                return "callers that ask again, or in a closed loop, cannot be killed yet; meet a service instead"
             consumers, problem = system.callers.processes, FaultKind.problem(self, system)
         else:
             problem = super().problem(system)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from sim.declare.declared import FOUND, Declared, Floats
+from sim.declare.declared import Declared, Floats, Numbers, made_of, places_among
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +18,14 @@ class Arrivals:
 
     `intended_s` says when each comes to be sent: lag counts from there. `due_s` says when the load hands it over. That
     is later only where a client collects messages and sends them in batches.
+
+    In a closed loop these are the earliest times, in no order, and `think_s` says how long the client of each message
+    thinks before it.
     """
 
     intended_s: Floats
     due_s: Floats
+    think_s: Floats | None = None
 
 
 class LoadKind(Declared):
@@ -34,7 +37,7 @@ class LoadKind(Declared):
 
     kind: str
     event: str
-    mix: dict[str, float] = Field(default_factory=dict, json_schema_extra=FOUND)  # a file says it as `event`
+    mix: dict[str, float] = Field(default_factory=dict, json_schema_extra=made_of("event"))  # a file says it as `event`
 
     grows_with: ClassVar[tuple[str, ...]]  # the fields to lower where the plan would be too large
 
@@ -65,10 +68,9 @@ class LoadKind(Declared):
             return self.event
         return " and ".join(f"{event} ({100 * share:.3g} %)" for event, share in self.events.items())
 
-    def draw_events(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    def draw_events(self, n: int, rng: np.random.Generator) -> Numbers:
         """For each of the first n messages, the place of its event type in `events`, shape (n,)."""
-        bounds = np.cumsum(list(self.events.values()))[:-1]
-        return np.asarray(np.searchsorted(bounds, rng.random(n), "right"), np.int64)
+        return places_among(rng.random(n), np.cumsum(list(self.events.values())))
 
     @property
     def sampled(self) -> bool:
@@ -84,6 +86,11 @@ class LoadKind(Declared):
     def collects(self) -> bool:
         """Whether a client holds messages back, to send them in batches."""
         return False
+
+    @property
+    def looping(self) -> int:
+        """How many clients wait for an answer before they send again; 0 where the load asks for none."""
+        return 0
 
     @property
     def recorded_columns(self) -> tuple[str, ...]:

@@ -82,8 +82,7 @@ class Consumer:
                 self._reply = _NO_REPLY
                 for message in messages:
                     del self._held[message]
-                if not self._process.halted:  # else their leases are listed already
-                    self._group.strand(messages)
+                self._group.strand(messages)
                 self._ask_at(self._link.heard_s(self._env.now))
                 return
             after_s += self._link.delay_s + self._link.transfer_s(len(messages), calls=0)

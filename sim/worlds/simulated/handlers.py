@@ -199,10 +199,11 @@ class Handlers:
         if fails or self._emissions.any or self._group.is_pending(message, lost.used):
             self._record(_LOST, now, message, attempt)
         else:
-            self._record(_ACKED, now + self._settle_s(), message, attempt)
+            self._record(_ACKED, now + self._settles_s()[1], message, attempt)
 
     def _settle_by(self, decision: Decision, message: Message, attempt: int, now: float) -> None:
-        known_s = now + self._settle_s()
+        server_s, knows_s = self._settles_s()
+        known_s = now + knows_s
         match decision:
             case Ack():
                 self._record(_ACKED, known_s, message, attempt)
@@ -211,22 +212,25 @@ class Handlers:
                 message.used = attempt if counts else attempt - 1
                 self._let_go(message)
                 self._record(_RETRIED, known_s, message, attempt)
-                late_s = known_s - self._state.env.now + self._state.machine.takes_s("retry_s")
+                late_s = now + server_s - self._state.env.now + self._state.machine.takes_s("retry_s")
                 self._group.put_aside(message, delay_s + late_s)
             case GiveUp():
                 self._group.dead += 1
                 self._record(_DEAD, known_s, message, attempt)
                 self._settle(message)
 
-    def _settle_s(self) -> float:
-        """How long it takes until the server knows."""
-        if self._instant and self._link.works:
-            return 0.0
-        now = self._state.env.now
-        takes_s = 0.0
+    def _settles_s(self, *, adds: bool = False) -> tuple[float, float]:
+        """How long it takes until the server has settled a message, and until the consumer knows.
+
+        `adds`: it takes memory of the server.
+        """
+        link, now, takes_s = self._link, self._state.env.now, 0.0
         if not self._instant:
             takes_s = self._cpu.takes_s("settle_s") + self._state.machine.server.late_s(now, self._cpu)
-        return takes_s if self._link.works else self._link.done_s(now + takes_s) - now
+        if link.works:
+            return takes_s, takes_s
+        arrives_s = link.arrives_s(now + takes_s, adds=adds)
+        return arrives_s + link.delay_s - now, link.heard_s(arrives_s) + 2.0 * link.delay_s - now
 
     def _let_go(self, message: Message) -> None:
         """The message is not held here any more."""

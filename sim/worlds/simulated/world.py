@@ -9,7 +9,7 @@ import simpy
 
 from sim.calibration import Calibration
 from sim.declare.callers import CALLERS
-from sim.declare.faults.worlds import WORKS, Injection, Network
+from sim.declare.faults.worlds import Injection, Network
 from sim.declare.order import run_order
 from sim.declare.plan import Plan
 from sim.declare.scenario import Progress, Scenario
@@ -105,7 +105,6 @@ class World:
         self._consumers: dict[tuple[str, int], Consumer | Caller] = {}
         self._deaths = {name: simpy.Store(self._env) for name in scenario.services}  # of consumers that poison killed
         self._state.let_die = self._let_die
-        self._network = WORKS
         self._callers = Callers(self._state, scenario.callers) if scenario.callers is not None else None
         for code, (name, service) in enumerate(scenario.services.items()):
             self._groups[name] = group = _group_of(service)(self._state, code, name, service)
@@ -125,7 +124,7 @@ class World:
             if (injection := fault.inject_simulated(self)) is not None:
                 env.process(injection)
         env.run(until=self._state.finished | env.timeout(scenario.offered_load.duration_s + scenario.drain_s))
-        self._note_skipped()
+        self._note_unsent()
         return float(env.now)
 
     def left(self) -> dict[str, Left]:
@@ -147,32 +146,59 @@ class World:
         self._state.rows.clear()
 
     def _load(self) -> Generator[simpy.Event, Any, None]:
+        env, load = self._env, self._scenario.offered_load
+        if self._callers is not None and load.looping:
+            self._callers.begin_loop()
+            self._begun = self._plan.arrivals_s.size  # what the clients do not ask for is not skipped
+        else:
+            yield from self._send_all()
+        yield env.timeout(max(0.0, load.duration_s - env.now))
+        self._state.end_load()
+
+    def _send_all(self) -> Generator[simpy.Event, Any, None]:
+        """Send each message of the plan when it is due."""
         env, load, sending = self._env, self._scenario.offered_load, Sending(self._state.machine, self._state.link)
-        faults = any(fault.needs != "nothing" for fault in self._scenario.faults)
+        # With faults it is not known before how the server is reached then; with retries, what is sent before.
+        unforeseen = any(fault.needs != "nothing" for fault in self._scenario.faults)
+        unforeseen = unforeseen or (self._callers is not None and self._callers.declared.retries)
+        tries = self._callers.declared.retry.attempts if self._callers is not None else 1
         times_s = zip(self._plan.arrivals_s.tolist(), self._plan.due_s.tolist(), strict=True)
         for index, (at_s, due_s) in enumerate(times_s):
-            if faults:  # it is not known before how the server is reached then
+            if unforeseen:
                 yield env.timeout(max(0.0, due_s - env.now))
-            sent = sending.send(due_s) if self._callers is None else self._callers.sent(index, at_s)
+            sent = sending.send(due_s) if self._callers is None else self._callers.sent(index * tries, at_s)
             yield env.timeout(max(0.0, sent.appended_s - env.now))
             self._begun = index + 1
             if self._callers is None:
-                held_s = due_s - at_s if load.collects else NAN
-                self._state.publish(self._event(index), index, at_s, sent, -1, -1, held_s)
+                self._state.publish(self._event(index), index, at_s, sent, -1, -1, self._held_s(index))
             else:
-                self._callers.send(index, at_s, sent)
-        yield env.timeout(max(0.0, load.duration_s - env.now))
-        self._state.end_load()
+                self._callers.send(index * tries, at_s, sent)
 
     def _event(self, index: int) -> str:
         """The type of a message that the load sends."""
         return self._events[0 if self._plan.sent_events is None else self._plan.sent_events.item(index)]
 
-    def _note_skipped(self) -> None:
-        """Note what the load had no time to send."""
-        for index, at_s in enumerate(self._plan.arrivals_s[self._begun :].tolist(), self._begun):
-            code = self._state.event_codes[self._event(index)]
-            self._state.rows.append((self._env.now, KIND["skipped"], -1, -1, code, index, 0, at_s, NAN))
+    def _note_unsent(self) -> None:
+        """Note what waits for the server as sent, since nothing stops the load; and as skipped what was not due."""
+        now, plan = self._env.now, self._plan
+        for index in range(self._begun, plan.arrivals_s.size):
+            at_s, due_s = plan.arrivals_s.item(index), plan.due_s.item(index)
+            code, caller = self._state.event_codes[self._event(index)], -1
+            if self._callers is not None:
+                caller = self._callers.declared.of(index)
+                if self._consumers[CALLERS, caller].killed:  # it sends nothing
+                    continue
+            if due_s <= now:
+                row = (due_s, KIND["sent"], -1, caller, code, index, 0, at_s, self._held_s(index))
+            else:
+                row = (now, KIND["skipped"], -1, -1, code, index, 0, at_s, NAN)
+            self._state.rows.append(row)
+
+    def _held_s(self, index: int) -> float:
+        """How long the load's client has held a message, if it collects them."""
+        if not self._scenario.offered_load.collects:
+            return NAN
+        return self._plan.due_s.item(index) - self._plan.arrivals_s.item(index)
 
     def _sample(self) -> Generator[simpy.Event, Any, None]:
         sampled, every_s = KIND["sampled"], self._scenario.sample_every_s
@@ -229,10 +255,10 @@ class World:
             self._consumer(service, consumer).resume()
 
     def set_network(self, network: Network, until_s: float) -> None:
-        before, link = self._network, self._state.link
-        self._network = network
+        link = self._state.link
+        lost_replies = link.loses_replies  # until now
         link.set(network, until_s)
-        if network.cut or network.away or network.silent or before.loses_replies:
+        if network.cut or network.away or network.silent or lost_replies:
             for consumer in self._each_consumer():
                 consumer.cut_off()
 
