@@ -14,11 +14,11 @@ from xml.etree import ElementTree
 
 from eventlib.testing import private_server
 from sim.claims.claim import claim, counted, holds, unknown
+from sim.claims.loads import steady_load
 from sim.claims.manifests import in_clone
 from sim.claims.site import Site
 from sim.evidence.claims import Finding
 from sim.infer.compare import compare
-from sim.infer.validate import steady_load
 from sim.worlds.live import run_live
 from sim.worlds.simulated import simulate
 

@@ -17,11 +17,11 @@ from eventlib.records import NumberedBatch
 from sim.claims.bus import OrderPlaced, orders
 from sim.claims.claim import claim, holds
 from sim.claims.levels import at_least, at_most, quiet_share
+from sim.claims.loads import file_uploaded, publish_burst, steady_load
 from sim.claims.site import Site, drains, happens
 from sim.evidence.checks import check
 from sim.evidence.claims import Finding
 from sim.evidence.history import KIND
-from sim.infer.validate import file_uploaded, publish_burst, steady_load
 from sim.worlds.live import run_live
 
 
