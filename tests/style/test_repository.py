@@ -305,6 +305,7 @@ def test_make_help_names_the_commands() -> None:
         "fidelity",
         "bench",
         "campaign",
+        "release-check",
     ]
 
 
