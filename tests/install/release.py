@@ -2,8 +2,8 @@
 
 usage: python -m tests.install.release [PYTHON ...]
 
-Each PYTHON (python3.11 to python3.14 by default, those that are there) gets a fresh environment with the wheel, the last
-one another with the sdist. There the versions are compared, README's first program is run, a folder is begun with
+Each PYTHON (python3.11 to python3.14 by default, those that are there) gets a fresh environment with the wheel, and the
+last one another with the sdist. There the versions are compared, README's first program is run, a folder is begun with
 `workbench init`, its scenario is simulated and run for real, and some claims are measured.
 """
 
