@@ -103,6 +103,8 @@ from eventlib.tasks.state import TaskState
 
 if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` imports these
     from eventlib.access import acl_rules
+
+    __version__: str
     from eventlib.client.client import Client, ClientHealth
     from eventlib.consume.liveness import ConsumerHealth
     from eventlib.declare.sagas import NOTHING_TO_UNDO, Saga, Step
@@ -241,6 +243,10 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, if only some programs use it."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("event-workbench")
     for module, names in _MODULES.items():
         if name in names:
             globals()[name] = found = getattr(import_module(module), name)

@@ -42,8 +42,10 @@ COMMANDS = {
     "trace": _Listed("sim.cli.trace", "Look at a recorded trace, and write the scenario that replays it."),
     "report": _Listed("sim.cli.report", "Run the scenarios in both worlds and write the validation report."),
     "claims": _Listed(
-        "sim.cli.claims", "Measure every statement of the reference document: true, false, unknown or not built."
+        "sim.cli.claims",
+        "Measure what the reference document says of the system: 58 claims, true, false, unknown or not built.",
     ),
+    "init": _Listed("sim.cli.init", "Write a first scenario, a notebook and a CI job into an empty folder."),
     "lab": _Listed("sim.cli.lab", "Open JupyterLab on the notebooks, with a Redis running."),
     "run": _Listed(
         "eventlib.cli.run", "Run an App's handlers, tasks and sagas until SIGTERM or Ctrl-C, with health endpoints."
