@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import sim
 from sim.cli.commands import app
+from sim.declare.dependencies import Dependency
 from sim.declare.faults.errors import Errors
 from sim.declare.faults.kill import Kill
 from sim.declare.scenario import Scenario
@@ -158,3 +159,17 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 'tests="1"' in Path("junit.xml").read_text()
     assert run("--expect", "lag_s_p99 < 1 ms").exit_code == 1
     assert run().exit_code == 2
+
+
+def test_a_dependency_that_limits_is_named() -> None:
+    """The database serves ninety calls a second at most: no number of consumers helps."""
+    database = Dependency(capacity=1, service_time=constant(1 / 90))
+    desk = service(0.005, concurrency=4, uses=("database",))
+    declared = Scenario(
+        name="small", load=poisson(120.0, 3.0), services={"desk": desk}, dependencies={"database": database}
+    )
+    found = planned(declared, "1..4")
+    assert found.smallest is None and found.limit == "dependency"
+    told = "".join(found.lines())
+    assert "What limits it: the dependency database, whose slots are busy 9" in told
+    assert "with ten times its capacity, 4 consumers of desk would do" in told
