@@ -231,7 +231,7 @@ class _LiveRun:
             processes += [self._start(CALLERS, index) for index in range(self._scenario.callers.processes)]
         await self._pool.ready(processes)
         self._t0 = self._faults.t0 = time.monotonic() + _HEADSTART_S
-        for process in processes:
+        for process in (*processes, *self._talked_to):
             self._pool.order(process, {"go": self._t0})
         await self._note_server_cpu()
 
@@ -242,8 +242,10 @@ class _LiveRun:
             where = {"url": self._url, "listens": str(self._directory / _PROXY)}
             self._faults.proxy = self._pool.start("proxy", job | {"role": "proxy"} | where)
             self._talked_to.append(self._faults.proxy)
-        for name in self._scenario.dependencies:
-            dependency = self._pool.start(f"dependency {name}", job | {"role": "dependency", "service": name})
+        for number, name in enumerate(self._scenario.dependencies):
+            file = self._directory / f"dependency-{number}.rows"
+            of_it = {"role": "dependency", "service": name, "consumer": number, "records": str(file)}
+            self._files[file] = dependency = self._pool.start(f"dependency {name}", job | of_it)
             self._talked_to.append(dependency)
         await self._pool.ready(self._talked_to)
 

@@ -124,6 +124,7 @@ class World:
             if (injection := fault.inject_simulated(self)) is not None:
                 env.process(injection)
         env.run(until=self._state.finished | env.timeout(scenario.offered_load.duration_s + scenario.drain_s))
+        self._look_at_dependencies()
         self._note_unsent()
         return float(env.now)
 
@@ -211,7 +212,13 @@ class World:
                 self._pack_rows()
             for group in self._groups.values():
                 self._state.rows.append((self._env.now, sampled, group.code, -1, -1, -1, 0, NAN, float(group.backlog)))
+            self._look_at_dependencies()
             yield self._env.timeout(every_s)
+
+    def _look_at_dependencies(self) -> None:
+        for number, dependency in enumerate(self._state.dependencies.values()):
+            for kind, value in dependency.look():
+                self._state.rows.append((self._env.now, KIND[kind], -1, number, -1, -1, 0, NAN, value))
 
     def _start(self, service: str, index: int) -> None:
         if self._callers is not None and service == CALLERS:
