@@ -56,7 +56,7 @@ def test_fewer_are_wanted_only_when_the_whole_window_called_for_fewer() -> None:
     """As Kubernetes' window: the most that any look of the last two seconds called for stays."""
     looks = [(0.0, 30.0), (1.0, 15.0), (1.9, 0.0), (2.0, 0.0), (3.0, 0.0), (4.0, 0.0)]
     assert decided(looks) == [6, 6, 6, 3, 1, 1]
-    assert decided(looks, down_after_s=0.0) == [6, 3, 1, 1, 1, 1]
+    assert decided(looks, down_after_s=0.0, up_after_s=9.0) == [6, 3, 1, 1, 1, 1]
 
 
 def test_more_are_wanted_only_when_the_whole_window_called_for_more() -> None:
@@ -138,6 +138,18 @@ def test_an_outage_brings_back_as_many_as_are_wanted_by_then() -> None:
     assert killed.size < 6 and back.size == 6 and (back["t_s"] == 5.0).all()
     started = rows_of(history, "started")["t_s"]
     assert not ((started > 2.0) & (started < 5.0)).any()
+
+
+def test_a_dead_consumer_that_is_wanted_no_more_does_not_come_back() -> None:
+    """Poison kills one of two consumers early. By the time it would be replaced, one is enough."""
+    poison = fault("poison", service="desk", at_s=0.0, for_s=1.0, messages=[1], how="kill", back_after_s=4.0)
+    rule = RULE | {"max": 2, "backlog_per_consumer": 3}
+    desk = scaled(0.1, rule, consumers=2, retry=Retry(attempts=1))
+    history = simulate(scenario(steady(2.0, 8.0), poison, desk=desk), [0])
+    assert problems(history) == {} and rows_of(history, "killed").size == 1
+    assert series(history)[-1][1] == 1.0 and not rows_of(history, "restarted").size
+    started = rows_of(history, "started")
+    assert set(started[started["t_s"] > 5.0]["consumer"]) == {0}
 
 
 def test_killed_consumers_lose_nothing_where_the_number_changes() -> None:
