@@ -49,13 +49,16 @@ class Autoscale(Declared):
 
 
 class Autoscaler:
-    """What an `Autoscale` has called for lately. Times are seconds of any clock that does not go back."""
+    """What an `Autoscale` has called for lately. Times are seconds of any clock that does not go back.
+
+    The `consumers` that there are at `now_s`, its beginning, count as what it called for then.
+    """
 
     __slots__ = ("_called_for", "_rule")
 
-    def __init__(self, rule: Autoscale) -> None:
+    def __init__(self, rule: Autoscale, consumers: int, now_s: float) -> None:
         self._rule = rule
-        self._called_for: deque[tuple[float, int]] = deque()  # the looks of the longer window: when, and how many
+        self._called_for = deque([(now_s, consumers)])  # the looks of the longer window: when, and how many
 
     def decide(self, backlog: float, consumers: int, now_s: float) -> int:
         """How many consumers there are to be from now on, where there are `consumers`."""

@@ -41,7 +41,7 @@ class LiveScaling:
     async def _scale(self, name: str) -> None:
         rule, wanted = self._scenario.services[name].autoscale, self._faults.wanted
         assert rule is not None, "a service without a rule is not scaled"
-        scaler, running, looks = Autoscaler(rule), dict[int, PoolProcess | None](), 0
+        scaler, running, looks = Autoscaler(rule, wanted[name], 0.0), dict[int, PoolProcess | None](), 0
         running.update(dict.fromkeys(range(wanted[name])))
         while True:
             looks += 1

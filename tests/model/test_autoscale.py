@@ -40,7 +40,7 @@ def series(history: History) -> list[tuple[float, float]]:
 
 def decided(looks: list[tuple[float, float]], **rule: Any) -> list[int]:
     """What the rule makes of these looks, each a time and a backlog."""
-    scaler, consumers, found = Autoscaler(Autoscale.model_validate(RULE | rule)), 1, []
+    scaler, consumers, found = Autoscaler(Autoscale.model_validate(RULE | rule), 1, looks[0][0]), 1, []
     for at_s, backlog in looks:
         consumers = scaler.decide(backlog, consumers, at_s)
         found.append(consumers)
@@ -57,6 +57,11 @@ def test_fewer_are_wanted_only_when_the_whole_window_called_for_fewer() -> None:
     looks = [(0.0, 30.0), (1.0, 15.0), (1.9, 0.0), (2.0, 0.0), (3.0, 0.0), (4.0, 0.0)]
     assert decided(looks) == [6, 6, 6, 3, 1, 1]
     assert decided(looks, down_after_s=0.0, up_after_s=9.0) == [6, 3, 1, 1, 1, 1]
+
+
+def test_what_there_is_at_first_counts_as_called_for() -> None:
+    rule = Autoscaler(Autoscale.model_validate(RULE), 4, 0.0)
+    assert [rule.decide(0.0, 4, at_s) for at_s in (0.5, 1.9, 2.0)] == [4, 4, 1]
 
 
 def test_more_are_wanted_only_when_the_whole_window_called_for_more() -> None:

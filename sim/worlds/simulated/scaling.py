@@ -33,7 +33,7 @@ class Scaling:
         """Scale a service that has a rule. What cannot be seen is not acted on."""
         rule, name, env = group.service.autoscale, group.name, self._state.env
         assert rule is not None, "a service without a rule is not scaled"
-        scaler, present = Autoscaler(rule), set(range(self.wanted[name]))
+        scaler, present = Autoscaler(rule, self.wanted[name], env.now), set(range(self.wanted[name]))
         self._note("scaled", group, -1, self.wanted[name])
         while True:
             yield env.timeout(rule.every_s)
