@@ -56,7 +56,9 @@ def test_fewer_are_wanted_only_when_the_whole_window_called_for_fewer() -> None:
     """As Kubernetes' window: the most that any look of the last two seconds called for stays."""
     looks = [(0.0, 30.0), (1.0, 15.0), (1.9, 0.0), (2.0, 0.0), (3.0, 0.0), (4.0, 0.0)]
     assert decided(looks) == [6, 6, 6, 3, 1, 1]
-    assert decided(looks, down_after_s=0.0, up_after_s=9.0) == [6, 3, 1, 1, 1, 1]
+    assert decided(looks, down_after_s=0.0) == [6, 3, 1, 1, 1, 1]
+    at_once = Autoscaler(Autoscale.model_validate(RULE | {"down_after_s": 0.0, "up_after_s": 9.0}), 6, 0.0)
+    assert at_once.decide(0.0, 6, 1.0) == 1
 
 
 def test_what_there_is_at_first_counts_as_called_for() -> None:
