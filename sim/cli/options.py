@@ -84,6 +84,14 @@ Learned = Annotated[
         metavar="FILE",
     ),
 ]
+KnownLearned = Annotated[
+    Path | None,
+    typer.Option(
+        "--learned",
+        help="What own handlers were seen to do, as `compare` or `predict` wrote it. No handler runs here.",
+        metavar="FILE",
+    ),
+]
 Sample = Annotated[bool, typer.Option("--sample-if-missing", help="Use the shipped sample where a trace is missing.")]
 
 

@@ -164,7 +164,11 @@ def summaries(history: History) -> dict[str, Interval]:
 
 def measure_seeds(history: History) -> Metrics:
     """Every metric of every seed, averaged over the seed's repeats: name -> array of shape (seeds,)."""
-    found = measure(history)
+    return averaged(history, measure(history))
+
+
+def averaged(history: History, found: Metrics) -> Metrics:
+    """Metrics of every run of a history, averaged over the repeats of each seed."""
     return Metrics(
         *({name: of_seeds(history, values) for name, values in one.items()} for one in (found, found.unhandled))
     )

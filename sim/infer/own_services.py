@@ -96,7 +96,11 @@ def _light(scenario: Scenario, rate_per_s: float, duration_s: float) -> Scenario
     )
     services = {name: service.model_copy(update={"consumers": 1}) for name, service in scenario.services.items()}
     return Scenario(
-        name=f"{scenario.name}, learned", load=load, services=services, faults=(), drain_s=max(30.0, scenario.drain_s)
+        name=f"{scenario.name}, learned",
+        load=load,
+        services=services,
+        dependencies=scenario.dependencies,
+        drain_s=max(30.0, scenario.drain_s),
     )
 
 
