@@ -1,11 +1,15 @@
 """Events of older versions are delivered as the newest version. Events of newer versions are kept as dead letters."""
 
+import pytest
+
 import eventlib as ev
 from eventlib.events.envelope import decode
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect
 from tests.wire.orders import CLASSES, FOLDER, OrderPlaced, stored
+
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
 
 READABLE = sorted(file.stem for file in FOLDER.glob("v[123]*.json"))
 

@@ -20,6 +20,8 @@ from eventlib.testing import free_port, private_server
 from eventlib.testing.waiting import eventually
 from tests.shop import OrderPlaced, Record
 
+pytestmark = pytest.mark.every_server  # what a server says and allows is its own
+
 SECRET = "s3cr3t"
 
 
