@@ -22,6 +22,7 @@ import redis.asyncio as redis
 import eventlib as ev
 from eventlib.broker.keys import Keys
 from eventlib.testing import Inspector, find_binaries
+from tests.deadlines import ends_within
 from tests.shop import Connect
 
 # jsonschema builds grammars of IRIs with it for two seconds, for a check of formats that no test asks for.
@@ -41,7 +42,8 @@ BINARIES = {_version(binary): binary for binary in find_binaries()[: 1 if OTHER_
 GIVEN = {"given": os.environ["REDIS_URL"]} if os.environ.get("REDIS_URL") else {}
 SERVERS: dict[str, Path | str] = {**GIVEN, **BINARIES}
 TEST_PREFIX = b"test-"
-DEADLINE_S = 20.0  # a test that hangs fails, so that the others still run
+DEADLINE_S = 20.0  # a coroutine test that hangs fails, so that the others still run
+HANGS_S = 100.0  # any other test, and what a test needs: those that run commands take longest
 
 
 def _eager_loop() -> asyncio.AbstractEventLoop:
@@ -74,6 +76,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.obj = _within_deadline(item.obj)
     if OTHER_LOOP:
         items[:] = coroutines
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    with ends_within(HANGS_S):
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    with ends_within(HANGS_S):
+        yield
 
 
 def pytest_collection_finish() -> None:
