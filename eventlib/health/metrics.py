@@ -87,6 +87,8 @@ class _Metrics(Collector):
         yield GaugeMetricFamily("eventlib_publish_waiting_seconds", about, seen.load.waiting_s)
         about = "Events in the spool's file, for when Redis answers."
         yield GaugeMetricFamily("eventlib_spool_bytes", about, seen.load.spooled_bytes)
+        about = "Size that the spool's file may have; 0 where there is none."
+        yield GaugeMetricFamily("eventlib_spool_limit_bytes", about, seen.load.spool_bytes_max)
         about = "Requests and other waits for an event."
         yield GaugeMetricFamily("eventlib_waits_outstanding", about, seen.outstanding)
         held = GaugeMetricFamily("eventlib_deliveries_in_hand", "Entries that consumers hold.", labels=_PLACE)

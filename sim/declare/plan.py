@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 
 from eventlib.saga_policy import Act
+from sim.declare.callers import Callers
 from sim.declare.declared import Floats, Numbers, places_among
 from sim.declare.dependencies import Dependency
 from sim.declare.faults.kind import Ending, ErrorWindow, FaultKind, SlowWindow
@@ -124,6 +125,7 @@ class Plan:
     failing: dict[str, FailingDraws]
     dependency_s: dict[str, list[tuple[str, Floats]]]  # what each call takes, for each dependency that a service uses
     keys: dict[str, Numbers]  # of the services that keep the order of keys: shape (m,)
+    think_s: Floats | None  # in a closed loop: how long its client thinks before each request, shape (n,)
 
     @classmethod
     def draw(
@@ -132,11 +134,15 @@ class Plan:
         services: Mapping[str, Service],
         dependencies: Mapping[str, Dependency],
         faults: Sequence[FaultKind],
+        callers: Callers | None,
         flow: Flow,
         seed: int,
         repeat: int = 0,
     ) -> Self:
         """Draw it all.
+
+        Callers that ask again send a message for each attempt at a request: attempt a (from 0) at request i is message
+        `i * attempts + a` of the load.
 
         What own handlers will do is drawn anew for each `repeat`, because a seed does not decide it: it decides what
         their events say.
@@ -150,8 +156,9 @@ class Plan:
             stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))
             sent_events = load.draw_events(arrivals.intended_s.size, np.random.default_rng(stream))
         drawn: dict[str, _Drawn] = {}
+        tries = callers.retry.attempts if callers is not None else 1
         for place, (name, service) in enumerate(services.items()):
-            m = len(arrivals.intended_s) * flow.paths[service.consumes]
+            m = len(arrivals.intended_s) * tries * flow.paths[service.consumes]
             drawn[name] = _draw_service(service, dependencies, load, m, place, seed, repeat)
         return cls(
             arrivals.intended_s,
@@ -170,11 +177,12 @@ class Plan:
                 for name in services
                 if (found := [one for fault in faults for one in fault.slow_windows(name)])
             },
-            _poison(arrivals.intended_s, services, faults, flow, seed),
+            _poison(arrivals.intended_s, tries, services, faults, flow, seed),
             sent_events,
             {name: one.failing for name, one in drawn.items() if one.failing is not None},
             {name: one.dependency_s for name, one in drawn.items()},
             {name: one.keys for name, one in drawn.items() if one.keys is not None},
+            arrivals.think_s,
         )
 
     def emitted(self, flow: Flow, service: str, consumed: str, index: int) -> list[tuple[str, int]]:
@@ -215,15 +223,23 @@ class Plan:
 
 
 def _poison(
-    arrivals_s: Floats, services: Mapping[str, Service], faults: Sequence[FaultKind], flow: Flow, seed: int
+    arrivals_s: Floats,
+    tries: int,
+    services: Mapping[str, Service],
+    faults: Sequence[FaultKind],
+    flow: Flow,
+    seed: int,
 ) -> dict[str, dict[int, Ending]]:
-    """How the messages end their attempts that faults poison, each fault from a stream of its own."""
+    """How the messages end their attempts that faults poison, each fault from a stream of its own.
+
+    `tries` is how many messages an event of the load may be.
+    """
     found: dict[str, dict[int, Ending]] = {}
     for place, fault in enumerate(faults):
         stream = np.random.SeedSequence(seed, spawn_key=(1 + len(services), place))  # behind those of the services
         poison = fault.poison(arrivals_s, np.random.default_rng(stream))
         if poison is not None:
-            paths = flow.paths[services[poison.service].consumes]
+            paths = tries * flow.paths[services[poison.service].consumes]
             messages = (poison.events[:, None] * paths + np.arange(paths)).ravel().tolist()
             found.setdefault(poison.service, {}).update(dict.fromkeys(messages, poison.ending))
     return found

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from eventlib.errors import InvalidDeclaration
 from eventlib.events.schema import valid_name, valid_type
-from sim.declare.callers import CALLERS, Callers
+from sim.declare.callers import Callers, callers_problem
 from sim.declare.declared import Declared, FilePlaces
 from sim.declare.dependencies import Dependency
 from sim.declare.expectations import Expectation
@@ -118,7 +118,8 @@ class Scenario(Declared):
         Raises:
             InvalidTrace: the load's trace is missing or broken.
         """
-        return Plan.draw(self.offered_load, self.services, self.dependencies, self.faults, self.flow, seed, repeat)
+        system = (self.offered_load, self.services, self.dependencies, self.faults, self.callers)
+        return Plan.draw(*system, self.flow, seed, repeat)
 
     def labels(self, service: str, seed: int, n: int) -> Labels:
         """The priorities and tenants of the first n messages of a service that is a task queue."""
@@ -132,6 +133,11 @@ class Scenario(Declared):
         length_s = self.offered_load.duration_s + self.drain_s
         return max(SAMPLE_EVERY_S, length_s / max(SAMPLES, self.offered_load.expected_events()))
 
+    @property
+    def _tries(self) -> int:
+        """How many messages an event of the load may be: callers may send it again."""
+        return self.callers.retry.attempts if self.callers is not None else 1
+
     def check_size(self, runs: int, *, events: float | None = None) -> None:
         """Refuse what would take more memory than a machine has. `events` is what the load sends, where that is known.
 
@@ -139,8 +145,9 @@ class Scenario(Declared):
             InvalidScenario: so many runs of this scenario would have too many rows.
         """
         load = self.offered_load
-        sent = load.expected_events() if events is None else events
-        samples = (load.duration_s + self.drain_s) / self.sample_every_s * len(self.services)
+        sent = (load.expected_events() if events is None else events) * self._tries
+        samples = (load.duration_s + self.drain_s) / self.sample_every_s
+        samples *= len(self.services) + 4 * len(self.dependencies)
         attempted = sum(
             # sent and published, then started, ended and settled in each attempt
             sent * self.flow.means[service.consumes] * (2 + 3 * _attempts_mean(service) * _acts(service))
@@ -166,7 +173,8 @@ class Scenario(Declared):
     def _runnable(self) -> Self:
         self._check_warm_up()
         self._check_names()
-        self._check_callers()
+        if problem := callers_problem(self.callers, self.offered_load, self.services):
+            raise ValueError(problem)
         self._check_own_handlers()
         self._check_dependencies()
         self._check_keys()
@@ -201,20 +209,6 @@ class Scenario(Declared):
                 valid_type(event, "event")
         except InvalidDeclaration as error:
             raise ValueError(str(error)) from error
-
-    def _check_callers(self) -> None:
-        if self.callers is None:
-            return
-        if CALLERS in self.services:
-            raise ValueError(f"services.{CALLERS}: metrics and faults call the callers so; give it another name")
-        if self.offered_load.mix:
-            raise ValueError("load.event: callers make requests of one type; name one, or leave the callers out")
-        if self.offered_load.collects:
-            raise ValueError("load: callers send each request by itself; leave batching out, or the callers")
-        if not any(self.callers.reply in service.emits for service in self.services.values()):
-            raise ValueError(f"callers.reply: no service emits {self.callers.reply!r}; add it to the emits of one")
-        if queue := next((name for name, service in self.services.items() if service.queue or service.saga), None):
-            raise ValueError(f"services.{queue}: callers need plain services, no task queues or sagas; leave one out")
 
     def _check_keys(self) -> None:
         ordered: dict[str, str] = {}
@@ -253,7 +247,7 @@ class Scenario(Declared):
         load = self.offered_load
         retries = service.saga.retries(service.retry).values() if service.saga else [service.retry]
         attempts = sum(retry.attempts for retry in retries)
-        draws = load.expected_events() * self.flow.paths[service.consumes] * attempts
+        draws = load.expected_events() * self._tries * self.flow.paths[service.consumes] * attempts
         if draws > MAX_DRAWS:
             *fields, last = load.grows_with
             raise ValueError(

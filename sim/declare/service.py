@@ -10,10 +10,11 @@ from typing import Any, Self
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from eventlib.importing import import_path
 from eventlib.policy import Lease, Retry, RetryBudget
 from sim.declare.declared import FOUND, Declared, FilePlaces, made_of
 from sim.declare.order_keys import OrderKeys
-from sim.declare.own_handlers import OwnHandlers, WireNames, import_path
+from sim.declare.own_handlers import OwnHandlers, WireNames
 from sim.declare.sagas import Saga
 from sim.declare.service_times import ServiceTime
 from sim.declare.service_times.constant import ConstantTime

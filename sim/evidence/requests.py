@@ -23,6 +23,7 @@ class Requests:
     came back abandons its waits: they have no end (NaN). A wait that is open when the run ends lasted until then.
     """
 
+    message: npt.NDArray[np.int64]  # its number
     intended_s: Floats
     until_s: Floats
     replied: Flags
@@ -67,7 +68,33 @@ def requests_of(scenario: Scenario, run: Run, rows: Rows) -> Requests:
     until_s[in_first & timed_out] = np.minimum(until_s, sent_s + callers.timeout_s)[in_first & timed_out]
     made = ~np.isnan(sent_s)
     replies_s = _first_replies_s(scenario, callers.reply, rows, size)
-    return Requests(*(one[made] for one in (intended_s, until_s, replied, timed_out, asked, replies_s)))
+    numbers = np.arange(size)
+    return Requests(*(one[made] for one in (numbers, intended_s, until_s, replied, timed_out, asked, replies_s)))
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What became of requests that callers send again where they are not answered in time. Arrays: shape (requests,).
+
+    `took_s` is the time from when a request was first meant to be sent until it was answered, given up, or the run's
+    end; `sent` counts its messages.
+    """
+
+    took_s: Floats
+    answered: Flags
+    given_up: Flags
+    sent: npt.NDArray[np.int64]
+
+
+def answers_of(scenario: Scenario, run: Run, rows: Rows) -> Answers:
+    """What became of the requests of one run of a scenario that has callers."""
+    assert scenario.callers is not None, "only callers make requests"
+    tries, messages = scenario.callers.retry.attempts, requests_of(scenario, run, rows)
+    _, first, sent = np.unique(messages.message // tries, return_index=True, return_counts=True)
+    last = first + sent - 1
+    answered = messages.replied[last]
+    given_up = ~answered & messages.timed_out[last] & (messages.message[last] % tries == tries - 1)
+    return Answers(messages.until_s[last] - messages.intended_s[first], answered, given_up, sent)
 
 
 def _flags(size: int, rows: Rows) -> Flags:

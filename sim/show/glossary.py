@@ -10,6 +10,9 @@ LABELS = {
     "dead_letters": "dead letters",
     "duplicates": "handled twice",
     "utilisation": "utilisation",
+    "wait_s_mean": "wait for a slot, mean",
+    "queue_mean": "calls that wait, mean",
+    "queue_max": "calls that wait, most",
     "backlog_mean": "backlog, mean",
     "backlog_max": "backlog, largest",
     "recovery_s": "recovery from the fault",
@@ -20,6 +23,13 @@ LABELS = {
     "replies_lost": "replies lost",
     "found_after_return": "replies found after a return",
     "abandoned": "never asked for again",
+    "answer_s_p50": "time to answer, median",
+    "answer_s_p95": "time to answer, p95",
+    "answer_s_p99": "time to answer, p99",
+    "answered": "answered",
+    "asked_again": "asked again",
+    "given_up": "given up",
+    "requests_mean": "messages per request",
     "passed_by": "passed by, most",
     "completed": "sagas completed",
     "compensated": "sagas compensated",
@@ -77,7 +87,10 @@ GLOSSARY = {
     "run": "One pass through the scenario in one world.",
     "seed": "The number that decides everything random in a run.",
     "simulated": "The same rules in virtual time; only how long things take is modelled.",
+    "time to answer": "Time from when a request was first meant to be sent until a reply came to one of its messages, "
+    "or it was given up.",
     "tolerance": "How far a prediction may be off, as a share of the live value. Within: the whole error bar is. "
     "Outside: none of it is. Too noisy: the bar reaches across the tolerance, or no seed ran live twice.",
-    "utilisation": "The share of the run in which a handler is busy, averaged over the handlers of a service.",
+    "utilisation": "The share of the run in which a handler is busy, averaged over the handlers of a service; of a "
+    "dependency, in which a slot is busy.",
 }

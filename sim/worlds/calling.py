@@ -1,4 +1,7 @@
-"""What a caller's process of a live run does: it makes requests with the library, open-loop, and hears the replies.
+"""What a caller's process of a live run does: it makes requests with the library, and hears the replies.
+
+Requests are made when they are due, whatever became of those before (an open loop), or by clients that each wait for an
+answer before they ask again (a closed one). A request that is not answered in time is sent again, as another message.
 
 It notes each request before it sends it. A process that takes a killed caller's place reads these notes, and asks for
 the replies that are missing.
@@ -7,6 +10,7 @@ the replies that are missing.
 import asyncio
 import contextlib
 import gc
+import random
 from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Iterator, Sequence
 from pathlib import Path
@@ -26,7 +30,7 @@ from sim.worlds.worker import Job, Orders, Tell, connected, stopped
 
 
 async def call(job: Job, scenario: Scenario, recorder: Recorder, orders: Orders, tell: Tell) -> None:
-    """Make each of the caller's requests when it is due, even if others still wait for their replies."""
+    """Make the caller's requests, until the load and its waits are over."""
     async with connected(App("callers"), job) as bus:
         caller = _Caller(bus, scenario, recorder)
         calling = asyncio.create_task(caller.call_all(job, scenario, orders, tell))
@@ -48,51 +52,86 @@ class _Caller(Requesting):
         self._bus = bus
         self._recorder = recorder
         self._callers = cast(Callers, scenario.callers)
+        self._load = scenario.offered_load
+        self._tries = self._callers.retry.attempts
+        self._rng = random.Random()  # of the waits before retries, which are each world's own
         self._event = scenario.offered_load.event
         classes = cast(dict[str, type[MessageSent]], event_classes(scenario))  # callers and Apps do not go together
         self._request_class, self._reply_class = classes[self._event], classes[self._callers.reply]
 
     async def call_all(self, job: Job, scenario: Scenario, orders: Orders, tell: Tell) -> None:
         """Ask for the replies that are missing, then make all requests that are due from now on."""
-        missing = list(self._unanswered(job.earlier))
-        own = [
-            (index, at_s)
-            for index, at_s in enumerate(scenario.plan(job.seed).arrivals_s.tolist())
-            if self._callers.of(index) == job.consumer
-        ]
-        due_s = [at_s for _, at_s in own]
-        requests = [self._request_class(index=index, intended_s=at_s) for index, at_s in own]
+        missing, plan = list(self._unanswered(job.earlier)), scenario.plan(job.seed)
+        clients = [client for client in range(self._load.looping) if client % self._callers.processes == job.consumer]
+        think_s = plan.think_s.tolist() if plan.think_s is not None else []
+        requests = [] if self._load.looping else list(self._own_requests(job, plan.arrivals_s.tolist()))
         gc.freeze()  # or a full collection walks through all of them, and what is due meanwhile is late
         async with asyncio.TaskGroup() as asking:
             tell("ready")
             for request, asked in missing:
                 asking.create_task(self._ask_again(request, asked))
             await orders.go.wait()
-            sent = bisect_left(due_s, orders.now_s())  # what was due while the caller was dead is not sent
-            while sent < len(requests):
-                due = bisect_right(due_s, orders.now_s(), sent)
-                for request in requests[sent:due]:
-                    asking.create_task(self._ask(request))
-                sent = due
-                await asyncio.sleep(max(0.0, due_s[sent] - orders.now_s()) if sent < len(requests) else 0)
-            await asyncio.sleep(max(0.0, scenario.offered_load.duration_s - orders.now_s()))
+            for client in clients:
+                asking.create_task(self._ask_in_a_loop(client, think_s, orders))
+            await self._ask_when_due(requests, orders, asking)
+            await asyncio.sleep(max(0.0, self._load.duration_s - orders.now_s()))
 
-    async def _ask(self, message: MessageSent) -> None:
+    def _own_requests(self, job: Job, arrivals_s: Sequence[float]) -> Iterator[MessageSent]:
+        for request, at_s in enumerate(arrivals_s):
+            message = request * self._tries
+            if self._callers.of(message) == job.consumer:
+                yield self._request_class(index=message, intended_s=at_s)
+
+    async def _ask_when_due(self, requests: Sequence[MessageSent], orders: Orders, asking: asyncio.TaskGroup) -> None:
+        """Make the requests of an open loop, each in a task of its own."""
+        due_s = [request.intended_s for request in requests]
+        sent = bisect_left(due_s, orders.now_s())  # what was due while the caller was dead is not sent
+        while sent < len(requests):
+            due = bisect_right(due_s, orders.now_s(), sent)
+            for request in requests[sent:due]:
+                asking.create_task(self._ask(request, orders))
+            sent = due
+            await asyncio.sleep(max(0.0, due_s[sent] - orders.now_s()) if sent < len(requests) else 0)
+
+    async def _ask_in_a_loop(self, client: int, think_s: Sequence[float], orders: Orders) -> None:
+        """Be a client of a closed loop: think, ask until that is answered or given up, and think again."""
+        at_s = 0.0
+        for request in range(client, len(think_s), self._load.looping):
+            due_s = at_s + think_s[request]
+            if due_s >= self._load.duration_s:
+                return
+            await asyncio.sleep(max(0.0, due_s - orders.now_s()))
+            await self._ask(self._request_class(index=request * self._tries, intended_s=due_s), orders)
+            at_s = orders.now_s()
+
+    async def _ask(self, message: MessageSent, orders: Orders) -> None:
+        """Make a request, as often as it takes and is allowed."""
+        for attempt in range(1, self._tries + 1):
+            if await self._ask_once(message) or attempt == self._tries:
+                return
+            due_s = orders.now_s() + self._callers.retry.delay_s(attempt, self._rng)
+            await asyncio.sleep(max(0.0, due_s - orders.now_s()))
+            message = self._request_class(index=message.index + 1, intended_s=due_s)
+
+    async def _ask_once(self, message: MessageSent) -> bool:
         self._recorder.add("sent", self._event, message)
         id_, timeout_s = _id(message), self._callers.timeout_s
-        await self._note(message, 1, self.request(message, self._reply_class, timeout_s=timeout_s, correlation_id=id_))
+        request = self.request(message, self._reply_class, timeout_s=timeout_s, correlation_id=id_)
+        return await self._note(message, 1, request)
 
     async def _ask_again(self, message: MessageSent, asked: int) -> None:
         reply = self._bus.reply(_id(message), self._reply_class, timeout_s=self._callers.timeout_s)
         await self._note(message, asked, reply)
 
-    async def _note(self, message: MessageSent, asked: int, reply: Awaitable[Any]) -> None:
+    async def _note(self, message: MessageSent, asked: int, reply: Awaitable[Any]) -> bool:
+        """Note how the wait for a reply ends: True where there is one."""
         try:
             await reply
         except WaitTimeout:
             self._recorder.add("timed_out", self._event, message, asked)
-        else:
-            self._recorder.add("replied", self._event, message, asked)
+            return False
+        self._recorder.add("replied", self._event, message, asked)
+        return True
 
     def _unanswered(self, files: Sequence[str]) -> Iterator[tuple[MessageSent, int]]:
         """What processes before this one have sent and noted no end of; and the number of the attempt that follows."""

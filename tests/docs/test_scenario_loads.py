@@ -6,12 +6,12 @@ import pytest
 from pydantic import TypeAdapter
 
 from docs.draw_loads import FIGURES, PAGE, examples
+from sim.declare.callers import Callers
 from sim.declare.declared import Declared, FilePlaces, kind_name, kinds_in
 from sim.declare.loads import Load
 from sim.declare.plain_yaml import parse
-from sim.declare.scenario import Scenario
 from sim.declare.service_times import ServiceTime
-from tests.model.small import scenario, service
+from tests.model.small import scenario, service, with_callers
 
 TEXT = PAGE.read_text(encoding="utf-8")
 SECTIONS = {section.partition("\n")[0]: section for section in re.split(r"\n###? ", TEXT)}
@@ -56,5 +56,6 @@ def test_an_example_can_be_declared(block: str) -> None:
 @pytest.mark.parametrize("kind", [kind_name(kind) for kind in kinds_in(Load)])
 def test_an_example_sends_something(kind: str) -> None:
     load = dict(examples())[kind]
-    declared: Scenario = scenario(load, desk=service(consumes=load.event))
+    desk = service(consumes=load.event, emits=("answered",))
+    declared = with_callers(Callers(reply="answered"), load, desk=desk) if load.looping else scenario(load, desk=desk)
     assert declared.plan(0).arrivals_s.size > 20

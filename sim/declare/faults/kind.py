@@ -240,6 +240,8 @@ class ConsumerFault(ServiceFault):
         if system.callers is not None and self._meets_a_caller(system):
             if not self.may_meet_callers:
                 return f"callers that are {self.done_to_it} are not modelled yet; give a service, or kill a caller"
+            if system.callers.retries or system.offered_load.looping:
+                return "callers that ask again, or in a closed loop, cannot be killed yet; meet a service instead"
             consumers, problem = system.callers.processes, FaultKind.problem(self, system)
         else:
             problem = super().problem(system)

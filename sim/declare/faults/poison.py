@@ -78,6 +78,8 @@ class Poison(ServiceFault):
     def problem(self, system: System) -> str | None:
         if problem := super().problem(system) or self.own_handlers_problem(system):
             return problem
+        if system.offered_load.looping:
+            return "which events are poison goes by when they are sent, which a closed loop decides; leave it out"
         service = system.services[self.service]
         if service.saga is not None:
             return f"{self.service!r} runs sagas, which have no dead letters; poison another service"

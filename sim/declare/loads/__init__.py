@@ -6,6 +6,7 @@ from pydantic import Field
 
 from sim.declare.loads.batching import BatchingLoad
 from sim.declare.loads.bursty import BurstyLoad
+from sim.declare.loads.closed import ClosedLoad
 from sim.declare.loads.constant import ConstantLoad
 from sim.declare.loads.diurnal import DiurnalLoad
 from sim.declare.loads.poisson import PoissonLoad
@@ -26,6 +27,7 @@ Load = Annotated[
     | BurstyLoad
     | DiurnalLoad
     | BatchingLoad
+    | ClosedLoad
     | ScheduleLoad
     | TraceLoad,
     Field(discriminator="kind"),

@@ -56,6 +56,8 @@ class ComposedLoad(LoadKind):
     @model_validator(mode="after")
     def _has_one_event(self) -> Self:
         for part in self.parts:
+            if part.looping:
+                raise ValueError(f"{self.made_of}: a closed loop is a load by itself; leave what it is a part of out")
             if part.events != self.events:
                 problem = f"sends {part.events_in_words!r}, and the load {self.events_in_words!r}"
                 raise ValueError(f"{self.made_of}: {problem}; leave the inner event out")

@@ -18,10 +18,14 @@ class Arrivals:
 
     `intended_s` says when each comes to be sent: lag counts from there. `due_s` says when the load hands it over. That
     is later only where a client collects messages and sends them in batches.
+
+    In a closed loop these are the earliest times, in no order, and `think_s` says how long the client of each message
+    thinks before it.
     """
 
     intended_s: Floats
     due_s: Floats
+    think_s: Floats | None = None
 
 
 class LoadKind(Declared):
@@ -82,6 +86,11 @@ class LoadKind(Declared):
     def collects(self) -> bool:
         """Whether a client holds messages back, to send them in batches."""
         return False
+
+    @property
+    def looping(self) -> int:
+        """How many clients wait for an answer before they send again; 0 where the load asks for none."""
+        return 0
 
     @property
     def recorded_columns(self) -> tuple[str, ...]:

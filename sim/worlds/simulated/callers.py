@@ -2,6 +2,9 @@
 
 A caller reads the stream of replies all the time, so it has a reply as soon as a consumer would have it. A caller that
 comes back looks into what came before, as the library's `reply` does.
+
+What follows the end of a wait depends on how it ended: a request that was not answered in time is sent again, and a
+client of a closed loop thinks before it asks anew.
 """
 
 from typing import cast
@@ -35,12 +38,21 @@ class Callers:
         self.state = state
         self.declared = declared
         self._requests = state.scenario.offered_load.event
+        self._clients = state.scenario.offered_load.looping
+        self._length_s = state.scenario.offered_load.duration_s
+        self._think_s = state.plan.think_s.tolist() if state.plan.think_s is not None else []
+        self._tries = declared.retry.attempts
         self._paths = state.scenario.flow.paths[declared.reply]
         self._replied: set[int] = set()  # requests whose reply is in the stream
         self._waits: dict[int, _Wait] = {}  # by request
         self._current: dict[int, Caller] = {}
         self._sending: dict[int, Sending] = {}
         state.subscribers[declared.reply].append(self)
+
+    def begin_loop(self) -> None:
+        """Let all clients of a closed loop think, and ask."""
+        for request in range(self._clients):
+            self._think(request)
 
     def start(self, index: int) -> "Caller":
         """A new process in a caller's place. It asks for what the one before it was waiting for."""
@@ -51,14 +63,13 @@ class Callers:
         return caller
 
     def sent(self, index: int, due_s: float) -> Sent:
-        """When a request is sent that is due at this time."""
-        return self._sending.setdefault(self.declared.of(index), Sending(self.state.machine, self.state.link)).send(
-            due_s
-        )
+        """When a message is sent that is due at this time."""
+        caller, new = self.declared.of(index, self._clients), Sending(self.state.machine, self.state.link)
+        return self._sending.setdefault(caller, new).send(due_s)
 
     def send(self, index: int, intended_s: float, sent: Sent) -> None:
         """Make a request. A dead caller makes none."""
-        caller = self._current[self.declared.of(index)]
+        caller = self._current[self.declared.of(index, self._clients)]
         if caller.killed:
             return
         env = self.state.env
@@ -109,7 +120,38 @@ class Callers:
 
     def _end_now(self, wait: _Wait, kind: int) -> None:
         if self._waits.get(wait.index) is wait:
+            self._follow(wait.index, kind)  # before the end: or it would be the run's
             self.end(wait, kind)
+
+    # What follows
+
+    def _follow(self, index: int, kind: int) -> None:
+        """The wait for the reply to a message has ended in this way."""
+        request, attempt = divmod(index, self._tries)
+        if kind == _TIMED_OUT and attempt + 1 < self._tries:
+            self._ask_after(self.declared.retry.delay_s(attempt + 1, self.state.rng), index + 1)
+        elif self._clients:
+            self._think(request + self._clients)
+
+    def _think(self, request: int) -> None:
+        """Let a client think before its next request, unless the load is over by then."""
+        if request < len(self._think_s) and self.state.env.now + self._think_s[request] < self._length_s:
+            self._ask_after(self._think_s[request], request * self._tries)
+
+    def _ask_after(self, seconds: float, index: int) -> None:
+        self.state.open()
+        due = self.state.env.timeout(seconds, index)
+        due.callbacks.append(self._ask)
+
+    def _ask(self, due: simpy.Event) -> None:
+        index, now = cast(int, due.value), self.state.env.now
+        sent = self.sent(index, now)
+        appended = self.state.env.timeout(max(0.0, sent.appended_s - now), (index, now, sent))
+        appended.callbacks.append(self._appended)
+
+    def _appended(self, appended: simpy.Event) -> None:
+        self.send(*cast(tuple[int, float, Sent], appended.value))
+        self.state.settle()
 
 
 class Caller:

@@ -1,0 +1,68 @@
+"""Clients for real that wait, ask again and give up: a storm of retries, and the same one in the model."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from eventlib.policy import Retry
+from sim.declare.callers import Callers
+from sim.declare.loads import Load
+from sim.declare.scenario import Scenario
+from sim.evidence.checks import check
+from sim.evidence.history import KINDS, History, Rows
+from sim.evidence.metrics import measure
+from sim.evidence.requests import answers_of
+from sim.worlds.live import run_live
+from sim.worlds.simulated import simulate
+from tests.live.live_runs import OF_THE_MACHINE, no_process_left
+from tests.model.small import fault, rows_of, service, steady, with_callers
+from tests.model.test_closed_loop import closed
+
+TRIES, ENDS = 4, ("replied", "timed_out")
+
+
+def storm(load: Load) -> Scenario:
+    """Two callers, whose service is away for 0.8 s. Who is not answered in 0.15 s asks again."""
+    callers = Callers(reply="given", processes=2, timeout_s=0.15, retry=Retry(attempts=TRIES, wait_s=0.05))
+    away = fault("outage", service="quoting", at_s=0.3, back_after_s=0.8)
+    return with_callers(callers, load, away, quoting=service(0.002, emits=("given",), lease_s=0.5))
+
+
+def of_load(history: History) -> Rows:
+    sent = rows_of(history, "sent")
+    found: Rows = sent[sent["service"] == -1]
+    return found
+
+
+@pytest.mark.parametrize("load", [steady(60.0, 1.4), closed(30, 0.3, 1.4)], ids=["open", "closed"])
+def test_both_worlds_have_the_same_storm(load: Load, url: str) -> None:
+    declared = storm(load)
+    with no_process_left():
+        measured = asyncio.run(run_live(declared, [0], repeats=1, url=url))
+    simulated = simulate(declared, [0])
+    assert [one for one in check(measured) if one.verdict == "false" and one.name not in OF_THE_MACHINE] == []
+    for world in (measured, simulated):
+        answers, found = answers_of(declared, world.runs[0], world.rows), measure(world)
+        assert answers.sent.max() == TRIES
+        assert found["callers.requests_mean"].item() > 1.5
+        assert found["callers.given_up"].item() > 5
+        assert found["callers.answered"].item() + found["callers.given_up"].item() == answers.sent.size
+        assert rows_of(world, "handled", "quoting").size >= of_load(world).size
+    if load.looping:
+        assert_each_waits(measured)
+    else:  # who had no reason to ask again in one world, had none in the other
+        early = [of_load(world)[of_load(world)["intended_s"] < 0.2] for world in (measured, simulated)]
+        assert [np.unique(one["message"]).tolist() for one in early] == [[TRIES * request for request in range(12)]] * 2
+
+
+def assert_each_waits(history: History) -> None:
+    """Each client asks anew when the request before was over and it has thought, and by its own caller."""
+    think_s, clients = history.scenario.plan(0).think_s, history.scenario.offered_load.looping
+    assert think_s is not None
+    over_s = {int(one["message"]) // TRIES: float(one["t_s"]) for one in history.rows if KINDS[one["kind"]] in ENDS}
+    first = {int(one["message"]) // TRIES: one for one in reversed(of_load(history))}
+    later = [one for one in first if one >= clients]
+    assert len(later) > 20
+    assert all(first[one]["t_s"] >= over_s[one - clients] + think_s[one] for one in later)
+    assert all(sent["consumer"] == one % clients % 2 for one, sent in first.items())
