@@ -18,6 +18,7 @@ Rows are one NumPy structured array, so ten million of them stay comfortable; on
 |            | among those of its queue, from 0; handled and failed, live: how much longer than asked the  |
 |            | handler slept, in seconds, or for how long a handler of the user's own held the event loop   |
 |            | (inf: all of the attempt);                                                                  |
+|            | batch: with how many messages a handler was called;                                         |
 |            | scaled: how many consumers the service is to have from now on;                               |
 |            | cpu and server_cpu: seconds of processor time that the process or the server has used;      |
 |            | else NaN                                                                                    |
@@ -93,11 +94,16 @@ _OF_OWN = (
 _OF_THE_LOAD = ("skipped",)
 # What autoscaling does: from now on the service is to have `value` consumers; one that was stopped has left.
 _OF_SCALING = ("scaled", "left")
+# A batch handler was called with `value` messages. `message` and `attempt` are those of the first.
+_OF_BATCHES = ("batch",)
 # What a process has used of the processor: when the load begins, and when the process ends.
 _OF_THE_MACHINE = ("cpu", "server_cpu")
 KINDS = tuple(
     dict.fromkeys(
-        (*_FIRST_KINDS, *NOTES, *_OF_CALLERS, *_OF_SAGAS, *_OF_OWN, *_OF_THE_MACHINE, *_OF_THE_LOAD, *_OF_SCALING)
+        (
+            *(*_FIRST_KINDS, *NOTES, *_OF_CALLERS, *_OF_SAGAS, *_OF_OWN),
+            *(*_OF_THE_MACHINE, *_OF_THE_LOAD, *_OF_SCALING, *_OF_BATCHES),
+        )
     )
 )  # what a fault notes, the fault's class explains
 KIND = {name: code for code, name in enumerate(KINDS)}

@@ -43,6 +43,7 @@ UNITS = {
     "utilisation": "share",
     "backlog_mean": "messages",
     "backlog_max": "messages",
+    "batch_size": "messages",
     "consumers": "number",
     "consumer_hours": "hours",
     "recovery_s": "s",
@@ -344,8 +345,17 @@ def _service_metrics(
         f"{prefix}backlog_mean": float(entries.mean()) if entries.size else np.nan,
         f"{prefix}backlog_max": float(entries.max()) if entries.size else np.nan,
         f"{prefix}recovery_s": recovery_s(scenario, run, rows, code),
+        **_batch_metrics(prefix, scenario, own, code),
         f"{prefix}little_residual": little_residual(scenario, rows, code),
     }
+
+
+def _batch_metrics(prefix: str, scenario: Scenario, own: Rows, code: int) -> dict[str, float]:
+    """With how many messages its handlers were called, on average. Nothing for a service without batches."""
+    if list(scenario.services.values())[code].batch is None:
+        return {}
+    sizes = of_kind(own, "batch")["value"]
+    return {f"{prefix}batch_size_mean": float(sizes.mean()) if sizes.size else np.nan}
 
 
 def _caller_metrics(scenario: Scenario, run: Run, rows: Rows) -> dict[str, float]:

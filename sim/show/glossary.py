@@ -12,6 +12,7 @@ LABELS = {
     "utilisation": "utilisation",
     "backlog_mean": "backlog, mean",
     "backlog_max": "backlog, largest",
+    "batch_size_mean": "messages in a call, mean",
     "consumers_mean": "consumers, mean",
     "consumers_max": "consumers, most",
     "consumer_hours": "consumer-hours",

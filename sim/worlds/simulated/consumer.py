@@ -7,6 +7,7 @@ import simpy
 
 from eventlib import policy
 from sim.declare.autoscale import LEAVE_S
+from sim.worlds.simulated.batch_handlers import BatchHandlers
 from sim.worlds.simulated.dependent_handlers import DependentHandlers
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import Handlers
@@ -31,7 +32,7 @@ class Consumer:
         self._env = group.state.env
         self._machine = group.state.machine
         self._cpu = self._machine.process("consumer")
-        self._concurrency = group.service.concurrency
+        self._concurrency = group.service.at_once
         self._prefetch = group.service.prefetch
         self._process = ProcessState(self._env)
         self._held: dict[Message, None] = {}  # a set that keeps its order
@@ -276,4 +277,6 @@ class Consumer:
 def _handlers(group: Group) -> type[Handlers]:
     if group.service.app is not None:
         return LearnedHandlers
+    if group.service.batch is not None:
+        return BatchHandlers
     return DependentHandlers if group.service.uses or group.service.timeout_s is not None else Handlers

@@ -163,9 +163,9 @@ class Handlers:
                 return
         else:
             self._settle_ended(message, attempt, error, now)
-        self._free_worker(after_s)
+        self._free_worker(message, after_s)
 
-    def _free_worker(self, after_s: float) -> None:
+    def _free_worker(self, message: Message, after_s: float) -> None:
         self.running -= 1
         if self.waiting:
             self._start(after_s + self._cpu.takes_s("next_s"))
@@ -179,7 +179,7 @@ class Handlers:
         message, attempt, error = cast(tuple[Message, int, Exception | None], settled.value)
         self._settle_ended(message, attempt, error, self._state.env.now)
         if error is not None:
-            self._free_worker(0.0)
+            self._free_worker(message, 0.0)
 
     def _settle_ended(self, message: Message, attempt: int, error: Exception | None, now: float) -> None:
         if self._lost and (lost := self._lost.pop((message, attempt), None)):
