@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from eventlib.arguments import is_count, is_seconds
+from eventlib.circuit_breaker import CircuitBreaker
 from eventlib.errors import InvalidDeclaration
 from eventlib.events.schema import Event
 from eventlib.policy import Lease, Retry, RetryBudget
@@ -18,6 +19,7 @@ class GroupSettings:
     lease: Lease = field(default_factory=lambda: Lease(30.0))
     retry_budget: RetryBudget | None = None
     ordered_by: str | None = None
+    circuit_breaker: CircuitBreaker | None = None
 
 
 def group_settings(
@@ -27,6 +29,7 @@ def group_settings(
     lease_s: float,
     retry_budget: RetryBudget | None,
     ordered_by: str | None = None,
+    circuit_breaker: CircuitBreaker | None = None,
 ) -> GroupSettings:
     """The settings, checked.
 
@@ -39,7 +42,9 @@ def group_settings(
         )
     if not isinstance(retry_budget, RetryBudget | None):
         raise InvalidDeclaration(where, f"retry_budget={retry_budget!r}; give a RetryBudget")
-    return GroupSettings(concurrency, prefetch, Lease(lease_s), retry_budget, ordered_by)
+    if not isinstance(circuit_breaker, CircuitBreaker | None):
+        raise InvalidDeclaration(where, f"circuit_breaker={circuit_breaker!r}; give a CircuitBreaker")
+    return GroupSettings(concurrency, prefetch, Lease(lease_s), retry_budget, ordered_by, circuit_breaker)
 
 
 @dataclass(frozen=True, slots=True)
