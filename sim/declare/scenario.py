@@ -148,7 +148,9 @@ class Scenario(Declared):
         """The faults that happen. A random plan is drawn here, so that all that reads a scenario sees plain faults."""
         if not {"offered_load", "services"} <= info.data.keys():  # they are wrong, which is told
             return faults
-        system = FaultySystem(info.data["offered_load"], info.data["services"], info.data.get("callers"), faults)
+        said = info.data
+        parts = (said["offered_load"], said["services"], said.get("dependencies", {}), said.get("callers"))
+        system = FaultySystem(*parts, faults)
         return tuple(one for fault in faults for one in fault.expanded(system, FAULT_KINDS))
 
     @model_validator(mode="after")

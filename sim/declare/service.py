@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from eventlib.circuit_breaker import CircuitBreaker
 from eventlib.policy import Lease, Retry, RetryBudget
 from sim.declare.autoscale import Autoscale
 from sim.declare.batch_handler import BatchHandler
@@ -31,6 +32,7 @@ _NOT_WITH_SAGA = {
     "emits": "events that sagas emit are not modelled yet; leave it out",
     "timeout_s": "time limits of steps are not modelled yet; leave it out",
     "ordered_by": "the workers of sagas keep no order of keys; leave it out",
+    "circuit_breaker": "sagas have no circuit breaker; leave it out",
     "batch": "a step is done for one saga at a time; leave it out",
     "autoscale": "workers of sagas are not scaled yet; leave it out",
     "uses": "dependencies of steps are not modelled yet; leave it out",
@@ -49,6 +51,7 @@ _NOT_WITH_APP = {
     "lease_s": _BY_THE_APP,
     "retry": _BY_THE_APP,
     "retry_budget": _BY_THE_APP,
+    "circuit_breaker": "that of an App's group is not modelled yet; leave it out here",
 }
 _NEVER_WITH_APP = {
     "batch": "batch handlers of an App are not modelled yet; leave batch or app out",
@@ -66,8 +69,9 @@ class Service(Declared):
     """Consumers of one event type: each handles `concurrency` messages at once, every one for `service_time`.
 
     An attempt fails with probability `error_rate`, at its end. `retry` says what follows, and `retry_budget` how many
-    retries one consumer may run. A handled message makes the service publish one event of each type in `emits`;
-    with shares, such as `emits: {order.paid: 0.9, order.refused: 0.1}`, one event of one of these types.
+    retries one consumer may run; with a `circuit_breaker` it pauses while too many attempts fail. A handled message
+    makes the service publish one event of each type in `emits`; with shares, such as
+    `emits: {order.paid: 0.9, order.refused: 0.1}`, one event of one of these types.
     An attempt first works for its `service_time` and then calls each of the scenario's dependencies that it `uses`, in
     their order. One that takes longer than `timeout_s` in all is cancelled and has failed.
     With a `batch`, a call takes many messages, and `concurrency` counts calls.
@@ -94,6 +98,7 @@ class Service(Declared):
     error_rate: float = Field(default=0.0, ge=0, le=1)
     retry: Retry = Retry()
     retry_budget: RetryBudget | None = None
+    circuit_breaker: CircuitBreaker | None = None
     lease_s: float = Field(default=30.0, ge=0.01, le=1e5)
     queue: TaskQueue | None = None
     saga: Saga | None = None
@@ -231,6 +236,8 @@ class Service(Declared):
     def _batches_a_stream(self) -> Self:
         if self.batch is not None and self.queue is not None:
             raise ValueError("batch: a task is run by itself; leave batch or queue out")
+        if self.circuit_breaker is not None and self.queue is not None:
+            raise ValueError("circuit_breaker: task queues have none; leave circuit_breaker or queue out")
         return self
 
     @model_validator(mode="after")

@@ -96,13 +96,15 @@ _OF_THE_LOAD = ("skipped",)
 _OF_SCALING = ("scaled", "left")
 # A batch handler was called with `value` messages. `message` and `attempt` are those of the first.
 _OF_BATCHES = ("batch",)
+# A consumer's circuit breaker changed, with the outcome of this attempt.
+_OF_BREAKERS = ("circuit_opened", "circuit_closed")
 # What a process has used of the processor: when the load begins, and when the process ends.
 _OF_THE_MACHINE = ("cpu", "server_cpu")
 KINDS = tuple(
     dict.fromkeys(
         (
             *(*_FIRST_KINDS, *NOTES, *_OF_CALLERS, *_OF_SAGAS, *_OF_OWN),
-            *(*_OF_THE_MACHINE, *_OF_THE_LOAD, *_OF_SCALING, *_OF_BATCHES),
+            *(*_OF_THE_MACHINE, *_OF_THE_LOAD, *_OF_SCALING, *_OF_BATCHES, *_OF_BREAKERS),
         )
     )
 )  # what a fault notes, the fault's class explains

@@ -21,6 +21,7 @@ from sim.declare.callers import CALLERS
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence.capacity import work_of
+from sim.evidence.circuits import circuit_metrics
 from sim.evidence.history import KIND, History, Left, Rows, Run, of_kind
 from sim.evidence.instrument import INSTRUMENT, instrument_metrics
 from sim.evidence.lags import QUANTILES, first_handled, lag_metrics, lags_of_run, last_services, quantile, round_trips
@@ -44,6 +45,8 @@ UNITS = {
     "backlog_mean": "messages",
     "backlog_max": "messages",
     "batch_size": "messages",
+    "circuit_opened": "times",
+    "paused": "share",
     "consumers": "number",
     "consumer_hours": "hours",
     "recovery_s": "s",
@@ -308,6 +311,7 @@ def _run_metrics(scenario: Scenario, run: Run, rows: Rows, from_s: float) -> tup
         if scenario.services[name].saga is not None:
             found |= _saga_metrics(prefix, scenario, run, rows, code, from_s)
         found |= scaling_metrics(prefix, scenario, run, rows, code, from_s)
+        found |= circuit_metrics(prefix, scenario, run, rows, code, from_s)
         of_queue, unhandled_there = queue_metrics(prefix, scenario, run, rows, code, from_s)
         found |= of_queue
         unhandled |= unhandled_there

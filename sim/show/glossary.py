@@ -13,6 +13,8 @@ LABELS = {
     "backlog_mean": "backlog, mean",
     "backlog_max": "backlog, largest",
     "batch_size_mean": "messages in a call, mean",
+    "circuit_opened": "circuit breakers opened",
+    "paused": "paused by circuit breakers",
     "consumers_mean": "consumers, mean",
     "consumers_max": "consumers, most",
     "consumer_hours": "consumer-hours",

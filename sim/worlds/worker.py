@@ -103,7 +103,7 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
     name, service, plan = job.service, scenario.services[job.service], scenario.plan(job.seed)
     service_s: list[float] = plan.service_s[name].tolist()
     calls = [
-        (await DependencyClient.connect(job.records, scenario, used), seconds.tolist())
+        (await DependencyClient.connect(job.records, scenario, used, orders.now_s), seconds.tolist())
         for used, seconds in plan.dependency_s[name]
     ]
 
@@ -172,6 +172,7 @@ def _set_group(app: App, name: str, service: Service) -> None:
         lease_s=service.lease_s,
         retry_budget=service.retry_budget,
         ordered_by="key" if service.ordered_by is not None else None,
+        circuit_breaker=service.circuit_breaker,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from eventlib.circuit_breaker import CircuitBreaker
 from sim.declare.autoscale import Autoscale
 from sim.declare.batch_handler import BatchHandler
 from sim.declare.dependencies import Dependency
@@ -28,6 +29,12 @@ def test_the_examples_run(block: str) -> None:
 
 
 def test_the_tables_have_all_fields() -> None:
-    kinds = {"a dependency": Dependency, "an order": OrderKeys, "a batch": BatchHandler, "a rule": Autoscale}
+    kinds = {
+        "a dependency": Dependency,
+        "an order": OrderKeys,
+        "a batch": BatchHandler,
+        "a breaker": CircuitBreaker,
+        "a rule": Autoscale,
+    }
     for what, kind in kinds.items():
         assert re.findall(rf"^\| `(\w+)` \| {what}", PAGE, re.MULTILINE) == list(kind.model_fields)

@@ -40,6 +40,8 @@ class BatchHandlers(DependentHandlers):
     def _start(self, after_s: float) -> None:
         batching, now = self._batching, self._state.env.now
         while self.waiting and self._calls_running < self._concurrency:
+            if self.gate is not None and not self.gate.may_begin():
+                return
             oldest = self.waiting[0]
             left_s = policy.batch_wait_s(
                 len(self.waiting), batching.size, batching.wait_s, oldest.read_at, now + after_s
@@ -86,6 +88,8 @@ class BatchHandlers(DependentHandlers):
             self._batch_of[message] = batch
         self.running += len(members)
         self._calls_running += 1
+        if self.gate is not None:
+            self.gate.began(first)
         self._run(first, attempt, starts_at, after_s)
 
     def _work(self, message: Message, attempt: int, starts_at: float) -> tuple[float, Exception | None]:
@@ -98,13 +102,21 @@ class BatchHandlers(DependentHandlers):
         if self._poisoned and any(self._state.plan.kills(self._group.name, one.index) for one, *_ in members):
             self._state.let_die(self._group.name, self._index)
             return
-        for member in members:
-            Handlers._finish(self, *member)
+        self._end_call(message, members)
 
     def _finish(self, message: Message, attempt: int, error: Exception | None) -> None:
         """The call took too long: all of its messages have failed."""
-        for one, of_one, _ in self._batch_of[message].members:
-            Handlers._finish(self, one, of_one, FAILURE)
+        self._end_call(message, [(one, of_one, FAILURE) for one, of_one, _ in self._batch_of[message].members])
+
+    def _end_call(self, first: Message, members: Sequence[_Member]) -> None:
+        if self.gate is not None:
+            failed = sum(error is not None for *_, error in members)
+            self.gate.ended(first, members[0][1], succeeded=len(members) - failed, failed=failed)
+        for member in members:
+            Handlers._finish(self, *member)
+
+    def _tell_gate(self, message: Message, attempt: int, fails: bool) -> None:
+        """The gate knows: a call is one attempt."""
 
     def _free_worker(self, message: Message, after_s: float) -> None:
         """A message of a call has ended. The worker is free with the last one."""
