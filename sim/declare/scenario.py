@@ -17,6 +17,7 @@ from sim.declare.expectations import Expectation
 from sim.declare.faults import FAULT_KINDS, Fault
 from sim.declare.faults.kind import FaultySystem
 from sim.declare.loads import Load
+from sim.declare.loads.kind import LoadKind
 from sim.declare.plan import Flow, Plan, draw_labels
 from sim.declare.scenario_file import problems, read
 from sim.declare.service import Service
@@ -179,6 +180,8 @@ class Scenario(Declared):
             if service.saga is not None and (problem := service.saga.problem(self.offered_load)):
                 raise ValueError(f"services.{name}.saga.{problem}")
             self._check_queue(name, service)
+            if problem := _size_problem(self.offered_load, service):
+                raise ValueError(f"load.size_bytes: {name} {problem}")
         return self
 
     def _late_fault(self) -> str | None:
@@ -273,6 +276,17 @@ class Scenario(Declared):
             )
         if max(retry.attempts for retry in (service.retry, *retries)) > MAX_ATTEMPTS:
             raise ValueError(f"services.{name}.retry.attempts: at most {MAX_ATTEMPTS:,} can be recorded")
+
+
+def _size_problem(load: LoadKind, service: Service) -> str | None:
+    """Why messages of the load cannot have a size where this service gets them, or None."""
+    if load.size_bytes is None or service.consumes not in load.events:
+        return None
+    if service.app is not None:
+        return "has handlers of an App, whose payload says how large an event is; leave size_bytes out"
+    if service.queue is not None or service.saga is not None:
+        return "gets tasks or sagas, which have no size yet; leave size_bytes out"
+    return None
 
 
 def _attempts_mean(service: Service) -> float:
