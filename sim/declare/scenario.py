@@ -19,6 +19,7 @@ from sim.declare.faults.drawing import DrawnFaults, drawn_faults
 from sim.declare.faults.kind import FaultKind, FaultySystem
 from sim.declare.flow import Flow
 from sim.declare.loads import Load
+from sim.declare.loads.kind import LoadKind
 from sim.declare.plan import Plan, draw_labels
 from sim.declare.scenario_file import problems, read
 from sim.declare.service import Service
@@ -192,6 +193,8 @@ class Scenario(Declared):
                 raise ValueError(f"services.{name}.saga.{problem}")
             if service.queue is not None:
                 _check_names_of_queue(name, service.queue, self.services)
+            if problem := _size_problem(self.offered_load, service):
+                raise ValueError(f"load.size_bytes: {name} {problem}")
         return self
 
     def _check_warm_up(self) -> None:
@@ -283,6 +286,17 @@ def _check_names_of_queue(name: str, queue: TaskQueue, services: Collection[str]
         raise ValueError(str(error)) from error
     if shared := next((tenant for tenant in queue.tenants if tenant in services), None):
         raise ValueError(f"{where}: {shared!r} is the name of a service, so its numbers would be too; rename it")
+
+
+def _size_problem(load: LoadKind, service: Service) -> str | None:
+    """Why messages of the load cannot have a size where this service gets them, or None."""
+    if load.size_bytes is None or service.consumes not in load.events:
+        return None
+    if service.app is not None:
+        return "has handlers of an App, whose payload says how large an event is; leave size_bytes out"
+    if service.queue is not None or service.saga is not None:
+        return "gets tasks or sagas, which have no size yet; leave size_bytes out"
+    return None
 
 
 def _attempts_mean(service: Service) -> float:
