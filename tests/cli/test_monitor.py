@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -167,6 +168,16 @@ def test_rates_and_growth_come_from_several_looks() -> None:
     assert anew.rows[0].added_per_s is None and not anew.findings
 
 
+def test_unread_entries_of_a_trimmed_stream_are_near_loss_unless_eventlib_trims_it() -> None:
+    def alerts(name: str, trimmed: int) -> set[str]:
+        [stream] = survey(lag=9, added=10, name=name).streams
+        seen = Survey((replace(stream, added=10 + trimmed),))
+        return {finding.name for finding in Trends(Thresholds()).note(0.0, seen).findings}
+
+    assert alerts("orders", trimmed=5) == {"UnreadNearLoss"}
+    assert alerts("orders", trimmed=0) == alerts("ev:{orders}:events", trimmed=5) == set()
+
+
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (60, 10), (200, 60), (40, 8)])
 @pytest.mark.parametrize("page", ["groups", "group", "letters", "letter"])
 def test_every_page_fits(columns: int, lines: int, page: str) -> None:
@@ -175,12 +186,14 @@ def test_every_page_fits(columns: int, lines: int, page: str) -> None:
     dead = ev.DeadLetter(
         "1-0", "1-0", "rejected", "a\nb" * 99, "t\n" * 99, 1, "h", "c", None, 0, {b"event": b"{}" * 999}
     )
-    state = State("redis://host", view, page=page, chosen=149, letters=(dead,) * 99, problem="gone\x07", silent_s=9.0)
+    state = State(
+        "redis://host", view, page=page, chosen=149, letters=(dead,) * 99, problem="gone\x1b[2J", silent_s=9.0
+    )
     console = Console(width=columns, height=lines, force_terminal=False, color_system=None)
     with console.capture() as captured:
         console.print(draw(state, columns, lines), end="")
     screen = captured.get().split("\n")
-    assert fits(screen, columns, lines) and "\x1b" not in captured.get() and "\x07" not in captured.get()
+    assert fits(screen, columns, lines) and "\x1b" not in captured.get()
     if page == "groups":
         assert line(screen, ">na", "g99")  # the last of them by name is chosen, so it is in sight
 
