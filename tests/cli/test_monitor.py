@@ -178,6 +178,18 @@ def test_unread_entries_of_a_trimmed_stream_are_near_loss_unless_eventlib_trims_
     assert alerts("orders", trimmed=0) == alerts("ev:{orders}:events", trimmed=5) == set()
 
 
+def test_what_comes_again_is_counted_with_its_stream() -> None:
+    [stream] = survey(lag=2, added=10, name="ev:{orders}:events").streams
+    old = replace(stream.groups[0], lag_entries=3, oldest_unread_s=500.0, group="g0")
+    retry = StreamSurvey("ev:{orders}:group:g0:retry", 3, 3, None, (old,))
+    dead = StreamSurvey("ev:{orders}:group:g0:dlq", 4, 4, None, ())
+    view = Trends(Thresholds()).note(0.0, Survey((dead, stream, retry)))
+    [row] = view.rows
+    assert (row.name, row.group, row.waiting, row.dead_letters) == ("orders", "g0", 5, 4)
+    assert set(row.alerts) == {"EventsWaitTooLong", "DeadLetters"}
+    assert {finding.where for finding in view.findings} == {"orders g0"}
+
+
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (60, 10), (200, 60), (40, 8)])
 @pytest.mark.parametrize("page", ["groups", "group", "letters", "letter"])
 def test_every_page_fits(columns: int, lines: int, page: str) -> None:
