@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -98,7 +99,7 @@ def test_keys_look_into_a_group_and_a_dead_letter_and_replay_it(server: PrivateS
         assert "\x1b[?1049l" in terminal.sent[-40:]  # the screen is given back
 
 
-def test_it_survives_a_restart_of_redis_and_follows_the_size_of_the_terminal(server: PrivateServer) -> None:
+def test_it_survives_a_restart_of_redis_and_follows_the_size_until_ctrl_c(server: PrivateServer) -> None:
     with on_terminal(monitor(server.url), environment(), 100, 30) as terminal:
         screen = terminal.wait_for(lambda seen: line(seen, "logs", "indexing"))
         assert fits(screen, 100, 30) and COLOURS.search(terminal.sent)
@@ -109,17 +110,10 @@ def test_it_survives_a_restart_of_redis_and_follows_the_size_of_the_terminal(ser
         screen = terminal.wait_for(lambda seen: len(seen) == 40)
         assert fits(screen, 120, 40)
         server.start()
-        terminal.wait_for(lambda seen: not line(seen, "No answer") and line(seen, "logs", "indexing"))
-        terminal.press("q")
-        assert terminal.ended() == 0 and "Traceback" not in terminal.sent
-
-
-def test_other_streams_letters_are_not_known_and_ctrl_c_ends_it(server: PrivateServer) -> None:
-    with on_terminal(monitor(server.url, "--stream", "logs"), environment()) as terminal:
-        terminal.wait_for(lambda seen: line(seen, ">logs", "indexing"))
+        terminal.wait_for(lambda seen: not line(seen, "No answer") and line(seen, ">logs", "indexing"))
         terminal.press("d")
-        terminal.wait_for(lambda seen: "another library" in seen[-1])
-        terminal.process.send_signal(2)
+        terminal.wait_for(lambda seen: "another library" in seen[-1])  # whose dead letters are not known
+        terminal.process.send_signal(signal.SIGINT)
         assert terminal.ended() == 130 and "Traceback" not in terminal.sent
 
 
