@@ -74,10 +74,7 @@ from eventlib.errors import (
     MissingTask,
     NoServer,
     PartlyPublished,
-    Reject,
-    RetryAfter,
     ScheduleExists,
-    Snooze,
     SpoolFull,
     SpoolUnusable,
     TaskCancelled,
@@ -99,12 +96,15 @@ from eventlib.publish.outage import Fail, Spool, Wait
 from eventlib.records import Backlog, QueueHealth, ServerInfo, SlotRecord
 from eventlib.replies.waiting import Waiting
 from eventlib.retention import GroupHealth, Retention, StreamHealth
+from eventlib.signals import Reject, RetryAfter, Snooze
 from eventlib.tasks.current import CurrentTask, current_task
 from eventlib.tasks.queues import TaskHandle
 from eventlib.tasks.state import TaskState
 
 if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` imports these
     from eventlib.access import acl_rules
+
+    __version__: str
     from eventlib.client.client import Client, ClientHealth
     from eventlib.consume.liveness import ConsumerHealth
     from eventlib.declare.sagas import NOTHING_TO_UNDO, Saga, Step
@@ -243,6 +243,10 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, if only some programs use it."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("event-workbench")
     for module, names in _MODULES.items():
         if name in names:
             globals()[name] = found = getattr(import_module(module), name)

@@ -18,6 +18,8 @@ from tests.conftest import BINARIES
 from tests.shop import OrderPlaced, Record, new_app
 from tests.tls import Authority, TlsServer, speaks_tls, tls_server
 
+pytestmark = pytest.mark.every_server  # what a server says and allows is its own
+
 SECRET = "s3cr3t"
 
 
