@@ -165,6 +165,18 @@ async def _examine(url: str) -> None:
         assert await bus.delete_all() > 0
 
 
+@pytest.mark.parametrize("command", [["monitor", "--once"], ["exporter", "--once"]], ids=" ".join)
+async def test_the_commands_that_look_need_no_more_than_a_monitor_may(binary: Path, command: list[str]) -> None:
+    async with guarded(binary) as (server, raw, url):
+        async with ev.connect(new_app()[0], server.url) as bus, bus.running():
+            await bus.publish_many([OrderPlaced(number=1), OrderPlaced(number=2)])
+        await allow(raw, *ev.acl_rules(roles=["monitor"]).split())
+        result = await asyncio.to_thread(CliRunner(env={"REDIS_URL": url}).invoke, workbench, command)
+        assert result.exit_code == 0 and "orders" in result.output, result.output
+        rows: Any = await raw.acl_log()
+        assert [(row["reason"], row["object"]) for row in rows] == []
+
+
 def test_rules_name_what_an_app_declares_and_no_more() -> None:
     app, _ = new_app()
     keys = {rule for rule in ev.acl_rules(roles=["consumer"], app=app, streams=["sent"]).split() if rule[0] == "~"}
