@@ -79,7 +79,7 @@ def _each_command(told: Any) -> list[tuple[str, list[str]]]:
 class Shop:
     """A server with a user for each role, permitted what an App needs and no more."""
 
-    def __init__(self, raw: redis.Redis, urls: dict[str, str], app: ev.App) -> None:
+    def __init__(self, raw: redis.Redis, urls: dict[acl.Role, str], app: ev.App) -> None:
         self.raw = raw
         self.urls = urls
         self.app = app
