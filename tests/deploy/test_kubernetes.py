@@ -167,7 +167,7 @@ def matching(query: str, text: str) -> float:
 
 
 @pytest.mark.one_server
-async def test_one_entry_wakes_a_group_without_pods_and_so_does_one_that_is_retried(
+async def test_trap_44_one_entry_wakes_a_group_without_pods_and_so_does_one_that_is_retried(
     connect: Connect, raw: redis.Redis, url: str, namespace: str
 ) -> None:
     [trigger] = of_kind("ScaledObject", SCALING)["billing"]["spec"]["triggers"]
@@ -213,6 +213,20 @@ def test_pods_stay_longer_than_a_retry_waits(name: str) -> None:
     waits = [each.retry.wait_s_max for each in app.subscriptions if each.group == name]
     assert spec["cooldownPeriod"] > max(waits) + app.settings(name).lease.duration_s
     assert spec["fallback"]["replicas"] >= 1 and spec["triggers"][0]["metadata"]["ignoreNullValues"] == "false"
+
+
+def test_the_page_says_the_numbers_of_the_files() -> None:
+    page = (TOP / "docs" / "deploy.md").read_text(encoding="utf-8")
+    said = dict(re.findall(r"^\| `?([\w-]+?)`? \| (\d+) \|", page, re.MULTILINE))
+    own = CONSUMERS["billing"]["spec"]["template"]["spec"]
+    assert said == {
+        "preStop": str(container(CONSUMERS["billing"])["lifecycle"]["preStop"]["sleep"]["seconds"]),
+        "--grace": f"{run_cli.GRACE_S:g}",
+        "terminationGracePeriodSeconds": str(own["terminationGracePeriodSeconds"]),
+        "lease": f"{ev.App('x').settings('x').lease.duration_s:g}",
+    }
+    waits_s = of_kind("ScaledObject", SCALING)["billing"]["spec"]["cooldownPeriod"]
+    assert f"`cooldownPeriod` ({waits_s} s)" in page
 
 
 def test_what_the_files_name_is_there() -> None:
