@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from eventlib import tracing
-from eventlib.errors import Reject, RetryAfter, Snooze
 from eventlib.extras import needs_extra
+from eventlib.signals import Reject, RetryAfter, Snooze
 
 with needs_extra("opentelemetry", "eventlib.opentelemetry"):
     from opentelemetry import context as contexts

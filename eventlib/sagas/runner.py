@@ -14,7 +14,6 @@ from eventlib.dead_letter import described
 from eventlib.declare.sagas import Saga, Step
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Delivery
-from eventlib.errors import Snooze
 from eventlib.events.schema import Event
 from eventlib.policy import Retry
 from eventlib.publish.publisher import Publisher
@@ -25,6 +24,7 @@ from eventlib.sagas.commands import Outcome, SagaCommands
 from eventlib.sagas.messages import GROUP, Advance, Alarm, Emitted
 from eventlib.sagas.operations import decide_and_store
 from eventlib.sagas.records import StoredSaga, result_field
+from eventlib.signals import Snooze
 
 log = logging.getLogger("eventlib")
 
