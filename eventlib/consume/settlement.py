@@ -45,6 +45,7 @@ class Settler:
         self._given_up = session.given_up
         self._done: list[Delivery] = []  # to be acknowledged in the next batch
         self._done_added = asyncio.Event()
+        self._left = set[str]()  # what was said to be left to newer consumers
         self._finishing = False
 
     def skip(self, delivery: Delivery) -> None:
@@ -90,11 +91,9 @@ class Settler:
         """Put an event of a newer version aside, until a newer program of the group reads it. Not for ever."""
         age_s = self._age_s(delivery)
         decision = policy.for_newer_program(wait_s if age_s is None else age_s, wait_s, self._rng)
-        if isinstance(decision, RetryIn):
-            log.info(
-                "%s/%s: entry %s is left to newer consumers: %s",
-                *(delivery.stream, delivery.group, delivery.entry.origin, error),
-            )
+        if isinstance(decision, RetryIn) and str(error) not in self._left:  # told once, not for each of many events
+            self._left.add(str(error))
+            log.warning("%s/%s: left to newer consumers: %s", delivery.stream, delivery.group, error)
         await self.settle(None, delivery, decision, error)
 
     async def settle(
