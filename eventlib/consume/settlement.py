@@ -10,7 +10,7 @@ from eventlib import dead_letter, policy, tracing
 from eventlib.consume.session import Session
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Delivery, Kind
-from eventlib.errors import Signal, UnsupportedVersion
+from eventlib.errors import UnsupportedVersion
 from eventlib.policy import Ack, GiveUp, RetryIn
 from eventlib.records import is_queue_stream
 from eventlib.signals import Signal
