@@ -98,7 +98,7 @@ async def test_redis_starts_with_its_password_which_no_list_of_processes_shows(w
 def instruction(name: str) -> str:
     """The last instruction of this name, on one line."""
     lines = re.sub(r"\\\n\s*", " ", CONTAINERFILE)
-    return re.findall(rf"^{name} (.*)$", lines, re.MULTILINE)[-1]
+    return str(re.findall(rf"^{name} (.*)$", lines, re.MULTILINE)[-1])
 
 
 def test_the_image_is_pinned_not_root_and_has_what_it_copies() -> None:
