@@ -13,6 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 import eventlib as ev
+from eventlib.broker.streams import StreamCommands
 from eventlib.consume import settlement
 from eventlib.policy import Lease
 from eventlib.testing.fault_proxy import fault_proxy
@@ -216,6 +217,31 @@ async def test_while_much_is_handled_some_lags_stand_for_all(connect: Connect, m
         await bus.drained("orders", "billing")
     assert sum(looks) == 500 and max(looks) >= settlement._LAG_OF_EVERY
     assert len(looks) < 100
+
+
+async def test_a_scrape_asks_once_for_the_backlog_of_each_group(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, backlog = list[tuple[str, str]](), StreamCommands.backlog
+
+    async def counted(self: StreamCommands, stream: str, group: str) -> ev.Backlog:
+        asked.append((stream, group))
+        return await backlog(self, stream, group)
+
+    monkeypatch.setattr(StreamCommands, "backlog", counted)
+    app, _ = new_app()
+
+    @app.subscribe(OrderPlaced, group="audit")
+    async def note(_: OrderPlaced, __: ev.Delivery) -> None: ...
+
+    async with connect(app) as bus:
+        server = bus.serve_health(0)
+        async with bus.running(groups=["billing"]):  # the server knows nothing of the other group
+            await bus.publish_many(orders(1))
+        asked.clear()
+        text = (await get(server.url, "/metrics")).text
+    assert sorted(asked) == [("orders", "audit"), ("orders", "billing")]
+    assert value(text, "eventlib_backlog_entries", stream="orders", group="audit", state="waiting") == 1.0
 
 
 async def test_a_server_that_is_away_leaves_counters_and_no_old_numbers(connect: Connect, url: str) -> None:
