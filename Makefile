@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
 PEERS  := .venv/.peers
+PRESS  := .venv/.press
 LOWEST := .venv/lowest/.ready
 JUDGE  := .venv/bin/promtool
 SHELL  := bash
@@ -13,7 +14,7 @@ WHERE := $(CURDIR)/$(BIN)/python
 HERE  := $(shell test -x $(BIN)/python && head -n 2 $(BIN)/workbench 2>/dev/null | \
            grep -Fq -e '#!$(WHERE)' -e ' $(WHERE)' -e '"$(WHERE)"' && echo yes)
 
-.PHONY: help report test loops check lowest lab bench campaign fidelity release-check writable $(if $(HERE),,$(READY))
+.PHONY: help report test loops check lowest lab docs bench campaign fidelity release-check writable $(if $(HERE),,$(READY))
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +57,11 @@ lowest: $(LOWEST) ## run a part of the tests with the oldest packages that are a
 lab: $(READY) ## open the notebooks in JupyterLab, with a private Redis
 	@$(BIN)/workbench lab
 
+# Warnings are errors: a link that leads nowhere, a page in no table of contents, a docstring that cannot be read.
+docs: $(PRESS) ## make the documentation site, with its reference from the code -> reports/docs/index.html
+	@$(BIN)/python -m sphinx -c docs/site -b html --jobs auto -q -W --keep-going . reports/docs
+	@echo 'reports/docs/index.html'
+
 fidelity: $(READY) ## predict the scenarios of data/fidelity, run them and judge: takes about half an hour
 	@mkdir -p reports
 	@$(BIN)/workbench fidelity --json reports/fidelity.json
@@ -65,7 +71,7 @@ bench: $(PEERS) ## measure the library and the simulator on this machine, beside
 	@$(BIN)/python -m benchmarks
 
 campaign: $(READY) ## kill processes at work, judge what is left, and learn from others: takes about 40 minutes
-	@set -e; for each in replies schedules sagas tasks cancels learn faults; do $(BIN)/python -m campaigns.$$each; done
+	@set -e; for each in replies schedules sagas tasks cancels rolling learn faults; do $(BIN)/python -m campaigns.$$each; done
 
 release-check: $(READY) ## build wheel and sdist, and try both outside of the clone on every Python that is there
 	@$(BIN)/python -m tests.install.release
@@ -74,6 +80,12 @@ release-check: $(READY) ## build wheel and sdist, and try both outside of the cl
 $(PEERS): $(READY)
 	@echo 'Adding what the benchmarks compare with, once.'
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]' || { \
+	  echo 'Mend: check the network, or name an index in reach: PIP_INDEX_URL, HTTPS_PROXY'; exit 1; }
+	@touch $@
+
+$(PRESS): $(READY)
+	@echo 'Adding what makes the documentation, once.'
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]' || { \
 	  echo 'Mend: check the network, or name an index in reach: PIP_INDEX_URL, HTTPS_PROXY'; exit 1; }
 	@touch $@
 

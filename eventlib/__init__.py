@@ -21,12 +21,12 @@ Repair
 Export and compare
     Registry, json_schema, envelope_schema, open_export, schema_changes, SchemaChange
 Develop and operate
-    private_server, acl_rules
+    private_server, acl_rules, Settings, load_settings
 All errors (a model's fields raise pydantic's ValidationError)
     EventlibError
 Your code is wrong
-    UsageError, InvalidDeclaration, InvalidArgument, UnknownEventType, DuplicateHandler, BusClosed, EventTooLarge,
-    ScheduleExists
+    UsageError, InvalidDeclaration, InvalidArgument, InvalidSettings, UnknownEventType, DuplicateHandler, BusClosed,
+    EventTooLarge, ScheduleExists
 The entry is wrong
     DataError, DecodeError, UnsupportedVersion, UnknownTask
 A task has no result, or is not enqueued
@@ -64,6 +64,7 @@ from eventlib.errors import (
     EvictingServer,
     InvalidArgument,
     InvalidDeclaration,
+    InvalidSettings,
     MissingCommand,
     MissingDeadLetter,
     MissingGroup,
@@ -73,10 +74,7 @@ from eventlib.errors import (
     MissingTask,
     NoServer,
     PartlyPublished,
-    Reject,
-    RetryAfter,
     ScheduleExists,
-    Snooze,
     SpoolFull,
     SpoolUnusable,
     TaskCancelled,
@@ -98,6 +96,7 @@ from eventlib.publish.outage import Fail, Spool, Wait
 from eventlib.records import Backlog, QueueHealth, ServerInfo, SlotRecord
 from eventlib.replies.waiting import Waiting
 from eventlib.retention import GroupHealth, Retention, StreamHealth
+from eventlib.signals import Reject, RetryAfter, Snooze
 from eventlib.tasks.current import CurrentTask, current_task
 from eventlib.tasks.queues import TaskHandle
 from eventlib.tasks.state import TaskState
@@ -118,6 +117,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from eventlib.sagas.records import SagaNote, SagaRecord, SagaStep
     from eventlib.schedules.state import Schedule
     from eventlib.scheduling import ScheduleRule
+    from eventlib.settings import Settings, load_settings
     from eventlib.testing import private_server
 
 __all__ = [
@@ -151,6 +151,7 @@ __all__ = [
     "HealthServer",
     "InvalidArgument",
     "InvalidDeclaration",
+    "InvalidSettings",
     "MissingCommand",
     "MissingDeadLetter",
     "MissingGroup",
@@ -182,6 +183,7 @@ __all__ = [
     "SchemaChange",
     "Selection",
     "ServerInfo",
+    "Settings",
     "SlotRecord",
     "Snooze",
     "Spool",
@@ -210,6 +212,7 @@ __all__ = [
     "envelope_schema",
     "health_app",
     "json_schema",
+    "load_settings",
     "new_correlation_id",
     "open_export",
     "private_server",
@@ -233,6 +236,7 @@ _MODULES = {
     "eventlib.sagas.operations": ["Sagas"],
     "eventlib.sagas.records": ["SagaNote", "SagaRecord", "SagaStep"],
     "eventlib.schedules.state": ["Schedule"],
+    "eventlib.settings": ["Settings", "load_settings"],
     "eventlib.testing": ["private_server"],
 }
 

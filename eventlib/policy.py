@@ -8,7 +8,8 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from eventlib.errors import BusClosed, DataError, Reject, RetryAfter, Snooze, UsageError
+from eventlib.errors import BusClosed, DataError, UsageError
+from eventlib.signals import Reject, RetryAfter, Snooze
 
 DeadReason = Literal["rejected", "exhausted", "undecodable", "unsupported_version", "unknown_task", "usage", "poison"]
 
@@ -137,6 +138,18 @@ def admit(
     if attempt > retry.attempts:
         return GiveUp("poison")
     return bucket.spend(now_s, rng) if bucket is not None and used else None
+
+
+def for_newer_program(age_s: float, wait_s: float, rng: Uniform) -> RetryIn | GiveUp:
+    """Decide about an event of a newer version than this program reads, appended `age_s` seconds ago.
+
+    While a new version of a service is rolled out, newer consumers of the group can read it. So it waits for one, which
+    uses up no attempt: for about a tenth of its age each time, 0.2 s to 30 s. Then it comes at most so much later than
+    it could, and old consumers are not kept busy. After `wait_s` seconds it is given up.
+    """
+    if age_s >= wait_s:
+        return GiveUp("unsupported_version")
+    return RetryIn(min(30.0, max(0.2, age_s / 10.0)) * (0.5 + rng.random()), counts=False)
 
 
 def is_suspect(attempt: int, deliveries: int, attempts: int) -> bool:

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 import eventlib
 import sim
 from docs.site.markdown import heading
-from eventlib.errors import EventlibError, Signal
+from eventlib.errors import EventlibError
+from eventlib.signals import Signal
 
 # Members of these are the language's or a library's own, and described there.
 _FOREIGN = "BaseModel, Exception, tuple, dict, Generic, Protocol"

@@ -42,6 +42,7 @@ nb_merge_streams = True
 
 # Docstrings are plain text in which `...` is code.
 default_role = "code"
+smartquotes = False  # what is quoted is often typed
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

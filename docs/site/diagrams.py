@@ -18,7 +18,7 @@ _THEMES = {"light": "neutral", "dark": "dark"}  # Furo's classes only-light and 
 _FITS_PX = 720  # the width of a page's text; what is wider scrolls
 
 
-class Mermaid(SphinxDirective):
+class Mermaid(SphinxDirective):  # type: ignore[misc]  # mypy skips Sphinx, which only the site needs
     """A fence of Mermaid, drawn once for light pages and once for dark ones. Its `accTitle` is the text for readers."""
 
     has_content = True

@@ -65,5 +65,6 @@ def _table(exposition: str) -> str:
             family.documentation,
         ]
         for family in text_string_to_metric_families(exposition)
+        if not family.name.startswith("process_")  # those of prometheus_client, which documents them
     )
     return table(["metric", "type", "labels", "what"], rows)

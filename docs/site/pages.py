@@ -1,49 +1,16 @@
-"""Fills the pages of the reference when the site is built. What they say is read from the code, so it cannot be old.
+"""Fills the pages of the reference when the site is built. What they say is read from the code, so it cannot be old."""
 
-A page names what it wants in a comment: `<!-- made: commands -->`.
-"""
-
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
 
-from docs.site import api, command_line, events, metrics, scenario_fields
-
-MADE: dict[str, Callable[[], str]] = {
-    "eventlib": api.library,
-    "testing": api.testing,
-    "sim": api.simulator,
-    "errors": api.errors,
-    "events": events.catalog,
-    "commands": command_line.commands,
-    "scenario": scenario_fields.fields,
-    "metrics": metrics.of_program,
-    "exporter": metrics.of_exporter,
-}
-_WANTED = re.compile(r"^<!-- made: (\S+) -->$", re.MULTILINE)
+from docs.site.made import filled, without_folders
 
 
-def filled(text: str) -> str:
-    """The page with what its comments name.
-
-    Raises:
-        ExtensionError: a comment names nothing that is made.
-    """
-
-    def made(found: re.Match[str]) -> str:
-        if found[1] not in MADE:
-            raise ExtensionError(f"nothing is made for {found[0]}; there are {', '.join(MADE)}")
-        return MADE[found[1]]()
-
-    return _WANTED.sub(made, text)
-
-
-def _fill(_: Sphinx, __: str, source: list[str]) -> None:
-    source[0] = filled(source[0])
+def _fill(app: Sphinx, page: str, source: list[str]) -> None:
+    source[0] = without_folders(filled(source[0]), Path(app.env.doc2path(page)).parent)
 
 
 def _begin(app: Sphinx, error: Exception | None) -> None:
@@ -57,6 +24,11 @@ def _begin(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Fill pages when they are read."""
+    for language in (
+        "hex",
+        "promql",
+    ):  # Pygments has no lexer for the first, and one that knows too little for the other
+        app.add_lexer(language, TextLexer)
     app.connect("source-read", _fill)
     app.connect("build-finished", _begin)
     return {"parallel_read_safe": True}

@@ -5,10 +5,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from eventlib import policy
+from eventlib import policy, tracing
 from eventlib.consume.leases import Leases
 from eventlib.consume.session import Session
 from eventlib.consume.settlement import Settler
@@ -44,6 +45,7 @@ class Executor:
         self._observations = session.observations
         self._handling = session.counts.handling
         self._untimed = 0  # calls that began since the last one that is timed
+        self._newer_version_wait_s = session.settings.newer_version_wait_s
         self._bucket = session.bucket
         self._rng = session.rng
         self._leases = leases
@@ -92,7 +94,7 @@ class Executor:
     async def _handle(self, delivery: Delivery) -> None:
         envelope = delivery.envelope
         if envelope is None:
-            await self._settler.settle(None, delivery, GiveUp(_reason(delivery.fault)), delivery.fault)
+            await self._settle_unread(delivery)
             return
         event, now_s = envelope.event, time.monotonic()
         subscription = self._subscription_of(event)
@@ -114,6 +116,13 @@ class Executor:
             self._settler.acknowledge((delivery,))
         else:
             await self._settler.fail(subscription, delivery, error)
+
+    async def _settle_unread(self, delivery: Delivery) -> None:
+        fault = delivery.fault
+        if isinstance(fault, UnsupportedVersion) and fault.version > fault.newest:
+            await self._settler.leave_to_newer(delivery, self._newer_version_wait_s, fault)
+        else:
+            await self._settler.settle(None, delivery, GiveUp(_reason(fault)), fault)
 
     async def _handle_batch(self, queue: BatchQueue) -> None:
         queue.called = False
@@ -175,11 +184,10 @@ class Executor:
         else:
             self._untimed, begun_s = 0, time.perf_counter()
         try:
-            if subscription.timeout_s is None:
+            if subscription.timeout_s is None and tracing.active is None:
                 await subscription.handler(*args)
             else:
-                async with asyncio.timeout(subscription.timeout_s):
-                    await subscription.handler(*args)
+                await _limited(subscription, deliveries, args)
         except asyncio.CancelledError as cancelled:
             if self._calls.abandoned:
                 for delivery in deliveries:
@@ -206,6 +214,14 @@ class Executor:
                 raise
         while task.cancelling():
             task.uncancel()
+
+
+async def _limited(subscription: Subscription, deliveries: Sequence[Delivery], args: Sequence[object]) -> None:
+    """Call the handler within its time, seen by the tracer."""
+    tracer = tracing.active
+    with nullcontext() if tracer is None else tracer.processing(deliveries):
+        async with asyncio.timeout(subscription.timeout_s):
+            await subscription.handler(*args)
 
 
 def _next_batch(waiting: deque[Delivery], size: int) -> list[Delivery]:

@@ -59,6 +59,7 @@ class App(TaskDeclarations, ScheduleDeclarations):
         lease_s: float = 30.0,
         retry_budget: RetryBudget | None = None,
         ordered_by: str | None = None,
+        newer_version_wait_s: float = 3600.0,
     ) -> None:
         """Set how each consumer of a group works. A group that is not set here has the defaults.
 
@@ -72,13 +73,18 @@ class App(TaskDeclarations, ScheduleDeclarations):
         acknowledged or dead, so during its retries too. Events without the field have no order. An event that is
         replayed from the dead letters has lost its place: it comes after the event that is being handled.
 
+        An event of a newer version than this program reads waits for a newer program of the group: it is put aside,
+        again and again, until `newer_version_wait_s` seconds after it was appended. Then it is dead. 0: at once.
+
         Raises:
             InvalidDeclaration: the group is set twice, or a number is out of its range.
         """
         where = f"group {valid_name(name, 'group')!r}"
         if name in self.groups:
             replace_or_refuse(where, "is already set; set each group once")
-        self.groups[name] = group_settings(where, concurrency, prefetch, lease_s, retry_budget, ordered_by)
+        self.groups[name] = group_settings(
+            where, concurrency, prefetch, lease_s, retry_budget, ordered_by, newer_version_wait_s
+        )
 
     def stream(self, name: str, *, retention: Retention) -> None:
         """Set what a stream keeps. A program that sets nothing follows the program that set it last.

@@ -10,6 +10,9 @@ LABELS = {
     "dead_letters": "dead letters",
     "duplicates": "handled twice",
     "utilisation": "utilisation",
+    "wait_s_mean": "wait for a slot, mean",
+    "queue_mean": "calls that wait, mean",
+    "queue_max": "calls that wait, most",
     "backlog_mean": "backlog, mean",
     "backlog_max": "backlog, largest",
     "recovery_s": "recovery from the fault",
@@ -88,5 +91,6 @@ GLOSSARY = {
     "or it was given up.",
     "tolerance": "How far a prediction may be off, as a share of the live value. Within: the whole error bar is. "
     "Outside: none of it is. Too noisy: the bar reaches across the tolerance, or no seed ran live twice.",
-    "utilisation": "The share of the run in which a handler is busy, averaged over the handlers of a service.",
+    "utilisation": "The share of the run in which a handler is busy, averaged over the handlers of a service; of a "
+    "dependency, in which a slot is busy.",
 }

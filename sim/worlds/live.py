@@ -7,7 +7,6 @@ these processes, with signals. What all of them note becomes the history.
 import asyncio
 import contextlib
 import math
-import os
 import secrets
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eventlib import App, BrokerError, BrokerUnavailable, Bus, connect, private_server
+from eventlib import App, BrokerError, BrokerUnavailable, Bus, Settings, connect, load_settings, private_server
 from eventlib.testing import PrivateServer, proxy_url, server_cpu_s
 from sim.declare.callers import CALLERS
 from sim.declare.order import run_order
@@ -127,7 +126,7 @@ def _directory() -> Iterator[Path]:
 @contextmanager
 def server_at(url: str | None) -> Iterator[str]:
     """The URL of the Redis that was named, here or as REDIS_URL; or of a private one for the length of the block."""
-    if address := url or os.environ.get("REDIS_URL"):
+    if address := url or load_settings().redis.address():
         yield address
     else:
         with private_server() as server:
@@ -175,7 +174,7 @@ class _LiveRun:
 
     async def run(self, progress: Progress) -> tuple[str, float, dict[str, Left]]:
         """Product and version of the server, when all was settled, and what each service had left."""
-        async with connect(App("workbench"), self._url, namespace=self._job.namespace) as bus:
+        async with connect(App("workbench"), self._url, namespace=self._job.namespace, settings=Settings()) as bus:
             try:
                 async with self._faults, asyncio.TaskGroup() as tasks:
                     side = [tasks.create_task(self._pool.fail_with_processes())]
@@ -232,7 +231,7 @@ class _LiveRun:
             processes += [self._start(CALLERS, index) for index in range(self._scenario.callers.processes)]
         await self._pool.ready(processes)
         self._t0 = self._faults.t0 = time.monotonic() + _HEADSTART_S
-        for process in processes:
+        for process in (*processes, *self._talked_to):
             self._pool.order(process, {"go": self._t0})
         await self._note_server_cpu()
 
@@ -243,8 +242,10 @@ class _LiveRun:
             where = {"url": self._url, "listens": str(self._directory / _PROXY)}
             self._faults.proxy = self._pool.start("proxy", job | {"role": "proxy"} | where)
             self._talked_to.append(self._faults.proxy)
-        for name in self._scenario.dependencies:
-            dependency = self._pool.start(f"dependency {name}", job | {"role": "dependency", "service": name})
+        for number, name in enumerate(self._scenario.dependencies):
+            file = self._directory / f"dependency-{number}.rows"
+            of_it = {"role": "dependency", "service": name, "consumer": number, "records": str(file)}
+            self._files[file] = dependency = self._pool.start(f"dependency {name}", job | of_it)
             self._talked_to.append(dependency)
         await self._pool.ready(self._talked_to)
 

@@ -15,9 +15,9 @@ from typing import Any
 from eventlib import App, Delivery, Event
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Publishing
-from eventlib.errors import RetryAfter, Snooze
 from eventlib.events.schema import spec_of
 from eventlib.policy import cause_of
+from eventlib.signals import RetryAfter, Snooze
 from sim.declare.scenario import Scenario
 from sim.errors import LiveRunFailed
 from sim.evidence.history import BLOCKED_S

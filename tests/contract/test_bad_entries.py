@@ -58,7 +58,7 @@ BAD: dict[str, tuple[str, dict[bytes, bytes]]] = {
 async def test_trap_11_a_bad_entry_becomes_a_dead_letter_and_the_next_entry_is_handled(
     connect: Connect, inspector: Inspector, reason: str, fields: dict[bytes, bytes]
 ) -> None:
-    app, handled = new_app(concurrency=1)
+    app, handled = new_app(concurrency=1, newer_version_wait_s=0.0)
     record = Record()
     await inspector.raw.xadd(inspector.keys.stream, fields)  # type: ignore[arg-type]  # invariant dict
     async with connect(app) as bus, bus.running(observe=record):

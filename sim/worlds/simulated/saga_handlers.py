@@ -6,9 +6,9 @@ from typing import Any, cast
 import simpy
 
 from eventlib import policy, saga_policy
-from eventlib.errors import Reject
 from eventlib.policy import GiveUp, RetryIn
 from eventlib.saga_policy import Move, Outcome
+from eventlib.signals import Reject
 from sim.declare.sagas import ActOutcome
 from sim.evidence.history import KIND
 from sim.worlds.simulated.handlers import Handlers

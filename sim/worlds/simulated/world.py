@@ -124,6 +124,7 @@ class World:
             if (injection := fault.inject_simulated(self)) is not None:
                 env.process(injection)
         env.run(until=self._state.finished | env.timeout(scenario.offered_load.duration_s + scenario.drain_s))
+        self._look_at_dependencies()
         self._note_unsent()
         return float(env.now)
 
@@ -157,11 +158,10 @@ class World:
 
     def _send_all(self) -> Generator[simpy.Event, Any, None]:
         """Send each message of the plan when it is due."""
-        env, load, sending = self._env, self._scenario.offered_load, Sending(self._state.machine, self._state.link)
+        env, sending, tries = self._env, Sending(self._state.machine, self._state.link), self._tries
         # With faults it is not known before how the server is reached then; with retries, what is sent before.
         unforeseen = any(fault.needs != "nothing" for fault in self._scenario.faults)
         unforeseen = unforeseen or (self._callers is not None and self._callers.declared.retries)
-        tries = self._callers.declared.retry.attempts if self._callers is not None else 1
         times_s = zip(self._plan.arrivals_s.tolist(), self._plan.due_s.tolist(), strict=True)
         for index, (at_s, due_s) in enumerate(times_s):
             if unforeseen:
@@ -173,6 +173,11 @@ class World:
                 self._state.publish(self._event(index), index, at_s, sent, -1, -1, self._held_s(index))
             else:
                 self._callers.send(index * tries, at_s, sent)
+
+    @property
+    def _tries(self) -> int:
+        """How many messages an event of the load may be: one for each attempt of its caller."""
+        return self._callers.declared.retry.attempts if self._callers is not None else 1
 
     def _event(self, index: int) -> str:
         """The type of a message that the load sends."""
@@ -189,9 +194,9 @@ class World:
                 if self._consumers[CALLERS, caller].killed:  # it sends nothing
                     continue
             if due_s <= now:
-                row = (due_s, KIND["sent"], -1, caller, code, index, 0, at_s, self._held_s(index))
+                row = (due_s, KIND["sent"], -1, caller, code, index * self._tries, 0, at_s, self._held_s(index))
             else:
-                row = (now, KIND["skipped"], -1, -1, code, index, 0, at_s, NAN)
+                row = (now, KIND["skipped"], -1, -1, code, index * self._tries, 0, at_s, NAN)
             self._state.rows.append(row)
 
     def _held_s(self, index: int) -> float:
@@ -207,7 +212,13 @@ class World:
                 self._pack_rows()
             for group in self._groups.values():
                 self._state.rows.append((self._env.now, sampled, group.code, -1, -1, -1, 0, NAN, float(group.backlog)))
+            self._look_at_dependencies()
             yield self._env.timeout(every_s)
+
+    def _look_at_dependencies(self) -> None:
+        for number, dependency in enumerate(self._state.dependencies.values()):
+            for kind, value in dependency.look():
+                self._state.rows.append((self._env.now, KIND[kind], -1, number, -1, -1, 0, NAN, value))
 
     def _start(self, service: str, index: int) -> None:
         if self._callers is not None and service == CALLERS:
