@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from eventlib.testing import private_server
-from tests.docs.pages import Reader
+from tests.docs.pages import Reader, fences, lines_missing
 from tests.repository import TOP
 
 FOLDERS = ("tutorials", "how-to", "patterns", "explanation", "adr", "reference")
