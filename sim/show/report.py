@@ -279,10 +279,10 @@ def _baseline(row: Row, name: str) -> Markup:
     return Markup("{} <small>{}</small>").format(percent(distance / abs(row.live)), beaten)
 
 
-def _times(row: ClaimRow) -> Markup:
+def _times(row: ClaimRow) -> str:
     """How often the threshold goes into what was measured."""
     distance = row.finding.distance
-    return Markup("") if distance is None else Markup("{}\N{MULTIPLICATION SIGN}").format(digits(distance))
+    return "" if distance is None else f"{digits(distance)}\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN} the threshold"
 
 
 def _label(metric: str) -> str:
