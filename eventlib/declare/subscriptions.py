@@ -48,7 +48,10 @@ def group_settings(
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One handler for one event type in one group. With a `batch` size, it takes up to that many events in one call."""
+    """One handler for one event type in one group. With a `batch` size, it takes up to that many events in one call.
+
+    A batch that is not full waits for more until its oldest event has waited for `batch_wait_s`.
+    """
 
     event_class: type[Event]
     group: str
@@ -56,3 +59,4 @@ class Subscription:
     retry: Retry
     timeout_s: float | None
     batch: int | None = None
+    batch_wait_s: float = 0.0

@@ -27,6 +27,7 @@ from sim.evidence.instrument import INSTRUMENT, instrument_metrics
 from sim.evidence.lags import QUANTILES, first_handled, lag_metrics, lags_of_run, last_services, quantile, round_trips
 from sim.evidence.requests import answers_of, requests_of
 from sim.evidence.sagas import ENDS, half_done, sagas_of
+from sim.evidence.scaling import scaling_metrics
 from sim.evidence.turns import queue_metrics
 from sim.evidence.unhandled import sent_by_load
 from sim.evidence.warm_up import after, warm_up_s
@@ -46,6 +47,8 @@ UNITS = {
     "queue_max": "calls",
     "backlog_mean": "messages",
     "backlog_max": "messages",
+    "consumers": "number",
+    "consumer_hours": "hours",
     "recovery_s": "s",
     "round_trip_s": "s",
     "timed_out": "requests",
@@ -316,6 +319,7 @@ def _run_metrics(scenario: Scenario, run: Run, rows: Rows, from_s: float) -> tup
         found |= _service_metrics(prefix, scenario, run, rows, code, from_s)
         if scenario.services[name].saga is not None:
             found |= _saga_metrics(prefix, scenario, run, rows, code, from_s)
+        found |= scaling_metrics(prefix, scenario, run, rows, code, from_s)
         of_queue, unhandled_there = queue_metrics(prefix, scenario, run, rows, code, from_s)
         found |= of_queue
         unhandled |= unhandled_there

@@ -20,6 +20,7 @@ from sim.evidence.metrics import Interval, is_predicted
 from sim.infer.compare import Comparison, Row
 from sim.infer.trends import Trend
 from sim.show import plots
+from sim.show.consumers import consumers
 from sim.show.declared import load_in_words, services_in_words
 from sim.show.glossary import GLOSSARY, LABELS
 from sim.show.pages import Shown, template
@@ -222,6 +223,13 @@ def _figures(comparison: Comparison, anchor: str) -> Iterator[Shown]:
         svg = Markup(plots.svg(figure, name=f"{anchor}-{draw.__name__}", label=label))
         yield Shown(svg, title, see, plots.caption(figure))
     for name, service in live.scenario.services.items():
+        if service.autoscale is not None:
+            figure = consumers(comparison, service=name)
+            title = f"Consumers of {name}"
+            see = "How many the rule called for, and the backlog that it saw. Both worlds use the same rule."
+            label = f"{title}, simulated and live. {see}"
+            svg = Markup(plots.svg(figure, name=f"{anchor}-consumers-{name}", label=label))
+            yield Shown(svg, title, see, plots.caption(figure))
         if service.queue is not None and service.queue.bounds():
             figure = turns(comparison, service=name)
             title = f"Turns of {name}"

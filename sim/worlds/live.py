@@ -32,6 +32,7 @@ from sim.worlds.describing import described
 from sim.worlds.injecting import LiveFaults
 from sim.worlds.process_pool import PoolProcess, ProcessPool, process_pool
 from sim.worlds.sagas import ends_of, left_of
+from sim.worlds.scaling import LiveScaling
 from sim.worlds.worker import Job
 
 _HEADSTART_S = 0.2  # between the order to go and time 0: by then, all processes have the order
@@ -180,6 +181,7 @@ class _LiveRun:
                     side = [tasks.create_task(self._pool.fail_with_processes())]
                     await self._start_all()
                     self._faults.inject(tasks, CALLERS)
+                    self._scaling(bus).begin()
                     side.append(tasks.create_task(self._sample(bus)))
                     ended_s = await self._until_settled(bus, progress)
                     for task in (*side, *self._faults.tasks):
@@ -223,7 +225,7 @@ class _LiveRun:
         processes = [
             self._start(name, index)
             for name, service in self._scenario.services.items()
-            for index in range(service.consumers)
+            for index in range(service.consumers_first)
         ]
         if self._scenario.callers is None:
             processes.append(self._start("generator", -1))
@@ -233,6 +235,9 @@ class _LiveRun:
         self._t0 = self._faults.t0 = time.monotonic() + _HEADSTART_S
         for process in (*processes, *self._talked_to):
             self._pool.order(process, {"go": self._t0})
+        for name, service in self._scenario.services.items():
+            if service.autoscale is not None:
+                self._note("scaled", name, -1, float(service.consumers_first), at_s=self._t0)
         await self._note_server_cpu()
 
     async def _start_what_others_talk_to(self) -> None:
@@ -265,6 +270,12 @@ class _LiveRun:
         if not job["service"]:
             self._senders[name] = process
         return process
+
+    def _scaling(self, bus: Bus) -> LiveScaling:
+        async def backlog(name: str) -> int:
+            return left_over(await self._left(bus, name))
+
+        return LiveScaling(self._scenario, self._pool, self._faults, self._replace, self._note, backlog)
 
     async def _sample(self, bus: Bus) -> None:
         tick, heard_at, every_s = 0, time.monotonic(), self._scenario.sample_every_s
@@ -333,9 +344,11 @@ class _LiveRun:
         if not math.isnan(used_s := await server_cpu_s(self._url)):
             self._note("server_cpu", "", -1, used_s)
 
-    def _note(self, kind: str, service: str, consumer: int, value: float = np.nan) -> None:
+    def _note(
+        self, kind: str, service: str, consumer: int, value: float = np.nan, *, at_s: float | None = None
+    ) -> None:
         code = list(self._scenario.services).index(service) if service in self._scenario.services else -1
-        self._own_rows.append((time.monotonic(), KIND[kind], code, consumer, value))
+        self._own_rows.append((time.monotonic() if at_s is None else at_s, KIND[kind], code, consumer, value))
 
 
 def _number_dispatches(rows: Rows) -> None:

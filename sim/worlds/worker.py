@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from eventlib import App, BrokerError, Bus, Delivery, Event, Settings, connect, current_task
 from eventlib.reconnect import unless_denied, until_answered
+from sim.declare.autoscale import LEAVE_S
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.worlds.dependencies import DependencyClient
@@ -21,8 +22,6 @@ from sim.worlds.messages import declare_task, event_classes, numbered, set_queue
 from sim.worlds.recorder import Recorder
 from sim.worlds.sagas import declare_saga, runs_acts
 from sim.worlds.sender import Sender
-
-LEAVE_S = 5.0  # longest wait for handlers that run when the run is over; the owner waits longer for their process
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced, OrderShipped, Record, new_app, nothing_left
 
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
+
 TEN_MB = 10_000_000
 GOOD = write(OrderPlaced(number=1), "shop", None, None)[1]
 BAD: dict[str, tuple[str, dict[bytes, bytes]]] = {

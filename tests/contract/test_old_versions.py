@@ -2,12 +2,16 @@
 
 from typing import Any
 
+import pytest
+
 import eventlib as ev
 from eventlib.events.envelope import decode
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, Record
 from tests.wire.orders import CLASSES, FOLDER, OrderPlaced, stored
+
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
 
 READABLE = sorted(file.stem for file in FOLDER.glob("v[123]*.json"))
 

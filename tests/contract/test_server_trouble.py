@@ -16,6 +16,8 @@ from eventlib.testing import PrivateServer, private_server
 from eventlib.testing.waiting import eventually
 from tests.shop import OrderPlaced, Record, nothing_left, orders
 
+pytestmark = pytest.mark.every_server  # what a server says and allows is its own
+
 LEASE_S = 0.4
 SOON = ev.Retry(attempts=3, wait_s=0.01, jitter="none")
 

@@ -17,6 +17,8 @@ from eventlib.testing.waiting import eventually
 from tests.shop import OrderPlaced, Record, new_app
 from tests.tls import Authority, TlsServer, tls_server
 
+pytestmark = pytest.mark.every_server  # what a server says and allows is its own
+
 SECRET = "s3cr3t"
 
 
