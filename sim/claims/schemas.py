@@ -207,8 +207,8 @@ class _NewOrder(ev.Event, type="claims.order", version=3, stream="orders"):
     "S5",
     "Event versions are managed, so that schemas can change",
     theme="schemas",
-    how="Events of version 1, 2 and 3 are in the stream. A service that knows version 2, and the way from 1 to 2, reads "
-    "them; then one that knows version 3 joins its group.",
+    how="Events of version 1, 2 and 3 are in the stream. A service that knows version 2, and the way from 1 to 2, "
+    "reads them; then one that knows version 3 joins its group.",
     threshold="the first one handles versions 1 and 2 as version 2 and leaves the newer one alone; the second one "
     "handles that",
 )
