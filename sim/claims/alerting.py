@@ -60,7 +60,7 @@ async def _seen(site: Site) -> tuple[set[str], set[str], set[str]]:
             await drains(bus, "orders", ["billing"])
             url = bus.serve_health(0).url
             known = await families_of(url)
-            await happens(lambda: _has_looked(url, known), 3.0)
+            await happens(lambda: _has_looked(url, known), 3.0, every_s=0.1)
         await bus.publish_many(orders(3))
         await asyncio.sleep(2 * _SOON.oldest_age_s)  # what is judged is that time goes by
         return calm, await _found(site), known
