@@ -185,22 +185,25 @@ def _in_cents(data: dict[str, Any]) -> dict[str, Any]:
     return {"total_cents": round(float(data["total"]) * 100)}
 
 
-def _with_currency(data: dict[str, Any]) -> dict[str, Any]:
-    return data | {"currency": "EUR"}
-
-
 class _Order(ev.Event, type="claims.order", version=2, stream="orders"):
     total_cents: int
 
-    from_1 = ev.upcast(1, example={"total": "42.00"})(_in_cents)
+    @ev.upcast(1, example={"total": "42.00"})
+    def _from_1(data: dict[str, Any]) -> dict[str, Any]:
+        return _in_cents(data)
 
 
 class _NewOrder(ev.Event, type="claims.order", version=3, stream="orders"):
     total_cents: int
     currency: str
 
-    from_1 = ev.upcast(1, example={"total": "42.00"})(_in_cents)
-    from_2 = ev.upcast(2, example={"total_cents": 4200})(_with_currency)
+    @ev.upcast(1, example={"total": "42.00"})
+    def _from_1(data: dict[str, Any]) -> dict[str, Any]:
+        return _in_cents(data)
+
+    @ev.upcast(2, example={"total_cents": 4200})
+    def _from_2(data: dict[str, Any]) -> dict[str, Any]:
+        return data | {"currency": "EUR"}
 
 
 @claim(

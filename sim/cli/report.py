@@ -133,8 +133,12 @@ def _write(
     trends = _kept(output.parent / "history.parquet", comparisons, rows, about, partial=measured is None)
     with progress("writing the report"):
         page = render(comparisons, rows, command=command, notes=notes, environment=about, fidelity=tried, trends=trends)
-    told = {"command": command, "notes": notes, "claims": measured.as_json() if measured is not None else None}
-    told |= {"scenarios": list(map(comparison_json, comparisons))}
+    told = {
+        "command": command,
+        "notes": notes,
+        "claims": measured.as_json() if measured is not None else None,
+        "scenarios": [comparison_json(comparison) for comparison in comparisons],
+    }
     text = report_markdown(comparisons, measured, notes)
     keep_and_show(
         partial(_show, comparisons, measured, notes),

@@ -17,7 +17,7 @@ def trend_line(trend: Trend) -> Markup:
     step = (_WIDTH - 2 * _MARGIN) / max(1, len(trend.values) - 1)
 
     def y(value: float) -> float:
-        return round(_HEIGHT - _MARGIN - (value - low) * scale, 1)
+        return round(float(_HEIGHT - _MARGIN - (value - low) * scale), 1)
 
     points = " ".join(f"{round(_MARGIN + place * step, 1)},{y(value)}" for place, value in enumerate(trend.values))
     at = points.rpartition(" ")[2].partition(",")

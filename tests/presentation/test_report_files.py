@@ -9,17 +9,21 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sim.cli.commands import app
-from sim.evidence.claims import Finding, Measured
+from sim.evidence.claims import ClaimVerdict, Finding, Measured
 from sim.evidence.claims import Row as ClaimRow
 from sim.infer.compare import Comparison
 from sim.show.claims import report_junit, report_markdown
 
 SCENARIO = str(Path(__file__).parents[2] / "data" / "scenarios" / "quickstart.yaml")
+
+
+def row(id_: str, theme: str, verdict: ClaimVerdict) -> ClaimRow:
+    finding = Finding(verdict, "found", distance=2.0)
+    return ClaimRow(id_, theme, "it | works", "It is tried.", "it works", finding, 1.0)
+
+
 CLAIMS = Measured(
-    tuple(
-        ClaimRow(id_, theme, "it | works", "It is tried.", "it works", Finding(verdict, "found", distance=2.0), 1.0)
-        for id_, theme, verdict in (("S1", "schemas", "true"), ("S9", "bus", "false"), ("S53", "services", "not built"))
-    ),
+    (row("S1", "schemas", "true"), row("S9", "bus", "false"), row("S53", "services", "not built")),
     total=3,
     server="Redis 8",
     full=False,
