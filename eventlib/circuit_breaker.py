@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from eventlib.errors import BusClosed, DataError, Reject, Snooze, UsageError
+from eventlib.errors import BusClosed, DataError, UsageError
 from eventlib.policy import cause_of
+from eventlib.signals import Reject, Snooze
 
 State = Literal["closed", "open", "half-open"]
 
