@@ -25,13 +25,7 @@ from tests.repository import TOP
 DOCS = TOP / "docs"
 TESTED = "\n".join(path.read_text(encoding="utf-8") for path in (TOP / "tests" / "docs").glob("*.py"))
 BY_READER = ("tutorials", "how-to", "patterns", "explanation", "adr", "reference")
-PAGES = [
-    *sorted(DOCS.rglob("*.md")),
-    TOP / "README.md",
-    TOP / "DESIGN.md",
-    TOP / "CHANGELOG.md",
-    TOP / "data/README.md",
-]
+PAGES = [*sorted(DOCS.rglob("*.md")), *sorted(TOP.glob("*.md")), TOP / "data" / "README.md"]
 ERRORS = [
     thing
     for module in (ev, sim)
