@@ -21,12 +21,12 @@ Repair
 Export and compare
     Registry, json_schema, envelope_schema, open_export, schema_changes, SchemaChange
 Develop and operate
-    private_server, acl_rules
+    private_server, acl_rules, Settings, load_settings
 All errors (a model's fields raise pydantic's ValidationError)
     EventlibError
 Your code is wrong
-    UsageError, InvalidDeclaration, InvalidArgument, UnknownEventType, DuplicateHandler, BusClosed, EventTooLarge,
-    ScheduleExists
+    UsageError, InvalidDeclaration, InvalidArgument, InvalidSettings, UnknownEventType, DuplicateHandler, BusClosed,
+    EventTooLarge, ScheduleExists
 The entry is wrong
     DataError, DecodeError, UnsupportedVersion, UnknownTask
 A task has no result, or is not enqueued
@@ -64,6 +64,7 @@ from eventlib.errors import (
     EvictingServer,
     InvalidArgument,
     InvalidDeclaration,
+    InvalidSettings,
     MissingCommand,
     MissingDeadLetter,
     MissingGroup,
@@ -102,6 +103,8 @@ from eventlib.tasks.state import TaskState
 
 if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` imports these
     from eventlib.access import acl_rules
+
+    __version__: str
     from eventlib.client.client import Client, ClientHealth
     from eventlib.consume.liveness import ConsumerHealth
     from eventlib.declare.sagas import NOTHING_TO_UNDO, Saga, Step
@@ -114,6 +117,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from eventlib.sagas.records import SagaNote, SagaRecord, SagaStep
     from eventlib.schedules.state import Schedule
     from eventlib.scheduling import ScheduleRule
+    from eventlib.settings import Settings, load_settings
     from eventlib.testing import private_server
 
 __all__ = [
@@ -147,6 +151,7 @@ __all__ = [
     "HealthServer",
     "InvalidArgument",
     "InvalidDeclaration",
+    "InvalidSettings",
     "MissingCommand",
     "MissingDeadLetter",
     "MissingGroup",
@@ -178,6 +183,7 @@ __all__ = [
     "SchemaChange",
     "Selection",
     "ServerInfo",
+    "Settings",
     "SlotRecord",
     "Snooze",
     "Spool",
@@ -206,6 +212,7 @@ __all__ = [
     "envelope_schema",
     "health_app",
     "json_schema",
+    "load_settings",
     "new_correlation_id",
     "open_export",
     "private_server",
@@ -229,12 +236,17 @@ _MODULES = {
     "eventlib.sagas.operations": ["Sagas"],
     "eventlib.sagas.records": ["SagaNote", "SagaRecord", "SagaStep"],
     "eventlib.schedules.state": ["Schedule"],
+    "eventlib.settings": ["Settings", "load_settings"],
     "eventlib.testing": ["private_server"],
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, if only some programs use it."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("event-workbench")
     for module, names in _MODULES.items():
         if name in names:
             globals()[name] = found = getattr(import_module(module), name)

@@ -69,6 +69,18 @@ class InvalidArgument(UsageError):
         return f"{self.where}: {self.problem}"
 
 
+class InvalidSettings(UsageError):
+    """A setting from the environment or a file is unknown, or has a value that it cannot have."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem)
+        self.where = where
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}"
+
+
 class BusClosed(UsageError):
     """The bus, or the client, was used outside of its `async with` block. Mend: use it inside of the block."""
 

@@ -216,6 +216,24 @@ JOURNEYS = (
         ),
         (),
     ),
+    Journey(
+        "examine the server: workbench doctor",  # passwords and their hashes are among what it may read
+        "all",
+        (),
+        (),
+        (
+            "ACL|LIST",
+            "ACL|WHOAMI",
+            "COMMAND|GETKEYS",
+            "CONFIG|GET",
+            "DBSIZE",
+            "MEMORY|USAGE",
+            "SCAN",
+            "SLOWLOG|GET",
+            "TIME",
+        ),
+        (),
+    ),
     Journey("delete everything below the prefix", "all", (), (), ("SCAN", "UNLINK"), ()),
 )
 

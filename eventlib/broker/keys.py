@@ -168,6 +168,11 @@ class OwnKey(NamedTuple):
         """The key of the stream itself."""
         return Keys(self.namespace).stream(self.stream)
 
+    @property
+    def stream_name(self) -> str:
+        """The stream's name, with the namespace unless it is the usual one."""
+        return self.stream if self.namespace == "ev" else f"{self.namespace}:{self.stream}"
+
     def group_of(self, purpose: str) -> str | None:
         """The group that has this key for a purpose: `dlq` or `retry`. None: the key is for something else."""
         found = re.fullmatch(f"group:(.+):{purpose}", self.purpose)

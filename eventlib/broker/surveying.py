@@ -57,6 +57,12 @@ class StreamSurvey:
         return own_key(self.stream)
 
     @property
+    def name(self) -> str:
+        """The stream as the commands of eventlib call it; of another library, its key."""
+        own = self.own
+        return self.stream if own is None else own.stream_name
+
+    @property
     def dead_letters_of(self) -> tuple[str, str] | None:
         """The key of the stream, and the group, whose dead-letter queue it is. None: it is none of eventlib's."""
         own = self.own

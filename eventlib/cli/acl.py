@@ -1,11 +1,9 @@
 """workbench acl: the rules of a Redis user for a role, from the commands that the library uses."""
 
 import hashlib
-import importlib
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, cast
 
 import typer
@@ -17,6 +15,7 @@ from eventlib.cli.terminal import err, out
 from eventlib.errors import InvalidArgument
 from eventlib.events.registry import Registry
 from eventlib.events.schema import spec_of
+from eventlib.importing import import_path, imported
 
 app = typer.Typer()
 
@@ -65,27 +64,16 @@ def acl_command(
 
 def _app(named: str) -> App:
     """The App that `module:name` names."""
-    module, _, name = named.partition(":")
-    found = getattr(_module(module, named), name or "app", None)
+    found = imported(named, [os.curdir])
     if not isinstance(found, App):
-        raise InvalidArgument(f"--app {named}", f"there is no App {name or 'app'!r}; give MODULE:NAME")
+        raise InvalidArgument(named, f"is a {type(found).__name__}, not an App; name an eventlib.App")
     return found
 
 
 def _streams(named: str) -> set[str]:
     """The streams of the event classes that the App's module defines or imports: it may publish to them."""
-    module = named.partition(":")[0]
-    return {spec_of(event_class).stream for event_class in Registry(_module(module, named)).values()}
-
-
-def _module(name: str, named: str) -> ModuleType:
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)  # as `python -m` has it
-    try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # a module may do anything when it is imported
-        raise InvalidArgument(f"--app {named}", f"cannot be imported: {type(error).__name__}: {error}") from error
+    module = sys.modules[import_path(named)[0]]
+    return {spec_of(event_class).stream for event_class in Registry(module).values()}
 
 
 def _digest(file: Path) -> str:

@@ -4,7 +4,6 @@ import sys
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from eventlib.cli.console import Json, ending, write_json
 from eventlib.cli.looking import Set, thresholds_from
@@ -27,7 +26,7 @@ def alerts_command(
     ] = False,
     json_file: Json = None,
 ) -> None:
-    """Print alert rules for Prometheus, made from the thresholds.
+    """Print alert rules for Prometheus, made from thresholds, or the runbook.
 
     They ask the metrics of programs and those of `workbench exporter`. Check them with `promtool check rules`.
     """
@@ -40,16 +39,14 @@ def alerts_command(
 
 
 def as_yaml(made: dict[str, Any]) -> str:
-    """The rules as the text of a file."""
-    return _HEAD + yaml.dump(made, Dumper=_Dumper, sort_keys=False, width=116, allow_unicode=True)
+    """The rules as the text of a file. Text of several lines is written as such."""
+    import yaml  # when it is needed: the help appears without it
 
+    class Dumper(yaml.SafeDumper):
+        """A dumper of its own, so that others stay as they are."""
 
-class _Dumper(yaml.SafeDumper):
-    """Writes text of several lines as such."""
+    def represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _text)
+    Dumper.add_representer(str, represent)
+    return _HEAD + yaml.dump(made, Dumper=Dumper, sort_keys=False, width=116, allow_unicode=True)

@@ -30,7 +30,7 @@ def doctor_command(
     streams_max: Annotated[int, typer.Option(help="The most streams to look at.", min=1, max=10_000)] = 200,
     json_file: Json = None,
 ) -> None:
-    """Examine a server, read-only: what is wrong with it and its streams, and the mend of each.
+    """Examine a server, read-only: what is wrong with it and its streams, and the mend.
 
     It looks at persistence, memory, version and known defects, users, clock, latency, slow log, big keys, dead
     consumers, groups without readers and unread entries near loss. What its user may not see is named. The exit

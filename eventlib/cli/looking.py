@@ -5,16 +5,19 @@ from typing import Annotated
 
 import typer
 
+from eventlib.cli.console import named_server, server_url
 from eventlib.errors import InvalidArgument
+from eventlib.settings import load_settings
 from eventlib.thresholds import Thresholds, thresholds_of
 
 ServerUrl = Annotated[
     str,
     typer.Argument(
-        help="The server: redis://user:password@host:6379/0; without it the variable REDIS_URL.",
+        help="The server: redis://host:6379/0; without it the variable REDIS_URL.",
         metavar="REDIS_URL",
-        envvar="REDIS_URL",
-        show_envvar=False,
+        default_factory=named_server,
+        show_default=False,
+        callback=server_url,
     ),
 ]
 Rate = Annotated[float, typer.Option(help="The most commands sent to Redis within any second.", min=1, max=10_000)]
@@ -29,13 +32,14 @@ Set = Annotated[
 
 
 def thresholds_from(given: Sequence[str] | None) -> Thresholds:
-    """The thresholds of `--set` options.
+    """The thresholds of `--set` options, and else those of the settings.
 
     Raises:
+        InvalidSettings: the settings are wrong.
         InvalidArgument: one is no NAME=VALUE, its name is unknown, or its value is out of range.
     """
     pairs = [option.partition("=") for option in given or ()]
     for name, equals, _ in pairs:
         if not equals:
             raise InvalidArgument(f"--set {name}", "is no NAME=VALUE, such as oldest_age_s=30")
-    return thresholds_of({name: value for name, _, value in pairs})
+    return thresholds_of(load_settings().thresholds.model_dump() | {name: value for name, _, value in pairs})

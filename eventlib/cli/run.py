@@ -15,20 +15,34 @@ import typer
 
 import eventlib as ev
 from eventlib.cli.bus import Namespace, Url
-from eventlib.cli.console import Json, ending, write_json
+from eventlib.cli.console import Json, ending, from_settings, named_server, write_json
 from eventlib.cli.terminal import err
 from eventlib.importing import imported
 from eventlib.reconnect import until_answered
 
 app = typer.Typer()
 
-HEALTH_PORT = 8080
-GRACE_S = 30.0
 CONNECT_WITHIN_S = 60.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _COUNTED = ("handled", "failed", "retried", "dead", "taken_over", "lost")
 
 Named = list[str] | None
+Grace = Annotated[
+    float,
+    from_settings(
+        "running.grace_s", typer.Option("--grace", help="Seconds that running handlers have after SIGTERM.", min=0)
+    ),
+]
+HealthPort = Annotated[
+    int,
+    from_settings(
+        "health.port",
+        typer.Option(help="TCP port of /livez, /readyz, /healthz and /metrics; 0 picks one.", min=0, max=65535),
+    ),
+]
+HealthHost = Annotated[
+    str, from_settings("health.host", typer.Option(help="Address of these; in a container 0.0.0.0."))
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +51,7 @@ class _Service:
 
     app: ev.App
     url: str
-    namespace: str
+    namespace: str | None
     groups: Named
     queues: Named
     sagas: Named
@@ -52,22 +66,17 @@ class _Service:
 )
 def run_command(
     name: Annotated[str, typer.Argument(help="The App, as module:name; the module is imported.", metavar="APP")],
+    grace_s: Grace,
+    health_port: HealthPort,
+    health_host: HealthHost,
     group: Annotated[Named, typer.Option(help="Run this group alone; may be given again.", metavar="NAME")] = None,
     queue: Annotated[Named, typer.Option(help="Run this task queue alone; may be given again.", metavar="NAME")] = None,
     saga: Annotated[Named, typer.Option(help="Run this saga alone; may be given again.", metavar="NAME")] = None,
     url: Url = None,
-    namespace: Namespace = "ev",
+    namespace: Namespace = None,
     consumer: Annotated[
         str | None, typer.Option(help="Name of the consumers, unique in each group. Default: one made up.")
     ] = None,
-    grace_s: Annotated[
-        float,
-        typer.Option("--grace", help="Seconds that running handlers have after SIGTERM.", min=0),
-    ] = GRACE_S,
-    health_port: Annotated[
-        int, typer.Option(help="TCP port of /livez, /readyz, /healthz and /metrics; 0 picks one.", min=0, max=65535)
-    ] = HEALTH_PORT,
-    health_host: Annotated[str, typer.Option(help="Address of these; in a container 0.0.0.0.")] = "127.0.0.1",
     connect_within_s: Annotated[
         float, typer.Option("--connect-within", help="Seconds to wait at the start for a server that is away.", min=0)
     ] = CONNECT_WITHIN_S,
@@ -82,15 +91,13 @@ def run_command(
     """
     if not isinstance(level := logging.getLevelNamesMapping().get(log_level.upper()), int):
         raise typer.BadParameter(f"--log-level {log_level} is none of debug, info, warning and error")
-    if not (address := url or os.environ.get("REDIS_URL")):
-        raise typer.BadParameter("no Redis is named; pass --url or set REDIS_URL, such as redis://localhost:6379/0")
     found = imported(name, [os.curdir])
     if not isinstance(found, ev.App):
         raise ev.InvalidArgument(name, f"is a {type(found).__name__}, not an App; name an eventlib.App")
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")  # unless the App did
     service = _Service(
         app=found,
-        url=address,
+        url=url or named_server(),
         namespace=namespace,
         groups=group or None,
         queues=queue or None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from eventlib.broker.surveying import GroupSurvey, StreamSurvey, Survey
 from eventlib.operate.alerts import BY_NAME, Severity
@@ -13,13 +14,17 @@ Growth = Mapping[tuple[str, str], float]  # entries/s by which backlogs grow, by
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, where, and what to do. `name` is that of an alert, or of a check of `doctor`."""
+    """One thing that is wrong, where, and what to do. `name` is that of an alert, or of a check of `doctor`.
+
+    `place` is the key of the stream and the group that it is about, if it is about one.
+    """
 
     severity: Severity
     name: str
     where: str
     problem: str
     mend: str
+    place: tuple[str, str] | None = None
 
 
 def by_severity(findings: Sequence[Finding]) -> list[Finding]:
@@ -35,8 +40,7 @@ def judge(seen: Survey, thresholds: Thresholds, growth: Growth | None = None) ->
     found = [*_of_memory(seen, thresholds)]
     for stream in seen.streams:
         if stream.dead_letters_of is not None and stream.entries > thresholds.dead_letters:
-            name, group = stream.dead_letters_of
-            found.append(_finding("DeadLetters", f"{name} {group}", f"{stream.entries} dead letters wait"))
+            found.append(_dead_letters(stream, stream.dead_letters_of))
         for each in stream.groups:
             found += _of_group(stream, each, thresholds, (growth or {}).get((stream.stream, each.group), 0.0))
     return by_severity(found)
@@ -54,20 +58,20 @@ def _of_memory(seen: Survey, thresholds: Thresholds) -> Iterator[Finding]:
 
 
 def _of_group(stream: StreamSurvey, group: GroupSurvey, thresholds: Thresholds, grows: float) -> Iterator[Finding]:
-    where = f"{stream.stream} {group.group}"
+    found = partial(_finding, where=f"{stream.name} {group.group}", place=(stream.stream, group.group))
     oldest_s = max(group.oldest_unread_s or 0.0, group.oldest_pending_s or 0.0)
     if group.dead_consumers:
-        yield _finding("DeafConsumer", where, f"{group.dead_consumers} consumers fell silent with entries in hand")
+        yield found("DeafConsumer", problem=f"{group.dead_consumers} consumers fell silent with entries in hand")
     if group.oldest_unread_s is not None and not group.active_consumers:
-        yield _finding("GroupWithoutReaders", where, f"entries wait for {group.oldest_unread_s:.0f} s; nothing reads")
+        yield found("GroupWithoutReaders", problem=f"entries wait for {group.oldest_unread_s:.0f} s; nothing reads")
     elif oldest_s > thresholds.oldest_age_s:
-        yield _finding("EventsWaitTooLong", where, f"the oldest entry waits for {oldest_s:.0f} s")
+        yield found("EventsWaitTooLong", problem=f"the oldest entry waits for {oldest_s:.0f} s")
     if grows > thresholds.growth_per_s and (group.lag_entries or 0) >= thresholds.growth_entries_min:
-        yield _finding("BacklogGrows", where, f"{group.lag_entries:,} unread, {grows:.1f} more each second")
+        yield found("BacklogGrows", problem=f"{group.lag_entries:,} unread, {grows:.1f} more each second")
     if group.lost_entries:
-        yield _finding("UnreadLost", where, f"{group.lost_entries:,} entries are gone that it had not read")
+        yield found("UnreadLost", problem=f"{group.lost_entries:,} entries are gone that it had not read")
     elif _is_nearly_lost(stream, group, thresholds):
-        yield _finding("UnreadNearLoss", where, f"{group.lag_entries:,} of {stream.entries:,} entries are unread")
+        yield found("UnreadNearLoss", problem=f"{group.lag_entries:,} of {stream.entries:,} entries are unread")
 
 
 def _is_nearly_lost(stream: StreamSurvey, group: GroupSurvey, thresholds: Thresholds) -> bool:
@@ -76,5 +80,10 @@ def _is_nearly_lost(stream: StreamSurvey, group: GroupSurvey, thresholds: Thresh
     return stream.trimmed and stream.own is None and unread > thresholds.unread_share * stream.entries
 
 
-def _finding(alert: str, where: str, problem: str) -> Finding:
-    return Finding(BY_NAME[alert].severity, alert, where, problem, BY_NAME[alert].mend[0])
+def _dead_letters(queue: StreamSurvey, place: tuple[str, str]) -> Finding:
+    where = f"{queue.name} {place[1]}"
+    return _finding("DeadLetters", where, f"{queue.entries:,} dead letters wait", place)
+
+
+def _finding(alert: str, where: str, problem: str, place: tuple[str, str] | None = None) -> Finding:
+    return Finding(BY_NAME[alert].severity, alert, where, problem, BY_NAME[alert].mend[0], place)

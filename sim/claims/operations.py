@@ -111,19 +111,6 @@ def _stream_metrics(samples: dict[str, float]) -> dict[str, int]:
 
 
 @claim(
-    "S38",
-    "Alert thresholds for operational issues",
-    theme="operations",
-    how="The library's thresholds are read, and the alert rules for Prometheus that are made from them.",
-    threshold="there is a rule for each kind of trouble, with a stated threshold",
-)
-async def thresholds(site: Site) -> Finding:
-    if importlib.util.find_spec("eventlib.thresholds") is None:
-        return unknown("this version has no thresholds and no alert rules")
-    return unknown("not measured by this version")
-
-
-@claim(
     "S43",
     "Docker Compose for local development",
     theme="operations",
@@ -154,38 +141,53 @@ async def kubernetes(site: Site) -> Finding:
 
 
 _PROGRAM = """
-import asyncio, eventlib as ev
+import asyncio, sys
+import eventlib as ev
+class Set(ev.Event, type="claims.set", version=1, stream="set"):
+    number: int
 async def main():
     async with ev.connect(ev.App("claims")) as bus:
-        print(bus.server)
+        if sys.argv[1:]:
+            await bus.publish(Set(number=1))
 asyncio.run(main())
 """
+_NAMESPACE = "EVENTLIB_BUS_NAMESPACE"
 
 
 @claim(
     "S45",
     "Configuration is managed by environment variables",
     theme="operations",
-    how="A program that names no server is started three times: with REDIS_URL of the server, with one of no server, "
-    "and without any; other settings are looked for in the library.",
-    threshold="the first one connects, the others say what is wrong; limits, policies and thresholds can be set too",
+    how="A program that sets nothing itself is started with REDIS_URL of the server and a namespace as variables, with "
+    "a URL of no server, with a misspelt variable, and with none; it publishes, and its event is looked for.",
+    threshold="the event is in that namespace; each of the others says which variable or address is wrong",
+    limit_s=60.0,
 )
 async def settings(site: Site) -> Finding:
-    given, _ = await asyncio.to_thread(_run, {"REDIS_URL": site.url})
-    wrong, told = await asyncio.to_thread(_run, {"REDIS_URL": "redis://127.0.0.1:1/0"})
-    absent, named = await asyncio.to_thread(_run, {})
-    held = given == 0 and wrong != 0 and absent != 0 and "BrokerUnavailable" in told and "REDIS_URL" in named
-    text = f"REDIS_URL is {'' if held else 'not '}followed and its absence explained"
-    if not held:
-        return holds(False, text)
     if importlib.util.find_spec("eventlib.settings") is None:
-        return unknown(f"{text}; this version reads no other setting from the environment")
-    return holds(True, f"{text}; eventlib.settings has the others")
+        return unknown("this version reads REDIS_URL from the environment, and no other setting")
+    good = {"REDIS_URL": site.url, _NAMESPACE: site.namespace}
+    (status, told), away, misspelt, absent = [
+        await asyncio.to_thread(_run, variables, *arguments)
+        for variables, *arguments in (
+            (good, "publish"),
+            ({"REDIS_URL": "redis://127.0.0.1:1/0"},),
+            (good | {f"{_NAMESPACE}S": "x"},),
+            ({},),
+        )
+    ]
+    async with site.inspector("set", "none") as inspector:
+        published = len(await inspector.events())
+    clear = ("127.0.0.1" in away[1], _NAMESPACE in misspelt[1], "REDIS_URL" in absent[1])
+    text = f"{published} event in the namespace that the variable names; {sum(clear)} of 3 mistakes are named"
+    evidence = (told.strip()[-200:],) if status else ()
+    return holds(status == 0 and published == 1 and all(clear), text, evidence=evidence)
 
 
-def _run(environment: dict[str, str]) -> tuple[int, str]:
-    kept = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
-    command = [sys.executable, "-c", _PROGRAM]
+def _run(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
+    own = ("REDIS_", "EVENTLIB_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    command = [sys.executable, "-c", _PROGRAM, *arguments]
     done = subprocess.run(command, env=kept | environment, capture_output=True, text=True, timeout=20, check=False)
     return done.returncode, done.stderr
 

@@ -1,6 +1,7 @@
 """All claims, theme by theme. A new one is declared in the module of its theme, and is found here."""
 
 from sim.claims import (
+    alerting,
     bus,
     client,
     documents,
@@ -15,7 +16,7 @@ from sim.claims import (
 from sim.claims.claim import Claim, claims_of
 from sim.evidence.claims import THEMES
 
-_MODULES = (schemas, bus, tasks, client, documents, patterns, performance, operations, security, services)
+_MODULES = (schemas, bus, tasks, client, documents, patterns, performance, operations, alerting, security, services)
 
 
 def all_claims() -> tuple[Claim, ...]:

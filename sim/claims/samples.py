@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from eventlib.events.schema import Event
@@ -20,8 +21,13 @@ def sample(event_class: type[Event]) -> Event:
     Raises:
         NoSample: one of its fields has a schema that is not known here.
     """
+    return event_class.model_validate_json(_written(event_class))
+
+
+@cache
+def _written(event_class: type[Event]) -> str:
     schema = event_class.model_json_schema()
-    return event_class.model_validate_json(json.dumps(_value(schema, schema.get("$defs", {}))))
+    return json.dumps(_value(schema, schema.get("$defs", {})))
 
 
 def _value(schema: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:

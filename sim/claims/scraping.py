@@ -25,3 +25,9 @@ async def samples_of(url: str) -> dict[str, float]:
     _, text = await asyncio.to_thread(_ask, url, "/metrics")
     lines = [line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#")]
     return {name: float(value) for name, _, value in lines}
+
+
+async def families_of(url: str) -> set[str]:
+    """The names of all metrics that `/metrics` describes, with and without samples."""
+    _, text = await asyncio.to_thread(_ask, url, "/metrics")
+    return {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")}

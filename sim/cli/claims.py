@@ -34,7 +34,7 @@ def claims_command(
     ] = None,
     json_file: Json = None,
 ) -> None:
-    """Measure what the reference document says of the system: 58 statements, each true, false, unknown or not built.
+    """Measure what the reference document says of the system: 58 claims, true, false, unknown or not built.
 
     Each is found out here and now, on a real Redis. Ctrl-C shows what was measured until then. The exit status is 1
     where a claim is false.

@@ -5,6 +5,8 @@ from pydantic import Field
 from sim.declare.declared import Declared
 from sim.declare.service_times import ServiceTime
 
+CAPACITY_MAX = 10_000
+
 
 class Dependency(Declared):
     """Something that services call and wait for, such as a database with so many connections.
@@ -13,7 +15,7 @@ class Dependency(Declared):
     it. A call whose caller gives up or dies is dropped if it still waits; if it is being served, that goes on.
     """
 
-    capacity: int = Field(ge=1, le=10_000)
+    capacity: int = Field(ge=1, le=CAPACITY_MAX)
     service_time: ServiceTime
 
     def in_words(self) -> str:

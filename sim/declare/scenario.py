@@ -146,7 +146,8 @@ class Scenario(Declared):
         """
         load = self.offered_load
         sent = (load.expected_events() if events is None else events) * self._tries
-        samples = (load.duration_s + self.drain_s) / self.sample_every_s * len(self.services)
+        samples = (load.duration_s + self.drain_s) / self.sample_every_s
+        samples *= len(self.services) + 4 * len(self.dependencies)
         attempted = sum(
             # sent and published, then started, ended and settled in each attempt
             sent * self.flow.means[service.consumes] * (2 + 3 * _attempts_mean(service) * _acts(service))

@@ -12,6 +12,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from eventlib.importing import import_path
 from eventlib.policy import Lease, Retry, RetryBudget
+from sim.declare.autoscale import Autoscale
 from sim.declare.declared import FOUND, Declared, FilePlaces, made_of
 from sim.declare.order_keys import OrderKeys
 from sim.declare.own_handlers import OwnHandlers, WireNames
@@ -36,6 +37,7 @@ _NOT_WITH_SAGA = {
     "emits": "events that sagas emit are not modelled yet; leave it out",
     "timeout_s": "time limits of steps are not modelled yet; leave it out",
     "ordered_by": "the workers of sagas keep no order of keys; leave it out",
+    "autoscale": "workers of sagas are not scaled yet; leave it out",
     "uses": "dependencies of steps are not modelled yet; leave it out",
 }
 
@@ -54,6 +56,7 @@ _NOT_WITH_APP = {
     "retry_budget": _BY_THE_APP,
 }
 _NEVER_WITH_APP = {
+    "autoscale": "consumers of an App are not scaled yet; leave autoscale or app out",
     "queue": "tasks of an App are not modelled yet; leave queue or app out",
     "saga": "sagas of an App are not modelled yet; leave saga or app out",
 }
@@ -71,6 +74,7 @@ class Service(Declared):
     with shares, such as `emits: {order.paid: 0.9, order.refused: 0.1}`, one event of one of these types.
     An attempt first works for its `service_time` and then calls each of the scenario's dependencies that it `uses`, in
     their order. One that takes longer than `timeout_s` in all is cancelled and has failed.
+    With `autoscale`, a rule says how many consumers there are; a run begins with `consumers`, or with its `min`.
     Messages come by a stream, in their order; `ordered_by` keeps this order for each key, whatever is retried. With a
     `queue` they come by that task queue. With a `saga` each of them is a saga, whose steps have times and error rates
     of their own; then `concurrency` counts steps.
@@ -85,6 +89,7 @@ class Service(Declared):
 
     consumes: str
     consumers: int = Field(default=1, ge=1, le=100)
+    autoscale: Autoscale | None = None
     concurrency: int = Field(default=1, ge=1)
     prefetch: int = Field(default=0, ge=0)
     service_time: ServiceTime = ConstantTime(kind="constant", mean_s=0.0)  # only sagas may leave it out
@@ -107,6 +112,26 @@ class Service(Declared):
     folder: Path | None = None
     wire: WireNames | None = Field(default=None, json_schema_extra=FOUND)
     own: OwnHandlers | None = Field(default=None, json_schema_extra=FOUND)
+
+    @property
+    def consumers_first(self) -> int:
+        """How many consumers a run begins with."""
+        return self.consumers if self.autoscale is None else max(self.consumers, self.autoscale.min)
+
+    @property
+    def consumers_always(self) -> int:
+        """How many consumers there are at any time, faults aside."""
+        return self.consumers if self.autoscale is None else self.autoscale.min
+
+    @property
+    def consumers_most(self) -> int:
+        """How many consumers there may be."""
+        return self.consumers if self.autoscale is None else self.autoscale.max
+
+    @property
+    def consumers_in_words(self) -> str:
+        """How many consumers there are, as half a sentence."""
+        return str(self.consumers) if self.autoscale is None else self.autoscale.in_words()
 
     @property
     def lease(self) -> Lease:
@@ -194,6 +219,17 @@ class Service(Declared):
         return " or ".join(
             f"{event} ({100 * share:g} %)" for event, share in zip(self.emits, self.emits_shares, strict=True)
         )
+
+    @model_validator(mode="after")
+    def _scales_a_stream(self) -> Self:
+        if self.autoscale is None:
+            return self
+        if self.queue is not None:
+            raise ValueError("autoscale: workers of task queues are not scaled yet; leave autoscale or queue out")
+        if self.consumers > self.autoscale.max:
+            most = f"{self.consumers} is over autoscale.max, {self.autoscale.max}"
+            raise ValueError(f"consumers: {most}; a run begins with them: lower it, or leave it out")
+        return self
 
     @model_validator(mode="after")
     def _orders_a_stream(self) -> Self:

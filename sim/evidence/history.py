@@ -8,7 +8,7 @@ Rows are one NumPy structured array, so ten million of them stay comfortable; on
 | t_s        | seconds since the run's load began                                                          |
 | kind       | what happened: an index into KINDS                                                          |
 | service    | which service did it: an index into `services`; -1 is the load, which callers may send      |
-| consumer   | which of the service's consumers, or of the callers; -1 where none                          |
+| consumer   | which of the service's consumers, of the callers or of the dependencies; -1 where none      |
 | event      | event type: an index into `events`; -1 where none                                           |
 | message    | number of the message within its event type and run; -1 where none                          |
 | attempt    | 1-based number of the attempt; 0 where none                                                 |
@@ -18,6 +18,8 @@ Rows are one NumPy structured array, so ten million of them stay comfortable; on
 |            | among those of its queue, from 0; handled and failed, live: how much longer than asked the  |
 |            | handler slept, in seconds, or for how long a handler of the user's own held the event loop   |
 |            | (inf: all of the attempt);                                                                  |
+|            | of a look at a dependency: see LOOKS;                                                       |
+|            | scaled: how many consumers the service is to have from now on;                               |
 |            | cpu and server_cpu: seconds of processor time that the process or the server has used;      |
 |            | else NaN                                                                                    |
 """
@@ -90,10 +92,27 @@ _OF_OWN = (
 )
 # A message of the load that was not sent before the run was over: the generator could not keep up.
 _OF_THE_LOAD = ("skipped",)
+# What autoscaling does: from now on the service is to have `value` consumers; one that was stopped has left.
+_OF_SCALING = ("scaled", "left")
 # What a process has used of the processor: when the load begins, and when the process ends.
 _OF_THE_MACHINE = ("cpu", "server_cpu")
+# A look at a dependency, `consumer` by its number: for how long its slots were busy so far, and how long the calls that
+# got one waited for it, in seconds; how many got one so far; and how many wait.
+LOOKS = ("slots_busy", "calls_waited", "calls_begun", "calls_waiting")
 KINDS = tuple(
-    dict.fromkeys((*_FIRST_KINDS, *NOTES, *_OF_CALLERS, *_OF_SAGAS, *_OF_OWN, *_OF_THE_MACHINE, *_OF_THE_LOAD))
+    dict.fromkeys(
+        (
+            *_FIRST_KINDS,
+            *NOTES,
+            *_OF_CALLERS,
+            *_OF_SAGAS,
+            *_OF_OWN,
+            *_OF_THE_MACHINE,
+            *_OF_THE_LOAD,
+            *LOOKS,
+            *_OF_SCALING,
+        )
+    )
 )  # what a fault notes, the fault's class explains
 KIND = {name: code for code, name in enumerate(KINDS)}
 

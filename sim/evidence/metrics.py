@@ -2,10 +2,10 @@
 
 A metric of the whole system has a plain name (`lag_s_p95`). A metric of one service starts with the service's name
 (`billing.lag_s_p95`), then one of a priority or a tenant of a task queue has its name (`mailer.low.lag_s_p95`); one of
-the callers starts with `callers`. Lag and throughput of the system are those of its last services, which emit nothing
-that another one consumes: there the messages that the load sent come to their end. A message that was neither handled
-nor given up by the end of its run counts with a lag of at least that end: what was never handled must not make a system
-look fast.
+the callers starts with `callers`, one of a dependency with `dependencies` and its name. Lag and throughput of the
+system are those of its last services, which emit nothing that another one consumes: there the messages that the load
+sent come to their end. A message that was neither handled nor given up by the end of its run counts with a lag of at
+least that end: what was never handled must not make a system look fast.
 
 Each number has one function here. Checks, claims, figures and reports all call it.
 """
@@ -21,11 +21,13 @@ from sim.declare.callers import CALLERS
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence.capacity import work_of
+from sim.evidence.dependencies import dependency_metrics
 from sim.evidence.history import KIND, History, Left, Rows, Run, of_kind
 from sim.evidence.instrument import INSTRUMENT, instrument_metrics
 from sim.evidence.lags import QUANTILES, first_handled, lag_metrics, lags_of_run, last_services, quantile, round_trips
 from sim.evidence.requests import answers_of, requests_of
 from sim.evidence.sagas import ENDS, half_done, sagas_of
+from sim.evidence.scaling import scaling_metrics
 from sim.evidence.turns import queue_metrics
 from sim.evidence.unhandled import sent_by_load
 from sim.evidence.warm_up import after, warm_up_s
@@ -40,8 +42,13 @@ UNITS = {
     "dead_letters": "messages",
     "duplicates": "messages",
     "utilisation": "share",
+    "wait_s_mean": "s",
+    "queue_mean": "calls",
+    "queue_max": "calls",
     "backlog_mean": "messages",
     "backlog_max": "messages",
+    "consumers": "number",
+    "consumer_hours": "hours",
     "recovery_s": "s",
     "round_trip_s": "s",
     "timed_out": "requests",
@@ -312,12 +319,13 @@ def _run_metrics(scenario: Scenario, run: Run, rows: Rows, from_s: float) -> tup
         found |= _service_metrics(prefix, scenario, run, rows, code, from_s)
         if scenario.services[name].saga is not None:
             found |= _saga_metrics(prefix, scenario, run, rows, code, from_s)
+        found |= scaling_metrics(prefix, scenario, run, rows, code, from_s)
         of_queue, unhandled_there = queue_metrics(prefix, scenario, run, rows, code, from_s)
         found |= of_queue
         unhandled |= unhandled_there
     if scenario.callers is not None:
         found |= _caller_metrics(scenario, run, warm)
-    return found | instrument_metrics(scenario, rows), unhandled
+    return found | dependency_metrics(scenario, rows, from_s) | instrument_metrics(scenario, rows), unhandled
 
 
 def _rates(

@@ -10,6 +10,7 @@ import numpy as np
 
 from sim.declare.expectations import Expectation
 from sim.declare.scenario import Scenario
+from sim.evidence.dependencies import DEPENDENCIES
 from sim.evidence.expectations import Judged, judge, judged_json
 from sim.evidence.export import own_name
 from sim.evidence.metrics import Interval, summarize
@@ -17,11 +18,12 @@ from sim.infer.points import Measured
 from sim.tables import html_table
 from sim.wording import at_least, digits, lower_bound, number, quantity
 
-Limit = Literal["utilisation", "retries", "lease", "faults"]
+Limit = Literal["utilisation", "retries", "lease", "dependency", "faults"]
 
 _WITHOUT = {  # what was changed to find what limits: with it, the next cheaper value holds
     "lease": "with a tenth of the lease",
     "retries": "if nothing failed",
+    "dependency": "with ten times its capacity",
     "faults": "without the faults",
 }
 
@@ -168,10 +170,8 @@ class CapacityPlan:
     def _limit(self) -> str:
         at = self.cheaper or self.tried[-1]
         if self.limit in _WITHOUT:
-            better = self.without[self.limit]
-            return (
-                f"What limits it: {self.limit}; {_WITHOUT[self.limit]}, {self.of(at.value)} would do: {_found(better)}."
-            )
+            better, limit = self.without[self.limit], self._busiest(at) if self.limit == "dependency" else self.limit
+            return f"What limits it: {limit}; {_WITHOUT[self.limit]}, {self.of(at.value)} would do: {_found(better)}."
         busy_of = {
             name: at.interval(own_name(f"{name}.utilisation", at.found.metrics)).mean for name in self.scenario.services
         }
@@ -180,6 +180,14 @@ class CapacityPlan:
         told = [one.in_words() for one in at.found.overloads if one.service == service]
         why = f"; {told[0]}" if told else "; it lacks the room to work off what has piled up"
         return f"What limits it: utilisation; with {self.of(at.value)}, {service} is busy {busy} of the run{why}."
+
+    def _busiest(self, tried: Tried) -> str:
+        """The dependency that is nearest to its limit, and how near."""
+        shares = {
+            name: tried.interval(f"{DEPENDENCIES}.{name}.utilisation").mean for name in self.scenario.dependencies
+        }
+        name = max(shares, key=lambda one: shares[one])
+        return f"the dependency {name}, whose slots are busy {digits(100 * shares[name])} % of the run"
 
     def _cost(self) -> str:
         assert self.cost_per_hour is not None and self.smallest is not None

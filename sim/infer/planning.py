@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from sim.calibration import Calibration
+from sim.declare.dependencies import CAPACITY_MAX
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.varying import Values, axes_of, grid, with_fields
 from sim.errors import InvalidScenario
@@ -255,7 +256,8 @@ class _Search:
 
 
 def without_each(scenario: Scenario) -> dict[Limit, Scenario]:
-    """The scenario with a tenth of its leases, without failures, and without faults: each only where it changes it."""
+    """The scenario with a tenth of its leases, without failures, with ten times what its dependencies can do, and
+    without faults: each only where it changes it."""
     variants: dict[Limit, Scenario] = {}
     plain = {name: service for name, service in scenario.services.items() if service.app is None}
     if scenario.faults:
@@ -265,6 +267,9 @@ def without_each(scenario: Scenario) -> dict[Limit, Scenario]:
     sound = tuple(fault for fault in scenario.faults if not any(map(fault.error_windows, scenario.services)))
     if failing or sound != scenario.faults:
         variants["retries"] = with_fields(scenario, failing | {"faults": sound})
+    if scenario.dependencies:
+        more = {f"dependencies.{name}.capacity": one.capacity * 10 for name, one in scenario.dependencies.items()}
+        variants["dependency"] = with_fields(scenario, {name: min(CAPACITY_MAX, of) for name, of in more.items()})
     if scenario.faults:
         variants["faults"] = with_fields(scenario, {"faults": ()})
     return variants

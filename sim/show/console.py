@@ -22,7 +22,6 @@ from sim.evidence.checks import Check, Verdict
 from sim.evidence.expectations import Judged, Outcome
 from sim.evidence.history import History
 from sim.evidence.metrics import Interval, is_predicted, unit_of
-from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
 from sim.infer.fidelity import Fidelity
 from sim.infer.kept import KeptComparison
@@ -273,12 +272,6 @@ def _bars(values: Floats) -> str:
     """Numbers as bars of eight heights, from 0 on. Nothing is shown where the number is 0."""
     heights = np.ceil(values / values.max() * len(_BARS)).astype(int)
     return "".join(_BARS[height - 1] if height else " " for height in heights)
-
-
-def print_claims(claims: Iterable[Claim]) -> None:
-    """One line for each claim of the report: its verdict, the claim and what was measured."""
-    for claim in claims:
-        tell_verdict(claim.verdict, f"{claim.claim}: {claim.measured}")
 
 
 def tell_verdict(verdict: str, text: str) -> None:

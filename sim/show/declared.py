@@ -38,7 +38,7 @@ def _service(name: str, service: Service) -> dict[str, str]:
         "messages come": service.comes_in_words,
         "emits": service.emits_in_words,
         "calls": ", ".join(service.uses) or "nothing",
-        "consumers": str(service.consumers),
+        "consumers": service.consumers_in_words,
         "at once each": str(service.concurrency),
         "one message takes": service.saga.in_words() if service.saga else service.service_time.in_words(),
         "fails": "each step as it says" if service.saga else f"{100 * service.error_rate:g} %",

@@ -10,8 +10,14 @@ LABELS = {
     "dead_letters": "dead letters",
     "duplicates": "handled twice",
     "utilisation": "utilisation",
+    "wait_s_mean": "wait for a slot, mean",
+    "queue_mean": "calls that wait, mean",
+    "queue_max": "calls that wait, most",
     "backlog_mean": "backlog, mean",
     "backlog_max": "backlog, largest",
+    "consumers_mean": "consumers, mean",
+    "consumers_max": "consumers, most",
+    "consumer_hours": "consumer-hours",
     "recovery_s": "recovery from the fault",
     "round_trip_s_p50": "round trip, median",
     "round_trip_s_p95": "round trip, p95",
@@ -45,6 +51,8 @@ LABELS = {
 GLOSSARY = {
     "attempt": "One try at handling a message. The first is number 1.",
     "backlog": "Messages a service has yet to settle: waiting in the stream, being handled, or put aside for a retry.",
+    "consumer-hours": "The time of all consumers that a service was to have, which is what they cost. One that a fault "
+    "has taken out counts until it is back.",
     "dead letter": "A message that was given up and kept, with the reason, in the dead-letter queue.",
     "error": "Simulated minus live, seed by seed, then averaged; its share of the live value is judged. Runs of one "
     "seed have the same arrivals, service times and failures in both worlds, so none of these makes the error; the "
@@ -88,5 +96,6 @@ GLOSSARY = {
     "or it was given up.",
     "tolerance": "How far a prediction may be off, as a share of the live value. Within: the whole error bar is. "
     "Outside: none of it is. Too noisy: the bar reaches across the tolerance, or no seed ran live twice.",
-    "utilisation": "The share of the run in which a handler is busy, averaged over the handlers of a service.",
+    "utilisation": "The share of the run in which a handler is busy, averaged over the handlers of a service; of a "
+    "dependency, in which a slot is busy.",
 }

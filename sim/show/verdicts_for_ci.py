@@ -11,7 +11,7 @@ from sim.evidence.expectations import Judged
 from sim.evidence.metrics import Interval, unit_of
 from sim.wording import lower_bound, number, share_unhandled
 
-_ENDS: dict[str, Literal["failure", "error", "skipped"]] = {
+ENDS: dict[str, Literal["failure", "error", "skipped"]] = {
     "fails": "failure",
     "cannot tell": "error",
     "false": "failure",
@@ -46,11 +46,11 @@ def junit_of(title: str, judged: Sequence[Judged], checks: Sequence[Check], plac
     is skipped. `places` says where each expectation was judged.
     """
     cases = [
-        Case("expectations", f"{place}{one.expected}", _ENDS.get(one.outcome), f"{one.verdict}: {one.found}")
+        Case("expectations", f"{place}{one.expected}", ENDS.get(one.outcome), f"{one.verdict}: {one.found}")
         for one, place in zip(judged, _at(places, judged), strict=True)
     ]
     return junit_cases(
-        title, [*cases, *(Case("checks", one.claim, _ENDS.get(one.verdict), one.detail) for one in checks)]
+        title, [*cases, *(Case("checks", one.claim, ENDS.get(one.verdict), one.detail) for one in checks)]
     )
 
 

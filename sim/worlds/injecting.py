@@ -22,7 +22,7 @@ Start = Callable[[str, int], PoolProcess]  # called with a service and the index
 class Note(Protocol):
     """Writes a row of this kind into the history."""
 
-    def __call__(self, kind: str, service: str, consumer: int) -> None: ...
+    def __call__(self, kind: str, service: str, consumer: int, value: float = ...) -> None: ...
 
 
 class LiveFaults:
@@ -39,6 +39,8 @@ class LiveFaults:
         self.t0 = float("nan")
         self.proxy: PoolProcess | None = None
         self.tasks: list[asyncio.Task[None]] = []
+        self.wanted = {name: service.consumers_first for name, service in scenario.services.items()}
+        self._network = WORKS
         self._scenario = scenario
         self._pool = pool
         self._start = start
@@ -81,7 +83,17 @@ class LiveFaults:
         return not all(fault.done() for fault in self._of_callers)
 
     def consumers(self, service: str) -> range:
-        return range(self._scenario.services[service].consumers)
+        return range(self.wanted[service])
+
+    @property
+    def now_s(self) -> float:
+        """Seconds since the load began."""
+        return time.monotonic() - self.t0
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether a fault at the network keeps everything from the server."""
+        return self._network.away or self._network.silent
 
     async def sleep_until(self, at_s: float) -> None:
         await asyncio.sleep(max(0.0, self.t0 + at_s - time.monotonic()))
@@ -91,8 +103,13 @@ class LiveFaults:
 
     async def start(self, service: str, *consumers: int, after_s: float = 0.0) -> None:
         await asyncio.sleep(after_s)
-        dead = [consumer for consumer in consumers if not self._pool.runs(f"{service} {consumer}")]
+        chosen = consumers or self.consumers(service)
+        dead = [one for one in chosen if self._is_wanted(service, one) and not self._pool.runs(f"{service} {one}")]
         await self._pool.ready([self._start(service, consumer) for consumer in dead])
+
+    def _is_wanted(self, service: str, consumer: int) -> bool:
+        """Whether a service is to have a consumer of this index. A caller is always wanted."""
+        return consumer < self.wanted.get(service, consumer + 1)
 
     async def signal(self, service: str, signal: Signals, *consumers: int) -> None:
         await asyncio.gather(*(self._pool.signal(f"{service} {consumer}", signal) for consumer in consumers))
@@ -109,6 +126,7 @@ class LiveFaults:
 
     def set_network(self, network: Network) -> None:
         assert self.proxy is not None, "a fault that needs the proxy says so"
+        self._network = network
         self._pool.order(self.proxy, {"network": asdict(network)})
 
     # A fault is cancelled when the run is over. What it does to the server is finished even then: two calls at once

@@ -69,7 +69,15 @@ class Recorder:
         Raises:
             LiveRunFailed: it could not be written.
         """
-        self._write(KIND["cpu"], self._service, self._consumer, -1, -1, 0, _NAN, time.process_time())
+        self.note("cpu", time.process_time())
+
+    def note(self, kind: str, value: float) -> None:
+        """Write a row about no message.
+
+        Raises:
+            LiveRunFailed: it could not be written.
+        """
+        self._write(KIND[kind], self._service, self._consumer, -1, -1, 0, _NAN, value)
 
     def overslept(self, event: str, index: int, attempt: int, by_s: float) -> None:
         """A handler slept so much longer than it was asked to: that goes into the row that it ends with."""

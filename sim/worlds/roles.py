@@ -25,7 +25,9 @@ async def work(job: Job, orders: Orders, tell: Tell) -> None:
         await stand_between(job, orders, tell)
         return
     if job.role == "dependency":
-        await serve_calls(job, scenario, orders, tell)
+        recorder = Recorder(job.records, scenario, "", job.consumer)
+        await serve_calls(job, scenario, recorder, orders, tell)
+        recorder.check()
         return
     recorder = Recorder(job.records, scenario, job.service, job.consumer)
     own = job.role == "consumer" and scenario.services[job.service].app is not None

@@ -12,8 +12,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from eventlib import App, BrokerError, Bus, Delivery, Event, connect, current_task
+from eventlib import App, BrokerError, Bus, Delivery, Event, Settings, connect, current_task
 from eventlib.reconnect import unless_denied, until_answered
+from sim.declare.autoscale import LEAVE_S
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.worlds.dependencies import DependencyClient
@@ -21,8 +22,6 @@ from sim.worlds.messages import declare_task, event_classes, numbered, set_queue
 from sim.worlds.recorder import Recorder
 from sim.worlds.sagas import declare_saga, runs_acts
 from sim.worlds.sender import Sender
-
-LEAVE_S = 5.0  # longest wait for handlers that run when the run is over; the owner waits longer for their process
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ async def connected(app: App, job: Job) -> AsyncIterator[Bus]:
     async with AsyncExitStack() as stack:
 
         async def once() -> Bus:
-            return await stack.enter_async_context(connect(app, job.url, namespace=job.namespace))
+            return await stack.enter_async_context(connect(app, job.url, namespace=job.namespace, settings=Settings()))
 
         yield (await until_answered(once, failed, random.Random())).value
 
@@ -175,7 +174,10 @@ async def generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Ord
     intended_s, due_s, events = plan.arrivals_s.tolist(), plan.due_s.tolist(), list(load.events)
     held_s = (plan.due_s - plan.arrivals_s).tolist() if load.collects else []
     of_messages = [events[0]] * len(due_s) if plan.sent_events is None else [events[one] for one in plan.sent_events]
-    async with connect(App("load"), job.url, namespace=job.namespace) as bus, asyncio.TaskGroup() as publishing:
+    async with (
+        connect(App("load"), job.url, namespace=job.namespace, settings=Settings()) as bus,
+        asyncio.TaskGroup() as publishing,
+    ):
         sender = Sender(bus, recorder, scenario, plan, job.seed, events)
         numbers = zip(of_messages, range(len(due_s)), intended_s, strict=True)
         messages = [sender.message(*one) for one in numbers]

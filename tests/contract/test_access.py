@@ -39,6 +39,8 @@ from tests.contract.test_task_queue import waiting_task
 from tests.reading import read, read_as
 from tests.shop import Connect, OrderPlaced, Record, orders
 
+pytestmark = pytest.mark.every_server  # what a server says and allows is its own
+
 Result = TypeVar("Result")
 
 SECRET = "p@ss:w/rd?#% &+é"

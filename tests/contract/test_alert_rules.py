@@ -4,9 +4,6 @@ promtool evaluates them. Where it is not installed, what needs it is skipped and
 """
 
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +11,17 @@ import pytest
 import redis.asyncio as redis
 import yaml
 
-from eventlib.broker.surveying import SurveyLimits, Surveyor
 from eventlib.cli.alerts import RUNBOOK, as_yaml
 from eventlib.operate.alerts import ALERTS, BY_NAME, rules
-from eventlib.operate.exporter import Exporter
+from eventlib.operate.panels import ROWS
 from eventlib.operate.runbook import runbook
-from eventlib.testing.waiting import eventually
 from eventlib.thresholds import Thresholds
-from tests.probing import get
+from tests.promtool import PROMTOOL, needs_promtool, promtool, scraped
 from tests.repository import TOP
-from tests.shop import Connect, new_app, nothing_left, orders
+from tests.shop import Connect
 
+PANELS = [panel for row in ROWS.values() for panel in row]
 RULES = TOP / "deploy" / "prometheus" / "rules.yml"
-PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=str(Path(sys.executable).parent))
-needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not here: `make test` unpacks it, or Debian")
 
 PLACE = 'stream="orders",group="billing"'
 WORKERS = f"workbench_group_consumers{{{PLACE},state="
@@ -200,11 +194,6 @@ def judged(name: str, source: str, series: Series, fires: bool) -> dict[str, Any
     }
 
 
-def promtool(*arguments: str, text: str | None = None) -> "subprocess.CompletedProcess[str]":
-    assert PROMTOOL is not None
-    return subprocess.run([PROMTOOL, *arguments], input=text, capture_output=True, text=True, check=False, timeout=60)
-
-
 def test_every_rule_has_cases_that_fire_and_that_do_not() -> None:
     assert set(CASES) == set(ALL) and all(fires and quiet for fires, quiet in CASES.values())
 
@@ -255,28 +244,7 @@ def test_thresholds_are_in_the_questions() -> None:
 
 def names_in(text: str) -> set[str]:
     """The metrics that questions ask for."""
-    return set(re.findall(r"\b(?:eventlib|workbench)_\w+", text))
-
-
-async def scraped(connect: Connect, url: str, raw: redis.Redis, namespace: str) -> str:
-    """What a program and an exporter tell Prometheus."""
-    app, handled = new_app()
-
-    @app.task(queue="mail")
-    async def send() -> None: ...
-
-    async with connect(app) as bus, bus.running():
-        served = bus.serve_health(0)
-        await bus.publish_many(orders(1, 2))
-        await eventually(lambda: len(handled) == 2)
-        await eventually(lambda: nothing_left(bus))
-        told = (await get(served.url, "/metrics")).text
-        keys = tuple([key.decode() async for key in raw.scan_iter(f"{namespace}:*", _type="stream")])
-        surveyor = Surveyor(url, SurveyLimits(1000.0, keys=keys))
-        exporter = Exporter(surveyor, 1.0)
-        await exporter.look()
-        await surveyor.close()
-    return told + exporter.metrics()
+    return {name.removesuffix("_bucket") for name in re.findall(r"\b(?:eventlib|workbench)_\w+", text)}
 
 
 @pytest.mark.one_server
@@ -284,7 +252,9 @@ async def test_every_metric_that_is_asked_for_is_told_and_promtool_finds_no_faul
     connect: Connect, url: str, raw: redis.Redis, namespace: str
 ) -> None:
     text = await scraped(connect, url, raw, namespace)
-    assert names_in(RULES.read_text("utf-8")) <= set(re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE))
+    told = set(re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE))
+    assert names_in(RULES.read_text("utf-8")) <= told
+    assert names_in("\n".join(query for panel in PANELS for query in panel.queries.values())) <= told
     if PROMTOOL is None:
         pytest.skip("the names are told; promtool, which judges the metrics, is not here")
     done = promtool("check", "metrics", text=text)

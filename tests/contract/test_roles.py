@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import eventlib as ev
 from eventlib.broker import acl, scripts
 from eventlib.broker.connections import Broker
+from eventlib.broker.examining import Examiner
 from eventlib.broker.scripts import Script
 from eventlib.broker.surveying import SurveyLimits, Surveyor
 from eventlib.broker.watching import GroupWatcher
@@ -22,7 +23,7 @@ from eventlib.testing.waiting import eventually
 from sim.cli.commands import app as workbench
 from tests.contract.test_access import NotingBroker, allow, guarded, use_everything, use_schedules, use_tasks
 from tests.saga_shop import Order
-from tests.shop import OrderPlaced, OrderShipped, StockCounted
+from tests.shop import OrderPlaced, OrderShipped, StockCounted, new_app
 
 SCRIPTS = {script for script in vars(scripts).values() if isinstance(script, Script)}
 DANGEROUS = ("--enable-debug-command", "yes", "--enable-module-command", "yes")  # refused by the ACL, not by these
@@ -147,10 +148,32 @@ async def test_each_role_does_its_work_with_the_rights_of_its_app_alone(binary: 
                 await publisher.backlog("orders", "billing")
             await _operate(at.urls["operator"], bad.id)
             await _look(at.urls["monitor"])
+            await _examine(at.urls["admin"])
         # Who may not write a probe is refused once, and counts what waits by reading it.
         assert set(await at.refused()) == {
             f"{role} key ev:{{orders}}:probe toplevel" for role in ("monitor", "publisher")
         }
+
+
+async def _examine(url: str) -> None:
+    examiner = Examiner(url, 10_000.0, 100, 1)
+    assert (await examiner.examine()).unseen == ()
+    await examiner.close()
+    async with ev.connect(ev.App("workbench"), url) as bus:
+        assert await bus.delete_all() > 0
+
+
+def test_rules_name_what_an_app_declares_and_no_more() -> None:
+    app, _ = new_app()
+    keys = {rule for rule in ev.acl_rules(roles=["consumer"], app=app, streams=["sent"]).split() if rule[0] == "~"}
+    assert keys == {
+        "~ev:{health}:probe",
+        *(f"~ev:{{{stream}}}:{key}" for stream in ("orders", "sent") for key in ("events", "retention", "probe")),
+        "~ev:{orders}:group:billing:*",
+    }
+    assert "+smismember" not in ev.acl_rules(roles=["consumer"], app=app)  # it declares no tasks
+    assert ev.acl_rules("shop", roles=["admin"], app=app).startswith("~shop:* ")
+    assert "~ev:{sent}:group:*:*" in ev.acl_rules(roles=["consumer"], streams=["sent"]).split()
 
 
 async def test_what_the_command_prints_is_what_a_user_gets(binary: Path, tmp_path: Path) -> None:
@@ -192,8 +215,9 @@ async def test_a_missing_command_is_named_with_the_user_and_the_mend_and_nothing
     ("arguments", "told"),
     [
         (["boss"], "'boss' is no role; give publisher, consumer, operator, monitor, admin"),
-        (["monitor", "--app", "no.such"], "--app no.such: cannot be imported: ModuleNotFoundError"),
-        (["monitor", "--app", "tests.shop:Record"], "there is no App 'Record'"),
+        (["monitor", "--app", "tests.shop"], "write module:name"),
+        (["monitor", "--app", "no.such:app"], "there is no module 'no'"),
+        (["monitor", "--app", "tests.shop:Record"], "is a type, not an App"),
         (["monitor", "--user", "a b"], "no spaces"),
         (["monitor", "--namespace", "a:b"], "'a:b' is not a valid name"),
         (["monitor", "--stream", "a*"], "'a*' is not a valid name"),

@@ -8,6 +8,7 @@ from eventlib.policy import Retry
 from sim.declare.dependencies import Dependency
 from sim.declare.scenario import Scenario
 from sim.evidence.checks import check
+from sim.evidence.metrics import measure
 from sim.worlds.live import run_live
 from sim.worlds.simulated import simulate
 from tests.live.live_runs import OF_THE_MACHINE, keys_of_runs, no_process_left
@@ -35,6 +36,11 @@ async def test_services_share_a_dependency(url: str) -> None:
         ends_s = np.concatenate([rows_of(history, "handled", name)["t_s"] for name in ("desk", "till")])
         # A process may hear late of the end of one call, and soon of the next.
         assert np.quantile(np.diff(np.sort(ends_s)), 0.1) >= 0.015, history.world
+        busy = measure(history)
+        assert 0.2 < busy["dependencies.database.utilisation"].item() < 1.0, history.world
+        assert 0.005 < busy["dependencies.database.wait_s_mean"].item() < 0.5, history.world
+        assert len(rows_of(history, "calls_begun")) >= 10
+        assert rows_of(history, "calls_begun")["value"][-1] >= 40  # each message of both, and what was taken over
         assert len(rows_of(history, "dead", "hasty")) == 20 and len(rows_of(history, "failed", "hasty")) == 40
         assert not rows_of(history, "handled", "hasty").size
     assert await keys_of_runs(url) == set()

@@ -8,10 +8,15 @@ import pytest
 import yaml
 
 from eventlib.policy import Retry
+from sim.declare.declared import Floats
 from sim.declare.dependencies import Dependency
+from sim.declare.loads.step import StepLoad
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.errors import InvalidScenario
+from sim.evidence.expectations import expectations_of, judge_history
+from sim.evidence.history import History
+from sim.evidence.metrics import measure
 from sim.infer.theory import lag_s_mean
 from sim.worlds.simulated import simulate
 from tests.model.small import (
@@ -118,3 +123,70 @@ def test_what_cannot_be_run_is_refused(tmp_path: Path, changes: dict[str, Any], 
 def test_sagas_use_nothing_yet() -> None:
     with pytest.raises(ValueError, match="dependencies of steps are not modelled yet"):
         saga_service(saga_step("pay"), uses=["database"])
+
+
+# How busy it was
+
+
+def of_database(history: History, metric: str) -> Floats:
+    return measure(history)[f"dependencies.database.{metric}"]
+
+
+def test_its_metrics_are_those_of_theory() -> None:
+    """An M/M/3 queue: each within four standard errors of sixteen runs."""
+    database = Dependency(capacity=3, service_time=exponential(0.02))
+    declared = scenario(poisson(100.0, 20.0), desk=using(concurrency=1000), database=database)
+    history = simulate(declared, range(16))
+    wait_s = lag_s_mean(100.0, 0.02, 3) - 0.02
+    expected = {"utilisation": 100.0 * 0.02 / 3, "wait_s_mean": wait_s, "queue_mean": 100.0 * wait_s}
+    for metric, value in expected.items():
+        found = of_database(history, metric)
+        assert abs(found.mean() - value) < 4 * found.std(ddof=1) / 4, metric
+
+
+def test_a_call_every_tenth_of_a_second_keeps_one_of_two_slots_busy_for_half_of_it() -> None:
+    database = Dependency(capacity=2, service_time=constant(0.05))
+    history = simulate(scenario(steady(10.0, 4.0), desk=using(), database=database), [0])
+    assert of_database(history, "utilisation") == pytest.approx([0.25], rel=0.03)
+    assert of_database(history, "wait_s_mean").tolist() == of_database(history, "queue_max").tolist() == [0.0]
+
+
+def test_calls_that_are_given_up_wait_no_more() -> None:
+    """Eight attempts at once call for one slot that is busy for a second, and give up after 0.2 s."""
+    database = Dependency(capacity=1, service_time=constant(1.0))
+    desk = using(concurrency=8, timeout_s=0.2, retry=Retry(attempts=1))
+    history = simulate(scenario(steady(80.0, 0.1), desk=desk, database=database), [0])
+    looks = rows_of(history, "calls_waiting")
+    assert looks["value"].max() >= 6
+    assert looks["value"][-1] == 0.0  # at the end of the run, when the last has given up
+
+
+def test_what_a_warm_up_cuts_is_left_out() -> None:
+    """Busy in the first two seconds alone."""
+    database = Dependency(capacity=1, service_time=constant(0.1))
+    busy = StepLoad.model_validate(
+        {
+            "kind": "step",
+            "event": "placed",
+            "duration_s": 6.0,
+            "rates": [{"at_s": 0, "rate_per_s": 9}, {"at_s": 2, "rate_per_s": 0.01}],
+        }
+    )
+    declared = scenario(busy, desk=using(concurrency=9), database=database)
+    whole, later = simulate(declared, [0]), simulate(declared.model_copy(update={"warm_up_s": 5.0}), [0])
+    assert of_database(whole, "utilisation").item() > 0.2
+    assert of_database(later, "utilisation").item() < 0.01
+
+
+def test_an_expectation_may_be_of_a_dependency() -> None:
+    declared = scenario(poisson(40.0, 4.0), desk=using(concurrency=20))
+    history = simulate(declared, range(4))
+    [high, low] = judge_history(
+        expectations_of(
+            declared, ["dependencies.database.utilisation > 60 %", "dependencies.database.wait_s_mean < 1 ms"]
+        ),
+        history,
+    )
+    assert (high.outcome, low.outcome) == ("holds", "fails")
+    with pytest.raises(InvalidScenario, match=r"the nearest are dependencies\.database\.utilisation"):
+        expectations_of(declared, ["dependencies.databse.utilisation > 0.6"])

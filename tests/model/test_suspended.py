@@ -365,12 +365,11 @@ def test_every_message_is_settled_whichever_consumers_stand_still(number: int) -
 
 def test_the_random_standstills_take_over_many_messages() -> None:
     """Many messages are taken over and many handlers go on. Otherwise the test above would prove little."""
-    histories = [simulate(any_standstills(number), [0]) for number in range(40)]
+    histories = [simulate(any_standstills(number), [0]) for number in range(20)]
     lost = [len(rows_of(history, "lost")) for history in histories]
-    assert sum(count > 0 for count in lost) >= 15
-    assert (
-        sum(measure(history)[name].sum() for history in histories for name in measure(history) if "dupl" in name) > 10
-    )
+    assert sum(count > 0 for count in lost) >= 8
+    measured = [measure(history) for history in histories]
+    assert sum(found[name].sum() for found in measured for name in found if "dupl" in name) > 10
 
 
 def test_settling_does_not_go_through_all_leases_that_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import sim
 from sim.cli.commands import app
+from sim.declare.dependencies import Dependency
 from sim.declare.faults.errors import Errors
 from sim.declare.faults.kill import Kill
 from sim.declare.scenario import Progress, Scenario
@@ -205,3 +206,17 @@ def test_any_field_is_checked_live(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     done = CliRunner().invoke(app, ["plan", str(file), *vary, "--live"])
     assert done.exit_code == 0 and "On a real Redis, drain_s = 20: held in 3 of 3 live runs." in done.stdout
     assert "running drain_s = 20 live" in done.stderr
+
+
+def test_a_dependency_that_limits_is_named() -> None:
+    """The database serves ninety calls a second at most: no number of consumers helps."""
+    database = Dependency(capacity=1, service_time=constant(1 / 90))
+    desk = service(0.005, concurrency=4, uses=("database",))
+    declared = Scenario(
+        name="small", load=poisson(120.0, 3.0), services={"desk": desk}, dependencies={"database": database}
+    )
+    found = planned(declared, "1..4")
+    assert found.smallest is None and found.limit == "dependency"
+    told = "".join(found.lines())
+    assert "What limits it: the dependency database, whose slots are busy 9" in told
+    assert "with ten times its capacity, 4 consumers of desk would do" in told

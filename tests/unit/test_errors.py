@@ -44,7 +44,14 @@ def test_each_error_belongs_to_its_family() -> None:
         return {c.__name__ for c in CLASSES if issubclass(c, parent) and c is not parent}
 
     assert family(ev.UsageError) == {
-        *("InvalidDeclaration", "InvalidArgument", "UnknownEventType", "DuplicateHandler", "BusClosed"),
+        *(
+            "InvalidDeclaration",
+            "InvalidSettings",
+            "InvalidArgument",
+            "UnknownEventType",
+            "DuplicateHandler",
+            "BusClosed",
+        ),
         *("EventTooLarge", "ScheduleExists"),
     }
     assert family(ev.DataError) == {"DecodeError", "UnsupportedVersion", "UnknownTask"}

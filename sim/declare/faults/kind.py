@@ -105,7 +105,7 @@ class Draw:
 
     def consumer(self, service: str) -> int:
         """One of a service's consumers."""
-        return int(self.rng.integers(self.services[service].consumers))
+        return int(self.rng.integers(self.services[service].consumers_always))
 
     def share(self, low: float, high: float) -> float:
         """A number between these, to two digits after the point."""
@@ -155,6 +155,10 @@ class FaultKind(Declared):
     def hits(self, name: str) -> bool:
         """Whether it concerns a service, or the callers, by their name."""
         return True
+
+    def takes_out(self, service: str, at_s: float) -> bool:
+        """Whether no consumer of the service can run at `at_s`, whoever starts it."""
+        return False
 
     def parts(self, system: System) -> frozenset[str]:
         """What it takes out of order: no two faults may do that to one part at the same time."""
@@ -245,9 +249,11 @@ class ConsumerFault(ServiceFault):
             consumers, problem = system.callers.processes, FaultKind.problem(self, system)
         else:
             problem = super().problem(system)
-            consumers = system.services[self.service].consumers if self.service in system.services else 0
+            consumers = system.services[self.service].consumers_always if self.service in system.services else 0
         if consumers and self.consumer >= consumers:
-            return f"{self.service!r} has consumers 0 to {consumers - 1}, no {self.consumer}"
+            service = system.services.get(self.service)
+            always = " at all times" if service is not None and service.autoscale is not None else ""
+            return f"{self.service!r} has consumers 0 to {consumers - 1}{always}, no {self.consumer}"
         return problem
 
     def _meets_a_caller(self, system: System) -> bool:
@@ -276,7 +282,7 @@ def consumer_part(service: str, consumer: int) -> str:
 def consumer_parts(system: System, service: str) -> frozenset[str]:
     """What `FaultKind.parts` calls all consumers of a service."""
     declared = system.services.get(service)
-    return frozenset(consumer_part(service, one) for one in range(declared.consumers if declared else 0))
+    return frozenset(consumer_part(service, one) for one in range(declared.consumers_most if declared else 0))
 
 
 def drawn_of(of: type[FaultKind], draw: Draw, /, **fields: Any) -> FaultKind:

@@ -117,7 +117,8 @@ class Poison(ServiceFault):
 
     async def _replace_live(self, world: LiveWorld, consumer: int) -> None:
         await world.start(self.service, consumer, after_s=self.back_after_s)
-        world.note("restarted", self.service, consumer)
+        if consumer in world.consumers(self.service):  # else the service was scaled down meanwhile
+            world.note("restarted", self.service, consumer)
 
     def inject_simulated(self, world: SimulatedWorld) -> Injection:
         while self.how == "kill":
@@ -127,4 +128,5 @@ class Poison(ServiceFault):
 
     def _replace_simulated(self, world: SimulatedWorld, consumer: int) -> Injection:
         yield world.start(self.service, consumer, after_s=self.back_after_s)
-        world.note("restarted", self.service, consumer)
+        if consumer in world.consumers(self.service):  # else the service was scaled down meanwhile
+            world.note("restarted", self.service, consumer)

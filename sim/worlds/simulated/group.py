@@ -103,6 +103,17 @@ class Group:
         wait = self.state.env.timeout(delay_s, (message, self._generation))
         wait.callbacks.append(self._promote)
 
+    def give_back(self, holder: Holder, held: dict[Message, None]) -> None:
+        """A consumer that leaves has not handled these: they come again at once, and no attempt is used up."""
+        self.renew_again(holder)
+        for message in held:
+            message.used += message.deliveries - 1
+            message.retried = True
+            message.deliveries = 1
+            self._let_in(message)
+        held.clear()
+        self._wake()
+
     def has_work(self, reader: Holder) -> bool:
         """Whether a read would bring the reader something."""
         return bool(self.stream or self.retry)

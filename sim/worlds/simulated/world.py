@@ -24,6 +24,7 @@ from sim.worlds.simulated.ordered_group import OrderedGroup
 from sim.worlds.simulated.queue_group import QueueGroup
 from sim.worlds.simulated.run_state import NAN, RunState
 from sim.worlds.simulated.saga_group import SagaGroup
+from sim.worlds.simulated.scaling import Scaling
 from sim.worlds.simulated.sending import Sending
 
 _ROWS_MAX = 100_000  # rows that are kept one by one
@@ -105,11 +106,12 @@ class World:
         self._consumers: dict[tuple[str, int], Consumer | Caller] = {}
         self._deaths = {name: simpy.Store(self._env) for name in scenario.services}  # of consumers that poison killed
         self._state.let_die = self._let_die
+        self._scaling = Scaling(self._state, self._consumers)
         self._callers = Callers(self._state, scenario.callers) if scenario.callers is not None else None
         for code, (name, service) in enumerate(scenario.services.items()):
             self._groups[name] = group = _group_of(service)(self._state, code, name, service)
             self._state.subscribers[service.consumes].append(group)
-            for index in range(service.consumers):
+            for index in range(service.consumers_first):
                 self._start(name, index)
         if self._callers is not None and scenario.callers is not None:
             for index in range(scenario.callers.processes):
@@ -120,10 +122,14 @@ class World:
         env, scenario = self._env, self._scenario
         env.process(self._load())
         env.process(self._sample())
+        for group in self._groups.values():
+            if group.service.autoscale is not None:
+                env.process(self._scaling.scale(group, self._start, self._sees_backlogs))
         for fault in scenario.faults:
             if (injection := fault.inject_simulated(self)) is not None:
                 env.process(injection)
         env.run(until=self._state.finished | env.timeout(scenario.offered_load.duration_s + scenario.drain_s))
+        self._look_at_dependencies()
         self._note_unsent()
         return float(env.now)
 
@@ -211,7 +217,13 @@ class World:
                 self._pack_rows()
             for group in self._groups.values():
                 self._state.rows.append((self._env.now, sampled, group.code, -1, -1, -1, 0, NAN, float(group.backlog)))
+            self._look_at_dependencies()
             yield self._env.timeout(every_s)
+
+    def _look_at_dependencies(self) -> None:
+        for number, dependency in enumerate(self._state.dependencies.values()):
+            for kind, value in dependency.look():
+                self._state.rows.append((self._env.now, KIND[kind], -1, number, -1, -1, 0, NAN, value))
 
     def _start(self, service: str, index: int) -> None:
         if self._callers is not None and service == CALLERS:
@@ -223,7 +235,7 @@ class World:
     # What a fault may do: `sim.declare.faults.worlds.SimulatedWorld`
 
     def consumers(self, service: str) -> range:
-        return range(self._scenario.services[service].consumers)
+        return range(self._scaling.wanted[service])
 
     def wait_until(self, at_s: float) -> simpy.Event:
         return self._env.timeout(max(0.0, at_s - self._env.now))
@@ -233,11 +245,12 @@ class World:
             self._consumers[service, consumer].kill()
 
     def start(self, service: str, *consumers: int, after_s: float = 0.0) -> simpy.Event:
-        return simpy.AllOf(self._env, [self._start_after(service, consumer, after_s) for consumer in consumers])
+        chosen = consumers or range(self._scenario.services[service].consumers_most)
+        return simpy.AllOf(self._env, [self._start_after(service, consumer, after_s) for consumer in chosen])
 
     def _start_after(self, service: str, consumer: int, after_s: float) -> simpy.Event:
         def replace(_: simpy.Event) -> None:
-            if self._consumers[service, consumer].killed:
+            if self._scaling.may_start(service, consumer):
                 self._start(service, consumer)
             if service not in self._groups:
                 self._state.settle()
@@ -249,6 +262,9 @@ class World:
         started = self._env.timeout(after_s + self._state.machine.takes_s("start_s") + import_s)
         started.callbacks.append(replace)
         return started
+
+    def _sees_backlogs(self) -> bool:
+        return not (self._network.away or self._network.silent)
 
     def suspend(self, service: str, *consumers: int) -> None:
         for consumer in consumers:
