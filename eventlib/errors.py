@@ -70,7 +70,7 @@ class InvalidArgument(UsageError):
 
 
 class InvalidSettings(UsageError):
-    """A setting from the environment or a file is unknown, or has a value that it cannot have."""
+    """A setting is unknown, or has a value that it cannot have. Mend: `problem` says what to give; `where` names it."""
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(where, problem)
