@@ -166,8 +166,9 @@ class Scenario(Declared):
         """The faults that happen. A random plan is drawn here, so that all that reads a scenario sees plain faults."""
         if not {"offered_load", "services"} <= info.data.keys():  # they are wrong, which is told
             return faults
-        system = FaultySystem(info.data["offered_load"], info.data["services"], info.data.get("callers"), faults)
-        return drawn_faults(system)
+        said = info.data
+        parts = (said["offered_load"], said["services"], said.get("dependencies", {}), said.get("callers"))
+        return drawn_faults(FaultySystem(*parts, faults))
 
     @model_validator(mode="after")
     def _runnable(self) -> Self:

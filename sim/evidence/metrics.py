@@ -21,6 +21,7 @@ from sim.declare.callers import CALLERS
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence.capacity import work_of
+from sim.evidence.circuits import circuit_metrics
 from sim.evidence.dependencies import dependency_metrics
 from sim.evidence.history import KIND, History, Left, Rows, Run, of_kind
 from sim.evidence.instrument import INSTRUMENT, instrument_metrics
@@ -47,6 +48,9 @@ UNITS = {
     "queue_max": "calls",
     "backlog_mean": "messages",
     "backlog_max": "messages",
+    "batch_size": "messages",
+    "circuit_opened": "times",
+    "paused": "share",
     "consumers": "number",
     "consumer_hours": "hours",
     "recovery_s": "s",
@@ -320,6 +324,7 @@ def _run_metrics(scenario: Scenario, run: Run, rows: Rows, from_s: float) -> tup
         if scenario.services[name].saga is not None:
             found |= _saga_metrics(prefix, scenario, run, rows, code, from_s)
         found |= scaling_metrics(prefix, scenario, run, rows, code, from_s)
+        found |= circuit_metrics(prefix, scenario, run, rows, code, from_s)
         of_queue, unhandled_there = queue_metrics(prefix, scenario, run, rows, code, from_s)
         found |= of_queue
         unhandled |= unhandled_there
@@ -357,8 +362,17 @@ def _service_metrics(
         f"{prefix}backlog_mean": float(entries.mean()) if entries.size else np.nan,
         f"{prefix}backlog_max": float(entries.max()) if entries.size else np.nan,
         f"{prefix}recovery_s": recovery_s(scenario, run, rows, code),
+        **_batch_metrics(prefix, scenario, own, code),
         f"{prefix}little_residual": little_residual(scenario, rows, code),
     }
+
+
+def _batch_metrics(prefix: str, scenario: Scenario, own: Rows, code: int) -> dict[str, float]:
+    """With how many messages its handlers were called, on average. Nothing for a service without batches."""
+    if list(scenario.services.values())[code].batch is None:
+        return {}
+    sizes = of_kind(own, "batch")["value"]
+    return {f"{prefix}batch_size_mean": float(sizes.mean()) if sizes.size else np.nan}
 
 
 def _caller_metrics(scenario: Scenario, run: Run, rows: Rows) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """The manifests are valid, and their numbers fit one another, the example and the code's defaults."""
 
 import asyncio
-import inspect
 import re
 import shutil
 import subprocess
@@ -16,7 +15,6 @@ import yaml
 import eventlib as ev
 from eventlib import running
 from eventlib.broker.surveying import SurveyLimits, Surveyor
-from eventlib.cli import exporter as exporter_cli
 from eventlib.cli import run as run_cli
 from eventlib.importing import imported
 from eventlib.operate.exporter import Exporter
@@ -85,7 +83,7 @@ def test_a_pod_is_killed_only_after_it_could_drain(name: str) -> None:
     assert pod["terminationGracePeriodSeconds"] > pre_stop_s + grace_s + running._ABANDON_S
     app = imported(option(own["args"], "run"), [TOP / "examples" / "own_service"])
     group = option(own["args"], "--group")
-    assert grace_s >= app.settings(group).lease.duration_s and grace_s == run_cli.GRACE_S
+    assert grace_s >= app.settings(group).lease.duration_s and grace_s == ev.Settings().running.grace_s
     assert group == name
     assert workload["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
@@ -94,13 +92,13 @@ def test_a_pod_is_killed_only_after_it_could_drain(name: str) -> None:
 def test_probes_ask_what_each_is_for_at_the_port_of_the_code(name: str) -> None:
     own = container(CONSUMERS[name])
     [port] = own["ports"]
-    assert port["containerPort"] == int(option(own["args"], "--health-port")) == run_cli.HEALTH_PORT
+    assert port["containerPort"] == int(option(own["args"], "--health-port")) == ev.Settings().health.port
     paths = {kind: own[kind]["httpGet"]["path"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert paths == {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
     starting = own["startupProbe"]
     assert starting["periodSeconds"] * starting["failureThreshold"] > run_cli.CONNECT_WITHIN_S
     [served] = container(WORKLOADS["exporter"])["ports"]
-    default = inspect.signature(exporter_cli.exporter_command).parameters["port"].default
+    default = ev.Settings().exporter.port
     assert served["containerPort"] == default == int(option(container(WORKLOADS["exporter"])["args"], "--port"))
 
 

@@ -264,7 +264,7 @@ class World:
         return started
 
     def _sees_backlogs(self) -> bool:
-        return not (self._network.away or self._network.silent)
+        return not self._state.link.blocks()
 
     def suspend(self, service: str, *consumers: int) -> None:
         for consumer in consumers:
