@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from eventlib.errors import BusClosed, DataError, Reject, Snooze, UsageError
+from eventlib.errors import BusClosed, DataError, UsageError
+from eventlib.signals import Reject, Snooze
 from eventlib.policy import cause_of
 
 State = Literal["closed", "open", "half-open"]
