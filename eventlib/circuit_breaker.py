@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from eventlib.errors import BusClosed, DataError, UsageError
-from eventlib.signals import Reject, Snooze
 from eventlib.policy import cause_of
+from eventlib.signals import Reject, Snooze
 
 State = Literal["closed", "open", "half-open"]
 
