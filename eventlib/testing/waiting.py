@@ -19,7 +19,7 @@ async def eventually(condition: Callable[[], T], timeout_s: float = ...) -> T: .
 
 
 async def eventually(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
-    """Call `condition` every few milliseconds, five to twenty, until its result is true, and return that; an awaitable is awaited.
+    """Call `condition` every 5 to 20 ms until its result is true, and return that; an awaitable is awaited.
 
     Raises:
         AssertionError: it was not true within `timeout_s` seconds. The message has the condition's source.
