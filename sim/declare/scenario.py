@@ -78,7 +78,7 @@ class Scenario(Declared):
         try:
             return cls.model_validate(read(file), context=FilePlaces(file.parent, sample_if_missing))
         except ValidationError as error:
-            raise InvalidScenario(str(file), *problems(error, cls.model_json_schema())) from error
+            raise InvalidScenario(str(file), *problems(error, cls.model_json_schema)) from error
 
     @property
     def declared_faults(self) -> tuple[Fault, ...]:
@@ -104,7 +104,7 @@ class Scenario(Declared):
         try:
             return self.model_validate(self.declared() | {"services": declared})
         except ValidationError as error:
-            raise InvalidScenario(self.name, *problems(error, self.model_json_schema())) from error
+            raise InvalidScenario(self.name, *problems(error, self.model_json_schema)) from error
 
     @property
     def files(self) -> tuple[Path, ...]:
