@@ -4,7 +4,9 @@ PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
 PEERS  := .venv/.peers
+PRESS  := .venv/.press
 LOWEST := .venv/lowest/.ready
+JUDGE  := .venv/bin/promtool
 SHELL  := bash
 
 # The programs in .venv name the folder that they were made in. In a copy, or after a move, .venv is made anew.
@@ -12,12 +14,12 @@ WHERE := $(CURDIR)/$(BIN)/python
 HERE  := $(shell test -x $(BIN)/python && head -n 2 $(BIN)/workbench 2>/dev/null | \
            grep -Fq -e '#!$(WHERE)' -e ' $(WHERE)' -e '"$(WHERE)"' && echo yes)
 
-.PHONY: help report test loops check lowest lab bench campaign fidelity writable $(if $(HERE),,$(READY))
+.PHONY: help report test loops check lowest lab docs bench campaign fidelity release-check writable $(if $(HERE),,$(READY))
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
-report: $(READY) ## run the sample experiment in both worlds and write reports/validation.html
+report: $(READY) ## run three scenarios in both worlds, measure every claim, write reports/validation.html
 	@$(BIN)/workbench report --sample-if-missing --output reports/validation.html || { status=$$?; \
 	  case $$status in \
 	    1|3) echo "The report says what does not hold or cannot be told on this machine now (status $$status).";; \
@@ -28,7 +30,7 @@ report: $(READY) ## run the sample experiment in both worlds and write reports/v
 # wheel get both cores to themselves.
 # More than a hundred processes start: each would compile the same sources again where Python may not keep them.
 test: export PYTHONDONTWRITEBYTECODE =
-test: $(READY) ## run all tests and all notebooks
+test: $(READY) $(JUDGE) ## run all tests and all notebooks
 	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/typing --ignore=tests/install -n 3 --dist worksteal
 	@$(BIN)/pytest tests/install notebooks -p nbval --nbval --nbval-current-env --nbval-cell-timeout=120
 
@@ -55,6 +57,11 @@ lowest: $(LOWEST) ## run a part of the tests with the oldest packages that are a
 lab: $(READY) ## open the notebooks in JupyterLab, with a private Redis
 	@$(BIN)/workbench lab
 
+# Warnings are errors: a link that leads nowhere, a page in no table of contents, a docstring that cannot be read.
+docs: $(PRESS) ## make the documentation site, with its reference from the code -> reports/docs/index.html
+	@$(BIN)/python -m sphinx -c docs/site -b html --jobs auto -q -W --keep-going . reports/docs
+	@echo 'reports/docs/index.html'
+
 fidelity: $(READY) ## predict the scenarios of data/fidelity, run them and judge: takes about half an hour
 	@mkdir -p reports
 	@$(BIN)/workbench fidelity --json reports/fidelity.json
@@ -64,7 +71,10 @@ bench: $(PEERS) ## measure the library and the simulator on this machine, beside
 	@$(BIN)/python -m benchmarks
 
 campaign: $(READY) ## kill processes at work, judge what is left, and learn from others: takes about 40 minutes
-	@set -e; for each in replies schedules sagas tasks cancels learn faults; do $(BIN)/python -m campaigns.$$each; done
+	@set -e; for each in replies schedules sagas tasks cancels rolling learn faults; do $(BIN)/python -m campaigns.$$each; done
+
+release-check: $(READY) ## build wheel and sdist, and try both outside of the clone on every Python that is there
+	@$(BIN)/python -m tests.install.release
 
 # The packages that the benchmarks compare with are of no use elsewhere, so only `make bench` installs them.
 $(PEERS): $(READY)
@@ -72,6 +82,22 @@ $(PEERS): $(READY)
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]' || { \
 	  echo 'Mend: check the network, or name an index in reach: PIP_INDEX_URL, HTTPS_PROXY'; exit 1; }
 	@touch $@
+
+$(PRESS): $(READY)
+	@echo 'Adding what makes the documentation, once.'
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]' || { \
+	  echo 'Mend: check the network, or name an index in reach: PIP_INDEX_URL, HTTPS_PROXY'; exit 1; }
+	@touch $@
+
+# promtool judges alert rules and metrics. It is unpacked from a package of Debian, not installed, so no service begins.
+# Where there is none, the tests judge what they can without it.
+$(JUDGE): | $(READY)
+	@if command -v promtool > /dev/null; then ln -sf "$$(command -v promtool)" $@; else \
+	  mkdir -p .venv/promtool; (cd .venv/promtool && \
+	  { apt-get -qq download prometheus || { apt-get -qq update && apt-get -qq download prometheus; }; } && \
+	  dpkg-deb -x prometheus_*.deb . && mv usr/bin/promtool ../bin/) > .venv/promtool.log 2>&1 || { \
+	  echo 'There is no promtool here, and .venv/promtool.log says why: tests that need it are skipped.'; \
+	  echo "Mend: install Prometheus, on Debian and Ubuntu the package prometheus."; }; rm -rf .venv/promtool; fi
 
 $(LOWEST): $(READY)
 	@echo 'Setting up .venv/lowest with the oldest packages that pyproject.toml allows, once.'

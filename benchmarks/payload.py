@@ -2,7 +2,7 @@
 
 from eventlib.catalog import FileUploaded
 from eventlib.events.envelope import write
-from sim.infer.validate import file_uploaded
+from sim.claims.loads import file_uploaded
 
 __all__ = ["FileUploaded", "body", "event", "events", "number"]
 

@@ -7,6 +7,7 @@ metric is the relative error of the simulated value, and the noise of the live r
 import argparse
 import asyncio
 import sys
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from sim.worlds.live import run_live
 from sim.worlds.simulated import simulate
 
 ONE_FAULT = Path(__file__).parents[1] / "data" / "scenarios" / "one-fault.yaml"
-SCENARIOS = with_each_fault(Scenario.load(ONE_FAULT), "billing", at_s=2.0, for_s=1.0)
 METRICS = {
     "lag_s_p50": "p50",
     "lag_s_p95": "p95",
@@ -58,18 +58,15 @@ class Measured:
         return cls(fault, values, [one.name for one in broken(found.checks)])
 
 
-async def measured(fault: str, repeats: int, calibration: Calibration | None, url: str) -> Measured:
-    """Let a fault happen in both worlds."""
-    declared = SCENARIOS[fault]
+async def measured(fault: str, declared: Scenario, repeats: int, calibration: Calibration | None, url: str) -> Measured:
+    """Let the fault of a scenario happen in both worlds."""
     simulated = simulate(declared, [0], repeats=30, calibration=calibration)
     return Measured.of(fault, compare(simulated, await run_live(declared, [0], repeats=repeats, url=url)))
 
 
-def _options() -> argparse.Namespace:
+def _options(faults: Collection[str]) -> argparse.Namespace:
     parser = command.parser("faults", __doc__, "--only outage --only 'server away'")
-    parser.add_argument(
-        "--only", action="append", choices=SCENARIOS, metavar="FAULT", help=f"one of {', '.join(SCENARIOS)}"
-    )
+    parser.add_argument("--only", action="append", choices=faults, metavar="FAULT", help=f"one of {', '.join(faults)}")
     parser.add_argument("--repeats", type=int, default=2, help="live runs of each fault (2)")
     parser.add_argument("--calibration", type=Path, help="what `workbench calibrate --out` wrote; without it, none")
     options = parser.parse_args()
@@ -80,13 +77,14 @@ def _options() -> argparse.Namespace:
 
 def main() -> None:
     """Run the campaign. The exit status is 1 if a promise was broken where none may be."""
-    options = _options()
+    scenarios = with_each_fault(Scenario.load(ONE_FAULT), "billing", at_s=2.0, for_s=1.0)
+    options = _options(scenarios)
     calibration = Calibration.load(options.calibration) if options.calibration else None
     results = []
     with command.server_at(None) as url, command.bars() as progress:
-        bar = progress.add_task("faults", total=len(options.only or SCENARIOS))
-        for fault in options.only or SCENARIOS:
-            results.append(asyncio.run(measured(fault, options.repeats, calibration, url)))
+        bar = progress.add_task("faults", total=len(options.only or scenarios))
+        for fault in options.only or scenarios:
+            results.append(asyncio.run(measured(fault, scenarios[fault], options.repeats, calibration, url)))
             progress.advance(bar)
     _show(Console(), results)
     command.write_json(options.json, [asdict(one) for one in results])

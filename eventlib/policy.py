@@ -3,14 +3,20 @@
 Both worlds call them: the consumer with what really happened, the simulator with what it drew.
 """
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from eventlib.errors import BusClosed, DataError, Reject, RetryAfter, Snooze, UsageError
+from eventlib.errors import BusClosed, DataError, UsageError
+from eventlib.signals import Reject, RetryAfter, Snooze
 
 DeadReason = Literal["rejected", "exhausted", "undecodable", "unsupported_version", "unknown_task", "usage", "poison"]
+
+
+T = TypeVar("T")
 
 
 class Uniform(Protocol):
@@ -139,6 +145,18 @@ def admit(
     return bucket.spend(now_s, rng) if bucket is not None and used else None
 
 
+def for_newer_program(age_s: float, wait_s: float, rng: Uniform) -> RetryIn | GiveUp:
+    """Decide about an event of a newer version than this program reads, appended `age_s` seconds ago.
+
+    While a new version of a service is rolled out, newer consumers of the group can read it. So it waits for one, which
+    uses up no attempt: for about a tenth of its age each time, 0.2 s to 30 s. Then it comes at most so much later than
+    it could, and old consumers are not kept busy. After `wait_s` seconds it is given up.
+    """
+    if age_s >= wait_s:
+        return GiveUp("unsupported_version")
+    return RetryIn(min(30.0, max(0.2, age_s / 10.0)) * (0.5 + rng.random()), counts=False)
+
+
 def is_suspect(attempt: int, deliveries: int, attempts: int) -> bool:
     """Whether an entry may be what ended its consumers. A suspect is taken over alone, one at a time by a consumer.
 
@@ -223,6 +241,24 @@ class Lease:
     def sweep_wait_s(self, rng: Uniform) -> float:
         """Seconds until a consumer next offers to sweep, within +-20 % of `sweep_every_s`."""
         return self.sweep_every_s * (0.8 + 0.4 * rng.random())
+
+
+def batch_wait_s(waiting: int, size: int, wait_s: float, oldest_s: float, now_s: float) -> float:
+    """How much longer a batch of up to `size` events waits to fill, in seconds; 0.0 where it begins now.
+
+    `waiting` events are there, the oldest since `oldest_s`. That one waits for `wait_s` at most. What is less than a
+    nanosecond is now, because a timer may be early by its rounding.
+    """
+    left_s = oldest_s + wait_s - now_s
+    return 0.0 if waiting >= size or left_s < 1e-9 else left_s
+
+
+def take_batch(waiting: deque[T], size: int, is_suspect: Callable[[T], bool]) -> list[T]:
+    """Take up to `size` of those that wait, oldest first. A suspect is a batch of its own: see `is_suspect`."""
+    taken = [waiting.popleft()]
+    while waiting and len(taken) < size and not (is_suspect(taken[0]) or is_suspect(waiting[0])):
+        taken.append(waiting.popleft())
+    return taken
 
 
 def capacity_left(concurrency: int, prefetch: int, held: int) -> int:

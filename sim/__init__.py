@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` imports these
+    __version__: str
     from sim.calibration import Calibration
     from sim.declare.scenario import Scenario
     from sim.errors import (
@@ -121,6 +122,10 @@ _MODULES = {
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used: importing NumPy, pandas, SciPy and SimPy takes seconds."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("event-workbench")
     for module, names in _MODULES.items():
         if name in names:
             from eventlib.extras import needs_extra

@@ -22,6 +22,7 @@ import redis.asyncio as redis
 import eventlib as ev
 from eventlib.broker.keys import Keys
 from eventlib.testing import Inspector, find_binaries
+from tests.deadlines import ends_within
 from tests.shop import Connect
 
 # jsonschema builds grammars of IRIs with it for two seconds, for a check of formats that no test asks for.
@@ -41,7 +42,8 @@ BINARIES = {_version(binary): binary for binary in find_binaries()[: 1 if OTHER_
 GIVEN = {"given": os.environ["REDIS_URL"]} if os.environ.get("REDIS_URL") else {}
 SERVERS: dict[str, Path | str] = {**GIVEN, **BINARIES}
 TEST_PREFIX = b"test-"
-DEADLINE_S = 20.0  # a test that hangs fails, so that the others still run
+DEADLINE_S = 20.0  # a coroutine test that hangs fails, so that the others still run
+HANGS_S = 100.0  # any other test, and what a test needs: those that run commands take longest
 
 
 def _eager_loop() -> asyncio.AbstractEventLoop:
@@ -68,12 +70,24 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every coroutine test a deadline. Leave out what would test nothing new on this loop or this server."""
-    items[:] = [item for item in items if not (item.get_closest_marker("one_server") and _is_repeated(item))]
+    items[:] = _new_by_server(items)
     coroutines = [item for item in items if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj)]
     for item in coroutines:
         item.obj = _within_deadline(item.obj)
     if OTHER_LOOP:
         items[:] = coroutines
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    with ends_within(HANGS_S):
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    with ends_within(HANGS_S):
+        yield
 
 
 def pytest_collection_finish() -> None:
@@ -82,10 +96,31 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def _is_repeated(item: pytest.Item) -> bool:
-    """Whether this is a test on another server than the first one."""
-    assert isinstance(item, pytest.Function)
-    return "server" in item.fixturenames and item.callspec.params["server"] in list(SERVERS)[1:]
+def _new_by_server(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """The tests whose result may differ by server, on each of them; all others on the first server alone.
+
+    Servers carry out the same scripts. What differs is which commands, rules and errors a script or a client meets, so
+    on another server than the first a test runs once, whatever its other parameters. `one_server`: it does not run
+    there. `every_server`: its parameters are what may differ, so it runs there with all of them.
+    """
+    met = set[tuple[str, str]]()
+    for item in items:
+        if (server := _other_server(item)) is None or item.get_closest_marker("every_server"):
+            yield item
+        elif not item.get_closest_marker("one_server"):
+            test = item.nodeid.partition("[")[0], server
+            if test not in met:
+                yield item
+            met.add(test)
+
+
+def _other_server(item: pytest.Item) -> str | None:
+    """The name of the server that a test runs on, if it is another one than the first."""
+    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    name = params.get("server") or next(
+        (name for name, binary in BINARIES.items() if params.get("binary") == binary), None
+    )
+    return name if name in list(SERVERS)[1:] else None
 
 
 def _within_deadline(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:

@@ -1,51 +1,290 @@
-"""The commands that eventlib sends and that its scripts call. A server must have and permit them."""
+"""Which commands and keys each role of a Redis user needs: for ACL rules, and for messages about what is missing.
+
+What a script calls is found in its text. Who runs which script is declared here, by journeys. A test carries out every
+journey as a user with no more than its rights, and compares what is sent with what is declared.
+"""
 
 import re
+from collections.abc import Collection, Mapping
+from functools import cache
+from typing import Literal, NamedTuple, get_args
 
 from eventlib.broker import scripts
 from eventlib.broker.keys import Keys
 from eventlib.broker.scripts import Script
 
-SENT = frozenset(
-    {
-        "COMMAND|LIST",
-        "DEL",
-        "EVAL",
-        "EVALSHA",
-        "EXISTS",
-        "HGET",
-        "HGETALL",
-        "HSCAN",
-        "HSET",
-        "INFO",
-        "LRANGE",
-        "SMISMEMBER",
-        "XREAD",
-        "XREADGROUP",
-        "XREVRANGE",
-        "ZRANGE",
-    }
-)
+Role = Literal["publisher", "consumer", "operator", "monitor", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+PROGRAMS: tuple[Role, ...] = ("publisher", "consumer", "operator")  # who works with the library, and does not only look
+Part = Literal["all", "events", "tasks", "sagas"]  # what a program declares or uses, so that it needs a journey
+
+_CALL = re.compile(r"(?:redis\.p?call\(|call_with\(|= \{)'([A-Z]{2,})'(?:, *'([A-Z]+)')?")
 _WITH_SUBCOMMANDS = ("XGROUP", "XINFO")
-_CALL = re.compile(r"redis\.p?call\('(\w+)'(?:, *'(\w+)')?")
+_FUNCTION = re.compile(r"^local function (\w+)\([^\n]*(?: end\n|\n(?:.*?\n)??end\n)", re.MULTILINE | re.DOTALL)
 
 
-def commands() -> list[str]:
-    """The commands that eventlib uses, as ACL rules name them: `XADD`, `XGROUP|CREATE`."""
-    called = (called_by(script) for script in vars(scripts).values() if isinstance(script, Script))
-    return sorted(SENT.union(*called))
+Scope = Mapping[Part, Mapping[str, Collection[str]]]  # the streams of each part that is used, with their groups
 
 
-def called_by(script: Script) -> set[str]:
-    """The commands that a script calls."""
-    return {f"{name}|{sub}" if name in _WITH_SUBCOMMANDS else name for name, sub in _CALL.findall(script.text)}
+class Journey(NamedTuple):
+    """What some roles do, and an admin too. `sent` are commands that go out without a script.
 
-
-def acl_rules(namespace: str = "ev") -> str:
-    """The rules that a Redis user needs for eventlib under one namespace: for `ACL SETUSER name on >password ...`.
-
-    They permit no more. A database other than 0 also needs `+select`. `Bus.delete_all`, which is for tests and
-    experiments, also needs `+scan +unlink`.
+    `keys` are key patterns behind the prefix of a stream; {group} stands for the names of groups.
     """
-    allowed = " ".join(f"+{command.lower()}" for command in commands())
-    return f"~{Keys(namespace).namespace}:* {allowed}"
+
+    about: str
+    part: Part
+    roles: tuple[Role, ...]
+    scripts: tuple[Script, ...]
+    sent: tuple[str, ...]
+    keys: tuple[str, ...]
+
+
+_GROUP = ("events", "retention", "group:{group}:*")
+_QUEUE = ("queue:*", "group:{group}:*")
+_SAGA = ("events", "saga*", "group:{group}:*")
+_SCHEDULE = ("schedules*", *_QUEUE)
+JOURNEYS = (
+    Journey(
+        "connect, and ask whether the server answers",
+        "all",
+        ("publisher", "consumer", "operator", "monitor"),
+        (),
+        ("COMMAND|LIST", "EVAL", "EVALSHA", "EXISTS", "INFO"),
+        (),
+    ),
+    Journey(
+        "publish events", "events", ("publisher",), (scripts.PUBLISH,), ("DEL",), ("events", "producer:*", "unique:*")
+    ),
+    Journey("declare what a stream keeps", "events", ("publisher", "consumer"), (), ("HGET", "HSET"), ("retention",)),
+    Journey(
+        "wait for events, request and reply",
+        "events",
+        ("publisher",),
+        (scripts.LAST_ID, scripts.READ_BACK),
+        ("XREAD",),
+        ("events",),
+    ),
+    Journey(
+        "handle events: read, acknowledge, retry, dead-letter, take over",
+        "events",
+        ("consumer",),
+        (
+            *(scripts.JOIN, scripts.READ, scripts.ACK, scripts.RETRY, scripts.TO_DEAD_LETTERS, scripts.PROMOTE),
+            *(scripts.RENEW, scripts.SWEEP, scripts.PUT_CLOCK_RIGHT, scripts.LEAVE),
+        ),
+        ("XREADGROUP",),
+        _GROUP,
+    ),
+    Journey(
+        "handle events of each key in order",
+        "events",
+        ("consumer",),
+        (scripts.READ_ORDERED, scripts.FREE_KEY_QUEUES),
+        (),
+        _GROUP,
+    ),
+    Journey(
+        "drop what a stream no longer keeps, but nothing that a declared group has not read",
+        "events",
+        ("publisher", "consumer"),
+        (scripts.TRIM, scripts.JOIN),
+        (),
+        _GROUP,
+    ),
+    Journey(
+        "look at backlogs",
+        "events",
+        ("publisher", "consumer", "operator", "monitor"),
+        (scripts.BACKLOG, scripts.COUNT),
+        (),
+        _GROUP,
+    ),
+    Journey(
+        "look at streams: what they keep, and how their groups stand",  # script trim, which then drops nothing
+        "events",
+        ("publisher", "consumer", "operator", "monitor"),
+        (),
+        ("EXISTS", "HGETALL", "TIME", "XINFO|CONSUMERS", "XINFO|GROUPS", "XLEN", "XPENDING", "XRANGE"),
+        _GROUP,
+    ),
+    Journey(
+        "find out whether the server counts what waits",
+        "events",
+        ("consumer", "operator"),
+        (scripts.PROBE,),
+        (),
+        ("probe",),
+    ),
+    Journey(
+        "look at dead letters",
+        "events",
+        ("operator", "monitor"),
+        (scripts.DEAD_LETTER_QUEUE, scripts.DEAD_LETTERS),
+        (),
+        _GROUP,
+    ),
+    Journey(
+        "edit, replay and purge dead letters",
+        "events",
+        ("operator",),
+        (scripts.EDIT, scripts.REPLAY, scripts.PURGE),
+        (),
+        _GROUP,
+    ),
+    Journey(
+        "enqueue tasks, wait for results, cancel",
+        "tasks",
+        ("publisher", "operator"),
+        (scripts.TASK_ENQUEUE, scripts.TASK_LOOK, scripts.TASK_CANCEL),
+        ("XREAD", "XREVRANGE"),
+        _QUEUE,
+    ),
+    Journey(
+        "work on tasks",
+        "tasks",
+        ("consumer",),
+        (
+            *(scripts.JOIN, scripts.RENEW, scripts.PUT_CLOCK_RIGHT, scripts.TASK_DISPATCH, scripts.TASK_PROMOTE),
+            *(scripts.TASK_ACK, scripts.TASK_RETRY, scripts.TASK_DEAD, scripts.TASK_SWEEP, scripts.TASK_LEAVE),
+            *(scripts.TASK_REPAIR, scripts.TASK_PROGRESS),
+        ),
+        ("SMISMEMBER", "XREAD", "XREVRANGE"),
+        ("events", *_QUEUE),
+    ),
+    Journey(
+        "look at task queues",
+        "tasks",
+        ("publisher", "consumer", "operator", "monitor"),
+        (scripts.TASK_HEALTH,),
+        ("EXISTS", "HSCAN"),
+        _SCHEDULE,
+    ),
+    Journey("run waiting tasks at once", "tasks", ("operator",), (scripts.TASK_RUN_NOW,), (), _QUEUE),
+    Journey(
+        "run schedules",
+        "tasks",
+        ("consumer",),
+        (scripts.SCHEDULE_PUT, scripts.SCHEDULE_LOOK, scripts.SCHEDULE_READ, scripts.SCHEDULE_FIRE),
+        ("ZRANGE",),
+        _SCHEDULE,
+    ),
+    Journey(
+        "add, pause, resume, remove and run schedules",
+        "tasks",
+        ("operator",),
+        (
+            *(scripts.SCHEDULE_PUT, scripts.SCHEDULE_READ, scripts.SCHEDULE_HALT, scripts.SCHEDULE_REMOVE),
+            scripts.SCHEDULE_FIRE,
+        ),
+        ("XREVRANGE", "ZRANGE"),
+        _SCHEDULE,
+    ),
+    Journey(
+        "look at schedules",
+        "tasks",
+        ("operator", "monitor"),
+        (scripts.SCHEDULE_READ,),
+        ("XREVRANGE", "ZRANGE"),
+        _SCHEDULE,
+    ),
+    Journey(
+        "start sagas, wait for their ends, cancel",
+        "sagas",
+        ("publisher", "operator"),
+        (scripts.SAGA_APPLY,),
+        ("EXISTS", "HGETALL", "XREAD", "XREVRANGE"),
+        _SAGA,
+    ),
+    Journey(
+        "run sagas",
+        "sagas",
+        ("consumer",),
+        (scripts.SAGA_BEGIN, scripts.SAGA_APPLY),
+        ("HGETALL",),
+        (*_GROUP, "saga*"),
+    ),
+    Journey("look at sagas", "sagas", ("operator", "monitor"), (), ("EXISTS", "HGETALL", "LRANGE", "ZRANGE"), _SAGA),
+    Journey(
+        "look at streams of any library: workbench exporter, workbench learn",
+        "all",
+        ("monitor",),
+        (),
+        (
+            *("EXISTS", "MEMORY|USAGE", "SCAN", "TIME", "XINFO|CONSUMERS", "XINFO|GROUPS", "XINFO|STREAM"),
+            *("XPENDING", "XRANGE", "ZCARD"),
+        ),
+        (),
+    ),
+    Journey(
+        "examine the server: workbench doctor",  # passwords and their hashes are among what it may read
+        "all",
+        (),
+        (),
+        (
+            "ACL|LIST",
+            "ACL|WHOAMI",
+            "COMMAND|GETKEYS",
+            "CONFIG|GET",
+            "DBSIZE",
+            "MEMORY|USAGE",
+            "SCAN",
+            "SLOWLOG|GET",
+            "TIME",
+        ),
+        (),
+    ),
+    Journey("delete everything below the prefix", "all", (), (), ("SCAN", "UNLINK"), ()),
+)
+
+
+def commands(roles: Collection[Role] = PROGRAMS, parts: Collection[Part] = get_args(Part)) -> list[str]:
+    """The commands that some roles use, as ACL rules name them: `XADD`, `XGROUP|CREATE`. Sorted."""
+    return sorted(set[str]().union(*(commands_of(journey) for journey in journeys_of(roles, parts))))
+
+
+def journeys_of(roles: Collection[Role], parts: Collection[Part] = get_args(Part)) -> list[Journey]:
+    """What a user with some roles does with some parts of the library."""
+    wanted = [each for each in JOURNEYS if each.part in {"all", *parts}]
+    return wanted if "admin" in roles else [each for each in wanted if {*roles} & {*each.roles}]
+
+
+def roles_of(script: Script) -> list[Role]:
+    """The roles that run a script."""
+    return [role for role in ROLES if any(script in journey.scripts for journey in journeys_of([role]))]
+
+
+def commands_of(journey: Journey) -> set[str]:
+    """All commands of a journey: those that are sent, and those that its scripts call."""
+    return set(journey.sent).union(*map(called_by, journey.scripts))
+
+
+@cache
+def called_by(script: Script) -> frozenset[str]:
+    """The commands that a script calls.
+
+    A script begins with functions that it shares with others. Those that it does not use do not count.
+    """
+    functions = {found[1]: found[0] for found in _FUNCTION.finditer(script.text)}
+    called, parts = set[str](), [_FUNCTION.sub("", script.text)]
+    while parts:
+        part = re.sub("--.*", "", parts.pop())
+        called |= {f"{name}|{sub}" if name in _WITH_SUBCOMMANDS else name for name, sub in _CALL.findall(part)}
+        parts += [functions.pop(name) for name in list(functions) if re.search(rf"\b{name}\(", part)]
+    return frozenset(called)
+
+
+def patterns(namespace: str, roles: Collection[Role], scope: Scope | None) -> list[str]:
+    """The key patterns that some roles need: for the whole namespace, or for the streams of a scope. Sorted."""
+    keys = Keys(namespace)
+    if scope is None or "admin" in roles:
+        return [f"~{namespace}:*"]
+    found = {f"~{keys.probe('health')}"}
+    for journey in journeys_of(roles, scope):
+        for stream, groups in scope.get(journey.part, {}).items():
+            found.update(f"~{keys.below(stream, name)}" for key in journey.keys for name in _named(key, groups))
+    return sorted(found)
+
+
+def _named(key: str, groups: Collection[str]) -> list[str]:
+    return [key.replace("{group}", group) for group in groups] if "{group}" in key else [key]

@@ -5,6 +5,7 @@ All options are in the URL, those of TLS too, so that a deployment changes one s
     redis://user:password@host:6379/0        special characters percent-encoded
     rediss://host:6379/0?ssl_ca_certs=/etc/ca.pem&ssl_certfile=/etc/me.pem&ssl_keyfile=/etc/me.key
     unix:///run/redis.sock?db=0
+    redis://user@host:6379/0?password_file=/run/secrets/redis    read again for each connection, so it may change
 
 redis-py makes the connections and does no more. Its retries are off: the callers decide when to connect again.
 """
@@ -12,19 +13,21 @@ redis-py makes the connections and does no more. Its retries are off: the caller
 import asyncio
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import redis.asyncio as redis
 from redis import exceptions as redis_errors
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from eventlib.broker.passwords import TwoPasswords, UnusablePassword, password_from_file
 from eventlib.errors import AccessDenied, BrokerError, BrokerFull, BrokerUnavailable, MissingGroup
 
 # What a URL may set. The library decides the rest: timeouts, retries, how replies are read.
-_OPTIONS = {"db", "username", "password", "client_name", "socket_keepalive"}
+_OPTIONS = {"db", "username", "password", "password_file", "client_name", "socket_keepalive"}
 _TLS_OPTION = "ssl_"
 _DENIED = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
 # With the last two, a server refuses a command or a key to a script. Redis 7.0 does so with the very last one.
@@ -55,19 +58,34 @@ class Connector:
 
     def __init__(self, url: str) -> None:
         self.where = without_password(url)
+        self.user = "default"
         try:
             _check_options(url)
+            plain, self._password = password_from_file(url)
             # No socket_timeout: callers have timeouts of their own.
             pool = redis.ConnectionPool.from_url(
-                url, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=None
+                plain,
+                protocol=2,
+                retry=Retry(NoBackoff(), 0),
+                socket_timeout=None,
+                socket_connect_timeout=None,
+                credential_provider=self._password,
             )
             self._new = cast(Callable[[], redis.Connection], pool.make_connection)
             connection = self._new()  # this raises now if an option is wrong
+            self.user = (self._password.user if self._password else connection.username) or self.user
+            if self._password:
+                self._password.get_credentials()
             if isinstance(connection, redis.SSLConnection):
+                _trust_whom_it_names(connection)
                 connection.ssl_context.get()
         except _UnknownOption as option:
             problem = f"URL option {option.args[0]!r} cannot be set; the options are"
             raise BrokerError(self.where, f"{problem} {', '.join(sorted(_OPTIONS))}, ssl_*") from None
+        except UnusablePassword as error:
+            raise BrokerError(self.where, str(error)) from None
+        except TwoPasswords:
+            raise BrokerError(self.where, "the URL has a password and a password_file; leave one of them out") from None
         except OSError as error:  # ssl.SSLError is one
             problem = f"the URL names files for TLS that cannot be used ({error}); check ssl_ca_certs, ssl_certfile"
             raise BrokerError(self.where, f"{problem} and ssl_keyfile") from None
@@ -83,22 +101,79 @@ class Connector:
         Raises:
             BrokerUnavailable, AccessDenied, BrokerError: that failed, or took longer than `timeout_s`.
         """
-        connection = self._new()
         try:
             async with asyncio.timeout(timeout_s):
-                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+                return await self._logged_in()
+        except TimeoutError as error:
+            raise BrokerUnavailable(self.where, silence(timeout_s, self.where)) from error
+        except UnusablePassword as error:
+            raise BrokerUnavailable(self.where, str(error)) from error
+        except (redis_errors.RedisError, OSError, UnicodeError, asyncio.IncompleteReadError) as error:
+            if self._password is None or not _is_of(error, redis_errors.AuthenticationError):
+                raise translate(error, self.where) from error
+            hint = "write the right one there: it is read again for each connection"
+            refused = f"the server refused the password in {self._password.file} ({error})"
+            raise OldPassword(self.where, f"{refused}; {hint}") from error
+
+    async def _logged_in(self) -> asyncio.StreamWriter:
+        try:
+            return await self._connected()
+        except redis_errors.RedisError as error:
+            if self._password is None or not _is_of(error, redis_errors.AuthenticationError):
+                raise
+            if self._password.used == self._password.get_credentials()[-1]:
+                raise
+            return await self._connected()  # the password was changed between reading the file and the login
+
+    async def _connected(self) -> asyncio.StreamWriter:
+        connection = self._new()
+        for name in ("lib_name", "lib_version", "driver_info"):  # as versions of redis-py call them
+            # It would send CLIENT SETINFO, which few users may: each login would stand in the server's ACL LOG.
+            setattr(connection, name, None)
+        if isinstance(connection, redis.SSLConnection):
+            _trust_whom_it_names(connection)
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+            with suppress(redis_errors.ResponseError):  # a proxy may not know it
+                # Every user may send this. What does not answer, or speaks another protocol, is found out here.
+                await connection.send_command("HELLO", "2")
+                await connection.read_response()
             reader, writer = connection._reader, connection._writer
             if reader is None or writer is None or reader.at_eof() or reader._buffer:  # type: ignore[attr-defined]
                 # The protocol that takes the connection over would not be told of this.
                 raise ConnectionError("it closed the connection after the login")
             connection._reader = connection._writer = None  # so that `disconnect` does not close it
             return writer
-        except TimeoutError as error:
-            raise BrokerUnavailable(self.where, silence(timeout_s, self.where)) from error
-        except (redis_errors.RedisError, OSError, UnicodeError, asyncio.IncompleteReadError) as error:
-            raise translate(error, self.where) from error
         finally:
             await connection.disconnect(nowait=True)
+
+
+def _trust_whom_it_names(connection: redis.SSLConnection) -> None:
+    """Trust no authority but the one that the URL names, if it names one.
+
+    redis-py would trust all authorities of this machine besides, and read their files for each connection.
+    """
+    own = connection.ssl_context
+    if not (own.ca_certs or own.ca_data or own.ca_path):
+        return
+    context = ssl.create_default_context(cafile=own.ca_certs, capath=own.ca_path, cadata=own.ca_data)
+    context.check_hostname = own.check_hostname
+    context.verify_mode = own.cert_reqs
+    for flag in getattr(own, "include_verify_flags", None) or ():
+        context.verify_flags |= flag
+    for flag in getattr(own, "exclude_verify_flags", None) or ():
+        context.verify_flags &= ~flag
+    if own.certfile or own.keyfile:
+        context.load_cert_chain(own.certfile, own.keyfile, getattr(own, "password", None))  # type: ignore[arg-type]
+    if own.min_version is not None:
+        context.minimum_version = own.min_version
+    if own.ciphers is not None:
+        context.set_ciphers(own.ciphers)
+    own.context = context
+
+
+class OldPassword(BrokerUnavailable):
+    """The server refuses the password in a file. The file may get another one, so waiting may help."""
 
 
 class UnknownScript(BrokerError):
@@ -119,6 +194,15 @@ def _check_options(url: str) -> None:
         raise ValueError("no database number: redis-py would use database 0")
 
 
+def with_options(url: str, user: str | None, options: Mapping[str, str]) -> str:
+    """The URL with a user, if it has none, and with options that it does not have yet."""
+    parts = urlsplit(url)
+    place = f"{quote(user, safe='')}@{parts.netloc}" if user and "@" not in parts.netloc else parts.netloc
+    known = dict(parse_qsl(parts.query, keep_blank_values=True))
+    added = urlencode({name: value for name, value in options.items() if name not in known})
+    return urlunsplit(parts._replace(netloc=place, query="&".join(filter(None, (parts.query, added)))))
+
+
 def without_password(url: str) -> str:
     """The URL as messages and reports may show it: without user, password and query, even if it is misspelt."""
     scheme, _, rest = url.partition(":")
@@ -132,14 +216,19 @@ def without_password(url: str) -> str:
     return f"{scheme}://{'***@' if at else ''}{slash}{place}"
 
 
-def refusal(text: str, where: str) -> BrokerError:
-    """The library's error for an error reply.
+def shows_password(url: str) -> bool:
+    """Whether there is, or may be, a password in the URL."""
+    return ":" in url.partition("://")[2].rpartition("@")[0] or bool(re.search(r"[?&](ssl_)?password=", url))
+
+
+def refusal(text: str, where: str, user: str = "") -> BrokerError:
+    """The library's error for an error reply. `user` is who has logged in.
 
     A reply begins with a code, except where Redis 7.0 refuses a command to a script.
     """
     code = text.partition(" ")[0]
     if any(denial in text for denial in _DENIALS):
-        return _denied(text, where)
+        return _denied(text, where, user)
     if code == "NOSCRIPT":
         return UnknownScript(where, text)
     if code == "OOM":
@@ -157,7 +246,7 @@ def translate(error: Exception, where: str) -> BrokerError:
     causes = (error, error.__cause__, error.__context__)  # where redis-py keeps why a connection was refused
     if tls := next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None):
         return _tls_error(tls, where)
-    if any(isinstance(cause, _DENIED) for cause in causes):
+    if _is_of(error, *_DENIED):
         return _denied(text, where)
     if isinstance(error, redis_errors.ResponseError):
         return refusal(text, where)
@@ -165,8 +254,13 @@ def translate(error: Exception, where: str) -> BrokerError:
     return BrokerUnavailable(where, f"Redis does not answer ({text}); is it running, is the URL right?{hint}")
 
 
-def _denied(text: str, where: str) -> AccessDenied:
-    return AccessDenied(where, f"the server refused us ({text}); {_denial_hint(text)}")
+def _is_of(error: Exception, *kinds: type[Exception]) -> bool:
+    return any(isinstance(cause, kinds) for cause in (error, error.__cause__, error.__context__))
+
+
+def _denied(text: str, where: str, user: str = "") -> AccessDenied:
+    who = f"user {user!r}" if user and user not in text else "us"  # newer servers name the user
+    return AccessDenied(where, f"the server refused {who} ({text}); {_denial_hint(text)}")
 
 
 def silence(timeout_s: float, where: str) -> str:
@@ -181,7 +275,7 @@ def _tls_hint(where: str) -> str:
 
 def _denial_hint(text: str) -> str:
     if "ermission" in text or "script" in text:
-        return "allow this user what eventlib.acl_rules(namespace) lists"
+        return "give this user the rules that `workbench acl ROLE`, or eventlib.acl_rules, lists"
     return "check user, password and permissions"
 
 

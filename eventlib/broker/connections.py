@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eventlib.broker import acl
-from eventlib.broker.connection import without_password
+from eventlib.broker.connection import OldPassword, without_password
 from eventlib.broker.keys import Keys
 from eventlib.broker.pipelined import Argument, Contact, PipelinedConnection
 from eventlib.broker.requests import ScriptCall
@@ -48,7 +48,10 @@ class Broker:
             EvictingServer: it evicts keys when full. Without `refuse_eviction` this is a warning.
             MissingCommand: it lacks a command.
         """
-        info = await self._info("server")
+        try:
+            info = await self._info("server")
+        except OldPassword as error:  # a program that begins has no reason to hope for another one
+            raise AccessDenied(error.where, error.problem) from error
         if "server_time_usec" in info:
             self._clock = float(info["server_time_usec"]) / 1e3, steady_s()
         if (await self._info("replication")).get("role") != "master":

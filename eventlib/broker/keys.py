@@ -3,6 +3,7 @@
 One stream's keys share one hash tag, so that every script also runs on a cluster.
 """
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from eventlib.events.schema import valid_name
 ATTEMPTS = b"attempts"  # field of a retried entry: attempts used up so far
 ORIGIN = b"origin"  # field of a retried entry or a dead letter: the entry's id in the event stream
 RAW_PREFIX = b"raw."  # a dead letter keeps each published field under this prefix
+OWN = r"(?P<namespace>[^:]+):[{](?P<stream>.+)[}]:(?P<purpose>.+)"  # the form of all keys of eventlib
 
 
 class GroupKeys(NamedTuple):
@@ -89,6 +91,10 @@ class Keys:
     def stream(self, stream: str) -> str:
         return f"{self.namespace}:{{{stream}}}:events"
 
+    def below(self, stream: str, pattern: str) -> str:
+        """A pattern of keys of one stream."""
+        return f"{self.namespace}:{{{stream}}}:{pattern}"
+
     def producer(self, stream: str, producer: str) -> str:
         return f"{self.namespace}:{{{stream}}}:producer:{producer}"
 
@@ -148,3 +154,32 @@ class Keys:
         """The keys of the task queue that has this stream."""
         prefix = f"{self.namespace}:{{{stream}}}:queue"
         return QueueKeys(*(f"{prefix}:{name}" for name in QueueKeys._fields))
+
+
+class OwnKey(NamedTuple):
+    """A key of eventlib: its namespace, its stream, and what it is for."""
+
+    namespace: str
+    stream: str
+    purpose: str
+
+    @property
+    def events(self) -> str:
+        """The key of the stream itself."""
+        return Keys(self.namespace).stream(self.stream)
+
+    @property
+    def stream_name(self) -> str:
+        """The stream's name, with the namespace unless it is the usual one."""
+        return self.stream if self.namespace == "ev" else f"{self.namespace}:{self.stream}"
+
+    def group_of(self, purpose: str) -> str | None:
+        """The group that has this key for a purpose: `dlq` or `retry`. None: the key is for something else."""
+        found = re.fullmatch(f"group:(.+):{purpose}", self.purpose)
+        return None if found is None else found[1]
+
+
+def own_key(key: str) -> OwnKey | None:
+    """What a key says, if it has the form of eventlib's own."""
+    found = re.fullmatch(OWN, key)
+    return None if found is None else OwnKey(found["namespace"], found["stream"], found["purpose"])

@@ -107,7 +107,7 @@ class PipelinedConnection:
             self._connecting = None
         self._contact = self.contact
         self.reconnects += self._open is not None
-        self._open = _OpenConnection(writer, self._where)
+        self._open = _OpenConnection(writer, self._where, self._connector.user)
         return self._open
 
     def hang_up(self) -> None:
@@ -148,13 +148,13 @@ _Pending = tuple["asyncio.Future[Any]", float, float, Then | None]
 class _OpenConnection(asyncio.Protocol):
     """One connection that was made, until it breaks."""
 
-    def __init__(self, writer: asyncio.StreamWriter, where: str) -> None:
+    def __init__(self, writer: asyncio.StreamWriter, where: str, user: str) -> None:
         loop = asyncio.get_running_loop()
         self.broken = False
         self._where = where
         self._writer = writer  # kept, because it closes its transport when it is collected
         self._transport = cast(asyncio.Transport, writer.transport)
-        self._reader = hiredis.Reader(replyError=partial(refusal, where=where), notEnoughData=_NOTHING)
+        self._reader = hiredis.Reader(replyError=partial(refusal, where=where, user=user), notEnoughData=_NOTHING)
         self._pending: deque[_Pending] = deque()
         self._make_future, self._now, self._call_at = loop.create_future, loop.time, loop.call_at
         self._heard_at = self._now()

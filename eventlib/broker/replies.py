@@ -1,7 +1,7 @@
 """Replies of servers, read as they come: fields, text and INFO, for those who look at streams of any library."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 SCAN_COUNT = 500  # keys that one SCAN looks at: less than a millisecond of the server's time
 
@@ -19,3 +19,17 @@ def text(value: bytes) -> str:
 def info(reply: bytes) -> dict[str, str]:
     """The lines of INFO by their names."""
     return dict(line.partition(":")[::2] for line in reply.decode().splitlines())
+
+
+class ConsumerState(NamedTuple):
+    """What a consumer holds, and for how long it has asked for nothing."""
+
+    name: str
+    pending: int
+    idle_ms: int
+
+
+def consumer_states(rows: Sequence[Any]) -> list[ConsumerState]:
+    """The consumers of a reply to XINFO CONSUMERS."""
+    named = map(fields, rows)
+    return [ConsumerState(text(row["name"]), row["pending"], row["idle"]) for row in named]

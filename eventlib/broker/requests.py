@@ -47,8 +47,11 @@ class ScriptCall:
                 self._reply = self._connection.request(command, self._timeout_s)
                 return (yield from self._reply)
         except AccessDenied as error:  # Redis 7.0 does not say which of the script's commands was refused
+            if "acl_rules" not in error.problem:  # the login was refused
+                raise
             calls = ", ".join(sorted(acl.called_by(self._script)))
-            problem = f"{error.problem}; script {self._script.name} calls {calls}"
+            roles = ", ".join(acl.roles_of(self._script))
+            problem = f"{error.problem}; script {self._script.name}, of role {roles}, calls {calls}"
             raise AccessDenied(error.where, problem) from error
 
     def cancel(self) -> None:

@@ -5,7 +5,7 @@ import time
 
 from eventlib.broker import scripts
 from eventlib.broker.connections import Broker, milliseconds
-from eventlib.errors import BrokerError
+from eventlib.errors import AccessDenied, BrokerError
 from eventlib.records import Backlog, Trimmed, TrimmedGroup
 from eventlib.retention import Retention
 
@@ -40,6 +40,8 @@ class StreamCommands:
         if self._lag_is_right is None:
             try:
                 self._lag_is_right = bool(await self._broker.run(scripts.PROBE, (self._broker.keys.probe(stream),)))
+            except AccessDenied:  # who may only look is not asked to write again and again
+                self._lag_is_right = False
             except BrokerError:  # the server is full or may only be read, so it cannot be probed now
                 return False
         return self._lag_is_right

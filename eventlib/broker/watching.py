@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from eventlib.broker.connection import without_password
 from eventlib.broker.connections import REPLY_TIMEOUT_S
 from eventlib.broker.pipelined import Argument, PipelinedConnection
-from eventlib.broker.replies import SCAN_COUNT, fields, info, text
+from eventlib.broker.replies import SCAN_COUNT, ConsumerState, consumer_states, fields, info, text
 from eventlib.errors import AccessDenied, BrokerError, MissingGroup
 
 NEEDED = ("TIME", "XINFO|GROUPS", "XINFO|CONSUMERS", "XINFO|STREAM", "XPENDING", "XRANGE")
@@ -47,14 +47,6 @@ class GroupState(NamedTuple):
     consumers: int
     reads: int | None  # entries that the group has read since it began
     waiting: int | None  # entries that it has not read yet
-
-
-class ConsumerState(NamedTuple):
-    """What a consumer holds, and for how long it has asked for nothing."""
-
-    name: str
-    pending: int
-    idle_ms: int
 
 
 class StreamState(NamedTuple):
@@ -151,8 +143,7 @@ class GroupWatcher:
 
     async def consumers(self) -> list[ConsumerState]:
         """All consumers that the group remembers."""
-        rows = map(fields, await self._ask("XINFO", "CONSUMERS", self.stream, self.group))
-        return [ConsumerState(text(row["name"]), row["pending"], row["idle"]) for row in rows]
+        return consumer_states(await self._ask("XINFO", "CONSUMERS", self.stream, self.group))
 
     async def ids(self, after: EntryId, count: int) -> list[EntryId]:
         """Ids of up to `count` entries behind `after`, oldest first. The server sends their bodies too."""

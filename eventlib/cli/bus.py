@@ -4,34 +4,32 @@ They never start a private server, which would be empty.
 """
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 import typer
 
 import eventlib as ev
+from eventlib.cli.console import named_server, server_url
 
 T = TypeVar("T")
 
-Url = Annotated[str | None, typer.Option(help="Redis to use; without it REDIS_URL.")]
-Namespace = Annotated[str, typer.Option(help="What all keys start with.")]
+Url = Annotated[str | None, typer.Option(help="Redis to use; without it REDIS_URL.", callback=server_url)]
+Namespace = Annotated[str | None, typer.Option(help="What all keys start with; by default the settings say, or ev.")]
 Queue = Annotated[str, typer.Argument(help="The task queue.", metavar="QUEUE")]
 
 
-def with_bus(url: str | None, namespace: str, work: Callable[[ev.Bus], Awaitable[T]]) -> T:
+def with_bus(url: str | None, namespace: str | None, work: Callable[[ev.Bus], Awaitable[T]]) -> T:
     """Connect, do `work`, and return its result."""
 
     async def run() -> T:
-        if not (address := url or os.environ.get("REDIS_URL")):
-            raise typer.BadParameter("no Redis is named; pass --url or set REDIS_URL, such as redis://localhost:6379/0")
-        async with ev.connect(ev.App("workbench"), address, namespace=namespace) as bus:
+        async with ev.connect(ev.App("workbench"), url or named_server(), namespace=namespace) as bus:
             return await work(bus)
 
     return asyncio.run(run())
 
 
-def with_queue(queue: str, url: str | None, namespace: str, work: Callable[[ev.Bus], Awaitable[T]]) -> T:
+def with_queue(queue: str, url: str | None, namespace: str | None, work: Callable[[ev.Bus], Awaitable[T]]) -> T:
     """As `with_bus`, for what concerns one task queue: a misspelt one looks empty, so it is refused."""
 
     async def run(bus: ev.Bus) -> T:

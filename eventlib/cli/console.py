@@ -13,9 +13,11 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
+from eventlib.broker.connection import shows_password
 from eventlib.cli.terminal import err, out
 from eventlib.errors import EventlibError
 from eventlib.extras import MissingExtra, needs_extra
+from eventlib.settings import Settings, load_settings
 from eventlib.whole_files import check_writable, write_whole
 
 FAILED, WRONG, INVALID, INTERRUPTED = 1, 2, 3, 130  # as `EXIT_STATUS` words them
@@ -122,6 +124,44 @@ Json = Annotated[
         metavar="FILE",
     ),
 ]
+
+
+def from_settings(place: str, option: Any) -> Any:
+    """The option, with its default from the settings: that of `exporter.port`, say."""
+    section, _, name = place.partition(".")
+
+    def value_of(settings: Settings) -> Any:
+        return getattr(getattr(settings, section), name)
+
+    option.default_factory = lambda: value_of(load_settings())
+    option.show_default = f"{place} of the settings, {value_of(Settings())} by default"
+    return option
+
+
+def named_server() -> str:
+    """The server that the settings name: what commands use without `--url`.
+
+    Raises:
+        typer.BadParameter: none is named.
+    """
+    if address := load_settings().redis.address():
+        return address
+    raise typer.BadParameter("no Redis is named; pass its URL or set REDIS_URL, such as redis://localhost:6379/0")
+
+
+def server_url(context: typer.Context, parameter: typer.CallbackParam, url: str | None) -> str | None:
+    """The URL that was given, with user, password file and certificates of the settings: a callback of options.
+
+    It tells where the command line shows a password to others.
+    """
+    source = context.get_parameter_source(parameter.name or "")
+    if url is None or source is None or source.name != "COMMANDLINE":
+        return url
+    if shows_password(url):
+        err.tell(
+            "`ps` shows the password in this URL to others here; set REDIS_URL, or name a file by REDIS_PASSWORD_FILE."
+        )
+    return load_settings(url=url).redis.address()
 
 
 def keep_apart(inputs: Iterable[Path | None], *outputs: Path | None) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from eventlib.broker.surveying import SurveyLimits, Surveyor
-from eventlib.cli.console import Json, ending, write_json
+from eventlib.cli.console import Json, ending, from_settings, write_json
+from eventlib.cli.looking import ServerUrl
 from eventlib.cli.terminal import err
 
 app = typer.Typer()
@@ -15,25 +16,31 @@ app = typer.Typer()
 
 @app.command("exporter", epilog=ending("`workbench exporter redis://localhost:6379 --port 9121`"))
 def exporter_command(
-    url: Annotated[
-        str,
-        typer.Argument(
-            help="The server: redis://user:password@host:6379/0; without it the variable REDIS_URL.",
-            metavar="REDIS_URL",
-            envvar="REDIS_URL",
-            show_envvar=False,
+    url: ServerUrl,
+    port: Annotated[
+        int, from_settings("exporter.port", typer.Option(help="TCP port to serve on; 0 picks one.", min=0, max=65535))
+    ],
+    host: Annotated[str, from_settings("exporter.host", typer.Option(help="Address to serve on."))],
+    every_s: Annotated[
+        float,
+        from_settings("exporter.every_s", typer.Option("--every", help="Seconds between two looks.", min=1, max=3600)),
+    ],
+    rate: Annotated[
+        float,
+        from_settings(
+            "exporter.rate", typer.Option(help="The most commands sent to Redis within any second.", min=1, max=10_000)
         ),
     ],
-    port: Annotated[int, typer.Option(help="TCP port to serve on; 0 picks one.", min=0, max=65535)] = 9121,
-    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
-    every_s: Annotated[float, typer.Option("--every", help="Seconds between two looks.", min=1.0, max=3600.0)] = 10.0,
-    rate: Annotated[
-        float, typer.Option(help="The most commands sent to Redis within any second.", min=1, max=10_000)
-    ] = 100.0,
     idle_after_s: Annotated[
-        float, typer.Option("--idle-after", help="A consumer is idle after so many seconds without a call.", min=1.0)
-    ] = 60.0,
-    streams_max: Annotated[int, typer.Option(help="The most streams to look at.", min=1, max=10_000)] = 500,
+        float,
+        from_settings(
+            "exporter.idle_after_s",
+            typer.Option("--idle-after", help="A consumer is idle after so many seconds without a call.", min=1),
+        ),
+    ],
+    streams_max: Annotated[
+        int, from_settings("exporter.streams_max", typer.Option(help="The most streams to look at.", min=1, max=10_000))
+    ],
     stream: Annotated[
         list[str] | None, typer.Option(help="Look at this stream alone; may be given again.", metavar="KEY")
     ] = None,

@@ -55,7 +55,7 @@ class Client(CatalogMethods, Requesting):
         url: str | None = None,
         *,
         name: str,
-        namespace: str = "ev",
+        namespace: str | None = None,
         outage_policy: OutagePolicy | None = None,
     ) -> None:
         self._app = App(name)

@@ -5,10 +5,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from eventlib import policy
+from eventlib import policy, tracing
 from eventlib.consume.leases import Leases
 from eventlib.consume.session import Session
 from eventlib.consume.settlement import Settler
@@ -26,11 +27,28 @@ _TIMED_OF_EVERY = 4  # while others wait, one call in so many is timed: that tak
 
 @dataclass(eq=False)
 class BatchQueue:
-    """The waiting events of one batch handler. `called` is true while a worker is going to take them."""
+    """The waiting events of one batch handler. `called` is true while a worker is going to take them.
+
+    `timer` runs while a batch that is not full waits for more.
+    """
 
     subscription: Subscription
     waiting: deque[Delivery] = field(default_factory=deque)
     called: bool = False
+    timer: asyncio.TimerHandle | None = None
+
+    def wait_s(self) -> float:
+        """How much longer the next batch waits to fill."""
+        oldest, of = self.waiting[0], self.subscription
+        if not of.batch_wait_s or oldest.suspect:
+            return 0.0
+        return policy.batch_wait_s(len(self.waiting), of.batch or 1, of.batch_wait_s, oldest.read_at, time.monotonic())
+
+    def wait_no_more(self) -> None:
+        """End the wait of the next batch."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 class Executor:
@@ -44,10 +62,12 @@ class Executor:
         self._observations = session.observations
         self._handling = session.counts.handling
         self._untimed = 0  # calls that began since the last one that is timed
+        self._newer_version_wait_s = session.settings.newer_version_wait_s
         self._bucket = session.bucket
         self._rng = session.rng
         self._leases = leases
         self._settler = settler
+        self._gate = session.gate
         self._workers = Workers[Delivery | BatchQueue](self._work, session.settings.concurrency, session.start)
 
     def put(self, delivery: Delivery) -> None:
@@ -65,6 +85,10 @@ class Executor:
     def stop(self) -> None:
         """Begin no further handler."""
         self._workers.stop()
+        for queue in self._batch_queues.values():
+            queue.wait_no_more()
+        if self._gate is not None:
+            self._gate.stop()
 
     def cancel(self) -> None:
         """Cancel the handlers that run."""
@@ -75,9 +99,14 @@ class Executor:
         await self._workers.join()
 
     def _call_for(self, queue: BatchQueue) -> None:
-        if queue.waiting and not queue.called:
-            queue.called = True
-            self._workers.put(queue)
+        if not queue.waiting or queue.called:
+            return
+        queue.wait_no_more()
+        if (wait_s := queue.wait_s()) > 0.0:
+            queue.timer = asyncio.get_running_loop().call_later(wait_s, self._call_for, queue)
+            return
+        queue.called = True
+        self._workers.put(queue)
 
     async def _work(self, item: Delivery | BatchQueue) -> None:
         """Handle one item of a worker."""
@@ -92,16 +121,23 @@ class Executor:
     async def _handle(self, delivery: Delivery) -> None:
         envelope = delivery.envelope
         if envelope is None:
-            await self._settler.settle(None, delivery, GiveUp(_reason(delivery.fault)), delivery.fault)
+            await self._settle_unread(delivery)
             return
+        began = 0
+        if self._gate is not None:
+            if (passed := await self._gate.passage()) is None:
+                return  # it leaves, and gives the entry back
+            began = passed
         event, now_s = envelope.event, time.monotonic()
         subscription = self._subscription_of(event)
         if self._leases.in_doubt(delivery, now_s):
             await self._leases.renew_all()
-        if delivery.lost:
-            return
-        if refusal := self._refusal(subscription, delivery, now_s):
-            await self._settler.settle(subscription, delivery, refusal, None)
+        refusal = None if delivery.lost else self._refusal(subscription, delivery, now_s)
+        if delivery.lost or refusal:
+            if self._gate is not None:
+                self._gate.ended(began, delivery, [], 0)
+            if refusal:
+                await self._settler.settle(subscription, delivery, refusal, None)
             return
         if self._observations.wanted:
             self._observations.tell("started", delivery)
@@ -110,20 +146,36 @@ class Executor:
             error = await self._attempt(subscription, (delivery,), event, delivery)
         finally:
             current.reset(token)
+        if self._gate is not None:
+            self._gate.ended(began, delivery, [] if error is None else [error])
         if error is None:
             self._settler.acknowledge((delivery,))
         else:
             await self._settler.fail(subscription, delivery, error)
 
+    async def _settle_unread(self, delivery: Delivery) -> None:
+        fault = delivery.fault
+        if isinstance(fault, UnsupportedVersion) and fault.version > fault.newest:
+            await self._settler.leave_to_newer(delivery, self._newer_version_wait_s, fault)
+        else:
+            await self._settler.settle(None, delivery, GiveUp(_reason(fault)), fault)
+
     async def _handle_batch(self, queue: BatchQueue) -> None:
+        began = 0
+        if self._gate is not None:
+            if (passed := await self._gate.passage()) is None:
+                return  # it leaves, and gives the entries back
+            began = passed
         queue.called = False
         subscription = queue.subscription
-        taken = _next_batch(queue.waiting, subscription.batch or 1)
+        taken = policy.take_batch(queue.waiting, subscription.batch or 1, _is_suspect)
         self._call_for(queue)
         try:
             admitted = await self._admitted(subscription, taken)
             if admitted:
-                await self._attempt_batch(subscription, Batch[Any](admitted))
+                await self._attempt_batch(subscription, Batch[Any](admitted), began)
+            elif self._gate is not None:
+                self._gate.ended(began, taken[0], [], 0)
         finally:
             self._in_hand.free_capacity(len(taken))
         await asyncio.sleep(0)  # so that the next read is requested before the next batch is handled
@@ -144,16 +196,20 @@ class Executor:
             await self._leases.renew_all()
         return [delivery for delivery in admitted if not delivery.lost]
 
-    async def _attempt_batch(self, subscription: Subscription, batch: Batch[Any]) -> None:
+    async def _attempt_batch(self, subscription: Subscription, batch: Batch[Any], began: int) -> None:
         if self._observations.wanted:
             for delivery in batch.deliveries:
                 self._observations.tell("started", delivery)
         error = await self._attempt(subscription, batch.deliveries, batch)
         if error is None and not batch.failed:
+            if self._gate is not None:
+                self._gate.ended(began, batch.deliveries[0], [], len(batch))
             self._settler.acknowledge(batch.deliveries)
             return
         errors = ((delivery, batch.error_of(delivery) if error is None else error) for delivery in batch.deliveries)
         failed = {delivery: found for delivery, found in errors if found is not None}
+        if self._gate is not None:
+            self._gate.ended(began, next(iter(failed), batch.deliveries[0]), list(failed.values()), len(batch))
         self._settler.acknowledge([delivery for delivery in batch.deliveries if delivery not in failed])
         await asyncio.gather(*(self._settler.fail(subscription, *each) for each in failed.items()))
 
@@ -175,11 +231,10 @@ class Executor:
         else:
             self._untimed, begun_s = 0, time.perf_counter()
         try:
-            if subscription.timeout_s is None:
+            if subscription.timeout_s is None and tracing.active is None:
                 await subscription.handler(*args)
             else:
-                async with asyncio.timeout(subscription.timeout_s):
-                    await subscription.handler(*args)
+                await _limited(subscription, deliveries, args)
         except asyncio.CancelledError as cancelled:
             if self._calls.abandoned:
                 for delivery in deliveries:
@@ -208,12 +263,16 @@ class Executor:
             task.uncancel()
 
 
-def _next_batch(waiting: deque[Delivery], size: int) -> list[Delivery]:
-    """Take up to `size` deliveries. A suspect is a batch of its own."""
-    taken = [waiting.popleft()]
-    while waiting and len(taken) < size and not (taken[0].suspect or waiting[0].suspect):
-        taken.append(waiting.popleft())
-    return taken
+async def _limited(subscription: Subscription, deliveries: Sequence[Delivery], args: Sequence[object]) -> None:
+    """Call the handler within its time, seen by the tracer."""
+    tracer = tracing.active
+    with nullcontext() if tracer is None else tracer.processing(deliveries):
+        async with asyncio.timeout(subscription.timeout_s):
+            await subscription.handler(*args)
+
+
+def _is_suspect(delivery: Delivery) -> bool:
+    return delivery.suspect
 
 
 def _reason(fault: DataError | None) -> policy.DeadReason:

@@ -3,20 +3,22 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, Literal
 
-from eventlib import dead_letter, policy
+from eventlib import dead_letter, policy, tracing
 from eventlib.consume.session import Session
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Delivery, Kind
-from eventlib.errors import Signal
+from eventlib.errors import DataError
 from eventlib.policy import Ack, GiveUp, RetryIn
 from eventlib.records import is_queue_stream
+from eventlib.signals import Signal
 
 log = logging.getLogger("eventlib")
 
 ACK_LIMIT = 1000
+_OPERATIONS: dict[Kind, Literal["retry", "dead_letter"]] = {"retried": "retry", "dead": "dead_letter"}  # for a tracer
 _LAG_OF_EVERY = 16  # while deliveries end faster than they are acknowledged, the lag of one in so many is looked at
 
 
@@ -84,6 +86,17 @@ class Settler:
             log.debug("%s/%s: event %s: traceback of attempt %d", *name, exc_info=error)
         await self.settle(subscription, delivery, decision, error)
 
+    async def leave_to_newer(self, delivery: Delivery, wait_s: float, error: DataError) -> None:
+        """Put an event of a newer version aside, until a newer program of the group reads it. Not for ever."""
+        age_s = self._age_s(delivery)
+        decision = policy.for_newer_program(wait_s if age_s is None else age_s, wait_s, self._rng)
+        if isinstance(decision, RetryIn):
+            log.info(
+                "%s/%s: entry %s is left to newer consumers: %s",
+                *(delivery.stream, delivery.group, delivery.entry.origin, error),
+            )
+        await self.settle(None, delivery, decision, error)
+
     async def settle(
         self,
         subscription: Subscription | None,
@@ -98,11 +111,13 @@ class Settler:
         if delivery.lost:
             return
         delivery.settling = True
-        kind: Kind
-        if isinstance(decision, RetryIn):
-            kept, kind = await self._retry(delivery, decision), "retried"
-        else:
-            kept, kind = await self._give_up(subscription, delivery, decision, error), "dead"
+        kind: Kind = "retried" if isinstance(decision, RetryIn) else "dead"
+        tracer = tracing.active
+        with nullcontext() if tracer is None else tracer.settling(_OPERATIONS[kind], delivery):
+            if isinstance(decision, RetryIn):
+                kept = await self._retry(delivery, decision)
+            else:
+                kept = await self._give_up(subscription, delivery, decision, error)
         if kept:
             self._in_hand.settled((delivery,))
             if kind == "dead":
@@ -159,16 +174,23 @@ class Settler:
 
     def _measure_lag(self, deliveries: Sequence[Delivery]) -> None:
         """Note how long ago some of these were appended. They stand for all that were handled since the last time."""
-        now_ms = self._clock.server_ms()
-        if now_ms is None or not deliveries:
+        if self._clock.server_ms() is None or not deliveries:
             return
         looked_at = deliveries[::_LAG_OF_EVERY]
         each, rest = divmod(self._unmeasured, len(looked_at))
         self._unmeasured = 0
         for number, delivery in enumerate(looked_at):
-            with suppress(ValueError):  # another program may have written any origin
-                added_ms = int(delivery.entry.origin.partition("-")[0])
-                self._counts.lag.add(max(0.0, now_ms - added_ms) / 1000.0, each + (number < rest))
+            if (age_s := self._age_s(delivery)) is not None:
+                self._counts.lag.add(age_s, each + (number < rest))
+
+    def _age_s(self, delivery: Delivery) -> float | None:
+        """How long ago an event was appended, by the server's clock. None if its entry does not say when."""
+        now_ms = self._clock.server_ms()
+        try:
+            added_ms = int(delivery.entry.origin.partition("-")[0])
+        except ValueError:  # another program may have written any origin
+            return None
+        return 0.0 if now_ms is None else max(0.0, now_ms - added_ms) / 1000.0
 
     # Acknowledging: while one batch is on its way, the next one gathers
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from eventlib.arguments import called_as, is_count, is_seconds
+from eventlib.arguments import called_as, is_count, is_number, is_seconds
+from eventlib.circuit_breaker import CircuitBreaker
 from eventlib.declare.checks import replace_or_refuse, takes
 from eventlib.declare.schedules import DeclaredSchedule, ScheduleDeclarations
 from eventlib.declare.subscriptions import GroupSettings, Subscription, group_settings
@@ -59,12 +60,15 @@ class App(TaskDeclarations, ScheduleDeclarations):
         lease_s: float = 30.0,
         retry_budget: RetryBudget | None = None,
         ordered_by: str | None = None,
+        newer_version_wait_s: float = 3600.0,
+        circuit_breaker: CircuitBreaker | None = None,
     ) -> None:
         """Set how each consumer of a group works. A group that is not set here has the defaults.
 
         One consumer runs up to `concurrency` handlers at once and may hold `prefetch` more entries that wait. If a
         consumer is silent about an entry for `lease_s` seconds, another consumer takes it over. With a `retry_budget`,
-        no more retries run than it allows, however many events fail.
+        no more retries run than it allows, however many events fail. With a `circuit_breaker`, a consumer whose
+        handlers fail too often pauses: it reads nothing and begins no attempt until it tries again.
 
         `ordered_by` is the wire name of a field of the events' data. Events of one stream that have the same text,
         number or truth value in this field are handled one at a time and in the order of the stream, also by different
@@ -72,13 +76,18 @@ class App(TaskDeclarations, ScheduleDeclarations):
         acknowledged or dead, so during its retries too. Events without the field have no order. An event that is
         replayed from the dead letters has lost its place: it comes after the event that is being handled.
 
+        An event of a newer version than this program reads waits for a newer program of the group: it is put aside,
+        again and again, until `newer_version_wait_s` seconds after it was appended. Then it is dead. 0: at once.
+
         Raises:
             InvalidDeclaration: the group is set twice, or a number is out of its range.
         """
         where = f"group {valid_name(name, 'group')!r}"
         if name in self.groups:
             replace_or_refuse(where, "is already set; set each group once")
-        self.groups[name] = group_settings(where, concurrency, prefetch, lease_s, retry_budget, ordered_by)
+        self.groups[name] = group_settings(
+            where, concurrency, prefetch, lease_s, retry_budget, ordered_by, newer_version_wait_s, circuit_breaker
+        )
 
     def stream(self, name: str, *, retention: Retention) -> None:
         """Set what a stream keeps. A program that sets nothing follows the program that set it last.
@@ -125,13 +134,15 @@ class App(TaskDeclarations, ScheduleDeclarations):
         *,
         group: str,
         size: int = 100,
+        wait_s: float = 0.0,
         retry: Retry | None = None,
         timeout_s: float | None = None,
     ) -> Callable[[BatchHandler[E]], BatchHandler[E]]:
         """Declare the decorated coroutine function as the group's handler of up to `size` events in one call.
 
-        It is called as `handler(batch)` with the events that are there: a batch never waits to fill up. If it returns,
-        all events are handled except those given to `batch.fail`. If it raises, all have failed. Each event is
+        It is called as `handler(batch)` with the events that are there. With a `wait_s`, a batch that is not full waits
+        for more, until its oldest event has waited that long; without, it never waits. If the handler returns, all
+        events are handled except those given to `batch.fail`. If it raises, all have failed. Each event is
         acknowledged, retried or dead-lettered by itself. A consumer holds up to `concurrency` batches.
 
         Raises what `subscribe` raises.
@@ -139,9 +150,13 @@ class App(TaskDeclarations, ScheduleDeclarations):
         self._check(event_class, group, retry, timeout_s)
         if not is_count(size, 1):
             raise InvalidDeclaration(f"group {group!r}", f"size={size}; a batch has at least one event")
+        if not is_number(wait_s) or not 0.0 <= wait_s <= _BATCH_WAIT_S_MAX:
+            most = f"a batch waits for 0 to {_BATCH_WAIT_S_MAX:.0f} seconds"
+            raise InvalidDeclaration(f"group {group!r}", f"wait_s={wait_s!r}; {most}")
 
         def declare(handler: BatchHandler[E]) -> BatchHandler[E]:
-            self._add(Subscription(event_class, group, handler, retry or Retry(), timeout_s, size), "batch")
+            batching = Subscription(event_class, group, handler, retry or Retry(), timeout_s, size, float(wait_s))
+            self._add(batching, "batch")
             return handler
 
         return declare
@@ -229,3 +244,4 @@ def _wire_fields(event_class: type[Event]) -> set[str]:
 
 
 _DEFAULT = GroupSettings()
+_BATCH_WAIT_S_MAX = 3600.0

@@ -21,6 +21,7 @@ from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 from uuid_utils import uuid7
 
+from eventlib import tracing
 from eventlib.errors import DecodeError, EventTooLarge, InvalidArgument, UnsupportedVersion, shown
 from eventlib.events.roundtrip import first_difference, is_same, proof_of
 from eventlib.events.schema import Data, Event, oldest_version, spec_of, upcast_data
@@ -85,8 +86,8 @@ def write(
             correlation_id = cause.id if cause.correlation_id is None else cause.correlation_id
         if causation_id is None:
             causation_id = cause.id
-        if traceparent is None and cause.traceparent is not None:
-            traceparent, tracestate = _child(cause.traceparent), cause.tracestate
+    if traceparent is None:
+        traceparent, tracestate = trace_here()
     proof = proof_of(event.__class__)
     try:
         extensions = b""
@@ -114,6 +115,14 @@ def write(
     if not (proof.complete or proof.holds(event, len(written))):
         _refuse_what_does_not_come_back(event, written)
     return id, written
+
+
+def trace_here() -> tracing.TraceContext:
+    """The trace context of what is written now: the tracer's, or a child of that of the event being handled."""
+    if tracing.active is not None and (found := tracing.active.here())[0] is not None:
+        return found
+    cause = current.get()
+    return tracing.NONE if cause is None or cause.traceparent is None else (_child(cause.traceparent), cause.tracestate)
 
 
 def readdressed(written: bytes, id: str, time_s: float) -> bytes:

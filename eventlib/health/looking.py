@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # each of these is imported when a program first uses it
     from eventlib.health.watch import Parts
     from eventlib.operate.dead_letters import DeadLetters
     from eventlib.operate.serving import HealthServer
+    from eventlib.settings import Settings
 
 _LOOK_S = 0.01  # wait between two looks at a backlog that should become empty
 
@@ -27,6 +28,7 @@ class Looking(ABC):
     """Looks at what is left to do, and serves the health of the program."""
 
     app: App
+    settings: "Settings"
     tasks: TaskQueues
     _streams: StreamCommands
     _probes: Probes
@@ -73,9 +75,16 @@ class Looking(ABC):
         return await self.tasks.health(queue)
 
     def serve_health(
-        self, port: int, host: str = "127.0.0.1", *, blocked_s: float = 10.0, deaf_s: float = 8.0
+        self,
+        port: int | None = None,
+        host: str | None = None,
+        *,
+        blocked_s: float | None = None,
+        deaf_s: float | None = None,
     ) -> "HealthServer":
         """Serve the health of this program over HTTP, until the bus closes. Port 0 takes a free one: see `port`, `url`.
+
+        What is not given is taken from the settings (section `health`): port 8080 on 127.0.0.1, 10 and 8 seconds.
 
         `/livez` fails if the event loop has not gone on for `blocked_s` seconds. It is answered by a thread, and an
         outage of Redis does not make it fail. `/readyz` also fails if the server has answered nothing for `deaf_s`
@@ -90,7 +99,9 @@ class Looking(ABC):
         """
         if self._closed:
             raise BusClosed
-        return self._probes.serve(self._parts, port, host, blocked_s, deaf_s)
+        chosen, asked = self.settings.health, {"port": port, "host": host, "blocked_s": blocked_s, "deaf_s": deaf_s}
+        chosen = chosen.model_copy(update={name: value for name, value in asked.items() if value is not None})
+        return self._probes.serve(self._parts, chosen.port, chosen.host, chosen.blocked_s, chosen.deaf_s)
 
     def _health_app(self, blocked_s: float, deaf_s: float) -> "ASGIApp":
         if self._closed:

@@ -35,6 +35,7 @@ _DELIVERIES: list[tuple[str, str, Callable[[ConsumerCounts], int]]] = [
         "Entries taken over from consumers that fell silent: these may be handled twice.",
         lambda counts: counts.taken_over,
     ),
+    ("eventlib_circuit_opened", "How often a circuit breaker has opened.", lambda counts: counts.opened),
     ("eventlib_leases_lost", "Entries that another consumer took over from this program.", lambda counts: counts.lost),
 ]
 _PUBLISHES: list[tuple[str, str, Callable[[PublishCounts], int]]] = [
@@ -87,6 +88,8 @@ class _Metrics(Collector):
         yield GaugeMetricFamily("eventlib_publish_waiting_seconds", about, seen.load.waiting_s)
         about = "Events in the spool's file, for when Redis answers."
         yield GaugeMetricFamily("eventlib_spool_bytes", about, seen.load.spooled_bytes)
+        about = "Size that the spool's file may have; 0 where there is none."
+        yield GaugeMetricFamily("eventlib_spool_limit_bytes", about, seen.load.spool_bytes_max)
         about = "Requests and other waits for an event."
         yield GaugeMetricFamily("eventlib_waits_outstanding", about, seen.outstanding)
         held = GaugeMetricFamily("eventlib_deliveries_in_hand", "Entries that consumers hold.", labels=_PLACE)

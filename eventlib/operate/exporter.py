@@ -18,10 +18,15 @@ from eventlib.operate.serving import Answer, not_found
 
 with needs_extra("metrics", "workbench exporter"):
     from prometheus_client import CollectorRegistry
-    from prometheus_client.core import GaugeMetricFamily, Metric
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
     from prometheus_client.exposition import choose_encoder
     from prometheus_client.registry import Collector
 
+_MEMORY = {
+    "used_bytes": "Memory that Redis uses.",
+    "max_bytes": "maxmemory; 0 means no limit.",
+    "system_bytes": "Memory of the machine that Redis runs on.",
+}
 PATHS = ("/metrics", "/healthz", "/readyz", "/livez")
 
 
@@ -112,8 +117,14 @@ class _Metrics(Collector):
         about = "Streams that were named, or found, and are not there."
         yield GaugeMetricFamily("workbench_streams_missing", about, len(seen.missing))
         for name, value in seen.memory.items():
-            about = "Memory that Redis uses." if name == "used_bytes" else "maxmemory; 0 means no limit."
-            yield GaugeMetricFamily(f"workbench_redis_memory_{name}", about, value)
+            yield GaugeMetricFamily(f"workbench_redis_memory_{name}", _MEMORY[name], value)
+        if seen.eviction_policy is not None:
+            about = "1 for the maxmemory-policy that is set."
+            policy = GaugeMetricFamily("workbench_redis_maxmemory_policy", about, labels=["policy"])
+            policy.add_metric([seen.eviction_policy], 1.0)
+            yield policy
+        if seen.evicted_keys is not None:
+            yield CounterMetricFamily("workbench_redis_evicted_keys", "Keys that Redis evicted.", seen.evicted_keys)
         yield from _of_streams(seen)
         yield from _of_groups(seen)
 
@@ -121,11 +132,19 @@ class _Metrics(Collector):
 def _of_streams(seen: Survey) -> Iterator[Metric]:
     length = GaugeMetricFamily("workbench_stream_entries", "Entries in the stream.", labels=["stream"])
     memory = GaugeMetricFamily("workbench_stream_memory_bytes", "Memory of the stream, estimated.", labels=["stream"])
+    about = "Entries added to the stream since it began, those that are gone included."
+    added = CounterMetricFamily("workbench_stream_added_entries", about, labels=["stream"])
+    about = "Entries in the dead-letter queue of a group of eventlib."
+    dead = GaugeMetricFamily("workbench_dead_letters", about, labels=["stream", "group"])
     for stream in seen.streams:
         length.add_metric([stream.stream], stream.entries)
+        if stream.added is not None:
+            added.add_metric([stream.stream], stream.added)
+        if stream.dead_letters_of is not None:
+            dead.add_metric(stream.dead_letters_of, stream.entries)
         if stream.memory_bytes is not None:
             memory.add_metric([stream.stream], stream.memory_bytes)
-    yield from (length, memory)
+    yield from (length, memory, added, dead)
 
 
 def _of_groups(seen: Survey) -> Iterator[Metric]:
@@ -137,6 +156,8 @@ def _of_groups(seen: Survey) -> Iterator[Metric]:
     unread = GaugeMetricFamily("workbench_group_oldest_unread_seconds", about, labels=place)
     about = "Age of the oldest entry delivered and not acknowledged."
     oldest = GaugeMetricFamily("workbench_group_oldest_pending_seconds", about, labels=place)
+    about = "Entries that left the stream before the group read them, until it reads on."
+    lost = GaugeMetricFamily("workbench_group_lost_entries", about, labels=place)
     about = "Consumers: active, idle, or dead, which is idle with entries in hand."
     consumers = GaugeMetricFamily("workbench_group_consumers", about, labels=[*place, "state"])
     for stream in seen.streams:
@@ -147,9 +168,10 @@ def _of_groups(seen: Survey) -> Iterator[Metric]:
             pending.add_metric(at, group.pending_entries)
             unread.add_metric(at, group.oldest_unread_s or 0.0)
             oldest.add_metric(at, group.oldest_pending_s or 0.0)
+            lost.add_metric(at, group.lost_entries)
             for state in ("active", "idle", "dead"):
                 consumers.add_metric([*at, state], getattr(group, f"{state}_consumers"))
-    yield from (lag, pending, unread, oldest, consumers)
+    yield from (lag, pending, unread, oldest, lost, consumers)
 
 
 def _plain(problem: str | None) -> Answer:

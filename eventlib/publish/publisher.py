@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from eventlib import tracing
 from eventlib.broker.connections import Broker
 from eventlib.counts import PublishCounts
 from eventlib.errors import (
@@ -54,12 +55,13 @@ async def publishing(broker: Broker, source: str, outage_policy: OutagePolicy) -
 @dataclass(frozen=True, slots=True)
 class PublishLoad:
     """How many events of a bus are not on the server yet, for how long the first caller has waited, and what a file
-    keeps.
+    keeps, of at most `spool_bytes_max` (0: there is no file).
     """
 
     queued: int
     waiting_s: float
     spooled_bytes: int
+    spool_bytes_max: int = 0
 
 
 class Publisher:
@@ -92,8 +94,31 @@ class Publisher:
         if id_ is not None:
             _check_id(id_)
         sender = self._sender_of.get(type(event)) or self._find_sender(type(event))
+        if tracing.active is not None:
+            context = (correlation_id, causation_id, traceparent, tracestate)
+            return self._traced(tracing.active, sender, event, id_, unique_for_s, context)
         envelope_id, body = write(event, self._source, correlation_id, causation_id, traceparent, tracestate, id_)
         return envelope_id, sender.add_single(body, envelope_id, unique_for_s)
+
+    def _traced(
+        self,
+        tracer: tracing.Tracer,
+        sender: Sender,
+        event: Event,
+        id_: str | None,
+        unique_for_s: float | None,
+        context: Context,
+    ) -> "tuple[str, asyncio.Future[None]]":
+        with tracer.writing(spec_of(type(event)).stream, 1, context[2:]) as sending:
+            envelope_id, body = write(event, self._source, *context, id_)
+            sending.is_about(envelope_id)
+            sent = sender.add_single(body, envelope_id, unique_for_s)
+
+        def ended(_: object) -> None:
+            sending.end(asyncio.CancelledError() if sent.cancelled() else sent.exception())
+
+        sent.add_done_callback(ended)
+        return envelope_id, sent
 
     async def publish_written(self, stream: str, id_: str, body: bytes, unique_for_s: float) -> None:
         """Append an event whose envelope was written before, unless the stream remembers its id.
@@ -110,6 +135,18 @@ class Publisher:
         self, events: Sequence[Event], ids: Sequence[str] | None, unique_for_s: float | None, context: Context
     ) -> list[str]:
         """See `Bus.publish_many`."""
+        if tracing.active is None or not events or isinstance(events, Event):
+            return await self._publish_many(events, ids, unique_for_s, context)
+        streams = {spec_of(type(event)).stream for event in events}
+        stream = streams.pop() if len(streams) == 1 else None
+        with tracing.active.writing(stream, len(events), context[2:]) as sending:
+            written = await self._publish_many(events, ids, unique_for_s, context)
+        sending.end()
+        return written
+
+    async def _publish_many(
+        self, events: Sequence[Event], ids: Sequence[str] | None, unique_for_s: float | None, context: Context
+    ) -> list[str]:
         if self._closed:
             raise BusClosed
         given: object = events  # of any type, where no checker looked
@@ -138,7 +175,7 @@ class Publisher:
         """What is on its way to the server."""
         since_s = [s.waiting_since_s for s in self._senders.values() if s.waiting_since_s is not None]
         waiting_s = max(0.0, asyncio.get_running_loop().time() - min(since_s)) if since_s else 0.0
-        return PublishLoad(self.capacity.count, waiting_s, self._route.spooled_bytes)
+        return PublishLoad(self.capacity.count, waiting_s, self._route.spooled_bytes, self._route.spool_bytes_max)
 
     def counts(self) -> dict[str, PublishCounts]:
         """What became of the events so far, by stream."""

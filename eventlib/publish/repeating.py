@@ -26,6 +26,7 @@ class RepeatingRoute:
 
     first_number = 1
     spooled_bytes = 0
+    spool_bytes_max = 0
 
     def __init__(self, commands: PublishCommands, patience_s: float) -> None:
         self.patience_s = patience_s

@@ -41,6 +41,10 @@ class Route(Protocol):
     def spooled_bytes(self) -> int:
         """How many bytes wait in a file for the server."""
 
+    @property
+    def spool_bytes_max(self) -> int:
+        """How many bytes the file may have; 0 where there is none."""
+
     def send(self, batch: NumberedBatch, callers: Callers) -> Sending:
         """Put a batch on its way. `callers` wait for it."""
 

@@ -54,7 +54,7 @@ class SpoolFile:
             SpoolUnusable: another process has it, it is no spool or is damaged, or the disk refuses.
         """
         self.path = path
-        self._size_max = size_bytes_max
+        self.size_bytes_max = size_bytes_max
         self._using = threading.Lock()  # a thread may still write when the bus closes
         self._tail_unclean = False  # whether a failed write may have left something after the last frame
         try:
@@ -101,8 +101,8 @@ class SpoolFile:
         """
         frame = _frame_of(batch)
         self.rewind()
-        if self.size_bytes + len(frame) > self._size_max:
-            problem = f"Redis does not answer and the spool holds {self.size_bytes:,} of {self._size_max:,} bytes"
+        if self.size_bytes + len(frame) > self.size_bytes_max:
+            problem = f"Redis does not answer and the spool holds {self.size_bytes:,} of {self.size_bytes_max:,} bytes"
             raise SpoolFull(str(self.path), problem)
         with self._using:
             try:

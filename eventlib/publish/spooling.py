@@ -47,6 +47,10 @@ class SpoolingRoute:
     def spooled_bytes(self) -> int:
         return 0 if self._file.empty else self._file.size_bytes
 
+    @property
+    def spool_bytes_max(self) -> int:
+        return self._file.size_bytes_max
+
     def send(self, batch: NumberedBatch, callers: Callers) -> "_SpooledBatch":
         direct = self._file.empty and not self._using_file.locked()
         return _SpooledBatch(self, batch, self._publish(batch) if direct else None)

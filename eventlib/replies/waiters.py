@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from eventlib.errors import DataError, InvalidArgument
 from eventlib.events.correlation import correlation_id_of
-from eventlib.events.envelope import Decoder
+from eventlib.events.envelope import Decoder, Envelope
 from eventlib.events.opening import opened
 from eventlib.events.schema import Event, spec_of
 
@@ -49,12 +49,13 @@ class Waiter:
     With `looks_back`, events that came before count too. Events of type `own` are the caller's own and no news.
     """
 
-    __slots__ = ("awaited", "correlation_id", "event", "looks_back", "own", "seen")
+    __slots__ = ("awaited", "correlation_id", "envelope", "event", "looks_back", "own", "seen")
 
     def __init__(self, awaited: Awaited, correlation_id: str, looks_back: bool, own: str | None) -> None:
         self.awaited = awaited
         self.correlation_id = correlation_id
         self.event: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self.envelope: Envelope | None = None  # that of the event
         self.looks_back = looks_back
         self.own = own
         self.seen: dict[str, None] = {}  # the types of other events with this correlation id, in their order
@@ -72,6 +73,7 @@ class Waiter:
             if (type_ := str(from_json(event)["type"])) != self.own:
                 self.seen[type_] = None
         elif envelope.correlation_id == self.correlation_id:
+            self.envelope = envelope
             self.event.set_result(envelope.event)
 
     def fail(self, error: Exception) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
+from eventlib import tracing
 from eventlib.broker.connections import Broker
 from eventlib.broker.listening import ListeningCommands
 from eventlib.declare.app import App
@@ -118,6 +119,8 @@ class Waiting(Generic[E]):
         self._own = own
         self._looks_back = looks_back
         self._event: E | None = None
+        self._tracing = ExitStack()
+        self._receiving: tracing.Receiving | None = None
 
     @property
     def event(self) -> E:
@@ -137,6 +140,9 @@ class Waiting(Generic[E]):
         self._waiter = Waiter(self._awaited, self._correlation_id, self._looks_back, self._own)
         self._listeners = self._waits.begin(self._waiter)
         self._timer = loop.call_at(self.deadline_s, self._waiter.fail, _TimeIsOver())
+        if tracing.active is not None:
+            receiving = tracing.active.receiving(self._awaited.streams, self._correlation_id)
+            self._receiving = self._tracing.enter_context(receiving)
         try:
             for listener in self._listeners:
                 if not listener.began.done():
@@ -147,8 +153,8 @@ class Waiting(Generic[E]):
                 if self._looks_back:
                     made_ms = made_at_ms(self._correlation_id)
                     listener.history.look(self._waiter, max(0, (made_ms or 0) - _SKEW_MS))
-        except BaseException:
-            self._end()
+        except BaseException as error:
+            self._end(error)
             raise
         return self
 
@@ -158,12 +164,17 @@ class Waiting(Generic[E]):
         try:
             if error is None:
                 await self._finish()
+        except BaseException as failed:
+            error = failed
+            raise
         finally:
-            self._end()
+            self._end(error)
 
     async def _finish(self) -> None:
         try:
             self._event = cast(E, await self._waiter.event)
+            if self._receiving is not None and self._waiter.envelope is not None:
+                self._receiving.got(self._waiter.envelope)
         except _TimeIsOver:
             about = self._awaited.types, self._correlation_id, self._timeout_s, tuple(self._waiter.seen)
             raise EventWaitTimeout(*about) from self._outage()
@@ -177,6 +188,7 @@ class Waiting(Generic[E]):
             return None
         return BrokerUnavailable(self._waits.where, f"Redis has not answered within {self._timeout_s:g} s")
 
-    def _end(self) -> None:
+    def _end(self, error: BaseException | None) -> None:
         self._timer.cancel()
         self._waits.end(self._waiter, self._listeners)
+        self._tracing.__exit__(None if error is None else type(error), error, None)

@@ -6,10 +6,11 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from eventlib.broker.sagas import Change
-from eventlib.events.envelope import current, write
+from eventlib.events.envelope import current, trace_here, write
 from eventlib.saga_policy import ENDED, Move, SagaState
 from eventlib.sagas.messages import Advance, Alarm, Emitted
 from eventlib.sagas.records import StoredSaga
+from eventlib.tracing import NONE, TraceContext
 
 WHY_LENGTH_MAX = 2000
 
@@ -21,9 +22,17 @@ class Told(NamedTuple):
     why: str = ""
     result: tuple[str, bytes] | None = None  # the field that keeps it, and the result
     messages: Sequence[bytes] = ()
+    trace: TraceContext = NONE  # of the act that led to the move: what follows from it continues that
 
 
 UNTOLD = Told()
+
+
+def told_here(
+    worker: str, why: str = "", result: tuple[str, bytes] | None = None, messages: Sequence[bytes] = ()
+) -> Told:
+    """What is told by the handler of an act: what follows continues its trace."""
+    return Told(worker, why, result, messages, trace_here())
 
 
 def start_of(
@@ -46,7 +55,7 @@ def start_of(
     alarm = None
     if timeout_s is not None:
         alarm = timeout_s, write(Alarm(saga=saga_id, after_s=timeout_s), source, correlation_id)[1]
-    messages = [_next_message(saga_id, source, version, move.state, correlation_id)]
+    messages = [_next_message(saga_id, source, version, move.state, correlation_id, trace_here())]
     history = [_line(move.what)]
     return Change(saga_id, run, 0, move.state.status, move.state.status, fields, history, messages, alarm=alarm)
 
@@ -61,7 +70,9 @@ def change_of(saga: StoredSaga, move: Move, source: str, told: Told = UNTOLD) ->
         fields["error"] = told.why[:WHY_LENGTH_MAX]
     if told.result is not None:
         fields[told.result[0]] = told.result[1]
-    messages = [_next_message(saga.id, source, saga.version, state, saga.correlation_id)] if move.begins else []
+    messages = list[bytes]()
+    if move.begins:
+        messages.append(_next_message(saga.id, source, saga.version, state, saga.correlation_id, told.trace))
     messages += told.messages
     history = [_line(move.what, before.step.name, before.begun, told.worker, told.why)]
     if state.status != before.status and state.status != "cancelling":
@@ -100,9 +111,11 @@ def _fields_of(state: SagaState) -> Mapping[str, str | bytes]:
     }
 
 
-def _next_message(saga_id: str, source: str, version: int, state: SagaState, correlation_id: str) -> bytes:
+def _next_message(
+    saga_id: str, source: str, version: int, state: SagaState, correlation_id: str, trace: TraceContext
+) -> bytes:
     advance = Advance(saga=saga_id, seq=state.seq, version=version, step=state.step.name, act=state.act)
-    return write(advance, source, correlation_id)[1]
+    return write(advance, source, correlation_id, None, *trace)[1]
 
 
 def _line(what: str, step: str = "", attempt: int = 0, worker: str = "", why: str = "") -> bytes:

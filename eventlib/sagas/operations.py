@@ -4,13 +4,14 @@ import asyncio
 import math
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Generic, TypeVar, get_args
 from uuid import uuid4
 
 from pydantic import BaseModel
 
-from eventlib import saga_policy
+from eventlib import saga_policy, tracing
 from eventlib.arguments import is_number
 from eventlib.broker.connections import Broker
 from eventlib.broker.sagas import SagaStore
@@ -77,12 +78,16 @@ class Sagas(Generic[I]):
             problem = f"key={shown(key)[:200]}; use 1 to 200 printable ASCII characters, no space, quote or \\"
             raise InvalidArgument(f"saga {self.name!r}", problem)
         saga_id = key or str(uuid4())
-        change = start_of(
-            *(saga_id, self._source, saga.version, saga_policy.started(saga.plan), written),
-            timeout_s=saga.timeout_s,
-            keep_s=saga.keep_s,
-        )
-        await self._answer(lambda: self._store.apply(change))  # -1: another start with this key came first
+        tracer = tracing.active
+        with nullcontext() if tracer is None else tracer.writing(saga_stream(self.name), 1, tracing.NONE) as sending:
+            change = start_of(
+                *(saga_id, self._source, saga.version, saga_policy.started(saga.plan), written),
+                timeout_s=saga.timeout_s,
+                keep_s=saga.keep_s,
+            )
+            await self._answer(lambda: self._store.apply(change))  # -1: another start with this key came first
+        if sending is not None:
+            sending.end()
         return saga_id
 
     # Looking

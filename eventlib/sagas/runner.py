@@ -14,17 +14,17 @@ from eventlib.dead_letter import described
 from eventlib.declare.sagas import Saga, Step
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Delivery
-from eventlib.errors import Snooze
 from eventlib.events.schema import Event
 from eventlib.policy import Retry
 from eventlib.publish.publisher import Publisher
 from eventlib.saga_context import SagaContext
 from eventlib.saga_policy import Act, Move, SagaState
-from eventlib.sagas.changes import Told, emission
+from eventlib.sagas.changes import emission, told_here
 from eventlib.sagas.commands import Outcome, SagaCommands
 from eventlib.sagas.messages import GROUP, Advance, Alarm, Emitted
 from eventlib.sagas.operations import decide_and_store
 from eventlib.sagas.records import StoredSaga, result_field
+from eventlib.signals import Snooze
 
 log = logging.getLogger("eventlib")
 
@@ -93,13 +93,13 @@ class Runner:
             self._commands.note(entry, "lost" if fields is None else "drop")
             return None
         if [step.name for step in stored.state.plan] != [step.name for step in saga.steps]:
-            self._commands.note(entry, Outcome(stored, saga_policy.put_off, Told(delivery.consumer)))
+            self._commands.note(entry, Outcome(stored, saga_policy.put_off, told_here(delivery.consumer)))
             self._say_left(f"version {advance.version} with other steps than here; raise version= when steps change")
             raise Snooze(LEFT_FOR_S)
         lost = stored.prior != ""
         if saga_policy.begun(stored.state, lost) is None:
             return stored
-        outcome = Outcome(stored, lambda state: _begun(state, lost), Told(delivery.consumer))
+        outcome = Outcome(stored, lambda state: _begun(state, lost), told_here(delivery.consumer))
         move = await self.calls.until_answered(lambda: self._commands.move(entry, outcome))
         if move is not None and not move.ends_act:
             return outcome.saga
@@ -126,7 +126,7 @@ class Runner:
             if not (isinstance(error, asyncio.CancelledError) and self.calls.abandoned):
                 self._commands.note(delivery.entry, _failure(stored, error, timed_out and act == "do", worker))
             raise
-        self._commands.note(delivery.entry, Outcome(stored, saga_policy.done, Told(worker, "", kept, messages)))
+        self._commands.note(delivery.entry, Outcome(stored, saga_policy.done, told_here(worker, "", kept, messages)))
 
     def _context(self, saga: Saga[Any], at: int, act: Act, stored: StoredSaga) -> SagaContext[Any]:
         step, undoes = saga.steps[at], "" if act == "do" else ":undo"
@@ -168,7 +168,7 @@ class Runner:
         def decide(state: SagaState) -> Move | None:
             return saga_policy.timed_out(state, f"it took longer than {alarm.after_s:g} s")
 
-        told = Told(delivery.consumer)
+        told = told_here(delivery.consumer)
         await self.calls.until_answered(
             lambda: decide_and_store(self._commands.store, alarm.saga, decide, self._source, told)
         )
@@ -202,4 +202,4 @@ def _failure(stored: StoredSaga, error: BaseException, timed_out: bool, worker: 
     def for_good(state: SagaState, rejected: bool) -> Move:
         return saga_policy.failed(state, "rejected" if rejected else "unknown" if timed_out else "failed", why)
 
-    return Outcome(stored, for_now, Told(worker, why), for_good)
+    return Outcome(stored, for_now, told_here(worker, why), for_good)

@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from eventlib import tracing
 from eventlib.arguments import called_as, is_number
 from eventlib.broker.connections import Broker
 from eventlib.broker.publishing import BATCH_BYTES, BATCH_LIMIT
@@ -28,7 +29,7 @@ from eventlib.events.schema import valid_name
 from eventlib.notices import Notices
 from eventlib.patience import Patience
 from eventlib.queueing import PRIORITIES, Priority
-from eventlib.records import EnqueuedTask, QueueHealth
+from eventlib.records import EnqueuedTask, QueueHealth, queue_stream
 from eventlib.tasks.results import read_result
 from eventlib.tasks.state import ENDED, Cancelled, State, TaskState, state_of
 from eventlib.tasks.writing import written_task
@@ -138,6 +139,18 @@ class TaskQueues:
                 raise InvalidArgument("enqueue_many", f"{name}={shown(given)[:200]}; give a list")
         if ids is not None and len(ids) != len(calls):
             raise InvalidArgument("enqueue_many", f"{len(ids)} ids for {len(calls)} tasks; give one for each")
+        if tracing.active is None or not calls:
+            return await self._enqueue_many(calls, due, priority, ids)
+        queues = {queue_stream(call.task.queue) for call in calls if isinstance(call, TaskCall)}
+        queue = queues.pop() if len(queues) == 1 else None
+        with tracing.active.writing(queue, len(calls), tracing.NONE) as sending:
+            handles = await self._enqueue_many(calls, due, priority, ids)
+        sending.end()
+        return handles
+
+    async def _enqueue_many(
+        self, calls: Sequence[TaskCall[R]], due: str, priority: Priority | None, ids: Sequence[str] | None
+    ) -> list[TaskHandle[R]]:
         handles: list[TaskHandle[R]] = []
         parts: dict[str, list[EnqueuedTask]] = {}
         for index, call in enumerate(calls):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import redis.asyncio as redis
 
 from eventlib.broker.keys import GroupKeys, Keys
+from eventlib.testing.clients import client_of
 from eventlib.testing.waiting import eventually
 
 DEAD = "dead"  # the consumer that takes entries in `read_and_die`
@@ -37,7 +38,7 @@ class Inspector:
     @asynccontextmanager
     async def open(cls, url: str, stream: str, group: str, *, namespace: str = "ev") -> AsyncIterator["Inspector"]:
         """Connect to the server at `url` for the length of the block. `namespace` is the one given to `connect`."""
-        async with redis.Redis.from_url(url) as raw:
+        async with client_of(url) as raw:
             yield cls(raw, Keys(namespace).group(stream, group))
 
     # Looking

@@ -41,10 +41,30 @@ COMMANDS = {
     ),
     "trace": _Listed("sim.cli.trace", "Look at a recorded trace, and write the scenario that replays it."),
     "report": _Listed("sim.cli.report", "Run the scenarios in both worlds and write the validation report."),
+    "claims": _Listed(
+        "sim.cli.claims",
+        "Measure what the reference document says of the system: 58 claims, true, false, unknown or not built.",
+    ),
+    "init": _Listed("sim.cli.init", "Write a first scenario, a notebook and a CI job into an empty folder."),
     "lab": _Listed("sim.cli.lab", "Open JupyterLab on the notebooks, with a Redis running."),
+    "run": _Listed(
+        "eventlib.cli.run", "Run an App's handlers, tasks and sagas until SIGTERM or Ctrl-C, with health endpoints."
+    ),
     "exporter": _Listed(
         "eventlib.cli.exporter", "Serve metrics of the streams of any library, read-only, for Prometheus."
     ),
+    "alerts": _Listed("eventlib.cli.alerts", "Print alert rules for Prometheus, made from thresholds, or the runbook."),
+    "dashboard": _Listed("eventlib.cli.dashboard", "Print a dashboard for Grafana, with the thresholds as lines."),
+    "monitor": _Listed(
+        "eventlib.cli.monitor", "Watch streams, groups and consumers of any library in the terminal, with alerts."
+    ),
+    "doctor": _Listed(
+        "eventlib.cli.doctor", "Examine a server, read-only: what is wrong with it and its streams, and the mend."
+    ),
+    "acl": _Listed(
+        "eventlib.cli.acl", "Print the ACL rules that a Redis user needs for a role: publisher, consumer, ..."
+    ),
+    "settings": _Listed("eventlib.cli.settings", "Print the settings in force, and where each is from."),
     "server": _Listed("sim.cli.server", "Run a private Redis until Ctrl-C; prints its URL."),
     "schemas": _Listed(
         "eventlib.cli.schemas", "Export event schemas, and check whether a change breaks readers or writers."

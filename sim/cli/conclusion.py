@@ -16,11 +16,11 @@ from eventlib.whole_files import write_whole
 from sim.cli.expecting import Expected
 from sim.environment import about_json
 from sim.evidence.checks import Check, broken, check, invalid
+from sim.evidence.claims import Row as ClaimRow
 from sim.evidence.expectations import Judged, judge_history, judged_json
 from sim.evidence.export import history_json
 from sim.evidence.history import History
 from sim.evidence.metrics import Interval, summaries
-from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
 from sim.infer.fidelity import Fidelity
 from sim.infer.kept import KeptComparison
@@ -134,7 +134,7 @@ def conclude_fidelity(found: Fidelity) -> None:
 def end(
     checks: Sequence[Check],
     comparisons: Sequence[Comparison] = (),
-    claims: Sequence[Claim] = (),
+    claims: Sequence[ClaimRow] = (),
     judged: Sequence[Judged] = (),
 ) -> None:
     """Say in a line what the verdicts come to, and end with the status for it.

@@ -52,6 +52,12 @@ class Expected:
         summary = markdown_of(title, judged, checks, metrics or {}, places)
         if self.markdown is not None:
             write_whole(self.markdown, summary)
-        if judged and (of_job := os.environ.get(_GITHUB)):
-            with open(of_job, "a", encoding="utf-8") as file:
-                file.write(f"{summary}\n")
+        if judged:
+            summary_of_job(summary)
+
+
+def summary_of_job(text: str) -> None:
+    """Add Markdown to the summary of the job of GitHub that this runs in, if it does."""
+    if of_job := os.environ.get(_GITHUB):
+        with open(of_job, "a", encoding="utf-8") as file:
+            file.write(f"{text}\n")

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eventlib.cli.console import INTERRUPTED, WRONG, Json, ending, keep_and_show, keep_apart, writable, write_json
+from eventlib.cli.console import (
+    INTERRUPTED,
+    WRONG,
+    Json,
+    ending,
+    keep_and_show,
+    keep_apart,
+    server_url,
+    writable,
+    write_json,
+)
 from eventlib.cli.terminal import err
 from eventlib.whole_files import write_whole
 from sim.errors import SimError
@@ -36,7 +46,9 @@ def _new(file: Path | None) -> Path | None:
 
 @app.command("learn", epilog=ending("`workbench learn redis://localhost:6379 orders billing --for 60 --out mine.yaml`"))
 def learn_command(
-    url: Annotated[str, typer.Argument(help="The server: redis://user:password@host:6379/0", metavar="REDIS_URL")],
+    url: Annotated[
+        str, typer.Argument(help="The server: redis://host:6379/0", metavar="REDIS_URL", callback=server_url)
+    ],
     stream: Annotated[str, typer.Argument(help="The key of the stream.", metavar="STREAM")],
     group: Annotated[str, typer.Argument(help="The consumer group.", metavar="GROUP")],
     for_s: Annotated[float, typer.Option("--for", help="Seconds to watch it.", min=1, max=86_400)] = 60.0,

@@ -6,7 +6,7 @@ from pathlib import Path
 from eventlib.cli.console import writable
 from eventlib.cli.terminal import err
 from sim.declare.scenario import Scenario
-from sim.infer.learned_file import check_machine, learned_on, open_learned, other_machine, save_learned
+from sim.infer.learned_file import open_learned, save_learned
 from sim.infer.own_services import learn_services
 from sim.show.console import progress
 from sim.worlds.live import check_apps
@@ -21,15 +21,15 @@ def with_own_handlers(scenario: Scenario, file: Path | None, url: str) -> Scenar
     """The scenario with what its own handlers were seen to do.
 
     Raises:
-        SimError, EventlibError: as `open_learned`, `check_machine`, `check_apps` and `learn_services` do.
+        SimError, EventlibError: as `open_learned`, `LearnedFile.check_machine`, `check_apps` and `learn_services` do.
     """
     if all(service.learned for service in scenario.services.values()):
         return scenario
     if file is not None and file.exists():
-        learned = open_learned(scenario, file)
-        check_machine(file)
-        asyncio.run(check_apps(learned))
-        return learned
+        known = open_learned(scenario, file)
+        known.check_machine()
+        asyncio.run(check_apps(known.scenario))
+        return known.scenario
     with progress("learning own handlers") as advance:
         learned = asyncio.run(learn_services(scenario, url=url, progress=advance))
     if file is not None:
@@ -43,10 +43,10 @@ def learned_from(scenario: Scenario, file: Path) -> Scenario:
     Raises:
         InvalidScenario: as `open_learned` does.
     """
-    learned = open_learned(scenario, file)
-    if any(service.app for service in learned.services.values()):
-        date, _ = learned_on(file)
-        others = other_machine(file)
+    known = open_learned(scenario, file)
+    if any(service.app for service in known.scenario.services.values()):
+        others = known.other_machine()
         there = f"on another machine ({others})" if others else "on this machine"
-        err.tell(f"Note: own handlers are simulated as they were learned {there}, {date}. Their code is not looked at.")
-    return learned
+        learned = f"learned {there}, {known.date}"
+        err.tell(f"Note: own handlers are simulated as they were {learned}. Their code is not looked at.")
+    return known.scenario

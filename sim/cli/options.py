@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eventlib.cli.console import writable
+from eventlib.cli.console import server_url, writable
 
 ScenarioFile = Annotated[Path, typer.Argument(help="A scenario's YAML file.", metavar="SCENARIO")]
 Seeds = Annotated[int, typer.Option(help="How many seeds to simulate: 0, 1, ...", min=1, max=100_000)]
@@ -67,7 +67,10 @@ Markdown = Annotated[
         metavar="FILE",
     ),
 ]
-Url = Annotated[str | None, typer.Option(help="Redis to use; without it REDIS_URL, or else a private one.")]
+Url = Annotated[
+    str | None,
+    typer.Option(help="Redis to use; without it REDIS_URL, or else a private one.", callback=server_url),
+]
 Page = Annotated[
     Path | None,
     typer.Option("--html", help="Also write a page of the runs here.", callback=writable, metavar="FILE"),
@@ -81,6 +84,14 @@ Learned = Annotated[
         "--learned",
         help="What own handlers were seen to do. It is read from here; where there is no such file, they are run to "
         "learn it, and it is written.",
+        metavar="FILE",
+    ),
+]
+KnownLearned = Annotated[
+    Path | None,
+    typer.Option(
+        "--learned",
+        help="What own handlers were seen to do, as `compare` or `predict` wrote it. No handler runs here.",
         metavar="FILE",
     ),
 ]

@@ -1,6 +1,7 @@
 """workbench plan: how many consumers are enough."""
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -98,12 +99,9 @@ def _checked_live(found: "CapacityPlan", runs: int, url: str | None) -> "Capacit
 
     with server_at(url) as address, steps() as advance:
 
-        async def run(variant: Scenario) -> History:
-            service = found.field.split(".")[1]
-            step = f"running {variant.services[service].consumers} consumers live"
-            return await run_live(
-                variant, range(runs), repeats=1, url=address, progress=lambda share: advance(step, share)
-            )
+        async def run(variant: Scenario, value: str) -> History:
+            tell = partial(advance, f"running {value} live")
+            return await run_live(variant, range(runs), repeats=1, url=address, progress=tell)
 
         return asyncio.run(checked_live(found, run))
 

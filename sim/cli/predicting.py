@@ -67,14 +67,15 @@ def calibrated(file: Path | None, url: str) -> "Calibration":
         SimError, EventlibError: as `calibrate` does.
     """
     from sim.calibration import Calibration
-    from sim.infer.calibrate import calibrate
-    from sim.show.console import progress
     from sim.worlds.live import product_at
 
     if file is not None:
         found = Calibration.load(file)
         found.check_fits(asyncio.run(product_at(url)))
     else:
+        from sim.infer.calibrate import calibrate
+        from sim.show.console import progress
+
         with progress("timing this machine") as advance:
             found, _ = asyncio.run(calibrate(url=url, progress=advance))
     if found.was_busy:

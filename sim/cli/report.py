@@ -1,27 +1,29 @@
-"""workbench report: scenarios in both worlds, and the claims about the library, on one HTML page."""
+"""workbench report: scenarios in both worlds, and every claim about the system, on one HTML page."""
 
 import asyncio
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eventlib.cli.console import Json, ending, keep_and_show, keep_apart, writable, write_json
-from eventlib.cli.terminal import out
+from eventlib.cli.console import INTERRUPTED, Json, ending, keep_and_show, keep_apart, writable, write_json
+from eventlib.cli.terminal import err, out
 from eventlib.whole_files import write_whole
-from sim.cli.options import Sample, Tolerance, Url
+from sim.cli.options import Junit, Markdown, Sample, Tolerance, Url
 from sim.errors import InvalidPrediction, InvalidScenario
 
-if TYPE_CHECKING:  # the help appears without it
-    from sim.infer.validate import Validation
+if TYPE_CHECKING:  # the help appears without them
+    from sim.declare.scenario import Scenario
+    from sim.evidence.claims import Measured
+    from sim.infer.compare import Comparison
 
 app = typer.Typer()
 
-_NAMES = ("quickstart", "llm-trace", "priorities", "tenants", "fan-out", "request-reply", "saga")
-_SHIPPED = tuple(f"data/scenarios/{name}.yaml" for name in _NAMES)
+_FAST = ("quickstart", "llm-trace", "fan-out")
+_FULL = (*_FAST, "priorities", "tenants", "request-reply", "saga")
 _SAMPLED = "{} ran on the shipped sample, not on the real trace; the workbench's data/README.md says how to fetch it"
 
 
@@ -29,64 +31,130 @@ _SAMPLED = "{} ran on the shipped sample, not on the real trace; the workbench's
 def report_command(
     scenarios: Annotated[list[Path] | None, typer.Argument(help="Scenarios; the shipped ones by default.")] = None,
     output: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("reports/validation.html"),
+    full: Annotated[
+        bool,
+        typer.Option("--full/--fast", help="All seven shipped scenarios, and more samples for each claim."),
+    ] = False,
+    claims: Annotated[bool, typer.Option(help="Measure the claims of `workbench claims` too.")] = True,
     tolerance: Tolerance = 0.1,
     url: Url = None,
     json_file: Json = None,
+    junit: Junit = None,
+    markdown: Markdown = None,
     sample: Sample = False,
     fidelity: Annotated[
         Path | None, typer.Option(help="What `fidelity --json` wrote; fidelity.json beside the report by default.")
     ] = None,
 ) -> None:
-    """Run the scenarios in both worlds and write the validation report."""
+    """Run the scenarios in both worlds and write the validation report.
+
+    Ctrl-C writes a report of what was measured until then, and says that it is partial.
+    """
     from sim.cli.conclusion import end
     from sim.cli.shipped import shipped
     from sim.declare.scenario import Scenario
-    from sim.environment import about_json, environment
-    from sim.infer.compare import comparison_json
-    from sim.infer.validate import validate
-    from sim.show.console import steps
-    from sim.show.provenance import exact_command, provenance
-    from sim.show.report import render
-    from sim.worlds.live import server_at
 
     output.parent.mkdir(parents=True, exist_ok=True)
     writable(output)
     tried = _read_fidelity(fidelity, output.parent / "fidelity.json")
-    files = scenarios or [shipped() / name for name in _SHIPPED]
+    names = _FULL if full else _FAST
+    files = scenarios or [shipped() / f"data/scenarios/{name}.yaml" for name in names]
     declared = [Scenario.load(file, sample_if_missing=sample) for file in files]
     _refuse_one_name([one.name for one in declared], files)
-    keep_apart([*files, *(file for one in declared for file in one.files)], json_file, output)
+    keep_apart([*files, *(file for one in declared for file in one.files)], json_file, output, junit, markdown)
+    comparisons, measured, partial_of = _measure(declared, url, tolerance, full=full, claims=claims)
+    if not comparisons:
+        raise KeyboardInterrupt
+    notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
+    notes += [note for one in declared for note in one.offered_load.notes()]
+    notes = [*partial_of, *notes]
+    _write(comparisons, measured, notes, output, json_file, junit, markdown, tried)
+    out.tell(f"The report is {output}")
+    if partial_of:
+        err.tell("Interrupted. Nothing was left running.")
+        raise typer.Exit(INTERRUPTED)
+    rows = measured.rows if measured is not None else ()
+    end([check for one in comparisons for check in one.checks], comparisons, rows)
+
+
+def _measure(
+    declared: "Sequence[Scenario]", url: str | None, tolerance: float, *, full: bool, claims: bool
+) -> "tuple[list[Comparison], Measured | None, list[str]]":
+    """The comparisons, the claims, and where Ctrl-C ended it early, a note about that."""
+    from sim.claims.registry import all_claims
+    from sim.claims.runner import measure
+    from sim.infer.validate import validate
+    from sim.show.console import steps
+    from sim.worlds.live import server_at
+
+    comparisons: list[Comparison] = []
+
+    async def compare_all() -> None:
+        async for comparison in validate(declared, tolerance=tolerance, url=address, progress=advance):
+            comparisons.append(comparison)
+
     with server_at(url) as address, steps() as advance:
-        result = asyncio.run(validate(declared, tolerance=tolerance, url=address, progress=advance))
-        advance("writing the report", 0.0)
-        notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
-        notes += [note for one in declared for note in one.offered_load.notes()]
-        command = exact_command(sys.argv[1:])
-        about = provenance() | environment(result.server)
-        page = render(
-            result.comparisons, result.claims, command=command, notes=notes, environment=about, fidelity=tried
-        )
-    told = {"command": command, "notes": notes, "claims": [asdict(claim) for claim in result.claims]}
-    told |= {"scenarios": list(map(comparison_json, result.comparisons))}
+        try:
+            asyncio.run(compare_all())
+        except KeyboardInterrupt:
+            note = f"partial: interrupted after {len(comparisons)} of {len(declared)} scenarios; no claim was measured"
+            return comparisons, None, [note]
+        if not claims:
+            return comparisons, None, []
+        measured = measure(all_claims(), address, full=full, progress=advance)
+    partial_of = [f"partial: interrupted after {len(measured.rows)} of {measured.total} claims"]
+    return comparisons, measured, partial_of if measured.partial else []
+
+
+def _write(
+    comparisons: "Sequence[Comparison]",
+    measured: "Measured | None",
+    notes: list[str],
+    output: Path,
+    json_file: Path | None,
+    junit: Path | None,
+    markdown: Path | None,
+    tried: dict[str, Any] | None,
+) -> None:
+    """Write the report in every form that is asked for, and show it."""
+    from sim.cli.expecting import summary_of_job
+    from sim.environment import about_json, environment
+    from sim.infer.compare import comparison_json
+    from sim.show.claims import report_junit, report_markdown
+    from sim.show.console import progress
+    from sim.show.provenance import exact_command, provenance
+    from sim.show.report import render
+
+    command = exact_command(sys.argv[1:])
+    rows = measured.rows if measured is not None else ()
+    about = provenance() | environment(comparisons[0].live.server)
+    with progress("writing the report"):
+        page = render(comparisons, rows, command=command, notes=notes, environment=about, fidelity=tried)
+    told = {"command": command, "notes": notes, "claims": measured.as_json() if measured is not None else None}
+    told |= {"scenarios": list(map(comparison_json, comparisons))}
+    text = report_markdown(comparisons, measured, notes)
     keep_and_show(
-        partial(_show, result, notes),
+        partial(_show, comparisons, measured, notes),
         partial(write_whole, output, page, errors="xmlcharrefreplace"),  # bytes of a path may be no text
         lambda: write_json(json_file, about_json() | told),
+        lambda: write_whole(junit, report_junit(comparisons, measured)) if junit is not None else None,
+        lambda: write_whole(markdown, text) if markdown is not None else None,
+        lambda: summary_of_job(text),
     )
-    out.tell(f"The report is {output}")
-    end([check for one in result.comparisons for check in one.checks], result.comparisons, result.claims)
 
 
-def _show(result: "Validation", notes: list[str]) -> None:
-    from sim.show.console import print_checks, print_claims, print_comparison, print_overloads
+def _show(comparisons: "Sequence[Comparison]", measured: "Measured | None", notes: list[str]) -> None:
+    from sim.show.claims import print_claim_rows
+    from sim.show.console import print_checks, print_comparison, print_overloads
 
     for note in notes:
         out.tell(f"Note: {note}.")
-    for comparison in result.comparisons:
+    for comparison in comparisons:
         print_comparison(comparison)
         print_checks(comparison.checks)
         print_overloads(comparison.live)
-    print_claims(result.claims)
+    if measured is not None:
+        print_claim_rows(measured)
 
 
 def _read_fidelity(named: Path | None, usual: Path) -> dict[str, Any] | None:

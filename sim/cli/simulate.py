@@ -3,7 +3,7 @@
 import typer
 
 from eventlib.cli.console import Json, ending, keep_apart
-from sim.cli.options import Expect, HistoryFile, Junit, Learned, Markdown, Page, Sample, ScenarioFile, Seeds
+from sim.cli.options import Expect, HistoryFile, Junit, KnownLearned, Markdown, Page, Sample, ScenarioFile, Seeds
 
 app = typer.Typer()
 
@@ -12,7 +12,7 @@ app = typer.Typer()
 def simulate_command(
     scenario: ScenarioFile,
     seeds: Seeds = 30,
-    learned: Learned = None,
+    learned: KnownLearned = None,
     json_file: Json = None,
     history: HistoryFile = None,
     page: Page = None,

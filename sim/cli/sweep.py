@@ -13,6 +13,7 @@ from eventlib.cli.terminal import out as terminal
 from sim.cli.options import Expect, Junit, MachineFile, Markdown, Sample, ScenarioFile, Seeds, Url, Vary, Workers
 
 if TYPE_CHECKING:  # the help appears without it
+    from sim.declare.scenario import Scenario
     from sim.infer.swept import Sweep
 
 app = typer.Typer()
@@ -76,7 +77,7 @@ def sweep_command(
     from sim.cli.conclusion import end
     from sim.cli.expecting import Expected
     from sim.cli.predicting import declared_in
-    from sim.cli.varying import machine_in, varied
+    from sim.cli.varying import machine_in
     from sim.environment import about_json
     from sim.infer.sweep import sweep
     from sim.show.console import print_sweep, progress
@@ -84,7 +85,7 @@ def sweep_command(
     outputs = (json_file, target, figure, junit, markdown)
     declared = declared_in(scenario, (calibration_file,), *outputs, sample_if_missing=sample)
     expected = Expected.of(declared, expect, junit, markdown)
-    fields = varied(vary)
+    fields = _fields(declared, vary, metrics, figure)
     machine = machine_in(calibration_file, url)
     with executor_at(dask) as executor, progress(f"sweeping {declared.name}") as advance:
         found = sweep(
@@ -124,6 +125,27 @@ def executor_at(scheduler: str | None) -> Iterator[Executor | None]:
 
     with dask_cluster(scheduler) as executor:
         yield executor
+
+
+def _fields(
+    declared: "Scenario", vary: Sequence[str], metrics: Sequence[str] | None, figure: Path | None
+) -> dict[str, str]:
+    """The fields that vary, and their values. What is to be shown of them is checked, too.
+
+    Raises:
+        InvalidScenario: there is no such metric, or no such figure can be drawn.
+        typer.BadParameter: as `varied` does.
+    """
+    from sim.cli.varying import varied
+    from sim.evidence.expectations import check_metrics, metric_names
+
+    fields = varied(vary)
+    check_metrics(metrics or (), metric_names(declared))
+    if figure is not None:
+        from sim.show.sweeps import check_figure  # it brings the figures
+
+        check_figure(fields, figure)
+    return fields
 
 
 def _draw(found: "Sweep", file: Path, shown: Sequence[str]) -> None:

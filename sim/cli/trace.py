@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from eventlib.cli.console import Json, commands, ending, keep_apart, writable, write_json
+from eventlib.cli.console import Json, commands, ending, keep_and_show, keep_apart, writable, write_json
 from eventlib.cli.terminal import one_line, out
 from eventlib.whole_files import write_whole
 
@@ -59,14 +59,17 @@ def inspect_command(
         form = TraceFormat(tuple(columns.items()), delimiter, unit)
         found = read_trace(file, form)
     summary = summarize(found)
-    if output is not None:
-        write_whole(output, _scenario(file, output, columns, form, found, summary))
     edges_s, rates_per_s = rate_over_time(found, 60)
     about: dict[str, Any] = {"file": str(file), "delimiter": table.delimiter, "columns": columns}
     about |= {"seen": [asdict(one) for one in seen], "began_s": found.began_s, "unsorted": found.unsorted}
     about |= {"summary": asdict(summary) | {"dispersion": {f"{key:g}": of for key, of in summary.dispersion.items()}}}
-    write_json(json_file, about | {"rate": {"edges_s": edges_s.tolist(), "per_s": rates_per_s.tolist()}})
-    print_trace(seen, columns, found, summary)
+    about |= {"rate": {"edges_s": edges_s.tolist(), "per_s": rates_per_s.tolist()}}
+    scenario = _scenario(file, output, columns, form, found, summary) if output is not None else ""
+    keep_and_show(
+        lambda: print_trace(seen, columns, found, summary),
+        lambda: write_whole(output, scenario) if output is not None else None,
+        lambda: write_json(json_file, about),
+    )
     if output is not None:
         out.tell(one_line(f"The scenario is {output}; set its service_time and consumers, then simulate it."))
 

@@ -1,6 +1,5 @@
 """What `--vary FIELD=VALUES` says, and what a simulation of another machine is drawn from."""
 
-import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,12 +33,10 @@ def machine_in(file: Path | None, url: str | None) -> "Calibration | None":
     Raises:
         InvalidCalibration: the file is no calibration, or it was measured on another machine, server or library.
     """
-    from sim.calibration import Calibration
-    from sim.worlds.live import product_at, server_at
+    from sim.cli.predicting import calibrated
+    from sim.worlds.live import server_at
 
     if file is None:
         return None
-    found = Calibration.load(file)
     with server_at(url) as address:
-        found.check_fits(asyncio.run(product_at(address)))
-    return found
+        return calibrated(file, address)

@@ -10,13 +10,26 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.config import JsonDict
 
 FOUND: JsonDict = {"found": True}  # marks a field, in its JSON schema, that no file has: it is made of another one
+_FOUND_IN = "found_in"
 Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int64]
 
 
 class Declared(BaseModel):
     """A declaration: immutable, without unknown fields, infinity or NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def made_of(field: str) -> JsonDict:
+    """Marks a field that is found in what a file says in another `field`."""
+    return FOUND | {_FOUND_IN: field}
+
+
+def found_in(declaration: type[Declared], field: str) -> list[str]:
+    """The fields of a declaration that are found in another `field`."""
+    fields = declaration.model_fields.items()
+    return [name for name, one in fields if one.json_schema_extra == made_of(field)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +41,15 @@ class FilePlaces:
 
     directory: Path
     sample_if_missing: bool
+
+
+def places_among(drawn: Floats, bounds: Floats) -> Numbers:
+    """For each number drawn from [0, 1) the place of the share that it falls in, shape as `drawn`.
+
+    `bounds` are the shares added up. What rounding leaves of 1 belongs to the last one that is not 0.
+    """
+    last = int(np.searchsorted(bounds, bounds[-1]))
+    return np.asarray(np.searchsorted(bounds[:last], drawn, "right"), np.int64)
 
 
 def kinds_in(union: Any) -> tuple[type[Declared], ...]:

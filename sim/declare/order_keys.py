@@ -3,8 +3,7 @@
 import numpy as np
 from pydantic import Field
 
-from sim.declare.declared import Declared
-from sim.declare.task_queue import Numbers
+from sim.declare.declared import Declared, Numbers, places_among
 
 
 class OrderKeys(Declared):
@@ -21,9 +20,7 @@ class OrderKeys(Declared):
     def draw(self, n: int, rng: np.random.Generator) -> Numbers:
         """The key of each of n messages, counted from 0. Those of the first ones do not depend on n."""
         weights = 1.0 / np.arange(1, self.keys + 1, dtype=float) ** self.skew
-        bounds = np.cumsum(weights) / weights.sum()
-        bounds[-1] = 1.0
-        return np.asarray(np.searchsorted(bounds, rng.random(n), "right"), np.int64)
+        return places_among(rng.random(n), np.cumsum(weights) / weights.sum())
 
     def in_words(self) -> str:
         """What it says, as half a sentence."""

@@ -116,15 +116,3 @@ class Emitted:
     event: str
     first: int
     slots: int
-
-
-def import_path(text: str) -> tuple[str, str]:
-    """The module and the name in it of a text such as `shop.services:app`.
-
-    Raises:
-        ValueError: it has another form.
-    """
-    module, colon, name = text.partition(":")
-    if not (colon and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))):
-        raise ValueError(f"{text!r} names nothing to import; write module:name, such as shop.services:app")
-    return module, name

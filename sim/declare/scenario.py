@@ -1,6 +1,6 @@
 """A Scenario declares one experiment: a load, the services that work it off, and the faults injected into them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +14,16 @@ from sim.declare.callers import Callers, callers_problem
 from sim.declare.declared import Declared, FilePlaces
 from sim.declare.dependencies import Dependency
 from sim.declare.expectations import Expectation
-from sim.declare.faults import FAULT_KINDS, Fault
-from sim.declare.faults.kind import FaultySystem
+from sim.declare.faults import Fault
+from sim.declare.faults.drawing import DrawnFaults, drawn_faults
+from sim.declare.faults.kind import FaultKind, FaultySystem
+from sim.declare.flow import Flow
 from sim.declare.loads import Load
 from sim.declare.loads.kind import LoadKind
-from sim.declare.plan import Flow, Plan, draw_labels
+from sim.declare.plan import Plan, draw_labels
 from sim.declare.scenario_file import problems, read
 from sim.declare.service import Service
-from sim.declare.task_queue import Labels
+from sim.declare.task_queue import Labels, TaskQueue
 from sim.errors import InvalidScenario, InvalidTrace
 
 Progress = Callable[[float], None]  # told what share of the work is done, from 0 to 1
@@ -78,6 +80,15 @@ class Scenario(Declared):
         except ValidationError as error:
             raise InvalidScenario(str(file), *problems(error, cls.model_json_schema())) from error
 
+    @property
+    def declared_faults(self) -> tuple[Fault, ...]:
+        """The faults as they are declared: a random plan itself, where `faults` has those that were drawn for it."""
+        return self.faults.declared if isinstance(self.faults, DrawnFaults) else self.faults
+
+    def declared(self) -> dict[str, Any]:
+        """All that is declared, as a file would have it: what is drawn and found of it follows from it again."""
+        return self.model_dump(by_alias=True) | {"faults": [fault.model_dump() for fault in self.declared_faults]}
+
     @cached_property
     def flow(self) -> Flow:
         """Which event reaches which service, how often."""
@@ -91,7 +102,7 @@ class Scenario(Declared):
         """
         declared = {name: service.model_dump() for name, service in services.items()}
         try:
-            return self.model_validate(self.model_dump(by_alias=True) | {"services": declared})
+            return self.model_validate(self.declared() | {"services": declared})
         except ValidationError as error:
             raise InvalidScenario(self.name, *problems(error, self.model_json_schema())) from error
 
@@ -156,8 +167,9 @@ class Scenario(Declared):
         """The faults that happen. A random plan is drawn here, so that all that reads a scenario sees plain faults."""
         if not {"offered_load", "services"} <= info.data.keys():  # they are wrong, which is told
             return faults
-        system = FaultySystem(info.data["offered_load"], info.data["services"], info.data.get("callers"), faults)
-        return tuple(one for fault in faults for one in fault.expanded(system, FAULT_KINDS))
+        said = info.data
+        parts = (said["offered_load"], said["services"], said.get("dependencies", {}), said.get("callers"))
+        return drawn_faults(FaultySystem(*parts, faults))
 
     @model_validator(mode="after")
     def _runnable(self) -> Self:
@@ -171,7 +183,7 @@ class Scenario(Declared):
         for fault in self.faults:
             if problem := fault.problem(self):
                 raise ValueError(f"faults: {problem}")
-        if problem := self._late_fault():
+        if problem := _late_fault(self.faults, self.offered_load):
             raise ValueError(f"faults: {problem}")
         for name, service in self.services.items():
             self._check_size(name, service)
@@ -179,23 +191,11 @@ class Scenario(Declared):
                 raise ValueError(f"services.{name}.service_time: {problem}")
             if service.saga is not None and (problem := service.saga.problem(self.offered_load)):
                 raise ValueError(f"services.{name}.saga.{problem}")
-            self._check_queue(name, service)
             if problem := _size_problem(self.offered_load, service):
                 raise ValueError(f"load.size_bytes: {name} {problem}")
+            if service.queue is not None:
+                _check_names_of_queue(name, service.queue, self.services)
         return self
-
-    def _late_fault(self) -> str | None:
-        """Which fault comes after the load's end, where it would meet nothing. None where there is none."""
-        if not self.faults:
-            return None
-        try:
-            end_s = self.offered_load.duration_s
-        except InvalidTrace:  # the run refuses it
-            return None
-        late = next((fault for fault in self.faults if fault.at_s > end_s), None)
-        if late is None:
-            return None
-        return f"{late.label} at {late.at_s:g} s, after the load's end at {end_s:g} s; lower at_s"
 
     def _check_warm_up(self) -> None:
         if self.warm_up_s and self.warm_up is not None:
@@ -247,22 +247,6 @@ class Scenario(Declared):
         if self.callers and (own := next((name for name, one in self.services.items() if one.app), None)):
             raise ValueError(f"services.{own}: callers need declared services, no own handlers; leave one out")
 
-    def _check_queue(self, name: str, service: Service) -> None:
-        if service.queue is None:
-            return
-        where = f"services.{name}.queue.tenants"
-        try:
-            valid_type(name, f"services.{name}, whose tasks have its name")
-            for tenant in service.queue.tenants:
-                valid_name(tenant, where)
-        except InvalidDeclaration as error:
-            raise ValueError(str(error)) from error
-        for tenant in service.queue.tenants:
-            if tenant in self.services:
-                raise ValueError(
-                    f"{where}: {tenant!r} is the name of a service, so its numbers would be too; rename it"
-                )
-
     def _check_size(self, name: str, service: Service) -> None:
         load = self.offered_load
         retries = service.saga.retries(service.retry).values() if service.saga else [service.retry]
@@ -287,6 +271,32 @@ def _size_problem(load: LoadKind, service: Service) -> str | None:
     if service.queue is not None or service.saga is not None:
         return "gets tasks or sagas, which have no size yet; leave size_bytes out"
     return None
+
+
+def _late_fault(faults: Sequence[FaultKind], load: Load) -> str | None:
+    """Which fault comes after the load's end, where it would meet nothing. None where there is none."""
+    if not faults:
+        return None
+    try:
+        end_s = load.duration_s
+    except InvalidTrace:  # the run refuses it
+        return None
+    for late in faults:
+        if late.at_s > end_s:
+            return f"{late.label} at {late.at_s:g} s, after the load's end at {end_s:g} s; lower at_s"
+    return None
+
+
+def _check_names_of_queue(name: str, queue: TaskQueue, services: Collection[str]) -> None:
+    where = f"services.{name}.queue.tenants"
+    try:
+        valid_type(name, f"services.{name}, whose tasks have its name")
+        for tenant in queue.tenants:
+            valid_name(tenant, where)
+    except InvalidDeclaration as error:
+        raise ValueError(str(error)) from error
+    if shared := next((tenant for tenant in queue.tenants if tenant in services), None):
+        raise ValueError(f"{where}: {shared!r} is the name of a service, so its numbers would be too; rename it")
 
 
 def _attempts_mean(service: Service) -> float:

@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from eventlib.queueing import PRIORITIES, WEIGHTS, Limit, passed_by_max, pattern_of, tenant_passed_by_max
-from sim.declare.declared import Declared
+from sim.declare.declared import Declared, Numbers, places_among
 from sim.wording import quantity
-
-Numbers = npt.NDArray[np.int64]
 
 _ALL = 1e-6  # shares that add up to 1 within this are all of the messages
 
@@ -153,9 +150,8 @@ class TaskQueue(Declared):
     def draw(self, n: int, rng: np.random.Generator) -> Labels:
         """The labels of n messages. Those of the first ones do not depend on n."""
         drawn = rng.random((n, 2))
-        return Labels(
-            _places(drawn[:, 0], self.priorities.in_order()), _places(drawn[:, 1], list(self.tenants.values()) or [1.0])
-        )
+        priorities, tenants = np.cumsum(self.priorities.in_order()), np.cumsum(list(self.tenants.values()) or [1.0])
+        return Labels(places_among(drawn[:, 0], priorities), places_among(drawn[:, 1], tenants))
 
     def in_words(self) -> str:
         """Which messages it has, and whose turn is when, as half a sentence."""
@@ -174,10 +170,3 @@ class TaskQueue(Declared):
         if self.rate is not None:
             words += f"; at most {self.rate.starts} starts in {quantity(self.rate.per_s, 's')}"
         return words
-
-
-def _places(drawn: npt.NDArray[np.float64], shares: list[float]) -> Numbers:
-    """For each number drawn from [0, 1) the place among shares that it falls in."""
-    bounds = np.cumsum(shares)
-    bounds[np.flatnonzero(shares)[-1] :] = np.inf  # what rounding leaves of 1 belongs to the last one
-    return np.asarray(np.searchsorted(bounds, drawn, "right"), np.int64)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from sim.declare.declared import Declared, found_in
 from sim.declare.plain_yaml import Unreadable, parse
 from sim.declare.scenario import Scenario
 from sim.declare.scenario_file import problems
@@ -132,9 +133,10 @@ def with_fields(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
     Raises:
         InvalidScenario: there is no such field, or the scenario cannot be run with such a value.
     """
-    declared = scenario.model_dump(by_alias=True)
+    declared = scenario.declared()
     for path, value in changes.items():
         _put(declared, path, value)
+        _forget_found(declared, scenario, path)
     told = ", ".join(f"{path}={value}" for path, value in changes.items())
     try:
         return Scenario.model_validate(declared)
@@ -155,6 +157,29 @@ def _put(declared: dict[str, Any], path: str, value: Any) -> None:
             raise InvalidScenario(path, f"there is no such field: {there} is {inner!r} and has none below it")
         within = inner
     within[_key(within, last, path)] = value
+
+
+def _forget_found(declared: dict[str, Any], scenario: Scenario, path: str) -> None:
+    """Take out what was found in the old value of a field, such as the weights of a mix: it would hold still."""
+    *above, last = path.split(".")
+    within: Any = declared
+    model: Any = scenario
+    for name in above:
+        within = within[_key(within, name, path)]
+        model = _below(model, name)
+    if isinstance(model, Declared):
+        for field in found_in(type(model), last):
+            within.pop(field, None)
+
+
+def _below(part: Any, name: str) -> Any:
+    """What the scenario has at this name, if it has it: an earlier change may have put something else there."""
+    if isinstance(part, Declared):
+        fields = {field.alias or own: own for own, field in type(part).model_fields.items()}
+        return getattr(part, fields[name]) if name in fields else None
+    if isinstance(part, Mapping):
+        return part.get(name)
+    return part[int(name)] if isinstance(part, tuple) and int(name) < len(part) else None
 
 
 def _key(within: Any, name: str, path: str) -> Any:

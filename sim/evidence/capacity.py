@@ -9,6 +9,7 @@ from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.evidence.history import History, Rows, Run, of_kind
+from sim.evidence.scaling import consumer_seconds
 from sim.wording import quantity
 
 _MESSAGES_MIN = 20  # fewer say nothing about a rate
@@ -18,13 +19,13 @@ _MESSAGES_MIN = 20  # fewer say nothing about a rate
 class Work:
     """What the handlers of one service did in one run.
 
-    `busy_s` is the time of all its attempts, `attempts` their number, `handlers` how many run at once, and `length_s`
-    how long the run was.
+    `busy_s` is the time of all its attempts, `attempts` their number, `handlers` how many may run at once (on average,
+    where the service is scaled), and `length_s` how long the run was.
     """
 
     busy_s: float
     attempts: int
-    handlers: int
+    handlers: float
     length_s: float
 
     @property
@@ -57,18 +58,25 @@ class Overload:
 def work_of(scenario: Scenario, run: Run, rows: Rows, service: int, from_s: float = 0.0) -> Work:
     """What the handlers of a service did in a run, from a time on. `rows` are the service's own.
 
-    An attempt that was cut off lasted until its consumer was killed, or the run ended.
+    An attempt that was cut off lasted until its consumer was killed or had left, or the run ended.
     """
     declared = list(scenario.services.values())[service]
     if declared.saga is None:
         started, ended = of_kind(rows, "started"), of_kind(rows, "handled", "failed")
         key = ["consumer", "message", "attempt"]
+        attempts = started.size
+        if declared.batch is not None:  # a call is one piece of work: that of its first message
+            firsts = of_kind(rows, "batch")[key]
+            started, ended = started[np.isin(started[key], firsts)], ended[np.isin(ended[key], firsts)]
         cut = started[~np.isin(started[key], ended[key])]
     else:
         started, ended, cut = _acts(rows)
+        attempts = started.size
     ends_s, starts_s = np.concatenate((ended["t_s"], _ends_s(rows, cut, run.ended_s))), started["t_s"]
     busy_s = float(np.maximum(ends_s, from_s).sum() - np.maximum(starts_s, from_s).sum())
-    return Work(busy_s, started.size, declared.consumers * declared.concurrency, run.ended_s - from_s)
+    length_s = run.ended_s - from_s
+    consumers = consumer_seconds(scenario, run, rows, service, from_s) / length_s if length_s > 0 else 0.0
+    return Work(busy_s, attempts, consumers * declared.concurrency, length_s)
 
 
 def _acts(rows: Rows) -> tuple[Rows, Rows, Rows]:
@@ -84,7 +92,7 @@ def _acts(rows: Rows) -> tuple[Rows, Rows, Rows]:
 
 
 def _ends_s(rows: Rows, cut: Rows, ended_s: float) -> Floats:
-    killed = of_kind(rows, "killed")
+    killed = of_kind(rows, "killed", "left")
     ends_s = np.full(cut.size, ended_s)
     for index, row in enumerate(cut):
         later_s = killed["t_s"][(killed["consumer"] == row["consumer"]) & (killed["t_s"] >= row["t_s"])]
@@ -111,6 +119,8 @@ def _mend(service: Service) -> str:
         return (
             f"its handlers also wait for {called}: add capacity there, add consumers or concurrency, or lower the rate"
         )
+    if service.autoscale is not None:
+        return "raise autoscale.max or concurrency, lower backlog_per_consumer, or lower the rate"
     return "add consumers or concurrency, or lower the rate"
 
 

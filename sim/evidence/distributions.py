@@ -10,6 +10,7 @@ from sim.evidence.history import History
 from sim.evidence.lags import QUANTILES, Lags
 from sim.evidence.metrics import attempts
 from sim.evidence.recovery import backlog, left_over
+from sim.evidence.scaling import consumers_over_time
 
 _BAND = (5, 50, 95)  # percentiles
 
@@ -81,6 +82,17 @@ def backlog_over_time(history: History, service: str, end_s: float) -> Band:
         sampled_s, entries = backlog(rows, history.services.index(service))
         left = left_over(run.left[service])
         runs.append(np.interp(at_s, np.append(sampled_s, run.ended_s), np.append(entries, left), right=left))
+    return Band(at_s, *np.percentile(runs, _BAND, axis=0))
+
+
+def consumers_over_time_of(history: History, service: str, end_s: float) -> Band:
+    """Quantiles over runs of how many consumers a service was to have, from 0 to `end_s`."""
+    every_s, code = history.scenario.sample_every_s, history.services.index(service)
+    at_s = np.arange(0, end_s + every_s, every_s)
+    runs = []
+    for _, rows in history.each_run():
+        changed_s, many = consumers_over_time(history.scenario, rows, code)
+        runs.append(many[np.maximum(0, np.searchsorted(changed_s, at_s, "right") - 1)])
     return Band(at_s, *np.percentile(runs, _BAND, axis=0))
 
 

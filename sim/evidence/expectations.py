@@ -1,7 +1,7 @@
 """Does a history do what is expected of it? It holds, it fails, or so few runs cannot tell. Pure."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -11,7 +11,7 @@ import numpy as np
 from sim.declare.expectations import Expectation
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidScenario
-from sim.evidence.export import under_all_names
+from sim.evidence.export import own_name, under_all_names
 from sim.evidence.history import ROW, History, Left, Run
 from sim.evidence.metrics import Interval, Metrics, measure, measure_seeds, summarize, unit_of
 from sim.wording import at_least, quantity
@@ -106,12 +106,26 @@ def expectations_of(scenario: Scenario, texts: Iterable[str] = ()) -> tuple[Expe
 
 def _problem(wanted: Expectation, known: dict[str, str]) -> str | None:
     if wanted.metric not in known:
-        near = get_close_matches(wanted.metric, known, n=_NEAREST, cutoff=0.4) or list(known)[:_NEAREST]
-        return f"there is no metric {wanted.metric!r}; the nearest are {', '.join(near)}"
+        return _unknown(wanted.metric, known)
     unit = known[wanted.metric]
     if wanted.unit not in ("", unit):
         return f"{wanted.metric} is in {unit}, not in {wanted.unit}; give the number in {unit}"
     return None
+
+
+def check_metrics(metrics: Iterable[str], known: Collection[str]) -> None:
+    """See that all of these are metrics that are known.
+
+    Raises:
+        InvalidScenario: one is not.
+    """
+    if problems := [_unknown(metric, known) for metric in metrics if metric not in known]:
+        raise InvalidScenario("metric", *problems)
+
+
+def _unknown(metric: str, known: Collection[str]) -> str:
+    near = get_close_matches(metric, known, n=_NEAREST, cutoff=0.4) or list(known)[:_NEAREST]
+    return f"there is no metric {metric!r}; the nearest are {', '.join(near)}"
 
 
 def judge(expectations: Sequence[Expectation], metrics: Metrics) -> list[Judged]:
@@ -132,11 +146,14 @@ def judge_values(wanted: Expectation, found: Interval) -> Judged:
 
 def _found(metric: str, metrics: Metrics) -> Interval:
     """The mean and the interval of a metric; one that is a lower bound has no upper end."""
-    name = metric if metric in metrics else metric.partition(".")[2]  # a scenario's only service
+    name = own_name(metric, metrics)
     share, found = metrics.unhandled.get(name, np.zeros(1)).mean(), summarize(metrics[name])
-    if not share:
-        return found
-    return Interval(found.mean, found.low, math.inf if found.low == found.low else math.nan, found.runs, float(share))
+    return open_above(found, float(share)) if share else found
+
+
+def open_above(found: Interval, unhandled: float) -> Interval:
+    """The interval of a mean that is a lower bound, because this share was never handled. It has no upper end."""
+    return Interval(found.mean, found.low, math.nan if math.isnan(found.low) else math.inf, found.runs, unhandled)
 
 
 def judged_json(judged: Iterable[Judged]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """What a history says, for machines: nested dictionaries that JSON can hold. NaN stands where there is no number."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -39,6 +39,11 @@ def under_all_names(metrics: Mapping[str, T], scenario: Scenario) -> dict[str, T
     [service] = scenario.services
     own = {name: found for name, found in metrics.items() if not name.startswith(INSTRUMENT) and "." not in name}
     return {**metrics, **{f"{service}.{name}": found for name, found in own.items()}}
+
+
+def own_name(metric: str, names: Container[str]) -> str:
+    """A metric under one of its two names, as it is in `names`: a scenario's only service has no prefix there."""
+    return metric if metric in names else metric.partition(".")[2]
 
 
 def runs_json(history: History) -> dict[str, Any]:

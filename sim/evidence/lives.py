@@ -65,7 +65,7 @@ class MessageLife:
             code, event = history.services.index(name), history.events.index(service.consumes)
             for one in range(number * ways, (number + 1) * ways):
                 of_event = rows[(rows["event"] == event) & (rows["message"] == one)]
-                killed = of_kind(rows[rows["service"] == code], "killed")
+                killed = of_kind(rows[rows["service"] == code], "killed", "left")
                 stages += _stages(name, of_event, code, killed, history.runs[run].ended_s)
         about = history.runs[run]
         in_order = tuple(sorted(stages, key=lambda stage: (stage.from_s, stage.to_s)))

@@ -21,6 +21,7 @@ from sim.declare.callers import CALLERS
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence.capacity import work_of
+from sim.evidence.circuits import circuit_metrics
 from sim.evidence.dependencies import dependency_metrics
 from sim.evidence.history import KIND, History, Left, Rows, Run, of_kind
 from sim.evidence.instrument import INSTRUMENT, instrument_metrics
@@ -28,6 +29,7 @@ from sim.evidence.lags import QUANTILES, first_handled, lag_metrics, lags_of_run
 from sim.evidence.recovery import backlog, recoveries_s, recovery_s
 from sim.evidence.requests import answers_of, requests_of
 from sim.evidence.sagas import ENDS, half_done, sagas_of
+from sim.evidence.scaling import scaling_metrics
 from sim.evidence.turns import queue_metrics
 from sim.evidence.unhandled import sent_by_load
 from sim.evidence.warm_up import after, warm_up_s
@@ -47,6 +49,11 @@ UNITS = {
     "queue_max": "calls",
     "backlog_mean": "messages",
     "backlog_max": "messages",
+    "batch_size": "messages",
+    "circuit_opened": "times",
+    "paused": "share",
+    "consumers": "number",
+    "consumer_hours": "hours",
     "recovery_s": "s",
     "round_trip_s": "s",
     "timed_out": "requests",
@@ -174,7 +181,11 @@ def summaries(history: History) -> dict[str, Interval]:
 
 def measure_seeds(history: History) -> Metrics:
     """Every metric of every seed, averaged over the seed's repeats: name -> array of shape (seeds,)."""
-    found = measure(history)
+    return averaged(history, measure(history))
+
+
+def averaged(history: History, found: Metrics) -> Metrics:
+    """Metrics of every run of a history, averaged over the repeats of each seed."""
     return Metrics(
         *({name: of_seeds(history, values) for name, values in one.items()} for one in (found, found.unhandled))
     )
@@ -278,6 +289,8 @@ def _run_metrics(scenario: Scenario, run: Run, rows: Rows, from_s: float) -> tup
         found |= _service_metrics(prefix, scenario, run, rows, code, from_s)
         if scenario.services[name].saga is not None:
             found |= _saga_metrics(prefix, scenario, run, rows, code, from_s)
+        found |= scaling_metrics(prefix, scenario, run, rows, code, from_s)
+        found |= circuit_metrics(prefix, scenario, run, rows, code, from_s)
         of_queue, unhandled_there = queue_metrics(prefix, scenario, run, rows, code, from_s)
         found |= of_queue
         unhandled |= unhandled_there
@@ -316,8 +329,17 @@ def _service_metrics(
         f"{prefix}backlog_max": float(entries.max()) if entries.size else np.nan,
         f"{prefix}recovery_s": recovery_s(scenario, run, rows, code),
         **{f"{prefix}{name}": value for name, value in recoveries_s(scenario, run, rows, code).items()},
+        **_batch_metrics(prefix, scenario, own, code),
         f"{prefix}little_residual": little_residual(scenario, rows, code),
     }
+
+
+def _batch_metrics(prefix: str, scenario: Scenario, own: Rows, code: int) -> dict[str, float]:
+    """With how many messages its handlers were called, on average. Nothing for a service without batches."""
+    if list(scenario.services.values())[code].batch is None:
+        return {}
+    sizes = of_kind(own, "batch")["value"]
+    return {f"{prefix}batch_size_mean": float(sizes.mean()) if sizes.size else np.nan}
 
 
 def _caller_metrics(scenario: Scenario, run: Run, rows: Rows) -> dict[str, float]:

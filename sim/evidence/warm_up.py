@@ -19,10 +19,10 @@ def warm_up_s(history: History) -> float:
     scenario = history.scenario
     if scenario.warm_up is None:
         return scenario.warm_up_s
-    every_s = scenario.sample_every_s
     entries = _mean_backlog(history)
-    batches = mser_5(entries)
-    return 0.0 if batches is None else batches * _BATCH * every_s
+    known = np.flatnonzero(~np.isnan(entries))  # looks fail while a server is away
+    batches = mser_5(entries[known])
+    return float(known[batches * _BATCH] * scenario.sample_every_s) if batches else 0.0
 
 
 def mser_5(values: Floats) -> int | None:
@@ -58,7 +58,7 @@ def after(rows: Rows, from_s: float) -> Rows:
 
 
 def _mean_backlog(history: History) -> Floats:
-    """The backlog of all services at each look while the load lasts, averaged over the runs."""
+    """The backlog of all services at each look while the load lasts, averaged over the runs. NaN where none looked."""
     every_s = history.scenario.sample_every_s
     looks = int(history.scenario.offered_load.duration_s / every_s)
     total, seen = np.zeros(looks), np.zeros(looks)
@@ -68,5 +68,4 @@ def _mean_backlog(history: History) -> Floats:
         within = (at >= 0) & (at < looks)
         np.add.at(total, at[within], sampled["value"][within])
         np.add.at(seen, at[within], 1.0)
-    known = seen > 0  # a look may fail while a server is away
-    return np.asarray(total[known] / seen[known])
+    return np.asarray(np.divide(total, seen, out=np.full(looks, np.nan), where=seen > 0))

@@ -91,7 +91,7 @@ def _queue(live: History, code: int) -> Queue:
     arrived = [count(rows[rows["event"] == event], "published") for _, rows in live.each_run()]
     load_s = live.scenario.offered_load.duration_s or 1.0  # a trace may have a single moment
     mean_s = busy_s / attempts if attempts else 0.0
-    return Queue(float(np.mean(arrived)) / load_s, max(mean_s, 1e-9), service.consumers * service.concurrency)
+    return Queue(float(np.mean(arrived)) / load_s, max(mean_s, 1e-9), service.consumers_most * service.concurrency)
 
 
 def _way_to(scenario: Scenario, service: str) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from eventlib.whole_files import write_whole
@@ -18,6 +19,32 @@ _FOUND = (
 )  # fmt: skip
 _SAME = ("app", "group", "consumes")
 _OF_THE_MACHINE = ("processor", "CPUs")  # on another one, the same code takes another time
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedFile:
+    """What a file says of own handlers: their scenario with it, when it was learned, and on which machine."""
+
+    file: Path
+    scenario: Scenario
+    date: str
+    machine: Mapping[str, str]
+
+    def other_machine(self) -> str:
+        """How the machine on which the handlers were learned differs from this one; empty if it does not."""
+        here = machine()
+        others = [name for name in _OF_THE_MACHINE if self.machine.get(name) != here[name]]
+        return "; ".join(f"{name} {self.machine.get(name, 'unknown')}, here {here[name]}" for name in others)
+
+    def check_machine(self) -> None:
+        """See that the handlers were learned on this machine.
+
+        Raises:
+            InvalidScenario: it was another one.
+        """
+        if others := self.other_machine():
+            problem = f"was learned on another machine ({others}); delete it or name another file, and learn here"
+            raise InvalidScenario(str(self.file), problem)
 
 
 def save_learned(scenario: Scenario, file: Path) -> None:
@@ -38,8 +65,8 @@ def save_learned(scenario: Scenario, file: Path) -> None:
         raise InvalidScenario(str(file), f"cannot be written ({error.strerror or error}); name another file") from error
 
 
-def open_learned(scenario: Scenario, file: Path) -> Scenario:
-    """The scenario with what `save_learned` wrote.
+def open_learned(scenario: Scenario, file: Path) -> LearnedFile:
+    """What `save_learned` wrote, for the handlers of a scenario.
 
     Raises:
         InvalidScenario: there is no such file, or it holds something else, or what it holds is of other handlers.
@@ -55,7 +82,13 @@ def open_learned(scenario: Scenario, file: Path) -> Scenario:
             if service.app is not None and (not found or any(found[one] != getattr(service, one) for one in _SAME)):
                 raise InvalidScenario(str(file), f"knows nothing of the handlers of {name}; {mend}")
             services[name] = _with(service, found or {})
-        return scenario.with_services(services)
+        there = said.get("machine")
+        return LearnedFile(
+            file,
+            scenario.with_services(services),
+            str(said.get("date", "on an unknown date")),
+            there if isinstance(there, dict) else {},
+        )
     except OSError as error:
         problem = f"cannot be read ({error.strerror or error}); `workbench compare SCENARIO --learned FILE` writes it"
         raise InvalidScenario(str(file), problem) from error
@@ -72,32 +105,6 @@ def learned_as(scenario: Scenario, other: Scenario) -> Scenario:
         for name, service in scenario.services.items()
     }
     return scenario.with_services(services)
-
-
-def learned_on(file: Path) -> tuple[str, Mapping[str, str]]:
-    """When and on which machine the handlers were learned, of a file that `open_learned` reads."""
-    said = json.loads(file.read_text(encoding="utf-8"))
-    there = said.get("machine")
-    return str(said.get("date", "on an unknown date")), there if isinstance(there, dict) else {}
-
-
-def other_machine(file: Path) -> str:
-    """How the machine on which the handlers were learned differs from this one; empty if it does not."""
-    _, there = learned_on(file)
-    here = machine()
-    others = [name for name in _OF_THE_MACHINE if there.get(name) != here[name]]
-    return "; ".join(f"{name} {there.get(name, 'unknown')}, here {here[name]}" for name in others)
-
-
-def check_machine(file: Path) -> None:
-    """See that the handlers were learned on this machine.
-
-    Raises:
-        InvalidScenario: it was another one.
-    """
-    if others := other_machine(file):
-        problem = f"was learned on another machine ({others}); delete it or name another file, and learn here"
-        raise InvalidScenario(str(file), problem)
 
 
 def _with(service: Service, found: Mapping[str, object]) -> Service:

@@ -11,13 +11,12 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from sim.declare.declared import Floats
+from sim.declare.declared import Floats, Numbers
 from sim.declare.loads.constant import ConstantLoad
 from sim.declare.own_handlers import MAX_SLOTS, Emission, Emitted, Learned, Occurrences
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.service import Service
 from sim.declare.service_times.empirical import EmpiricalTime
-from sim.declare.task_queue import Numbers
 from sim.errors import LiveRunFailed
 from sim.evidence.history import KIND, KINDS, History, Rows, of_kind
 from sim.evidence.unhandled import sent_by_load
@@ -97,7 +96,11 @@ def _light(scenario: Scenario, rate_per_s: float, duration_s: float) -> Scenario
     )
     services = {name: service.model_copy(update={"consumers": 1}) for name, service in scenario.services.items()}
     return Scenario(
-        name=f"{scenario.name}, learned", load=load, services=services, faults=(), drain_s=max(30.0, scenario.drain_s)
+        name=f"{scenario.name}, learned",
+        load=load,
+        services=services,
+        dependencies=scenario.dependencies,
+        drain_s=max(30.0, scenario.drain_s),
     )
 
 

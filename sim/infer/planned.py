@@ -3,12 +3,16 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal
+
+import numpy as np
 
 from sim.declare.expectations import Expectation
 from sim.declare.scenario import Scenario
 from sim.evidence.dependencies import DEPENDENCIES
 from sim.evidence.expectations import Judged, judge, judged_json
+from sim.evidence.export import own_name
 from sim.evidence.metrics import Interval, summarize
 from sim.infer.points import Measured
 from sim.tables import html_table
@@ -71,9 +75,9 @@ class CapacityPlan:
     """The smallest of the values of `field` with which everything that is expected holds, with `down` consumers down.
 
     `tried` is the curve: what was simulated, in the order of the values. `smallest` is None where no value holds.
-    `limit` is what keeps the next cheaper value (where there is none, the last one) from holding; `without` has what it
-    comes to without each of the things that may limit it. `unable` says why the values below the first one cannot be
-    run. `live` has the checks on a real Redis.
+    `limit` is what keeps the next cheaper value (where there is none, the last one) from holding, None where that
+    cannot be told; `without` has what it comes to without each of the things that may limit it. `unable` says why the
+    values below the first one cannot be run. `live` has the checks on a real Redis.
     """
 
     scenario: Scenario
@@ -107,7 +111,8 @@ class CapacityPlan:
             most = self.tried[-1]
             what = "Whether any holds cannot be told" if most.cannot_tell else "None holds"
             if good := [one.value for one in self.tried if one.holds]:
-                what = f"More is not better here, the largest fails and smaller values do ({', '.join(map(str, good))})"
+                largest = "the largest may fail" if most.cannot_tell else "the largest fails"
+                what = f"More is not better here, {largest} and smaller values hold ({', '.join(map(str, good))})"
             return f"{what}: with {self.of(most.value)}{self._down()}, {_and(_broken(most))}."
         kept = _and([f"{one.expected}, at {one.found}" for one in self.smallest.judged])
         return f"{self.of(self.smallest.value)} {self._verb('keep')} {kept}{self._down()}."
@@ -124,12 +129,15 @@ class CapacityPlan:
             yield f"Smaller values cannot be run: {self.unable}."
         if self.limit is not None:
             yield self._limit()
+        if unsure := self._unsure():
+            yield unsure
         for check in self.live:
             yield f"On a real Redis, {self.of(check.value)}: {check.in_words()}."
         if self.cost_per_hour is not None and self.smallest is not None:
             yield self._cost()
         if not self.monotone:
-            yield "More was not always better, so every value was tried; the answer is the one from which on all hold."
+            answer = "" if self.smallest is None else "; the answer is the one from which on all hold"
+            yield f"More was not always better, so every value was tried{answer}."
         if not self.calibration:
             yield "The machine was taken to need no time of its own; --calibration FILE says what yours needs."
 
@@ -147,14 +155,28 @@ class CapacityPlan:
     def _down(self) -> str:
         return f" with {self.down} of them down" if self.down else ""
 
+    def _unsure(self) -> str:
+        """What would help if it could be told, of the changes that are milder than the one that does."""
+        milder = takewhile(lambda name: name != self.limit, self.without)
+        unsure = [name for name in milder if self.without[name].cannot_tell]
+        if not unsure:
+            return ""
+        none = "What limits it cannot be told. " if self.limit is None else ""
+        would = " or ".join(_WITHOUT[name] for name in unsure)
+        seeds = self.without[unsure[0]].seeds
+        at = self.cheaper or self.tried[-1]
+        return f"{none}Whether {self.of(at.value)} would do {would} cannot be told from {seeds} seeds."
+
     def _limit(self) -> str:
         at = self.cheaper or self.tried[-1]
         if self.limit in _WITHOUT:
             better, limit = self.without[self.limit], self._busiest(at) if self.limit == "dependency" else self.limit
             return f"What limits it: {limit}; {_WITHOUT[self.limit]}, {self.of(at.value)} would do: {_found(better)}."
-        service = consumers_of(self.field) or next(iter(self.scenario.services))
-        name = f"{service}.utilisation" if len(self.scenario.services) > 1 else "utilisation"
-        busy = f"{digits(100 * at.interval(name).mean)} %"
+        busy_of = {
+            name: at.interval(own_name(f"{name}.utilisation", at.found.metrics)).mean for name in self.scenario.services
+        }
+        service = service_of(self.field, self.scenario) or max(busy_of, key=lambda name: np.nan_to_num(busy_of[name]))
+        busy = f"{digits(100 * busy_of[service])} %"
         told = [one.in_words() for one in at.found.overloads if one.service == service]
         why = f"; {told[0]}" if told else "; it lacks the room to work off what has piled up"
         return f"What limits it: utilisation; with {self.of(at.value)}, {service} is busy {busy} of the run{why}."
@@ -225,6 +247,13 @@ def consumers_of(field: str) -> str | None:
     """The service whose consumers a field counts; None where it is another field."""
     parts = field.split(".")
     return parts[1] if len(parts) == 3 and (parts[0], parts[2]) == ("services", "consumers") else None
+
+
+def service_of(field: str, scenario: Scenario) -> str | None:
+    """The service that a field belongs to; None where it belongs to none."""
+    of, _, rest = field.partition(".")
+    name = rest.partition(".")[0]
+    return name if of == "services" and name in scenario.services else None
 
 
 def _json(tried: Tried) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """plan(): the smallest value of a field with which a scenario does what is expected of it."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
@@ -11,9 +11,10 @@ from sim.declare.scenario import Progress, Scenario
 from sim.declare.varying import Values, axes_of, grid, with_fields
 from sim.errors import InvalidScenario
 from sim.evidence.checks import check, generator_late
-from sim.evidence.expectations import expectations_of, judge_history
+from sim.evidence.expectations import expectations_of, judge
+from sim.evidence.export import own_name
 from sim.evidence.history import History
-from sim.evidence.metrics import measure
+from sim.evidence.metrics import averaged, measure
 from sim.infer.planned import CapacityPlan, Limit, LiveCheck, Tried, consumers_of
 from sim.infer.points import Point, executor_of, simulated_all
 from sim.progress import shown
@@ -44,10 +45,11 @@ def plan(
     Values are tried by doubling, then between the last that does not hold and the first that does, then beside it, at
     first with five seeds. The answer and the next cheaper value have the seeds 0 to `seeds` - 1, and the cheaper one
     four times as many where these cannot tell. That finds the smallest where more is always better; where a neighbour
-    shows that it is not, every value is tried.
+    shows that it is not, every value is tried. `cost_per_hour` is what a consumer costs.
 
     Raises:
-        InvalidScenario: not one field varies, nothing is expected, or no value can be run.
+        InvalidScenario: not one field varies, nothing is expected, or no value can be run; or other than consumers are
+            down or cost something.
         SweepFailed: the executor failed.
     """
     field, values = _varied(vary)
@@ -56,6 +58,8 @@ def plan(
         raise InvalidScenario(scenario.name, "expects nothing; say what must hold, such as --expect 'lag_s_p99 < 0.5'")
     if down and consumers_of(field) is None:
         raise InvalidScenario(field, "only consumers can be down; vary services.NAME.consumers")
+    if cost_per_hour is not None and consumers_of(field) is None:
+        raise InvalidScenario(field, "only consumers cost; vary services.NAME.consumers, or leave the cost out")
     variants, unable = _variants(scenario, field, values, down)
     with shown(progress, f"planning {scenario.name}") as advance, executor_of(executor, workers) as pool:
         search = _Search(list(variants.items()), seeds, calibration, pool, advance, expectations)
@@ -63,9 +67,6 @@ def plan(
         below = smallest - 1 if smallest is not None else len(search.values) - 1
         cheaper = search.tried[below] if below >= 0 else None
         without = search.without_each(below) if cheaper is not None else {}
-    limit: Limit | None = None
-    if cheaper is not None:
-        limit = next((name for name, tried in without.items() if tried.holds), "utilisation")
     return CapacityPlan(
         scenario,
         field,
@@ -74,7 +75,7 @@ def plan(
         tuple(search.tried[index] for index in sorted(search.tried)),
         search.tried[smallest] if smallest is not None else None,
         cheaper if smallest is not None else None,
-        limit,
+        _limit(without) if cheaper is not None else None,
         without,
         monotone,
         unable,
@@ -83,15 +84,24 @@ def plan(
     )
 
 
-async def checked_live(found: CapacityPlan, run: Callable[[Scenario], Awaitable[History]]) -> CapacityPlan:
-    """The plan with its answer and the next cheaper value checked on a real Redis; `run` runs a scenario live."""
+def _limit(without: Mapping[Limit, Tried]) -> Limit | None:
+    """What limits: the first thing without which it holds; None where that cannot be told of each."""
+    unsure = any(tried.cannot_tell for tried in without.values())
+    return next((name for name, tried in without.items() if tried.holds), None if unsure else "utilisation")
+
+
+async def checked_live(found: CapacityPlan, run: Callable[[Scenario, str], Awaitable[History]]) -> CapacityPlan:
+    """The plan with its answer and the next cheaper value checked on a real Redis.
+
+    `run` runs a scenario live. It is told the value, in words.
+    """
     checks = []
     for tried in (found.smallest, found.cheaper):
         if tried is not None:
             variant = with_fields(
                 found.scenario, {found.field: tried.value - found.down if found.down else tried.value}
             )
-            checks.append(_checked(found, tried.value, await run(variant)))
+            checks.append(_checked(found, tried.value, await run(variant, found.of(tried.value))))
     return replace(found, live=tuple(checks))
 
 
@@ -102,12 +112,13 @@ def _checked(found: CapacityPlan, value: Any, history: History) -> LiveCheck:
     for run in range(len(history.runs)):
         each = []
         for wanted in found.expectations:
-            name = wanted.metric if wanted.metric in metrics else wanted.metric.partition(".")[2]
+            name = own_name(wanted.metric, metrics)
             is_bound = bool(metrics.unhandled[name][run]) if name in metrics.unhandled else False
             each.append(wanted.holds_at(float(metrics[name][run])) and not (is_bound and wanted.is_upper_limit))
         held += all(each)
+    judged = judge(found.expectations, averaged(history, metrics))
     late = generator_late(check(history)) is not None
-    return LiveCheck(value, held, len(history.runs), tuple(judge_history(found.expectations, history)), late)
+    return LiveCheck(value, held, len(history.runs), tuple(judged), late)
 
 
 def _varied(vary: Values) -> tuple[str, list[Any]]:
@@ -182,6 +193,8 @@ class _Search:
                 self.attempt(set(range(last + 1)))
             else:
                 break
+        if not self._is_monotone():  # the largest fails, and smaller ones hold
+            self.attempt(set(range(last + 1)))
         return self._first(), self._is_monotone()
 
     def _first(self) -> int | None:
@@ -213,10 +226,18 @@ class _Search:
         [self.tried[place]] = self._simulated([place], seeds)
 
     def without_each(self, place: int) -> dict[Limit, Tried]:
-        """What the value at a place comes to without each of the things that may limit it, the mildest change first."""
+        """What the value at a place comes to without each of the things that may limit it, the mildest change first.
+
+        Each has as many seeds as the answer, and four times as many where these cannot tell.
+        """
         variants = without_each(self._variants[place])
-        found = self._judged([(self.values[place], variant) for variant in variants.values()], min(_FIRST, self._seeds))
-        return dict(zip(variants, found, strict=True))
+        found = self._without(place, variants, self._seeds)
+        unsure = {name: variants[name] for name, tried in found.items() if tried.cannot_tell}
+        return found | self._without(place, unsure, _MORE * self._seeds)
+
+    def _without(self, place: int, variants: dict[Limit, Scenario], seeds: int) -> dict[Limit, Tried]:
+        value = self.values[place]
+        return dict(zip(variants, self._judged([(value, one) for one in variants.values()], seeds), strict=True))
 
     def _simulated(self, places: Sequence[int], seeds: int) -> list[Tried]:
         return self._judged([(self.values[index], self._variants[index]) for index in places], seeds)

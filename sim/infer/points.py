@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 from sim.calibration import Calibration
 from sim.declare.scenario import Scenario
@@ -28,18 +29,23 @@ class Point:
     seeds: tuple[int, ...]
     calibration: Calibration | None = None
 
-    @cached_property
-    def key(self) -> str:
-        """The SHA-256 of all that its numbers depend on."""
+    def key(self, sha256: Callable[[Path], str]) -> str:
+        """The SHA-256 of all that its numbers depend on. `sha256` says that of the content of a file."""
         declared = self.scenario.model_dump(mode="json", by_alias=True)
         about = {
             "scenario": {name: value for name, value in declared.items() if name not in _IRRELEVANT},
-            "files": [hashlib.sha256(file.read_bytes()).hexdigest() for file in self.scenario.files if file.exists()],
+            "files": [sha256(file) for file in self.scenario.files if file.exists()],
             "seeds": self.seeds,
             "calibration": self.calibration.digest() if self.calibration else None,
             "version": version("event-workbench"),
         }
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def keys_of(points: Sequence[Point]) -> list[str]:
+    """The key of each point. A file that several of them have is read once."""
+    sha256 = cache(lambda file: hashlib.sha256(file.read_bytes()).hexdigest())
+    return [point.key(sha256) for point in points]
 
 
 @dataclass(frozen=True, slots=True)

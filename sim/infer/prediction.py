@@ -41,7 +41,8 @@ class Predicted:
     """One metric as it is predicted, in `unit`: `of_seeds` has a mean for each seed.
 
     Of live runs of these seeds, 95 in 100 should have a mean over the seeds from `low` to `high`. Both are NaN where
-    there are fewer than three replications. `unhandled` is as in `Interval`.
+    there are fewer than three replications. `unhandled` is as in `Interval`: where it is not 0, `high` is NaN, because
+    nothing says how much longer what was never handled would have taken.
     """
 
     unit: str
@@ -54,6 +55,13 @@ class Predicted:
     def mean(self) -> float:
         """The mean over the seeds."""
         return float(np.mean(self.of_seeds)) if self.of_seeds else math.nan
+
+    @property
+    def between(self) -> str:
+        """Where live runs should lie, in words; empty where that is not known."""
+        if not math.isfinite(self.low):
+            return ""
+        return f"from {number(self.low)} on" if self.unhandled else f"{number(self.low)} to {number(self.high)}"
 
     def interval(self, runs: int) -> Interval:
         """The mean and where live runs should lie, of so many simulated runs."""
@@ -119,7 +127,7 @@ class Prediction:
             (
                 name,
                 lower_bound(number(found.mean), found.unhandled),
-                f"{number(found.low)} to {number(found.high)}" if math.isfinite(found.low) else "",
+                found.between,
                 found.unit,
             )
             for name, found in self.metrics.items()
@@ -226,12 +234,12 @@ def _predicted(metric: str, values: Floats, unhandled: Floats) -> Predicted:
     """
     of_seeds, share = tuple(values.mean(axis=1).tolist()), float(unhandled.mean()) if unhandled.size else 0.0
     runs = values.mean(axis=0)
-    if runs.size < 3 or share or not np.isfinite(runs).all():
+    if runs.size < 3 or not np.isfinite(runs).all():
         return Predicted(unit_of(metric), of_seeds, math.nan, math.nan, share)
     spread = float(runs.std(ddof=1)) * math.sqrt(1.0 + 1.0 / runs.size)
     half = float(special.stdtrit(runs.size - 1, (1.0 + CONFIDENCE) / 2.0)) * spread
     mean = float(runs.mean())
-    return Predicted(unit_of(metric), of_seeds, max(0.0, mean - half), mean + half)
+    return Predicted(unit_of(metric), of_seeds, max(0.0, mean - half), math.nan if share else mean + half, share)
 
 
 def _digests(scenario: Scenario) -> dict[str, str]:

@@ -18,9 +18,10 @@ from sim.errors import SweepFailed
 from sim.evidence.capacity import Overload
 from sim.evidence.expectations import expectations_of
 from sim.evidence.metrics import Metrics
-from sim.infer.points import Measured, Point, executor_of, simulated_all
+from sim.infer.points import Measured, Point, executor_of, keys_of, simulated_all
 from sim.infer.swept import Sweep, SweptPoint
 from sim.progress import shown
+from sim.reading import UNREADABLE, parse_json
 
 SEEDS = range(10)
 
@@ -59,31 +60,31 @@ def sweep(
     values = grid(axes) if samples is None else latin_hypercube(axes, samples)
     fields, chosen = tuple(axis.field for axis in axes), tuple(seed for seed, _ in run_order(seeds, 1))
     variants = [with_fields(scenario, dict(zip(fields, at, strict=True))) for at in values]
-    expectations = expectations_of(scenario, expect)
+    expected = expectations_of(scenario, expect)
     for variant in variants:
         variant.check_size(max(1, len(chosen)))
     points = [Point(variant, chosen, calibration) for variant in variants]
     kept = _Kept(Path(out)) if out is not None else None
     found = kept.read() if kept is not None else {}
-    missing = [point for point in {point.key: point for point in points}.values() if point.key not in found]
+    keys = keys_of(points)
+    missing = {key: point for key, point in zip(keys, points, strict=True) if key not in found}
+    waiting = list(missing)
     with shown(progress, f"sweeping {scenario.name}") as advance:
         advance(1 - len(missing) / len(points))
 
         def note(index: int, measured: Measured) -> None:
-            found[missing[index].key] = measured
+            found[waiting[index]] = measured
             if kept is not None:
-                kept.add(missing[index].key, measured)
-            advance(sum(point.key in found for point in points) / len(points))
+                kept.add(waiting[index], measured)
+            advance(sum(key in found for key in keys) / len(points))
 
         if missing:
             with executor_of(executor, workers) as pool:
-                simulated_all(missing, pool, done=note)
-    swept = tuple(SweptPoint(at, point.key, found[point.key]) for at, point in zip(values, points, strict=True))
-    about = calibration.about() if calibration is not None else {}
-    result = Sweep(scenario, fields, chosen, swept, expectations, about)
+                simulated_all(list(missing.values()), pool, done=note)
+    swept = tuple(SweptPoint(at, key, found[key]) for at, key in zip(values, keys, strict=True))
+    result = Sweep(scenario, fields, chosen, swept, expected, calibration.about() if calibration is not None else {})
     if kept is not None:
-        result.save(kept.file)
-        kept.forget()
+        kept.finish(result)
     return result
 
 
@@ -104,12 +105,12 @@ class _Kept:
         if self.file.exists() and self.file.stat().st_size:
             found = {point.key: point.found for point in Sweep.open(self.file).points}
         try:
-            lines = self._beside.read_text(encoding="utf-8").splitlines()
+            lines = self._beside.read_bytes().splitlines()
         except FileNotFoundError:
             return found
         for line in lines:
-            with suppress(ValueError, LookupError, TypeError):  # the last one may be cut off
-                said = json.loads(line)
+            with suppress(*UNREADABLE):  # the last one may be cut off
+                said = parse_json(line)
                 found[said["key"]] = _measured(said)
         return found
 
@@ -132,8 +133,13 @@ class _Kept:
             problem = f"cannot be written: {error.strerror or error}; name a file on a disk with room"
             raise SweepFailed(str(self._beside), problem) from error
 
-    def forget(self) -> None:
-        """Delete what waits beside the file: it is in the file now."""
+    def finish(self, result: Sweep) -> None:
+        """Write the whole sweep, and delete what waited beside the file.
+
+        Raises:
+            SweepFailed: it could not be written.
+        """
+        result.save(self.file)
         self._beside.unlink(missing_ok=True)
 
 

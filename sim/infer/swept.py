@@ -3,20 +3,21 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from eventlib.whole_files import whole_file
 from sim.declare.expectations import Expectation
 from sim.declare.scenario import Scenario
 from sim.errors import SweepFailed
 from sim.evidence.capacity import Overload
-from sim.evidence.expectations import Judged, judge, judged_json
-from sim.evidence.export import interval_json
+from sim.evidence.expectations import Judged, check_metrics, judge, judged_json
+from sim.evidence.export import interval_json, own_name, under_all_names
 from sim.evidence.metrics import Interval, Metrics, summarize
 from sim.infer.points import Measured
+from sim.reading import UNREADABLE, in_words, parse_json
 from sim.tables import html_table
 from sim.wording import lower_bound, number
 
@@ -94,7 +95,7 @@ class Sweep:
     def _shown(self) -> list[str]:
         """The metrics that a table shows unless others are named: those of the system, and how busy services are."""
         names = self.metrics()
-        expected = [one.metric for one in self.expectations]
+        expected = [own_name(one.metric, names) for one in self.expectations]
         busy = [name for name in names if name.rpartition(".")[2] == "utilisation"]
         return [name for name in dict.fromkeys((*METRICS, *expected, *busy)) if name in names]
 
@@ -103,17 +104,14 @@ class Sweep:
         return list(dict.fromkeys(name for point in self.points for name in point.found.metrics))
 
     def known(self, metrics: Sequence[str]) -> list[str]:
-        """These metrics, as the sweep has them.
+        """These metrics, under the names that the sweep has them.
 
         Raises:
-            SweepFailed: it has no such metric.
+            InvalidScenario: it has no such metric.
         """
         names = self.metrics()
-        for name in metrics:
-            if name not in names:
-                near = get_close_matches(name, names, n=5, cutoff=0.4) or names[:5]
-                raise SweepFailed("metric", f"there is no metric {name!r}; the nearest are {', '.join(near)}")
-        return list(dict.fromkeys(metrics))
+        check_metrics(metrics, under_all_names(dict.fromkeys(names), self.scenario))
+        return list(dict.fromkeys(own_name(name, names) for name in metrics))
 
     def judged(self, point: SweptPoint) -> list[Judged]:
         """What is expected beside what a point came to."""
@@ -161,7 +159,7 @@ class Sweep:
         return columns
 
     def save(self, file: str | Path) -> None:
-        """Write to one Parquet file. The same sweep gives the same bytes.
+        """Write to one Parquet file, whole or not at all. The same sweep gives the same bytes.
 
         Raises:
             SweepFailed: it could not be written.
@@ -187,7 +185,7 @@ class Sweep:
         }
         try:
             table = pa.table({name: _array(values) for name, values in self._columns().items()})
-            with open(file, "wb") as target:
+            with whole_file(file) as target:
                 parquet.write_table(table.replace_schema_metadata({"sweep": json.dumps(about, default=str)}), target)
         except OSError as error:
             problem = f"cannot be written: {error.strerror or error}; name a file on a disk with room"
@@ -206,7 +204,7 @@ class Sweep:
         made_by = "write one with `workbench sweep --out FILE`"
         try:
             table = parquet.read_table(file)
-            about = json.loads((table.schema.metadata or {})[b"sweep"])
+            about = parse_json((table.schema.metadata or {})[b"sweep"])
             if about["format"] != FORMAT:
                 raise SweepFailed(str(file), f"has format {about['format']!r}, not {FORMAT}; {made_by}")
             fields = (*about["fields"], "seed")
@@ -223,8 +221,10 @@ class Sweep:
                 tuple(Expectation(**one) for one in about["expectations"]),
                 about["calibration"],
             )
-        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
-            raise SweepFailed(str(file), f"is no sweep ({' '.join(str(error).split())[:200]}); {made_by}") from error
+        except FileNotFoundError as error:  # what pyarrow says of it is the file's name
+            raise SweepFailed(str(file), f"cannot be read: no such file; {made_by}") from error
+        except (OSError, pa.ArrowException, *UNREADABLE) as error:
+            raise SweepFailed(str(file), f"is no sweep ({in_words(error)}); {made_by}") from error
 
     def json(self) -> dict[str, Any]:
         """The sweep for machines: each point with its metrics, what was expected, and what was overloaded."""

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from eventlib.broker.watching import ConsumerState, Dead, EntryId, GroupState, Held, Look
+from eventlib.broker.replies import ConsumerState
+from eventlib.broker.watching import Dead, EntryId, GroupState, Held, Look
 from sim.declare.declared import Floats
 
 Ints = npt.NDArray[np.int64]

@@ -22,7 +22,6 @@ from sim.evidence.checks import Check, Verdict
 from sim.evidence.expectations import Judged, Outcome
 from sim.evidence.history import History
 from sim.evidence.metrics import Interval, is_predicted, unit_of
-from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
 from sim.infer.fidelity import Fidelity
 from sim.infer.kept import KeptComparison
@@ -35,10 +34,11 @@ from sim.timings import STEPS
 from sim.wording import lower_bound, number, quantity, share_unhandled
 
 _FAULTS_MAX = 20  # more are not listed
-_STYLES: dict[Verdict, str] = {
+_STYLES: dict[str, str] = {
     "true": "green",
     "false": "bold red",
     "unknown": "yellow",
+    "not built": "dim",
 }
 STATES: dict[Outcome, Verdict] = {"holds": "true", "fails": "false", "cannot tell": "unknown"}
 
@@ -209,7 +209,7 @@ def print_fidelity(found: Fidelity) -> None:
 def print_checks(checks: Iterable[Check]) -> None:
     """One line for each check: its verdict, what it claims and what was found."""
     for check in checks:
-        _print_verdict(check.verdict, f"{check.claim}: {check.detail}")
+        tell_verdict(check.verdict, f"{check.claim}: {check.detail}")
 
 
 def print_overloads(history: History) -> None:
@@ -274,14 +274,9 @@ def _bars(values: Floats) -> str:
     return "".join(_BARS[height - 1] if height else " " for height in heights)
 
 
-def print_claims(claims: Iterable[Claim]) -> None:
-    """One line for each claim of the report: its verdict, the claim and what was measured."""
-    for claim in claims:
-        _print_verdict(claim.verdict, f"{claim.claim}: {claim.measured}")
-
-
-def _print_verdict(verdict: Verdict, text: str) -> None:
-    out.tell((f"{verdict:8}", _STYLES[verdict]), one_line(text))
+def tell_verdict(verdict: str, text: str) -> None:
+    """A line that begins with a verdict."""
+    out.tell((f"{verdict:8} "[: max(8, len(verdict) + 1)], _STYLES[verdict]), one_line(text))
 
 
 def _shortened(text: str, width: int) -> str:

@@ -157,8 +157,9 @@ def _controls(scenario: Scenario) -> Iterator[Control]:
         if name.endswith("rate_per_s") and isinstance(value, int | float) and value > 0:
             yield Control(f"load.{name}", value, value / 10, value * 4, value / 10)
     for name, service in scenario.services.items():
-        most = min(100, max(8, 4 * service.consumers))
-        yield Control(f"services.{name}.consumers", service.consumers, 1, most, 1)
+        most = min(100, max(8, 4 * service.consumers_most))
+        field, low = ("consumers", 1) if service.autoscale is None else ("autoscale.max", service.consumers_first)
+        yield Control(f"services.{name}.{field}", service.consumers_most, low, most, 1)
         if service.app is None and service.saga is None:
             yield Control(f"services.{name}.error_rate", service.error_rate, 0.0, 0.9, 0.01)
     if scenario.faults:

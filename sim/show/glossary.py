@@ -15,6 +15,12 @@ LABELS = {
     "queue_max": "calls that wait, most",
     "backlog_mean": "backlog, mean",
     "backlog_max": "backlog, largest",
+    "batch_size_mean": "messages in a call, mean",
+    "circuit_opened": "circuit breakers opened",
+    "paused": "paused by circuit breakers",
+    "consumers_mean": "consumers, mean",
+    "consumers_max": "consumers, most",
+    "consumer_hours": "consumer-hours",
     "recovery_s": "recovery from the fault",
     "round_trip_s_p50": "round trip, median",
     "round_trip_s_p95": "round trip, p95",
@@ -48,6 +54,8 @@ LABELS = {
 GLOSSARY = {
     "attempt": "One try at handling a message. The first is number 1.",
     "backlog": "Messages a service has yet to settle: waiting in the stream, being handled, or put aside for a retry.",
+    "consumer-hours": "The time of all consumers that a service was to have, which is what they cost. One that a fault "
+    "has taken out counts until it is back.",
     "dead letter": "A message that was given up and kept, with the reason, in the dead-letter queue.",
     "error": "Simulated minus live, seed by seed, then averaged; its share of the live value is judged. Runs of one "
     "seed have the same arrivals, service times and failures in both worlds, so none of these makes the error; the "

@@ -14,10 +14,12 @@ from markupsafe import Markup, escape
 
 from sim.evidence.capacity import overloads
 from sim.evidence.checks import Check, generator_late
+from sim.evidence.claims import THEMES
+from sim.evidence.claims import Row as ClaimRow
 from sim.evidence.metrics import Interval, is_predicted
-from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
 from sim.show import plots
+from sim.show.consumers import consumers
 from sim.show.declared import load_in_words, services_in_words
 from sim.show.glossary import GLOSSARY, LABELS
 from sim.show.pages import Shown, template
@@ -30,7 +32,7 @@ from sim.wording import at_least, digits, lower_bound, quantity, share_unhandled
 
 def render(
     comparisons: Sequence[Comparison],
-    claims: Sequence[Claim],
+    claims: Sequence[ClaimRow],
     *,
     command: str,
     notes: Sequence[str] = (),
@@ -50,7 +52,7 @@ def render(
         tallies=tallies(comparisons, claims),
         title=", ".join(part.name for part in parts) or "nothing",
         parts=parts,
-        claims=claims,
+        themes=_themes(claims),
         fidelity=fidelity,
         notes=notes,
         command=command,
@@ -59,6 +61,12 @@ def render(
         calibrations=_calibrations(parts),
         glossary=GLOSSARY,
     )
+
+
+def _themes(claims: Sequence[ClaimRow]) -> dict[str, list[ClaimRow]]:
+    """The claims under the headings of their themes."""
+    themes = {heading: [row for row in claims if row.theme == theme] for theme, heading in THEMES.items()}
+    return {heading: rows for heading, rows in themes.items() if rows}
 
 
 # What the page shows of a scenario
@@ -211,6 +219,13 @@ def _figures(comparison: Comparison, anchor: str) -> Iterator[Shown]:
         svg = Markup(plots.svg(figure, name=f"{anchor}-{draw.__name__}", label=label))
         yield Shown(svg, title, see, plots.caption(figure))
     for name, service in live.scenario.services.items():
+        if service.autoscale is not None:
+            figure = consumers(comparison, service=name)
+            title = f"Consumers of {name}"
+            see = "How many the rule called for, and the backlog that it saw. Both worlds use the same rule."
+            label = f"{title}, simulated and live. {see}"
+            svg = Markup(plots.svg(figure, name=f"{anchor}-consumers-{name}", label=label))
+            yield Shown(svg, title, see, plots.caption(figure))
         if service.queue is not None and service.queue.bounds():
             figure = turns(comparison, service=name)
             title = f"Turns of {name}"
@@ -268,6 +283,12 @@ def _baseline(row: Row, name: str) -> Markup:
     return Markup("{} <small>{}</small>").format(percent(distance / abs(row.live)), beaten)
 
 
+def _times(row: ClaimRow) -> Markup:
+    """How often the threshold goes into what was measured."""
+    distance = row.finding.distance
+    return Markup("") if distance is None else Markup("{}\N{MULTIPLICATION SIGN}").format(digits(distance))
+
+
 def _label(metric: str) -> str:
     name = metric.rpartition(".")[2]
     return LABELS.get(name, name.replace("_", " "))
@@ -283,4 +304,5 @@ def _page() -> jinja2.Template:
         share=_share,
         label=_label,
         baseline=_baseline,
+        times=_times,
     )

@@ -16,6 +16,7 @@ from sim.evidence.lives import HEADER, MessageLife
 from sim.evidence.metrics import Interval, unit_of
 from sim.evidence.unhandled import unhandled
 from sim.show import plots
+from sim.show.consumers import consumers
 from sim.show.declared import load_in_words, services_in_words
 from sim.show.lives import life_of
 from sim.show.pages import Shown, template
@@ -92,6 +93,10 @@ def _figures(history: History, life: MessageLife | None) -> Iterator[Shown]:
         (plots.backlog(history), "Backlog", "Work that piles up and is worked off."),
         (plots.attempts(history), "Attempts", "How many messages needed a second try or more."),
     ]
+    for name, service in history.scenario.services.items():
+        if service.autoscale is not None:
+            see = "How many the rule called for, and the backlog that it saw."
+            drawn.append((consumers(history, service=name), f"Consumers of {name}", see))
     if life is not None:
         see = f"It was meant to be sent at {quantity(life.intended_s, 's')} of the run with seed {life.seed}."
         drawn.append((life_of(life), "The slowest message", see))

@@ -1,5 +1,6 @@
 """Figures of a sweep: a line with its interval where one field varies, a heat map where two do."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from sim.errors import SweepFailed
+from eventlib.whole_files import whole_file
+from sim.errors import InvalidScenario, SweepFailed
+from sim.evidence.export import own_name
 from sim.evidence.metrics import Interval, unit_of
 from sim.infer.swept import Sweep, SweptPoint
 from sim.show import style
@@ -28,26 +31,46 @@ def figure_of(sweep: Sweep, *, metric: str | None = None) -> Figure:
     """The mean of a metric at every point of a sweep: by default that of the first expectation, or p99 of lag.
 
     Raises:
-        SweepFailed: there is no such metric, or more than two fields vary, which no picture shows.
+        InvalidScenario: there is no such metric, or more than two fields vary, which no picture shows.
     """
-    expected = [one.metric for one in sweep.expectations if one.metric in sweep.metrics()]
+    names = sweep.metrics()
+    expected = [name for one in sweep.expectations if (name := own_name(one.metric, names)) in names]
     [shown] = sweep.known([metric or next(iter(expected), "lag_s_p99")])
-    if len(sweep.fields) > 2:
-        raise SweepFailed("figure", f"{len(sweep.fields)} fields vary; a figure shows one or two: vary fewer")
+    _check_fields(sweep.fields)
     return _line(sweep, shown) if len(sweep.fields) == 1 else _heat_map(sweep, shown)
 
 
-def write_figure(sweep: Sweep, file: Path, *, metric: str | None = None) -> None:
-    """Draw a sweep into a file, SVG or PNG.
+def check_figure(fields: Collection[str], file: Path) -> None:
+    """See that a sweep of these fields can be drawn into a file of this name.
 
     Raises:
-        SweepFailed: as `figure_of` does, or the file's name ends with something else.
+        InvalidScenario: more than two fields vary, or the name ends with something else than `.png` or `.svg`.
     """
+    _check_fields(fields)
     if file.suffix.lower() not in _FORMATS:
-        raise SweepFailed(str(file), f"is no {' or '.join(_FORMATS)} file; name one")
+        raise InvalidScenario(str(file), f"is no {' or '.join(_FORMATS)} file; name one")
+
+
+def _check_fields(fields: Collection[str]) -> None:
+    if len(fields) > 2:
+        raise InvalidScenario("figure", f"{len(fields)} fields vary; a figure shows one or two: vary fewer")
+
+
+def write_figure(sweep: Sweep, file: Path, *, metric: str | None = None) -> None:
+    """Draw a sweep into a file, SVG or PNG, whole or not at all.
+
+    Raises:
+        InvalidScenario: as `figure_of` and `check_figure` do.
+        SweepFailed: it could not be written.
+    """
+    check_figure(sweep.fields, file)
     figure = figure_of(sweep, metric=metric)
-    with rc_context(SETTINGS):
-        figure.savefig(file, dpi=144)
+    try:
+        with rc_context(SETTINGS), whole_file(file) as target:
+            figure.savefig(target, format=file.suffix[1:].lower(), dpi=144)
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror or error}; name a file on a disk with room"
+        raise SweepFailed(str(file), problem) from error
 
 
 def _line(sweep: Sweep, metric: str) -> Figure:
@@ -63,7 +86,7 @@ def _line(sweep: Sweep, metric: str) -> Figure:
     axes.plot(np.array(at)[bounds], means[bounds], linestyle="none", marker="^", markersize=8, color=style.BLUE)
     keys = [((Patch(**style.BAND), Line2D([], [], color=style.BLUE)), "simulated")]
     for one in sweep.expectations:
-        if one.metric == metric:
+        if own_name(one.metric, sweep.metrics()) == metric:
             axes.axhline(one.limit, color=style.INK, linewidth=1.0, linestyle=(0, (2, 1.5)))
             keys.append((Line2D([], [], color=style.INK, linewidth=1.0, linestyle="--"), "expected"))  # type: ignore[arg-type]
     if not numeric:

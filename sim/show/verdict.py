@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sim.evidence.checks import Check, broken, generator_late, invalid, not_drained, verdict_of_all
+from sim.evidence.claims import Row as ClaimRow
 from sim.evidence.expectations import Judged, Outcome
-from sim.infer.claims import Claim
 from sim.infer.compare import Comparison
 from sim.show.wording import counted, percent
 
@@ -22,7 +22,7 @@ class Sentence:
     text: str
 
 
-def verdict(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> Sentence:
+def verdict(comparisons: Sequence[Comparison], claims: Sequence[ClaimRow]) -> Sentence:
     """What the comparisons and claims come to. A run that is invalid makes the whole report invalid."""
     if not comparisons:
         return Sentence("unknown", "Not known", "Nothing was compared.")
@@ -36,7 +36,7 @@ def verdict(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> Sente
 def state_of(
     checks: Sequence[Check],
     comparisons: Sequence[Comparison] = (),
-    claims: Sequence[Claim] = (),
+    claims: Sequence[ClaimRow] = (),
     judged: Sequence[Judged] = (),
 ) -> tuple[State, str]:
     """What checks, predictions, claims and expectations come to, and the reason in a few words.
@@ -63,7 +63,9 @@ def state_of(
     if number := _outcomes(judged).count("cannot tell"):
         return "unknown", f"{counted(number, 'expectation').capitalize()} cannot be told from so few runs"
     kinds = [word for word, among in (("check", checks), ("claim", claims), ("expectation", judged)) if among]
-    return "true", f"Every {' and '.join(kinds)} holds" if kinds else "Every check holds"
+    holds = f"Every {' and '.join(kinds)} holds" if kinds else "Every check holds"
+    not_built = sum(claim.verdict == "not built" for claim in claims)
+    return "true", f"{holds}, {not_built} claims are about what is not built" if not_built else holds
 
 
 def _outcomes(judged: Sequence[Judged]) -> list[Outcome]:
@@ -79,7 +81,7 @@ def invalid_run(comparisons: Sequence[Comparison]) -> str | None:
     return None
 
 
-def tallies(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> list[tuple[str, str]]:
+def tallies(comparisons: Sequence[Comparison], claims: Sequence[ClaimRow]) -> list[tuple[str, str]]:
     """How many claims, checks and predictions hold, such as ("7 of 7", "checks hold")."""
     checks = _checks(comparisons)
     valid = not invalid(checks)

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eventlib import App, EventlibError, connect
+from eventlib import App, EventlibError, Settings, connect
 from sim.errors import SimError, first_of
 from sim.worlds.exact_loop import exact_loop
 from sim.worlds.roles import work
@@ -122,7 +122,7 @@ def _delete_keys(job: Job) -> None:
 
 
 async def _delete_all(job: Job) -> None:
-    async with connect(App("workbench"), job.url, namespace=job.namespace) as bus:
+    async with connect(App("workbench"), job.url, namespace=job.namespace, settings=Settings()) as bus:
         await bus.delete_all()
 
 

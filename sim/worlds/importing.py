@@ -3,18 +3,16 @@
 Only processes of a live run do this. Whatever the user's modules do when they are imported, they do it there.
 """
 
-import importlib
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from eventlib import App, Event
 from eventlib.declare.subscriptions import Subscription
-from eventlib.errors import InvalidDeclaration
+from eventlib.errors import InvalidArgument, InvalidDeclaration
 from eventlib.events.schema import EventSpec, spec_of
-from sim.declare.own_handlers import import_path
+from eventlib.importing import imported
 from sim.declare.service import Service
 from sim.errors import InvalidScenario
 
@@ -25,31 +23,10 @@ def load(name: str, service: Service, field: str) -> Any:
     Raises:
         InvalidScenario: it cannot be imported.
     """
-    where, text = f"services.{name}.{field}", getattr(service, field)
-    module_name, attributes = import_path(text)
-    _look_beside(service)
     try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None:  # raised by hand, as optional imports do
-            problem = f"importing {module_name} raises {type(error).__name__}: {error}{_line_of(error)}; correct it"
-            raise InvalidScenario(where, problem) from None
-        if not f"{module_name}.".startswith(f"{error.name}."):
-            raise InvalidScenario(
-                where, f"{module_name} needs {error.name}, which is not installed; install it"
-            ) from None
-        problem = f"there is no module {error.name!r} in {', '.join(_folders(service))} or among what is installed"
-        raise InvalidScenario(where, f"{problem}; correct the name") from None
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a module may do anything, also exit
-        what = "ends the program" if isinstance(error, SystemExit) else f"raises {type(error).__name__}: {error}"
-        raise InvalidScenario(where, f"importing {module_name} {what}{_line_of(error)}; correct it") from None
-    for attribute in attributes.split("."):
-        if not hasattr(found, attribute):
-            raise InvalidScenario(where, f"{module_name} has no {attribute!r}; correct the name after the colon")
-        found = getattr(found, attribute)
-    return found
+        return imported(getattr(service, field), (service.folder or os.curdir, os.curdir))
+    except InvalidArgument as error:
+        raise InvalidScenario(f"services.{name}.{field}", error.problem) from None
 
 
 def app_of(name: str, service: Service) -> tuple[App, float]:
@@ -91,11 +68,14 @@ def subscription_of(name: str, service: Service, app: App, others: Iterable[str]
     if found.batch is not None:
         raise InvalidScenario(f"{where}.group", f"{group!r} handles batches, which are not modelled yet; use subscribe")
     try:
-        ordered = app.settings(group).ordered_by
+        settings = app.settings(group)
+        ordered = settings.ordered_by
     except InvalidDeclaration as error:
         raise InvalidScenario(f"{where}.group", str(error)) from None
     if ordered is not None:
         raise InvalidScenario(f"{where}.group", f"{group!r} is ordered by {ordered!r}, which is not modelled yet")
+    if settings.circuit_breaker is not None:
+        raise InvalidScenario(f"{where}.group", f"{group!r} has a circuit breaker, which is not modelled yet")
     return found
 
 
@@ -108,27 +88,6 @@ def _subclasses(event_class: type[Event]) -> Iterator[type[Event]]:
     for found in event_class.__subclasses__():
         yield found
         yield from _subclasses(found)
-
-
-def _folders(service: Service) -> list[str]:
-    return list(dict.fromkeys(os.path.abspath(place) for place in (service.folder or os.curdir, os.curdir)))
-
-
-def _look_beside(service: Service) -> None:
-    """Look in the service's folder and in the current one first, as a program that is started there does."""
-    folders = _folders(service)
-    sys.path[:] = [*folders, *(place for place in sys.path if place not in folders)]
-
-
-def _line_of(error: BaseException) -> str:
-    """Where the user's own code raised it."""
-    trace, line = error.__traceback__, ""
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if not file.startswith("<"):
-            line = f" ({os.path.basename(file)}, line {trace.tb_lineno})"
-        trace = trace.tb_next
-    return line
 
 
 def _kind(thing: object) -> str:

@@ -7,7 +7,6 @@ these processes, with signals. What all of them note becomes the history.
 import asyncio
 import contextlib
 import math
-import os
 import secrets
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eventlib import App, BrokerError, BrokerUnavailable, Bus, connect, private_server
+from eventlib import App, BrokerError, BrokerUnavailable, Bus, Settings, connect, load_settings, private_server
 from eventlib.testing import PrivateServer, proxy_url, server_cpu_s
 from sim.declare.callers import CALLERS
 from sim.declare.order import run_order
@@ -33,6 +32,7 @@ from sim.worlds.describing import described
 from sim.worlds.injecting import LiveFaults
 from sim.worlds.process_pool import PoolProcess, ProcessPool, process_pool
 from sim.worlds.sagas import ends_of, left_of
+from sim.worlds.scaling import LiveScaling
 from sim.worlds.worker import Job
 
 _HEADSTART_S = 0.2  # between the order to go and time 0: by then, all processes have the order
@@ -127,7 +127,7 @@ def _directory() -> Iterator[Path]:
 @contextmanager
 def server_at(url: str | None) -> Iterator[str]:
     """The URL of the Redis that was named, here or as REDIS_URL; or of a private one for the length of the block."""
-    if address := url or os.environ.get("REDIS_URL"):
+    if address := url or load_settings().redis.address():
         yield address
     else:
         with private_server() as server:
@@ -175,18 +175,18 @@ class _LiveRun:
 
     async def run(self, progress: Progress) -> tuple[str, float, dict[str, Left]]:
         """Product and version of the server, when all was settled, and what each service had left."""
-        async with connect(App("workbench"), self._url, namespace=self._job.namespace) as bus:
+        async with connect(App("workbench"), self._url, namespace=self._job.namespace, settings=Settings()) as bus:
             try:
-                async with asyncio.TaskGroup() as tasks:
+                async with self._faults, asyncio.TaskGroup() as tasks:
                     side = [tasks.create_task(self._pool.fail_with_processes())]
                     await self._start_all()
                     self._faults.inject(tasks, CALLERS)
+                    self._scaling(bus).begin()
                     side.append(tasks.create_task(self._sample(bus)))
                     ended_s = await self._until_settled(bus, progress)
                     for task in (*side, *self._faults.tasks):
                         task.cancel()
                     await self._note_server_cpu()
-                await self._faults.mend()
                 await self._pool.stop_all(self._talked_to)
                 left = {name: await self._left(bus, name) for name in self._scenario.services}
                 await self._note_ends_of_sagas(bus, left)
@@ -194,7 +194,6 @@ class _LiveRun:
             except BaseExceptionGroup as failures:
                 raise first_of(failures) from None
             finally:
-                await self._faults.mend()
                 with contextlib.suppress(LiveRunFailed):  # or what really failed would be hidden
                     await self._pool.kill_all()
                 with contextlib.suppress(BrokerError):
@@ -226,7 +225,7 @@ class _LiveRun:
         processes = [
             self._start(name, index)
             for name, service in self._scenario.services.items()
-            for index in range(service.consumers)
+            for index in range(service.consumers_first)
         ]
         if self._scenario.callers is None:
             processes.append(self._start("generator", -1))
@@ -236,6 +235,9 @@ class _LiveRun:
         self._t0 = self._faults.t0 = time.monotonic() + _HEADSTART_S
         for process in (*processes, *self._talked_to):
             self._pool.order(process, {"go": self._t0})
+        for name, service in self._scenario.services.items():
+            if service.autoscale is not None:
+                self._note("scaled", name, -1, float(service.consumers_first), at_s=self._t0)
         await self._note_server_cpu()
 
     async def _start_what_others_talk_to(self) -> None:
@@ -268,6 +270,12 @@ class _LiveRun:
         if not job["service"]:
             self._senders[name] = process
         return process
+
+    def _scaling(self, bus: Bus) -> LiveScaling:
+        async def backlog(name: str) -> int:
+            return left_over(await self._left(bus, name))
+
+        return LiveScaling(self._scenario, self._pool, self._faults, self._replace, self._note, backlog)
 
     async def _sample(self, bus: Bus) -> None:
         tick, heard_at, every_s = 0, time.monotonic(), self._scenario.sample_every_s
@@ -336,9 +344,11 @@ class _LiveRun:
         if not math.isnan(used_s := await server_cpu_s(self._url)):
             self._note("server_cpu", "", -1, used_s)
 
-    def _note(self, kind: str, service: str, consumer: int, value: float = np.nan) -> None:
+    def _note(
+        self, kind: str, service: str, consumer: int, value: float = np.nan, *, at_s: float | None = None
+    ) -> None:
         code = list(self._scenario.services).index(service) if service in self._scenario.services else -1
-        self._own_rows.append((time.monotonic(), KIND[kind], code, consumer, value))
+        self._own_rows.append((time.monotonic() if at_s is None else at_s, KIND[kind], code, consumer, value))
 
 
 def _number_dispatches(rows: Rows) -> None:

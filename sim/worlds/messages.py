@@ -7,9 +7,9 @@ from types import new_class
 from typing import Any, Protocol, Self
 
 from eventlib import App, Event, Rate, Task
-from eventlib.errors import Reject
 from eventlib.events.envelope import Envelope
 from eventlib.queueing import PRIORITIES
+from eventlib.signals import Reject
 from sim.declare.plan import Plan
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service

@@ -15,9 +15,10 @@ from typing import Any
 from eventlib import App, Delivery, Event
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Publishing
-from eventlib.errors import RetryAfter, Snooze
 from eventlib.events.schema import spec_of
 from eventlib.policy import cause_of
+from eventlib.signals import RetryAfter, Snooze
+from sim.declare.autoscale import LEAVE_S
 from sim.declare.scenario import Scenario
 from sim.errors import LiveRunFailed
 from sim.evidence.history import BLOCKED_S
@@ -25,7 +26,7 @@ from sim.worlds.importing import app_of, subscription_of
 from sim.worlds.messages import Mark, Numbered, new_traceparent, numbered
 from sim.worlds.metering import HandlerTasks, Meter, metered
 from sim.worlds.recorder import Recorder
-from sim.worlds.worker import LEAVE_S, Job, Orders, Tell, connected, stopped
+from sim.worlds.worker import Job, Orders, Tell, connected, stopped
 
 _STOLEN_MIN_S = 0.0001  # less is what it takes to look at two clocks
 

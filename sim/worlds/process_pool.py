@@ -214,6 +214,16 @@ class ProcessPool:
         process.send(signal.SIGKILL)
         await self._within(_STOP_S, {process: process.ended}, f"did not end within {_STOP_S:.0f} s of being killed")
 
+    async def stop(self, name: str) -> None:
+        """Tell the process of this name to finish; returns when it has ended.
+
+        Raises:
+            LiveRunFailed: it does not start, or end, in time.
+        """
+        process = self._current[name]
+        await self._within(_STOP_S, {process: process.started}, f"was not started within {_STOP_S:.0f} s")
+        await self._stop([process])
+
     async def kill_all(self) -> None:
         """Kill whatever runs; returns when all have ended.
 

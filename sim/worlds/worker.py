@@ -12,17 +12,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from eventlib import App, BrokerError, Bus, Delivery, Event, connect, current_task
+from eventlib import App, BrokerError, Bus, Delivery, Event, Settings, connect, current_task
 from eventlib.reconnect import unless_denied, until_answered
+from sim.declare.autoscale import LEAVE_S
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
+from sim.worlds.batch_work import BatchWork
 from sim.worlds.dependencies import DependencyClient
 from sim.worlds.messages import declare_task, event_classes, numbered, set_queue
 from sim.worlds.recorder import Recorder
 from sim.worlds.sagas import declare_saga, runs_acts
 from sim.worlds.sender import Sender
-
-LEAVE_S = 5.0  # longest wait for handlers that run when the run is over; the owner waits longer for their process
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +80,19 @@ async def connected(app: App, job: Job) -> AsyncIterator[Bus]:
     async with AsyncExitStack() as stack:
 
         async def once() -> Bus:
-            return await stack.enter_async_context(connect(app, job.url, namespace=job.namespace))
+            return await stack.enter_async_context(connect(app, job.url, namespace=job.namespace, settings=Settings()))
 
         yield (await until_answered(once, failed, random.Random())).value
 
 
 def _gives_up(error: BrokerError, _: int) -> float:
     raise error
+
+
+def die(tell: Tell) -> None:
+    """End this process, as a poison message does."""
+    tell("dies")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 Work = Callable[[int, float, int], Awaitable[None]]  # called with a message's number, `intended_s` and the attempt
@@ -97,7 +103,7 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
     name, service, plan = job.service, scenario.services[job.service], scenario.plan(job.seed)
     service_s: list[float] = plan.service_s[name].tolist()
     calls = [
-        (await DependencyClient.connect(job.records, scenario, used), seconds.tolist())
+        (await DependencyClient.connect(job.records, scenario, used, orders.now_s), seconds.tolist())
         for used, seconds in plan.dependency_s[name]
     ]
 
@@ -112,8 +118,7 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
         for dependency, seconds in calls:
             await dependency.call(seconds[index])
         if plan.kills(name, index):
-            tell("dies")
-            os.kill(os.getpid(), signal.SIGKILL)
+            die(tell)
         if fails:
             raise RuntimeError("the scenario lets this attempt fail")
         for event, number in plan.emitted(scenario.flow, name, service.consumes, index):
@@ -122,6 +127,16 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
     app = App(name)
     if service.saga is not None:
         declare_saga(app, name, service, runs_acts(scenario, job.seed, name, recorder, orders.now_s))
+    elif service.batch is not None:
+        _set_group(app, name, service)
+        batches = BatchWork(
+            scenario, plan, name, recorder, orders.now_s, [(one.call, seconds) for one, seconds in calls]
+        )
+
+        async def send(event: str, messages: list[tuple[int, float]]) -> None:
+            await sender.send(event, [sender.message(event, *message) for message in messages])
+
+        batches.declare(app, lambda: die(tell), send)
     else:
         (_handle_events if service.queue is None else _run_tasks)(app, scenario, name, service, recorder, work)
     async with connected(app, job) as bus:
@@ -138,14 +153,7 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
 
 def _handle_events(app: App, scenario: Scenario, name: str, service: Service, recorder: Recorder, work: Work) -> None:
     """Let the consumers of a service work on its events."""
-    app.group(
-        name,
-        concurrency=service.concurrency,
-        prefetch=service.prefetch,
-        lease_s=service.lease_s,
-        retry_budget=service.retry_budget,
-        ordered_by="key" if service.ordered_by is not None else None,
-    )
+    _set_group(app, name, service)
 
     @app.subscribe(
         event_classes(scenario)[service.consumes], group=name, retry=service.retry, timeout_s=service.timeout_s
@@ -154,6 +162,18 @@ def _handle_events(app: App, scenario: Scenario, name: str, service: Service, re
         message = delivery.envelope and numbered(event, delivery.envelope)
         assert message, "what a scenario sends has a number"
         await work(message.index, message.intended_s, delivery.attempt)
+
+
+def _set_group(app: App, name: str, service: Service) -> None:
+    app.group(
+        name,
+        concurrency=service.concurrency,
+        prefetch=service.prefetch,
+        lease_s=service.lease_s,
+        retry_budget=service.retry_budget,
+        ordered_by="key" if service.ordered_by is not None else None,
+        circuit_breaker=service.circuit_breaker,
+    )
 
 
 def _run_tasks(app: App, scenario: Scenario, name: str, service: Service, recorder: Recorder, work: Work) -> None:
@@ -175,7 +195,10 @@ async def generate(job: Job, scenario: Scenario, recorder: Recorder, orders: Ord
     intended_s, due_s, events = plan.arrivals_s.tolist(), plan.due_s.tolist(), list(load.events)
     held_s = (plan.due_s - plan.arrivals_s).tolist() if load.collects else []
     of_messages = [events[0]] * len(due_s) if plan.sent_events is None else [events[one] for one in plan.sent_events]
-    async with connect(App("load"), job.url, namespace=job.namespace) as bus, asyncio.TaskGroup() as publishing:
+    async with (
+        connect(App("load"), job.url, namespace=job.namespace, settings=Settings()) as bus,
+        asyncio.TaskGroup() as publishing,
+    ):
         sender = Sender(bus, recorder, scenario, plan, job.seed, events)
         numbers = zip(of_messages, range(len(due_s)), intended_s, strict=True)
         messages = [sender.message(*one) for one in numbers]

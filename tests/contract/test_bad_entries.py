@@ -13,6 +13,8 @@ from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced, OrderShipped, Record, new_app, nothing_left
 
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
+
 TEN_MB = 10_000_000
 GOOD = write(OrderPlaced(number=1), "shop", None, None)[1]
 BAD: dict[str, tuple[str, dict[bytes, bytes]]] = {
@@ -58,7 +60,7 @@ BAD: dict[str, tuple[str, dict[bytes, bytes]]] = {
 async def test_trap_11_a_bad_entry_becomes_a_dead_letter_and_the_next_entry_is_handled(
     connect: Connect, inspector: Inspector, reason: str, fields: dict[bytes, bytes]
 ) -> None:
-    app, handled = new_app(concurrency=1)
+    app, handled = new_app(concurrency=1, newer_version_wait_s=0.0)
     record = Record()
     await inspector.raw.xadd(inspector.keys.stream, fields)  # type: ignore[arg-type]  # invariant dict
     async with connect(app) as bus, bus.running(observe=record):

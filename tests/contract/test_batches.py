@@ -16,6 +16,8 @@ from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, OrderShipped, Record, orders
 
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
+
 
 async def test_waiting_events_come_in_one_call_and_in_order(connect: Connect, inspector: Inspector) -> None:
     app, sizes, numbers = ev.App("shop"), list[int](), list[int]()

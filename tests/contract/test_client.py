@@ -15,6 +15,8 @@ from tests.catalog_samples import NOON
 from tests.quotes import QuoteGiven, QuoteRequested, quoting
 from tests.shop import Connect
 
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
+
 LONG_S = 15.0
 ASK = {"notification_id": "n1", "user_id": "u1", "message": Message(title="Hello", body=""), "channels": ("email",)}
 

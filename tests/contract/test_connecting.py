@@ -20,6 +20,8 @@ from eventlib.testing.waiting import eventually
 from tests.reading import read, read_as
 from tests.shop import Connect, OrderPlaced, new_app
 
+pytestmark = pytest.mark.every_server  # what a server says and allows is its own
+
 SECRET = "s3cr3t"
 
 

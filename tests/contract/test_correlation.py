@@ -2,10 +2,14 @@
 
 import asyncio
 
+import pytest
+
 import eventlib as ev
 from eventlib.events.envelope import Envelope, current
 from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced, OrderShipped, StockCounted
+
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

@@ -496,7 +496,7 @@ async def test_an_edited_event_that_fails_again_is_marked_as_edited(connect: Con
 async def test_an_event_of_a_newer_version_can_be_replayed_after_a_deployment(
     connect: Connect, inspector: Inspector
 ) -> None:
-    app, handled = new_app()
+    app, handled = new_app(newer_version_wait_s=0.0)
     newer, got = ev.App("shop"), list[str]()
 
     class OrderPlacedV9(ev.Event, type="order.placed", version=9, stream="orders"):

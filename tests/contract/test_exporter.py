@@ -20,7 +20,7 @@ from eventlib.testing.fault_proxy import fault_proxy
 from eventlib.testing.waiting import eventually
 from tests.probing import ask, value
 from tests.repository import TOP
-from tests.shop import Connect, new_app, nothing_left, orders
+from tests.shop import Connect, OrderPlaced, new_app, nothing_left, orders
 
 READS = {"scan", "time", "info", "memory|usage", "xpending", "xrange"}
 READS |= {"xinfo|stream", "xinfo|groups", "xinfo|consumers"}
@@ -217,3 +217,32 @@ def test_the_command_prints_writes_and_serves(tmp_path: Path) -> None:
         assert misspelt.returncode == 0 and misspelt.stderr == "no stream is at oders; is the key misspelt?\n"
     away = subprocess.run([*command, server.url, "--once"], cwd=TOP, capture_output=True, text=True, check=False)
     assert away.returncode == 2 and away.stderr.startswith("error: ") and "Traceback" not in away.stderr
+
+
+async def test_it_tells_what_was_lost_what_is_dead_and_what_redis_may_evict(
+    connect: Connect, raw: redis.Redis, url: str, namespace: str, foreign: str
+) -> None:
+    await raw.xtrim(foreign, maxlen=1, approximate=False)  # two of the five were read
+    app = ev.App("shop")
+
+    @app.subscribe(OrderPlaced, group="billing")
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        raise ev.Reject("no")
+
+    async with connect(app) as bus, bus.running():
+        await bus.publish_many(orders(1, 2))
+        await eventually(lambda: nothing_left(bus))
+    keys = (foreign, *[key.decode() async for key in raw.scan_iter(f"{namespace}:*", _type="stream")])
+    surveyor = Surveyor(url, SurveyLimits(commands_per_s=1000.0, keys=keys))
+    exporter = Exporter(surveyor, 1.0)
+    await exporter.look()
+    await surveyor.close()
+    text = exporter.metrics()
+    assert value(text, "workbench_group_lost_entries", stream=foreign, group="workers") == 2.0
+    assert value(text, "workbench_stream_added_entries_total", stream=foreign) == 5.0
+    dead = {"stream": f"{namespace}:{{orders}}:events", "group": "billing"}
+    assert value(text, "workbench_dead_letters", **dead) == 2.0
+    assert value(text, "workbench_group_lost_entries", **dead) == 0.0
+    assert value(text, "workbench_redis_maxmemory_policy", policy="noeviction") == 1.0
+    assert value(text, "workbench_redis_evicted_keys_total") == 0.0
+    assert (value(text, "workbench_redis_memory_system_bytes") or 0.0) > 1e8

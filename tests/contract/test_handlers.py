@@ -14,6 +14,8 @@ from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, orders
 
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
+
 
 class Strange(BaseException):
     """An error that is not a subclass of Exception."""

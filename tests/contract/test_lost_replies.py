@@ -20,6 +20,8 @@ from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, nothing_left, orders
 
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
+
 
 async def test_trap_23_entries_of_a_read_whose_reply_was_lost_are_delivered(
     connect: Connect, inspector: Inspector, url: str

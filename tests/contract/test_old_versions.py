@@ -1,17 +1,24 @@
-"""Events of older versions are delivered as the newest version. Events of newer versions are kept as dead letters."""
+"""Events of older versions are delivered as the newest version. Those of newer versions wait for a newer program."""
+
+from typing import Any
+
+import pytest
 
 import eventlib as ev
 from eventlib.events.envelope import decode
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
-from tests.shop import AT_ONCE, Connect
+from tests.shop import AT_ONCE, Connect, Record
 from tests.wire.orders import CLASSES, FOLDER, OrderPlaced, stored
+
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
 
 READABLE = sorted(file.stem for file in FOLDER.glob("v[123]*.json"))
 
 
 def new_app() -> tuple[ev.App, list[OrderPlaced]]:
     app, handled = ev.App("shop"), list[OrderPlaced]()
+    app.group("billing", newer_version_wait_s=0.0)
 
     @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
     async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
@@ -55,3 +62,51 @@ async def test_an_event_whose_upcaster_fails_is_kept_as_a_dead_letter(connect: C
     assert "float(" in dead.traceback, "the line of the upcaster that failed"
     read = decode(raw.replace(b"forty", b"42.00"), CLASSES)
     assert read is not None and isinstance(read.event, OrderPlaced)
+
+
+class Old(ev.Event, type="price.changed", version=1, stream="orders"):
+    cents: int
+
+
+class New(ev.Event, type="price.changed", version=2, stream="orders"):
+    cents: int
+    currency: str
+
+    @ev.upcast(1, example={"cents": 4200})
+    def _with_currency(data: dict[str, Any]) -> dict[str, Any]:
+        return data | {"currency": "EUR"}
+
+
+def pricing(event_class: type[Old] | type[New], handled: list[tuple[type[ev.Event], int]]) -> ev.App:
+    """A version of a service whose retries are few: what waits for the other version must use up none of them."""
+    app = ev.App("shop")
+
+    @app.subscribe(event_class, group="billing", retry=ev.Retry(attempts=1))
+    async def price(event: Old | New, delivery: ev.Delivery) -> None:
+        handled.append((type(event), delivery.attempt))
+
+    return app
+
+
+async def test_an_event_of_a_newer_version_waits_for_a_newer_consumer_and_loses_no_attempt(connect: Connect) -> None:
+    handled, record = list[tuple[type[ev.Event], int]](), Record()
+    async with connect(pricing(Old, handled)) as old, connect(pricing(New, handled)) as new:
+        async with old.running(observe=record):
+            await new.publish(New(cents=1, currency="EUR"))
+            await new.publish(Old(cents=2))
+            await eventually(lambda: record.count("retried") >= 2 and handled)
+            assert handled == [(Old, 1)], "an event that the old program reads does not wait behind the other"
+            assert (await new.backlog("orders", "billing")).dead == 0
+        async with new.running():
+            await eventually(lambda: len(handled) == 2)
+            assert handled == [(Old, 1), (New, 1)]
+            assert await new.dead_letters("orders", "billing").find() == []
+
+
+async def test_an_event_of_a_newer_version_does_not_wait_for_ever(connect: Connect, inspector: Inspector) -> None:
+    app, _ = new_app()
+    app.groups.clear()
+    await inspector.raw.xadd(inspector.keys.stream, {"event": stored("v4_future")}, id="1-1")
+    async with connect(app) as bus, bus.running():
+        [dead] = await eventually(lambda: bus.dead_letters("orders", "billing").find())
+    assert dead.reason == "unsupported_version"

@@ -174,13 +174,13 @@ async def test_without_ordered_by_there_is_no_order(connect: Connect) -> None:
 async def test_a_thousand_keys_keep_their_order(connect: Connect, inspector: Inspector) -> None:
     billing = BillingGroup(concurrency=100, prefetch=100)
     async with connect(billing.app) as bus:
-        for step in range(20):
+        for step in range(4):
             await bus.publish_many([StepTaken(order_id=f"{n}", step=step) for n in range(1000)])
         async with consumers(bus, "a", "b", "c"):
-            await eventually(lambda: len(billing.done()) >= 20_000, timeout_s=19.0)
+            await eventually(lambda: len(billing.done()) >= 4_000, timeout_s=19.0)
         assert await bus.backlog("orders", "billing") == ev.Backlog(0, 0, 0, 0, 0)
     assert faults(billing.notes) == []
-    assert len(set(billing.done())) == len(billing.done()) == 20_000
+    assert len(set(billing.done())) == len(billing.done()) == 4_000
     assert {note.who for note in billing.notes} == {"a", "b", "c"}
     assert await no_key_queue_left(inspector)
 

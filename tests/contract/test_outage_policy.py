@@ -22,6 +22,8 @@ from eventlib.testing.waiting import eventually
 from tests.contract.test_publishing import numbers
 from tests.shop import Connect, OrderPlaced, StockCounted, orders
 
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
+
 
 @pytest.fixture
 def spool(tmp_path: Path) -> ev.Spool:
@@ -101,7 +103,6 @@ async def test_a_batch_is_not_repeated_when_all_its_callers_were_cancelled(conne
         faulty.refusing = False
 
 
-@pytest.mark.one_server
 async def test_trap_24_reconnects_are_jittered_and_back_off(connect: Connect, url: str, waits_s: list[float]) -> None:
     """Publishers that lost the server at the same moment do not all reconnect at the same moment."""
     async with fault_proxy(url) as faulty, asyncio.TaskGroup() as tasks:

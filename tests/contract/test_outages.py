@@ -21,6 +21,8 @@ from eventlib.testing import PrivateServer, eventually, fault_proxy, free_port, 
 from tests.contract.test_server_trouble import Shop, follow, in_step
 from tests.shop import OrderPlaced, orders
 
+pytestmark = pytest.mark.every_server  # what a server says and allows is its own
+
 
 def settings(**changes: tuple[str, str]) -> "Begin":
     """Settings that are changed for the length of the outage: what each is during it, and what after it."""

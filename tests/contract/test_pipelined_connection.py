@@ -199,14 +199,15 @@ async def test_a_connection_that_is_closed_right_after_the_login_is_not_used(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As that of a proxy whose server cannot be reached. A request sent on it would never end."""
-    connect = AbstractConnection.connect
+    read_response = AbstractConnection.read_response
 
-    async def connect_and_end(connection: AbstractConnection) -> None:
-        await connect(connection)  # type: ignore[no-untyped-call]  # redis-py
+    async def read_and_end(connection: AbstractConnection) -> object:
+        reply = await read_response(connection)  # type: ignore[no-untyped-call]  # redis-py
         assert connection._reader is not None
         connection._reader.feed_eof()  # the protocol that takes over is not told of this end
+        return reply
 
-    monkeypatch.setattr(AbstractConnection, "connect", connect_and_end)
+    monkeypatch.setattr(AbstractConnection, "read_response", read_and_end)
     async with connecting_to(url) as connection:
         with pytest.raises(ev.BrokerUnavailable, match="after the login"):
             await connection.request(("PING",), 5.0)

@@ -19,6 +19,8 @@ from eventlib.broker.consuming import ConsumerCommands
 from eventlib.testing import Inspector, eventually
 from tests.shop import Connect, OrderPlaced, Record, orders
 
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
+
 LEASE_S = 0.4
 POISON = 13
 

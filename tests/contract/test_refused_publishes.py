@@ -19,6 +19,8 @@ from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced, StockCounted, orders
 
+pytestmark = pytest.mark.every_server  # what a server says and allows is its own
+
 
 class NoteWritten(ev.Event, type="note.written", version=1, stream="orders"):
     text: str

@@ -14,6 +14,8 @@ from eventlib.testing.waiting import eventually
 from tests.saga_shop import Desk, Order, order_app
 from tests.shop import Connect
 
+pytestmark = pytest.mark.one_server  # what is tested is the client's own side
+
 WAIT_S = 8.0
 
 

@@ -16,6 +16,8 @@ from eventlib.testing import PrivateServer, private_server
 from eventlib.testing.waiting import eventually
 from tests.shop import OrderPlaced, Record, nothing_left, orders
 
+pytestmark = pytest.mark.every_server  # what a server says and allows is its own
+
 LEASE_S = 0.4
 SOON = ev.Retry(attempts=3, wait_s=0.01, jitter="none")
 
@@ -315,3 +317,31 @@ async def test_trap_25_a_server_that_evicts_when_full_is_named_at_connect(
     except ev.BrokerError as error:
         told = str(error)
     assert (policy in told + caplog.text) == (policy != "noeviction")
+
+
+async def test_a_server_that_restarts_again_and_again_is_told_in_a_few_lines_and_loses_no_event(
+    own: PrivateServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop, published = Shop(own.url), list[int]()
+    shop.gate.set()
+
+    async def publish(bus: ev.Bus) -> None:
+        for number in range(100_000):
+            await bus.publish(OrderPlaced(number=number))
+            published.append(number)
+            await asyncio.sleep(0.002)
+
+    async with shop.open() as bus:
+        load = asyncio.create_task(publish(bus))
+        for _ in range(4):
+            before = len(shop.handled)
+            await eventually(lambda before=before: len(shop.handled) > before + 10)  # type: ignore[misc]
+            own.kill()
+            own.start()
+        load.cancel()
+        await asyncio.wait({load})
+        await shop.settles(bus, published)
+    assert [record for record in caplog.records if record.exc_info] == []
+    assert caplog.text.count("orders/billing waits for the server") == 1  # in a minute
+    assert caplog.text.count("publishing to orders waits for the server") <= 4  # in an outage
+    assert len(caplog.records) < 15

@@ -15,6 +15,8 @@ from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced, StockCounted, orders
 
+pytestmark = pytest.mark.every_server  # what a server says and allows is its own
+
 
 async def written(inspector: Inspector) -> list[tuple[str, int]]:
     """The ids and numbers of the orders in the stream."""

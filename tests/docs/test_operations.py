@@ -85,5 +85,15 @@ def test_the_user_of_the_exporter_has_the_rights_that_it_needs_and_no_other() ->
         assert refused != b"OK"
 
 
+def test_a_traced_program_prints_what_the_page_says() -> None:
+    with private_server() as server:
+        command = [sys.executable, "-c", PROGRAMS["traced.py"]]
+        done = subprocess.run(
+            command, env=environment(server.url), capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        )
+    assert (done.stdout, done.stderr) == ("process orders, publish orders, 1\n", "")
+    assert f"It prints `{done.stdout.strip()}`" in PAGE
+
+
 def test_every_program_is_run() -> None:
-    assert set(PROGRAMS) == {"service.py", "mounted.py"}
+    assert set(PROGRAMS) == {"service.py", "mounted.py", "traced.py"}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[2]
-SOURCES = ("pyproject.toml", "README.md", "workbench.py", "eventlib", "sim", "data", "examples", "notebooks")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "workbench.py", "eventlib", "sim", "data", "examples", "notebooks")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
-_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[^]]*\])?(?:>=(?P<lowest>[\w.]+))?[^;]*(?P<marker>;.*)?")
+_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[^]]*\])?(?:>=(?P<lowest>[\w.!]+))?[^;]*(?P<marker>;.*)?")
 _SEPARATE = {"bench"}  # `make bench` installs these, and measures with the versions of constraints.txt alone
 
 

@@ -16,6 +16,8 @@ BROUGHT = {
     "hiredis",
     "pydantic",
     "pydantic-core",
+    "pydantic-settings",
+    "python-dotenv",
     "redis",
     "typing-extensions",
     "typing-inspection",

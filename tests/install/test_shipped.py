@@ -54,13 +54,13 @@ class Reached(Exception):
 
 
 def test_report_reads_the_shipped_scenarios_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def validate(scenarios: Any, **settings: Any) -> None:
+    def validate(scenarios: Any, **settings: Any) -> None:
         raise Reached([scenario.name for scenario in scenarios])
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sim.infer.validate.validate", validate)
-    result = CliRunner().invoke(app, ["report", "--sample-if-missing", "--url", "redis://127.0.0.1:1"])
+    result = CliRunner().invoke(app, ["report", "--full", "--sample-if-missing", "--url", "redis://127.0.0.1:1"])
     assert isinstance(result.exception, Reached), result.output
     assert result.exception.args == (
-        ["quickstart", "llm-trace", "priorities", "tenants", "fan-out", "request-reply", "saga"],
+        ["quickstart", "llm-trace", "fan-out", "priorities", "tenants", "request-reply", "saga"],
     )

@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from sim.worlds import process_pool
 
 TOP = Path(__file__).parents[2]
 
@@ -37,3 +40,25 @@ def processes(tmp_path: Path) -> Iterator[ConsumerProcesses]:
     for consumer in opened.started:
         consumer.kill()
         consumer.wait()
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where fork servers are forked, which takes milliseconds."""
+    place = tmp_path_factory.mktemp("nursery") / "socket"
+    command = [sys.executable, "-m", "tests.live.nursery", str(place)]
+    with subprocess.Popen(command, cwd=TOP, stdin=subprocess.PIPE) as process:
+        while not place.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        yield place
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forked_runs(request: pytest.FixtureRequest, nursery: Path) -> Iterator[None]:
+    """The live runs of a module have fork servers of the nursery, unless these are what it tests."""
+    with pytest.MonkeyPatch.context() as patched:
+        if request.node.get_closest_marker("own_fork_server") is None:
+            patched.setenv("TEST_NURSERY", str(nursery))
+            patched.setattr(process_pool, "_PROGRAM", Path(__file__).with_name("start_forked.py"))
+        yield

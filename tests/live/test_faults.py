@@ -12,7 +12,7 @@ from eventlib.policy import Retry
 from eventlib.testing import PrivateServer, fault_proxy, private_server
 from sim.declare.faults import Fault
 from sim.declare.scenario import Scenario
-from sim.errors import InvalidScenario
+from sim.errors import InvalidScenario, LiveRunFailed
 from sim.evidence.checks import check
 from sim.evidence.history import History
 from sim.worlds.live import run_live
@@ -150,6 +150,23 @@ async def test_a_run_that_ends_in_a_fault_leaves_server_and_network_as_they_were
             cut_short = declared(one, duration_s=0.3).model_copy(update={"drain_s": 0.3})
             history = await run_live(cut_short, [0], repeats=1, url=server.url)
             assert rows_of(history, "sent").size
+        assert await keys_of_runs(server.url) == set()
+
+
+async def test_what_cannot_be_undone_is_told_and_the_rest_is_cleaned_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_full = PrivateServer.set_full
+
+    def stays_full(server: PrivateServer, full: bool) -> None:
+        if not full:
+            raise ConnectionError("nothing listens")
+        set_full(server, full)
+
+    monkeypatch.setattr(PrivateServer, "set_full", stays_full)
+    full = fault("server_full", at_s=0.2, for_s=19.0)
+    cut_short = declared(full, duration_s=0.3).model_copy(update={"drain_s": 0.3})
+    with no_process_left(), private_server() as server:
+        with pytest.raises(LiveRunFailed, match="could not be undone: nothing listens"):
+            await run_live(cut_short, [0], repeats=1, url=server.url)
         assert await keys_of_runs(server.url) == set()
 
 

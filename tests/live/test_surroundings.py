@@ -20,6 +20,8 @@ import asyncio, os, sys
 from sim.errors import LiveRunFailed
 from sim.worlds.live import run_live
 from sim.declare.scenario import Scenario
+
+pytestmark = pytest.mark.own_fork_server
 declared = Scenario.model_validate_json(sys.argv[1])
 sys.path.insert(0, "")  # as in a notebook: everything that this process needs is imported already
 if len(sys.argv) > 3:

@@ -217,6 +217,8 @@ OWNER = """
 import asyncio, sys
 from sim.worlds.live import run_live
 from sim.declare.scenario import Scenario
+
+pytestmark = pytest.mark.own_fork_server
 asyncio.run(run_live(Scenario.model_validate_json(sys.argv[1]), [0], progress=lambda _: print("running", flush=True)))
 """
 

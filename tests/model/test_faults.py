@@ -61,6 +61,12 @@ def at_s(history: History, kind: str) -> Floats:
     return np.asarray(rows_of(history, kind)["t_s"])
 
 
+def second_s(history: History, kind: str) -> Floats:
+    """Of the second message."""
+    rows = rows_of(history, kind)
+    return np.asarray(rows[rows["message"] == 1]["t_s"])
+
+
 def within(times_s: Floats, from_s: float, until_s: float) -> int:
     return int(np.count_nonzero((times_s > from_s) & (times_s < until_s)))
 
@@ -158,6 +164,22 @@ def test_a_server_that_is_away_takes_and_hands_out_nothing() -> None:
     assert np.all(measure(history)["recovery_s"] > 1.0)
 
 
+@pytest.mark.parametrize("callers", [None, Callers(reply="given", processes=2, timeout_s=5.0)], ids=["load", "callers"])
+def test_what_waits_for_a_server_that_stays_away_was_sent(callers: Callers | None) -> None:
+    """Nothing stops the load: each message is sent when it is due, though the run ends before the server has it."""
+    away = fault("server_away", at_s=1.01, for_s=19.0)
+    desk = service(0.02, consumers=2, emits=("given",))
+    small = scenario(steady(40.0, 2.0), away, desk=desk)
+    if callers is not None:
+        small = with_callers(callers, steady(40.0, 2.0), away, desk=desk)
+    history = simulate(small.model_copy(update={"drain_s": 0.5}), [0])
+    sent = rows_of(history, "sent")
+    sent = sent[sent["event"] == 0]
+    assert sent["message"].tolist() == list(range(80)) and sent["t_s"] == pytest.approx(sent["intended_s"])
+    assert rows_of(history, "skipped").size == 0
+    assert at_s(history, "published").max() < 1.01
+
+
 def test_what_is_handled_meanwhile_is_acknowledged_afterwards() -> None:
     history = run(fault("server_away", at_s=1.01, for_s=1.0))
     handled, acked = rows_of(history, "handled"), rows_of(history, "acked")
@@ -247,6 +269,30 @@ def test_latency_is_added_to_each_way() -> None:
     assert np.all(waits_s[started["intended_s"] < 0.9] == pytest.approx(0.0, abs=1e-9))
 
 
+def test_latency_delays_each_act_of_a_saga_by_four_ways() -> None:
+    """To the worker that waits, there and back to begin, and to the server, which stores what follows."""
+    one_by_one: dict[str, Any] = {"consumers": 1, "concurrency": 1}
+    sagas = saga_service(saga_step("pay", 0.05), saga_step("ship", 0.05), **one_by_one)
+    latency = fault("latency", at_s=0.5, for_s=4.0, added_s=0.1)
+    history = simulate(scenario(steady(1.0, 2.0), latency, desk=sagas), [0])
+    started, done, completed = (second_s(history, kind) for kind in ("step_started", "step_done", "completed"))
+    assert np.diff(started) == pytest.approx(0.05 + 4 * 0.1)
+    assert completed - done[-1] == pytest.approx(0.1)
+
+
+def test_a_retry_waits_from_when_the_server_has_it() -> None:
+    failing: dict[str, Any] = {"error_rate": 1.0, "retry": Retry(attempts=2, wait_s=0.5, jitter="none")}
+    latency = fault("latency", at_s=0.5, for_s=4.0, added_s=0.1)
+    plain, sagas = (
+        service(0.05, **failing),
+        saga_service(saga_step("pay", 0.05, error_rate=1.0), retry=failing["retry"]),
+    )
+    for desk, ways in ((plain, 2), (sagas, 4)):  # to the server and back; to begin an act takes two more
+        history = simulate(scenario(steady(1.0, 2.0), latency, desk=desk), [0])
+        started_s = second_s(history, "step_started" if desk.saga else "started")
+        assert started_s[1] - started_s[0] == pytest.approx(0.05 + 0.5 + ways * 0.1)
+
+
 def test_a_narrow_network_is_a_queue_for_its_bytes() -> None:
     """Where forty events a second have more bytes than pass, they wait for each other."""
     wide, narrow = (
@@ -266,6 +312,24 @@ def test_what_is_handed_out_in_a_lost_reply_comes_again_after_a_lease() -> None:
     assert np.all(again["t_s"] - 1.01 >= LEASE_S) and np.all(again["t_s"] - 1.51 <= 2.2 * LEASE_S)
     first = started[started["attempt"] == 1][["run", "message"]]
     assert not np.isin(again[["run", "message"]], first).any()  # nobody has seen its first delivery
+
+
+@pytest.mark.parametrize(
+    "halted",
+    [
+        fault("pause", service="desk", at_s=1.02, for_s=1.5),
+        fault("pause", service="desk", at_s=1.02, for_s=0.2),
+        fault("outage", service="desk", at_s=1.02, back_after_s=0.2, how="pause"),
+    ],
+    ids=lambda one: one.label,
+)
+def test_what_a_standing_consumer_is_handed_out_in_a_lost_reply_comes_again_too(halted: Fault) -> None:
+    """A read that was blocked when the consumer was stopped is served all the same, and it never hears of it."""
+    history = run(halted, fault("lost_replies", at_s=1.03, for_s=0.5))
+    assert problems(history) == {}
+    assert all(one.left["desk"].pending == 0 for one in history.runs)
+    started = rows_of(history, "started")
+    assert np.all(started[started["attempt"] == 2]["t_s"] >= 1.03 + LEASE_S)
 
 
 def test_callers_wait_for_a_server_that_is_away() -> None:

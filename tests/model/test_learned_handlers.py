@@ -15,7 +15,7 @@ from sim.declare.service import Service
 from sim.declare.service_times.empirical import EmpiricalTime
 from sim.errors import InvalidScenario
 from sim.evidence.metrics import measure
-from sim.infer.learned_file import check_machine, save_learned
+from sim.infer.learned_file import open_learned, save_learned
 from sim.infer.own_services import learned_of
 from sim.worlds import metering
 from sim.worlds.metering import Meter
@@ -180,10 +180,11 @@ def test_a_step_that_blocks_is_as_long_as_the_clock_says(
 def test_what_was_learned_on_another_machine_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "learned.json"
     times = {"kind": "empirical", "values_s": [0.01], "cpu_s": [0.0]}
-    save_learned(scenario(steady(1.0, 1.0), desk=desk({}, service_time=times)), file)
-    check_machine(file)
+    learned = scenario(steady(1.0, 1.0), desk=desk({}, service_time=times))
+    save_learned(learned, file)
+    open_learned(learned, file).check_machine()
     said = json.loads(file.read_text())
     for machine in (said["machine"] | {"processor": "a fast one"}, None):
         file.write_text(json.dumps(said | {"machine": machine}))
         with pytest.raises(InvalidScenario, match=r"was learned on another machine \(processor (a fast one|unknown)"):
-            check_machine(file)
+            open_learned(learned, file).check_machine()

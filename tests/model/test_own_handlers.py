@@ -1,5 +1,6 @@
 """What was learned of own handlers, in virtual time: those that compute queue for the loop, those that wait do not."""
 
+import codecs
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,21 @@ import yaml
 
 from eventlib.policy import Retry
 from sim.calibration import Calibration
+from sim.declare.dependencies import Dependency
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.declare.service_times.empirical import EmpiricalTime
-from sim.errors import InvalidScenario
+from sim.errors import InvalidScenario, LiveRunFailed
 from sim.evidence.checks import check
 from sim.evidence.history import joined
 from sim.evidence.metrics import measure
+from sim.infer import own_services
 from sim.infer.baselines import formula
 from sim.infer.compare import compare
 from sim.infer.learned_file import learned_as, open_learned, save_learned
 from sim.infer.prediction import Prediction
 from sim.worlds.simulated import simulate
-from tests.model.small import AT_ONCE, constant, kill, poisson, rows_of, scenario, steady
+from tests.model.small import AT_ONCE, constant, kill, poisson, rows_of, scenario, service, steady
 
 WORK_S = np.random.default_rng(5).exponential(0.02, 400)
 SEEDS = range(6)
@@ -55,6 +58,24 @@ def test_handlers_that_wait_do_not_wait_for_each_other() -> None:
     """M/G/infinity: no message waits, at forty times the load that one handler could do."""
     found = lags_s(scenario(poisson(40 / 0.5, 20.0), desk=own([0.4, 0.6], [0.0, 0.0], concurrency=500)))
     assert set(np.round(found, 9)) == {0.4, 0.6}
+
+
+async def test_services_are_learned_beside_those_that_use_a_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Dependency(capacity=2, service_time=constant(0.01))
+    desk = Service(consumes="placed", app="tests.own_app:app", group="compute")
+    declared = {"desk": desk, "audit": service(uses=("database",))}
+    known = Scenario(name="small", load=steady(5.0, 1.0), services=declared, dependencies={"database": database})
+    runs = []
+
+    async def run(light: Scenario, *_: Any, **__: Any) -> None:
+        runs.append(light)
+        raise LiveRunFailed("desk", "is not run here")
+
+    monkeypatch.setattr(own_services, "run_live", run)
+    with pytest.raises(LiveRunFailed, match="is not run here"):
+        await own_services.learn_services(known)
+    [light] = runs
+    assert light.dependencies == known.dependencies and light.services["audit"].uses == ("database",)
 
 
 def test_two_consumers_compute_beside_each_other() -> None:
@@ -141,9 +162,10 @@ def test_what_was_learned_is_kept_in_a_file(tmp_path: Path) -> None:
     learned = scenario(steady(1.0, 1.0), desk=one)
     save_learned(learned, file)
     bare = Service(consumes="placed", app="shop:app", consumers=3)
-    assert open_learned(scenario(poisson(5.0, 2.0), desk=bare), file).services["desk"] == one.model_copy(
-        update={"consumers": 3}
-    )
+    file.write_bytes(codecs.BOM_UTF8 + file.read_bytes())  # as editors on Windows write it
+    known = open_learned(scenario(poisson(5.0, 2.0), desk=bare), file)
+    assert known.scenario.services["desk"] == one.model_copy(update={"consumers": 3})
+    assert known.other_machine() == "" and known.date.endswith("+00:00")
     other = bare.model_copy(update={"group": "other"})
     with pytest.raises(InvalidScenario, match=r"learned\.json: knows nothing of the handlers of desk; delete it"):
         open_learned(scenario(steady(1.0, 1.0), desk=other), file)

@@ -44,8 +44,10 @@ QUEUES = {
 
 @cache
 def waits_by_run(name: str) -> list[Floats]:
-    """Of the runs of one queue, once it has warmed up."""
-    return [waits_s(simulate(QUEUES[name][0], [seed]))[WARM_UP:] for seed in SEEDS]
+    """Of the runs of one queue, once it has warmed up. A run has the waits of the recursion, to the last one."""
+    declared, servers = QUEUES[name][0], QUEUES[name][0].services["desk"].concurrency
+    plans = [declared.plan(seed) for seed in SEEDS]
+    return [np.array(exact_waits_s(plan.arrivals_s, plan.service_s["desk"], servers))[WARM_UP:] for plan in plans]
 
 
 @pytest.mark.parametrize("name", QUEUES)

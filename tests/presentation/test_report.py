@@ -15,16 +15,24 @@ import sim
 from sim.declare.scenario import Scenario
 from sim.environment import environment
 from sim.evidence.checks import Verdict
+from sim.evidence.claims import ClaimVerdict, Finding
+from sim.evidence.claims import Row as ClaimRow
 from sim.evidence.history import KIND, History, sorted_rows
-from sim.infer.claims import Claim
 from sim.infer.compare import Comparison, Row
 from sim.show import plots, report
 from sim.show.provenance import commit, exact_command, provenance
 from sim.show.report import render
 
+
+def claim_of(sentence: str, measured: str, verdict: ClaimVerdict, how: str) -> ClaimRow:
+    """A row of the claims."""
+    finding = Finding(verdict, measured, distance=1.5)
+    return ClaimRow("S9", "bus", sentence, how, "it does", finding, seconds=1.0)
+
+
 CLAIMS = [
-    Claim("Nothing is lost", "0 of 1,234", "true", "counted in the history"),
-    Claim("Bursts are fast", "41,022/s", "true", "timed"),
+    claim_of("Nothing is lost", "0 of 1,234", "true", "counted in the history"),
+    claim_of("Bursts are fast", "41,022/s", "true", "timed"),
 ]
 VOID = {"meta", "br", "img", "link", "input", "hr", "base"}
 
@@ -110,7 +118,7 @@ def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "_figures", lambda *_: [])
 
 
-def headline(comparisons: Iterable[Comparison], claims: Iterable[Claim] = ()) -> str:
+def headline(comparisons: Iterable[Comparison], claims: Iterable[ClaimRow] = ()) -> str:
     return Page(render(list(comparisons), list(claims), command="x")).said("h1")[0]
 
 
@@ -273,7 +281,7 @@ def marks(source: str) -> list[str]:
 
 @pytest.mark.usefixtures("without_figures")
 def test_a_false_claim_or_check_is_marked_at_the_top(comparison: Comparison) -> None:
-    slow = replace(CLAIMS[1], verdict="false")
+    slow = claim_of("Bursts are fast", "41/s", "false", "timed")
     comparison = with_rows(comparison, lag_s_p95=replace(comparison["lag_s_p95"], error=0.0, noise=0.0))
     assert marks(render([comparison], CLAIMS, command="x"))[0] == "✓ Every check and claim holds."
     assert marks(render([comparison], [CLAIMS[0], slow], command="x"))[0] == "✗ One claim found false."
@@ -310,7 +318,8 @@ def test_every_metric_check_and_claim_is_there(page: Page, comparison: Compariso
         assert of_quality or row.simulated == row.live == 0, metric
     assert {check.name for check in comparison.checks} <= set(codes)
     assert {check.detail for check in comparison.checks} <= set(cells)
-    assert {text for claim in CLAIMS for text in (claim.claim, claim.measured, claim.how)} <= set(cells)
+    assert {text for row in CLAIMS for text in (f"{row.sentence}{row.id}", row.finding.measured)} <= set(cells)
+    assert f"{CLAIMS[0].how} To hold: it does." in cells and "1.5\N{MULTIPLICATION SIGN}" in cells
 
 
 def test_the_scenario_is_described_in_words(page: Page, comparison: Comparison) -> None:
@@ -377,7 +386,7 @@ def test_verdicts_are_shown_by_more_than_colour(page: Page) -> None:
 def test_names_are_escaped(simulated: History, live: History) -> None:
     hostile = simulated.scenario.model_copy(update={"name": "<script>alert(1)</script>", "description": "a & <b>b</b>"})
     histories = (replace(history, scenario=hostile) for history in (simulated, live))
-    claim = Claim("<script>", "<i>", "true", '"><script>')
+    claim = claim_of("<script>", "<i>", "true", '"><script>')
     source = render([sim.compare(*histories)], [claim], command="<script>", notes=["<script>"])
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in source
     assert not Page(source).all("script")
@@ -486,7 +495,7 @@ def test_a_name_of_any_characters_is_text_in_the_page(comparison: Comparison) ->
     )
     scenario = comparison.live.scenario.model_copy(update={"name": name, "description": name})
     renamed = replace(comparison, live=replace(comparison.live, scenario=scenario))
-    claim = Claim(name, name, "true", name)
+    claim = claim_of(name, name, "true", name)
     page = Page(render([renamed], [claim], command=name, notes=[name], environment={name: name}))
     assert name in page.said("h2") and name in page.said("p") and f"Validation: {name}" in page.said("title")
     assert f"Note: {name}" in page.said("li") and name in page.said("code")

@@ -9,7 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from eventlib.broker.watching import ConsumerState, EntryId, GroupState, Held, Look
+from eventlib.broker.replies import ConsumerState
+from eventlib.broker.watching import EntryId, GroupState, Held, Look
 from sim.declare.declared import Floats
 from sim.learn.recording import Changes, Collector, Ints, Recording, Streams
 

@@ -49,6 +49,12 @@ def test_the_list_has_the_same_summary_as_a_commands_own_help(name: str) -> None
     assert command.help.partition("\n")[0] == COMMANDS[name].summary
 
 
+def test_simulate_does_not_promise_to_learn() -> None:
+    """It runs no handler, so a file that is not there is refused."""
+    shown = " ".join(CliRunner().invoke(app, ["simulate", "--help"]).stdout.replace("│", " ").split())
+    assert "No handler runs here" in shown and "it is written" not in shown
+
+
 def test_a_report_on_two_scenarios_of_one_name_is_refused(tmp_path: Path) -> None:
     """The page could not tell them apart. The command refuses them before it runs anything."""
     files = [tmp_path / "one.yaml", tmp_path / "two.yaml"]

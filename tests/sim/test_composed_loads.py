@@ -106,6 +106,19 @@ def test_no_batch_is_too_large_or_waits_too_long(size: int, wait_s: float) -> No
         assert held_s.max() > 0.99 * wait_s
 
 
+def test_the_length_is_asked_once_however_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trace opens its file for it."""
+    asked: list[BatchingLoad] = []
+
+    def duration_s(load: BatchingLoad) -> float:
+        asked.append(load)
+        return load.of.duration_s
+
+    monkeypatch.setattr(BatchingLoad, "duration_s", property(duration_s))
+    assert batching(steady(100.0, 1.0), size=1, wait_s=1.0).draw(rng()).due_s.size == 100
+    assert len(asked) == 1
+
+
 def test_batches_in_stages_are_not_torn() -> None:
     load = stages({"kind": "batching", "of": STAGES[0], "size": 4, "wait_s": 9}, STAGES[0])
     found = load.draw(rng())

@@ -17,7 +17,8 @@ from sim.cli.commands import COMMANDS, app
 from sim.cli.conclusion import end
 from sim.errors import LiveRunFailed
 from sim.evidence.checks import Check, Verdict, check
-from sim.infer.claims import Claim
+from sim.evidence.claims import ClaimVerdict, Finding
+from sim.evidence.claims import Row as ClaimRow
 from sim.infer.compare import Comparison, compare
 from tests.sim.handmade import attempted, history, sent, whole
 
@@ -33,7 +34,7 @@ def compared(error: float = 0.0, noise: float = 0.0) -> Comparison:
     return replace(found, rows=tuple(off if row.metric == off.metric else row for row in found.rows))
 
 
-def status(checks: Sequence[Check], comparisons: Sequence[Comparison] = (), claims: Sequence[Claim] = ()) -> int:
+def status(checks: Sequence[Check], comparisons: Sequence[Comparison] = (), claims: Sequence[ClaimRow] = ()) -> int:
     try:
         end(checks, comparisons, claims)
     except typer.Exit as ended:
@@ -70,9 +71,9 @@ def test_predictions(error: float, noise: float, wanted: int) -> None:
     assert status(checks(generator_on_time="false"), [compared(error, noise)]) == 3, "its times do not count"
 
 
-@pytest.mark.parametrize(("verdict", "wanted"), [("true", 0), ("false", 1), ("unknown", 3)])
-def test_claims(verdict: Verdict, wanted: int) -> None:
-    assert status(checks(), [compared()], [Claim("", "", verdict, "")]) == wanted
+@pytest.mark.parametrize(("verdict", "wanted"), [("true", 0), ("false", 1), ("unknown", 3), ("not built", 0)])
+def test_claims(verdict: ClaimVerdict, wanted: int) -> None:
+    assert status(checks(), [compared()], [ClaimRow("S1", "bus", "", "", "", Finding(verdict, ""), 0.0)]) == wanted
 
 
 def test_what_is_left_breaks_no_promise() -> None:

@@ -21,8 +21,9 @@ from sim.evidence.export import under_all_names
 from sim.evidence.metrics import Metrics, measure, unit_of
 from sim.infer.judging import judge_prediction
 from sim.infer.predict import predict
+from sim.infer.prediction import Prediction
 from sim.worlds.simulated import simulate
-from tests.model.small import saga_service, saga_step, scenario, service, steady, with_callers
+from tests.model.small import poisson, saga_service, saga_step, scenario, service, steady, with_callers
 from tests.sim.handmade import history, sent, whole
 
 SMALL = scenario(steady(20.0, 1.0), desk=service(0.01))
@@ -130,6 +131,20 @@ def test_a_prediction_is_judged_by_where_live_runs_should_lie() -> None:
         [Expectation.parse("lag_s_p99 < 500 ms"), Expectation.parse("desk.lag_s_p99 < 1 ms")], prediction
     )
     assert (holds.outcome, fails.outcome) == ("holds", "fails")
+
+
+def test_a_predicted_overload_fails_a_limit_and_never_holds(tmp_path: Path) -> None:
+    """Twenty messages of a second each, and two seconds for them: p99 is only known to be longer than some time."""
+    overloaded = scenario(poisson(20.0, 1.0), drain_s=1.0, desk=service(1.0))
+    found = predict(overloaded, [0, 1], replications=3)
+    found.save(tmp_path / "p.json")
+    for prediction in (found, Prediction.open(tmp_path / "p.json")):
+        fails, unsure = judge_prediction(
+            [Expectation.parse("lag_s_p99 < 500 ms"), Expectation.parse("desk.lag_s_p99 < 3600 s")], prediction
+        )
+        assert (fails.outcome, unsure.outcome) == ("fails", "cannot tell")
+        assert "% unhandled (95 % interval from " in fails.found
+    assert " on " in next(line for line in str(found).splitlines() if line.startswith("lag_s_p99"))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import yaml
 from sim.declare.differences import differences
 from sim.declare.faults import FAULT_KINDS, Fault
 from sim.declare.scenario import Scenario
-from sim.errors import InvalidScenario
+from sim.errors import InvalidScenario, InvalidTrace
 from tests.model.small import fault, kill, poisson, saga_service, saga_step, scenario, service, steady
 
 KILL = {"kind": "kill", "service": "desk", "at_s": 2.0, "back_after_s": 1.0}
@@ -46,6 +46,10 @@ def loaded(directory: Path, *faults: dict[str, Any], **desk: Any) -> Scenario:
         ([POISON | {"share": None, "messages": [-1]}], "numbered from 0"),
         ([POISON | {"how": "kill", "share": 0.5}], "about 2,500 consumers would be killed by poison, over 100"),
         ([POISON | {"how": "kill"}, KILL], "'desk' consumer 0 is killed by poison while it is down"),
+        (
+            [POISON | {"how": "kill", "for_s": 1.0}, POISON | {"how": "kill", "at_s": 5.0}],
+            "'desk' consumer 0 is killed by poison while it is down",
+        ),
         ([AWAY, {"kind": "reset", "at_s": 1.5}], "faults: the server is made hard to reach while it is down"),
         ([AWAY | {"for_s": 25}], "less than or equal to 20"),
         ([{"kind": "latency", "at_s": 1, "for_s": 1, "added_s": 2}], "faults.0.added_s: Input should be less than"),
@@ -119,6 +123,25 @@ def test_every_kind_that_can_be_drawn_is_drawn() -> None:
     assert {one.kind for one in faults} == set(kinds)
 
 
+def test_random_plans_see_what_was_drawn_for_each_other() -> None:
+    """None hits what another one has taken out, in whatever order they are declared."""
+    plans = [fault("random", every_s=1.0, lasts_s=0.5, kinds=["kill", "pause"], seed=seed) for seed in range(4)]
+    declared = scenario(steady(10.0, 30.0), *plans, desk=service(consumers=2))
+    assert len(declared.faults) > 30 and declared.declared_faults == tuple(plans)
+    first = scenario(steady(10.0, 30.0), plans[0], desk=service(consumers=2)).faults
+    assert declared.faults[: len(first)] == first
+
+
+def test_a_random_plan_for_a_trace_that_is_missing_is_refused_by_the_run(tmp_path: Path) -> None:
+    declared = {"name": "p", "load": {"kind": "trace", "event": "placed", "file": "none.csv"}, "faults": [RANDOM]}
+    declared["services"] = {"desk": {"consumes": "placed", "service_time": {"kind": "constant", "mean_s": 0.01}}}
+    file = tmp_path / "faulty.yaml"
+    file.write_text(yaml.safe_dump(declared))
+    loaded_without = Scenario.load(file)
+    with pytest.raises(InvalidTrace, match=r"none\.csv"):
+        loaded_without.plan(0)
+
+
 # Poison
 
 
@@ -135,6 +158,18 @@ def test_a_seed_poisons_a_share_of_the_load() -> None:
     assert declared.plan(3).poison == plan.poison != declared.plan(4).poison
     beside = scenario(poisson(200.0, 10.0), poisoned, kill("desk", 1.0, 0.5), **desks)
     assert beside.plan(3).poison == plan.poison
+
+
+def test_as_many_consumers_are_killed_as_messages_are_poisoned() -> None:
+    """In its time, and at its service: one event may set off several messages there."""
+    desks: dict[str, Any] = {"desk": service(emits=["paid"] * 10), "till": service(consumes="paid")}
+    deadly = {"how": "kill", "at_s": 500.0, "for_s": 10.0, "share": 0.01}
+    load = steady(100.0, 600.0)
+    assert scenario(load, fault("poison", service="desk", **deadly), **desks).faults  # 10 of 1,000 events, 5 attempts
+    with pytest.raises(ValueError, match="about 500 consumers would be killed by poison"):
+        scenario(load, fault("poison", service="till", **deadly), **desks)
+    with pytest.raises(ValueError, match="about 150 consumers"):
+        scenario(load, fault("poison", service="till", how="kill", messages=[1, 2, 3]), **desks)
 
 
 def test_messages_are_poisoned_by_their_numbers() -> None:

@@ -16,16 +16,22 @@ from sim.cli.commands import app
 from sim.errors import SimError
 from sim.infer.learned_file import save_learned
 from sim.infer.prediction import Prediction
+from sim.infer.sweep import sweep
+from sim.show.sweeps import write_figure
 from sim.worlds.simulated import simulate
 from tests.model.small import any_scenario
 from tests.sim.test_commands import SMALL
+from tests.sim.test_sweep import Counting
 
 HISTORY = simulate(any_scenario(1), [0])
+SWEEP = sweep(any_scenario(1), {"drain_s": [30]}, seeds=[0], executor=Counting())
 WRITERS: dict[str, Callable[[Path], None]] = {
     "a history": HISTORY.save,
     "a calibration": Calibration.constant(publish_s=0.001).save,
     "a prediction": Prediction.of(HISTORY, [0]).save,
     "what was learned": lambda file: save_learned(HISTORY.scenario, file),
+    "a sweep": SWEEP.save,
+    "a figure of a sweep": lambda file: write_figure(SWEEP, file),
     "JSON": lambda file: write_json(file, {"lags": list(range(1000))}),
 }
 
@@ -43,7 +49,7 @@ def full_disk(left: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 def test_what_was_in_a_file_stays(tmp_path: Path, write: Callable[[Path], None]) -> None:
-    file = tmp_path / "kept"
+    file = tmp_path / "kept.png"
     write(file)
     before = file.read_bytes()
     with pytest.raises((SimError, OSError), match="kept"), full_disk(10):

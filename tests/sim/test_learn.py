@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from eventlib.broker.watching import ConsumerState, Dead, EntryId, GroupState
+from eventlib.broker.replies import ConsumerState
+from eventlib.broker.watching import Dead, EntryId, GroupState
 from sim.cli.commands import app
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from eventlib.policy import Retry
 from sim.declare.faults.errors import Errors
 from sim.declare.faults.kill import Kill
+from sim.declare.flow import MAX_PATHS, Flow
 from sim.declare.loads.poisson import PoissonLoad
 from sim.declare.own_handlers import Emitted
-from sim.declare.plan import MAX_PATHS, Flow
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.declare.service_times.lognormal import LognormalTime
@@ -160,30 +160,6 @@ def test_an_unknown_field(file: Path, path: str, place: str, known: str) -> None
     said = refusal(file)
     assert known in said.partition("unknown field; there are: ")[2].split(", ")
     assert said.startswith(place.partition(".")[0]) and place.rpartition(".")[2] + ":" in said
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "what"),
-    [
-        ("batch", 100, "batch handlers"),
-    ],
-)
-def test_settings_of_the_library_that_no_world_models_are_refused(
-    file: Path, field: str, value: object, what: str
-) -> None:
-    """It is refused as not modelled: a scenario that lost it silently would measure something else."""
-    file.write_text(yaml.safe_dump(changed(**{f"services__billing__{field}": value})))
-    place, _, problem = refusal(file).partition(": ")
-    assert place == f"services.billing.{field}"
-    assert f"{what} " in problem and " not modelled yet; leave it out" in problem
-    assert "unknown field" not in problem
-    with pytest.raises(ValidationError, match=f"{field}\n.*not modelled yet"):
-        Service.model_validate({"consumes": "order.placed", "service_time": constant(0.01), field: value})
-
-
-def test_all_settings_that_are_not_modelled_are_named_at_once(file: Path) -> None:
-    file.write_text(yaml.safe_dump(changed(services__billing__batch=5, services__shipping__batch=1)))
-    assert refusal(file).count("not modelled yet") == 2
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,12 +16,19 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 import sim
+from sim.calibration import Calibration
 from sim.cli.commands import app
+from sim.cli.varying import machine_in
+from sim.declare.loads.trace import TraceLoad
+from sim.declare.scenario import Scenario
 from sim.declare.varying import Axis, axes_of, grid, latin_hypercube, with_fields
 from sim.errors import InvalidScenario, SimError, SweepFailed
 from sim.infer import points
+from sim.infer.points import Point, keys_of
 from sim.infer.processes import Processes
 from sim.show.sweeps import figure_of
+from sim.timings import Block
+from sim.worlds import live
 from tests.model.small import exponential, poisson, scenario, service
 from tests.sim.dying import dies_unless
 
@@ -100,6 +108,26 @@ def test_any_field_varies_by_its_path() -> None:
     assert with_fields(SMALL, {}) == SMALL
 
 
+def test_what_follows_from_a_field_follows_from_its_new_value() -> None:
+    """The weights of a mix, the shares of what is emitted, the faults that are drawn for a plan."""
+    load = {"kind": "constant", "event": {"placed": 1, "changed": 1}, "rate_per_s": 10, "duration_s": 60}
+    desk = service().model_dump() | {"emits": {"paid": 0.9, "refused": 0.1}}
+    random = {"kind": "random", "every_s": 20.0}
+    services = {"desk": desk, "till": service(consumes="changed").model_dump()}
+    mixed = Scenario.model_validate({"name": "m", "load": load, "services": services, "faults": [random]})
+    one = with_fields(mixed, {"services.till.consumes": "placed", "load.event": "placed"})
+    assert one.offered_load.events == {"placed": 1.0}
+    both = with_fields(mixed, {"services.desk.emits": ["paid", "refused"]}).services["desk"]
+    assert both.emits == ("paid", "refused") and both.emits_shares == ()
+    longer = with_fields(mixed, {"load.duration_s": 300})
+    assert max(fault.at_s for fault in longer.faults) > 200
+    rarer = pickle.loads(pickle.dumps(with_fields(longer, {"faults.0.every_s": 100.0})))
+    assert len(rarer.faults) < len(longer.faults) and rarer.declared_faults[0].every_s == 100.0
+    assert with_fields(mixed, {}) == mixed and with_fields(mixed, {}).declared_faults == mixed.declared_faults
+    kept = Scenario.model_validate_json(longer.model_dump_json(by_alias=True))
+    assert kept.faults == kept.declared_faults == longer.faults
+
+
 def test_a_latin_hypercube_has_one_point_in_each_stratum_of_each_field() -> None:
     axes = axes_of({"services.desk.error_rate": "0..1.0", "load.rate_per_s": "100.0..200.0"})
     drawn = np.array(latin_hypercube(axes, 16))
@@ -110,19 +138,19 @@ def test_a_latin_hypercube_has_one_point_in_each_stratum_of_each_field() -> None
 
 
 def test_the_bytes_are_the_same_on_any_executor_with_any_number_of_workers_and_hash_seed(tmp_path: Path) -> None:
+    own = tmp_path / "own"
     program = (
-        "import sim; from tests.sim.test_sweep import SMALL, TWO, Counting\n"
-        "sim.sweep(SMALL, TWO, seeds=range(2), executor=Counting(), out={!r})"
+        "import sim; from tests.sim.test_sweep import SMALL, TWO\n"
+        f"sim.sweep(SMALL, TWO, seeds=range(2), workers=2, out={str(own)!r})"
     )
-    written = []
-    with ThreadPoolExecutor(2) as threads:
-        for name, executor in {"own": None, "threads": threads, "in order": Counting()}.items():
-            sim.sweep(SMALL, TWO, seeds=range(2), executor=executor, workers=2, out=tmp_path / name)
-            written.append((tmp_path / name).read_bytes())
-    hashed = tmp_path / "hashed"
-    run = [sys.executable, "-c", program.format(str(hashed))]
+    run = [sys.executable, "-c", program]
     subprocess.run(run, env=os.environ | {"PYTHONHASHSEED": "7"}, check=True, timeout=60)
-    assert {*written, hashed.read_bytes()} == {written[0]}
+    written = [own.read_bytes()]
+    with ThreadPoolExecutor(2) as threads:
+        for name, executor in {"threads": threads, "in order": Counting()}.items():
+            sim.sweep(SMALL, TWO, seeds=range(2), executor=executor, out=tmp_path / name)
+            written.append((tmp_path / name).read_bytes())
+    assert set(written) == {written[0]}
 
 
 def test_trap_53_a_point_has_the_random_numbers_of_every_other_point() -> None:
@@ -143,7 +171,8 @@ def test_what_was_finished_before_an_interruption_is_not_simulated_again(tmp_pat
         sim.sweep(SMALL, TWO, seeds=range(2), executor=interrupted, out=out)
     assert not out.exists() and interrupted.calls >= 4
     beside = tmp_path / "out.unfinished"
-    beside.write_text(beside.read_text().rstrip() + '\n{"key": "cut o')  # killed in the middle of a write
+    lost = b'\n{"key": "\xff"}\n' + b"[" * 100_000  # a disk that lost something
+    beside.write_bytes(beside.read_bytes().rstrip() + lost + b'\n{"key": "cut o')  # killed in the middle of a write
     rest = Counting()
     sim.sweep(SMALL, TWO, seeds=range(2), executor=rest, out=out)
     assert 0 < rest.calls <= 2
@@ -151,6 +180,28 @@ def test_what_was_finished_before_an_interruption_is_not_simulated_again(tmp_pat
     more = Counting()
     sim.sweep(SMALL, TWO | {"load.rate_per_s": "20,40,60"}, seeds=range(2), executor=more, out=out)
     assert more.calls == 3
+
+
+def test_a_file_of_the_scenario_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace, other = tmp_path / "trace.csv", tmp_path / "other.csv"
+    for file, rows in ((trace, 3), (other, 4)):
+        file.write_text("\n".join(["ts", *map(str, range(rows))]))
+    replay = TraceLoad(kind="trace", event="placed", file=trace, columns={"at": "ts"}, time_scale=0.1)
+    declared, hashed = scenario(replay, desk=service()), []
+    variants = [
+        with_fields(declared, {"load.file": str(file), "services.desk.consumers": consumers})
+        for file in (trace, other)
+        for consumers in (1, 2)
+    ]
+
+    def read_bytes(file: Path) -> bytes:
+        hashed.append(file.name)
+        with file.open("rb") as opened:
+            return opened.read()
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    assert len(set(keys_of([Point(variant, (0,)) for variant in variants]))) == 4
+    assert hashed == ["trace.csv", "other.csv"]
 
 
 def test_a_process_that_is_killed_is_replaced_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +243,7 @@ def test_a_sweep_is_drawn() -> None:
     line = figure_of(sim.sweep(SMALL, {"load.rate_per_s": [20, 40]}, seeds=range(3), executor=Counting()))
     assert line.axes[0].get_ylabel() == "lag_s_p99 (s)"
     three = sim.sweep(SMALL, TWO | {"drain_s": [1]}, seeds=[0], executor=Counting())
-    with pytest.raises(SweepFailed, match="3 fields vary"):
+    with pytest.raises(InvalidScenario, match="3 fields vary"):
         figure_of(three)
 
 
@@ -217,9 +268,34 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert told["points"][0]["metrics"]["lag_s_p99"]["runs"] == 3
     failed = run(*vary, "--expect", "throughput_per_s > 1000", "--junit", "junit.xml")
     assert failed.exit_code == 1 and 'failures="4"' in Path("junit.xml").read_text()
-    for wrong in (["--vary", "consumers"], ["--vary", "name="], [*vary, "--metric", "lag"]):
+    named = run(*vary, "--metric", "desk.lag_s_p50", "--expect", "desk.lag_s_p95 < 10", "--figure", "map.svg")
+    assert named.exit_code == 0 and "lag_s_p50" in named.output
+    monkeypatch.setattr(points, "simulated", lambda point: pytest.fail("it is refused before anything runs"))
+    for wrong in (
+        ["--vary", "consumers"],
+        ["--vary", "name="],
+        [*vary, "--metric", "lag"],
+        [*vary, "--metric", "shop.lag_s_p50"],
+        [*vary, "--figure", "map.pdf"],
+        [*vary, "--vary", "drain_s=1..2", "--figure", "map.png"],
+    ):
         refused = run(*wrong)
-        assert refused.exit_code in (2, 3) and refused.output.splitlines()[-1].startswith("error:")
+        assert refused.exit_code == 2 and refused.output.splitlines()[-1].startswith("error:")
+
+
+def test_a_busy_machine_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def product_at(url: str) -> str:
+        return "Redis 8.2.3"
+
+    monkeypatch.setattr(live, "product_at", product_at)
+    monkeypatch.setattr(Calibration, "check_fits", lambda *_: None)
+    busy = Calibration((Block(0, {"lateness_s": [[0.0001] * 95 + [0.003] * 5]}),))
+    busy.save(tmp_path / "busy.json")
+    measured = machine_in(tmp_path / "busy.json", "redis://nowhere")
+    assert measured is not None and measured.digest() == busy.digest()
+    assert "Note: the machine was busy when it was timed" in capsys.readouterr().err
 
 
 def test_its_errors_are_errors_of_sim() -> None:

@@ -1,5 +1,6 @@
 """`workbench trace inspect` says what a trace is like, and writes a scenario that runs."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,17 @@ def test_json_has_what_is_shown(inspect: Any) -> None:
     assert told["summary"]["dispersion"]["1"] == pytest.approx(1.0, abs=0.6)
     assert len(told["rate"]["per_s"]) == 60 and len(told["rate"]["edges_s"]) == 61
     assert [one["has"] for one in told["seen"]] == ["numbers", "numbers", "text"]
+
+
+def test_a_scenario_that_cannot_be_written_costs_nothing_else(inspect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(file: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+
+    monkeypatch.setattr("sim.cli.trace.write_whole", no_room)
+    result = inspect(drawn(), "--out", "mine.yaml", "--json", "calls.json")
+    assert result.exit_code == 2 and "error: mine.yaml: " in result.stderr
+    assert "2,000 rows in" in result.stdout and "The scenario is" not in result.stdout
+    assert json.loads(Path("calls.json").read_text())["summary"]["rows"] == 2000
 
 
 def test_one_row_has_no_rate(inspect: Any) -> None:

@@ -83,6 +83,15 @@ def test_trap_51_all_runs_are_cut_at_the_same_time() -> None:
     assert "found by MSER-5" in warm_up_in_words(together)
 
 
+def test_looks_that_failed_do_not_move_the_cut() -> None:
+    """The backlog is 9 until 10 s and 1 after it. From 4 s to 7 s no look succeeded."""
+    declared = scenario(steady(5.0, 40.0), desk=service()).model_copy(update={"warm_up": "mser-5"})
+    looks = sampled([9.0] * 100 + [1.0] * 300, every_s=0.1)
+    known = replace(history(looks, ended_s=40.0), scenario=declared)
+    without = replace(known, rows=known.rows[~((known.rows["t_s"] > 3.95) & (known.rows["t_s"] < 6.95))])
+    assert warm_up_s(known) == warm_up_s(without) == pytest.approx(10.0)
+
+
 def together_without(known: History) -> History:
     """The history of the scenario without a rule."""
     return replace(known, scenario=known.scenario.model_copy(update={"warm_up": None}))

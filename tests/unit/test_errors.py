@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import eventlib as ev
-from eventlib import errors
+from eventlib import errors, signals
 
-CLASSES = [c for c in vars(errors).values() if inspect.isclass(c) and issubclass(c, Exception)]
+DEFINED = [*vars(errors).values(), *vars(signals).values()]
+CLASSES = [c for c in DEFINED if inspect.isclass(c) and issubclass(c, Exception)]
 MADE_OF: dict[Any, Any] = {str: "text", int: 3, float: 1.5, tuple[str, ...]: ("e1", "e2")}
 
 
@@ -43,7 +44,14 @@ def test_each_error_belongs_to_its_family() -> None:
         return {c.__name__ for c in CLASSES if issubclass(c, parent) and c is not parent}
 
     assert family(ev.UsageError) == {
-        *("InvalidDeclaration", "InvalidArgument", "UnknownEventType", "DuplicateHandler", "BusClosed"),
+        *(
+            "InvalidDeclaration",
+            "InvalidSettings",
+            "InvalidArgument",
+            "UnknownEventType",
+            "DuplicateHandler",
+            "BusClosed",
+        ),
         *("EventTooLarge", "ScheduleExists"),
     }
     assert family(ev.DataError) == {"DecodeError", "UnsupportedVersion", "UnknownTask"}
@@ -52,12 +60,12 @@ def test_each_error_belongs_to_its_family() -> None:
         *("NoServer", "BrokerFull", "PartlyPublished", "SpoolFull", "SpoolUnusable", "MissingQueue", "MissingTask"),
         *("MissingSaga", "MissingSchedule"),
     }
-    assert family(errors.Signal) == {"Reject", "RetryAfter", "Snooze"}
+    assert family(signals.Signal) == {"Reject", "RetryAfter", "Snooze"}
 
 
 def test_a_signal_of_a_handler_is_no_eventlib_error() -> None:
     """`except EventlibError` in a handler must not catch Reject, RetryAfter and Snooze."""
-    assert not issubclass(errors.Signal, ev.EventlibError)
+    assert not issubclass(signals.Signal, ev.EventlibError)
 
 
 @pytest.mark.parametrize(

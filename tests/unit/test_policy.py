@@ -4,9 +4,12 @@ import asyncio
 import itertools
 import math
 import random
+from collections import deque
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import eventlib as ev
@@ -301,3 +304,29 @@ def test_groups_nested_deeper_than_python_recurses_are_searched() -> None:
     for _ in range(5000):
         nested = ExceptionGroup("one more", [nested])
     assert policy.cause_of(nested) is REJECTED
+
+
+def test_what_waits_for_a_newer_program_waits_a_tenth_of_its_age_and_not_for_ever() -> None:
+    middle = Always(0.5)
+    waits = {0.0: 0.2, 1.0: 0.2, 10.0: 1.0, 100.0: 10.0, 3599.0: 30.0}
+    for age_s, wait_s in waits.items():
+        assert policy.for_newer_program(age_s, 3600.0, middle) == RetryIn(pytest.approx(wait_s), counts=False)
+    assert policy.for_newer_program(3600.0, 3600.0, middle) == GiveUp("unsupported_version")
+    assert policy.for_newer_program(0.0, 0.0, middle) == GiveUp("unsupported_version")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "now_s", "left_s"),
+    [(1, 10.0, 0.5), (1, 10.3, 0.2), (1, 10.5, 0.0), (4, 10.0, 0.5), (5, 10.0, 0.0), (6, 10.0, 0.0), (1, 99.0, 0.0)],
+)
+def test_a_batch_waits_for_its_oldest_event_unless_it_is_full(waiting: int, now_s: float, left_s: float) -> None:
+    assert policy.batch_wait_s(waiting, 5, 0.5, 10.0, now_s) == pytest.approx(left_s)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(1, 10))
+def test_batches_keep_the_order_and_leave_suspects_alone(suspects: list[bool], size: int) -> None:
+    waiting, batches = deque(enumerate(suspects)), []
+    while waiting:
+        batches.append(policy.take_batch(waiting, size, lambda one: one[1]))
+    assert [one for batch in batches for one in batch] == list(enumerate(suspects))
+    assert all(len(batch) <= size and (len(batch) == 1 or not any(bad for _, bad in batch)) for batch in batches)

@@ -18,6 +18,7 @@ class ManualRoute:
     first_number = 1
     patience_s = 30.0
     spooled_bytes = 0
+    spool_bytes_max = 0
 
     def __init__(self) -> None:
         self.begun: list[NumberedBatch] = []

@@ -60,7 +60,7 @@ def list_command(
     after: After = None,
     limit: Limit = 20,
     url: Url = None,
-    namespace: Namespace = "ev",
+    namespace: Namespace = None,
     json_file: Json = None,
 ) -> None:
     """List dead letters, oldest first, a page at a time."""
@@ -93,7 +93,7 @@ def list_command(
 
 @app.command("show", epilog=ending("`workbench dlq show orders billing 1732450000000-0`"))
 def show_command(
-    stream: Stream, group: Group, id_: Id, url: Url = None, namespace: Namespace = "ev", json_file: Json = None
+    stream: Stream, group: Group, id_: Id, url: Url = None, namespace: Namespace = None, json_file: Json = None
 ) -> None:
     """Show all that is known of one dead letter, its bytes included."""
     dead = _with_queue(stream, group, url, namespace, lambda queue: queue.get(id_))
@@ -116,7 +116,7 @@ def count_command(
     until: Until = None,
     older_than: OlderThan = None,
     url: Url = None,
-    namespace: Namespace = "ev",
+    namespace: Namespace = None,
     json_file: Json = None,
 ) -> None:
     """Count dead letters by their reason."""
@@ -136,7 +136,7 @@ def edit_command(
     event_file: Annotated[Path | None, typer.Option(help="A file with the whole event, byte for byte.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Accept it even if it is no event.")] = False,
     url: Url = None,
-    namespace: Namespace = "ev",
+    namespace: Namespace = None,
     json_file: Json = None,
 ) -> None:
     """Have a replay deliver other data, or another event. Until then what died is kept beside it."""
@@ -172,7 +172,7 @@ def replay_command(
     keep_attempts: KeepAttempts = False,
     yes: Yes = False,
     url: Url = None,
-    namespace: Namespace = "ev",
+    namespace: Namespace = None,
     json_file: Json = None,
 ) -> None:
     """Deliver dead letters once more, to their group alone. Where some stay or are gone, the exit status is 1."""
@@ -204,7 +204,7 @@ def purge_command(
     limit: Limit = 10_000,
     yes: Yes = False,
     url: Url = None,
-    namespace: Namespace = "ev",
+    namespace: Namespace = None,
     json_file: Json = None,
 ) -> None:
     """Delete dead letters for good."""

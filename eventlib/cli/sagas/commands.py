@@ -38,7 +38,7 @@ def list_command(
     limit: Limit = 20,
     first: First = 0,
     url: Url = None,
-    namespace: Namespace = "ev",
+    namespace: Namespace = None,
     json_file: Json = None,
 ) -> None:
     """List sagas by their status, those that got it first first."""
@@ -60,7 +60,7 @@ def list_command(
 
 
 @app.command("show", epilog=ending("`workbench sagas show order A1`"))
-def show_command(name: Name, id_: Id, url: Url = None, namespace: Namespace = "ev", json_file: Json = None) -> None:
+def show_command(name: Name, id_: Id, url: Url = None, namespace: Namespace = None, json_file: Json = None) -> None:
     """Show how one saga stands, and what happened to it."""
 
     async def look(sagas: ev.Sagas[Any]) -> tuple[ev.SagaRecord, list[ev.SagaNote]]:
@@ -72,7 +72,7 @@ def show_command(name: Name, id_: Id, url: Url = None, namespace: Namespace = "e
 
 
 @app.command("retry", epilog=ending("`workbench sagas retry order A1`"))
-def retry_command(name: Name, id_: Id, url: Url = None, namespace: Namespace = "ev", json_file: Json = None) -> None:
+def retry_command(name: Name, id_: Id, url: Url = None, namespace: Namespace = None, json_file: Json = None) -> None:
     """Have a parked saga go on where it stopped, with a new count of attempts."""
     _conclude(_with_sagas(name, url, namespace, lambda sagas: sagas.retry(id_)), json_file)
 
@@ -90,7 +90,7 @@ def resolve_command(
         ),
     ],
     url: Url = None,
-    namespace: Namespace = "ev",
+    namespace: Namespace = None,
     json_file: Json = None,
 ) -> None:
     """Say what became of a parked saga."""
@@ -104,7 +104,7 @@ def cancel_command(
     id_: Id,
     why: Annotated[str, typer.Option(help="Why; it is kept in the saga's history.")] = "cancelled by an operator",
     url: Url = None,
-    namespace: Namespace = "ev",
+    namespace: Namespace = None,
     json_file: Json = None,
 ) -> None:
     """Have a saga undo what it has done. A step that runs may end first; one that has ended stays as it is."""

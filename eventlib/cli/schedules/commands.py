@@ -23,7 +23,7 @@ Name = Annotated[str, typer.Argument(help="The schedule's name.", metavar="NAME"
 
 
 @app.command("list", epilog=ending("`workbench schedules list default`"))
-def list_command(queue: Queue, url: Url = None, namespace: Namespace = "ev", json_file: Json = None) -> None:
+def list_command(queue: Queue, url: Url = None, namespace: Namespace = None, json_file: Json = None) -> None:
     """List the schedules of a queue, with the next slot of each."""
     found = with_queue(queue, url, namespace, lambda bus: bus.schedules.list(queue=queue))
     show_list(queue, found)
@@ -32,7 +32,7 @@ def list_command(queue: Queue, url: Url = None, namespace: Namespace = "ev", jso
 
 @app.command("show", epilog=ending("`workbench schedules show default nightly`"))
 def show_command(
-    queue: Queue, name: Name, url: Url = None, namespace: Namespace = "ev", json_file: Json = None
+    queue: Queue, name: Name, url: Url = None, namespace: Namespace = None, json_file: Json = None
 ) -> None:
     """Show all that is known of one schedule."""
     _show(queue, url, namespace, json_file, lambda bus: bus.schedules.get(name, queue=queue))
@@ -40,7 +40,7 @@ def show_command(
 
 @app.command("pause", epilog=ending("`workbench schedules pause default nightly`"))
 def pause_command(
-    queue: Queue, name: Name, url: Url = None, namespace: Namespace = "ev", json_file: Json = None
+    queue: Queue, name: Name, url: Url = None, namespace: Namespace = None, json_file: Json = None
 ) -> None:
     """Let a schedule run nothing until it is resumed. Its slots are recorded as skipped."""
     _show(queue, url, namespace, json_file, lambda bus: bus.schedules.pause(name, queue=queue))
@@ -48,7 +48,7 @@ def pause_command(
 
 @app.command("resume", epilog=ending("`workbench schedules resume default nightly`"))
 def resume_command(
-    queue: Queue, name: Name, url: Url = None, namespace: Namespace = "ev", json_file: Json = None
+    queue: Queue, name: Name, url: Url = None, namespace: Namespace = None, json_file: Json = None
 ) -> None:
     """Let a paused schedule go on with the first slot after now."""
     _show(queue, url, namespace, json_file, lambda bus: bus.schedules.resume(name, queue=queue))
@@ -60,7 +60,7 @@ def remove_command(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", help="Do it. Without this, only say what would be done.")] = False,
     url: Url = None,
-    namespace: Namespace = "ev",
+    namespace: Namespace = None,
     json_file: Json = None,
 ) -> None:
     """Remove a schedule with its history. One that an App declares comes back at the App's next start."""
@@ -81,7 +81,7 @@ def remove_command(
 
 @app.command("run-now", epilog=ending("`workbench schedules run-now default nightly`"))
 def run_now_command(
-    queue: Queue, name: Name, url: Url = None, namespace: Namespace = "ev", json_file: Json = None
+    queue: Queue, name: Name, url: Url = None, namespace: Namespace = None, json_file: Json = None
 ) -> None:
     """Enqueue the schedule's task now, beside its slots."""
     task_id = with_queue(queue, url, namespace, lambda bus: bus.schedules.run_now(name, queue=queue))
@@ -95,7 +95,7 @@ def history_command(
     name: Name,
     limit: Annotated[int, typer.Option(help="How many records at most.", min=1)] = 20,
     url: Url = None,
-    namespace: Namespace = "ev",
+    namespace: Namespace = None,
     json_file: Json = None,
 ) -> None:
     """Show what became of the newest slots, newest first."""

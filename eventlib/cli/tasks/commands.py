@@ -27,7 +27,7 @@ def _known_state(text: str | None) -> str | None:
 
 
 @app.command("health", epilog=ending("`workbench tasks health default`"))
-def health_command(queue: Queue, url: Url = None, namespace: Namespace = "ev", json_file: Json = None) -> None:
+def health_command(queue: Queue, url: Url = None, namespace: Namespace = None, json_file: Json = None) -> None:
     """Show how a queue stands: what waits, by priority, what runs, limits, rates and workers."""
     health = with_queue(queue, url, namespace, lambda bus: bus.queue_health(queue))
     show_health(queue, health)
@@ -44,7 +44,7 @@ def list_command(
     name: Annotated[str | None, typer.Option(help="Only tasks of this name.")] = None,
     limit: Annotated[int, typer.Option(help="How many tasks at most.", min=1)] = 20,
     url: Url = None,
-    namespace: Namespace = "ev",
+    namespace: Namespace = None,
     json_file: Json = None,
 ) -> None:
     """List tasks that the queue knows, in no order: those that wait or run, and ended ones until they are forgotten."""
@@ -60,7 +60,7 @@ def list_command(
 
 @app.command("show", epilog=ending("`workbench tasks show default 0192f5c2-0000-7000-8000-000000000000`"))
 def show_command(
-    queue: Queue, id_: TaskId, url: Url = None, namespace: Namespace = "ev", json_file: Json = None
+    queue: Queue, id_: TaskId, url: Url = None, namespace: Namespace = None, json_file: Json = None
 ) -> None:
     """Show all that is known of one task."""
     task = with_queue(queue, url, namespace, lambda bus: bus.tasks.state(queue, id_))
@@ -70,7 +70,7 @@ def show_command(
 
 @app.command("cancel", epilog=ending("`workbench tasks cancel default 0192f5c2-0000-7000-8000-000000000000`"))
 def cancel_command(
-    queue: Queue, id_: TaskId, url: Url = None, namespace: Namespace = "ev", json_file: Json = None
+    queue: Queue, id_: TaskId, url: Url = None, namespace: Namespace = None, json_file: Json = None
 ) -> None:
     """Cancel a task that has not ended. If it has ended, or is not known, the exit status is 1."""
     outcome: Literal["cancelled", "cancelling", "ended", "unknown"] = with_queue(
@@ -91,7 +91,7 @@ def cancel_command(
 
 @app.command("run-now", epilog=ending("`workbench tasks run-now default 0192f5c2-0000-7000-8000-000000000000`"))
 def run_now_command(
-    queue: Queue, id_: TaskId, url: Url = None, namespace: Namespace = "ev", json_file: Json = None
+    queue: Queue, id_: TaskId, url: Url = None, namespace: Namespace = None, json_file: Json = None
 ) -> None:
     """Let a delayed task start as soon as a worker is free. If it has ended, the exit status is 1."""
     task = with_queue(queue, url, namespace, lambda bus: bus.tasks.run_now(queue, id_))

@@ -11,7 +11,9 @@ from pydantic import Field
 
 from sim.declare.callers import CALLERS, Callers
 from sim.declare.declared import Declared, Floats
+from sim.declare.dependencies import Dependency
 from sim.declare.faults.worlds import Injection, LiveWorld, SimulatedWorld
+from sim.declare.flow import Flow
 from sim.declare.loads import Load
 from sim.declare.service import Service
 
@@ -47,6 +49,15 @@ class SlowWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class OutWindow:
+    """Calls of a dependency that begin from `from_s` on and before `until_s` fail, or hang until it is over."""
+
+    from_s: float
+    until_s: float
+    hangs: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Poison:
     """Events of the load whose messages end every attempt at a service in this way: their numbers in the plan."""
 
@@ -56,7 +67,7 @@ class Poison:
 
 
 class System(Protocol):
-    """What a fault is declared for: the load and the services of a scenario, its callers, and all of its faults."""
+    """What a fault is declared for: the load and the services of a scenario, what they call, and all of its faults."""
 
     @property
     def offered_load(self) -> Load: ...
@@ -65,7 +76,13 @@ class System(Protocol):
     def services(self) -> Mapping[str, Service]: ...
 
     @property
+    def dependencies(self) -> Mapping[str, Dependency]: ...
+
+    @property
     def callers(self) -> Callers | None: ...
+
+    @property
+    def flow(self) -> Flow: ...
 
     @property
     def faults(self) -> Sequence["FaultKind"]: ...
@@ -77,8 +94,14 @@ class FaultySystem:
 
     offered_load: Load
     services: Mapping[str, Service]
+    dependencies: Mapping[str, Dependency]
     callers: Callers | None
     faults: Sequence["FaultKind"]
+
+    @property
+    def flow(self) -> Flow:
+        """Which event reaches which service, how often."""
+        return Flow.of(self.offered_load.events, self.services)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +119,7 @@ class Draw:
 
     def consumer(self, service: str) -> int:
         """One of a service's consumers."""
-        return int(self.rng.integers(self.services[service].consumers))
+        return int(self.rng.integers(self.services[service].consumers_always))
 
     def share(self, low: float, high: float) -> float:
         """A number between these, to two digits after the point."""
@@ -147,9 +170,18 @@ class FaultKind(Declared):
         """Whether it concerns a service, or the callers, by their name."""
         return True
 
+    def takes_out(self, service: str, at_s: float) -> bool:
+        """Whether no consumer of the service can run at `at_s`, whoever starts it."""
+        return False
+
     def parts(self, system: System) -> frozenset[str]:
         """What it takes out of order: no two faults may do that to one part at the same time."""
         return frozenset()
+
+    @property
+    def parts_until_s(self) -> float:
+        """Until when it may take its parts out of order, in seconds of the run."""
+        return self.until_s
 
     def mark(self) -> Mark:
         """How a figure shows it."""
@@ -158,8 +190,8 @@ class FaultKind(Declared):
     def problem(self, system: System) -> str | None:
         """Why it cannot happen in this system, or None."""
         for other in system.faults:
-            together = other is not self and self.at_s <= other.until_s and other.at_s <= self.until_s
-            if together and (shared := self.parts(system) & other.parts(system)):
+            together = self.at_s <= other.parts_until_s and other.at_s <= self.parts_until_s
+            if other is not self and together and (shared := self.parts(system) & other.parts(system)):
                 return f"{min(shared)} is {self.done_to_it} while it is down"
         return None
 
@@ -175,6 +207,10 @@ class FaultKind(Declared):
 
     def error_windows(self, service: str) -> tuple[ErrorWindow, ...]:
         """When it sets the error rate of a service; where windows overlap, the last one holds."""
+        return ()
+
+    def out_windows(self, dependency: str) -> tuple[OutWindow, ...]:
+        """When it takes a dependency out of order."""
         return ()
 
     def slow_windows(self, service: str) -> tuple[SlowWindow, ...]:
@@ -231,9 +267,11 @@ class ConsumerFault(ServiceFault):
             consumers, problem = system.callers.processes, FaultKind.problem(self, system)
         else:
             problem = super().problem(system)
-            consumers = system.services[self.service].consumers if self.service in system.services else 0
+            consumers = system.services[self.service].consumers_always if self.service in system.services else 0
         if consumers and self.consumer >= consumers:
-            return f"{self.service!r} has consumers 0 to {consumers - 1}, no {self.consumer}"
+            service = system.services.get(self.service)
+            always = " at all times" if service is not None and service.autoscale is not None else ""
+            return f"{self.service!r} has consumers 0 to {consumers - 1}{always}, no {self.consumer}"
         return problem
 
     def _meets_a_caller(self, system: System) -> bool:
@@ -262,9 +300,14 @@ def consumer_part(service: str, consumer: int) -> str:
 def consumer_parts(system: System, service: str) -> frozenset[str]:
     """What `FaultKind.parts` calls all consumers of a service."""
     declared = system.services.get(service)
-    return frozenset(consumer_part(service, one) for one in range(declared.consumers if declared else 0))
+    return frozenset(consumer_part(service, one) for one in range(declared.consumers_most if declared else 0))
 
 
 def drawn_of(of: type[FaultKind], draw: Draw, /, **fields: Any) -> FaultKind:
     """A fault of this class with these fields, its times to the millisecond."""
     return of.model_validate({"at_s": round(draw.at_s, 3)} | fields)
+
+
+def out_at(windows: Sequence[OutWindow], at_s: float) -> OutWindow | None:
+    """The window that a call at this time falls into; None where the dependency works."""
+    return next((window for window in windows if window.from_s <= at_s < window.until_s), None)

@@ -32,8 +32,10 @@ class Outage(ServiceFault):
         return f"{self.service} out"
 
     def in_words(self, system: System) -> str:
-        number = system.services[self.service].consumers
-        who = f"the consumer of {self.service}" if number == 1 else f"all {number} consumers of {self.service}"
+        service = system.services[self.service]
+        number = service.consumers_most
+        how_many = f"{number} " if service.autoscale is None else ""
+        who = f"the consumer of {self.service}" if number == 1 else f"all {how_many}consumers of {self.service}"
         verb = "is" if number == 1 else "are"
         if self.how == "pause":
             return (
@@ -59,9 +61,12 @@ class Outage(ServiceFault):
     def parts(self, system: System) -> frozenset[str]:
         return consumer_parts(system, self.service)
 
+    def takes_out(self, service: str, at_s: float) -> bool:
+        return service == self.service and self.at_s <= at_s < self.until_s
+
     async def inject_live(self, world: LiveWorld) -> None:
-        consumers = world.consumers(self.service)
         await world.sleep_until(self.at_s)
+        consumers = world.consumers(self.service)
         if self.how == "pause":
             await world.signal(self.service, SIGSTOP, *consumers)
             world.note("paused", self.service, *consumers)
@@ -73,12 +78,12 @@ class Outage(ServiceFault):
         world.note("killed", self.service, *consumers)
         if self.back_after_s is not None:
             await world.sleep_until(self.until_s)
-            await world.start(self.service, *consumers)
-            world.note("restarted", self.service, *consumers)
+            await world.start(self.service)
+            world.note("restarted", self.service, *world.consumers(self.service))
 
     def inject_simulated(self, world: SimulatedWorld) -> Injection:
-        consumers = world.consumers(self.service)
         yield world.wait_until(self.at_s)
+        consumers = world.consumers(self.service)
         if self.how == "pause":
             world.suspend(self.service, *consumers)
             world.note("paused", self.service, *consumers)
@@ -89,5 +94,5 @@ class Outage(ServiceFault):
         world.kill(self.service, *consumers)
         world.note("killed", self.service, *consumers)
         if self.back_after_s is not None:
-            yield world.start(self.service, *consumers, after_s=self.back_after_s)
-            world.note("restarted", self.service, *consumers)
+            yield world.start(self.service, after_s=self.back_after_s)
+            world.note("restarted", self.service, *world.consumers(self.service))

@@ -10,6 +10,7 @@ from sim.declare.declared import Floats
 from sim.declare.faults.kind import Draw, Ending, FaultKind, ServiceFault, System, consumer_parts, drawn_of
 from sim.declare.faults.kind import Poison as Poisoned
 from sim.declare.faults.worlds import Injection, LiveWorld, SimulatedWorld
+from sim.errors import InvalidTrace
 
 KILLS_MAX = 100  # processes that poison may end in a run: each takes some 10 ms of the machine
 _ENDINGS: dict[str, Ending] = {"fail": "fails", "kill": "kills"}
@@ -70,6 +71,10 @@ class Poison(ServiceFault):
             return frozenset()
         return consumer_parts(system, self.service)
 
+    @property
+    def parts_until_s(self) -> float:
+        return inf if self.how == "kill" else self.until_s  # its messages are retried after it is over
+
     def problem(self, system: System) -> str | None:
         if problem := super().problem(system) or self.own_handlers_problem(system):
             return problem
@@ -78,10 +83,22 @@ class Poison(ServiceFault):
         service = system.services[self.service]
         if service.saga is not None:
             return f"{self.service!r} runs sagas, which have no dead letters; poison another service"
-        events = len(self.messages) if self.share is None else self.share * system.offered_load.expected_events()
-        if self.how == "kill" and (kills := events * service.retry.attempts) > KILLS_MAX:
+        if self.how == "kill" and (kills := self._messages(system) * service.retry.attempts) > KILLS_MAX:
             return f"about {kills:,.0f} consumers would be killed by poison, over {KILLS_MAX}; lower share or attempts"
         return None
+
+    def _messages(self, system: System) -> float:
+        """About how many messages of its service it poisons, as if the load were even."""
+        load, consumed = system.offered_load, system.services[self.service].consumes
+        if self.share is None:
+            return float(len(self.messages) * system.flow.paths[consumed])
+        try:
+            length_s = load.duration_s
+        except InvalidTrace:  # the run refuses it
+            return 0.0
+        lasts_s = max(0.0, min(self.until_s, length_s) - self.at_s)
+        part = lasts_s / length_s if length_s else 1.0  # of a trace of one row
+        return self.share * part * load.expected_events() * system.flow.means[consumed]
 
     def poison(self, arrivals_s: Floats, rng: np.random.Generator) -> Poisoned:
         chosen = np.zeros(arrivals_s.size, bool)
@@ -100,7 +117,8 @@ class Poison(ServiceFault):
 
     async def _replace_live(self, world: LiveWorld, consumer: int) -> None:
         await world.start(self.service, consumer, after_s=self.back_after_s)
-        world.note("restarted", self.service, consumer)
+        if consumer in world.consumers(self.service):  # else the service was scaled down meanwhile
+            world.note("restarted", self.service, consumer)
 
     def inject_simulated(self, world: SimulatedWorld) -> Injection:
         while self.how == "kill":
@@ -110,4 +128,5 @@ class Poison(ServiceFault):
 
     def _replace_simulated(self, world: SimulatedWorld, consumer: int) -> Injection:
         yield world.start(self.service, consumer, after_s=self.back_after_s)
-        world.note("restarted", self.service, consumer)
+        if consumer in world.consumers(self.service):  # else the service was scaled down meanwhile
+            world.note("restarted", self.service, consumer)

@@ -37,7 +37,7 @@ class LiveWorld(Protocol):
     """Real processes. A call returns when it has taken effect."""
 
     def consumers(self, service: str) -> range:
-        """The indices of the service's consumers."""
+        """The indices of the consumers that the service is to have now."""
 
     async def sleep_until(self, at_s: float) -> None:
         """Wait until `at_s`, or not at all where that is past."""
@@ -46,7 +46,10 @@ class LiveWorld(Protocol):
         """Kill the processes of these consumers with SIGKILL, at the same time; returns when they have ended."""
 
     async def start(self, service: str, *consumers: int, after_s: float = 0.0) -> None:
-        """Start a new process in the place of each that is dead, after `after_s`; returns when they read."""
+        """Start a new process in the place of each that is dead, after `after_s`; returns when they read.
+
+        Without `consumers`, that is each that the service is to have by then.
+        """
 
     async def signal(self, service: str, signal: Signals, *consumers: int) -> None:
         """Send a signal to the processes of these consumers."""
@@ -80,7 +83,7 @@ class SimulatedWorld(Protocol):
     """Consumers in virtual time. What returns an event takes effect when the event comes."""
 
     def consumers(self, service: str) -> range:
-        """The indices of the service's consumers."""
+        """The indices of the consumers that the service is to have now."""
 
     def wait_until(self, at_s: float) -> Any:
         """The event that comes at `at_s`, or at once where that is past."""
@@ -89,7 +92,10 @@ class SimulatedWorld(Protocol):
         """End the consumers with SIGKILL: what they hold waits for the end of its lease."""
 
     def start(self, service: str, *consumers: int, after_s: float = 0.0) -> Any:
-        """Start a new consumer in the place of each that is dead, after `after_s`; the event comes when they read."""
+        """Start a new consumer in the place of each that is dead, after `after_s`; the event comes when they read.
+
+        Without `consumers`, that is each that the service is to have by then.
+        """
 
     def suspend(self, service: str, *consumers: int) -> None:
         """Let the consumers stand still, as SIGSTOP does: they keep what they hold, and renew no lease."""

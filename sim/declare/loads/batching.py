@@ -65,9 +65,10 @@ class BatchingLoad(ComposedLoad):
     def _sent_s(self, comes_s: Floats) -> Floats:
         """When each message is sent, in seconds, shape (n,)."""
         comes, sent_s, first = comes_s.tolist(), np.empty_like(comes_s), 0
+        ends_s = max([self.duration_s, *comes[-1:]])  # once: a trace looks at its file for it
         while first < len(comes):
             full = first + self.size
-            deadline_s = min(comes[first] + self.wait_s, max(self.duration_s, comes[-1]))
+            deadline_s = min(comes[first] + self.wait_s, ends_s)
             after = bisect_right(comes, deadline_s, first, min(full, len(comes)))
             sent_s[first:after] = comes[after - 1] if after == full else deadline_s
             first = after

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, PrivateAttr, model_validator
 
-from sim.declare.declared import FOUND, Declared, Floats
-from sim.declare.sizes import SIZE_BYTES, SIZE_MAX, MessageSize, Sizes
+from sim.declare.declared import Declared, Floats, Numbers, made_of, places_among
+from sim.declare.sizes import SIZE_BYTES, SIZE_MAX, MessageSize
 
 _BYTES_MAX = 1e9  # of all messages of a run: a live generator has them ready before it begins
 
@@ -44,7 +43,7 @@ class LoadKind(Declared):
 
     kind: str
     event: str
-    mix: dict[str, float] = Field(default_factory=dict, json_schema_extra=FOUND)  # a file says it as `event`
+    mix: dict[str, float] = Field(default_factory=dict, json_schema_extra=made_of("event"))  # a file says it as `event`
 
     size_bytes: MessageSize | None = None
 
@@ -94,10 +93,9 @@ class LoadKind(Declared):
             return self.event
         return " and ".join(f"{event} ({100 * share:.3g} %)" for event, share in self.events.items())
 
-    def draw_events(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    def draw_events(self, n: int, rng: np.random.Generator) -> Numbers:
         """For each of the first n messages, the place of its event type in `events`, shape (n,)."""
-        bounds = np.cumsum(list(self.events.values()))[:-1]
-        return np.asarray(np.searchsorted(bounds, rng.random(n), "right"), np.int64)
+        return places_among(rng.random(n), np.cumsum(list(self.events.values())))
 
     @property
     def sampled(self) -> bool:
@@ -132,7 +130,7 @@ class LoadKind(Declared):
         """
         raise LookupError(column)
 
-    def draw_sizes(self, n: int, events: npt.NDArray[np.int64] | None, rng: np.random.Generator) -> Sizes | None:
+    def draw_sizes(self, n: int, events: Numbers | None, rng: np.random.Generator) -> Numbers | None:
         """How many bytes the body of each of the n messages has, shape (n,); None where messages have none.
 
         `events` is what `draw_events` returned, where there are several event types.
@@ -148,7 +146,7 @@ class LoadKind(Declared):
         drawn = self.size_bytes.draw(n, rng, of_events, recorded)
         return np.asarray(np.rint(drawn).clip(0, SIZE_MAX), np.int64)
 
-    def carrying(self, sizes: Sizes | None) -> Self:
+    def carrying(self, sizes: Numbers | None) -> Self:
         """This load with the sizes that one seed drew, so that service times can follow them."""
         if sizes is None:
             return self

@@ -1,11 +1,12 @@
 """One consumer of a service: the library's own loops in virtual time, which read, renew leases and take over."""
 
-from collections.abc import Generator
-from typing import Any, cast
+from collections.abc import Callable
+from typing import cast
 
 import simpy
 
-from eventlib import policy
+from sim.declare.autoscale import LEAVE_S
+from sim.worlds.simulated.batch_handlers import BatchHandlers
 from sim.worlds.simulated.dependent_handlers import DependentHandlers
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import Handlers
@@ -15,6 +16,7 @@ from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import Message
 from sim.worlds.simulated.saga_group import SagaGroup
 from sim.worlds.simulated.saga_handlers import SagaHandlers
+from sim.worlds.simulated.takeover import Takeover
 
 BLOCK_S = 1.0  # longest blocking read, as in the library
 _NO_REPLY: list[Message] = []
@@ -29,9 +31,6 @@ class Consumer:
         self._env = group.state.env
         self._machine = group.state.machine
         self._cpu = self._machine.process("consumer")
-        self._lease = group.service.lease
-        self._concurrency = group.service.concurrency
-        self._prefetch = group.service.prefetch
         self._process = ProcessState(self._env)
         self._held: dict[Message, None] = {}  # a set that keeps its order
         shared = (index, self._process, self._cpu, self._held, self._go_on)
@@ -43,17 +42,22 @@ class Consumer:
         self._asked_at = 0.0  # when the read that it is blocked in began
         self._reply = _NO_REPLY  # what the read under way brings
         self._link = group.state.link
-        self._taken_over: list[Message] = []  # what it took over; what it no longer holds may still be in it
-        self._sweeps_on = False  # the last sweep found something: try again as soon as there is room
+        self._takeover = Takeover(group, self, self._held, self._process, self._capacity, self._accept_taken_over)
+        self._left: Callable[[], None] | None = None  # called when it is gone, once it was told to stop
 
     @property
     def killed(self) -> bool:
         return self._process.dead
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it was told to stop."""
+        return self._left is not None
+
     def start(self) -> None:
         """Read and sweep from now on."""
         self._read()
-        self._env.process(self._sweeping())
+        self._env.process(self._takeover.run())
 
     def receive(self, count: int) -> None:
         """The server hands out what has come, which wakes this consumer up."""
@@ -82,8 +86,7 @@ class Consumer:
                 self._reply = _NO_REPLY
                 for message in messages:
                     del self._held[message]
-                if not self._process.halted:  # else their leases are listed already
-                    self._group.strand(messages)
+                self._group.strand(messages)
                 self._ask_at(self._link.heard_s(self._env.now))
                 return
             after_s += self._link.delay_s + self._link.transfer_s(len(messages), 0, self._group.bodies(messages))
@@ -96,11 +99,11 @@ class Consumer:
 
     def holds_taken_over(self) -> bool:
         """Whether it holds something that was taken over."""
-        return bool(self._taken_over_held())
+        return bool(self._takeover.held())
 
     def note_taken_over(self, message: Message) -> None:
         """What it is handed out by a read was taken over: a suspect of a task queue."""
-        self._taken_over.append(message)
+        self._takeover.note(message)
 
     def lose(self, message: Message) -> None:
         """Another consumer takes the message over. A suspended consumer finds that out when it goes on."""
@@ -128,6 +131,25 @@ class Consumer:
             self._leases.stop()
         self._process.kill()
 
+    def leave(self, left: Callable[[], None]) -> None:
+        """Stop it: it ends what it handles, and gives the rest back. `left` is called when it is gone."""
+        self._left = left
+        if self in self._group.blocked:
+            self._group.blocked.remove(self)
+        self._handlers.waiting.clear()  # they are held, and given back with what else is held then
+        grace = self._env.timeout(LEAVE_S if self._handlers.running else 0.0)
+        grace.callbacks.append(lambda _: self._give_back())
+
+    def _give_back(self) -> None:
+        """End, and give back what is held. Where the server cannot be reached, it waits for the end of its lease."""
+        if self._process.dead or self._left is None:
+            return
+        self._leases.stop()
+        self._process.kill()
+        if self._link.works or not self._link.blocks(adds=True):
+            self._group.give_back(self, self._held)
+        self._left()
+
     def suspend(self) -> None:
         """Let it stand still: nothing of it runs, and what it holds is not renewed."""
         if self._process.halted:
@@ -135,9 +157,7 @@ class Consumer:
         self._leases.suspend()
         self._process.suspend()
         if self in self._group.blocked:
-            blocked_s = (self._env.now - self._asked_at) % BLOCK_S  # it asked again whenever a block had ended
-            end = self._env.timeout(BLOCK_S - blocked_s, self._process.resumption)
-            end.callbacks.append(self._end_read)
+            self._end_block(self._process.resumption)
 
     def resume(self) -> None:
         """Let it go on: it does what was due meanwhile, and asks who owns the rest of what it held."""
@@ -167,27 +187,31 @@ class Consumer:
         for message in list(self._held):
             self.lose(message)
 
+    def _end_block(self, suspension: simpy.Event | None) -> None:
+        """Let the read that is under way be the last one, if it is suspended or has no capacity then."""
+        blocked_s = (self._env.now - self._asked_at) % BLOCK_S  # it asked again whenever a block had ended
+        end = self._env.timeout(BLOCK_S - blocked_s, suspension)
+        end.callbacks.append(self._end_read)
+
     def _end_read(self, end: simpy.Event) -> None:
-        """The block of a read has ended. If its consumer is suspended still, it does not ask again."""
-        if self._process.suspended and self._process.resumption is end.value and self in self._group.blocked:
+        suspended = self._process.suspended and self._process.resumption is end.value
+        if self in self._group.blocked and (suspended or (end.value is None and not self._capacity())):
             self._group.blocked.remove(self)
             self._reading = False
 
     # Reading
 
     def _go_on(self, after_s: float) -> None:
-        """There is capacity for more, `after_s` from now."""
-        if self._sweeps_on or (self._taken_over and not self._taken_over_held() and self._group.suspects_left):
-            self._sweep()
+        """There is capacity for more, `after_s` from now; or none, because a circuit breaker has opened."""
+        if self._left is not None and not self._handlers.running:
+            self._give_back()
+        self._takeover.go_on()
         self._read(after_s)
-
-    def _taken_over_held(self) -> list[Message]:
-        self._taken_over = [message for message in self._taken_over if message in self._held]
-        return self._taken_over
+        if self._handlers.gate is not None and self in self._group.blocked and not self._capacity():
+            self._end_block(None)
 
     def _capacity(self) -> int:
-        handlers = self._handlers
-        return policy.capacity_left(self._concurrency, self._prefetch, handlers.running + len(handlers.waiting))
+        return 0 if self._left is not None else self._handlers.room()
 
     def _read(self, after_s: float = 0.0) -> None:
         """Ask for as much as there is capacity for, `after_s` from now; wait where there is nothing."""
@@ -238,41 +262,20 @@ class Consumer:
             self._process.postpone(self._delivered, reply)
             return
         messages = cast(list[Message], reply.value)
+        if self._left is not None:  # it gives them back when it is gone
+            return
         self._handlers.add(messages, self._cpu.late_s(self._env.now, len(messages)))
         self._reading = False
         self._read()
 
-    # Taking over
-
-    def _sweeping(self) -> Generator[simpy.Event, Any, None]:
-        while True:
-            yield self._env.timeout(self._lease.sweep_wait_s(self._group.state.rng))
-            if self._process.suspended:
-                yield self._process.resumption
-            now = self._env.now
-            if not self._link.works and (at_s := self._link.arrives_s(now, adds=True)) > now:
-                yield self._env.timeout(at_s - now)
-            if self._process.dead:
-                return
-            if not self._process.suspended:
-                self._sweep()
-
-    def _sweep(self) -> None:
-        """Take over what there is capacity for, as long as something is found."""
-        self._sweeps_on = self._link.works or not self._link.blocks(adds=True)
-        while self._sweeps_on and (count := self._capacity()):
-            held = self._taken_over_held()
-            if any(map(self._group.is_suspect, held)):
-                self._sweeps_on = False
-                return
-            taken = self._group.sweep(count, self, may_take_suspect=not held)
-            self._taken_over += taken
-            self._hold(taken)
-            self._handlers.add(taken)
-            self._sweeps_on = bool(taken)
+    def _accept_taken_over(self, messages: list[Message]) -> None:
+        self._hold(messages)
+        self._handlers.add(messages)
 
 
 def _handlers(group: Group) -> type[Handlers]:
     if group.service.app is not None:
         return LearnedHandlers
+    if group.service.batch is not None:
+        return BatchHandlers
     return DependentHandlers if group.service.uses or group.service.timeout_s is not None else Handlers

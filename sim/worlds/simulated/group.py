@@ -82,7 +82,7 @@ class Group:
         self._suspects: deque[Message] = deque()  # they wait to be taken over
         self._delayed = 0
         self._generation = 0  # how often the server has lost its data
-        self.unrenewed: list[tuple[float, Message, Holder]] = []  # first the time when its lease ends
+        self.unrenewed: dict[Message, tuple[float, Holder]] = {}  # when each lease ends, and whose it is
         self._taken_over: dict[Message, Holder] = {}  # who took each message over last
         self._sweep_due = 0.0
 
@@ -104,6 +104,17 @@ class Group:
         wait = self.state.env.timeout(delay_s, (message, self._generation))
         wait.callbacks.append(self._promote)
 
+    def give_back(self, holder: Holder, held: dict[Message, None]) -> None:
+        """A consumer that leaves has not handled these: they come again at once, and no attempt is used up."""
+        self.renew_again(holder)
+        for message in held:
+            message.used += message.deliveries - 1
+            message.retried = True
+            message.deliveries = 1
+            self._let_in(message)
+        held.clear()
+        self._wake()
+
     def has_work(self, reader: Holder) -> bool:
         """Whether a read would bring the reader something."""
         return bool(self.stream or self.retry)
@@ -121,7 +132,8 @@ class Group:
 
     def stop_renewing(self, message: Message, lease_ends_at: float, holder: Holder) -> None:
         """The holder of this message renews no more: another consumer takes it over once its lease has ended."""
-        self.unrenewed.append((lease_ends_at, message, holder))
+        self.unrenewed.pop(message, None)  # it goes to the end
+        self.unrenewed[message] = (lease_ends_at, holder)
 
     def strand(self, messages: Iterable[Message]) -> None:
         """A reply that handed these out was lost: no consumer works on them until their leases have ended."""
@@ -130,11 +142,11 @@ class Group:
 
     def renew_again(self, holder: Holder) -> None:
         """The holder renews what is still its own."""
-        self.unrenewed = [one for one in self.unrenewed if one[2] is not holder]
+        self.unrenewed = {message: one for message, one in self.unrenewed.items() if one[1] is not holder}
 
     def renew(self, message: Message) -> None:
         """The lease of this message ends no more."""
-        self.unrenewed = [one for one in self.unrenewed if one[1] is not message]
+        self.unrenewed.pop(message, None)
 
     def is_suspect(self, message: Message) -> bool:
         """Whether a message that was taken over may be what ended its consumers."""
@@ -151,13 +163,17 @@ class Group:
         taken: list[Message] = []
         more = False
         for retried in (False, True):
-            expired = [one for one in self.unrenewed if one[0] <= now and one[1].retried == retried]
-            others = [one for one in expired if not self._put_aside_if_suspect(one)]
+            expired = [
+                message
+                for message, (ends_at, _) in self.unrenewed.items()
+                if ends_at <= now and message.retried == retried
+            ]
+            others = [message for message in expired if not self._put_aside_if_suspect(message)]
             more = more or len(others) > count
-            for one in others[:count]:
-                self.unrenewed.remove(one)
-                if one[2] is not sweeper:  # one that was cut off finds its own leases at their end: that renews them
-                    taken.append(self._hand_over(one[1], one[2], sweeper))
+            for message in others[:count]:
+                _, holder = self.unrenewed.pop(message)
+                if holder is not sweeper:  # one that was cut off finds its own leases at their end: that renews them
+                    taken.append(self._hand_over(message, holder, sweeper))
         if may_take_suspect and self._suspects and not taken and not more:
             taken.append(self._hand_over(self._suspects.popleft(), NO_CONSUMER, sweeper))
         self.suspects_left = bool(self._suspects)
@@ -165,13 +181,12 @@ class Group:
         self._sweep_due = now if at_once else now + self.service.lease.sweep_every_s
         return taken
 
-    def _put_aside_if_suspect(self, unrenewed: tuple[float, Message, Holder]) -> bool:
-        _, message, holder = unrenewed
+    def _put_aside_if_suspect(self, message: Message) -> bool:
         message.deliveries += 1  # as if it were taken over
         waits = self._waits_if_taken_over(message)
         message.deliveries -= 1
         if waits:
-            self.unrenewed.remove(unrenewed)
+            _, holder = self.unrenewed.pop(message)
             holder.lose(message)
             self._let_suspect_wait(message)
         return waits

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import simpy
 
-from eventlib.errors import Reject, RetryAfter, Snooze
+from eventlib.signals import Reject, RetryAfter, Snooze
 from sim.worlds.simulated.event_loop import EventLoop
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import FAILURE, Handlers

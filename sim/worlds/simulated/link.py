@@ -109,4 +109,4 @@ class Link:
 
     def first_of(self, service: Service, at_s: float, *, adds: bool) -> float:
         """When the first of the service's consumers has carried out what each of them tries."""
-        return min(self.arrives_s(at_s, adds=adds) for _ in range(service.consumers))
+        return min(self.arrives_s(at_s, adds=adds) for _ in range(service.consumers_first))

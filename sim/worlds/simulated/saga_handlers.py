@@ -6,9 +6,9 @@ from typing import Any, cast
 import simpy
 
 from eventlib import policy, saga_policy
-from eventlib.errors import Reject
 from eventlib.policy import GiveUp, RetryIn
 from eventlib.saga_policy import Move, Outcome
+from eventlib.signals import Reject
 from sim.declare.sagas import ActOutcome
 from sim.evidence.history import KIND
 from sim.worlds.simulated.handlers import Handlers
@@ -86,7 +86,7 @@ class SagaHandlers(Handlers):
                 saga.state = move.state
                 message.used = attempt if counts else attempt - 1
                 self._let_go(message)
-                late_s = after_s + self._settle_s() + self._state.machine.takes_s("retry_s")
+                late_s = after_s + self._settles_s(adds=True)[0] + self._state.machine.takes_s("retry_s")
                 self._group.put_aside(message, delay_s + late_s)
             case GiveUp(reason):
                 for_good: Outcome = "rejected" if reason == "rejected" else "failed"
@@ -96,9 +96,7 @@ class SagaHandlers(Handlers):
         """Store a move that ends the act, in one act with the message about the next one."""
         self._let_go(message)
         saga.state = move.state
-        settle_s = after_s + self._settle_s()
-        if not self._link.works:
-            settle_s = self._link.done_s(self._state.env.now + settle_s, adds=True) - self._state.env.now
+        settle_s = after_s + self._settles_s(adds=True)[0]
         if move.begins:
             stored = self._timeout(settle_s, saga)
             stored.callbacks.append(self._stored)

@@ -9,7 +9,7 @@ import simpy
 
 from sim.calibration import Calibration
 from sim.declare.callers import CALLERS
-from sim.declare.faults.worlds import WORKS, Injection, Network
+from sim.declare.faults.worlds import Injection, Network
 from sim.declare.order import run_order
 from sim.declare.plan import Plan
 from sim.declare.scenario import Progress, Scenario
@@ -24,6 +24,7 @@ from sim.worlds.simulated.ordered_group import OrderedGroup
 from sim.worlds.simulated.queue_group import QueueGroup
 from sim.worlds.simulated.run_state import NAN, RunState
 from sim.worlds.simulated.saga_group import SagaGroup
+from sim.worlds.simulated.scaling import Scaling
 from sim.worlds.simulated.sending import Sending
 
 _ROWS_MAX = 100_000  # rows that are kept one by one
@@ -105,12 +106,12 @@ class World:
         self._consumers: dict[tuple[str, int], Consumer | Caller] = {}
         self._deaths = {name: simpy.Store(self._env) for name in scenario.services}  # of consumers that poison killed
         self._state.let_die = self._let_die
-        self._network = WORKS
+        self._scaling = Scaling(self._state, self._consumers)
         self._callers = Callers(self._state, scenario.callers) if scenario.callers is not None else None
         for code, (name, service) in enumerate(scenario.services.items()):
             self._groups[name] = group = _group_of(service)(self._state, code, name, service)
             self._state.subscribers[service.consumes].append(group)
-            for index in range(service.consumers):
+            for index in range(service.consumers_first):
                 self._start(name, index)
         if self._callers is not None and scenario.callers is not None:
             for index in range(scenario.callers.processes):
@@ -121,12 +122,15 @@ class World:
         env, scenario = self._env, self._scenario
         env.process(self._load())
         env.process(self._sample())
+        for group in self._groups.values():
+            if group.service.autoscale is not None:
+                env.process(self._scaling.scale(group, self._start, self._sees_backlogs))
         for fault in scenario.faults:
             if (injection := fault.inject_simulated(self)) is not None:
                 env.process(injection)
         env.run(until=self._state.finished | env.timeout(scenario.offered_load.duration_s + scenario.drain_s))
         self._look_at_dependencies()
-        self._note_skipped()
+        self._note_unsent()
         return float(env.now)
 
     def left(self) -> dict[str, Left]:
@@ -159,11 +163,10 @@ class World:
 
     def _send_all(self) -> Generator[simpy.Event, Any, None]:
         """Send each message of the plan when it is due."""
-        env, load, sending = self._env, self._scenario.offered_load, Sending(self._state.machine, self._state.link)
+        env, sending, tries = self._env, Sending(self._state.machine, self._state.link), self._tries
         # With faults it is not known before how the server is reached then; with retries, what is sent before.
         unforeseen = any(fault.needs != "nothing" for fault in self._scenario.faults)
         unforeseen = unforeseen or (self._callers is not None and self._callers.declared.retries)
-        tries = self._callers.declared.retry.attempts if self._callers is not None else 1
         times_s = zip(self._plan.arrivals_s.tolist(), self._plan.due_s.tolist(), strict=True)
         for index, (at_s, due_s) in enumerate(times_s):
             if unforeseen:
@@ -175,20 +178,40 @@ class World:
             yield env.timeout(max(0.0, sent.appended_s - env.now))
             self._begun = index + 1
             if self._callers is None:
-                held_s = due_s - at_s if load.collects else NAN
-                self._state.publish(self._event(index), index, at_s, sent, -1, -1, held_s)
+                self._state.publish(self._event(index), index, at_s, sent, -1, -1, self._held_s(index))
             else:
                 self._callers.send(index * tries, at_s, sent)
+
+    @property
+    def _tries(self) -> int:
+        """How many messages an event of the load may be: one for each attempt of its caller."""
+        return self._callers.declared.retry.attempts if self._callers is not None else 1
 
     def _event(self, index: int) -> str:
         """The type of a message that the load sends."""
         return self._events[0 if self._plan.sent_events is None else self._plan.sent_events.item(index)]
 
-    def _note_skipped(self) -> None:
-        """Note what the load had no time to send."""
-        for index, at_s in enumerate(self._plan.arrivals_s[self._begun :].tolist(), self._begun):
-            code = self._state.event_codes[self._event(index)]
-            self._state.rows.append((self._env.now, KIND["skipped"], -1, -1, code, index, 0, at_s, NAN))
+    def _note_unsent(self) -> None:
+        """Note what waits for the server as sent, since nothing stops the load; and as skipped what was not due."""
+        now, plan = self._env.now, self._plan
+        for index in range(self._begun, plan.arrivals_s.size):
+            at_s, due_s = plan.arrivals_s.item(index), plan.due_s.item(index)
+            code, caller = self._state.event_codes[self._event(index)], -1
+            if self._callers is not None:
+                caller = self._callers.declared.of(index)
+                if self._consumers[CALLERS, caller].killed:  # it sends nothing
+                    continue
+            if due_s <= now:
+                row = (due_s, KIND["sent"], -1, caller, code, index * self._tries, 0, at_s, self._held_s(index))
+            else:
+                row = (now, KIND["skipped"], -1, -1, code, index * self._tries, 0, at_s, NAN)
+            self._state.rows.append(row)
+
+    def _held_s(self, index: int) -> float:
+        """How long the load's client has held a message, if it collects them."""
+        if not self._scenario.offered_load.collects:
+            return NAN
+        return self._plan.due_s.item(index) - self._plan.arrivals_s.item(index)
 
     def _sample(self) -> Generator[simpy.Event, Any, None]:
         sampled, every_s = KIND["sampled"], self._scenario.sample_every_s
@@ -215,7 +238,7 @@ class World:
     # What a fault may do: `sim.declare.faults.worlds.SimulatedWorld`
 
     def consumers(self, service: str) -> range:
-        return range(self._scenario.services[service].consumers)
+        return range(self._scaling.wanted[service])
 
     def wait_until(self, at_s: float) -> simpy.Event:
         return self._env.timeout(max(0.0, at_s - self._env.now))
@@ -225,11 +248,12 @@ class World:
             self._consumers[service, consumer].kill()
 
     def start(self, service: str, *consumers: int, after_s: float = 0.0) -> simpy.Event:
-        return simpy.AllOf(self._env, [self._start_after(service, consumer, after_s) for consumer in consumers])
+        chosen = consumers or range(self._scenario.services[service].consumers_most)
+        return simpy.AllOf(self._env, [self._start_after(service, consumer, after_s) for consumer in chosen])
 
     def _start_after(self, service: str, consumer: int, after_s: float) -> simpy.Event:
         def replace(_: simpy.Event) -> None:
-            if self._consumers[service, consumer].killed:
+            if self._scaling.may_start(service, consumer):
                 self._start(service, consumer)
             if service not in self._groups:
                 self._state.settle()
@@ -242,6 +266,9 @@ class World:
         started.callbacks.append(replace)
         return started
 
+    def _sees_backlogs(self) -> bool:
+        return not self._state.link.blocks()
+
     def suspend(self, service: str, *consumers: int) -> None:
         for consumer in consumers:
             self._consumer(service, consumer).suspend()
@@ -251,10 +278,10 @@ class World:
             self._consumer(service, consumer).resume()
 
     def set_network(self, network: Network, until_s: float) -> None:
-        before, link = self._network, self._state.link
-        self._network = network
+        link = self._state.link
+        lost_replies = link.loses_replies  # until now
         link.set(network, until_s)
-        if network.cut or network.away or network.silent or before.loses_replies:
+        if network.cut or network.away or network.silent or lost_replies:
             for consumer in self._each_consumer():
                 consumer.cut_off()
 

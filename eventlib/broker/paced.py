@@ -1,0 +1,60 @@
+"""A connection for those who only look: few commands in any second, and it does without those that are refused."""
+
+import asyncio
+import time
+from typing import Any
+
+from eventlib.broker.connection import without_password
+from eventlib.broker.connections import REPLY_TIMEOUT_S
+from eventlib.broker.pipelined import Argument, PipelinedConnection
+from eventlib.errors import AccessDenied, BrokerError
+
+
+class PacedConnection:
+    """Asks one server no more than `commands_per_s` commands in any second. `commands` counts them.
+
+    `refused` are the commands that this user may not send; they are not sent again.
+
+    Raises:
+        BrokerError: the URL is wrong.
+    """
+
+    def __init__(self, url: str, commands_per_s: float) -> None:
+        self.where = without_password(url)
+        self.commands = 0
+        self.refused = set[str]()
+        self._connection = PipelinedConnection(url)
+        self._every_s = 1.0 / commands_per_s
+        self._turn_at_s = 0.0
+
+    async def ask(self, *command: Argument) -> Any:
+        """Send a command when it is its turn. Raises what `PipelinedConnection.request` raises."""
+        now_s = time.monotonic()
+        wait_s = self._turn_at_s - now_s
+        self._turn_at_s = max(self._turn_at_s, now_s) + self._every_s
+        if wait_s > 0.0:
+            await asyncio.sleep(wait_s)
+        self.commands += 1
+        return await self._connection.request(command, REPLY_TIMEOUT_S)
+
+    async def unless_refused(self, *command: Argument) -> Any:
+        """The reply; None where this user may not send the command."""
+        name = str(command[0])
+        if name in self.refused:
+            return None
+        try:
+            return await self.ask(*command)
+        except AccessDenied as error:
+            if "NOPERM" not in error.problem:
+                raise
+            self.refused.add(name)
+            return None
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
+
+def is_of_a_key(error: BrokerError) -> bool:
+    """Whether a key is out of this user's reach, and not a command: a server's own words."""
+    return "NOPERM" in error.problem and "access" in error.problem and " key" in error.problem

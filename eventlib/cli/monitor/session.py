@@ -1,0 +1,138 @@
+"""One sitting at the monitor: it looks at the server again and again, and does what keys ask for."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import eventlib as ev
+from eventlib.broker.keys import own_key
+from eventlib.broker.surveying import Surveyor
+from eventlib.cli.monitor.screen import State
+from eventlib.errors import EventlibError
+from eventlib.operate.trends import Row, Trends, View
+
+Letters = tuple[ev.DeadLetter, ...]
+
+_LETTERS_MAX = 500
+_BACK = {"group": "groups", "letters": "groups", "letter": "letters"}
+_CONNECT_S = 5.0
+
+
+class Session:
+    """What is shown changes in `state`; `changed` is called after each change. It ends when `q` is pressed."""
+
+    def __init__(
+        self, url: str, surveyor: Surveyor, trends: Trends, every_s: float, changed: Callable[[], None]
+    ) -> None:
+        self.state = State(surveyor.where)
+        self._url = url
+        self._surveyor = surveyor
+        self._trends = trends
+        self._every_s = every_s
+        self._changed = changed
+        self._seen_at_s = time.monotonic()
+        self._asks_to_replay = False
+        self._buses = AsyncExitStack()
+        self._bus: dict[str, ev.Bus] = {}
+
+    async def run(self, keys: "asyncio.Queue[str]") -> None:
+        """Look and obey until `q`."""
+        looking = asyncio.create_task(self._keep_looking())
+        try:
+            while (key := await keys.get()) != "q":
+                await self._obey(key)
+                self._changed()
+        finally:
+            looking.cancel()
+            await asyncio.wait({looking})
+            await self._buses.aclose()
+
+    async def _keep_looking(self) -> None:
+        """Every failure is shown, and tried again: Redis may restart, and a permission may be given."""
+        while True:
+            begun_s = time.monotonic()
+            try:
+                seen = await self._surveyor.survey()
+                self._take_in(self._trends.note(time.monotonic(), seen))
+                self._seen_at_s, self.state.problem = time.monotonic(), None
+            except EventlibError as error:
+                self.state.problem = getattr(error, "problem", str(error))
+            self.state.silent_s = time.monotonic() - self._seen_at_s
+            self._changed()
+            await asyncio.sleep(max(0.1, self._every_s - (time.monotonic() - begun_s)))
+
+    def _take_in(self, view: View) -> None:
+        """Rows may have moved: the same group stays chosen."""
+        state, before = self.state, self.state.row
+        state.view = view
+        for number, row in enumerate(view.rows):
+            if before is not None and (row.stream, row.group) == (before.stream, before.group):
+                state.chosen = number
+
+    async def _obey(self, key: str) -> None:
+        state, asked, self._asks_to_replay = self.state, self._asks_to_replay, False
+        state.note = ""
+        match state.page, key:
+            case (_, "up" | "down" | "page up" | "page down"):
+                self._move({"up": -1, "down": 1, "page up": -10, "page down": 10}[key])
+            case ("groups", "enter") if state.row is not None and state.row.group:
+                state.page = "group"
+            case ("groups" | "group", "d") if state.row is not None:
+                await self._open_letters(state.row)
+            case ("letters", "enter") if state.dead_letter is not None:
+                state.page = "letter"
+            case ("letters" | "letter", "r") if state.dead_letter is not None:
+                state.note, self._asks_to_replay = "Deliver it once more, to its group alone? y/n", True
+            case (_, "y") if asked and state.row is not None:
+                await self._replay(state.row)
+            case (_, "escape") if state.page in _BACK:
+                state.page = _BACK[state.page]
+
+    def _move(self, by: int) -> None:
+        state = self.state
+        if state.page == "groups" and state.view is not None:
+            state.chosen = max(0, min(len(state.view.rows) - 1, state.chosen + by))
+        elif state.page in ("letters", "letter"):
+            state.letter = max(0, min(len(state.letters) - 1, state.letter + by))
+
+    async def _open_letters(self, row: Row) -> None:
+        if (letters := await self._told(self._letters(row))) is not None:
+            self.state.letters, self.state.letter, self.state.page = letters, 0, "letters"
+
+    async def _replay(self, row: Row) -> None:
+        dead = self.state.dead_letter
+        if dead is None:
+            return
+
+        async def replay() -> Letters:
+            outcome = await (await self._queue(row)).replay(ev.Selection(ids=[dead.id]))
+            told = outcome.obstacles.get(dead.id) or ("it is gone" if outcome.gone else "")
+            self.state.note = f"It stays: {told}" if told else f"{dead.id} was given back to {row.group}."
+            return await self._letters(row)
+
+        if (letters := await self._told(replay())) is not None:
+            self.state.letters, self.state.page = letters, "letters"
+
+    async def _told(self, work: Awaitable[Letters]) -> Letters | None:
+        """The dead letters; None where that failed, and the note says why."""
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                return await work
+        except TimeoutError:
+            self.state.note = "Redis does not answer."
+        except EventlibError as error:
+            self.state.note = str(error)
+        return None
+
+    async def _letters(self, row: Row) -> Letters:
+        return tuple(await (await self._queue(row)).find(count=_LETTERS_MAX))
+
+    async def _queue(self, row: Row) -> ev.DeadLetters:
+        own = own_key(row.stream)
+        if own is None:
+            raise ev.InvalidArgument(row.stream, "is a stream of another library, whose dead letters are not known")
+        if own.namespace not in self._bus:
+            connecting = ev.connect(ev.App("workbench"), self._url, namespace=own.namespace)
+            self._bus[own.namespace] = await self._buses.enter_async_context(connecting)
+        return self._bus[own.namespace].dead_letters(own.stream, row.group)

@@ -1,0 +1,69 @@
+"""Autoscaling in virtual time: consumers are started and stopped as the rule of their service decides."""
+
+from collections.abc import Callable, Generator, MutableMapping
+from typing import Any
+
+import simpy
+
+from sim.declare.autoscale import Autoscaler, moves
+from sim.evidence.history import KIND
+from sim.worlds.simulated.callers import Caller
+from sim.worlds.simulated.consumer import Consumer
+from sim.worlds.simulated.group import Group
+from sim.worlds.simulated.run_state import NAN, RunState
+
+
+class Scaling:
+    """How many consumers each service is to have; those that run are in `consumers`, by service and index."""
+
+    def __init__(self, state: RunState, consumers: MutableMapping[tuple[str, int], Consumer | Caller]) -> None:
+        self.wanted = {name: service.consumers_first for name, service in state.scenario.services.items()}
+        self._state = state
+        self._consumers = consumers
+
+    def may_start(self, service: str, index: int) -> bool:
+        """Whether a consumer, or caller, of this index is to run and does not."""
+        there = self._consumers.get((service, index))
+        leaving = isinstance(there, Consumer) and there.leaving
+        return (there is None or there.killed or leaving) and index < self.wanted.get(service, index + 1)
+
+    def scale(
+        self, group: Group, start: Callable[[str, int], None], sees_backlogs: Callable[[], bool]
+    ) -> Generator[simpy.Event, Any, None]:
+        """Scale a service that has a rule. What cannot be seen is not acted on."""
+        rule, name, env = group.service.autoscale, group.name, self._state.env
+        assert rule is not None, "a service without a rule is not scaled"
+        scaler, present = Autoscaler(rule, self.wanted[name], env.now), set(range(self.wanted[name]))
+        self._note("scaled", group, -1, self.wanted[name])
+        while True:
+            yield env.timeout(rule.every_s)
+            if not sees_backlogs():
+                continue
+            wanted = scaler.decide(float(group.backlog), self.wanted[name], env.now)
+            if wanted != self.wanted[name]:
+                self.wanted[name] = wanted
+                self._note("scaled", group, -1, wanted)
+            if any(fault.takes_out(name, env.now) for fault in self._state.scenario.faults):
+                continue
+            to_start, to_stop = moves(present, wanted)
+            for index in to_start:
+                self._start_later(name, index, start)
+            for index in to_stop:
+                self._stop(group, index)
+            present = set(range(wanted))
+
+    def _start_later(self, service: str, index: int, start: Callable[[str, int], None]) -> None:
+        def begin(_: simpy.Event) -> None:
+            if self.may_start(service, index):
+                start(service, index)
+
+        started = self._state.env.timeout(self._state.machine.takes_s("start_s"))
+        started.callbacks.append(begin)
+
+    def _stop(self, group: Group, index: int) -> None:
+        consumer = self._consumers.get((group.name, index))
+        if isinstance(consumer, Consumer) and not consumer.killed:
+            consumer.leave(lambda: self._note("left", group, index))
+
+    def _note(self, kind: str, group: Group, consumer: int, value: float = NAN) -> None:
+        self._state.rows.append((self._state.env.now, KIND[kind], group.code, consumer, -1, -1, 0, NAN, value))

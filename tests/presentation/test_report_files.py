@@ -1,0 +1,76 @@
+"""The report for CI: Markdown and JUnit say what the page says, and Ctrl-C keeps what was measured."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sim.cli.commands import app
+from sim.evidence.claims import Finding, Measured
+from sim.evidence.claims import Row as ClaimRow
+from sim.infer.compare import Comparison
+from sim.show.claims import report_junit, report_markdown
+
+SCENARIO = str(Path(__file__).parents[2] / "data" / "scenarios" / "quickstart.yaml")
+CLAIMS = Measured(
+    tuple(
+        ClaimRow(id_, theme, "it | works", "It is tried.", "it works", Finding(verdict, "found", distance=2.0), 1.0)
+        for id_, theme, verdict in (("S1", "schemas", "true"), ("S9", "bus", "false"), ("S53", "services", "not built"))
+    ),
+    total=3,
+    server="Redis 8",
+    full=False,
+)
+
+
+def test_markdown_has_the_verdict_the_metrics_and_every_claim(comparison: Comparison) -> None:
+    text = report_markdown([comparison], CLAIMS, ["on a sample"])
+    assert text.startswith("# ") and "Note: on a sample." in text
+    assert all(f"| {row.metric.replace('_', chr(92) + '_')} |" in text for row in comparison.predictions)
+    assert "## 1 of 3 claims are true, 1 false, 0 unknown, 1 not built" in text
+    assert "| S9 | ❌ false | it \\| works | found (2 times the threshold) | It is tried. |" in text
+    assert "### Event bus" in text and "⬜ not built" in text
+
+
+def test_junit_has_a_case_for_each_check_claim_and_predicted_lag(comparison: Comparison) -> None:
+    suite = ElementTree.fromstring(report_junit([comparison], CLAIMS))
+    cases = {(case.get("classname"), case.get("name")): case for case in suite.iter("testcase")}
+    assert len(cases) == len(comparison.checks) + 1 + 3
+    [failure] = cases["bus", "S9 it | works"]
+    assert (failure.tag, failure.get("message")) == ("failure", "found")
+    assert cases["services", "S53 it | works"][0].tag == "skipped"
+    assert (comparison.live.scenario.name, "lag_s_p95 is predicted within the tolerance") in cases
+
+
+def report(monkeypatch: pytest.MonkeyPatch, folder: Path, found: list[Comparison], *options: str) -> Result:
+    """Run the command on a world that yields `found` and is then interrupted."""
+
+    async def validate(*_: Any, **__: Any) -> AsyncIterator[Comparison]:
+        for one in found:
+            yield one
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sim.infer.validate.validate", validate)
+    output = str(folder / "report.html")
+    return CliRunner().invoke(app, ["report", SCENARIO, "--output", output, "--url", "redis://127.0.0.1:1", *options])
+
+
+def test_ctrl_c_keeps_what_was_measured_and_says_that_it_is_partial(
+    comparison: Comparison, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    monkeypatch.setattr("sim.show.report._figures", lambda *_: [])
+    done = report(monkeypatch, tmp_path, [comparison], "--markdown", str(tmp_path / "report.md"))
+    assert done.exit_code == 130, done.output
+    note = "partial: interrupted after 1 of 1 scenarios; no claim was measured"
+    assert f"Note: {note}" in (tmp_path / "report.html").read_text()
+    assert f"Note: {note}." in (tmp_path / "report.md").read_text() == summary.read_text().removesuffix("\n")
+
+
+def test_ctrl_c_before_anything_was_measured_writes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done = report(monkeypatch, tmp_path, [])
+    assert done.exit_code == 130 and not (tmp_path / "report.html").exists()
