@@ -115,6 +115,18 @@ def sweep_command(
         end((), judged=verdicts)
 
 
+@contextmanager
+def executor_at(scheduler: str | None) -> Iterator[Executor | None]:
+    """The Dask cluster with this scheduler; None: the processes of this machine."""
+    if scheduler is None:
+        yield None
+        return
+    from sim.infer.dask_cluster import dask_cluster
+
+    with dask_cluster(scheduler) as executor:
+        yield executor
+
+
 def _fields(
     declared: "Scenario", vary: Sequence[str], metrics: Sequence[str] | None, figure: Path | None
 ) -> dict[str, str]:
@@ -134,18 +146,6 @@ def _fields(
 
         check_figure(fields, figure)
     return fields
-
-
-@contextmanager
-def executor_at(scheduler: str | None) -> Iterator[Executor | None]:
-    """The Dask cluster with this scheduler; None: the processes of this machine."""
-    if scheduler is None:
-        yield None
-        return
-    from sim.infer.dask_cluster import dask_cluster
-
-    with dask_cluster(scheduler) as executor:
-        yield executor
 
 
 def _draw(found: "Sweep", file: Path, shown: Sequence[str]) -> None:

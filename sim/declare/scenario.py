@@ -191,10 +191,10 @@ class Scenario(Declared):
                 raise ValueError(f"services.{name}.service_time: {problem}")
             if service.saga is not None and (problem := service.saga.problem(self.offered_load)):
                 raise ValueError(f"services.{name}.saga.{problem}")
-            if service.queue is not None:
-                _check_names_of_queue(name, service.queue, self.services)
             if problem := _size_problem(self.offered_load, service):
                 raise ValueError(f"load.size_bytes: {name} {problem}")
+            if service.queue is not None:
+                _check_names_of_queue(name, service.queue, self.services)
         return self
 
     def _check_warm_up(self) -> None:
@@ -262,6 +262,17 @@ class Scenario(Declared):
             raise ValueError(f"services.{name}.retry.attempts: at most {MAX_ATTEMPTS:,} can be recorded")
 
 
+def _size_problem(load: LoadKind, service: Service) -> str | None:
+    """Why messages of the load cannot have a size where this service gets them, or None."""
+    if load.size_bytes is None or service.consumes not in load.events:
+        return None
+    if service.app is not None:
+        return "has handlers of an App, whose payload says how large an event is; leave size_bytes out"
+    if service.queue is not None or service.saga is not None:
+        return "gets tasks or sagas, which have no size yet; leave size_bytes out"
+    return None
+
+
 def _late_fault(faults: Sequence[FaultKind], load: Load) -> str | None:
     """Which fault comes after the load's end, where it would meet nothing. None where there is none."""
     if not faults:
@@ -286,17 +297,6 @@ def _check_names_of_queue(name: str, queue: TaskQueue, services: Collection[str]
         raise ValueError(str(error)) from error
     if shared := next((tenant for tenant in queue.tenants if tenant in services), None):
         raise ValueError(f"{where}: {shared!r} is the name of a service, so its numbers would be too; rename it")
-
-
-def _size_problem(load: LoadKind, service: Service) -> str | None:
-    """Why messages of the load cannot have a size where this service gets them, or None."""
-    if load.size_bytes is None or service.consumes not in load.events:
-        return None
-    if service.app is not None:
-        return "has handlers of an App, whose payload says how large an event is; leave size_bytes out"
-    if service.queue is not None or service.saga is not None:
-        return "gets tasks or sagas, which have no size yet; leave size_bytes out"
-    return None
 
 
 def _attempts_mean(service: Service) -> float:

@@ -328,8 +328,8 @@ def _service_metrics(
         f"{prefix}backlog_mean": float(entries.mean()) if entries.size else np.nan,
         f"{prefix}backlog_max": float(entries.max()) if entries.size else np.nan,
         f"{prefix}recovery_s": recovery_s(scenario, run, rows, code),
-        **_batch_metrics(prefix, scenario, own, code),
         **{f"{prefix}{name}": value for name, value in recoveries_s(scenario, run, rows, code).items()},
+        **_batch_metrics(prefix, scenario, own, code),
         f"{prefix}little_residual": little_residual(scenario, rows, code),
     }
 

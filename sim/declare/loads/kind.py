@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 
 from sim.declare.declared import Declared, Floats, Numbers, made_of, places_among
-from sim.declare.sizes import SIZE_BYTES, SIZE_MAX, MessageSize, Sizes
+from sim.declare.sizes import SIZE_BYTES, SIZE_MAX, MessageSize
 
 _BYTES_MAX = 1e9  # of all messages of a run: a live generator has them ready before it begins
 
@@ -130,7 +130,7 @@ class LoadKind(Declared):
         """
         raise LookupError(column)
 
-    def draw_sizes(self, n: int, events: Numbers | None, rng: np.random.Generator) -> Sizes | None:
+    def draw_sizes(self, n: int, events: Numbers | None, rng: np.random.Generator) -> Numbers | None:
         """How many bytes the body of each of the n messages has, shape (n,); None where messages have none.
 
         `events` is what `draw_events` returned, where there are several event types.
@@ -146,7 +146,7 @@ class LoadKind(Declared):
         drawn = self.size_bytes.draw(n, rng, of_events, recorded)
         return np.asarray(np.rint(drawn).clip(0, SIZE_MAX), np.int64)
 
-    def carrying(self, sizes: Sizes | None) -> Self:
+    def carrying(self, sizes: Numbers | None) -> Self:
         """This load with the sizes that one seed drew, so that service times can follow them."""
         if sizes is None:
             return self
