@@ -282,6 +282,7 @@ async def test_a_spool_tells_its_size(connect: Connect, url: str, tmp_path: Path
             return (value((await get(address, "/metrics")).text, "eventlib_spool_bytes") or 0.0) > 100.0
 
         await eventually(spooled)
+        assert value((await get(address, "/metrics")).text, "eventlib_spool_limit_bytes") == 256.0 * 2**20
         faulty.refusing = False
 
         async def replayed() -> bool:
