@@ -69,8 +69,8 @@ def report_command(
         raise KeyboardInterrupt
     notes = [_SAMPLED.format(one.name) for one in declared if one.offered_load.sampled]
     notes += [note for one in declared for note in one.offered_load.notes()]
-    notes = [*partial_of, *notes]
-    _write(comparisons, measured, notes, output, json_file, junit, markdown, tried)
+    history = None if partial_of else output.parent / "history.parquet"
+    _write(comparisons, measured, [*partial_of, *notes], output, history, json_file, junit, markdown, tried)
     out.tell(f"The report is {output}")
     if partial_of:
         err.tell("Interrupted. Nothing was left running.")
@@ -113,6 +113,7 @@ def _write(
     measured: "Measured | None",
     notes: list[str],
     output: Path,
+    history: Path | None,
     json_file: Path | None,
     junit: Path | None,
     markdown: Path | None,
@@ -130,7 +131,7 @@ def _write(
     command = exact_command(sys.argv[1:])
     rows = measured.rows if measured is not None else ()
     about = provenance() | environment(comparisons[0].live.server)
-    trends = _kept(output.parent / "history.parquet", comparisons, rows, about, partial=measured is None)
+    trends = [] if history is None else _kept(history, comparisons, rows, about)
     with progress("writing the report"):
         page = render(comparisons, rows, command=command, notes=notes, environment=about, fidelity=tried, trends=trends)
     told = {
@@ -151,14 +152,12 @@ def _write(
 
 
 def _kept(
-    file: Path, comparisons: "Sequence[Comparison]", rows: "Sequence[ClaimRow]", about: dict[str, str], *, partial: bool
+    file: Path, comparisons: "Sequence[Comparison]", rows: "Sequence[ClaimRow]", about: dict[str, str]
 ) -> "list[Trend]":
     """Keep the numbers of this report beside it. Returns how they stand to those of this machine's reports before."""
     from sim.environment import now
     from sim.infer.trends import InvalidTrends, Trends, numbers_of
 
-    if partial:
-        return []
     machine = f"{about['host']}, {about['CPUs']} CPUs, {about['server']}"
     try:
         kept = Trends.open(file).with_report(now(), about["commit"], machine, numbers_of(comparisons, rows))

@@ -76,6 +76,7 @@ def test_ctrl_c_keeps_what_was_measured_and_says_that_it_is_partial(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     done = report(monkeypatch, tmp_path, [comparison], "--markdown", str(tmp_path / "report.md"))
     assert done.exit_code == 130, done.output
+    assert not (tmp_path / "history.parquet").exists(), "what is partial has no place in a trend"
     note = "partial: interrupted after 1 of 1 scenarios; no claim was measured"
     assert f"Note: {note}" in (tmp_path / "report.html").read_text()
     assert f"Note: {note}." in (tmp_path / "report.md").read_text() == summary.read_text().removesuffix("\n")
