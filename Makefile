@@ -14,7 +14,8 @@ WHERE := $(CURDIR)/$(BIN)/python
 HERE  := $(shell test -x $(BIN)/python && head -n 2 $(BIN)/workbench 2>/dev/null | \
            grep -Fq -e '#!$(WHERE)' -e ' $(WHERE)' -e '"$(WHERE)"' && echo yes)
 
-.PHONY: help report test loops check lowest lab docs bench campaign fidelity release-check writable $(if $(HERE),,$(READY))
+.PHONY: help report test loops check lowest lab docs bench campaign fidelity release-check writable
+.PHONY: $(if $(HERE),,$(READY))
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -74,7 +75,8 @@ bench: $(PEERS) ## measure the library and the simulator on this machine, beside
 	@$(BIN)/python -m benchmarks
 
 campaign: $(READY) ## kill processes at work, judge what is left, and learn from others: takes about 40 minutes
-	@set -e; for each in replies schedules sagas tasks cancels rolling learn faults; do $(BIN)/python -m campaigns.$$each; done
+	@set -e; for each in replies schedules sagas tasks cancels rolling learn faults; do \
+	  $(BIN)/python -m campaigns.$$each; done
 
 release-check: $(READY) ## build wheel and sdist, and try both outside of the clone on every Python that is there
 	@$(BIN)/python -m tests.install.release

@@ -1,7 +1,7 @@
 """A compact event library on Redis Streams: typed events, at-least-once delivery, retries, dead letters.
 
 Declare
-    App, Event, upcast, Retry, RetryBudget, Retention, Task, TaskCall, Rate
+    App, Event, upcast, Retry, RetryBudget, CircuitBreaker, Retention, Task, TaskCall, Rate
 Declare and run sagas
     Saga, Step, NOTHING_TO_UNDO, SagaContext, Sagas, SagaRecord, SagaStep, SagaNote
 Connect
@@ -45,6 +45,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from eventlib.bus import Bus, connect
+from eventlib.circuit_breaker import CircuitBreaker
 from eventlib.dead_letter import DeadLetter
 from eventlib.declare.app import App
 from eventlib.declare.tasks import Rate, Task, TaskCall
@@ -131,6 +132,7 @@ __all__ = [
     "BrokerUnavailable",
     "Bus",
     "BusClosed",
+    "CircuitBreaker",
     "Client",
     "ClientHealth",
     "ConsumerHealth",

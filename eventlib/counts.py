@@ -36,6 +36,7 @@ class ConsumerCounts:
 
     `handled` and `failed` count attempts, `retried` and `dead` what followed from failures. `taken_over` entries were
     delivered before, to a consumer that fell silent: they may be handled twice. `lost` ones were taken over from here.
+    `opened` counts how often a circuit breaker has opened.
     `lag` is from when an event was appended until it was handled, `handling` is the time of one call of a handler.
     """
 
@@ -45,6 +46,7 @@ class ConsumerCounts:
     dead: int = 0
     taken_over: int = 0
     lost: int = 0
+    opened: int = 0
     lag: Histogram = field(default_factory=lambda: Histogram(LAG_S))
     handling: Histogram = field(default_factory=lambda: Histogram(HANDLING_S))
 

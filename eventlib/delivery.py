@@ -11,7 +11,7 @@ from eventlib.events.schema import Event
 from eventlib.records import Entry
 
 E = TypeVar("E", bound=Event)
-Kind = Literal["started", "handled", "failed", "acked", "retried", "dead", "lost"]
+Kind = Literal["started", "handled", "failed", "acked", "retried", "dead", "lost", "circuit_opened", "circuit_closed"]
 
 
 class Publishing(Protocol):
@@ -115,7 +115,10 @@ class Batch(Generic[E]):
 
 
 class Observation(NamedTuple):
-    """One thing that happened to a delivery. An observer is called with each."""
+    """One thing that happened to a delivery. An observer is called with each.
+
+    A circuit breaker opens and closes with the outcome of a delivery.
+    """
 
     kind: Kind
     delivery: Delivery

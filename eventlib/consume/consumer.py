@@ -84,8 +84,13 @@ class GroupConsumer:
 
     def health(self, running: bool) -> ConsumerHealth:
         """How well this consumer hears the server."""
+        gate, in_hand = self._session.gate, self._session.in_hand.count
         return self._session.liveness.look(
-            self._session.identity, running, leaving=self._stopping, in_hand=self._session.in_hand.count
+            self._session.identity,
+            running,
+            leaving=self._stopping,
+            in_hand=in_hand,
+            circuit=gate.state if gate is not None else None,
         )
 
     async def _wind_down(self, acks: asyncio.Task[None]) -> None:

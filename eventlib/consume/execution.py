@@ -67,6 +67,7 @@ class Executor:
         self._rng = session.rng
         self._leases = leases
         self._settler = settler
+        self._gate = session.gate
         self._workers = Workers[Delivery | BatchQueue](self._work, session.settings.concurrency, session.start)
 
     def put(self, delivery: Delivery) -> None:
@@ -86,6 +87,8 @@ class Executor:
         self._workers.stop()
         for queue in self._batch_queues.values():
             queue.wait_no_more()
+        if self._gate is not None:
+            self._gate.stop()
 
     def cancel(self) -> None:
         """Cancel the handlers that run."""
@@ -120,14 +123,21 @@ class Executor:
         if envelope is None:
             await self._settle_unread(delivery)
             return
+        began = 0
+        if self._gate is not None:
+            if (passed := await self._gate.passage()) is None:
+                return  # it leaves, and gives the entry back
+            began = passed
         event, now_s = envelope.event, time.monotonic()
         subscription = self._subscription_of(event)
         if self._leases.in_doubt(delivery, now_s):
             await self._leases.renew_all()
-        if delivery.lost:
-            return
-        if refusal := self._refusal(subscription, delivery, now_s):
-            await self._settler.settle(subscription, delivery, refusal, None)
+        refusal = None if delivery.lost else self._refusal(subscription, delivery, now_s)
+        if delivery.lost or refusal:
+            if self._gate is not None:
+                self._gate.ended(began, delivery, [], 0)
+            if refusal:
+                await self._settler.settle(subscription, delivery, refusal, None)
             return
         if self._observations.wanted:
             self._observations.tell("started", delivery)
@@ -136,6 +146,8 @@ class Executor:
             error = await self._attempt(subscription, (delivery,), event, delivery)
         finally:
             current.reset(token)
+        if self._gate is not None:
+            self._gate.ended(began, delivery, [] if error is None else [error])
         if error is None:
             self._settler.acknowledge((delivery,))
         else:
@@ -149,6 +161,11 @@ class Executor:
             await self._settler.settle(None, delivery, GiveUp(_reason(fault)), fault)
 
     async def _handle_batch(self, queue: BatchQueue) -> None:
+        began = 0
+        if self._gate is not None:
+            if (passed := await self._gate.passage()) is None:
+                return  # it leaves, and gives the entries back
+            began = passed
         queue.called = False
         subscription = queue.subscription
         taken = policy.take_batch(queue.waiting, subscription.batch or 1, _is_suspect)
@@ -156,7 +173,9 @@ class Executor:
         try:
             admitted = await self._admitted(subscription, taken)
             if admitted:
-                await self._attempt_batch(subscription, Batch[Any](admitted))
+                await self._attempt_batch(subscription, Batch[Any](admitted), began)
+            elif self._gate is not None:
+                self._gate.ended(began, taken[0], [], 0)
         finally:
             self._in_hand.free_capacity(len(taken))
         await asyncio.sleep(0)  # so that the next read is requested before the next batch is handled
@@ -177,16 +196,20 @@ class Executor:
             await self._leases.renew_all()
         return [delivery for delivery in admitted if not delivery.lost]
 
-    async def _attempt_batch(self, subscription: Subscription, batch: Batch[Any]) -> None:
+    async def _attempt_batch(self, subscription: Subscription, batch: Batch[Any], began: int) -> None:
         if self._observations.wanted:
             for delivery in batch.deliveries:
                 self._observations.tell("started", delivery)
         error = await self._attempt(subscription, batch.deliveries, batch)
         if error is None and not batch.failed:
+            if self._gate is not None:
+                self._gate.ended(began, batch.deliveries[0], [], len(batch))
             self._settler.acknowledge(batch.deliveries)
             return
         errors = ((delivery, batch.error_of(delivery) if error is None else error) for delivery in batch.deliveries)
         failed = {delivery: found for delivery, found in errors if found is not None}
+        if self._gate is not None:
+            self._gate.ended(began, next(iter(failed), batch.deliveries[0]), list(failed.values()), len(batch))
         self._settler.acknowledge([delivery for delivery in batch.deliveries if delivery not in failed])
         await asyncio.gather(*(self._settler.fail(subscription, *each) for each in failed.items()))
 

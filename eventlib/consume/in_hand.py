@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from eventlib import policy
@@ -47,6 +47,7 @@ class InHand:
             {},
         )  # by id: entries of the stream, retried ones
         self._unhandled = 0
+        self.limit: Callable[[int, int], int] | None = None  # called with the capacity, and how many are not handled
         self._freed = asyncio.Event()
         self._settled: set[Place] | None = None  # while `noting_settled`
         self._taken_over = set[Delivery]()  # those that are held
@@ -54,7 +55,8 @@ class InHand:
 
     def capacity(self) -> int:
         """How many more entries may be asked for."""
-        return policy.capacity_left(self._concurrency, self._prefetch, self._unhandled)
+        capacity = policy.capacity_left(self._concurrency, self._prefetch, self._unhandled)
+        return capacity if self.limit is None else self.limit(capacity, self._unhandled)
 
     async def some_capacity(self) -> int:
         """Wait until more entries may be asked for. Returns how many."""
@@ -62,6 +64,10 @@ class InHand:
             self._freed.clear()
             await self._freed.wait()
         return count
+
+    def look_again(self) -> None:
+        """The limit may have changed."""
+        self._freed.set()
 
     def use_capacity(self, count: int) -> None:
         """Use capacity for `count` more entries."""

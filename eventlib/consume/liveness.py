@@ -14,7 +14,8 @@ class ConsumerHealth:
     consumer is `full`: its handlers have enough to do, so it does not ask. `full_s` is for how long it has been full.
     `leases_due_s` is for how many seconds an answer to a renewal of leases has been due. `problem` is the last error;
     None if the server has answered since. `in_hand` counts the entries that it holds. `leaving` is true from when it
-    stops reading, to end.
+    stops reading, to end. `circuit` is the state of its circuit breaker: closed, open or half-open; None without one.
+    While it is open the consumer is `full`.
     """
 
     stream: str
@@ -30,6 +31,7 @@ class ConsumerHealth:
     leases_due_s: float = 0.0
     in_hand: int = 0
     leaving: bool = False
+    circuit: str | None = None
 
     @property
     def connected(self) -> bool:
@@ -87,7 +89,13 @@ class Liveness:
         self._problem = f"{type(error).__name__}: {error}"
 
     def look(
-        self, identity: tuple[str, str, str], running: bool, *, leaving: bool = False, in_hand: int = 0
+        self,
+        identity: tuple[str, str, str],
+        running: bool,
+        *,
+        leaving: bool = False,
+        in_hand: int = 0,
+        circuit: str | None = None,
     ) -> ConsumerHealth:
         """The consumer's health now."""
         now = time.monotonic()
@@ -103,6 +111,7 @@ class Liveness:
             leases_due_s=_since(self._renewal_since, now),
             in_hand=in_hand,
             leaving=leaving,
+            circuit=circuit,
         )
 
 

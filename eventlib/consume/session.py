@@ -8,6 +8,7 @@ from typing import Any
 
 from eventlib.broker.consuming import ConsumerCommands
 from eventlib.consume.calls import Calls
+from eventlib.consume.gate import Gate
 from eventlib.consume.group_clock import GroupClock
 from eventlib.consume.in_hand import InHand, Observations
 from eventlib.consume.liveness import Liveness
@@ -58,6 +59,9 @@ class Session:
         self.observations = Observations(observe)
         concurrency = settings.concurrency * max(s.batch or 1 for s in subscriptions)
         self.in_hand = InHand(concurrency, settings.prefetch, self.observations, self.counts)
+        self.gate: Gate | None = None
+        if settings.circuit_breaker is not None:
+            self.gate = Gate(settings.circuit_breaker, self.in_hand, self.observations, self.counts, self.place)
 
     def subscription_of(self, event: Event) -> Subscription:
         """Who handles the event, and how."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel
 
 from eventlib.arguments import called_as, is_count, is_number, is_seconds
+from eventlib.circuit_breaker import CircuitBreaker
 from eventlib.declare.checks import replace_or_refuse, takes
 from eventlib.declare.schedules import DeclaredSchedule, ScheduleDeclarations
 from eventlib.declare.subscriptions import GroupSettings, Subscription, group_settings
@@ -60,12 +61,14 @@ class App(TaskDeclarations, ScheduleDeclarations):
         retry_budget: RetryBudget | None = None,
         ordered_by: str | None = None,
         newer_version_wait_s: float = 3600.0,
+        circuit_breaker: CircuitBreaker | None = None,
     ) -> None:
         """Set how each consumer of a group works. A group that is not set here has the defaults.
 
         One consumer runs up to `concurrency` handlers at once and may hold `prefetch` more entries that wait. If a
         consumer is silent about an entry for `lease_s` seconds, another consumer takes it over. With a `retry_budget`,
-        no more retries run than it allows, however many events fail.
+        no more retries run than it allows, however many events fail. With a `circuit_breaker`, a consumer whose
+        handlers fail too often pauses: it reads nothing and begins no attempt until it tries again.
 
         `ordered_by` is the wire name of a field of the events' data. Events of one stream that have the same text,
         number or truth value in this field are handled one at a time and in the order of the stream, also by different
@@ -83,7 +86,7 @@ class App(TaskDeclarations, ScheduleDeclarations):
         if name in self.groups:
             replace_or_refuse(where, "is already set; set each group once")
         self.groups[name] = group_settings(
-            where, concurrency, prefetch, lease_s, retry_budget, ordered_by, newer_version_wait_s
+            where, concurrency, prefetch, lease_s, retry_budget, ordered_by, newer_version_wait_s, circuit_breaker
         )
 
     def stream(self, name: str, *, retention: Retention) -> None:

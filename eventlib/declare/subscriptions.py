@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from eventlib.arguments import is_count, is_number, is_seconds
+from eventlib.circuit_breaker import CircuitBreaker
 from eventlib.errors import InvalidDeclaration
 from eventlib.events.schema import Event
 from eventlib.policy import Lease, Retry, RetryBudget
@@ -19,6 +20,7 @@ class GroupSettings:
     retry_budget: RetryBudget | None = None
     ordered_by: str | None = None
     newer_version_wait_s: float = 3600.0
+    circuit_breaker: CircuitBreaker | None = None
 
 
 def group_settings(
@@ -29,6 +31,7 @@ def group_settings(
     retry_budget: RetryBudget | None,
     ordered_by: str | None = None,
     newer_version_wait_s: float = 3600.0,
+    circuit_breaker: CircuitBreaker | None = None,
 ) -> GroupSettings:
     """The settings, checked.
 
@@ -43,7 +46,11 @@ def group_settings(
         raise InvalidDeclaration(where, f"retry_budget={retry_budget!r}; give a RetryBudget")
     if not (is_number(newer_version_wait_s) and 0.0 <= newer_version_wait_s <= 1e9):
         raise InvalidDeclaration(where, f"newer_version_wait_s={newer_version_wait_s!r}; give seconds, 0 for no wait")
-    return GroupSettings(concurrency, prefetch, Lease(lease_s), retry_budget, ordered_by, newer_version_wait_s)
+    if not isinstance(circuit_breaker, CircuitBreaker | None):
+        raise InvalidDeclaration(where, f"circuit_breaker={circuit_breaker!r}; give a CircuitBreaker")
+    return GroupSettings(
+        concurrency, prefetch, Lease(lease_s), retry_budget, ordered_by, newer_version_wait_s, circuit_breaker
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ _DELIVERIES: list[tuple[str, str, Callable[[ConsumerCounts], int]]] = [
         "Entries taken over from consumers that fell silent: these may be handled twice.",
         lambda counts: counts.taken_over,
     ),
+    ("eventlib_circuit_opened", "How often a circuit breaker has opened.", lambda counts: counts.opened),
     ("eventlib_leases_lost", "Entries that another consumer took over from this program.", lambda counts: counts.lost),
 ]
 _PUBLISHES: list[tuple[str, str, Callable[[PublishCounts], int]]] = [

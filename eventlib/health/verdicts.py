@@ -83,7 +83,9 @@ def _of_consumer(consumer: ConsumerHealth, deaf_s: float) -> Iterator[str]:
         yield f"has heard nothing for {consumer.silent_s:.1f} s{_because(consumer.problem)}"
     if consumer.leases_due_s > deaf_s:
         yield f"could not renew its leases for {consumer.leases_due_s:.1f} s{_because(consumer.problem)}"
-    if consumer.full_s > deaf_s:
+    if consumer.full_s > deaf_s and consumer.circuit in ("open", "half-open"):
+        yield f"has been paused for {consumer.full_s:.1f} s by its circuit breaker: its handlers failed too often"
+    elif consumer.full_s > deaf_s:
         yield f"has been full for {consumer.full_s:.1f} s: its handlers hold {consumer.in_hand} entries"
 
 

@@ -30,6 +30,8 @@ def with_each_fault(scenario: Scenario, service: str, *, at_s: float, for_s: flo
     declared = (
         _of_the_service(service, at_s, for_s, deadly) | _of_the_server(at_s, for_s) | _of_the_network(at_s, for_s)
     )
+    for name in scenario.services[service].uses[:1]:
+        declared["dependency out"] = {"kind": "dependency_out", "dependency": name, "at_s": at_s, "for_s": for_s}
     each: dict[str, list[dict[str, Any]]] = {"none": []} | {name: [fault] for name, fault in declared.items()}
     return {
         name: with_fields(scenario, {"name": f"{scenario.name}: {name}", "faults": faults})

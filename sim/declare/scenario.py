@@ -19,6 +19,7 @@ from sim.declare.faults.drawing import DrawnFaults, drawn_faults
 from sim.declare.faults.kind import FaultKind, FaultySystem
 from sim.declare.flow import Flow
 from sim.declare.loads import Load
+from sim.declare.loads.kind import LoadKind
 from sim.declare.plan import Plan, draw_labels
 from sim.declare.scenario_file import problems, read
 from sim.declare.service import Service
@@ -166,8 +167,9 @@ class Scenario(Declared):
         """The faults that happen. A random plan is drawn here, so that all that reads a scenario sees plain faults."""
         if not {"offered_load", "services"} <= info.data.keys():  # they are wrong, which is told
             return faults
-        system = FaultySystem(info.data["offered_load"], info.data["services"], info.data.get("callers"), faults)
-        return drawn_faults(system)
+        said = info.data
+        parts = (said["offered_load"], said["services"], said.get("dependencies", {}), said.get("callers"))
+        return drawn_faults(FaultySystem(*parts, faults))
 
     @model_validator(mode="after")
     def _runnable(self) -> Self:
@@ -189,6 +191,8 @@ class Scenario(Declared):
                 raise ValueError(f"services.{name}.service_time: {problem}")
             if service.saga is not None and (problem := service.saga.problem(self.offered_load)):
                 raise ValueError(f"services.{name}.saga.{problem}")
+            if problem := _size_problem(self.offered_load, service):
+                raise ValueError(f"load.size_bytes: {name} {problem}")
             if service.queue is not None:
                 _check_names_of_queue(name, service.queue, self.services)
         return self
@@ -256,6 +260,17 @@ class Scenario(Declared):
             )
         if max(retry.attempts for retry in (service.retry, *retries)) > MAX_ATTEMPTS:
             raise ValueError(f"services.{name}.retry.attempts: at most {MAX_ATTEMPTS:,} can be recorded")
+
+
+def _size_problem(load: LoadKind, service: Service) -> str | None:
+    """Why messages of the load cannot have a size where this service gets them, or None."""
+    if load.size_bytes is None or service.consumes not in load.events:
+        return None
+    if service.app is not None:
+        return "has handlers of an App, whose payload says how large an event is; leave size_bytes out"
+    if service.queue is not None or service.saga is not None:
+        return "gets tasks or sagas, which have no size yet; leave size_bytes out"
+    return None
 
 
 def _late_fault(faults: Sequence[FaultKind], load: Load) -> str | None:

@@ -10,9 +10,11 @@ from typing import Any, Self
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from eventlib.circuit_breaker import CircuitBreaker
 from eventlib.importing import import_path
 from eventlib.policy import Lease, Retry, RetryBudget
 from sim.declare.autoscale import Autoscale
+from sim.declare.batch_handler import BatchHandler
 from sim.declare.declared import FOUND, Declared, FilePlaces, made_of
 from sim.declare.order_keys import OrderKeys
 from sim.declare.own_handlers import OwnHandlers, WireNames
@@ -20,12 +22,6 @@ from sim.declare.sagas import Saga
 from sim.declare.service_times import ServiceTime
 from sim.declare.service_times.constant import ConstantTime
 from sim.declare.task_queue import TaskQueue
-
-# What the library can do and no world runs yet, by the library's own names. It is refused by name: a scenario in which
-# it were passed over would look like a measurement of it.
-_NOT_MODELLED = {
-    "batch": "batch handlers are not modelled yet; leave it out: a handler gets one message at a time",
-}
 
 _OF_THE_STEPS = "each step of a saga says its own; leave it out here, and put it into saga.steps"
 _NOT_WITH_SAGA = {
@@ -37,6 +33,8 @@ _NOT_WITH_SAGA = {
     "emits": "events that sagas emit are not modelled yet; leave it out",
     "timeout_s": "time limits of steps are not modelled yet; leave it out",
     "ordered_by": "the workers of sagas keep no order of keys; leave it out",
+    "circuit_breaker": "sagas have no circuit breaker; leave it out",
+    "batch": "a step is done for one saga at a time; leave it out",
     "autoscale": "workers of sagas are not scaled yet; leave it out",
     "uses": "dependencies of steps are not modelled yet; leave it out",
 }
@@ -54,8 +52,10 @@ _NOT_WITH_APP = {
     "lease_s": _BY_THE_APP,
     "retry": _BY_THE_APP,
     "retry_budget": _BY_THE_APP,
+    "circuit_breaker": "that of an App's group is not modelled yet; leave it out here",
 }
 _NEVER_WITH_APP = {
+    "batch": "batch handlers of an App are not modelled yet; leave batch or app out",
     "autoscale": "consumers of an App are not scaled yet; leave autoscale or app out",
     "queue": "tasks of an App are not modelled yet; leave queue or app out",
     "saga": "sagas of an App are not modelled yet; leave saga or app out",
@@ -70,10 +70,12 @@ class Service(Declared):
     """Consumers of one event type: each handles `concurrency` messages at once, every one for `service_time`.
 
     An attempt fails with probability `error_rate`, at its end. `retry` says what follows, and `retry_budget` how many
-    retries one consumer may run. A handled message makes the service publish one event of each type in `emits`;
-    with shares, such as `emits: {order.paid: 0.9, order.refused: 0.1}`, one event of one of these types.
+    retries one consumer may run; with a `circuit_breaker` it pauses while too many attempts fail. A handled message
+    makes the service publish one event of each type in `emits`; with shares, such as
+    `emits: {order.paid: 0.9, order.refused: 0.1}`, one event of one of these types.
     An attempt first works for its `service_time` and then calls each of the scenario's dependencies that it `uses`, in
     their order. One that takes longer than `timeout_s` in all is cancelled and has failed.
+    With a `batch`, a call takes many messages, and `concurrency` counts calls.
     With `autoscale`, a rule says how many consumers there are; a run begins with `consumers`, or with its `min`.
     Messages come by a stream, in their order; `ordered_by` keeps this order for each key, whatever is retried. With a
     `queue` they come by that task queue. With a `saga` each of them is a saga, whose steps have times and error rates
@@ -91,11 +93,13 @@ class Service(Declared):
     consumers: int = Field(default=1, ge=1, le=100)
     autoscale: Autoscale | None = None
     concurrency: int = Field(default=1, ge=1)
+    batch: BatchHandler | None = None
     prefetch: int = Field(default=0, ge=0)
     service_time: ServiceTime = ConstantTime(kind="constant", mean_s=0.0)  # only sagas may leave it out
     error_rate: float = Field(default=0.0, ge=0, le=1)
     retry: Retry = Retry()
     retry_budget: RetryBudget | None = None
+    circuit_breaker: CircuitBreaker | None = None
     lease_s: float = Field(default=30.0, ge=0.01, le=1e5)
     queue: TaskQueue | None = None
     saga: Saga | None = None
@@ -134,6 +138,17 @@ class Service(Declared):
         return str(self.consumers) if self.autoscale is None else self.autoscale.in_words()
 
     @property
+    def at_once(self) -> int:
+        """How many messages a consumer handles at once, at most."""
+        return self.concurrency if self.batch is None else self.concurrency * self.batch.size
+
+    @property
+    def takes_in_words(self) -> str:
+        """How long an attempt takes, as half a sentence."""
+        call = self.service_time.in_words()
+        return call if self.batch is None else self.batch.takes_in_words(call)
+
+    @property
     def lease(self) -> Lease:
         return Lease(self.lease_s)
 
@@ -163,7 +178,7 @@ class Service(Declared):
         if not isinstance(declared, dict):
             return declared
         is_saga, has_app = declared.get("saga") is not None, declared.get("app") is not None
-        refused = _NOT_MODELLED | (_NOT_WITH_SAGA if is_saga else {})
+        refused = dict(_NOT_WITH_SAGA) if is_saga else {}
         if has_app:
             refused |= _NEVER_WITH_APP | ({} if declared.get("own") else _NOT_WITH_APP)
         else:
@@ -219,6 +234,14 @@ class Service(Declared):
         return " or ".join(
             f"{event} ({100 * share:g} %)" for event, share in zip(self.emits, self.emits_shares, strict=True)
         )
+
+    @model_validator(mode="after")
+    def _batches_a_stream(self) -> Self:
+        if self.batch is not None and self.queue is not None:
+            raise ValueError("batch: a task is run by itself; leave batch or queue out")
+        if self.circuit_breaker is not None and self.queue is not None:
+            raise ValueError("circuit_breaker: task queues have none; leave circuit_breaker or queue out")
+        return self
 
     @model_validator(mode="after")
     def _scales_a_stream(self) -> Self:

@@ -64,14 +64,19 @@ def work_of(scenario: Scenario, run: Run, rows: Rows, service: int, from_s: floa
     if declared.saga is None:
         started, ended = of_kind(rows, "started"), of_kind(rows, "handled", "failed")
         key = ["consumer", "message", "attempt"]
+        attempts = started.size
+        if declared.batch is not None:  # a call is one piece of work: that of its first message
+            firsts = of_kind(rows, "batch")[key]
+            started, ended = started[np.isin(started[key], firsts)], ended[np.isin(ended[key], firsts)]
         cut = started[~np.isin(started[key], ended[key])]
     else:
         started, ended, cut = _acts(rows)
+        attempts = started.size
     ends_s, starts_s = np.concatenate((ended["t_s"], _ends_s(rows, cut, run.ended_s))), started["t_s"]
     busy_s = float(np.maximum(ends_s, from_s).sum() - np.maximum(starts_s, from_s).sum())
     length_s = run.ended_s - from_s
     consumers = consumer_seconds(scenario, run, rows, service, from_s) / length_s if length_s > 0 else 0.0
-    return Work(busy_s, started.size, consumers * declared.concurrency, length_s)
+    return Work(busy_s, attempts, consumers * declared.concurrency, length_s)
 
 
 def _acts(rows: Rows) -> tuple[Rows, Rows, Rows]:

@@ -19,6 +19,7 @@ Rows are one NumPy structured array, so ten million of them stay comfortable; on
 |            | handler slept, in seconds, or for how long a handler of the user's own held the event loop   |
 |            | (inf: all of the attempt);                                                                  |
 |            | of a look at a dependency: see LOOKS;                                                       |
+|            | batch: with how many messages a handler was called;                                         |
 |            | scaled: how many consumers the service is to have from now on;                               |
 |            | cpu and server_cpu: seconds of processor time that the process or the server has used;      |
 |            | else NaN                                                                                    |
@@ -94,6 +95,10 @@ _OF_OWN = (
 _OF_THE_LOAD = ("skipped",)
 # What autoscaling does: from now on the service is to have `value` consumers; one that was stopped has left.
 _OF_SCALING = ("scaled", "left")
+# A batch handler was called with `value` messages. `message` and `attempt` are those of the first.
+_OF_BATCHES = ("batch",)
+# A consumer's circuit breaker changed, with the outcome of this attempt.
+_OF_BREAKERS = ("circuit_opened", "circuit_closed")
 # What a process has used of the processor: when the load begins, and when the process ends.
 _OF_THE_MACHINE = ("cpu", "server_cpu")
 # A look at a dependency, `consumer` by its number: for how long its slots were busy so far, and how long the calls that
@@ -102,15 +107,8 @@ LOOKS = ("slots_busy", "calls_waited", "calls_begun", "calls_waiting")
 KINDS = tuple(
     dict.fromkeys(
         (
-            *_FIRST_KINDS,
-            *NOTES,
-            *_OF_CALLERS,
-            *_OF_SAGAS,
-            *_OF_OWN,
-            *_OF_THE_MACHINE,
-            *_OF_THE_LOAD,
-            *LOOKS,
-            *_OF_SCALING,
+            *(*_FIRST_KINDS, *NOTES, *_OF_CALLERS, *_OF_SAGAS, *_OF_OWN),
+            *(*_OF_THE_MACHINE, *_OF_THE_LOAD, *LOOKS, *_OF_SCALING, *_OF_BATCHES, *_OF_BREAKERS),
         )
     )
 )  # what a fault notes, the fault's class explains

@@ -11,6 +11,8 @@ def load_in_words(history: History) -> str:
     """What was sent, how, and how much of it."""
     scenario, load = history.scenario, history.scenario.offered_load
     sent = f"{load.events_in_words}: {load.in_words()}; {sent_per_run(history):,.0f} messages a run on average."
+    if load.size_bytes is not None:
+        sent = f"{sent[:-1]}; {load.size_bytes.in_words()}."
     return " ".join((sent, *([scenario.callers.in_words(load.event)] if scenario.callers else [])))
 
 
@@ -39,8 +41,8 @@ def _service(name: str, service: Service) -> dict[str, str]:
         "emits": service.emits_in_words,
         "calls": ", ".join(service.uses) or "nothing",
         "consumers": service.consumers_in_words,
-        "at once each": str(service.concurrency),
-        "one message takes": service.saga.in_words() if service.saga else service.service_time.in_words(),
+        "at once each": str(service.concurrency) + (f", {service.batch.in_words()}" if service.batch else ""),
+        "one message takes": service.saga.in_words() if service.saga else service.takes_in_words,
         "fails": "each step as it says" if service.saga else f"{100 * service.error_rate:g} %",
         "tries": f"{retry.attempts}, waits {quantity(retry.wait_s, 's')} to {quantity(retry.wait_s_max, 's')}",
         "lease": quantity(service.lease_s, "s"),

@@ -6,8 +6,10 @@ a slot behind those of all processes, as in a database with so many connections,
 
 import asyncio
 import struct
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sim.declare.faults.kind import OutWindow, out_at
 from sim.declare.scenario import Scenario
 from sim.errors import LiveRunFailed
 
@@ -23,8 +25,17 @@ def socket_of(records: str, scenario: Scenario, name: str) -> Path:
 class DependencyClient:
     """One process's connection to a dependency. Any number of calls wait on it at once."""
 
-    def __init__(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        name: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        out: Sequence[OutWindow],
+        now_s: Callable[[], float],
+    ) -> None:
         self._name = name
+        self._out = out
+        self._now_s = now_s
         self._reader = reader
         self._writer = writer
         self._number = 0
@@ -32,16 +43,24 @@ class DependencyClient:
         self._hearing = asyncio.create_task(self._hear())
 
     @classmethod
-    async def connect(cls, records: str, scenario: Scenario, name: str) -> "DependencyClient":
-        """Connect to a dependency of the run."""
-        return cls(name, *await asyncio.open_unix_connection(socket_of(records, scenario, name)))
+    async def connect(
+        cls, records: str, scenario: Scenario, name: str, now_s: Callable[[], float]
+    ) -> "DependencyClient":
+        """Connect to a dependency of the run. `now_s` is the time of the run: at some, faults take it out of order."""
+        out = [window for fault in scenario.faults for window in fault.out_windows(name)]
+        return cls(name, *await asyncio.open_unix_connection(socket_of(records, scenario, name)), out, now_s)
 
     async def call(self, seconds: float) -> None:
         """Wait for a slot, and for so long in it. A call that is cancelled is given up.
 
         Raises:
+            ConnectionRefusedError: a fault has taken it out of order.
             LiveRunFailed: the dependency's process is gone.
         """
+        while self._out and (window := out_at(self._out, self._now_s())) is not None:
+            if not window.hangs:
+                raise ConnectionRefusedError(f"the scenario has taken {self._name} out of order")
+            await asyncio.sleep(window.until_s - self._now_s())
         self._number = (self._number + 1) % 2**32
         number, served = self._number, asyncio.get_running_loop().create_future()
         self._waiting[number] = served

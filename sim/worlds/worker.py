@@ -17,6 +17,7 @@ from eventlib.reconnect import unless_denied, until_answered
 from sim.declare.autoscale import LEAVE_S
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
+from sim.worlds.batch_work import BatchWork
 from sim.worlds.dependencies import DependencyClient
 from sim.worlds.messages import declare_task, event_classes, numbered, set_queue
 from sim.worlds.recorder import Recorder
@@ -88,6 +89,12 @@ def _gives_up(error: BrokerError, _: int) -> float:
     raise error
 
 
+def die(tell: Tell) -> None:
+    """End this process, as a poison message does."""
+    tell("dies")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 Work = Callable[[int, float, int], Awaitable[None]]  # called with a message's number, `intended_s` and the attempt
 
 
@@ -96,7 +103,7 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
     name, service, plan = job.service, scenario.services[job.service], scenario.plan(job.seed)
     service_s: list[float] = plan.service_s[name].tolist()
     calls = [
-        (await DependencyClient.connect(job.records, scenario, used), seconds.tolist())
+        (await DependencyClient.connect(job.records, scenario, used, orders.now_s), seconds.tolist())
         for used, seconds in plan.dependency_s[name]
     ]
 
@@ -111,8 +118,7 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
         for dependency, seconds in calls:
             await dependency.call(seconds[index])
         if plan.kills(name, index):
-            tell("dies")
-            os.kill(os.getpid(), signal.SIGKILL)
+            die(tell)
         if fails:
             raise RuntimeError("the scenario lets this attempt fail")
         for event, number in plan.emitted(scenario.flow, name, service.consumes, index):
@@ -121,6 +127,16 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
     app = App(name)
     if service.saga is not None:
         declare_saga(app, name, service, runs_acts(scenario, job.seed, name, recorder, orders.now_s))
+    elif service.batch is not None:
+        _set_group(app, name, service)
+        batches = BatchWork(
+            scenario, plan, name, recorder, orders.now_s, [(one.call, seconds) for one, seconds in calls]
+        )
+
+        async def send(event: str, messages: list[tuple[int, float]]) -> None:
+            await sender.send(event, [sender.message(event, *message) for message in messages])
+
+        batches.declare(app, lambda: die(tell), send)
     else:
         (_handle_events if service.queue is None else _run_tasks)(app, scenario, name, service, recorder, work)
     async with connected(app, job) as bus:
@@ -137,14 +153,7 @@ async def consume(job: Job, scenario: Scenario, recorder: Recorder, orders: Orde
 
 def _handle_events(app: App, scenario: Scenario, name: str, service: Service, recorder: Recorder, work: Work) -> None:
     """Let the consumers of a service work on its events."""
-    app.group(
-        name,
-        concurrency=service.concurrency,
-        prefetch=service.prefetch,
-        lease_s=service.lease_s,
-        retry_budget=service.retry_budget,
-        ordered_by="key" if service.ordered_by is not None else None,
-    )
+    _set_group(app, name, service)
 
     @app.subscribe(
         event_classes(scenario)[service.consumes], group=name, retry=service.retry, timeout_s=service.timeout_s
@@ -153,6 +162,18 @@ def _handle_events(app: App, scenario: Scenario, name: str, service: Service, re
         message = delivery.envelope and numbered(event, delivery.envelope)
         assert message, "what a scenario sends has a number"
         await work(message.index, message.intended_s, delivery.attempt)
+
+
+def _set_group(app: App, name: str, service: Service) -> None:
+    app.group(
+        name,
+        concurrency=service.concurrency,
+        prefetch=service.prefetch,
+        lease_s=service.lease_s,
+        retry_budget=service.retry_budget,
+        ordered_by="key" if service.ordered_by is not None else None,
+        circuit_breaker=service.circuit_breaker,
+    )
 
 
 def _run_tasks(app: App, scenario: Scenario, name: str, service: Service, recorder: Recorder, work: Work) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from eventlib.circuit_breaker import CircuitBreaker
 from sim.declare.autoscale import Autoscale
+from sim.declare.batch_handler import BatchHandler
 from sim.declare.dependencies import Dependency
 from sim.declare.order_keys import OrderKeys
 from sim.declare.scenario import Scenario
@@ -26,6 +28,13 @@ def test_the_examples_run(block: str) -> None:
     assert [one.name for one in check(history) if one.verdict != "true"] == []
 
 
-def test_the_table_has_all_fields_of_a_dependency() -> None:
-    for what, kind in (("a dependency", Dependency), ("an order", OrderKeys), ("a rule", Autoscale)):
+def test_the_tables_have_all_fields() -> None:
+    kinds = {
+        "a dependency": Dependency,
+        "an order": OrderKeys,
+        "a batch": BatchHandler,
+        "a breaker": CircuitBreaker,
+        "a rule": Autoscale,
+    }
+    for what, kind in kinds.items():
         assert re.findall(rf"^\| `(\w+)` \| {what}", PAGE, re.MULTILINE) == list(kind.model_fields)

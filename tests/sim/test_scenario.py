@@ -163,30 +163,6 @@ def test_an_unknown_field(file: Path, path: str, place: str, known: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "what"),
-    [
-        ("batch", 100, "batch handlers"),
-    ],
-)
-def test_settings_of_the_library_that_no_world_models_are_refused(
-    file: Path, field: str, value: object, what: str
-) -> None:
-    """It is refused as not modelled: a scenario that lost it silently would measure something else."""
-    file.write_text(yaml.safe_dump(changed(**{f"services__billing__{field}": value})))
-    place, _, problem = refusal(file).partition(": ")
-    assert place == f"services.billing.{field}"
-    assert f"{what} " in problem and " not modelled yet; leave it out" in problem
-    assert "unknown field" not in problem
-    with pytest.raises(ValidationError, match=f"{field}\n.*not modelled yet"):
-        Service.model_validate({"consumes": "order.placed", "service_time": constant(0.01), field: value})
-
-
-def test_all_settings_that_are_not_modelled_are_named_at_once(file: Path) -> None:
-    file.write_text(yaml.safe_dump(changed(services__billing__batch=5, services__shipping__batch=1)))
-    assert refusal(file).count("not modelled yet") == 2
-
-
-@pytest.mark.parametrize(
     ("fields", "said"),
     [
         ({"services__shipping__consumes": "order.sent"}, ["services.shipping", "nothing sends 'order.sent'", "emit"]),

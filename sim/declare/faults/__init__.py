@@ -7,6 +7,7 @@ from pydantic import Field
 from sim.declare.declared import kind_name, kinds_in
 from sim.declare.faults.bandwidth import Bandwidth
 from sim.declare.faults.black_hole import BlackHole
+from sim.declare.faults.dependency_out import DependencyOut
 from sim.declare.faults.errors import Errors
 from sim.declare.faults.kill import Kill
 from sim.declare.faults.kind import FaultKind
@@ -22,7 +23,7 @@ from sim.declare.faults.server_full import ServerFull
 from sim.declare.faults.server_restart import ServerRestart
 from sim.declare.faults.slow import Slow
 
-_OfServices = Kill | Errors | Pause | Outage | Slow | Poison
+_OfServices = Kill | Errors | Pause | Outage | Slow | Poison | DependencyOut
 _OfTheServer = ServerAway | ServerRestart | ServerFull
 _OfTheNetwork = Reset | BlackHole | Latency | Bandwidth | LostReplies
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from sim.declare.callers import CALLERS, Callers
 from sim.declare.declared import Declared, Floats
+from sim.declare.dependencies import Dependency
 from sim.declare.faults.worlds import Injection, LiveWorld, SimulatedWorld
 from sim.declare.flow import Flow
 from sim.declare.loads import Load
@@ -48,6 +49,15 @@ class SlowWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class OutWindow:
+    """Calls of a dependency that begin from `from_s` on and before `until_s` fail, or hang until it is over."""
+
+    from_s: float
+    until_s: float
+    hangs: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Poison:
     """Events of the load whose messages end every attempt at a service in this way: their numbers in the plan."""
 
@@ -57,13 +67,16 @@ class Poison:
 
 
 class System(Protocol):
-    """What a fault is declared for: the load and the services of a scenario, its callers, and all of its faults."""
+    """What a fault is declared for: the load and the services of a scenario, what they call, and all of its faults."""
 
     @property
     def offered_load(self) -> Load: ...
 
     @property
     def services(self) -> Mapping[str, Service]: ...
+
+    @property
+    def dependencies(self) -> Mapping[str, Dependency]: ...
 
     @property
     def callers(self) -> Callers | None: ...
@@ -81,6 +94,7 @@ class FaultySystem:
 
     offered_load: Load
     services: Mapping[str, Service]
+    dependencies: Mapping[str, Dependency]
     callers: Callers | None
     faults: Sequence["FaultKind"]
 
@@ -195,6 +209,10 @@ class FaultKind(Declared):
         """When it sets the error rate of a service; where windows overlap, the last one holds."""
         return ()
 
+    def out_windows(self, dependency: str) -> tuple[OutWindow, ...]:
+        """When it takes a dependency out of order."""
+        return ()
+
     def slow_windows(self, service: str) -> tuple[SlowWindow, ...]:
         """When it makes a service slow."""
         return ()
@@ -288,3 +306,8 @@ def consumer_parts(system: System, service: str) -> frozenset[str]:
 def drawn_of(of: type[FaultKind], draw: Draw, /, **fields: Any) -> FaultKind:
     """A fault of this class with these fields, its times to the millisecond."""
     return of.model_validate({"at_s": round(draw.at_s, 3)} | fields)
+
+
+def out_at(windows: Sequence[OutWindow], at_s: float) -> OutWindow | None:
+    """The window that a call at this time falls into; None where the dependency works."""
+    return next((window for window in windows if window.from_s <= at_s < window.until_s), None)

@@ -50,7 +50,10 @@ class RandomPlan(FaultKind):
             for _ in range(_TRIES):
                 draw = Draw(system.services, at_s, lasts_s * rng.uniform(0.5, 1.5), rng)
                 drawn = chosen[rng.integers(len(chosen))].drawn(draw)
-                beside = FaultySystem(system.offered_load, system.services, system.callers, (*system.faults, *found))
+                beside = FaultySystem(
+                    *(system.offered_load, system.services, system.dependencies, system.callers),
+                    (*system.faults, *found),
+                )
                 if drawn is not None and drawn.problem(beside) is None:
                     found.append(drawn)
                     break

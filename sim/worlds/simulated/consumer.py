@@ -5,8 +5,8 @@ from typing import cast
 
 import simpy
 
-from eventlib import policy
 from sim.declare.autoscale import LEAVE_S
+from sim.worlds.simulated.batch_handlers import BatchHandlers
 from sim.worlds.simulated.dependent_handlers import DependentHandlers
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import Handlers
@@ -31,8 +31,6 @@ class Consumer:
         self._env = group.state.env
         self._machine = group.state.machine
         self._cpu = self._machine.process("consumer")
-        self._concurrency = group.service.concurrency
-        self._prefetch = group.service.prefetch
         self._process = ProcessState(self._env)
         self._held: dict[Message, None] = {}  # a set that keeps its order
         shared = (index, self._process, self._cpu, self._held, self._go_on)
@@ -91,7 +89,7 @@ class Consumer:
                 self._group.strand(messages)
                 self._ask_at(self._link.heard_s(self._env.now))
                 return
-            after_s += self._link.delay_s + self._link.transfer_s(len(messages), calls=0)
+            after_s += self._link.delay_s + self._link.transfer_s(len(messages), 0, self._group.bodies(messages))
         reply = self._env.timeout(after_s, messages)
         reply.callbacks.append(self._delivered)
 
@@ -159,9 +157,7 @@ class Consumer:
         self._leases.suspend()
         self._process.suspend()
         if self in self._group.blocked:
-            blocked_s = (self._env.now - self._asked_at) % BLOCK_S  # it asked again whenever a block had ended
-            end = self._env.timeout(BLOCK_S - blocked_s, self._process.resumption)
-            end.callbacks.append(self._end_read)
+            self._end_block(self._process.resumption)
 
     def resume(self) -> None:
         """Let it go on: it does what was due meanwhile, and asks who owns the rest of what it held."""
@@ -191,26 +187,31 @@ class Consumer:
         for message in list(self._held):
             self.lose(message)
 
+    def _end_block(self, suspension: simpy.Event | None) -> None:
+        """Let the read that is under way be the last one, if it is suspended or has no capacity then."""
+        blocked_s = (self._env.now - self._asked_at) % BLOCK_S  # it asked again whenever a block had ended
+        end = self._env.timeout(BLOCK_S - blocked_s, suspension)
+        end.callbacks.append(self._end_read)
+
     def _end_read(self, end: simpy.Event) -> None:
-        """The block of a read has ended. If its consumer is suspended still, it does not ask again."""
-        if self._process.suspended and self._process.resumption is end.value and self in self._group.blocked:
+        suspended = self._process.suspended and self._process.resumption is end.value
+        if self in self._group.blocked and (suspended or (end.value is None and not self._capacity())):
             self._group.blocked.remove(self)
             self._reading = False
 
     # Reading
 
     def _go_on(self, after_s: float) -> None:
-        """There is capacity for more, `after_s` from now."""
+        """There is capacity for more, `after_s` from now; or none, because a circuit breaker has opened."""
         if self._left is not None and not self._handlers.running:
             self._give_back()
         self._takeover.go_on()
         self._read(after_s)
+        if self._handlers.gate is not None and self in self._group.blocked and not self._capacity():
+            self._end_block(None)
 
     def _capacity(self) -> int:
-        if self._left is not None:
-            return 0
-        handlers = self._handlers
-        return policy.capacity_left(self._concurrency, self._prefetch, handlers.running + len(handlers.waiting))
+        return 0 if self._left is not None else self._handlers.room()
 
     def _read(self, after_s: float = 0.0) -> None:
         """Ask for as much as there is capacity for, `after_s` from now; wait where there is nothing."""
@@ -275,4 +276,6 @@ class Consumer:
 def _handlers(group: Group) -> type[Handlers]:
     if group.service.app is not None:
         return LearnedHandlers
+    if group.service.batch is not None:
+        return BatchHandlers
     return DependentHandlers if group.service.uses or group.service.timeout_s is not None else Handlers

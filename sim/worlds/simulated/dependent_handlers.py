@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import simpy
 
+from sim.declare.faults.kind import out_at
 from sim.worlds.simulated.dependencies import Call
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import FAILURE, Handlers
@@ -33,6 +34,8 @@ class DependentHandlers(Handlers):
         called = group.state.plan.dependency_s[group.name]
         self._calls: list[tuple[str, list[float]]] = [(name, seconds.tolist()) for name, seconds in called]
         self._limit_s = group.service.timeout_s
+        faults = group.state.scenario.faults
+        self._out = {name: [one for fault in faults for one in fault.out_windows(name)] for name, _ in called}
 
     def _run(self, message: Message, attempt: int, starts_at: float, after_s: float) -> None:
         takes_s, error = self._work(message, attempt, starts_at)
@@ -56,7 +59,16 @@ class DependentHandlers(Handlers):
             one.over = True
             self._complete(one.message, one.attempt, one.error)
             return
-        name, seconds = one.left.popleft()
+        name, seconds = one.left[0]
+        if (out := self._out.get(name)) and (window := out_at(out, self._state.env.now)) is not None:
+            if window.hangs:
+                over = self._timeout(window.until_s - self._state.env.now, one)
+                over.callbacks.append(self._go_on)
+            else:
+                one.over = True
+                self._finish(one.message, one.attempt, FAILURE)
+            return
+        one.left.popleft()
         one.call = self._state.dependencies[name].call(self._process, seconds, one)
         one.call.done.callbacks.append(self._go_on)
 

@@ -11,6 +11,7 @@ from eventlib import policy
 from eventlib.policy import Ack, Decision, GiveUp, RetryIn, TokenBucket
 from sim.evidence.history import KIND
 from sim.worlds.simulated.emissions import Emissions
+from sim.worlds.simulated.gate import Gate
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.machine import Process
 from sim.worlds.simulated.process_state import ProcessState
@@ -72,6 +73,8 @@ class Handlers:
         self._timeout = group.state.env.timeout
         budget = group.service.retry_budget
         self._bucket = TokenBucket(budget, group.state.env.now) if budget else None
+        breaker = group.service.circuit_breaker
+        self.gate = Gate(breaker, group, index, process, self._go_on_after_pause) if breaker else None
         self._lost_waiting: list[tuple[Message, int]] = []  # taken over before they began; with the attempt's number
         self._lost: dict[tuple[Message, int], _Lost] = {}  # taken over while the attempt ran
 
@@ -79,6 +82,12 @@ class Handlers:
         """Handle these messages as soon as it is their turn, the first one `after_s` from now."""
         self.waiting.extend(messages)
         self._start(after_s)
+
+    def room(self) -> int:
+        """How many more messages the consumer may ask for."""
+        unhandled = self.running + len(self.waiting)
+        capacity = policy.capacity_left(self._service.at_once, self._service.prefetch, unhandled)
+        return capacity if self.gate is None else self.gate.room(capacity, unhandled)
 
     def lose(self, message: Message) -> None:
         """Another consumer takes the message over, before or while it is handled here."""
@@ -101,7 +110,7 @@ class Handlers:
                 lost.noted = True
 
     def _start(self, after_s: float) -> None:
-        while self.waiting and self.running < self._concurrency:
+        while self.waiting and self.running < self._concurrency and (self.gate is None or self.gate.may_begin()):
             self._handle(self.waiting.popleft(), after_s)
             after_s += self._cpu.start_s
 
@@ -115,6 +124,8 @@ class Handlers:
             return
         self._record(_STARTED, starts_at, message, attempt, message.dispatch)
         self.running += 1
+        if self.gate is not None:
+            self.gate.began(message)
         self._run(message, attempt, starts_at, after_s)
 
     def _run(self, message: Message, attempt: int, starts_at: float, after_s: float) -> None:
@@ -154,6 +165,8 @@ class Handlers:
         fails = error is not None
         now = self._state.env.now + after_s
         self._record(_FAILED if fails else _HANDLED, now, message, attempt)
+        if self.gate is not None:
+            self._tell_gate(message, attempt, fails)
         if not fails and self._bucket is not None:
             self._bucket.earn()
         if not self._link.works and (waits_s := self._link.arrives_s(now, adds=fails) - now) > 0.0:
@@ -163,9 +176,17 @@ class Handlers:
                 return
         else:
             self._settle_ended(message, attempt, error, now)
-        self._free_worker(after_s)
+        self._free_worker(message, after_s)
 
-    def _free_worker(self, after_s: float) -> None:
+    def _tell_gate(self, message: Message, attempt: int, fails: bool) -> None:
+        assert self.gate is not None, "it is told only where there is one"
+        self.gate.ended(message, attempt, succeeded=not fails, failed=fails)
+
+    def _go_on_after_pause(self) -> None:
+        self._start(0.0)
+        self._ended(0.0)
+
+    def _free_worker(self, message: Message, after_s: float) -> None:
         self.running -= 1
         if self.waiting:
             self._start(after_s + self._cpu.takes_s("next_s"))
@@ -179,7 +200,7 @@ class Handlers:
         message, attempt, error = cast(tuple[Message, int, Exception | None], settled.value)
         self._settle_ended(message, attempt, error, self._state.env.now)
         if error is not None:
-            self._free_worker(0.0)
+            self._free_worker(message, 0.0)
 
     def _settle_ended(self, message: Message, attempt: int, error: Exception | None, now: float) -> None:
         if self._lost and (lost := self._lost.pop((message, attempt), None)):
