@@ -15,7 +15,8 @@ A handler raises
 Run tasks
     TaskHandle, TaskState, current_task, CurrentTask, Schedule, ScheduleRule, SlotRecord
 Look
-    health_app, HealthServer, Backlog, ConsumerHealth, ClientHealth, StreamHealth, GroupHealth, QueueHealth, ServerInfo
+    health_app, HealthServer, Backlog, ConsumerHealth, ConsumerCounts, ClientHealth, StreamHealth, GroupHealth,
+    QueueHealth, ServerInfo
 Repair
     DeadLetters, DeadLetter, Selection, Outcome
 Export and compare
@@ -108,6 +109,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     __version__: str
     from eventlib.client.client import Client, ClientHealth
     from eventlib.consume.liveness import ConsumerHealth
+    from eventlib.counts import ConsumerCounts
     from eventlib.declare.sagas import NOTHING_TO_UNDO, Saga, Step
     from eventlib.events.compatibility import SchemaChange, schema_changes
     from eventlib.events.registry import Registry, envelope_schema, json_schema, open_export
@@ -135,6 +137,7 @@ __all__ = [
     "CircuitBreaker",
     "Client",
     "ClientHealth",
+    "ConsumerCounts",
     "ConsumerHealth",
     "CurrentTask",
     "DataError",
@@ -227,6 +230,7 @@ __all__ = [
 _MODULES = {
     "eventlib.access": ["acl_rules"],
     "eventlib.consume.liveness": ["ConsumerHealth"],
+    "eventlib.counts": ["ConsumerCounts"],
     "eventlib.client.client": ["Client", "ClientHealth"],
     "eventlib.declare.sagas": ["NOTHING_TO_UNDO", "Saga", "Step"],
     "eventlib.events.compatibility": ["SchemaChange", "schema_changes"],

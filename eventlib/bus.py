@@ -31,6 +31,7 @@ from eventlib.tasks.queues import TaskHandle, TaskQueues
 
 if TYPE_CHECKING:  # each of these is imported when a program first uses it
     from eventlib.consume.liveness import ConsumerHealth
+    from eventlib.counts import ConsumerCounts
     from eventlib.declare.sagas import Saga
     from eventlib.health.watch import Parts
     from eventlib.operate.dead_letters import DeadLetters
@@ -326,6 +327,10 @@ class Bus(Requesting, Looking):
         For probes, see `serve_health`. By hand: `all(each.hears() for each in bus.health())`.
         """
         return self._running.health()
+
+    def counts(self) -> "dict[tuple[str, str], ConsumerCounts]":
+        """What became of deliveries so far, by stream and group: of consumers that run here, and that have ended."""
+        return self._running.counts()
 
     def dead_letters(self, stream: str, group: str) -> "DeadLetters":
         """The group's dead-letter queue on the stream: to look at, edit, replay and purge."""

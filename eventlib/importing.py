@@ -61,7 +61,9 @@ def _module(name: str, text: str, places: list[str]) -> Any:
 
 
 def _line_of(error: BaseException) -> str:
-    """Where the user's own code raised it."""
+    """Where the user's own code raised it. A syntax error says so itself."""
+    if isinstance(error, SyntaxError):
+        return ""
     trace, line = error.__traceback__, ""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename

@@ -1,21 +1,20 @@
 """workbench acl: the rules of a Redis user for a role, from the commands that the library uses."""
 
 import hashlib
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 
-from eventlib import App, acl_rules
+from eventlib import acl_rules
 from eventlib.broker.acl import ROLES, Role
+from eventlib.cli.apps import imported_app
 from eventlib.cli.console import Json, ending, write_json
 from eventlib.cli.terminal import err, out
-from eventlib.errors import InvalidArgument
 from eventlib.events.registry import Registry
 from eventlib.events.schema import spec_of
-from eventlib.importing import import_path, imported
+from eventlib.importing import import_path
 
 app = typer.Typer()
 
@@ -49,7 +48,7 @@ def acl_command(
     rules = acl_rules(
         namespace,
         roles=cast(list[Role], roles),
-        app=_app(program) if program else None,
+        app=imported_app(program) if program else None,
         streams=[*(stream or ()), *(_streams(program) if program else ())],
     )
     secret = f"#{_digest(password_file)}" if password_file else ">PASSWORD"
@@ -60,14 +59,6 @@ def acl_command(
     out.tell(line)
     if not password_file:
         err.tell("Put a password for PASSWORD, and the SHA-256 of one for SHA256; --password-file FILE does both.")
-
-
-def _app(named: str) -> App:
-    """The App that `module:name` names."""
-    found = imported(named, [os.curdir])
-    if not isinstance(found, App):
-        raise InvalidArgument(named, f"is a {type(found).__name__}, not an App; name an eventlib.App")
-    return found
 
 
 def _streams(named: str) -> set[str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import random
 import signal
 import time
@@ -14,10 +13,10 @@ from typing import Annotated, Any
 import typer
 
 import eventlib as ev
+from eventlib.cli.apps import imported_app
 from eventlib.cli.bus import Namespace, Url
 from eventlib.cli.console import Json, ending, from_settings, named_server, write_json
 from eventlib.cli.terminal import err
-from eventlib.importing import imported
 from eventlib.reconnect import until_answered
 
 app = typer.Typer()
@@ -91,9 +90,7 @@ def run_command(
     """
     if not isinstance(level := logging.getLevelNamesMapping().get(log_level.upper()), int):
         raise typer.BadParameter(f"--log-level {log_level} is none of debug, info, warning and error")
-    found = imported(name, [os.curdir])
-    if not isinstance(found, ev.App):
-        raise ev.InvalidArgument(name, f"is a {type(found).__name__}, not an App; name an eventlib.App")
+    found = imported_app(name)
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")  # unless the App did
     service = _Service(
         app=found,
@@ -158,7 +155,7 @@ async def _connected(stack: AsyncExitStack, service: _Service, end: "_End") -> e
         if not isinstance(error, ev.BrokerUnavailable) or rest_s <= 0.0 or end.asked_by:
             raise error
         if failures == 1:
-            err.tell(f"{error}. It is waited for, for {service.connect_within_s:g} s.")
+            err.tell(f"It is waited for, for {service.connect_within_s:g} s: {error}")
         return rest_s
 
     def connect() -> Awaitable[ev.Bus]:
@@ -170,7 +167,7 @@ async def _connected(stack: AsyncExitStack, service: _Service, end: "_End") -> e
 def _counted(bus: ev.Bus) -> list[dict[str, Any]]:
     return [
         {"stream": stream, "group": group} | {name: getattr(counts, name) for name in _COUNTED}
-        for (stream, group), counts in sorted(bus._running.counts().items())
+        for (stream, group), counts in sorted(bus.counts().items())
     ]
 
 
@@ -183,7 +180,8 @@ class _End:
         self._task = asyncio.current_task()
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            loop.add_signal_handler(number, self._ask, number)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as SIGHUP under nohup: that stays
+                loop.add_signal_handler(number, self._ask, number)
 
     async def asked(self) -> None:
         """Wait for the first signal."""

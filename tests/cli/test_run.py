@@ -141,7 +141,7 @@ async def test_a_server_that_is_away_at_the_start_is_waited_for(folder: Path) ->
     with private_server(port=0) as server:
         port = server.url.rpartition(":")[2].partition("/")[0]
     async with running(folder, "--url", f"redis://127.0.0.1:{port}/0") as service:
-        await service.says("does not answer.*It is waited for, for 60 s")
+        await service.says("It is waited for, for 60 s: .*does not answer")
         with private_server(port=int(port)):
             await service.says("Health: ")
             service.process.send_signal(signal.SIGTERM)
@@ -162,6 +162,7 @@ NOTHING = "redis://127.0.0.1:1/0"
         (["misspelt:app"], "there is no module 'misspelt' in"),
         (["service:other"], "service has no 'other'"),
         (["service:OrderPlaced"], "not an App; name an eventlib.App"),
+        (["broken:app"], "importing broken raises SyntaxError: invalid syntax (broken.py, line 1); correct it"),
         (["exiting:app"], "importing exiting ends the program (exiting.py, line 1)"),
         (["service:app", "--url", NOTHING, "--connect-within", "0"], "does not answer"),
         (["service:app", "--log-level", "loud"], "none of debug, info, warning and error"),
@@ -171,6 +172,7 @@ def test_what_cannot_run_is_told_in_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
 ) -> None:
     (folder / "exiting.py").write_text("raise SystemExit(3)\n")
+    (folder / "broken.py").write_text("def (\n")
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "service", raising=False)
