@@ -39,7 +39,7 @@ class Examination:
     where: str
     told: Mapping[str, str]
     settings: Mapping[str, str]
-    user: str | None
+    user: str
     users: tuple[str, ...] | None
     keys_that_xreadgroup_checks: tuple[str, ...] | None
     round_trips_s: tuple[float, ...]
@@ -91,7 +91,7 @@ class Examiner:
             where=self._connection.where,
             told=told,
             settings=await self._settings(),
-            user=None if user is None else text(user),
+            user=self._connection.user if user is None else text(user),
             users=None if users is None else tuple(_without_passwords(text(rule)) for rule in users),
             keys_that_xreadgroup_checks=None if checked is None else tuple(map(text, checked)),
             round_trips_s=round_trips_s,

@@ -11,7 +11,7 @@ from eventlib.errors import AccessDenied, BrokerError
 
 
 class PacedConnection:
-    """Asks one server no more than `commands_per_s` commands in any second. `commands` counts them.
+    """Asks one server no more than `commands_per_s` commands in any second, as `user`. `commands` counts them.
 
     `refused` are the commands that this user may not send; they are not sent again.
 
@@ -24,6 +24,7 @@ class PacedConnection:
         self.commands = 0
         self.refused = set[str]()
         self._connection = PipelinedConnection(url)
+        self.user = self._connection.user
         self._every_s = 1.0 / commands_per_s
         self._turn_at_s = 0.0
 

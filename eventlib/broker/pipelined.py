@@ -39,6 +39,7 @@ class PipelinedConnection:
     def __init__(self, url: str) -> None:
         self._connector = Connector(url)
         self._where = self._connector.where
+        self.user = self._connector.user
         self._open: _OpenConnection | None = None
         self._connecting: asyncio.Task[_OpenConnection] | None = None
         self._contact = Contact()
@@ -107,7 +108,7 @@ class PipelinedConnection:
             self._connecting = None
         self._contact = self.contact
         self.reconnects += self._open is not None
-        self._open = _OpenConnection(writer, self._where, self._connector.user)
+        self._open = _OpenConnection(writer, self._where, self.user)
         return self._open
 
     def hang_up(self) -> None:

@@ -161,7 +161,9 @@ def server_url(context: typer.Context, parameter: typer.CallbackParam, url: str 
         err.tell(
             "`ps` shows the password in this URL to others here; set REDIS_URL, or name a file by REDIS_PASSWORD_FILE."
         )
-    return load_settings(url=url).redis.address()
+    if address := load_settings(url=url).redis.address():
+        return address
+    raise typer.BadParameter("the URL is empty, and no other is set; write redis://localhost:6379/0, say")
 
 
 def keep_apart(inputs: Iterable[Path | None], *outputs: Path | None) -> None:

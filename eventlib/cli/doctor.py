@@ -9,7 +9,7 @@ import typer
 
 from eventlib.broker.examining import Examination, Examiner
 from eventlib.broker.surveying import Survey, SurveyLimits, Surveyor
-from eventlib.cli.console import FAILED, Json, ending, write_json
+from eventlib.cli.console import FAILED, WRONG, Json, ending, write_json
 from eventlib.cli.looking import Rate, ServerUrl, Set, thresholds_from
 from eventlib.cli.terminal import err, one_line, out
 from eventlib.errors import AccessDenied
@@ -34,7 +34,7 @@ def doctor_command(
 
     It looks at persistence, memory, version and known defects, users, clock, latency, slow log, big keys, dead
     consumers, groups without readers and unread entries near loss. What its user may not see is named. The exit
-    status is 1 where something is critical or a warning.
+    status is 1 where something is critical or a warning, and 2 where nothing could be seen.
     """
     thresholds = thresholds_from(given)
     limits = SurveyLimits(rate, streams_max, thresholds.idle_s, scans_max=_SCANS_MAX)
@@ -44,6 +44,9 @@ def doctor_command(
     found = diagnose(seen, survey, thresholds)
     write_json(json_file, _document(seen, survey, found, problem))
     _show(seen, survey, found, problem)
+    if found.blind:
+        err.tell(("error:", "bold red"), f" user {seen.user} may see nothing here; `workbench acl admin` has the rules")
+        raise typer.Exit(WRONG)
     if not found.healthy:
         raise typer.Exit(FAILED)
 

@@ -25,9 +25,14 @@ class Diagnosis:
     unseen: tuple[str, ...]
 
     @property
+    def blind(self) -> bool:
+        """Whether nothing could be seen, so that nothing is known."""
+        return not self.findings and not self.in_order
+
+    @property
     def healthy(self) -> bool:
         """Whether nothing needs a person. What is only for information does not."""
-        return all(finding.severity == "info" for finding in self.findings)
+        return not self.blind and all(finding.severity == "info" for finding in self.findings)
 
 
 def diagnose(seen: Examination, survey: Survey | None, thresholds: Thresholds) -> Diagnosis:
@@ -129,7 +134,7 @@ def _access(seen: Examination, _: Thresholds) -> Iterator[Finding]:
             yield Finding("warning", "access", f"user {parts[1]}", problem, mend)
         if parts[1] == seen.user and "+@all" in parts and "~*" in parts:
             problem = f"this program logs in as {parts[1]}, who may do everything"
-            mend = "a user of its own with the least rights: eventlib.acl_rules(), docs/operations.md"
+            mend = "a user of its own with the least rights: `workbench acl`, docs/security.md"
             yield Finding("info", "access", f"user {parts[1]}", problem, mend)
 
 

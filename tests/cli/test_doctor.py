@@ -107,6 +107,17 @@ def test_no_server_and_bad_input_have_status_2(small: PrivateServer) -> None:
     assert status == 2 and told.startswith("`ps` shows the password") and told.count("\n") == 2
 
 
+def test_who_may_see_nothing_learns_nothing(small: PrivateServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with redis.Redis.from_url(small.url) as admin:
+        admin.execute_command("ACL", "SETUSER", "blind", "on", ">p", "-@all")
+    status, document, told = doctor(small.url.replace("redis://", "redis://blind:p@"))
+    assert status == 2 and not document["healthy"] and "error: user blind may see nothing here" in told
+    assert document["server"]["user"] == "blind"
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    status, _, told = doctor("")  # as "$REDIS_URL" is, where it is not set
+    assert status == 2 and told.startswith("error: Invalid value for 'REDIS_URL': the URL is empty")
+
+
 async def examined(server: PrivateServer) -> Examination:
     examiner = Examiner(server.url, 1000.0, 10, 1)
     try:
