@@ -16,11 +16,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import eventlib as ev
-from eventlib.broker.surveying import GroupSurvey, StreamSurvey, Survey
+from eventlib.broker.surveying import GroupSurvey, StreamSurvey, Survey, Surveyor
 from eventlib.cli.monitor.keyboard import keys_in
 from eventlib.cli.monitor.screen import State, draw, sparkline
-from eventlib.operate.trends import Trends
+from eventlib.cli.monitor.session import Session
+from eventlib.operate.trends import Row, Trends
 from eventlib.testing import PrivateServer, private_server
+from eventlib.testing.waiting import eventually
 from eventlib.thresholds import Thresholds
 from sim.cli.commands import app as workbench
 from tests.repository import TOP
@@ -216,3 +218,60 @@ def test_sparklines_and_keys() -> None:
     assert sparkline((0, 5, 10), 8, unicode=True) == "▁▅█" and sparkline((0, 5, 10), 2, unicode=False) == "=@"
     assert sparkline((0, 0), 8, unicode=False) == "__" and sparkline((), 8, unicode=True) == ""
     assert list(keys_in("\x1b[A\x1b[Bjq\r\x1b")) == ["up", "down", "down", "q", "enter", "escape"]
+
+
+# What is asked for by keys
+
+
+class Looker(Surveyor):
+    """Sees what it is told to see, an error too."""
+
+    def __init__(self, *seen: Survey | Exception) -> None:
+        self.where, self.seen = "here", list(seen)
+
+    async def survey(self) -> Survey:
+        seen = self.seen.pop(0) if len(self.seen) > 1 else self.seen[0]
+        if isinstance(seen, Exception):
+            raise seen
+        return seen
+
+
+async def test_a_defect_ends_the_monitor_and_leaves_no_screen_that_stands_still() -> None:
+    session = Session("", Looker(survey(1, 1), KeyError("length")), Trends(Thresholds()), 0.1, lambda: None)
+    with pytest.raises(KeyError, match="length"):
+        async with asyncio.timeout(10.0):
+            await session.run(asyncio.Queue())
+
+
+async def test_a_letter_is_replayed_to_its_own_group_though_that_is_seen_no_more() -> None:
+    dead = ev.DeadLetter("1-0", "0-1", "rejected", "no", "", 1, "bill", "c", None, 0, {})
+    replayed: list[str] = []
+
+    class Queue:
+        def __init__(self, group: str) -> None:
+            self.group = group
+
+        async def find(self, count: int) -> list[ev.DeadLetter]:
+            return [dead]
+
+        async def replay(self, selection: ev.Selection) -> ev.Outcome:
+            replayed.append(self.group)
+            return ev.Outcome(["1-0"])
+
+    class Sitting(Session):
+        async def _queue(self, row: Row) -> Any:
+            return Queue(row.group)
+
+    looker = Looker(survey(1, 1, groups=2))
+    session, keys = Sitting("", looker, Trends(Thresholds()), 0.1, lambda: None), asyncio.Queue[str]()
+    session.state.chosen = 1
+    running = asyncio.create_task(session.run(keys))
+    await eventually(lambda: session.state.row)
+    keys.put_nowait("d")
+    await eventually(lambda: session.state.page == "letters")
+    looker.seen = [survey(1, 1)]  # group g1 is gone, and the row that is chosen is that of another
+    await eventually(lambda: session.state.row is not None and session.state.row.group == "g0")
+    for key in "ryq":
+        keys.put_nowait(key)
+    await running
+    assert replayed == ["g1"]

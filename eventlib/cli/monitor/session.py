@@ -33,20 +33,28 @@ class Session:
         self._changed = changed
         self._seen_at_s = time.monotonic()
         self._asks_to_replay = False
+        self._letters_of: Row | None = None  # another row may be chosen since, where this one has gone
         self._buses = AsyncExitStack()
         self._bus: dict[str, ev.Bus] = {}
 
     async def run(self, keys: "asyncio.Queue[str]") -> None:
         """Look and obey until `q`."""
         looking = asyncio.create_task(self._keep_looking())
+        obeying = asyncio.create_task(self._keep_obeying(keys))
         try:
-            while (key := await keys.get()) != "q":
-                await self._obey(key)
-                self._changed()
+            ended, _ = await asyncio.wait({looking, obeying}, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()  # a screen that stands still after a defect of ours would look like a quiet server
         finally:
             looking.cancel()
-            await asyncio.wait({looking})
+            obeying.cancel()
+            await asyncio.wait({looking, obeying})
             await self._buses.aclose()
+
+    async def _keep_obeying(self, keys: "asyncio.Queue[str]") -> None:
+        while (key := await keys.get()) != "q":
+            await self._obey(key)
+            self._changed()
 
     async def _keep_looking(self) -> None:
         """Every failure is shown, and tried again: Redis may restart, and a permission may be given."""
@@ -84,8 +92,8 @@ class Session:
                 state.page = "letter"
             case ("letters" | "letter", "r") if state.dead_letter is not None:
                 state.note, self._asks_to_replay = "Deliver it once more, to its group alone? y/n", True
-            case (_, "y") if asked and state.row is not None:
-                await self._replay(state.row)
+            case (_, "y") if asked and self._letters_of is not None:
+                await self._replay(self._letters_of)
             case (_, "escape") if state.page in _BACK:
                 state.page = _BACK[state.page]
 
@@ -99,6 +107,7 @@ class Session:
     async def _open_letters(self, row: Row) -> None:
         if (letters := await self._told(self._letters(row))) is not None:
             self.state.letters, self.state.letter, self.state.page = letters, 0, "letters"
+            self._letters_of = row
 
     async def _replay(self, row: Row) -> None:
         dead = self.state.dead_letter
