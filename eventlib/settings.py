@@ -199,11 +199,8 @@ def read_settings(file: str | Path | None = None, *, url: str | None = None) -> 
 
 
 def _from_file(file: Path) -> dict[str, Any]:
-    from pydantic_settings import BaseSettings, TomlConfigSettingsSource
-
     try:
-        with file.open("rb"):  # a missing one would be passed over
-            return TomlConfigSettingsSource(BaseSettings, file)()
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise InvalidSettings(str(file), f"is no TOML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:

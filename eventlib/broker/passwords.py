@@ -27,17 +27,27 @@ class PasswordFile(CredentialProvider):
         Raises:
             UnusablePassword: there is none.
         """
-        try:
-            self.used = Path(self.file).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            problem = getattr(error, "strerror", None) or "it is no text"
-            raise UnusablePassword(f"the password file {self.file} cannot be read ({problem})") from None
-        if not self.used:
-            raise UnusablePassword(f"the password file {self.file} is empty")
+        self.used = read_password(self.file)
         return (self.user, self.used) if self.user else (self.used,)
 
     async def get_credentials_async(self) -> tuple[str, str] | tuple[str]:
         return await asyncio.to_thread(self.get_credentials)
+
+
+def read_password(file: str) -> str:
+    """The password in a file: all of it, but for the ends of lines at its end.
+
+    Raises:
+        UnusablePassword: there is none.
+    """
+    try:
+        found = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or "it is no text"
+        raise UnusablePassword(f"the password file {file} cannot be read ({problem})") from None
+    if not found:
+        raise UnusablePassword(f"the password file {file} is empty")
+    return found
 
 
 def password_from_file(url: str) -> tuple[str, PasswordFile | None]:

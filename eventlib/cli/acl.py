@@ -9,6 +9,7 @@ import typer
 
 from eventlib import acl_rules
 from eventlib.broker.acl import ROLES, Role
+from eventlib.broker.passwords import UnusablePassword, read_password
 from eventlib.cli.apps import imported_app
 from eventlib.cli.console import Json, ending, write_json
 from eventlib.cli.terminal import err, out
@@ -68,4 +69,7 @@ def _streams(named: str) -> set[str]:
 
 
 def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes().strip(b"\r\n")).hexdigest()
+    try:
+        return hashlib.sha256(read_password(str(file)).encode()).hexdigest()
+    except UnusablePassword as error:
+        raise typer.BadParameter(f"{error}; write one there") from None

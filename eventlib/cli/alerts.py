@@ -1,11 +1,10 @@
 """workbench alerts: alert rules for Prometheus, and the runbook that they name."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from eventlib.cli.console import Json, ending, write_json
+from eventlib.cli.console import Json, ending, write_json, write_text
 from eventlib.cli.looking import Set, thresholds_from
 from eventlib.operate.alerts import rules
 from eventlib.operate.runbook import runbook
@@ -33,9 +32,7 @@ def alerts_command(
     thresholds = thresholds_from(given)
     made = rules(thresholds, runbook_url)
     write_json(json_file, made)
-    if json_file is None or str(json_file) != "-":
-        sys.stdout.write(runbook(thresholds) if as_runbook else as_yaml(made))
-        sys.stdout.flush()
+    write_text(runbook(thresholds) if as_runbook else as_yaml(made), json_file)
 
 
 def as_yaml(made: dict[str, Any]) -> str:

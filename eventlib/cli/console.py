@@ -207,6 +207,13 @@ def write_json(json_file: Path | None, result: Mapping[str, Any]) -> None:
         write_whole(json_file, text)
 
 
+def write_text(text: str, json_file: Path | None) -> None:
+    """Write the text of a file to standard output, as it is. Not where `--json -` has JSON there."""
+    if json_file != Path("-"):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
 def keep_and_show(show: Callable[[], None], *keep: Callable[[], None]) -> None:
     """Write the result of a command into files, then show it. One that cannot be written costs no other, nor the sight.
 

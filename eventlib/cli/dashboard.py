@@ -1,11 +1,10 @@
 """workbench dashboard: a dashboard for Grafana."""
 
 import json
-import sys
 
 import typer
 
-from eventlib.cli.console import Json, ending, write_json
+from eventlib.cli.console import Json, ending, write_json, write_text
 from eventlib.cli.looking import Set, thresholds_from
 from eventlib.operate.dashboard import dashboard
 
@@ -20,9 +19,7 @@ def dashboard_command(given: Set = None, json_file: Json = None) -> None:
     """
     made = dashboard(thresholds_from(given))
     write_json(json_file, made)
-    if json_file is None:
-        sys.stdout.write(as_text(made))
-        sys.stdout.flush()
+    write_text(as_text(made), json_file)
 
 
 def as_text(made: dict[str, object]) -> str:

@@ -235,7 +235,8 @@ async def test_a_missing_command_is_named_with_the_user_and_the_mend_and_nothing
         (["monitor", "--user", "a b"], "no spaces"),
         (["monitor", "--namespace", "a:b"], "'a:b' is not a valid name"),
         (["monitor", "--stream", "a*"], "'a*' is not a valid name"),
-        (["monitor", "--password-file", "/nowhere"], "/nowhere: No such file"),
+        (["monitor", "--password-file", "/nowhere"], "the password file /nowhere cannot be read (No such file"),
+        (["monitor", "--password-file", "/dev/null"], "the password file /dev/null is empty"),
     ],
 )
 def test_bad_input_of_the_command_is_one_line(arguments: list[str], told: str) -> None:

@@ -5,14 +5,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
+from typer.testing import CliRunner
 
 from eventlib.cli.dashboard import as_text
 from eventlib.operate.dashboard import dashboard
 from eventlib.thresholds import Thresholds
+from sim.cli.commands import app as workbench
 from tests.promtool import needs_promtool, promtool
 from tests.repository import TOP
 
@@ -34,6 +37,15 @@ def lost(ours: Any, read: Any, at: str = "") -> list[str]:
             return [at]
         return [each for n, pair in enumerate(zip(ours, read, strict=True)) for each in lost(*pair, f"{at}[{n}]")]
     return [] if ours == read else [at]
+
+
+@pytest.mark.parametrize("command", ["dashboard", "alerts"])
+def test_json_for_machines_stands_alone_or_in_a_file_besides(command: str, tmp_path: Path) -> None:
+    alone = CliRunner().invoke(workbench, [command, "--json", "-"])
+    assert json.loads(alone.stdout)
+    besides = CliRunner().invoke(workbench, [command, "--json", str(tmp_path / "made.json")])
+    assert besides.stdout == CliRunner().invoke(workbench, [command]).stdout != ""
+    assert json.loads((tmp_path / "made.json").read_text()) == json.loads(alone.stdout)
 
 
 def test_grafanas_own_types_read_all_of_it() -> None:
