@@ -32,8 +32,9 @@ def orders(count: int) -> list[OrderPlaced]:
     "S6",
     "Messages persist in Redis Streams",
     theme="bus",
-    how="Events are published to a server of the claim's own, handled by a group, and the server is killed with "
-    "SIGKILL in the middle of further publishes; when it is up again, every acknowledged event is looked for.",
+    how="Events are published to a server of the claim's own that writes its file before it answers (appendfsync "
+    "always), handled by a group, and the server is killed with SIGKILL in the middle of further publishes; when it is "
+    "up again, every acknowledged event is looked for.",
     threshold="0 acknowledged events are missing",
 )
 async def persistence(site: Site) -> Finding:
@@ -47,7 +48,7 @@ async def persistence(site: Site) -> Finding:
             await bus.publish(OrderPlaced(number=number))
             acknowledged.append(number)
 
-    with private_server() as server:
+    with private_server("--appendfsync", "always") as server:
         async with site.connect(app, url=server.url) as bus:
             async with bus.running():
                 await publish(bus, 0)

@@ -143,7 +143,7 @@ async def report(site: Site) -> Finding:
     load = declared.offered_load.model_copy(update={"rate_per_s": 200, "duration_s": 1.0})
     scenario = declared.model_copy(update={"load": load})
     simulated = await asyncio.to_thread(simulate, scenario, range(2))
-    live = await run_live(scenario, range(1), url=site.url)
+    live = await run_live(scenario, range(1), repeats=1, url=site.url)
     page = render([compare(simulated, live)], [], command="workbench report")
     outside = re.findall(r'(?:src|href)="(https?:[^"]+)"', page)
     rows = page.count("throughput_per_s")

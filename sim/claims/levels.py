@@ -60,7 +60,18 @@ def at_most(
     """Is a time at most `threshold`? As `at_least`, the other way round."""
     mean, low, high = mean_interval(values)
     reached = "true" if high <= threshold else "false" if low > threshold else "unknown"
-    return _judged(reached, threshold, (mean, low, high), unit, limit, limit_of, share, limit > threshold, len(values))
+    return _judged(
+        reached,
+        threshold,
+        (mean, low, high),
+        unit,
+        limit,
+        limit_of,
+        share,
+        limit > threshold,
+        len(values),
+        lower_is_better=True,
+    )
 
 
 def _judged(
@@ -73,6 +84,8 @@ def _judged(
     share: float,
     beyond: bool,
     runs: int,
+    *,
+    lower_is_better: bool = False,
 ) -> Finding:
     mean, low, high = found
     text = f"{number(mean)} {unit} (95 % interval {number(low)} to {number(high)}, n = {runs})"
@@ -85,4 +98,5 @@ def _judged(
     elif verdict == "unknown":
         text = f"{text}; too noisy to tell: the threshold lies inside the interval"
     numbers = {"mean": mean, "machine_limit": limit, "share_of_a_core": share, "threshold": threshold}
+    numbers |= {"lower_is_better": 1.0} if lower_is_better else {}
     return Finding(verdict, text, numbers, (low, high), mean / threshold)

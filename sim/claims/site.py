@@ -47,8 +47,11 @@ class Site:
         return full if self.full else fast
 
 
-async def happens(condition: Callable[[], Any], within_s: float = 5.0) -> bool:
-    """Whether `condition` comes to be true within so many seconds; an awaitable is awaited."""
+async def happens(condition: Callable[[], Any], within_s: float = 5.0, *, every_s: float = _POLL_S) -> bool:
+    """Whether `condition`, looked at every few milliseconds, comes to be true within so many seconds.
+
+    An awaitable is awaited.
+    """
     until_s = time.monotonic() + within_s
     while True:
         found = condition()
@@ -56,7 +59,7 @@ async def happens(condition: Callable[[], Any], within_s: float = 5.0) -> bool:
             return True
         if time.monotonic() > until_s:
             return False
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(every_s)
 
 
 async def drains(bus: ev.Bus, stream: str, groups: Iterable[str], within_s: float = 10.0) -> bool:

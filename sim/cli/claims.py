@@ -1,15 +1,14 @@
 """workbench claims: every statement of the reference document, measured on this machine."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from eventlib.cli.console import FAILED, INTERRUPTED, Json, ending, keep_and_show, keep_apart, writable, write_json
+from eventlib.cli.console import FAILED, INTERRUPTED, Json, ending, keep_and_show, keep_apart, write_json
 from eventlib.cli.terminal import err, out
 from eventlib.whole_files import write_whole
-from sim.cli.options import Junit, Url
+from sim.cli.options import Junit, Markdown, Url
 
 app = typer.Typer()
 
@@ -28,10 +27,7 @@ def claims_command(
     ] = False,
     url: Url = None,
     junit: Junit = None,
-    markdown: Annotated[
-        Path | None,
-        typer.Option("--markdown", help="Write the rows here, as Markdown.", callback=writable, metavar="FILE"),
-    ] = None,
+    markdown: Markdown = None,
     json_file: Json = None,
 ) -> None:
     """Measure what the reference document says of the system: 58 claims, true, false, unknown or not built.
@@ -41,6 +37,7 @@ def claims_command(
     """
     from sim.claims.registry import all_claims
     from sim.claims.runner import chosen, measure
+    from sim.cli.expecting import summary_of_job
     from sim.environment import about_json
     from sim.show.claims import claims_junit, claims_markdown, print_claim_rows
     from sim.show.console import steps
@@ -57,6 +54,7 @@ def claims_command(
         lambda: write_json(json_file, about | measured.as_json()),
         lambda: write_whole(junit, claims_junit(measured)) if junit is not None else None,
         lambda: write_whole(markdown, claims_markdown(measured)) if markdown is not None else None,
+        lambda: summary_of_job(claims_markdown(measured)),
     )
     out.tell(f"{measured.in_words}.")
     if measured.partial:

@@ -18,7 +18,9 @@ from sim.errors import InvalidPrediction, InvalidScenario
 if TYPE_CHECKING:  # the help appears without them
     from sim.declare.scenario import Scenario
     from sim.evidence.claims import Measured
+    from sim.evidence.claims import Row as ClaimRow
     from sim.infer.compare import Comparison
+    from sim.infer.trends import Trend
 
 app = typer.Typer()
 
@@ -128,10 +130,15 @@ def _write(
     command = exact_command(sys.argv[1:])
     rows = measured.rows if measured is not None else ()
     about = provenance() | environment(comparisons[0].live.server)
+    trends = _kept(output.parent / "history.parquet", comparisons, rows, about, partial=measured is None)
     with progress("writing the report"):
-        page = render(comparisons, rows, command=command, notes=notes, environment=about, fidelity=tried)
-    told = {"command": command, "notes": notes, "claims": measured.as_json() if measured is not None else None}
-    told |= {"scenarios": list(map(comparison_json, comparisons))}
+        page = render(comparisons, rows, command=command, notes=notes, environment=about, fidelity=tried, trends=trends)
+    told = {
+        "command": command,
+        "notes": notes,
+        "claims": measured.as_json() if measured is not None else None,
+        "scenarios": [comparison_json(comparison) for comparison in comparisons],
+    }
     text = report_markdown(comparisons, measured, notes)
     keep_and_show(
         partial(_show, comparisons, measured, notes),
@@ -141,6 +148,25 @@ def _write(
         lambda: write_whole(markdown, text) if markdown is not None else None,
         lambda: summary_of_job(text),
     )
+
+
+def _kept(
+    file: Path, comparisons: "Sequence[Comparison]", rows: "Sequence[ClaimRow]", about: dict[str, str], *, partial: bool
+) -> "list[Trend]":
+    """Keep the numbers of this report beside it. Returns how they stand to those of this machine's reports before."""
+    from sim.environment import now
+    from sim.infer.trends import InvalidTrends, Trends, numbers_of
+
+    if partial:
+        return []
+    machine = f"{about['host']}, {about['CPUs']} CPUs, {about['server']}"
+    try:
+        kept = Trends.open(file).with_report(now(), about["commit"], machine, numbers_of(comparisons, rows))
+        kept.save(file)
+    except (InvalidTrends, OSError) as error:
+        out.tell(f"Note: the report is not kept for trends: {error}.")
+        return []
+    return kept.of(machine)
 
 
 def _show(comparisons: "Sequence[Comparison]", measured: "Measured | None", notes: list[str]) -> None:

@@ -11,6 +11,8 @@ from sim.show.verdict import verdict
 from sim.show.verdicts_for_ci import ENDS, MARKS, Case, cell_of, junit_cases, table_of
 from sim.wording import digits, quantity
 
+_PREDICTED: dict[str, Literal["failure", "skipped"] | None] = {"within": None, "outside": "failure"}
+
 
 def print_claim_rows(measured: Measured) -> None:
     """Each theme with its claims: the verdict, the sentence and what was measured."""
@@ -49,9 +51,9 @@ def report_junit(comparisons: Sequence[Comparison], measured: Measured | None) -
         for check in one.checks
     ]
     for one in comparisons:
-        found, row = f"{quantity(one.headline.relative_error, 'share')} off", one.headline
-        end = {"within": None, "outside": "failure"}.get(row.verdict, "skipped")
-        cases.append(Case(one.live.scenario.name, f"{row.metric} is predicted within the tolerance", end, found))
+        row = one.headline
+        name, found = f"{row.metric} is predicted within the tolerance", f"{quantity(row.relative_error, 'share')} off"
+        cases.append(Case(one.live.scenario.name, name, _PREDICTED.get(row.verdict, "skipped"), found))
     return junit_cases("report", [*cases, *(_cases(measured.rows) if measured is not None else ())])
 
 

@@ -18,12 +18,14 @@ from sim.evidence.claims import THEMES
 from sim.evidence.claims import Row as ClaimRow
 from sim.evidence.metrics import Interval, is_predicted
 from sim.infer.compare import Comparison, Row
+from sim.infer.trends import Trend
 from sim.show import plots
 from sim.show.consumers import consumers
 from sim.show.declared import load_in_words, services_in_words
 from sim.show.glossary import GLOSSARY, LABELS
 from sim.show.pages import Shown, template
 from sim.show.tiles import tiles
+from sim.show.trends import trend_line
 from sim.show.turns import turns
 from sim.show.verdict import tallies, verdict
 from sim.show.wording import percent, replications, seeds
@@ -38,11 +40,12 @@ def render(
     notes: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     fidelity: Mapping[str, Any] | None = None,
+    trends: Sequence[Trend] = (),
 ) -> str:
     """The report as one HTML page. The same input gives the same bytes.
 
     `command` runs everything again. `notes` are shown beside the verdict. Without an `environment`, the page names the
-    server alone. `fidelity` is what `workbench fidelity --json` wrote.
+    server alone. `fidelity` is what `workbench fidelity --json` wrote. `trends` are those of the reports before.
     """
     servers = {comparison.live.server: "" for comparison in comparisons}
     parts = [_part(comparison, number) for number, comparison in enumerate(comparisons, 1)]
@@ -53,6 +56,7 @@ def render(
         title=", ".join(part.name for part in parts) or "nothing",
         parts=parts,
         themes=_themes(claims),
+        trends=trends,
         fidelity=fidelity,
         notes=notes,
         command=command,
@@ -283,10 +287,10 @@ def _baseline(row: Row, name: str) -> Markup:
     return Markup("{} <small>{}</small>").format(percent(distance / abs(row.live)), beaten)
 
 
-def _times(row: ClaimRow) -> Markup:
+def _times(row: ClaimRow) -> str:
     """How often the threshold goes into what was measured."""
     distance = row.finding.distance
-    return Markup("") if distance is None else Markup("{}\N{MULTIPLICATION SIGN}").format(digits(distance))
+    return "" if distance is None else f"{digits(distance)}\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN} the threshold"
 
 
 def _label(metric: str) -> str:
@@ -305,4 +309,5 @@ def _page() -> jinja2.Template:
         label=_label,
         baseline=_baseline,
         times=_times,
+        line=trend_line,
     )

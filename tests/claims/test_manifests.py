@@ -93,6 +93,12 @@ def pod(files: Files) -> dict[str, Any]:
     return found
 
 
+def listed(found: list[str] | str) -> list[str]:
+    """The problems, of what could be judged."""
+    assert isinstance(found, list), found
+    return found
+
+
 def test_nothing_is_wrong_with_what_is_right(judge: Callable[[Files], Path]) -> None:
     judge(right())
     assert (problems_of_compose(), problems_of_kubernetes(), problems_of_network()) == ([], [], [])
@@ -127,7 +133,7 @@ def test_an_open_network_is_found(judge: Callable[[Files], Path], break_it: Call
     files = right()
     break_it(files)
     judge(files)
-    [problem] = problems_of_network()
+    [problem] = listed(problems_of_network())
     assert said in problem
 
 
@@ -148,7 +154,7 @@ def test_a_pod_that_is_not_ready_for_production_is_found(
     files = right()
     break_it(files)
     judge(files)
-    [problem] = problems_of_kubernetes()
+    [problem] = listed(problems_of_kubernetes())
     assert said in problem
 
 
@@ -157,7 +163,7 @@ def test_compose_without_a_health_check_or_against_its_schema_is_found(judge: Ca
     del files["compose"]["services"]["redis"]["healthcheck"]
     files["compose"]["services"]["shop"]["imag"] = "shop"
     judge(files)
-    schema, missing = problems_of_compose()
+    schema, missing = listed(problems_of_compose())
     assert "imag" in schema and missing == "redis has no healthcheck"
 
 

@@ -59,7 +59,7 @@ def built(folder: Path) -> tuple[Path, Path]:
 def installed(python: str, archive: Path, folder: Path) -> Path:
     """The programs of a fresh environment that has the archive, at the versions of constraints.txt."""
     run([python, "-m", "venv", folder], TOP)
-    pip = [folder / "bin/python", "-m", "pip", "install", "--quiet", "-c", TOP / "constraints.txt"]
+    pip: list[str | Path] = [folder / "bin/python", "-m", "pip", "install", "--quiet", "-c", TOP / "constraints.txt"]
     run([*pip, f"{archive}[workbench]"], TOP)
     return folder / "bin"
 

@@ -9,17 +9,21 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sim.cli.commands import app
-from sim.evidence.claims import Finding, Measured
+from sim.evidence.claims import ClaimVerdict, Finding, Measured
 from sim.evidence.claims import Row as ClaimRow
 from sim.infer.compare import Comparison
 from sim.show.claims import report_junit, report_markdown
 
 SCENARIO = str(Path(__file__).parents[2] / "data" / "scenarios" / "quickstart.yaml")
+
+
+def row(id_: str, theme: str, verdict: ClaimVerdict) -> ClaimRow:
+    finding = Finding(verdict, "found", distance=2.0)
+    return ClaimRow(id_, theme, "it | works", "It is tried.", "it works", finding, 1.0)
+
+
 CLAIMS = Measured(
-    tuple(
-        ClaimRow(id_, theme, "it | works", "It is tried.", "it works", Finding(verdict, "found", distance=2.0), 1.0)
-        for id_, theme, verdict in (("S1", "schemas", "true"), ("S9", "bus", "false"), ("S53", "services", "not built"))
-    ),
+    (row("S1", "schemas", "true"), row("S9", "bus", "false"), row("S53", "services", "not built")),
     total=3,
     server="Redis 8",
     full=False,
@@ -45,6 +49,12 @@ def test_junit_has_a_case_for_each_check_claim_and_predicted_lag(comparison: Com
     assert (comparison.live.scenario.name, "lag_s_p95 is predicted within the tolerance") in cases
 
 
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take nearly all of the time."""
+    monkeypatch.setattr("sim.show.report._figures", lambda *_: [])
+
+
 def report(monkeypatch: pytest.MonkeyPatch, folder: Path, found: list[Comparison], *options: str) -> Result:
     """Run the command on a world that yields `found` and is then interrupted."""
 
@@ -58,12 +68,12 @@ def report(monkeypatch: pytest.MonkeyPatch, folder: Path, found: list[Comparison
     return CliRunner().invoke(app, ["report", SCENARIO, "--output", output, "--url", "redis://127.0.0.1:1", *options])
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_ctrl_c_keeps_what_was_measured_and_says_that_it_is_partial(
     comparison: Comparison, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     summary = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
-    monkeypatch.setattr("sim.show.report._figures", lambda *_: [])
     done = report(monkeypatch, tmp_path, [comparison], "--markdown", str(tmp_path / "report.md"))
     assert done.exit_code == 130, done.output
     note = "partial: interrupted after 1 of 1 scenarios; no claim was measured"
@@ -74,3 +84,25 @@ def test_ctrl_c_keeps_what_was_measured_and_says_that_it_is_partial(
 def test_ctrl_c_before_anything_was_measured_writes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done = report(monkeypatch, tmp_path, [])
     assert done.exit_code == 130 and not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_second_report_shows_what_changed_since_the_first(
+    comparison: Comparison, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def validate(*_: Any, **__: Any) -> AsyncIterator[Comparison]:
+        yield comparison
+
+    monkeypatch.setattr("sim.infer.validate.validate", validate)
+    monkeypatch.setattr("sim.claims.registry.all_claims", lambda: ())
+    command = ["report", SCENARIO, "--output", str(tmp_path / "report.html"), "--url", "redis://127.0.0.1:1"]
+    for reports in (1, 2):
+        monkeypatch.setattr("sim.environment.now", lambda reports=reports: f"2026-01-0{reports}")
+        monkeypatch.setattr("sim.claims.runner.measure", lambda *_, **__: CLAIMS)
+        CliRunner().invoke(app, command)
+        page = (tmp_path / "report.html").read_text()
+        assert f"{reports} reports, from" in page and "S9 it | works" in page and 'href="#trends"' not in page
+    (tmp_path / "history.parquet").write_text("something else")
+    done = CliRunner().invoke(app, command)
+    assert "Note: the report is not kept for trends: " in done.output
+    assert "Since the reports before" not in (tmp_path / "report.html").read_text()
