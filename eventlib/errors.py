@@ -70,10 +70,7 @@ class InvalidArgument(UsageError):
 
 
 class InvalidSettings(UsageError):
-    """A setting from the environment or a file is unknown, or has a value that it cannot have.
-
-    Mend: `problem` says what it may be, or names the nearest setting; `workbench settings` shows all.
-    """
+    """A setting is unknown, or cannot have its value. Mend: `problem` says what it may be, or names the nearest."""
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(where, problem)
