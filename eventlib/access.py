@@ -29,8 +29,10 @@ def acl_rules(
     Raises:
         InvalidArgument: there is no such role, or none is given.
     """
-    if unknown := [role for role in roles if role not in ROLES] or ([] if roles else ["none"]):
+    if unknown := [role for role in roles if role not in ROLES]:
         raise InvalidArgument("acl_rules", f"{', '.join(map(repr, unknown))} is no role; give {', '.join(ROLES)}")
+    if not roles:
+        raise InvalidArgument("acl_rules", f"there is no role; give one or more of {', '.join(ROLES)}")
     scope = _scope(app, streams) if app or streams else None
     allowed = [f"+{command.lower()}" for command in commands(roles, get_args(Part) if scope is None else scope)]
     return " ".join([*patterns(valid_name(namespace, "namespace"), roles, scope), *allowed])

@@ -70,7 +70,10 @@ class InvalidArgument(UsageError):
 
 
 class InvalidSettings(UsageError):
-    """A setting from the environment or a file is unknown, or has a value that it cannot have."""
+    """A setting from the environment or a file is unknown, or has a value that it cannot have.
+
+    Mend: `problem` says what it may be, or names the nearest setting; `workbench settings` shows all.
+    """
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(where, problem)

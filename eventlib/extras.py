@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-Extra = Literal["server", "metrics", "opentelemetry", "workbench", "lab"]
+Extra = Literal["server", "metrics", "opentelemetry", "workbench", "lab", "dask"]
 
 # The top-level modules that each extra brings, as they are imported.
 MODULES: dict[Extra, frozenset[str]] = {
@@ -19,6 +19,7 @@ MODULES: dict[Extra, frozenset[str]] = {
         {"jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "rich", "scipy", "simpy", "typer", "yaml"}
     ),
     "lab": frozenset({"ipykernel", "ipywidgets", "jupyterlab"}),
+    "dask": frozenset({"distributed"}),
 }
 
 

@@ -123,6 +123,9 @@ class Settings(_Section):
     thresholds: Thresholds = Thresholds()
 
 
+_DEFAULTS = Settings()
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One setting: its place in a file, its variable, its section's model."""
@@ -144,9 +147,7 @@ class Setting:
 
     @property
     def model(self) -> type[BaseModel]:
-        model = Settings.model_fields[self.section].annotation
-        assert model is not None and issubclass(model, BaseModel)
-        return model
+        return type(getattr(_DEFAULTS, self.section))
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 def speaks_tls(binary: Path) -> bool:
     """Whether this server program was built with TLS."""
-    command = [binary, "--port", "0", "--tls-port", str(free_port())]
+    command = [str(binary), "--port", "0", "--tls-port", str(free_port())]
     started = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     return "tls-cert-file" in started.stdout  # what a server with TLS finds missing
 

@@ -21,9 +21,7 @@ extensions = [
 ]
 root_doc = "docs/index"
 include_patterns = [
-    "README.md",
-    "DESIGN.md",
-    "CHANGELOG.md",
+    "*.md",
     "docs/*.md",
     "docs/**/*.md",
     "data/README.md",

@@ -150,12 +150,14 @@ class Examiner:
 
     async def _big_keys(self) -> tuple[int, dict[str, int]]:
         """How many keys were looked at, and the largest of them."""
-        looked_at, cursor, found = 0, b"0", dict[str, int]()
-        while looked_at < self._keys_max:
+        looked_at, left, cursor, found = 0, self._keys_max, b"0", dict[str, int]()
+        while left > 0:
             if (reply := await self._ask("SCAN", cursor, "COUNT", min(SCAN_COUNT, self._keys_max))) is None:
                 break
             cursor, keys = reply
-            for key in keys[: self._keys_max - looked_at]:
+            asked = keys[:left]
+            left -= max(1, len(asked))  # an empty page costs too, and so does a key that may not be asked for
+            for key in asked:
                 if (size := await self._ask("MEMORY", "USAGE", key, "SAMPLES", _MEMORY_SAMPLES)) is None:
                     continue  # it expired meanwhile, or may not be asked for
                 looked_at += 1

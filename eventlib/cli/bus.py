@@ -23,7 +23,7 @@ def with_bus(url: str | None, namespace: str | None, work: Callable[[ev.Bus], Aw
     """Connect, do `work`, and return its result."""
 
     async def run() -> T:
-        async with ev.connect(ev.App("workbench"), url or named_server(), namespace=namespace) as bus:
+        async with ev.connect(ev.App("workbench"), url or named_server("pass --url"), namespace=namespace) as bus:
             return await work(bus)
 
     return asyncio.run(run())

@@ -138,15 +138,15 @@ def from_settings(place: str, option: Any) -> Any:
     return option
 
 
-def named_server() -> str:
-    """The server that the settings name: what commands use without `--url`.
+def named_server(how: str = "pass its URL") -> str:
+    """The server that the settings name: what commands use without a URL. `how` says where one could be given.
 
     Raises:
         typer.BadParameter: none is named.
     """
     if address := load_settings().redis.address():
         return address
-    raise typer.BadParameter("no Redis is named; pass its URL or set REDIS_URL, such as redis://localhost:6379/0")
+    raise typer.BadParameter(f"no Redis is named; {how} or set REDIS_URL, such as redis://localhost:6379/0")
 
 
 def server_url(context: typer.Context, parameter: typer.CallbackParam, url: str | None) -> str | None:

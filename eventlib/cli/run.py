@@ -97,7 +97,7 @@ def run_command(
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")  # unless the App did
     service = _Service(
         app=found,
-        url=url or named_server(),
+        url=url or named_server("pass --url"),
         namespace=namespace,
         groups=group or None,
         queues=queue or None,

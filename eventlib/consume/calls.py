@@ -36,6 +36,7 @@ class Calls:
         self._rng = rng
         self._group_missing = False
         self._warn_again_at = -math.inf
+        self._warned_of = set[type[BrokerError]]()
 
     def abandon(self) -> None:
         """Repeat no call from now on."""
@@ -81,10 +82,13 @@ class Calls:
         return math.inf
 
     def _warn(self, error: BrokerError) -> None:
-        """Say that the server is waited for: once a minute, not once for each call that waits."""
+        """Say that the server is waited for: once a minute and a kind of trouble, not once for each call that waits."""
         now_s = time.monotonic()
         if now_s >= self._warn_again_at:
             self._warn_again_at = now_s + WARN_EVERY_S
+            self._warned_of.clear()
+        if type(error) not in self._warned_of:
+            self._warned_of.add(type(error))
             log.warning("%s waits for the server: %s", self._place, error)
 
 

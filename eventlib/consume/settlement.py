@@ -10,7 +10,7 @@ from eventlib import dead_letter, policy, tracing
 from eventlib.consume.session import Session
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Delivery, Kind
-from eventlib.errors import DataError
+from eventlib.errors import UnsupportedVersion
 from eventlib.policy import Ack, GiveUp, RetryIn
 from eventlib.records import is_queue_stream
 from eventlib.signals import Signal
@@ -45,6 +45,7 @@ class Settler:
         self._given_up = session.given_up
         self._done: list[Delivery] = []  # to be acknowledged in the next batch
         self._done_added = asyncio.Event()
+        self._left = set[tuple[str, int]]()  # what was said to be left to newer consumers
         self._finishing = False
 
     def skip(self, delivery: Delivery) -> None:
@@ -86,14 +87,16 @@ class Settler:
             log.debug("%s/%s: event %s: traceback of attempt %d", *name, exc_info=error)
         await self.settle(subscription, delivery, decision, error)
 
-    async def leave_to_newer(self, delivery: Delivery, wait_s: float, error: DataError) -> None:
+    async def leave_to_newer(self, delivery: Delivery, wait_s: float, error: UnsupportedVersion) -> None:
         """Put an event of a newer version aside, until a newer program of the group reads it. Not for ever."""
         age_s = self._age_s(delivery)
         decision = policy.for_newer_program(wait_s if age_s is None else age_s, wait_s, self._rng)
-        if isinstance(decision, RetryIn):
-            log.info(
-                "%s/%s: entry %s is left to newer consumers: %s",
-                *(delivery.stream, delivery.group, delivery.entry.origin, error),
+        left = error.event_type, error.version
+        if isinstance(decision, RetryIn) and left not in self._left:  # told once, not for each of many events
+            self._left.add(left)
+            log.warning(
+                "%s/%s: %s version %d is newer than this program reads (%d): left to newer consumers",
+                *(delivery.stream, delivery.group, *left, error.newest),
             )
         await self.settle(None, delivery, decision, error)
 

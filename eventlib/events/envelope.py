@@ -8,7 +8,6 @@ that all envelopes of one writer share is made only once.
 """
 
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from eventlib import tracing
 from eventlib.errors import DecodeError, EventTooLarge, InvalidArgument, UnsupportedVersion, shown
 from eventlib.events.roundtrip import first_difference, is_same, proof_of
 from eventlib.events.schema import Data, Event, oldest_version, spec_of, upcast_data
+from eventlib.events.trace_context import checked_trace, child_of, refuse_bad_trace
 
 
 class Envelope(NamedTuple):
@@ -75,7 +75,7 @@ def write(
         EventTooLarge: the envelope takes more than 16 MiB.
     """
     if traceparent is not None or tracestate is not None:
-        _refuse_bad_trace(traceparent, tracestate)
+        refuse_bad_trace(traceparent, tracestate)
     if id is None:
         id = str(uuid7())
     elif not id:
@@ -122,7 +122,9 @@ def trace_here() -> tracing.TraceContext:
     if tracing.active is not None and (found := tracing.active.here())[0] is not None:
         return found
     cause = current.get()
-    return tracing.NONE if cause is None or cause.traceparent is None else (_child(cause.traceparent), cause.tracestate)
+    if cause is None or cause.traceparent is None:
+        return tracing.NONE
+    return child_of(cause.traceparent), cause.tracestate
 
 
 def readdressed(written: bytes, id: str, time_s: float) -> bytes:
@@ -335,7 +337,7 @@ def _opened(read: dict[str, Any]) -> Envelope:
         given = read.get
         correlation_id, causation_id = given("correlationid"), given("causationid")
         if (traceparent := given("traceparent")) is not None:
-            traceparent, tracestate = _checked_trace(traceparent, given("tracestate"))
+            traceparent, tracestate = checked_trace(traceparent, given("tracestate"))
     return _new(
         Envelope,
         (read["id"], read["source"], read["time"], read["data"], correlation_id, causation_id, traceparent, tracestate),
@@ -346,58 +348,6 @@ def _summary(error: ValidationError) -> str:
     found = ((".".join(map(str, p["loc"])), p["msg"]) for p in error.errors(include_url=False))
     problems = [f"{place}: {problem}" if place else problem for place, problem in found]
     return "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
-
-
-# Trace context. Source: W3C Recommendation "Trace Context", 23 November 2021, sections 3.2 and 3.3
-
-_TRACEPARENT = re.compile(
-    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})"
-    r"(?P<more>-.*)?",
-    re.ASCII,
-)
-_KEY = r"(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})"
-_VALUE = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
-_TRACESTATE_MEMBER = re.compile(f"{_KEY}={_VALUE}")
-_TRACESTATE_MEMBERS_MAX = 32
-
-
-def _checked_trace(traceparent: object, tracestate: object) -> tuple[str | None, str | None]:
-    """Both as received, or None for what is malformed. Without its parent, a state means nothing and is dropped."""
-    if not _is_traceparent(traceparent):
-        return None, None
-    return traceparent, tracestate if _is_tracestate(tracestate) else None  # type: ignore[return-value]  # text
-
-
-def _refuse_bad_trace(traceparent: str | None, tracestate: str | None) -> None:
-    if not _is_traceparent(traceparent):
-        raise InvalidArgument(
-            f"traceparent={shown(traceparent)}",
-            "is no W3C trace context; give '00-<32 hex>-<16 hex>-<2 hex>', lower-case",
-        )
-    if tracestate is not None and not _is_tracestate(tracestate):
-        raise InvalidArgument(f"tracestate={shown(tracestate)}", "is no W3C trace state; give 'vendor=value,...'")
-
-
-def _is_traceparent(text: object) -> bool:
-    found = _TRACEPARENT.fullmatch(text) if isinstance(text, str) else None
-    return found is not None and (found["version"] != "00" or found["more"] is None)
-
-
-def _is_tracestate(text: object) -> bool:
-    if not isinstance(text, str):
-        return False
-    members = [member for part in text.split(",") if (member := part.strip(" \t"))]
-    keys = {member.partition("=")[0] for member in members}
-    return 0 < len(members) == len(keys) <= _TRACESTATE_MEMBERS_MAX and all(
-        _TRACESTATE_MEMBER.fullmatch(member) for member in members
-    )
-
-
-def _child(traceparent: str) -> str:
-    """The same trace, in version 00, with a new parent id for this publishing."""
-    version, trace, _, flags = traceparent[:55].split("-")
-    flags_00 = flags if version == "00" else f"{int(flags, 16) & 1:02x}"  # a later version's "sampled" means the same
-    return f"00-{trace}-{secrets.token_hex(8)}-{flags_00}"
 
 
 def _text_of(error: Exception) -> str:

@@ -9,7 +9,7 @@ from eventlib.declare.app import App
 from eventlib.errors import BusClosed, InvalidArgument
 from eventlib.events.schema import spec_of
 from eventlib.health.probes import Probes
-from eventlib.operate.trimming import look_at
+from eventlib.operate.trimming import StreamLook, look_at
 from eventlib.records import Backlog, QueueHealth, is_queue_stream
 from eventlib.retention import StreamHealth
 from eventlib.tasks.queues import TaskQueues
@@ -43,6 +43,9 @@ class Looking(ABC):
 
     async def stream_health(self, stream: str) -> StreamHealth:
         """What the stream keeps and how all of its groups stand, those of other programs and libraries included."""
+        return (await self._look_at(stream)).health
+
+    async def _look_at(self, stream: str) -> StreamLook:
         return await look_at(self._streams, stream, self.app.streams.get(stream))
 
     async def backlog(self, stream: str, group: str) -> Backlog:

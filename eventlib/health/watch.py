@@ -17,6 +17,7 @@ from eventlib.declare.app import App
 from eventlib.errors import BrokerError, BusClosed
 from eventlib.events.schema import spec_of
 from eventlib.health.verdicts import Snapshot
+from eventlib.operate.trimming import StreamLook
 from eventlib.publish.publisher import Publisher
 from eventlib.records import Backlog, QueueHealth, ServerInfo, is_queue_stream
 from eventlib.replies.waiting import Waits
@@ -34,7 +35,7 @@ _LOOKS_AT_ONCE = 2  # threads that wait for a look; others get the last one, so 
 class Looks(Protocol):
     """The looks of a bus at what is on the server."""
 
-    async def stream_health(self, stream: str) -> StreamHealth: ...
+    async def _look_at(self, stream: str) -> StreamLook: ...
     async def backlog(self, stream: str, group: str) -> Backlog: ...
     async def queue_health(self, queue: str = "default") -> QueueHealth: ...
 
@@ -153,16 +154,18 @@ class Watch:
         groups |= {place for place in self.counts() if not is_queue_stream(place[0])}  # those of sagas
         streams = {stream for stream, _ in groups} | {*app.streams, *self.parts.publisher.counts()}
         queues = {task.queue for task in app.tasks.values()}
-        places, names = sorted(groups), sorted(queues)
-        seen, backlogs, healths = await asyncio.gather(  # so that many streams take little longer than one
-            asyncio.gather(*(looks.stream_health(stream) for stream in sorted(streams))),
-            asyncio.gather(*(looks.backlog(*place) for place in places)),
+        names = sorted(queues)
+        seen, healths = await asyncio.gather(  # so that many streams take little longer than one
+            asyncio.gather(*(looks._look_at(stream) for stream in sorted(streams))),
             asyncio.gather(*(looks.queue_health(queue) for queue in names)),
         )
+        backlogs = {(look.health.stream, group): found for look in seen for group, found in look.backlogs.items()}
+        missing = sorted(groups - set(backlogs))  # on their streams the server has no such group yet
+        backlogs |= zip(missing, await asyncio.gather(*(looks.backlog(*place) for place in missing)), strict=True)
         return Look(
             time.monotonic(),
-            tuple(seen),
-            dict(zip(places, backlogs, strict=True)),
+            tuple(look.health for look in seen),
+            {place: backlogs[place] for place in sorted(groups)},
             dict(zip(names, healths, strict=True)),
         )
 

@@ -141,7 +141,7 @@ ALERTS = (
     Alert(
         "DeadLetters",
         "warning",
-        "{{ $value }} dead letters of {{ $labels.stream }}{{ $labels.queue }} wait for a decision",
+        "{{ $labels.stream }}{{ $labels.queue }} {{ $labels.group }}: {{ $value }} dead letters wait for a decision",
         "The group gave events or tasks up: refused, out of attempts, unreadable, or the cause of crashes. They are"
         " kept until a person decides.",
         (

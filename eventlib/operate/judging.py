@@ -58,7 +58,8 @@ def _of_memory(seen: Survey, thresholds: Thresholds) -> Iterator[Finding]:
 
 
 def _of_group(stream: StreamSurvey, group: GroupSurvey, thresholds: Thresholds, grows: float) -> Iterator[Finding]:
-    found = partial(_finding, where=f"{stream.name} {group.group}", place=(stream.stream, group.group))
+    key = stream.stream if stream.own is None else stream.own.events  # what comes again is the stream's affair
+    found = partial(_finding, where=f"{stream.name} {group.group}", place=(key, group.group))
     oldest_s = max(group.oldest_unread_s or 0.0, group.oldest_pending_s or 0.0)
     if group.dead_consumers:
         yield found("DeafConsumer", problem=f"{group.dead_consumers} consumers fell silent with entries in hand")

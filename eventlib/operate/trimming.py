@@ -7,7 +7,8 @@ one of them trim.
 import asyncio
 import logging
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from eventlib.broker.connections import Broker
 from eventlib.broker.consuming import ConsumerCommands
@@ -15,7 +16,7 @@ from eventlib.broker.streams import StreamCommands
 from eventlib.declare.app import App
 from eventlib.errors import BrokerError
 from eventlib.events.schema import spec_of
-from eventlib.records import Trimmed, TrimmedGroup
+from eventlib.records import Backlog, Trimmed, TrimmedGroup
 from eventlib.retention import Concern, GroupHealth, Retention, StreamHealth
 
 log = logging.getLogger("eventlib")
@@ -80,7 +81,7 @@ class Trimmer:
             for group in step.groups:
                 self._log_loss(group, step.retention)
             if not step.more:
-                for health in (await _health(self._commands, self._stream, step)).groups:
+                for health in (await _seen(self._commands, self._stream, step)).health.groups:
                     self._log_concern(health, step.retention)
                 break
         return done
@@ -115,17 +116,29 @@ def trimmer(broker: Broker, app: App, stream: str, *, listening: bool = False) -
     return Trimmer(broker, stream, groups, app.streams.get(stream), listening=listening)
 
 
-async def look_at(commands: StreamCommands, stream: str, declared: Retention | None) -> StreamHealth:
+class StreamLook(NamedTuple):
+    """A stream, and the backlogs of its groups, by name, which its health is made from."""
+
+    health: StreamHealth
+    backlogs: dict[str, Backlog]
+
+
+async def look_at(commands: StreamCommands, stream: str, declared: Retention | None) -> StreamLook:
     """How the stream and its groups stand. Nothing is changed."""
     look = await commands.trim(stream, declared, EVERY_S, 0)
     assert look is not None, "a look is never too early"
-    return await _health(commands, stream, look)
+    return await _seen(commands, stream, look)
 
 
-async def _health(commands: StreamCommands, stream: str, look: Trimmed) -> StreamHealth:
+async def _seen(commands: StreamCommands, stream: str, look: Trimmed) -> StreamLook:
+    backlogs = {seen.name: await commands.backlog(stream, seen.name) for seen in look.groups}
+    return StreamLook(_health(stream, look, backlogs), backlogs)
+
+
+def _health(stream: str, look: Trimmed, backlogs: Mapping[str, Backlog]) -> StreamHealth:
     groups = []
     for seen in look.groups:
-        backlog = await commands.backlog(stream, seen.name)
+        backlog = backlogs[seen.name]
         unread = backlog.waiting + backlog.pending if seen.oldest_age_s is not None else 0
         loss_in_s = look.retention.loss_in_s(seen.absent_s, seen.oldest_age_s, unread) if seen.exists else None
         groups.append(

@@ -141,7 +141,8 @@ class TaskQueues:
             raise InvalidArgument("enqueue_many", f"{len(ids)} ids for {len(calls)} tasks; give one for each")
         if tracing.active is None or not calls:
             return await self._enqueue_many(calls, due, priority, ids)
-        queues = {queue_stream(call.task.queue) for call in calls if isinstance(call, TaskCall)}
+        whatever: Sequence[object] = calls  # of any type, where no checker looked
+        queues = {queue_stream(call.task.queue) for call in whatever if isinstance(call, TaskCall)}
         queue = queues.pop() if len(queues) == 1 else None
         with tracing.active.writing(queue, len(calls), tracing.NONE) as sending:
             handles = await self._enqueue_many(calls, due, priority, ids)

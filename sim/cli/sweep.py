@@ -1,6 +1,8 @@
 """workbench sweep: a scenario in virtual time, at many values of its fields."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +42,12 @@ _Figure = Annotated[
         help="Draw it here, as SVG or PNG: a line for one field, a heat map for two.", callback=writable, metavar="FILE"
     ),
 ]
+_Dask = Annotated[
+    str | None,
+    typer.Option(
+        "--dask", help="Simulate on the workers of the Dask cluster with this scheduler, such as tcp://10.0.0.1:8786."
+    ),
+]
 
 
 @app.command("sweep", epilog=ending(_EXAMPLE))
@@ -53,6 +61,7 @@ def sweep_command(
     target: _Target = None,
     figure: _Figure = None,
     workers: Workers = None,
+    dask: _Dask = None,
     calibration_file: MachineFile = None,
     url: Url = None,
     json_file: Json = None,
@@ -78,7 +87,7 @@ def sweep_command(
     expected = Expected.of(declared, expect, junit, markdown)
     fields = _fields(declared, vary, metrics, figure)
     machine = machine_in(calibration_file, url)
-    with progress(f"sweeping {declared.name}") as advance:
+    with executor_at(dask) as executor, progress(f"sweeping {declared.name}") as advance:
         found = sweep(
             declared,
             fields,
@@ -86,6 +95,7 @@ def sweep_command(
             samples=samples,
             expect=expect or (),
             calibration=machine,
+            executor=executor,
             workers=workers,
             out=target,
             progress=advance,
@@ -103,6 +113,18 @@ def sweep_command(
         terminal.tell(f"The points are in {target}")
     if judged:
         end((), judged=verdicts)
+
+
+@contextmanager
+def executor_at(scheduler: str | None) -> Iterator[Executor | None]:
+    """The Dask cluster with this scheduler; None: the processes of this machine."""
+    if scheduler is None:
+        yield None
+        return
+    from sim.infer.dask_cluster import dask_cluster
+
+    with dask_cluster(scheduler) as executor:
+        yield executor
 
 
 def _fields(

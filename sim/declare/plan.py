@@ -22,7 +22,7 @@ from sim.declare.sagas import ActOutcome, SagaDraws
 from sim.declare.service import Service
 from sim.declare.task_queue import Labels, TaskQueue
 
-_OF_MIX = 1 << 20
+_OF_MIX, _OF_SIZES = 1 << 20, (1 << 20) + 1
 
 
 def draw_labels(queue: TaskQueue, seed: int, place: int, n: int) -> Labels:
@@ -126,6 +126,7 @@ class Plan:
     dependency_s: dict[str, list[tuple[str, Floats]]]  # what each call takes, for each dependency that a service uses
     keys: dict[str, Numbers]  # of the services that keep the order of keys: shape (m,)
     think_s: Floats | None  # in a closed loop: how long its client thinks before each request, shape (n,)
+    size_bytes: Numbers | None  # of the body of each message of the load; None where they have none
 
     @classmethod
     def draw(
@@ -155,7 +156,9 @@ class Plan:
         if load.mix:  # from a stream far behind those that a load may spawn of its own
             stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))
             sent_events = load.draw_events(arrivals.intended_s.size, np.random.default_rng(stream))
-        drawn: dict[str, _Drawn] = {}
+        stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_SIZES))
+        sizes = load.draw_sizes(arrivals.intended_s.size, sent_events, np.random.default_rng(stream))
+        load, drawn = load.carrying(sizes), dict[str, _Drawn]()
         tries = callers.retry.attempts if callers is not None else 1
         for place, (name, service) in enumerate(services.items()):
             m = len(arrivals.intended_s) * tries * flow.paths[service.consumes]
@@ -183,6 +186,7 @@ class Plan:
             {name: one.dependency_s for name, one in drawn.items()},
             {name: one.keys for name, one in drawn.items() if one.keys is not None},
             arrivals.think_s,
+            np.repeat(sizes, tries) if sizes is not None else None,
         )
 
     def emitted(self, flow: Flow, service: str, consumed: str, index: int) -> list[tuple[str, int]]:

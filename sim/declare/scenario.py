@@ -19,6 +19,7 @@ from sim.declare.faults.drawing import DrawnFaults, drawn_faults
 from sim.declare.faults.kind import FaultKind, FaultySystem
 from sim.declare.flow import Flow
 from sim.declare.loads import Load
+from sim.declare.loads.kind import LoadKind
 from sim.declare.plan import Plan, draw_labels
 from sim.declare.scenario_file import problems, read
 from sim.declare.service import Service
@@ -77,7 +78,7 @@ class Scenario(Declared):
         try:
             return cls.model_validate(read(file), context=FilePlaces(file.parent, sample_if_missing))
         except ValidationError as error:
-            raise InvalidScenario(str(file), *problems(error, cls.model_json_schema())) from error
+            raise InvalidScenario(str(file), *problems(error, cls.model_json_schema)) from error
 
     @property
     def declared_faults(self) -> tuple[Fault, ...]:
@@ -103,7 +104,7 @@ class Scenario(Declared):
         try:
             return self.model_validate(self.declared() | {"services": declared})
         except ValidationError as error:
-            raise InvalidScenario(self.name, *problems(error, self.model_json_schema())) from error
+            raise InvalidScenario(self.name, *problems(error, self.model_json_schema)) from error
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -190,6 +191,8 @@ class Scenario(Declared):
                 raise ValueError(f"services.{name}.service_time: {problem}")
             if service.saga is not None and (problem := service.saga.problem(self.offered_load)):
                 raise ValueError(f"services.{name}.saga.{problem}")
+            if problem := _size_problem(self.offered_load, service):
+                raise ValueError(f"load.size_bytes: {name} {problem}")
             if service.queue is not None:
                 _check_names_of_queue(name, service.queue, self.services)
         return self
@@ -257,6 +260,17 @@ class Scenario(Declared):
             )
         if max(retry.attempts for retry in (service.retry, *retries)) > MAX_ATTEMPTS:
             raise ValueError(f"services.{name}.retry.attempts: at most {MAX_ATTEMPTS:,} can be recorded")
+
+
+def _size_problem(load: LoadKind, service: Service) -> str | None:
+    """Why messages of the load cannot have a size where this service gets them, or None."""
+    if load.size_bytes is None or service.consumes not in load.events:
+        return None
+    if service.app is not None:
+        return "has handlers of an App, whose payload says how large an event is; leave size_bytes out"
+    if service.queue is not None or service.saga is not None:
+        return "gets tasks or sagas, which have no size yet; leave size_bytes out"
+    return None
 
 
 def _late_fault(faults: Sequence[FaultKind], load: Load) -> str | None:

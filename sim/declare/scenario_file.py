@@ -1,7 +1,7 @@
 """A scenario's YAML file: how it is read, and how its problems are put into words."""
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -45,14 +45,14 @@ def read(file: Path) -> dict[str, Any]:
     return declared
 
 
-def problems(error: ValidationError, schema: Mapping[str, Any]) -> list[str]:
-    """All problems: where in the file, and what is wrong. `schema` is the JSON schema of a scenario."""
+def problems(error: ValidationError, schema: Callable[[], Mapping[str, Any]]) -> list[str]:
+    """All problems: where in the file, and what is wrong. `schema` makes the JSON schema of a scenario: slowly."""
     found = []
     for problem in error.errors(include_url=False):
         message = problem["msg"].removeprefix("Value error, ")
         match problem["type"]:
             case "extra_forbidden":
-                known = _known_fields(problem["loc"], schema)
+                known = _known_fields(problem["loc"], schema())
                 near = get_close_matches(str(problem["loc"][-1]), known, 1)
                 meant = f"; did you mean {near[0]}?" if near else ""
                 message = f"unknown field; there are: {', '.join(known) or 'none'}{meant}"

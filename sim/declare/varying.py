@@ -141,7 +141,7 @@ def with_fields(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
     try:
         return Scenario.model_validate(declared)
     except ValidationError as error:
-        raise InvalidScenario(f"{scenario.name} with {told}", *problems(error, Scenario.model_json_schema())) from error
+        raise InvalidScenario(f"{scenario.name} with {told}", *problems(error, Scenario.model_json_schema)) from error
 
 
 def _put(declared: dict[str, Any], path: str, value: Any) -> None:

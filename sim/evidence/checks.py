@@ -15,7 +15,8 @@ from sim.declare.scenario import Scenario
 from sim.evidence.capacity import overloads
 from sim.evidence.history import BLOCKED_S, History, Left, Rows, Run, of_kind
 from sim.evidence.instrument import LATE_S, lateness_s_p99, oversleep_s, sent_late
-from sim.evidence.metrics import count, dead_letters, left_over
+from sim.evidence.metrics import count, dead_letters
+from sim.evidence.recovery import left_over
 from sim.evidence.requests import HEARD_S, requests_of
 from sim.evidence.sagas import half_done, services_with_sagas
 from sim.evidence.turns import passed_by, queues_of

@@ -8,7 +8,8 @@ import numpy as np
 from sim.declare.declared import Floats
 from sim.evidence.history import History
 from sim.evidence.lags import QUANTILES, Lags
-from sim.evidence.metrics import attempts, backlog, left_over
+from sim.evidence.metrics import attempts
+from sim.evidence.recovery import backlog, left_over
 from sim.evidence.scaling import consumers_over_time
 
 _BAND = (5, 50, 95)  # percentiles

@@ -26,6 +26,7 @@ from sim.evidence.dependencies import dependency_metrics
 from sim.evidence.history import KIND, History, Left, Rows, Run, of_kind
 from sim.evidence.instrument import INSTRUMENT, instrument_metrics
 from sim.evidence.lags import QUANTILES, first_handled, lag_metrics, lags_of_run, last_services, quantile, round_trips
+from sim.evidence.recovery import backlog, recoveries_s, recovery_s
 from sim.evidence.requests import answers_of, requests_of
 from sim.evidence.sagas import ENDS, half_done, sagas_of
 from sim.evidence.scaling import scaling_metrics
@@ -221,17 +222,6 @@ def attempts(rows: Rows, service: int) -> npt.NDArray[np.int64]:
     return np.bincount(settled["attempt"], minlength=2)[1:]
 
 
-def backlog(rows: Rows, service: int) -> tuple[Floats, Floats]:
-    """The sampled backlog of a service over time: times in seconds and entries, both of shape (samples,)."""
-    sampled = of_kind(rows[rows["service"] == service], "sampled")
-    return sampled["t_s"], sampled["value"]
-
-
-def left_over(left: Left) -> int:
-    """Entries that a service still had to settle when its run ended. Dead letters are settled."""
-    return left.waiting + left.pending + left.retrying + left.delayed
-
-
 def dead_letters(rows: Rows, left: Iterable[Left]) -> DeadLetters:
     """How many dead letters `rows` record, and how many the queues held when the runs of `left` ended."""
     return DeadLetters(count(rows, "dead"), sum(one.dead for one in left))
@@ -256,30 +246,6 @@ def totals(histories: Iterable[History]) -> Totals:
 def sent_per_run(history: History) -> float:
     """How many messages the load sent in a run, on average."""
     return sent_by_load(history.rows).size / max(len(history.runs), 1)
-
-
-def recovery_s(scenario: Scenario, run: Run, rows: Rows, service: int) -> float:
-    """Seconds from the start of a service's first fault until its backlog was back at its level before the fault.
-
-    The backlog is back when for one second (or from one sample to the next, if that is longer) no sample exceeds the
-    largest sample before the fault, or when a run ends that left nothing. 0.0 where the backlog never rose above that
-    level. NaN without a fault, or without samples before it. Infinite where the backlog never came back.
-    """
-    name = list(scenario.services)[service]
-    faults = [fault.at_s for fault in scenario.faults if fault.hits(name)]
-    at_s, entries = backlog(rows, service)
-    if not faults or not np.any(at_s < min(faults)):
-        return np.nan
-    start_s = min(faults)
-    above_s = at_s[(at_s >= start_s) & (entries > entries[at_s < start_s].max())]
-    if not above_s.size:
-        return 0.0
-    quiet = np.flatnonzero(np.diff(above_s) > max(1.0, 1.5 * scenario.sample_every_s))
-    last_s = above_s[quiet[0]] if quiet.size else above_s[-1]
-    later_s = at_s[at_s > last_s]
-    if later_s.size:
-        return float(later_s[0] - start_s)
-    return np.inf if left_over(run.left[name]) else run.ended_s - start_s
 
 
 def little_residual(scenario: Scenario, rows: Rows, service: int) -> float:
@@ -362,6 +328,7 @@ def _service_metrics(
         f"{prefix}backlog_mean": float(entries.mean()) if entries.size else np.nan,
         f"{prefix}backlog_max": float(entries.max()) if entries.size else np.nan,
         f"{prefix}recovery_s": recovery_s(scenario, run, rows, code),
+        **{f"{prefix}{name}": value for name, value in recoveries_s(scenario, run, rows, code).items()},
         **_batch_metrics(prefix, scenario, own, code),
         f"{prefix}little_residual": little_residual(scenario, rows, code),
     }

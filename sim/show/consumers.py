@@ -5,7 +5,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sim.evidence import distributions, metrics
+from sim.evidence import distributions, recovery
 from sim.evidence.scaling import consumers_over_time
 from sim.show import style
 from sim.show.frame import SETTINGS, new_figure, with_texts
@@ -35,7 +35,7 @@ def consumers(source: Source, *, service: str) -> Figure:
         at_s, many = consumers_over_time(worlds.scenario, rows, code)
         ends_s = np.append(at_s, run.ended_s)
         above.step(ends_s, np.append(many, many[-1]), where="post", color=style.VERMILLION, linewidth=0.8, alpha=0.7)
-        sampled_s, entries = metrics.backlog(rows, code)
+        sampled_s, entries = recovery.backlog(rows, code)
         below.plot(sampled_s, entries, **style.points(entries.size, number, size=2.4, alpha=0.7))
     above.set_ylabel(f"{shortened(service)}\nconsumers (number)")
     below.set_ylabel("backlog (messages)")

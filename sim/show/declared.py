@@ -11,6 +11,8 @@ def load_in_words(history: History) -> str:
     """What was sent, how, and how much of it."""
     scenario, load = history.scenario, history.scenario.offered_load
     sent = f"{load.events_in_words}: {load.in_words()}; {sent_per_run(history):,.0f} messages a run on average."
+    if load.size_bytes is not None:
+        sent = f"{sent[:-1]}; {load.size_bytes.in_words()}."
     return " ".join((sent, *([scenario.callers.in_words(load.event)] if scenario.callers else [])))
 
 

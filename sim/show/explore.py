@@ -18,7 +18,8 @@ from sim.errors import InvalidScenario
 from sim.evidence.capacity import overloads
 from sim.evidence.history import History
 from sim.evidence.lags import lags
-from sim.evidence.metrics import Metrics, backlog, measure
+from sim.evidence.metrics import Metrics, measure
+from sim.evidence.recovery import backlog
 from sim.show import style
 from sim.show.frame import SETTINGS
 from sim.tables import html_table

@@ -79,7 +79,8 @@ GLOSSARY = {
     "p50, p95, p99": "Half, 95 % and 99 % of the messages had at most this lag. Dead letters are counted apart.",
     "passed by": "How many dispatches of others came in a row while a task of this priority waited: the most in a run. "
     "The others of a tenant are those of its priority. The weights of a queue bound it.",
-    "recovery": "Time from a service's first fault until its backlog is back at what it was before.",
+    "recovery": "Time from a service's first fault until its backlog is back at what it was before. With several "
+    "faults there is one for each as well, by its kind and its place in the scenario, from the end of that fault.",
     "repeat": "Another live run of the same seed.",
     "replies found after a return": "Replies that a killed caller got all the same: the process that took its place "
     "asked for them by their correlation ids. Those of a caller that never came back are never asked for again.",

@@ -23,7 +23,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from sim.declare.callers import CALLERS
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
-from sim.evidence import distributions, metrics
+from sim.evidence import distributions, recovery
 from sim.evidence.lags import QUANTILES, lags
 from sim.infer.compare import Comparison, Row
 from sim.show import style
@@ -129,7 +129,7 @@ def backlog(source: Source) -> Figure:
         if worlds.simulated:
             _draw_band(panel, distributions.backlog_over_time(worlds.simulated, service, end_s))
         for number, (_, rows) in enumerate(worlds.live.each_run() if worlds.live else ()):
-            sampled_s, entries = metrics.backlog(rows, worlds.services.index(service))
+            sampled_s, entries = recovery.backlog(rows, worlds.services.index(service))
             panel.plot(sampled_s, entries, color=style.VERMILLION, linewidth=0.5, alpha=0.5)
             panel.plot(sampled_s, entries, **style.points(entries.size, number, size=2.4, alpha=0.7))
         panel.set_ylim(bottom=0)

@@ -12,7 +12,7 @@ import contextlib
 import gc
 import random
 from bisect import bisect_left, bisect_right
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from eventlib.replies.waiting import Waits
 from sim.declare.callers import Callers
 from sim.declare.scenario import Scenario
 from sim.evidence.history import ROW, of_kind
-from sim.worlds.messages import MessageSent, event_classes
+from sim.worlds.messages import MessageSent, bodies_of, event_classes
 from sim.worlds.recorder import Recorder
 from sim.worlds.worker import Job, Orders, Tell, connected, stopped
 
@@ -55,13 +55,16 @@ class _Caller(Requesting):
         self._load = scenario.offered_load
         self._tries = self._callers.retry.attempts
         self._rng = random.Random()  # of the waits before retries, which are each world's own
+        self._body: Callable[[int], dict[str, Any]] = lambda _: {}
         self._event = scenario.offered_load.event
         classes = cast(dict[str, type[MessageSent]], event_classes(scenario))  # callers and Apps do not go together
         self._request_class, self._reply_class = classes[self._event], classes[self._callers.reply]
 
     async def call_all(self, job: Job, scenario: Scenario, orders: Orders, tell: Tell) -> None:
         """Ask for the replies that are missing, then make all requests that are due from now on."""
-        missing, plan = list(self._unanswered(job.earlier)), scenario.plan(job.seed)
+        plan = scenario.plan(job.seed)
+        self._body = bodies_of(plan)
+        missing = list(self._unanswered(job.earlier))
         clients = [client for client in range(self._load.looping) if client % self._callers.processes == job.consumer]
         think_s = plan.think_s.tolist() if plan.think_s is not None else []
         requests = [] if self._load.looping else list(self._own_requests(job, plan.arrivals_s.tolist()))
@@ -80,7 +83,7 @@ class _Caller(Requesting):
         for request, at_s in enumerate(arrivals_s):
             message = request * self._tries
             if self._callers.of(message) == job.consumer:
-                yield self._request_class(index=message, intended_s=at_s)
+                yield self._message(message, at_s)
 
     async def _ask_when_due(self, requests: Sequence[MessageSent], orders: Orders, asking: asyncio.TaskGroup) -> None:
         """Make the requests of an open loop, each in a task of its own."""
@@ -101,7 +104,7 @@ class _Caller(Requesting):
             if due_s >= self._load.duration_s:
                 return
             await asyncio.sleep(max(0.0, due_s - orders.now_s()))
-            await self._ask(self._request_class(index=request * self._tries, intended_s=due_s), orders)
+            await self._ask(self._message(request * self._tries, due_s), orders)
             at_s = orders.now_s()
 
     async def _ask(self, message: MessageSent, orders: Orders) -> None:
@@ -111,7 +114,10 @@ class _Caller(Requesting):
                 return
             due_s = orders.now_s() + self._callers.retry.delay_s(attempt, self._rng)
             await asyncio.sleep(max(0.0, due_s - orders.now_s()))
-            message = self._request_class(index=message.index + 1, intended_s=due_s)
+            message = self._message(message.index + 1, due_s)
+
+    def _message(self, index: int, intended_s: float) -> MessageSent:
+        return self._request_class(index=index, intended_s=intended_s, **self._body(index))
 
     async def _ask_once(self, message: MessageSent) -> bool:
         self._recorder.add("sent", self._event, message)

@@ -26,7 +26,7 @@ from sim.declare.scenario import Progress, Scenario
 from sim.environment import machine, now, versions
 from sim.errors import InvalidScenario, LiveRunFailed, first_of
 from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_rows
-from sim.evidence.metrics import left_over
+from sim.evidence.recovery import left_over
 from sim.progress import shown
 from sim.worlds.describing import described
 from sim.worlds.injecting import LiveFaults

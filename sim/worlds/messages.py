@@ -10,6 +10,7 @@ from eventlib import App, Event, Rate, Task
 from eventlib.events.envelope import Envelope
 from eventlib.queueing import PRIORITIES
 from eventlib.signals import Reject
+from sim.declare.plan import Plan
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 
@@ -30,6 +31,16 @@ class MessageOfKey(MessageSent):
     """The same where a service keeps the order of each key."""
 
     key: int
+
+
+class MessageOfSize(MessageSent):
+    """The same where a load says how large its messages are."""
+
+    body: str = ""
+
+
+class MessageOfKeyAndSize(MessageOfKey, MessageOfSize):
+    """Both."""
 
 
 class Numbered(Protocol):
@@ -87,10 +98,27 @@ def event_classes(scenario: Scenario) -> dict[str, type[Event]]:
         names: dict[str, Any] = {"type": event, "stream": event}
         if wire := wires.get(event):
             names |= {"version": wire.version, "stream": wire.stream}
-        classes[event] = new_class(
-            "MessageSent", (Event if wire else MessageOfKey if event in ordered else MessageSent,), names
-        )
+        sized = scenario.offered_load.size_bytes is not None and event in scenario.offered_load.events
+        of_declared = _CLASSES[event in ordered, sized]
+        classes[event] = new_class("MessageSent", (Event if wire else of_declared,), names)
     return classes
+
+
+_CLASSES = {  # by whether a service keeps its order, and whether it has a size
+    (False, False): MessageSent,
+    (True, False): MessageOfKey,
+    (False, True): MessageOfSize,
+    (True, True): MessageOfKeyAndSize,
+}
+
+
+def bodies_of(plan: Plan) -> Callable[[int], dict[str, str]]:
+    """The fields that give a message of the load its size, by its number."""
+    if plan.size_bytes is None:
+        return lambda _: {}
+    sizes, text = plan.size_bytes.tolist(), "x" * int(plan.size_bytes.max(initial=0))
+    shared = {size: text[:size] for size in set(sizes)}  # of messages of one size there is one text
+    return lambda index: {"body": shared[sizes[index]]}
 
 
 def numbered(event: Event, envelope: Envelope) -> Numbered | None:

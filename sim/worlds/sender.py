@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import cast
+from typing import Any, cast
 
 from eventlib import Bus, Event
 from eventlib.queueing import PRIORITIES
@@ -16,10 +16,10 @@ from sim.declare.scenario import Scenario
 from sim.declare.task_queue import Labels, TaskQueue
 from sim.worlds.messages import (
     Mark,
-    MessageOfKey,
     MessageSent,
     MessageTask,
     Numbered,
+    bodies_of,
     declare_task,
     event_classes,
     new_traceparent,
@@ -55,6 +55,7 @@ class Sender:
         self._classes = {event: of_event for event, of_event in event_classes(scenario).items() if event in events}
         self._payloads: dict[str, Payload] = {}
         self._keys: dict[str, list[int]] = {}  # of the events that a service keeps in order
+        self._bodies = {event: bodies_of(plan) for event in scenario.offered_load.events if event in events}
         self._streams: set[str] = set()  # the events that are published
         self._queues: dict[str, list[_Enqueuer | Starter]] = {event: [] for event in self._classes}
         for event in self._classes:
@@ -82,10 +83,10 @@ class Sender:
         """
         if (payload := self._payloads.get(event)) is not None:
             return _OwnMessage(index, intended_s, payload(index))
+        fields: dict[str, Any] = self._bodies[event](index) if event in self._bodies else {}
         if (keys := self._keys.get(event)) is not None:
-            of_key = cast(type[MessageOfKey], self._classes[event])
-            return of_key(index=index, intended_s=intended_s, key=keys[index])
-        return cast(type[MessageSent], self._classes[event])(index=index, intended_s=intended_s)
+            fields["key"] = keys[index]
+        return cast(type[MessageSent], self._classes[event])(index=index, intended_s=intended_s, **fields)
 
     async def send(self, event: str, messages: Sequence[Numbered], held_s: Sequence[float] = ()) -> None:
         """Send messages of one event type, and return when the server has them.

@@ -104,7 +104,7 @@ def test_no_server_and_bad_input_have_status_2(small: PrivateServer) -> None:
     status, _, told = doctor(small.url, "--set", "oldest_age=3")
     assert status == 2 and told.startswith("error: threshold oldest_age: is no threshold; there are oldest_age_s")
     status, _, told = doctor(small.url.replace("redis://", "redis://nobody:p@"))
-    assert status == 2 and told.count("\n") == 1
+    assert status == 2 and told.startswith("`ps` shows the password") and told.count("\n") == 2
 
 
 async def examined(server: PrivateServer) -> Examination:
@@ -116,7 +116,9 @@ async def examined(server: PrivateServer) -> Examination:
 
 
 async def test_clock_latency_failed_writes_and_old_slow_commands(small: PrivateServer) -> None:
-    seen = replace(await examined(small), slow=(SlowCommand("KEYS", 9.0, ago_s=2 * 86_400.0),), big_keys={})
+    told_of = await examined(small)
+    assert told_of.users and not [part for rule in told_of.users for part in rule.split() if part.startswith("#")]
+    seen = replace(told_of, slow=(SlowCommand("KEYS", 9.0, ago_s=2 * 86_400.0),), big_keys={})
     wrong = replace(
         seen,
         ahead_s=-3600.0,
@@ -156,3 +158,14 @@ def test_the_keys_are_bounded_and_the_rate_is_kept(small: PrivateServer) -> None
         took_s = time.monotonic() - begun_s
     assert document["keys"]["measured"] == 10 and "keys were not measured (--keys-max)" in told
     assert took_s > 25 / 60.0
+
+
+def test_keys_out_of_reach_cost_no_more(small: PrivateServer) -> None:
+    with redis.Redis.from_url(small.url) as admin:
+        admin.mset({f"key:{number}": number for number in range(100)})
+        rights = ("%R~mine:*", "+info", "+scan", "+memory|usage", "+dbsize")
+        admin.execute_command("ACL", "SETUSER", "elsewhere", "on", ">p", *rights)
+        admin.config_resetstat()
+        _, document, _ = doctor(small.url.replace("redis://", "redis://elsewhere:p@"), "--keys-max", "10")
+        asked = admin.info("commandstats")["cmdstat_memory|usage"]
+    assert document["keys"]["measured"] == 0 and asked["rejected_calls"] == 10

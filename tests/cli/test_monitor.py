@@ -4,8 +4,10 @@ import asyncio
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -97,7 +99,7 @@ def test_keys_look_into_a_group_and_a_dead_letter_and_replay_it(server: PrivateS
         assert "\x1b[?1049l" in terminal.sent[-40:]  # the screen is given back
 
 
-def test_it_survives_a_restart_of_redis_and_follows_the_size_of_the_terminal(server: PrivateServer) -> None:
+def test_it_survives_a_restart_of_redis_and_follows_the_size_until_ctrl_c(server: PrivateServer) -> None:
     with on_terminal(monitor(server.url), environment(), 100, 30) as terminal:
         screen = terminal.wait_for(lambda seen: line(seen, "logs", "indexing"))
         assert fits(screen, 100, 30) and COLOURS.search(terminal.sent)
@@ -108,17 +110,10 @@ def test_it_survives_a_restart_of_redis_and_follows_the_size_of_the_terminal(ser
         screen = terminal.wait_for(lambda seen: len(seen) == 40)
         assert fits(screen, 120, 40)
         server.start()
-        terminal.wait_for(lambda seen: not line(seen, "No answer") and line(seen, "logs", "indexing"))
-        terminal.press("q")
-        assert terminal.ended() == 0 and "Traceback" not in terminal.sent
-
-
-def test_other_streams_letters_are_not_known_and_ctrl_c_ends_it(server: PrivateServer) -> None:
-    with on_terminal(monitor(server.url, "--stream", "logs"), environment()) as terminal:
-        terminal.wait_for(lambda seen: line(seen, ">logs", "indexing"))
+        terminal.wait_for(lambda seen: not line(seen, "No answer") and line(seen, ">logs", "indexing"))
         terminal.press("d")
-        terminal.wait_for(lambda seen: "another library" in seen[-1])
-        terminal.process.send_signal(2)
+        terminal.wait_for(lambda seen: "another library" in seen[-1])  # whose dead letters are not known
+        terminal.process.send_signal(signal.SIGINT)
         assert terminal.ended() == 130 and "Traceback" not in terminal.sent
 
 
@@ -167,6 +162,28 @@ def test_rates_and_growth_come_from_several_looks() -> None:
     assert anew.rows[0].added_per_s is None and not anew.findings
 
 
+def test_unread_entries_of_a_trimmed_stream_are_near_loss_unless_eventlib_trims_it() -> None:
+    def alerts(name: str, trimmed: int) -> set[str]:
+        [stream] = survey(lag=9, added=10, name=name).streams
+        seen = Survey((replace(stream, added=10 + trimmed),))
+        return {finding.name for finding in Trends(Thresholds()).note(0.0, seen).findings}
+
+    assert alerts("orders", trimmed=5) == {"UnreadNearLoss"}
+    assert alerts("orders", trimmed=0) == alerts("ev:{orders}:events", trimmed=5) == set()
+
+
+def test_what_comes_again_is_counted_with_its_stream() -> None:
+    [stream] = survey(lag=2, added=10, name="ev:{orders}:events").streams
+    old = replace(stream.groups[0], lag_entries=3, oldest_unread_s=500.0, group="g0")
+    retry = StreamSurvey("ev:{orders}:group:g0:retry", 3, 3, None, (old,))
+    dead = StreamSurvey("ev:{orders}:group:g0:dlq", 4, 4, None, ())
+    view = Trends(Thresholds()).note(0.0, Survey((dead, stream, retry)))
+    [row] = view.rows
+    assert (row.name, row.group, row.waiting, row.dead_letters) == ("orders", "g0", 5, 4)
+    assert set(row.alerts) == {"EventsWaitTooLong", "DeadLetters"}
+    assert {finding.where for finding in view.findings} == {"orders g0"}
+
+
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (60, 10), (200, 60), (40, 8)])
 @pytest.mark.parametrize("page", ["groups", "group", "letters", "letter"])
 def test_every_page_fits(columns: int, lines: int, page: str) -> None:
@@ -175,12 +192,14 @@ def test_every_page_fits(columns: int, lines: int, page: str) -> None:
     dead = ev.DeadLetter(
         "1-0", "1-0", "rejected", "a\nb" * 99, "t\n" * 99, 1, "h", "c", None, 0, {b"event": b"{}" * 999}
     )
-    state = State("redis://host", view, page=page, chosen=149, letters=(dead,) * 99, problem="gone\x07", silent_s=9.0)
+    state = State(
+        "redis://host", view, page=page, chosen=149, letters=(dead,) * 99, problem="gone\x1b[2J", silent_s=9.0
+    )
     console = Console(width=columns, height=lines, force_terminal=False, color_system=None)
     with console.capture() as captured:
         console.print(draw(state, columns, lines), end="")
     screen = captured.get().split("\n")
-    assert fits(screen, columns, lines) and "\x1b" not in captured.get() and "\x07" not in captured.get()
+    assert fits(screen, columns, lines) and "\x1b" not in captured.get()
     if page == "groups":
         assert line(screen, ">na", "g99")  # the last of them by name is chosen, so it is in sight
 

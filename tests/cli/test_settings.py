@@ -2,10 +2,9 @@
 
 import contextlib
 import json
-import os
-import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -17,7 +16,6 @@ from eventlib.broker.keys import Keys
 from eventlib.cli.terminal import out
 from eventlib.testing import private_server
 from sim.cli.commands import app as workbench
-from tests.repository import TOP
 
 SECRET = "s3cr3t-of-default"
 
@@ -49,7 +47,9 @@ def test_settings_are_shown_with_where_they_are_from(tmp_path: Path, monkeypatch
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[str]:
     """A server with a password, a stream and a group."""
-    with private_server("--requirepass", SECRET, port=0) as server:
+    with private_server(port=0) as server:
+        with redis.Redis.from_url(server.url) as raw:  # an option of the server would be on its command line
+            raw.config_set("requirepass", SECRET)
         url = server.url.replace("//", f"//:{SECRET}@")
         with redis.Redis.from_url(url) as raw:
             at = Keys("ev").group("orders", "billing")
@@ -104,27 +104,16 @@ services:
 
 def test_the_processes_of_a_live_run_show_no_password(guarded: str, tmp_path: Path) -> None:
     """What `ps` shows of the command and of all that it starts, until it has ended; and what it prints."""
-    (tmp_path / "small.yaml").write_text(SCENARIO)
-    command = [
-        sys.executable,
-        "-m",
-        "workbench",
-        "live",
-        str(tmp_path / "small.yaml"),
-        "--seeds",
-        "1",
-        "--repeats",
-        "1",
-    ]
-    environment = {**os.environ, "REDIS_URL": guarded, "PYTHONPATH": str(TOP)}
+    file = tmp_path / "small.yaml"
+    file.write_text(SCENARIO)
     lines = set[str]()
-    with (tmp_path / "printed").open("w") as printed:
-        process = psutil.Popen(command, cwd=tmp_path, env=environment, stdout=printed, stderr=printed)
-        while process.poll() is None:
-            for each in [process, *process.children(recursive=True)]:
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(invoke, "live", str(file), "--seeds", "1", "--repeats", "1", REDIS_URL=guarded)
+        while not running.done():
+            for each in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     lines.add(" ".join(each.cmdline()))
             time.sleep(0.02)
-    told = (tmp_path / "printed").read_text()
-    assert process.returncode in (0, 3), told  # 3: the machine was too busy for a valid run
-    assert len(lines) > 1 and SECRET not in told + "".join(lines)
+    result = running.result()
+    assert result.exit_code in (0, 3), result.output  # 3: the machine was too busy for a valid run
+    assert len(lines) > 1 and SECRET not in result.output + "".join(lines)

@@ -13,6 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 import eventlib as ev
+from eventlib.broker.streams import StreamCommands
 from eventlib.consume import settlement
 from eventlib.policy import Lease
 from eventlib.testing.fault_proxy import fault_proxy
@@ -218,6 +219,31 @@ async def test_while_much_is_handled_some_lags_stand_for_all(connect: Connect, m
     assert len(looks) < 100
 
 
+async def test_a_scrape_asks_once_for_the_backlog_of_each_group(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, backlog = list[tuple[str, str]](), StreamCommands.backlog
+
+    async def counted(self: StreamCommands, stream: str, group: str) -> ev.Backlog:
+        asked.append((stream, group))
+        return await backlog(self, stream, group)
+
+    monkeypatch.setattr(StreamCommands, "backlog", counted)
+    app, _ = new_app()
+
+    @app.subscribe(OrderPlaced, group="audit")
+    async def note(_: OrderPlaced, __: ev.Delivery) -> None: ...
+
+    async with connect(app) as bus:
+        server = bus.serve_health(0)
+        async with bus.running(groups=["billing"]):  # the server knows nothing of the other group
+            await bus.publish_many(orders(1))
+        asked.clear()
+        text = (await get(server.url, "/metrics")).text
+    assert sorted(asked) == [("orders", "audit"), ("orders", "billing")]
+    assert value(text, "eventlib_backlog_entries", stream="orders", group="audit", state="waiting") == 1.0
+
+
 async def test_a_server_that_is_away_leaves_counters_and_no_old_numbers(connect: Connect, url: str) -> None:
     app, handled = new_app()
     async with fault_proxy(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
@@ -256,6 +282,7 @@ async def test_a_spool_tells_its_size(connect: Connect, url: str, tmp_path: Path
             return (value((await get(address, "/metrics")).text, "eventlib_spool_bytes") or 0.0) > 100.0
 
         await eventually(spooled)
+        assert value((await get(address, "/metrics")).text, "eventlib_spool_limit_bytes") == 256.0 * 2**20
         faulty.refusing = False
 
         async def replayed() -> bool:

@@ -88,7 +88,9 @@ def pricing(event_class: type[Old] | type[New], handled: list[tuple[type[ev.Even
     return app
 
 
-async def test_an_event_of_a_newer_version_waits_for_a_newer_consumer_and_loses_no_attempt(connect: Connect) -> None:
+async def test_an_event_of_a_newer_version_waits_for_a_newer_consumer_and_loses_no_attempt(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
     handled, record = list[tuple[type[ev.Event], int]](), Record()
     async with connect(pricing(Old, handled)) as old, connect(pricing(New, handled)) as new:
         async with old.running(observe=record):
@@ -97,6 +99,9 @@ async def test_an_event_of_a_newer_version_waits_for_a_newer_consumer_and_loses_
             await eventually(lambda: record.count("retried") >= 2 and handled)
             assert handled == [(Old, 1)], "an event that the old program reads does not wait behind the other"
             assert (await new.backlog("orders", "billing")).dead == 0
+        assert [record.message for record in caplog.records if "newer" in record.message] == [
+            "orders/billing: price.changed version 2 is newer than this program reads (1): left to newer consumers"
+        ]
         async with new.running():
             await eventually(lambda: len(handled) == 2)
             assert handled == [(Old, 1), (New, 1)]

@@ -202,7 +202,7 @@ async def test_a_connection_that_is_closed_right_after_the_login_is_not_used(
     read_response = AbstractConnection.read_response
 
     async def read_and_end(connection: AbstractConnection) -> object:
-        reply = await read_response(connection)  # type: ignore[no-untyped-call]  # redis-py
+        reply: object = await read_response(connection)
         assert connection._reader is not None
         connection._reader.feed_eof()  # the protocol that takes over is not told of this end
         return reply

@@ -14,8 +14,9 @@ import pytest
 import eventlib as ev
 from eventlib.testing import private_server
 from eventlib.testing.waiting import eventually
+from tests.conftest import BINARIES
 from tests.shop import OrderPlaced, Record, new_app
-from tests.tls import Authority, TlsServer, tls_server
+from tests.tls import Authority, TlsServer, speaks_tls, tls_server
 
 pytestmark = pytest.mark.every_server  # what a server says and allows is its own
 
@@ -38,6 +39,12 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
         shutil.copy(stranger.file(f"stranger.{ending}"), made.file(f"stranger.{ending}"))
     shutil.copy(stranger.file("ca.crt"), made.file("another.crt"))
     return made
+
+
+@pytest.fixture(scope="session")
+def binary() -> Path:
+    """One server: it is the client's side that is tested. One that speaks TLS itself, where there is one."""
+    return next(filter(speaks_tls, BINARIES.values()), next(iter(BINARIES.values())))
 
 
 async def refusal(url: str, kind: type[ev.BrokerError]) -> str:

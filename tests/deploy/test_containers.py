@@ -13,12 +13,14 @@ import redis.asyncio as redis
 
 import eventlib as ev
 from eventlib import running
+from eventlib.settings import Settings
 from eventlib.testing import eventually, find_binaries
 from tests.deploy.manifests import BASE, COMPOSE, DEPLOY, of_kind, option, seconds
 from tests.repository import TOP
 from tests.shop import Connect
 
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DEFAULTS = Settings()
 CONTAINERFILE = (DEPLOY / "Containerfile").read_text(encoding="utf-8")
 
 
@@ -53,7 +55,7 @@ def test_no_container_gains_rights(name: str) -> None:
 def test_the_service_is_killed_only_after_it_could_drain() -> None:
     own = SERVICES["shop"]
     assert seconds(own["stop_grace_period"]) > float(option(own["command"], "--grace")) + running._ABANDON_S
-    assert int(option(own["command"], "--health-port")) == ev.Settings().health.port
+    assert int(option(own["command"], "--health-port")) == DEFAULTS.health.port
 
 
 STARTS = {
@@ -96,7 +98,7 @@ async def test_redis_starts_with_its_password_which_no_list_of_processes_shows(w
 def instruction(name: str) -> str:
     """The last instruction of this name, on one line."""
     lines = re.sub(r"\\\n\s*", " ", CONTAINERFILE)
-    return re.findall(rf"^{name} (.*)$", lines, re.MULTILINE)[-1]
+    return str(re.findall(rf"^{name} (.*)$", lines, re.MULTILINE)[-1])
 
 
 def test_the_image_is_pinned_not_root_and_has_what_it_copies() -> None:
@@ -112,7 +114,7 @@ def test_the_image_is_pinned_not_root_and_has_what_it_copies() -> None:
 def test_the_image_runs_a_command_that_there_is() -> None:
     command = json.loads(instruction("CMD"))
     assert json.loads(instruction("ENTRYPOINT")) == ["workbench"] and command[:2] == ["run", "shop:app"]
-    assert instruction("EXPOSE") == str(ev.Settings().health.port)
+    assert instruction("EXPOSE") == str(DEFAULTS.health.port)
 
 
 @pytest.mark.one_server
@@ -125,14 +127,14 @@ async def test_the_image_is_healthy_as_long_as_the_program_lives(connect: Connec
 
 
 async def _status(command: list[str], port: str) -> int:
-    arguments = [part.replace(str(ev.Settings().health.port), port) for part in command]
+    arguments = [part.replace(str(DEFAULTS.health.port), port) for part in command]
     process = await asyncio.create_subprocess_exec(*arguments, stderr=asyncio.subprocess.DEVNULL, env={**os.environ})
     return await process.wait()
 
 
 def test_prometheus_scrapes_what_runs() -> None:
     text = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
-    assert f"port: {ev.Settings().health.port}" in text and "names: [shop]" in text and "exporter:9121" in text
+    assert f"port: {DEFAULTS.health.port}" in text and "names: [shop]" in text and "exporter:9121" in text
     mounts = SERVICES["prometheus"]["volumes"] + SERVICES["grafana"]["volumes"]
     assert {mount.split(":")[0] for mount in mounts if mount.startswith(".")} == {
         "./deploy/prometheus/prometheus.yml",

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 import kubernetes_validate
 import pytest
@@ -18,6 +19,7 @@ from eventlib.broker.surveying import SurveyLimits, Surveyor
 from eventlib.cli import run as run_cli
 from eventlib.importing import imported
 from eventlib.operate.exporter import Exporter
+from eventlib.settings import Settings, load_settings
 from eventlib.testing import eventually
 from tests.deploy.manifests import BASE, DEPLOY, KUBERNETES, OVERLAYS, SCALING, documents, of_kind, option
 from tests.probing import samples
@@ -25,6 +27,7 @@ from tests.repository import TOP
 from tests.shop import Connect, OrderPlaced, new_app, nothing_left, orders
 
 VERSION = "1.37"
+DEFAULTS = Settings()
 KUSTOMIZE = ["kustomize", "build"] if shutil.which("kustomize") else ["kubectl", "kustomize"]
 CONSUMERS = {name: each for name, each in of_kind("Deployment", BASE).items() if name != "exporter"}
 WORKLOADS = {**of_kind("Deployment", BASE), **of_kind("StatefulSet", BASE)}
@@ -83,7 +86,7 @@ def test_a_pod_is_killed_only_after_it_could_drain(name: str) -> None:
     assert pod["terminationGracePeriodSeconds"] > pre_stop_s + grace_s + running._ABANDON_S
     app = imported(option(own["args"], "run"), [TOP / "examples" / "own_service"])
     group = option(own["args"], "--group")
-    assert grace_s >= app.settings(group).lease.duration_s and grace_s == ev.Settings().running.grace_s
+    assert grace_s >= app.settings(group).lease.duration_s and grace_s == DEFAULTS.running.grace_s
     assert group == name
     assert workload["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
@@ -92,14 +95,17 @@ def test_a_pod_is_killed_only_after_it_could_drain(name: str) -> None:
 def test_probes_ask_what_each_is_for_at_the_port_of_the_code(name: str) -> None:
     own = container(CONSUMERS[name])
     [port] = own["ports"]
-    assert port["containerPort"] == int(option(own["args"], "--health-port")) == ev.Settings().health.port
+    assert port["containerPort"] == int(option(own["args"], "--health-port")) == DEFAULTS.health.port
     paths = {kind: own[kind]["httpGet"]["path"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert paths == {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
     starting = own["startupProbe"]
     assert starting["periodSeconds"] * starting["failureThreshold"] > run_cli.CONNECT_WITHIN_S
     [served] = container(WORKLOADS["exporter"])["ports"]
-    default = ev.Settings().exporter.port
-    assert served["containerPort"] == default == int(option(container(WORKLOADS["exporter"])["args"], "--port"))
+    assert (
+        served["containerPort"]
+        == DEFAULTS.exporter.port
+        == int(option(container(WORKLOADS["exporter"])["args"], "--port"))
+    )
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -165,7 +171,7 @@ def matching(query: str, text: str) -> float:
 
 
 @pytest.mark.one_server
-async def test_one_entry_wakes_a_group_without_pods_and_so_does_one_that_is_retried(
+async def test_trap_44_one_entry_wakes_a_group_without_pods_and_so_does_one_that_is_retried(
     connect: Connect, raw: redis.Redis, url: str, namespace: str
 ) -> None:
     [trigger] = of_kind("ScaledObject", SCALING)["billing"]["spec"]["triggers"]
@@ -211,6 +217,33 @@ def test_pods_stay_longer_than_a_retry_waits(name: str) -> None:
     waits = [each.retry.wait_s_max for each in app.subscriptions if each.group == name]
     assert spec["cooldownPeriod"] > max(waits) + app.settings(name).lease.duration_s
     assert spec["fallback"]["replicas"] >= 1 and spec["triggers"][0]["metadata"]["ignoreNullValues"] == "false"
+
+
+def test_the_page_says_the_numbers_of_the_files() -> None:
+    page = (TOP / "docs" / "deploy.md").read_text(encoding="utf-8")
+    said = dict(re.findall(r"^\| `?([\w-]+?)`? \| (\d+) \|", page, re.MULTILINE))
+    own = CONSUMERS["billing"]["spec"]["template"]["spec"]
+    assert said == {
+        "preStop": str(container(CONSUMERS["billing"])["lifecycle"]["preStop"]["sleep"]["seconds"]),
+        "--grace": f"{DEFAULTS.running.grace_s:g}",
+        "terminationGracePeriodSeconds": str(own["terminationGracePeriodSeconds"]),
+        "lease": f"{ev.App('x').settings('x').lease.duration_s:g}",
+    }
+    waits_s = of_kind("ScaledObject", SCALING)["billing"]["spec"]["cooldownPeriod"]
+    assert f"`cooldownPeriod` ({waits_s} s)" in page
+
+
+@pytest.mark.parametrize("name", [name for name in WORKLOADS if name != "redis"])
+def test_clients_have_the_password_of_redis_from_a_file_that_is_there(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {each["name"]: each["value"] for each in container(WORKLOADS[name])["env"]}
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    address, file = load_settings().redis.address(), variables["REDIS_PASSWORD_FILE"]
+    [mount] = [each for each in container(WORKLOADS[name])["volumeMounts"] if each["name"] == "password"]
+    assert address == f"redis://redis:6379/0?password_file={quote(file, '')}"
+    assert file == f"{mount['mountPath']}/password"
 
 
 def test_what_the_files_name_is_there() -> None:

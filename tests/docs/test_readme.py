@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 from typer.testing import CliRunner
@@ -65,7 +66,7 @@ def test_a_comparison_has_the_rows_that_it_shows(tmp_path: Path, url: str) -> No
     for fault in declared["faults"]:
         fault["at_s"] /= 3
     (tmp_path / "short.yaml").write_text(yaml.safe_dump(declared))
-    here = {"server": asyncio.run(product_at(url)), "machine": machine(), "versions": versions()}
+    here: dict[str, Any] = {"server": asyncio.run(product_at(url)), "machine": machine(), "versions": versions()}
     replace(Calibration.constant(dispatch_s=0.001), **here).save(tmp_path / "here.json")
     few = (
         "--live-seeds",

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from sim.declare.loads.batching import BatchingLoad
+from sim.declare.scenario import Scenario
 from sim.evidence.checks import check
 from sim.evidence.history import KIND, ROW
 from sim.evidence.instrument import lateness_s
+from sim.evidence.lags import lags
 from sim.worlds.live import run_live
 from sim.worlds.recorder import Recorder
 from sim.worlds.simulated import simulate
 from sim.worlds.worker import Job, Orders, generate
 from tests.live.live_runs import OF_THE_MACHINE, keys_of_runs
-from tests.model.small import rows_of, scenario, service, steady
+from tests.model.small import fault, rows_of, scenario, service, steady
 
 
 async def test_a_client_sends_its_batches_in_both_worlds_at_the_same_times(url: str) -> None:
@@ -53,3 +55,21 @@ async def test_trap_49_what_is_not_sent_when_the_run_is_over_is_noted(url: str, 
     assert rows["intended_s"].tolist() == pytest.approx([number / 1000 for number in range(50)])
     assert told == ["ready", "done"]
     assert not any(key.startswith(namespace.encode()) for key in await keys_of_runs(url))
+
+
+async def test_large_messages_pass_a_narrow_network_as_late_in_both_worlds(url: str) -> None:
+    """8 kB at 100 kB/s: 80 ms to the server, and 80 ms to the consumer. Each body is as large as declared."""
+    load = steady(5.0, 1.0).model_dump() | {"size_bytes": 8000}
+    linear = {"kind": "linear", "column": "size_bytes", "base_s": 0.0, "per_unit_s": 1e-6}
+    declared = Scenario.model_validate(
+        {
+            "name": "large",
+            "load": load,
+            "services": {"desk": {"consumes": "placed", "service_time": linear}},
+            "faults": [fault("bandwidth", at_s=0.0, for_s=3.0, bytes_per_s=100_000).model_dump()],
+        }
+    )
+    live, simulated = await run_live(declared, [0], repeats=1, url=url), simulate(declared, [0])
+    for history in (live, simulated):
+        assert {one.verdict for one in check(history) if one.name not in OF_THE_MACHINE} == {"true"}
+        assert 0.16 < np.median(lags(history).lag_s) < 0.30, history.world

@@ -15,7 +15,7 @@ from sim.declare.service import Service
 from sim.errors import InvalidScenario, LiveRunFailed, SimError
 from sim.evidence.checks import check
 from sim.evidence.history import History
-from sim.evidence.metrics import left_over
+from sim.evidence.recovery import left_over
 from sim.infer.own_services import learn_services
 from sim.worlds import describing
 from sim.worlds.describing import described

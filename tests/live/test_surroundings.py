@@ -14,14 +14,14 @@ from sim.worlds.process_pool import process_pool
 from tests.live.live_runs import in_time, no_process_left
 from tests.model.small import scenario, service, steady
 
+pytestmark = pytest.mark.own_fork_server
+
 # It says what became of the run in its last line. Where it runs is no folder that it imports from.
 RUN = """
 import asyncio, os, sys
 from sim.errors import LiveRunFailed
 from sim.worlds.live import run_live
 from sim.declare.scenario import Scenario
-
-pytestmark = pytest.mark.own_fork_server
 declared = Scenario.model_validate_json(sys.argv[1])
 sys.path.insert(0, "")  # as in a notebook: everything that this process needs is imported already
 if len(sys.argv) > 3:

@@ -37,6 +37,8 @@ from tests.live.live_runs import (
 )
 from tests.model.small import attempts_by_message, exponential, kill, poisson, rows_of, scenario, service, steady
 
+pytestmark = pytest.mark.own_fork_server
+
 LEASE_S = 0.5
 KILLED_AT_S, BACK_AFTER_S = 0.6, 0.2
 
@@ -217,8 +219,6 @@ OWNER = """
 import asyncio, sys
 from sim.worlds.live import run_live
 from sim.declare.scenario import Scenario
-
-pytestmark = pytest.mark.own_fork_server
 asyncio.run(run_live(Scenario.model_validate_json(sys.argv[1]), [0], progress=lambda _: print("running", flush=True)))
 """
 

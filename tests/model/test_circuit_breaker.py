@@ -90,6 +90,18 @@ def test_while_it_is_open_nothing_is_tried_but_one_probe_each_time() -> None:
         assert np.count_nonzero((started > from_s + 1e-6) & (started < until_s - 1e-6)) <= 1
 
 
+def test_while_it_is_open_messages_wait_in_the_stream() -> None:
+    """The first message fails, and its retry is far away. The next ones come after the read that was under way."""
+    breaker = {"failures": 1, "open_s": 100.0}
+    desk = calling(breaker, prefetch=50, retry=Retry(attempts=3, wait_s=60.0, jitter="none"))
+    for rate_per_s, waiting in ((0.4, 1), (40.0, 198)):
+        load = steady(rate_per_s, 5.0)
+        declared = scenario(load, out(0.0, 5.0), desk=desk).model_copy(update={"drain_s": 1.0})
+        [run] = simulate(declared, [0]).runs
+        left = run.left["desk"]
+        assert (left.waiting, left.delayed) == (waiting, 1) and left.pending <= 1, rate_per_s
+
+
 def test_a_breaker_that_never_opens_is_none() -> None:
     """The same rows, with failures and kills, where more failures are needed than there are."""
     fields: dict[str, Any] = {"error_rate": 0.3, "prefetch": 3, "consumers": 2, "service_time": exponential(0.02)}

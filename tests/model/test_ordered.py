@@ -9,7 +9,6 @@ from eventlib.policy import Retry
 from sim.declare.callers import Callers
 from sim.declare.order_keys import OrderKeys
 from sim.evidence.history import History
-from sim.infer.theory import lag_s_mean
 from sim.worlds.simulated import simulate
 from tests.model.small import (
     exponential,
@@ -17,14 +16,15 @@ from tests.model.small import (
     kill,
     poisson,
     problems,
-    rows_of,
     saga_service,
     saga_step,
     scenario,
     service,
     steady,
+    waits_s,
     with_callers,
 )
+from tests.model.test_queues import exact_waits_s
 
 
 def test_messages_of_one_key_are_handled_one_after_the_other() -> None:
@@ -42,14 +42,15 @@ def test_messages_of_one_key_are_handled_one_after_the_other() -> None:
 
 
 def test_a_single_key_is_a_single_server() -> None:
-    """However many handlers there are: M/M/1, as theory knows it."""
+    """However many handlers there are: each wait is that of one server, to the last message."""
     desk = service(0.0, concurrency=50, ordered_by=OrderKeys(keys=1)).model_copy(
         update={"service_time": exponential(0.01)}
     )
-    handled = rows_of(simulate(scenario(poisson(60.0, 60.0), desk=desk), range(20)), "handled")
-    lag_s = handled["t_s"] - handled["intended_s"]
-    by_run = np.array([lag_s[handled["run"] == run].mean() for run in range(20)])
-    assert abs(by_run.mean() - lag_s_mean(60.0, 0.01, 1)) < 4 * by_run.std(ddof=1) / np.sqrt(20)
+    declared = scenario(poisson(60.0, 20.0), desk=desk)
+    for seed in range(2):
+        plan = declared.plan(seed)
+        expected_s = exact_waits_s(plan.arrivals_s, plan.service_s["desk"], 1)
+        assert waits_s(simulate(declared, [seed])) == pytest.approx(expected_s, abs=1e-9)
 
 
 def test_keys_are_drawn_by_their_skew() -> None:

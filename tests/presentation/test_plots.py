@@ -21,6 +21,7 @@ from sim.declare.scenario import Scenario
 from sim.evidence import metrics
 from sim.evidence.history import History
 from sim.evidence.lags import QUANTILES, lags
+from sim.evidence.recovery import backlog
 from sim.infer.compare import Comparison
 from sim.show import plots
 from sim.show.wording import seeds
@@ -125,7 +126,7 @@ def test_backlog_points_are_the_samples(live: History) -> None:
     drawn = lines(upper, LIVE, marked=True)
     assert len(drawn) == len(live.runs)
     for points, (_, rows) in zip(drawn, live.each_run(), strict=True):
-        assert np.array_equal(np.asarray(points.get_ydata()), metrics.backlog(rows, 0)[1])
+        assert np.array_equal(np.asarray(points.get_ydata()), backlog(rows, 0)[1])
 
 
 def test_errors_are_sorted_and_coloured_by_their_verdict(comparison: Comparison) -> None:
@@ -243,8 +244,8 @@ def test_many_points_become_an_image(scenario: Scenario) -> None:
         return "data:image/png" in text, len(text)
 
     assert not size(60)[0]
-    assert size(600)[0]
-    assert size(600)[1] < 200_000
+    is_image, letters = size(600)
+    assert is_image and letters < 200_000
 
 
 ODD: list[dict[str, Any]] = [

@@ -118,7 +118,7 @@ def test_a_scenario_that_is_read_again_has_the_same_plan() -> None:
 
 
 def test_every_kind_that_can_be_drawn_is_drawn() -> None:
-    kinds = [name for name in FAULT_KINDS if name != "random"]
+    kinds = [name for name in FAULT_KINDS if name not in ("random", "dependency_out")]  # it calls nothing
     faults = planned(kinds=kinds, lasts_s=0.2, every_s=0.5)
     assert {one.kind for one in faults} == set(kinds)
 
@@ -140,6 +140,15 @@ def test_a_random_plan_for_a_trace_that_is_missing_is_refused_by_the_run(tmp_pat
     loaded_without = Scenario.load(file)
     with pytest.raises(InvalidTrace, match=r"none\.csv"):
         loaded_without.plan(0)
+
+
+def test_what_services_call_is_drawn_where_they_call_something() -> None:
+    database = {"database": {"capacity": 1, "service_time": {"kind": "constant", "mean_s": 0.01}}}
+    declared = scenario(steady(10.0, 20.0), desk=service()).model_dump(by_alias=True)
+    random = {"kind": "random", "every_s": 2.0, "kinds": ["dependency_out"], "lasts_s": 0.2}
+    drawn = Scenario.model_validate(declared | {"dependencies": database, "faults": [random]}).faults
+    assert drawn and {one.label for one in drawn} == {"database out"}
+    assert Scenario.model_validate(declared | {"faults": [random]}).faults == ()
 
 
 # Poison

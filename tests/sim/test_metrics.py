@@ -16,17 +16,15 @@ from sim.evidence.lags import lags, last_services
 from sim.evidence.metrics import (
     Interval,
     attempts,
-    backlog,
     dead_letters,
     is_predicted,
-    left_over,
     measure,
-    recovery_s,
     sent_per_run,
     summaries,
     summarize,
     unit_of,
 )
+from sim.evidence.recovery import backlog, left_over, recoveries_s, recovery_s
 from tests.model.small import kill
 from tests.sim.handmade import NOTHING, attempted, chain, desk, history, row, sampled, sent, whole
 
@@ -247,6 +245,32 @@ def test_recovery_counts_from_the_first_fault_of_the_service_itself() -> None:
     declared = desk(kill("desk", 1.05, 0.1), errors)
     known = history(sampled([1.0] * 6 + [5.0, 5.0] + [1.0] * 20), declared=declared)
     assert recovery_s(declared, known.runs[0], known.rows, 0) == pytest.approx(0.8 - 0.55)
+
+
+def test_each_of_several_faults_has_a_recovery_from_its_own_end() -> None:
+    """Two are worked off, one after 0.25 s and one after 0.55 s; between them the backlog was back."""
+    errors = Errors(kind="errors", service="desk", at_s=1.95, for_s=1.6, error_rate=1.0)
+    declared = desk(kill("desk", 1.05, 0.1), errors)
+    values = CALM + [9.0] * 3 + [3.0] * 17 + [9.0] * 10 + [3.0] * 20
+    known = history(sampled(values), declared=declared)
+    found = recoveries_s(declared, known.runs[0], known.rows, 0)
+    assert found == pytest.approx({"recovery_s_kill_0": 1.4 - 1.15, "recovery_s_errors_1": 4.1 - 3.55})
+    assert {"recovery_s", *found} <= set(measure(known))
+    assert unit_of("desk.recovery_s_errors_1") == "s"
+
+
+def test_a_fault_that_left_no_backlog_is_not_blamed_for_the_next_one() -> None:
+    errors = Errors(kind="errors", service="desk", at_s=1.95, for_s=1.6, error_rate=1.0)
+    declared = desk(kill("desk", 1.05, 0.1), errors)
+    known = history(sampled(CALM + [3.0] * 20 + [9.0] * 10 + [3.0] * 20), declared=declared)
+    assert recoveries_s(declared, known.runs[0], known.rows, 0)["recovery_s_kill_0"] == 0.0
+
+
+def test_one_fault_has_one_recovery_and_a_crowd_too() -> None:
+    crowd = desk(*(kill("desk", 1.0 + 0.05 * number, 0.01) for number in range(11)))
+    for declared in (KILLED, crowd):
+        known = history(sampled(CALM), declared=declared)
+        assert recoveries_s(declared, known.runs[0], known.rows, 0) == {}
 
 
 # Little's law

@@ -310,7 +310,9 @@ def test_what_waits_for_a_newer_program_waits_a_tenth_of_its_age_and_not_for_eve
     middle = Always(0.5)
     waits = {0.0: 0.2, 1.0: 0.2, 10.0: 1.0, 100.0: 10.0, 3599.0: 30.0}
     for age_s, wait_s in waits.items():
-        assert policy.for_newer_program(age_s, 3600.0, middle) == RetryIn(pytest.approx(wait_s), counts=False)
+        decision = policy.for_newer_program(age_s, 3600.0, middle)
+        assert isinstance(decision, RetryIn) and not decision.counts
+        assert decision.delay_s == pytest.approx(wait_s)
     assert policy.for_newer_program(3600.0, 3600.0, middle) == GiveUp("unsupported_version")
     assert policy.for_newer_program(0.0, 0.0, middle) == GiveUp("unsupported_version")
 

@@ -217,7 +217,7 @@ def purge_command(
 
 
 def _with_queue(
-    stream: str, group: str, url: str | None, namespace: str, work: Callable[[ev.DeadLetters], Awaitable[T]]
+    stream: str, group: str, url: str | None, namespace: str | None, work: Callable[[ev.DeadLetters], Awaitable[T]]
 ) -> T:
     """Do `work` on the group's dead-letter queue; returns its result."""
 

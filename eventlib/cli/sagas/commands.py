@@ -111,7 +111,7 @@ def cancel_command(
     _conclude(_with_sagas(name, url, namespace, lambda sagas: sagas.cancel(id_, why=why)), json_file)
 
 
-def _with_sagas(name: str, url: str | None, namespace: str, work: Callable[[ev.Sagas[Any]], Awaitable[T]]) -> T:
+def _with_sagas(name: str, url: str | None, namespace: str | None, work: Callable[[ev.Sagas[Any]], Awaitable[T]]) -> T:
     """Do `work` on the sagas of one name, and return its result. A misspelt name looks empty, so it is refused."""
 
     async def run(bus: ev.Bus) -> T:

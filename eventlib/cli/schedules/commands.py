@@ -107,7 +107,7 @@ def history_command(
 def _show(
     queue: str,
     url: str | None,
-    namespace: str,
+    namespace: str | None,
     json_file: Path | None,
     work: Callable[[ev.Bus], Awaitable[ev.Schedule]],
 ) -> None:

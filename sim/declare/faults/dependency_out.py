@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from sim.declare.faults.kind import FaultKind, Lasting, OutWindow, System
+from sim.declare.faults.kind import Draw, FaultKind, Lasting, OutWindow, System, drawn_of
 
 
 class DependencyOut(Lasting, FaultKind):
@@ -24,6 +24,13 @@ class DependencyOut(Lasting, FaultKind):
     def in_words(self, system: System) -> str:
         what = "fail at once" if self.how == "fail" else "hang until it is over"
         return f"{self.when()}, calls of {self.dependency} {what}."
+
+    @classmethod
+    def drawn(cls, draw: Draw) -> FaultKind | None:
+        if not draw.dependencies:
+            return None
+        which = draw.dependencies[draw.rng.integers(len(draw.dependencies))]
+        return drawn_of(cls, draw, kind="dependency_out", dependency=which, for_s=round(draw.lasts_s, 3))
 
     def parts(self, system: System) -> frozenset[str]:
         return frozenset([f"dependency {self.dependency!r}"])

@@ -106,12 +106,16 @@ class FaultySystem:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One fault of a random plan, to be drawn: when it begins, how long it lasts, and what else is random in it."""
+    """One fault of a random plan, to be drawn: when it begins, how long it lasts, and what else is random in it.
+
+    `dependencies` are the names of what the services call.
+    """
 
     services: Mapping[str, Service]
     at_s: float
     lasts_s: float
     rng: np.random.Generator
+    dependencies: Sequence[str] = ()
 
     def service(self) -> str:
         """One of the services."""

@@ -48,7 +48,7 @@ class RandomPlan(FaultKind):
         at_s = self.at_s + rng.exponential(self.every_s)
         while at_s < end_s:
             for _ in range(_TRIES):
-                draw = Draw(system.services, at_s, lasts_s * rng.uniform(0.5, 1.5), rng)
+                draw = Draw(system.services, at_s, lasts_s * rng.uniform(0.5, 1.5), rng, tuple(system.dependencies))
                 drawn = chosen[rng.integers(len(chosen))].drawn(draw)
                 beside = FaultySystem(
                     *(system.offered_load, system.services, system.dependencies, system.callers),

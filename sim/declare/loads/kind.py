@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from sim.declare.declared import Declared, Floats, Numbers, made_of, places_among
+from sim.declare.sizes import SIZE_BYTES, SIZE_MAX, MessageSize
+
+_BYTES_MAX = 1e9  # of all messages of a run: a live generator has them ready before it begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +36,18 @@ class LoadKind(Declared):
 
     All are of the type `event`; or of several types with weights, as in `event: {order.placed: 3, order.changed: 1}`.
     Then `event` is the first of them, and `mix` has the weights of all.
+
+    A message has a body of `size_bytes`: a number, or one for each event type, or a kind of sizes. Without it, messages
+    have none.
     """
 
     kind: str
     event: str
     mix: dict[str, float] = Field(default_factory=dict, json_schema_extra=made_of("event"))  # a file says it as `event`
+
+    size_bytes: MessageSize | None = None
+
+    _sizes: Floats | None = PrivateAttr(None)  # those of one seed
 
     grows_with: ClassVar[tuple[str, ...]]  # the fields to lower where the plan would be too large
 
@@ -53,6 +63,21 @@ class LoadKind(Declared):
     def _has_weights(self) -> Self:
         if wrong := next((event for event, weight in self.mix.items() if not weight > 0), None):
             raise ValueError(f"event: the weight of {wrong} is 0 or negative; leave that event out")
+        return self
+
+    @model_validator(mode="after")
+    def _has_sizes(self) -> Self:
+        size = self.size_bytes
+        if size is None:
+            return self
+        if size.kind == "column" and size.column not in self.recorded_columns:
+            known = ", ".join(self.recorded_columns) or "none; give a load of kind 'trace'"
+            raise ValueError(f"size_bytes: the load's trace has no column {size.column!r}; there are: {known}")
+        if size.kind == "event" and set(size.sizes) != set(self.events):
+            raise ValueError(f"size_bytes: give a size for each event of the load: {', '.join(self.events)}")
+        if (total := size.mean * self.expected_events()) > _BYTES_MAX:
+            problem = f"the messages would have {total / 1e9:,.1f} GB, over {_BYTES_MAX / 1e9:g} GB"
+            raise ValueError(f"size_bytes: {problem}; lower it or {' or '.join(self.grows_with)}")
         return self
 
     @property
@@ -104,6 +129,43 @@ class LoadKind(Declared):
             InvalidTrace: the recording is missing or broken.
         """
         raise LookupError(column)
+
+    def draw_sizes(self, n: int, events: Numbers | None, rng: np.random.Generator) -> Numbers | None:
+        """How many bytes the body of each of the n messages has, shape (n,); None where messages have none.
+
+        `events` is what `draw_events` returned, where there are several event types.
+
+        Raises:
+            InvalidTrace: the recording is missing or broken.
+        """
+        if self.size_bytes is None:
+            return None
+        names = list(self.events)
+        of_events = names if events is None else [names[one] for one in events.tolist()]
+        recorded = self.recorded(self.size_bytes.column) if self.size_bytes.kind == "column" else None
+        drawn = self.size_bytes.draw(n, rng, of_events, recorded)
+        return np.asarray(np.rint(drawn).clip(0, SIZE_MAX), np.int64)
+
+    def carrying(self, sizes: Numbers | None) -> Self:
+        """This load with the sizes that one seed drew, so that service times can follow them."""
+        if sizes is None:
+            return self
+        carrying = self.model_copy()
+        carrying._sizes = sizes.astype(np.float64)
+        return carrying
+
+    @property
+    def carried_columns(self) -> tuple[str, ...]:
+        """What service times may follow: the recorded columns, and the size of a message."""
+        return (*self.recorded_columns, *([SIZE_BYTES] if self.size_bytes is not None else []))
+
+    def carried(self, column: str) -> Floats:
+        """A number for each message, in the order of the messages, shape (n,).
+
+        Raises:
+            InvalidTrace: the recording is missing or broken.
+        """
+        return self._sizes if column == SIZE_BYTES and self._sizes is not None else self.recorded(column)
 
     @property
     def replay_scale(self) -> float:

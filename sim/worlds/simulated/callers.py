@@ -65,7 +65,7 @@ class Callers:
     def sent(self, index: int, due_s: float) -> Sent:
         """When a message is sent that is due at this time."""
         caller, new = self.declared.of(index, self._clients), Sending(self.state.machine, self.state.link)
-        return self._sending.setdefault(caller, new).send(due_s)
+        return self._sending.setdefault(caller, new).send(due_s, self.state.body(index))
 
     def send(self, index: int, intended_s: float, sent: Sent) -> None:
         """Make a request. A dead caller makes none."""

@@ -89,7 +89,7 @@ class Consumer:
                 self._group.strand(messages)
                 self._ask_at(self._link.heard_s(self._env.now))
                 return
-            after_s += self._link.delay_s + self._link.transfer_s(len(messages), calls=0)
+            after_s += self._link.delay_s + self._link.transfer_s(len(messages), 0, self._group.bodies(messages))
         reply = self._env.timeout(after_s, messages)
         reply.callbacks.append(self._delivered)
 

@@ -71,6 +71,7 @@ class Group:
         self.service = service
         self.event_code = state.event_codes[service.consumes]
         self.service_s: list[float] = state.plan.service_s[name].tolist()  # a list is read faster than an array
+        self.bodies = state.bodies_of(service.consumes)
         self.stream: deque[Message] = deque()
         self.retry: deque[Message] = deque()
         self.blocked: deque[Holder] = deque()  # readers that wait, longest first

@@ -47,10 +47,13 @@ class Link:
         """How much longer everything takes, each way."""
         return self._network.delay_s
 
-    def transfer_s(self, events: int, calls: int) -> float:
-        """How much longer it takes to pass so many events and calls on, because the connection is narrow."""
+    def transfer_s(self, events: int, calls: int, bodies: float = 0.0) -> float:
+        """How much longer it takes to pass so many events and calls on, because the connection is narrow.
+
+        `bodies` is how many bytes the events have beside what every event has.
+        """
         rate = self._network.bytes_per_s
-        return (events * EVENT_BYTES + calls * CALL_BYTES) / rate if rate else 0.0
+        return (events * EVENT_BYTES + calls * CALL_BYTES + bodies) / rate if rate else 0.0
 
     @property
     def loses_replies(self) -> bool:

@@ -59,8 +59,20 @@ class RunState:
         self.finished = self.env.event()
         self.dependencies = {name: Dependency(self.env, one.capacity) for name, one in scenario.dependencies.items()}
         self.let_die: Callable[[str, int], None] = _leave_alive  # called where poison kills a consumer of a service
+        self._bodies: list[int] | None = plan.size_bytes.tolist() if plan.size_bytes is not None else None
         self._sending = True
         self._to_settle = 0
+
+    def body(self, index: int) -> float:
+        """How many bytes the body of a message of the load has."""
+        return self._bodies[index] if self._bodies is not None else 0.0
+
+    def bodies_of(self, event: str) -> Callable[[list[Message]], float]:
+        """How many bytes the bodies of messages of an event type have: those of the load alone have one."""
+        bodies, paths = self._bodies, self.scenario.flow.paths[event]
+        if bodies is None or event not in self.scenario.offered_load.events:
+            return lambda messages: 0.0
+        return lambda messages: sum(bodies[message.index // paths] for message in messages)
 
     def publish(
         self,

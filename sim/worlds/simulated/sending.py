@@ -28,8 +28,8 @@ class Batches:
         """When the last batch is over."""
         return self._ends_s
 
-    def join(self, sent_s: float, process: Process) -> Sent:
-        """Send an event at this time. Calls come in order."""
+    def join(self, sent_s: float, process: Process, body: float = 0.0) -> Sent:
+        """Send an event at this time, with a body of so many bytes. Calls come in order."""
         link = self._link
         if sent_s > self._begins_s:
             self._begins_s = max(sent_s, self._ends_s)
@@ -37,13 +37,14 @@ class Batches:
             append_s = min(takes_s, process.takes_s("append_s"))
             arrives_s = heard_s = self._begins_s
             if not link.works:
-                arrives_s = link.arrives_s(self._begins_s, adds=True) + link.delay_s + link.transfer_s(1, calls=1)
+                arrives_s = link.arrives_s(self._begins_s, adds=True) + link.delay_s + link.transfer_s(1, 1, body)
                 heard_s = link.heard_s(arrives_s) + link.delay_s
             self._ends_s = heard_s + takes_s
             self._appended_s = arrives_s + append_s
         elif not link.works:
-            self._ends_s += link.transfer_s(1, calls=0)
-            self._appended_s += link.transfer_s(1, calls=0)
+            transfer_s = link.transfer_s(1, 0, body)
+            self._ends_s += transfer_s
+            self._appended_s += transfer_s
         return Sent(sent_s, self._appended_s, self._ends_s)
 
 
@@ -56,9 +57,9 @@ class Sending:
         self._batches = Batches(link)
         self._link = link
 
-    def send(self, due_s: float) -> Sent:
-        """Send an event that is due at this time. Calls are in the order of these times."""
+    def send(self, due_s: float, body: float = 0.0) -> Sent:
+        """Send an event that is due at this time, with so many bytes. Calls are in the order of these times."""
         if self._instant and self._link.works and due_s >= self._batches.free_at_s:
             return Sent(due_s, due_s, due_s)
         sent_s = due_s + self._process.does_s("lateness_s", due_s, share=1.0)
-        return self._batches.join(sent_s, self._process)
+        return self._batches.join(sent_s, self._process, body)

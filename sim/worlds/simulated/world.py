@@ -171,7 +171,10 @@ class World:
         for index, (at_s, due_s) in enumerate(times_s):
             if unforeseen:
                 yield env.timeout(max(0.0, due_s - env.now))
-            sent = sending.send(due_s) if self._callers is None else self._callers.sent(index * tries, at_s)
+            if self._callers is None:
+                sent = sending.send(due_s, self._state.body(index))
+            else:
+                sent = self._callers.sent(index * tries, at_s)
             yield env.timeout(max(0.0, sent.appended_s - env.now))
             self._begun = index + 1
             if self._callers is None:
