@@ -72,8 +72,7 @@ def sweep_command(
 ) -> None:
     """Simulate a scenario at every combination of the values of some of its fields.
 
-    All points have the same seeds, so that they differ by what varies alone. An expectation is judged at every point:
-    status 1 is that it fails at one.
+    All points have the same seeds, so that they differ by what varies alone. Status 1: an expectation fails at one.
     """
     from sim.cli.expecting import Expected
     from sim.cli.predicting import declared_in
@@ -85,8 +84,7 @@ def sweep_command(
     outputs = (json_file, target, figure, junit, markdown)
     declared = declared_in(scenario, (calibration_file,), *outputs, sample_if_missing=sample)
     expected = Expected.of(declared, expect, junit, markdown)
-    fields = _fields(declared, vary, metrics, figure)
-    machine = machine_in(calibration_file, url)
+    fields, machine = _fields(declared, vary, metrics, figure), machine_in(calibration_file, url)
     with executor_at(dask) as executor, progress(f"sweeping {declared.name}") as advance:
         found = sweep(
             declared,
