@@ -14,6 +14,7 @@ from sim.cli.options import Expect, Junit, MachineFile, Markdown, Sample, Scenar
 
 if TYPE_CHECKING:  # the help appears without it
     from sim.declare.scenario import Scenario
+    from sim.evidence.expectations import Judged
     from sim.infer.swept import Sweep
 
 app = typer.Typer()
@@ -74,7 +75,6 @@ def sweep_command(
     All points have the same seeds, so that they differ by what varies alone. An expectation is judged at every point:
     status 1 is that it fails at one.
     """
-    from sim.cli.conclusion import end
     from sim.cli.expecting import Expected
     from sim.cli.predicting import declared_in
     from sim.cli.varying import machine_in
@@ -109,9 +109,15 @@ def sweep_command(
         lambda: write_json(json_file, about_json() | found.json()),
         lambda: expected.write(f"{declared.name}, swept", verdicts, places=places),
     )
+    _end(target, verdicts)
+
+
+def _end(target: Path | None, verdicts: "Sequence[Judged]") -> None:
+    from sim.cli.conclusion import end
+
     if target is not None:
         terminal.tell(f"The points are in {target}")
-    if judged:
+    if verdicts:
         end((), judged=verdicts)
 
 
