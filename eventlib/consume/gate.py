@@ -31,7 +31,6 @@ class Gate:
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
-        self._waiting = 0
         in_hand.limit = self._room
 
     @property
@@ -57,7 +56,7 @@ class Gate:
             problem = "%s: the circuit breaker opens, because attempts fail; none begins for %.3g s: %r"
             log.warning(problem, self._place, open_s, errors[-1])
             self._observations.tell("circuit_opened", delivery, errors[-1])
-            self._timer = asyncio.get_running_loop().call_later(open_s, self._let_go_on)
+            self._wait_to_go_on()
             return
         if changed == "closed":
             log.warning("%s: the circuit breaker closes, because attempts succeed again", self._place)
@@ -71,6 +70,14 @@ class Gate:
         if self._timer is not None:
             self._timer.cancel()
         self._changed.set()
+
+    def _wait_to_go_on(self) -> None:
+        """Let attempts begin once the circuit is half-open. A timer may be early: uvloop's count whole milliseconds."""
+        if self.state == "open" and not self._stopped:
+            left_s = self._circuit.half_open_at_s - time.monotonic()
+            self._timer = asyncio.get_running_loop().call_later(max(0.001, left_s), self._wait_to_go_on)
+        else:
+            self._let_go_on()
 
     def _let_go_on(self) -> None:
         self._changed.set()

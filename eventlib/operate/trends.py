@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from eventlib.broker.replies import ConsumerState
 from eventlib.broker.surveying import GroupSurvey, StreamSurvey, Survey
@@ -73,20 +74,18 @@ class Trends:
                 if kept.looks and added < kept.looks[-1][1]:  # it was deleted and began anew
                     kept.looks.clear()
                 kept.looks.append((at_s, added, lag))
-                while at_s - kept.looks[0][0] > self._thresholds.growth_over_s and len(kept.looks) > LAGS_SHOWN:
-                    kept.looks.popleft()
+                while len(kept.looks) > LAGS_SHOWN and at_s - kept.looks[1][0] >= self._thresholds.growth_over_s:
+                    kept.looks.popleft()  # the first one stays that is old enough to compare with
         growth = {place: self._growth(kept, at_s) for place, kept in self._past.items()}
         findings = judge(seen, self._thresholds, growth)
         return View(seen, tuple(self._rows(seen, findings)), tuple(findings))
 
     def _growth(self, past: _Past, at_s: float) -> float:
         """Entries/s by which a backlog grew over the whole time that counts; 0 where it was not watched for so long."""
-        then_s, _, then = next(
-            (look for look in past.looks if at_s - look[0] <= self._thresholds.growth_over_s), past.looks[-1]
-        )
-        watched_s = at_s - past.looks[0][0]
-        if watched_s < self._thresholds.growth_over_s or at_s == then_s:
+        old_enough = [*takewhile(lambda look: at_s - look[0] >= self._thresholds.growth_over_s, past.looks)]
+        if not old_enough:
             return 0.0
+        then_s, _, then = old_enough[-1]
         return (past.looks[-1][2] - then) / (at_s - then_s)
 
     def _rows(self, seen: Survey, findings: list[Finding]) -> list[Row]:

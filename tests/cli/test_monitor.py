@@ -162,6 +162,14 @@ def test_rates_and_growth_come_from_several_looks() -> None:
     assert anew.rows[0].added_per_s is None and not anew.findings
 
 
+def test_growth_is_seen_for_as_long_as_it_goes_on_however_the_looks_fall() -> None:
+    trends = Trends(Thresholds(growth_over_s=200.0, growth_per_s=2.0, oldest_age_s=1e9))
+    for number in range(250):
+        at_s = number * 2.0 + 0.011 * (number % 7)  # a look is never made exactly in time
+        view = trends.note(at_s, survey(lag=int(3 * at_s) + 100, added=int(10 * at_s)))
+        assert bool(view.findings) == (at_s >= 200.0), at_s
+
+
 def test_unread_entries_of_a_trimmed_stream_are_near_loss_unless_eventlib_trims_it() -> None:
     def alerts(name: str, trimmed: int) -> set[str]:
         [stream] = survey(lag=9, added=10, name=name).streams
