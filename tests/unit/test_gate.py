@@ -1,6 +1,8 @@
 """Attempts wait at a gate while its circuit is open."""
 
 import asyncio
+from collections.abc import Callable
+from contextvars import Context
 from typing import Any, cast
 
 from eventlib.circuit_breaker import CircuitBreaker
@@ -13,8 +15,10 @@ from eventlib.delivery import Delivery
 class EarlyLoop(asyncio.SelectorEventLoop):
     """A loop whose timers are early, as those are that count whole milliseconds."""
 
-    def call_later(self, delay: float, *args: Any, **options: Any) -> asyncio.TimerHandle:
-        return super().call_later(max(0.0, delay - 0.005), *args, **options)
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return super().call_later(max(0.0, delay - 0.005), callback, *args, context=context)
 
 
 def test_a_timer_that_is_early_keeps_no_attempt_waiting() -> None:
