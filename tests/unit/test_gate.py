@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, cast
+from typing import TypeVarTuple, Unpack, cast
 
 from eventlib.circuit_breaker import CircuitBreaker
 from eventlib.consume.gate import Gate
@@ -11,12 +11,18 @@ from eventlib.consume.in_hand import InHand, Observations
 from eventlib.counts import ConsumerCounts
 from eventlib.delivery import Delivery
 
+Args = TypeVarTuple("Args")
+
 
 class EarlyLoop(asyncio.SelectorEventLoop):
     """A loop whose timers are early, as those are that count whole milliseconds."""
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self,
+        delay: float,
+        callback: Callable[[Unpack[Args]], object],
+        *args: Unpack[Args],
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         return super().call_later(max(0.0, delay - 0.005), callback, *args, context=context)
 
