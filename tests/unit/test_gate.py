@@ -21,7 +21,7 @@ class EarlyLoop(asyncio.SelectorEventLoop):
         self,
         delay: float,
         callback: Callable[[Unpack[Args]], object],
-        *args: Unpack[Args],
+        *args: *Args,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         return super().call_later(max(0.0, delay - 0.005), callback, *args, context=context)
