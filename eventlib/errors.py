@@ -9,12 +9,8 @@ class EventlibError(Exception):
     """Anything that eventlib itself raises. Mend: see its kinds."""
 
 
-class UsageError(EventlibError):
-    """Your code is wrong. Never retried. Mend: change the code."""
-
-
-class InvalidDeclaration(UsageError):
-    """An event, group or subscription is declared in a way that cannot work. Mend: `problem` says what to change."""
+class _Placed(Exception):
+    """What names a place and a problem."""
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(where, problem)
@@ -23,6 +19,14 @@ class InvalidDeclaration(UsageError):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}"
+
+
+class UsageError(EventlibError):
+    """Your code is wrong. Never retried. Mend: change the code."""
+
+
+class InvalidDeclaration(_Placed, UsageError):
+    """An event, group or subscription is declared in a way that cannot work. Mend: `problem` says what to change."""
 
 
 class UnknownEventType(UsageError):
@@ -54,34 +58,18 @@ class DuplicateHandler(UsageError):
         return f"group {self.group!r} already has a handler for {self.event_type!r}; use another group to fan out"
 
 
-class InvalidArgument(UsageError):
+class InvalidArgument(_Placed, UsageError):
     """A call got an argument that it cannot use: an event that has no JSON form, or a malformed trace context.
 
     Mend: `problem` says what to give; `where` names the call.
     """
 
-    def __init__(self, where: str, problem: str) -> None:
-        super().__init__(where, problem)
-        self.where = where
-        self.problem = problem
 
-    def __str__(self) -> str:
-        return f"{self.where}: {self.problem}"
-
-
-class InvalidSettings(UsageError):
+class InvalidSettings(_Placed, UsageError):
     """A setting from the environment or a file is unknown, or has a value that it cannot have.
 
     Mend: `problem` says what it may be, or names the nearest setting; `workbench settings` shows all.
     """
-
-    def __init__(self, where: str, problem: str) -> None:
-        super().__init__(where, problem)
-        self.where = where
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.problem}"
 
 
 class BusClosed(UsageError):
@@ -260,16 +248,8 @@ class UniqueKeyInUse(EventlibError):
         return f"unique key {self.key!r} is in use by task {self.task_id}"
 
 
-class BrokerError(EventlibError):
+class BrokerError(_Placed, EventlibError):
     """The world is wrong: the server, the network or its configuration. Mend: `problem` says what."""
-
-    def __init__(self, where: str, problem: str) -> None:
-        super().__init__(where, problem)
-        self.where = where
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.problem}"
 
 
 class BrokerUnavailable(BrokerError):

@@ -148,7 +148,7 @@ async def report(site: Site) -> Finding:
     outside = re.findall(r'(?:src|href)="(https?:[^"]+)"', page)
     rows = page.count("throughput_per_s")
     size = len(page.encode()) / 1e6
-    text = f"a page of {size:.2f} MB with {page.count('<svg')} figures; throughput in {rows} row, "
+    text = f"a page of {size:.2f} MB with {page.count('<svg')} figures; throughput is named {rows} times, "
     text += f"{len(outside)} things from outside"
     return holds(rows > 0 and not outside and size < 3, text, size_mb=size)
 

@@ -148,7 +148,7 @@ WAIT_S = 0.04  # what a handler waits for, as for a reply of another service
 async def scaling(site: Site) -> Finding:
     share, counts = await quiet_share(), (1, 2, 4)
     repeats = site.samples(3, 8)
-    handled = {n: [await _handled_per_s(site, n, 40 * n, WAIT_S) for _ in range(repeats)] for n in counts}
+    handled = {n: [await _handled_per_s(site, n, 80 * n, WAIT_S) for _ in range(repeats)] for n in counts}
     limit_per_s = await _handled_per_s(site, 1, 3000, 0.0)
     one = float(np.mean(handled[1]))
     efficiency = [per_s / (4 * one) for per_s in handled[4]]
@@ -177,10 +177,10 @@ async def _handled_per_s(site: Site, consumers: int, count: int, wait_s: float) 
         async with site.inspector("orders", group) as inspector:
             await inspector.raw.unlink(inspector.keys.stream)
             await inspector.create()
-        await buses[0].publish_many(orders(count))
-        begun_s = time.perf_counter()
         for bus in buses:
             await stack.enter_async_context(bus.running())
+        begun_s = time.perf_counter()
+        await buses[0].publish_many(orders(count))
         await happens(lambda: len(ended_s) >= count, 10.0)
         return len(ended_s) / (ended_s[-1] - begun_s)
 

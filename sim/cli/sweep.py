@@ -14,6 +14,7 @@ from sim.cli.options import Expect, Junit, MachineFile, Markdown, Sample, Scenar
 
 if TYPE_CHECKING:  # the help appears without it
     from sim.declare.scenario import Scenario
+    from sim.evidence.expectations import Judged
     from sim.infer.swept import Sweep
 
 app = typer.Typer()
@@ -71,10 +72,8 @@ def sweep_command(
 ) -> None:
     """Simulate a scenario at every combination of the values of some of its fields.
 
-    All points have the same seeds, so that they differ by what varies alone. An expectation is judged at every point:
-    status 1 is that it fails at one.
+    All points have the same seeds, so that they differ by what varies alone. Status 1: an expectation fails at one.
     """
-    from sim.cli.conclusion import end
     from sim.cli.expecting import Expected
     from sim.cli.predicting import declared_in
     from sim.cli.varying import machine_in
@@ -85,8 +84,7 @@ def sweep_command(
     outputs = (json_file, target, figure, junit, markdown)
     declared = declared_in(scenario, (calibration_file,), *outputs, sample_if_missing=sample)
     expected = Expected.of(declared, expect, junit, markdown)
-    fields = _fields(declared, vary, metrics, figure)
-    machine = machine_in(calibration_file, url)
+    fields, machine = _fields(declared, vary, metrics, figure), machine_in(calibration_file, url)
     with executor_at(dask) as executor, progress(f"sweeping {declared.name}") as advance:
         found = sweep(
             declared,
@@ -109,9 +107,15 @@ def sweep_command(
         lambda: write_json(json_file, about_json() | found.json()),
         lambda: expected.write(f"{declared.name}, swept", verdicts, places=places),
     )
+    _end(target, verdicts)
+
+
+def _end(target: Path | None, verdicts: "Sequence[Judged]") -> None:
+    from sim.cli.conclusion import end
+
     if target is not None:
         terminal.tell(f"The points are in {target}")
-    if judged:
+    if verdicts:
         end((), judged=verdicts)
 
 

@@ -1,6 +1,6 @@
 """How busy a service was, and whether it was given more than it can do: offered, capacity and growth, in words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,12 +102,27 @@ def _ends_s(rows: Rows, cut: Rows, ended_s: float) -> Floats:
 
 def overloads(history: History) -> Iterator[Overload]:
     """The services that were offered more than they can do while the load lasted."""
-    for code, name in enumerate(history.services):
-        found = [rates for run, rows in history.each_run() if (rates := _rates(history, run, rows, code))]
-        if found:
+    yield from overloads_of(history.scenario, [rates_of(history)])
+
+
+Rates = dict[str, list[tuple[float, float]]]  # by service: in each run, messages a second offered, and that it can do
+
+
+def rates_of(history: History) -> Rates:
+    """What each service was offered and can do, in the runs in which that is known."""
+    return {
+        name: [rates for run, rows in history.each_run() if (rates := _rates(history, run, rows, code))]
+        for code, name in enumerate(history.services)
+    }
+
+
+def overloads_of(scenario: Scenario, each: Sequence[Rates]) -> Iterator[Overload]:
+    """The services that were offered more than they can do, in the runs of several histories together."""
+    for name, service in scenario.services.items():
+        if found := [rates for one in each for rates in one[name]]:
             offered, capacity = np.mean(found, axis=0)
             if offered > capacity:
-                yield Overload(name, float(offered), float(capacity), _mend(history.scenario.services[name]))
+                yield Overload(name, float(offered), float(capacity), _mend(service))
 
 
 def _mend(service: Service) -> str:

@@ -1,5 +1,6 @@
 """One point of a sweep: a scenario, simulated for some seeds, and the numbers of it. It may run in any process."""
 
+import gc
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -10,14 +11,17 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 from sim.calibration import Calibration
 from sim.declare.scenario import Scenario
 from sim.errors import SimError, SweepFailed
-from sim.evidence.capacity import Overload, overloads
+from sim.evidence.capacity import Overload, Rates, overloads, overloads_of, rates_of
 from sim.evidence.metrics import Metrics, measure
 from sim.infer.processes import Processes
 from sim.worlds.simulated import simulate
 
+_GARBAGE_ROWS = 200_000  # rows of runs that are over, after which their memory is given back
 _IRRELEVANT = ("name", "description", "expect")  # what a run does not depend on
 
 
@@ -57,13 +61,31 @@ class Measured:
 
 
 def simulated(point: Point) -> Measured:
-    """Simulate a point.
+    """Simulate a point, a run after the other: it takes the memory of one run, however many seeds there are.
 
     Raises:
         InvalidScenario, InvalidTrace: as `simulate` does.
     """
-    history = simulate(point.scenario, point.seeds, calibration=point.calibration)
-    return Measured(measure(history), tuple(overloads(history)))
+    if point.scenario.warm_up is not None or not point.seeds:  # it is found in all runs together
+        history = simulate(point.scenario, point.seeds, calibration=point.calibration)
+        return Measured(measure(history), tuple(overloads(history)))
+    found: list[Metrics] = []
+    rates: list[Rates] = []
+    garbage = 0
+    for seed in point.seeds:
+        history = simulate(point.scenario, [seed], calibration=point.calibration)
+        found.append(measure(history))
+        rates.append(rates_of(history))
+        if (garbage := garbage + history.rows.size) > _GARBAGE_ROWS:
+            gc.collect()  # a run's world refers to itself, so it stays until then
+            garbage = 0
+    return Measured(_joined(found), tuple(overloads_of(point.scenario, rates)))
+
+
+def _joined(each: Sequence[Metrics]) -> Metrics:
+    """The metrics of several runs, one after the other."""
+    values = {name: np.concatenate([one[name] for one in each]) for name in each[0]}
+    return Metrics(values, {name: np.concatenate([one.unhandled[name] for one in each]) for name in each[0].unhandled})
 
 
 def simulated_all(

@@ -62,7 +62,7 @@ def sweep(
     variants = [with_fields(scenario, dict(zip(fields, at, strict=True))) for at in values]
     expected = expectations_of(scenario, expect)
     for variant in variants:
-        variant.check_size(max(1, len(chosen)))
+        variant.check_size(1 if variant.warm_up is None else max(1, len(chosen)))
     points = [Point(variant, chosen, calibration) for variant in variants]
     kept = _Kept(Path(out)) if out is not None else None
     found = kept.read() if kept is not None else {}

@@ -20,18 +20,18 @@ LIVE_REPEATS = 3  # fewer leave error bars that are too wide to tell
 
 
 async def validate(
-    scenarios: Sequence[Scenario], *, url: str, progress: Steps, tolerance: float = TOLERANCE
+    scenarios: Sequence[Scenario], *, seeds: int, url: str, progress: Steps, tolerance: float = TOLERANCE
 ) -> AsyncIterator[Comparison]:
     """Calibrate, then run each scenario in both worlds, and yield how they compare as soon as that is known.
 
-    The first scenario runs live for two seeds, the others for one; each seed three times, to see the noise.
+    The first scenario runs live for so many `seeds`, the others for one; each seed three times, to see the noise.
 
     Raises:
         SimError, EventlibError: as `simulate` and `run_live` do.
     """
     calibration, _ = await calibrate(url=url, progress=partial(progress, "timing this machine"))
     for index, declared in enumerate(scenarios):
-        live_seeds = range(1 if index else 2)
+        live_seeds = range(1 if index else seeds)
         scenario = await learn_services(declared, url=url, progress=partial(progress, f"learning {declared.name}"))
         prediction, simulated = _simulated(scenario, live_seeds, calibration, progress)
         running = partial(progress, f"running {scenario.name} live")

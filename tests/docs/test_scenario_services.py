@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from eventlib.circuit_breaker import CircuitBreaker
 from sim.declare.autoscale import Autoscale
@@ -29,7 +30,7 @@ def test_the_examples_run(block: str) -> None:
 
 
 def test_the_tables_have_all_fields() -> None:
-    kinds = {
+    kinds: dict[str, type[BaseModel]] = {
         "a dependency": Dependency,
         "an order": OrderKeys,
         "a batch": BatchHandler,

@@ -37,6 +37,9 @@ def sizes(history: History) -> list[float]:
     return [float(value) for value in rows_of(history, "batch")["value"]]
 
 
+BATCHES: list[dict[str, Any]] = [{}, {"batch": {"size": 1}}]
+
+
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_batches_of_one_are_no_batches(concurrency: int) -> None:
     """The same rows, beside those that say how large each batch was; with failures, retries, kills and emissions."""
@@ -54,7 +57,7 @@ def test_batches_of_one_are_no_batches(concurrency: int) -> None:
     till = service(0.01, consumes="paid")
     without, ones = (
         simulate(scenario(poisson(40.0, 3.0), *faults, desk=service(**fields, **batch), till=till), [0, 1])
-        for batch in ({}, {"batch": {"size": 1}})
+        for batch in BATCHES
     )
     assert set(sizes(ones)) == {1.0} and problems(ones) == {}
     assert ones.rows[ones.rows["kind"] != KIND["batch"]].tobytes() == without.rows.tobytes()

@@ -37,7 +37,7 @@ def scenario(load: Any, *faults: Any, desk: Service) -> Scenario:
 
 
 def calling(breaker: dict[str, Any] | None = BREAKER, **fields: Any) -> Service:
-    given = {"uses": ("database",), "concurrency": 4, "retry": RETRY, "lease_s": 0.5} | fields
+    given: dict[str, Any] = {"uses": ("database",), "concurrency": 4, "retry": RETRY, "lease_s": 0.5} | fields
     return service(0.0, circuit_breaker=breaker, **given)
 
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,12 +24,15 @@ from sim.declare.loads.trace import TraceLoad
 from sim.declare.scenario import Scenario
 from sim.declare.varying import Axis, axes_of, grid, latin_hypercube, with_fields
 from sim.errors import InvalidScenario, SimError, SweepFailed
+from sim.evidence.capacity import overloads
+from sim.evidence.metrics import measure
 from sim.infer import points
 from sim.infer.points import Point, keys_of
 from sim.infer.processes import Processes
 from sim.show.sweeps import figure_of
 from sim.timings import Block
 from sim.worlds import live
+from sim.worlds.simulated import simulate
 from tests.model.small import exponential, poisson, scenario, service
 from tests.sim.dying import dies_unless
 
@@ -296,6 +300,35 @@ def test_a_busy_machine_is_told(
     measured = machine_in(tmp_path / "busy.json", "redis://nowhere")
     assert measured is not None and measured.digest() == busy.digest()
     assert "Note: the machine was busy when it was timed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("changes", [{}, {"warm_up_s": 0.3}, {"load.rate_per_s": 100}])
+def test_a_point_is_what_all_its_runs_together_come_to(changes: dict[str, Any]) -> None:
+    declared = with_fields(SMALL, changes)
+    history = simulate(declared, range(4))
+    found, expected = points.simulated(Point(declared, tuple(range(4)))), measure(history)
+    assert list(found.metrics) == list(expected)
+    for name, values in expected.items():
+        assert np.array_equal(found.metrics[name], values, equal_nan=True), name
+    assert {name: shares.tolist() for name, shares in found.metrics.unhandled.items()} == {
+        name: shares.tolist() for name, shares in expected.unhandled.items()
+    }
+    assert found.overloads == tuple(overloads(history))
+    assert bool(found.overloads) == ("load.rate_per_s" in changes)
+
+
+def test_a_point_takes_the_memory_of_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With four times the seeds, its peak is the same to a fifth."""
+    monkeypatch.setattr(points, "_GARBAGE_ROWS", 0)
+    busy = scenario(poisson(300.0, 1.0), desk=service(0.0))
+    points.simulated(Point(busy, (0,)))  # what is imported and kept for later
+    peaks = []
+    for seeds in (2, 8):
+        tracemalloc.start()
+        points.simulated(Point(busy, tuple(range(seeds))))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_its_errors_are_errors_of_sim() -> None:

@@ -1,7 +1,9 @@
 """Attempts wait at a gate while its circuit is open."""
 
 import asyncio
-from typing import Any, cast
+from collections.abc import Callable
+from contextvars import Context
+from typing import TypeVarTuple, Unpack, cast
 
 from eventlib.circuit_breaker import CircuitBreaker
 from eventlib.consume.gate import Gate
@@ -9,12 +11,20 @@ from eventlib.consume.in_hand import InHand, Observations
 from eventlib.counts import ConsumerCounts
 from eventlib.delivery import Delivery
 
+Args = TypeVarTuple("Args")
+
 
 class EarlyLoop(asyncio.SelectorEventLoop):
     """A loop whose timers are early, as those are that count whole milliseconds."""
 
-    def call_later(self, delay: float, *args: Any, **options: Any) -> asyncio.TimerHandle:
-        return super().call_later(max(0.0, delay - 0.005), *args, **options)
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[Args]], object],
+        *args: *Args,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return super().call_later(max(0.0, delay - 0.005), callback, *args, context=context)
 
 
 def test_a_timer_that_is_early_keeps_no_attempt_waiting() -> None:

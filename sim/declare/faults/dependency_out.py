@@ -29,7 +29,7 @@ class DependencyOut(Lasting, FaultKind):
     def drawn(cls, draw: Draw) -> FaultKind | None:
         if not draw.dependencies:
             return None
-        which = draw.dependencies[draw.rng.integers(len(draw.dependencies))]
+        which = draw.dependencies[int(draw.rng.integers(len(draw.dependencies)))]
         return drawn_of(cls, draw, kind="dependency_out", dependency=which, for_s=round(draw.lasts_s, 3))
 
     def parts(self, system: System) -> frozenset[str]:

@@ -42,7 +42,7 @@ class Consumer:
         self._asked_at = 0.0  # when the read that it is blocked in began
         self._reply = _NO_REPLY  # what the read under way brings
         self._link = group.state.link
-        self._takeover = Takeover(group, self, self._held, self._process, self._capacity, self._accept_taken_over)
+        self._takeover = Takeover(group, self, self._held, self._process, self._handlers, self._accept_taken_over)
         self._left: Callable[[], None] | None = None  # called when it is gone, once it was told to stop
 
     @property
@@ -136,7 +136,7 @@ class Consumer:
         self._left = left
         if self in self._group.blocked:
             self._group.blocked.remove(self)
-        self._handlers.waiting.clear()  # they are held, and given back with what else is held then
+        self._handlers.leave()
         grace = self._env.timeout(LEAVE_S if self._handlers.running else 0.0)
         grace.callbacks.append(lambda _: self._give_back())
 
@@ -195,7 +195,7 @@ class Consumer:
 
     def _end_read(self, end: simpy.Event) -> None:
         suspended = self._process.suspended and self._process.resumption is end.value
-        if self in self._group.blocked and (suspended or (end.value is None and not self._capacity())):
+        if self in self._group.blocked and (suspended or (end.value is None and not self._handlers.room())):
             self._group.blocked.remove(self)
             self._reading = False
 
@@ -205,17 +205,15 @@ class Consumer:
         """There is capacity for more, `after_s` from now; or none, because a circuit breaker has opened."""
         if self._left is not None and not self._handlers.running:
             self._give_back()
-        self._takeover.go_on()
+        if self._takeover.sweeps_on or self._takeover.taken_over:
+            self._takeover.go_on()
         self._read(after_s)
-        if self._handlers.gate is not None and self in self._group.blocked and not self._capacity():
+        if self._handlers.gate is not None and self in self._group.blocked and not self._handlers.room():
             self._end_block(None)
-
-    def _capacity(self) -> int:
-        return 0 if self._left is not None else self._handlers.room()
 
     def _read(self, after_s: float = 0.0) -> None:
         """Ask for as much as there is capacity for, `after_s` from now; wait where there is nothing."""
-        if self._reading or not (count := self._capacity()):
+        if self._reading or not (count := self._handlers.room()):
             return
         self._reading = True
         if self._link.works:

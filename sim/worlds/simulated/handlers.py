@@ -62,6 +62,8 @@ class Handlers:
         self._event_code = group.event_code
         self._service = group.service
         self._concurrency = group.service.concurrency
+        self._at_once = group.service.at_once
+        self._prefetch = group.service.prefetch
         self._retry = group.service.retry
         self._emissions = Emissions(group, index, process, cpu, self._end)
         self._service_s = group.service_s
@@ -75,6 +77,8 @@ class Handlers:
         self._bucket = TokenBucket(budget, group.state.env.now) if budget else None
         breaker = group.service.circuit_breaker
         self.gate = Gate(breaker, group, index, process, self._go_on_after_pause) if breaker else None
+        # How many more messages the consumer may ask for.
+        self.room: Callable[[], int] = self._capacity if self.gate is None else self._room_at_gate
         self._lost_waiting: list[tuple[Message, int]] = []  # taken over before they began; with the attempt's number
         self._lost: dict[tuple[Message, int], _Lost] = {}  # taken over while the attempt ran
 
@@ -83,11 +87,17 @@ class Handlers:
         self.waiting.extend(messages)
         self._start(after_s)
 
-    def room(self) -> int:
-        """How many more messages the consumer may ask for."""
-        unhandled = self.running + len(self.waiting)
-        capacity = policy.capacity_left(self._service.at_once, self._service.prefetch, unhandled)
-        return capacity if self.gate is None else self.gate.room(capacity, unhandled)
+    def leave(self) -> None:
+        """Begin nothing more, and ask for nothing more. What waits is given back with all that is held."""
+        self.waiting.clear()
+        self.room = _no_room
+
+    def _capacity(self) -> int:
+        return policy.capacity_left(self._at_once, self._prefetch, self.running + len(self.waiting))
+
+    def _room_at_gate(self) -> int:
+        assert self.gate is not None, "it is asked only where there is one"
+        return self.gate.room(self._capacity(), self.running + len(self.waiting))
 
     def lose(self, message: Message) -> None:
         """Another consumer takes the message over, before or while it is handled here."""
@@ -268,3 +278,7 @@ class Handlers:
         self._rows.append(
             (at_s, kind, self._code, self._index, self._event_code, message.index, attempt, message.intended_s, value)
         )
+
+
+def _no_room() -> int:
+    return 0
