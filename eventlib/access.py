@@ -23,8 +23,8 @@ def acl_rules(
 
     They permit no more. They hold for all keys of the namespace. With an `app` they hold for the streams, groups,
     queues and sagas that it declares, and for the `streams` that it publishes to besides; with `streams` alone, for
-    events of these streams. A database other than 0 also needs
-    `+select`, a URL with `client_name` also `+client|setname`.
+    events of these streams. A database other than 0 also needs `+select`, a URL with `client_name` also
+    `+client|setname`.
 
     Raises:
         InvalidArgument: there is no such role, or none is given.
@@ -45,8 +45,9 @@ def _scope(app: App | None, streams: Collection[str]) -> Scope:
     def add(part: Part, stream: str, *groups: str) -> None:
         found.setdefault(part, {}).setdefault(stream, set()).update(groups)
 
+    any_group = ("*",) if app is None else ()
     for stream in streams:
-        add("events", valid_name(stream, "stream"), *("*" if app is None else ""))
+        add("events", valid_name(stream, "stream"), *any_group)
     if app is None:
         return found
     for stream in app.streams:

@@ -267,9 +267,9 @@ class Bus(Requesting, Looking):
         For each queue that runs, a scheduler decides about the slots of its schedules. It stops first.
 
         When the block ends, reading stops. Running handlers may end within `grace_s` seconds (the settings' are 30 by
-        default); then they are cancelled.
-        Entries that were not handled go back to their group at once. `consumer` must be unique among the group's
-        processes; the default is unique. `observe` is called for everything that happens to a delivery.
+        default); then they are cancelled. Entries that were not handled go back to their group at once. `consumer` must
+        be unique among the group's processes; the default is unique. `observe` is called for everything that happens to
+        a delivery.
 
         Raises:
             BusClosed, InvalidArgument: nothing runs. A name is of nothing that the App declares, or there is nothing.

@@ -191,5 +191,12 @@ class ServerInfo:
     product: str
     version: str
 
+    @classmethod
+    def of(cls, told: Mapping[str, str]) -> "ServerInfo":
+        """From the fields of INFO. A Valkey tells the version of Redis too that it is like."""
+        if valkey := told.get("valkey_version"):
+            return cls("Valkey", valkey)
+        return cls("Redis", told.get("redis_version", "unknown"))
+
     def __str__(self) -> str:
         return f"{self.product} {self.version}"

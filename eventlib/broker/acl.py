@@ -15,6 +15,8 @@ from eventlib.broker.scripts import Script
 
 Role = Literal["publisher", "consumer", "operator", "monitor", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
+# Without these nothing is seen of a group, whichever library made it.
+LOOK = ("TIME", "XINFO|GROUPS", "XINFO|CONSUMERS", "XINFO|STREAM", "XPENDING", "XRANGE")
 PROGRAMS: tuple[Role, ...] = ("publisher", "consumer", "operator")  # who works with the library, and does not only look
 Part = Literal["all", "events", "tasks", "sagas"]  # what a program declares or uses, so that it needs a journey
 
@@ -210,10 +212,7 @@ JOURNEYS = (
         "all",
         ("monitor",),
         (),
-        (
-            *("EXISTS", "MEMORY|USAGE", "SCAN", "TIME", "XINFO|CONSUMERS", "XINFO|GROUPS", "XINFO|STREAM"),
-            *("XPENDING", "XRANGE", "ZCARD"),
-        ),
+        (*LOOK, "EXISTS", "MEMORY|USAGE", "SCAN", "ZCARD"),
         (),
     ),
     Journey(

@@ -8,6 +8,7 @@ from eventlib.broker import acl
 from eventlib.broker.connection import OldPassword, without_password
 from eventlib.broker.keys import Keys
 from eventlib.broker.pipelined import Argument, Contact, PipelinedConnection
+from eventlib.broker.replies import info
 from eventlib.broker.requests import ScriptCall
 from eventlib.broker.scripts import Script
 from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable, BusClosed, EvictingServer, MissingCommand
@@ -49,19 +50,16 @@ class Broker:
             MissingCommand: it lacks a command.
         """
         try:
-            info = await self._info("server")
+            told = await self._info("server")
         except OldPassword as error:  # a program that begins has no reason to hope for another one
             raise AccessDenied(error.where, error.problem) from error
-        if "server_time_usec" in info:
-            self._clock = float(info["server_time_usec"]) / 1e3, steady_s()
+        if "server_time_usec" in told:
+            self._clock = float(told["server_time_usec"]) / 1e3, steady_s()
         if (await self._info("replication")).get("role") != "master":
             raise BrokerError(self.where, "is a replica, which refuses to write; connect to the primary")
         if (problem := await self.warn_of_eviction(quietly=refuse_eviction)) and refuse_eviction:
             raise EvictingServer(self.where, problem)
-        server = ServerInfo(
-            "Valkey" if "valkey_version" in info else "Redis",
-            str(info.get("valkey_version") or info.get("redis_version", "unknown")),
-        )
+        server = ServerInfo.of(told)
         if missing := await self._missing_commands():
             raise MissingCommand(
                 self.where, f"{server} lacks {', '.join(missing)}; use Redis 7.0 or newer, or Valkey 7.2 or newer"
@@ -120,8 +118,7 @@ class Broker:
         return [name for name in needed if name not in supported]
 
     async def _info(self, section: str) -> dict[str, str]:
-        lines = (await self.ask("INFO", section)).decode().splitlines()
-        return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
+        return info(await self.ask("INFO", section))
 
     async def ask(self, *command: Argument) -> Any:
         """Send one command and return its reply.

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eventlib.broker.paced import PacedConnection, is_of_a_key
+from eventlib.broker.paced import PacedConnection, is_of_a_key, is_of_permission
 from eventlib.broker.replies import SCAN_COUNT, info, text
 from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable
+from eventlib.records import ServerInfo
 
 _ROUND_TRIPS = 11
 _SLOW_COMMANDS = 20
@@ -52,11 +53,11 @@ class Examination:
 
     @property
     def product(self) -> str:
-        return "Valkey" if "valkey_version" in self.told else "Redis"
+        return ServerInfo.of(self.told).product
 
     @property
     def version(self) -> str:
-        return self.told.get("valkey_version") or self.told.get("redis_version", "unknown")
+        return ServerInfo.of(self.told).version
 
 
 class Examiner:
@@ -118,7 +119,7 @@ class Examiner:
         except BrokerUnavailable:
             raise
         except BrokerError as error:
-            if isinstance(error, AccessDenied) and "NOPERM" not in error.problem:
+            if isinstance(error, AccessDenied) and not is_of_permission(error):
                 raise
             if not is_of_a_key(error):
                 self._unseen.append(name)

@@ -46,7 +46,7 @@ class PacedConnection:
         try:
             return await self.ask(*command)
         except AccessDenied as error:
-            if "NOPERM" not in error.problem:
+            if not is_of_permission(error):
                 raise
             self.refused.add(name)
             return None
@@ -56,6 +56,11 @@ class PacedConnection:
         await self._connection.close()
 
 
+def is_of_permission(error: BrokerError) -> bool:
+    """Whether this user may not do it; otherwise the server refuses the login."""
+    return isinstance(error, AccessDenied) and "NOPERM" in error.problem
+
+
 def is_of_a_key(error: BrokerError) -> bool:
     """Whether a key is out of this user's reach, and not a command: a server's own words."""
-    return "NOPERM" in error.problem and "access" in error.problem and " key" in error.problem
+    return is_of_permission(error) and "access" in error.problem and " key" in error.problem

@@ -18,7 +18,8 @@ def text(value: bytes) -> str:
 
 def info(reply: bytes) -> dict[str, str]:
     """The lines of INFO by their names."""
-    return dict(line.partition(":")[::2] for line in reply.decode().splitlines())
+    lines = (line.partition(":") for line in text(reply).splitlines())
+    return {name: value for name, colon, value in lines if colon}
 
 
 class ConsumerState(NamedTuple):

@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from eventlib.broker.acl import LOOK
 from eventlib.broker.connection import without_password
 from eventlib.broker.connections import REPLY_TIMEOUT_S
+from eventlib.broker.paced import is_of_permission
 from eventlib.broker.pipelined import Argument, PipelinedConnection
 from eventlib.broker.replies import SCAN_COUNT, ConsumerState, consumer_states, fields, info, text
 from eventlib.errors import AccessDenied, BrokerError, MissingGroup
+from eventlib.records import ServerInfo
 
-NEEDED = ("TIME", "XINFO|GROUPS", "XINFO|CONSUMERS", "XINFO|STREAM", "XPENDING", "XRANGE")
-OPTIONAL = ("INFO", "SCAN", "EXISTS", "ZCARD")  # where they are refused, less is told
 FIRST_ID = "0-0"
 
 
@@ -100,8 +101,7 @@ class GroupWatcher:
             told = info(await self._ask("INFO", "server"))
         except AccessDenied:
             return "a server that does not tell this user its version"
-        valkey = told.get("valkey_version")
-        return f"Valkey {valkey}" if valkey else f"Redis {told.get('redis_version', 'unknown')}"
+        return str(ServerInfo.of(told))
 
     async def stream_state(self, key: str | None = None) -> StreamState | None:
         """The stream, or another one. None if there is no such key."""
@@ -188,7 +188,7 @@ class GroupWatcher:
         try:
             return await self._connection.request(command, REPLY_TIMEOUT_S)
         except AccessDenied as error:
-            if "NOPERM" not in error.problem:
+            if not is_of_permission(error):
                 raise
             name = " ".join(map(str, command[: 2 if command[0] == "XINFO" else 1]))
             raise AccessDenied(self.where, f"this user may not call {name}; {self._permissions()}") from error
@@ -201,7 +201,7 @@ class GroupWatcher:
             raise
 
     def _permissions(self) -> str:
-        return f"permit it to read: %R~KEY {' '.join(f'+{name.lower()}' for name in NEEDED)}"
+        return f"permit it to read: %R~KEY {' '.join(f'+{name.lower()}' for name in LOOK)}"
 
     def _group_of(self, groups: Sequence[Any]) -> GroupState:
         for row in map(fields, groups):

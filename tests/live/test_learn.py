@@ -23,7 +23,7 @@ import redis.asyncio as redis
 from typer.testing import CliRunner, Result
 
 import eventlib as ev
-from eventlib.broker.watching import NEEDED
+from eventlib.broker.acl import LOOK
 from eventlib.errors import AccessDenied
 from eventlib.testing import eventually, fault_proxy, private_server
 from sim.cli.commands import app
@@ -291,14 +291,14 @@ async def test_a_user_who_may_only_read_is_enough_and_what_is_missing_is_named()
             async def allow(*rules: str) -> None:
                 await admin.execute_command("ACL", "SETUSER", "reader", *rules)  # type: ignore[no-untyped-call]
 
-            await allow("on", ">pw", "%R~orders", *(f"+{name.lower()}" for name in NEEDED))
+            await allow("on", ">pw", "%R~orders", *(f"+{name.lower()}" for name in LOOK))
             url = server.url.replace("redis://", "redis://reader:pw@")
             async with deployed(admin, server.url, "orders"):
                 record = await watched(url, "orders", 1.5)
                 assert learn(record).findings["service_time"].value > 0
                 with pytest.raises(AccessDenied, match="may not call XINFO STREAM"):
                     await watched(url, "others", 1.0)
-                for name in NEEDED:
+                for name in LOOK:
                     await allow(f"-{name.lower()}")
                     with pytest.raises(AccessDenied, match=f"may not call {name.replace('|', ' ')}; permit"):
                         await watched(url, "orders", 1.0)
