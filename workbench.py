@@ -11,7 +11,8 @@ def main() -> None:
     """Run the command. `kill` and a closed terminal end it as Ctrl-C does: it cleans up first."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
     for name in ("SIGTERM", "SIGHUP"):
-        signal.signal(getattr(signal, name), lambda *_: signal.raise_signal(signal.SIGINT))
+        if signal.getsignal(number := getattr(signal, name)) is not signal.SIG_IGN:  # as SIGHUP is under nohup
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     ready_streams()
     os.environ.pop("MPLBACKEND", None)  # a window's toolkit, or a misspelt one, is of no use: figures go into files
     try:

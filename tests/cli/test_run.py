@@ -152,6 +152,18 @@ async def test_a_server_that_is_away_at_the_start_is_waited_for(folder: Path) ->
         assert await service.status() == 0
 
 
+async def test_a_signal_that_is_ignored_stays_so(folder: Path, url: str, namespace: str) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup; a process inherits it
+    try:
+        async with running(folder, "--url", url, "--namespace", namespace) as service:
+            await service.says("Health: ")
+            service.process.send_signal(signal.SIGHUP)
+            service.process.send_signal(signal.SIGTERM)
+            assert await service.status() == 0 and "SIGHUP" not in service.said
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 NOTHING = "redis://127.0.0.1:1/0"
 
 
