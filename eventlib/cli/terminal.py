@@ -6,7 +6,7 @@ from typing import Any
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -108,7 +108,7 @@ def print_table(
         table.add_column(heads[name], justify=justify, overflow="fold", no_wrap=not folds)  # type: ignore[arg-type]
     for number, row in enumerate(zip(*shown.values(), strict=True)):
         table.add_row(*row, style="bold" if number in bold_rows else "")
-    out.print(_AtLeast(table, _narrowest(shown, heads, folded)), crop=False)
+    out.print(AtLeast(table, _narrowest(shown, heads, folded)), crop=False)
 
 
 def _narrowest(columns: Mapping[str, Sequence[str]], heads: Mapping[str, str], folded: Collection[str]) -> int:
@@ -118,10 +118,10 @@ def _narrowest(columns: Mapping[str, Sequence[str]], heads: Mapping[str, str], f
     return 1 + sum(2 + (min(width, least) if name in folded else width) for name, width in widths.items())
 
 
-class _AtLeast:
-    """A table that is so wide at least, on a terminal that is narrower too."""
+class AtLeast:
+    """What is so wide at least, on a terminal that is narrower too: that breaks the lines. Print it without `crop`."""
 
-    def __init__(self, table: Table, width: int) -> None:
+    def __init__(self, table: RenderableType, width: int) -> None:
         self._table = table
         self._width = width
 

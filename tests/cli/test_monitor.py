@@ -125,9 +125,12 @@ def once(*options: str) -> tuple[int, dict[str, Any], str]:
     return done.exit_code, json.loads(done.stdout) if "-" in options else {}, done.stdout + done.stderr
 
 
-def test_once_prints_and_json_tells_the_same(server: PrivateServer) -> None:
+def test_once_prints_and_json_tells_the_same(server: PrivateServer, monkeypatch: pytest.MonkeyPatch) -> None:
     status, _, told = once(server.url, "--once")
     assert status == 0 and line(told.splitlines(), " logs" if " logs" in told else "!logs", "indexing")
+    monkeypatch.setenv("COLUMNS", "20")  # nothing is cut: the terminal breaks the lines
+    _, _, narrow = once(server.url, "--once")
+    assert line(narrow.splitlines(), "logs", "indexing") and re.search("GroupWithoutReaders: logs.*reads\n", narrow)
     status, document, _ = once(server.url, "--json", "-", "--set", "dead_letters=1")
     assert status == 0
     groups = {(group["name"], group["group"]): group for group in document["groups"]}

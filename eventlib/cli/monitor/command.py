@@ -15,7 +15,7 @@ from eventlib.broker.surveying import SurveyLimits, Surveyor
 from eventlib.cli.console import Json, ending, write_json
 from eventlib.cli.looking import Rate, ServerUrl, Set, thresholds_from
 from eventlib.cli.monitor.keyboard import pressed_keys
-from eventlib.cli.monitor.screen import draw, plain
+from eventlib.cli.monitor.screen import alert, draw, plain
 from eventlib.cli.monitor.session import Session
 from eventlib.cli.terminal import PlainConsole, out
 from eventlib.operate.trends import Trends, View
@@ -49,6 +49,8 @@ def monitor_command(
         view, where = asyncio.run(_look_once(url, limits, thresholds))
         write_json(json_file, {"server": where, **_document(view)})
         out.print(plain(view, where, _knows_bars(out)), crop=False)
+        for finding in view.findings:
+            out.print(alert(finding), soft_wrap=True)
     else:
         asyncio.run(_watch(url, limits, thresholds, every_s))
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eventlib.cli.moments import age, clock
-from eventlib.cli.terminal import one_line
+from eventlib.cli.terminal import AtLeast, one_line
 from eventlib.dead_letter import DeadLetter
 from eventlib.operate.judging import Finding
 from eventlib.operate.trends import Row, View
@@ -99,10 +99,15 @@ class _Page:
 
 
 def plain(view: View, where: str, unicode: bool) -> RenderableType:
-    """What `--once` prints: all groups and all alerts, however many there are."""
+    """What `--once` prints before the alerts: all groups, however many there are, with all columns."""
     state = State(where, view)
-    alerts = [_alert(finding) for finding in view.findings]
-    return Group(_title(state), _groups(state, len(view.rows) + 3, unicode, choice=False), *alerts)
+    return AtLeast(Group(_title(state), _groups(state, len(view.rows) + 3, unicode, choice=False)), _WIDE)
+
+
+def alert(finding: Finding) -> Text:
+    """An alert as one line."""
+    head = Text(f"{finding.severity:8} ", _STYLES[finding.severity])
+    return head.append(f"{finding.name}: {one_line(finding.where)}: {one_line(finding.problem)}", "")
 
 
 def sparkline(values: tuple[int, ...], width: int, unicode: bool) -> str:
@@ -113,7 +118,13 @@ def sparkline(values: tuple[int, ...], width: int, unicode: bool) -> str:
 
 
 def _line(text: str, style: str = "") -> Text:
-    return Text(one_line(text), style, no_wrap=True, overflow="ellipsis")
+    return _cut(Text(one_line(text), style))
+
+
+def _cut(line: Text) -> Text:
+    """A line that is cut where the screen ends."""
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
 
 
 def _title(state: State) -> Text:
@@ -193,17 +204,10 @@ def _alerts(view: View | None, height: int) -> list[Text]:
     if not view.findings:
         return [_line("No alerts.", "green")]
     most = max(1, min(_ALERTS_MAX, height // 4))
-    shown = [_alert(finding) for finding in view.findings[: most if len(view.findings) <= most else most - 1]]
+    shown = [_cut(alert(finding)) for finding in view.findings[: most if len(view.findings) <= most else most - 1]]
     if (more := len(view.findings) - len(shown)) > 0:
         shown.append(_line(f"and {more} alerts more: workbench monitor --once"))
     return shown
-
-
-def _alert(finding: Finding) -> Text:
-    head = Text(f"{finding.severity:8} ", _STYLES[finding.severity])
-    head.append(f"{finding.name}: {one_line(finding.where)}: {one_line(finding.problem)}", "")
-    head.no_wrap, head.overflow = True, "ellipsis"
-    return head
 
 
 def _consumers(state: State, lines: int) -> RenderableType:
