@@ -119,6 +119,11 @@ def test_it_survives_a_restart_of_redis_and_follows_the_size_until_ctrl_c(server
         assert terminal.ended() == 130 and "Traceback" not in terminal.sent
 
 
+def test_a_dumb_terminal_gets_one_look(server: PrivateServer) -> None:
+    with on_terminal(monitor(server.url), environment(TERM="dumb")) as terminal:
+        assert terminal.ended() == 0 and "indexing" in terminal.sent and "\x1b" not in terminal.sent
+
+
 def once(*options: str) -> tuple[int, dict[str, Any], str]:
     done = CliRunner().invoke(workbench, ["monitor", *options])
     assert done.exception is None or isinstance(done.exception, SystemExit)

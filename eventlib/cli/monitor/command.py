@@ -40,12 +40,12 @@ def monitor_command(
     """Watch streams, groups and consumers of any library in the terminal, with alerts.
 
     It shows backlogs, rates and dead letters, and judges them by the thresholds. Keys look into a group and its dead
-    letters, and replay one. `--once` and `--json FILE` look once; so does a monitor whose output is no terminal. It
-    survives a restart of Redis. NO_COLOR is obeyed.
+    letters, and replay one. `--once` and `--json FILE` look once; so does a monitor whose output is no terminal, or a
+    dumb one. It survives a restart of Redis. NO_COLOR is obeyed.
     """
     thresholds = thresholds_from(given)
     limits = SurveyLimits(rate, streams_max, thresholds.idle_s, tuple(stream or ()))
-    if once or json_file is not None or not out.is_terminal:
+    if once or json_file is not None or not out.is_terminal or out.is_dumb_terminal:
         view, where = asyncio.run(_look_once(url, limits, thresholds))
         write_json(json_file, {"server": where, **_document(view)})
         out.print(plain(view, where, _knows_bars(out)), crop=False)
