@@ -80,7 +80,7 @@ def _event_changes(event: str, old: Side, new: Side) -> Iterator[SchemaChange]:
 def _version_changes(event: str, was: Schema, now: Schema) -> Iterator[SchemaChange]:
     raised = f"version {was['version']} -> {now['version']}"
     if now["version"] > was["version"]:
-        detail = f"{raised}: update readers first, because older readers dead-letter it"
+        detail = f"{raised}: update readers first; older ones can only put it aside"
         yield SchemaChange(event, "", "version_raised", READERS, detail)
     elif now["version"] < was["version"]:
         detail = f"{raised}: events that were written before are too new now"

@@ -113,10 +113,11 @@ ALERTS = (
         "critical",
         "nothing reads {{ $labels.stream }}, group {{ $labels.group }}, and entries wait",
         "The group has unread entries and no consumer that asked for any lately. The service is down, or was renamed:"
-        " then the old group keeps entries for ever.",
+        " then the old group keeps its entries from being trimmed, with eventlib until it is dead (seven days).",
         (
             "Start the service that owns the group.",
-            "If the group is no longer wanted, destroy it: `redis-cli XGROUP DESTROY KEY GROUP`.",
+            "If the group is no longer wanted, destroy it: `redis-cli XGROUP DESTROY KEY GROUP`. With eventlib, KEY is"
+            " `ev:{STREAM}:events`.",
         ),
         {
             "exporter": lambda t: (
@@ -203,7 +204,8 @@ ALERTS = (
         "Events are lost for this group: its stream was trimmed or deleted from before they were read.",
         (
             "Stop what trims: raise MAXLEN, or `ev.Retention(keep_entries=...)`.",
-            "Have the publisher send again what is missing; unique ids (`unique=True`) make that harmless.",
+            "Publish again what is missing, under its old `id` and without `unique_for_s`: other groups see it again, and"
+            " know it by its id.",
         ),
         {
             "program": lambda t: f"max by ({_PLACE}) (increase(eventlib_entries_dropped_unread_total[10m])) > 0",

@@ -20,13 +20,13 @@ def circuit_metrics(
     opened, ends = of_kind(own, "circuit_opened"), of_kind(own, "circuit_closed", "killed", "left")
     paused_s = 0.0
     for consumer in np.unique(opened["consumer"]):
-        until_s = from_s
+        until_s = -np.inf
         for start_s in opened["t_s"][opened["consumer"] == consumer]:
             if start_s < until_s:  # it opened again without having closed
                 continue
             later_s = ends["t_s"][(ends["consumer"] == consumer) & (ends["t_s"] > start_s)]
             until_s = float(later_s.min(initial=run.ended_s))
-            paused_s += max(0.0, until_s - start_s)
+            paused_s += max(0.0, until_s - max(start_s, from_s))
     spent_s = consumer_seconds(scenario, run, rows, service, from_s)
     return {
         f"{prefix}circuit_opened": float(np.count_nonzero(opened["t_s"] >= from_s)),

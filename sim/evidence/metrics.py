@@ -295,7 +295,7 @@ def _run_metrics(scenario: Scenario, run: Run, rows: Rows, from_s: float) -> tup
         found |= of_queue
         unhandled |= unhandled_there
     if scenario.callers is not None:
-        found |= _caller_metrics(scenario, run, warm)
+        found |= _caller_metrics(scenario, run, rows, from_s)
     return found | dependency_metrics(scenario, rows, from_s) | instrument_metrics(scenario, rows), unhandled
 
 
@@ -323,7 +323,7 @@ def _service_metrics(
     return {
         f"{prefix}attempts_mean": float(settled_at.mean()) if settled_at.size else np.nan,
         f"{prefix}dead_letters": float(dead_letters(own, [left]).recorded),
-        f"{prefix}duplicates": float(count(own, "handled") - first_handled(rows, [code]).size),
+        f"{prefix}duplicates": float(count(own, "handled") - first_handled(own, [code]).size),
         f"{prefix}utilisation": work_of(scenario, run, whole, code, from_s).utilisation,
         f"{prefix}backlog_mean": float(entries.mean()) if entries.size else np.nan,
         f"{prefix}backlog_max": float(entries.max()) if entries.size else np.nan,
@@ -342,8 +342,9 @@ def _batch_metrics(prefix: str, scenario: Scenario, own: Rows, code: int) -> dic
     return {f"{prefix}batch_size_mean": float(sizes.mean()) if sizes.size else np.nan}
 
 
-def _caller_metrics(scenario: Scenario, run: Run, rows: Rows) -> dict[str, float]:
-    requests, waited_s = requests_of(scenario, run, rows), round_trips(scenario, run, rows).lag_s
+def _caller_metrics(scenario: Scenario, run: Run, rows: Rows, from_s: float) -> dict[str, float]:
+    warm = after(rows, from_s)
+    requests, waited_s = requests_of(scenario, run, warm), round_trips(scenario, run, warm).lag_s
     counts = {
         "timed_out": requests.timed_out & ~requests.replied,
         "replies_lost": requests.lost,
@@ -353,7 +354,7 @@ def _caller_metrics(scenario: Scenario, run: Run, rows: Rows) -> dict[str, float
     times = {f"round_trip_s_{name}": quantile(waited_s, q) for name, q in QUANTILES.items()}
     assert scenario.callers is not None
     if scenario.callers.retries or scenario.offered_load.looping:
-        answers = answers_of(scenario, run, rows)
+        answers = answers_of(scenario, run, rows, from_s)
         counts |= {"answered": answers.answered, "asked_again": answers.sent > 1, "given_up": answers.given_up}
         times |= {f"answer_s_{name}": quantile(answers.took_s, q) for name, q in QUANTILES.items()}
         times["requests_mean"] = float(answers.sent.mean()) if answers.sent.size else np.nan

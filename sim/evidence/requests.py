@@ -86,11 +86,16 @@ class Answers:
     sent: npt.NDArray[np.int64]
 
 
-def answers_of(scenario: Scenario, run: Run, rows: Rows) -> Answers:
-    """What became of the requests of one run of a scenario that has callers."""
+def answers_of(scenario: Scenario, run: Run, rows: Rows, from_s: float = 0.0) -> Answers:
+    """What became of the requests of one run of a scenario that has callers, from a time on.
+
+    A request belongs to the time at which its first message was meant to be sent.
+    """
     assert scenario.callers is not None, "only callers make requests"
     tries, messages = scenario.callers.retry.attempts, requests_of(scenario, run, rows)
     _, first, sent = np.unique(messages.message // tries, return_index=True, return_counts=True)
+    counts = messages.intended_s[first] >= from_s
+    first, sent = first[counts], sent[counts]
     last = first + sent - 1
     answered = messages.replied[last]
     given_up = ~answered & messages.timed_out[last] & (messages.message[last] % tries == tries - 1)

@@ -31,6 +31,7 @@ class LiveScaling:
         self._start = start
         self._note = note
         self._backlog = backlog
+        self._leaving: list[str] = []  # processes that were told to stop
 
     def begin(self) -> None:
         """Scale from now on, until the tasks of the run are cancelled."""
@@ -41,8 +42,7 @@ class LiveScaling:
     async def _scale(self, name: str) -> None:
         rule, wanted = self._scenario.services[name].autoscale, self._faults.wanted
         assert rule is not None, "a service without a rule is not scaled"
-        scaler, running, looks = Autoscaler(rule, wanted[name], 0.0), dict[int, PoolProcess | None](), 0
-        running.update(dict.fromkeys(range(wanted[name])))
+        scaler, present, looks = Autoscaler(rule, wanted[name], 0.0), set(range(wanted[name])), 0
         while True:
             looks += 1
             await self._faults.sleep_until(looks * rule.every_s)
@@ -59,14 +59,23 @@ class LiveScaling:
                 self._note("scaled", name, -1, float(many))
             if any(fault.takes_out(name, now_s) for fault in self._scenario.faults):
                 continue
-            to_start, to_stop = moves(running, many)
+            to_start, to_stop = moves(present, many)
             for index in to_start:
-                running[index] = self._start(name, index)
+                self._start_if_gone(name, index)
             for index in to_stop:
-                del running[index]
                 self._faults.begin(self._stop(name, index))
+            present = set(range(many))
+
+    def _start_if_gone(self, name: str, index: int) -> None:
+        """Start a process, unless the end of an outage has: it brings back all that are wanted by then."""
+        process = f"{name} {index}"
+        if process in self._leaving or not self._pool.runs(process):
+            self._start(name, index)
 
     async def _stop(self, name: str, index: int) -> None:
-        if self._pool.runs(f"{name} {index}"):  # else a fault has killed it
-            await self._pool.stop(f"{name} {index}")
+        process = f"{name} {index}"
+        if self._pool.runs(process):  # else a fault has killed it
+            self._leaving.append(process)
+            await self._pool.stop(process)
+            self._leaving.remove(process)
             self._note("left", name, index)

@@ -15,7 +15,8 @@ import yaml
 from typer.testing import CliRunner
 
 from sim.calibration import Calibration
-from sim.cli.commands import app
+from sim.claims.registry import all_claims
+from sim.cli.commands import COMMANDS, app
 from sim.environment import machine, versions
 from sim.worlds.live import product_at
 
@@ -98,7 +99,18 @@ def test_what_it_links_to_is_there() -> None:
 
 
 def test_the_commands_it_names_exist() -> None:
-    named = set(re.findall(r"bin/workbench (\w+)", README))
+    named = set(re.findall(r"(?:`|bin/)workbench (\w+)", README))
     assert named
     for command in sorted(named):
         assert "Example" in CliRunner().invoke(app, [command, "--help"]).stdout
+
+
+def test_every_command_is_named() -> None:
+    named = set(re.findall(r"(?:`|bin/)workbench (\w+)", README))
+    assert sorted(set(COMMANDS) - named) == []
+
+
+def test_it_says_how_many_claims_are_measured() -> None:
+    claims = all_claims()
+    absent = sum(claim.how.startswith("Nothing is measured") for claim in claims)
+    assert f"{len(claims) - absent} statements are measured, {absent} more are listed as not built" in README

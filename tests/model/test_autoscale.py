@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from eventlib.policy import Retry
+from sim.calibration import Calibration
 from sim.declare.autoscale import Autoscale, Autoscaler, moves
 from sim.declare.scenario import Scenario
 from sim.declare.varying import with_fields
@@ -145,6 +146,19 @@ def test_an_outage_brings_back_as_many_as_are_wanted_by_then() -> None:
     assert killed.size < 6 and back.size == 6 and (back["t_s"] == 5.0).all()
     started = rows_of(history, "started")["t_s"]
     assert not ((started > 2.0) & (started < 5.0)).any()
+
+
+@pytest.mark.parametrize("how", ["kill", "pause"])
+def test_an_outage_meets_consumers_that_are_still_starting(how: str) -> None:
+    """At 0.5 s more are started, which takes 0.6 s. The outage begins meanwhile, and lasts for longer."""
+    out = fault("outage", service="desk", at_s=0.7, back_after_s=2.0, how=how)
+    starts = Calibration.constant(start_s=0.6)
+    history = simulate(scenario(steady(60.0, 5.0), out, desk=scaled()), [0], calibration=starts)
+    assert problems(history) == {} and series(history)[1][0] == 0.5
+    started = rows_of(history, "started")
+    assert not ((started["t_s"] > 0.7) & (started["t_s"] < 2.7)).any()
+    first = {int(one): started["t_s"][started["consumer"] == one].min() for one in np.unique(started["consumer"])}
+    assert set(first) == set(range(6)) and min(first[one] for one in range(1, 6)) == pytest.approx(3.3)
 
 
 def test_a_dead_consumer_that_is_wanted_no_more_does_not_come_back() -> None:

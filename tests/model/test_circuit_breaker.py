@@ -90,6 +90,18 @@ def test_while_it_is_open_nothing_is_tried_but_one_probe_each_time() -> None:
         assert np.count_nonzero((started > from_s + 1e-6) & (started < until_s - 1e-6)) <= 1
 
 
+def test_a_pause_that_began_in_the_warm_up_counts_from_its_end_on() -> None:
+    """The breaker opens at once, for 4 s. The run ends soon after its 8 s of load, and the first 2 s are cut."""
+    desk = calling({"failures": 1, "open_s": 4.0}, retry=Retry(attempts=3, wait_s=0.0, jitter="none"))
+    declared = scenario(steady(40.0, 8.0), out(0.0, 1.0), desk=desk).model_copy(update={"warm_up_s": 2.0})
+    history = simulate(declared, [0])
+    [opened], [closed] = times_s(history, "circuit_opened"), times_s(history, "circuit_closed")
+    assert opened < 2.0 < 4.0 < closed
+    found = measure(history)
+    assert found["paused"][0] == pytest.approx((closed - 2.0) / (history.runs[0].ended_s - 2.0))
+    assert found["circuit_opened"][0] == 0.0
+
+
 def test_while_it_is_open_messages_wait_in_the_stream() -> None:
     """The first message fails, and its retry is far away. The next ones come after the read that was under way."""
     breaker = {"failures": 1, "open_s": 100.0}

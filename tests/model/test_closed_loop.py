@@ -122,6 +122,15 @@ def test_the_time_to_answer_counts_from_the_first_try() -> None:
     assert first["t_s"] == pytest.approx([0.0, 0.15, 0.3])
 
 
+def test_a_request_that_began_in_the_warm_up_does_not_count_for_its_later_messages() -> None:
+    """The first of three requests is asked at 0, 0.15 and 0.3 s: the cut at 0.1 s takes all of its messages."""
+    waits = Retry(attempts=3, wait_s=0.05, factor=1.0, jitter="none")
+    declared = asking(steady(1.0, 3.0), retry=waits, timeout_s=0.1, mean_s=0.25, concurrency=9)
+    history = simulate(declared.model_copy(update={"warm_up_s": 0.1}), [0])
+    assert (found(history, "given_up"), found(history, "asked_again")) == (2.0, 2.0)
+    assert found(history, "requests_mean") == 3.0
+
+
 def test_a_request_that_fails_once_is_answered_by_its_second_message() -> None:
     """The outage is over before the callers give up."""
     away = fault("outage", service="quoting", at_s=0.95, back_after_s=0.3)

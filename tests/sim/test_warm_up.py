@@ -50,6 +50,11 @@ def test_an_attempt_that_began_in_the_warm_up_is_busy_from_its_end_on() -> None:
     assert measure(cut(known, 5.0))["utilisation"][0] == pytest.approx(2.0 / 5.0)
 
 
+def test_what_was_handled_once_in_the_warm_up_is_no_negative_duplicate() -> None:
+    known = history(*(whole(i, float(i), i + 0.5) for i in range(10)), whole(9, 9.0, 9.7, attempt=2), ended_s=20.0)
+    assert [measure(one)["duplicates"][0] for one in (known, cut(known, 5.0))] == [1.0, 1.0]
+
+
 def standard_errors(values: Floats) -> list[float]:
     """The rule as its source has it, cut by cut."""
     batches = values.reshape(-1, 5).mean(axis=1)

@@ -1,6 +1,7 @@
 """Autoscaling in virtual time: consumers are started and stopped as the rule of their service decides."""
 
 from collections.abc import Callable, Generator, MutableMapping
+from math import inf
 from typing import Any
 
 import simpy
@@ -52,12 +53,18 @@ class Scaling:
                 self._stop(group, index)
             present = set(range(wanted))
 
-    def _start_later(self, service: str, index: int, start: Callable[[str, int], None]) -> None:
+    def _start_later(self, service: str, index: int, start: Callable[[str, int], None], after_s: float = 0.0) -> None:
+        env = self._state.env
+
         def begin(_: simpy.Event) -> None:
-            if self.may_start(service, index):
+            out = [fault.until_s for fault in self._state.scenario.faults if fault.takes_out(service, env.now)]
+            if out:  # it was met while it started, and is back with the others
+                if max(out) < inf:
+                    self._start_later(service, index, start, max(out) - env.now)
+            elif self.may_start(service, index):
                 start(service, index)
 
-        started = self._state.env.timeout(self._state.machine.takes_s("start_s"))
+        started = env.timeout(after_s + self._state.machine.takes_s("start_s"))
         started.callbacks.append(begin)
 
     def _stop(self, group: Group, index: int) -> None:

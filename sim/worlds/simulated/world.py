@@ -244,8 +244,8 @@ class World:
         return self._env.timeout(max(0.0, at_s - self._env.now))
 
     def kill(self, service: str, *consumers: int) -> None:
-        for consumer in consumers:
-            self._consumers[service, consumer].kill()
+        for one in self._there(service, consumers):
+            one.kill()
 
     def start(self, service: str, *consumers: int, after_s: float = 0.0) -> simpy.Event:
         chosen = consumers or range(self._scenario.services[service].consumers_most)
@@ -270,12 +270,14 @@ class World:
         return not self._state.link.blocks()
 
     def suspend(self, service: str, *consumers: int) -> None:
-        for consumer in consumers:
-            self._consumer(service, consumer).suspend()
+        for one in self._there(service, consumers):
+            assert isinstance(one, Consumer), "a fault that meets callers only kills them"
+            one.suspend()
 
     def resume(self, service: str, *consumers: int) -> None:
-        for consumer in consumers:
-            self._consumer(service, consumer).resume()
+        for one in self._there(service, consumers):
+            assert isinstance(one, Consumer), "a fault that meets callers only kills them"
+            one.resume()
 
     def set_network(self, network: Network, until_s: float) -> None:
         link = self._state.link
@@ -308,10 +310,9 @@ class World:
         for consumer in consumers or (-1,):
             self._state.rows.append((self._env.now, KIND[kind], code, consumer, -1, -1, 0, NAN, NAN))
 
-    def _consumer(self, service: str, consumer: int) -> Consumer:
-        found = self._consumers[service, consumer]
-        assert isinstance(found, Consumer), "a fault that meets callers only kills them"
-        return found
+    def _there(self, service: str, consumers: Iterable[int]) -> list[Consumer | Caller]:
+        """Those of them that have started: `Scaling` sees to the others."""
+        return [self._consumers[service, one] for one in consumers if (service, one) in self._consumers]
 
     def _let_die(self, service: str, consumer: int) -> None:
         self._consumers[service, consumer].kill()
