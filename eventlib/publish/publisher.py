@@ -138,6 +138,7 @@ class Publisher:
         given: object = events  # of any type, where no checker looked
         if tracing.active is None or not events or isinstance(given, Event):
             return await self._publish_many(events, ids, unique_for_s, context)
+        events = [*events]  # those of a generator come once
         streams = {spec_of(type(event)).stream for event in events}
         stream = streams.pop() if len(streams) == 1 else None
         with tracing.active.writing(stream, len(events), context[2:]) as sending:

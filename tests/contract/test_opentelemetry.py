@@ -125,6 +125,14 @@ async def test_a_batch_is_linked_to_each_of_its_events(connect: Connect, spans: 
     assert (about(sent[-1])["batch.message_count"], about(handled)["batch.message_count"]) == (2, 5)
 
 
+async def test_what_is_published_without_a_tracer_is_published_with_one(connect: Connect, spans: Spans) -> None:
+    async with connect(ev.App("shop")) as bus:
+        generated: Any = (each for each in orders(1, 2))  # no list, as the signature asks for
+        assert len(await bus.publish_many(generated)) == 2
+        assert (await bus.backlog("orders", "billing")).waiting == 2
+    assert about(spans.one("publish orders"))["batch.message_count"] == 2
+
+
 async def test_attempts_the_dead_letter_and_its_replay_are_in_the_trace(connect: Connect, spans: Spans) -> None:
     app, fails = ev.App("shop"), [True]
 
