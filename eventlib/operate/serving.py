@@ -1,6 +1,7 @@
 """A small HTTP server in threads of its own, for probes and scrapes: GET and HEAD, a request a connection.
 
-The threads are few, and so are the connections that wait for one. A client that sends nothing is cut off.
+The threads are few, and so are the connections that wait for one. A client that sends nothing, or too slowly, is cut
+off.
 """
 
 import errno
@@ -8,8 +9,10 @@ import logging
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
@@ -22,6 +25,7 @@ log = logging.getLogger("eventlib")
 THREADS = 6
 WAITING_MAX = 32  # connections that are served or wait for a thread; more are closed at once
 _CLIENT_S = 2.0  # a client may be silent for so long
+_REQUEST_S = 10.0  # and take so long for its request: one that sends a byte now and then would hold a thread
 _STOP_S = 0.1  # the longest time until the server notices that it is to stop
 
 Answering = Callable[[str, str], "Answer"]  # takes a path and the Accept header
@@ -82,6 +86,7 @@ class _Server(socketserver.TCPServer):
         self.answering = answering
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._slots = threading.Semaphore(WAITING_MAX)
+        self._begun: dict[socket.socket, float] = {}  # when each connection was made
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="eventlib-health")
         super().__init__((host, port), _Handler)
 
@@ -90,7 +95,16 @@ class _Server(socketserver.TCPServer):
         if not self._slots.acquire(blocking=False):
             self.shutdown_request(request)
             return
+        self._begun[request] = time.monotonic()
         self._pool.submit(self._serve, request, client_address)
+
+    def service_actions(self) -> None:
+        """Cut off those who take too long. This is called several times a second."""
+        begun_before_s = time.monotonic() - _REQUEST_S
+        for request, begun_s in self._begun.copy().items():
+            if begun_s < begun_before_s:
+                with suppress(OSError):  # it has ended meanwhile
+                    request.shutdown(socket.SHUT_RD)
 
     def _serve(self, request: Any, client_address: Any) -> None:
         try:
@@ -100,12 +114,15 @@ class _Server(socketserver.TCPServer):
         except Exception:
             log.exception("a request for health or metrics failed")
         finally:
+            self._begun.pop(request, None)
             self.shutdown_request(request)
             self._slots.release()
 
     def server_close(self) -> None:
         super().server_close()
         self._pool.shutdown(cancel_futures=True)
+        for request in self._begun.copy():  # no thread will serve these
+            self.shutdown_request(request)
 
 
 class _Handler(BaseHTTPRequestHandler):

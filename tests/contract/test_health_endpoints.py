@@ -1,6 +1,7 @@
 """Probes are told the truth: a blocked loop is not alive, a deaf consumer is not ready, and an outage ends no one."""
 
 import asyncio
+import contextlib
 import json
 import re
 import threading
@@ -320,6 +321,28 @@ async def test_silent_clients_hold_up_no_probe_and_threads_are_few(
         assert len(threads) <= serving.THREADS + 1
         for _, writer in opened:
             writer.close()
+
+
+async def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 5.0 <= serving._REQUEST_S <= 30.0
+    monkeypatch.setattr(serving, "_REQUEST_S", 0.3)
+    async with connect(new_app()[0]) as bus:
+        reader, writer = await asyncio.open_connection("127.0.0.1", bus.serve_health(0).port)
+        answer = asyncio.create_task(reader.read())
+
+        async def trickle() -> None:
+            while not answer.done():
+                writer.write(b"G")
+                await asyncio.sleep(0.05)
+
+        async with asyncio.timeout(10.0):
+            with contextlib.suppress(ConnectionError):
+                await trickle()
+        assert answer.done()
+        answer.exception()  # it may have been reset
+        writer.close()
 
 
 async def becomes_open(url: str) -> None:
