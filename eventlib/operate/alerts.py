@@ -204,8 +204,8 @@ ALERTS = (
         "Events are lost for this group: its stream was trimmed or deleted from before they were read.",
         (
             "Stop what trims: raise MAXLEN, or `ev.Retention(keep_entries=...)`.",
-            "Publish again what is missing, under its old `id` and without `unique_for_s`: other groups see it again, and"
-            " know it by its id.",
+            "Publish again what is missing, under its old `id` and without `unique_for_s`: other groups see it again,"
+            " and know it by its id.",
         ),
         {
             "program": lambda t: f"max by ({_PLACE}) (increase(eventlib_entries_dropped_unread_total[10m])) > 0",
