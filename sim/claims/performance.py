@@ -140,8 +140,9 @@ WAIT_S = 0.04  # what a handler waits for, as for a reply of another service
     "S33",
     "Consumers scale linearly",
     theme="performance",
-    how="1, 2 and 4 consumers, each with its own connections and room for 4 handlers that wait 40 ms, work off a "
-    "backlog; their speed is divided by n times that of one. The limit is what handlers that do nothing reach here.",
+    how="In one process, 1, 2 and 4 consumers, each with its own connections and room for 4 handlers that wait 40 ms, "
+    "work off a backlog; their speed is divided by n times that of one. The limit is what handlers that do nothing "
+    "reach here.",
     threshold="4 consumers handle at least 0.9 times 4 times what one handles, by the interval over repeats",
     noisy=True,
 )
