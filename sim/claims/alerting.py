@@ -7,6 +7,7 @@ import eventlib as ev
 from eventlib.broker.keys import Keys
 from eventlib.broker.surveying import SurveyLimits, Surveyor
 from eventlib.operate.alerts import ALERTS, rules
+from eventlib.operate.exporter import Exporter
 from eventlib.operate.judging import judge
 from eventlib.thresholds import Thresholds
 from sim.claims.bus import OrderPlaced, orders
@@ -23,21 +24,23 @@ _SOON = Thresholds(oldest_age_s=0.2)
     "Alert thresholds for operational issues",
     theme="operations",
     how="The rules for Prometheus are made from the thresholds, and again with another one; the metrics that they ask "
-    "for are looked up in /metrics; and streams that are well, and then in trouble, are judged by the same thresholds.",
-    threshold="each rule has a severity, a mend and metrics that exist, and follows its threshold; nothing is found of "
-    "what is well, and late events without readers and dead letters are",
+    "for are looked up in /metrics of a program and of the exporter; and streams that are well, and then in trouble, "
+    "are judged by the same thresholds.",
+    threshold="each rule has a severity, a mend and metrics that exist, and some change with the age; nothing is found "
+    "of what is well, and late events without readers and dead letters are",
 )
 async def thresholds(site: Site) -> Finding:
     made, other = (rules(of, "runbook") for of in (Thresholds(), Thresholds(oldest_age_s=7.0)))
     alerts = [rule for group in made["groups"] for rule in group["rules"]]
     changed = sum(a != b for a, b in zip(alerts, (r for g in other["groups"] for r in g["rules"]), strict=True))
     mute = [alert.name for alert in ALERTS if not (alert.means and alert.mend)]
+    mute += [str(rule["alert"]) for rule in alerts if rule["labels"].get("severity") not in ("warning", "critical")]
     calm, trouble, known = await _seen(site)
-    asked = {name for rule in alerts for name in re.findall(r"\beventlib_\w+", str(rule["expr"]))}
+    asked = {name for rule in alerts for name in re.findall(r"\b(?:eventlib|workbench)_\w+", str(rule["expr"]))}
     missing = sorted(name for name in asked if re.sub(r"_(bucket|count|sum)$", "", name) not in known)
     wanted = {"DeadLetters", "GroupWithoutReaders"}
     text = f"{len(alerts)} rules of {len(ALERTS)} alerts, {changed} follow another age; of {len(asked)} metrics that "
-    text += f"they ask a program for {len(missing)} are missing; well: {sorted(calm) or 'nothing found'}, in trouble: "
+    text += f"they ask for {len(missing)} are missing; well: {sorted(calm) or 'nothing found'}, in trouble: "
     held = not mute and changed > 0 and not missing and not calm and wanted <= trouble
     return holds(held, f"{text}{', '.join(sorted(trouble))}", evidence=tuple(missing), rules=len(alerts))
 
@@ -55,7 +58,7 @@ async def _seen(site: Site) -> tuple[set[str], set[str], set[str]]:
         async with bus.running():
             await bus.publish_many(orders(5))
             await drains(bus, "orders", ["billing"])
-            calm = await _found(site)
+            calm = await _found(site, set())
             await bus.publish(OrderPlaced(number=5))
             await drains(bus, "orders", ["billing"])
             url = bus.serve_health(0).url
@@ -63,7 +66,7 @@ async def _seen(site: Site) -> tuple[set[str], set[str], set[str]]:
             await happens(lambda: _has_looked(url, known), 3.0, every_s=0.1)
         await bus.publish_many(orders(3))
         await asyncio.sleep(2 * _SOON.oldest_age_s)  # what is judged is that time goes by
-        return calm, await _found(site), known
+        return calm, await _found(site, known), known
 
 
 async def _has_looked(url: str, known: set[str]) -> bool:
@@ -72,12 +75,14 @@ async def _has_looked(url: str, known: set[str]) -> bool:
     return "eventlib_dead_letters" in known
 
 
-async def _found(site: Site) -> set[str]:
-    """The names of the alerts about the streams of this claim."""
+async def _found(site: Site, known: set[str]) -> set[str]:
+    """The names of the alerts about the streams of this claim. What the exporter tells of is added to `known`."""
     of = Keys(site.namespace).group("orders", "billing")
     surveyor = Surveyor(site.url, SurveyLimits(1000.0, keys=(of.stream, of.retry, of.dead_letters)))
+    exporter = Exporter(surveyor, every_s=1.0)
     try:
-        found = judge(await surveyor.survey(), _SOON)
+        found = judge(await exporter.look(), _SOON)
+        known |= set(re.findall(r"^# TYPE (\S+)", exporter.metrics(), re.MULTILINE))
     finally:
         await surveyor.close()
     return {one.name for one in found if one.where != "server"}

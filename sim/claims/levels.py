@@ -89,7 +89,7 @@ def _judged(
 ) -> Finding:
     mean, low, high = found
     text = f"{number(mean)} {unit} (95 % interval {number(low)} to {number(high)}, n = {runs})"
-    text += f"; the machine's limit, {limit_of}, is {number(limit)} {unit}"
+    text += f"; the limit here, {limit_of}, is {number(limit)} {unit}"
     verdict: ClaimVerdict = "true" if reached == "true" else "false" if reached == "false" else "unknown"
     if share < _SHARE_MIN:
         verdict, text = "unknown", f"{text}; too noisy to tell: this process got only {share:.0%} of a core"

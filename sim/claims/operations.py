@@ -246,7 +246,7 @@ def _version_2() -> Any:
     "Zero-downtime deploys: services are updated independently",
     theme="operations",
     how="Four consumers of version 1 are replaced one by one by consumers of version 2 of the event while 250 events a "
-    "second are published; at last the publisher is replaced too. Consumers first, as the operations page says.",
+    "second are published; at last the publisher changes to version 2 too.",
     threshold="each event is handled once, none is given up, and the longest time without a handled event is under "
     "0.5 s",
 )

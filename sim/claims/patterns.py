@@ -27,7 +27,7 @@ class _Quoted(ev.Event, type="claims.quote.given", version=1, stream="quotes"):
     "S25",
     "Request and response",
     theme="patterns",
-    how="50 requests are made at once by two programs and answered by a service after random short waits; one more "
+    how="50 requests are made at once by two clients and answered by a service after random short waits; one more "
     "request is of a kind that is never answered.",
     threshold="every caller gets the reply to its own request; the unanswered one times out",
 )

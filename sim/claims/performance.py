@@ -63,8 +63,8 @@ async def _written_beforehand(site: Site, count: int) -> float:
     "S31",
     "1,000 messages a second, sustained processing",
     theme="performance",
-    how="A live run: an open-loop load of 2,000 events a second on two consumer processes whose handlers take 2 ms, "
-    "retries and leases on; what is handled in each half second is counted.",
+    how="A live run of 3 s, or four of them with --full: an open-loop load of 2,000 events a second on two consumer "
+    "processes whose handlers take 2 ms, retries and leases on; what is handled in each half second is counted.",
     threshold="1,000 events a second handled, by the interval over half seconds, and 0 lost",
     limit_s=40.0,
     noisy=True,
@@ -140,8 +140,9 @@ WAIT_S = 0.04  # what a handler waits for, as for a reply of another service
     "S33",
     "Consumers scale linearly",
     theme="performance",
-    how="1, 2 and 4 consumers, each with its own connections and room for 4 handlers that wait 40 ms, work off a "
-    "backlog; their speed is divided by n times that of one. The limit is what handlers that do nothing reach here.",
+    how="In one process, 1, 2 and 4 consumers, each with its own connections and room for 4 handlers that wait 40 ms, "
+    "work off a backlog; their speed is divided by n times that of one. The limit is what handlers that do nothing "
+    "reach here.",
     threshold="4 consumers handle at least 0.9 times 4 times what one handles, by the interval over repeats",
     noisy=True,
 )
@@ -189,9 +190,9 @@ async def _handled_per_s(site: Site, consumers: int, count: int, wait_s: float) 
     "S34",
     "Order within a stream is first in, first out",
     theme="performance",
-    how="Two programs publish 300 events each, at once; their order in the stream is compared with their order of "
+    how="Two publishers send 300 events each, at once; their order in the stream is compared with their order of "
     "publishing. A consumer with one handler at a time, and an ordered group with failing handlers, note theirs.",
-    threshold="0 events before one that was published earlier by the same program, or with the same key",
+    threshold="0 events before one that was published earlier by the same publisher, or with the same key",
 )
 async def order(site: Site) -> Finding:
     app, one_by_one, by_key = ev.App("claims"), list[int](), dict[int, list[int]]()

@@ -42,13 +42,13 @@ async def auth(site: Site) -> Finding:
     theme="security",
     how="The files for deploys are read: Redis publishes no port, its network is internal, and a network policy lets "
     "in the services alone. No network is made.",
-    threshold="nothing but the services reaches Redis",
+    threshold="by these files, nothing but the services reaches Redis",
 )
 async def network(site: Site) -> Finding:
     found = await asyncio.to_thread(problems_of_network)
     if isinstance(found, str):
         return unknown(found)
-    return holds(not found, "; ".join(found) or "Redis is reached by the services alone")
+    return holds(not found, "; ".join(found) or "by the files, Redis is reached by the services alone")
 
 
 def not_built(id_: str, theme: str, sentence: str, what: str) -> Claim:

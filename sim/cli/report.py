@@ -31,13 +31,11 @@ _SAMPLED = "{} ran on the shipped sample, not on the real trace; the workbench's
 
 @app.command("report", epilog=ending("`workbench report --sample-if-missing --output reports/validation.html`"))
 def report_command(
-    scenarios: Annotated[list[Path] | None, typer.Argument(help="Scenarios; the shipped ones by default.")] = None,
+    scenarios: Annotated[list[Path] | None, typer.Argument(help="Scenarios; by default some shipped ones.")] = None,
     output: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("reports/validation.html"),
     full: Annotated[
         bool,
-        typer.Option(
-            "--full/--fast", help="All seven shipped scenarios instead of two, and more samples for each claim."
-        ),
+        typer.Option("--full/--fast", help="Seven scenarios instead of two, and more samples for each claim."),
     ] = False,
     claims: Annotated[bool, typer.Option(help="Measure the claims of `workbench claims` too.")] = True,
     tolerance: Tolerance = 0.1,

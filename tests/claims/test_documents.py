@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sim.claims.documents import _PATTERNS, _Page
+from sim.claims.documents import _PATTERNS, _Page, throughputs
 from sim.cli.commands import app
 from sim.evidence.claims import Measured
 
@@ -48,6 +48,12 @@ def test_a_pattern_is_known_by_what_its_program_calls() -> None:
     fan_out = '@app.subscribe(Uploaded, group="a")\n...\n@app.subscribe(Uploaded, group="{}")'
     assert re.search(_PATTERNS["fan-out"], fan_out.format("b"))
     assert not re.search(_PATTERNS["fan-out"], fan_out.format("a"))
+
+
+def test_the_throughputs_of_a_report_are_read_where_it_shows_them() -> None:
+    row = '<code>throughput_per_s</code> <td data-label="Simulated"><span>1,999\n <td data-label="Live"><span>{}'
+    assert throughputs(row.format("201.5")) == [1999.0, 201.5]
+    assert throughputs(row.format("-")) == throughputs("throughput_per_s") == []
 
 
 def test_the_commands_of_the_page_are_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
