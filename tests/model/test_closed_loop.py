@@ -19,6 +19,7 @@ from sim.worlds.simulated import simulate
 from tests.model.small import exponential, fault, problems, rows_of, service, steady, with_callers
 
 ONCE = Retry(attempts=1)
+TWICE = Retry(attempts=2)
 COSTS = Calibration.constant(publish_s=0.002, dispatch_s=0.005, read_s=0.001, handle_s=0.003)
 
 
@@ -189,3 +190,21 @@ def test_who_asks_by_answers_does_not_go_with_a_server_that_gives_none(fields: d
         with pytest.raises(ValueError, match=f"while the server may not answer \\({away.kind}\\); leave it out"):
             asking(load, away, retry=retry)
     assert asking(steady(10.0, 4.0), away).faults == (away,)
+
+
+def test_each_message_of_a_poisoned_request_may_kill() -> None:
+    """Ten requests of ten messages each kill a consumer in each of two attempts."""
+    poison = fault("poison", service="quoting", messages=list(range(10)), how="kill")
+
+    def asked(tries: int) -> Scenario:
+        waits = Retry(attempts=tries)
+        return with_callers(
+            Callers(reply="given", retry=waits),
+            steady(10.0, 4.0),
+            poison,
+            quoting=service(emits=("given",), retry=TWICE),
+        )
+
+    assert asked(1).faults == (poison,)
+    with pytest.raises(ValueError, match="about 200 consumers would be killed"):
+        asked(10)

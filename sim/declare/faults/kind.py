@@ -195,10 +195,8 @@ class FaultKind(Declared):
     def problem(self, system: System) -> str | None:
         """Why it cannot happen in this system, or None."""
         if self.leaves_unanswered and system.callers and system.callers.ask_by_answers(system.offered_load):
-            together = (
-                "callers that ask again, or in a closed loop, are not modelled yet while the server may not answer"
-            )
-            return f"{together} ({self.kind}); leave it out, or let the callers of an open load ask once"
+            who = "callers that ask again, or in a closed loop, are not modelled yet while the server may not answer"
+            return f"{who} ({self.kind}); leave it out, or let the callers of an open load ask once"
         for other in system.faults:
             together = self.at_s <= other.parts_until_s and other.at_s <= self.parts_until_s
             if other is not self and together and (shared := self.parts(system) & other.parts(system)):
