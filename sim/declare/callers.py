@@ -36,6 +36,10 @@ class Callers(Declared):
         """Whether a request that was not answered in time is sent again."""
         return self.retry.attempts > 1
 
+    def ask_by_answers(self, load: LoadKind) -> bool:
+        """Whether what is asked depends on the answers: a request may be sent again, or the load is a closed loop."""
+        return self.retries or load.looping > 0
+
     def of(self, message: int, clients: int = 0) -> int:
         """Which caller sends this message of the plan. `clients`: how many take turns in a closed loop."""
         request = message // self.retry.attempts

@@ -353,7 +353,7 @@ def _caller_metrics(scenario: Scenario, run: Run, rows: Rows, from_s: float) -> 
     }
     times = {f"round_trip_s_{name}": quantile(waited_s, q) for name, q in QUANTILES.items()}
     assert scenario.callers is not None
-    if scenario.callers.retries or scenario.offered_load.looping:
+    if scenario.callers.ask_by_answers(scenario.offered_load):
         answers = answers_of(scenario, run, rows, from_s)
         counts |= {"answered": answers.answered, "asked_again": answers.sent > 1, "given_up": answers.given_up}
         times |= {f"answer_s_{name}": quantile(answers.took_s, q) for name, q in QUANTILES.items()}

@@ -56,10 +56,7 @@ def plan(
     expectations = expectations_of(scenario, expect)
     if not expectations:
         raise InvalidScenario(scenario.name, "expects nothing; say what must hold, such as --expect 'lag_s_p99 < 0.5'")
-    if down and consumers_of(field) is None:
-        raise InvalidScenario(field, "only consumers can be down; vary services.NAME.consumers")
-    if cost_per_hour is not None and consumers_of(field) is None:
-        raise InvalidScenario(field, "only consumers cost; vary services.NAME.consumers, or leave the cost out")
+    _check_consumers(scenario, field, down, cost_per_hour)
     variants, unable = _variants(scenario, field, values, down)
     with shown(progress, f"planning {scenario.name}") as advance, executor_of(executor, workers) as pool:
         search = _Search(list(variants.items()), seeds, calibration, pool, advance, expectations)
@@ -82,6 +79,18 @@ def plan(
         calibration.about() if calibration is not None else {},
         cost_per_hour,
     )
+
+
+def _check_consumers(scenario: Scenario, field: str, down: int, cost_per_hour: float | None) -> None:
+    """Refuse consumers that are down, or cost something, where the field does not say how many there are."""
+    counted = scenario.services.get(consumers_of(field) or "")
+    if down and counted is None:
+        raise InvalidScenario(field, "only consumers can be down; vary services.NAME.consumers")
+    if cost_per_hour is not None and counted is None:
+        raise InvalidScenario(field, "only consumers cost; vary services.NAME.consumers, or leave the cost out")
+    if (down or cost_per_hour is not None) and counted is not None and counted.autoscale is not None:
+        told = "a rule scales them, so this is only their number at first"
+        raise InvalidScenario(field, f"{told}; leave autoscale out, or leave out who is down and what they cost")
 
 
 def _limit(without: Mapping[Limit, Tried]) -> Limit | None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eventlib.circuit_breaker import CircuitBreaker
 from eventlib.policy import Retry
 from sim.declare.dependencies import Dependency
 from sim.declare.scenario import Scenario
@@ -140,6 +141,24 @@ def test_nothing_is_lost_whatever_else_a_service_does(fields: dict[str, Any]) ->
     faults = (out(), kill("desk", 2.0, 0.2), fault("pause", service="desk", at_s=2.6, for_s=0.8))
     history = simulate(scenario(poisson(40.0, 5.0), *faults, desk=calling(**fields)), range(3))
     assert problems(history) == {} and rows_of(history, "circuit_opened").size
+
+
+@pytest.mark.parametrize("fields", [{}, {"batch": {"size": 4}}], ids=["single", "batch"])
+@pytest.mark.parametrize("breaker", [None, BREAKER], ids=["none", "breaker"])
+def test_a_message_that_comes_back_to_a_consumer_may_run_there_twice(
+    fields: dict[str, Any], breaker: dict[str, Any] | None
+) -> None:
+    """Work takes 30 s. The two consumers stand still by turns, and each takes over what the other one works on."""
+    desk = service(30.0, consumers=2, concurrency=8, lease_s=0.5, retry={"attempts": 10}, **fields)
+    desk = desk.model_copy(update={"circuit_breaker": breaker and CircuitBreaker(**breaker)})
+    pauses = [
+        fault("pause", service="desk", consumer=number % 2, at_s=3.5 + 4.0 * number, for_s=2.0) for number in range(4)
+    ]
+    history = simulate(plain(steady(1.0, 20.0), *pauses, drain_s=200.0, desk=desk), [0])
+    started = rows_of(history, "started")
+    again = np.unique(started[["consumer", "message"]], return_counts=True)[1]
+    assert again.max() > 1 and rows_of(history, "failed").size == 0
+    assert problems(history) == {}
 
 
 def test_the_shipped_example_needs_its_breaker() -> None:

@@ -160,6 +160,15 @@ def test_what_cannot_be_planned_is_refused(
         sim.plan(BUSY, vary, expect=[expect] if expect else [], executor=Counting(), **options)
 
 
+def test_the_first_number_of_consumers_that_a_rule_scales_says_no_cost() -> None:
+    rule = {"max": 4, "backlog_per_consumer": 5}
+    declared = scenario(steady(10.0, 1.0), desk=service(autoscale=rule))
+    one_of: list[dict[str, Any]] = [{"down": 1}, {"cost_per_hour": 1.0}]
+    for options in one_of:
+        with pytest.raises(InvalidScenario, match="a rule scales them, so this is only their number at first"):
+            sim.plan(declared, {"services.desk.consumers": "1..2"}, expect=[FAST], executor=Counting(), **options)
+
+
 async def test_the_answer_and_the_next_cheaper_one_are_checked_live() -> None:
     even = scenario(steady(90.0, 3.0), desk=service(service_time=constant(0.03)))
     ran = []

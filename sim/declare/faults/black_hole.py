@@ -1,6 +1,6 @@
 """A network that swallows everything for a while."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ class BlackHole(NetworkFault):
 
     kind: Literal["black_hole"]
     for_s: float = Field(gt=0, le=OUT_MAX_S)
+
+    leaves_unanswered: ClassVar = True
 
     @property
     def label(self) -> str:

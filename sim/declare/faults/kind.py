@@ -142,6 +142,7 @@ class FaultKind(Declared):
     notes: ClassVar[tuple[str, ...]] = ()  # the kinds of history rows that it notes
     needs: ClassVar[Needs] = "nothing"
     done_to_it: ClassVar[str] = "hit"  # what happens to the parts that it meets, as a participle: "killed"
+    leaves_unanswered: ClassVar[bool] = False  # whether what is asked of the server meanwhile may wait for its end
 
     @property
     @abstractmethod
@@ -193,6 +194,9 @@ class FaultKind(Declared):
 
     def problem(self, system: System) -> str | None:
         """Why it cannot happen in this system, or None."""
+        if self.leaves_unanswered and system.callers and system.callers.ask_by_answers(system.offered_load):
+            who = "callers that ask again, or in a closed loop, are not modelled yet while the server may not answer"
+            return f"{who} ({self.kind}); leave it out, or let the callers of an open load ask once"
         for other in system.faults:
             together = self.at_s <= other.parts_until_s and other.at_s <= self.parts_until_s
             if other is not self and together and (shared := self.parts(system) & other.parts(system)):
@@ -266,7 +270,7 @@ class ConsumerFault(ServiceFault):
         if system.callers is not None and self._meets_a_caller(system):
             if not self.may_meet_callers:
                 return f"callers that are {self.done_to_it} are not modelled yet; give a service, or kill a caller"
-            if system.callers.retries or system.offered_load.looping:
+            if system.callers.ask_by_answers(system.offered_load):
                 return "callers that ask again, or in a closed loop, cannot be killed yet; meet a service instead"
             consumers, problem = system.callers.processes, FaultKind.problem(self, system)
         else:

@@ -88,17 +88,18 @@ class Poison(ServiceFault):
         return None
 
     def _messages(self, system: System) -> float:
-        """About how many messages of its service it poisons, as if the load were even."""
+        """About how many messages of its service it poisons at most, as if the load were even."""
         load, consumed = system.offered_load, system.services[self.service].consumes
+        tries = system.callers.retry.attempts if system.callers is not None else 1
         if self.share is None:
-            return float(len(self.messages) * system.flow.paths[consumed])
+            return float(len(self.messages) * tries * system.flow.paths[consumed])
         try:
             length_s = load.duration_s
         except InvalidTrace:  # the run refuses it
             return 0.0
         lasts_s = max(0.0, min(self.until_s, length_s) - self.at_s)
         part = lasts_s / length_s if length_s else 1.0  # of a trace of one row
-        return self.share * part * load.expected_events() * system.flow.means[consumed]
+        return self.share * part * load.expected_events() * tries * system.flow.means[consumed]
 
     def poison(self, arrivals_s: Floats, rng: np.random.Generator) -> Poisoned:
         chosen = np.zeros(arrivals_s.size, bool)

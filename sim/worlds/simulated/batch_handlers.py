@@ -34,7 +34,7 @@ class BatchHandlers(DependentHandlers):
         assert group.service.batch is not None, "a service without batches has other handlers"
         self._batching = group.service.batch
         self._calls_running = 0
-        self._batch_of: dict[Message, _Batch] = {}
+        self._batch_of: dict[tuple[Message, int], _Batch] = {}  # by message and attempt
         self._waits = False  # a timer runs
 
     def _start(self, after_s: float) -> None:
@@ -84,21 +84,21 @@ class BatchHandlers(DependentHandlers):
         first, attempt, _ = members[0]
         self._record(_BATCH, starts_at, first, attempt, float(len(members)))
         batch = _Batch(members)
-        for message, *_ in members:
-            self._batch_of[message] = batch
+        for message, of_one, _ in members:
+            self._batch_of[message, of_one] = batch
         self.running += len(members)
         self._calls_running += 1
         if self.gate is not None:
-            self.gate.began(first)
+            self.gate.began(first, attempt)
         self._run(first, attempt, starts_at, after_s)
 
     def _work(self, message: Message, attempt: int, starts_at: float) -> tuple[float, Exception | None]:
         takes_s, error = super()._work(message, attempt, starts_at)
-        more_s = len(self._batch_of[message].members) * self._batching.per_message_s
+        more_s = len(self._batch_of[message, attempt].members) * self._batching.per_message_s
         return takes_s + more_s * self._state.plan.slowed(self._group.name, starts_at), error
 
     def _complete(self, message: Message, attempt: int, error: Exception | None) -> None:
-        members = self._batch_of[message].members
+        members = self._batch_of[message, attempt].members
         if self._poisoned and any(self._state.plan.kills(self._group.name, one.index) for one, *_ in members):
             self._state.let_die(self._group.name, self._index)
             return
@@ -106,7 +106,7 @@ class BatchHandlers(DependentHandlers):
 
     def _finish(self, message: Message, attempt: int, error: Exception | None) -> None:
         """The call took too long: all of its messages have failed."""
-        self._end_call(message, [(one, of_one, FAILURE) for one, of_one, _ in self._batch_of[message].members])
+        self._end_call(message, [(one, of_one, FAILURE) for one, of_one, _ in self._batch_of[message, attempt].members])
 
     def _end_call(self, first: Message, members: Sequence[_Member]) -> None:
         if self.gate is not None:
@@ -118,9 +118,9 @@ class BatchHandlers(DependentHandlers):
     def _tell_gate(self, message: Message, attempt: int, fails: bool) -> None:
         """The gate knows: a call is one attempt."""
 
-    def _free_worker(self, message: Message, after_s: float) -> None:
+    def _free_worker(self, message: Message, attempt: int, after_s: float) -> None:
         """A message of a call has ended. The worker is free with the last one."""
-        batch = self._batch_of.pop(message)
+        batch = self._batch_of.pop((message, attempt))
         batch.left -= 1
         if batch.left:
             return

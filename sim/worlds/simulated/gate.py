@@ -25,7 +25,7 @@ class Gate:
         self._process = process
         self._go_on = go_on
         self._env = group.state.env
-        self._began: dict[Message, int] = {}
+        self._began: dict[tuple[Message, int], int] = {}  # a message that came back may run twice
 
     def may_begin(self) -> bool:
         """Whether an attempt may begin now."""
@@ -35,14 +35,14 @@ class Gate:
         """How many entries a consumer may ask for that has `capacity`, and `unhandled` entries in hand."""
         return self._circuit.room(self._env.now, capacity, unhandled)
 
-    def began(self, message: Message) -> None:
+    def began(self, message: Message, attempt: int) -> None:
         """An attempt at this message, or at a batch of which it is the first, begins."""
-        self._began[message] = self._circuit.began()
+        self._began[message, attempt] = self._circuit.began()
 
     def ended(self, message: Message, attempt: int, *, succeeded: int = 0, failed: int = 0) -> None:
         """It has ended, for so many messages."""
         now = self._env.now
-        changed = self._circuit.ended(self._began.pop(message), now, succeeded=succeeded, failed=failed)
+        changed = self._circuit.ended(self._began.pop((message, attempt)), now, succeeded=succeeded, failed=failed)
         if changed is None:
             return
         kind = _OPENED if changed == "open" else _CLOSED

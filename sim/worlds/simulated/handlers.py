@@ -135,7 +135,7 @@ class Handlers:
         self._record(_STARTED, starts_at, message, attempt, message.dispatch)
         self.running += 1
         if self.gate is not None:
-            self.gate.began(message)
+            self.gate.began(message, attempt)
         self._run(message, attempt, starts_at, after_s)
 
     def _run(self, message: Message, attempt: int, starts_at: float, after_s: float) -> None:
@@ -186,7 +186,7 @@ class Handlers:
                 return
         else:
             self._settle_ended(message, attempt, error, now)
-        self._free_worker(message, after_s)
+        self._free_worker(message, attempt, after_s)
 
     def _tell_gate(self, message: Message, attempt: int, fails: bool) -> None:
         assert self.gate is not None, "it is told only where there is one"
@@ -196,7 +196,7 @@ class Handlers:
         self._start(0.0)
         self._ended(0.0)
 
-    def _free_worker(self, message: Message, after_s: float) -> None:
+    def _free_worker(self, message: Message, attempt: int, after_s: float) -> None:
         self.running -= 1
         if self.waiting:
             self._start(after_s + self._cpu.takes_s("next_s"))
@@ -210,7 +210,7 @@ class Handlers:
         message, attempt, error = cast(tuple[Message, int, Exception | None], settled.value)
         self._settle_ended(message, attempt, error, self._state.env.now)
         if error is not None:
-            self._free_worker(message, 0.0)
+            self._free_worker(message, attempt, 0.0)
 
     def _settle_ended(self, message: Message, attempt: int, error: Exception | None, now: float) -> None:
         if self._lost and (lost := self._lost.pop((message, attempt), None)):

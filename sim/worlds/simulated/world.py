@@ -198,7 +198,7 @@ class World:
             at_s, due_s = plan.arrivals_s.item(index), plan.due_s.item(index)
             code, caller = self._state.event_codes[self._event(index)], -1
             if self._callers is not None:
-                caller = self._callers.declared.of(index)
+                caller = self._callers.declared.of(index * self._tries)
                 if self._consumers[CALLERS, caller].killed:  # it sends nothing
                     continue
             if due_s <= now:
