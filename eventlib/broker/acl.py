@@ -10,7 +10,7 @@ from functools import cache
 from typing import Literal, NamedTuple, get_args
 
 from eventlib.broker import scripts
-from eventlib.broker.keys import Keys
+from eventlib.broker.keys import Keys, below
 from eventlib.broker.scripts import Script
 
 Role = Literal["publisher", "consumer", "operator", "monitor", "admin"]
@@ -275,13 +275,12 @@ def called_by(script: Script) -> frozenset[str]:
 
 def patterns(namespace: str, roles: Collection[Role], scope: Scope | None) -> list[str]:
     """The key patterns that some roles need: for the whole namespace, or for the streams of a scope. Sorted."""
-    keys = Keys(namespace)
     if scope is None or "admin" in roles:
         return [f"~{namespace}:*"]
-    found = {f"~{keys.probe('health')}"}
+    found = {f"~{Keys(namespace).probe('health')}"}
     for journey in journeys_of(roles, scope):
         for stream, groups in scope.get(journey.part, {}).items():
-            found.update(f"~{keys.below(stream, name)}" for key in journey.keys for name in _named(key, groups))
+            found.update(f"~{below(namespace, stream, name)}" for key in journey.keys for name in _named(key, groups))
     return sorted(found)
 
 

@@ -91,10 +91,6 @@ class Keys:
     def stream(self, stream: str) -> str:
         return f"{self.namespace}:{{{stream}}}:events"
 
-    def below(self, stream: str, pattern: str) -> str:
-        """A pattern of keys of one stream."""
-        return f"{self.namespace}:{{{stream}}}:{pattern}"
-
     def producer(self, stream: str, producer: str) -> str:
         return f"{self.namespace}:{{{stream}}}:producer:{producer}"
 
@@ -154,6 +150,11 @@ class Keys:
         """The keys of the task queue that has this stream."""
         prefix = f"{self.namespace}:{{{stream}}}:queue"
         return QueueKeys(*(f"{prefix}:{name}" for name in QueueKeys._fields))
+
+
+def below(namespace: str, stream: str, pattern: str) -> str:
+    """A pattern of keys of one stream."""
+    return f"{namespace}:{{{stream}}}:{pattern}"
 
 
 class OwnKey(NamedTuple):

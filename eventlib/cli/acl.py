@@ -37,7 +37,9 @@ def acl_command(
     ] = None,
     json_file: Json = None,
 ) -> None:
-    """Print the ACL rules that a Redis user needs for a role: as a command, and as a line of an aclfile.
+    """Print the ACL rules that a Redis user needs for a role: publisher, consumer, ...
+
+    They are printed as a command, and as a line of an aclfile.
 
     publisher: publish, wait for events, request, enqueue tasks, start sagas. consumer: run handlers, tasks, schedules
     and sagas. operator: dead letters, queues, schedules and sagas by hand. monitor: look, and change nothing.

@@ -21,9 +21,9 @@ def settings_command(
     ] = None,
     json_file: Json = None,
 ) -> None:
-    """Print the settings in force, and where each is from: the environment, the file or the defaults.
+    """Print the settings in force, and where each is from.
 
-    Passwords are not shown. Unknown names and wrong values are errors.
+    That is the environment, the file or the defaults. Passwords are not shown. Unknown names and wrong values are errors.
     """
     loaded = read_settings(file)
     rows = [_row(setting, loaded.settings.model_dump()) for setting in all_settings()]

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,6 +57,7 @@ def report_command(
     from sim.cli.shipped import shipped
     from sim.declare.scenario import Scenario
 
+    import_module("sim.show.report")  # what it needs is missed before anything is measured
     output.parent.mkdir(parents=True, exist_ok=True)
     writable(output)
     tried = _read_fidelity(fidelity, output.parent / "fidelity.json")

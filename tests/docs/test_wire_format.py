@@ -1,13 +1,12 @@
 """docs/wire-format.md describes all that is in the code, and nothing else. tests/contract compares it with Redis."""
 
-import inspect
 import json
 import re
 from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from eventlib import bus, catalog
+from eventlib import Settings, catalog
 from eventlib.broker import keys
 from eventlib.broker.keys import GroupKeys, Keys, ScheduleKeys
 from eventlib.broker.scripts import Script
@@ -143,4 +142,4 @@ def test_the_reasons_are_all_reasons() -> None:
 
 
 def test_the_namespace_is_the_librarys_own() -> None:
-    assert f"`NAMESPACE` is `{inspect.signature(bus.connect).parameters['namespace'].default}`" in wire.text()
+    assert f"`NAMESPACE` is `{Settings().bus.namespace}`" in wire.text()
