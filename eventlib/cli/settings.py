@@ -23,7 +23,8 @@ def settings_command(
 ) -> None:
     """Print the settings in force, and where each is from.
 
-    That is the environment, the file or the defaults. Passwords are not shown. Unknown names and wrong values are errors.
+    That is the environment, the file or the defaults. Passwords are not shown. Unknown names and wrong values are
+    errors.
     """
     loaded = read_settings(file)
     rows = [_row(setting, loaded.settings.model_dump()) for setting in all_settings()]

@@ -122,7 +122,10 @@ LOAD = {"kind": "ramp", "event": "placed", "from_rate_per_s": 1.0, "to_rate_per_
         ({"from_rate_per_s": -1}, "load.from_rate_per_s: Input should be greater than or equal to 0, not -1"),
         ({"to_rate_per_s": -1}, "load.to_rate_per_s: Input should be greater than or equal to 0, not -1"),
         ({"duration_s": 0}, "load.duration_s: Input should be greater than 0, not 0"),
-        ({"rate_per_s": 5}, "unknown field; there are: kind, event, size_bytes, from_rate_per_s, to_rate_per_s, duration_s"),
+        (
+            {"rate_per_s": 5},
+            "unknown field; there are: kind, event, size_bytes, from_rate_per_s, to_rate_per_s, duration_s",
+        ),
         (
             {"to_rate_per_s": 1e9},
             "lower the load's from_rate_per_s, to_rate_per_s or duration_s, or retry.attempts",
