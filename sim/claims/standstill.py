@@ -20,8 +20,9 @@ def still() -> Iterator[Standstill]:
     found, ended = Standstill(), threading.Event()
 
     def look() -> None:
-        before_s = time.monotonic()
-        while not ended.wait(_TICK_S):
+        before_s, ends = time.monotonic(), False
+        while not ends:  # the last wait counts too: the process may stand still in it
+            ends = ended.wait(_TICK_S)
             now_s = time.monotonic()
             found.longest_s = max(found.longest_s, now_s - before_s - _TICK_S)
             before_s = now_s
