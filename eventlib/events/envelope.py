@@ -86,7 +86,7 @@ def write(
             correlation_id = cause.id if cause.correlation_id is None else cause.correlation_id
         if causation_id is None:
             causation_id = cause.id
-    if traceparent is None:
+    if traceparent is None and (cause is not None or tracing.active is not None):
         traceparent, tracestate = trace_here()
     proof = proof_of(event.__class__)
     try:
