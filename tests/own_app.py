@@ -22,6 +22,8 @@ class Paid(ev.Event, type="own.paid", stream="own-payments"):
     number: int
 
 
+LEAKED: list[asyncio.Task[bool]] = []  # else they may be collected as garbage before they are looked for
+
 app = ev.App("own")
 app.group("compute", concurrency=4, prefetch=1, lease_s=1.0)
 app.group("wait", concurrency=50)
@@ -59,7 +61,7 @@ async def block(event: Placed, delivery: ev.Delivery) -> None:
     if event.number == 1:
         raise SystemExit("bye")
     if event.number == 2:
-        asyncio.create_task(asyncio.Event().wait())  # noqa: RUF006 - the leak that is to be found
+        LEAKED.append(asyncio.create_task(asyncio.Event().wait()))  # the leak that is to be found
 
 
 @app.subscribe(Placed, group="dying")

@@ -91,7 +91,8 @@ async def test_requests_time_out_while_the_service_is_away(url: str) -> None:
     history = await in_time(run_live(away, [0], repeats=1, url=url))
     assert rows_of(history, "timed_out")["attempt"].tolist() == [1] * 20
     assert measure(history)["callers.timed_out"].tolist() == [20.0]
-    assert history.runs[0].left["quoting"].waiting == 20
+    left = history.runs[0].left["quoting"]
+    assert left.waiting + left.pending == 20  # the service may have read one before it was killed
 
 
 async def test_callers_that_still_wait_end_with_the_run(url: str) -> None:
