@@ -75,7 +75,12 @@ def test_every_message_is_found_by_its_number(runs: tuple[Scenario, History]) ->
     to_handle = {number for number in range(MESSAGES) if number not in failing and not rejected(number)}
     to_die = failing | {number for number in range(MESSAGES) if rejected(number)}
     assert handled <= to_handle and set(dead) <= to_die
-    assert len((to_handle | to_die) - handled - set(dead)) <= left_over(history.runs[0].left["computing"])
+    (killed,) = rows_of(history, "killed", "computing")
+    started = rows_of(history, "started", "computing")
+    at_work = started[(started["consumer"] == killed["consumer"]) & (started["t_s"] <= killed["t_s"])]["message"]
+    # What the killed consumer settled last, it may not have had the time to note.
+    missing = (to_handle | to_die) - handled - set(dead) - set(at_work[-4:].tolist())
+    assert len(missing) <= left_over(history.runs[0].left["computing"])
     assert {dead[number] for number in failing & set(dead)} <= {2, 3}, (
         "a third one, if its consumer was killed in its second"
     )
