@@ -66,7 +66,7 @@ def test_a_process_that_is_stopped_stands_still() -> None:
     ) as program:
         assert program.stdout is not None and program.stdout.readline() == "ready\n"
         os.kill(program.pid, signal.SIGSTOP)
-        time.sleep(0.4)
+        time.sleep(0.4)  # what is tested: the program stands still for so long
         os.kill(program.pid, signal.SIGCONT)
         told, _ = program.communicate("go on\n")
     assert float(told) > 0.3

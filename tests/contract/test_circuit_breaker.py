@@ -4,8 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
+import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib.broker.keys import Keys
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
 from tests.shop import Connect, OrderPlaced, Record, orders
@@ -56,16 +58,37 @@ async def test_it_pauses_and_goes_on_without_losing_an_event(connect: Connect, b
     assert shop.record.count("failed") <= (15 if batches else 5) + 5 * shop.record.count("circuit_opened")
 
 
-async def test_while_it_is_open_nothing_is_read_and_no_attempt_begins(connect: Connect, inspector: Inspector) -> None:
+async def test_while_it_is_open_nothing_is_read_and_no_attempt_begins(
+    connect: Connect, inspector: Inspector, raw: redis.Redis, namespace: str
+) -> None:
+    beside = ev.App("beside")
+    beside.group("audit", lease_s=0.5)
+    sweep, sweeps, audited = Keys(namespace).group("orders", "audit").sweep, set[object](), list[int]()
+
+    @beside.subscribe(OrderPlaced, group="audit")
+    async def audit(event: OrderPlaced, delivery: ev.Delivery) -> None:
+        audited.append(event.number)
+
+    async def swept_four_times() -> bool:
+        sweeps.add(await raw.hget(sweep, "due"))
+        return len(sweeps) > 4
+
     shop = Shop(concurrency=16)
     shop.single()
-    async with connect(shop.app) as bus, bus.running(observe=shop.record):
+    async with (
+        connect(shop.app) as bus,
+        bus.running(observe=shop.record),
+        connect(beside) as other,
+        other.running(),
+    ):
         await bus.publish_many(orders(1, 2, 3, 4))
         await eventually(shop.opened)
-        await asyncio.sleep(1.2)  # longer than the read that was under way
+        await eventually(lambda: bus.health()[0].full)  # the read that was under way is over
         begun = shop.record.count("started")
         await bus.publish_many(orders(*range(5, 105)))
-        await asyncio.sleep(1.2)  # longer than two leases
+        await eventually(lambda: len(audited) == 104)  # a group beside it has handled them all
+        sweeps.clear()
+        await eventually(swept_four_times)  # and has swept twice a lease, so two leases have passed
         assert shop.record.count("started") == begun <= 4 and shop.record.count("lost") == 0
         assert (await bus.backlog("orders", "billing")).total == 104
         assert len(await inspector.pending()) <= 4  # retries that the read under way brought

@@ -444,5 +444,5 @@ async def test_who_asks_in_the_loop_finds_that_it_goes_on(connect: Connect) -> N
         asgi = httpx.ASGITransport(app=ev.health_app(bus, blocked_s=0.1))
         async with httpx.AsyncClient(transport=asgi, base_url="http://here") as client:
             assert (await client.get("/livez")).status_code == 200
-            time.sleep(0.2)  # noqa: ASYNC251 - the block
+            time.sleep(0.2)  # noqa: ASYNC251 - what is tested: a handler that blocks the loop for so long
             assert (await client.get("/livez")).status_code == 200
