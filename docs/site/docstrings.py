@@ -32,7 +32,7 @@ def _mark(_: "Sphinx", __: str, ___: str, ____: object, _____: object, lines: li
 
 
 def _without_own_fields(_: "Sphinx", kind: str, __: str, thing: object, *___: object) -> tuple[str, str] | None:
-    """The signature of a class less the fields that it fills by itself: nobody gives those."""
+    """The signature of a class, without the fields that it fills by itself."""
     if kind != "class" or not isinstance(thing, type):
         return None
     from sphinx.util.inspect import stringify_signature

@@ -21,7 +21,7 @@ _KEYS_OF = ("XREADGROUP", "NOACK", "GROUP", "g", "STREAMS", "STREAMS", "key", ">
 
 @dataclass(frozen=True, slots=True)
 class SlowCommand:
-    """A command of the slow log. Its arguments are left out: they may hold what is nobody's business."""
+    """A command of the slow log. Its arguments are left out: they may hold personal data."""
 
     command: str
     took_s: float

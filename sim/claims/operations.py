@@ -1,4 +1,4 @@
-"""Claims about running it: probes, monitoring, configuration, and deploys that nobody notices."""
+"""Claims about running it: probes, monitoring, configuration, and deploys without a pause."""
 
 import asyncio
 import importlib.util

@@ -1,4 +1,4 @@
-"""What was found of each claim of the reference document: rows of a report, whoever measured them."""
+"""What was found of each claim of the reference document: the rows of a report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

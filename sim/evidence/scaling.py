@@ -16,7 +16,7 @@ def consumers_over_time(scenario: Scenario, rows: Rows, service: int) -> tuple[F
     if declared.autoscale is None:
         return np.zeros(1), np.full(1, float(declared.consumers))
     scaled = of_kind(rows[rows["service"] == service], "scaled")
-    if not scaled.size:  # a run that nobody recorded
+    if not scaled.size:  # a run without a record of it
         return np.zeros(1), np.full(1, float(declared.consumers_first))
     return np.asarray(scaled["t_s"]), np.asarray(scaled["value"])
 

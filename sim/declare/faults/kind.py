@@ -176,7 +176,7 @@ class FaultKind(Declared):
         return True
 
     def takes_out(self, service: str, at_s: float) -> bool:
-        """Whether no consumer of the service can run at `at_s`, whoever starts it."""
+        """Whether no consumer of the service can run at `at_s`, by whatever it is started."""
         return False
 
     def parts(self, system: System) -> frozenset[str]:
