@@ -19,7 +19,8 @@ class Callers(Declared):
 
     The `processes` send by turns. Each request waits for its reply for at most `timeout_s`; that time covers its
     publishing too. A request that was not answered in time is sent again, after the waits of `retry`, as another
-    message. The services handle both, because they cannot know that the caller gave the first one up. After `retry.attempts` of them, by default one, the request is given up.
+    message. The services handle both, because they cannot know that the caller gave the first one up. After
+    `retry.attempts` of them, by default one, the request is given up.
 
     What is due while a caller's process is dead is not sent: there is no caller to send it. A caller that comes back
     asks for the replies that its process was waiting for when it was killed, for `timeout_s` again.
@@ -55,7 +56,7 @@ class Callers(Declared):
 
 
 def callers_problem(callers: Callers | None, load: LoadKind, services: Mapping[str, Service]) -> str | None:
-    """Why this load cannot be sent to these services, or not by these callers, or None: where in the file, and the mend."""
+    """Why this load cannot be sent to these services, or not by these callers: where in the file, and the mend."""
     if callers is None:
         mend = "clients of a closed loop wait for replies; say which, as in callers: {reply: quote.given}"
         return f"callers: {mend}" if load.looping else None
