@@ -3,9 +3,7 @@
 What a program passes to a call goes before all of them. `Settings` is the one list: names, defaults and limits.
 """
 
-import difflib
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,6 +197,8 @@ def read_settings(file: str | Path | None = None, *, url: str | None = None) -> 
 
 
 def _from_file(file: Path) -> dict[str, Any]:
+    import tomllib  # where there is a file
+
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
@@ -208,16 +208,15 @@ def _from_file(file: Path) -> dict[str, Any]:
 
 
 def _from_environment() -> dict[str, Any]:
-    if not any(name.startswith((_PREFIX, *_OWN_PREFIX.values())) for name in os.environ):
+    sections = {setting.section: setting for setting in all_settings() if os.environ.get(setting.variable)}
+    if not sections:
         return {}  # as in most tests: the library takes a tenth of a second to import
     from pydantic_settings import EnvSettingsSource
 
-    sections = {setting.section: setting for setting in all_settings()}
-    read = {
+    return {
         name: EnvSettingsSource(of.model, env_prefix=of.prefix, env_ignore_empty=True)()  # type: ignore[arg-type]
         for name, of in sections.items()
     }
-    return {name: values for name, values in read.items() if values}
 
 
 def _refuse_unknown_variables() -> None:
@@ -240,6 +239,8 @@ def _check_section(section: str, names: Any, origin: str) -> None:
 
 
 def _nearest(name: str, known: set[str]) -> str:
+    import difflib  # where a name is wrong
+
     near = difflib.get_close_matches(name, sorted(known), 1)
     return f"; did you mean {near[0]}?" if near else "; `workbench settings` shows all"
 

@@ -22,6 +22,7 @@ Part = Literal["all", "events", "tasks", "sagas"]  # what a program declares or 
 
 _CALL = re.compile(r"(?:redis\.p?call\(|call_with\(|= \{)'([A-Z]{2,})'(?:, *'([A-Z]+)')?")
 _WITH_SUBCOMMANDS = ("XGROUP", "XINFO")
+_NAME = re.compile(r"\b(\w+)\(")
 _FUNCTION = re.compile(r"^local function (\w+)\([^\n]*(?: end\n|\n(?:.*?\n)??end\n)", re.MULTILINE | re.DOTALL)
 
 
@@ -267,10 +268,18 @@ def called_by(script: Script) -> frozenset[str]:
     functions = {found[1]: found[0] for found in _FUNCTION.finditer(script.text)}
     called, parts = set[str](), [_FUNCTION.sub("", script.text)]
     while parts:
-        part = re.sub("--.*", "", parts.pop())
-        called |= {f"{name}|{sub}" if name in _WITH_SUBCOMMANDS else name for name, sub in _CALL.findall(part)}
-        parts += [functions.pop(name) for name in list(functions) if re.search(rf"\b{name}\(", part)]
+        commands, names = _said_in(parts.pop())
+        called |= commands
+        parts += [functions.pop(name) for name in functions.keys() & names]
     return frozenset(called)
+
+
+@cache
+def _said_in(part: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The commands and the functions that a part of a script calls. Kept, because many scripts share it."""
+    code = re.sub("--.*", "", part)
+    calls = (f"{name}|{sub}" if name in _WITH_SUBCOMMANDS else name for name, sub in _CALL.findall(code))
+    return frozenset(calls), frozenset(_NAME.findall(code))
 
 
 def patterns(namespace: str, roles: Collection[Role], scope: Scope | None) -> list[str]:
