@@ -17,7 +17,6 @@ from eventlib.broker.connection import shows_password
 from eventlib.cli.terminal import err, out
 from eventlib.errors import EventlibError
 from eventlib.extras import MissingExtra, needs_extra
-from eventlib.settings import Settings, load_settings
 from eventlib.whole_files import check_writable, write_whole
 
 FAILED, WRONG, INVALID, INTERRUPTED = 1, 2, 3, 130  # as `EXIT_STATUS` words them
@@ -128,6 +127,8 @@ Json = Annotated[
 
 def from_settings(place: str, option: Any) -> Any:
     """The option, with its default from the settings: that of `exporter.port`, say."""
+    from eventlib.settings import Settings, load_settings  # here, as below: most helps and simulations do without
+
     section, _, name = place.partition(".")
 
     def value_of(settings: Settings) -> Any:
@@ -144,6 +145,8 @@ def named_server(how: str = "pass its URL") -> str:
     Raises:
         typer.BadParameter: none is named.
     """
+    from eventlib.settings import load_settings
+
     if address := load_settings().redis.address():
         return address
     raise typer.BadParameter(f"no Redis is named; {how} or set REDIS_URL, such as redis://localhost:6379/0")
@@ -161,6 +164,8 @@ def server_url(context: typer.Context, parameter: typer.CallbackParam, url: str 
         err.tell(
             "`ps` shows the password in this URL to others here; set REDIS_URL, or name a file by REDIS_PASSWORD_FILE."
         )
+    from eventlib.settings import load_settings
+
     if address := load_settings(url=url).redis.address():
         return address
     raise typer.BadParameter("the URL is empty, and no other is set; write redis://localhost:6379/0, say")
