@@ -88,8 +88,12 @@ class RunState:
         code = self.event_codes[event]
         self.rows.append((sent.sent_s, _SENT, service, consumer, code, index, 0, intended_s, held_s))
         self.rows.append((sent.published_s, _PUBLISHED, service, consumer, code, index, 0, intended_s, NAN))
+        self.append(event, index, intended_s, sent)
+
+    def append(self, event: str, index: int, intended_s: float, by: object) -> None:
+        """Let the stream have a message, which this call of a process adds."""
         if not self.machine.instant:
-            self.append_late_s = self.machine.server.late_s(self.env.now, sent)
+            self.append_late_s = self.machine.server.late_s(self.env.now, by)
         for subscriber in self.subscribers[event]:
             subscriber.push(Message(index, intended_s))
 
