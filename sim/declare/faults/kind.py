@@ -170,8 +170,8 @@ class FaultKind(Declared):
         """
         return (self,)
 
-    def hits(self, name: str) -> bool:
-        """Whether it concerns a service, or the callers, by their name."""
+    def hits(self, name: str, system: System) -> bool:
+        """Whether it concerns a service of the system, or its callers, by their name."""
         return True
 
     def takes_out(self, service: str, at_s: float) -> bool:
@@ -231,7 +231,7 @@ class ServiceFault(FaultKind):
 
     service: str
 
-    def hits(self, name: str) -> bool:
+    def hits(self, name: str, system: System) -> bool:
         return name == self.service
 
     def problem(self, system: System) -> str | None:

@@ -10,7 +10,6 @@ import simpy
 
 from eventlib.policy import RECONNECT, Uniform
 from sim.declare.faults.worlds import WORKS, Network
-from sim.declare.service import Service
 
 SILENCE_S = 5.0  # after so long without a reply, the library gives a connection up (eventlib.broker.connections)
 # Bytes on the wire, measured: of one event of a live run, and of the call that publishes or asks for some. A test holds
@@ -108,6 +107,6 @@ class Link:
         """When a call that is cut off at `at_s` is made again."""
         return at_s + RECONNECT.delay_s(1, self._rng)
 
-    def first_of(self, service: Service, at_s: float, *, adds: bool) -> float:
-        """When the first of the service's consumers has carried out what each of them tries."""
-        return min(self.arrives_s(at_s, adds=adds) for _ in range(service.consumers_first))
+    def first_of(self, processes: int, at_s: float, *, adds: bool) -> float:
+        """When the first of so many processes has carried out what each of them tries."""
+        return min(self.arrives_s(at_s, adds=adds) for _ in range(processes))

@@ -57,6 +57,8 @@ class RunState:
         self.event_codes = {event: code for code, event in enumerate(scenario.flow.paths)}
         self.subscribers: dict[str, list[Subscriber]] = {event: [] for event in scenario.flow.paths}
         self.finished = self.env.event()
+        # How many consumers each service is to have now.
+        self.wanted = {name: service.consumers_first for name, service in scenario.services.items()}
         self.dependencies = {name: Dependency(self.env, one.capacity) for name, one in scenario.dependencies.items()}
         self.let_die: Callable[[str, int], None] = _leave_alive  # called where poison kills a consumer of a service
         self._bodies: list[int] | None = plan.size_bytes.tolist() if plan.size_bytes is not None else None
