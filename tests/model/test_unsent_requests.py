@@ -112,3 +112,12 @@ def test_who_asks_by_answers_goes_with_a_server_that_gives_none(load: Load, unan
     assert sorted(ends.tolist()) == sorted(made["message"].tolist())
     assert np.any(made["message"] % 3 == 2)
     assert problems(history) == {}
+
+
+def test_a_caller_hears_again_when_it_is_connected_again() -> None:
+    """Its connection breaks just before a request that is handled at once; it makes another one after 25 ms or more."""
+    history = simulate(asking(fault("reset", at_s=0.5201)), [0])
+    message = round(0.525 * PER_S)
+    replied = rows_of(history, "replied")
+    (heard_s,) = replied["t_s"][replied["message"] == message]
+    assert 0.5201 + 0.025 <= heard_s <= 0.5201 + 0.05

@@ -55,7 +55,7 @@ class LearnedWork:
         whole_s, cpu_s = (times[message.index] for times in (self._failing_times if fails else self._times))
         if self._group.service.batch is not None:
             whole_s += messages * self._group.service.batch.per_message_s
-            cpu_s += 0.0
+            cpu_s += messages * self._learned.cpu_per_message_s
         shared_s = self._cpu.computes_s(starts_at, cpu_s) - cpu_s if cpu_s else 0.0
         return whole_s + shared_s, cpu_s + shared_s
 
