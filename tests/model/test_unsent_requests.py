@@ -115,9 +115,9 @@ def test_who_asks_by_answers_goes_with_a_server_that_gives_none(load: Load, unan
 
 
 def test_a_caller_hears_again_when_it_is_connected_again() -> None:
-    """Its connection breaks just before a request that is handled at once; it makes another one after 25 ms or more."""
-    history = simulate(asking(fault("reset", at_s=0.5201)), [0])
-    message = round(0.525 * PER_S)
-    replied = rows_of(history, "replied")
-    (heard_s,) = replied["t_s"][replied["message"] == message]
-    assert 0.5201 + 0.025 <= heard_s <= 0.5201 + 0.05
+    """Connections break just before a reply comes. The caller makes another one after 25 ms or more, and hears it."""
+    quoting, cut_s = service(0.03, emits=("given",), concurrency=9), 0.5201
+    declared = with_callers(Callers(reply="given"), steady(10.0, 1.0), fault("reset", at_s=cut_s), quoting=quoting)
+    replied = rows_of(simulate(declared, [0]), "replied")
+    (heard_s,) = replied["t_s"][replied["message"] == 5]
+    assert cut_s + 0.025 <= heard_s <= cut_s + 0.05
