@@ -90,14 +90,12 @@ class Recovery:
         self._quiet_s = max(1.0, 1.5 * every_s)
         self._level = -np.inf  # before the fault; there is none without a look then
         self._first_above_s = self._last_above_s = self._back_s = np.nan
-        self._over = False  # it has been quiet for long enough
 
     def add(self, at_s: Floats, entries: Floats) -> None:
         """Looks that follow the last ones, both of shape (looks,)."""
         asked = self._asked
         self._level = float(np.maximum(self._level, entries[at_s < asked.calm_until_s].max(initial=-np.inf)))
-        if not self._over:
-            self._note(at_s[(at_s >= asked.from_s) & (entries > self._level)])
+        self._note(at_s[(at_s >= asked.from_s) & (entries > self._level)])
         later_s = at_s[at_s > self._last_above_s]
         if np.isnan(self._back_s) and later_s.size:
             self._back_s = float(later_s[0])
@@ -111,7 +109,6 @@ class Recovery:
         else:
             above_s = np.append(self._last_above_s, above_s)
         quiet = np.flatnonzero(np.diff(above_s) > self._quiet_s)
-        self._over = bool(quiet.size)
         last_s = float(above_s[quiet[0]] if quiet.size else above_s[-1])
         if last_s != self._last_above_s:
             self._last_above_s, self._back_s = last_s, np.nan
