@@ -21,6 +21,7 @@ PROGRAMS: tuple[Role, ...] = ("publisher", "consumer", "operator")  # who works 
 Part = Literal["all", "events", "tasks", "sagas"]  # what a program declares or uses, so that it needs a journey
 
 _CALL = re.compile(r"(?:redis\.p?call\(|call_with\(|= \{)'([A-Z]{2,})'(?:, *'([A-Z]+)')?")
+_NAME = re.compile(r"\b(\w+)\(")
 _WITH_SUBCOMMANDS = ("XGROUP", "XINFO")
 _FUNCTION = re.compile(r"^local function (\w+)\([^\n]*(?: end\n|\n(?:.*?\n)??end\n)", re.MULTILINE | re.DOTALL)
 
@@ -267,10 +268,18 @@ def called_by(script: Script) -> frozenset[str]:
     functions = {found[1]: found[0] for found in _FUNCTION.finditer(script.text)}
     called, parts = set[str](), [_FUNCTION.sub("", script.text)]
     while parts:
-        part = re.sub("--.*", "", parts.pop())
-        called |= {f"{name}|{sub}" if name in _WITH_SUBCOMMANDS else name for name, sub in _CALL.findall(part)}
-        parts += [functions.pop(name) for name in list(functions) if re.search(rf"\b{name}\(", part)]
+        commands, names = _called_in(parts.pop())
+        called |= commands
+        parts += [functions.pop(name) for name in names & functions.keys()]
     return frozenset(called)
+
+
+@cache
+def _called_in(part: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The commands and the functions that a part of a script calls. Most parts are functions of many scripts."""
+    code = re.sub("--.*", "", part)
+    commands = (f"{name}|{sub}" if name in _WITH_SUBCOMMANDS else name for name, sub in _CALL.findall(code))
+    return frozenset(commands), frozenset(_NAME.findall(code))
 
 
 def patterns(namespace: str, roles: Collection[Role], scope: Scope | None) -> list[str]:
