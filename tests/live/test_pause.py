@@ -4,11 +4,10 @@ import numpy as np
 
 from sim.declare.declared import Floats
 from sim.declare.faults.pause import Pause
-from sim.evidence.checks import check
 from sim.evidence.history import History
 from sim.worlds.live import run_live
 from sim.worlds.simulated import simulate
-from tests.live.live_runs import OF_THE_MACHINE, no_process_left
+from tests.live.live_runs import no_process_left, problems
 from tests.model.small import rows_of, scenario, service, steady
 
 LEASE_S = 0.5
@@ -20,7 +19,7 @@ def pause(service: str, for_s: float, at_s: float = PAUSED_AT_S) -> Pause:
 
 
 def assert_nothing_is_lost(history: History) -> None:
-    assert {one.name: one for one in check(history) if one.verdict != "true" and one.name not in OF_THE_MACHINE} == {}
+    assert problems(history) == {}
     for name in history.services:
         handled = np.unique(rows_of(history, "handled", name)["message"])
         assert len(handled) == len(np.unique(rows_of(history, "sent")["message"])), name
