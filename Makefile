@@ -27,16 +27,16 @@ report: $(READY) ## run two scenarios in both worlds, measure every claim, write
 	    *) exit $$status;; \
 	  esac; }
 
-# Many tests wait, so four processes keep two cores busy. Tests that install the wheel, and the first notebook, which
-# times the machine for the others, get both cores to themselves. The other notebooks judge no time closely.
+# Many tests wait, so four processes keep two cores busy. The first notebook times the machine for the others and gets
+# both cores to itself. The others judge no time closely, and wait for live runs, so they run beside each other.
 # More than a hundred processes start: each would compile the same sources again where Python may not keep them.
 FIRST := notebooks/01_quickstart.ipynb
 NBVAL := -p nbval --nbval --nbval-current-env --nbval-cell-timeout=120
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(READY) $(JUDGES) ## run all tests and all notebooks
-	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/typing --ignore=tests/install -n 4 --dist worksteal
-	@$(BIN)/pytest tests/install $(FIRST) $(NBVAL)
-	@$(BIN)/pytest $(filter-out $(FIRST),$(wildcard notebooks/*.ipynb)) $(NBVAL) -n 2 --dist loadfile
+	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/typing -n 4 --dist worksteal
+	@$(BIN)/pytest $(FIRST) $(NBVAL)
+	@$(BIN)/pytest $(filter-out $(FIRST),$(wildcard notebooks/*.ipynb)) $(NBVAL) -n 3 --dist loadfile
 
 # What they do does not depend on the server, so they run on one.
 LOOP_TESTS := tests/contract tests/fundamentals tests/testing tests/unit -n 2 --dist worksteal

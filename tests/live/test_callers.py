@@ -8,13 +8,12 @@ import pytest
 from eventlib.policy import Retry
 from sim.declare.callers import Callers
 from sim.declare.scenario import Scenario
-from sim.evidence.checks import check
 from sim.evidence.history import KIND, History
 from sim.evidence.metrics import measure
 from sim.infer.compare import compare
 from sim.worlds.live import run_live
 from sim.worlds.simulated import simulate
-from tests.live.live_runs import OF_THE_MACHINE, in_time, keys_of_runs, no_process_left
+from tests.live.live_runs import in_time, keys_of_runs, no_process_left, problems
 from tests.model.small import attempts_by_message, kill, rows_of, service, steady, with_callers
 
 KILLED_AT_S, BACK_AFTER_S = 0.6, 0.3
@@ -38,7 +37,7 @@ def measured(url: str) -> History:
 
 
 def test_a_killed_caller_gets_every_reply_when_it_is_back(measured: History) -> None:
-    assert {one.name: one for one in check(measured) if one.verdict != "true" and one.name not in OF_THE_MACHINE} == {}
+    assert problems(measured) == {}
     sent, replied = rows_of(measured, "sent"), rows_of(measured, "replied")
     assert set(replied["message"]) == set(sent[sent["service"] == -1]["message"])
     again = replied[replied["attempt"] == 2]

@@ -14,6 +14,7 @@ from eventlib import BrokerError
 from sim.calibration import PARTS, Calibration
 from sim.cli.commands import app
 from sim.declare.scenario import Scenario
+from sim.environment import now
 from sim.errors import CalibrationFailed, InvalidCalibration
 from sim.evidence.history import History
 from sim.infer.calibrate import calibration_at, calibration_of, probes, undisturbed
@@ -342,9 +343,14 @@ async def test_what_was_measured_on_a_busy_machine_is_measured_again(
         return here, []
 
     file, here = tmp_path / "calibration.json", replace(measured(), server=await product_at(url))
-    replace(here, blocks=(Block(0, {"lateness_s": [[0.1]]}),)).save(file)
+    busy = replace(here, blocks=(Block(0, {"lateness_s": [[0.1]]}),))
     monkeypatch.setattr("sim.infer.calibrate.calibrate", calibrate)
-    assert await calibration_at(file, url=url) == here == Calibration.load(file)
+    recent = replace(busy, date=now())
+    recent.save(file)
+    assert await calibration_at(file, url=url) == recent, "it is as busy still"
+    for date in ("2026-11-24T02:00:00+00:00", "2026-11-24T02:00:00", "", "9999-01-01T00:00:00+00:00"):
+        replace(busy, date=date).save(file)
+        assert await calibration_at(file, url=url) == here == Calibration.load(file)
 
 
 # Other programs
