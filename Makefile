@@ -27,16 +27,26 @@ report: $(READY) ## run two scenarios in both worlds, measure every claim, write
 	    *) exit $$status;; \
 	  esac; }
 
-# Many tests wait, so four processes keep two cores busy. The first notebook times the machine for the others and gets
-# both cores to itself. The others judge no time closely, and wait for live runs, so they run beside each other.
+# Two halves side by side. What judges times of real processes goes first wherever both want a core: the tests of live
+# runs, and the notebooks. The first notebook times the machine for the others. All else waits much, so four processes
+# do it, at a lower priority. Of the first half, what it has printed is shown at its end.
 # More than a hundred processes start: each would compile the same sources again where Python may not keep them.
 FIRST := notebooks/01_quickstart.ipynb
+OTHERS := $(filter-out $(FIRST),$(wildcard notebooks/*.ipynb))
 NBVAL := -p nbval --nbval --nbval-current-env --nbval-cell-timeout=120
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(READY) $(JUDGES) ## run all tests and all notebooks
-	@$(BIN)/pytest tests --ignore=tests/style --ignore=tests/typing -n 4 --dist worksteal
-	@$(BIN)/pytest $(FIRST) $(NBVAL)
-	@$(BIN)/pytest $(filter-out $(FIRST),$(wildcard notebooks/*.ipynb)) $(NBVAL) -n 3 --dist loadfile
+	@$(MAKE) --no-print-directory --keep-going -j 2 test-live test-rest
+
+.PHONY: test-live test-rest
+test-live:
+	@said=$$(mktemp); trap 'rm -f "$$said"' EXIT; \
+	  { $(BIN)/pytest $(FIRST) $(NBVAL); first=$$?; \
+	    $(BIN)/pytest tests/live $(OTHERS) $(NBVAL) -n 3 --dist loadfile; others=$$?; } > "$$said" 2>&1; \
+	  echo; cat "$$said"; exit $$((first || others))
+
+test-rest:
+	@nice $(BIN)/pytest tests --ignore=tests/live --ignore=tests/style --ignore=tests/typing -n 4 --dist worksteal
 
 # What they do does not depend on the server, so they run on one.
 LOOP_TESTS := tests/contract tests/fundamentals tests/testing tests/unit -n 2 --dist worksteal

@@ -47,7 +47,7 @@ def shop() -> Scenario:
     billing = service(0.05, consumers=2, concurrency=4, error_rate=0.1, lease_s=LEASE_S, emits=("paid",))
     retry = Retry(attempts=8, wait_s=0.02)
     return scenario(
-        steady(140.0, 2.0),
+        steady(140.0, 3.0),
         kill("billing", KILLED_AT_S, BACK_AFTER_S),
         billing=billing.model_copy(update={"retry": retry}),
         shipping=service(0.002, "paid", concurrency=8, lease_s=LEASE_S, retry=retry),
@@ -66,7 +66,7 @@ def measured(url: str) -> History:
 
 def test_no_message_is_lost_when_a_consumer_is_killed(measured: History) -> None:
     assert problems(measured) == {}
-    assert len(rows_of(measured, "sent")) >= 2 * 280  # placed and paid
+    assert len(rows_of(measured, "sent")) >= 2 * 420  # placed and paid
 
 
 def test_the_kill_is_in_the_history(measured: History) -> None:
