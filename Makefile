@@ -46,7 +46,7 @@ test-live:
 	  echo; cat "$$said"; exit $$((first || others))
 
 test-rest:
-	@nice $(BIN)/pytest tests --ignore=tests/live --ignore=tests/style --ignore=tests/typing -n 4 --dist worksteal
+	@nice -n 4 $(BIN)/pytest tests --ignore=tests/live --ignore=tests/style --ignore=tests/typing -n 4 --dist worksteal
 
 # What they do does not depend on the server, so they run on one.
 LOOP_TESTS := tests/contract tests/fundamentals tests/testing tests/unit -n 2 --dist worksteal

@@ -22,7 +22,7 @@ from sim.declare.loads.poisson import PoissonLoad
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.service import Service
 from sim.declare.service_times.exponential import ExponentialTime
-from sim.errors import CalibrationFailed, InvalidCalibration
+from sim.errors import CalibrationFailed, InvalidCalibration, OtherFormat
 from sim.evidence.history import History
 from sim.infer.discrepancy import discrepancy
 from sim.infer.steps import blocks_of, cpu_of
@@ -135,13 +135,15 @@ def _is_recent(date: str) -> bool:
 
 
 def _kept(file: Path) -> Calibration | None:
-    """What the file holds. If there is none, room is made for it.
+    """What the file holds; nothing if another version wrote it. If there is none, room is made for it.
 
     Raises:
         InvalidCalibration: it holds something else, or no room can be made.
     """
     if file.exists():
-        return Calibration.load(file)
+        with suppress(OtherFormat):  # it was measured here before this version was
+            return Calibration.load(file)
+        return None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -92,7 +92,7 @@ async def under_way(url: str, declared: Scenario | None = None) -> AsyncIterator
         await asyncio.wait({run}, timeout=15.0)
 
 
-async def in_time(run: Awaitable[T], limit_s: float = 15.0) -> T:
+async def in_time(run: Awaitable[T], limit_s: float = 40.0) -> T:
     """Await what must not hang."""
     task = asyncio.ensure_future(run)
     done, _ = await asyncio.wait({task}, timeout=limit_s)  # not asyncio.timeout: what hangs may not heed it

@@ -336,6 +336,25 @@ async def test_what_was_measured_here_is_read_and_not_measured_again(tmp_path: P
         await calibration_at(file, url=url)
 
 
+async def test_what_an_older_version_has_measured_here_is_measured_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
+) -> None:
+    async def calibrate(**_: Any) -> tuple[Calibration, list[History]]:
+        return measured(), []
+
+    monkeypatch.setattr("sim.infer.calibrate.calibrate", calibrate)
+    file = tmp_path / "calibration.json"
+    measured().save(file)
+    older = json.loads(file.read_text()) | {"format": 1}
+    file.write_text(json.dumps(older))
+    with pytest.raises(InvalidCalibration, match="is of format 1, this version reads"):
+        Calibration.load(file)
+    assert await calibration_at(file, url=url) == measured() == Calibration.load(file)
+    file.write_text('{"format": 1}')  # anybody's
+    with pytest.raises(InvalidCalibration, match="is no calibration"):
+        await calibration_at(file, url=url)
+
+
 async def test_what_was_measured_on_a_busy_machine_is_measured_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
 ) -> None:
