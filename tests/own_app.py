@@ -29,6 +29,7 @@ app.group("compute", concurrency=4, prefetch=1, lease_s=1.0)
 app.group("wait", concurrency=50)
 app.group("ordered", ordered_by="number")
 app.group("late", lease_s=0.3)
+app.group("guarded", circuit_breaker=ev.CircuitBreaker(failures=3, failure_share=0.3, window_s=1.0, open_s=0.1))
 
 
 @app.subscribe(Placed, group="compute", retry=ev.Retry(attempts=2, wait_s=0.0))
@@ -62,6 +63,16 @@ async def block(event: Placed, delivery: ev.Delivery) -> None:
         raise SystemExit("bye")
     if event.number == 2:
         LEAKED.append(asyncio.create_task(asyncio.Event().wait()))  # the leak that is to be found
+
+
+@app.subscribe(Placed, group="guarded", retry=ev.Retry(attempts=9, wait_s=0.01))
+async def guard(event: Placed, delivery: ev.Delivery) -> None:
+    """What it calls fails at every other first attempt; every tenth event is refused, which is not for want of that."""
+    await asyncio.sleep(0.02)
+    if event.number % 10 == 5:
+        raise ev.Reject("never")
+    if delivery.attempt == 1 and event.number % 2:
+        raise RuntimeError("not now")
 
 
 @app.subscribe(Placed, group="dying")

@@ -52,11 +52,10 @@ _NOT_WITH_APP = {
     "lease_s": _BY_THE_APP,
     "retry": _BY_THE_APP,
     "retry_budget": _BY_THE_APP,
-    "circuit_breaker": "that of an App's group is not modelled yet; leave it out here",
+    "circuit_breaker": _BY_THE_APP,
 }
 _NEVER_WITH_APP = {
     "batch": "batch handlers of an App are not modelled yet; leave batch or app out",
-    "autoscale": "consumers of an App are not scaled yet; leave autoscale or app out",
     "queue": "tasks of an App are not modelled yet; leave queue or app out",
     "saga": "sagas of an App are not modelled yet; leave saga or app out",
 }

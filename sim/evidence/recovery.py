@@ -28,7 +28,7 @@ def recovery_s(scenario: Scenario, run: Run, rows: Rows, service: int) -> float:
     level. NaN without a fault, or without samples before it. Infinite where the backlog never came back.
     """
     name = list(scenario.services)[service]
-    start_s = min((fault.at_s for fault in scenario.faults if fault.hits(name)), default=np.nan)
+    start_s = min((fault.at_s for fault in scenario.faults if fault.hits(name, scenario)), default=np.nan)
     return _back_after_s(scenario, run, rows, service, start_s, start_s)
 
 
@@ -41,7 +41,7 @@ def recoveries_s(scenario: Scenario, run: Run, rows: Rows, service: int) -> dict
     part is in the number too.
     """
     name = list(scenario.services)[service]
-    faults = [(place, fault) for place, fault in enumerate(scenario.faults) if fault.hits(name)]
+    faults = [(place, fault) for place, fault in enumerate(scenario.faults) if fault.hits(name, scenario)]
     if not 1 < len(faults) <= FAULTS_MAX:
         return {}
     first_s, found = min(fault.at_s for _, fault in faults), {}

@@ -6,16 +6,19 @@ long it waits, which does not. So a light load predicts a heavy one.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from sim.declare.declared import Floats, Numbers
+from sim.declare.dependencies import Dependency
 from sim.declare.loads.constant import ConstantLoad
 from sim.declare.own_handlers import MAX_SLOTS, Emission, Emitted, Learned, Occurrences
+from sim.declare.sagas import SagaStep, UndoStep
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.service import Service
+from sim.declare.service_times import ServiceTime
 from sim.declare.service_times.empirical import EmpiricalTime
 from sim.errors import LiveRunFailed
 from sim.evidence.history import KIND, KINDS, History, Rows, of_kind
@@ -24,6 +27,8 @@ from sim.progress import shown
 from sim.worlds.live import run_live
 
 _NOTED = ("stolen", "snoozed", "put_off")  # between the start and the end of an attempt
+
+Timed = TypeVar("Timed", Dependency, SagaStep, UndoStep)
 
 Flags = npt.NDArray[np.bool_]
 
@@ -86,22 +91,61 @@ async def _watch(scenario: Scenario, seconds: float, url: str | None, tell: Prog
 
 
 def _light(scenario: Scenario, rate_per_s: float, duration_s: float) -> Scenario:
-    """The same services, with one consumer each and no faults, under an even load."""
+    """The same services, with one consumer each and no faults, under an even load.
+
+    Its messages are as large as those of the scenario's own load. What follows a recorded column there, which an even
+    load has not, is drawn from what it is in the scenario.
+    """
+    own, sizes = scenario.offered_load, scenario.offered_load.size_bytes
     load = ConstantLoad(
         kind="constant",
-        event=scenario.offered_load.event,
-        mix=scenario.offered_load.mix,
+        event=own.event,
+        mix=own.mix,
+        size_bytes=None if sizes is None or sizes.kind == "column" else sizes,
         rate_per_s=rate_per_s,
         duration_s=duration_s,
     )
-    services = {name: service.model_copy(update={"consumers": 1}) for name, service in scenario.services.items()}
+    drawn = _WithoutColumns(scenario, load)
+    services = {
+        name: service.model_copy(update={"consumers": 1, "autoscale": None} | drawn.of_service(service))
+        for name, service in scenario.services.items()
+    }
     return Scenario(
         name=f"{scenario.name}, learned",
         load=load,
         services=services,
-        dependencies=scenario.dependencies,
+        dependencies={name: drawn.timed(one) for name, one in scenario.dependencies.items()},
         drain_s=max(30.0, scenario.drain_s),
     )
+
+
+class _WithoutColumns:
+    """Replaces service times that a load cannot say by the distribution that they have in the scenario."""
+
+    def __init__(self, scenario: Scenario, load: ConstantLoad) -> None:
+        self._plan = scenario.plan(_SEED)
+        self._there = scenario.offered_load.carrying(self._plan.size_bytes)
+        self._load = load
+
+    def of_service(self, service: Service) -> dict[str, Any]:
+        """The fields of a service that change."""
+        if service.saga is None:
+            return {"service_time": self._time(service.service_time)}
+        steps = [
+            self.timed(step).model_copy(update={"undo": step.undo and self.timed(step.undo)})
+            for step in service.saga.steps
+        ]
+        return {"saga": service.saga.model_copy(update={"steps": tuple(steps)})}
+
+    def timed(self, declared: Timed) -> Timed:
+        """The same dependency, step or undo with such a time."""
+        return declared.model_copy(update={"service_time": self._time(declared.service_time)})
+
+    def _time(self, declared: ServiceTime) -> ServiceTime:
+        if declared.problem(self._load) is None:
+            return declared
+        n = self._plan.arrivals_s.size
+        return EmpiricalTime.of(declared.draw(n, np.random.default_rng(_SEED), self._there))
 
 
 def _rate_per_s(scenario: Scenario, looked: History) -> float:
@@ -203,6 +247,7 @@ def learned_of(declared: Service, history: History, name: str) -> Service:
         "error_rate": _share(errors[first]),
         "own": seen.own.model_copy(update={"learned": learned}).model_dump(),
         "consumers": declared.consumers,
+        "autoscale": declared.autoscale.model_dump() if declared.autoscale is not None else None,
     }
     return Service.model_validate(seen.model_dump() | found)
 

@@ -301,7 +301,7 @@ def _mark_faults(axes: Axes, scenario: Scenario, services: Sequence[str]) -> Non
     start_s, end_s = axes.get_xlim()
     letter_s = (end_s - start_s) * 4.4 / (style.WIDTH_IN * 72 * 0.86)
     taken_until_s: list[float] = []  # of each line of names
-    marks = [fault.mark() for fault in scenario.faults if any(fault.hits(name) for name in services)]
+    marks = [fault.mark() for fault in scenario.faults if any(fault.hits(name, scenario) for name in services)]
     for mark in sorted((mark for mark in marks if mark.from_s <= end_s), key=lambda mark: mark.from_s):
         axes.axvspan(mark.from_s, min(mark.until_s, end_s), color=style.SHADE, linewidth=0, zorder=0)
         axes.axvline(mark.from_s, color=style.GREY, linewidth=0.8, zorder=0.5)

@@ -21,7 +21,7 @@ from sim.worlds.process_pool import PoolProcess, ProcessPool
 from sim.worlds.worker import Job
 
 IMPORT_S = 20.0  # longest time that importing an App may take
-_SETTINGS = ("concurrency", "prefetch", "lease_s", "retry", "retry_budget")
+_SETTINGS = ("concurrency", "prefetch", "lease_s", "retry", "retry_budget", "circuit_breaker")
 
 
 def describe(job: Job, scenario: Scenario) -> None:
@@ -41,7 +41,8 @@ def _description(job: Job, scenario: Scenario) -> dict[str, Any]:
         payload := payload_of(scenario, service.consumes, job.seed)
     ):
         payload(0)  # what is wrong with all of them is wrong with the first one
-    settings, budget = app.settings(service.group or name), app.settings(service.group or name).retry_budget
+    settings = app.settings(service.group or name)
+    budget, breaker = settings.retry_budget, settings.circuit_breaker
     spec = subscription.event_class.event_spec
     wires = known_events() | ({spec.type: spec} if spec else {})
     return {
@@ -50,6 +51,7 @@ def _description(job: Job, scenario: Scenario) -> dict[str, Any]:
         "lease_s": settings.lease.duration_s,
         "retry": subscription.retry.model_dump(),
         "retry_budget": budget.model_dump() if budget else None,
+        "circuit_breaker": breaker.model_dump() if breaker else None,
         "own": {"digest": digest_of(subscription.handler), "import_s": import_s},
         "wires": {
             event: [wires[event].version, wires[event].stream] for event in scenario.flow.paths if event in wires

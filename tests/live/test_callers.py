@@ -15,6 +15,7 @@ from sim.worlds.live import run_live
 from sim.worlds.simulated import simulate
 from tests.live.live_runs import in_time, keys_of_runs, no_process_left, problems
 from tests.model.small import attempts_by_message, kill, rows_of, service, steady, with_callers
+from tests.model.test_unsent_requests import AT_S, FOR_S, TIMEOUT_S, due, replies_lost, withdrawn
 
 KILLED_AT_S, BACK_AFTER_S = 1.2, 0.3
 WORK_S = 1.0  # so much that the killed caller waits for the replies to all that it asked for in that time
@@ -110,3 +111,15 @@ async def test_callers_that_still_wait_end_with_the_run(url: str) -> None:
         history = await in_time(run_live(away, [0], repeats=1, url=url))
     assert not np.any(np.isin(history.rows["kind"], [KIND["replied"], KIND["timed_out"]]))
     assert await keys_of_runs(url) == set()
+
+
+async def test_both_worlds_withdraw_the_same_requests(url: str) -> None:
+    """Replies are lost for a second. What is due near its begin and its end may fall on either side of them."""
+    declared = replies_lost()
+    measured = await in_time(run_live(declared, [0], repeats=1, url=url))
+    simulated = simulate(declared, [0])
+    surely, never = set(due(AT_S + 0.2, AT_S + FOR_S - TIMEOUT_S - 0.2)), set(due(-1.0, AT_S - 0.2))
+    for world in (measured, simulated):
+        assert surely <= set(withdrawn(world))
+        assert not never & set(withdrawn(world))
+        assert surely <= set(rows_of(world, "timed_out")["message"].tolist())

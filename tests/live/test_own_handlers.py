@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from eventlib import Event
 from eventlib.policy import Retry
+from sim.declare.loads import Load
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.errors import InvalidScenario, LiveRunFailed, SimError
 from sim.evidence.checks import check
 from sim.evidence.history import History
 from sim.evidence.recovery import left_over
-from sim.infer.own_services import learn_services
+from sim.infer.own_services import learn_services, learned_of
 from sim.worlds import describing
 from sim.worlds.describing import described
 from sim.worlds.live import run_live
@@ -24,9 +26,10 @@ from sim.worlds.messages import Mark, Numbered
 from sim.worlds.own_handlers import WatchedBus
 from sim.worlds.payloads import payload_of
 from sim.worlds.process_pool import process_pool
+from sim.worlds.simulated import simulate
 from tests.live.live_runs import OF_THE_MACHINE, no_process_left
 from tests.model.small import constant, kill, rows_of, scenario, steady
-from tests.own_app import Paid, Placed
+from tests.own_app import Paid, Placed, app
 
 TOP = Path(__file__).parents[2]
 MESSAGES = 60
@@ -131,6 +134,29 @@ def test_what_handlers_do_is_learned(runs: tuple[Scenario, History]) -> None:
     assert computing.own.learned.reject_rate == pytest.approx(0.13, abs=0.06)
     assert computing.own.learned.emits["own.paid"].mean == pytest.approx(4 / 3, abs=0.12)
     assert waiting.own.learned.emits == {} and waiting.error_rate == 0.0
+
+
+def test_an_app_with_a_circuit_breaker_is_scaled_in_both_worlds(url: str) -> None:
+    """Sixty events come at once. The model has what this run shows of the handlers, and the App's own breaker."""
+    rule = {"min": 1, "max": 2, "backlog_per_consumer": 10, "every_s": 0.3, "down_after_s": 0.5}
+    load = {"kind": "spike", "event": "own.placed", "rate_per_s": 5, "peak_rate_per_s": 600, "at_s": 0.2, "for_s": 0.1}
+    spike = TypeAdapter(Load).validate_python(load | {"duration_s": 2.0})
+    declared = scenario(spike, desk=own("guarded", autoscale=rule))
+    with no_process_left():
+        live = asyncio.run(run_live(declared, [0], repeats=1, url=url))
+    seen = live.scenario.services["desk"]
+    assert seen.circuit_breaker == app.settings("guarded").circuit_breaker
+    learned = learned_of(seen, live, "desk")
+    assert learned.autoscale == seen.autoscale
+    simulated = simulate(declared.with_services({"desk": learned}), [0])
+    for history in (live, simulated):
+        found = {one.name: one for one in check(history) if one.verdict != "true" and one.name not in OF_THE_MACHINE}
+        assert found == {}, history.world
+        scaled = rows_of(history, "scaled")["value"].tolist()
+        assert scaled[:2] == [1.0, 2.0] and scaled[-1] == 1.0, history.world
+        assert set(rows_of(history, "handled")["consumer"]) == {0, 1}, history.world
+        assert rows_of(history, "circuit_opened").size >= 3, history.world
+        assert rows_of(history, "circuit_closed").size >= 3, history.world
 
 
 BAD_MODULES = {

@@ -115,7 +115,7 @@ class BatchHandlers(DependentHandlers):
         for member in members:
             Handlers._finish(self, *member)
 
-    def _tell_gate(self, message: Message, attempt: int, fails: bool) -> None:
+    def _tell_gate(self, message: Message, attempt: int, error: Exception | None) -> None:
         """The gate knows: a call is one attempt."""
 
     def _free_worker(self, message: Message, attempt: int, after_s: float) -> None:

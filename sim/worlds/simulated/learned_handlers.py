@@ -43,10 +43,14 @@ class LearnedHandlers(Handlers):
         ]
 
     def _start(self, after_s: float) -> None:
-        if not self._starts and self.waiting and self.running < self._concurrency:
+        if not self._starts and self._may_start():
             self._starts = True
             there = self._timeout(after_s)
             there.callbacks.append(self._start_when_free)
+
+    def _may_start(self) -> bool:
+        there = bool(self.waiting) and self.running < self._concurrency
+        return there and (self.gate is None or self.gate.may_begin())
 
     def _start_when_free(self, there: simpy.Event) -> None:
         if self._process.halted:
@@ -56,7 +60,7 @@ class LearnedHandlers(Handlers):
 
     def _start_one(self) -> None:
         self._starts = False
-        if self.waiting and self.running < self._concurrency:
+        if self._may_start():
             self._handle(self.waiting.popleft(), 0.0)
             self._start(self._cpu.start_s)
 
