@@ -145,10 +145,17 @@ def _rates(history: History, run: Run, rows: Rows, code: int) -> tuple[float, fl
     arrived_s = of_kind(rows[rows["event"] == event], "published")["t_s"]
     own = rows[rows["service"] == code]
     work = work_of(history.scenario, run, own, code)
-    settled = of_kind(own, "handled", "dead").size
-    if arrived_s.size < _MESSAGES_MIN or not settled or work.busy_s <= 0:
+    over_s, settled = float(np.ptp(arrived_s)) if arrived_s.size else 0.0, of_kind(own, "handled", "dead").size
+    return rates_between(arrived_s.size, over_s, settled, work)
+
+
+def rates_between(arrived: int, over_s: float, settled: int, work: Work) -> tuple[float, float] | None:
+    """Messages a second that a service was offered, and those that it can do. None where that is not known.
+
+    So many arrived within `over_s`, and so many were settled, by this work.
+    """
+    if arrived < _MESSAGES_MIN or not settled or work.busy_s <= 0:
         return None
-    length_s = float(arrived_s.max() - arrived_s.min())
     attempts = max(1.0, work.attempts / settled) if settled >= _MESSAGES_MIN else 1.0
     capacity = work.handlers / (work.busy_s / work.attempts) / attempts
-    return ((arrived_s.size - 1) / length_s, capacity) if length_s > 0 else None
+    return ((arrived - 1) / over_s, capacity) if over_s > 0 else None

@@ -1,6 +1,6 @@
 """A service time that follows what was recorded with each message, or how large it is."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +17,8 @@ class LinearTime(ServiceTimeKind):
 
     The load's time scale applies to it too, so that the replay is as busy as the recording was.
     """
+
+    each_alone: ClassVar = False
 
     kind: Literal["linear"]
     base_s: float = Field(ge=0, le=1e6)
