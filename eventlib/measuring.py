@@ -14,7 +14,7 @@ class Meter(Protocol):
         """A handler was called, once. With a meter, every call is timed."""
 
     def late(self, stream: str, group: str, lag_s: float, stands_for: int) -> None:
-        """An event was handled so long after it was appended. Of many, one is looked at: it `stands_for` all of them."""
+        """An event was handled so long after it was appended. Of many, one is looked at, and `stands_for` all."""
 
     def asked(self, operation: str, stream: str, group: str, took_s: float, error: BaseException | None) -> None:
         """The server was asked to publish (group ''), ack, retry or dead_letter, repeats until it answered included."""
