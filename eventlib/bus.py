@@ -144,6 +144,7 @@ class Bus(Requesting, Looking):
         self._publisher = publisher
         self._waits = waits
         self._closed = False
+        probes.parts = self._parts
 
     async def _declare_streams(self) -> None:
         for stream, retention in self.app.streams.items():
