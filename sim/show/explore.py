@@ -219,7 +219,7 @@ def _draw(history: History, note: str) -> Figure:
     title = f"{history.scenario.name}{note}: lag p50 {told[0]}, p99 {told[1]}"
     figure.text(0.012, 0.965, title, fontweight="bold", parse_math=False)
     if over := next(overloads(history), None):
-        figure.text(0.012, 0.93, _brief(over.in_words()), color=style.VERMILLION, fontsize=8, parse_math=False)
+        figure.text(0.012, 0.93, _brief(over.in_words()), color=style.RUST, fontsize=8, parse_math=False)
     return figure
 
 
