@@ -43,7 +43,7 @@ def all_enqueued_before() -> Scenario:
     load = RampLoad(kind="ramp", event="placed", from_rate_per_s=0, to_rate_per_s=200, duration_s=1.0)
     kills = [kill(name, 0.0, 1.2) for name in QUEUES]
     services = {name: service(0.0, queue=queue) for name, queue in QUEUES.items()}
-    return scenario(load, *kills, drain_s=30.0, **services)
+    return scenario(load, *kills, drain_s=30.0, dependencies=None, **services)
 
 
 def started(history: History, name: str) -> list[tuple[int, float]]:

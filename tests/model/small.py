@@ -159,7 +159,7 @@ def any_scenario(number: int) -> Scenario:
         fed |= set(emitted)
         services[name] = one.model_copy(update={"consumes": consumed, "emits": tuple(emitted)})
     faults = [fault for name, one in services.items() for fault in _any_faults(draw, name, one)]
-    return scenario(poisson(draw.uniform(20, 60), 2.0, "e0"), *faults, drain_s=120.0, **services)
+    return scenario(poisson(draw.uniform(20, 60), 2.0, "e0"), *faults, drain_s=120.0, dependencies=None, **services)
 
 
 def _any_service(draw: random.Random, seed: int) -> Service:

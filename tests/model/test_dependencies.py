@@ -37,7 +37,7 @@ DATABASE = Dependency(capacity=1, service_time=constant(0.02))
 
 
 def scenario(load: Any, *faults: Any, database: Dependency = DATABASE, **services: Service) -> Scenario:
-    return plain(load, *faults, dependencies={"database": database}, **services)
+    return plain(load, *faults, drain_s=30.0, dependencies={"database": database}, **services)
 
 
 def using(mean_s: float = 0.0, **fields: Any) -> Service:
