@@ -29,6 +29,7 @@ app.group("compute", concurrency=4, prefetch=1, lease_s=1.0)
 app.group("wait", concurrency=50)
 app.group("ordered", ordered_by="number")
 app.group("late", lease_s=0.3)
+app.group("sized", concurrency=50)
 app.group("guarded", circuit_breaker=ev.CircuitBreaker(failures=3, failure_share=0.3, window_s=1.0, open_s=0.1))
 
 
@@ -63,6 +64,12 @@ async def block(event: Placed, delivery: ev.Delivery) -> None:
         raise SystemExit("bye")
     if event.number == 2:
         LEAKED.append(asyncio.create_task(asyncio.Event().wait()))  # the leak that is to be found
+
+
+@app.subscribe(Placed, group="sized")
+async def take_size(event: Placed, delivery: ev.Delivery) -> None:
+    """Waits for as long as its event says."""
+    await asyncio.sleep(event.size)
 
 
 @app.subscribe(Placed, group="guarded", retry=ev.Retry(attempts=9, wait_s=0.01))

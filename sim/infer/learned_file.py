@@ -18,7 +18,7 @@ _FOUND = (
     "concurrency", "prefetch", "lease_s", "retry", "retry_budget", "circuit_breaker", "service_time", "error_rate",
     "wire", "own",
 )  # fmt: skip
-_SAME = ("app", "group", "consumes")
+_SAME = ("app", "group", "consumes", "follows")
 _OF_THE_MACHINE = ("processor", "CPUs")  # on another one, the same code takes another time
 
 
@@ -80,7 +80,9 @@ def open_learned(scenario: Scenario, file: Path) -> LearnedFile:
         services = dict(scenario.services)
         for name, service in scenario.services.items():
             found = said["services"].get(name)
-            if service.app is not None and (not found or any(found[one] != getattr(service, one) for one in _SAME)):
+            if service.app is not None and (
+                not found or any(dict(found).get(one) != getattr(service, one) for one in _SAME)
+            ):
                 raise InvalidScenario(str(file), f"knows nothing of the handlers of {name}; {mend}")
             services[name] = _with(service, found or {})
         there = said.get("machine")

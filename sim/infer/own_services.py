@@ -5,7 +5,7 @@ model adds the waiting: it knows for how long each attempt computes, which holds
 long it waits, which does not. So a light load predicts a heavy one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -93,8 +93,8 @@ async def _watch(scenario: Scenario, seconds: float, url: str | None, tell: Prog
 def _light(scenario: Scenario, rate_per_s: float, duration_s: float) -> Scenario:
     """The same services, with one consumer each and no faults, under an even load.
 
-    Its messages are as large as those of the scenario's own load. What follows a recorded column there, which an even
-    load has not, is drawn from what it is in the scenario.
+    Its messages are as large as those of the scenario's own load, and have the same fields. What follows a recorded
+    column there, which an even load has not, is drawn from what it is in the scenario.
     """
     own, sizes = scenario.offered_load, scenario.offered_load.size_bytes
     load = ConstantLoad(
@@ -102,6 +102,7 @@ def _light(scenario: Scenario, rate_per_s: float, duration_s: float) -> Scenario
         event=own.event,
         mix=own.mix,
         size_bytes=None if sizes is None or sizes.kind == "column" else sizes,
+        fields=own.fields,
         rate_per_s=rate_per_s,
         duration_s=duration_s,
     )
@@ -124,7 +125,7 @@ class _WithoutColumns:
 
     def __init__(self, scenario: Scenario, load: ConstantLoad) -> None:
         self._plan = scenario.plan(_SEED)
-        self._there = scenario.offered_load.carrying(self._plan.size_bytes)
+        self._there = scenario.offered_load.carrying(self._plan.size_bytes, self._plan.fields)
         self._load = load
 
     def of_service(self, service: Service) -> dict[str, Any]:
@@ -242,14 +243,41 @@ def learned_of(declared: Service, history: History, name: str) -> Service:
         put_off_share=_share(~np.isnan(attempts.put_off_s[errors])),
         put_off_s=_mean(attempts.put_off_s),
     )
+    taken = succeeded if succeeded.any() else ~succeeded
+    if declared.follows is not None:
+        attempts, per_unit_s, cpu_per_unit_s = _without_line(attempts, taken, declared, history, name)
+        learned = learned.model_copy(update={"per_unit_s": per_unit_s, "cpu_per_unit_s": cpu_per_unit_s})
     found = {
-        "service_time": _times(attempts, succeeded if succeeded.any() else ~succeeded).model_dump(),
+        "service_time": _times(attempts, taken).model_dump(),
         "error_rate": _share(errors[first]),
         "own": seen.own.model_copy(update={"learned": learned}).model_dump(),
         "consumers": declared.consumers,
         "autoscale": declared.autoscale.model_dump() if declared.autoscale is not None else None,
     }
     return Service.model_validate(seen.model_dump() | found)
+
+
+def _without_line(
+    attempts: _Attempts, chosen: Flags, declared: Service, history: History, name: str
+) -> tuple[_Attempts, float, float]:
+    """The attempts without what they took because of what their messages say; and how much of a unit of that is.
+
+    These are the slopes of least squares through the chosen ones, of all seconds and of those that compute.
+    """
+    assert declared.follows is not None, "it follows a field"
+    (run,), paths = history.runs, history.scenario.flow.paths[declared.consumes]
+    said = np.maximum(history.scenario.plan(run.seed).fields[declared.follows], 0.0)[attempts.ends["message"] // paths]
+    if np.unique(said[chosen]).size < 2:
+        problem = (
+            f"all messages say the same {declared.follows}; let load.fields.{declared.follows} vary, and learn again"
+        )
+        raise LiveRunFailed(f"services.{name}.follows", problem)
+    slope_s, cpu_slope_s = (
+        max(0.0, float(np.polyfit(said[chosen], of[chosen], 1)[0])) for of in (attempts.whole_s, attempts.cpu_s)
+    )
+    cpu_slope_s = min(cpu_slope_s, slope_s)
+    whole_s, cpu_s = np.maximum(attempts.whole_s - slope_s * said, 0.0), attempts.cpu_s - cpu_slope_s * said
+    return replace(attempts, whole_s=whole_s, cpu_s=np.clip(cpu_s, 0.0, whole_s)), slope_s, cpu_slope_s
 
 
 def _times(attempts: _Attempts, chosen: Flags) -> EmpiricalTime:

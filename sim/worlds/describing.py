@@ -38,7 +38,7 @@ def _description(job: Job, scenario: Scenario) -> dict[str, Any]:
     app, import_s = app_of(name, service)
     subscription = subscription_of(name, service, app, scenario.flow.paths)
     if service.consumes in scenario.offered_load.events and (
-        payload := payload_of(scenario, service.consumes, job.seed)
+        payload := payload_of(scenario, service.consumes, job.seed, scenario.plan(job.seed).fields)
     ):
         payload(0)  # what is wrong with all of them is wrong with the first one
     settings = app.settings(service.group or name)

@@ -159,6 +159,33 @@ def test_an_app_with_a_circuit_breaker_is_scaled_in_both_worlds(url: str) -> Non
         assert rows_of(history, "circuit_closed").size >= 3, history.world
 
 
+def test_the_load_says_what_own_events_say_and_handlers_follow_it(url: str) -> None:
+    """A declared service takes as long as a field says too. What was learned holds for other numbers in the field."""
+    load = steady(40.0, 1.5, "own.placed").model_dump() | {"fields": {"size": [0.01, 0.05]}}
+    linear = {"kind": "linear", "base_s": 0.0, "per_unit_s": 1.0, "field": "size"}
+    services = {
+        "desk": own("sized", follows="size"),
+        "audit": Service.model_validate({"consumes": "own.placed", "concurrency": 50, "service_time": linear}),
+    }
+    declared = Scenario.model_validate(
+        {"name": "sized", "load": load, "services": {n: s.model_dump() for n, s in services.items()}}
+    )
+    live, sizes = asyncio.run(run_live(declared, [0], repeats=1, url=url)), declared.plan(0).fields["size"]
+    for name in services:
+        started, handled = (np.sort(rows_of(live, kind, name), order="message") for kind in ("started", "handled"))
+        took_s = handled["t_s"] - started["t_s"]
+        assert took_s.size == 60 and np.all(took_s >= sizes - 0.001)
+        assert np.median(took_s[sizes == 0.01]) < 0.05, name
+    learned = learned_of(services["desk"], live, "desk")
+    assert learned.own and learned.own.learned and learned.own.learned.per_unit_s == pytest.approx(1.0, abs=0.3)
+    larger = declared.model_dump(by_alias=True)
+    larger["load"]["fields"] = {"size": 0.2}
+    larger["services"] = {"desk": learned.model_dump()}
+    simulated = simulate(Scenario.model_validate(larger), [0])
+    lag_s = rows_of(simulated, "handled")["t_s"] - rows_of(simulated, "handled")["intended_s"]
+    assert np.median(lag_s) == pytest.approx(0.2, abs=0.08)
+
+
 BAD_MODULES = {
     "raising": "raise ValueError('not today')\n",
     "exiting": "import sys\nprint('leaving')\nsys.exit(4)\n",
@@ -320,3 +347,20 @@ async def test_a_mark_goes_beside_a_trace_state_of_the_handler() -> None:
         "tracestate": f"workbench={number}:0.1,vendor=x",
     }
     assert [kind for kind, *_ in place.noted] == ["sent", "published"]
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("nothing", r"load\.fields\.nothing: Placed has no field 'nothing'; there are: number, size"),
+        ("number", r"load\.fields\.number: Placed does not take 0\.5 \(.*\); whole: true rounds it"),
+    ],
+)
+def test_a_field_that_the_own_events_do_not_take_is_refused(field: str, said: str) -> None:
+    def first() -> Event:
+        made = payload_of(alone(own("compute")), "own.placed", 0, {field: np.array([0.5])})
+        assert made is not None
+        return made(0)
+
+    with pytest.raises(InvalidScenario, match=said):
+        first()
