@@ -116,6 +116,7 @@ async def adr(site: Site) -> Finding:
     "own, and what is printed is compared with what the page says.",
     threshold="at least five blocks; all run, and what the page says is printed",
     limit_s=60.0,
+    elsewhere=True,
 )
 async def guide(site: Site) -> Finding:
     if in_clone() is None:
@@ -171,6 +172,7 @@ def throughputs(page: str) -> list[float]:
     "as it stands, on a server of its own, and what is printed is compared with what the page says.",
     threshold="each of the four patterns has a page with a program; all run, and what the pages say is printed",
     limit_s=60.0,
+    elsewhere=True,
 )
 async def examples(site: Site) -> Finding:
     if in_clone() is None:
@@ -195,6 +197,7 @@ async def examples(site: Site) -> Finding:
     "counted.",
     threshold="19 tests pass, and none fails",
     limit_s=90.0,
+    elsewhere=True,
 )
 async def tests(site: Site) -> Finding:
     top = in_clone()

@@ -46,6 +46,13 @@ def run(command: Sequence[str | Path], folder: Path, *, statuses: Sequence[int] 
     return done.stdout
 
 
+def starts(python: str) -> bool:
+    """Is it there, and does it start? What pyenv puts on the PATH for a version may start none."""
+    if shutil.which(python) is None:
+        return False
+    return subprocess.run([python, "--version"], capture_output=True, check=False).returncode == 0
+
+
 def built(folder: Path) -> tuple[Path, Path]:
     """The wheel and the sdist, built from a copy: setuptools writes into the folder that it builds."""
     copy, dist = folder / "sources", folder / "dist"
@@ -97,7 +104,7 @@ def tried(programs: Path, folder: Path) -> Iterator[str]:
 
 def main(pythons: Sequence[str]) -> int:
     """Check all of it; 0 if it is ready."""
-    there = [python for python in pythons if shutil.which(python)]
+    there = [python for python in pythons if starts(python)]
     with tempfile.TemporaryDirectory(prefix="workbench-release-") as name:
         folder = Path(name)
         try:

@@ -39,7 +39,7 @@ JUDGE = Path(__file__).parents[1] / "node" / "browser"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 JUDGE_S = 300
 A4_PT = (595, 842)
-LOOKS = [
+LOOKS: list[dict[str, Any]] = [
     *(
         {"media": "screen", "scheme": scheme, "width": width, "height": height}
         for scheme in ("light", "dark")
