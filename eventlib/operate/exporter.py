@@ -158,6 +158,8 @@ def _of_groups(seen: Survey) -> Iterator[Metric]:
     oldest = GaugeMetricFamily("workbench_group_oldest_pending_seconds", about, labels=place)
     about = "Entries that left the stream before the group read them, until it reads on."
     lost = GaugeMetricFamily("workbench_group_lost_entries", about, labels=place)
+    about = "1 if an operator has paused this group of eventlib, else 0."
+    paused = GaugeMetricFamily("workbench_group_paused", about, labels=place)
     about = "Consumers: active, idle, or dead, which is idle with entries in hand."
     consumers = GaugeMetricFamily("workbench_group_consumers", about, labels=[*place, "state"])
     for stream in seen.streams:
@@ -169,9 +171,10 @@ def _of_groups(seen: Survey) -> Iterator[Metric]:
             unread.add_metric(at, group.oldest_unread_s or 0.0)
             oldest.add_metric(at, group.oldest_pending_s or 0.0)
             lost.add_metric(at, group.lost_entries)
+            paused.add_metric(at, group.paused)
             for state in ("active", "idle", "dead"):
                 consumers.add_metric([*at, state], getattr(group, f"{state}_consumers"))
-    yield from (lag, pending, unread, oldest, lost, consumers)
+    yield from (lag, pending, unread, oldest, lost, paused, consumers)
 
 
 def _plain(problem: str | None) -> Answer:
