@@ -48,7 +48,9 @@ class Promoted(NamedTuple):
     def of(cls, reply: Sequence[Any]) -> "Promoted":
         """What the script returned."""
         moved, next_ms, paused, *times_ms = reply
-        return cls(moved, None if next_ms < 0 else next_ms / 1000.0, *map(float, times_ms), paused=bool(paused))
+        group_ms, offset_ms, unexpected_ms, seen_ms = map(float, times_ms)
+        next_s = None if next_ms < 0 else next_ms / 1000.0
+        return cls(moved, next_s, group_ms, offset_ms, unexpected_ms, seen_ms, bool(paused))
 
 
 class ConsumerCommands:

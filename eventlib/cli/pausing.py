@@ -48,9 +48,9 @@ def show(url: str | None, namespace: str | None, json_file: Path | None, **what:
     for state in states:
         out.tell(f"{state.group} on {state.stream} is {'paused' if state.paused else 'not paused'}.")
         if state.records:
-            columns = {
+            columns: dict[str, list[str]] = {
                 "when (UTC)": [clock(record.at_s) for record in state.records],
-                "act": [record.act for record in state.records],
+                "act": [str(record.act) for record in state.records],
                 "by": [record.by for record in state.records],
                 "reason": [record.reason for record in state.records],
             }

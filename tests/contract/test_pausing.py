@@ -150,9 +150,12 @@ async def test_queues_sagas_and_groups_on_two_streams_are_paused_alike(connect: 
     order = app.saga("order", ev.Step(reserve, undo=ev.NOTHING_TO_UNDO), input=Placed)
 
     @app.subscribe(OrderPlaced, group="billing")
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        done.append(f"OrderPlaced {event.number}")
+
     @app.subscribe(StockCounted, group="billing")
-    async def bill(event: OrderPlaced | StockCounted, _: ev.Delivery) -> None:
-        done.append(f"{type(event).__name__} {event.number}")
+    async def count(event: StockCounted, _: ev.Delivery) -> None:
+        done.append(f"StockCounted {event.number}")
 
     async with connect(app) as bus, bus.running():
         assert [(await bus.pause(queue="mail"))[0].stream, (await bus.pause(saga="order"))[0].stream] == [
@@ -214,7 +217,7 @@ async def test_only_an_operator_may_pause(connect: Connect, raw: redis.Redis, na
         for role in ("publisher", "consumer", "monitor", "operator"):
             user = f"{namespace}-{role}"
             rules = ev.acl_rules(namespace, roles=[role])
-            await raw.execute_command("ACL", "SETUSER", user, "reset", "on", ">secret", *rules.split())
+            await raw.execute_command("ACL", "SETUSER", user, "reset", "on", ">secret", *rules.split())  # type: ignore[no-untyped-call]  # redis-py
             try:
                 async with connect(Till().app, url=as_user(url, user)) as own:
                     await own.pause("billing", by=role)
@@ -223,7 +226,7 @@ async def test_only_an_operator_may_pause(connect: Connect, raw: redis.Redis, na
                 assert not (await bus.pauses("billing"))[0].paused
                 assert await raw.hget(Keys(namespace).group("orders", "billing").sweep, "paused") is None
             finally:
-                await raw.execute_command("ACL", "DELUSER", user)
+                await raw.execute_command("ACL", "DELUSER", user)  # type: ignore[no-untyped-call]
         [state] = await bus.pauses("billing")
         assert refused == ["publisher", "consumer", "monitor"] and [each.by for each in state.records] == ["operator"]
 
