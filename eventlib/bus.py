@@ -20,6 +20,7 @@ from eventlib.events.schema import Event
 from eventlib.health.looking import Looking
 from eventlib.health.probes import Probes
 from eventlib.patience import Patience
+from eventlib.pausing import Pausing
 from eventlib.publish.outage import Fail, OutagePolicy, patience_s
 from eventlib.publish.publisher import Publisher, publishing
 from eventlib.queueing import Priority
@@ -116,7 +117,7 @@ def _schedules_of(bus: "Bus") -> "Schedules":
     return Schedules(bus.app, bus._broker, bus._patience)
 
 
-class Bus(Requesting, Looking):
+class Bus(Requesting, Looking, Pausing):
     """A connected App. Made by `connect`."""
 
     def __init__(

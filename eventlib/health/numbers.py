@@ -183,6 +183,7 @@ NUMBERS: tuple[Number, ...] = (
     ),
     _consumers("eventlib_deliveries_in_hand", "Entries that consumers hold.", lambda each: each.in_hand, _plus),
     _consumers("eventlib_consumer_silent_seconds", "An answer to a read is due.", lambda each: each.silent_s),
+    _consumers("eventlib_consumer_paused", "1 if an operator lets the group rest, else 0.", lambda each: each.paused),
     _consumers("eventlib_consumer_full_seconds", "There is no room for more.", lambda each: each.full_s),
     _delivered("eventlib_deliveries_handled", "Deliveries that a handler has handled.", lambda each: each.handled),
     _delivered("eventlib_deliveries_failed", "Attempts of handlers that failed.", lambda each: each.failed),

@@ -101,6 +101,37 @@ def test_keys_look_into_a_group_and_a_dead_letter_and_replay_it(server: PrivateS
         assert "\x1b[?1049l" in terminal.sent[-40:]  # the screen is given back
 
 
+def test_p_pauses_a_group_and_lets_it_go_on(server: PrivateServer) -> None:
+    def pauses() -> list[ev.GroupPause]:
+        async def ask() -> list[ev.GroupPause]:
+            async with ev.connect(ev.App("shop"), server.url) as bus:
+                return await bus.pauses("billing", stream="orders")
+
+        return asyncio.run(ask())
+
+    with on_terminal(monitor(server.url), environment(NO_COLOR="1")) as terminal:
+        terminal.wait_for(lambda seen: line(seen, "orders", "billing") and len(seen) >= 24)
+        terminal.press("j")
+        terminal.wait_for(lambda seen: line(seen, ">orders", "billing") or line(seen, ">", "orders", "billing"))
+        terminal.press("p")
+        terminal.wait_for(lambda seen: "orders billing: Pause it" in seen[-1])
+        terminal.press("n")
+        terminal.wait_for(lambda seen: "q quit" in seen[-1])
+        terminal.press("py")
+        terminal.wait_for(lambda seen: line(seen, "orders", "billing", "rest") and line(seen, "GroupPaused"))
+        assert pauses()[0].paused and pauses()[0].records[0].reason == "workbench monitor"
+        terminal.press("p")
+        terminal.wait_for(lambda seen: "orders billing: Let it go on? y/n" in seen[-1])
+        terminal.press("y")
+        terminal.wait_for(lambda seen: not line(seen, "GroupPaused") and line(seen, "orders", "billing", "0/"))
+        assert not pauses()[0].paused
+        terminal.press("kp")  # a group of another library
+        terminal.press("y")
+        terminal.wait_for(lambda seen: "another library" in seen[-1])
+        terminal.press("q")
+        assert terminal.ended() == 0
+
+
 def test_it_survives_a_restart_of_redis_and_follows_the_size_until_ctrl_c(server: PrivateServer) -> None:
     with on_terminal(monitor(server.url), environment(), 100, 30) as terminal:
         screen = terminal.wait_for(lambda seen: line(seen, "logs", "indexing"))
