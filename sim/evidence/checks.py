@@ -45,7 +45,7 @@ class Check:
 
 def check(history: History) -> list[Check]:
     """Judge a history. A claim is true if it is true of every run and service."""
-    judged = [*(_judge(history, rule) for rule in _RULES), *_nothing_starves(history)]
+    judged = [*_judge_rules(history), *_nothing_starves(history)]
     judged += _sagas_whole(history)
     if history.world == "live" and any(service.app for service in history.scenario.services.values()):
         judged += [_loop_free(history), _stays_alive(history), _nothing_left_running(history)]
@@ -168,15 +168,21 @@ _RULES = (
 )
 
 
-def _judge(history: History, rule: _Rule) -> Check:
-    violations, messages, places = 0, 0, []
+def _judge_rules(history: History) -> list[Check]:
+    violations, messages, places = [0 for _ in _RULES], [0 for _ in _RULES], [list[str]() for _ in _RULES]
     for index, (run, rows) in enumerate(history.each_run()):
         for service in history.services:
-            found, of = rule.violations(_case(history, run, rows, service))
-            violations += found
-            messages += of
-            if found:
-                places.append(f"{_place(service, index, run)}: {found}")
+            case = _case(history, run, rows, service)
+            for number, rule in enumerate(_RULES):
+                found, of = rule.violations(case)
+                violations[number] += found
+                messages[number] += of
+                if found:
+                    places[number].append(f"{_place(service, index, run)}: {found}")
+    return list(map(_verdict, _RULES, violations, messages, places))
+
+
+def _verdict(rule: _Rule, violations: int, messages: int, places: Sequence[str]) -> Check:
     if not messages and rule.without_messages == "unknown":
         return Check(rule.name, rule.claim, "unknown", "no case: nothing was published")
     detail = f"{violations:,} of {messages:,}" + (f"; {_listed(places)}" if places else "")
