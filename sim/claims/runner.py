@@ -77,7 +77,7 @@ def measure(claims: Sequence[Claim], url: str, *, full: bool = False, progress: 
     beside.start()
     try:
         for one in here:
-            if one.noisy:
+            if one.noisy and beside.is_alive():
                 progress(_WAITING, len(beside.rows) / max(1, len(beside.claims)))
                 beside.join()
             of_theme = [each for each in here if each.theme == one.theme]
