@@ -1,7 +1,6 @@
 """Pausing: what an operator does to let a group, a queue or a saga rest, without stopping its programs."""
 
 import asyncio
-import getpass
 import os
 import socket
 from abc import ABC, abstractmethod
@@ -143,6 +142,8 @@ class Pausing(ABC):
 
 def _oneself() -> str:
     """The user and the host of this process. A container may have a user without a name."""
+    import getpass  # only a program that pauses needs it
+
     try:
         user = getpass.getuser()
     except (KeyError, OSError, ImportError):

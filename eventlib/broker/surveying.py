@@ -195,9 +195,9 @@ class Surveyor:
         )
 
     async def _is_paused(self, key: str, group: str) -> bool:
-        """Whether a group is paused. What is not eventlib's own cannot be, and is not asked about."""
+        """Whether a group is paused, with its stream of retries. What is not eventlib's own is not asked about."""
         own = own_key(key)
-        if own is None or own.purpose != "events":
+        if own is None or (own.purpose != "events" and own.group_of("retry") != group):
             return False
         sweep = Keys(own.namespace).group(own.stream, group).sweep
         return await self._connection.unless_refused("HGET", sweep, "paused") is not None

@@ -115,12 +115,12 @@ ALERTS = (
         "Its consumers run and read nothing, because `bus.pause`, `workbench groups pause` or the monitor told them so."
         " Entries wait in the stream; none is lost, and no attempt is used up.",
         (
-            "Who did it, when and why: `workbench groups show STREAM GROUP`.",
-            "When the reason is gone: `workbench groups resume STREAM GROUP`.",
+            "`workbench groups show STREAM GROUP` says who did it, when and why; when the reason is gone,"
+            " `workbench groups resume STREAM GROUP`.",
         ),
         {
             "program": lambda t: f"max by ({_PLACE}) (eventlib_consumer_paused) == 1",
-            "exporter": lambda t: f"max by ({_PLACE}) (workbench_group_paused) == 1",
+            "exporter": lambda t: f"max by ({_PLACE}) (workbench_group_paused{{stream=~'.+:events'}}) == 1",
         },
     ),
     Alert(

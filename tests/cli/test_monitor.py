@@ -20,6 +20,7 @@ from eventlib.broker.surveying import GroupSurvey, StreamSurvey, Survey, Surveyo
 from eventlib.cli.monitor.keyboard import keys_in
 from eventlib.cli.monitor.screen import State, draw, sparkline
 from eventlib.cli.monitor.session import Session
+from eventlib.operate.judging import judge
 from eventlib.operate.trends import Row, Trends
 from eventlib.testing import PrivateServer, private_server
 from eventlib.testing.waiting import eventually
@@ -314,3 +315,16 @@ async def test_a_letter_is_replayed_to_its_own_group_though_that_is_seen_no_more
         keys.put_nowait(key)
     await running
     assert replayed == ["g1"]
+
+
+def test_a_paused_group_is_no_group_without_readers_and_is_told_once() -> None:
+    """Its stream of retries has the same consumers."""
+    idle = GroupSurvey("billing", 3, 0, 500.0, None, 0, 2, 0)
+    for paused, told in (
+        (False, ["GroupWithoutReaders"] * 2),
+        (True, ["EventsWaitTooLong", "EventsWaitTooLong", "GroupPaused"]),
+    ):
+        groups = (replace(idle, paused=paused),)
+        keys = ("ev:{orders}:events", "ev:{orders}:group:billing:retry")
+        seen = Survey(tuple(StreamSurvey(key, 3, 3, None, groups) for key in keys))
+        assert sorted(finding.name for finding in judge(seen, Thresholds())) == told

@@ -68,8 +68,8 @@ CASES: dict[tuple[str, str], tuple[list[Series], list[Series]]] = {
         [{f"eventlib_consumer_paused{{{PLACE}}}": "0+0x80"}],
     ),
     ("GroupPaused", "exporter"): (
-        [{f"workbench_group_paused{{{PLACE}}}": "1+0x80"}],
-        [{f"workbench_group_paused{{{PLACE}}}": "0+0x80"}],
+        [{f"workbench_group_paused{{{OWN}}}": "1+0x80"}],
+        [{f"workbench_group_paused{{{OWN}}}": "0+0x80"}],
     ),
     ("GroupWithoutReaders", "exporter"): (
         [
