@@ -13,6 +13,7 @@ from eventlib.declare.app import App
 from eventlib.errors import InvalidArgument
 from eventlib.events.schema import spec_of, valid_name
 from eventlib.records import GroupPause, queue_stream
+from eventlib.sagas.messages import GROUP, saga_stream
 
 if TYPE_CHECKING:  # each of these is imported when a program first uses it
     from eventlib.broker.connections import Broker
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # each of these is imported when a program first uses it
     from eventlib.tasks.queues import TaskQueues
 
 _TEXT_MAX = 500
+_KEPT_APART = (queue_stream(""), saga_stream(""))  # begin streams that no retention trims
 Place = tuple[str, str]
 
 
@@ -123,8 +125,6 @@ class Pausing(ABC):
                 await self.tasks.check(queue)
             return [(queue_stream(valid_name(queue, "queue")), WORKERS)]
         if saga is not None:
-            from eventlib.sagas.messages import GROUP, saga_stream
-
             place = saga_stream(valid_name(saga, "saga")), GROUP
             if saga not in {name for name, _ in self.app.sagas}:
                 await self.dead_letters(*place).check()
@@ -137,7 +137,9 @@ class Pausing(ABC):
         return [(each, str(group)) for each in (sorted(streams) if stream is None else [stream])]
 
     def _pause_commands(self, place: Place) -> PauseCommands:
-        return PauseCommands(self._broker, self._broker.keys.group(*place))
+        stream, keys = place[0], self._broker.keys
+        of_events = not stream.startswith(_KEPT_APART)
+        return PauseCommands(self._broker, keys.group(*place), keys.retention(stream) if of_events else None)
 
 
 def _oneself() -> str:

@@ -11,16 +11,21 @@ RECORDS_KEPT = 100
 
 
 class PauseCommands:
-    """The commands of an operator who pauses a group. All are safe to repeat."""
+    """The commands of an operator who pauses a group. All are safe to repeat.
 
-    def __init__(self, broker: Broker, group: GroupKeys) -> None:
+    `retention` is the key of what the stream keeps, where it is a stream of events.
+    """
+
+    def __init__(self, broker: Broker, group: GroupKeys, retention: str | None) -> None:
         self._broker = broker
         self._group = group
+        self._retention = () if retention is None else (retention,)
 
     async def put(self, paused: bool, by: str, reason: str) -> bool:
         """Pause the group, or let it go on. False if it is so already."""
-        at = (self._group.sweep, self._group.pauses)
-        return bool(await self._broker.run(scripts.PAUSE, at, int(paused), by, reason, RECORDS_KEPT))
+        group = self._group
+        at = (group.sweep, group.pauses, *self._retention)
+        return bool(await self._broker.run(scripts.PAUSE, at, int(paused), by, reason, RECORDS_KEPT, group.group))
 
     async def paused(self) -> bool:
         """Whether the group is paused."""

@@ -203,6 +203,27 @@ async def test_a_user_that_is_refused_for_a_moment_is_waited_for(binary: Path) -
 
 
 @pytest.mark.one_server
+async def test_a_server_that_restarts_again_and_again_ends_nothing_and_fills_no_log() -> None:
+    with private_server() as server:
+        surveyor = Surveyor(server.url, SurveyLimits(1000.0))
+        told = list[str]()
+        exporter = Exporter(surveyor, 0.1, told.append)
+        running = asyncio.create_task(exporter.run())
+        try:
+            for _ in range(4):
+                await eventually(lambda: value(exporter.metrics(), "workbench_up") == 1.0)
+                server.kill()
+                await eventually(lambda: value(exporter.metrics(), "workbench_up") == 0.0)
+                server.start()
+            await eventually(lambda: value(exporter.metrics(), "workbench_up") == 1.0)
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+            await surveyor.close()
+    assert len(told) <= 4 and told[0].startswith("cannot look") and "looks again." in told, told
+
+
+@pytest.mark.one_server
 async def test_a_server_that_is_away_has_no_old_numbers(url: str, foreign: str) -> None:
     async with fault_proxy(url) as faulty:
         surveyor = Surveyor(faulty.url, SurveyLimits(commands_per_s=1000.0, keys=(foreign,)))

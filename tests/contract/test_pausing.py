@@ -1,6 +1,7 @@
 """A paused group reads nothing, whoever starts or ends meanwhile. Nothing is lost, and no attempt is used up."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -8,7 +9,10 @@ import redis.asyncio as redis
 from pydantic import BaseModel
 
 import eventlib as ev
+from eventlib.broker.connections import Broker
 from eventlib.broker.keys import Keys
+from eventlib.broker.streams import StreamCommands
+from eventlib.records import TrimmedGroup
 from eventlib.testing import private_server
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -208,6 +212,40 @@ async def test_a_restart_of_redis_ends_no_pause_and_a_full_one_can_be_resumed() 
 
 async def paused_on_the_server(bus: ev.Bus) -> bool:
     return (await bus.pauses("billing"))[0].paused
+
+
+async def test_a_paused_group_does_not_count_as_dead_so_retention_keeps_what_it_has_not_read(
+    connect: Connect, broker: Broker, inspector: Inspector
+) -> None:
+    """However long it is paused. Once it is resumed, it counts as any other."""
+    retention, streams = ev.Retention(keep_s=0.0, dead_after_s=0.05), StreamCommands(broker)
+    till = Till()
+    till.may_end.set()
+
+    async def look() -> TrimmedGroup:
+        found = await streams.trim("orders", retention, 0.001, 100)
+        return found.groups[0] if found else await look()
+
+    async with connect(till.app) as bus:
+        async with bus.running():
+            await bus.publish_many(orders(1))
+            await eventually(lambda: nothing_left(bus))
+        await bus.pause("billing")
+        await bus.publish_many(orders(2, 3))
+        for _ in range(60):  # each counts two milliseconds at most
+            group = await look()
+            assert (group.live, group.absent_s) == (True, 0.0)
+        assert await inspector.raw.xlen(inspector.keys.stream) == 2
+        await bus.resume("billing")
+        await eventually(dead(look))
+        assert await inspector.raw.xlen(inspector.keys.stream) == 0
+
+
+def dead(look: Callable[[], Awaitable[TrimmedGroup]]) -> Callable[[], Awaitable[bool]]:
+    async def is_dead() -> bool:
+        return not (await look()).live
+
+    return is_dead
 
 
 async def test_only_an_operator_may_pause(connect: Connect, raw: redis.Redis, namespace: str, url: str) -> None:

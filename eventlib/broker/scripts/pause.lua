@@ -1,6 +1,6 @@
 -- Pause a group, or let it go on, and keep who did it. If it is so already, nothing is done.
--- KEYS  sweep, pauses
--- ARGV  1 to pause or 0 to go on, who does it, why, how many records are kept
+-- KEYS  sweep, pauses, and retention where the stream has one: a group that is paused does not count as dead
+-- ARGV  1 to pause or 0 to go on, who does it, why, how many records are kept, group
 -- Returns 1 if that changed anything, else 0.
 local paused = redis.call('HGET', KEYS[1], 'paused')
 if (paused and '1' or '0') == ARGV[1] then return 0 end
@@ -13,8 +13,10 @@ if type(kept) == 'table' and kept.err and (ARGV[1] == '1' or not kept.err:find('
 end
 redis.call('LTRIM', KEYS[2], 0, ARGV[4] - 1)
 if ARGV[1] == '1' then
+  if KEYS[3] then redis.call('HSET', KEYS[3], 'paused:' .. ARGV[5], 1) end
   redis.call('HSET', KEYS[1], 'paused', record)
 else
+  if KEYS[3] then redis.call('HDEL', KEYS[3], 'paused:' .. ARGV[5]) end
   redis.call('HDEL', KEYS[1], 'paused')
 end
 return 1
