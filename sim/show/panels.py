@@ -31,7 +31,7 @@ class Panels:
         self._lag, self._entries, busy = axes
         self._quantiles = {
             q: self._lag.plot([], [], color=colour, label=f"p{100 * q:g}", linewidth=1.2)[0]
-            for q, colour in ((0.5, style.BLUE), (0.99, style.RUST))
+            for q, colour in ((0.5, style.BLUE), (0.99, style.VERMILLION))
         }
         self._lag.set_ylabel("lag (s)")
         self._lag.legend(loc="upper right", ncols=2)
@@ -63,8 +63,8 @@ class Panels:
         self._warning.set_text(warning)
         file = io.BytesIO()
         # The quickest compression: the picture goes no further than the notebook.
-        about = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 1}}
-        self._figure.savefig(file, format="png", dpi=100, **about)
+        quickest = {"compress_level": 1}
+        self._figure.savefig(file, format="png", dpi=100, metadata={"Software": None}, pil_kwargs=quickest)
         return file.getvalue()
 
     def _set_lag(self, history: History) -> None:
