@@ -29,6 +29,8 @@ app.group("compute", concurrency=4, prefetch=1, lease_s=1.0)
 app.group("wait", concurrency=50)
 app.group("ordered", ordered_by="number")
 app.group("late", lease_s=0.3)
+app.group("sized", concurrency=50)
+app.group("guarded", circuit_breaker=ev.CircuitBreaker(failures=3, failure_share=0.3, window_s=1.0, open_s=0.1))
 
 
 @app.subscribe(Placed, group="compute", retry=ev.Retry(attempts=2, wait_s=0.0))
@@ -64,6 +66,22 @@ async def block(event: Placed, delivery: ev.Delivery) -> None:
         LEAKED.append(asyncio.create_task(asyncio.Event().wait()))  # the leak that is to be found
 
 
+@app.subscribe(Placed, group="sized")
+async def take_size(event: Placed, delivery: ev.Delivery) -> None:
+    """Waits for as long as its event says."""
+    await asyncio.sleep(event.size)
+
+
+@app.subscribe(Placed, group="guarded", retry=ev.Retry(attempts=9, wait_s=0.01))
+async def guard(event: Placed, delivery: ev.Delivery) -> None:
+    """What it calls fails at every other first attempt; every tenth event is refused, which is not for want of that."""
+    await asyncio.sleep(0.02)
+    if event.number % 10 == 5:
+        raise ev.Reject("never")
+    if delivery.attempt == 1 and event.number % 2:
+        raise RuntimeError("not now")
+
+
 @app.subscribe(Placed, group="dying")
 async def die(event: Placed, delivery: ev.Delivery) -> None:
     os._exit(3)
@@ -74,9 +92,17 @@ async def ordered(event: Placed, delivery: ev.Delivery) -> None:
     pass
 
 
-@app.subscribe_batch(Placed, group="batches")
-async def batches(batch: ev.Batch[Placed]) -> None:
-    pass
+@app.subscribe_batch(Placed, group="bulk", size=8, retry=ev.Retry(attempts=3, wait_s=0.05))
+async def bulk(batch: ev.Batch[Placed]) -> None:
+    """Waits 20 ms, and 5 ms for each event; every tenth fails once by itself, and the others pay."""
+    await asyncio.sleep(0.02 + 0.005 * len(batch))
+    publishing = []
+    for event, delivery in batch:
+        if event.number % 10 == 9 and delivery.attempt == 1:
+            batch.fail(delivery, RuntimeError("not now"))
+        else:
+            publishing.append(delivery.bus.publish(Paid(number=event.number)))
+    await asyncio.gather(*publishing)
 
 
 @app.subscribe(Placed, group="both")

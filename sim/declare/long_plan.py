@@ -114,6 +114,7 @@ def long_plan(scenario: Scenario, seed: int) -> Plan:
         keys={},
         think_s=None,
         size_bytes=None,
+        fields={},
     )
 
 

@@ -69,6 +69,10 @@ class Learned(Declared):
     Attempts that fail, reject or snooze take `failed_time`, because a time-out takes longer than a success. Before its
     first attempt that counts, a message is snoozed as often as `snoozes` says, each time for `snooze_s`. The share
     `put_off_share` of the failures asks for its own wait, of `put_off_s`, in place of the retry policy's.
+
+    Where the service follows a field of the payload, an attempt that succeeds takes `per_unit_s` for each unit of it
+    beside the service time, and computes for `cpu_per_unit_s` of that. A call of a batch handler computes for
+    `cpu_per_message_s` for each message.
     """
 
     attempts: int = Field(ge=1)
@@ -80,6 +84,9 @@ class Learned(Declared):
     snooze_s: float = Field(default=0.0, ge=0)
     put_off_share: float = Field(default=0.0, ge=0, le=1)
     put_off_s: float = Field(default=0.0, ge=0)
+    per_unit_s: float = Field(default=0.0, ge=0)
+    cpu_per_unit_s: float = Field(default=0.0, ge=0)
+    cpu_per_message_s: float = Field(default=0.0, ge=0)
 
     def draw_failing(self, n: int, rng: np.random.Generator, load: LoadKind) -> "FailingDraws":
         """What attempts at n messages take where they fail, and how often each message is snoozed."""

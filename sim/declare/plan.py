@@ -18,11 +18,12 @@ from sim.declare.faults.kind import Ending, ErrorWindow, FaultKind, SlowWindow
 from sim.declare.flow import Flow
 from sim.declare.loads.kind import LoadKind
 from sim.declare.own_handlers import Counts, FailingDraws
+from sim.declare.payload_fields import draw_fields
 from sim.declare.sagas import ActOutcome, SagaDraws
 from sim.declare.service import Service
 from sim.declare.task_queue import Labels, TaskQueue
 
-_OF_MIX, _OF_SIZES = 1 << 20, (1 << 20) + 1
+_OF_MIX, _OF_SIZES, _OF_FIELDS = 1 << 20, (1 << 20) + 1, (1 << 20) + 2
 
 
 def draw_labels(queue: TaskQueue, seed: int, place: int, n: int) -> Labels:
@@ -88,6 +89,10 @@ def _draw_service(
     if service.own is not None and (learned := service.own.learned) is not None:
         drawn.emits = {event: one.draw(m, emits_rng) for event, one in learned.emits.items()}
         drawn.failing = learned.draw_failing(m, emits_rng, load)
+        if service.follows is not None:
+            said = load.said_by(service.follows, m)
+            drawn.service_s = drawn.service_s + learned.per_unit_s * said
+            drawn.cpu_s = (np.zeros(m) if cpu_s is None else cpu_s) + learned.cpu_per_unit_s * said
     if service.emits_shares:
         drawn.chosen = draw_chosen(service, seed, place, m)
     if service.queue is not None:
@@ -137,6 +142,7 @@ class Plan:
     keys: dict[str, Numbers]  # of the services that keep the order of keys: shape (m,)
     think_s: Floats | None  # in a closed loop: how long its client thinks before each request, shape (n,)
     size_bytes: Numbers | None  # of the body of each message of the load; None where they have none
+    fields: dict[str, Floats]  # what each message of the load says, shape (n,) each
 
     @classmethod
     def draw(
@@ -166,9 +172,8 @@ class Plan:
         if load.mix:  # from a stream far behind those that a load may spawn of its own
             stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))
             sent_events = load.draw_events(arrivals.intended_s.size, np.random.default_rng(stream))
-        stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_SIZES))
-        sizes = load.draw_sizes(arrivals.intended_s.size, sent_events, np.random.default_rng(stream))
-        load, drawn = load.carrying(sizes), dict[str, _Drawn]()
+        sizes, fields = _draw_payloads(load, arrivals.intended_s.size, sent_events, seed)
+        load, drawn = load.carrying(sizes, fields), dict[str, _Drawn]()
         tries = callers.retry.attempts if callers is not None else 1
         for place, (name, service) in enumerate(services.items()):
             m = len(arrivals.intended_s) * tries * flow.paths[service.consumes]
@@ -197,6 +202,7 @@ class Plan:
             {name: one.keys for name, one in drawn.items() if one.keys is not None},
             arrivals.think_s,
             np.repeat(sizes, tries) if sizes is not None else None,
+            {name: np.repeat(numbers, tries) for name, numbers in fields.items()},
         )
 
     def emitted(self, flow: Flow, service: str, consumed: str, index: int) -> list[tuple[str, int]]:
@@ -234,6 +240,15 @@ class Plan:
             if window.from_s <= at_s < window.until_s:
                 rate = window.error_rate
         return rate
+
+
+def _draw_payloads(
+    load: LoadKind, n: int, sent_events: Numbers | None, seed: int
+) -> tuple[Numbers | None, dict[str, Floats]]:
+    """How large each of the n messages of the load is, and what it says, shape (n,) each."""
+    stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_SIZES))
+    sizes = load.draw_sizes(n, sent_events, np.random.default_rng(stream))
+    return sizes, draw_fields(load.fields, n, np.random.SeedSequence(seed, spawn_key=(0, _OF_FIELDS)))
 
 
 def _poison(

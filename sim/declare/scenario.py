@@ -24,6 +24,7 @@ from sim.declare.loads.kind import LoadKind
 from sim.declare.plan import Plan, draw_labels
 from sim.declare.scenario_file import problems, read
 from sim.declare.service import Service
+from sim.declare.service_times.linear import field_problem
 from sim.declare.task_queue import Labels, TaskQueue
 from sim.errors import InvalidScenario, InvalidTrace
 
@@ -195,6 +196,8 @@ class Scenario(Declared):
                 raise ValueError(f"services.{name}.service_time: {problem}")
             if service.saga is not None and (problem := service.saga.problem(self.offered_load)):
                 raise ValueError(f"services.{name}.saga.{problem}")
+            if service.follows is not None and (problem := field_problem(service.follows, self.offered_load)):
+                raise ValueError(f"services.{name}.follows: {problem.removeprefix('field: ')}")
             if problem := _size_problem(self.offered_load, service):
                 raise ValueError(f"load.size_bytes: {name} {problem}")
             if service.queue is not None:

@@ -22,6 +22,7 @@ from sim.declare.sagas import Saga
 from sim.declare.service_times import ServiceTime
 from sim.declare.service_times.constant import ConstantTime
 from sim.declare.task_queue import TaskQueue
+from sim.wording import quantity
 
 _OF_THE_STEPS = "each step of a saga says its own; leave it out here, and put it into saga.steps"
 _NOT_WITH_SAGA = {
@@ -52,17 +53,17 @@ _NOT_WITH_APP = {
     "lease_s": _BY_THE_APP,
     "retry": _BY_THE_APP,
     "retry_budget": _BY_THE_APP,
-    "circuit_breaker": "that of an App's group is not modelled yet; leave it out here",
+    "circuit_breaker": _BY_THE_APP,
+    "batch": _BY_THE_APP,
 }
 _NEVER_WITH_APP = {
-    "batch": "batch handlers of an App are not modelled yet; leave batch or app out",
-    "autoscale": "consumers of an App are not scaled yet; leave autoscale or app out",
     "queue": "tasks of an App are not modelled yet; leave queue or app out",
     "saga": "sagas of an App are not modelled yet; leave saga or app out",
 }
 _WITHOUT_APP = {
     "group": "only an App has groups; name it with app, or leave group out",
     "payload": "only handlers of an App see a payload; name it with app, or leave payload out",
+    "follows": "what is declared says so itself, as service_time: {kind: linear, field: ...}; leave it out",
 }
 
 
@@ -85,6 +86,7 @@ class Service(Declared):
     App declares how its consumers work. What the load sends is made by `payload`: a function such as
     `shop.services:order`, called with the message's number and a random generator; or a `.jsonl` file of recorded
     events. Modules and files are looked for in `folder`, by default the scenario's, and where the run is started.
+    Where its time `follows` a field that the load lets the events say, it is learned as linear in that field.
 
     `wire` and `own` are not declared but found: how the App's event travels, and what its handlers do.
     """
@@ -114,6 +116,7 @@ class Service(Declared):
     group: str | None = None
     payload: str | None = None
     folder: Path | None = None
+    follows: str | None = None
     wire: WireNames | None = Field(default=None, json_schema_extra=FOUND)
     own: OwnHandlers | None = Field(default=None, json_schema_extra=FOUND)
 
@@ -146,6 +149,8 @@ class Service(Declared):
     def takes_in_words(self) -> str:
         """How long an attempt takes, as half a sentence."""
         call = self.service_time.in_words()
+        if self.follows is not None and self.own is not None and self.own.learned is not None:
+            call += f", and {quantity(self.own.learned.per_unit_s, 's')} x {self.follows}"
         return call if self.batch is None else self.batch.takes_in_words(call)
 
     @property

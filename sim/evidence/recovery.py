@@ -39,7 +39,7 @@ def questions(scenario: Scenario, name: str) -> dict[str, Question]:
 
     `recovery_s_kill_0` is of the fault at place 0 of the scenario, a kill.
     """
-    faults = [(place, fault) for place, fault in enumerate(scenario.faults) if fault.hits(name)]
+    faults = [(place, fault) for place, fault in enumerate(scenario.faults) if fault.hits(name, scenario)]
     first_s = min((fault.at_s for _, fault in faults), default=np.nan)
     found = {"recovery_s": Question(first_s, first_s)}
     if not 1 < len(faults) <= FAULTS_MAX:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from eventlib.policy import RECONNECT
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence.history import KIND, Rows, Run, of_kind
@@ -29,7 +30,7 @@ class Requests:
     replied: Flags
     timed_out: Flags
     asked: npt.NDArray[np.int64]  # how often its callers asked: 2 and more where a process took a killed one's place
-    reply_s: Floats  # when the first reply was acknowledged to the service that gave it; NaN where none was
+    reply_s: Floats  # from when on the first reply could be heard; NaN where none was published
 
     @property
     def abandoned(self) -> Flags:
@@ -116,10 +117,17 @@ def _gone(rows: Rows) -> list[int]:
 
 
 def _first_replies_s(scenario: Scenario, reply: str, rows: Rows, size: int) -> Floats:
-    """When the first reply to each request was acknowledged to its service; NaN where there is none."""
+    """When the first reply to each request was acknowledged to its service; NaN where there is none.
+
+    While a fault keeps callers from the server, and until they have made new connections, they hear nothing.
+    """
     replies = of_kind(rows[rows["event"] == list(scenario.flow.paths).index(reply)], "published")
     first_s = np.full(size, np.inf)
     numbers = replies["message"] // scenario.flow.paths[reply]
     known = (numbers >= 0) & (numbers < size)
     np.minimum.at(first_s, numbers[known], replies["t_s"][known])
+    for fault in scenario.faults:
+        if fault.needs != "nothing":
+            again_s = fault.until_s + RECONNECT.wait_s_max
+            first_s[(first_s >= fault.at_s) & (first_s < again_s)] = again_s
     return np.where(np.isinf(first_s), np.nan, first_s)

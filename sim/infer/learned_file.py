@@ -15,9 +15,10 @@ from sim.reading import UNREADABLE, in_words, read_json
 _FORMAT = 1
 # What is found, not declared. The rest of a service may change, and what was learned still holds.
 _FOUND = (
-    "concurrency", "prefetch", "lease_s", "retry", "retry_budget", "service_time", "error_rate", "wire", "own",
+    "concurrency", "prefetch", "lease_s", "retry", "retry_budget", "circuit_breaker", "batch", "service_time",
+    "error_rate", "wire", "own",
 )  # fmt: skip
-_SAME = ("app", "group", "consumes")
+_SAME = ("app", "group", "consumes", "follows")
 _OF_THE_MACHINE = ("processor", "CPUs")  # on another one, the same code takes another time
 
 
@@ -79,7 +80,9 @@ def open_learned(scenario: Scenario, file: Path) -> LearnedFile:
         services = dict(scenario.services)
         for name, service in scenario.services.items():
             found = said["services"].get(name)
-            if service.app is not None and (not found or any(found[one] != getattr(service, one) for one in _SAME)):
+            if service.app is not None and (
+                not found or any(dict(found).get(one) != getattr(service, one) for one in _SAME)
+            ):
                 raise InvalidScenario(str(file), f"knows nothing of the handlers of {name}; {mend}")
             services[name] = _with(service, found or {})
         there = said.get("machine")
@@ -109,4 +112,4 @@ def learned_as(scenario: Scenario, other: Scenario) -> Scenario:
 
 def _with(service: Service, found: Mapping[str, object]) -> Service:
     fields = _FOUND if service.app is not None else ("wire",)  # of declared services, how their events travel
-    return Service.model_validate(service.model_dump() | {field: found[field] for field in fields if found})
+    return Service.model_validate(service.model_dump() | {field: found[field] for field in fields if field in found})

@@ -13,6 +13,9 @@ def load_in_words(history: History) -> str:
     sent = f"{load.events_in_words}: {load.in_words()}; {sent_per_run(history):,.0f} messages a run on average."
     if load.size_bytes is not None:
         sent = f"{sent[:-1]}; {load.size_bytes.in_words()}."
+    if load.fields:
+        said = ", ".join(f"{name} {kind.in_words()}" for name, kind in load.fields.items())
+        sent = f"{sent[:-1]}; each says {said}."
     return " ".join((sent, *([scenario.callers.in_words(load.event)] if scenario.callers else [])))
 
 

@@ -48,7 +48,7 @@ class Panels:
         for one in (self._lag, self._entries):
             one.yaxis.set_label_coords(-0.07, 0.5)
         self._title = self._figure.text(0.012, 0.965, "", fontweight="bold", parse_math=False)
-        self._warning = self._figure.text(0.012, 0.93, "", color=style.VERMILLION, fontsize=8, parse_math=False)
+        self._warning = self._figure.text(0.012, 0.93, "", color=style.RUST, fontsize=8, parse_math=False)
 
     @rc_context(SETTINGS)
     def png(self, history: History, busy: Mapping[str, float], title: str, warning: str) -> bytes:
@@ -63,8 +63,8 @@ class Panels:
         self._warning.set_text(warning)
         file = io.BytesIO()
         # The quickest compression: the picture goes no further than the notebook.
-        about = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 1}}
-        self._figure.savefig(file, format="png", dpi=100, **about)
+        quickest = {"compress_level": 1}
+        self._figure.savefig(file, format="png", dpi=100, metadata={"Software": None}, pil_kwargs=quickest)
         return file.getvalue()
 
     def _set_lag(self, history: History) -> None:

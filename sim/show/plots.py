@@ -76,7 +76,7 @@ def lag_distribution(source: Source, *, service: str | None = None) -> Figure:
         for number, lags_s in enumerate(runs):
             shares, exceeded_s = distributions.lag_tail(lags_s, places=32)
             axes.plot(exceeded_s, shares, **style.points(0, number, size=3.4, alpha=0.75))
-        quantiles.append((style.VERMILLION, distributions.lag_quantiles(runs)))
+        quantiles.append((style.RUST, distributions.lag_quantiles(runs)))
     shortest_s = min((lags_s.min() for lags_s in every), default=0)
     if shortest_s > 0:
         axes.set_xscale("log")
@@ -301,7 +301,7 @@ def _mark_faults(axes: Axes, scenario: Scenario, services: Sequence[str]) -> Non
     start_s, end_s = axes.get_xlim()
     letter_s = (end_s - start_s) * 4.4 / (style.WIDTH_IN * 72 * 0.86)
     taken_until_s: list[float] = []  # of each line of names
-    marks = [fault.mark() for fault in scenario.faults if any(fault.hits(name) for name in services)]
+    marks = [fault.mark() for fault in scenario.faults if any(fault.hits(name, scenario) for name in services)]
     for mark in sorted((mark for mark in marks if mark.from_s <= end_s), key=lambda mark: mark.from_s):
         axes.axvspan(mark.from_s, min(mark.until_s, end_s), color=style.SHADE, linewidth=0, zorder=0)
         axes.axvline(mark.from_s, color=style.GREY, linewidth=0.8, zorder=0.5)

@@ -92,7 +92,7 @@ def _recovery(comparisons: Sequence[Comparison]) -> Tile:
 def _recoveries(comparison: Comparison) -> Iterator[Row]:
     """The recoveries of the services that a fault hit."""
     scenario = comparison.live.scenario
-    hit = {name for name in scenario.services if any(fault.hits(name) for fault in scenario.faults)}
+    hit = {name for name in scenario.services if any(fault.hits(name, scenario) for fault in scenario.faults)}
     for row in comparison.rows:
         service, _, name = row.metric.rpartition(".")
         if name == "recovery_s" and (service or next(iter(scenario.services))) in hit:

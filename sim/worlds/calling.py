@@ -24,7 +24,7 @@ from eventlib.replies.waiting import Waits
 from sim.declare.callers import Callers
 from sim.declare.scenario import Scenario
 from sim.evidence.history import ROW, of_kind
-from sim.worlds.messages import MessageSent, bodies_of, event_classes
+from sim.worlds.messages import MessageSent, event_classes, payloads_of
 from sim.worlds.recorder import Recorder
 from sim.worlds.worker import Job, Orders, Tell, connected, stopped
 
@@ -63,7 +63,7 @@ class _Caller(Requesting):
     async def call_all(self, job: Job, scenario: Scenario, orders: Orders, tell: Tell) -> None:
         """Ask for the replies that are missing, then make all requests that are due from now on."""
         plan = scenario.plan(job.seed)
-        self._body = bodies_of(plan)
+        self._body = payloads_of(plan)
         missing = list(self._unanswered(job.earlier))
         clients = [client for client in range(self._load.looping) if client % self._callers.processes == job.consumer]
         think_s = plan.think_s.tolist() if plan.think_s is not None else []

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from eventlib.declare.subscriptions import Subscription
 from eventlib.events.identity import digest_of
 from sim.declare.own_handlers import OwnHandlers, WireNames
 from sim.declare.scenario import Scenario
@@ -21,7 +22,7 @@ from sim.worlds.process_pool import PoolProcess, ProcessPool
 from sim.worlds.worker import Job
 
 IMPORT_S = 20.0  # longest time that importing an App may take
-_SETTINGS = ("concurrency", "prefetch", "lease_s", "retry", "retry_budget")
+_SETTINGS = ("concurrency", "prefetch", "lease_s", "retry", "retry_budget", "circuit_breaker", "batch")
 
 
 def describe(job: Job, scenario: Scenario) -> None:
@@ -38,10 +39,11 @@ def _description(job: Job, scenario: Scenario) -> dict[str, Any]:
     app, import_s = app_of(name, service)
     subscription = subscription_of(name, service, app, scenario.flow.paths)
     if service.consumes in scenario.offered_load.events and (
-        payload := payload_of(scenario, service.consumes, job.seed)
+        payload := payload_of(scenario, service.consumes, job.seed, scenario.plan(job.seed).fields)
     ):
         payload(0)  # what is wrong with all of them is wrong with the first one
-    settings, budget = app.settings(service.group or name), app.settings(service.group or name).retry_budget
+    settings = app.settings(service.group or name)
+    budget, breaker = settings.retry_budget, settings.circuit_breaker
     spec = subscription.event_class.event_spec
     wires = known_events() | ({spec.type: spec} if spec else {})
     return {
@@ -50,11 +52,21 @@ def _description(job: Job, scenario: Scenario) -> dict[str, Any]:
         "lease_s": settings.lease.duration_s,
         "retry": subscription.retry.model_dump(),
         "retry_budget": budget.model_dump() if budget else None,
+        "circuit_breaker": breaker.model_dump() if breaker else None,
+        "batch": _batch(subscription, service),
         "own": {"digest": digest_of(subscription.handler), "import_s": import_s},
         "wires": {
             event: [wires[event].version, wires[event].stream] for event in scenario.flow.paths if event in wires
         },
     }
+
+
+def _batch(subscription: Subscription, service: Service) -> dict[str, Any] | None:
+    """What the App says of batches, with what was learned of them."""
+    if subscription.batch is None:
+        return None
+    said = {"size": subscription.batch, "wait_s": subscription.batch_wait_s}
+    return said | ({"per_message_s": service.batch.per_message_s} if service.batch is not None else {})
 
 
 async def described(scenario: Scenario, pool: ProcessPool, directory: Path) -> Scenario:
@@ -99,6 +111,8 @@ def _with_settings(name: str, service: Service, description: Mapping[str, Any]) 
     own = OwnHandlers.model_validate(description["own"])
     given = {field: description[field] for field in _SETTINGS}
     found = Service.model_validate(service.model_dump() | given | {"own": own.model_dump()})
+    if found.batch is not None and found.follows is not None:
+        raise InvalidScenario(f"services.{name}.follows", "batch handlers follow no field yet; leave it out")
     if service.own is None or service.own.learned is None:
         return found
     changed = [field for field in _SETTINGS if getattr(found, field) != getattr(service, field)]

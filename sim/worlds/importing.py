@@ -65,17 +65,12 @@ def subscription_of(name: str, service: Service, app: App, others: Iterable[str]
         problem = f"group {group!r} handles {also!r} too; one group with several event types is not modelled yet"
         raise InvalidScenario(f"{where}.consumes", f"{problem}: take {also!r} out of the scenario, or give it a group")
     found = of_group[service.consumes]
-    if found.batch is not None:
-        raise InvalidScenario(f"{where}.group", f"{group!r} handles batches, which are not modelled yet; use subscribe")
     try:
-        settings = app.settings(group)
-        ordered = settings.ordered_by
+        ordered = app.settings(group).ordered_by
     except InvalidDeclaration as error:
         raise InvalidScenario(f"{where}.group", str(error)) from None
     if ordered is not None:
         raise InvalidScenario(f"{where}.group", f"{group!r} is ordered by {ordered!r}, which is not modelled yet")
-    if settings.circuit_breaker is not None:
-        raise InvalidScenario(f"{where}.group", f"{group!r} has a circuit breaker, which is not modelled yet")
     return found
 
 

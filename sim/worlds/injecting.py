@@ -68,7 +68,7 @@ class LiveFaults:
         for fault in self._scenario.faults:
             if (injection := fault.inject_live(self)) is not None:
                 self.begin(injection)
-                if self._scenario.callers is not None and fault.hits(callers):
+                if self._scenario.callers is not None and fault.hits(callers, self._scenario):
                     self._of_callers.append(self.tasks[-1])
 
     @property

@@ -1,8 +1,9 @@
 """What the processes of a live run send each other: each message is an event, and at a task queue a task."""
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from types import new_class
 from typing import Any, Protocol, Self
 
@@ -92,16 +93,24 @@ def event_classes(scenario: Scenario) -> dict[str, type[Event]]:
     That of an event of the user's own has no fields: what reads it wants to know its number alone.
     """
     wires = {service.consumes: service.wire for service in scenario.services.values() if service.wire is not None}
+    load = scenario.offered_load
     ordered = {service.consumes for service in scenario.services.values() if service.ordered_by is not None}
     classes: dict[str, type[Event]] = {}
     for event in scenario.flow.paths:
         names: dict[str, Any] = {"type": event, "stream": event}
         if wire := wires.get(event):
             names |= {"version": wire.version, "stream": wire.stream}
-        sized = scenario.offered_load.size_bytes is not None and event in scenario.offered_load.events
-        of_declared = _CLASSES[event in ordered, sized]
-        classes[event] = new_class("MessageSent", (Event if wire else of_declared,), names)
+        of_load = event in load.events
+        of_declared = _CLASSES[event in ordered, of_load and load.size_bytes is not None]
+        says = partial(_add_fields, load.fields) if of_load and not wire else None
+        classes[event] = new_class("MessageSent", (Event if wire else of_declared,), names, says)
     return classes
+
+
+def _add_fields(fields: Iterable[str], namespace: dict[str, Any]) -> None:
+    """Let an event class have these fields. A message that a caller only asks about says nothing."""
+    namespace["__annotations__"] = dict.fromkeys(fields, float)
+    namespace |= dict.fromkeys(fields, 0.0)
 
 
 _CLASSES = {  # by whether a service keeps its order, and whether it has a size
@@ -112,13 +121,14 @@ _CLASSES = {  # by whether a service keeps its order, and whether it has a size
 }
 
 
-def bodies_of(plan: Plan) -> Callable[[int], dict[str, str]]:
-    """The fields that give a message of the load its size, by its number."""
+def payloads_of(plan: Plan) -> Callable[[int], dict[str, Any]]:
+    """What a message of the load has beside its number and time, by its number: the fields that it says, and a body."""
+    said = {name: numbers.tolist() for name, numbers in plan.fields.items()}
     if plan.size_bytes is None:
-        return lambda _: {}
+        return lambda index: {name: numbers[index] for name, numbers in said.items()}
     sizes, text = plan.size_bytes.tolist(), "x" * int(plan.size_bytes.max(initial=0))
     shared = {size: text[:size] for size in set(sizes)}  # of messages of one size there is one text
-    return lambda index: {"body": shared[sizes[index]]}
+    return lambda index: {"body": shared[sizes[index]]} | {name: numbers[index] for name, numbers in said.items()}
 
 
 def numbered(event: Event, envelope: Envelope) -> Numbered | None:

@@ -1,15 +1,17 @@
 """What the events of the load say, where handlers of the user's own read them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from eventlib import Event
 from eventlib.errors import DataError, InvalidArgument
 from eventlib.events.envelope import decode
 from eventlib.events.schema import spec_of
+from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.errors import InvalidScenario
@@ -19,8 +21,12 @@ Payload = Callable[[int], Event]  # the event with this number
 _GOLDEN = (5**0.5 - 1) / 2  # so many parts of a file further on for each seed: the places of seeds lie far apart
 
 
-def payload_of(scenario: Scenario, event: str, seed: int) -> Payload | None:
+def payload_of(
+    scenario: Scenario, event: str, seed: int, fields: Mapping[str, Floats] = MappingProxyType({})
+) -> Payload | None:
     """Makes events of this type. None where no App handles them. The same number and seed give the same event.
+
+    `fields` of the load are set in each, shape (messages,).
 
     Raises:
         InvalidScenario: they cannot be made.
@@ -30,6 +36,11 @@ def payload_of(scenario: Scenario, event: str, seed: int) -> Payload | None:
         return None
     name, service = next((found for found in services if found[1].payload), services[0])
     event_class = subscription_of(name, service, app_of(name, service)[0]).event_class
+    made = _payload(scenario, name, service, event_class, seed)
+    return made if event not in scenario.offered_load.events or not fields else _saying(made, event_class, fields)
+
+
+def _payload(scenario: Scenario, name: str, service: Service, event_class: type[Event], seed: int) -> Payload:
     if service.recorded_events is not None:
         recorded = _recorded(name, service, event_class)
         first = int(seed * _GOLDEN * len(recorded)) % len(recorded)
@@ -38,6 +49,31 @@ def payload_of(scenario: Scenario, event: str, seed: int) -> Payload | None:
         return _generated(name, service, event_class, list(scenario.services).index(name), seed)
     example = _example(name, event_class)
     return lambda index: example
+
+
+def _saying(made: Payload, event_class: type[Event], fields: Mapping[str, Floats]) -> Payload:
+    """The same events, each with what the load lets it say."""
+    if unknown := next((name for name in fields if name not in event_class.model_fields), None):
+        known = ", ".join(event_class.model_fields) or "none"
+        problem = f"{event_class.__name__} has no field {unknown!r}; there are: {known}"
+        raise InvalidScenario(f"load.fields.{unknown}", problem)
+    numbers = {
+        name: (TypeAdapter[Any](event_class.model_fields[name].rebuild_annotation()), of_field.tolist())
+        for name, of_field in fields.items()
+    }
+
+    def make(index: int) -> Event:
+        said = {}
+        for name, (taken, of_field) in numbers.items():
+            try:
+                said[name] = taken.validate_python(of_field[index])
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"]
+                problem = f"{event_class.__name__} does not take {of_field[index]:g} ({reason}); whole: true rounds it"
+                raise InvalidScenario(f"load.fields.{name}", problem) from None
+        return made(index).model_copy(update=said)
+
+    return make
 
 
 def _generated(name: str, service: Service, event_class: type[Event], place: int, seed: int) -> Payload:

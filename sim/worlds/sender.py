@@ -19,10 +19,10 @@ from sim.worlds.messages import (
     MessageSent,
     MessageTask,
     Numbered,
-    bodies_of,
     declare_task,
     event_classes,
     new_traceparent,
+    payloads_of,
 )
 from sim.worlds.payloads import Payload, payload_of
 from sim.worlds.recorder import Recorder
@@ -55,11 +55,11 @@ class Sender:
         self._classes = {event: of_event for event, of_event in event_classes(scenario).items() if event in events}
         self._payloads: dict[str, Payload] = {}
         self._keys: dict[str, list[int]] = {}  # of the events that a service keeps in order
-        self._bodies = {event: bodies_of(plan) for event in scenario.offered_load.events if event in events}
+        self._bodies = {event: payloads_of(plan) for event in scenario.offered_load.events if event in events}
         self._streams: set[str] = set()  # the events that are published
         self._queues: dict[str, list[_Enqueuer | Starter]] = {event: [] for event in self._classes}
         for event in self._classes:
-            if (payload := payload_of(scenario, event, seed)) is not None:
+            if (payload := payload_of(scenario, event, seed, plan.fields)) is not None:
                 self._payloads[event] = payload
             consumers = scenario.flow.consumers.get(event, [])
             for name in consumers:

@@ -7,16 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from eventlib import Event
 from eventlib.policy import Retry
+from sim.declare.loads import Load
+from sim.declare.loads.constant import ConstantLoad
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.errors import InvalidScenario, LiveRunFailed, SimError
 from sim.evidence.checks import check
 from sim.evidence.history import History
 from sim.evidence.recovery import left_over
-from sim.infer.own_services import learn_services
+from sim.infer.own_services import learn_services, learned_of
 from sim.worlds import describing
 from sim.worlds.describing import described
 from sim.worlds.live import run_live
@@ -24,9 +27,10 @@ from sim.worlds.messages import Mark, Numbered
 from sim.worlds.own_handlers import WatchedBus
 from sim.worlds.payloads import payload_of
 from sim.worlds.process_pool import process_pool
+from sim.worlds.simulated import simulate
 from tests.live.live_runs import OF_THE_MACHINE, no_process_left
 from tests.model.small import constant, kill, rows_of, scenario, steady
-from tests.own_app import Paid, Placed
+from tests.own_app import Paid, Placed, app
 
 TOP = Path(__file__).parents[2]
 MESSAGES = 60
@@ -38,7 +42,9 @@ def own(group: str, consumes: str = "own.placed", payload: str | None = "tests.o
 
 
 def alone(service: Service) -> Scenario:
-    return scenario(steady(100.0, 0.1, "own.placed"), desk=service)
+    fields = {"size": [1, 2]} if service.follows else {}
+    load = ConstantLoad.model_validate(steady(100.0, 0.1, "own.placed").model_dump() | {"fields": fields})
+    return scenario(load, desk=service)
 
 
 SHOP = scenario(
@@ -133,6 +139,82 @@ def test_what_handlers_do_is_learned(runs: tuple[Scenario, History]) -> None:
     assert waiting.own.learned.emits == {} and waiting.error_rate == 0.0
 
 
+def test_an_app_with_a_circuit_breaker_is_scaled_in_both_worlds(url: str) -> None:
+    """Sixty events come at once. The model has what this run shows of the handlers, and the App's own breaker."""
+    rule = {"min": 1, "max": 2, "backlog_per_consumer": 10, "every_s": 0.3, "down_after_s": 0.5}
+    load = {"kind": "spike", "event": "own.placed", "rate_per_s": 5, "peak_rate_per_s": 600, "at_s": 0.2, "for_s": 0.1}
+    spike = TypeAdapter(Load).validate_python(load | {"duration_s": 2.0})
+    declared = scenario(spike, desk=own("guarded", autoscale=rule))
+    with no_process_left():
+        live = asyncio.run(run_live(declared, [0], repeats=1, url=url))
+    seen = live.scenario.services["desk"]
+    assert seen.circuit_breaker == app.settings("guarded").circuit_breaker
+    learned = learned_of(seen, live, "desk")
+    assert learned.autoscale == seen.autoscale
+    simulated = simulate(declared.with_services({"desk": learned}), [0])
+    for history in (live, simulated):
+        found = {one.name: one for one in check(history) if one.verdict != "true" and one.name not in OF_THE_MACHINE}
+        assert found == {}, history.world
+        scaled = rows_of(history, "scaled")["value"].tolist()
+        assert scaled[:2] == [1.0, 2.0] and scaled[-1] == 1.0, history.world
+        assert set(rows_of(history, "handled")["consumer"]) == {0, 1}, history.world
+        assert rows_of(history, "circuit_opened").size >= 3, history.world
+        assert rows_of(history, "circuit_closed").size >= 3, history.world
+
+
+def test_the_load_says_what_own_events_say_and_handlers_follow_it(url: str) -> None:
+    """A declared service takes as long as a field says too. What was learned holds for other numbers in the field."""
+    load = steady(40.0, 1.5, "own.placed").model_dump() | {"fields": {"size": [0.01, 0.05]}}
+    linear = {"kind": "linear", "base_s": 0.0, "per_unit_s": 1.0, "field": "size"}
+    services = {
+        "desk": own("sized", follows="size"),
+        "audit": Service.model_validate({"consumes": "own.placed", "concurrency": 50, "service_time": linear}),
+    }
+    declared = Scenario.model_validate(
+        {"name": "sized", "load": load, "services": {n: s.model_dump() for n, s in services.items()}}
+    )
+    live, sizes = asyncio.run(run_live(declared, [0], repeats=1, url=url)), declared.plan(0).fields["size"]
+    for name in services:
+        started, handled = (np.sort(rows_of(live, kind, name), order="message") for kind in ("started", "handled"))
+        took_s = handled["t_s"] - started["t_s"]
+        assert took_s.size == 60 and np.all(took_s >= sizes - 0.001)
+        assert np.median(took_s[sizes == 0.01]) < 0.05, name
+    learned = learned_of(services["desk"], live, "desk")
+    assert learned.own and learned.own.learned and learned.own.learned.per_unit_s == pytest.approx(1.0, abs=0.3)
+    larger = declared.model_dump(by_alias=True)
+    larger["load"]["fields"] = {"size": 0.2}
+    larger["services"] = {"desk": learned.model_dump()}
+    simulated = simulate(Scenario.model_validate(larger), [0])
+    lag_s = rows_of(simulated, "handled")["t_s"] - rows_of(simulated, "handled")["intended_s"]
+    assert np.median(lag_s) == pytest.approx(0.2, abs=0.08)
+
+
+def test_a_batch_handler_is_learned_and_batches_in_both_worlds(url: str) -> None:
+    """Five events come at once. Each call takes what is there, and each event of it fails and pays by itself."""
+    load = {"kind": "batching", "event": "own.placed", "of": steady(50.0, 1.2, "own.placed"), "size": 5, "wait_s": 1.0}
+    audit = Service(consumes="own.paid", concurrency=9, service_time=constant(0.0))
+    declared = scenario(TypeAdapter(Load).validate_python(load), desk=own("bulk"), audit=audit)
+
+    async def both() -> tuple[Scenario, History]:
+        learned = await learn_services(declared, seconds=1.0, url=url)
+        return learned, await run_live(learned, [0], repeats=1, url=url)
+
+    learned, live = asyncio.run(both())
+    desk = learned.services["desk"]
+    assert desk.batch is not None and (desk.batch.size, desk.batch.wait_s) == (8, 0.0)
+    assert 0.003 < desk.batch.per_message_s < 0.015  # it publishes for each, too
+    assert desk.service_time.kind == "empirical" and 0.012 < np.median(desk.service_time.values_s) < 0.05
+    simulated = simulate(learned, [0])
+    for history in (live, simulated):
+        found = {one.name: one for one in check(history) if one.verdict != "true" and one.name not in OF_THE_MACHINE}
+        assert found == {}, history.world
+        sizes = rows_of(history, "batch", "desk")["value"]
+        assert sizes.max() > 1 and sizes.sum() == rows_of(history, "started", "desk").size, history.world
+        assert np.unique(rows_of(history, "handled", "audit")["message"]).size == 60, history.world
+    assert rows_of(live, "retried", "desk").size == 6
+    assert live.scenario.services["desk"] == desk, "what was learned holds for the run"
+
+
 BAD_MODULES = {
     "raising": "raise ValueError('not today')\n",
     "exiting": "import sys\nprint('leaving')\nsys.exit(4)\n",
@@ -154,9 +236,9 @@ BAD: list[tuple[Service, str]] = [
     (own("x", app="lacking:app"), "lacking needs no_such_library, which is not installed"),
     (own("x", app="optional:app"), "optional raises ModuleNotFoundError: install shop[extra] (optional.py, line 1)"),
     (own("x", app="wrong:app"), "importing wrong raises SyntaxError: "),
-    (own("absent"), "has no group 'absent'; it has batches, both, compute, dying, "),
+    (own("absent"), "has no group 'absent'; it has both, bulk, compute, dying, "),
     (own("wait"), "group 'wait' has no handler of 'own.placed'; it handles own.paid"),
-    (own("batches"), "'batches' handles batches, which are not modelled yet"),
+    (own("bulk", follows="size"), "services.desk.follows: batch handlers follow no field yet; leave it out"),
     (own("ordered"), "'ordered' is ordered by 'number', which is not modelled yet"),
     (
         own("compute", payload="tests.own_app:broken"),
@@ -294,3 +376,20 @@ async def test_a_mark_goes_beside_a_trace_state_of_the_handler() -> None:
         "tracestate": f"workbench={number}:0.1,vendor=x",
     }
     assert [kind for kind, *_ in place.noted] == ["sent", "published"]
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("nothing", r"load\.fields\.nothing: Placed has no field 'nothing'; there are: number, size"),
+        ("number", r"load\.fields\.number: Placed does not take 0\.5 \(.*\); whole: true rounds it"),
+    ],
+)
+def test_a_field_that_the_own_events_do_not_take_is_refused(field: str, said: str) -> None:
+    def first() -> Event:
+        made = payload_of(alone(own("compute")), "own.placed", 0, {field: np.array([0.5])})
+        assert made is not None
+        return made(0)
+
+    with pytest.raises(InvalidScenario, match=said):
+        first()

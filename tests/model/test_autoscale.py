@@ -14,6 +14,7 @@ from sim.errors import InvalidScenario
 from sim.evidence.history import KIND, History
 from sim.evidence.metrics import measure
 from sim.worlds.simulated import simulate
+from sim.worlds.simulated.link import Link
 from tests.model.small import (
     exponential,
     fault,
@@ -213,3 +214,19 @@ def test_exponential_services_scale_by_what_theory_needs() -> None:
     """At 30 a second and 50 ms each, 1.5 consumers are busy: fewer than two cannot last, all six are not needed."""
     history = simulate(scenario(poisson(30.0, 60.0), desk=service(autoscale=RULE, service_time=exponential(0.05))), [0])
     assert 1.5 < measure(history)["consumers_mean"][0] < 4.0
+
+
+def test_all_consumers_that_there_are_by_then_try_to_bring_retries_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server without memory refuses to move what is due again; the first try that it takes counts."""
+    tried, first_of = set[int](), Link.first_of
+
+    def look(link: Link, processes: int, at_s: float, *, adds: bool) -> float:
+        tried.add(processes)
+        return first_of(link, processes, at_s, adds=adds)
+
+    monkeypatch.setattr(Link, "first_of", look)
+    full, retry = fault("server_full", at_s=2.0, for_s=1.0), Retry(attempts=9, wait_s=0.2)
+    declared = scenario(steady(60.0, 4.0), full, desk=scaled(error_rate=0.3, retry=retry))
+    history = simulate(declared, [0])
+    assert max(wanted for at_s, wanted in series(history) if at_s < 2.0) in tried
+    assert min(tried) > 1

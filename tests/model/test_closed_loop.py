@@ -172,26 +172,6 @@ def test_what_a_loop_does_not_go_with_is_refused() -> None:
         asking(closed(2, 0.1), fault("poison", service="quoting", share=0.1))
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"kind": "server_away", "for_s": 2.0},
-        {"kind": "black_hole", "for_s": 2.0},
-        {"kind": "lost_replies", "for_s": 2.0},
-        {"kind": "server_restart", "back_after_s": 2.0},
-        {"kind": "server_full", "for_s": 2.0},
-    ],
-    ids=lambda fields: fields["kind"],
-)
-def test_who_asks_by_answers_does_not_go_with_a_server_that_gives_none(fields: dict[str, Any]) -> None:
-    """A request that waits to be published is withdrawn when its time is over, which the model does not do yet."""
-    away = fault(at_s=1.0, **fields)
-    for load, retry in ((closed(2, 0.1), ONCE), (steady(10.0, 4.0), Retry(attempts=2))):
-        with pytest.raises(ValueError, match=f"while the server may not answer \\({away.kind}\\); leave it out"):
-            asking(load, away, retry=retry)
-    assert asking(steady(10.0, 4.0), away).faults == (away,)
-
-
 def test_each_message_of_a_poisoned_request_may_kill() -> None:
     """Ten requests of ten messages each kill a consumer in each of two attempts."""
     poison = fault("poison", service="quoting", messages=list(range(10)), how="kill")

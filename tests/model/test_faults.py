@@ -333,13 +333,13 @@ def test_what_a_standing_consumer_is_handed_out_in_a_lost_reply_comes_again_too(
 
 
 def test_callers_wait_for_a_server_that_is_away() -> None:
-    """Requests are answered when it is back, if they wait for so long."""
+    """Requests are answered when it is back, if they wait for so long, and for the half second until all are back."""
     quotes = service(0.01, consumers=2, emits=("given",))
     away = fault("server_away", at_s=1.01, for_s=1.0)
-    for timeout_s, late in ((0.5, 20), (5.0, 0)):
+    for timeout_s, fewest, most in ((0.5, 20, 60), (5.0, 0, 0)):
         callers = Callers(reply="given", timeout_s=timeout_s)
         history = simulate(with_callers(callers, steady(40.0, 3.0), away, desk=quotes), [0])
-        assert len(rows_of(history, "timed_out")) == pytest.approx(late, abs=late and 18)
+        assert fewest <= len(rows_of(history, "timed_out")) <= most
         assert within(at_s(history, "replied"), 1.01, 2.01) == 0
 
 

@@ -11,10 +11,12 @@ import yaml
 
 from eventlib.policy import Retry
 from sim.calibration import Calibration
+from sim.declare.autoscale import Autoscale
 from sim.declare.dependencies import Dependency
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.declare.service_times.empirical import EmpiricalTime
+from sim.declare.service_times.linear import LinearTime
 from sim.errors import InvalidScenario, LiveRunFailed
 from sim.evidence.checks import check
 from sim.evidence.history import joined
@@ -63,8 +65,8 @@ def test_handlers_that_wait_do_not_wait_for_each_other() -> None:
 async def test_services_are_learned_beside_those_that_use_a_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
     database = Dependency(capacity=2, service_time=constant(0.01))
     desk = Service(consumes="placed", app="tests.own_app:app", group="compute")
-    declared = {"desk": desk, "audit": service(uses=("database",))}
-    known = Scenario(name="small", load=steady(5.0, 1.0), services=declared, dependencies={"database": database})
+    audit = service(uses=("database",))
+    known = scenario(steady(5.0, 1.0), dependencies={"database": database}, desk=desk, audit=audit)
     runs = []
 
     async def run(light: Scenario, *_: Any, **__: Any) -> None:
@@ -76,6 +78,54 @@ async def test_services_are_learned_beside_those_that_use_a_dependency(monkeypat
         await own_services.learn_services(known)
     [light] = runs
     assert light.dependencies == known.dependencies and light.services["audit"].uses == ("database",)
+
+
+async def test_the_light_load_says_what_declared_services_follow(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its messages are as large as those of the scenario; what follows a column of the trace is drawn from there."""
+    (tmp_path / "t.csv").write_text("ts,work\n0,1\n1,3\n2,2\n")
+    trace = {"kind": "trace", "event": "placed", "file": tmp_path / "t.csv", "columns": {"at": "ts", "work": "work"}}
+    linear = {"kind": "linear", "base_s": 0.0, "per_unit_s": 0.01}
+    desk = Service(consumes="ready", app="shop:app", autoscale=Autoscale(max=3, backlog_per_consumer=5))
+    runs = []
+
+    async def run(light: Scenario, *_: Any, **__: Any) -> None:
+        runs.append(light)
+        raise LiveRunFailed("desk", "is not run here")
+
+    monkeypatch.setattr(own_services, "run_live", run)
+    for load, more in ((trace, {}), (steady(5.0, 1.0).model_dump() | {"size_bytes": 300}, {"column": "size_bytes"})):
+        first = Service.model_validate({"consumes": "placed", "emits": ["ready"], "service_time": linear | more})
+        with pytest.raises(LiveRunFailed, match="is not run here"):
+            await own_services.learn_services(
+                Scenario.model_validate({"name": "small", "load": load, "services": {"first": first, "desk": desk}})
+            )
+    of_trace, sized = runs
+    drawn, size = of_trace.services["first"].service_time, sized.offered_load.size_bytes
+    assert drawn.kind == "empirical" and drawn.values_s == pytest.approx([0.01, 0.02, 0.03])
+    assert size is not None and size.mean == 300
+    assert sized.services["first"].service_time == LinearTime.model_validate(linear | {"column": "size_bytes"})
+    assert {one.services["desk"].autoscale for one in runs} == {None}
+
+
+def test_a_breaker_of_an_app_pauses_what_was_learned() -> None:
+    """All attempts fail: what is rejected does not count, and a failure does."""
+    breaker = {"failures": 2, "failure_share": 0.1, "window_s": 1.0, "open_s": 0.5}
+    rejecting = {"reject_rate": 1.0, "failed_time": EmpiricalTime.of(np.array([0.01]))}
+    for learned, errors, opened in (({"retry_error_rate": 1.0}, 1.0, 3), (rejecting, 0.0, 0)):
+        desk = own([0.01], learned=learned, error_rate=errors, circuit_breaker=breaker, retry=Retry(attempts=1))
+        history = simulate(scenario(steady(50.0, 1.0), desk=desk), [0])
+        assert min(rows_of(history, "circuit_opened").size, 3) == opened
+        begun_s = rows_of(history, "started")["t_s"]
+        assert (np.diff(begun_s).max() > 0.45) == bool(opened)
+
+
+def test_scaled_consumers_import_their_app_first() -> None:
+    rule = {"min": 1, "max": 2, "backlog_per_consumer": 1, "every_s": 0.5}
+    history = simulate(scenario(steady(50.0, 2.0), desk=own([0.1], [0.1], autoscale=rule, concurrency=1)), [0])
+    second = rows_of(history, "started")
+    assert second["t_s"][second["consumer"] == 1].min() == pytest.approx(0.5 + 0.2)
 
 
 def test_two_consumers_compute_beside_each_other() -> None:

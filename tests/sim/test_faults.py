@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import yaml
 
+from sim.declare.dependencies import Dependency
 from sim.declare.differences import differences
 from sim.declare.faults import FAULT_KINDS, Fault
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidScenario, InvalidTrace
-from tests.model.small import fault, kill, poisson, saga_service, saga_step, scenario, service, steady
+from sim.evidence.metrics import measure
+from sim.worlds.simulated import simulate
+from tests.model.small import constant, fault, kill, poisson, saga_service, saga_step, scenario, service, steady
 
 KILL = {"kind": "kill", "service": "desk", "at_s": 2.0, "back_after_s": 1.0}
 OUTAGE = {"kind": "outage", "service": "desk", "at_s": 1.0, "back_after_s": 2.0}
@@ -97,11 +100,12 @@ def planned(seed: int = 0, **fields: Any) -> tuple[Fault, ...]:
 
 def test_a_random_plan_becomes_plain_faults() -> None:
     """One each two seconds on average, at both services, of all the kinds; none while its part is down."""
-    faults = planned()
+    desks: dict[str, Any] = {name: service(0.01, consumers=3) for name in ("desk", "till")}
+    faults, system = planned(), scenario(steady(10.0, 60.0), **desks)
     assert 15 <= len(faults) <= 45  # 30 are expected: within 2.7 standard deviations
     assert {one.kind for one in faults} == {"kill", "pause", "errors", "slow", "outage"}
     assert [one.at_s for one in faults] == sorted(one.at_s for one in faults)
-    assert {name for one in faults for name in ("desk", "till") if one.hits(name)} == {"desk", "till"}
+    assert {name for one in faults for name in ("desk", "till") if one.hits(name, system)} == {"desk", "till"}
     assert all(0.2 <= one.until_s - one.at_s <= 0.6 for one in faults)  # a fifth of two seconds, more or less
 
 
@@ -186,3 +190,16 @@ def test_messages_are_poisoned_by_their_numbers() -> None:
     plan = scenario(steady(10.0, 2.0), poisoned, desk=service()).plan(0)
     assert plan.poison == {"desk": {3: "fails", 7: "fails"}}
     assert [index for index in range(20) if plan.fails("desk", index, 1, 0.0)] == [3, 7]
+
+
+def test_a_dependency_that_is_out_meets_those_that_use_it() -> None:
+    """So what is told of a fault's recovery is told of them alone."""
+    database = Dependency(capacity=1, service_time=constant(0.001))
+    out = fault("dependency_out", dependency="database", at_s=1.0, for_s=1.0)
+    services = {"desk": service(uses=("database",)), "till": service()}
+    declared = Scenario(
+        name="small", load=steady(10.0, 4.0), services=services, faults=(out,), dependencies={"database": database}
+    )
+    assert [name for name in ("desk", "till", "callers") if out.hits(name, declared)] == ["desk"]
+    found = measure(simulate(declared, [0]))
+    assert found["desk.recovery_s"][0] > 0.5 and np.isnan(found["till.recovery_s"][0])

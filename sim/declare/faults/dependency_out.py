@@ -32,6 +32,9 @@ class DependencyOut(Lasting, FaultKind):
         which = draw.dependencies[int(draw.rng.integers(len(draw.dependencies)))]
         return drawn_of(cls, draw, kind="dependency_out", dependency=which, for_s=round(draw.lasts_s, 3))
 
+    def hits(self, name: str, system: System) -> bool:
+        return name in system.services and self.dependency in system.services[name].uses
+
     def parts(self, system: System) -> frozenset[str]:
         return frozenset([f"dependency {self.dependency!r}"])
 

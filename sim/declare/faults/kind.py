@@ -143,7 +143,6 @@ class FaultKind(Declared):
     needs: ClassVar[Needs] = "nothing"
     done_to_it: ClassVar[str] = "hit"  # what happens to the parts that it meets, as a participle: "killed"
     redelivers: ClassVar[bool] = True  # whether a message may be delivered again, or be lost, because of it
-    leaves_unanswered: ClassVar[bool] = False  # whether what is asked of the server meanwhile may wait for its end
 
     @property
     @abstractmethod
@@ -172,8 +171,8 @@ class FaultKind(Declared):
         """
         return (self,)
 
-    def hits(self, name: str) -> bool:
-        """Whether it concerns a service, or the callers, by their name."""
+    def hits(self, name: str, system: System) -> bool:
+        """Whether it concerns a service of the system, or its callers, by their name."""
         return True
 
     def takes_out(self, service: str, at_s: float) -> bool:
@@ -195,9 +194,6 @@ class FaultKind(Declared):
 
     def problem(self, system: System) -> str | None:
         """Why it cannot happen in this system, or None."""
-        if self.leaves_unanswered and system.callers and system.callers.ask_by_answers(system.offered_load):
-            who = "callers that ask again, or in a closed loop, are not modelled yet while the server may not answer"
-            return f"{who} ({self.kind}); leave it out, or let the callers of an open load ask once"
         for other in system.faults:
             together = self.at_s <= other.parts_until_s and other.at_s <= self.parts_until_s
             if other is not self and together and (shared := self.parts(system) & other.parts(system)):
@@ -236,7 +232,7 @@ class ServiceFault(FaultKind):
 
     service: str
 
-    def hits(self, name: str) -> bool:
+    def hits(self, name: str, system: System) -> bool:
         return name == self.service
 
     def problem(self, system: System) -> str | None:

@@ -1,6 +1,6 @@
 """A network that loses the server's replies for a while."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -17,8 +17,6 @@ class LostReplies(NetworkFault):
 
     kind: Literal["lost_replies"]
     for_s: float = Field(gt=0, le=OUT_MAX_S)
-
-    leaves_unanswered: ClassVar = True
 
     @property
     def label(self) -> str:

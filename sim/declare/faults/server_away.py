@@ -1,6 +1,6 @@
 """A server that cannot be reached for a while."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -14,8 +14,6 @@ class ServerAway(NetworkFault):
 
     kind: Literal["server_away"]
     for_s: float = Field(gt=0, le=OUT_MAX_S)
-
-    leaves_unanswered: ClassVar = True
 
     @property
     def label(self) -> str:

@@ -21,7 +21,6 @@ class ServerFull(Lasting):
     notes: ClassVar = ("server_full", "server_has_room")
     needs: ClassVar[Needs] = "private server"
     done_to_it: ClassVar = "filled"
-    leaves_unanswered: ClassVar = True
 
     @property
     def label(self) -> str:

@@ -22,7 +22,6 @@ class ServerRestart(FaultKind):
     notes: ClassVar = ("server_stopped", "server_started")
     needs: ClassVar[Needs] = "private server"
     done_to_it: ClassVar = "stopped"
-    leaves_unanswered: ClassVar = True
 
     @property
     def until_s(self) -> float:

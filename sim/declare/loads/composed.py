@@ -60,6 +60,8 @@ class ComposedLoad(LoadKind):
                 raise ValueError(f"{self.made_of}: a closed loop is a load by itself; leave what it is a part of out")
             if part.size_bytes is not None:
                 raise ValueError(f"{self.made_of}: the whole load says size_bytes; leave it out here")
+            if part.fields:
+                raise ValueError(f"{self.made_of}: the whole load says its fields; leave them out here")
             if part.events != self.events:
                 problem = f"sends {part.events_in_words!r}, and the load {self.events_in_words!r}"
                 raise ValueError(f"{self.made_of}: {problem}; leave the inner event out")

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 
 from sim.declare.declared import Declared, Floats, Numbers, made_of, places_among
+from sim.declare.payload_fields import PayloadField, fields_problem
 from sim.declare.sizes import SIZE_BYTES, SIZE_MAX, MessageSize
 
 _BYTES_MAX = 1e9  # of all messages of a run: a live generator has them ready before it begins
@@ -38,7 +39,7 @@ class LoadKind(Declared):
     Then `event` is the first of them, and `mix` has the weights of all.
 
     A message has a body of `size_bytes`: a number, or one for each event type, or a kind of sizes. Without it, messages
-    have none.
+    have none. `fields` are numbers that each message says too: each a number, a list of some, or a kind.
     """
 
     kind: str
@@ -47,7 +48,10 @@ class LoadKind(Declared):
 
     size_bytes: MessageSize | None = None
 
+    fields: dict[str, PayloadField] = Field(default_factory=dict)
+
     _sizes: Floats | None = PrivateAttr(None)  # those of one seed
+    _said: dict[str, Floats] = PrivateAttr(default_factory=dict)  # the fields of one seed
 
     grows_with: ClassVar[tuple[str, ...]]  # the fields to lower where the plan would be too large
     in_parts: ClassVar[bool] = False  # whether it has `draw_in_parts`
@@ -79,6 +83,12 @@ class LoadKind(Declared):
         if (total := size.mean * self.expected_events()) > _BYTES_MAX:
             problem = f"the messages would have {total / 1e9:,.1f} GB, over {_BYTES_MAX / 1e9:g} GB"
             raise ValueError(f"size_bytes: {problem}; lower it or {' or '.join(self.grows_with)}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_fields(self) -> Self:
+        if problem := fields_problem(self.fields, self.recorded_columns):
+            raise ValueError(f"fields: {problem}")
         return self
 
     @property
@@ -147,13 +157,22 @@ class LoadKind(Declared):
         drawn = self.size_bytes.draw(n, rng, of_events, recorded)
         return np.asarray(np.rint(drawn).clip(0, SIZE_MAX), np.int64)
 
-    def carrying(self, sizes: Numbers | None) -> Self:
-        """This load with the sizes that one seed drew, so that service times can follow them."""
-        if sizes is None:
+    def carrying(self, sizes: Numbers | None, fields: Mapping[str, Floats]) -> Self:
+        """This load with the sizes and fields that one seed drew, so that service times can follow them."""
+        if sizes is None and not fields:
             return self
         carrying = self.model_copy()
-        carrying._sizes = sizes.astype(np.float64)
+        carrying._sizes = None if sizes is None else sizes.astype(np.float64)
+        carrying._said = dict(fields)
         return carrying
+
+    def said_by(self, field: str, n: int) -> Floats:
+        """A field of the payload for each of n messages that those of the load set off, shape (n,); 0 where negative.
+
+        Only of a load that carries the fields.
+        """
+        said = np.maximum(self._said[field], 0.0)
+        return np.repeat(said, n // len(said))
 
     @property
     def carried_columns(self) -> tuple[str, ...]:

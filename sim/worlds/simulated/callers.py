@@ -7,16 +7,18 @@ What follows the end of a wait depends on how it ended: a request that was not a
 client of a closed loop thinks before it asks anew.
 """
 
+from functools import partial
+from math import inf
 from typing import cast
 
 import simpy
 
 from sim.declare.callers import Callers as Declared
 from sim.evidence.history import KIND
+from sim.worlds.simulated.requesting import Request, Requesting
 from sim.worlds.simulated.run_state import NAN, Message, RunState
-from sim.worlds.simulated.sending import Sending, Sent
 
-_REPLIED, _TIMED_OUT = KIND["replied"], KIND["timed_out"]
+_REPLIED, _SENT, _PUBLISHED, _TIMED_OUT = (KIND[name] for name in ("replied", "sent", "published", "timed_out"))
 
 
 class _Wait:
@@ -46,7 +48,6 @@ class Callers:
         self._replied: set[int] = set()  # requests whose reply is in the stream
         self._waits: dict[int, _Wait] = {}  # by request
         self._current: dict[int, Caller] = {}
-        self._sending: dict[int, Sending] = {}
         state.subscribers[declared.reply].append(self)
 
     def begin_loop(self) -> None:
@@ -62,19 +63,31 @@ class Callers:
             self._wait(_Wait(caller, wait.index, wait.intended_s, wait.asked + 1), self.declared.timeout_s)
         return caller
 
-    def sent(self, index: int, due_s: float) -> Sent:
-        """When a message is sent that is due at this time."""
-        caller, new = self.declared.of(index, self._clients), Sending(self.state.machine, self.state.link)
-        return self._sending.setdefault(caller, new).send(due_s, self.state.body(index))
-
-    def send(self, index: int, intended_s: float, sent: Sent) -> None:
-        """Make a request. A dead caller makes none."""
-        caller = self._current[self.declared.of(index, self._clients)]
+    def ask(self, index: int) -> None:
+        """Make a request that is due now. A dead caller makes none."""
+        caller, due_s = self._current[self.declared.of(index, self._clients)], self.state.env.now
         if caller.killed:
             return
-        env = self.state.env
-        self.state.publish(self._requests, index, intended_s, sent, -1, caller.index)
-        self._wait(_Wait(caller, index, intended_s, 1), intended_s + self.declared.timeout_s - env.now)
+        request = Request(index, due_s, due_s + self.declared.timeout_s)
+        self._wait(_Wait(caller, index, due_s, 1), self.declared.timeout_s)
+        self._note(_SENT, caller.requesting.send(request), caller.index, request)
+
+    def lose_connections(self) -> None:
+        """All connections break. Each caller hears again when it has made another one."""
+        for caller in self._current.values():
+            caller.listens_from_s = self.state.link.again_s()
+
+    def append(self, request: Request) -> None:
+        """The server has a request now."""
+        self.state.append(self._requests, request.index, request.due_s, request)
+
+    def note_published(self, caller: int, request: Request) -> None:
+        """A caller knows now that the server has its request."""
+        self._note(_PUBLISHED, self.state.env.now, caller, request)
+
+    def _note(self, kind: int, at_s: float, caller: int, request: Request) -> None:
+        event = self.state.event_codes[self._requests]
+        self.state.rows.append((at_s, kind, -1, caller, event, request.index, 0, request.due_s, NAN))
 
     def push(self, message: Message) -> None:
         """A reply is in the stream. The first one to a request counts."""
@@ -109,6 +122,7 @@ class Callers:
         link, now = self.state.link, self.state.env.now
         if not link.works:
             after_s += link.heard_s(link.arrives_s(now)) + link.delay_s - now
+        after_s = max(after_s, wait.caller.listens_from_s - now)
         heard = self.state.env.timeout(after_s, wait)
         heard.callbacks.append(self._heard)
 
@@ -144,13 +158,7 @@ class Callers:
         due.callbacks.append(self._ask)
 
     def _ask(self, due: simpy.Event) -> None:
-        index, now = cast(int, due.value), self.state.env.now
-        sent = self.sent(index, now)
-        appended = self.state.env.timeout(max(0.0, sent.appended_s - now), (index, now, sent))
-        appended.callbacks.append(self._appended)
-
-    def _appended(self, appended: simpy.Event) -> None:
-        self.send(*cast(tuple[int, float, Sent], appended.value))
+        self.ask(cast(int, due.value))
         self.state.settle()
 
 
@@ -160,12 +168,15 @@ class Caller:
     def __init__(self, callers: Callers, index: int) -> None:
         self.index = index
         self.killed = False
+        self.listens_from_s = -inf
         self.cut_off: list[_Wait] = []  # what it was waiting for when it was killed
+        self.requesting = Requesting(callers.state, callers.append, partial(callers.note_published, index))
         self._callers = callers
 
     def kill(self) -> None:
         """End it with SIGKILL. The replies to its requests are appended all the same."""
         self.killed = True
+        self.requesting.kill()
         self.cut_off = self._callers.of(self)
         for wait in self.cut_off:
             self._callers.end(wait)

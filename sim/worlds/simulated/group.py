@@ -226,7 +226,7 @@ class Group:
 
     def _promote(self, wait: simpy.Event) -> None:
         link, now = self.state.link, self.state.env.now
-        if not link.works and (at_s := link.first_of(self.service, now, adds=True)) > now:
+        if not link.works and (at_s := link.first_of(self.state.wanted[self.name], now, adds=True)) > now:
             again = self.state.env.timeout(at_s - now, wait.value)
             again.callbacks.append(self._promote)
             return

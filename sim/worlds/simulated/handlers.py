@@ -8,6 +8,7 @@ from typing import cast
 import simpy
 
 from eventlib import policy
+from eventlib.circuit_breaker import speaks_of_dependency
 from eventlib.policy import Ack, Decision, GiveUp, RetryIn, TokenBucket
 from sim.evidence.history import KIND
 from sim.worlds.simulated.emissions import Emissions
@@ -176,7 +177,7 @@ class Handlers:
         now = self._state.env.now + after_s
         self._record(_FAILED if fails else _HANDLED, now, message, attempt)
         if self.gate is not None:
-            self._tell_gate(message, attempt, fails)
+            self._tell_gate(message, attempt, error)
         if not fails and self._bucket is not None:
             self._bucket.earn()
         if not self._link.works and (waits_s := self._link.arrives_s(now, adds=fails) - now) > 0.0:
@@ -188,9 +189,10 @@ class Handlers:
             self._settle_ended(message, attempt, error, now)
         self._free_worker(message, attempt, after_s)
 
-    def _tell_gate(self, message: Message, attempt: int, fails: bool) -> None:
+    def _tell_gate(self, message: Message, attempt: int, error: Exception | None) -> None:
         assert self.gate is not None, "it is told only where there is one"
-        self.gate.ended(message, attempt, succeeded=not fails, failed=fails)
+        failed = error is not None and speaks_of_dependency(error)
+        self.gate.ended(message, attempt, succeeded=error is None, failed=failed)
 
     def _go_on_after_pause(self) -> None:
         self._start(0.0)

@@ -10,7 +10,6 @@ import simpy
 
 from eventlib.policy import RECONNECT, Uniform
 from sim.declare.faults.worlds import WORKS, Network
-from sim.declare.service import Service
 
 SILENCE_S = 5.0  # after so long without a reply, the library gives a connection up (eventlib.broker.connections)
 # Bytes on the wire, measured: of one event of a live run, and of the call that publishes or asks for some. A test holds
@@ -62,18 +61,31 @@ class Link:
 
     def blocks(self, *, adds: bool = False) -> bool:
         """Whether a call that is made now is not carried out now. `adds`: it takes memory of the server."""
-        return not self.works and self.arrives_s(self._env.now, adds=adds, probe=True) > self._env.now
+        return not self.works and self.try_s(self._env.now, adds=adds)[0] > self._env.now
 
-    def arrives_s(self, at_s: float, *, adds: bool = False, probe: bool = False) -> float:
+    def arrives_s(self, at_s: float, *, adds: bool = False) -> float:
         """When the server carries out a call that is made at `at_s`, without the time that it takes anyway."""
-        network, until_s = self._network, self._until_s
+        failures = 0
+        while (tried := self.try_s(at_s, adds=adds))[0] == inf:
+            failures += 1
+            at_s = tried[1] + RECONNECT.delay_s(failures, self._rng)
+        return tried[0]
+
+    def try_s(self, at_s: float, *, adds: bool = False) -> tuple[float, float]:
+        """When the server carries out a call that is made once, at `at_s`; and when its process gives up hearing of it.
+
+        Either is infinite where that does not happen. Both are without the time that the call takes anyway.
+        """
+        network, silent_until_s = self._network, at_s + SILENCE_S
         if at_s < self._full_until_s and adds:
-            until_s, silent = self._full_until_s, False
-        elif (network.away or network.silent) and at_s < until_s:
-            silent = network.silent
-        else:
-            return at_s
-        return until_s if probe else self._met_s(at_s, until_s, silent)
+            return inf, at_s
+        if at_s >= self._until_s:
+            return at_s, inf
+        if network.away:
+            return inf, at_s
+        if network.silent:  # what is sent arrives when it is over, unless it is given up before
+            return (self._until_s, inf) if silent_until_s >= self._until_s else (inf, silent_until_s)
+        return at_s, min(self._until_s, silent_until_s) if network.loses_replies else inf
 
     def heard_s(self, at_s: float) -> float:
         """When a process hears of what the server does at `at_s`, without the time that it takes anyway."""
@@ -95,18 +107,6 @@ class Link:
         """When a call that is cut off at `at_s` is made again."""
         return at_s + RECONNECT.delay_s(1, self._rng)
 
-    def _met_s(self, at_s: float, until_s: float, silent: bool) -> float:
-        """When one of the tries is carried out: the library repeats until the server serves again."""
-        failures = 0
-        while at_s < until_s:
-            if silent:
-                if at_s + SILENCE_S >= until_s:  # what this try has sent arrives then
-                    return until_s
-                at_s += SILENCE_S
-            failures += 1
-            at_s += RECONNECT.delay_s(failures, self._rng)
-        return at_s
-
-    def first_of(self, service: Service, at_s: float, *, adds: bool) -> float:
-        """When the first of the service's consumers has carried out what each of them tries."""
-        return min(self.arrives_s(at_s, adds=adds) for _ in range(service.consumers_first))
+    def first_of(self, processes: int, at_s: float, *, adds: bool) -> float:
+        """When the first of so many processes has carried out what each of them tries."""
+        return min(self.arrives_s(at_s, adds=adds) for _ in range(processes))

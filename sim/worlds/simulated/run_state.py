@@ -56,6 +56,8 @@ class RunState:
         self.event_codes = {event: code for code, event in enumerate(scenario.flow.paths)}
         self.subscribers: dict[str, list[Subscriber]] = {event: [] for event in scenario.flow.paths}
         self.finished = self.env.event()
+        # How many consumers each service is to have now.
+        self.wanted = {name: service.consumers_first for name, service in scenario.services.items()}
         self.dependencies = {name: Dependency(self.env, one.capacity) for name, one in scenario.dependencies.items()}
         self.let_die: Callable[[str, int], None] = _leave_alive  # called where poison kills a consumer of a service
         self._bodies: list[int] | None = plan.size_bytes.tolist() if plan.size_bytes is not None else None
@@ -87,8 +89,12 @@ class RunState:
         code = self.event_codes[event]
         self.rows.append((sent.sent_s, _SENT, service, consumer, code, index, 0, intended_s, held_s))
         self.rows.append((sent.published_s, _PUBLISHED, service, consumer, code, index, 0, intended_s, NAN))
+        self.append(event, index, intended_s, sent)
+
+    def append(self, event: str, index: int, intended_s: float, by: object) -> None:
+        """Let the stream have a message, which this call of a process adds."""
         if not self.machine.instant:
-            self.append_late_s = self.machine.server.late_s(self.env.now, sent)
+            self.append_late_s = self.machine.server.late_s(self.env.now, by)
         for subscriber in self.subscribers[event]:
             subscriber.push(Message(index, intended_s))
 

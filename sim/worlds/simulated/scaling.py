@@ -18,7 +18,7 @@ class Scaling:
     """How many consumers each service is to have; those that run are in `consumers`, by service and index."""
 
     def __init__(self, state: RunState, consumers: MutableMapping[tuple[str, int], Consumer | Caller]) -> None:
-        self.wanted = {name: service.consumers_first for name, service in state.scenario.services.items()}
+        self.wanted = state.wanted
         self._state = state
         self._consumers = consumers
 
@@ -64,7 +64,8 @@ class Scaling:
             elif self.may_start(service, index):
                 start(service, index)
 
-        started = env.timeout(after_s + self._state.machine.takes_s("start_s"))
+        own = self._state.scenario.services[service].own
+        started = env.timeout(after_s + self._state.machine.takes_s("start_s") + (own.import_s if own else 0.0))
         started.callbacks.append(begin)
 
     def _stop(self, group: Group, index: int) -> None:

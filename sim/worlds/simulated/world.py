@@ -171,23 +171,22 @@ class World:
     def _send_all(self) -> Generator[simpy.Event, Any, None]:
         """Send each message of the plan when it is due."""
         env, sending, tries = self._env, Sending(self._state.machine, self._state.link), self._tries
-        # With faults it is not known before how the server is reached then; with retries, what is sent before.
+        # With faults it is not known before how the server is reached then.
         unforeseen = any(fault.needs != "nothing" for fault in self._scenario.faults)
-        unforeseen = unforeseen or (self._callers is not None and self._callers.declared.retries)
         times_s = zip(self._plan.arrivals_s.tolist(), self._plan.due_s.tolist(), strict=True)
         for index, (at_s, due_s) in enumerate(times_s):
+            if self._callers is not None:
+                if at_s > env.now:
+                    yield env.timeout(at_s - env.now)
+                self._begun = index + 1
+                self._callers.ask(index * tries)
+                continue
             if unforeseen:
                 yield env.timeout(max(0.0, due_s - env.now))
-            if self._callers is None:
-                sent = sending.send(due_s, self._state.body(index))
-            else:
-                sent = self._callers.sent(index * tries, at_s)
+            sent = sending.send(due_s, self._state.body(index))
             yield env.timeout(max(0.0, sent.appended_s - env.now))
             self._begun = index + 1
-            if self._callers is None:
-                self._state.publish(self._event(index), index, at_s, sent, -1, -1, self._held_s(index))
-            else:
-                self._callers.send(index * tries, at_s, sent)
+            self._state.publish(self._event(index), index, at_s, sent, -1, -1, self._held_s(index))
 
     @property
     def _tries(self) -> int:
@@ -293,6 +292,8 @@ class World:
         if network.cut or network.away or network.silent or lost_replies:
             for consumer in self._each_consumer():
                 consumer.cut_off()
+            if self._callers is not None:
+                self._callers.lose_connections()
 
     def lose_data(self) -> None:
         for consumer in self._each_consumer():
