@@ -114,7 +114,7 @@ def _light(scenario: Scenario, rate_per_s: float, duration_s: float, burst: int 
         "fields": own.fields,
     }
     times = {"rate_per_s": rate_per_s, "duration_s": duration_s}
-    load: LoadKind = ConstantLoad.model_validate({"kind": "constant"} | said | times)
+    load: ConstantLoad | BatchingLoad = ConstantLoad.model_validate({"kind": "constant"} | said | times)
     if burst > 1:
         wait_s = burst / (2.0 * rate_per_s)
         of = {"kind": "poisson"} | times
