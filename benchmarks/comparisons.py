@@ -110,11 +110,24 @@ def _metrics() -> list[Comparison]:
                     "metrics",
                     "one-event handlers, metrics scraped every second / no histograms, not scraped",
                     "events/s",
-                    Target("at least", 0.97),
                 ),
+                Row("metrics_cpu", "the same, processor time", "us/event", Target("below", 1.03)),
             ),
-            _one(library.handle_scraped, 3 * COUNT),
-            _one(library.handle_uncounted, 3 * COUNT),
+            _all(library.handle_scraped, 3 * COUNT),
+            _all(library.handle_uncounted, 3 * COUNT),
+            turns_a_round=3,
+        ),
+        Comparison(
+            (
+                Row(
+                    "otel_metrics",
+                    "one-event handlers, OpenTelemetry metrics collected every second / none",
+                    "events/s",
+                ),
+                Row("otel_metrics_cpu", "the same, processor time", "us/event"),
+            ),
+            _all(library.handle_instrumented, 3 * COUNT),
+            _all(library.handle_untold, 3 * COUNT),
             turns_a_round=3,
         ),
     ]
@@ -209,9 +222,32 @@ def _sagas() -> list[Comparison]:
 def _simulators() -> list[Comparison]:
     return [
         Comparison(
-            (Row("simulator", "simulate quickstart / bare SimPy", "messages/s"),),
+            (Row("simulator", "simulate quickstart / bare SimPy", "messages/s", Target("at least", 0.5)),),
             lambda *_: (_simulator().quickstart(),),
             lambda *_: (_simulator().bare(),),
+            turns_a_round=3,
+        ),
+        Comparison(
+            (Row("simulator_full", "simulate retries, leases, dead letters / bare SimPy", "messages/s"),),
+            lambda *_: (_simulator().full(),),
+            lambda *_: (_simulator().bare(),),
+            turns_a_round=3,
+        ),
+        Comparison(
+            (Row("simulator_metrics", "simulate and keep no rows / keep rows", "messages/s", Target("at least", 0.9)),),
+            lambda *_: (_simulator().full_without_rows(),),
+            lambda *_: (_simulator().full(),),
+            turns_a_round=3,
+        ),
+        Comparison(
+            (Row("sweep", "sweep 64 points on two processes / on one", "points/s", Target("at least", 1.8)),),
+            lambda *_: (_simulator().swept(2),),
+            lambda *_: (_simulator().swept(1),),
+        ),
+        Comparison(
+            (Row("planner", "plan how-many-consumers on two processes / on one", "s", Target("below", 0.7)),),
+            lambda *_: (_simulator().planned_s(2),),
+            lambda *_: (_simulator().planned_s(1),),
         ),
         Comparison(
             (Row("timer_lateness_p99", "timers of live runs, lateness p99 / asyncio's", "ms"),),
@@ -238,6 +274,11 @@ def _timers() -> ModuleType:
 def _one(measure: Callable[..., Coroutine[Any, Any, float]], *args: int) -> Measure:
     """The measure of a coroutine function that gives one figure, on plain asyncio."""
     return lambda url, namespace: (asyncio.run(measure(url, namespace, *args)),)
+
+
+def _all(measure: Callable[..., Coroutine[Any, Any, tuple[float, ...]]], *args: int) -> Measure:
+    """The measure of a coroutine function that gives a figure for each row, on plain asyncio."""
+    return lambda url, namespace: asyncio.run(measure(url, namespace, *args))
 
 
 # The peers run on uvloop, which their own command lines use if it is installed. They are development extras, so each is

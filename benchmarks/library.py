@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 from unittest.mock import patch
 from urllib.request import urlopen
 
@@ -12,7 +13,7 @@ import redis.asyncio as redis
 from benchmarks.evidence import Tally
 from benchmarks.openloop import Stopwatch
 from benchmarks.payload import FileUploaded, event, events
-from eventlib import App, Batch, Bus, Delivery, connect
+from eventlib import App, Batch, Bus, Delivery, connect, tracing
 from eventlib.broker.keys import Keys
 from eventlib.consume.settlement import Settler
 from eventlib.counts import Histogram
@@ -106,20 +107,49 @@ def handling_batches(tally: Tally) -> App:
 
 async def handle(url: str, namespace: str, count: int) -> float:
     """Events handled a second, one in a call."""
+    return (await handle_untold(url, namespace, count)).per_s
+
+
+class Drained(NamedTuple):
+    """How fast a backlog was handled: by the clock, and what it took of this process's processor time."""
+
+    per_s: float
+    cpu_us: float  # for each event, in all threads
+
+
+async def handle_scraped(url: str, namespace: str, count: int) -> Drained:
+    """The program serves its metrics, and a thread of it scrapes them once a second."""
+    tally = Tally(count)
+    return await _drain(url, namespace, count, tally, handling(tally), _scraped)
+
+
+async def handle_uncounted(url: str, namespace: str, count: int) -> Drained:
+    """No time of an event goes into a histogram. Plain counters are kept."""
+    with patch.object(Histogram, "add", _nothing), patch.object(Settler, "_measure_lag", _nothing):
+        return await handle_untold(url, namespace, count)
+
+
+async def handle_instrumented(url: str, namespace: str, count: int) -> Drained:
+    """OpenTelemetry makes metrics, no spans, and a thread of the program collects them once a second."""
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    from eventlib import opentelemetry
+
+    reader = InMemoryMetricReader()
+    opentelemetry.instrument(meter_provider=MeterProvider([reader]))
+    tracing.install(None)
+    tally = Tally(count)
+    try:
+        return await _drain(url, namespace, count, tally, handling(tally), lambda _: reader.get_metrics_data)
+    finally:
+        opentelemetry.uninstrument()
+
+
+async def handle_untold(url: str, namespace: str, count: int) -> Drained:
+    """Nothing asks for metrics."""
     tally = Tally(count)
     return await _drain(url, namespace, count, tally, handling(tally))
-
-
-async def handle_scraped(url: str, namespace: str, count: int) -> float:
-    """Events handled a second, while the program serves its metrics and a thread of it scrapes them once a second."""
-    tally = Tally(count)
-    return await _drain(url, namespace, count, tally, handling(tally), scraped=True)
-
-
-async def handle_uncounted(url: str, namespace: str, count: int) -> float:
-    """Events handled a second, where no time of them goes into a histogram. Plain counters are kept."""
-    with patch.object(Histogram, "add", _nothing), patch.object(Settler, "_measure_lag", _nothing):
-        return await handle(url, namespace, count)
 
 
 def _nothing(*_: object) -> None: ...
@@ -128,24 +158,39 @@ def _nothing(*_: object) -> None: ...
 async def handle_batches(url: str, namespace: str, count: int) -> float:
     """Events handled a second, up to 500 in a call."""
     tally = Tally(count)
-    return await _drain(url, namespace, count, tally, handling_batches(tally))
+    return (await _drain(url, namespace, count, tally, handling_batches(tally))).per_s
 
 
-async def _drain(url: str, namespace: str, count: int, tally: Tally, app: App, *, scraped: bool = False) -> float:
+async def _drain(
+    url: str,
+    namespace: str,
+    count: int,
+    tally: Tally,
+    app: App,
+    look: Callable[[Bus], Callable[[], object]] | None = None,
+) -> Drained:
+    """Handle `count` events that wait. What `look` gives is called once before, since it imports, then each second."""
     async with connected(app, url, namespace) as bus, redis.Redis.from_url(url) as client, AsyncExitStack() as stack:
         await bus.publish_many(events(count))
-        if scraped:
-            scraping = asyncio.create_task(_scrape(bus.serve_health(0).url))
-            stack.callback(scraping.cancel)
-        start = time.perf_counter()
+        if look is not None:
+            looking = look(bus)
+            await asyncio.to_thread(looking)
+            stack.callback(asyncio.create_task(_each_second(looking)).cancel)
+        start, cpu_start = time.perf_counter(), time.process_time()
         async with bus.running():
             await tally.complete(client, stream_key(namespace), GROUP)
-            return count / (time.perf_counter() - start)
+            took_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start
+            return Drained(count / took_s, cpu_s / count * 1e6)
 
 
-async def _scrape(url: str) -> None:
+def _scraped(bus: Bus) -> Callable[[], object]:
+    url = bus.serve_health(0).url
+    return lambda: urlopen(f"{url}/metrics").read()
+
+
+async def _each_second(look: Callable[[], object]) -> None:
     while True:
-        await asyncio.to_thread(lambda: urlopen(f"{url}/metrics").read())
+        await asyncio.to_thread(look)
         await asyncio.sleep(1.0)
 
 

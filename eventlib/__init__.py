@@ -15,8 +15,8 @@ A handler raises
 Run tasks
     TaskHandle, TaskState, current_task, CurrentTask, Schedule, ScheduleRule, SlotRecord
 Look
-    health_app, HealthServer, Backlog, ConsumerHealth, ConsumerCounts, ClientHealth, StreamHealth, GroupHealth,
-    QueueHealth, ServerInfo
+    health_app, HealthServer, Backlog, GroupPause, PauseRecord, ConsumerHealth, ConsumerCounts, ClientHealth,
+    StreamHealth, GroupHealth, QueueHealth, ServerInfo
 Repair
     DeadLetters, DeadLetter, Selection, Outcome
 Export and compare
@@ -95,7 +95,7 @@ from eventlib.health.looking import health_app
 from eventlib.operate.selection import Selection
 from eventlib.policy import Retry, RetryBudget
 from eventlib.publish.outage import Fail, Spool, Wait
-from eventlib.records import Backlog, QueueHealth, ServerInfo, SlotRecord
+from eventlib.records import Backlog, GroupPause, PauseRecord, QueueHealth, ServerInfo, SlotRecord
 from eventlib.replies.waiting import Waiting
 from eventlib.retention import GroupHealth, Retention, StreamHealth
 from eventlib.signals import Reject, RetryAfter, Snooze
@@ -153,6 +153,7 @@ __all__ = [
     "EvictingServer",
     "Fail",
     "GroupHealth",
+    "GroupPause",
     "HealthServer",
     "InvalidArgument",
     "InvalidDeclaration",
@@ -168,6 +169,7 @@ __all__ = [
     "Observation",
     "Outcome",
     "PartlyPublished",
+    "PauseRecord",
     "QueueHealth",
     "Rate",
     "Registry",

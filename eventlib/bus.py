@@ -20,6 +20,7 @@ from eventlib.events.schema import Event
 from eventlib.health.looking import Looking
 from eventlib.health.probes import Probes
 from eventlib.patience import Patience
+from eventlib.pausing import Pausing
 from eventlib.publish.outage import Fail, OutagePolicy, patience_s
 from eventlib.publish.publisher import Publisher, publishing
 from eventlib.queueing import Priority
@@ -116,7 +117,7 @@ def _schedules_of(bus: "Bus") -> "Schedules":
     return Schedules(bus.app, bus._broker, bus._patience)
 
 
-class Bus(Requesting, Looking):
+class Bus(Requesting, Looking, Pausing):
     """A connected App. Made by `connect`."""
 
     def __init__(
@@ -144,6 +145,7 @@ class Bus(Requesting, Looking):
         self._publisher = publisher
         self._waits = waits
         self._closed = False
+        probes.parts = self._parts
 
     async def _declare_streams(self) -> None:
         for stream, retention in self.app.streams.items():

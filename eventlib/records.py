@@ -108,6 +108,26 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseRecord:
+    """One time that a group was paused, or let go on: Unix seconds, who did it, and why."""
+
+    act: Literal["pause", "resume"]
+    at_s: float
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPause:
+    """Whether a group is paused on a stream, and the last 100 times that it was paused and let go on, newest first."""
+
+    stream: str
+    group: str
+    paused: bool
+    records: tuple[PauseRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class QueueHealth:
     """How a task queue stands, in tasks, seen at one moment.
 

@@ -3,7 +3,7 @@
 Declare
     Scenario
 Run
-    simulate, run_live, Calibration
+    simulate, simulate_metrics, run_live, Calibration
 Evidence
     History, measure, summarize, check
 Infer
@@ -51,7 +51,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from sim.infer.swept import Sweep
     from sim.show.explore import explore
     from sim.worlds.live import run_live
-    from sim.worlds.simulated import simulate
+    from sim.worlds.simulated import simulate, simulate_metrics
 
 __all__ = [
     "Calibration",
@@ -82,6 +82,7 @@ __all__ = [
     "predict",
     "run_live",
     "simulate",
+    "simulate_metrics",
     "summarize",
     "sweep",
 ]
@@ -116,7 +117,7 @@ _MODULES = {
     "sim.infer.swept": ["Sweep"],
     "sim.show.explore": ["explore"],
     "sim.worlds.live": ["run_live"],
-    "sim.worlds.simulated": ["simulate"],
+    "sim.worlds.simulated": ["simulate", "simulate_metrics"],
 }
 
 

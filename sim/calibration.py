@@ -20,7 +20,7 @@ import numpy as np
 from eventlib.whole_files import write_whole
 from sim.declare.declared import Floats
 from sim.environment import machine, now, versions
-from sim.errors import InvalidCalibration
+from sim.errors import InvalidCalibration, OtherFormat
 from sim.reading import UNREADABLE, in_words, read_json
 from sim.timings import (
     RESTS_S,
@@ -242,12 +242,11 @@ class Calibration:
         mend = "measure one with `workbench calibrate --out FILE`"
         try:
             found = read_json(file)
+            blocks = found["blocks"]  # every version has some
             if found["format"] != FORMAT:
-                raise InvalidCalibration(
-                    str(file), f"is of format {found['format']}, this version reads {FORMAT}; {mend}"
-                )
+                raise OtherFormat(str(file), f"is of format {found['format']}, this version reads {FORMAT}; {mend}")
             return cls(
-                read_blocks(found["blocks"]),
+                read_blocks(blocks),
                 tuple(read_cpu_use(use) for use in found["cpu"]),
                 server=str(found["server"]),
                 date=str(found["date"]),

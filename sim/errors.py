@@ -56,6 +56,13 @@ class InvalidCalibration(SimError):
     """
 
 
+class OtherFormat(InvalidCalibration):
+    """A calibration that another version of the workbench has written.
+
+    Mend: calibrate here: `workbench calibrate --out FILE`.
+    """
+
+
 class CalibrationFailed(SimError):
     """The machine could not be measured: a step was never seen, or the machine is too busy.
 

@@ -42,8 +42,8 @@ BINARIES = {_version(binary): binary for binary in find_binaries()[: 1 if OTHER_
 GIVEN = {"given": os.environ["REDIS_URL"]} if os.environ.get("REDIS_URL") else {}
 SERVERS: dict[str, Path | str] = {**GIVEN, **BINARIES}
 TEST_PREFIX = b"test-"
-DEADLINE_S = 20.0  # a coroutine test that hangs fails, so that the others still run
-HANGS_S = 100.0  # any other test, and what a test needs: those that run commands take longest
+DEADLINE_S = 90.0  # a coroutine test that hangs fails, so that the others still run; the longest take 10 s alone
+HANGS_S = 240.0  # any other test, and what a test needs: those that run commands take longest
 
 
 def _eager_loop() -> asyncio.AbstractEventLoop:

@@ -1,5 +1,6 @@
 """A program on a pseudo-terminal: what is on its screen, and keys that are pressed."""
 
+import codecs
 import fcntl
 import os
 import pty
@@ -20,9 +21,10 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Terminal:
     """A program that draws its whole screen again each time, from the top left corner."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", terminal: int) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", terminal: int, lines: int) -> None:
         self.process = process
         self._terminal = terminal
+        self._lines = lines
         self._sent = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -34,14 +36,16 @@ class Terminal:
 
     @property
     def screen(self) -> list[str]:
-        """The lines of the last screen that was drawn to its end."""
-        drawn = self._sent.split("\x1b[H")
-        return _ESCAPES.sub("", drawn[-1]).replace("\r", "").split("\n") if len(drawn) > 1 else []
+        """The lines of the last screen that was drawn down to the last line; none before that."""
+        _, *drawn = self._sent.rsplit("\x1b[H", 2)
+        screens = [_ESCAPES.sub("", one).replace("\r", "").split("\n") for one in drawn]
+        return next((one for one in reversed(screens) if len(one) >= self._lines), [])
 
     def press(self, keys: str) -> None:
         os.write(self._terminal, keys.encode())
 
     def resize(self, columns: int, lines: int) -> None:
+        self._lines = lines
         _set_size(self._terminal, columns, lines)
         self.process.send_signal(signal.SIGWINCH)
 
@@ -62,6 +66,7 @@ class Terminal:
         return status
 
     def _read(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")  # a read may end inside of a character
         while True:
             try:
                 sent = os.read(self._terminal, 65536)
@@ -69,7 +74,7 @@ class Terminal:
                 return
             if not sent:
                 return
-            self._sent += sent.decode(errors="replace")
+            self._sent += decoder.decode(sent)
 
 
 @contextmanager
@@ -81,7 +86,7 @@ def on_terminal(
     _set_size(ours, columns, lines)
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=dict(environment))
     os.close(theirs)
-    terminal = Terminal(process, ours)
+    terminal = Terminal(process, ours, lines)
     try:
         yield terminal
     finally:

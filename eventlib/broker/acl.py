@@ -135,6 +135,9 @@ JOURNEYS = (
         (),
         _GROUP,
     ),
+    Journey("pause groups, and let them go on", "events", ("operator",), (scripts.PAUSE,), ("HGET", "LRANGE"), _GROUP),
+    Journey("pause queues, and let them go on", "tasks", ("operator",), (scripts.PAUSE,), ("HGET", "LRANGE"), _QUEUE),
+    Journey("pause sagas, and let them go on", "sagas", ("operator",), (scripts.PAUSE,), ("HGET", "LRANGE"), _SAGA),
     Journey(
         "enqueue tasks, wait for results, cancel",
         "tasks",
@@ -213,7 +216,7 @@ JOURNEYS = (
         "all",
         ("monitor",),
         (),
-        (*LOOK, "EXISTS", "MEMORY|USAGE", "SCAN", "ZCARD"),
+        (*LOOK, "EXISTS", "HGET", "MEMORY|USAGE", "SCAN", "ZCARD"),
         (),
     ),
     Journey(

@@ -42,12 +42,15 @@ class Promoted(NamedTuple):
     offset_ms: float  # by how much the server's clock is ahead of the group's time
     unexpected_ms: float
     seen_ms: float  # the time of the group that a consumer saw last; 0 if none did
+    paused: bool = False  # an operator lets the group rest
 
     @classmethod
     def of(cls, reply: Sequence[Any]) -> "Promoted":
         """What the script returned."""
-        moved, next_ms, *times_ms = reply
-        return cls(moved, None if next_ms < 0 else next_ms / 1000.0, *map(float, times_ms))
+        moved, next_ms, paused, *times_ms = reply
+        group_ms, offset_ms, unexpected_ms, seen_ms = map(float, times_ms)
+        next_s = None if next_ms < 0 else next_ms / 1000.0
+        return cls(moved, next_s, group_ms, offset_ms, unexpected_ms, seen_ms, bool(paused))
 
 
 class ConsumerCommands:
@@ -58,10 +61,14 @@ class ConsumerCommands:
         self._group = group
         self._consumer = consumer
 
-    async def ensure_group(self) -> None:
-        """Create the group if it is missing: at its durable cursor if it had one, else at the beginning."""
+    async def ensure_group(self) -> bool:
+        """Create the group if it is missing: at its durable cursor if it had one, else at the beginning.
+
+        Returns whether it is paused.
+        """
         group = self._group
-        await self._broker.run(scripts.JOIN, (group.stream, group.retry, group.sweep), group.group)
+        _, paused = await self._broker.run(scripts.JOIN, (group.stream, group.retry, group.sweep), group.group)
+        return bool(paused)
 
     def reader(self, block_s: float, ordered_by: str | None = None) -> Reader:
         """A reader for this consumer, with its own connection. A read blocks for `block_s` seconds at most."""

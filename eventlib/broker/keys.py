@@ -23,9 +23,10 @@ class GroupKeys(NamedTuple):
     delayed: str  # sorted set: entries that wait for their next attempt, by due time in ms
     dead_letters: str  # stream: the dead-letter queue
     edits: str  # hash: edited events of dead letters, by their ids in the dead-letter queue
-    sweep: str  # hash: when the next sweep is due, its position, the group's durable cursor
+    sweep: str  # hash: when the next sweep is due, its position, the group's durable cursor, whether it is paused
     key_queue_heads: str  # hash: in an ordered group, the head of each per-key queue: the entry that is handled
     key_queues: str  # sorted set: entries that are parked behind the head of their per-key queue
+    pauses: str  # list: who paused the group and let it go on, the newest first
     group: str
 
 
@@ -143,6 +144,7 @@ class Keys:
             sweep=f"{prefix}:sweep",
             key_queue_heads=f"{prefix}:heads",
             key_queues=f"{prefix}:lanes",
+            pauses=f"{prefix}:pauses",
             group=group,
         )
 

@@ -1,6 +1,7 @@
 """A connection for those who only look: few commands in any second, and it does without those that are refused."""
 
 import asyncio
+import math
 import time
 from typing import Any
 
@@ -9,11 +10,13 @@ from eventlib.broker.connections import REPLY_TIMEOUT_S
 from eventlib.broker.pipelined import Argument, PipelinedConnection
 from eventlib.errors import AccessDenied, BrokerError
 
+_ASK_AGAIN_S = 600.0  # each refusal is a line in the server's ACL LOG
+
 
 class PacedConnection:
     """Asks one server no more than `commands_per_s` commands in any second, as `user`. `commands` counts them.
 
-    `refused` are the commands that this user may not send; they are not sent again.
+    `refused` are the commands that this user may not send; they are sent again after ten minutes.
 
     Raises:
         BrokerError: the URL is wrong.
@@ -22,7 +25,7 @@ class PacedConnection:
     def __init__(self, url: str, commands_per_s: float) -> None:
         self.where = without_password(url)
         self.commands = 0
-        self.refused = set[str]()
+        self.refused: dict[str, float] = {}  # commands, and when they were refused last
         self._connection = PipelinedConnection(url)
         self.user = self._connection.user
         self._every_s = 1.0 / commands_per_s
@@ -39,16 +42,16 @@ class PacedConnection:
         return await self._connection.request(command, REPLY_TIMEOUT_S)
 
     async def unless_refused(self, *command: Argument) -> Any:
-        """The reply; None where this user may not send the command."""
+        """The reply; None where this user may not send the command, which may be permitted later."""
         name = str(command[0])
-        if name in self.refused:
+        if time.monotonic() - self.refused.get(name, -math.inf) < _ASK_AGAIN_S:
             return None
         try:
             return await self.ask(*command)
         except AccessDenied as error:
             if not is_of_permission(error):
                 raise
-            self.refused.add(name)
+            self.refused[name] = time.monotonic()
             return None
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eventlib.broker.connection import without_password
-from eventlib.broker.keys import OwnKey, own_key
+from eventlib.broker.keys import Keys, OwnKey, own_key
 from eventlib.broker.paced import PacedConnection, is_of_a_key
 from eventlib.broker.replies import SCAN_COUNT, ConsumerState, consumer_states, fields, info, text
 from eventlib.errors import AccessDenied, BrokerError, BrokerUnavailable
@@ -20,7 +20,8 @@ _MEMORY_SAMPLES = 1  # parts of a stream that the server measures to estimate it
 class GroupSurvey:
     """One group. `lag_entries` it has not read, None where the server does not know. Ages are those of the entries.
 
-    `lost_entries` left the stream before the group read them, as far as is known until it reads on.
+    `lost_entries` left the stream before the group read them, as far as is known until it reads on. `paused` says
+    whether an operator lets a group of eventlib rest.
     Consumers that asked for nothing for a while are `idle`; they are `dead` if they hold entries meanwhile.
     """
 
@@ -34,6 +35,7 @@ class GroupSurvey:
     dead_consumers: int
     lost_entries: int = 0
     consumers: tuple[ConsumerState, ...] = ()  # those that hold most, at most 20 of them
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,16 @@ class Surveyor:
             dead_consumers=sum(idle and holds for idle, holds in consumers),
             lost_entries=max(0, gone - about["entries-read"]) if about.get("entries-read") is not None else 0,
             consumers=tuple(heapq.nlargest(_CONSUMERS_MAX, found, key=lambda each: each.pending)),
+            paused=await self._is_paused(text(key), text(group)),
         )
+
+    async def _is_paused(self, key: str, group: str) -> bool:
+        """Whether a group is paused, with its stream of retries. What is not eventlib's own is not asked about."""
+        own = own_key(key)
+        if own is None or (own.purpose != "events" and own.group_of("retry") != group):
+            return False
+        sweep = Keys(own.namespace).group(own.stream, group).sweep
+        return await self._connection.unless_refused("HGET", sweep, "paused") is not None
 
     async def _server_ms(self) -> float:
         seconds, microseconds = map(int, await self._connection.ask("TIME"))

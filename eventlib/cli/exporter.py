@@ -1,13 +1,12 @@
 """workbench exporter: metrics of the streams of any library, for Prometheus."""
 
 import asyncio
-import sys
 from typing import Annotated
 
 import typer
 
 from eventlib.broker.surveying import SurveyLimits, Surveyor
-from eventlib.cli.console import Json, ending, from_settings, write_json
+from eventlib.cli.console import Json, ending, from_settings, write_json, write_text
 from eventlib.cli.looking import ServerUrl
 from eventlib.cli.terminal import err
 
@@ -50,7 +49,8 @@ def exporter_command(
     """Serve metrics of the streams of any library, read-only, for Prometheus.
 
     They are lag, pending entries, idle and dead consumers, length and memory. `/metrics` is what was seen
-    last, `/healthz` the same as JSON. `--once` prints the metrics, `--json FILE` writes what was seen; both look once.
+    last, `/healthz` the same as JSON. `--once` looks once, prints the metrics, and ends. `--json FILE` does so too, and
+    also writes what was seen.
     """
     limits = SurveyLimits(rate, streams_max, idle_after_s, tuple(stream or ()))
     if once or json_file is not None:
@@ -71,9 +71,7 @@ async def _once(url: str, limits: SurveyLimits, json_file: Json) -> None:
     for key in seen.missing:
         err.tell(f"no stream is at {key}; is the key misspelt?")
     write_json(json_file, exporter.document())
-    if json_file is None:
-        sys.stdout.write(exporter.metrics())
-        sys.stdout.flush()
+    write_text(exporter.metrics(), json_file)
 
 
 async def _serve(url: str, limits: SurveyLimits, every_s: float, port: int, host: str) -> None:
@@ -82,7 +80,7 @@ async def _serve(url: str, limits: SurveyLimits, every_s: float, port: int, host
 
     surveyor = Surveyor(url, limits)
     try:
-        exporter = Exporter(surveyor, every_s)
+        exporter = Exporter(surveyor, every_s, err.tell)
         server = HealthServer(exporter.answer, port, host, "exporter")
         try:
             err.tell(f"{server.url}/metrics tells of {surveyor.where}. Ctrl-C ends it.")

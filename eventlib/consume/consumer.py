@@ -41,7 +41,7 @@ class GroupConsumer:
 
     async def run(self) -> None:
         """Consume until `stop` is called; then finish what runs and give the rest back."""
-        await self._calls.until_answered(self._session.commands.ensure_group)
+        self._session.obey(await self._calls.until_answered(self._session.commands.ensure_group))
         async with self._session.tasks:
             parts = (self._promoter, self._leases, self._takeover)
             loops = [self._session.start(part.run, until_abandoned=True) for part in parts]
@@ -91,6 +91,7 @@ class GroupConsumer:
             leaving=self._stopping,
             in_hand=in_hand,
             circuit=gate.state if gate is not None else None,
+            paused=self._session.in_hand.paused,
         )
 
     async def _wind_down(self, acks: asyncio.Task[None]) -> None:

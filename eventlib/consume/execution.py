@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from eventlib import policy, tracing
+from eventlib import measuring, policy, tracing
 from eventlib.consume.leases import Leases
 from eventlib.consume.session import Session
 from eventlib.consume.settlement import Settler
@@ -226,7 +226,7 @@ class Executor:
         error: BaseException | None = None
         stands_for = self._untimed = self._untimed + 1
         begun_s = 0.0
-        if stands_for < _TIMED_OF_EVERY and self._workers.waiting:
+        if stands_for < _TIMED_OF_EVERY and self._workers.waiting and measuring.active is None:
             stands_for = 0  # it is not timed
         else:
             self._untimed, begun_s = 0, time.perf_counter()
@@ -247,7 +247,10 @@ class Executor:
         except BaseException as raised:  # a handler's sys.exit() fails its attempt, but does not end the consumer
             error = raised
         if stands_for:
-            self._handling.add(time.perf_counter() - begun_s, stands_for)
+            took_s = time.perf_counter() - begun_s
+            self._handling.add(took_s, stands_for)
+            if measuring.active is not None:
+                measuring.active.handled(deliveries[0].stream, deliveries[0].group, took_s, error)
         if (task := asyncio.current_task()) is not None and task.cancelling():
             await self._uncancel(task)
         return error

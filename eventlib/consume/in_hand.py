@@ -47,6 +47,7 @@ class InHand:
             {},
         )  # by id: entries of the stream, retried ones
         self._unhandled = 0
+        self.paused = False  # nothing is asked for; what is held is finished
         self.limit: Callable[[int, int], int] | None = None  # called with the capacity, and how many are not handled
         self._freed = asyncio.Event()
         self._settled: set[Place] | None = None  # while `noting_settled`
@@ -55,6 +56,8 @@ class InHand:
 
     def capacity(self) -> int:
         """How many more entries may be asked for."""
+        if self.paused:
+            return 0
         capacity = policy.capacity_left(self._concurrency, self._prefetch, self._unhandled)
         return capacity if self.limit is None else self.limit(capacity, self._unhandled)
 

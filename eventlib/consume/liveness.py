@@ -15,7 +15,8 @@ class ConsumerHealth:
     `leases_due_s` is for how many seconds an answer to a renewal of leases has been due. `problem` is the last error;
     None if the server has answered since. `in_hand` counts the entries that it holds. `leaving` is true from when it
     stops reading, to end. `circuit` is the state of its circuit breaker: closed, open or half-open; None without one.
-    While it is open the consumer is `full`.
+    While it is open the consumer is `full`. `paused` is true while an operator lets its group rest (`Bus.pause`): it
+    reads nothing then, and is neither full nor silent.
     """
 
     stream: str
@@ -32,6 +33,7 @@ class ConsumerHealth:
     in_hand: int = 0
     leaving: bool = False
     circuit: str | None = None
+    paused: bool = False
 
     @property
     def connected(self) -> bool:
@@ -69,6 +71,11 @@ class Liveness:
         self._due_since = time.monotonic()
         self._full_since = None
 
+    def goes_on(self) -> None:
+        """The group is paused no more. What the pause took does not count as being full."""
+        if self._full_since is not None:
+            self._full_since = time.monotonic()
+
     def renewal_due(self) -> None:
         """Leases are to be renewed. One that is repeated after an error is the same renewal."""
         if self._renewal_since is None:
@@ -96,22 +103,24 @@ class Liveness:
         leaving: bool = False,
         in_hand: int = 0,
         circuit: str | None = None,
+        paused: bool = False,
     ) -> ConsumerHealth:
         """The consumer's health now."""
         now = time.monotonic()
         answered_at = max(self._read_at or 0.0, self._renewed_at or 0.0)
         return ConsumerHealth(
             *(*identity, running),
-            full=self._due_since is None,
+            full=self._due_since is None and not paused,
             read_age_s=None if self._read_at is None else now - self._read_at,
             renew_age_s=None if self._renewed_at is None else now - self._renewed_at,
             silent_s=_since(self._due_since, now),
             problem=self._problem if (self._failed_at or 0.0) > answered_at else None,
-            full_s=_since(self._full_since, now),
+            full_s=0.0 if paused else _since(self._full_since, now),
             leases_due_s=_since(self._renewal_since, now),
             in_hand=in_hand,
             leaving=leaving,
             circuit=circuit,
+            paused=paused,
         )
 
 

@@ -83,7 +83,10 @@ class Takeover:
 
 
 class Promoter:
-    """Brings delayed entries of one group back when they are due, and notices when the server's clock jumps."""
+    """Brings delayed entries of one group back when they are due, and notices what changes on the server meanwhile.
+
+    That is a jump of the server's clock, and an operator who pauses the group.
+    """
 
     def __init__(self, session: Session, settler: Settler) -> None:
         self._place = session.place
@@ -91,6 +94,7 @@ class Promoter:
         self._calls = session.calls
         self._clock = session.clock
         self._retry_scheduled = settler.retry_scheduled
+        self._obey = session.obey
 
     async def run(self) -> None:
         """Promote until cancelled."""
@@ -107,6 +111,7 @@ class Promoter:
         sent_s = steady_s()
         limit = PROMOTE_LIMIT if self._clock.known else 0
         promoted = await self._commands.promote(limit, self._clock.expected())
+        self._obey(promoted.paused)
         jump_ms = promoted.unexpected_ms and self._clock.jump_ms(promoted.group_ms, sent_s)
         if jump_ms is None:  # the group remembers a later time than the server's clock shows
             jump_ms = promoted.unexpected_ms

@@ -1,6 +1,7 @@
 """What the parts of one consumer share."""
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -18,6 +19,8 @@ from eventlib.delivery import Observer, Publishing
 from eventlib.errors import AccessDenied, BrokerError, DataError
 from eventlib.events.schema import Event
 from eventlib.policy import TokenBucket
+
+log = logging.getLogger("eventlib")
 
 
 def _is_trouble(error: BaseException) -> bool:
@@ -62,6 +65,18 @@ class Session:
         self.gate: Gate | None = None
         if settings.circuit_breaker is not None:
             self.gate = Gate(settings.circuit_breaker, self.in_hand, self.observations, self.counts, self.place)
+
+    def obey(self, paused: bool) -> None:
+        """Ask for nothing while an operator lets the group rest. What is in hand is finished."""
+        if paused == self.in_hand.paused:
+            return
+        self.in_hand.paused = paused
+        if paused:
+            log.warning("%s is paused: this consumer reads nothing until the group is resumed", self.place)
+        else:
+            log.warning("%s goes on: it is paused no more", self.place)
+            self.liveness.goes_on()
+            self.in_hand.look_again()
 
     def subscription_of(self, event: Event) -> Subscription:
         """Who handles the event, and how."""

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal
 
-from eventlib import dead_letter, policy, tracing
+from eventlib import dead_letter, measuring, policy, tracing
 from eventlib.consume.session import Session
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Delivery, Kind
@@ -37,6 +38,7 @@ class Settler:
         self._in_hand = session.in_hand
         self._observations = session.observations
         self._counts = session.counts
+        self._where = session.identity[:2]  # stream and group
         self._of_tasks = is_queue_stream(session.identity[0])
         self._unmeasured = 0  # handled deliveries whose lag was not looked at
         self._bucket = session.bucket
@@ -115,12 +117,13 @@ class Settler:
             return
         delivery.settling = True
         kind: Kind = "retried" if isinstance(decision, RetryIn) else "dead"
-        tracer = tracing.active
+        tracer, begun_s = tracing.active, time.perf_counter()
         with nullcontext() if tracer is None else tracer.settling(_OPERATIONS[kind], delivery):
             if isinstance(decision, RetryIn):
                 kept = await self._retry(delivery, decision)
             else:
                 kept = await self._give_up(subscription, delivery, decision, error)
+        self._measure(_OPERATIONS[kind], begun_s)
         if kept:
             self._in_hand.settled((delivery,))
             if kind == "dead":
@@ -185,6 +188,13 @@ class Settler:
         for number, delivery in enumerate(looked_at):
             if (age_s := self._age_s(delivery)) is not None:
                 self._counts.lag.add(age_s, each + (number < rest))
+                if measuring.active is not None:
+                    measuring.active.late(delivery.stream, delivery.group, age_s, each + (number < rest))
+
+    def _measure(self, operation: str, begun_s: float) -> None:
+        """Tell the meter, if there is one, how long it took to settle something."""
+        if measuring.active is not None:
+            measuring.active.asked(operation, *self._where, time.perf_counter() - begun_s, None)
 
     def _age_s(self, delivery: Delivery) -> float | None:
         """How long ago an event was appended, by the server's clock. None if its entry does not say when."""
@@ -216,8 +226,9 @@ class Settler:
                 return
 
     async def _acknowledge(self, batch: list[Delivery]) -> None:
-        entries = [delivery.entry for delivery in batch]
+        entries, begun_s = [delivery.entry for delivery in batch], time.perf_counter()
         lost = await self._calls.until_answered(lambda: self._commands.ack(entries))
+        self._measure("ack", begun_s)
         if lost:
             for delivery in batch:
                 if delivery.entry.place in lost:

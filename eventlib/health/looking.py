@@ -104,12 +104,12 @@ class Looking(ABC):
             raise BusClosed
         chosen, asked = self.settings.health, {"port": port, "host": host, "blocked_s": blocked_s, "deaf_s": deaf_s}
         chosen = chosen.model_copy(update={name: value for name, value in asked.items() if value is not None})
-        return self._probes.serve(self._parts, chosen.port, chosen.host, chosen.blocked_s, chosen.deaf_s)
+        return self._probes.serve(chosen.port, chosen.host, chosen.blocked_s, chosen.deaf_s)
 
     def _health_app(self, blocked_s: float, deaf_s: float) -> "ASGIApp":
         if self._closed:
             raise BusClosed
-        return self._probes.app(self._parts, blocked_s, deaf_s)
+        return self._probes.app(blocked_s, deaf_s)
 
 
 def health_app(bus: Looking, *, blocked_s: float = 10.0, deaf_s: float = 8.0) -> "ASGIApp":

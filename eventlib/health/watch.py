@@ -83,7 +83,7 @@ class Watch:
         self._look = Look()
         self._looking: asyncio.Task[Look] | None = None
         self._looks_left = threading.Semaphore(_LOOKS_AT_ONCE)
-        self.snapshot = self._noted()
+        self.snapshot = snapshot_of(self.parts, self._heard_at_s)
         self._tasks = [asyncio.create_task(each()) for each in (self._keep_noting, self._keep_asking)]
 
     async def stop(self) -> None:
@@ -97,7 +97,7 @@ class Watch:
 
     def loop_silent_s(self) -> float:
         """For how many seconds the event loop has not gone on. One that seems to stand still may prove otherwise."""
-        if threading.get_ident() == self._thread:  # it goes on: it asks
+        if self.in_own_thread:  # it goes on: it asks
             self._note()
             return 0.0
         silent_s = time.monotonic() - self._noted_at_s
@@ -111,8 +111,21 @@ class Watch:
             silent_s = time.monotonic() - self._noted_at_s
         return silent_s
 
+    @property
+    def in_own_thread(self) -> bool:
+        """Whether the caller is in the event loop's thread."""
+        return threading.get_ident() == self._thread
+
     def look_from_thread(self) -> Look:
-        """How all stands on the server, waited for. The last look, if the loop or the server gives no newer one."""
+        """How all stands on the server, waited for. The last look, if the loop or the server gives no newer one.
+
+        The loop's own thread cannot wait: it gets the last look, or that there is no new one.
+        """
+        if self.in_own_thread:
+            age_s = self._look.age_s
+            if age_s is None or age_s > ASK_EVERY_S:
+                return _with_problem(self._look, "the event loop's own thread asks, which cannot wait")
+            return self._look
         if not self._looks_left.acquire(blocking=False):
             return self._look
         try:
@@ -174,21 +187,8 @@ class Watch:
         proof.set()
 
     def _note(self) -> None:
-        self.snapshot = self._noted()
+        self.snapshot = snapshot_of(self.parts, self._heard_at_s)
         self._noted_at_s = time.monotonic()
-
-    def _noted(self) -> Snapshot:
-        parts = self.parts
-        return Snapshot(
-            consumers=tuple(parts.running.health()),
-            load=parts.publisher.load(),
-            silent_s=max(0.0, time.monotonic() - self._heard_at_s),
-            problem=parts.broker.problem,
-            outstanding=parts.waits.outstanding,
-            scheduling=parts.running.scheduling,
-            left=parts.running.left,
-            closed=parts.closed(),
-        )
 
     async def _keep_noting(self) -> None:
         while True:
@@ -203,6 +203,20 @@ class Watch:
             except BrokerError:  # the snapshot tells of it
                 pass
             await asyncio.sleep(ASK_EVERY_S)
+
+
+def snapshot_of(parts: Parts, heard_at_s: float) -> Snapshot:
+    """How a program stands now. The server was heard last at `heard_at_s` by time.monotonic()."""
+    return Snapshot(
+        consumers=tuple(parts.running.health()),
+        load=parts.publisher.load(),
+        silent_s=max(0.0, time.monotonic() - heard_at_s),
+        problem=parts.broker.problem,
+        outstanding=parts.waits.outstanding,
+        scheduling=parts.running.scheduling,
+        left=parts.running.left,
+        closed=parts.closed(),
+    )
 
 
 def _with_problem(look: Look, problem: str) -> Look:

@@ -109,6 +109,21 @@ ALERTS = (
         },
     ),
     Alert(
+        "GroupPaused",
+        "warning",
+        "an operator has paused {{ $labels.stream }}, group {{ $labels.group }}",
+        "Its consumers run and read nothing, because `bus.pause`, `workbench groups pause` or the monitor told them so."
+        " Entries wait in the stream; none is lost, and no attempt is used up.",
+        (
+            "`workbench groups show STREAM GROUP` says who did it, when and why; when the reason is gone,"
+            " `workbench groups resume STREAM GROUP`.",
+        ),
+        {
+            "program": lambda t: f"max by ({_PLACE}) (eventlib_consumer_paused) == 1",
+            "exporter": lambda t: f"max by ({_PLACE}) (workbench_group_paused{{stream=~'.+:events'}}) == 1",
+        },
+    ),
+    Alert(
         "GroupWithoutReaders",
         "critical",
         "nothing reads {{ $labels.stream }}, group {{ $labels.group }}, and entries wait",
@@ -122,7 +137,8 @@ ALERTS = (
         {
             "exporter": lambda t: (
                 f"max by ({_PLACE}) (workbench_group_oldest_unread_seconds) > 0\n"
-                f'unless max by ({_PLACE}) (workbench_group_consumers{{state="active"}}) > 0'
+                f'unless max by ({_PLACE}) (workbench_group_consumers{{state="active"}}) > 0\n'
+                f"unless max by ({_PLACE}) (workbench_group_paused) == 1"
             ),
         },
     ),

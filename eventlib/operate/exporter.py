@@ -6,8 +6,9 @@ states of consumers: consumers have names that change with every start. A stream
 
 import asyncio
 import json
+import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -27,39 +28,61 @@ _MEMORY = {
     "max_bytes": "maxmemory; 0 means no limit.",
     "system_bytes": "Memory of the machine that Redis runs on.",
 }
+_TELL_EVERY_S = 60.0
 PATHS = ("/metrics", "/healthz", "/readyz", "/livez")
 
 
 class Exporter:
-    """What was seen last. `run` keeps looking; `answer` may be called in any thread."""
+    """What was seen last. `run` keeps looking; `answer` may be called in any thread.
 
-    def __init__(self, surveyor: Surveyor, every_s: float) -> None:
+    `tell` gets a line when looking fails, once a minute and a kind of trouble, and when it succeeds again.
+    """
+
+    def __init__(self, surveyor: Surveyor, every_s: float, tell: Callable[[str], None] = lambda _: None) -> None:
         self._surveyor = surveyor
         self._every_s = every_s
         self._seen = Survey()
         self._seen_at_s: float | None = None
         self._problem: str | None = "it has not looked yet"
+        self._tell = tell
+        self._told_at_s: dict[type[BrokerError], float] = {}
+        self._failing = False  # that it fails was told
 
     async def run(self) -> None:
         """Look again and again until cancelled. What goes wrong is told by `answer`.
 
+        A user that could look, and is refused later, may be permitted again: its password or its rights are changed.
+
         Raises:
-            AccessDenied: waiting would not help.
+            AccessDenied: it is refused from the beginning, so waiting would not help.
         """
         while True:
             begun_s = time.monotonic()
             try:
                 await self.look()
-            except AccessDenied:
-                raise
+            except AccessDenied as error:
+                if self._seen_at_s is None:
+                    raise
+                self._fails(error)
             except BrokerError as error:
-                self._problem = str(error)
+                self._fails(error)
             await asyncio.sleep(max(0.1, self._every_s - (time.monotonic() - begun_s)))
+
+    def _fails(self, error: BrokerError) -> None:
+        self._problem = str(error)
+        now_s = time.monotonic()
+        if now_s - self._told_at_s.get(type(error), -math.inf) >= _TELL_EVERY_S:
+            self._told_at_s[type(error)] = now_s
+            self._failing = True
+            self._tell(f"cannot look, and tries again every {self._every_s:g} s: {error}")
 
     async def look(self) -> Survey:
         """Look once. Raises what `Surveyor.survey` raises."""
         self._seen = await self._surveyor.survey()
         self._seen_at_s, self._problem = time.monotonic(), None
+        if self._failing:
+            self._failing = False
+            self._tell("looks again.")
         return self._seen
 
     def answer(self, path: str, accept: str) -> Answer:
@@ -158,6 +181,8 @@ def _of_groups(seen: Survey) -> Iterator[Metric]:
     oldest = GaugeMetricFamily("workbench_group_oldest_pending_seconds", about, labels=place)
     about = "Entries that left the stream before the group read them, until it reads on."
     lost = GaugeMetricFamily("workbench_group_lost_entries", about, labels=place)
+    about = "1 if an operator has paused this group of eventlib, else 0."
+    paused = GaugeMetricFamily("workbench_group_paused", about, labels=place)
     about = "Consumers: active, idle, or dead, which is idle with entries in hand."
     consumers = GaugeMetricFamily("workbench_group_consumers", about, labels=[*place, "state"])
     for stream in seen.streams:
@@ -169,9 +194,10 @@ def _of_groups(seen: Survey) -> Iterator[Metric]:
             unread.add_metric(at, group.oldest_unread_s or 0.0)
             oldest.add_metric(at, group.oldest_pending_s or 0.0)
             lost.add_metric(at, group.lost_entries)
+            paused.add_metric(at, group.paused)
             for state in ("active", "idle", "dead"):
                 consumers.add_metric([*at, state], getattr(group, f"{state}_consumers"))
-    yield from (lag, pending, unread, oldest, lost, consumers)
+    yield from (lag, pending, unread, oldest, lost, paused, consumers)
 
 
 def _plain(problem: str | None) -> Answer:

@@ -38,6 +38,7 @@ class Row:
     lags: tuple[int, ...]
     members: tuple[ConsumerState, ...] = ()
     alerts: tuple[str, ...] = ()
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ class Trends:
             lags=tuple(lag for _, _, lag in list(looks)[-LAGS_SHOWN:]),
             members=group.consumers,
             alerts=alerts,
+            paused=group.paused,
         )
 
 

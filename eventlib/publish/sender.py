@@ -8,6 +8,7 @@ publish waits for nothing else.
 import asyncio
 from collections.abc import Sequence
 
+from eventlib import measuring
 from eventlib.broker.publishing import BATCH_LIMIT
 from eventlib.counts import PublishCounts
 from eventlib.errors import BrokerUnavailable, BusClosed
@@ -33,6 +34,7 @@ class Sender:
         self._next_number = route.first_number
         self._queue = StreamQueue(capacity)
         self._under_way: _UnderWay | None = None
+        self._begun_s = 0.0  # when the batch under way was sent
         self._starts_after_turn = False  # `start` is called when this turn of the loop is over
         self._now, self._call_soon = loop.time, loop.call_soon
 
@@ -100,6 +102,7 @@ class Sender:
             try:
                 batch = self._numbered(taken)
                 self._next_number += len(batch.bodies)
+                self._begun_s = self._now()
                 self._under_way = taken, self._route.send(batch, Callers(taken))
                 return
             except Exception as error:  # whatever it is, the callers must hear of it
@@ -126,9 +129,11 @@ class Sender:
 
     async def _finish(self, taken: list[Queued], sending: Sending) -> None:
         """Wait for the batch under way, begin the next one, tell the callers."""
+        begun_s = self._begun_s
         try:
             answer = await sending
         except Exception as error:  # whatever it is, the callers must hear of it
+            self._measure(begun_s, error)
             # Before the next one begins: what follows in the same call is not sent.
             self._settle(taken, error)
             self._under_way = None
@@ -136,6 +141,7 @@ class Sender:
                 self._queue.callers.fail_those_who_called_by(self._now() - self._route.patience_s, error)
             self._begin()
             return
+        self._measure(begun_s, None)
         self._under_way = None
         try:
             self._begin()  # before the callers go on, so that the server works meanwhile
@@ -143,6 +149,10 @@ class Sender:
             if isinstance(answer, Answer):  # the spool cannot tell
                 self.counts.duplicates += max(0, _count(taken) - answer.value)
             self._settle(taken, None)
+
+    def _measure(self, begun_s: float, error: Exception | None) -> None:
+        if measuring.active is not None:
+            measuring.active.asked("publish", self._stream, "", self._now() - begun_s, error)
 
     def _task_ended(self, task: "asyncio.Task[None]") -> None:
         if task is self.task:  # it was cancelled before it ran

@@ -18,7 +18,7 @@ async def eventually(condition: Callable[[], Awaitable[T]], timeout_s: float = .
 async def eventually(condition: Callable[[], T], timeout_s: float = ...) -> T: ...
 
 
-async def eventually(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
+async def eventually(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
     """Call `condition` every 5 to 20 ms until its result is true, and return that; an awaitable is awaited.
 
     Raises:

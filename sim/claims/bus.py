@@ -7,7 +7,7 @@ from collections import Counter
 import eventlib as ev
 from eventlib.testing import private_server
 from sim.claims.claim import claim, holds
-from sim.claims.levels import at_least, quiet_share
+from sim.claims.levels import at_least, core
 from sim.claims.site import Site, drains, happens
 from sim.declare.faults.kill import Kill
 from sim.declare.loads.constant import ConstantLoad
@@ -215,8 +215,7 @@ async def sustained(site: Site) -> Finding:
         at_s.append(time.perf_counter())
 
     offered, duration_s = 1500.0, float(site.samples(3, 15))
-    share = await quiet_share()
-    async with site.connect(app) as bus, bus.running():
+    async with core() as had, site.connect(app) as bus, bus.running():
         limit = await _calls_per_s(bus)
         at_s.clear()
         begun_s = time.perf_counter()
@@ -224,7 +223,7 @@ async def sustained(site: Site) -> Finding:
         handled = await drains(bus, "orders", ["billing"])
     windows = Counter(int((at - begun_s) / 0.5) for at in at_s if at < begun_s + duration_s)
     values = [windows[number] / 0.5 for number in range(int(duration_s / 0.5))]
-    found = at_least(1000, values, "/s", limit=limit, limit_of="publishes without a pace", share=share)
+    found = at_least(1000, values, "/s", limit=limit, limit_of="publishes without a pace", share=had.share)
     return found if handled else holds(False, f"{found.measured}; a backlog was left")
 
 

@@ -15,6 +15,8 @@ class Claim:
     """One statement. `how` says in a sentence what is done to find out, `threshold` what has to come out.
 
     `limit_s` is how long the measurement may take; `noisy` says that it measures speed, so that other programs matter.
+    `elsewhere` says that it starts other programs, waits for their ends, and judges no time and no foreign key: others
+    may be measured beside it.
     """
 
     id: str
@@ -25,6 +27,7 @@ class Claim:
     measure: Measure
     limit_s: float
     noisy: bool
+    elsewhere: bool
 
     @property
     def number(self) -> int:
@@ -32,12 +35,20 @@ class Claim:
 
 
 def claim(
-    id_: str, sentence: str, *, theme: str, how: str, threshold: str, limit_s: float = 30.0, noisy: bool = False
+    id_: str,
+    sentence: str,
+    *,
+    theme: str,
+    how: str,
+    threshold: str,
+    limit_s: float = 30.0,
+    noisy: bool = False,
+    elsewhere: bool = False,
 ) -> Callable[[Measure], Claim]:
     """Declare the decorated coroutine function as the measurement of a claim."""
 
     def declare(measure: Measure) -> Claim:
-        return Claim(id_, theme, sentence, how, threshold, measure, limit_s, noisy)
+        return Claim(id_, theme, sentence, how, threshold, measure, limit_s, noisy, elsewhere)
 
     return declare
 

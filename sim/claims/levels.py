@@ -2,7 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from scipy.special import stdtrit
@@ -12,6 +15,7 @@ from sim.wording import number
 
 _BUSY_S = 0.05  # how long the processor is asked for
 _SHARE_MIN = 0.8  # with less of a core, other programs are what is measured
+_SCHEDULED = Path("/proc/thread-self/schedstat")  # of Linux: how long this thread ran, and how long it waited to run
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
@@ -41,17 +45,56 @@ async def quiet_share(looks: int = 5, gap_s: float = 0.05) -> float:
     return float(np.median(found))
 
 
+@dataclass(slots=True)
+class Core:
+    """Which share of a processor core this thread gets: the least of before, meanwhile and afterwards."""
+
+    share: float = 1.0
+
+
+@asynccontextmanager
+async def core() -> AsyncIterator[Core]:
+    """Look at the share of a core around the block, and on Linux while it runs. It is known at the block's end."""
+    found = Core(await quiet_share())
+    before_s = _ran_and_waited_s()
+    yield found
+    ran_s, waited_s = (now - before for now, before in zip(_ran_and_waited_s(), before_s, strict=True))
+    meanwhile = ran_s / (ran_s + waited_s) if waited_s > 0 else 1.0
+    found.share = min(found.share, meanwhile, await quiet_share())
+
+
+def _ran_and_waited_s() -> tuple[float, float]:
+    """For how long this thread has run, and has waited for a processor while it could have run.
+
+    Source: the kernel's Documentation/scheduler/sched-stats.rst. Nothing where the system does not tell.
+    """
+    try:
+        ran_ns, waited_ns, _ = _SCHEDULED.read_text().split()
+    except (OSError, ValueError):
+        return 0.0, 0.0
+    return int(ran_ns) / 1e9, int(waited_ns) / 1e9
+
+
 def at_least(
-    threshold: float, values: Sequence[float], unit: str, *, limit: float, limit_of: str, share: float
+    threshold: float,
+    values: Sequence[float],
+    unit: str,
+    *,
+    limit: float,
+    limit_of: str,
+    share: float,
+    ratio: bool = False,
 ) -> Finding:
     """Is a speed at least `threshold`? `limit` is what the machine could do at best, as `limit_of` says.
 
-    Unknown where the interval has the threshold inside, where this process had less than 80 % of a core (`share`), or
-    where the machine could not do it.
+    Unknown where the interval has the threshold inside, or where it is missed and the machine could not do it. Other
+    programs only make things slower: a speed that is reached beside them holds. One that is missed is unknown where
+    this process had less than 80 % of a core (`share`), and so is every `ratio` of two speeds.
     """
     mean, low, high = mean_interval(values)
     reached = "true" if low >= threshold else "false" if high < threshold else "unknown"
-    return _judged(reached, threshold, (mean, low, high), unit, limit, limit_of, share, limit < threshold, len(values))
+    beyond = limit < threshold
+    return _judged(reached, threshold, (mean, low, high), unit, limit, limit_of, share, beyond, len(values), ratio)
 
 
 def at_most(
@@ -60,18 +103,9 @@ def at_most(
     """Is a time at most `threshold`? As `at_least`, the other way round."""
     mean, low, high = mean_interval(values)
     reached = "true" if high <= threshold else "false" if low > threshold else "unknown"
-    return _judged(
-        reached,
-        threshold,
-        (mean, low, high),
-        unit,
-        limit,
-        limit_of,
-        share,
-        limit > threshold,
-        len(values),
-        lower_is_better=True,
-    )
+    beyond = limit > threshold
+    found = _judged(reached, threshold, (mean, low, high), unit, limit, limit_of, share, beyond, len(values))
+    return replace(found, numbers={**found.numbers, "lower_is_better": 1.0})
 
 
 def _judged(
@@ -84,19 +118,17 @@ def _judged(
     share: float,
     beyond: bool,
     runs: int,
-    *,
-    lower_is_better: bool = False,
+    ratio: bool = False,
 ) -> Finding:
     mean, low, high = found
     text = f"{number(mean)} {unit} (95 % interval {number(low)} to {number(high)}, n = {runs})"
     text += f"; the limit here, {limit_of}, is {number(limit)} {unit}"
     verdict: ClaimVerdict = "true" if reached == "true" else "false" if reached == "false" else "unknown"
-    if share < _SHARE_MIN:
+    if share < _SHARE_MIN and (ratio or verdict != "true"):
         verdict, text = "unknown", f"{text}; too noisy to tell: this process got only {share:.0%} of a core"
     elif beyond and verdict == "false":
         verdict, text = "unknown", f"{text}; the machine itself is too slow"
     elif verdict == "unknown":
         text = f"{text}; too noisy to tell: the threshold lies inside the interval"
     numbers = {"mean": mean, "machine_limit": limit, "share_of_a_core": share, "threshold": threshold}
-    numbers |= {"lower_is_better": 1.0} if lower_is_better else {}
     return Finding(verdict, text, numbers, (low, high), mean / threshold)

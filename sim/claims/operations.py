@@ -119,6 +119,7 @@ def _stream_metrics(samples: dict[str, float]) -> dict[str, int]:
     how="The Compose file is judged by the Compose schema and read: Redis has a health check, keeps its data and is "
     "waited for. No container is started: that needs a Docker engine.",
     threshold="the schema is kept, and nothing of that is missing",
+    elsewhere=True,
 )
 async def compose(site: Site) -> Finding:
     found = await asyncio.to_thread(problems_of_compose)
@@ -134,6 +135,7 @@ async def compose(site: Site) -> Finding:
     how="The manifests are judged by the schemas of Kubernetes and read: probes, grace, limits, no root. No cluster is "
     "started.",
     threshold="every manifest is valid, and nothing of that is missing",
+    elsewhere=True,
 )
 async def kubernetes(site: Site) -> Finding:
     found = await asyncio.to_thread(problems_of_kubernetes)
@@ -164,6 +166,7 @@ _NAMESPACE = "EVENTLIB_BUS_NAMESPACE"
     "a URL of no server, with a misspelt variable, and with none; it publishes, and its event is looked for.",
     threshold="the event is in that namespace; each of the others says which variable or address is wrong",
     limit_s=60.0,
+    elsewhere=True,
 )
 async def settings(site: Site) -> Finding:
     if importlib.util.find_spec("eventlib.settings") is None:

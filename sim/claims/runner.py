@@ -7,6 +7,7 @@ import logging
 import re
 import secrets
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -19,10 +20,13 @@ from sim.claims.site import Site
 from sim.claims.standstill import still
 from sim.errors import SimError
 from sim.evidence.claims import THEMES, Finding, Measured, Row
+from sim.infer.processes import cores
 
 Progress = Callable[[str, float], None]  # is called with the theme that is measured, and the share of it that is done
 
 
+_CORES = cores()
+_WAITING = "Programs that run beside"
 _LINES_MAX = 3  # of the log, in a row's evidence
 _TRIES = 3
 _STILL_S = 0.25  # the shortest of the times that claims allow is four times as long
@@ -67,13 +71,50 @@ def measure(claims: Sequence[Claim], url: str, *, full: bool = False, progress: 
         BrokerError: the server does not answer.
     """
     server = asyncio.run(_server_at(url))
+    beside = _Beside([one for one in claims if one.elsewhere and _CORES > 1], url, full=full)
+    here = sorted((one for one in claims if one not in beside.claims), key=lambda one: one.noisy)
     rows: list[Row] = []
-    with contextlib.suppress(KeyboardInterrupt):
-        for one in claims:
-            of_theme = [each for each in claims if each.theme == one.theme]
+    beside.start()
+    try:
+        for one in here:
+            if one.noisy and beside.is_alive():
+                progress(_WAITING, len(beside.rows) / max(1, len(beside.claims)))
+                beside.join()
+            of_theme = [each for each in here if each.theme == one.theme]
             progress(THEMES[one.theme], of_theme.index(one) / len(of_theme))
             rows.append(measure_one(one, url, full=full))
-    return Measured(tuple(rows), len(claims), server, full)
+        beside.join()
+        rows += beside.rows
+    except KeyboardInterrupt:
+        rows += beside.ended_early()
+    places = {one.id: place for place, one in enumerate(claims)}
+    return Measured(tuple(sorted(rows, key=lambda row: places[row.id])), len(claims), server, full)
+
+
+class _Beside(threading.Thread):
+    """Measures the claims whose programs judge no time, one after the other, beside those that mostly wait."""
+
+    def __init__(self, claims: Sequence[Claim], url: str, *, full: bool) -> None:
+        super().__init__(name="claims measured beside others")
+        self.claims, self.rows = claims, list[Row]()
+        self._url, self._full, self._ends = url, full, threading.Event()
+
+    def run(self) -> None:
+        """Measure them, until it is ended early."""
+        for one in self.claims:
+            if self._ends.is_set():
+                break
+            self.rows.append(measure_one(one, self._url, full=self._full))
+
+    def ended_early(self) -> list[Row]:
+        """End it with the claim that is measured now. Returns the rows that can be believed.
+
+        Ctrl-C reaches the programs of a claim too. The last two rows may have been measured then: only what is true
+        all the same counts.
+        """
+        self._ends.set()
+        self.join()
+        return [*self.rows[:-2], *(row for row in self.rows[-2:] if row.verdict == "true")]
 
 
 def measure_one(one: Claim, url: str, *, full: bool = False) -> Row:
@@ -95,7 +136,9 @@ def measure_one(one: Claim, url: str, *, full: bool = False) -> Row:
 
 
 def _measured(one: Claim, url: str, *, full: bool) -> Finding:
-    with tempfile.TemporaryDirectory(prefix="workbench-claim-") as folder, _logged() as lines:
+    # The log is of this process, and what is measured elsewhere may be so beside another claim.
+    logged = contextlib.nullcontext(list[str]()) if one.elsewhere else _logged()
+    with tempfile.TemporaryDirectory(prefix="workbench-claim-") as folder, logged as lines:
         site = Site(url, f"claim-{secrets.token_hex(6)}", Path(folder), full)
         finding = asyncio.run(_found(one, site))
     return replace(finding, evidence=(*finding.evidence, *(f"log: {line}" for line in lines[:_LINES_MAX])))

@@ -73,11 +73,18 @@ COMMANDS = {
         "eventlib.cli.dlq",
         "Look at what a group gave up: list, show, count, edit, replay and purge its dead letters.",
     ),
+    "groups": _Listed(
+        "eventlib.cli.groups",
+        "Let a consumer group rest without stopping its programs: pause, resume; show who did it.",
+    ),
     "sagas": _Listed(
         "eventlib.cli.sagas",
-        "Look at sagas, and say how parked ones go on: list, show, retry, resolve and cancel.",
+        "Look at sagas, and say how parked ones go on: list, show, retry, resolve and cancel; pause and resume all.",
     ),
-    "tasks": _Listed("eventlib.cli.tasks", "Look at task queues: health, list, show; cancel a task, or run one now."),
+    "tasks": _Listed(
+        "eventlib.cli.tasks",
+        "Look at task queues: health, list, show; cancel a task or run one now; pause and resume a queue.",
+    ),
     "schedules": _Listed(
         "eventlib.cli.schedules",
         "Look at schedules: list, show, history; pause, resume, remove one, or run its task now.",

@@ -5,7 +5,7 @@ server, is 2; Ctrl-C is 130 (`eventlib.cli.console`).
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import typer
@@ -15,6 +15,7 @@ from eventlib.cli.terminal import out
 from eventlib.whole_files import write_whole
 from sim.cli.expecting import Expected
 from sim.environment import about_json
+from sim.evidence.capacity import Overload, overloads
 from sim.evidence.checks import Check, broken, check, invalid
 from sim.evidence.claims import Row as ClaimRow
 from sim.evidence.expectations import Judged, judge_history, judged_json
@@ -85,15 +86,18 @@ def conclude(
     checks: Sequence[Check],
     comparisons: Sequence[Comparison] = (),
     judged: Sequence[Judged] = (),
+    overloaded: Iterable[Overload] | None = None,
 ) -> None:
     """End a command that ran `history`: show its checks, what was overloaded, and what became of expectations.
+
+    `overloaded` says what was, where the history has no rows.
 
     Raises:
         typer.Exit: as `end` does.
     """
     print_faults(history.scenario)
     print_checks(checks)
-    print_overloads(history)
+    print_overloads(overloads(history) if overloaded is None else overloaded)
     print_notes(history.scenario)
     print_judged(judged)
     end(checks, comparisons, judged=judged)

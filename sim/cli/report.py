@@ -172,6 +172,7 @@ def _kept(
 
 
 def _show(comparisons: "Sequence[Comparison]", measured: "Measured | None", notes: list[str]) -> None:
+    from sim.evidence.capacity import overloads
     from sim.show.claims import print_claim_rows
     from sim.show.console import print_checks, print_comparison, print_overloads
 
@@ -180,7 +181,7 @@ def _show(comparisons: "Sequence[Comparison]", measured: "Measured | None", note
     for comparison in comparisons:
         print_comparison(comparison)
         print_checks(comparison.checks)
-        print_overloads(comparison.live)
+        print_overloads(overloads(comparison.live))
     if measured is not None:
         print_claim_rows(measured)
 

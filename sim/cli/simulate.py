@@ -3,7 +3,18 @@
 import typer
 
 from eventlib.cli.console import Json, ending, keep_apart
-from sim.cli.options import Expect, HistoryFile, Junit, KnownLearned, Markdown, Page, Sample, ScenarioFile, Seeds
+from sim.cli.options import (
+    Expect,
+    HistoryFile,
+    Junit,
+    KnownLearned,
+    Markdown,
+    MetricsOnly,
+    Page,
+    Sample,
+    ScenarioFile,
+    Seeds,
+)
 
 app = typer.Typer()
 
@@ -12,6 +23,7 @@ app = typer.Typer()
 def simulate_command(
     scenario: ScenarioFile,
     seeds: Seeds = 30,
+    metrics_only: MetricsOnly = False,
     learned: KnownLearned = None,
     json_file: Json = None,
     history: HistoryFile = None,
@@ -35,6 +47,12 @@ def simulate_command(
         from sim.cli.learning import learned_from
 
         declared = learned_from(declared, learned)
+    if metrics_only:
+        from sim.cli.metrics_only import refuse_rows, simulate_and_conclude
+
+        refuse_rows({"--history": history, "--html": page})
+        simulate_and_conclude(declared, seeds, json_file, expected)
+        return
     with progress(f"simulating {declared.name}") as advance:
         result = simulate(declared, range(seeds), progress=advance)
     conclude_history(result, json_file, history, page, expected)

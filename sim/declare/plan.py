@@ -38,6 +38,17 @@ def draw_chosen(service: Service, seed: int, place: int, n: int) -> Numbers:
     return places_among(rng.random(n), np.cumsum(service.emits_shares))
 
 
+def load_stream(seed: int) -> np.random.SeedSequence:
+    """What the arrivals of a load are drawn from."""
+    return np.random.SeedSequence(seed, spawn_key=(0,))
+
+
+def service_streams(service: Service, place: int, seed: int, repeat: int = 0) -> list[np.random.Generator]:
+    """What a service's times, its failures and what own handlers publish are drawn from, one generator each."""
+    key = (1 + place,) if service.own is None else (1 + place, 4, repeat)
+    return [np.random.default_rng(one) for one in np.random.SeedSequence(seed, spawn_key=key).spawn(3)]
+
+
 @dataclass(slots=True)
 class _Drawn:
     """What is drawn for one service: see `Plan`."""
@@ -68,8 +79,7 @@ def _draw_service(
     def stream(*key: int) -> np.random.SeedSequence:
         return np.random.SeedSequence(seed, spawn_key=(1 + place, *key))
 
-    of_service = stream() if service.own is None else stream(4, repeat)
-    service_rng, failure_rng, emits_rng = (np.random.default_rng(one) for one in of_service.spawn(3))
+    service_rng, failure_rng, emits_rng = service_streams(service, place, seed, repeat)
     service_s, cpu_s = service.service_time.draw_parts(m, service_rng, load)
     failures, called = failure_rng.random((m, service.retry.attempts)), []
     for number, used in enumerate(service.uses):
@@ -157,7 +167,7 @@ class Plan:
         Raises:
             InvalidTrace: the load's trace is missing or broken.
         """
-        arrivals = load.draw(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,))))
+        arrivals = load.draw(np.random.default_rng(load_stream(seed)))
         sent_events = None
         if load.mix:  # from a stream far behind those that a load may spawn of its own
             stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from eventlib.errors import InvalidDeclaration
 from eventlib.events.schema import valid_name, valid_type
+from eventlib.policy import Retry
 from sim.declare.callers import Callers, callers_problem
 from sim.declare.declared import Declared, FilePlaces
 from sim.declare.dependencies import Dependency
@@ -119,7 +120,9 @@ class Scenario(Declared):
 
         Raises:
             InvalidTrace: the load's trace is missing or broken.
+            InvalidScenario: it would have too many draws.
         """
+        self._check_draws()
         system = (self.offered_load, self.services, self.dependencies, self.faults, self.callers)
         return Plan.draw(*system, self.flow, seed, repeat)
 
@@ -144,9 +147,10 @@ class Scenario(Declared):
         """Refuse what would take more memory than a machine has. `events` is what the load sends, where that is known.
 
         Raises:
-            InvalidScenario: so many runs of this scenario would have too many rows.
+            InvalidScenario: so many runs of this scenario would have too many rows, or one plan too many draws.
         """
         load = self.offered_load
+        self._check_draws()
         sent = (load.expected_events() if events is None else events) * self._tries
         samples = (load.duration_s + self.drain_s) / self.sample_every_s
         samples *= len(self.services) + 4 * len(self.dependencies)
@@ -187,7 +191,7 @@ class Scenario(Declared):
         if problem := _late_fault(self.faults, self.offered_load):
             raise ValueError(f"faults: {problem}")
         for name, service in self.services.items():
-            self._check_size(name, service)
+            self._check_attempts(name, service)
             if problem := service.service_time.problem(self.offered_load):
                 raise ValueError(f"services.{name}.service_time: {problem}")
             if service.saga is not None and (problem := service.saga.problem(self.offered_load)):
@@ -250,19 +254,26 @@ class Scenario(Declared):
         if self.callers and (own := next((name for name, one in self.services.items() if one.app), None)):
             raise ValueError(f"services.{own}: callers need declared services, no own handlers; leave one out")
 
-    def _check_size(self, name: str, service: Service) -> None:
-        load = self.offered_load
-        retries = service.saga.retries(service.retry).values() if service.saga else [service.retry]
-        attempts = sum(retry.attempts for retry in retries)
-        draws = load.expected_events() * self._tries * self.flow.paths[service.consumes] * attempts
-        if draws > MAX_DRAWS:
-            *fields, last = load.grows_with
-            raise ValueError(
-                f"services.{name}: {draws:,.0f} attempts would have to be planned, over {MAX_DRAWS:,}; "
-                f"lower the load's {', '.join(fields)}{' or ' if fields else ''}{last}, or retry.attempts"
-            )
-        if max(retry.attempts for retry in (service.retry, *retries)) > MAX_ATTEMPTS:
+    def _check_draws(self) -> None:
+        sent, problems = self.offered_load.expected_events() * self._tries, []
+        *fields, last = self.offered_load.grows_with
+        for name, service in self.services.items():
+            draws = sent * self.flow.paths[service.consumes] * sum(retry.attempts for retry in _retries(service))
+            if draws > MAX_DRAWS:
+                problems.append(
+                    f"services.{name}: {draws:,.0f} attempts would have to be planned, over {MAX_DRAWS:,}; "
+                    f"lower the load's {', '.join(fields)}{' or ' if fields else ''}{last}, or retry.attempts"
+                )
+        if problems:
+            raise InvalidScenario(self.name, *problems)
+
+    def _check_attempts(self, name: str, service: Service) -> None:
+        if max(retry.attempts for retry in (service.retry, *_retries(service))) > MAX_ATTEMPTS:
             raise ValueError(f"services.{name}.retry.attempts: at most {MAX_ATTEMPTS:,} can be recorded")
+
+
+def _retries(service: Service) -> list[Retry]:
+    return [*service.saga.retries(service.retry).values()] if service.saga else [service.retry]
 
 
 def _size_problem(load: LoadKind, service: Service) -> str | None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
+import numpy.typing as npt
 
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
@@ -12,6 +14,7 @@ from sim.evidence.history import History, Rows, Run, of_kind
 from sim.evidence.scaling import consumer_seconds
 from sim.wording import quantity
 
+_INT_MAX = np.iinfo(np.int64).max
 _MESSAGES_MIN = 20  # fewer say nothing about a rate
 
 
@@ -63,12 +66,11 @@ def work_of(scenario: Scenario, run: Run, rows: Rows, service: int, from_s: floa
     declared = list(scenario.services.values())[service]
     if declared.saga is None:
         started, ended = of_kind(rows, "started"), of_kind(rows, "handled", "failed")
-        key = ["consumer", "message", "attempt"]
         attempts = started.size
         if declared.batch is not None:  # a call is one piece of work: that of its first message
-            firsts = of_kind(rows, "batch")[key]
-            started, ended = started[np.isin(started[key], firsts)], ended[np.isin(ended[key], firsts)]
-        cut = started[~np.isin(started[key], ended[key])]
+            firsts = of_kind(rows, "batch")
+            started, ended = (of[_attempts_among(of, firsts)] for of in (started, ended))
+        cut = started[~_attempts_among(started, ended)]
     else:
         started, ended, cut = _acts(rows)
         attempts = started.size
@@ -77,6 +79,19 @@ def work_of(scenario: Scenario, run: Run, rows: Rows, service: int, from_s: floa
     length_s = run.ended_s - from_s
     consumers = consumer_seconds(scenario, run, rows, service, from_s) / length_s if length_s > 0 else 0.0
     return Work(busy_s, attempts, consumers * declared.concurrency, length_s)
+
+
+def _attempts_among(rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
+    """Which of these rows are of an attempt that others are of, too: one of a consumer at a message."""
+    columns = ["message", "consumer", "attempt"]
+    sizes = [2 + max(int(of[name].max(initial=0)) for of in (rows, others)) for name in columns]
+    if prod(sizes) > _INT_MAX:
+        return np.isin(rows[columns], others[columns])
+    # As one number each, for which NumPy takes a fifth of the time.
+    own, among = (
+        np.ravel_multi_index(tuple(of[name].astype(np.int64) + 1 for name in columns), sizes) for of in (rows, others)
+    )
+    return np.isin(own, among)
 
 
 def _acts(rows: Rows) -> tuple[Rows, Rows, Rows]:
@@ -145,10 +160,17 @@ def _rates(history: History, run: Run, rows: Rows, code: int) -> tuple[float, fl
     arrived_s = of_kind(rows[rows["event"] == event], "published")["t_s"]
     own = rows[rows["service"] == code]
     work = work_of(history.scenario, run, own, code)
-    settled = of_kind(own, "handled", "dead").size
-    if arrived_s.size < _MESSAGES_MIN or not settled or work.busy_s <= 0:
+    over_s, settled = float(np.ptp(arrived_s)) if arrived_s.size else 0.0, of_kind(own, "handled", "dead").size
+    return rates_between(arrived_s.size, over_s, settled, work)
+
+
+def rates_between(arrived: int, over_s: float, settled: int, work: Work) -> tuple[float, float] | None:
+    """Messages a second that a service was offered, and those that it can do. None where that is not known.
+
+    So many arrived within `over_s`, and so many were settled, by this work.
+    """
+    if arrived < _MESSAGES_MIN or not settled or work.busy_s <= 0:
         return None
-    length_s = float(arrived_s.max() - arrived_s.min())
     attempts = max(1.0, work.attempts / settled) if settled >= _MESSAGES_MIN else 1.0
     capacity = work.handlers / (work.busy_s / work.attempts) / attempts
-    return ((arrived_s.size - 1) / length_s, capacity) if length_s > 0 else None
+    return ((arrived - 1) / over_s, capacity) if over_s > 0 else None

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from eventlib.policy import Retry
+from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
-from sim.evidence.capacity import overloads
+from sim.evidence.capacity import Overload, overloads
 from sim.evidence.history import BLOCKED_S, History, Left, Rows, Run, of_kind
 from sim.evidence.instrument import LATE_S, lateness_s_p99, oversleep_s, sent_late
 from sim.evidence.metrics import count, dead_letters
@@ -26,6 +27,7 @@ Messages = npt.NDArray[np.int64]  # numbers of messages, one for each row
 
 _TURNS = "turns"
 _ON_TIME, _DRAINED = "generator_on_time", "pending"  # false, these make a run invalid; they break no promise
+BALANCED = "balanced", "As many messages were settled, or are still there, as acknowledged publishes"
 _PLACES_MAX = 5  # more are not listed
 
 
@@ -43,13 +45,13 @@ class Check:
 
 def check(history: History) -> list[Check]:
     """Judge a history. A claim is true if it is true of every run and service."""
-    judged = [*(_judge(history, rule) for rule in _RULES), *_nothing_starves(history)]
+    judged = [*_judge_rules(history), *_nothing_starves(history)]
     judged += _sagas_whole(history)
     if history.world == "live" and any(service.app for service in history.scenario.services.values()):
         judged += [_loop_free(history), _stays_alive(history), _nothing_left_running(history)]
     if history.scenario.callers is not None:
         judged.append(_replies_heard(history))
-    return [*judged, _pending(history), _generator_on_time(history)]
+    return [*judged, drained(history.runs, overloads(history)), _generator_on_time(history)]
 
 
 def broken(checks: Iterable[Check]) -> list[Check]:
@@ -162,19 +164,25 @@ _RULES = (
     _Rule("unexpected", "Nothing was handled that was never sent", _unexpected),
     _Rule("duplicates_explained", "Every message handled twice had been delivered again", _unexplained, "true"),
     _Rule("attempts_within_policy", "No message was tried more often than its retry policy allows", _beyond_policy),
-    _Rule("balanced", "As many messages were settled, or are still there, as acknowledged publishes", _unbalanced),
+    _Rule(*BALANCED, _unbalanced),
 )
 
 
-def _judge(history: History, rule: _Rule) -> Check:
-    violations, messages, places = 0, 0, []
+def _judge_rules(history: History) -> list[Check]:
+    violations, messages, places = [0 for _ in _RULES], [0 for _ in _RULES], [list[str]() for _ in _RULES]
     for index, (run, rows) in enumerate(history.each_run()):
         for service in history.services:
-            found, of = rule.violations(_case(history, run, rows, service))
-            violations += found
-            messages += of
-            if found:
-                places.append(f"{_place(service, index, run)}: {found}")
+            case = _case(history, run, rows, service)
+            for number, rule in enumerate(_RULES):
+                found, of = rule.violations(case)
+                violations[number] += found
+                messages[number] += of
+                if found:
+                    places[number].append(f"{_place(service, index, run)}: {found}")
+    return list(map(_verdict, _RULES, violations, messages, places))
+
+
+def _verdict(rule: _Rule, violations: int, messages: int, places: Sequence[str]) -> Check:
     if not messages and rule.without_messages == "unknown":
         return Check(rule.name, rule.claim, "unknown", "no case: nothing was published")
     detail = f"{violations:,} of {messages:,}" + (f"; {_listed(places)}" if places else "")
@@ -198,17 +206,18 @@ def _case(history: History, run: Run, rows: Rows, service: str) -> _Case:
     )
 
 
-def _pending(history: History) -> Check:
+def drained(runs: Sequence[Run], overloaded: Iterable[Overload]) -> Check:
+    """Whether runs left nothing to do. Where they did, `overloaded` says why."""
     claim = "Nothing was left waiting, pending or delayed at the end"
     places = [
         f"{_place(service, index, run)}: {_in_words(left)}"
-        for index, run in enumerate(history.runs)
+        for index, run in enumerate(runs)
         for service, left in run.left.items()
         if left_over(left)
     ]
     if places:
-        places = [*places[:_PLACES_MAX], *(overload.in_words() for overload in overloads(history))]
-    detail = "; ".join(places) if places else f"0 in {len(history.runs)} runs"
+        places = [*places[:_PLACES_MAX], *(overload.in_words() for overload in overloaded)]
+    detail = "; ".join(places) if places else f"0 in {len(runs)} runs"
     return Check(_DRAINED, claim, "false" if places else "true", detail)
 
 
@@ -313,9 +322,14 @@ def _replies_heard(history: History) -> Check:
 
 
 def _generator_on_time(history: History) -> Check:
-    claim = f"The load was sent when it was meant to be (p99 lateness under {LATE_S * 1000:.0f} ms)"
     late_s = [p99 for _, rows in history.each_run() if not np.isnan(p99 := lateness_s_p99(rows))]
     late, skipped = sent_late(history.rows), count(history.rows, "skipped")
+    return on_time(late_s, late, skipped, oversleep_s(history.scenario, history.rows))
+
+
+def on_time(late_s: Sequence[float], late: int, skipped: int, slept_s: Floats) -> Check:
+    """Whether the load was sent in time: `late_s` has the p99 lateness of each run that sent something."""
+    claim = f"The load was sent when it was meant to be (p99 lateness under {LATE_S * 1000:.0f} ms)"
     if not late_s and not skipped:
         return Check(_ON_TIME, claim, "unknown", "nothing was sent")
     worst_s = max(late_s, default=np.inf)
@@ -324,7 +338,7 @@ def _generator_on_time(history: History) -> Check:
         detail += f"; {late:,} messages were sent that late or later"
     if skipped:
         detail += f"; {skipped:,} were not sent at all before the run was over"
-    if (slept_s := oversleep_s(history.scenario, history.rows)).size:
+    if slept_s.size:
         median_ms, p99_ms = np.quantile(slept_s, (0.5, 0.99)) * 1000
         detail += f"; handlers slept {median_ms:.2f} ms (p99 {p99_ms:.2f} ms) longer than asked"
     if worst_s >= LATE_S or skipped:

@@ -8,6 +8,7 @@ the processes can do: they never rest, so it shows what an event alone needs of 
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from sim.declare.loads.poisson import PoissonLoad
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.service import Service
 from sim.declare.service_times.exponential import ExponentialTime
-from sim.errors import CalibrationFailed, InvalidCalibration
+from sim.errors import CalibrationFailed, InvalidCalibration, OtherFormat
 from sim.evidence.history import History
 from sim.infer.discrepancy import discrepancy
 from sim.infer.steps import blocks_of, cpu_of
@@ -36,6 +37,7 @@ _RATES_PER_S = {"calm": 40.0, "brisk": 250.0, "flood": 3000.0}
 _SHARES = {"calm": 10.0, "brisk": 5.0, "flood": 1.0}  # of the time
 _SHORT_S, _FULL_S = 16.0, 80.0
 _ROUNDS = 2  # of scaling
+_BUSY_FOR = timedelta(minutes=10)  # so long, what a busy machine showed is not measured again
 _SCALE_LIMITS = 0.4, 1.5
 _DISTURBED = 1.5  # times as late as in a quiet second: then another program disturbed the handlers
 _UNSCALED = ("retry_s", "start_s")  # rare: too few are seen
@@ -105,7 +107,8 @@ async def calibrate(
 async def calibration_at(file: str | Path, *, url: str | None = None, progress: Progress | None = None) -> Calibration:
     """Read what was measured here before; measure it and keep it there, if nothing was, or something else is here now.
 
-    What was measured while other programs kept the machine busy is measured again.
+    What was measured while other programs kept the machine busy is measured again, but not within ten minutes: it is
+    most likely as busy still, and so would be each of several notebooks or commands that ask one after the other.
 
     Raises:
         InvalidCalibration: the file holds something else, or cannot be written.
@@ -116,21 +119,31 @@ async def calibration_at(file: str | Path, *, url: str | None = None, progress: 
             server = await product_at(address)
         with suppress(InvalidCalibration):  # it is of another machine, server or version
             found.check_fits(server)
-            if not found.was_busy:
+            if not found.was_busy or _is_recent(found.date):
                 return found
     found, _ = await calibrate(url=url, progress=progress)
     found.save(file)
     return found
 
 
+def _is_recent(date: str) -> bool:
+    """Whether this time, as `now` writes it, is a moment ago. No time at all is not."""
+    try:
+        return timedelta(0) <= datetime.now(UTC) - datetime.fromisoformat(date) < _BUSY_FOR
+    except (ValueError, TypeError):  # it says no time, or not in which zone
+        return False
+
+
 def _kept(file: Path) -> Calibration | None:
-    """What the file holds. If there is none, room is made for it.
+    """What the file holds; nothing if another version wrote it. If there is none, room is made for it.
 
     Raises:
         InvalidCalibration: it holds something else, or no room can be made.
     """
     if file.exists():
-        return Calibration.load(file)
+        with suppress(OtherFormat):  # it was measured here before this version was
+            return Calibration.load(file)
+        return None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

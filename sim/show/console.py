@@ -17,7 +17,7 @@ from sim.declare.traces import Trace
 from sim.declare.traces.summary import TraceSummary, rate_over_time
 from sim.declare.traces.tables import Seen
 from sim.errors import InvalidTrace
-from sim.evidence.capacity import overloads
+from sim.evidence.capacity import Overload
 from sim.evidence.checks import Check, Verdict
 from sim.evidence.expectations import Judged, Outcome
 from sim.evidence.history import History
@@ -212,9 +212,9 @@ def print_checks(checks: Iterable[Check]) -> None:
         tell_verdict(check.verdict, f"{check.claim}: {check.detail}")
 
 
-def print_overloads(history: History) -> None:
+def print_overloads(overloaded: Iterable[Overload]) -> None:
     """A line for each service that was offered more than it can do."""
-    for overload in overloads(history):
+    for overload in overloaded:
         out.tell(f"Note: {one_line(overload.in_words())}.")
 
 

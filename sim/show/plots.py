@@ -76,7 +76,7 @@ def lag_distribution(source: Source, *, service: str | None = None) -> Figure:
         for number, lags_s in enumerate(runs):
             shares, exceeded_s = distributions.lag_tail(lags_s, places=32)
             axes.plot(exceeded_s, shares, **style.points(0, number, size=3.4, alpha=0.75))
-        quantiles.append((style.VERMILLION, distributions.lag_quantiles(runs)))
+        quantiles.append((style.RUST, distributions.lag_quantiles(runs)))
     shortest_s = min((lags_s.min() for lags_s in every), default=0)
     if shortest_s > 0:
         axes.set_xscale("log")

@@ -4,12 +4,14 @@ from typing import Any
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart too.
 BLUE, VERMILLION = "#0072B2", "#D55E00"
+RUST = "#B04A00"  # for texts about what is drawn in vermillion, whose contrast to paper is too low for letters
 INK, GREY, SHADE, FLOOR = "#1c1c1c", "#5f6368", "#e8e6e1", "#d2d0ca"
 AXIS, GRID, PAPER = "#8a8a8a", "#e3e3e3", "#ffffff"
 # What each colour is for. In a page it is the CSS variable --chart-NAME, which a dark page sets to a lighter colour.
 ROLES = {
     "simulated": BLUE,
     "live": VERMILLION,
+    "live-text": RUST,
     "ink": INK,
     "grey": GREY,
     "shade": SHADE,

@@ -9,7 +9,8 @@ import json
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import StringIO
@@ -28,6 +29,7 @@ from benchmarks.comparisons import Target, comparisons
 from benchmarks.evidence import NotDone, Tally
 from benchmarks.openloop import COUNT, Stopwatch
 from benchmarks.payload import FileUploaded, events
+from eventlib import measuring, tracing
 
 TOP = Path(__file__).parents[2]
 Side = Callable[..., Coroutine[Any, Any, float]]
@@ -64,8 +66,6 @@ async def left_behind(client: redis.Redis, namespace: str) -> list[bytes]:
         library.publish_in_turn,
         library.handle,
         library.handle_batches,
-        library.handle_scraped,
-        library.handle_uncounted,
         raw.pipeline,
         requests.at_once,
         requests.in_turn,
@@ -76,6 +76,20 @@ async def test_a_side_does_its_work_and_leaves_nothing(
 ) -> None:
     assert await side(url, namespace, 700) > 0
     assert not await left_behind(client, namespace)
+
+
+@pytest.mark.parametrize(
+    "side", [library.handle_scraped, library.handle_uncounted, library.handle_instrumented, library.handle_untold]
+)
+async def test_a_side_that_counts_processor_time_does_its_work(
+    side: Callable[[str, str, int], Awaitable[library.Drained]], url: str, namespace: str, client: redis.Redis
+) -> None:
+    before_s = time.process_time()
+    drained = await side(url, namespace, 700)
+    spent_us = (time.process_time() - before_s) / 700 * 1e6
+    assert drained.per_s > 0 and 0 < drained.cpu_us <= spent_us
+    assert not await left_behind(client, namespace)
+    assert (measuring.active, tracing.active) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ MUTATIONS = (
 )
 
 # They measure other processes, which have the library as it is, or files, or nothing.
-OUT_OF_REACH = {"S8", "S21", "S22", "S23", "S24", "S29", "S31", "S38", "S40", "S43", "S44", "S45"}
+OUT_OF_REACH = {"S8", "S21", "S22", "S23", "S24", "S29", "S31", "S38", "S40", "S43", "S44", "S45", "S52"}
 PAGE = Path(__file__).parents[2] / "docs" / "claims.md"
 HEAD = "| planted regression | its row | rows that turned false | rows that stayed true |\n|---|---|---|---|\n"
 

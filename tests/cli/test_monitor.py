@@ -20,6 +20,7 @@ from eventlib.broker.surveying import GroupSurvey, StreamSurvey, Survey, Surveyo
 from eventlib.cli.monitor.keyboard import keys_in
 from eventlib.cli.monitor.screen import State, draw, sparkline
 from eventlib.cli.monitor.session import Session
+from eventlib.operate.judging import judge
 from eventlib.operate.trends import Row, Trends
 from eventlib.testing import PrivateServer, private_server
 from eventlib.testing.waiting import eventually
@@ -99,6 +100,37 @@ def test_keys_look_into_a_group_and_a_dead_letter_and_replay_it(server: PrivateS
         assert terminal.ended() == 0
         assert not COLOURS.search(terminal.sent) and "monitor/" not in terminal.sent  # no traceback of its own
         assert "\x1b[?1049l" in terminal.sent[-40:]  # the screen is given back
+
+
+def test_p_pauses_a_group_and_lets_it_go_on(server: PrivateServer) -> None:
+    def pauses() -> list[ev.GroupPause]:
+        async def ask() -> list[ev.GroupPause]:
+            async with ev.connect(ev.App("shop"), server.url) as bus:
+                return await bus.pauses("billing", stream="orders")
+
+        return asyncio.run(ask())
+
+    with on_terminal(monitor(server.url), environment(NO_COLOR="1")) as terminal:
+        terminal.wait_for(lambda seen: line(seen, "orders", "billing") and len(seen) >= 24)
+        terminal.press("j")
+        terminal.wait_for(lambda seen: line(seen, ">orders", "billing") or line(seen, ">", "orders", "billing"))
+        terminal.press("p")
+        terminal.wait_for(lambda seen: "orders billing: Pause it" in seen[-1])
+        terminal.press("n")
+        terminal.wait_for(lambda seen: "q quit" in seen[-1])
+        terminal.press("py")
+        terminal.wait_for(lambda seen: line(seen, "orders", "billing", "rest") and line(seen, "GroupPaused"))
+        assert pauses()[0].paused and pauses()[0].records[0].reason == "workbench monitor"
+        terminal.press("p")
+        terminal.wait_for(lambda seen: "orders billing: Let it go on? y/n" in seen[-1])
+        terminal.press("y")
+        terminal.wait_for(lambda seen: not line(seen, "GroupPaused") and line(seen, "orders", "billing", "0/"))
+        assert not pauses()[0].paused
+        terminal.press("kp")  # a group of another library
+        terminal.press("y")
+        terminal.wait_for(lambda seen: "another library" in seen[-1])
+        terminal.press("q")
+        assert terminal.ended() == 0
 
 
 def test_it_survives_a_restart_of_redis_and_follows_the_size_until_ctrl_c(server: PrivateServer) -> None:
@@ -283,3 +315,16 @@ async def test_a_letter_is_replayed_to_its_own_group_though_that_is_seen_no_more
         keys.put_nowait(key)
     await running
     assert replayed == ["g1"]
+
+
+def test_a_paused_group_is_no_group_without_readers_and_is_told_once() -> None:
+    """Its stream of retries has the same consumers."""
+    idle = GroupSurvey("billing", 3, 0, 500.0, None, 0, 2, 0)
+    for paused, told in (
+        (False, ["GroupWithoutReaders"] * 2),
+        (True, ["EventsWaitTooLong", "EventsWaitTooLong", "GroupPaused"]),
+    ):
+        groups = (replace(idle, paused=paused),)
+        keys = ("ev:{orders}:events", "ev:{orders}:group:billing:retry")
+        seen = Survey(tuple(StreamSurvey(key, 3, 3, None, groups) for key in keys))
+        assert sorted(finding.name for finding in judge(seen, Thresholds())) == told

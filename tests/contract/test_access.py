@@ -23,6 +23,7 @@ from eventlib.broker.consuming import ConsumerCommands
 from eventlib.broker.dead_letters import DeadLetterCommands
 from eventlib.broker.keys import GroupKeys
 from eventlib.broker.listening import ListeningCommands
+from eventlib.broker.pausing import PauseCommands
 from eventlib.broker.publishing import PublishCommands
 from eventlib.broker.requests import ScriptCall
 from eventlib.broker.sagas import Change, SagaStore
@@ -120,6 +121,11 @@ async def use_everything(limited: NotingBroker, admin: Broker, raw: redis.Redis)
     await raw.hdel(group.sweep, "due")
     await limited.attempt(ConsumerCommands(limited, group, "c2").sweep(0.001, 100, 0.001))  # with nothing pending
     await limited.attempt(StreamCommands(limited).backlog("orders", "billing"))
+    await limited.attempt(PauseCommands(limited, group, None).put(True, "ann", "why"))
+    await PauseCommands(admin, group, None).put(True, "ann", "why")
+    await limited.attempt(PauseCommands(limited, group, None).put(False, "ann", "why"))
+    await limited.attempt(PauseCommands(limited, group, None).paused())
+    await limited.attempt(PauseCommands(limited, group, None).records())
     await use_dead_letters(limited, admin, group)
     await use_key_queues(limited, admin, group)
     await use_retention(limited, raw, group)

@@ -63,14 +63,28 @@ CASES: dict[tuple[str, str], tuple[list[Series], list[Series]]] = {
         [{f"eventlib_consumer_silent_seconds{{{PLACE}}}": "0.5+0x80"}],
     ),
     ("DeafConsumer", "exporter"): ([{f'{WORKERS}"dead"}}': "1+0x80"}], [{f'{WORKERS}"idle"}}': "1+0x80"}]),
+    ("GroupPaused", "program"): (
+        [{f"eventlib_consumer_paused{{{PLACE}}}": "1+0x80"}],
+        [{f"eventlib_consumer_paused{{{PLACE}}}": "0+0x80"}],
+    ),
+    ("GroupPaused", "exporter"): (
+        [{f"workbench_group_paused{{{OWN}}}": "1+0x80"}],
+        [{f"workbench_group_paused{{{OWN}}}": "0+0x80"}],
+    ),
     ("GroupWithoutReaders", "exporter"): (
         [
             {
                 f"workbench_group_oldest_unread_seconds{{{PLACE}}}": "5+0x80",
                 f'{WORKERS}"active"}}': "0+0x80",
+                f"workbench_group_paused{{{PLACE}}}": "0+0x80",
             }
         ],
         [
+            {
+                f"workbench_group_oldest_unread_seconds{{{PLACE}}}": "5+0x80",
+                f'{WORKERS}"active"}}': "0+0x80",
+                f"workbench_group_paused{{{PLACE}}}": "1+0x80",
+            },
             {f"workbench_group_oldest_unread_seconds{{{PLACE}}}": "5+0x80", f'{WORKERS}"active"}}': "1+0x80"},
             {f"workbench_group_oldest_unread_seconds{{{PLACE}}}": "0+0x80", f'{WORKERS}"active"}}': "0+0x80"},
         ],

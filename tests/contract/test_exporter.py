@@ -13,6 +13,7 @@ import pytest
 import redis.asyncio as redis
 
 import eventlib as ev
+from eventlib.broker import paced
 from eventlib.broker.surveying import SurveyLimits, Surveyor
 from eventlib.operate.exporter import Exporter
 from eventlib.testing import private_server
@@ -153,6 +154,76 @@ async def test_streams_that_its_user_may_not_read_are_skipped(binary: Path) -> N
 
 
 @pytest.mark.one_server
+async def test_what_was_refused_is_asked_for_again_later(binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with private_server(binary=binary, port=0) as server:
+        async with redis.Redis.from_url(server.url) as admin:
+            await rights(admin, "on", ">p", "~*", "+@all", "-info")
+            surveyor = Surveyor(server.url.replace("redis://", "redis://exporter:p@"), SurveyLimits(1000.0))
+            try:
+                assert (await surveyor.survey()).memory == {}
+                await rights(admin, "+info")
+                assert (await surveyor.survey()).memory == {}  # not at each look: a refusal is a line in ACL LOG
+                monkeypatch.setattr(paced, "_ASK_AGAIN_S", 0.0)
+                assert (await surveyor.survey()).memory["used_bytes"] > 0
+            finally:
+                await surveyor.close()
+
+
+@pytest.mark.one_server
+async def test_a_user_that_is_refused_for_a_moment_is_waited_for(binary: Path) -> None:
+    """Rights and passwords are changed while it runs. From the beginning, it is an error of who starts it."""
+    with private_server(binary=binary, port=0) as server:
+        async with redis.Redis.from_url(server.url) as admin:
+            await admin.xadd("mine", {"number": 1})
+            await rights(admin, "on", ">p", "~*", "+@all")
+            surveyor = Surveyor(server.url.replace("redis://", "redis://exporter:p@"), SurveyLimits(1000.0))
+            told = list[str]()
+            exporter = Exporter(surveyor, 0.1, told.append)
+            running = asyncio.create_task(exporter.run())
+            try:
+                for change, back in (("-xinfo|stream", "+xinfo|stream"), ("resetpass", ">p")):
+                    await eventually(lambda: value(exporter.metrics(), "workbench_up") == 1.0)
+                    await rights(admin, change)
+                    await admin.client_kill_filter(skipme=True)
+                    await eventually(lambda: value(exporter.metrics(), "workbench_up") == 0.0)
+                    assert exporter.answer("/readyz", "").status == 503
+                    await rights(admin, back)
+                await eventually(lambda: exporter.answer("/readyz", "").status == 200)
+                assert not running.done()
+                assert told[0].startswith("cannot look, and tries again every 0.1 s: ") and told[-1] == "looks again."
+                assert len([line for line in told if "XINFO" in line or "xinfo" in line]) == 1
+                await rights(admin, "off")
+                await admin.client_kill_filter(skipme=True)
+                with pytest.raises(ev.AccessDenied):
+                    await Exporter(surveyor, 0.1).run()
+            finally:
+                running.cancel()
+                await asyncio.wait({running})
+                await surveyor.close()
+
+
+@pytest.mark.one_server
+async def test_a_server_that_restarts_again_and_again_ends_nothing_and_fills_no_log() -> None:
+    with private_server() as server:
+        surveyor = Surveyor(server.url, SurveyLimits(1000.0))
+        told = list[str]()
+        exporter = Exporter(surveyor, 0.1, told.append)
+        running = asyncio.create_task(exporter.run())
+        try:
+            for _ in range(4):
+                await eventually(lambda: value(exporter.metrics(), "workbench_up") == 1.0)
+                server.kill()
+                await eventually(lambda: value(exporter.metrics(), "workbench_up") == 0.0)
+                server.start()
+            await eventually(lambda: value(exporter.metrics(), "workbench_up") == 1.0)
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+            await surveyor.close()
+    assert len(told) <= 4 and told[0].startswith("cannot look") and "looks again." in told, told
+
+
+@pytest.mark.one_server
 async def test_a_server_that_is_away_has_no_old_numbers(url: str, foreign: str) -> None:
     async with fault_proxy(url) as faulty:
         surveyor = Surveyor(faulty.url, SurveyLimits(commands_per_s=1000.0, keys=(foreign,)))
@@ -188,6 +259,10 @@ def test_the_command_prints_writes_and_serves(tmp_path: Path) -> None:
             [*command, server.url, "--json", "-"], cwd=TOP, capture_output=True, text=True, check=False
         )
         assert json.loads(written.stdout)["streams"] == []
+        file = tmp_path / "seen.json"
+        both = [*command, server.url, "--once", "--json", str(file)]
+        printed = subprocess.run(both, cwd=TOP, capture_output=True, text=True, check=False)
+        assert "workbench_up 1.0\n" in printed.stdout and json.loads(file.read_text())["streams"] == []
         serving = subprocess.Popen(
             [*command, server.url, "--port", "0"], cwd=TOP, stderr=subprocess.PIPE, text=True, env=os.environ
         )

@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import os
 import shlex
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -72,6 +73,8 @@ class Shop:
         self.app = ev.App("shop")
         self.app.group("billing", lease_s=LEASE_S, ordered_by=ordered_by)
         self.handled: list[int] = []
+        self._retry_s, self._failed_at_s = retry_s, dict[int, float]()
+        self.waits_s: list[float] = []  # from each failure to the next attempt, by the clock of this process
         self.record = Record()
         self.gate = asyncio.Event()
 
@@ -79,8 +82,16 @@ class Shop:
         async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
             await self.gate.wait()
             if event.number > 100 and delivery.attempt == 1:
+                self._failed_at_s[event.number] = time.monotonic()
                 raise ValueError("not at first")
+            if event.number > 100:
+                self.waits_s.append(time.monotonic() - self._failed_at_s[event.number])
             self.handled.append(event.number)
+
+    @property
+    def came_early(self) -> list[float]:
+        """The waits of retries that did not wait. Half of the time tells it from what a clock is put right by."""
+        return [wait_s for wait_s in self.waits_s if wait_s < self._retry_s / 2]
 
 
 async def noticed(caplog: pytest.LogCaptureFixture, times: int = 1) -> None:
@@ -109,15 +120,15 @@ async def test_a_jump_of_the_servers_clock_holds_up_neither_retries_nor_takeover
             await eventually(lambda: shop.record.count("retried") == 10)
             clock.jump(jump_s)
             await noticed(caplog)
-            assert (await bus.backlog("orders", "billing")).delayed > 0, "no retry came early"
             await bus.publish_many(orders(*range(111, 116)))
             await eventually(lambda: shop.record.count("retried") == 15)
             clock.jump(0.0)
             await noticed(caplog, 2)
             await bus.publish_many(orders(6))
-            async with asyncio.timeout(10.0):
+            async with asyncio.timeout(30.0):
                 await bus.drained("orders", "billing")
     assert sorted(shop.handled) == [1, 2, 3, 4, 5, 6, *range(101, 116)]
+    assert shop.came_early == []
     assert shop.record.count("lost") == 0
 
 
@@ -160,7 +171,7 @@ async def test_after_a_jump_forward_no_entry_in_live_hands_is_taken_over(
         await noticed(caplog)
         await both_sweep()
         shop.gate.set()
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(30.0):
             await bus.drained("orders", "billing")
     assert sorted(shop.handled) == list(range(1, 7)) and shop.record.count("lost") == 0
 
@@ -177,7 +188,7 @@ async def test_a_clock_that_was_put_back_while_no_consumer_ran_is_noticed_by_the
         clock.jump(-HOUR_S)
         async with bus.running(observe=shop.record):
             await noticed(caplog)
-            async with asyncio.timeout(10.0):
+            async with asyncio.timeout(30.0):
                 await bus.drained("orders", "billing")
     assert sorted(shop.handled) == [101, 102]
 
@@ -196,9 +207,9 @@ async def test_a_consumer_that_starts_after_a_jump_leaves_it_to_the_others_to_pu
         async with bus.running(observe=late):
             await bus.publish_many(orders(*range(103, 123)))
             await eventually(lambda: early.count("retried") + late.count("retried") == 22)
-            assert (await bus.backlog("orders", "billing")).delayed >= 20, "no retry came early"
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(30.0):
                 await bus.drained("orders", "billing")
+    assert shop.came_early == []
     assert sorted(shop.handled) == list(range(101, 123)) and caplog.text.count("clock jumped") == 1
 
 
@@ -224,9 +235,9 @@ async def test_a_clock_that_could_not_be_put_right_at_once_is_not_taken_for_righ
         await eventually(lambda: shop.record.count("retried") == 2)
         clock.jump(jump_s)
         await noticed(caplog)
-        assert (await bus.backlog("orders", "billing")).delayed == 2, "no retry came early"
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(30.0):
             await bus.drained("orders", "billing")
+    assert shop.came_early == []
     assert [round(tried / 1000.0, -1) for tried in tries] == [jump_s] * 3
 
 

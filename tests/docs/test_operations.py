@@ -95,5 +95,19 @@ def test_a_traced_program_prints_what_the_page_says() -> None:
     assert f"It prints `{done.stdout.strip()}`" in PAGE
 
 
+def test_a_measured_program_prints_what_the_page_says() -> None:
+    with private_server() as server:
+        command = [sys.executable, "-c", PROGRAMS["measured.py"]]
+        done = subprocess.run(
+            command, env=environment(server.url), capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        )
+    lines = done.stdout.splitlines()
+    assert (sorted(lines, reverse=True), done.stderr) == (
+        ["messaging.client.consumed.messages 1", "eventlib.backlog_entries 0"],
+        "",
+    )
+    assert "It prints `messaging.client.consumed.messages 1` and `eventlib.backlog_entries 0`." in PAGE
+
+
 def test_every_program_is_run() -> None:
-    assert set(PROGRAMS) == {"service.py", "mounted.py", "traced.py"}
+    assert set(PROGRAMS) == {"service.py", "mounted.py", "traced.py", "measured.py"}

@@ -46,6 +46,13 @@ def run(command: Sequence[str | Path], folder: Path, *, statuses: Sequence[int] 
     return done.stdout
 
 
+def starts(python: str) -> bool:
+    """Is it there, and does it start? What pyenv puts on the PATH for a version may start none."""
+    if shutil.which(python) is None:
+        return False
+    return subprocess.run([python, "--version"], capture_output=True, check=False).returncode == 0
+
+
 def built(folder: Path) -> tuple[Path, Path]:
     """The wheel and the sdist, built from a copy: setuptools writes into the folder that it builds."""
     copy, dist = folder / "sources", folder / "dist"
@@ -59,8 +66,9 @@ def built(folder: Path) -> tuple[Path, Path]:
 def installed(python: str, archive: Path, folder: Path) -> Path:
     """The programs of a fresh environment that has the archive, at the versions of constraints.txt."""
     run([python, "-m", "venv", folder], TOP)
-    pip: list[str | Path] = [folder / "bin/python", "-m", "pip", "install", "--quiet", "-c", TOP / "constraints.txt"]
-    run([*pip, f"{archive}[workbench]"], TOP)
+    # Bytecode is compiled for what is imported, which is a small part of what is installed.
+    pip: list[str | Path] = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--no-compile"]
+    run([*pip, "-c", TOP / "constraints.txt", f"{archive}[workbench]"], TOP)
     return folder / "bin"
 
 
@@ -97,7 +105,7 @@ def tried(programs: Path, folder: Path) -> Iterator[str]:
 
 def main(pythons: Sequence[str]) -> int:
     """Check all of it; 0 if it is ready."""
-    there = [python for python in pythons if shutil.which(python)]
+    there = [python for python in pythons if starts(python)]
     with tempfile.TemporaryDirectory(prefix="workbench-release-") as name:
         folder = Path(name)
         try:

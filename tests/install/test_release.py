@@ -37,6 +37,16 @@ def test_a_program_that_prints_something_else_is_not_ready(tmp_path: Path, monke
         next(steps)
 
 
+def test_a_python_that_does_not_start_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shim = tmp_path / "python3.77"
+    shim.write_text("#!/bin/sh\necho 'python3.77: command not found' >&2; exit 127\n")
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert not release.starts("python3.77") and not release.starts("python3.78")
+    shim.write_text("#!/bin/sh\necho Python 3.77.0\n")
+    assert release.starts("python3.77")
+
+
 def test_without_any_python_it_is_not_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

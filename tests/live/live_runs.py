@@ -9,8 +9,10 @@ import psutil
 import redis.asyncio as redis
 
 from sim.declare.scenario import Scenario
+from sim.evidence.checks import check
 from sim.evidence.history import History
 from sim.worlds.live import run_live
+from sim.worlds.simulated import simulate
 from tests.model.small import scenario, service, steady
 
 T = TypeVar("T")
@@ -38,6 +40,22 @@ def fork_server() -> psutil.Process:
     """The only one."""
     (found,) = fork_servers()
     return found
+
+
+def problems(history: History) -> dict[str, str]:
+    """The checks that are not true, with what they found; but for what is the machine's."""
+    return {one.name: one.detail for one in check(history) if one.verdict != "true" and one.name not in OF_THE_MACHINE}
+
+
+async def both_worlds(declared: Scenario, url: str) -> tuple[History, History]:
+    """A run of seed 0, live and simulated. No check fails in either, and the live one leaves no process and no key."""
+    with no_process_left():
+        live = await run_live(declared, [0], repeats=1, url=url)
+    assert await keys_of_runs(url) == set()
+    simulated = simulate(declared, [0])
+    for history in (live, simulated):
+        assert problems(history) == {}, history.world
+    return live, simulated
 
 
 async def keys_of_runs(url: str) -> set[bytes]:
@@ -74,7 +92,7 @@ async def under_way(url: str, declared: Scenario | None = None) -> AsyncIterator
         await asyncio.wait({run}, timeout=15.0)
 
 
-async def in_time(run: Awaitable[T], limit_s: float = 15.0) -> T:
+async def in_time(run: Awaitable[T], limit_s: float = 40.0) -> T:
     """Await what must not hang."""
     task = asyncio.ensure_future(run)
     done, _ = await asyncio.wait({task}, timeout=limit_s)  # not asyncio.timeout: what hangs may not heed it

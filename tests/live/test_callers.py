@@ -8,28 +8,30 @@ import pytest
 from eventlib.policy import Retry
 from sim.declare.callers import Callers
 from sim.declare.scenario import Scenario
-from sim.evidence.checks import check
 from sim.evidence.history import KIND, History
 from sim.evidence.metrics import measure
 from sim.infer.compare import compare
 from sim.worlds.live import run_live
 from sim.worlds.simulated import simulate
-from tests.live.live_runs import OF_THE_MACHINE, in_time, keys_of_runs, no_process_left
+from tests.live.live_runs import in_time, keys_of_runs, no_process_left, problems
 from tests.model.small import attempts_by_message, kill, rows_of, service, steady, with_callers
 from tests.model.test_unsent_requests import AT_S, FOR_S, TIMEOUT_S, due, replies_lost, withdrawn
 
-KILLED_AT_S, BACK_AFTER_S = 0.6, 0.3
-WORK_S = 0.5  # so much that the killed caller waits for the replies to all that it asked for in that time
+KILLED_AT_S, BACK_AFTER_S = 1.2, 0.3
+WORK_S = 1.0  # so much that the killed caller waits for the replies to all that it asked for in that time
 
 
 def quotes() -> Scenario:
-    """Two callers; the second one is killed with about twelve requests on their way, and comes back."""
+    """Two callers; the second one is killed with about twelve requests on their way, and comes back.
+
+    On a busy machine, that takes a second or two.
+    """
     quoting = service(
         WORK_S, concurrency=50, error_rate=0.2, retry=Retry(attempts=9, wait_s=0.01), lease_s=5.0, emits=("given",)
     )
     callers = Callers(reply="given", processes=2, timeout_s=20.0)
     killed = kill("callers", KILLED_AT_S, BACK_AFTER_S, consumer=1)
-    return with_callers(callers, steady(50.0, 1.5), killed, quoting=quoting)
+    return with_callers(callers, steady(25.0, 4.0), killed, quoting=quoting)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def measured(url: str) -> History:
 
 
 def test_a_killed_caller_gets_every_reply_when_it_is_back(measured: History) -> None:
-    assert {one.name: one for one in check(measured) if one.verdict != "true" and one.name not in OF_THE_MACHINE} == {}
+    assert problems(measured) == {}
     sent, replied = rows_of(measured, "sent"), rows_of(measured, "replied")
     assert set(replied["message"]) == set(sent[sent["service"] == -1]["message"])
     again = replied[replied["attempt"] == 2]
@@ -64,7 +66,7 @@ def test_both_worlds_make_the_same_attempts(measured: History) -> None:
     """At every request that both worlds made: the dead caller's time depends on how soon a process starts."""
     simulated = simulate(quotes(), [0])
     both = set(rows_of(measured, "sent")["message"]) & set(rows_of(simulated, "sent")["message"])
-    assert len(both) >= 55
+    assert len(both) >= 60  # all of the other caller, and what this one sent before
     one, other = (
         {message: count for _, message, count in attempts_by_message(world, "quoting") if message in both}
         for world in (measured, simulated)

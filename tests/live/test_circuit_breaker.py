@@ -2,12 +2,8 @@
 
 from eventlib.policy import Retry
 from sim.declare.dependencies import Dependency
-from sim.declare.scenario import Scenario
-from sim.evidence.checks import check
-from sim.worlds.live import run_live
-from sim.worlds.simulated import simulate
-from tests.live.live_runs import OF_THE_MACHINE, keys_of_runs, no_process_left
-from tests.model.small import constant, fault, rows_of, service, steady
+from tests.live.live_runs import both_worlds
+from tests.model.small import constant, fault, rows_of, scenario, service, steady
 
 
 async def test_consumers_pause_until_what_they_call_is_back_in_both_worlds_alike(url: str) -> None:
@@ -21,23 +17,16 @@ async def test_consumers_pause_until_what_they_call_is_back_in_both_worlds_alike
         circuit_breaker=breaker,
         retry=Retry(attempts=3, wait_s=0.1, jitter="none"),
     )
-    declared = Scenario(
-        name="breaker",
-        load=steady(40.0, 3.0),
-        services={"desk": desk},
-        faults=(fault("dependency_out", dependency="database", at_s=0.5, for_s=1.5),),
+    declared = scenario(
+        steady(40.0, 3.0),
+        fault("dependency_out", dependency="database", at_s=0.5, for_s=1.5),
         dependencies={"database": Dependency(capacity=4, service_time=constant(0.005))},
+        desk=desk,
     )
-    with no_process_left():
-        live = await run_live(declared, [0], repeats=1, url=url)
-    simulated = simulate(declared, [0])
-    for history in (live, simulated):
-        found = {one.name: one for one in check(history) if one.verdict != "true" and one.name not in OF_THE_MACHINE}
-        assert found == {}, history.world
+    for history in await both_worlds(declared, url):
         opened, closed = rows_of(history, "circuit_opened"), rows_of(history, "circuit_closed")
         assert 3 <= opened.size <= 5 and closed.size == 1 and closed["t_s"][0] > 2.0, history.world
         failed = rows_of(history, "failed")
         assert ((failed["t_s"] > 0.5) & (failed["t_s"] < closed["t_s"][0])).all(), history.world
         # Some attempts were under way when it opened; then one probe each time.
         assert failed.size <= 20 and rows_of(history, "dead").size <= 4, history.world
-    assert await keys_of_runs(url) == set()

@@ -6,13 +6,9 @@ import numpy as np
 
 from eventlib.policy import Retry
 from sim.declare.dependencies import Dependency
-from sim.declare.scenario import Scenario
-from sim.evidence.checks import check
 from sim.evidence.metrics import measure
-from sim.worlds.live import run_live
-from sim.worlds.simulated import simulate
-from tests.live.live_runs import OF_THE_MACHINE, keys_of_runs, no_process_left
-from tests.model.small import constant, kill, rows_of, service, steady
+from tests.live.live_runs import both_worlds
+from tests.model.small import constant, kill, rows_of, scenario, service, steady
 
 
 async def test_services_share_a_dependency(url: str) -> None:
@@ -21,18 +17,15 @@ async def test_services_share_a_dependency(url: str) -> None:
     fields: dict[str, Any] = {"uses": ["database"], "lease_s": 0.5}
     desk = service(0.0, concurrency=4, consumers=2, **fields)
     hasty = service(0.3, timeout_s=0.05, retry=Retry(attempts=2, wait_s=0.0), lease_s=0.5)
-    declared = Scenario(
-        name="shared",
-        load=steady(20.0, 1.0),
-        services={"desk": desk, "till": service(0.0, concurrency=4, **fields), "hasty": hasty},
-        faults=(kill("desk", 0.52, 0.1),),
+    declared = scenario(
+        steady(20.0, 1.0),
+        kill("desk", 0.52, 0.1),
         dependencies={"database": database},
+        desk=desk,
+        till=service(0.0, concurrency=4, **fields),
+        hasty=hasty,
     )
-    with no_process_left():
-        live = await run_live(declared, [0], repeats=1, url=url)
-    for history in (live, simulate(declared, [0])):
-        found = {one.name: one for one in check(history) if one.verdict != "true" and one.name not in OF_THE_MACHINE}
-        assert found == {}, history.world
+    for history in await both_worlds(declared, url):
         ends_s = np.concatenate([rows_of(history, "handled", name)["t_s"] for name in ("desk", "till")])
         # A process may hear late of the end of one call, and soon of the next.
         assert np.quantile(np.diff(np.sort(ends_s)), 0.1) >= 0.015, history.world
@@ -43,4 +36,3 @@ async def test_services_share_a_dependency(url: str) -> None:
         assert rows_of(history, "calls_begun")["value"][-1] >= 40  # each message of both, and what was taken over
         assert len(rows_of(history, "dead", "hasty")) == 20 and len(rows_of(history, "failed", "hasty")) == 40
         assert not rows_of(history, "handled", "hasty").size
-    assert await keys_of_runs(url) == set()

@@ -13,13 +13,12 @@ from eventlib.testing import PrivateServer, fault_proxy, private_server
 from sim.declare.faults import Fault
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidScenario, LiveRunFailed
-from sim.evidence.checks import check
 from sim.evidence.history import History
 from sim.worlds.live import run_live
 from sim.worlds.messages import event_classes
 from sim.worlds.simulated import simulate
 from sim.worlds.simulated.link import CALL_BYTES, EVENT_BYTES
-from tests.live.live_runs import OF_THE_MACHINE, keys_of_runs, no_process_left
+from tests.live.live_runs import keys_of_runs, no_process_left, problems
 from tests.model.small import fault, rows_of, scenario, service, steady
 
 RATE = 50.0
@@ -33,10 +32,6 @@ def declared(*faults: Fault, duration_s: float, **desk: Any) -> Scenario:
 
 async def run(*faults: Fault, url: str | None, duration_s: float = 1.5, **desk: Any) -> History:
     return await run_live(declared(*faults, duration_s=duration_s, **desk), [0], repeats=1, url=url)
-
-
-def problems(history: History) -> dict[str, str]:
-    return {one.name: one.detail for one in check(history) if one.verdict != "true" and one.name not in OF_THE_MACHINE}
 
 
 def within(history: History, kind: str, from_s: float, until_s: float) -> int:

@@ -55,7 +55,7 @@ async def test_the_order_is_kept_while_consumers_are_killed_repeatedly(
             victim.wait()
             with processes.handler_log.open("a") as log:
                 log.write(f"killed {victim.pid}\n")
-        await eventually(lambda: nothing_left(bus), timeout_s=15.0)
+        await eventually(lambda: nothing_left(bus))
         assert await bus.dead_letters("orders", "billing").find() == []
         assert await inspector.raw.exists(inspector.keys.key_queue_heads, inspector.keys.key_queues) == 0
     assert done() == {(event.account, event.step) for event in published}

@@ -9,7 +9,6 @@ import pytest
 
 from sim.declare.loads.batching import BatchingLoad
 from sim.declare.scenario import Scenario
-from sim.evidence.checks import check
 from sim.evidence.history import KIND, ROW
 from sim.evidence.instrument import lateness_s
 from sim.evidence.lags import lags
@@ -17,7 +16,7 @@ from sim.worlds.live import run_live
 from sim.worlds.recorder import Recorder
 from sim.worlds.simulated import simulate
 from sim.worlds.worker import Job, Orders, generate
-from tests.live.live_runs import OF_THE_MACHINE, keys_of_runs
+from tests.live.live_runs import keys_of_runs, problems
 from tests.model.small import fault, rows_of, scenario, service, steady
 
 
@@ -37,7 +36,7 @@ async def test_a_client_sends_its_batches_in_both_worlds_at_the_same_times(url: 
         assert lateness_s(history.rows).max() == pytest.approx((sent["t_s"] - due_s).max())
         handled = np.sort(rows_of(history, "handled"), order="message")
         assert np.all(handled["t_s"] - handled["intended_s"] >= due_s - sent["intended_s"] - 1e-9)
-        assert {one.verdict for one in check(history) if one.name not in OF_THE_MACHINE} == {"true"}
+        assert problems(history) == {}
 
 
 async def test_trap_49_what_is_not_sent_when_the_run_is_over_is_noted(url: str, tmp_path: Path) -> None:
@@ -71,5 +70,5 @@ async def test_large_messages_pass_a_narrow_network_as_late_in_both_worlds(url: 
     )
     live, simulated = await run_live(declared, [0], repeats=1, url=url), simulate(declared, [0])
     for history in (live, simulated):
-        assert {one.verdict for one in check(history) if one.name not in OF_THE_MACHINE} == {"true"}
+        assert problems(history) == {}
         assert 0.16 < np.median(lags(history).lag_s) < 0.30, history.world

@@ -1,10 +1,9 @@
 """A service that keeps the order of each key, on the library's ordered groups."""
 
 from eventlib.policy import Retry
-from sim.evidence.checks import check
 from sim.worlds.live import run_live
 from sim.worlds.simulated import simulate
-from tests.live.live_runs import OF_THE_MACHINE, no_process_left
+from tests.live.live_runs import no_process_left, problems
 from tests.model.small import attempts_by_message, in_order, kill, scenario, service, steady
 
 
@@ -16,7 +15,7 @@ async def test_both_worlds_keep_the_order_of_each_key(url: str) -> None:
     with no_process_left():
         live = await run_live(deadly, [0], repeats=1, url=url)
     assert in_order(live)
-    assert {one.name: one for one in check(live) if one.verdict != "true" and one.name not in OF_THE_MACHINE} == {}
+    assert problems(live) == {}
     simulated = simulate(calm, [0])
     most = {message: attempts for _, message, attempts in attempts_by_message(simulated, "desk")}
     cut = {message for _, message, attempts in attempts_by_message(live, "desk") if attempts != most[message]}

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from sim.declare.scenario import Scenario
-from sim.evidence.checks import check
 from sim.evidence.history import History
 from sim.evidence.metrics import measure
 from sim.worlds.live import run_live
 from sim.worlds.simulated import simulate
-from tests.live.live_runs import OF_THE_MACHINE, no_process_left
+from tests.live.live_runs import no_process_left, problems
 from tests.model.small import kill, rows_of, saga_service, saga_step, scenario, steady
 
 ENDS = ("completed", "compensated", "parked")
@@ -46,7 +45,7 @@ async def test_both_worlds_run_the_same_sagas(url: str) -> None:
     assert all(ends(measured).values()), "each end has a case"
     assert acts(measured) == acts(simulated)
     assert measured.runs[0].left == simulated.runs[0].left
-    assert {one.name for one in check(measured) if one.verdict != "true"} <= OF_THE_MACHINE
+    assert problems(measured) == {}
 
 
 def killed() -> Scenario:
@@ -63,7 +62,7 @@ def measured(url: str) -> History:
 
 
 def test_another_worker_finishes_the_sagas_of_a_killed_one(measured: History) -> None:
-    assert {one.name: one for one in check(measured) if one.verdict != "true" and one.name not in OF_THE_MACHINE} == {}
+    assert problems(measured) == {}
     assert measure(measured)["completed"].tolist() == [48.0]
     begun, ended = rows_of(measured, "step_started"), rows_of(measured, "step_done")
     key = ["message", "value", "attempt"]

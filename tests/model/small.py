@@ -1,6 +1,7 @@
 """Small scenarios to simulate, and functions that read the results."""
 
 import random
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import TypeAdapter
 from eventlib.policy import Retry
 from sim.declare.callers import Callers
 from sim.declare.declared import Floats
+from sim.declare.dependencies import Dependency
 from sim.declare.faults import Fault
 from sim.declare.faults.errors import Errors
 from sim.declare.faults.kill import Kill
@@ -58,9 +60,17 @@ def service(mean_s: float = 0.01, consumes: str = "placed", **changes: Any) -> S
     return Service.model_validate({"consumes": consumes, "service_time": constant(mean_s)} | changes)
 
 
-def scenario(load: Load, *faults: Fault, drain_s: float = 30.0, **services: Service) -> Scenario:
+def scenario(
+    load: Load,
+    *faults: Fault,
+    drain_s: float = 30.0,
+    dependencies: Mapping[str, Dependency] | None = None,
+    **services: Service,
+) -> Scenario:
     """Services by name, under a load."""
-    return Scenario(name="small", load=load, services=services, faults=faults, drain_s=drain_s)
+    return Scenario(
+        name="small", load=load, services=services, faults=faults, drain_s=drain_s, dependencies=dependencies or {}
+    )
 
 
 def with_callers(callers: Callers, load: Load, *faults: Fault, drain_s: float = 30.0, **services: Service) -> Scenario:
@@ -149,7 +159,7 @@ def any_scenario(number: int) -> Scenario:
         fed |= set(emitted)
         services[name] = one.model_copy(update={"consumes": consumed, "emits": tuple(emitted)})
     faults = [fault for name, one in services.items() for fault in _any_faults(draw, name, one)]
-    return scenario(poisson(draw.uniform(20, 60), 2.0, "e0"), *faults, drain_s=120.0, **services)
+    return scenario(poisson(draw.uniform(20, 60), 2.0, "e0"), *faults, drain_s=120.0, dependencies=None, **services)
 
 
 def _any_service(draw: random.Random, seed: int) -> Service:

@@ -125,8 +125,8 @@ def test_a_kill_in_the_middle_of_a_batch_loses_nothing() -> None:
 def test_a_call_that_takes_too_long_fails_all_of_it_and_calls_its_dependency_once() -> None:
     database = Dependency(capacity=1, service_time=constant(0.2))
     fields: dict[str, Any] = {"uses": ("database",), "timeout_s": 0.1, "retry": AT_ONCE}
-    services = {"desk": batching(0.0, size=5, wait_s=1.0, **fields)}
-    declared = Scenario(name="x", load=steady(100.0, 0.05), services=services, dependencies={"database": database})
+    desk = batching(0.0, size=5, wait_s=1.0, **fields)
+    declared = scenario(steady(100.0, 0.05), dependencies={"database": database}, desk=desk)
     history = simulate(declared, [0])
     assert problems(history) == {} and sizes(history) == [5.0, 5.0, 5.0] and rows_of(history, "dead").size == 5
     services = {"desk": batching(0.0, size=5, wait_s=1.0, uses=("database",))}

@@ -34,7 +34,7 @@ RETRY = Retry(attempts=3, wait_s=0.1, jitter="none")
 
 
 def scenario(load: Any, *faults: Any, desk: Service) -> Scenario:
-    return Scenario(name="small", load=load, services={"desk": desk}, faults=faults, dependencies=DATABASE)
+    return plain(load, *faults, dependencies=DATABASE, desk=desk)
 
 
 def calling(breaker: dict[str, Any] | None = BREAKER, **fields: Any) -> Service:

@@ -31,12 +31,13 @@ from tests.model.small import (
     service,
     steady,
 )
+from tests.model.small import scenario as plain
 
 DATABASE = Dependency(capacity=1, service_time=constant(0.02))
 
 
 def scenario(load: Any, *faults: Any, database: Dependency = DATABASE, **services: Service) -> Scenario:
-    return Scenario(name="small", load=load, services=services, faults=faults, dependencies={"database": database})
+    return plain(load, *faults, drain_s=30.0, dependencies={"database": database}, **services)
 
 
 def using(mean_s: float = 0.0, **fields: Any) -> Service:

@@ -56,7 +56,7 @@ def test_work_that_takes_no_time_has_no_lag() -> None:
         "b": service(0.0, "second", emits=("third",)),
         "c": service(0.0, "third", concurrency=3, prefetch=2),
     }
-    history = simulate(scenario(poisson(500.0, 1.0), drain_s=30.0, **chain), [0])
+    history = simulate(scenario(poisson(500.0, 1.0), drain_s=30.0, dependencies=None, **chain), [0])
     last = rows_of(history, "handled", "c")
     assert len(last) > 400
     assert last["t_s"].tolist() == last["intended_s"].tolist()

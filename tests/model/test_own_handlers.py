@@ -65,8 +65,8 @@ def test_handlers_that_wait_do_not_wait_for_each_other() -> None:
 async def test_services_are_learned_beside_those_that_use_a_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
     database = Dependency(capacity=2, service_time=constant(0.01))
     desk = Service(consumes="placed", app="tests.own_app:app", group="compute")
-    declared = {"desk": desk, "audit": service(uses=("database",))}
-    known = Scenario(name="small", load=steady(5.0, 1.0), services=declared, dependencies={"database": database})
+    audit = service(uses=("database",))
+    known = scenario(steady(5.0, 1.0), dependencies={"database": database}, desk=desk, audit=audit)
     runs = []
 
     async def run(light: Scenario, *_: Any, **__: Any) -> None:

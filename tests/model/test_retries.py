@@ -49,7 +49,7 @@ def test_a_retry_reaches_the_failing_group_alone() -> None:
     """Two services consume one event. When one of them retries it, the other one handles it once."""
     retry = Retry(attempts=5, wait_s=0.01)
     services = {"fails": service(error_rate=0.5, retry=retry), "works": service(retry=retry)}
-    history = simulate(scenario(poisson(50.0, 2.0), drain_s=30.0, **services), [0])
+    history = simulate(scenario(poisson(50.0, 2.0), drain_s=30.0, dependencies=None, **services), [0])
     again = [count for *_, count in attempts_by_message(history, "fails")]
     once = [count for *_, count in attempts_by_message(history, "works")]
     assert len(again) == len(once) > 50

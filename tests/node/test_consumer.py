@@ -168,7 +168,7 @@ async def test_node_dead_letters_entries_that_it_cannot_read(
         await inspector.add(event=body)
     await inspector.add(evnt=b"{}")
     async with connect(ev.App("files")) as bus, running(programs, "extractor.mjs", config):
-        await eventually(lambda: _idle(bus, GROUP), timeout_s=15)
+        await eventually(lambda: _idle(bus, GROUP))
         dead_letters = await inspector.dead_letters()
     assert [dead_letter[b"reason"].decode() for dead_letter in dead_letters] == [
         *(reason for reason, _ in wrong),

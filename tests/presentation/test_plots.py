@@ -220,7 +220,7 @@ def test_a_long_name_leaves_room_for_the_figure(scenario: Scenario) -> None:
 def test_every_colour_follows_the_page(draw: Draw, drawn: dict[Draw, str]) -> None:
     """A dark page has dark charts: each colour is a variable of the page, and none is left over."""
     text = drawn[draw]
-    variables = re.compile(r"var\(--chart-\w+, #[0-9a-f]{6}\)")
+    variables = re.compile(r"var\(--chart-[\w-]+, #[0-9a-f]{6}\)")
     assert variables.search(text)
     rest = re.sub(r'href="[^"]*"|url\([^)]*\)', "", variables.sub("", text))
     assert not re.findall(r"#[0-9a-fA-F]{3,8}\b|\b(?:white|black)\b", rest)

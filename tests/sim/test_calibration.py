@@ -14,6 +14,7 @@ from eventlib import BrokerError
 from sim.calibration import PARTS, Calibration
 from sim.cli.commands import app
 from sim.declare.scenario import Scenario
+from sim.environment import now
 from sim.errors import CalibrationFailed, InvalidCalibration
 from sim.evidence.history import History
 from sim.infer.calibrate import calibration_at, calibration_of, probes, undisturbed
@@ -335,6 +336,25 @@ async def test_what_was_measured_here_is_read_and_not_measured_again(tmp_path: P
         await calibration_at(file, url=url)
 
 
+async def test_what_an_older_version_has_measured_here_is_measured_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
+) -> None:
+    async def calibrate(**_: Any) -> tuple[Calibration, list[History]]:
+        return measured(), []
+
+    monkeypatch.setattr("sim.infer.calibrate.calibrate", calibrate)
+    file = tmp_path / "calibration.json"
+    measured().save(file)
+    older = json.loads(file.read_text()) | {"format": 1}
+    file.write_text(json.dumps(older))
+    with pytest.raises(InvalidCalibration, match="is of format 1, this version reads"):
+        Calibration.load(file)
+    assert await calibration_at(file, url=url) == measured() == Calibration.load(file)
+    file.write_text('{"format": 1}')  # anybody's
+    with pytest.raises(InvalidCalibration, match="is no calibration"):
+        await calibration_at(file, url=url)
+
+
 async def test_what_was_measured_on_a_busy_machine_is_measured_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
 ) -> None:
@@ -342,9 +362,14 @@ async def test_what_was_measured_on_a_busy_machine_is_measured_again(
         return here, []
 
     file, here = tmp_path / "calibration.json", replace(measured(), server=await product_at(url))
-    replace(here, blocks=(Block(0, {"lateness_s": [[0.1]]}),)).save(file)
+    busy = replace(here, blocks=(Block(0, {"lateness_s": [[0.1]]}),))
     monkeypatch.setattr("sim.infer.calibrate.calibrate", calibrate)
-    assert await calibration_at(file, url=url) == here == Calibration.load(file)
+    recent = replace(busy, date=now())
+    recent.save(file)
+    assert await calibration_at(file, url=url) == recent, "it is as busy still"
+    for date in ("2026-11-24T02:00:00+00:00", "2026-11-24T02:00:00", "", "9999-01-01T00:00:00+00:00"):
+        replace(busy, date=date).save(file)
+        assert await calibration_at(file, url=url) == here == Calibration.load(file)
 
 
 # Other programs

@@ -3,14 +3,15 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sim.declare.scenario import MAX_ROWS, Scenario
 from sim.errors import InvalidScenario
-from sim.evidence.capacity import overloads
+from sim.evidence.capacity import _attempts_among, overloads
 from sim.evidence.checks import check
 from sim.evidence.export import runs_json
-from sim.evidence.history import Left
+from sim.evidence.history import ROW, Left
 from sim.evidence.metrics import measure
 from sim.worlds.simulated import simulate
 from tests.model.small import constant, exponential, kill, poisson, rows_of, scenario, service, steady
@@ -117,6 +118,19 @@ def test_what_would_take_too_much_is_refused_with_the_number() -> None:
         f"small: about 501,003,000 rows would be recorded in 10 runs, over {MAX_ROWS:,}; "
         "lower rate_per_s or duration_s or the number of runs"
     )
+
+
+@pytest.mark.parametrize("most", [5, 10**12, 2**62], ids=["few", "many", "too many for one number"])
+def test_an_attempt_is_found_among_others_by_all_that_names_it(most: int) -> None:
+    rng, columns = np.random.default_rng(1), ["message", "consumer", "attempt"]
+    rows, others = np.zeros(300, ROW), np.zeros(200, ROW)
+    for of in (rows, others):
+        of["message"] = rng.integers(-1, 6, of.size)
+        of["message"][:2] = most
+        of["consumer"], of["attempt"] = rng.integers(-1, 4, of.size), rng.integers(0, 4, of.size)
+    expected = np.isin(rows[columns], others[columns])
+    assert 0 < expected.sum() < 300
+    assert _attempts_among(rows, others).tolist() == expected.tolist()
 
 
 def test_rows_that_are_packed_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:

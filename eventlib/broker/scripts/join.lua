@@ -1,6 +1,6 @@
 -- Create the group if it is missing: at its durable cursor if the cursor belongs to this stream, else at the beginning.
 -- KEYS  stream, retry, sweep     ARGV  group
--- Returns 1 if the group was missing on the stream, else 0.
+-- Returns 1 if the group was missing on the stream, else 0; and 1 if the group is paused, else 0.
 local function sortable(id) -- ids are pairs of 64-bit numbers, more than Lua's numbers hold
   local ms, seq = id:match('^(%d+)-(%d+)$')
   return string.rep('0', 20 - #ms) .. ms .. string.rep('0', 20 - #seq) .. seq
@@ -25,4 +25,4 @@ for source = 1, 2 do
     made = 1
   end
 end
-return made
+return {made, redis.call('HGET', KEYS[3], 'paused') and 1 or 0}

@@ -2,15 +2,15 @@
 -- moved.
 -- KEYS  delayed, retry, key_queue_heads, sweep
 -- ARGV  limit (0: only look), the group's time that is expected in ms ('' at first), ms that this script may run late
--- Returns how many were moved, the ms until the next one is due (-1: none waits), the group's time in ms, its offset,
--- by how many ms the time is not as expected (0, unless the server's clock jumped or the script ran late), and the
--- time of the group that a consumer saw last (0: none).
-local limit = tonumber(ARGV[1])
+-- Returns how many were moved, the ms until the next one is due (-1: none waits), 1 if the group is paused or else 0,
+-- the group's time in ms, its offset, by how many ms the time is not as expected (0, unless the server's clock jumped
+-- or the script ran late), and the time of the group that a consumer saw last (0: none).
+local limit, paused = tonumber(ARGV[1]), redis.call('HGET', KEYS[4], 'paused') and 1 or 0
 local now, offset, unexpected, seen = group_time(KEYS[4], ARGV[2], ARGV[3])
 local times = {}
 for i, ms in ipairs({now, offset, unexpected, seen}) do times[i] = string.format('%.3f', ms) end
 if unexpected ~= 0 then
-  return {0, -1, unpack(times)}
+  return {0, -1, paused, unpack(times)}
 end
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', times[1], 'LIMIT', 0, limit)
 for _, member in ipairs(due) do
@@ -26,4 +26,4 @@ if limit > 0 and now - seen > TOLERANCE then
 end
 local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 local next_ms = head[2] and math.max(0, math.ceil(head[2] - now)) or -1
-return {#due, next_ms, unpack(times)}
+return {#due, next_ms, paused, unpack(times)}

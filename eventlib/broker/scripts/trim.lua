@@ -73,7 +73,7 @@ for _, flat in ipairs(redis.call('EXISTS', KEYS[1]) == 1 and redis.call('XINFO',
   local active = state['mark:' .. info.name] ~= group.mark or info.consumers > 10000 -- too many to ask each time
   local todo = redis.call('XRANGE', KEYS[1], group.floor, '+', 'COUNT', 1)[1]
   group.oldest = todo and todo[1]
-  active = active or not todo
+  active = active or not todo or state['paused:' .. info.name] ~= nil -- an operator lets it rest
   if not active then
     for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], info.name)) do
       active = active or map(consumer).idle <= gap + every
@@ -171,7 +171,8 @@ for _, group in ipairs(groups) do
   local ever = tonumber(state['dropped:' .. name] or '0') + group.lost
   if limit > 0 then
     if group.exists == 0 and group.dead then
-      redis.call('HDEL', KEYS[2], 'absent:' .. name, 'floor:' .. name, 'mark:' .. name, 'dropped:' .. name)
+      redis.call('HDEL', KEYS[2], 'absent:' .. name, 'floor:' .. name, 'mark:' .. name, 'dropped:' .. name,
+        'paused:' .. name)
     else
       redis.call('HSET', KEYS[2], 'absent:' .. name, string.format('%.0f', group.absent), 'floor:' .. name, group.floor,
         'mark:' .. name, group.mark, 'dropped:' .. name, string.format('%.0f', ever))

@@ -19,8 +19,8 @@ _STYLES = {"critical": "bold red", "warning": "yellow", "info": ""}
 _ALERTS_MAX = 6
 _WIDE, _LEFT_OUT = 76, ("", "in/s", "out/s", "pend")  # a narrower screen leaves these columns out
 _KEYS = {
-    "groups": "up/down select   enter consumers   d dead letters   q quit",
-    "group": "d dead letters   esc back   q quit",
+    "groups": "up/down select   enter consumers   d dead letters   p pause   q quit",
+    "group": "d dead letters   p pause   esc back   q quit",
     "letters": "up/down select   enter look into it   r replay   esc back   q quit",
     "letter": "r replay   esc back   q quit",
 }
@@ -174,7 +174,7 @@ def _cells(row: Row, chosen: bool, unicode: bool) -> list[Text]:
         Text(_rate(row.handled_per_s)),
         Text(_short(row.pending)),
         Text("" if row.oldest_s is None else age(row.oldest_s).replace(" ", "")),
-        Text(f"{row.active}/{row.consumers}", "bold red" if row.silent else ""),
+        Text("rest" if row.paused else f"{row.active}/{row.consumers}", "bold red" if row.silent else ""),
         Text(_short(row.dead_letters) if row.dead_letters else "", "yellow"),
     ]
 

@@ -4,15 +4,20 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
+from typing import TypeVar
 
 import eventlib as ev
 from eventlib.broker.keys import own_key
 from eventlib.broker.surveying import Surveyor
 from eventlib.cli.monitor.screen import State
+from eventlib.cli.terminal import one_line
 from eventlib.errors import EventlibError
 from eventlib.operate.trends import Row, Trends, View
 
+T = TypeVar("T")
 Letters = tuple[ev.DeadLetter, ...]
+Asked = Callable[[], Awaitable[None]]
 
 _LETTERS_MAX = 500
 _BACK = {"group": "groups", "letters": "groups", "letter": "letters"}
@@ -32,7 +37,7 @@ class Session:
         self._every_s = every_s
         self._changed = changed
         self._seen_at_s = time.monotonic()
-        self._asks_to_replay = False
+        self._asks: Asked | None = None  # what `y` would do
         self._letters_of: Row | None = None  # another row may be chosen since, where this one has gone
         self._buses = AsyncExitStack()
         self._bus: dict[str, ev.Bus] = {}
@@ -79,7 +84,7 @@ class Session:
                 state.chosen = number
 
     async def _obey(self, key: str) -> None:
-        state, asked, self._asks_to_replay = self.state, self._asks_to_replay, False
+        state, asked, self._asks = self.state, self._asks, None
         state.note = ""
         match state.page, key:
             case (_, "up" | "down" | "page up" | "page down"):
@@ -90,10 +95,19 @@ class Session:
                 await self._open_letters(state.row)
             case ("letters", "enter") if state.dead_letter is not None:
                 state.page = "letter"
-            case ("letters" | "letter", "r") if state.dead_letter is not None:
-                state.note, self._asks_to_replay = "Deliver it once more, to its group alone? y/n", True
-            case (_, "y") if asked and self._letters_of is not None:
-                await self._replay(self._letters_of)
+            case ("groups" | "group", "p") if state.row is not None and state.row.group:
+                row, act = state.row, "Let it go on" if state.row.paused else "Pause it: let its consumers read nothing"
+                state.note, self._asks = (
+                    f"{one_line(row.name)} {one_line(row.group)}: {act}? y/n",
+                    partial(self._turn, row),
+                )
+            case ("letters" | "letter", "r") if state.dead_letter is not None and self._letters_of is not None:
+                state.note, self._asks = (
+                    "Deliver it once more, to its group alone? y/n",
+                    partial(self._replay, self._letters_of),
+                )
+            case (_, "y") if asked is not None:
+                await asked()
             case (_, "escape") if state.page in _BACK:
                 state.page = _BACK[state.page]
 
@@ -123,8 +137,20 @@ class Session:
         if (letters := await self._told(replay())) is not None:
             self.state.letters, self.state.page = letters, "letters"
 
-    async def _told(self, work: Awaitable[Letters]) -> Letters | None:
-        """The dead letters; None where that failed, and the note says why."""
+    async def _turn(self, row: Row) -> None:
+        """Pause a group, or let it go on, whichever it was when it was asked about."""
+
+        async def turn() -> None:
+            bus, stream = await self._bus_of(row)
+            await (bus.resume if row.paused else bus.pause)(row.group, stream=stream, reason="workbench monitor")
+            self.state.note = (
+                "It goes on within a second." if row.paused else "Its consumers read nothing within two seconds."
+            )
+
+        await self._told(turn())
+
+    async def _told(self, work: Awaitable[T]) -> T | None:
+        """What it results in; None where that failed, and the note says why."""
         try:
             async with asyncio.timeout(_CONNECT_S):
                 return await work
@@ -138,10 +164,16 @@ class Session:
         return tuple(await (await self._queue(row)).find(count=_LETTERS_MAX))
 
     async def _queue(self, row: Row) -> ev.DeadLetters:
+        bus, stream = await self._bus_of(row)
+        return bus.dead_letters(stream, row.group)
+
+    async def _bus_of(self, row: Row) -> tuple[ev.Bus, str]:
+        """A bus for the namespace of a row's stream, and what the bus calls the stream."""
         own = own_key(row.stream)
         if own is None:
-            raise ev.InvalidArgument(row.stream, "is a stream of another library, whose dead letters are not known")
+            problem = "is a stream of another library: its dead letters are not known, and its groups cannot be paused"
+            raise ev.InvalidArgument(row.stream, problem)
         if own.namespace not in self._bus:
             connecting = ev.connect(ev.App("workbench"), self._url, namespace=own.namespace)
             self._bus[own.namespace] = await self._buses.enter_async_context(connecting)
-        return self._bus[own.namespace].dead_letters(own.stream, row.group)
+        return self._bus[own.namespace], own.stream

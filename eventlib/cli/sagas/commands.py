@@ -10,6 +10,7 @@ import typer
 import eventlib as ev
 from eventlib.cli.bus import Namespace, Url, with_bus
 from eventlib.cli.console import Json, commands, ending, write_json
+from eventlib.cli.pausing import By, Reason, turn
 from eventlib.cli.sagas.display import show_list, show_one
 from eventlib.cli.terminal import out
 from eventlib.saga_policy import Resolution, SagaStatus
@@ -26,7 +27,7 @@ First = Annotated[int, typer.Option(help="Leave out so many of each status.", mi
 
 app = commands(
     "sagas",
-    "Look at sagas, and say how parked ones go on: list, show, retry, resolve and cancel.",
+    "Look at sagas, and say how parked ones go on: list, show, retry, resolve and cancel; pause and resume all.",
     "`workbench sagas list order --status parked --url redis://localhost:6379/0`",
 )
 
@@ -126,3 +127,29 @@ def _conclude(record: ev.SagaRecord, json_file: Path | None) -> None:
     why = f": {record.why}" if record.why else ""
     out.tell(f"{record.id} is {record.status}{why}")
     write_json(json_file, asdict(record))
+
+
+@app.command("pause", epilog=ending("`workbench sagas pause order`"))
+def pause_command(
+    name: Name,
+    reason: Reason = "",
+    by: By = None,
+    url: Url = None,
+    namespace: Namespace = None,
+    json_file: Json = None,
+) -> None:
+    """Let no worker of a saga do a step until it is resumed. Steps that run are finished."""
+    turn("pause", url, namespace, json_file, reason, by, saga=name)
+
+
+@app.command("resume", epilog=ending("`workbench sagas resume order`"))
+def resume_command(
+    name: Name,
+    reason: Reason = "",
+    by: By = None,
+    url: Url = None,
+    namespace: Namespace = None,
+    json_file: Json = None,
+) -> None:
+    """Let the workers of a paused saga go on."""
+    turn("resume", url, namespace, json_file, reason, by, saga=name)

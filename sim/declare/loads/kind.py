@@ -1,7 +1,7 @@
 """What every kind of load says of itself."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -54,6 +54,7 @@ class LoadKind(Declared):
     _said: dict[str, Floats] = PrivateAttr(default_factory=dict)  # the fields of one seed
 
     grows_with: ClassVar[tuple[str, ...]]  # the fields to lower where the plan would be too large
+    in_parts: ClassVar[bool] = False  # whether it has `draw_in_parts`
 
     @model_validator(mode="before")
     @classmethod
@@ -207,6 +208,13 @@ class LoadKind(Declared):
         """When each message is meant to be sent, and when it is handed over."""
         arrivals_s = self.arrivals_s(rng)
         return Arrivals(arrivals_s, arrivals_s)
+
+    def draw_in_parts(self, rng: np.random.Generator) -> tuple[int, Iterator[Floats]]:
+        """How many messages there are; and what `arrivals_s` would return, a part after the other, none of them empty.
+
+        Few of them are held at a time, so that a load may be as long as one likes.
+        """
+        raise NotImplementedError(self.kind)
 
     @abstractmethod
     def expected_events(self) -> float:

@@ -1,10 +1,12 @@
 """Poisson processes whose rate changes at known times, and is constant in between."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from sim.declare.declared import Floats
+from sim.declare.parts import sorted_uniform
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,15 @@ class PiecewiseRate:
         Source: Çinlar, "Introduction to Stochastic Processes", 1975, chapter 4.
         """
         expected = self.expected_until()
-        drawn = np.sort(rng.uniform(0.0, expected[-1], rng.poisson(expected[-1])))
+        return self._times(expected, np.sort(rng.uniform(0.0, expected[-1], rng.poisson(expected[-1]))))
+
+    def draw_in_parts(self, rng: np.random.Generator) -> tuple[int, Iterator[Floats]]:
+        """How many events there are; and what `draw` would return, a part after the other."""
+        expected = self.expected_until()
+        n = int(rng.poisson(expected[-1]))
+        return n, (self._times(expected, drawn) for drawn in sorted_uniform(n, float(expected[-1]), rng))
+
+    def _times(self, expected: Floats, drawn: Floats) -> Floats:
         last = int(np.flatnonzero(self.per_s)[-1]) if self.per_s.any() else 0  # rounding may lead to the very end
         piece = np.minimum(np.searchsorted(expected, drawn, side="right") - 1, last)
         at_s = self.edges_s[piece] + (drawn - expected[piece]) / self.per_s[piece]

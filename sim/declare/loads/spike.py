@@ -1,5 +1,6 @@
 """A load of independent events with a time of a higher rate."""
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ class SpikeLoad(LoadKind):
     for_s: float = Field(gt=0, le=1e6)
     duration_s: float = Field(gt=0, le=1e6)
 
+    in_parts: ClassVar = True
     grows_with: ClassVar = ("rate_per_s", "peak_rate_per_s", "for_s", "duration_s")
 
     @model_validator(mode="after")
@@ -37,6 +39,9 @@ class SpikeLoad(LoadKind):
 
     def arrivals_s(self, rng: np.random.Generator) -> Floats:
         return self.rate().draw(rng)
+
+    def draw_in_parts(self, rng: np.random.Generator) -> tuple[int, Iterator[Floats]]:
+        return self.rate().draw_in_parts(rng)
 
     def expected_events(self) -> float:
         return float(self.rate().expected_until()[-1])

@@ -1,5 +1,6 @@
 """A load of independent events whose rate changes at given times."""
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -29,6 +30,7 @@ class StepLoad(LoadKind):
     rates: tuple[RateFrom, ...] = Field(min_length=1, max_length=10_000)
     duration_s: float = Field(gt=0, le=1e6)
 
+    in_parts: ClassVar = True
     grows_with: ClassVar = ("rates", "duration_s")
 
     @model_validator(mode="after")
@@ -49,6 +51,9 @@ class StepLoad(LoadKind):
 
     def arrivals_s(self, rng: np.random.Generator) -> Floats:
         return self.rate().draw(rng)
+
+    def draw_in_parts(self, rng: np.random.Generator) -> tuple[int, Iterator[Floats]]:
+        return self.rate().draw_in_parts(rng)
 
     def expected_events(self) -> float:
         return float(self.rate().expected_until()[-1])

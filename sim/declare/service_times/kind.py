@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,6 +14,8 @@ class ServiceTimeKind(Declared):
     """A service time: how long a handler works on one message."""
 
     kind: str
+
+    each_alone: ClassVar[bool] = True  # whether it is drawn for one message after the other, and follows nothing else
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -1,6 +1,6 @@
 """A service time that follows what was recorded with each message, how large it is, or what it says."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -21,6 +21,8 @@ class LinearTime(ServiceTimeKind):
 
     The load's time scale applies to it too, so that the replay is as busy as the recording was.
     """
+
+    each_alone: ClassVar = False
 
     kind: Literal["linear"]
     base_s: float = Field(ge=0, le=1e6)

@@ -1,6 +1,6 @@
 """A service time that the number of generated tokens decides: `linear` in its own words."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -18,6 +18,8 @@ class TokenTime(ServiceTimeKind):
     """`base_s + per_token_s` x the row's GeneratedTokens (`work`), in recorded seconds: what `linear` does, in the
     words of traces of language models.
     """
+
+    each_alone: ClassVar = False
 
     kind: Literal["tokens"]
     base_s: float = Field(ge=0, le=1e6)

@@ -10,6 +10,7 @@ One message costs three SimPy events: arrival, delivery and completion. They car
 because a process for each message doubles the time. What lives long is a process: the load, faults, sweeps, samples.
 """
 
+from sim.worlds.simulated.long_runs import simulate_metrics
 from sim.worlds.simulated.world import simulate
 
-__all__ = ["simulate"]
+__all__ = ["simulate", "simulate_metrics"]

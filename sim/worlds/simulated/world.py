@@ -1,7 +1,7 @@
 """simulate(), and the world of one run: its load, its groups and consumers, its faults and its samples."""
 
 import random
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from sim.declare.plan import Plan
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.service import Service
 from sim.errors import InvalidScenario
-from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_rows
+from sim.evidence.history import KIND, History, Left, Rows, Run, sorted_rows
 from sim.worlds.simulated.callers import Caller, Callers
 from sim.worlds.simulated.consumer import Consumer
 from sim.worlds.simulated.group import Group
@@ -28,7 +28,6 @@ from sim.worlds.simulated.scaling import Scaling
 from sim.worlds.simulated.sending import Sending
 
 _ROWS_MAX = 100_000  # rows that are kept one by one
-_SHARED = [name for name in ROW.names or () if name != "run"]  # the columns that a run's rows do not share
 
 
 def simulate(
@@ -62,7 +61,7 @@ def simulate(
         scenario.check_size(len(order), events=plan.arrivals_s.size)
         if calibration is not None and repeat and seed == order[0][0]:
             measured = calibration.resampled(repeat)
-        world = World(scenario, plan, Machine(measured, seed, repeat), _rng(seed, repeat))
+        world = World(scenario, plan, Machine(measured, seed, repeat), rng_of(seed, repeat))
         ended_s = world.run()
         runs.append(Run(seed, repeat, ended_s, world.left()))
         rows.append(world.sorted_rows(index))
@@ -85,16 +84,23 @@ def refuse_unlearned(scenario: Scenario) -> None:
         )
 
 
-def _rng(seed: int, repeat: int) -> random.Random:
+def rng_of(seed: int, repeat: int) -> random.Random:
     """The model's own stream: jitter of retries and sweeps. Python's generator draws single numbers fastest."""
     stream = np.random.SeedSequence((seed, 1, repeat))
     return random.Random(int.from_bytes(stream.generate_state(4).tobytes(), "little"))
 
 
 class World:
-    """One run in virtual time."""
+    """One run in virtual time. `keep` takes its rows as they come; without it, they are kept here."""
 
-    def __init__(self, scenario: Scenario, plan: Plan, machine: Machine, rng: random.Random) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        plan: Plan,
+        machine: Machine,
+        rng: random.Random,
+        keep: Callable[[Rows], None] | None = None,
+    ) -> None:
         self._scenario = scenario
         self._plan = plan
         self._state = RunState(scenario, plan, machine, rng)
@@ -102,6 +108,7 @@ class World:
         self._events = list(scenario.offered_load.events)
         self._begun = 0  # messages of the load whose turn has come
         self._packed: list[Rows] = []
+        self._keep = self._packed.append if keep is None else keep
         self._groups: dict[str, Group] = {}
         self._consumers: dict[tuple[str, int], Consumer | Caller] = {}
         self._deaths = {name: simpy.Store(self._env) for name in scenario.services}  # of consumers that poison killed
@@ -137,6 +144,10 @@ class World:
         """What each service has left to do."""
         return {name: group.left() for name, group in self._groups.items()}
 
+    def keep_rest(self) -> None:
+        """Let `keep` have the rows that it has not had yet."""
+        self._pack_rows()
+
     def sorted_rows(self, run: int) -> Rows:
         """The rows of the run so far, as run number `run` of a history."""
         self._pack_rows()
@@ -145,11 +156,7 @@ class World:
         return sorted_rows(array)
 
     def _pack_rows(self) -> None:
-        """Put the rows so far into an array, which takes a tenth of the memory that they take one by one."""
-        array = np.empty(len(self._state.rows), ROW)
-        array[_SHARED] = np.array(self._state.rows, ROW[_SHARED])
-        self._packed.append(array)
-        self._state.rows.clear()
+        self._keep(self._state.rows.pack())
 
     def _load(self) -> Generator[simpy.Event, Any, None]:
         env, load = self._env, self._scenario.offered_load

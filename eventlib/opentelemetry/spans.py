@@ -1,4 +1,4 @@
-"""Traces of publishes and deliveries for OpenTelemetry. `instrument()` turns them on for the whole process.
+"""Traces of publishes and deliveries for OpenTelemetry.
 
 Names and attributes follow OpenTelemetry's semantic conventions for messaging spans (version 1.43, in development).
 The context travels in the envelope, by the distributed tracing extension of CloudEvents.
@@ -20,19 +20,6 @@ with needs_extra("opentelemetry", "eventlib.opentelemetry"):
 
 _LINKS_MAX = 128  # that a span keeps by default: OTEL_SPAN_LINK_COUNT_LIMIT
 _W3C = TraceContextTextMapPropagator()
-
-
-def instrument(tracer_provider: "trace.TracerProvider | None" = None) -> None:
-    """Make spans of what every bus of this process publishes, requests, handles and settles.
-
-    Without a provider, it is the global one, which may be set later. Calling it again replaces the provider.
-    """
-    tracing.install(_Tracer(trace.get_tracer("eventlib", tracer_provider=tracer_provider)))
-
-
-def uninstrument() -> None:
-    """Make no more spans. What is under way ends."""
-    tracing.install(None)
 
 
 class _Sending:
@@ -58,7 +45,7 @@ class _Receiving:
             self._span.add_link(link.context, link.attributes)
 
 
-class _Tracer:
+class SpanTracer:
     """Spans by the messaging conventions."""
 
     def __init__(self, tracer: trace.Tracer) -> None:
@@ -145,12 +132,17 @@ def _current(span: Span) -> Iterator[None]:
 
 def _note_error(span: Span, error: BaseException) -> None:
     """Say how it failed. What a handler asks for by a signal is no error, unless it rejects the event."""
-    span.set_attribute("error.type", f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."))
+    span.set_attribute("error.type", error_type(error))
     if isinstance(error, Snooze | RetryAfter):
         return
     span.set_status(Status(StatusCode.ERROR, error.reason if isinstance(error, Reject) else type(error).__name__))
     if isinstance(error, Exception) and not isinstance(error, Reject):
         span.record_exception(error)
+
+
+def error_type(error: BaseException) -> str:
+    """The value of the attribute `error.type`."""
+    return f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
 
 
 def _name(operation: str, stream: str | None) -> str:

@@ -1,0 +1,26 @@
+"""The claim about foreign addresses notices one, wherever the process goes to it."""
+
+import pytest
+
+from sim.claims import security
+from sim.claims.runner import measure_one
+
+
+@pytest.mark.parametrize(
+    ("planted", "stranger"),
+    [
+        ("socket.socket().connect_ex(('127.0.0.2', 9))", "127.0.0.2"),
+        ("socket.getaddrinfo('localhost', 9)", "localhost"),
+        ("socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.3', 9))", "127.0.0.3"),
+    ],
+)
+def test_another_address_is_noticed(planted: str, stranger: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = f"import socket\n\ndef work(url, namespace):\n    {planted}\n"
+    monkeypatch.setattr(security, "_USES", program)
+    row = measure_one(security.no_corporate_api, url)
+    assert row.verdict == "false" and f"of ['{stranger}']" in row.finding.measured
+
+
+def test_nothing_but_the_server_is_met(url: str) -> None:
+    row = measure_one(security.no_corporate_api, url)
+    assert row.verdict == "true", row.finding

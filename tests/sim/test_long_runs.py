@@ -1,0 +1,232 @@
+"""Runs whose rows are not kept: the numbers of a history, from the same draws, in memory that does not grow."""
+
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import sim
+from eventlib.policy import Retry
+from sim.cli.commands import app
+from sim.declare.declared import Floats
+from sim.declare.loads.constant import ConstantLoad
+from sim.declare.loads.kind import LoadKind
+from sim.declare.loads.poisson import PoissonLoad
+from sim.declare.loads.spike import SpikeLoad
+from sim.declare.loads.step import RateFrom, StepLoad
+from sim.declare.parts import Column
+from sim.declare.scenario import Scenario
+from sim.declare.service_times.empirical import EmpiricalTime
+from sim.declare.service_times.gamma import GammaTime
+from sim.declare.service_times.kind import ServiceTimeKind
+from sim.declare.service_times.pareto import ParetoTime
+from sim.errors import InvalidScenario
+from sim.evidence.capacity import overloads
+from sim.evidence.checks import check
+from sim.evidence.metrics import measure
+from sim.evidence.recovery import Question, Recovery
+from sim.evidence.sketch import ERROR, Sketch
+from tests.model.small import exponential, fault, lognormal, poisson, scenario, service, steady
+
+TRIED_TWICE = Retry(attempts=2, wait_s=0.05)
+CALM = scenario(
+    poisson(200.0, 5.0),
+    desk=service(
+        consumers=2,
+        concurrency=4,
+        service_time=exponential(0.02),
+        error_rate=0.2,
+        retry=TRIED_TWICE,
+        emits=("packed",),
+    ),
+    ship=service(0.005, consumes="packed", consumers=2, error_rate=0.1, retry=TRIED_TWICE),
+    tell=service(0.001, consumes="packed"),
+).model_copy(update={"warm_up_s": 1.0})
+OVERLOADED = scenario(
+    StepLoad(
+        kind="step",
+        event="placed",
+        rates=(RateFrom(at_s=0.0, rate_per_s=30.0), RateFrom(at_s=2.0, rate_per_s=120.0)),
+        duration_s=8.0,
+    ),
+    drain_s=1.0,
+    desk=service(service_time=exponential(0.02), error_rate=0.2, retry=TRIED_TWICE, emits=("packed",)),
+    ship=service(0.005, consumes="packed"),
+)
+FAULTY = scenario(
+    poisson(100.0, 8.0),
+    fault("slow", service="desk", at_s=2.0, for_s=1.0, factor=6.0),
+    fault("errors", service="desk", at_s=5.0, for_s=0.5, error_rate=0.7),
+    desk=service(0.015, consumers=2, error_rate=0.1, retry=TRIED_TWICE, emits=("packed",)),
+    ship=service(0.002, consumes="packed"),
+)
+LOADS = [
+    ConstantLoad(kind="constant", event="placed", rate_per_s=301.0, duration_s=10.0),
+    PoissonLoad(kind="poisson", event="placed", rate_per_s=300.0, duration_s=10.0),
+    SpikeLoad(
+        kind="spike", event="placed", rate_per_s=100.0, peak_rate_per_s=900.0, at_s=3.0, for_s=2.0, duration_s=10.0
+    ),
+    OVERLOADED.offered_load,
+]
+TIMES: list[ServiceTimeKind] = [
+    exponential(0.02),
+    lognormal(0.02, 1.5),
+    GammaTime(kind="gamma", mean_s=0.02, cv=1.5),
+    ParetoTime(kind="pareto", shortest_s=0.01, shape=1.5, longest_s=5.0),
+    EmpiricalTime(kind="empirical", values_s=tuple(np.linspace(0.01, 0.1, 37).tolist())),
+]
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short run is cut into as many parts as a long one, and older parts are drawn again."""
+    monkeypatch.setattr("sim.declare.parts.PART", 64)
+    monkeypatch.setattr("sim.declare.loads.constant.PART", 64)
+    monkeypatch.setattr("sim.declare.parts._WINDOW", 300)
+    monkeypatch.setattr("sim.worlds.simulated.world._ROWS_MAX", 500)
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("declared", [CALM, OVERLOADED, FAULTY], ids=["calm", "overloaded", "faulty"])
+def test_what_is_counted_is_what_a_history_says(declared: Scenario) -> None:
+    """Names, order, counts and means; quantiles to 0.1 %; checks and overloads in the same words."""
+    history, counted = sim.simulate(declared, [3, 4]), sim.simulate_metrics(declared, [3, 4])
+    measured = measure(history)
+    assert list(counted.metrics) == list(measured)
+    for name, values in measured.items():
+        error = 1.01 * ERROR if "lag_s" in name else 1e-9
+        assert counted.metrics[name] == pytest.approx(values, rel=error, nan_ok=True), name
+    assert counted.metrics.unhandled.keys() == measured.unhandled.keys()
+    for name, shares in measured.unhandled.items():
+        assert counted.metrics.unhandled[name] == pytest.approx(shares), name
+    assert [one.in_words() for one in counted.overloads] == [one.in_words() for one in overloads(history)]
+    known = {one.name: one for one in check(history)}
+    assert [one.name for one in counted.checks] == ["balanced", "pending", "generator_on_time"]
+    assert [known[one.name] for one in counted.checks] == list(counted.checks)
+    assert [(run.ended_s, run.left) for run in counted.runs] == [(run.ended_s, run.left) for run in history.runs]
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("load", LOADS, ids=lambda load: load.kind)
+def test_a_load_in_parts_is_the_load(load: LoadKind) -> None:
+    n, parts = load.draw_in_parts(np.random.default_rng(7))
+    drawn = list(parts)
+    whole = load.arrivals_s(np.random.default_rng(7))
+    assert n == whole.size and len(drawn) > 5 and all(one.size for one in drawn)
+    assert np.concatenate(drawn).tobytes() == whole.tobytes()
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("time", TIMES, ids=lambda time: time.kind)
+def test_service_times_in_parts_are_the_service_times(time: ServiceTimeKind) -> None:
+    """Whichever message is asked for next: one of a part that is held no more is drawn again."""
+    load, n = LOADS[0], 1000
+    whole = time.draw(n, np.random.default_rng(5), load)
+    column = Column(n, np.random.default_rng(5), lambda m, rng: time.draw(m, rng, load))
+    asked = [700, *range(n), 3, 640, 999]
+    assert [column[index] for index in asked] == whole[asked].tolist()
+
+
+def test_quantiles_of_a_sketch_are_within_its_error() -> None:
+    rng, sketch = np.random.default_rng(1), Sketch()
+    values: Floats = np.concatenate((np.zeros(500), rng.lognormal(-4.0, 3.0, 20_000), np.full(700, 0.25)))
+    for part in np.array_split(rng.permutation(values), 7):
+        sketch.add(part)
+    for q in (0.0, 0.01, 0.5, 0.9, 0.99, 0.9999, 1.0):
+        assert sketch.quantile(q) == pytest.approx(float(np.quantile(values, q)), rel=ERROR, abs=1e-9), q
+    with_more = np.append(values, np.full(9000, 1e6))
+    assert sketch.quantile(0.8, beyond=9000, beyond_s=1e6) == np.quantile(with_more, 0.8)
+    assert np.isnan(Sketch().quantile(0.5))
+
+
+def test_a_recovery_is_the_same_in_whatever_batches_looks_come() -> None:
+    """Random walks of a backlog, which come back, come back late, or never do."""
+    rng, answers = np.random.default_rng(2), set[str]()
+    for _ in range(300):
+        at_s = np.arange(80) * 0.3
+        entries = np.floor(np.abs(np.cumsum(rng.normal(0.0, 1.0, at_s.size))))
+        calm_until_s = float(rng.uniform(0.0, 12.0))
+        asked = Question(calm_until_s, calm_until_s + float(rng.uniform(0.0, 5.0)), at_once=bool(rng.integers(2)))
+        whole, cut = Recovery(asked, 0.3), Recovery(asked, 0.3)
+        whole.add(at_s, entries)
+        cuts = np.sort(rng.integers(0, at_s.size + 1, 5))
+        for times, values in zip(np.split(at_s, cuts), np.split(entries, cuts), strict=True):
+            cut.add(times, values)
+        took_s = whole.took_s(25.0, left=1)
+        assert cut.took_s(25.0, left=1) == took_s
+        answers.add("never" if np.isinf(took_s) else "at once" if took_s == 0 else "later")
+    assert answers == {"never", "at once", "later"}
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_memory_does_not_grow_with_the_run() -> None:
+    """Four times as many messages take no more of it; a history of them takes four times as much."""
+    peaks = []
+    for duration_s in (2.0, 2.0, 8.0):  # the first one imports and fills caches
+        declared = scenario(
+            poisson(400.0, duration_s), desk=service(0.001, concurrency=2, error_rate=0.1, retry=TRIED_TWICE)
+        )
+        tracemalloc.start()
+        sim.simulate_metrics(declared, [0])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.3 * peaks[1]
+
+
+def test_a_hundred_million_messages_may_be_declared_and_only_a_history_of_them_is_refused() -> None:
+    long = scenario(poisson(1000.0, 100_000.0), desk=service(retry=Retry(attempts=5)))
+    assert long.offered_load.expected_events() == 1e8
+    with pytest.raises(InvalidScenario, match=r"services\.desk: 500,000,000 attempts would have to be planned"):
+        sim.simulate(long, [0])
+    with pytest.raises(InvalidScenario, match="500,000,000 attempts"):
+        long.plan(0)
+
+
+def test_what_is_not_counted_yet_is_refused_each_with_its_place() -> None:
+    declared = scenario(
+        steady(10.0, 1.0),
+        fault("outage", service="desk", at_s=0.2),
+        desk=service(
+            autoscale={"min": 1, "max": 2, "backlog_per_consumer": 5, "every_s": 1.0}, emits={"a": 0.25, "b": 0.75}
+        ),
+    )
+    with pytest.raises(InvalidScenario) as refused:
+        sim.simulate_metrics(declared, [0])
+    places = [problem.partition(":")[0] for problem in refused.value.problems]
+    assert places == ["faults", "services.desk.autoscale", "services.desk.emits"]
+    with pytest.raises(InvalidScenario, match="there are none"):
+        sim.simulate_metrics(CALM, [])
+
+
+def _simulate(folder: Path, *options: str, **changes: Any) -> Any:
+    declared = {
+        "name": "long",
+        "load": {"kind": "constant", "event": "placed", "rate_per_s": 50, "duration_s": 2},
+        "services": {"desk": {"consumes": "placed", "service_time": {"kind": "constant", "mean_s": 0.01}}},
+    }
+    (folder / "long.yaml").write_text(yaml.safe_dump(declared | changes))
+    return CliRunner().invoke(app, ["simulate", str(folder / "long.yaml"), "--metrics-only", *options])
+
+
+def test_the_command_says_what_one_with_rows_says(tmp_path: Path) -> None:
+    options = ["--seeds", "3", "--expect", "lag_s_p99 < 20 ms", "--json"]
+    result = _simulate(tmp_path, *options, str(tmp_path / "counted.json"))
+    assert result.exit_code == 0, result.output
+    CliRunner().invoke(app, ["simulate", str(tmp_path / "long.yaml"), *options, str(tmp_path / "measured.json")])
+    counted, measured = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("counted", "measured"))
+    assert counted["metrics"].keys() == measured["metrics"].keys()
+    assert counted["metrics"]["attempts_mean"] == measured["metrics"]["attempts_mean"]
+    assert [one["outcome"] for one in counted["expectations"]] == ["holds"]
+    assert (counted["runs"], counted["seeds"], counted["overloads"]) == (3, [0, 1, 2], [])
+
+
+def test_the_command_refuses_what_needs_rows(tmp_path: Path) -> None:
+    result = _simulate(tmp_path, "--history", str(tmp_path / "rows.parquet"))
+    assert result.exit_code == 2 and "--history needs them" in " ".join(result.output.split())
+    result = _simulate(tmp_path, callers={"processes": 1, "reply": "done", "timeout_s": 1.0})
+    assert result.exit_code == 2
