@@ -222,9 +222,32 @@ def _sagas() -> list[Comparison]:
 def _simulators() -> list[Comparison]:
     return [
         Comparison(
-            (Row("simulator", "simulate quickstart / bare SimPy", "messages/s"),),
+            (Row("simulator", "simulate quickstart / bare SimPy", "messages/s", Target("at least", 0.5)),),
             lambda *_: (_simulator().quickstart(),),
             lambda *_: (_simulator().bare(),),
+            turns_a_round=3,
+        ),
+        Comparison(
+            (Row("simulator_full", "simulate retries, leases, dead letters / bare SimPy", "messages/s"),),
+            lambda *_: (_simulator().full(),),
+            lambda *_: (_simulator().bare(),),
+            turns_a_round=3,
+        ),
+        Comparison(
+            (Row("simulator_metrics", "simulate and keep no rows / keep rows", "messages/s", Target("at least", 0.9)),),
+            lambda *_: (_simulator().full_without_rows(),),
+            lambda *_: (_simulator().full(),),
+            turns_a_round=3,
+        ),
+        Comparison(
+            (Row("sweep", "sweep 64 points on two processes / on one", "points/s", Target("at least", 1.8)),),
+            lambda *_: (_simulator().swept(2),),
+            lambda *_: (_simulator().swept(1),),
+        ),
+        Comparison(
+            (Row("planner", "plan how-many-consumers on two processes / on one", "s", Target("below", 0.7)),),
+            lambda *_: (_simulator().planned_s(2),),
+            lambda *_: (_simulator().planned_s(1),),
         ),
         Comparison(
             (Row("timer_lateness_p99", "timers of live runs, lateness p99 / asyncio's", "ms"),),

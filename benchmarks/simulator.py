@@ -1,18 +1,71 @@
-"""The simulator beside a bare SimPy model: a store and worker processes, no retries, no history."""
+"""The simulator beside a bare SimPy model (a store and worker processes, no retries, no history); sweeps and plans."""
 
 import random
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import simpy
 
-from sim import Scenario, simulate
+from sim import Scenario, plan, simulate, simulate_metrics, sweep
 from sim.evidence.history import KIND
 
 SEEDS = range(10)
-QUICKSTART = Path(__file__).parent.parent / "data" / "scenarios" / "quickstart.yaml"
+SCENARIOS = Path(__file__).parent.parent / "data" / "scenarios"
+QUICKSTART = SCENARIOS / "quickstart.yaml"
+PLANNED = SCENARIOS / "how-many-consumers.yaml"
+# One service with all that a message may meet: attempts that fail, retries, leases, dead letters.
+FULL = {
+    "name": "full",
+    "load": {"kind": "poisson", "event": "order.placed", "rate_per_s": 1000, "duration_s": 20},
+    "services": {
+        "billing": {
+            "consumes": "order.placed",
+            "consumers": 4,
+            "concurrency": 8,
+            "service_time": {"kind": "exponential", "mean_s": 0.02},
+            "error_rate": 0.05,
+            "retry": {"attempts": 3, "wait_s": 0.5},
+            "lease_s": 1.0,
+        }
+    },
+}
+VARIED = {"services.billing.consumers": range(2, 10), "load.rate_per_s": range(300, 1100, 100)}  # 64 points
+
+
+def full() -> float:
+    """Messages for each second of wall time, of a service with retries, leases and dead letters, rows and all."""
+    return _per_s(lambda scenario: simulate(scenario, [0]))
+
+
+def full_without_rows() -> float:
+    """The same where rows are counted and thrown away."""
+    return _per_s(lambda scenario: simulate_metrics(scenario, [0]))
+
+
+def _per_s(run: Callable[[Scenario], object]) -> float:
+    scenario = Scenario.model_validate(FULL)
+    start = time.perf_counter()
+    run(scenario)
+    return scenario.offered_load.expected_events() / (time.perf_counter() - start)
+
+
+def swept(workers: int) -> float:
+    """Points for each second of wall time, of a sweep of 64 points of three runs on so many processes."""
+    load = {**FULL["load"], "duration_s": 2}  # type: ignore[dict-item]
+    scenario = Scenario.model_validate(FULL | {"load": load})
+    start = time.perf_counter()
+    points = sweep(scenario, VARIED, seeds=range(3), workers=workers).points
+    return len(points) / (time.perf_counter() - start)
+
+
+def planned_s(workers: int) -> float:
+    """Seconds until it is known how many consumers the newcomer's question needs, with one of them down."""
+    scenario = Scenario.load(PLANNED)
+    start = time.perf_counter()
+    plan(scenario, {"services.drafter.consumers": range(1, 33)}, down=1, workers=workers)
+    return time.perf_counter() - start
 
 
 def quickstart() -> float:

@@ -92,9 +92,17 @@ async def ordered(event: Placed, delivery: ev.Delivery) -> None:
     pass
 
 
-@app.subscribe_batch(Placed, group="batches")
-async def batches(batch: ev.Batch[Placed]) -> None:
-    pass
+@app.subscribe_batch(Placed, group="bulk", size=8, retry=ev.Retry(attempts=3, wait_s=0.05))
+async def bulk(batch: ev.Batch[Placed]) -> None:
+    """Waits 20 ms, and 5 ms for each event; every tenth fails once by itself, and the others pay."""
+    await asyncio.sleep(0.02 + 0.005 * len(batch))
+    publishing = []
+    for event, delivery in batch:
+        if event.number % 10 == 9 and delivery.attempt == 1:
+            batch.fail(delivery, RuntimeError("not now"))
+        else:
+            publishing.append(delivery.bus.publish(Paid(number=event.number)))
+    await asyncio.gather(*publishing)
 
 
 @app.subscribe(Placed, group="both")

@@ -15,8 +15,8 @@ class Claim:
     """One statement. `how` says in a sentence what is done to find out, `threshold` what has to come out.
 
     `limit_s` is how long the measurement may take; `noisy` says that it measures speed, so that other programs matter.
-    `elsewhere` says that it starts other programs, waits for their ends, and judges no time: others may be measured
-    beside it.
+    `elsewhere` says that it starts other programs, waits for their ends, and judges no time and no foreign key: others
+    may be measured beside it.
     """
 
     id: str

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from eventlib import App, connect
@@ -39,13 +40,12 @@ def file_uploaded(index: int) -> FileUploaded:
     )
 
 
-async def publish_burst(url: str, count: int) -> float:
-    """Publish `count` typed events of ordinary size as fast as one process can. Returns events a second."""
-    events = [file_uploaded(index) for index in range(count)]
+async def publish_burst(url: str, events: Sequence[FileUploaded]) -> float:
+    """Publish typed events of ordinary size as fast as one process can. Returns events a second."""
     async with connect(App("burst"), url, namespace=f"wb-{secrets.token_hex(6)}") as bus:
         try:
             start = time.perf_counter()
             await bus.publish_many(events)
-            return count / (time.perf_counter() - start)
+            return len(events) / (time.perf_counter() - start)
         finally:
             await bus.delete_all()

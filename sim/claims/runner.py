@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import fnmatch
 import logging
-import os
 import re
 import secrets
 import tempfile
@@ -21,11 +20,12 @@ from sim.claims.site import Site
 from sim.claims.standstill import still
 from sim.errors import SimError
 from sim.evidence.claims import THEMES, Finding, Measured, Row
+from sim.infer.processes import cores
 
 Progress = Callable[[str, float], None]  # is called with the theme that is measured, and the share of it that is done
 
 
-_CORES = os.cpu_count() or 1
+_CORES = cores()
 _WAITING = "Programs that run beside"
 _LINES_MAX = 3  # of the log, in a row's evidence
 _TRIES = 3
@@ -77,7 +77,7 @@ def measure(claims: Sequence[Claim], url: str, *, full: bool = False, progress: 
     beside.start()
     try:
         for one in here:
-            if one.noisy:
+            if one.noisy and beside.is_alive():
                 progress(_WAITING, len(beside.rows) / max(1, len(beside.claims)))
                 beside.join()
             of_theme = [each for each in here if each.theme == one.theme]

@@ -71,7 +71,8 @@ class Learned(Declared):
     `put_off_share` of the failures asks for its own wait, of `put_off_s`, in place of the retry policy's.
 
     Where the service follows a field of the payload, an attempt that succeeds takes `per_unit_s` for each unit of it
-    beside the service time, and computes for `cpu_per_unit_s` of that.
+    beside the service time, and computes for `cpu_per_unit_s` of that. A call of a batch handler computes for
+    `cpu_per_message_s` for each message.
     """
 
     attempts: int = Field(ge=1)
@@ -85,6 +86,7 @@ class Learned(Declared):
     put_off_s: float = Field(default=0.0, ge=0)
     per_unit_s: float = Field(default=0.0, ge=0)
     cpu_per_unit_s: float = Field(default=0.0, ge=0)
+    cpu_per_message_s: float = Field(default=0.0, ge=0)
 
     def draw_failing(self, n: int, rng: np.random.Generator, load: LoadKind) -> "FailingDraws":
         """What attempts at n messages take where they fail, and how often each message is snoozed."""

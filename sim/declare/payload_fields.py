@@ -2,11 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from math import ceil, floor
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
+from eventlib.events.schema import Event
 from sim.declare.declared import Declared, Floats
 
 FIELDS_MAX = 20
@@ -50,7 +52,7 @@ class ConstantField(FieldKind):
 
 
 class UniformField(FieldKind):
-    """Each number between two is equally likely."""
+    """Each number between two is equally likely; with `whole`, each whole number between them."""
 
     kind: Literal["uniform"]
     least: Number
@@ -60,11 +62,13 @@ class UniformField(FieldKind):
     def _ascends(self) -> Self:
         if self.most < self.least:
             raise ValueError("most: is less than least; swap them")
+        if self.whole and ceil(self.least) > floor(self.most):
+            raise ValueError("whole: no whole number is between least and most; leave it out, or raise most")
         return self
 
     def draw(self, n: int, rng: np.random.Generator) -> Floats:
         if self.whole:  # rounding would give the two ends half of their share
-            return rng.integers(round(self.least), round(self.most), n, endpoint=True).astype(np.float64)
+            return rng.integers(ceil(self.least), floor(self.most), n, endpoint=True).astype(np.float64)
         return rng.uniform(self.least, self.most, n)
 
     def in_words(self) -> str:
@@ -99,6 +103,8 @@ class ChoiceField(FieldKind):
             raise ValueError(f"weights: {len(self.weights)} for {len(self.values)} values; give one for each")
         if not all(weight > 0 for weight in self.weights):
             raise ValueError("weights: one is 0 or negative; leave that value out")
+        if any(weight > _LIMIT for weight in self.weights):  # their sum would have no end
+            raise ValueError(f"weights: one is over {_LIMIT:g}; they count relative to each other, so lower all")
         return self
 
     def draw(self, n: int, rng: np.random.Generator) -> Floats:
@@ -131,6 +137,8 @@ def fields_problem(fields: Mapping[str, PayloadField], columns: tuple[str, ...])
             return f"{name!r} is no name of a field; use letters, digits and _, as in items"
         if name in _OURS:
             return f"messages have a field {name!r} anyway; give it another name"
+        if hasattr(Event, name):  # such as copy: the event could not do what it has this for
+            return f"each event has an attribute {name!r} of another kind; give it another name"
         if name in columns:
             return f"the load's trace has a column {name!r}, which is not drawn; give the field another name"
     return None

@@ -54,9 +54,9 @@ _NOT_WITH_APP = {
     "retry": _BY_THE_APP,
     "retry_budget": _BY_THE_APP,
     "circuit_breaker": _BY_THE_APP,
+    "batch": _BY_THE_APP,
 }
 _NEVER_WITH_APP = {
-    "batch": "batch handlers of an App are not modelled yet; leave batch or app out",
     "queue": "tasks of an App are not modelled yet; leave queue or app out",
     "saga": "sagas of an App are not modelled yet; leave saga or app out",
 }

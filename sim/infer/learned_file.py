@@ -15,8 +15,8 @@ from sim.reading import UNREADABLE, in_words, read_json
 _FORMAT = 1
 # What is found, not declared. The rest of a service may change, and what was learned still holds.
 _FOUND = (
-    "concurrency", "prefetch", "lease_s", "retry", "retry_budget", "circuit_breaker", "service_time", "error_rate",
-    "wire", "own",
+    "concurrency", "prefetch", "lease_s", "retry", "retry_budget", "circuit_breaker", "batch", "service_time",
+    "error_rate", "wire", "own",
 )  # fmt: skip
 _SAME = ("app", "group", "consumes", "follows")
 _OF_THE_MACHINE = ("processor", "CPUs")  # on another one, the same code takes another time

@@ -5,7 +5,7 @@ model adds the waiting: it knows for how long each attempt computes, which holds
 long it waits, which does not. So a light load predicts a heavy one.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -13,7 +13,9 @@ import numpy.typing as npt
 
 from sim.declare.declared import Floats, Numbers
 from sim.declare.dependencies import Dependency
+from sim.declare.loads.batching import BatchingLoad
 from sim.declare.loads.constant import ConstantLoad
+from sim.declare.loads.kind import LoadKind
 from sim.declare.own_handlers import MAX_SLOTS, Emission, Emitted, Learned, Occurrences
 from sim.declare.sagas import SagaStep, UndoStep
 from sim.declare.scenario import Progress, Scenario
@@ -37,6 +39,8 @@ _PROBE_S, _PROBE_PER_S = 1.0, 20.0  # first a short look: how fast may the load 
 _BUSY_MAX = 0.3  # share of the time that the busiest handler may compute: at even distances, few wait for another
 _FULL_MAX = 0.8  # share of the places that may be taken by handlers that wait
 _MESSAGES_MIN, _LEARN_S_MAX = 20, 60.0
+_POINTS_MIN = 2  # a line goes through two points
+_BURST_MAX = 8  # messages that come at once where handlers take batches
 _SEED = 1_000_003  # of its own: a payload function makes other events for what is predicted
 
 
@@ -76,7 +80,7 @@ async def _watch(scenario: Scenario, seconds: float, url: str | None, tell: Prog
     rate_per_s = _rate_per_s(scenario, looked)
     seconds = max(seconds, min(_LEARN_S_MAX, 1.5 * _MESSAGES_MIN / rate_per_s))  # slow handlers are watched for longer
     ran = await run_live(
-        _light(scenario, rate_per_s, seconds),
+        _light(scenario, rate_per_s, seconds, _burst(looked.scenario)),
         [_SEED + 1],
         repeats=1,
         url=url,
@@ -90,22 +94,31 @@ async def _watch(scenario: Scenario, seconds: float, url: str | None, tell: Prog
     return scenario.with_services(services | {name: learned_of(scenario.services[name], ran, name) for name in own})
 
 
-def _light(scenario: Scenario, rate_per_s: float, duration_s: float) -> Scenario:
-    """The same services, with one consumer each and no faults, under an even load.
+def _burst(scenario: Scenario) -> int:
+    """How many messages are to come at once at most, so that batch handlers show what each message of a call takes."""
+    sizes = [service.batch.size for service in scenario.services.values() if service.app and service.batch]
+    return min(_BURST_MAX, max(sizes, default=1))
+
+
+def _light(scenario: Scenario, rate_per_s: float, duration_s: float, burst: int = 1) -> Scenario:
+    """The same services, with one consumer each and no faults, under an even load; or one of bursts of 1 to `burst`.
 
     Its messages are as large as those of the scenario's own load, and have the same fields. What follows a recorded
     column there, which an even load has not, is drawn from what it is in the scenario.
     """
     own, sizes = scenario.offered_load, scenario.offered_load.size_bytes
-    load = ConstantLoad(
-        kind="constant",
-        event=own.event,
-        mix=own.mix,
-        size_bytes=None if sizes is None or sizes.kind == "column" else sizes,
-        fields=own.fields,
-        rate_per_s=rate_per_s,
-        duration_s=duration_s,
-    )
+    said = {
+        "event": own.event,
+        "mix": own.mix,
+        "size_bytes": None if sizes is None or sizes.kind == "column" else sizes,
+        "fields": own.fields,
+    }
+    times = {"rate_per_s": rate_per_s, "duration_s": duration_s}
+    load: ConstantLoad | BatchingLoad = ConstantLoad.model_validate({"kind": "constant"} | said | times)
+    if burst > 1:
+        wait_s = burst / (2.0 * rate_per_s)
+        of = {"kind": "poisson"} | times
+        load = BatchingLoad.model_validate({"kind": "batching", "of": of, "size": burst, "wait_s": wait_s} | said)
     drawn = _WithoutColumns(scenario, load)
     services = {
         name: service.model_copy(update={"consumers": 1, "autoscale": None} | drawn.of_service(service))
@@ -123,7 +136,7 @@ def _light(scenario: Scenario, rate_per_s: float, duration_s: float) -> Scenario
 class _WithoutColumns:
     """Replaces service times that a load cannot say by the distribution that they have in the scenario."""
 
-    def __init__(self, scenario: Scenario, load: ConstantLoad) -> None:
+    def __init__(self, scenario: Scenario, load: LoadKind) -> None:
         self._plan = scenario.plan(_SEED)
         self._there = scenario.offered_load.carrying(self._plan.size_bytes, self._plan.fields)
         self._load = load
@@ -181,6 +194,10 @@ class _Attempts:
     put_off_s: Floats
     ends: Rows
 
+    def chosen(self, flags: Flags) -> Self:
+        """Some of them."""
+        return type(self)(*(getattr(self, field.name)[flags] for field in fields(self)))
+
     @classmethod
     def of(cls, history: History, name: str) -> Self:
         """Those of one service.
@@ -237,18 +254,23 @@ def learned_of(declared: Service, history: History, name: str) -> Service:
         retry_error_rate=_share(errors[again]) if again.any() else _share(errors[first]),
         reject_rate=rejected.size / max(1, int(np.count_nonzero(~snoozed))),
         emits={one.event: _emission(history, name, one) for one in history.scenario.flow.emitted_by[name]},
-        failed_time=_times(attempts, ~succeeded) if not succeeded.all() else None,
+        failed_time=_time(attempts.chosen(~succeeded)) if not succeeded.all() else None,
         snoozes=_snoozes(ended, snoozed),
         snooze_s=_mean(attempts.snooze_s),
         put_off_share=_share(~np.isnan(attempts.put_off_s[errors])),
         put_off_s=_mean(attempts.put_off_s),
     )
-    taken = succeeded if succeeded.any() else ~succeeded
+    timed, batch = attempts.chosen(succeeded if succeeded.any() else ~succeeded), seen.batch
     if declared.follows is not None:
-        attempts, per_unit_s, cpu_per_unit_s = _without_line(attempts, taken, declared, history, name)
-        learned = learned.model_copy(update={"per_unit_s": per_unit_s, "cpu_per_unit_s": cpu_per_unit_s})
+        timed, slope_s, cpu_slope_s = _without_line(timed, _said(timed, declared, history, name))
+        learned = learned.model_copy(update={"per_unit_s": slope_s, "cpu_per_unit_s": cpu_slope_s})
+    elif batch is not None:
+        timed, slope_s, cpu_slope_s = _without_line(*_calls(attempts, own))
+        batch = batch.model_copy(update={"per_message_s": slope_s})
+        learned = learned.model_copy(update={"failed_time": None, "cpu_per_message_s": cpu_slope_s})
     found = {
-        "service_time": _times(attempts, taken).model_dump(),
+        "service_time": _time(timed).model_dump(),
+        "batch": batch.model_dump() if batch is not None else None,
         "error_rate": _share(errors[first]),
         "own": seen.own.model_copy(update={"learned": learned}).model_dump(),
         "consumers": declared.consumers,
@@ -257,31 +279,41 @@ def learned_of(declared: Service, history: History, name: str) -> Service:
     return Service.model_validate(seen.model_dump() | found)
 
 
-def _without_line(
-    attempts: _Attempts, chosen: Flags, declared: Service, history: History, name: str
-) -> tuple[_Attempts, float, float]:
-    """The attempts without what they took because of what their messages say; and how much of a unit of that is.
-
-    These are the slopes of least squares through the chosen ones, of all seconds and of those that compute.
-    """
+def _said(attempts: _Attempts, declared: Service, history: History, name: str) -> Floats:
+    """What the messages of these attempts say in the field that the service follows, shape (attempts,)."""
     assert declared.follows is not None, "it follows a field"
-    (run,), paths = history.runs, history.scenario.flow.paths[declared.consumes]
-    said = np.maximum(history.scenario.plan(run.seed).fields[declared.follows], 0.0)[attempts.ends["message"] // paths]
-    if np.unique(said[chosen]).size < 2:
-        problem = (
-            f"all messages say the same {declared.follows}; let load.fields.{declared.follows} vary, and learn again"
-        )
+    (run,), paths, field = history.runs, history.scenario.flow.paths[declared.consumes], declared.follows
+    said = np.maximum(history.scenario.plan(run.seed).fields[field], 0.0)[attempts.ends["message"] // paths]
+    if np.unique(said).size < _POINTS_MIN:
+        problem = f"all messages say the same {field}; let load.fields.{field} vary, and learn again"
         raise LiveRunFailed(f"services.{name}.follows", problem)
-    slope_s, cpu_slope_s = (
-        max(0.0, float(np.polyfit(said[chosen], of[chosen], 1)[0])) for of in (attempts.whole_s, attempts.cpu_s)
-    )
+    return np.asarray(said)
+
+
+def _calls(attempts: _Attempts, own: Rows) -> tuple[_Attempts, Floats]:
+    """Of the attempts of a batch handler those that stand for a call, and how many messages each call had."""
+    called = of_kind(own, "batch")
+    sizes = {(row["message"].item(), row["attempt"].item()): float(row["value"]) for row in called}
+    found = [sizes.get((row["message"].item(), row["attempt"].item()), np.nan) for row in attempts.ends]
+    stands = ~np.isnan(found)
+    return attempts.chosen(stands), np.array(found)[stands]
+
+
+def _without_line(attempts: _Attempts, units: Floats) -> tuple[_Attempts, float, float]:
+    """The attempts without what each unit took; and that, in seconds, of all and of those that compute.
+
+    These are the slopes of least squares.
+    """
+    if np.unique(units).size < _POINTS_MIN:
+        return attempts, 0.0, 0.0
+    slope_s, cpu_slope_s = (max(0.0, float(np.polyfit(units, of, 1)[0])) for of in (attempts.whole_s, attempts.cpu_s))
     cpu_slope_s = min(cpu_slope_s, slope_s)
-    whole_s, cpu_s = np.maximum(attempts.whole_s - slope_s * said, 0.0), attempts.cpu_s - cpu_slope_s * said
+    whole_s, cpu_s = np.maximum(attempts.whole_s - slope_s * units, 0.0), attempts.cpu_s - cpu_slope_s * units
     return replace(attempts, whole_s=whole_s, cpu_s=np.clip(cpu_s, 0.0, whole_s)), slope_s, cpu_slope_s
 
 
-def _times(attempts: _Attempts, chosen: Flags) -> EmpiricalTime:
-    return EmpiricalTime.of(attempts.whole_s[chosen], attempts.cpu_s[chosen])
+def _time(attempts: _Attempts) -> EmpiricalTime:
+    return EmpiricalTime.of(attempts.whole_s, attempts.cpu_s)
 
 
 def _snoozes(ended: Rows, snoozed: Flags) -> Occurrences:

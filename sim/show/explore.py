@@ -1,14 +1,9 @@
 """explore(): sliders for a scenario beside what becomes of its lag, its backlog and its handlers."""
 
 import importlib.util
-import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from eventlib.interactive import in_ipython
 from sim.calibration import Calibration
@@ -17,11 +12,8 @@ from sim.declare.varying import with_fields
 from sim.errors import InvalidScenario
 from sim.evidence.capacity import overloads
 from sim.evidence.history import History
-from sim.evidence.lags import lags
 from sim.evidence.metrics import Metrics, measure
-from sim.evidence.recovery import backlog
-from sim.show import style
-from sim.show.frame import SETTINGS
+from sim.show.panels import Panels
 from sim.tables import html_table
 from sim.wording import at_least, digits, quantity
 from sim.worlds.simulated import simulate
@@ -29,7 +21,6 @@ from sim.worlds.simulated.world import refuse_unlearned
 
 MESSAGES_MAX = 2_500  # what is simulated and drawn within 0.3 s; of a longer load, the beginning is
 _FAULTS = "faults"
-_BINS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +57,7 @@ class Explorer:
         self.controls = list(_controls(scenario))
         self._seed, self._calibration = seed, calibration
         self._short, self.shortened = _shortened(scenario)
+        self._panels: Panels | None = None
 
     def moved(self, **values: float) -> History:
         """The scenario simulated with these values, by field: `moved(**{"services.billing.consumers": 3})`.
@@ -83,7 +75,14 @@ class Explorer:
 
     def picture(self, **values: float) -> bytes:
         """What comes of these values, as a PNG: lag and backlog over time, and how busy each service is."""
-        return _png(_draw(self.moved(**values), self.shortened))
+        history = self.moved(**values)
+        found = measure(history)
+        told, over = _told(history, found), next(overloads(history), None)
+        title = f"{history.scenario.name}{self.shortened}: lag p50 {told[0]}, p99 {told[1]}"
+        warning = _brief(over.in_words()) if over else ""
+        if self._panels is None:
+            self._panels = Panels(history.services)
+        return self._panels.png(history, _busy(history, found), title, warning)
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """What comes of the scenario as it is, and of half and double of each field that can be moved."""
@@ -197,57 +196,5 @@ def _busy(history: History, found: Metrics) -> dict[str, float]:
     return {name: float(found[f"{name}.utilisation" if many else "utilisation"][0]) for name in history.services}
 
 
-@rc_context(SETTINGS)
-def _draw(history: History, note: str) -> Figure:
-    """Three panels. Their places are fixed: a layout engine takes longer than the simulation."""
-    found = measure(history)
-    figure = Figure(figsize=(style.WIDTH_IN * 1.2, 4.6))
-    lag, entries, busy = (figure.add_axes((0.1, bottom, 0.87, height)) for bottom, height in _PLACES)
-    _draw_lag(lag, history)
-    for place, name in enumerate(history.services):
-        at_s, waiting = backlog(history.rows, place)
-        entries.plot(at_s, waiting, label=name, linewidth=1.2)
-    entries.set_ylabel("backlog")
-    entries.legend(loc="upper right", ncols=4)
-    entries.set_xlabel("seconds")
-    shares = _busy(history, found)
-    busy.barh(range(len(shares)), [100 * share for share in shares.values()], color=style.BLUE, height=0.6)
-    busy.set_yticks(range(len(shares)), list(shares))
-    busy.set_xlim(0, 100)
-    busy.set_xlabel("busy (%)")
-    told = _told(history, found)
-    title = f"{history.scenario.name}{note}: lag p50 {told[0]}, p99 {told[1]}"
-    figure.text(0.012, 0.965, title, fontweight="bold", parse_math=False)
-    if over := next(overloads(history), None):
-        figure.text(0.012, 0.93, _brief(over.in_words()), color=style.RUST, fontsize=8, parse_math=False)
-    return figure
-
-
-_PLACES = ((0.62, 0.27), (0.31, 0.23), (0.1, 0.1))  # bottom and height of the panels
-
-
 def _brief(text: str) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
-
-
-def _draw_lag(axes: Any, history: History) -> None:
-    found = lags(history, warming_up=True)
-    if found.lag_s.size:
-        bins = np.linspace(0.0, max(float(found.intended_s.max()), 1e-9), _BINS + 1)
-        place = np.clip(np.searchsorted(bins, found.intended_s, side="right") - 1, 0, _BINS - 1)
-        groups = [found.lag_s[place == index] for index in range(_BINS)]
-        known = [index for index, group in enumerate(groups) if group.size]
-        middles = (bins[:-1] + bins[1:])[known] / 2
-        for q, colour in ((0.5, style.BLUE), (0.99, style.VERMILLION)):
-            values = [float(np.quantile(groups[index], q)) for index in known]
-            axes.plot(middles, values, color=colour, label=f"p{100 * q:g}", linewidth=1.2)
-        axes.legend(loc="upper right", ncols=2)
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("lag (s)")
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    with rc_context(SETTINGS):
-        figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
-    return file.getvalue()

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from eventlib.declare.subscriptions import Subscription
 from eventlib.events.identity import digest_of
 from sim.declare.own_handlers import OwnHandlers, WireNames
 from sim.declare.scenario import Scenario
@@ -21,7 +22,7 @@ from sim.worlds.process_pool import PoolProcess, ProcessPool
 from sim.worlds.worker import Job
 
 IMPORT_S = 20.0  # longest time that importing an App may take
-_SETTINGS = ("concurrency", "prefetch", "lease_s", "retry", "retry_budget", "circuit_breaker")
+_SETTINGS = ("concurrency", "prefetch", "lease_s", "retry", "retry_budget", "circuit_breaker", "batch")
 
 
 def describe(job: Job, scenario: Scenario) -> None:
@@ -52,11 +53,20 @@ def _description(job: Job, scenario: Scenario) -> dict[str, Any]:
         "retry": subscription.retry.model_dump(),
         "retry_budget": budget.model_dump() if budget else None,
         "circuit_breaker": breaker.model_dump() if breaker else None,
+        "batch": _batch(subscription, service),
         "own": {"digest": digest_of(subscription.handler), "import_s": import_s},
         "wires": {
             event: [wires[event].version, wires[event].stream] for event in scenario.flow.paths if event in wires
         },
     }
+
+
+def _batch(subscription: Subscription, service: Service) -> dict[str, Any] | None:
+    """What the App says of batches, with what was learned of them."""
+    if subscription.batch is None:
+        return None
+    said = {"size": subscription.batch, "wait_s": subscription.batch_wait_s}
+    return said | ({"per_message_s": service.batch.per_message_s} if service.batch is not None else {})
 
 
 async def described(scenario: Scenario, pool: ProcessPool, directory: Path) -> Scenario:
@@ -101,6 +111,8 @@ def _with_settings(name: str, service: Service, description: Mapping[str, Any]) 
     own = OwnHandlers.model_validate(description["own"])
     given = {field: description[field] for field in _SETTINGS}
     found = Service.model_validate(service.model_dump() | given | {"own": own.model_dump()})
+    if found.batch is not None and found.follows is not None:
+        raise InvalidScenario(f"services.{name}.follows", "batch handlers follow no field yet; leave it out")
     if service.own is None or service.own.learned is None:
         return found
     changed = [field for field in _SETTINGS if getattr(found, field) != getattr(service, field)]

@@ -65,8 +65,6 @@ def subscription_of(name: str, service: Service, app: App, others: Iterable[str]
         problem = f"group {group!r} handles {also!r} too; one group with several event types is not modelled yet"
         raise InvalidScenario(f"{where}.consumes", f"{problem}: take {also!r} out of the scenario, or give it a group")
     found = of_group[service.consumes]
-    if found.batch is not None:
-        raise InvalidScenario(f"{where}.group", f"{group!r} handles batches, which are not modelled yet; use subscribe")
     try:
         ordered = app.settings(group).ordered_by
     except InvalidDeclaration as error:

@@ -9,10 +9,10 @@ import os
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from math import inf
+from math import inf, nan
 from typing import Any
 
-from eventlib import App, Delivery, Event
+from eventlib import App, Batch, Delivery, Event
 from eventlib.declare.subscriptions import Subscription
 from eventlib.delivery import Publishing
 from eventlib.events.schema import spec_of
@@ -63,35 +63,80 @@ def _with(app: App, group: str, subscription: Subscription) -> App:
 def _watched(subscription: Subscription, scenario: Scenario, name: str, recorder: Recorder) -> Subscription:
     """The same subscription; its handler is called in the same way, and watched."""
     handler: Any = subscription.handler
-    consumes = scenario.services[name].consumes
+    watch = _Watch(scenario, name, recorder)
 
     async def handle(event: Event, delivery: Delivery) -> None:
-        sent = delivery.envelope and numbered(event, delivery.envelope)
-        if not sent:  # an event that something else has published there
-            await handler(event, delivery)
+        await watch.call(handler(event, delivery), [delivery], lambda _: None)
+
+    async def handle_batch(batch: Batch[Any]) -> None:
+        await watch.call(handler(batch), batch.deliveries, batch.error_of)
+
+    return replace(subscription, handler=handle if subscription.batch is None else handle_batch)
+
+
+class _Watch:
+    """Watches the calls of the handlers of a service."""
+
+    def __init__(self, scenario: Scenario, name: str, recorder: Recorder) -> None:
+        self._scenario = scenario
+        self._name = name
+        self._recorder = recorder
+        self._consumes = scenario.services[name].consumes
+        self._in_batches = scenario.services[name].batch is not None
+
+    async def call(
+        self,
+        called: Coroutine[Any, Any, None],
+        deliveries: Sequence[Delivery],
+        error_of: Callable[[Delivery], BaseException | None],
+    ) -> None:
+        """Run a call of a handler, with these deliveries. `error_of` says afterwards which of them failed alone."""
+        there = [(one, sent) for one in deliveries if (sent := _number_of(one))]
+        if not there:  # events that something else has published there
+            await called
             return
-        delivery.bus = WatchedBus(delivery, scenario, name, sent, recorder)
+        for delivery, sent in there:
+            delivery.bus = WatchedBus(delivery, self._scenario, self._name, sent, self._recorder)
+        if self._in_batches:
+            self._note("batch", there[0], float(len(there)))
         meter = Meter()
         try:
-            await metered(handler(event, delivery), meter)
+            await metered(called, meter)
         except SystemExit:
-            recorder.add("exited", consumes, sent, delivery.attempt)
+            self._note("exited", there[0])
             raise
         except Exception as error:
-            match cause_of(error):
-                case Snooze(delay_s=delay_s):
-                    recorder.add("snoozed", consumes, sent, delivery.attempt, delay_s)
-                case RetryAfter(delay_s=delay_s):
-                    recorder.add("put_off", consumes, sent, delivery.attempt, delay_s)
+            for one in there:
+                self._note_wait(one, error)
             raise
+        else:
+            for one in there:
+                if (failed := error_of(one[0])) is not None:
+                    self._note_wait(one, failed)
         finally:
-            recorder.held_s[delivery] = meter.held_s if meter.steps > 1 else inf  # it never gave the loop back
+            for delivery, _ in there:
+                # Infinite: it never gave the loop back.
+                self._recorder.held_s[delivery] = meter.held_s if meter.steps > 1 else inf
             if meter.stolen_s >= _STOLEN_MIN_S:
-                recorder.add("stolen", consumes, sent, delivery.attempt, meter.stolen_s)
+                self._note("stolen", there[0], meter.stolen_s)
             if meter.longest_s >= BLOCKED_S:
-                recorder.add("blocked", consumes, sent, delivery.attempt, meter.longest_s)
+                self._note("blocked", there[0], meter.longest_s)
 
-    return replace(subscription, handler=handle)
+    def _note_wait(self, one: tuple[Delivery, Numbered], error: BaseException) -> None:
+        """Note the wait that a handler asks for, if its error is such a wish."""
+        match cause_of(error):
+            case Snooze(delay_s=delay_s):
+                self._note("snoozed", one, delay_s)
+            case RetryAfter(delay_s=delay_s):
+                self._note("put_off", one, delay_s)
+
+    def _note(self, kind: str, one: tuple[Delivery, Numbered], value: float = nan) -> None:
+        delivery, sent = one
+        self._recorder.add(kind, self._consumes, sent, delivery.attempt, value)
+
+
+def _number_of(delivery: Delivery) -> Numbered | None:
+    return numbered(delivery.envelope.event, delivery.envelope) if delivery.envelope else None
 
 
 class WatchedBus:

@@ -1,13 +1,16 @@
 """A page whose code fails or prints something else is found wrong; the commands of docs/claims.md are right."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from sim.claims import documents
 from sim.claims.documents import _PATTERNS, _Page, throughputs
+from sim.claims.runner import measure_one
 from sim.cli.commands import app
 from sim.evidence.claims import Measured
 
@@ -72,3 +75,19 @@ def test_the_commands_of_the_page_are_right(tmp_path: Path, monkeypatch: pytest.
         assert done.exit_code == 0, done.output
     assert chosen == [58, 7, 58, 58]
     assert {file.name for file in tmp_path.iterdir()} == {"claims.xml", "claims.md", "claims.json"}
+
+
+def test_the_tests_have_a_server_of_their_own(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They look for keys that are left, and what is measured beside them leaves keys on the common server."""
+    asked = list[str]()
+
+    def run(command: list[str], *, env: dict[str, str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(env["REDIS_URL"])
+        result = Path(command[-2].partition("=")[2])
+        result.write_text('<testsuites><testsuite tests="21" failures="0" errors="0" skipped="1"/></testsuites>')
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    row = measure_one(documents.tests, url)
+    assert (row.verdict, row.finding.measured) == ("true", "20 tests passed, 0 failed")
+    assert asked and asked[0] != url

@@ -66,8 +66,9 @@ def built(folder: Path) -> tuple[Path, Path]:
 def installed(python: str, archive: Path, folder: Path) -> Path:
     """The programs of a fresh environment that has the archive, at the versions of constraints.txt."""
     run([python, "-m", "venv", folder], TOP)
-    pip: list[str | Path] = [folder / "bin/python", "-m", "pip", "install", "--quiet", "-c", TOP / "constraints.txt"]
-    run([*pip, f"{archive}[workbench]"], TOP)
+    # Bytecode is compiled for what is imported, which is a small part of what is installed.
+    pip: list[str | Path] = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--no-compile"]
+    run([*pip, "-c", TOP / "constraints.txt", f"{archive}[workbench]"], TOP)
     return folder / "bin"
 
 

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from eventlib import Event
 from eventlib.policy import Retry
 from sim.declare.loads import Load
+from sim.declare.loads.constant import ConstantLoad
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.errors import InvalidScenario, LiveRunFailed, SimError
@@ -41,7 +42,9 @@ def own(group: str, consumes: str = "own.placed", payload: str | None = "tests.o
 
 
 def alone(service: Service) -> Scenario:
-    return scenario(steady(100.0, 0.1, "own.placed"), desk=service)
+    fields = {"size": [1, 2]} if service.follows else {}
+    load = ConstantLoad.model_validate(steady(100.0, 0.1, "own.placed").model_dump() | {"fields": fields})
+    return scenario(load, desk=service)
 
 
 SHOP = scenario(
@@ -186,6 +189,32 @@ def test_the_load_says_what_own_events_say_and_handlers_follow_it(url: str) -> N
     assert np.median(lag_s) == pytest.approx(0.2, abs=0.08)
 
 
+def test_a_batch_handler_is_learned_and_batches_in_both_worlds(url: str) -> None:
+    """Five events come at once. Each call takes what is there, and each event of it fails and pays by itself."""
+    load = {"kind": "batching", "event": "own.placed", "of": steady(50.0, 1.2, "own.placed"), "size": 5, "wait_s": 1.0}
+    audit = Service(consumes="own.paid", concurrency=9, service_time=constant(0.0))
+    declared = scenario(TypeAdapter(Load).validate_python(load), desk=own("bulk"), audit=audit)
+
+    async def both() -> tuple[Scenario, History]:
+        learned = await learn_services(declared, seconds=1.0, url=url)
+        return learned, await run_live(learned, [0], repeats=1, url=url)
+
+    learned, live = asyncio.run(both())
+    desk = learned.services["desk"]
+    assert desk.batch is not None and (desk.batch.size, desk.batch.wait_s) == (8, 0.0)
+    assert 0.003 < desk.batch.per_message_s < 0.015  # it publishes for each, too
+    assert desk.service_time.kind == "empirical" and 0.012 < np.median(desk.service_time.values_s) < 0.05
+    simulated = simulate(learned, [0])
+    for history in (live, simulated):
+        found = {one.name: one for one in check(history) if one.verdict != "true" and one.name not in OF_THE_MACHINE}
+        assert found == {}, history.world
+        sizes = rows_of(history, "batch", "desk")["value"]
+        assert sizes.max() > 1 and sizes.sum() == rows_of(history, "started", "desk").size, history.world
+        assert np.unique(rows_of(history, "handled", "audit")["message"]).size == 60, history.world
+    assert rows_of(live, "retried", "desk").size == 6
+    assert live.scenario.services["desk"] == desk, "what was learned holds for the run"
+
+
 BAD_MODULES = {
     "raising": "raise ValueError('not today')\n",
     "exiting": "import sys\nprint('leaving')\nsys.exit(4)\n",
@@ -207,9 +236,9 @@ BAD: list[tuple[Service, str]] = [
     (own("x", app="lacking:app"), "lacking needs no_such_library, which is not installed"),
     (own("x", app="optional:app"), "optional raises ModuleNotFoundError: install shop[extra] (optional.py, line 1)"),
     (own("x", app="wrong:app"), "importing wrong raises SyntaxError: "),
-    (own("absent"), "has no group 'absent'; it has batches, both, compute, dying, "),
+    (own("absent"), "has no group 'absent'; it has both, bulk, compute, dying, "),
     (own("wait"), "group 'wait' has no handler of 'own.placed'; it handles own.paid"),
-    (own("batches"), "'batches' handles batches, which are not modelled yet"),
+    (own("bulk", follows="size"), "services.desk.follows: batch handlers follow no field yet; leave it out"),
     (own("ordered"), "'ordered' is ordered by 'number', which is not modelled yet"),
     (
         own("compute", payload="tests.own_app:broken"),

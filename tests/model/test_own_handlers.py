@@ -11,6 +11,7 @@ import yaml
 
 from eventlib.policy import Retry
 from sim.calibration import Calibration
+from sim.declare.autoscale import Autoscale
 from sim.declare.dependencies import Dependency
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
@@ -86,7 +87,7 @@ async def test_the_light_load_says_what_declared_services_follow(
     (tmp_path / "t.csv").write_text("ts,work\n0,1\n1,3\n2,2\n")
     trace = {"kind": "trace", "event": "placed", "file": tmp_path / "t.csv", "columns": {"at": "ts", "work": "work"}}
     linear = {"kind": "linear", "base_s": 0.0, "per_unit_s": 0.01}
-    desk = Service(consumes="ready", app="shop:app", autoscale={"max": 3, "backlog_per_consumer": 5})
+    desk = Service(consumes="ready", app="shop:app", autoscale=Autoscale(max=3, backlog_per_consumer=5))
     runs = []
 
     async def run(light: Scenario, *_: Any, **__: Any) -> None:
@@ -101,8 +102,9 @@ async def test_the_light_load_says_what_declared_services_follow(
                 Scenario.model_validate({"name": "small", "load": load, "services": {"first": first, "desk": desk}})
             )
     of_trace, sized = runs
-    assert of_trace.services["first"].service_time.values_s == pytest.approx([0.01, 0.02, 0.03])
-    assert sized.offered_load.size_bytes.mean_bytes == 300
+    drawn, size = of_trace.services["first"].service_time, sized.offered_load.size_bytes
+    assert drawn.kind == "empirical" and drawn.values_s == pytest.approx([0.01, 0.02, 0.03])
+    assert size is not None and size.mean == 300
     assert sized.services["first"].service_time == LinearTime.model_validate(linear | {"column": "size_bytes"})
     assert {one.services["desk"].autoscale for one in runs} == {None}
 

@@ -112,3 +112,12 @@ def test_who_asks_by_answers_goes_with_a_server_that_gives_none(load: Load, unan
     assert sorted(ends.tolist()) == sorted(made["message"].tolist())
     assert np.any(made["message"] % 3 == 2)
     assert problems(history) == {}
+
+
+def test_a_caller_hears_again_when_it_is_connected_again() -> None:
+    """Connections break just before a reply comes. The caller makes another one after 25 ms or more, and hears it."""
+    quoting, cut_s = service(0.03, emits=("given",), concurrency=9), 0.5201
+    declared = with_callers(Callers(reply="given"), steady(10.0, 1.0), fault("reset", at_s=cut_s), quoting=quoting)
+    replied = rows_of(simulate(declared, [0]), "replied")
+    (heard_s,) = replied["t_s"][replied["message"] == 5]
+    assert cut_s + 0.025 <= heard_s <= cut_s + 0.05

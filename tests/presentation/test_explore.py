@@ -76,6 +76,14 @@ def test_a_slider_redraws_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     assert controls.children[0][-1].value == "too few"
 
 
+def test_a_picture_shows_nothing_of_the_one_before() -> None:
+    """Its panels are made once. A calm run after an overloaded one looks like the same run drawn first."""
+    overloaded, calm = {"services.desk.consumers": 1, "load.rate_per_s": 80.0}, {"services.desk.consumers": 4}
+    explorer = sim.explore(SMALL)
+    assert explorer.picture(**overloaded) != explorer.picture(**calm)
+    assert explorer.picture(**calm) == sim.explore(SMALL).picture(**calm)
+
+
 def _refuses(_: object, **values: float) -> bytes:
     raise InvalidScenario("small", "too few")
 

@@ -276,7 +276,7 @@ of_a_clone = pytest.mark.skipif(not (TOP / ".git").exists(), reason="this is no 
 
 SCHEMAS = [
     (["docker-compose.yml"], "vendor.compose-spec"),
-    ([".github/workflows/ci.yml", "examples/first/ci.yml"], "vendor.github-workflows"),
+    ([".github/workflows/ci.yml", ".github/workflows/nightly.yml", "examples/first/ci.yml"], "vendor.github-workflows"),
     ([f".github/ISSUE_TEMPLATE/{name}.yml" for name in ("defect", "claim", "idea")], "vendor.github-issue-forms"),
     ([".github/ISSUE_TEMPLATE/config.yml"], "vendor.github-issue-config"),
 ]
@@ -298,6 +298,7 @@ def test_make_help_names_the_commands() -> None:
     assert [name for _, name, _ in commands] == [
         "report",
         "test",
+        "notebooks",
         "loops",
         "check",
         "lowest",

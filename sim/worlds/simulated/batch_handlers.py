@@ -6,6 +6,7 @@ from typing import Any
 import simpy
 
 from eventlib import policy
+from eventlib.circuit_breaker import speaks_of_dependency
 from sim.evidence.history import KIND
 from sim.worlds.simulated.dependent_handlers import DependentHandlers
 from sim.worlds.simulated.group import Group
@@ -13,7 +14,7 @@ from sim.worlds.simulated.handlers import FAILURE, Handlers
 from sim.worlds.simulated.run_state import Message
 
 _STARTED, _BATCH = KIND["started"], KIND["batch"]
-_Member = tuple[Message, int, Exception | None]  # with the number of its attempt, and what that fails with
+Member = tuple[Message, int, Exception | None]  # with the number of its attempt, and what that fails with
 
 
 class _Batch:
@@ -21,7 +22,7 @@ class _Batch:
 
     __slots__ = ("left", "members")
 
-    def __init__(self, members: Sequence[_Member]) -> None:
+    def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
         self.left = len(members)
 
@@ -38,19 +39,25 @@ class BatchHandlers(DependentHandlers):
         self._waits = False  # a timer runs
 
     def _start(self, after_s: float) -> None:
-        batching, now = self._batching, self._state.env.now
-        while self.waiting and self._calls_running < self._concurrency:
-            if self.gate is not None and not self.gate.may_begin():
-                return
-            oldest = self.waiting[0]
-            left_s = policy.batch_wait_s(
-                len(self.waiting), batching.size, batching.wait_s, oldest.read_at, now + after_s
-            )
-            if left_s and not self._is_suspect(oldest):
-                self._wait(after_s + left_s)
-                return
-            self._handle_batch(policy.take_batch(self.waiting, batching.size, self._is_suspect), after_s)
+        while self._start_call(after_s):
             after_s += self._cpu.start_s
+
+    def _start_call(self, after_s: float) -> bool:
+        """Begin a call `after_s` from now, if one may begin then."""
+        if not self._may_call():
+            return False
+        batching, oldest = self._batching, self.waiting[0]
+        starts_at = self._state.env.now + after_s
+        left_s = policy.batch_wait_s(len(self.waiting), batching.size, batching.wait_s, oldest.read_at, starts_at)
+        if left_s and not self._is_suspect(oldest):
+            self._wait(after_s + left_s)
+            return False
+        self._handle_batch(policy.take_batch(self.waiting, batching.size, self._is_suspect), after_s)
+        return True
+
+    def _may_call(self) -> bool:
+        there = bool(self.waiting) and self._calls_running < self._concurrency
+        return there and (self.gate is None or self.gate.may_begin())
 
     def _is_suspect(self, message: Message) -> bool:
         return message.deliveries > 1 and self._group.is_suspect(message)
@@ -69,7 +76,7 @@ class BatchHandlers(DependentHandlers):
         self._start(0.0)
 
     def _handle_batch(self, taken: Sequence[Message], after_s: float) -> None:
-        state, starts_at, members = self._state, self._state.env.now + after_s, list[_Member]()
+        state, starts_at, members = self._state, self._state.env.now + after_s, list[Member]()
         for message in taken:
             attempt = message.used + message.deliveries
             refusal = policy.admit(self._retry, self._bucket, attempt, message.used, starts_at, state.rng)
@@ -77,8 +84,7 @@ class BatchHandlers(DependentHandlers):
                 self._settle_by(refusal, message, attempt, starts_at)
                 continue
             self._record(_STARTED, starts_at, message, attempt)
-            _, error = super()._work(message, attempt, starts_at)
-            members.append((message, attempt, error))
+            members.append((message, attempt, self._error_of(message, attempt, starts_at)))
         if not members:
             return
         first, attempt, _ = members[0]
@@ -91,6 +97,10 @@ class BatchHandlers(DependentHandlers):
         if self.gate is not None:
             self.gate.began(first, attempt)
         self._run(first, attempt, starts_at, after_s)
+
+    def _error_of(self, message: Message, attempt: int, starts_at: float) -> Exception | None:
+        """What an attempt at one message fails with that starts then."""
+        return super()._work(message, attempt, starts_at)[1]
 
     def _work(self, message: Message, attempt: int, starts_at: float) -> tuple[float, Exception | None]:
         takes_s, error = super()._work(message, attempt, starts_at)
@@ -108,12 +118,16 @@ class BatchHandlers(DependentHandlers):
         """The call took too long: all of its messages have failed."""
         self._end_call(message, [(one, of_one, FAILURE) for one, of_one, _ in self._batch_of[message, attempt].members])
 
-    def _end_call(self, first: Message, members: Sequence[_Member]) -> None:
-        if self.gate is not None:
-            failed = sum(error is not None for *_, error in members)
-            self.gate.ended(first, members[0][1], succeeded=len(members) - failed, failed=failed)
+    def _end_call(self, first: Message, members: Sequence[Member]) -> None:
+        self._tell_gate_of_call(first, members)
         for member in members:
             Handlers._finish(self, *member)
+
+    def _tell_gate_of_call(self, first: Message, members: Sequence[Member]) -> None:
+        if self.gate is not None:
+            errors = [error for *_, error in members if error is not None]
+            failed = sum(map(speaks_of_dependency, errors))
+            self.gate.ended(first, members[0][1], succeeded=len(members) - len(errors), failed=failed)
 
     def _tell_gate(self, message: Message, attempt: int, error: Exception | None) -> None:
         """The gate knows: a call is one attempt."""

@@ -10,7 +10,7 @@ from sim.worlds.simulated.batch_handlers import BatchHandlers
 from sim.worlds.simulated.dependent_handlers import DependentHandlers
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import Handlers
-from sim.worlds.simulated.learned_handlers import LearnedHandlers
+from sim.worlds.simulated.learned_handlers import LearnedBatchHandlers, LearnedHandlers
 from sim.worlds.simulated.leases import Leases
 from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import Message
@@ -273,7 +273,7 @@ class Consumer:
 
 def _handlers(group: Group) -> type[Handlers]:
     if group.service.app is not None:
-        return LearnedHandlers
+        return LearnedHandlers if group.service.batch is None else LearnedBatchHandlers
     if group.service.batch is not None:
         return BatchHandlers
     return DependentHandlers if group.service.uses or group.service.timeout_s is not None else Handlers

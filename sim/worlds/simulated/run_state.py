@@ -12,9 +12,8 @@ from sim.evidence.history import KIND
 from sim.worlds.simulated.dependencies import Dependency
 from sim.worlds.simulated.link import Link
 from sim.worlds.simulated.machine import Machine
+from sim.worlds.simulated.noting import Noted
 from sim.worlds.simulated.sending import Sent
-
-Row = tuple[float, int, int, int, int, int, int, float, float]  # the columns of a history but `run`
 
 NAN = float("nan")
 _SENT, _PUBLISHED = KIND["sent"], KIND["published"]
@@ -53,7 +52,7 @@ class RunState:
         self.rng = rng
         self.env = simpy.Environment()
         self.link = Link(self.env, rng)
-        self.rows: list[Row] = []
+        self.rows = Noted()
         self.event_codes = {event: code for code, event in enumerate(scenario.flow.paths)}
         self.subscribers: dict[str, list[Subscriber]] = {event: [] for event in scenario.flow.paths}
         self.finished = self.env.event()

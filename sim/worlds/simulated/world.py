@@ -15,7 +15,7 @@ from sim.declare.plan import Plan
 from sim.declare.scenario import Progress, Scenario
 from sim.declare.service import Service
 from sim.errors import InvalidScenario
-from sim.evidence.history import KIND, ROW, History, Left, Rows, Run, sorted_rows
+from sim.evidence.history import KIND, History, Left, Rows, Run, sorted_rows
 from sim.worlds.simulated.callers import Caller, Callers
 from sim.worlds.simulated.consumer import Consumer
 from sim.worlds.simulated.group import Group
@@ -28,7 +28,6 @@ from sim.worlds.simulated.scaling import Scaling
 from sim.worlds.simulated.sending import Sending
 
 _ROWS_MAX = 100_000  # rows that are kept one by one
-_SHARED = [name for name in ROW.names or () if name != "run"]  # the columns that a run's rows do not share
 
 
 def simulate(
@@ -157,11 +156,7 @@ class World:
         return sorted_rows(array)
 
     def _pack_rows(self) -> None:
-        """Put the rows so far into an array, which takes a tenth of the memory that they take one by one."""
-        array = np.empty(len(self._state.rows), ROW)
-        array[_SHARED] = np.array(self._state.rows, ROW[_SHARED])
-        self._keep(array)
-        self._state.rows.clear()
+        self._keep(self._state.rows.pack())
 
     def _load(self) -> Generator[simpy.Event, Any, None]:
         env, load = self._env, self._scenario.offered_load

@@ -10,6 +10,7 @@ import { chromium } from "playwright-core";
 import { closed, cut, dark, faint, reachable, focused, rules } from "./looks.mjs";
 
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+const PATIENCE_MS = 120_000; // a machine may be busy
 // Without these, Chromium asks its maker for updates.
 const QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"];
 
@@ -53,6 +54,7 @@ async function pdf(page, name) {
 
 async function judge(browser, name, address) {
   const page = await browser.newPage();
+  page.setDefaultTimeout(PATIENCE_MS);
   const fetched = [];
   page.on("request", (request) => { if (!/^(file|data):/.test(request.url())) fetched.push(request.url()); });
   await page.goto(address);
@@ -68,7 +70,7 @@ async function judge(browser, name, address) {
 }
 
 const config = JSON.parse(await readFile(process.argv[2], "utf8"));
-const browser = await chromium.launch({ executablePath: config.browser, args: QUIET });
+const browser = await chromium.launch({ executablePath: config.browser, args: QUIET, timeout: PATIENCE_MS });
 try {
   const found = {};
   for (const [name, address] of Object.entries(config.pages)) found[name] = await judge(browser, name, address);
