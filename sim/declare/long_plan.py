@@ -44,7 +44,7 @@ def check_long(scenario: Scenario) -> None:
     if load.size_bytes is not None:
         problems.append("load.size_bytes: sizes are not measured without rows yet; leave it out")
     if scenario.callers is not None:
-        problems.append("callers: they are not measured without rows yet; leave it out")
+        problems.append("callers: they are not measured without rows yet; leave them out")
     if scenario.faults:
         problems.append("faults: they are not measured without rows yet; leave them out")
     if scenario.warm_up is not None:
