@@ -15,6 +15,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "myst_nb",
     "sphinx_copybutton",
+    "docs.site.accessible",
     "docs.site.diagrams",
     "docs.site.docstrings",
     "docs.site.pages",

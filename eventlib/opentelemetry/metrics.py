@@ -23,6 +23,7 @@ with needs_extra("opentelemetry", "eventlib.opentelemetry"):
 Values = dict[tuple[str, ...], float]
 
 RECORDS_PER_S = 100  # of one duration in one place: more of them are thinned out
+_STEP = 4  # by which fewer are let through at once
 _ERROR_TYPES_MAX = 20  # that are told apart in one process
 _OTHER = "_OTHER"  # the name that the conventions give to all others
 _UNITS = {"seconds": "s", "bytes": "By"}
@@ -157,31 +158,34 @@ class OpenTelemetryMeter:
 
 
 class _Thinned:
-    """Counts what is to be recorded in one place, and lets only one of `every` through where there are very many.
+    """Lets every n-th duration of one place through, so that about `RECORDS_PER_S` of them are recorded.
 
-    It is one of so many by their number and not by the time, so that slow ones are as likely as fast ones.
+    It counts calls and not time, so that slow calls are as likely as fast ones. What is not let through costs a
+    subtraction. One of few is always let through.
     """
 
+    __slots__ = ("_began_s", "_every", "_left", "_taken")
+
     def __init__(self) -> None:
-        self._every = 1
-        self._left = 0  # of the calls since the last one that was let through
-        self._calls = self._taken = 0  # in this second
+        self._every = self._left = 1  # how many calls there are until the next one that is let through
+        self._taken = 0
         self._began_s = time.monotonic()
 
-    def times(self, stands_for: int) -> int:
+    def times(self, stands_for: int = 1) -> int:
         """How often a duration is to be recorded that stands for so many calls."""
-        now_s = time.monotonic()
-        if (passed_s := now_s - self._began_s) >= 1.0:
-            self._every = max(1, round(self._calls / passed_s / RECORDS_PER_S))
-            self._calls = self._taken = 0
-            self._began_s = now_s
-        self._calls += stands_for
-        times, self._left = divmod(self._left + stands_for, self._every)
-        times = min(times, RECORDS_PER_S)
+        self._left -= stands_for
+        return 0 if self._left > 0 else self._let_through()
+
+    def _let_through(self) -> int:
+        times = 1 + -self._left // self._every
+        self._left += times * self._every
         self._taken += times
-        if self._taken >= RECORDS_PER_S:
-            self._every, self._taken = self._every * 2, 0
-        return times
+        passed_s = time.monotonic() - self._began_s
+        if passed_s >= 1.0 or self._taken >= RECORDS_PER_S:
+            wanted = round(self._taken * self._every / max(passed_s, 1e-9) / RECORDS_PER_S)
+            self._every = max(1, min(wanted, _STEP * self._every))  # step by step: a burst is soon over
+            self._left, self._taken, self._began_s = self._every, 0, self._began_s + passed_s
+        return min(times, RECORDS_PER_S)
 
 
 def _add(values: Values, number: Number, samples: Iterable[Sample]) -> None:

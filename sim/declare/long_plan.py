@@ -45,8 +45,9 @@ def check_long(scenario: Scenario) -> None:
         problems.append("load.size_bytes: sizes are not measured without rows yet; leave it out")
     if scenario.callers is not None:
         problems.append("callers: they are not measured without rows yet; leave it out")
-    if scenario.faults:
-        problems.append("faults: they are not measured without rows yet; leave them out")
+    for kind in sorted({fault.kind for fault in scenario.faults if fault.redelivers}):
+        problem = f"{kind!r} may make a message come twice, which is not measured without rows yet"
+        problems.append(f"faults: {problem}; leave it out, or give 'errors' or 'slow'")
     if scenario.warm_up is not None:
         problems.append("warm_up: MSER-5 looks at whole runs; give warm_up_s")
     for name, service in scenario.services.items():
@@ -87,7 +88,8 @@ def long_plan(scenario: Scenario, seed: int) -> Plan:
     messages, parts = scenario.offered_load.draw_in_parts(np.random.default_rng(load_stream(seed)))
     times_s = cast(Floats, Times(messages, parts))
     service_s, failure_draws = dict[str, Floats](), dict[str, Floats]()
-    for place, (name, service) in enumerate(scenario.services.items()):
+    services, faults = scenario.services, scenario.faults
+    for place, (name, service) in enumerate(services.items()):
         columns = _columns(scenario, service, messages * scenario.flow.paths[service.consumes], place, seed)
         service_s[name], failure_draws[name] = (cast(Floats, column) for column in columns)
     return Plan(
@@ -95,18 +97,20 @@ def long_plan(scenario: Scenario, seed: int) -> Plan:
         due_s=times_s,
         service_s=service_s,
         failure_draws=failure_draws,
-        error_windows={name: [] for name in scenario.services},
-        error_rate={name: service.error_rate for name, service in scenario.services.items()},
+        error_windows={name: [one for fault in faults for one in fault.error_windows(name)] for name in services},
+        error_rate={name: service.error_rate for name, service in services.items()},
         labels={},
         sagas={},
         cpu_s={},
         emits={},
         chosen={},
-        slow_windows={},
+        slow_windows={
+            name: found for name in services if (found := [one for fault in faults for one in fault.slow_windows(name)])
+        },
         poison={},
         sent_events=None,
         failing={},
-        dependency_s={name: [] for name in scenario.services},
+        dependency_s={name: [] for name in services},
         keys={},
         think_s=None,
         size_bytes=None,

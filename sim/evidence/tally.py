@@ -18,7 +18,7 @@ from sim.evidence.history import KIND, ROW, History, Rows, Run
 from sim.evidence.instrument import LATE_S
 from sim.evidence.lags import QUANTILES, last_services
 from sim.evidence.metrics import Metrics
-from sim.evidence.recovery import left_over
+from sim.evidence.recovery import Recovery, left_over, questions
 from sim.evidence.sketch import Sketch
 
 Found = dict[str, float]
@@ -108,6 +108,8 @@ class _OfService:
         self.name = name
         self.handlers = service.consumers * service.concurrency
         self.lag_s = Sketch()
+        asked = questions(scenario, name)
+        self.recoveries = {metric: Recovery(one, scenario.sample_every_s) for metric, one in asked.items()}
         self.backlog, self.attempts, self.all_attempts = _Backlog(from_s), _Attempts(from_s), _Attempts(0.0)
         self.last_handled_s = -np.inf
         self.dead = self.settled = self.attempts_used = 0  # after the warm-up
@@ -123,7 +125,8 @@ class _OfService:
         for attempts in (self.attempts, self.all_attempts):
             attempts.add(at_s[started], at_s[handled | (kind == KIND["failed"])])
         sampled = kind == KIND["sampled"]
-        self.backlog.add(at_s[sampled], own["value"][sampled])
+        for looking in (self.backlog, *self.recoveries.values()):
+            looking.add(at_s[sampled], own["value"][sampled])
         gone = dead | (kind == KIND["acked"])
         self.gone += int(np.count_nonzero(gone))
         self.settled_ever += int(np.count_nonzero(handled | dead))
@@ -142,16 +145,16 @@ class _OfService:
         self.dead += settled.size - handled.size
         self.attempts_used += int(settled["attempt"].sum())
 
-    def metrics(self, prefix: str, ended_s: float) -> Found:
-        backlog = self.backlog
+    def metrics(self, prefix: str, run: Run) -> Found:
+        backlog, left = self.backlog, left_over(run.left[self.name])
         return {
             f"{prefix}attempts_mean": self.attempts_used / self.settled if self.settled else np.nan,
             f"{prefix}dead_letters": float(self.dead),
             f"{prefix}duplicates": 0.0,
-            f"{prefix}utilisation": self.attempts.work(ended_s, self.handlers).utilisation,
+            f"{prefix}utilisation": self.attempts.work(run.ended_s, self.handlers).utilisation,
             f"{prefix}backlog_mean": backlog.total / backlog.looks if backlog.looks else np.nan,
             f"{prefix}backlog_max": backlog.most,
-            f"{prefix}recovery_s": np.nan,
+            **{f"{prefix}{metric}": one.took_s(run.ended_s, left) for metric, one in self.recoveries.items()},
             f"{prefix}little_residual": self._little_residual(),
         }
 
@@ -186,17 +189,17 @@ class Tally:
         for code, (service, event) in enumerate(zip(self._services, self._consumes, strict=True)):
             service.add(rows[rows["service"] == code], published["t_s"][published["event"] == event])
 
-    def metrics(self, ended_s: float) -> tuple[Found, Found]:
-        """What `measure` tells of a run that ended then, and what `Metrics.unhandled` has of it."""
+    def metrics(self, run: Run) -> tuple[Found, Found]:
+        """What `measure` tells of a run, and what `Metrics.unhandled` has of it."""
         last = last_services(self._scenario)
-        found, unhandled = self._rates("", [one for one in self._services if one.name in last], ended_s)
+        found, unhandled = self._rates("", [one for one in self._services if one.name in last], run.ended_s)
         for service in self._services:
             prefix = f"{service.name}." if len(self._services) > 1 else ""
             if prefix:
-                of_service, unhandled_there = self._rates(prefix, [service], ended_s)
+                of_service, unhandled_there = self._rates(prefix, [service], run.ended_s)
                 found |= of_service
                 unhandled |= unhandled_there
-            found |= service.metrics(prefix, ended_s)
+            found |= service.metrics(prefix, run)
         return found | self._load.metrics(), unhandled
 
     def rates(self, ended_s: float) -> Rates:
@@ -269,7 +272,7 @@ class Tallied:
     @classmethod
     def of(cls, scenario: Scenario, runs: Sequence[Run], tallies: Sequence[Tally]) -> "Tallied":
         """What the tallies of these runs come to."""
-        each = [one.metrics(run.ended_s) for run, one in zip(runs, tallies, strict=True)]
+        each = [one.metrics(run) for run, one in zip(runs, tallies, strict=True)]
         values, unhandled = ({name: np.array([one[of][name] for one in each]) for name in each[0][of]} for of in (0, 1))
         overloads = tuple(
             overloads_of(scenario, [one.rates(run.ended_s) for run, one in zip(runs, tallies, strict=True)])

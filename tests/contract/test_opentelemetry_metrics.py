@@ -218,9 +218,12 @@ def test_very_many_are_thinned_out_by_number_and_few_are_all_recorded(monkeypatc
             recorded += thinned.times(1)
         return recorded
 
-    few, many = _Thinned(), _Thinned()
+    few, many, burst = _Thinned(), _Thinned(), _Thinned()
     assert [recorded_in_a_second(few, 50) for _ in range(3)] == [50, 50, 50]
     first, *later = [recorded_in_a_second(many, 20_000) for _ in range(4)]
-    assert first < 10 * RECORDS_PER_S and all(RECORDS_PER_S * 0.9 <= each <= RECORDS_PER_S * 2 for each in later)
-    assert sum(recorded_in_a_second(many, 50) for _ in range(3)) >= 99  # all again, after the first of these seconds
+    assert first < 10 * RECORDS_PER_S
+    assert all(RECORDS_PER_S * 0.9 <= each <= RECORDS_PER_S * 2 for each in later)
+    assert sum(recorded_in_a_second(many, 50) for _ in range(10)) >= 250  # soon all again
+    assert sum(burst.times() for _ in range(150)) > RECORDS_PER_S  # at once, and then few
+    assert [recorded_in_a_second(burst, 20) for _ in range(4)][2:] == [20, 20]
     assert _Thinned().times(1_000_000) == RECORDS_PER_S

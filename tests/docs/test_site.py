@@ -12,6 +12,7 @@ import pytest
 
 import eventlib as ev
 import sim
+from docs.site.accessible import accessible
 from docs.site.docstrings import with_code_marked
 from docs.site.made import MADE, filled, wanted, without_folders
 from eventlib.signals import Signal
@@ -160,3 +161,18 @@ def test_code_and_mends_of_a_docstring_are_marked() -> None:
         "Raises:",
         "    No: never.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("made", "mended"),
+    [
+        ('<aside class="toc-drawer">', '<aside class="toc-drawer" aria-label="This page">'),
+        ('<p class="caption" role="heading">', '<p class="caption" role="heading" aria-level="2">'),
+        ('<div class="table-wrapper docutils">', '<div tabindex="0" class="table-wrapper docutils">'),
+        ("<pre>x</pre>", '<pre tabindex="0">x</pre>'),
+        ('<pre class="literal">', '<pre tabindex="0" class="literal">'),
+        ("<preface>", "<preface>"),
+    ],
+)
+def test_what_scrolls_is_reached_and_landmarks_have_names(made: str, mended: str) -> None:
+    assert accessible(made) == mended == accessible(mended)

@@ -177,7 +177,7 @@ BATCHED = {"kind": "batching", "event": "placed", "size": 5, "wait_s": 1}
         ({"stages": [{"kind": "sinus"}]}, "load.stages.0: there is no kind 'sinus'; use one of"),
         (
             {"stages": [STAGES[0] | {"rate": 5}]},
-            "load.stages.0.rate: unknown field; there are: kind, event, size_bytes, rate_per_s",
+            "load.stages.0.rate: unknown field; there are: kind, event, size_bytes, fields, rate_per_s",
         ),
         ({"stages": 5}, "load.stages: Input should be a list"),
         ({"stages": [STAGES[0] | {"rate_per_s": 1e9}]}, "lower the load's stages, or retry.attempts"),

@@ -29,6 +29,7 @@ from sim.errors import InvalidScenario
 from sim.evidence.capacity import overloads
 from sim.evidence.checks import check
 from sim.evidence.metrics import measure
+from sim.evidence.recovery import Question, Recovery
 from sim.evidence.sketch import ERROR, Sketch
 from tests.model.small import exponential, fault, lognormal, poisson, scenario, service, steady
 
@@ -57,6 +58,13 @@ OVERLOADED = scenario(
     desk=service(service_time=exponential(0.02), error_rate=0.2, retry=TRIED_TWICE, emits=("packed",)),
     ship=service(0.005, consumes="packed"),
 )
+FAULTY = scenario(
+    poisson(100.0, 8.0),
+    fault("slow", service="desk", at_s=2.0, for_s=1.0, factor=6.0),
+    fault("errors", service="desk", at_s=5.0, for_s=0.5, error_rate=0.7),
+    desk=service(0.015, consumers=2, error_rate=0.1, retry=TRIED_TWICE, emits=("packed",)),
+    ship=service(0.002, consumes="packed"),
+)
 LOADS = [
     ConstantLoad(kind="constant", event="placed", rate_per_s=301.0, duration_s=10.0),
     PoissonLoad(kind="poisson", event="placed", rate_per_s=300.0, duration_s=10.0),
@@ -84,7 +92,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
-@pytest.mark.parametrize("declared", [CALM, OVERLOADED], ids=["calm", "overloaded"])
+@pytest.mark.parametrize("declared", [CALM, OVERLOADED, FAULTY], ids=["calm", "overloaded", "faulty"])
 def test_what_is_counted_is_what_a_history_says(declared: Scenario) -> None:
     """Names, order, counts and means; quantiles to 0.1 %; checks and overloads in the same words."""
     history, counted = sim.simulate(declared, [3, 4]), sim.simulate_metrics(declared, [3, 4])
@@ -134,6 +142,25 @@ def test_quantiles_of_a_sketch_are_within_its_error() -> None:
     with_more = np.append(values, np.full(9000, 1e6))
     assert sketch.quantile(0.8, beyond=9000, beyond_s=1e6) == np.quantile(with_more, 0.8)
     assert np.isnan(Sketch().quantile(0.5))
+
+
+def test_a_recovery_is_the_same_in_whatever_batches_looks_come() -> None:
+    """Random walks of a backlog, which come back, come back late, or never do."""
+    rng, answers = np.random.default_rng(2), set[str]()
+    for _ in range(300):
+        at_s = np.arange(80) * 0.3
+        entries = np.floor(np.abs(np.cumsum(rng.normal(0.0, 1.0, at_s.size))))
+        calm_until_s = float(rng.uniform(0.0, 12.0))
+        asked = Question(calm_until_s, calm_until_s + float(rng.uniform(0.0, 5.0)), at_once=bool(rng.integers(2)))
+        whole, cut = Recovery(asked, 0.3), Recovery(asked, 0.3)
+        whole.add(at_s, entries)
+        cuts = np.sort(rng.integers(0, at_s.size + 1, 5))
+        for times, values in zip(np.split(at_s, cuts), np.split(entries, cuts), strict=True):
+            cut.add(times, values)
+        took_s = whole.took_s(25.0, left=1)
+        assert cut.took_s(25.0, left=1) == took_s
+        answers.add("never" if np.isinf(took_s) else "at once" if took_s == 0 else "later")
+    assert answers == {"never", "at once", "later"}
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -124,7 +124,7 @@ LOAD = {"kind": "ramp", "event": "placed", "from_rate_per_s": 1.0, "to_rate_per_
         ({"duration_s": 0}, "load.duration_s: Input should be greater than 0, not 0"),
         (
             {"rate_per_s": 5},
-            "unknown field; there are: kind, event, size_bytes, from_rate_per_s, to_rate_per_s, duration_s",
+            "unknown field; there are: kind, event, size_bytes, fields, from_rate_per_s, to_rate_per_s, duration_s",
         ),
         (
             {"to_rate_per_s": 1e9},

@@ -142,6 +142,7 @@ class FaultKind(Declared):
     notes: ClassVar[tuple[str, ...]] = ()  # the kinds of history rows that it notes
     needs: ClassVar[Needs] = "nothing"
     done_to_it: ClassVar[str] = "hit"  # what happens to the parts that it meets, as a participle: "killed"
+    redelivers: ClassVar[bool] = True  # whether a message may be delivered again, or be lost, because of it
 
     @property
     @abstractmethod

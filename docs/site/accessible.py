@@ -1,0 +1,40 @@
+"""What the theme leaves out for keyboards and screen readers, put into the pages when they are made.
+
+axe-core found each of these. A region that scrolls has to be reached by the tab key, a heading has a level, and two
+landmarks of one kind have names.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a test reads this without Sphinx
+    from sphinx.application import Sphinx
+
+_PUT = (
+    (r"<pre(?=[ >])(?! tabindex)", '<pre tabindex="0"'),
+    (r'<div class="(?=table-wrapper|diagram|cell_output)', '<div tabindex="0" class="'),
+    (r'role="heading"(?! aria-level)', 'role="heading" aria-level="2"'),
+    (r'<aside class="sidebar-drawer"(?! aria)', '<aside class="sidebar-drawer" aria-label="All pages"'),
+    (r'<aside class="toc-drawer"(?! aria)', '<aside class="toc-drawer" aria-label="This page"'),
+)
+
+
+def accessible(page: str) -> str:
+    """The page with these attributes. One that has them already stays as it is."""
+    for pattern, put in _PUT:
+        page = re.sub(pattern, put, page)
+    return page
+
+
+def mend(app: "Sphinx", exception: Exception | None) -> None:
+    """Mend all pages of a site that was made."""
+    if exception is None and app.builder.format == "html":
+        for file in Path(app.outdir).rglob("*.html"):
+            file.write_text(accessible(file.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def setup(app: "Sphinx") -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.connect("build-finished", mend)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
