@@ -100,8 +100,9 @@ class Pausing(ABC):
     async def _put(self, paused: bool, places: list[Place], by: str | None, reason: str) -> list[GroupPause]:
         who = _oneself() if by is None else by
         for name, text in (("by", who), ("reason", reason)):
-            if len(text) > _TEXT_MAX or "\0" in text:
-                raise InvalidArgument("pause", f"{name} has {len(text)} characters; give at most {_TEXT_MAX}, no NUL")
+            if not isinstance(text, str) or len(text) > _TEXT_MAX or "\0" in text:
+                given = f"has {len(text)} characters" if isinstance(text, str) else f"is {text!r}"
+                raise InvalidArgument("pause", f"{name} {given}; give a text of at most {_TEXT_MAX}, without NUL")
         for place in places:
             commands = self._pause_commands(place)
             await self._patience(partial(commands.put, paused, who, reason))

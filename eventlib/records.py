@@ -136,7 +136,7 @@ class QueueHealth:
     `blocked` wait for a limit, by name in `blocked_by`; `slots` are the slots in use, by limit. Of more than a hundred
     limits, some are not named. Tasks blocked by `(suspects)` ran when several workers ended: each waits for a worker
     that runs no other such task. The rates are of the last minute. A worker is alive if it was heard of lately: within
-    `lease_s` as the App sets it for the queue, 30 s by default.
+    `lease_s` as the App sets it for the queue, 30 s by default. `paused`: an operator lets the queue rest.
     """
 
     waiting: Mapping[Priority, int]
@@ -151,6 +151,7 @@ class QueueHealth:
     ended_per_s: float
     slots: Mapping[str, int]
     blocked_by: Mapping[str, int]
+    paused: bool
 
 
 class TrimmedGroup(NamedTuple):

@@ -1,7 +1,7 @@
 """What the theme leaves out for keyboards and screen readers, put into the pages when they are made.
 
-axe-core found each of these. A region that scrolls has to be reached by the tab key, a heading has a level, and two
-landmarks of one kind have names.
+axe-core found each of these. A region that scrolls has to be reached by the tab key, a heading has a level, two
+landmarks of one kind have names, a cell that heads nothing is no head, and parameters are a list of one kind of item.
 """
 
 import re
@@ -17,6 +17,9 @@ _PUT = (
     (r'role="heading"(?! aria-level)', 'role="heading" aria-level="2"'),
     (r'<aside class="sidebar-drawer"(?! aria)', '<aside class="sidebar-drawer" aria-label="All pages"'),
     (r'<aside class="toc-drawer"(?! aria)', '<aside class="toc-drawer" aria-label="This page"'),
+    (r'<th class="([^"]*)"><p></p></th>', r'<td class="\1"></td>'),
+    (r'<dl>(?=\s*<dd><em class="sig-param">)', '<dl role="list">'),
+    (r'<dd>(?=<em class="sig-param">)', '<dd role="listitem">'),
 )
 
 

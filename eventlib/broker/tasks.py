@@ -80,7 +80,7 @@ class QueueCommands:
     async def health(self, silent_s: float) -> QueueHealth:
         """How the queue stands. A worker that was silent for over `silent_s` seconds is not alive."""
         args = (WORKERS, _LIMITS_MAX, milliseconds(silent_s))
-        depths, ages, running, delayed, blocked, dead, alive, rates, now_ms, limits = await self._run(
+        depths, ages, running, delayed, blocked, dead, alive, rates, now_ms, limits, paused = await self._run(
             scripts.TASK_HEALTH, *args
         )
         counts = _last_minute(dict(zip(rates[::2], rates[1::2], strict=True)), now_ms)
@@ -97,6 +97,7 @@ class QueueCommands:
             ended_per_s=counts["ended"],
             slots={name.decode(): used for name, used, _ in limits if used},
             blocked_by={name.decode(): waiting for name, _, waiting in limits if waiting},
+            paused=bool(paused),
         )
 
     async def page(self, cursor: int, count: int) -> tuple[int, list[tuple[str, Mapping[str, Any]]]]:

@@ -258,6 +258,13 @@ NUMBERS: tuple[Number, ...] = (
     ),
     Number(
         "gauge",
+        "eventlib_queue_paused",
+        "1 if an operator lets the queue rest, else 0.",
+        _QUEUE,
+        lambda seen: (((name,), queue.paused) for name, queue in seen.fresh.queues.items()),
+    ),
+    Number(
+        "gauge",
         "eventlib_queue_dead_letters",
         "Tasks that were given up.",
         _QUEUE,

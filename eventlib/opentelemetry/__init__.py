@@ -3,6 +3,8 @@
 Without it, nothing of OpenTelemetry is imported, and none of it costs anything.
 """
 
+from weakref import WeakKeyDictionary
+
 from eventlib import measuring, tracing
 from eventlib.extras import needs_extra
 from eventlib.health import probes
@@ -13,6 +15,9 @@ with needs_extra("opentelemetry", "eventlib.opentelemetry"):
     from opentelemetry import metrics, trace
 
 __all__ = ["instrument", "uninstrument"]
+
+# A provider makes each instrument once, and asks whoever made it. So what instruments it again goes on with the same.
+_meters: "WeakKeyDictionary[metrics.MeterProvider, OpenTelemetryMeter]" = WeakKeyDictionary()
 
 
 def instrument(
@@ -25,7 +30,9 @@ def instrument(
     """
     uninstrument()
     tracing.install(SpanTracer(trace.get_tracer("eventlib", tracer_provider=tracer_provider)))
-    meter = OpenTelemetryMeter(metrics.get_meter("eventlib", meter_provider=meter_provider))
+    provider = meter_provider or metrics.get_meter_provider()
+    if (meter := _meters.get(provider)) is None:
+        meter = _meters[provider] = OpenTelemetryMeter(provider.get_meter("eventlib"))
     measuring.install(meter)
     probes.when_closed = meter.keep
 

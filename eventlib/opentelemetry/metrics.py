@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 
+from eventlib import measuring
 from eventlib.counts import HANDLING_S, LAG_S
 from eventlib.extras import needs_extra
 from eventlib.health import probes
@@ -32,7 +33,7 @@ _LIMITS = Limits()
 
 
 class OpenTelemetryMeter:
-    """The instruments of one process. It sees every bus that is open."""
+    """The instruments of one process. It sees every bus that is open, while it is the active meter."""
 
     def __init__(self, meter: Meter) -> None:
         self._kept: dict[str, Values] = {}  # counters of buses that have closed: what is counted never falls
@@ -137,6 +138,8 @@ class OpenTelemetryMeter:
 
     def _together(self, number: Number) -> Values:
         """A number of all buses, those that have closed included where it is a counter."""
+        if measuring.active is not self:  # a provider goes on asking, whoever took this one's place
+            return {}
         probes.start_watches()
         with probes.changing:
             values, watches = dict(self._kept.get(number.name, {})), probes.open_watches()

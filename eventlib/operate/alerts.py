@@ -151,7 +151,8 @@ ALERTS = (
         {
             "program": lambda t: (
                 "max by (queue) (eventlib_queue_workers) == 0\n"
-                "and max by (queue) (sum without (priority) (eventlib_queue_waiting_tasks)) > 0"
+                "and max by (queue) (sum without (priority) (eventlib_queue_waiting_tasks)) > 0\n"
+                "unless max by (queue) (eventlib_queue_paused) == 1"  # its workers ask for nothing, so none is heard of
             ),
         },
     ),

@@ -95,6 +95,10 @@ async def test_a_queues_health_is_shown_as_numbers(run: Run, bus: ev.Bus) -> Non
     assert "default: 0 running, 1 delayed, 0 blocked by limits, 0 dead; workers alive: 0" in said
     found = json.loads((await run("tasks", "health", "default", "--json", "-")).stdout)
     assert found["waiting"]["low"] == 1 and found["delayed"] == 1 and found["queue"] == "default"
+    assert found["paused"] is False and "paused" not in said
+    await bus.pause(queue="default")
+    assert "It is paused: its workers start no task until" in done(await run("tasks", "health", "default"))
+    assert (await bus.queue_health()).paused is True
     said = done(await run("tasks", "health", "others"), 2)
     assert "queue 'others'" in said and "there is none of this name" in said
 

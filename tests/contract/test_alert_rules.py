@@ -102,6 +102,11 @@ CASES: dict[tuple[str, str], tuple[list[Series], list[Series]]] = {
                 'eventlib_queue_waiting_tasks{queue="mail",priority="low"}': "1+0x80",
             },
             {'eventlib_queue_workers{queue="mail"}': "0+0x80"},
+            {
+                'eventlib_queue_workers{queue="mail"}': "0+0x80",
+                'eventlib_queue_waiting_tasks{queue="mail",priority="low"}': "1+0x80",
+                'eventlib_queue_paused{queue="mail"}': "1+0x80",
+            },
         ],
     ),
     ("DeadLetters", "program"): (

@@ -80,6 +80,7 @@ async def test_deliveries_and_publishes_are_counted(connect: Connect) -> None:
             await bus.publish(OrderPlaced(number=4), id="four", unique_for_s=60.0)
             handle = await bus.enqueue(app_with_failures.send, delay_s=3600.0)(1)  # type: ignore[attr-defined, arg-type]
             await bus.drained("orders", "billing")
+            await bus.pause(queue="mail")
             text = (await get(url, "/metrics")).text
             await handle.cancel()
     found = {
@@ -103,6 +104,7 @@ async def test_deliveries_and_publishes_are_counted(connect: Connect) -> None:
     assert value(text, "eventlib_backlog_entries", **BILLING, state="waiting") == 0.0
     assert value(text, "eventlib_queue_tasks", queue="mail", state="delayed") == 1.0
     assert value(text, "eventlib_queue_waiting_tasks", queue="mail", priority="normal") == 0.0
+    assert value(text, "eventlib_queue_paused", queue="mail") == 1.0
     assert value(text, "eventlib_ready") == value(text, "eventlib_look_success") == 1.0
     assert 0.0 < (value(text, "eventlib_handling_seconds_sum", **BILLING) or 0.0) < 5.0
 

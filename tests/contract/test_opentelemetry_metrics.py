@@ -155,6 +155,24 @@ async def test_what_was_counted_stays_when_its_bus_closes(connect: Connect, read
     assert await reader.value("eventlib.ready", {}) is None  # a gauge of a bus that has closed would be a lie
 
 
+async def test_a_provider_that_was_replaced_is_told_nothing_and_goes_on_when_it_is_back(
+    connect: Connect, reader: Reader
+) -> None:
+    sent, other, counted = {**ABOUT, "messaging.operation.name": "publish"}, Reader(), list[float | None]()
+    async with connect(ev.App("shop")) as bus:
+        await bus.publish_many(orders(1, 2))
+        for turn_on in (
+            lambda: opentelemetry.instrument(meter_provider=other.provider),
+            opentelemetry.uninstrument,
+            lambda: opentelemetry.instrument(meter_provider=reader.provider),
+        ):
+            turn_on()
+            counted += [await each.value("messaging.client.sent.messages", sent) for each in (reader, other)]
+    counted.append(await reader.value("messaging.client.sent.messages", sent))  # it closes, and what it counted stays
+    other.provider.shutdown()
+    assert counted == [None, 2, None, None, 2, None, 2]
+
+
 async def test_attributes_are_few_whatever_happens(connect: Connect, reader: Reader) -> None:
     app = ev.App("shop")
 

@@ -130,6 +130,7 @@ async def test_a_wrong_name_is_refused(connect: Connect) -> None:
         ({"queue": "mall"}, ev.MissingQueue, "mall"),
         ({"saga": "oder"}, ev.MissingGroup, "saga.oder"),
         ({"group": "billing", "reason": "x" * 501}, ev.InvalidArgument, "at most 500"),
+        ({"group": "billing", "reason": None}, ev.InvalidArgument, "reason is None; give a text"),
     ]
     async with connect(app) as bus:
         for arguments, error, part in wrong:

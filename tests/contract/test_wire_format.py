@@ -9,6 +9,7 @@ import eventlib as ev
 from eventlib.broker.connections import Broker
 from eventlib.broker.consuming import ConsumerCommands
 from eventlib.broker.dead_letters import DeadLetterCommands
+from eventlib.broker.pausing import PauseCommands
 from eventlib.broker.publishing import PublishCommands
 from eventlib.broker.streams import StreamCommands
 from eventlib.records import Entry, NumberedBatch, Unique
@@ -197,6 +198,7 @@ async def test_the_sweep_hash(broker: Broker, inspector: Inspector, raw: redis.R
     await commands.promote(1)
     await raw.hset(inspector.keys.sweep, "seen", "0")  # as if no consumer had looked for very long
     assert await commands.put_clock_right(0.0, 5.0)
+    await PauseCommands(broker, inspector.keys, None).put(True, "ann", "")
     found: Any = await raw.hgetall(inspector.keys.sweep)
     assert set(names_in(found)) == set(wire.names("The sweep hash"))
 
@@ -206,6 +208,7 @@ async def test_the_retention_hash(broker: Broker, inspector: Inspector, raw: red
     await ConsumerCommands(broker, inspector.keys, "c1").ensure_group()
     await StreamCommands(broker).declare_retention("orders", ev.Retention())
     await StreamCommands(broker).trim("orders", None, 1.0, 1)
+    await PauseCommands(broker, inspector.keys, broker.keys.retention("orders")).put(True, "ann", "")
     found: Any = await raw.hgetall(broker.keys.retention("orders"))
     assert set(names_in(found)) == {name.replace("GROUP", "billing") for name in wire.names("What a stream keeps")}
 

@@ -37,7 +37,7 @@ __all__ = ["installed"]  # a fixture
 
 JUDGE = Path(__file__).parents[1] / "node" / "browser"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-JUDGE_S = 90
+JUDGE_S = 200  # longer than the browser waits for anything: what it says of that is told
 A4_PT = (595, 842)
 LOOKS: list[dict[str, Any]] = [
     *(

@@ -81,6 +81,17 @@ def test_a_field_can_vary(tmp_path: Path) -> None:
     assert items_of(with_fields(scenario, {"load.fields.items.mean": 50.0})).mean() > 8 * items_of(scenario).mean()
 
 
+@pytest.mark.parametrize("follows", ["items", "size_bytes"])
+def test_a_run_without_a_message_has_no_times(tmp_path: Path, follows: str) -> None:
+    """As few seeds of a slow load have."""
+    rare = {"kind": "poisson", "event": "placed", "rate_per_s": 0.001, "duration_s": 1}
+    said: dict[str, Any] = {"fields": {"items": 3}} if follows == "items" else {"size_bytes": 100}
+    place = "field" if follows == "items" else "column"
+    time = {"kind": "linear", "base_s": 0.01, "per_unit_s": 0.002, place: follows}
+    scenario = _loaded(tmp_path, rare | said, {"desk": {"consumes": "placed", "service_time": time}})
+    assert rows_of(simulate(scenario, [0]), "sent").size == 0
+
+
 @pytest.mark.parametrize(
     ("fields", "more", "said"),
     [

@@ -3,7 +3,7 @@
 -- ARGV  group, how many limits to look at, a worker that was silent for more ms is not alive
 -- Returns how many wait in each priority; the age in ms of the oldest in each (-1: none waits; of tenants, 100 are
 -- looked at); running; delayed; blocked; dead; workers that are alive; rates: names with their time, and numbers; the
--- time of the server; limits: name, slots in use, and how many wait for each.
+-- time of the server; limits: name, slots in use, and how many wait for each; 1 if the queue is paused, else 0.
 local limits_max, silent_max = tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = math.floor(server_time())
 local depths, ages = {}, {}
@@ -46,5 +46,5 @@ for _, set in ipairs({1, 2}) do
 end
 return {
   depths, ages, running, redis.call('ZCARD', due), redis.call('ZCARD', blocked), redis.call('XLEN', dead_letters),
-  alive, redis.call('HGETALL', rates), now, limits,
+  alive, redis.call('HGETALL', rates), now, limits, redis.call('HGET', sweep, 'paused') and 1 or 0,
 }

@@ -18,6 +18,8 @@ def show_health(queue: str, health: QueueHealth) -> None:
         f"In the last minute, each second: {health.enqueued_per_s:.2f} enqueued, {health.started_per_s:.2f} started, "
         f"{health.ended_per_s:.2f} ended"
     )
+    if health.paused:
+        out.tell(f"It is paused: its workers start no task until `workbench tasks resume {queue}`.")
     ages = health.oldest_age_s
     columns: dict[str, list[str]] = {
         "priority": list(health.waiting),

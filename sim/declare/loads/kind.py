@@ -172,7 +172,7 @@ class LoadKind(Declared):
         Only of a load that carries the fields.
         """
         said = np.maximum(self._said[field], 0.0)
-        return np.repeat(said, n // len(said))
+        return np.repeat(said, n // max(1, len(said)))
 
     @property
     def carried_columns(self) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class LinearTime(ServiceTimeKind):
 def of_recorded(load: LoadKind, column: str, base_s: float, per_unit_s: float, n: int) -> Floats:
     """Service times of n messages that follow a recorded column, in seconds of the run, shape (n,)."""
     recorded = load.carried(column)
-    return np.repeat(base_s + per_unit_s * recorded, n // len(recorded)) * load.replay_scale
+    return np.repeat(base_s + per_unit_s * recorded, n // max(1, len(recorded))) * load.replay_scale
 
 
 def field_problem(field: str, load: LoadKind) -> str | None:
