@@ -175,7 +175,7 @@ def test_code_and_mends_of_a_docstring_are_marked() -> None:
         ('<th class="head"><p></p></th>', '<td class="head"></td>'),
         (
             '<dl>\n<dd><em class="sig-param">a</em></dd></dl>',
-            '<dl role="list">\n<dd role="listitem"><em class="sig-param">a</em></dd></dl>',
+            '<div class="parameters">\n<div><em class="sig-param">a</em></div></div>',
         ),
     ],
 )
