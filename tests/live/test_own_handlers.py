@@ -379,10 +379,8 @@ async def test_a_mark_goes_beside_a_trace_state_of_the_handler() -> None:
 
 
 def test_what_the_load_says_of_an_event_needs_no_example() -> None:
-    """A number that each message says, of a class that has neither a default nor an example for it."""
     made = payload_of(alone(own("compute", payload=None)), "own.placed", 0, {"number": np.array([7.0, 8.0])})
-    assert made is not None
-    assert [made(0).model_dump()["number"], made(1).model_dump()["number"]] == [7, 8]
+    assert made is not None and [made(index).model_dump()["number"] for index in (0, 1)] == [7, 8]
 
 
 @pytest.mark.parametrize(
