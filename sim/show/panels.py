@@ -18,7 +18,9 @@ from sim.show import style
 from sim.show.frame import SETTINGS
 
 _BINS = 60
-_PLACES = ((0.62, 0.27), (0.31, 0.23), (0.1, 0.1))  # bottom and height; a layout engine takes longer than a run
+# Bottom and height of each panel in inches, for up to three services; a layout engine takes longer than a run.
+_PLACES_IN, _HEIGHT_IN = ((2.85, 1.24), (1.43, 1.06), (0.46, 0.46)), 4.6
+_BARS, _BAR_IN = 3, 0.15  # each service more makes the picture so much higher
 
 
 class Panels:
@@ -26,9 +28,14 @@ class Panels:
 
     @rc_context(SETTINGS)
     def __init__(self, services: Sequence[str]) -> None:
-        self._figure = Figure(figsize=(style.WIDTH_IN * 1.2, 4.6))
-        axes = [self._figure.add_axes((0.1, bottom, 0.87, height)) for bottom, height in _PLACES]
-        self._lag, self._entries, busy = axes
+        more_in = _BAR_IN * max(0, len(services) - _BARS)
+        high_in = _HEIGHT_IN + more_in
+        self._figure = Figure(figsize=(style.WIDTH_IN * 1.2, high_in))
+        *above, (bottom_in, bars_in) = _PLACES_IN
+        places_in = [(each_in + more_in, of_in) for each_in, of_in in above] + [(bottom_in, bars_in + more_in)]
+        self._lag, self._entries, busy = (
+            self._figure.add_axes((0.1, each_in / high_in, 0.87, of_in / high_in)) for each_in, of_in in places_in
+        )
         self._quantiles = {
             q: self._lag.plot([], [], color=colour, label=f"p{100 * q:g}", linewidth=1.2)[0]
             for q, colour in ((0.5, style.BLUE), (0.99, style.VERMILLION))
@@ -43,12 +50,13 @@ class Panels:
         busy.set_yticks(range(len(services)), list(services))
         busy.set_xlim(0, 100)
         busy.set_xlabel("busy (%)")
-        for one, below in ((self._entries, -0.3), (busy, -0.7)):  # else the texts of all ticks are laid out twice
+        # Where these stand is given: else the texts of all ticks are laid out twice.
+        for one, below in ((self._entries, -0.3), (busy, -0.32 / (bars_in + more_in))):
             one.xaxis.set_label_coords(0.5, below)
         for one in (self._lag, self._entries):
             one.yaxis.set_label_coords(-0.07, 0.5)
-        self._title = self._figure.text(0.012, 0.965, "", fontweight="bold", parse_math=False)
-        self._warning = self._figure.text(0.012, 0.93, "", color=style.RUST, fontsize=8, parse_math=False)
+        self._title = self._figure.text(0.012, 1 - 0.16 / high_in, "", fontweight="bold", parse_math=False)
+        self._warning = self._figure.text(0.012, 1 - 0.32 / high_in, "", color=style.RUST, fontsize=8, parse_math=False)
 
     @rc_context(SETTINGS)
     def png(self, history: History, busy: Mapping[str, float], title: str, warning: str) -> bytes:

@@ -1,6 +1,7 @@
 """explore(): what can be moved, what comes of it, and what a notebook without widgets shows."""
 
 import sys
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +12,7 @@ from sim.declare.faults.kill import Kill
 from sim.errors import InvalidScenario
 from sim.show import explore as exploring
 from sim.show.explore import MESSAGES_MAX
+from sim.show.panels import Panels
 from tests.model.small import constant, poisson, scenario, service
 
 KILL = Kill(kind="kill", service="desk", consumer=0, at_s=0.5, back_after_s=0.2)
@@ -86,6 +88,15 @@ def test_a_picture_shows_nothing_of_the_one_before() -> None:
 
 def _refuses(_: object, **values: float) -> bytes:
     raise InvalidScenario("small", "too few")
+
+
+def test_the_names_of_many_services_stand_below_each_other() -> None:
+    names = [f"step_{number}" for number in range(9)]
+    history = sim.simulate(scenario(poisson(40.0, 1.0), **{name: service(0.001) for name in names}), [0])
+    panels = Panels(names)
+    panels.png(history, dict.fromkeys(names, 0.5), "nine", "")
+    boxes = [label.get_window_extent() for label in panels._figure.axes[2].get_yticklabels()]
+    assert len(boxes) == 9 and not any(one.overlaps(other) for one, other in pairwise(boxes))
 
 
 def test_a_file_is_no_scenario() -> None:
