@@ -18,13 +18,14 @@ from sim.infer.points import Measured
 from sim.tables import html_table
 from sim.wording import at_least, digits, lower_bound, number, quantity
 
-Limit = Literal["utilisation", "retries", "lease", "dependency", "faults"]
+Limit = Literal["utilisation", "retries", "lease", "dependency", "faults", "time"]
 
 _WITHOUT = {  # what was changed to find what limits: with it, the next cheaper value holds
     "lease": "with a tenth of the lease",
     "retries": "if nothing failed",
     "dependency": "with ten times its capacity",
     "faults": "without the faults",
+    "utilisation": "with ten times as many handlers",
 }
 
 
@@ -169,7 +170,10 @@ class CapacityPlan:
 
     def _limit(self) -> str:
         at = self.cheaper or self.tried[-1]
-        if self.limit in _WITHOUT:
+        if self.limit == "time":
+            broken = _and(_broken(self.without["utilisation"]))
+            return f"What limits it: time; even with ten times as many handlers, {broken}. Shorten the service times."
+        if self.limit in _WITHOUT and self.limit != "utilisation":
             better, limit = self.without[self.limit], self._busiest(at) if self.limit == "dependency" else self.limit
             return f"What limits it: {limit}; {_WITHOUT[self.limit]}, {self.of(at.value)} would do: {_found(better)}."
         busy_of = {

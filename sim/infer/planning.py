@@ -63,7 +63,7 @@ def plan(
         smallest, monotone = search.smallest()
         below = smallest - 1 if smallest is not None else len(search.values) - 1
         cheaper = search.tried[below] if below >= 0 else None
-        without = search.without_each(below) if cheaper is not None else {}
+        without = search.without_each(below, none_holds=smallest is None) if cheaper is not None else {}
     return CapacityPlan(
         scenario,
         field,
@@ -96,7 +96,9 @@ def _check_consumers(scenario: Scenario, field: str, down: int, cost_per_hour: f
 def _limit(without: Mapping[Limit, Tried]) -> Limit | None:
     """What limits: the first thing without which it holds; None where that cannot be told of each."""
     unsure = any(tried.cannot_tell for tried in without.values())
-    return next((name for name, tried in without.items() if tried.holds), None if unsure else "utilisation")
+    short = "utilisation" not in without or without["utilisation"].holds  # of handlers
+    rest: Limit = "utilisation" if short else "time"
+    return next((name for name, tried in without.items() if tried.holds), None if unsure else rest)
 
 
 async def checked_live(found: CapacityPlan, run: Callable[[Scenario, str], Awaitable[History]]) -> CapacityPlan:
@@ -236,12 +238,15 @@ class _Search:
         """Simulate the value at a place with more seeds."""
         [self.tried[place]] = self._simulated([place], seeds)
 
-    def without_each(self, place: int) -> dict[Limit, Tried]:
+    def without_each(self, place: int, *, none_holds: bool) -> dict[Limit, Tried]:
         """What the value at a place comes to without each of the things that may limit it, the mildest change first.
 
-        Each has as many seeds as the answer, and four times as many where these cannot tell.
+        Each has as many seeds as the answer, and four times as many where these cannot tell. Where no value holds, ten
+        times the handlers come last: what they do not reach, no number of consumers will.
         """
         variants = without_each(self._variants[place])
+        if none_holds and (busy := with_more_handlers(self._variants[place])):
+            variants["utilisation"] = busy
         found = self._without(place, variants, self._seeds)
         unsure = {name: variants[name] for name, tried in found.items() if tried.cannot_tell}
         return found | self._without(place, unsure, _MORE * self._seeds)
@@ -284,3 +289,15 @@ def without_each(scenario: Scenario) -> dict[Limit, Scenario]:
     if scenario.faults:
         variants["faults"] = with_fields(scenario, {"faults": ()})
     return variants
+
+
+def with_more_handlers(scenario: Scenario) -> Scenario | None:
+    """The scenario with ten times its handlers; None where an App says how many there are, or where there may not be so
+    many."""
+    if any(service.app is not None for service in scenario.services.values()):
+        return None
+    more = {f"services.{name}.concurrency": 10 * service.concurrency for name, service in scenario.services.items()}
+    try:
+        return with_fields(scenario, more)
+    except InvalidScenario:
+        return None
