@@ -5,7 +5,7 @@ import os
 import socket
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eventlib.broker.pausing import PauseCommands
 from eventlib.broker.tasks import WORKERS
@@ -99,7 +99,8 @@ class Pausing(ABC):
 
     async def _put(self, paused: bool, places: list[Place], by: str | None, reason: str) -> list[GroupPause]:
         who = _oneself() if by is None else by
-        for name, text in (("by", who), ("reason", reason)):
+        texts: dict[str, Any] = {"by": who, "reason": reason}  # whatever a program passes
+        for name, text in texts.items():
             if not isinstance(text, str) or len(text) > _TEXT_MAX or "\0" in text:
                 given = f"has {len(text)} characters" if isinstance(text, str) else f"is {text!r}"
                 raise InvalidArgument("pause", f"{name} {given}; give a text of at most {_TEXT_MAX}, without NUL")

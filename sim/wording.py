@@ -21,6 +21,11 @@ def quantity(value: float, unit: str) -> str:
     return f"{digits(value)} {'/s' if unit == '1/s' else unit}".rstrip()
 
 
+def runs_in_words(runs: int) -> str:
+    """How many runs: "1 run", "1,234 runs"."""
+    return f"{runs:,} run{'' if runs == 1 else 's'}"
+
+
 def number(value: float, *, significant: int = 4) -> str:
     """A number with so many significant digits for a table: "0.1523", "5,088", "-" where there is none."""
     if np.isnan(value):

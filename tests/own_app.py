@@ -30,7 +30,7 @@ app.group("wait", concurrency=50)
 app.group("ordered", ordered_by="number")
 app.group("late", lease_s=0.3)
 app.group("sized", concurrency=50)
-app.group("guarded", circuit_breaker=ev.CircuitBreaker(failures=3, failure_share=0.3, window_s=1.0, open_s=0.1))
+app.group("guarded", circuit_breaker=ev.CircuitBreaker(failures=3, failure_share=0.3, window_s=1.0, open_s=0.2))
 
 
 @app.subscribe(Placed, group="compute", retry=ev.Retry(attempts=2, wait_s=0.0))

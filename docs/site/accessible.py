@@ -1,7 +1,7 @@
 """What the theme leaves out for keyboards and screen readers, put into the pages when they are made.
 
-axe-core found each of these. A region that scrolls has to be reached by the tab key, a heading has a level, and two
-landmarks of one kind have names.
+axe-core found each of these. A region that scrolls has to be reached by the tab key, a heading has a level, two
+landmarks of one kind have names, a cell that heads nothing is no head, and parameters define nothing.
 """
 
 import re
@@ -17,6 +17,7 @@ _PUT = (
     (r'role="heading"(?! aria-level)', 'role="heading" aria-level="2"'),
     (r'<aside class="sidebar-drawer"(?! aria)', '<aside class="sidebar-drawer" aria-label="All pages"'),
     (r'<aside class="toc-drawer"(?! aria)', '<aside class="toc-drawer" aria-label="This page"'),
+    (r'<th class="([^"]*)"><p></p></th>', r'<td class="\1"></td>'),
 )
 
 
@@ -24,7 +25,12 @@ def accessible(page: str) -> str:
     """The page with these attributes. One that has them already stays as it is."""
     for pattern, put in _PUT:
         page = re.sub(pattern, put, page)
-    return page
+    return re.sub(r'<dl>(\s*<dd><em class="sig-param">.*?)</dl>', _parameters, page, flags=re.DOTALL)
+
+
+def _parameters(found: re.Match[str]) -> str:
+    """A line for each parameter of a long signature, which Sphinx writes as definitions of no term."""
+    return f'<div class="parameters">{found[1].replace("<dd>", "<div>").replace("</dd>", "</div>")}</div>'
 
 
 def mend(app: "Sphinx", exception: Exception | None) -> None:

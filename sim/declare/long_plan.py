@@ -44,7 +44,7 @@ def check_long(scenario: Scenario) -> None:
     if load.size_bytes is not None:
         problems.append("load.size_bytes: sizes are not measured without rows yet; leave it out")
     if scenario.callers is not None:
-        problems.append("callers: they are not measured without rows yet; leave it out")
+        problems.append("callers: they are not measured without rows yet; leave them out")
     for kind in sorted({fault.kind for fault in scenario.faults if fault.redelivers}):
         problem = f"{kind!r} may make a message come twice, which is not measured without rows yet"
         problems.append(f"faults: {problem}; leave it out, or give 'errors' or 'slow'")

@@ -54,7 +54,7 @@ class Overload:
         )
         return (
             f"{self.service} is overloaded: it is offered {offered} and can do {capacity}, so its backlog grows by "
-            f"{growth} as long as the load lasts; {self.mend}"
+            f"{growth} on average while the load lasts; {self.mend}"
         )
 
 

@@ -21,6 +21,7 @@ from sim.evidence.recovery import left_over
 from sim.evidence.requests import HEARD_S, requests_of
 from sim.evidence.sagas import half_done, services_with_sagas
 from sim.evidence.turns import passed_by, queues_of
+from sim.wording import runs_in_words
 
 Verdict = Literal["true", "false", "unknown"]
 Messages = npt.NDArray[np.int64]  # numbers of messages, one for each row
@@ -217,7 +218,7 @@ def drained(runs: Sequence[Run], overloaded: Iterable[Overload]) -> Check:
     ]
     if places:
         places = [*places[:_PLACES_MAX], *(overload.in_words() for overload in overloaded)]
-    detail = "; ".join(places) if places else f"0 in {len(runs)} runs"
+    detail = "; ".join(places) if places else f"0 in {runs_in_words(len(runs))}"
     return Check(_DRAINED, claim, "false" if places else "true", detail)
 
 
@@ -333,7 +334,9 @@ def on_time(late_s: Sequence[float], late: int, skipped: int, slept_s: Floats) -
     if not late_s and not skipped:
         return Check(_ON_TIME, claim, "unknown", "nothing was sent")
     worst_s = max(late_s, default=np.inf)
-    detail = f"p99 {worst_s * 1000:.2f} ms in the worst of {len(late_s)} runs" if late_s else "nothing was sent"
+    detail = (
+        f"p99 {worst_s * 1000:.2f} ms in the worst of {runs_in_words(len(late_s))}" if late_s else "nothing was sent"
+    )
     if late:
         detail += f"; {late:,} messages were sent that late or later"
     if skipped:
@@ -342,7 +345,7 @@ def on_time(late_s: Sequence[float], late: int, skipped: int, slept_s: Floats) -
         median_ms, p99_ms = np.quantile(slept_s, (0.5, 0.99)) * 1000
         detail += f"; handlers slept {median_ms:.2f} ms (p99 {p99_ms:.2f} ms) longer than asked"
     if worst_s >= LATE_S or skipped:
-        detail += "; such a run is invalid: lower the rate"
+        detail += "; such a run is invalid: lower the rate, or end other programs"
         return Check(_ON_TIME, claim, "false", detail, late + skipped)
     return Check(_ON_TIME, claim, "true", detail)
 

@@ -14,7 +14,7 @@ from sim.errors import InvalidScenario
 from sim.evidence.export import own_name, under_all_names
 from sim.evidence.history import ROW, History, Left, Run
 from sim.evidence.metrics import Interval, Metrics, measure, measure_seeds, summarize, unit_of
-from sim.wording import at_least, quantity
+from sim.wording import at_least, quantity, runs_in_words
 
 Outcome = Literal["holds", "fails", "cannot tell"]
 
@@ -49,9 +49,16 @@ class Judged:
         return "cannot tell" if held is None else "holds" if held else "fails"
 
     @property
+    def immeasurable(self) -> bool:
+        """No run has the number, such as the recovery of a service that no fault meets. More runs would not help."""
+        return math.isnan(self.mean)
+
+    @property
     def verdict(self) -> str:
         """The outcome as it is written: "holds", "fails" or "cannot tell from 5 runs"."""
-        return f"{self.outcome} from {_runs(self.runs)}" if self.outcome == "cannot tell" else self.outcome
+        if self.immeasurable:
+            return self.outcome
+        return f"{self.outcome} from {runs_in_words(self.runs)}" if self.outcome == "cannot tell" else self.outcome
 
     @property
     def expected(self) -> str:
@@ -62,19 +69,16 @@ class Judged:
     @property
     def found(self) -> str:
         """What was found: "310 ms (95 % interval 280 ms to 340 ms, 30 runs)"."""
-        if math.isnan(self.mean):
-            return "no run has such a number"
+        if self.immeasurable:
+            why = ", because no fault meets it" if self.expectation.metric.endswith("recovery_s") else ""
+            return f"no run has such a number{why}; expect another metric"
         mean = at_least(quantity(self.mean, self.unit), self.unhandled)
         if not math.isfinite(self.low):
             few = f"; give {RUNS_MIN} seeds or more" if self.runs < RUNS_MIN else ""
-            return f"{mean} ({_runs(self.runs)}, no interval{few})"
+            return f"{mean} ({runs_in_words(self.runs)}, no interval{few})"
         low = quantity(self.low, self.unit)
         between = f"from {low} on" if self.unhandled else f"{low} to {quantity(self.high, self.unit)}"
-        return f"{mean} (95 % interval {between}, {_runs(self.runs)})"
-
-
-def _runs(number: int) -> str:
-    return f"{number:,} run{'' if number == 1 else 's'}"
+        return f"{mean} (95 % interval {between}, {runs_in_words(self.runs)})"
 
 
 def metric_names(scenario: Scenario) -> dict[str, str]:

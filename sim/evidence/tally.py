@@ -125,8 +125,9 @@ class _OfService:
         for attempts in (self.attempts, self.all_attempts):
             attempts.add(at_s[started], at_s[handled | (kind == KIND["failed"])])
         sampled = kind == KIND["sampled"]
-        for looking in (self.backlog, *self.recoveries.values()):
-            looking.add(at_s[sampled], own["value"][sampled])
+        self.backlog.add(at_s[sampled], own["value"][sampled])
+        for recovery in self.recoveries.values():
+            recovery.add(at_s[sampled], own["value"][sampled])
         gone = dead | (kind == KIND["acked"])
         self.gone += int(np.count_nonzero(gone))
         self.settled_ever += int(np.count_nonzero(handled | dead))

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from sim.declare.declared import Floats, Numbers
 from sim.declare.dependencies import Dependency
+from sim.declare.loads import Load
 from sim.declare.loads.batching import BatchingLoad
 from sim.declare.loads.constant import ConstantLoad
-from sim.declare.loads.kind import LoadKind
 from sim.declare.own_handlers import MAX_SLOTS, Emission, Emitted, Learned, Occurrences
 from sim.declare.sagas import SagaStep, UndoStep
 from sim.declare.scenario import Progress, Scenario
@@ -114,7 +114,7 @@ def _light(scenario: Scenario, rate_per_s: float, duration_s: float, burst: int 
         "fields": own.fields,
     }
     times = {"rate_per_s": rate_per_s, "duration_s": duration_s}
-    load: ConstantLoad | BatchingLoad = ConstantLoad.model_validate({"kind": "constant"} | said | times)
+    load: Load = ConstantLoad.model_validate({"kind": "constant"} | said | times)
     if burst > 1:
         wait_s = burst / (2.0 * rate_per_s)
         of = {"kind": "poisson"} | times
@@ -136,7 +136,7 @@ def _light(scenario: Scenario, rate_per_s: float, duration_s: float, burst: int 
 class _WithoutColumns:
     """Replaces service times that a load cannot say by the distribution that they have in the scenario."""
 
-    def __init__(self, scenario: Scenario, load: LoadKind) -> None:
+    def __init__(self, scenario: Scenario, load: Load) -> None:
         self._plan = scenario.plan(_SEED)
         self._there = scenario.offered_load.carrying(self._plan.size_bytes, self._plan.fields)
         self._load = load

@@ -154,6 +154,8 @@ def _variants(scenario: Scenario, field: str, values: Sequence[Any], down: int) 
     unable: InvalidScenario | None = None
     for value in values:
         try:
+            if down and value <= down:
+                raise InvalidScenario(field, f"{value} cannot work with {down} down; give at least {down + 1}")
             found[value] = with_fields(scenario, {field: value - down if down else value})
         except InvalidScenario as error:
             if found or value == values[-1]:

@@ -29,7 +29,7 @@ from sim.infer.kept import cells as kept_cells
 from sim.infer.planned import CapacityPlan
 from sim.infer.prediction import Prediction
 from sim.infer.swept import Sweep
-from sim.show.wording import percent, replications, seeds, warm_up_in_words
+from sim.show.wording import counted, percent, replications, seeds, warm_up_in_words
 from sim.timings import STEPS
 from sim.wording import lower_bound, number, quantity, share_unhandled
 
@@ -250,7 +250,9 @@ def print_trace(seen: Sequence[Seen], columns: Mapping[str, str], trace: Trace, 
         f" from {datetime.fromtimestamp(trace.began_s, UTC):%Y-%m-%d %H:%M:%S} UTC on" if trace.began_s > 1e8 else ""
     )
     if found.rows == 1 or not found.length_s:
-        out.tell(f"{found.rows:,} rows at one moment{begun}: there is no rate, and there are no gaps.")
+        out.tell(
+            f"{counted(found.rows, 'row').capitalize()} at one moment{begun}: there is no rate, and there are no gaps."
+        )
         return
     rate = quantity(found.rate_per_s, "1/s")
     out.tell(f"{found.rows:,} rows in {quantity(found.length_s, 's')}{begun}: {rate} on average.")

@@ -60,6 +60,8 @@ def state_of(
     verdicts = [*(check.verdict for check in checks), *(claim.verdict for claim in claims), *lags]
     if number := verdicts.count("unknown"):
         return "unknown", f"Nothing found false, {number} unknown"
+    if number := sum(one.immeasurable for one in judged):
+        return "unknown", f"{counted(number, 'expectation').capitalize()} cannot be told: no run has such a number"
     if number := _outcomes(judged).count("cannot tell"):
         return "unknown", f"{counted(number, 'expectation').capitalize()} cannot be told from so few runs"
     kinds = [word for word, among in (("check", checks), ("claim", claims), ("expectation", judged)) if among]

@@ -36,44 +36,56 @@ def payload_of(
         return None
     name, service = next((found for found in services if found[1].payload), services[0])
     event_class = subscription_of(name, service, app_of(name, service)[0]).event_class
-    made = _payload(scenario, name, service, event_class, seed)
-    return made if event not in scenario.offered_load.events or not fields else _saying(made, event_class, fields)
+    said = fields if event in scenario.offered_load.events else {}
+    _check_known(event_class, said)
+    made = _payload(scenario, name, service, event_class, seed, said)
+    return _saying(made, event_class, said) if said else made
 
 
-def _payload(scenario: Scenario, name: str, service: Service, event_class: type[Event], seed: int) -> Payload:
+def _payload(
+    scenario: Scenario, name: str, service: Service, event_class: type[Event], seed: int, said: Mapping[str, Floats]
+) -> Payload:
     if service.recorded_events is not None:
         recorded = _recorded(name, service, event_class)
         first = int(seed * _GOLDEN * len(recorded)) % len(recorded)
         return lambda index: recorded[(first + index) % len(recorded)]
     if service.payload is not None:
         return _generated(name, service, event_class, list(scenario.services).index(name), seed)
-    example = _example(name, event_class)
+    example = _example(name, event_class, said)
     return lambda index: example
 
 
-def _saying(made: Payload, event_class: type[Event], fields: Mapping[str, Floats]) -> Payload:
-    """The same events, each with what the load lets it say."""
+def _check_known(event_class: type[Event], fields: Mapping[str, Floats]) -> None:
     if unknown := next((name for name in fields if name not in event_class.model_fields), None):
         known = ", ".join(event_class.model_fields) or "none"
         problem = f"{event_class.__name__} has no field {unknown!r}; there are: {known}"
         raise InvalidScenario(f"load.fields.{unknown}", problem)
-    numbers = {
-        name: (TypeAdapter[Any](event_class.model_fields[name].rebuild_annotation()), of_field.tolist())
-        for name, of_field in fields.items()
-    }
+
+
+def _saying(made: Payload, event_class: type[Event], fields: Mapping[str, Floats]) -> Payload:
+    """The same events, each with what the load lets it say."""
+    numbers = {name: (_adapter(event_class, name), of_field.tolist()) for name, of_field in fields.items()}
 
     def make(index: int) -> Event:
-        said = {}
-        for name, (taken, of_field) in numbers.items():
-            try:
-                said[name] = taken.validate_python(of_field[index])
-            except ValidationError as error:
-                reason = error.errors()[0]["msg"]
-                problem = f"{event_class.__name__} does not take {of_field[index]:g} ({reason}); whole: true rounds it"
-                raise InvalidScenario(f"load.fields.{name}", problem) from None
+        said = {
+            name: _taken(event_class, name, of_field[index], adapter) for name, (adapter, of_field) in numbers.items()
+        }
         return made(index).model_copy(update=said)
 
     return make
+
+
+def _adapter(event_class: type[Event], name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(event_class.model_fields[name].rebuild_annotation())
+
+
+def _taken(event_class: type[Event], name: str, value: float, adapter: TypeAdapter[Any]) -> Any:
+    """The value as the event's field takes it. It is refused where the field does not."""
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        problem = f"{event_class.__name__} does not take {value:g} ({error.errors()[0]['msg']}); whole: true rounds it"
+        raise InvalidScenario(f"load.fields.{name}", problem) from None
 
 
 def _generated(name: str, service: Service, event_class: type[Event], place: int, seed: int) -> Payload:
@@ -125,17 +137,24 @@ def _recorded(name: str, service: Service, event_class: type[Event]) -> Sequence
     return found
 
 
-def _example(name: str, event_class: type[Event]) -> Event:
-    """An event of the class's own examples and defaults."""
+def _example(name: str, event_class: type[Event], said: Mapping[str, Floats]) -> Event:
+    """An event of the class's own examples and defaults. What the load says of each event need not have any."""
     extra: Any = event_class.model_config.get("json_schema_extra")
     examples = extra.get("examples") if isinstance(extra, dict) else None
     fields = {
         field.alias or key: field.examples[0] for key, field in event_class.model_fields.items() if field.examples
     }
+    given = {
+        event_class.model_fields[key].alias or key: _taken(event_class, key, of[0], _adapter(event_class, key))
+        for key, of in said.items()
+        if len(of)
+    }
     try:
-        return event_class.model_validate(examples[0] if examples else fields)
+        return event_class.model_validate((examples[0] if examples else fields) | given)
     except (ValidationError, InvalidArgument, LookupError):
-        needs = ", ".join(key for key, field in event_class.model_fields.items() if field.is_required())
+        needs = ", ".join(
+            key for key, field in event_class.model_fields.items() if field.is_required() and key not in said
+        )
         problem = f"{event_class.__name__} has no defaults or examples for {needs or 'its fields'}"
         mend = "name a function as payload, such as shop:order, or a .jsonl file of recorded events"
         raise InvalidScenario(f"services.{name}.payload", f"{problem}; {mend}") from None

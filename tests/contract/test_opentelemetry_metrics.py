@@ -161,12 +161,11 @@ async def test_a_provider_that_was_replaced_is_told_nothing_and_goes_on_when_it_
     sent, other, counted = {**ABOUT, "messaging.operation.name": "publish"}, Reader(), list[float | None]()
     async with connect(ev.App("shop")) as bus:
         await bus.publish_many(orders(1, 2))
-        for turn_on in (
-            lambda: opentelemetry.instrument(meter_provider=other.provider),
-            opentelemetry.uninstrument,
-            lambda: opentelemetry.instrument(meter_provider=reader.provider),
-        ):
-            turn_on()
+        for provider in (other.provider, None, reader.provider):
+            if provider is None:
+                opentelemetry.uninstrument()
+            else:
+                opentelemetry.instrument(meter_provider=provider)
             counted += [await each.value("messaging.client.sent.messages", sent) for each in (reader, other)]
     counted.append(await reader.value("messaging.client.sent.messages", sent))  # it closes, and what it counted stays
     other.provider.shutdown()

@@ -172,6 +172,11 @@ def test_code_and_mends_of_a_docstring_are_marked() -> None:
         ("<pre>x</pre>", '<pre tabindex="0">x</pre>'),
         ('<pre class="literal">', '<pre tabindex="0" class="literal">'),
         ("<preface>", "<preface>"),
+        ('<th class="head"><p></p></th>', '<td class="head"></td>'),
+        (
+            '<dl>\n<dd><em class="sig-param">a</em></dd></dl>',
+            '<div class="parameters">\n<div><em class="sig-param">a</em></div></div>',
+        ),
     ],
 )
 def test_what_scrolls_is_reached_and_landmarks_have_names(made: str, mended: str) -> None:

@@ -44,8 +44,7 @@ def ends_of(declared: Scenario) -> list[float]:
     found = simulate(declared, [0])
     assert {one.name: one.detail for one in check(found) if one.verdict == "false"} == {}
     handled = rows_of(found, "handled", "desk")["t_s"] - rows_of(found, "sent")["t_s"].min()
-    ends_s: list[float] = np.unique(np.round(handled, 6)).tolist()
-    return ends_s
+    return [float(at_s) for at_s in np.unique(np.round(handled, 6))]
 
 
 def test_a_call_takes_its_time_and_that_of_each_message() -> None:

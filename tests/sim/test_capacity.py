@@ -46,8 +46,8 @@ def test_overload_is_told_in_words() -> None:
     (found,) = overloads(simulate(OVERLOADED, [0]))
     assert [found.offered_per_s, found.capacity_per_s] == pytest.approx([20.0, 10.0])
     assert found.in_words() == (
-        "desk is overloaded: it is offered 20 /s and can do 10 /s, so its backlog grows by 10 /s as long as the load "
-        "lasts; add consumers or concurrency, or lower the rate"
+        "desk is overloaded: it is offered 20 /s and can do 10 /s, so its backlog grows by 10 /s on average "
+        "while the load lasts; add consumers or concurrency, or lower the rate"
     )
 
 

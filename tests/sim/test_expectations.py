@@ -22,6 +22,7 @@ from sim.evidence.metrics import Metrics, measure, unit_of
 from sim.infer.judging import judge_prediction
 from sim.infer.predict import predict
 from sim.infer.prediction import Prediction
+from sim.show.verdict import state_of
 from sim.worlds.simulated import simulate
 from tests.model.small import poisson, saga_service, saga_step, scenario, service, steady, with_callers
 from tests.sim.handmade import history, sent, whole
@@ -100,10 +101,17 @@ def test_it_holds_or_fails_where_the_whole_interval_does() -> None:
     ]
     assert outcome("lag_s_p99 >= 0.7", values) == "holds"
     assert outcome("lag_s_p99 < 9", [1.0, 1.0]) == "cannot tell from 2 runs"
-    assert outcome("lag_s_p99 < 9", [math.nan] * 5) == "cannot tell from 0 runs"
+    assert outcome("lag_s_p99 < 9", [math.nan] * 5) == "cannot tell"  # more runs would not help
     assert outcome("dead_letters <= 0", [0.0, 0.0, 0.0]) == "holds"
     assert outcome("dead_letters < 0", [0.0, 0.0, 0.0]) == "fails"
     assert outcome("recovery_s < 5", [1.0, math.inf, 1.0]) == "fails"  # on average it is infinite
+
+
+def test_a_number_that_no_run_has_is_not_blamed_on_few_runs() -> None:
+    """Recovery is that of a service which a fault meets."""
+    judged = judge([Expectation.parse("recovery_s < 5")], Metrics({"recovery_s": np.array([math.nan] * 5)}, {}))
+    assert judged[0].found == "no run has such a number, because no fault meets it; expect another metric"
+    assert state_of((), judged=judged) == ("unknown", "One expectation cannot be told: no run has such a number")
 
 
 def test_a_lower_bound_never_holds_below_a_limit() -> None:

@@ -132,7 +132,7 @@ def test_a_timestamp_with_a_time_zone(file: Path, zone: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [ROWS[0], "timestamp,context,generated\n" + ROWS[0], HEADER.replace(",", ":") + ROWS[0], "", "TIMESTAMP\n"],
+    ["timestamp,context,generated\n" + ROWS[0], HEADER.replace(",", ":") + ROWS[0], "TIMESTAMP\n"],
 )
 def test_wrong_columns(file: Path, content: str) -> None:
     file.write_text(content)
@@ -141,15 +141,19 @@ def test_wrong_columns(file: Path, content: str) -> None:
     assert "expected ['TIMESTAMP', 'ContextTokens', 'GeneratedTokens']" in refused.problem
 
 
+def test_a_trace_without_a_header(file: Path) -> None:
+    """Its first row would be taken for names, and be lost."""
+    file.write_text("".join(ROWS))
+    assert "has values and no column names (2023-11-16 18:15:46.6805900, 374, 44)" in refusal(file).problem
+
+
 def test_a_trace_without_rows(file: Path) -> None:
     file.write_text(HEADER)
     assert refusal(file).problem == "has no rows"
 
 
 def test_a_missing_trace(tmp_path: Path) -> None:
-    problem = refusal(tmp_path / "none.csv").problem
-    assert "data/README.md says what to fetch" in problem
-    assert "--sample-if-missing" in problem
+    assert refusal(tmp_path / "none.csv").problem == "no such trace; correct its name"
 
 
 def test_a_directory_in_place_of_a_trace(tmp_path: Path) -> None:
@@ -237,7 +241,7 @@ def test_a_sample_replaces_a_missing_file_if_that_is_asked_for(file: Path, tmp_p
     """A file that exists is never replaced."""
     declared = trace_scenario(tmp_path, file="missing.csv", sample="trace.csv")
     assert len(Scenario.load(declared, sample_if_missing=True).plan(0).arrivals_s) == 4
-    with pytest.raises(InvalidTrace, match=r"missing\.csv: no such trace"):
+    with pytest.raises(InvalidTrace, match=r"missing\.csv: no such trace; data/README.md .* --sample-if-missing"):
         Scenario.load(declared).plan(0)
     (tmp_path / "missing.csv").write_text(HEADER + ROWS[0])
     assert len(Scenario.load(declared, sample_if_missing=True).plan(0).arrivals_s) == 1

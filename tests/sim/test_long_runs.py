@@ -148,7 +148,7 @@ def test_a_recovery_is_the_same_in_whatever_batches_looks_come() -> None:
     """Random walks of a backlog, which come back, come back late, or never do."""
     rng, answers = np.random.default_rng(2), set[str]()
     for _ in range(300):
-        at_s = np.arange(80) * 0.3
+        at_s: Floats = np.arange(80, dtype=np.float64) * 0.3
         entries = np.floor(np.abs(np.cumsum(rng.normal(0.0, 1.0, at_s.size))))
         calm_until_s = float(rng.uniform(0.0, 12.0))
         asked = Question(calm_until_s, calm_until_s + float(rng.uniform(0.0, 5.0)), at_once=bool(rng.integers(2)))

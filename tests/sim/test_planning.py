@@ -71,7 +71,7 @@ def test_it_knows_what_a_queue_needs() -> None:
     down = planned(even, range(1, 17), down=1)
     assert down.smallest is not None and down.smallest.value == 4
     assert down.sentence.startswith("4 consumers of desk keep") and down.sentence.endswith("with 1 of them down.")
-    assert down.tried[0].value == 2 and "Input should be greater than or equal to 1" in down.unable
+    assert down.tried[0].value == 2 and down.unable == "1 cannot work with 1 down; give at least 2"
 
 
 def test_it_says_what_limits() -> None:
@@ -150,7 +150,7 @@ def test_where_more_is_not_better_every_value_is_tried() -> None:
         ({"services.desk.consumers": "one,two"}, FAST, {}, "a plan varies a number"),
         ({"drain_s": "1..2"}, FAST, {"down": 1}, "only consumers can be down"),
         ({"drain_s": "1..2"}, FAST, {"cost_per_hour": 1.0}, "only consumers cost"),
-        ({"services.desk.consumers": "1..2"}, FAST, {"down": 2}, "greater than or equal to 1"),
+        ({"services.desk.consumers": "1..2"}, FAST, {"down": 2}, "2 cannot work with 2 down; give at least 3"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(

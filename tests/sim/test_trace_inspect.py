@@ -148,7 +148,7 @@ def test_one_row_has_no_rate(inspect: Any) -> None:
     """But a scenario that sends it."""
     result = inspect("ts,size\n2026-01-01T00:00:00Z,5\n", "--out", "mine.yaml", "--json", "calls.json")
     assert result.exit_code == 0, result.output
-    assert "1 rows at one moment" in result.stdout
+    assert "One row at one moment" in result.stdout
     assert json.loads(Path("calls.json").read_text())["summary"]["rate_per_s"] is None
     assert len(Scenario.load("mine.yaml").plan(0).arrivals_s) == 1
 
@@ -161,6 +161,15 @@ def test_one_row_has_no_rate(inspect: Any) -> None:
         ("ts,size\n1,2\n", ("--delimiter", ";;"), "--delimiter is one character"),
         ("ts,size\n1,2\n3\n", (), "line 3: '3' is no row of this trace (1 fields, where the header has 2)"),
         ("ts,size\n", (), "has no rows"),
+        ("", (), "has no column names"),
+        ("1.5,2\n2.5,3\n", (), "has values and no column names (1.5, 2)"),
+        ("2026-01-01T00:00:00Z,2\n2026-01-01T00:00:01Z,3\n", (), "has values and no column names"),
+        (
+            "ts;size\n1,5;2\n",
+            (),
+            "'1,5;2' is no row of this trace (the time has a comma where a decimal point is read)",
+        ),
+        ("ts;size\n1;2,5\n", ("--work", "size"), "'2,5' has a comma where a decimal point is read"),
         (
             "ts,size\n1,2\n2026-01-01T00:00:00Z,3\n",
             (),
@@ -179,4 +188,6 @@ def test_what_cannot_be_inspected(inspect: Any, content: str, arguments: tuple[s
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["trace", "inspect", str(tmp_path / "none.csv")])
     assert result.exit_code == 2
-    assert "none.csv: no such trace" in result.output.replace("\n", "")
+    output = result.output.replace("\n", "")
+    assert "none.csv: no such trace; correct its name" in output
+    assert "--sample-if-missing" not in output  # which this command has not

@@ -14,6 +14,7 @@ from sim.declare.traces.values import Unit
 from sim.errors import InvalidTrace
 
 ROWS_MAX = 10_000_000  # a plan of more would take gigabytes
+_NOT_FETCHED = "no such trace; data/README.md says what to fetch and where to put it (or use --sample-if-missing)"
 
 
 class TraceLoad(LoadKind):
@@ -96,6 +97,8 @@ class TraceLoad(LoadKind):
         return replace(trace, at_s=trace.at_s[start:stop] - self.from_s, numbers=numbers)
 
     def _read(self) -> Trace:
+        if self.sample is not None and not self.file.exists():
+            raise InvalidTrace(str(self.file), _NOT_FETCHED)
         return read_trace(self.file, TraceFormat(tuple(self.columns.items()), self.delimiter, self.unit))
 
     @property

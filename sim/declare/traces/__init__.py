@@ -80,7 +80,7 @@ def _look_at(file: Path) -> tuple[int, int]:
         with file.open("rb"):
             return stat.st_mtime_ns, stat.st_size
     except FileNotFoundError as error:
-        problem = "no such trace; data/README.md says what to fetch and where to put it (or use --sample-if-missing)"
+        problem = "no such trace; correct its name"
         raise InvalidTrace(str(file), problem) from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         reason = getattr(error, "strerror", None) or error

@@ -114,6 +114,11 @@ class _Csv(Table):
         except (UnicodeDecodeError, csv.Error) as error:
             raise InvalidTrace(self.place, f"not a CSV file in UTF-8 ({error})") from error
         self.names = tuple(name.strip() for name in header)
+        if not any(self.names):
+            raise InvalidTrace(self.place, "has no column names; the first line of a trace names its columns")
+        if all(form_of(name) for name in self.names):
+            names = ", ".join(self.names)
+            raise InvalidTrace(self.place, f"has values and no column names ({names}); put a line of names above it")
 
     def read(self, at: str, of_numbers: Sequence[str], unit: Unit | None) -> Columns:
         try:
@@ -181,7 +186,9 @@ class _Csv(Table):
                     problems += [problem_of_number(values[name]) for name in of_numbers]
                     problem = next((one for one in problems if one), "")
                 if problem:
-                    raise InvalidTrace(f"{self._file}, line {rows.line_num}", _no_row(row, problem))
+                    raise InvalidTrace(
+                        f"{self._file}, line {rows.line_num}", _no_row(row, problem, self.delimiter or ",")
+                    )
         except (UnicodeDecodeError, csv.Error) as error:
             raise InvalidTrace(
                 f"{self._file}, line {rows.line_num + 1}", f"not a CSV file in UTF-8 ({error})"
@@ -289,7 +296,7 @@ def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
         yield line.decode("utf-8" if number else "utf-8-sig")
 
 
-def _no_row(row: Sequence[str], problem: str) -> str:
-    text = ",".join(row)
+def _no_row(row: Sequence[str], problem: str, delimiter: str) -> str:
+    text = delimiter.join(row)
     shown = repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
     return f"{shown} is no row of this trace ({problem}); mend or delete it"

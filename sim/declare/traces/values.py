@@ -47,7 +47,9 @@ def form_of(text: str) -> str | None:
 
 def problem_of_time(text: str, form: str) -> str | None:
     """Why a text is no time of this form; None if it is one."""
-    if (found := form_of(text)) is None:
+    if (found := form_of(text)) is None and form_of(text.replace(",", ".")):
+        return "the time has a comma where a decimal point is read"
+    if found is None:
         return "the time is neither YYYY-MM-DD HH:MM:SS, with or without a zone, nor a number"
     if found != form:
         return f"the time is {found}, and the first one is {form}"
@@ -63,6 +65,8 @@ def problem_of_time(text: str, form: str) -> str | None:
 def problem_of_number(text: str) -> str | None:
     """Why a text is no number of a trace; None if it is one."""
     if not re.fullmatch(NUMBER, text, re.ASCII):
+        if re.fullmatch(NUMBER, text.replace(",", "."), re.ASCII):
+            return f"{text!r} has a comma where a decimal point is read"
         return f"{text!r} is no number" if text else "a number is missing"
     return None if 0 <= float(text) <= NUMBER_MAX else f"{text} is not from 0 to {NUMBER_MAX:g}"
 
