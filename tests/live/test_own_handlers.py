@@ -140,7 +140,10 @@ def test_what_handlers_do_is_learned(runs: tuple[Scenario, History]) -> None:
 
 
 def test_an_app_with_a_circuit_breaker_is_scaled_in_both_worlds(url: str) -> None:
-    """Sixty events come at once, and take seconds, as the circuit is open for most of them. The model has what this run shows of the handlers, and the App's own breaker."""
+    """Sixty events come at once, and take seconds, as the circuit is open for most of them.
+
+    The model has what this run shows of the handlers, and the App's own breaker.
+    """
     rule = {"min": 1, "max": 2, "backlog_per_consumer": 10, "every_s": 0.3, "down_after_s": 0.5}
     load = {"kind": "spike", "event": "own.placed", "rate_per_s": 5, "peak_rate_per_s": 600, "at_s": 0.2, "for_s": 0.1}
     spike = TypeAdapter(Load).validate_python(load | {"duration_s": 2.0})
