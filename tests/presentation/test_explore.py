@@ -9,6 +9,7 @@ import pytest
 
 import sim
 from sim.declare.faults.kill import Kill
+from sim.declare.scenario import Scenario
 from sim.errors import InvalidScenario
 from sim.show import explore as exploring
 from sim.show.explore import MESSAGES_MAX
@@ -92,7 +93,8 @@ def _refuses(_: object, **values: float) -> bytes:
 
 def test_the_names_of_many_services_stand_below_each_other() -> None:
     names = [f"step_{number}" for number in range(9)]
-    history = sim.simulate(scenario(poisson(40.0, 1.0), **{name: service(0.001) for name in names}), [0])
+    services = {name: service(0.001) for name in names}
+    history = sim.simulate(Scenario(name="many", load=poisson(40.0, 1.0), services=services), [0])
     panels = Panels(names)
     panels.png(history, dict.fromkeys(names, 0.5), "nine", "")
     boxes = [label.get_window_extent() for label in panels._figure.axes[2].get_yticklabels()]
