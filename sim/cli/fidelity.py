@@ -44,6 +44,8 @@ def fidelity_command(
     files = scenarios or sorted((shipped() / "data/fidelity").glob("*.yaml"))
     keep_apart([*files, calibration_file], json_file)
     declared = [Scenario.load(file, sample_if_missing=True) for file in files]
+    for one in declared:
+        one.check_size(max(repeats, replications))
     kept = [] if histories is None else _files(histories, [one.name for one in declared])
     with server_at(url) as address:
         calibration = calibrated(calibration_file, address)

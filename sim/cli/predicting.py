@@ -54,6 +54,7 @@ def predicted(
     from sim.show.console import progress
 
     declared = with_own_handlers(declared, learned, url)
+    declared.check_size(len(seeds) * replications)  # before the machine is timed for half a minute
     measured = calibrated(calibration, url)
     with progress(f"simulating {declared.name}") as advance:
         return predict(declared, seeds, calibration=measured, replications=replications, progress=advance)

@@ -103,6 +103,23 @@ async def test_too_many_repeats_are_refused_before_anything_is_predicted() -> No
             await fidelity([chain()], calibration=Calibration.constant(), repeats=repeats, url="redis://127.0.0.1:1")
 
 
+@pytest.mark.parametrize("command", ["compare", "predict", "fidelity"])
+def test_what_no_memory_holds_is_refused_before_the_machine_is_timed(
+    command: str, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed(*_: object, **__: object) -> None:
+        raise AssertionError("it was timed")
+
+    monkeypatch.setattr("sim.infer.calibrate.calibrate", timed)
+    file = tmp_path / "large.yaml"
+    large = chain().model_dump(mode="json", by_alias=True)
+    large["load"]["rate_per_s"] = 1e9
+    file.write_text(yaml.safe_dump(large))
+    out = ["--out", str(tmp_path / "p.json")] if command == "predict" else []
+    said = CliRunner().invoke(app, [command, str(file), "--url", url, *out])
+    assert said.exit_code == 2 and "lower the load's rate_per_s or duration_s" in " ".join(said.output.split())
+
+
 def test_the_command_tells_and_keeps_what_ran(tmp_path: Path, url: str) -> None:
     """The statuses are 0, or 3 where the machine was too busy to judge anything."""
     file, kept, told = (tmp_path / name for name in ("small.yaml", "calibration.json", "told.json"))

@@ -35,7 +35,7 @@ def test_a_timer_that_is_early_keeps_no_attempt_waiting() -> None:
         began = await gate.passage()
         assert began is not None
         gate.ended(began, cast(Delivery, None), [OSError()])
-        assert gate.state == "open"
+        assert gate.state != "closed"  # half-open already, if the machine was slow
         async with asyncio.timeout(5.0):
             return await gate.passage()
 
