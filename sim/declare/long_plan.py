@@ -1,6 +1,6 @@
 """The plan of a run of any length: what `Plan` draws at once is drawn in parts here, from the same streams.
 
-So a run of 100 million messages takes the memory of a short one. A scenario whose messages depend on each other, or
+So a run takes the memory of a short one, however long it is. A scenario whose messages depend on each other, or
 on a recording, has no such plan yet.
 """
 
