@@ -106,12 +106,15 @@ def tried(programs: Path, folder: Path) -> Iterator[str]:
 def main(pythons: Sequence[str]) -> int:
     """Check all of it; 0 if it is ready."""
     there = [python for python in pythons if starts(python)]
+    if not there:
+        told(f"not ready: of {', '.join(pythons)} none starts; install one, or name its path")
+        return 1
     with tempfile.TemporaryDirectory(prefix="workbench-release-") as name:
         folder = Path(name)
         try:
             told("building wheel and sdist")
             wheel, sdist = built(folder)
-            told(f"{wheel.name} and {sdist.name}; of {', '.join(pythons)} there are {', '.join(there) or 'none'}")
+            told(f"{wheel.name} and {sdist.name}; of {', '.join(pythons)} there are {', '.join(there)}")
             for number, (python, archive) in enumerate([*((each, wheel) for each in there), (there[-1], sdist)]):
                 told(f"{python} with {archive.name}")
                 programs = installed(python, archive, folder / f"environment-{number}")
