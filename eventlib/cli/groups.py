@@ -6,7 +6,7 @@ import typer
 
 from eventlib.cli.bus import Namespace, Url
 from eventlib.cli.console import Json, commands, ending
-from eventlib.cli.pausing import By, Reason, show, turn
+from eventlib.cli.pausing import Act, By, Reason, show, turn
 
 app = commands(
     "groups",
@@ -18,32 +18,26 @@ Stream = Annotated[str, typer.Argument(help="The event stream.", metavar="STREAM
 Group = Annotated[str, typer.Argument(help="The consumer group.", metavar="GROUP")]
 
 
-@app.command("pause", epilog=ending("`workbench groups pause orders billing --reason 'the bank is down'`"))
-def pause_command(
-    stream: Stream,
-    group: Group,
-    reason: Reason = "",
-    by: By = None,
-    url: Url = None,
-    namespace: Namespace = None,
-    json_file: Json = None,
-) -> None:
-    """Let no consumer of a group read until it is resumed. What they hold is finished; nothing is lost."""
-    turn("pause", url, namespace, json_file, reason, by, group=group, stream=stream)
+def _add(act: Act, more: str, about: str) -> None:
+    @app.command(act, epilog=ending(f"`workbench groups {act} orders billing{more}`"), help=about)
+    def command(
+        stream: Stream,
+        group: Group,
+        reason: Reason = "",
+        by: By = None,
+        url: Url = None,
+        namespace: Namespace = None,
+        json_file: Json = None,
+    ) -> None:
+        turn(act, url, namespace, json_file, reason, by, group=group, stream=stream)
 
 
-@app.command("resume", epilog=ending("`workbench groups resume orders billing`"))
-def resume_command(
-    stream: Stream,
-    group: Group,
-    reason: Reason = "",
-    by: By = None,
-    url: Url = None,
-    namespace: Namespace = None,
-    json_file: Json = None,
-) -> None:
-    """Let the consumers of a paused group go on."""
-    turn("resume", url, namespace, json_file, reason, by, group=group, stream=stream)
+_add(
+    "pause",
+    " --reason 'the bank is down'",
+    "Let no consumer of a group read until it is resumed. What they hold is finished; nothing is lost.",
+)
+_add("resume", "", "Let the consumers of a paused group go on.")
 
 
 @app.command("show", epilog=ending("`workbench groups show orders billing`"))

@@ -1,29 +1,52 @@
-"""What the commands share that pause groups, queues and sagas, and let them go on."""
+"""The commands that pause groups, queues and sagas, and let them go on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 import eventlib as ev
-from eventlib.cli.bus import with_bus
-from eventlib.cli.console import write_json
+from eventlib.cli.bus import Namespace, Url, with_bus
+from eventlib.cli.console import Json, ending, write_json
 from eventlib.cli.moments import clock
 from eventlib.cli.terminal import out, print_table
 
-Reason = Annotated[str, typer.Option(help="Why; it is kept, and shown to whoever looks.")]
+Act = Literal["pause", "resume"]
+Reason = Annotated[str, typer.Option(help="Why. It is kept, with who did it and when.")]
 By = Annotated[str | None, typer.Option(help="Who does it; by default this user and host.")]
 
-_TOLD = {
+_TOLD: Mapping[Act, str] = {
     "pause": "is paused: its consumers read nothing within two seconds, and finish what they hold.",
     "resume": "goes on within a second.",
 }
 
 
+def add_pausing(
+    app: typer.Typer, what: Literal["queue", "saga"], name: Any, example: str, *, pause: str, resume: str
+) -> None:
+    """Add the commands `pause` and `resume`, with these helps. `name` is the type of their argument, for typer."""
+    helps: Mapping[Act, str] = {"pause": pause, "resume": resume}
+    for act, about in helps.items():
+        _add(app, act, what, name, f"`workbench {app.info.name} {act} {example}`", about)
+
+
+def _add(app: typer.Typer, act: Act, what: str, name_type: Any, example: str, about: str) -> None:
+    @app.command(act, epilog=ending(example), help=about)
+    def command(
+        name: name_type,
+        reason: Reason = "",
+        by: By = None,
+        url: Url = None,
+        namespace: Namespace = None,
+        json_file: Json = None,
+    ) -> None:
+        turn(act, url, namespace, json_file, reason, by, **{what: name})
+
+
 def turn(
-    act: Literal["pause", "resume"],
+    act: Act,
     url: str | None,
     namespace: str | None,
     json_file: Path | None,

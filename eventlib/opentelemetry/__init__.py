@@ -16,7 +16,7 @@ with needs_extra("opentelemetry", "eventlib.opentelemetry"):
 
 __all__ = ["instrument", "uninstrument"]
 
-# A provider makes each instrument once, and asks whoever made it. So what instruments it again goes on with the same.
+# A provider makes each instrument once, and reads it from the meter that made it. So each provider keeps its meter.
 _meters: "WeakKeyDictionary[metrics.MeterProvider, OpenTelemetryMeter]" = WeakKeyDictionary()
 
 

@@ -10,7 +10,7 @@ import typer
 import eventlib as ev
 from eventlib.cli.bus import Namespace, Url, with_bus
 from eventlib.cli.console import Json, commands, ending, write_json
-from eventlib.cli.pausing import By, Reason, turn
+from eventlib.cli.pausing import add_pausing
 from eventlib.cli.sagas.display import show_list, show_one
 from eventlib.cli.terminal import out
 from eventlib.saga_policy import Resolution, SagaStatus
@@ -129,27 +129,11 @@ def _conclude(record: ev.SagaRecord, json_file: Path | None) -> None:
     write_json(json_file, asdict(record))
 
 
-@app.command("pause", epilog=ending("`workbench sagas pause order`"))
-def pause_command(
-    name: Name,
-    reason: Reason = "",
-    by: By = None,
-    url: Url = None,
-    namespace: Namespace = None,
-    json_file: Json = None,
-) -> None:
-    """Let no worker of a saga do a step until it is resumed. Steps that run are finished."""
-    turn("pause", url, namespace, json_file, reason, by, saga=name)
-
-
-@app.command("resume", epilog=ending("`workbench sagas resume order`"))
-def resume_command(
-    name: Name,
-    reason: Reason = "",
-    by: By = None,
-    url: Url = None,
-    namespace: Namespace = None,
-    json_file: Json = None,
-) -> None:
-    """Let the workers of a paused saga go on."""
-    turn("resume", url, namespace, json_file, reason, by, saga=name)
+add_pausing(
+    app,
+    "saga",
+    Name,
+    "order",
+    pause="Let no worker of a saga do a step until it is resumed. Steps that run are finished.",
+    resume="Let the workers of a paused saga go on.",
+)

@@ -7,7 +7,7 @@ import typer
 
 from eventlib.cli.bus import Namespace, Queue, Url, with_queue
 from eventlib.cli.console import FAILED, Json, commands, ending, write_json
-from eventlib.cli.pausing import By, Reason, turn
+from eventlib.cli.pausing import add_pausing
 from eventlib.cli.tasks.display import show_health, show_list, show_one
 from eventlib.cli.terminal import err, out
 from eventlib.tasks.state import State
@@ -103,27 +103,11 @@ def run_now_command(
     out.tell(f"{id_} is {task.state}.")
 
 
-@app.command("pause", epilog=ending("`workbench tasks pause default`"))
-def pause_command(
-    queue: Queue,
-    reason: Reason = "",
-    by: By = None,
-    url: Url = None,
-    namespace: Namespace = None,
-    json_file: Json = None,
-) -> None:
-    """Let no worker of a queue start a task until it is resumed. Tasks that run are finished; schedules go on."""
-    turn("pause", url, namespace, json_file, reason, by, queue=queue)
-
-
-@app.command("resume", epilog=ending("`workbench tasks resume default`"))
-def resume_command(
-    queue: Queue,
-    reason: Reason = "",
-    by: By = None,
-    url: Url = None,
-    namespace: Namespace = None,
-    json_file: Json = None,
-) -> None:
-    """Let the workers of a paused queue go on."""
-    turn("resume", url, namespace, json_file, reason, by, queue=queue)
+add_pausing(
+    app,
+    "queue",
+    Queue,
+    "default",
+    pause="Let no worker of a queue start a task until it is resumed. Tasks that run end; schedules go on.",
+    resume="Let the workers of a paused queue go on.",
+)

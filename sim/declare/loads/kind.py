@@ -54,7 +54,7 @@ class LoadKind(Declared):
     _said: dict[str, Floats] = PrivateAttr(default_factory=dict)  # the fields of one seed
 
     grows_with: ClassVar[tuple[str, ...]]  # the fields to lower where the plan would be too large
-    in_parts: ClassVar[bool] = False  # whether it has `draw_in_parts`
+    in_parts: ClassVar[bool] = False  # whether `draw_in_parts` has more than one, so that memory does not grow
 
     @model_validator(mode="before")
     @classmethod
@@ -212,9 +212,10 @@ class LoadKind(Declared):
     def draw_in_parts(self, rng: np.random.Generator) -> tuple[int, Iterator[Floats]]:
         """How many messages there are; and what `arrivals_s` would return, a part after the other, none of them empty.
 
-        Few of them are held at a time, so that a load may be as long as one likes.
+        A load that is `in_parts` holds few of them at a time, so that it may be as long as one likes.
         """
-        raise NotImplementedError(self.kind)
+        arrivals_s = self.arrivals_s(rng)
+        return arrivals_s.size, (part for part in (arrivals_s,) if part.size)
 
     @abstractmethod
     def expected_events(self) -> float:
