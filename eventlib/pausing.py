@@ -12,8 +12,7 @@ from eventlib.broker.tasks import WORKERS
 from eventlib.declare.app import App
 from eventlib.errors import InvalidArgument
 from eventlib.events.schema import spec_of, valid_name
-from eventlib.records import GroupPause, queue_stream
-from eventlib.sagas.messages import GROUP, saga_stream
+from eventlib.records import GroupPause, is_queue_stream, queue_stream
 
 if TYPE_CHECKING:  # each of these is imported when a program first uses it
     from eventlib.broker.connections import Broker
@@ -22,7 +21,6 @@ if TYPE_CHECKING:  # each of these is imported when a program first uses it
     from eventlib.tasks.queues import TaskQueues
 
 _TEXT_MAX = 500
-_KEPT_APART = (queue_stream(""), saga_stream(""))  # begin streams that no retention trims
 Place = tuple[str, str]
 
 
@@ -127,6 +125,8 @@ class Pausing(ABC):
                 await self.tasks.check(queue)
             return [(queue_stream(valid_name(queue, "queue")), WORKERS)]
         if saga is not None:
+            from eventlib.sagas.messages import GROUP, saga_stream  # models, which take ten milliseconds to make
+
             place = saga_stream(valid_name(saga, "saga")), GROUP
             if saga not in {name for name, _ in self.app.sagas}:
                 await self.dead_letters(*place).check()
@@ -140,8 +140,14 @@ class Pausing(ABC):
 
     def _pause_commands(self, place: Place) -> PauseCommands:
         stream, keys = place[0], self._broker.keys
-        of_events = not stream.startswith(_KEPT_APART)
-        return PauseCommands(self._broker, keys.group(*place), keys.retention(stream) if of_events else None)
+        return PauseCommands(self._broker, keys.group(*place), keys.retention(stream) if _is_trimmed(stream) else None)
+
+
+def _is_trimmed(stream: str) -> bool:
+    """Whether a stream has a retention. Those of task queues and sagas have none."""
+    from eventlib.sagas.messages import saga_stream
+
+    return not (is_queue_stream(stream) or stream.startswith(saga_stream("")))
 
 
 def _oneself() -> str:
