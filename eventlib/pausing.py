@@ -12,8 +12,7 @@ from eventlib.broker.tasks import WORKERS
 from eventlib.declare.app import App
 from eventlib.errors import InvalidArgument
 from eventlib.events.schema import spec_of, valid_name
-from eventlib.records import GroupPause, queue_stream
-from eventlib.sagas.messages import GROUP, saga_stream
+from eventlib.records import GroupPause, PauseAct, is_queue_stream, queue_stream
 
 if TYPE_CHECKING:  # each of these is imported when a program first uses it
     from eventlib.broker.connections import Broker
@@ -22,7 +21,6 @@ if TYPE_CHECKING:  # each of these is imported when a program first uses it
     from eventlib.tasks.queues import TaskQueues
 
 _TEXT_MAX = 500
-_KEPT_APART = (queue_stream(""), saga_stream(""))  # begin streams that no retention trims
 Place = tuple[str, str]
 
 
@@ -63,7 +61,7 @@ class Pausing(ABC):
             MissingGroup, MissingQueue: there is no such group or queue on the server, and the App does not declare it.
             BrokerUnavailable: no answer for as long as the outage policy waits. It may have been paused.
         """
-        return await self._put(True, await self._places("pause", group, stream, queue, saga), by, reason)
+        return await self._put("pause", await self._places("pause", group, stream, queue, saga), by, reason)
 
     async def resume(
         self,
@@ -80,7 +78,7 @@ class Pausing(ABC):
         Raises:
             What `pause` raises.
         """
-        return await self._put(False, await self._places("resume", group, stream, queue, saga), by, reason)
+        return await self._put("resume", await self._places("resume", group, stream, queue, saga), by, reason)
 
     async def pauses(
         self,
@@ -97,16 +95,16 @@ class Pausing(ABC):
         """
         return await self._look(await self._places("pauses", group, stream, queue, saga))
 
-    async def _put(self, paused: bool, places: list[Place], by: str | None, reason: str) -> list[GroupPause]:
+    async def _put(self, act: PauseAct, places: list[Place], by: str | None, reason: str) -> list[GroupPause]:
         who = _oneself() if by is None else by
         texts: dict[str, Any] = {"by": who, "reason": reason}  # whatever a program passes
         for name, text in texts.items():
             if not isinstance(text, str) or len(text) > _TEXT_MAX or "\0" in text:
                 given = f"has {len(text)} characters" if isinstance(text, str) else f"is {text!r}"
-                raise InvalidArgument("pause", f"{name} {given}; give a text of at most {_TEXT_MAX}, without NUL")
+                raise InvalidArgument(act, f"{name} {given}; give a text of at most {_TEXT_MAX}, without NUL")
         for place in places:
             commands = self._pause_commands(place)
-            await self._patience(partial(commands.put, paused, who, reason))
+            await self._patience(partial(commands.put, act == "pause", who, reason))
         return await self._look(places)
 
     async def _look(self, places: list[Place]) -> list[GroupPause]:
@@ -127,6 +125,8 @@ class Pausing(ABC):
                 await self.tasks.check(queue)
             return [(queue_stream(valid_name(queue, "queue")), WORKERS)]
         if saga is not None:
+            from eventlib.sagas.messages import GROUP, saga_stream  # models, which take ten milliseconds to make
+
             place = saga_stream(valid_name(saga, "saga")), GROUP
             if saga not in {name for name, _ in self.app.sagas}:
                 await self.dead_letters(*place).check()
@@ -140,8 +140,14 @@ class Pausing(ABC):
 
     def _pause_commands(self, place: Place) -> PauseCommands:
         stream, keys = place[0], self._broker.keys
-        of_events = not stream.startswith(_KEPT_APART)
-        return PauseCommands(self._broker, keys.group(*place), keys.retention(stream) if of_events else None)
+        return PauseCommands(self._broker, keys.group(*place), keys.retention(stream) if _is_trimmed(stream) else None)
+
+
+def _is_trimmed(stream: str) -> bool:
+    """Whether a stream has a retention. Those of task queues and sagas have none."""
+    from eventlib.sagas.messages import saga_stream
+
+    return not (is_queue_stream(stream) or stream.startswith(saga_stream("")))
 
 
 def _oneself() -> str:

@@ -107,11 +107,14 @@ class Backlog:
         return self.waiting + self.pending + self.retrying + self.delayed + self.parked
 
 
+PauseAct = Literal["pause", "resume"]
+
+
 @dataclass(frozen=True, slots=True)
 class PauseRecord:
     """One time that a group was paused, or let go on: Unix seconds, who did it, and why."""
 
-    act: Literal["pause", "resume"]
+    act: PauseAct
     at_s: float
     by: str
     reason: str

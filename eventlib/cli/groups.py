@@ -6,7 +6,8 @@ import typer
 
 from eventlib.cli.bus import Namespace, Url
 from eventlib.cli.console import Json, commands, ending
-from eventlib.cli.pausing import Act, By, Reason, show, turn
+from eventlib.cli.pausing import By, Reason, show, turn
+from eventlib.records import PauseAct
 
 app = commands(
     "groups",
@@ -18,7 +19,7 @@ Stream = Annotated[str, typer.Argument(help="The event stream.", metavar="STREAM
 Group = Annotated[str, typer.Argument(help="The consumer group.", metavar="GROUP")]
 
 
-def _add(act: Act, more: str, about: str) -> None:
+def _add(act: PauseAct, more: str, about: str) -> None:
     @app.command(act, epilog=ending(f"`workbench groups {act} orders billing{more}`"), help=about)
     def command(
         stream: Stream,

@@ -12,12 +12,12 @@ from eventlib.cli.bus import Namespace, Url, with_bus
 from eventlib.cli.console import Json, ending, write_json
 from eventlib.cli.moments import clock
 from eventlib.cli.terminal import out, print_table
+from eventlib.records import PauseAct
 
-Act = Literal["pause", "resume"]
 Reason = Annotated[str, typer.Option(help="Why. It is kept, with who did it and when.")]
 By = Annotated[str | None, typer.Option(help="Who does it; by default this user and host.")]
 
-_TOLD: Mapping[Act, str] = {
+_TOLD: Mapping[PauseAct, str] = {
     "pause": "is paused: its consumers read nothing within two seconds, and finish what they hold.",
     "resume": "goes on within a second.",
 }
@@ -27,12 +27,12 @@ def add_pausing(
     app: typer.Typer, what: Literal["queue", "saga"], name: Any, example: str, *, pause: str, resume: str
 ) -> None:
     """Add the commands `pause` and `resume`, with these helps. `name` is the type of their argument, for typer."""
-    helps: Mapping[Act, str] = {"pause": pause, "resume": resume}
+    helps: Mapping[PauseAct, str] = {"pause": pause, "resume": resume}
     for act, about in helps.items():
         _add(app, act, what, name, f"`workbench {app.info.name} {act} {example}`", about)
 
 
-def _add(app: typer.Typer, act: Act, what: str, name_type: Any, example: str, about: str) -> None:
+def _add(app: typer.Typer, act: PauseAct, what: str, name_type: Any, example: str, about: str) -> None:
     @app.command(act, epilog=ending(example), help=about)
     def command(
         name: name_type,
@@ -46,7 +46,7 @@ def _add(app: typer.Typer, act: Act, what: str, name_type: Any, example: str, ab
 
 
 def turn(
-    act: Act,
+    act: PauseAct,
     url: str | None,
     namespace: str | None,
     json_file: Path | None,

@@ -8,18 +8,20 @@ of series depends on declarations alone.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import add
 from typing import Literal
 
 from eventlib.consume.liveness import ConsumerHealth
 from eventlib.counts import ConsumerCounts, Histogram, PublishCounts
 from eventlib.health.verdicts import Snapshot
 from eventlib.health.watch import Look, Watch
-from eventlib.records import is_queue_stream
+from eventlib.records import Backlog, QueueHealth, is_queue_stream
+from eventlib.retention import GroupHealth
 
 Sample = tuple[tuple[str, ...], float]  # the values of the labels, in their order, and the number
+Together = Callable[[float, float], float]
 _NO_LABEL: tuple[str, ...] = ()
 _PLACE = ("stream", "group")
-_QUEUE = ("queue",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Number:
     about: str
     labels: tuple[str, ...]
     samples: Callable[[Seen], Iterable[Sample]]
-    together: Callable[[float, float], float] = max
+    together: Together = max
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,36 +72,25 @@ class Durations:
     samples: Callable[[Seen], Iterable[tuple[tuple[str, ...], Histogram]]]
 
 
-def _plus(one: float, other: float) -> float:
-    return one + other
-
-
 def _delivered(name: str, about: str, count: Callable[[ConsumerCounts], int]) -> Number:
     def samples(seen: Seen) -> Iterator[Sample]:
         return ((place, count(each)) for place, each in seen.counts.items())
 
-    return Number("counter", name, about, _PLACE, samples, _plus)
+    return Number("counter", name, about, _PLACE, samples, add)
 
 
 def _sent(name: str, about: str, count: Callable[[PublishCounts], int]) -> Number:
     def samples(seen: Seen) -> Iterator[Sample]:
         return (((stream,), count(each)) for stream, each in seen.published.items())
 
-    return Number("counter", name, about, ("stream",), samples, _plus)
+    return Number("counter", name, about, ("stream",), samples, add)
 
 
-def _program(
-    name: str, about: str, value: Callable[[Seen], float], together: Callable[[float, float], float] = max
-) -> Number:
+def _program(name: str, about: str, value: Callable[[Seen], float], together: Together = max) -> Number:
     return Number("gauge", name, about, _NO_LABEL, lambda seen: [(_NO_LABEL, value(seen))], together)
 
 
-def _consumers(
-    name: str,
-    about: str,
-    value: Callable[[ConsumerHealth], float],
-    together: Callable[[float, float], float] = max,
-) -> Number:
+def _consumers(name: str, about: str, value: Callable[[ConsumerHealth], float], together: Together = max) -> Number:
     def samples(seen: Seen) -> Iterable[Sample]:
         found: dict[tuple[str, ...], float] = {}
         for each in seen.snapshot.consumers:
@@ -110,24 +101,40 @@ def _consumers(
     return Number("gauge", name, about, _PLACE, samples, together)
 
 
-def _backlogs(seen: Seen) -> Iterator[Sample]:
+def _backlog(name: str, about: str, value: Callable[[Backlog], float]) -> Number:
+    def samples(seen: Seen) -> Iterator[Sample]:
+        return ((place, value(each)) for place, each in seen.fresh.backlogs.items())
+
+    return Number("gauge", name, about, _PLACE, samples)
+
+
+def _queue(name: str, about: str, value: Callable[[QueueHealth], float]) -> Number:
+    def samples(seen: Seen) -> Iterator[Sample]:
+        return (((queue,), value(each)) for queue, each in seen.fresh.queues.items())
+
+    return Number("gauge", name, about, ("queue",), samples)
+
+
+def _backlog_entries(seen: Seen) -> Iterator[Sample]:
     for place, each in seen.fresh.backlogs.items():
         for state in ("waiting", "pending", "retrying", "delayed", "parked"):
             yield (*place, state), getattr(each, state)
 
 
-def _dropped(seen: Seen) -> Iterator[Sample]:
+def _own_groups(seen: Seen) -> Iterator[tuple[tuple[str, str], GroupHealth]]:
+    """The groups of the program itself. Of others there may be any number."""
     for stream in seen.fresh.streams:
         for group in stream.groups:
-            if (stream.stream, group.group) in seen.fresh.backlogs:  # the program's own: strangers have any number
-                yield (stream.stream, group.group), group.dropped
+            if (place := (stream.stream, group.group)) in seen.fresh.backlogs:
+                yield place, group
+
+
+def _dropped(seen: Seen) -> Iterator[Sample]:
+    return ((place, group.dropped) for place, group in _own_groups(seen))
 
 
 def _loss(seen: Seen) -> Iterator[Sample]:
-    for stream in seen.fresh.streams:
-        for group in stream.groups:
-            if group.loss_in_s is not None and (stream.stream, group.group) in seen.fresh.backlogs:
-                yield (stream.stream, group.group), group.loss_in_s
+    return ((place, group.loss_in_s) for place, group in _own_groups(seen) if group.loss_in_s is not None)
 
 
 def _queue_tasks(seen: Seen) -> Iterator[Sample]:
@@ -155,9 +162,9 @@ NUMBERS: tuple[Number, ...] = (
         "Connections to Redis made again.",
         _NO_LABEL,
         lambda seen: [(_NO_LABEL, seen.reconnects)],
-        _plus,
+        add,
     ),
-    _program("eventlib_publishes_queued", "Events not on the server yet.", lambda s: s.snapshot.load.queued, _plus),
+    _program("eventlib_publishes_queued", "Events not on the server yet.", lambda s: s.snapshot.load.queued, add),
     _program(
         "eventlib_publish_waiting_seconds",
         "For how long the first caller of a publish has waited.",
@@ -167,21 +174,21 @@ NUMBERS: tuple[Number, ...] = (
         "eventlib_spool_bytes",
         "Events in the spool's file, for when Redis answers.",
         lambda seen: seen.snapshot.load.spooled_bytes,
-        _plus,
+        add,
     ),
     _program(
         "eventlib_spool_limit_bytes",
         "Size that the spool's file may have; 0 where there is none.",
         lambda seen: seen.snapshot.load.spool_bytes_max,
-        _plus,
+        add,
     ),
     _program(
         "eventlib_waits_outstanding",
         "Requests and other waits for an event.",
         lambda seen: seen.snapshot.outstanding,
-        _plus,
+        add,
     ),
-    _consumers("eventlib_deliveries_in_hand", "Entries that consumers hold.", lambda each: each.in_hand, _plus),
+    _consumers("eventlib_deliveries_in_hand", "Entries that consumers hold.", lambda each: each.in_hand, add),
     _consumers("eventlib_consumer_silent_seconds", "An answer to a read is due.", lambda each: each.silent_s),
     _consumers("eventlib_consumer_paused", "1 if an operator lets the group rest, else 0.", lambda each: each.paused),
     _consumers("eventlib_consumer_full_seconds", "There is no room for more.", lambda each: each.full_s),
@@ -229,47 +236,17 @@ NUMBERS: tuple[Number, ...] = (
         _loss,
         min,
     ),
-    Number("gauge", "eventlib_backlog_entries", "What a group has to do.", (*_PLACE, "state"), _backlogs),
-    Number(
-        "gauge",
-        "eventlib_backlog_oldest_seconds",
-        "Age of the oldest of these.",
-        _PLACE,
-        lambda seen: ((place, each.oldest_age_s or 0.0) for place, each in seen.fresh.backlogs.items()),
-    ),
-    Number(
-        "gauge",
-        "eventlib_dead_letters",
-        "Entries in the dead-letter queue.",
-        _PLACE,
-        lambda seen: ((place, each.dead) for place, each in seen.fresh.backlogs.items()),
-    ),
+    Number("gauge", "eventlib_backlog_entries", "What a group has to do.", (*_PLACE, "state"), _backlog_entries),
+    _backlog("eventlib_backlog_oldest_seconds", "Age of the oldest of these.", lambda each: each.oldest_age_s or 0.0),
+    _backlog("eventlib_dead_letters", "Entries in the dead-letter queue.", lambda each: each.dead),
     Number("gauge", "eventlib_queue_waiting_tasks", "Tasks that may start.", ("queue", "priority"), _waiting_tasks),
     Number(
         "gauge", "eventlib_queue_oldest_seconds", "Age of the oldest of these.", ("queue", "priority"), _oldest_tasks
     ),
     Number("gauge", "eventlib_queue_tasks", "Tasks that run, or may not yet.", ("queue", "state"), _queue_tasks),
-    Number(
-        "gauge",
-        "eventlib_queue_workers",
-        "Workers heard of within a lease.",
-        _QUEUE,
-        lambda seen: (((name,), queue.workers) for name, queue in seen.fresh.queues.items()),
-    ),
-    Number(
-        "gauge",
-        "eventlib_queue_paused",
-        "1 if an operator lets the queue rest, else 0.",
-        _QUEUE,
-        lambda seen: (((name,), queue.paused) for name, queue in seen.fresh.queues.items()),
-    ),
-    Number(
-        "gauge",
-        "eventlib_queue_dead_letters",
-        "Tasks that were given up.",
-        _QUEUE,
-        lambda seen: (((name,), queue.dead) for name, queue in seen.fresh.queues.items()),
-    ),
+    _queue("eventlib_queue_workers", "Workers heard of within a lease.", lambda each: each.workers),
+    _queue("eventlib_queue_paused", "1 if an operator lets the queue rest, else 0.", lambda each: each.paused),
+    _queue("eventlib_queue_dead_letters", "Tasks that were given up.", lambda each: each.dead),
 )
 
 DURATIONS: tuple[Durations, ...] = (

@@ -45,6 +45,7 @@ def test_a_group_and_a_queue_are_paused_and_resumed_from_the_command_line() -> N
         status, told = run("groups", "show", *at, "--json", "-")
         document: dict[str, Any] = json.loads(told[told.index("{\n") :])
         assert document["groups"][0]["paused"] is True and len(document["groups"][0]["records"]) == 1
+        assert "resume: reason has 501 characters" in run("groups", "resume", *at, "--reason", "x" * 501)[1]
         assert run("groups", "resume", *at) == (0, "billing on orders goes on within a second.\n")
         assert run("groups", "show", *at)[1].startswith("billing on orders is not paused.")
         assert run("tasks", "pause", "mail", "--url", server.url)[0] == 0

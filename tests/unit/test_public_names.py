@@ -40,6 +40,8 @@ def test_what_only_some_programs_use_is_imported_when_it_is_used() -> None:
         "events.compatibility",
         "events.registry",
         "running",
+        "saga_policy",
+        "sagas.messages",
         "sagas.operations",
         "schedules.operations",
         "testing",
