@@ -96,7 +96,7 @@ def test_a_reply_in_the_last_moment_counts_neither_way() -> None:
 
 
 def test_faults_may_be_declared_in_any_order() -> None:
-    """The second one comes before callers are connected again after the first one. They hear nothing until it is over."""
+    """Callers that the first one cut off are not connected again when the second one begins, and hear nothing in it."""
     faults = [fault("server_away", at_s=0.1, for_s=0.5), fault("server_away", at_s=0.9, for_s=1.0)]
     for each in (faults, faults[::-1]):
         declared = quotes(*each, timeout_s=2.2)
