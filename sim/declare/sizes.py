@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from sim.declare.declared import Declared, Floats
+from sim.declare.declared import Declared, Floats, lognormal
 
 SIZE_BYTES = "size_bytes"  # the field of a load; service times may follow it like a column of a trace
 SIZE_MAX = 1_000_000  # bytes; the library takes events of 16 MiB, and a run has many of them at once
