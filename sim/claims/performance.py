@@ -153,13 +153,8 @@ async def scaling(site: Site) -> Finding:
     means = np.mean(handled, axis=0)
     efficiency = [four / (4 * one) for one, _, four in handled]
     limit = limit_per_s / (4 * means[0])
-    found = at_least(
-        *(0.9, efficiency, "times linear"),
-        limit=limit,
-        limit_of="handlers that do nothing",
-        share=had.share,
-        ratio=True,
-    )
+    of = "handlers that do nothing"
+    found = at_least(0.9, efficiency, "times linear", limit=limit, limit_of=of, share=had.share, ratio=True)
     told = ", ".join(f"{n}: {per_s:.0f}" for n, per_s in zip(counts, means, strict=True))
     return replace(
         found, measured=f"{found.measured}. Consumers and events/s: {told}; doing nothing {limit_per_s:,.0f}"
@@ -169,7 +164,7 @@ async def scaling(site: Site) -> Finding:
 async def _handled_per_s(site: Site, consumers: int, count: int, wait_s: float) -> float:
     """How many events a second so many consumers work off, between the first and the last tenth of them.
 
-    At the begin not all of them have work yet, and at the end not all have work left.
+    At the beginning not all consumers have work yet, and at the end not all have some left.
     """
     app, ended_s = ev.App("claims"), list[float]()
     group = f"g{random.randrange(10**9)}"

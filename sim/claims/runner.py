@@ -7,9 +7,9 @@ import logging
 import re
 import secrets
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,54 +67,41 @@ def _is_named(one: Claim, pattern: str) -> bool:
 def measure(claims: Sequence[Claim], url: str, *, full: bool = False, progress: Progress = lambda *_: None) -> Measured:
     """Measure claims on the server at `url`. Ctrl-C ends it early, with the rows that are finished.
 
+    Claims whose programs judge no time are measured one after the other, beside those that mostly wait.
+
     Raises:
         BrokerError: the server does not answer.
     """
     server = asyncio.run(_server_at(url))
-    beside = _Beside([one for one in claims if one.elsewhere and _CORES > 1], url, full=full)
-    here = sorted((one for one in claims if one not in beside.claims), key=lambda one: one.noisy)
-    rows: list[Row] = []
-    beside.start()
+    elsewhere = [one for one in claims if one.elsewhere and _CORES > 1]
+    here = sorted((one for one in claims if one not in elsewhere), key=lambda one: one.noisy)
+    rows, pool = list[Row](), ThreadPoolExecutor(1, "claims measured beside others")
+    beside = [pool.submit(measure_one, one, url, full=full) for one in elsewhere]
     try:
         for one in here:
-            if one.noisy and beside.is_alive():
-                progress(_WAITING, len(beside.rows) / max(1, len(beside.claims)))
-                beside.join()
+            if one.noisy and not all(each.done() for each in beside):
+                progress(_WAITING, sum(each.done() for each in beside) / len(beside))
+                wait(beside)
             of_theme = [each for each in here if each.theme == one.theme]
             progress(THEMES[one.theme], of_theme.index(one) / len(of_theme))
             rows.append(measure_one(one, url, full=full))
-        beside.join()
-        rows += beside.rows
+        rows += [each.result() for each in beside]
     except KeyboardInterrupt:
-        rows += beside.ended_early()
+        pool.shutdown(cancel_futures=True)
+        rows += _believed([each.result() for each in beside if not each.cancelled()])
+    finally:  # what is measured now ends, and what waits for its turn is not begun
+        pool.shutdown(cancel_futures=True)
     places = {one.id: place for place, one in enumerate(claims)}
     return Measured(tuple(sorted(rows, key=lambda row: places[row.id])), len(claims), server, full)
 
 
-class _Beside(threading.Thread):
-    """Measures the claims whose programs judge no time, one after the other, beside those that mostly wait."""
+def _believed(rows: Sequence[Row]) -> list[Row]:
+    """What can be believed of the rows that were measured beside others until Ctrl-C.
 
-    def __init__(self, claims: Sequence[Claim], url: str, *, full: bool) -> None:
-        super().__init__(name="claims measured beside others")
-        self.claims, self.rows = claims, list[Row]()
-        self._url, self._full, self._ends = url, full, threading.Event()
-
-    def run(self) -> None:
-        """Measure them, until it is ended early."""
-        for one in self.claims:
-            if self._ends.is_set():
-                break
-            self.rows.append(measure_one(one, self._url, full=self._full))
-
-    def ended_early(self) -> list[Row]:
-        """End it with the claim that is measured now. Returns the rows that can be believed.
-
-        Ctrl-C reaches the programs of a claim too. The last two rows may have been measured then: only what is true
-        all the same counts.
-        """
-        self._ends.set()
-        self.join()
-        return [*self.rows[:-2], *(row for row in self.rows[-2:] if row.verdict == "true")]
+    It reaches the programs of a claim too. The last two rows may have been measured then: only what is true all the
+    same counts.
+    """
+    return [*rows[:-2], *(row for row in rows[-2:] if row.verdict == "true")]
 
 
 def measure_one(one: Claim, url: str, *, full: bool = False) -> Row:

@@ -1,4 +1,4 @@
-"""How `workbench simulate --metrics-only` runs and ends: what needs rows is refused, and the rest is as ever."""
+"""How `workbench simulate --metrics-only` runs and ends. Options that need rows are refused."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

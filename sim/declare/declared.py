@@ -52,6 +52,15 @@ def places_among(drawn: Floats, bounds: Floats) -> Numbers:
     return np.asarray(np.searchsorted(bounds[:last], drawn, "right"), np.int64)
 
 
+def lognormal(mean: float, cv: float, n: int, rng: np.random.Generator) -> Floats:
+    """n numbers, shape (n,); `cv` is their standard deviation over their mean.
+
+    Moments of the lognormal solved for its parameters: sigma^2 = ln(1 + cv^2), mu = ln(mean) - sigma^2 / 2.
+    """
+    variance = np.log1p(cv**2)
+    return rng.lognormal(np.log(mean) - variance / 2, np.sqrt(variance), n)
+
+
 def kinds_in(union: Any) -> tuple[type[Declared], ...]:
     """The classes of a registry's union, such as `Load`, in the order in which it lists them."""
     return cast("tuple[type[Declared], ...]", get_args(get_args(union)[0]))

@@ -10,7 +10,7 @@ import numpy as np
 
 from sim.declare.declared import Floats
 from sim.declare.parts import Column, Times
-from sim.declare.plan import Plan, load_stream, service_streams
+from sim.declare.plan import Plan, error_windows, load_stream, service_streams, slow_windows
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.errors import InvalidScenario
@@ -88,7 +88,7 @@ def long_plan(scenario: Scenario, seed: int) -> Plan:
     messages, parts = scenario.offered_load.draw_in_parts(np.random.default_rng(load_stream(seed)))
     times_s = cast(Floats, Times(messages, parts))
     service_s, failure_draws = dict[str, Floats](), dict[str, Floats]()
-    services, faults = scenario.services, scenario.faults
+    services = scenario.services
     for place, (name, service) in enumerate(services.items()):
         columns = _columns(scenario, service, messages * scenario.flow.paths[service.consumes], place, seed)
         service_s[name], failure_draws[name] = (cast(Floats, column) for column in columns)
@@ -97,16 +97,14 @@ def long_plan(scenario: Scenario, seed: int) -> Plan:
         due_s=times_s,
         service_s=service_s,
         failure_draws=failure_draws,
-        error_windows={name: [one for fault in faults for one in fault.error_windows(name)] for name in services},
+        error_windows=error_windows(services, scenario.faults),
         error_rate={name: service.error_rate for name, service in services.items()},
         labels={},
         sagas={},
         cpu_s={},
         emits={},
         chosen={},
-        slow_windows={
-            name: found for name in services if (found := [one for fault in faults for one in fault.slow_windows(name)])
-        },
+        slow_windows=slow_windows(services, scenario.faults),
         poison={},
         sent_events=None,
         failing={},

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
 from eventlib.events.schema import Event
-from sim.declare.declared import Declared, Floats
+from sim.declare.declared import Declared, Floats, lognormal
 
 FIELDS_MAX = 20
 _LIMIT = 1e12
@@ -83,8 +83,7 @@ class LognormalField(FieldKind):
     cv: float = Field(gt=0, le=100)
 
     def draw(self, n: int, rng: np.random.Generator) -> Floats:
-        variance = np.log1p(self.cv**2)  # of the logarithm
-        return np.minimum(rng.lognormal(np.log(self.mean) - variance / 2, np.sqrt(variance), n), _LIMIT)
+        return np.minimum(lognormal(self.mean, self.cv, n, rng), _LIMIT)
 
     def in_words(self) -> str:
         return f"{self.mean:g} on average (lognormal, cv {self.cv:g})"

@@ -4,7 +4,7 @@ A plan fixes every arrival, every service time and every failure before either w
 random stream. So a simulated and a live run of one seed see the same work, and their difference is not sampling.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -41,6 +41,17 @@ def draw_chosen(service: Service, seed: int, place: int, n: int) -> Numbers:
 def load_stream(seed: int) -> np.random.SeedSequence:
     """What the arrivals of a load are drawn from."""
     return np.random.SeedSequence(seed, spawn_key=(0,))
+
+
+def error_windows(services: Iterable[str], faults: Sequence[FaultKind]) -> dict[str, list[ErrorWindow]]:
+    """When faults change how often each service fails, by its name."""
+    return {name: [window for fault in faults for window in fault.error_windows(name)] for name in services}
+
+
+def slow_windows(services: Iterable[str], faults: Sequence[FaultKind]) -> dict[str, list[SlowWindow]]:
+    """When faults make services slow, by the name of each that they do this to."""
+    found = {name: [window for fault in faults for window in fault.slow_windows(name)] for name in services}
+    return {name: windows for name, windows in found.items() if windows}
 
 
 def service_streams(service: Service, place: int, seed: int, repeat: int = 0) -> list[np.random.Generator]:
@@ -183,18 +194,14 @@ class Plan:
             arrivals.due_s,
             {name: one.service_s for name, one in drawn.items()},
             {name: one.failure_draws for name, one in drawn.items()},
-            {name: [window for fault in faults for window in fault.error_windows(name)] for name in services},
+            error_windows(services, faults),
             {name: service.error_rate for name, service in services.items()},
             {name: one.labels for name, one in drawn.items() if one.labels is not None},
             {name: one.saga for name, one in drawn.items() if one.saga is not None},
             {name: one.cpu_s for name, one in drawn.items() if one.cpu_s is not None},
             {name: one.emits for name, one in drawn.items() if one.emits is not None},
             {name: one.chosen for name, one in drawn.items() if one.chosen is not None},
-            {
-                name: found
-                for name in services
-                if (found := [one for fault in faults for one in fault.slow_windows(name)])
-            },
+            slow_windows(services, faults),
             _poison(arrivals.intended_s, tries, services, faults, flow, seed),
             sent_events,
             {name: one.failing for name, one in drawn.items() if one.failing is not None},

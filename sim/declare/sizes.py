@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from sim.declare.declared import Declared, Floats
+from sim.declare.declared import Declared, Floats, lognormal
 
 SIZE_BYTES = "size_bytes"  # the field of a load; service times may follow it like a column of a trace
 SIZE_MAX = 1_000_000  # bytes; the library takes events of 16 MiB, and a run has many of them at once
@@ -61,8 +61,7 @@ class LognormalSize(SizeKind):
         return self.mean_bytes
 
     def draw(self, n: int, rng: np.random.Generator, of_events: Sequence[str], recorded: Floats | None) -> Floats:
-        variance = np.log1p(self.cv**2)  # of the logarithm
-        return rng.lognormal(np.log(self.mean_bytes) - variance / 2, np.sqrt(variance), n)
+        return lognormal(self.mean_bytes, self.cv, n, rng)
 
     def in_words(self) -> str:
         return f"{self.mean_bytes:,.0f} bytes on average (lognormal, cv {self.cv:g})"

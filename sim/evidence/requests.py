@@ -126,7 +126,7 @@ def _first_replies_s(scenario: Scenario, reply: str, rows: Rows, size: int) -> F
     numbers = replies["message"] // scenario.flow.paths[reply]
     known = (numbers >= 0) & (numbers < size)
     np.minimum.at(first_s, numbers[known], replies["t_s"][known])
-    for fault in scenario.faults:
+    for fault in sorted(scenario.faults, key=lambda fault: fault.at_s):  # one may begin before the last is over
         if fault.needs != "nothing":
             again_s = fault.until_s + RECONNECT.wait_s_max
             first_s[(first_s >= fault.at_s) & (first_s < again_s)] = again_s

@@ -96,8 +96,7 @@ def _check_consumers(scenario: Scenario, field: str, down: int, cost_per_hour: f
 def _limit(without: Mapping[Limit, Tried]) -> Limit | None:
     """What limits: the first thing without which it holds; None where that cannot be told of each."""
     unsure = any(tried.cannot_tell for tried in without.values())
-    short = "utilisation" not in without or without["utilisation"].holds  # of handlers
-    rest: Limit = "utilisation" if short else "time"
+    rest: Limit = "time" if "utilisation" in without else "utilisation"  # ten times the handlers were tried in vain
     return next((name for name, tried in without.items() if tried.holds), None if unsure else rest)
 
 

@@ -10,9 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eventlib.declare.subscriptions import Subscription
 from eventlib.events.identity import digest_of
 from sim.declare.own_handlers import OwnHandlers, WireNames
+from sim.declare.payload_fields import draw_fields
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
 from sim.errors import InvalidScenario, LiveRunFailed, SimError
@@ -38,9 +41,9 @@ def _description(job: Job, scenario: Scenario) -> dict[str, Any]:
     name, service = job.service, scenario.services[job.service]
     app, import_s = app_of(name, service)
     subscription = subscription_of(name, service, app, scenario.flow.paths)
-    if service.consumes in scenario.offered_load.events and (
-        payload := payload_of(scenario, service.consumes, job.seed, scenario.plan(job.seed).fields)
-    ):
+    load = scenario.offered_load
+    said = draw_fields(load.fields, 1, np.random.SeedSequence(job.seed))
+    if service.consumes in load.events and (payload := payload_of(scenario, service.consumes, job.seed, said)):
         payload(0)  # what is wrong with all of them is wrong with the first one
     settings = app.settings(service.group or name)
     budget, breaker = settings.retry_budget, settings.circuit_breaker

@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -149,6 +150,37 @@ def test_ctrl_c_counts_no_program_that_it_may_have_reached(monkeypatch: pytest.M
     claims = [made("S1", good), made("S2", struck, elsewhere=True), made("S3", strike)]
     found = measure(claims, url)
     assert ([row.id for row in found.rows], found.partial) == (["S1"], True)
+
+
+def test_an_error_begins_no_other_program(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """The first program ends after the error, and the second one is never begun."""
+    monkeypatch.setattr(runner, "_CORES", 2)
+    measured, begun, ending = list[str](), threading.Event(), threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(False, cancel_futures=cancel_futures)
+            ending.set()
+            super().shutdown(wait)
+
+    def program(name: str) -> Callable[[Site], Finding]:
+        def measure(_: Site) -> Finding:
+            measured.append(name)
+            begun.set()
+            ending.wait(20.0)
+            return holds(True, name)
+
+        return measure
+
+    def fail(*_: object) -> None:
+        begun.wait(20.0)
+        raise BrokenPipeError
+
+    monkeypatch.setattr(runner, "ThreadPoolExecutor", Pool)
+    programs = [made(name, program(name), elsewhere=True) for name in ("S1", "S2")]
+    with pytest.raises(BrokenPipeError):
+        measure([*programs, made("S3", good)], url, progress=fail)
+    assert measured == ["S1"]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, url: str, *claims: Claim, options: tuple[str, ...] = ()) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """Handlers of the user's own run live: what they do is seen, what is wrong with them is said in one line."""
 
 import asyncio
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,8 @@ from sim.worlds.own_handlers import WatchedBus
 from sim.worlds.payloads import payload_of
 from sim.worlds.process_pool import process_pool
 from sim.worlds.simulated import simulate
-from tests.live.live_runs import OF_THE_MACHINE, no_process_left
+from sim.worlds.worker import Job
+from tests.live.live_runs import OF_THE_MACHINE, no_process_left, problems
 from tests.model.small import constant, kill, rows_of, scenario, steady
 from tests.own_app import Paid, Placed, app
 
@@ -156,8 +158,7 @@ def test_an_app_with_a_circuit_breaker_is_scaled_in_both_worlds(url: str) -> Non
     assert learned.autoscale == seen.autoscale
     simulated = simulate(declared.with_services({"desk": learned}), [0])
     for history in (live, simulated):
-        found = {one.name: one for one in check(history) if one.verdict != "true" and one.name not in OF_THE_MACHINE}
-        assert found == {}, history.world
+        assert problems(history) == {}, history.world
         scaled = rows_of(history, "scaled")["value"].tolist()
         assert scaled[:2] == [1.0, 2.0], history.world
         assert set(rows_of(history, "handled")["consumer"]) == {0, 1}, history.world
@@ -209,8 +210,7 @@ def test_a_batch_handler_is_learned_and_batches_in_both_worlds(url: str) -> None
     assert desk.service_time.kind == "empirical" and 0.012 < np.median(desk.service_time.values_s) < 0.05
     simulated = simulate(learned, [0])
     for history in (live, simulated):
-        found = {one.name: one for one in check(history) if one.verdict != "true" and one.name not in OF_THE_MACHINE}
-        assert found == {}, history.world
+        assert problems(history) == {}, history.world
         sizes = rows_of(history, "batch", "desk")["value"]
         assert sizes.max() > 1 and sizes.sum() == rows_of(history, "started", "desk").size, history.world
         assert np.unique(rows_of(history, "handled", "audit")["message"]).size == 60, history.world
@@ -263,6 +263,17 @@ ENVELOPE = (
     '{"specversion":"1.0","type":"%s","eventversion":%d,"source":"s","datacontenttype":"application/json",'
     '"id":"i","time":"2026-01-01T00:00:00Z","data":{"number":5}}\n'
 )
+
+
+def test_an_app_is_described_where_the_load_sends_nothing(tmp_path: Path) -> None:
+    """As few seeds of a slow load do."""
+    declared = alone(own("sized", follows="size"))
+    rare = declared.offered_load.model_copy(update={"rate_per_s": 0.001})
+    file = tmp_path / "desk.json"
+    describing.describe(
+        Job("describer", "", 0, "", "", str(file), "desk"), declared.model_copy(update={"offered_load": rare})
+    )
+    assert json.loads(file.read_text())["concurrency"] == app.settings("sized").concurrency
 
 
 async def test_what_is_wrong_with_an_app_or_its_payload_is_said(

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eventlib.policy import Retry
 from sim.declare.loads import Load
 from sim.declare.loads.batching import BatchingLoad
 from sim.declare.own_handlers import OwnHandlers
@@ -15,7 +16,7 @@ from sim.evidence.checks import check
 from sim.evidence.history import KIND
 from sim.infer.own_services import learned_of
 from sim.worlds.simulated import simulate
-from tests.model.small import AT_ONCE, poisson, rows_of, scenario, steady
+from tests.model.small import AT_ONCE, poisson, problems, rows_of, scenario, steady
 from tests.sim.handmade import Row, history, row, sent
 
 
@@ -67,6 +68,19 @@ def test_learned_batches_of_one_are_no_batches() -> None:
     for column in ("kind", "message", "attempt", "consumer"):
         assert rows[column].tolist() == plain.rows[column].tolist()
     assert rows["t_s"] == pytest.approx(plain.rows["t_s"])
+
+
+@pytest.mark.parametrize("prefetch", [0, 1])
+@pytest.mark.parametrize("in_calls", [True, False], ids=["batches", "one by one"])
+def test_a_consumer_asks_for_more_when_its_budget_refuses_all_that_it_holds(prefetch: int, in_calls: bool) -> None:
+    """Each first attempt fails, and a retry finds no token at first. It has room for few messages."""
+    budget = {"per_s": 20, "ratio": 0.0, "burst": 1, "wait_s": 0.05}
+    retry = Retry(attempts=2, wait_s=0.02)
+    desk = in_batches(3, 0.0, 0.0, error_rate=1.0, retry=retry, prefetch=prefetch, retry_budget=budget)
+    if not in_calls:
+        desk = Service.model_validate(desk.model_dump() | {"batch": None})
+    found = simulate(scenario(steady(50.0, 1.0), desk=desk), [1])
+    assert problems(found) == {} and rows_of(found, "handled").size == 50
 
 
 def test_a_part_of_a_call_fails_and_the_breaker_counts_it() -> None:

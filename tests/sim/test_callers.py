@@ -15,7 +15,7 @@ from sim.evidence.export import history_json
 from sim.evidence.history import History
 from sim.evidence.lags import lags, last_services
 from sim.evidence.metrics import measure, summaries, unit_of
-from tests.model.small import kill, scenario, service, steady, with_callers
+from tests.model.small import fault, kill, scenario, service, steady, with_callers
 from tests.sim.handmade import Row, attempted, history, row, sent
 
 CALLER = {"service": -1, "event": 0}
@@ -93,6 +93,15 @@ def test_a_reply_in_the_last_moment_counts_neither_way() -> None:
     """It was there 50 ms before the caller's time was over: on a busy machine that may be too late to hear it."""
     close = history(asked(0, 0.0) + given(0, 0.95) + ended("timed_out", 0, 1.0, 0.0), declared=quotes())
     assert measure(close)["callers.replies_lost"].tolist() == [0.0]
+
+
+def test_faults_may_be_declared_in_any_order() -> None:
+    """Callers that the first one cut off are not connected again when the second one begins, and hear nothing in it."""
+    faults = [fault("server_away", at_s=0.1, for_s=0.5), fault("server_away", at_s=0.9, for_s=1.0)]
+    for each in (faults, faults[::-1]):
+        declared = quotes(*each, timeout_s=2.2)
+        away = history(asked(0, 0.0) + given(0, 0.7) + ended("timed_out", 0, 2.2, 0.0), declared=declared)
+        assert measure(away)["callers.replies_lost"].tolist() == [0.0]
 
 
 def test_an_open_wait_lasts_until_the_run_ends() -> None:

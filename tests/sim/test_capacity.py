@@ -90,7 +90,7 @@ def quiet(duration_s: float, rate_per_s: float) -> Scenario:
 
 
 def test_a_quiet_week_takes_memory_by_its_events() -> None:
-    """It lasts 600,000 seconds and has a thousand orders. A short run is looked at ten times a second as ever."""
+    """It lasts 600,000 seconds and has a thousand orders. A short run is looked at ten times a second."""
     week = simulate(quiet(604_800.0, 1000 / 604_800), [0])
     assert len(rows_of(week, "sampled")) <= 10_001
     assert len(week.rows) < 20_000

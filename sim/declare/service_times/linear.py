@@ -44,7 +44,7 @@ class LinearTime(ServiceTimeKind):
 
     @model_validator(mode="after")
     def _follows_one(self) -> Self:
-        if self.field is not None and "column" in self.model_fields_set and self.column != _COLUMN:
+        if self.field is not None and self.column != _COLUMN:
             raise ValueError(f"field: it follows the column {self.column!r} already; leave field or column out")
         return self
 

@@ -47,8 +47,11 @@ class _OnLoop(Handlers):
 
     def _start_on_loop(self) -> None:
         self._starts = False
+        held = self.running + len(self.waiting)
         if self._start_one():
             self._start(self._cpu.start_s)
+        if self.running + len(self.waiting) < held:  # some were refused: there is room, and no attempt ends to tell it
+            self._ended(0.0)
 
     def _end_after(self, takes_s: float, computes_s: float, what: object) -> None:
         """Let what begins now compute first, and then wait; `_handled` is called at its end."""

@@ -18,7 +18,7 @@ class Scaling:
     """How many consumers each service is to have; those that run are in `consumers`, by service and index."""
 
     def __init__(self, state: RunState, consumers: MutableMapping[tuple[str, int], Consumer | Caller]) -> None:
-        self.wanted = state.wanted
+        self._wanted = state.wanted
         self._state = state
         self._consumers = consumers
 
@@ -26,7 +26,7 @@ class Scaling:
         """Whether a consumer, or caller, of this index is to run and does not."""
         there = self._consumers.get((service, index))
         leaving = isinstance(there, Consumer) and there.leaving
-        return (there is None or there.killed or leaving) and index < self.wanted.get(service, index + 1)
+        return (there is None or there.killed or leaving) and index < self._wanted.get(service, index + 1)
 
     def scale(
         self, group: Group, start: Callable[[str, int], None], sees_backlogs: Callable[[], bool]
@@ -34,15 +34,15 @@ class Scaling:
         """Scale a service that has a rule. What cannot be seen is not acted on."""
         rule, name, env = group.service.autoscale, group.name, self._state.env
         assert rule is not None, "a service without a rule is not scaled"
-        scaler, present = Autoscaler(rule, self.wanted[name], env.now), set(range(self.wanted[name]))
-        self._note("scaled", group, -1, self.wanted[name])
+        scaler, present = Autoscaler(rule, self._wanted[name], env.now), set(range(self._wanted[name]))
+        self._note("scaled", group, -1, self._wanted[name])
         while True:
             yield env.timeout(rule.every_s)
             if not sees_backlogs():
                 continue
-            wanted = scaler.decide(float(group.backlog), self.wanted[name], env.now)
-            if wanted != self.wanted[name]:
-                self.wanted[name] = wanted
+            wanted = scaler.decide(float(group.backlog), self._wanted[name], env.now)
+            if wanted != self._wanted[name]:
+                self._wanted[name] = wanted
                 self._note("scaled", group, -1, wanted)
             if any(fault.takes_out(name, env.now) for fault in self._state.scenario.faults):
                 continue

@@ -244,7 +244,7 @@ class World:
     # What a fault may do: `sim.declare.faults.worlds.SimulatedWorld`
 
     def consumers(self, service: str) -> range:
-        return range(self._scaling.wanted[service])
+        return range(self._state.wanted[service])
 
     def wait_until(self, at_s: float) -> simpy.Event:
         return self._env.timeout(max(0.0, at_s - self._env.now))
