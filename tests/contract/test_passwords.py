@@ -10,7 +10,7 @@ import eventlib as ev
 from eventlib.broker.passwords import PasswordFile
 from eventlib.testing import Inspector
 from eventlib.testing.waiting import eventually
-from tests.contract.test_access import ENCODED, SECRET, allow, guarded
+from tests.contract.test_access import ENCODED, SECRET, allow, guarded, shut_out
 from tests.probing import get, status
 from tests.shop import OrderPlaced, new_app, nothing_left
 
@@ -45,8 +45,7 @@ async def test_a_password_is_rotated_under_load_and_nothing_is_lost(
         async with ev.connect(app, url) as bus, bus.running():
             load = asyncio.create_task(publish(bus))
             await eventually(lambda: len(handled) > 20)
-            await allow(raw, "resetpass", f">{NEW}")
-            await raw.execute_command("CLIENT", "KILL", "USER", "limited")  # type: ignore[no-untyped-call]
+            await shut_out(raw, NEW)
             await eventually(
                 lambda: f"orders/billing waits for the server: {bus._broker.where}: the server refused" in caplog.text
             )
