@@ -103,7 +103,7 @@ async def test_a_full_server_is_emptied_by_the_tasks_that_end(own: PrivateServer
         await eventually(lambda: len(begun) == 2)
         await admin.config_set("maxmemory", 1)
         gate.set()
-        assert await asyncio.gather(*(handle.result(10.0) for handle in handles)) == [0, 1, 2, 3, 4]
+        assert await asyncio.gather(*(handle.result(30.0) for handle in handles)) == [0, 1, 2, 3, 4]
         await admin.config_set("maxmemory", 0)
 
 
