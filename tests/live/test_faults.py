@@ -55,7 +55,7 @@ async def test_a_service_that_is_out_then_slow_and_poisoned(url: str) -> None:
     slow = fault("slow", service="desk", at_s=1.2, for_s=0.2, factor=3.0)
     poison = fault("poison", service="desk", messages=[5, 70])
     with no_process_left():
-        history = await run(outage, slow, poison, url=url, retry=Retry(attempts=2, wait_s=0.01))
+        history = await run(outage, slow, poison, url=url, retry=Retry(attempts=9, wait_s=0.01))
     assert problems(history) == {}
     assert len(rows_of(history, "killed")) == len(rows_of(history, "restarted")) == 2
     assert within(history, "started", rows_of(history, "killed")["t_s"].max(), 0.8) == 0
@@ -69,7 +69,7 @@ async def test_poison_that_kills_its_consumers(url: str) -> None:
     """Each attempt kills one, which is replaced; the message ends as a dead letter, all others are handled."""
     poison = fault("poison", service="desk", messages=[20], how="kill")
     with no_process_left():
-        history = await run(poison, url=url, retry=Retry(attempts=2), lease_s=0.3)
+        history = await run(poison, url=url, retry=Retry(attempts=2), lease_s=1.0)
     assert problems(history) == {}
     assert len(rows_of(history, "killed")) == len(rows_of(history, "restarted")) == 2
     assert rows_of(history, "dead")["message"].tolist() == [20]

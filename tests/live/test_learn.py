@@ -321,7 +321,7 @@ async def test_a_server_that_goes_away_is_waited_for(raw: "redis.Redis", url: st
 
         record = await watched(faulty.url, stream, 4.0, progress=progress)
     learned = learn(record)
-    assert len(record.changes.holes) == 1
+    assert max(end_s - begin_s for begin_s, end_s in record.changes.holes) >= 1.0
     assert any("nothing was seen from" in note for note in learned.notes)
     assert learned.findings["service_time"].value == pytest.approx(MEAN_S, rel=0.4)
 
@@ -413,7 +413,7 @@ def test_ctrl_c_writes_what_was_learned_so_far(url: str, tmp_path: Path) -> None
     ready = threading.Event()
     thread = threading.Thread(target=asyncio.run, args=(deployment(),))
     thread.start()
-    assert ready.wait(10.0)
+    assert ready.wait(30.0)
     result = CliRunner().invoke(app, ["learn", url, stream, GROUP, "--out", str(out)])
     ended.set()
     thread.join()
