@@ -41,14 +41,14 @@ def environment(**variables: str) -> dict[str, str]:
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [*WORKBENCH, *arguments], env=environment(**variables), capture_output=True, timeout=60, check=False
+        [*WORKBENCH, *arguments], env=environment(**variables), capture_output=True, timeout=120, check=False
     )
 
 
 def in_shell(line: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a line of bash in which "$@" is the command."""
     command = ["bash", "-c", line, "bash", *WORKBENCH, *arguments]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120, check=False)
 
 
 # Streams

@@ -115,6 +115,7 @@ async def test_both_ways_show_the_same_numbers(connect: Connect, reader: Reader)
         await bus.publish_many(orders(4, 5))
         waits = {**BILLING, "state": "waiting"}
         await eventually(lambda: is_two(reader, waits))  # the server is looked at once a second
+        await eventually(lambda: is_gone(reader, "eventlib.consumer_paused"))  # what is noted is half a second old
         found = await asyncio.to_thread(reader.metrics)
         shown = samples((await get(url, "/metrics")).text)
     units = {"s": "_seconds", "By": "_bytes", "": ""}
@@ -137,6 +138,10 @@ async def test_both_ways_show_the_same_numbers(connect: Connect, reader: Reader)
     }
     assert own["eventlib_backlog_entries", frozenset(waits.items())] == 2
     assert own["eventlib_backlog_oldest_seconds", frozenset(BILLING.items())] > 0
+
+
+async def is_gone(reader: Reader, name: str) -> bool:
+    return await reader.value(name, BILLING) is None
 
 
 async def is_two(reader: Reader, waits: dict[str, Any]) -> bool:

@@ -169,7 +169,7 @@ async def test_after_a_lost_reply_a_start_is_repeated_and_makes_one_saga(connect
 @pytest.mark.usefixtures("leave_no_key")
 async def test_what_has_ended_is_kept_for_its_time_and_leaves_no_key(connect: Connect) -> None:
     desk = Desk()
-    app, order = order_app(desk, timeout_s=3600.0, keep_s=0.3)
+    app, order = order_app(desk, timeout_s=3600.0, keep_s=3.0)
     async with connect(app) as bus, bus.running():
         done = await bus.start(order, Order(number=1))
         await bus.sagas(order).wait(done, timeout_s=WAIT_S)
