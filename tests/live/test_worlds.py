@@ -234,7 +234,7 @@ def test_a_killed_owner_leaves_no_process() -> None:
         (server,) = (one for one in family if "redis.sock" in " ".join(one.cmdline()) and not one.children())
         directory = Path(server.cwd())
         owner.kill()
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=30)
     for process in alive:
         process.kill()
     assert not alive
@@ -268,7 +268,7 @@ async def test_a_killed_fork_server_fails_the_run_and_leaves_no_process(url: str
             assert len(orphans) == 3
             fork_server().kill()
             _, alive = await asyncio.to_thread(
-                psutil.wait_procs, orphans, timeout=10
+                psutil.wait_procs, orphans, timeout=30
             )  # they have no parent here any more
             for process in alive:
                 process.kill()
@@ -296,7 +296,7 @@ async def test_a_suspended_process_does_not_outlive_its_fork_server(url: str) ->
             children[0].suspend()
             await eventually(lambda: children[0].status() == psutil.STATUS_STOPPED)
             fork_server().kill()
-            _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=10)
+            _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=30)
             for process in alive:
                 process.kill()
             assert not alive
