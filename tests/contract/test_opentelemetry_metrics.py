@@ -115,7 +115,7 @@ async def test_both_ways_show_the_same_numbers(connect: Connect, reader: Reader)
         await bus.publish_many(orders(4, 5))
         waits = {**BILLING, "state": "waiting"}
         await eventually(lambda: is_two(reader, waits))  # the server is looked at once a second
-        await eventually(lambda: is_gone(reader, "eventlib.consumer_paused"))  # what is noted is half a second old
+        await eventually(lambda: have_left(reader))  # the program is noted twice a second
         found = await asyncio.to_thread(reader.metrics)
         shown = samples((await get(url, "/metrics")).text)
     units = {"s": "_seconds", "By": "_bytes", "": ""}
@@ -140,8 +140,10 @@ async def test_both_ways_show_the_same_numbers(connect: Connect, reader: Reader)
     assert own["eventlib_backlog_oldest_seconds", frozenset(BILLING.items())] > 0
 
 
-async def is_gone(reader: Reader, name: str) -> bool:
-    return await reader.value(name, BILLING) is None
+async def have_left(reader: Reader) -> bool:
+    """Whether it is noted that the consumers have ended."""
+    ready = await reader.value("eventlib.ready", {})
+    return not ready and await reader.value("eventlib.consumer_paused", BILLING) is None
 
 
 async def is_two(reader: Reader, waits: dict[str, Any]) -> bool:
