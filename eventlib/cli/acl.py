@@ -74,4 +74,4 @@ def _digest(file: Path) -> str:
     try:
         return hashlib.sha256(read_password(str(file)).encode()).hexdigest()
     except UnusablePassword as error:
-        raise typer.BadParameter(f"{error}; write one there") from None
+        raise typer.BadParameter(str(error)) from None
