@@ -1,7 +1,7 @@
 """simulate(), and the world of one run: its load, its groups and consumers, its faults and its samples."""
 
 import random
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from sim.worlds.simulated.queue_group import QueueGroup
 from sim.worlds.simulated.run_state import NAN, RunState
 from sim.worlds.simulated.saga_group import SagaGroup
 from sim.worlds.simulated.scaling import Scaling
-from sim.worlds.simulated.sending import Sending
+from sim.worlds.simulated.sending import Sending, Upcoming
 
 _ROWS_MAX = 100_000  # rows that are kept one by one
 
@@ -170,10 +170,11 @@ class World:
 
     def _send_all(self) -> Generator[simpy.Event, Any, None]:
         """Send each message of the plan when it is due."""
-        env, sending, tries = self._env, Sending(self._state.machine, self._state.link), self._tries
+        env, tries, due = self._env, self._tries, Upcoming(self._plan.due_s.tolist())
+        sending = Sending(self._state.machine, self._state.link, self._state.body, due.until)
         # With faults it is not known before how the server is reached then.
         unforeseen = any(fault.needs != "nothing" for fault in self._scenario.faults)
-        times_s = zip(self._plan.arrivals_s.tolist(), self._plan.due_s.tolist(), strict=True)
+        times_s = zip(self._plan.arrivals_s.tolist(), due, strict=True)
         for index, (at_s, due_s) in enumerate(times_s):
             if self._callers is not None:
                 if at_s > env.now:
@@ -183,7 +184,7 @@ class World:
                 continue
             if unforeseen:
                 yield env.timeout(max(0.0, due_s - env.now))
-            sent = sending.send(due_s, self._state.body(index))
+            sent = sending.send(due_s)
             yield env.timeout(max(0.0, sent.appended_s - env.now))
             self._begun = index + 1
             self._state.publish(self._event(index), index, at_s, sent, -1, -1, self._held_s(index))
@@ -255,20 +256,29 @@ class World:
 
     def start(self, service: str, *consumers: int, after_s: float = 0.0) -> simpy.Event:
         chosen = consumers or range(self._scenario.services[service].consumers_most)
-        return simpy.AllOf(self._env, [self._start_after(service, consumer, after_s) for consumer in chosen])
+        if service not in self._groups:  # a caller that comes back has replies to ask for: the run waits for it
+            for _ in chosen:
+                self._state.open()
+        return self._env.process(self._start_together(service, chosen, after_s))
 
-    def _start_after(self, service: str, consumer: int, after_s: float) -> simpy.Event:
+    def _start_together(
+        self, service: str, consumers: Sequence[int], after_s: float
+    ) -> Generator[simpy.Event, Any, None]:
+        if after_s > 0.0:
+            yield self._env.timeout(after_s)
+        own = self._scenario.services[service].own if service in self._groups else None
+        takes_s = self._state.machine.starts_s(self._env.now, len(consumers), own.import_s if own is not None else 0.0)
+        starts = [self._start_after(service, *one) for one in zip(consumers, takes_s, strict=True)]
+        yield simpy.AllOf(self._env, starts)
+
+    def _start_after(self, service: str, consumer: int, takes_s: float) -> simpy.Event:
         def replace(_: simpy.Event) -> None:
             if self._scaling.may_start(service, consumer):
                 self._start(service, consumer)
             if service not in self._groups:
                 self._state.settle()
 
-        if service not in self._groups:  # a caller that comes back has replies to ask for: the run waits for it
-            self._state.open()
-        own = self._scenario.services[service].own if service in self._groups else None
-        import_s = own.import_s if own is not None else 0.0
-        started = self._env.timeout(after_s + self._state.machine.takes_s("start_s") + import_s)
+        started = self._env.timeout(takes_s)
         started.callbacks.append(replace)
         return started
 
