@@ -202,9 +202,11 @@ def _from_file(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise InvalidSettings(str(file), f"is no TOML: {error}") from None
+        raise InvalidSettings(str(file), f"is no TOML: {error}; correct it") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSettings(str(file), f"cannot be read ({getattr(error, 'strerror', error)})") from None
+        raise InvalidSettings(
+            str(file), f"cannot be read ({getattr(error, 'strerror', error)}); name a file of TOML"
+        ) from None
 
 
 def _from_environment() -> dict[str, Any]:
