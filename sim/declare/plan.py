@@ -231,10 +231,11 @@ class Plan:
 
     def slowed(self, service: str, at_s: float) -> float:
         """How many times as long as usual the attempt takes that starts at `at_s`."""
+        factor = 1.0
         for window in self.slow_windows.get(service, ()):
             if window.from_s <= at_s < window.until_s:
-                return window.factor
-        return 1.0
+                factor *= window.factor
+        return factor
 
     def outcome(self, service: str, at: int, act: Act, index: int, attempt: int, at_s: float) -> ActOutcome:
         """What comes of an attempt (1-based) at an act of a saga, step number `at`, that starts at `at_s`."""

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -197,7 +198,7 @@ class FaultKind(Declared):
         for other in system.faults:
             together = self.at_s <= other.parts_until_s and other.at_s <= self.parts_until_s
             if other is not self and together and (shared := self.parts(system) & other.parts(system)):
-                return f"{min(shared)} is {self.done_to_it} while it is down"
+                return f"{min(shared)} is {self.done_to_it} while it is down; {_apart(self, other)}"
         return None
 
     # How it happens
@@ -219,7 +220,7 @@ class FaultKind(Declared):
         return ()
 
     def slow_windows(self, service: str) -> tuple[SlowWindow, ...]:
-        """When it makes a service slow."""
+        """When it makes a service slow; where windows overlap, their factors multiply."""
         return ()
 
     def poison(self, arrivals_s: Floats, rng: np.random.Generator) -> Poison | None:
@@ -295,6 +296,12 @@ class Lasting(FaultKind):
     def when(self) -> str:
         """From when until when it lasts, as the beginning of a sentence."""
         return f"From {self.at_s:g} s to {self.until_s:g} s"
+
+
+def _apart(one: FaultKind, other: FaultKind) -> str:
+    """What to do where two faults take one part out of order at the same time."""
+    over_s = min(one, other, key=lambda each: each.at_s).parts_until_s
+    return f"let the later one begin after {over_s:g} s" if isfinite(over_s) else "leave one of the two out"
 
 
 def consumer_part(service: str, consumer: int) -> str:
