@@ -19,14 +19,7 @@ from sim.evidence.checks import Check, check
 from sim.evidence.export import checks_json, lower_bound_json, runs_json, under_all_names
 from sim.evidence.history import History
 from sim.evidence.lags import last_services
-from sim.evidence.metrics import (
-    Interval,
-    Metrics,
-    is_predicted,
-    measure,
-    summarize,
-    unit_of,
-)
+from sim.evidence.metrics import Interval, Metrics, is_predicted, measure, summarize, unit_of
 from sim.infer.baselines import formula, last_run
 from sim.infer.drift import Drift, drift
 from sim.infer.prediction import NOT_PREDICTED, Predicted, Prediction

@@ -65,7 +65,11 @@ def paths() -> Iterator[tuple[str, list[str], Any, Any]]:
                     yield " ".join([*path, one.name]), path, command, one
 
 
-PATHS = {name: rest for name, *rest in paths() if name != "compare after"}  # read as the first of two histories is
+PATHS: dict[str, tuple[list[str], Any, Any]] = {
+    name: (path, command, one)
+    for name, path, command, one in paths()
+    if name != "compare after"  # it is read as the first of two histories is
+}
 
 
 def line_of(path: list[str], command: Any, tried: Any, place: str) -> list[str]:

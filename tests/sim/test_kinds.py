@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Callable
 from math import inf
 from pathlib import Path
 from types import ModuleType
@@ -247,7 +248,7 @@ def mistyped() -> list[tuple[dict[str, Any], str]]:
     """A field with a kind that lacks its last letter, and the kind that was meant: for every kind."""
     load = {"kind": "constant", "event": "placed", "rate_per_s": 1, "duration_s": 1}
     desk = {"consumes": "placed", "service_time": {"kind": "constant", "mean_s": 0.1}}
-    of_registry = {
+    of_registry: dict[Any, Callable[[dict[str, Any]], dict[str, Any]]] = {
         loads.Load: lambda wrong: {"load": load | wrong},
         service_times.ServiceTime: lambda wrong: {"services": {"desk": desk | {"service_time": wrong}}},
         faults.Fault: lambda wrong: {"faults": [wrong]},
