@@ -14,7 +14,6 @@ class Slow(Lasting, ServiceFault):
     factor: float = Field(gt=0, le=1e6)
 
     done_to_it: ClassVar = "made slow"
-    redelivers: ClassVar = False
 
     @property
     def label(self) -> str:
