@@ -1,7 +1,7 @@
 """The plan of a run of any length: what `Plan` draws at once is drawn in parts here, from the same streams.
 
-So a run takes the memory of a short one, however long it is. A scenario whose messages depend on each other, or
-on a recording, has no such plan yet.
+So a run takes the memory of a short one, however long it is. Where a load is drawn as a whole, or service times follow
+a recording, the plan is the whole one.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,12 @@ from sim.declare.parts import Column, Times
 from sim.declare.plan import (
     Plan,
     calls_stream,
+    chosen_among,
+    chosen_stream,
     error_windows,
     keys_stream,
     load_stream,
+    mix_stream,
     poison_stream,
     service_streams,
     sizes_stream,
@@ -31,64 +34,64 @@ from sim.errors import InvalidScenario
 
 MAX_MESSAGES = 1_000_000_000  # of a load: they take hours
 
-_NOT_YET = {
-    "app": "own handlers are",
-    "queue": "a task queue is",
-    "saga": "sagas are",
-    "emits_shares": "shares of what is emitted are",
+_WITH_ROWS = "leave it out, or measure a history"
+_OF_WHOLE_RUNS = {  # what is judged by all that happened in a run
+    "queue": "whose turn it was is judged by all dispatches",
+    "saga": "whether a saga is half done is judged by all its acts",
 }
 
 
 def check_long(scenario: Scenario) -> None:
-    """Refuse a scenario that has no plan in parts.
+    """Refuse a scenario whose metrics are not counted without rows, or whose plan is too large.
 
     Raises:
         InvalidScenario: it is one; every field that is in the way is named.
     """
     load, problems = scenario.offered_load, list[str]()
-    if not load.in_parts:
-        problems.append(f"load.kind: {load.kind!r} is drawn as a whole; give 'constant', 'poisson', 'step' or 'spike'")
-    if load.mix:
-        problems.append("load.event: several event types are not measured without rows yet; name one")
     if scenario.callers is not None:
-        problems.append("callers: they are not measured without rows yet; leave them out")
+        problems.append(f"callers: which replies they missed is judged by all requests of a run; {_WITH_ROWS}")
     if scenario.warm_up is not None:
         problems.append("warm_up: MSER-5 looks at whole runs; give warm_up_s")
     for name, service in scenario.services.items():
-        problems += [f"services.{name}.{problem}" for problem in _problems(scenario, service)]
-    for name, dependency in scenario.dependencies.items():
-        problems += [f"dependencies.{name}.{problem}" for problem in _time_problems(dependency.service_time, load)]
-    if (most := load.expected_events()) > MAX_MESSAGES:
+        problems += [
+            f"services.{name}.{field}: {why} of a run; {_WITH_ROWS}"
+            for field, why in _OF_WHOLE_RUNS.items()
+            if getattr(service, field) is not None
+        ]
+    if _in_parts(scenario) and (most := load.expected_events()) > MAX_MESSAGES:
         what = " or ".join(load.grows_with)
         problems.append(f"load: {most:,.0f} messages would be sent, over {MAX_MESSAGES:,}; lower {what}")
     if problems:
         raise InvalidScenario(scenario.name, *problems)
+    if not _in_parts(scenario):
+        scenario.check_draws()
 
 
-def _problems(scenario: Scenario, service: Service) -> list[str]:
-    found = [
-        f"{field.removesuffix('_shares')}: {what} not measured without rows yet; leave it out"
-        for field, what in _NOT_YET.items()
-        if getattr(service, field)
-    ]
-    return found + ([] if service.app or service.saga else _time_problems(service.service_time, scenario.offered_load))
+def _in_parts(scenario: Scenario) -> bool:
+    """Whether its plan can be drawn in parts. Recordings, and what follows or was learned of them, are whole anyway."""
+    load, services = scenario.offered_load, scenario.services.values()
+    called = scenario.dependencies.values()
+    times = [*(one.service_time for one in services), *(one.service_time for one in called)]
+    learned = any(service.own is not None for service in services)
+    return load.in_parts and not learned and all(_alone(time, load) for time in times)
 
 
-def _time_problems(time: ServiceTimeKind, load: LoadKind) -> list[str]:
-    if time.each_alone and time.draw_parts(0, np.random.default_rng(0), load)[1] is None:
-        return []
-    return [f"service_time: {time.kind!r} is not measured without rows yet; give a distribution"]
+def _alone(time: ServiceTimeKind, load: LoadKind) -> bool:
+    return time.each_alone and time.draw_parts(0, np.random.default_rng(0), load)[1] is None
 
 
 def long_plan(scenario: Scenario, seed: int) -> Plan:
-    """The plan of a seed, in parts: a run that reads it once, from the first message to the last, may do so.
+    """The plan of a seed, in parts where it can be: a run may read it once, from the first message to the last.
 
     In the place of arrays it has what such a run reads of them (`Column`, `Times`), with the same numbers.
 
     Raises:
         InvalidScenario: as `check_long` does.
+        InvalidTrace: the load's trace is missing or broken.
     """
     check_long(scenario)
+    if not _in_parts(scenario):
+        return scenario.plan(seed)
     messages, parts = scenario.offered_load.draw_in_parts(np.random.default_rng(load_stream(seed)))
     times_s = cast(Floats, Times(messages, parts))
     services = scenario.services
@@ -107,10 +110,10 @@ def long_plan(scenario: Scenario, seed: int) -> Plan:
         sagas={},
         cpu_s={},
         emits={},
-        chosen={},
+        chosen={name: cast(Numbers, one.chosen) for name, one in drawn.items() if one.chosen is not None},
         slow_windows=slow_windows(services, scenario.faults),
         poison=cast(dict[str, dict[int, Ending]], _poison(scenario, messages, seed)),
-        sent_events=None,
+        sent_events=cast(Numbers | None, _sent_events(scenario.offered_load, messages, seed)),
         failing={},
         dependency_s={name: [(used, cast(Floats, s)) for used, s in one.calls_s] for name, one in drawn.items()},
         keys={name: cast(Numbers, one.keys) for name, one in drawn.items() if one.keys is not None},
@@ -128,6 +131,7 @@ class _Drawn:
     failure_draws: Column
     calls_s: list[tuple[str, Column]]
     keys: Column | None
+    chosen: Column | None
 
 
 def _draw_service(scenario: Scenario, service: Service, m: int, place: int, seed: int) -> _Drawn:
@@ -144,22 +148,37 @@ def _draw_service(scenario: Scenario, service: Service, m: int, place: int, seed
         Column(m, failure_rng, lambda n, rng: rng.random((n, attempts)), attempts),
         calls_s,
         Column(m, np.random.default_rng(keys_stream(seed, place)), order.draw) if order is not None else None,
+        _chosen(service, m, place, seed) if service.emits_shares else None,
     )
+
+
+def _chosen(service: Service, m: int, place: int, seed: int) -> Column:
+    """Which of its `emits` a service publishes for each of its m messages."""
+    return Column(m, np.random.default_rng(chosen_stream(seed, place)), lambda n, rng: chosen_among(service, n, rng))
 
 
 def _times(m: int, rng: np.random.Generator, time: ServiceTimeKind, load: LoadKind) -> Column:
     return Column(m, rng, lambda n, rng: time.draw(n, rng, load))
 
 
+def _sent_events(load: LoadKind, messages: int, seed: int) -> Column | None:
+    """The place of the type of each message of a load among its events; None where there is one type."""
+    return Column(messages, np.random.default_rng(mix_stream(seed)), load.draw_events) if load.mix else None
+
+
 def _sizes(load: LoadKind, messages: int, seed: int) -> Column | None:
     """How large the body of each message of a load is; None where they have none."""
+    if load.size_bytes is None:
+        return None
+    by_event = load.mix and load.size_bytes.kind == "event"  # then nothing but the event types is drawn
 
     def draw(n: int, rng: np.random.Generator) -> Numbers:
-        sizes = load.draw_sizes(n, None, rng)
-        assert sizes is not None, "only a load with sizes is asked for them"
+        sizes = load.draw_sizes(n, load.draw_events(n, rng) if by_event else None, rng)
+        assert sizes is not None, "the load has some"
         return sizes
 
-    return Column(messages, np.random.default_rng(sizes_stream(seed)), draw) if load.size_bytes is not None else None
+    stream = mix_stream(seed) if by_event else sizes_stream(seed)
+    return Column(messages, np.random.default_rng(stream), draw)
 
 
 class _Poisoned:

@@ -34,13 +34,27 @@ def draw_labels(queue: TaskQueue, seed: int, place: int, n: int) -> Labels:
 
 def draw_chosen(service: Service, seed: int, place: int, n: int) -> Numbers:
     """For the first n messages of the service at this place, the place in `emits` of what it publishes."""
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1 + place, 6)))
+    return chosen_among(service, n, np.random.default_rng(chosen_stream(seed, place)))
+
+
+def chosen_among(service: Service, n: int, rng: np.random.Generator) -> Numbers:
+    """The places in `emits` of what a service publishes for each of n messages, shape (n,)."""
     return places_among(rng.random(n), np.cumsum(service.emits_shares))
+
+
+def chosen_stream(seed: int, place: int) -> np.random.SeedSequence:
+    """What the choices of the service at this place among its `emits` are drawn from."""
+    return np.random.SeedSequence(seed, spawn_key=(1 + place, 6))
 
 
 def load_stream(seed: int) -> np.random.SeedSequence:
     """What the arrivals of a load are drawn from."""
     return np.random.SeedSequence(seed, spawn_key=(0,))
+
+
+def mix_stream(seed: int) -> np.random.SeedSequence:
+    """What the event types of a load that mixes some are drawn from: far behind what a load may spawn of its own."""
+    return np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))
 
 
 def sizes_stream(seed: int) -> np.random.SeedSequence:
@@ -197,9 +211,8 @@ class Plan:
         """
         arrivals = load.draw(np.random.default_rng(load_stream(seed)))
         sent_events = None
-        if load.mix:  # from a stream far behind those that a load may spawn of its own
-            stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))
-            sent_events = load.draw_events(arrivals.intended_s.size, np.random.default_rng(stream))
+        if load.mix:
+            sent_events = load.draw_events(arrivals.intended_s.size, np.random.default_rng(mix_stream(seed)))
         sizes, fields = _draw_payloads(load, arrivals.intended_s.size, sent_events, seed)
         load, drawn = load.carrying(sizes, fields), dict[str, _Drawn]()
         tries = callers.retry.attempts if callers is not None else 1

@@ -115,20 +115,23 @@ class ServiceTally:
         self.messages = _Messages()
         self.lag_s = Sketch()  # of what was meant to be sent after the warm-up
         self.last_handled_s = -np.inf  # of these, too
-        self.recorded_dead = self.arrived = self.begun = self.beyond = 0
+        self.recorded_dead = self._arrived = self.begun = self.beyond = 0
         self._scenario, self._code, self._from_s = scenario, code, from_s
         self._most_attempts = scenario.services[name].retry.attempts
         asked = questions(scenario, name)
         self._recoveries = {metric: Recovery(one, scenario.sample_every_s) for metric, one in asked.items()}
         self._backlog, self._attempts = _Backlog(from_s), _Attempts(scenario, code)
         self._few = [np.zeros(0, ROW)]
-        self._dead = self._handled = self._attempts_used = self._calls = self._in_calls = 0  # after the warm-up
-        self._gone = self._settled_ever = 0
+        self.times_handled = self._dead = self._attempts_used = self._calls = self._in_calls = 0  # after the warm-up
+        self._came = self._gone = self._settled_ever = 0
         self._first_arrived_s, self._last_arrived_s = np.inf, -np.inf
         self._stays_s = 0.0  # of all messages, from arrival to acknowledgement, as far as both are known
 
-    def add(self, own: Rows, arrived_s: Floats) -> None:
-        """Count the rows of the service, and the times when messages for it came."""
+    def add(self, own: Rows, arrived_s: Floats, came_s: Floats) -> None:
+        """Count the rows of the service, and the times when messages for it were published.
+
+        They came at those times too, or, as far as that is not known in time, when they were sent.
+        """
         kind, at_s = own["kind"], own["t_s"]
         handled, dead, sampled = (kind == KIND[one] for one in ("handled", "dead", "sampled"))
         self._attempts.add(own)
@@ -139,9 +142,10 @@ class ServiceTally:
         self._gone += int(np.count_nonzero(gone))
         self._settled_ever += int(np.count_nonzero(handled | dead))
         self.recorded_dead += int(np.count_nonzero(dead))
-        self._stays_s += float(at_s[gone].sum() - arrived_s.sum())
+        self._stays_s += float(at_s[gone].sum() - came_s.sum())
+        self._came += came_s.size
         if arrived_s.size:
-            self.arrived += arrived_s.size
+            self._arrived += arrived_s.size
             self._first_arrived_s = min(self._first_arrived_s, float(arrived_s.min()))
             self._last_arrived_s = max(self._last_arrived_s, float(arrived_s.max()))
         attempt = own["attempt"][kind == KIND["started"]]
@@ -161,19 +165,19 @@ class ServiceTally:
     def _add_warm(self, settled: Rows, calls: Rows) -> None:
         dead = int(np.count_nonzero(settled["kind"] == KIND["dead"]))
         self._dead += dead
-        self._handled += settled.size - dead
+        self.times_handled += settled.size - dead
         self._attempts_used += int(settled["attempt"].sum())
         self._calls += calls.size
         self._in_calls += int(calls["value"].sum())
 
     def metrics(self, prefix: str, run: Run) -> Found:
         """Its metrics, but those of lag and throughput."""
-        backlog, left, settled = self._backlog, left_over(run.left[self.name]), self._handled + self._dead
+        backlog, left, settled = self._backlog, left_over(run.left[self.name]), self.times_handled + self._dead
         few, scenario, from_s = np.concatenate(self._few), self._scenario, self._from_s
         found = {
             f"{prefix}attempts_mean": self._attempts_used / settled if settled else np.nan,
             f"{prefix}dead_letters": float(self._dead),
-            f"{prefix}duplicates": float(self._handled - self.lag_s.size),
+            f"{prefix}duplicates": float(self.times_handled - self.lag_s.size),
             f"{prefix}utilisation": self._attempts.work(run, few, from_s).utilisation,
             f"{prefix}backlog_mean": backlog.total / backlog.looks if backlog.looks else np.nan,
             f"{prefix}backlog_max": backlog.most,
@@ -188,7 +192,7 @@ class ServiceTally:
     def _little_residual(self) -> float:
         """See `sim.evidence.metrics.little_residual`."""
         length_s = self._backlog.length_s
-        if not self.arrived or self.arrived != self._gone or length_s <= 0 or self._stays_s <= 0:
+        if not self._came or self._came != self._gone or length_s <= 0 or self._stays_s <= 0:
             return np.nan
         expected = self._stays_s / length_s
         return abs(self._backlog.area / length_s - expected) / expected
@@ -196,7 +200,7 @@ class ServiceTally:
     def rates(self, run: Run) -> list[tuple[float, float]]:
         """What it was offered and can do, if that is known."""
         work = self._attempts.work(run, np.concatenate(self._few), 0.0)
-        found = rates_between(self.arrived, self._last_arrived_s - self._first_arrived_s, self._settled_ever, work)
+        found = rates_between(self._arrived, self._last_arrived_s - self._first_arrived_s, self._settled_ever, work)
         return [found] if found else []
 
     def there(self, left: Left) -> int:

@@ -19,8 +19,9 @@ from sim.evidence.dependencies import Looks
 from sim.evidence.history import KIND, ROW, History, Rows, Run, of_kind
 from sim.evidence.instrument import LATE_S
 from sim.evidence.lags import QUANTILES, last_services
-from sim.evidence.marks import BLOCK, Flags, Marks
+from sim.evidence.marks import BLOCK, Marks
 from sim.evidence.metrics import Metrics
+from sim.evidence.seen import Seen
 from sim.evidence.service_tally import Found, ServiceTally
 from sim.evidence.sketch import Sketch
 
@@ -51,13 +52,17 @@ class _Load:
 class _Sent:
     """The messages of one event type: which were sent, and which of them the server has acknowledged."""
 
-    def __init__(self) -> None:
+    def __init__(self, from_s: float) -> None:
         self.sent, self.published = Marks(), Marks()
+        self.sent_warm = Marks() if from_s else self.sent  # what was meant to be sent after the warm-up
+        self._from_s = from_s
         self.again = Counter[int]()  # how often each was sent that was sent before
 
     def add(self, rows: Rows) -> None:
-        sent = of_kind(rows, "sent")["message"]
-        self.again.update(sent[~self.sent.add(sent)].tolist())
+        sent = of_kind(rows, "sent")
+        self.again.update(sent["message"][~self.sent.add(sent["message"])].tolist())
+        if self._from_s:
+            self.sent_warm.add(sent["message"][sent["intended_s"] >= self._from_s])
         self.published.add(of_kind(rows, "published")["message"])
 
     def times(self, number: int) -> int:
@@ -72,20 +77,22 @@ class Tally:
         self._scenario = scenario
         self._load = _Load(scenario.warm_up_s)
         self._services = [ServiceTally(scenario, code, name) for code, name in enumerate(scenario.services)]
-        self._events = {event: _Sent() for event in scenario.flow.paths}
+        self._events = {event: _Sent(scenario.warm_up_s) for event in scenario.flow.paths}
         self._looks = Looks(scenario, scenario.warm_up_s)
 
     def add(self, rows: Rows) -> None:
         """Count rows, in the order in which they were recorded."""
         self._load.add(rows[rows["service"] == -1])
         self._looks.add(rows[rows["service"] == -1])
-        arrived_s = dict[str, Floats]()
+        arrived_s, came_s, seen = dict[str, Floats](), dict[str, Floats](), self._scenario.flow.seen
         for code, (event, sent) in enumerate(self._events.items()):
             of_event = of_kind(rows[rows["event"] == code], "sent", "published")
             sent.add(of_event)
             arrived_s[event] = of_kind(of_event, "published")["t_s"]
+            came_s[event] = of_kind(of_event, "sent")["t_s"] if event in seen else arrived_s[event]
         for code, service in enumerate(self._services):
-            service.add(rows[rows["service"] == code], arrived_s[self._consumes(service)])
+            consumes = self._consumes(service)
+            service.add(rows[rows["service"] == code], arrived_s[consumes], came_s[consumes])
 
     def metrics(self, run: Run) -> tuple[Found, Found]:
         """What `measure` tells of a run, and what `Metrics.unhandled` has of it."""
@@ -155,32 +162,17 @@ class Tally:
         return found | {f"{prefix}unhandled": share}, bounds
 
     def _unhandled(self) -> dict[str, int]:
-        """By service, how many messages are due there, and neither handled nor given up, there or on the way to it.
-
-        See `sim.evidence.unhandled`. Here it is counted for some messages of the load after the other.
-        """
-        sent, found = self._load.sent_warm, dict.fromkeys(self._scenario.services, 0)
-        for first in range(0, sent.until, BLOCK):
-            due = sent.between(first, min(first + BLOCK, sent.until))
-            for name, number in self._unhandled_of(first, due):
-                found[name] += number
-        return found
-
-    def _unhandled_of(self, first: int, due: Flags) -> Iterator[tuple[str, int]]:
-        """The same for the messages of the load from `first` on; `due` says which of them there were."""
-        paths, until = self._scenario.flow.paths, first + due.size
-        given_up = {event: np.zeros((due.size, ways), np.bool_) for event, ways in paths.items()}
-        messages = {one.name: one.messages for one in self._services}
-        for name, emits in self._scenario.flow.emitted_by.items():  # in the order of the flow
-            consumed = self._scenario.services[name].consumes
-            ways, there = paths[consumed], given_up[consumed]
-            handled, dead = (
-                marks.between(first * ways, until * ways).reshape(-1, ways)
-                for marks in (messages[name].handled, messages[name].dead)
-            )
-            for emitted in emits:
-                given_up[emitted.event][:, emitted.first : emitted.first + ways] |= there | (dead & ~handled)
-            yield name, int(np.count_nonzero(due[:, None] & ~(handled | dead | there)))
+        """By service, how many messages are due there, and neither handled nor given up, there or on the way to it."""
+        services = {one.name: one for one in self._services}
+        seen = Seen(
+            self._scenario,
+            self._load.sent_warm,
+            {event: one.sent_warm for event, one in self._events.items()},
+            {name: one.messages.handled for name, one in services.items()},
+            {name: one.messages.dead for name, one in services.items()},
+            {name: one.times_handled for name, one in services.items()},
+        )
+        return {name: numbers.size for name, numbers in seen.unhandled().items()}
 
     def _settled(self, service: ServiceTally) -> Counter[str]:
         """How many messages were settled, and whether that agrees with what was sent and published."""

@@ -22,7 +22,6 @@ from sim.declare.loads.spike import SpikeLoad
 from sim.declare.loads.step import RateFrom, StepLoad
 from sim.declare.parts import Column
 from sim.declare.scenario import Scenario
-from sim.declare.service import Service
 from sim.declare.service_times.empirical import EmpiricalTime
 from sim.declare.service_times.gamma import GammaTime
 from sim.declare.service_times.kind import ServiceTimeKind
@@ -34,7 +33,18 @@ from sim.evidence.marks import Marks
 from sim.evidence.metrics import measure
 from sim.evidence.recovery import Question, Recovery
 from sim.evidence.sketch import ERROR, Sketch
-from tests.model.small import exponential, fault, lognormal, poisson, scenario, service, steady
+from tests.model.small import (
+    exponential,
+    fault,
+    lognormal,
+    poisson,
+    saga_service,
+    saga_step,
+    scenario,
+    service,
+    steady,
+)
+from tests.model.test_own_handlers import own
 
 TRIED_TWICE = Retry(attempts=2, wait_s=0.05)
 CALM = scenario(
@@ -69,16 +79,16 @@ FAULTY = scenario(
     ship=service(0.002, consumes="packed"),
 )
 DATA = Path("data")
+TIMES_S = np.random.default_rng(5).exponential(0.02, 100)
 SHIPPED = [*sorted(DATA.glob("scenarios/*.yaml")), *sorted(DATA.glob("fidelity/*.yaml"))]
-REFUSED = {  # by scenario: the places of what is not measured without rows
-    "llm-trace": ["load.kind", "services.drafter.service_time"],
-    "real-trace": ["load.kind", "services.drafter.service_time"],
+REFUSED = {  # by scenario: the places of what is judged by whole runs
     "priorities": ["services.mailer.queue"],
     "tenants": ["services.mailer.queue"],
     "request-reply": ["callers"],
     "saga": ["services.order.saga"],
 }
 EACH_FAULT = with_each_fault(Scenario.load(DATA / "scenarios" / "one-fault.yaml"), "billing", at_s=2.0, for_s=1.0)
+BY_SIZE = {"column": "size_bytes"}
 FEATURES: dict[str, dict[str, Any]] = {
     "nothing more": {},
     "batches": {"batch": {"size": 10, "wait_s": 0.02, "per_message_s": 0.001}},
@@ -86,10 +96,28 @@ FEATURES: dict[str, dict[str, Any]] = {
     "autoscaling": {"autoscale": {"min": 2, "max": 4, "backlog_per_consumer": 5, "every_s": 0.5, "down_after_s": 1.0}},
     "a dependency and a limit": {"uses": ["db"], "timeout_s": 0.06},
     "order by key": {"ordered_by": {"keys": 20, "skew": 1.0}},
+    "one of several events": {"emits": {"packed": 0.7, "refused": 0.3}},
     "sizes": {},
+    "sizes that times follow": {"service_time": {"kind": "linear", "base_s": 0.01, "per_unit_s": 1e-5, **BY_SIZE}},
+    "a mixed load": {},
+    "a bursty load": {},
+    "a load in batches": {},
 }
-SIZES: dict[str, dict[str, Any]] = {name: {} for name in FEATURES} | {
-    "sizes": {"size_bytes": {"kind": "lognormal", "mean_bytes": 900.0, "cv": 1.0}}
+SIZES: dict[str, Any] = {"size_bytes": {"kind": "lognormal", "mean_bytes": 900.0, "cv": 1.0}}
+LOADED: dict[str, dict[str, Any]] = {
+    "sizes": SIZES,
+    "sizes that times follow": SIZES,
+    "a mixed load": {"event": {"placed": 2, "changed": 1}, "size_bytes": {"placed": 300, "changed": 1500}},
+    "a bursty load": {
+        "kind": "bursty",
+        "states": [{"rate_per_s": 40, "mean_s": 0.5}, {"rate_per_s": 300, "mean_s": 0.3}],
+    },
+    "a load in batches": {
+        "kind": "batching",
+        "of": {"kind": "poisson", "event": "placed", "rate_per_s": 120, "duration_s": 4},
+        "size": 10,
+        "wait_s": 0.1,
+    },
 }
 FAULTS: dict[str, list[dict[str, Any]]] = {
     "consumers": [
@@ -130,9 +158,11 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A short run is cut into as many parts as a long one, and older parts are drawn again."""
     monkeypatch.setattr("sim.declare.parts.PART", 64)
     monkeypatch.setattr("sim.declare.loads.constant.PART", 64)
+    monkeypatch.setattr("sim.declare.faults.poison.PART", 64)
     monkeypatch.setattr("sim.declare.parts._WINDOW", 300)
     monkeypatch.setattr("sim.evidence.marks.BLOCK", 64)
     monkeypatch.setattr("sim.evidence.tally.BLOCK", 64)
+    monkeypatch.setattr("sim.evidence.seen.BLOCK", 64)
     monkeypatch.setattr("sim.worlds.simulated.world._ROWS_MAX", 500)
 
 
@@ -176,6 +206,12 @@ def test_each_kind_of_fault_is_counted_as_measured(kind: str) -> None:
     _agrees(EACH_FAULT[kind])
 
 
+def _load(said: dict[str, Any]) -> dict[str, Any]:
+    rate = {"rate_per_s": 120} if "kind" not in said else {}
+    length = {"duration_s": 4} if "of" not in said else {}
+    return {"kind": "poisson", "event": "placed"} | rate | length | said
+
+
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("features", FEATURES)
 @pytest.mark.parametrize("faults", FAULTS)
@@ -197,7 +233,7 @@ def test_each_feature_is_counted_as_measured_under_faults(features: str, faults:
         Scenario.model_validate(
             {
                 "name": features,
-                "load": {"kind": "poisson", "event": "placed", "rate_per_s": 120, "duration_s": 4} | SIZES[features],
+                "load": _load(LOADED.get(features, {})),
                 "services": {"desk": desk | one, "ship": ship},
                 "dependencies": {"db": {"capacity": 3, "service_time": {"kind": "exponential", "mean_s": 0.01}}},
                 "faults": other,
@@ -292,6 +328,22 @@ def test_memory_does_not_grow_with_the_run() -> None:
     assert peaks[2] < 1.3 * peaks[1]
 
 
+@pytest.mark.usefixtures("small_parts")
+def test_what_own_handlers_publish_is_counted_as_measured() -> None:
+    """Some messages set off none, others two; a killed consumer leaves what was not handled."""
+    learned = {"emits": {"packed": {"shares": [0.2, 0.5, 0.3], "after": 0.5}}, "reject_rate": 0.1}
+    desk = own(TIMES_S, TIMES_S / 2, learned, consumers=2, lease_s=60.0, error_rate=0.1, retry=TRIED_TWICE)
+    _agrees(
+        scenario(
+            poisson(60.0, 3.0),
+            fault("kill", service="desk", at_s=1.0, back_after_s=50.0),
+            drain_s=1.0,
+            desk=desk,
+            ship=service(0.002, consumes="packed"),
+        )
+    )
+
+
 def test_a_hundred_million_messages_may_be_declared_and_only_a_history_of_them_is_refused() -> None:
     long = scenario(poisson(1000.0, 100_000.0), desk=service(retry=Retry(attempts=5)))
     assert long.offered_load.expected_events() == 1e8
@@ -301,16 +353,16 @@ def test_a_hundred_million_messages_may_be_declared_and_only_a_history_of_them_i
         long.plan(0)
 
 
-def test_what_is_not_counted_yet_is_refused_each_with_its_place() -> None:
+def test_what_is_judged_by_whole_runs_is_refused_each_with_its_place() -> None:
     declared = scenario(
         steady(10.0, 1.0),
-        desk=service(emits={"a": 0.25, "b": 0.75}),
-        pay=Service.model_validate({"consumes": "a", "queue": {}, "service_time": exponential(0.01)}),
+        desk=service(queue={}, emits=("packed",)),
+        ship=saga_service(saga_step("book"), consumes="packed"),
     )
     with pytest.raises(InvalidScenario) as refused:
         sim.simulate_metrics(declared, [0])
     places = [problem.partition(":")[0] for problem in refused.value.problems]
-    assert places == ["services.desk.emits", "services.pay.queue"]
+    assert places == ["services.desk.queue", "services.ship.saga"]
     with pytest.raises(InvalidScenario, match="there are none"):
         sim.simulate_metrics(CALM, [])
 

@@ -20,7 +20,7 @@ from sim.declare.faults.kind import (
 )
 from sim.declare.faults.kind import Poison as Poisoned
 from sim.declare.faults.worlds import Injection, LiveWorld, SimulatedWorld
-from sim.declare.parts import Column
+from sim.declare.parts import PART
 from sim.errors import InvalidTrace
 
 KILLS_MAX = 100  # processes that poison may end in a run: each takes some 10 ms of the machine
@@ -128,8 +128,13 @@ class Poison(ServiceFault):
         ending = _ENDINGS[self.how]
         if (share := self.share) is None:
             return PoisonInParts(self.service, ending, first, until, frozenset(self.messages).__contains__)
-        drawn = Column(events, rng, lambda n, rng: rng.random(n))
-        return PoisonInParts(self.service, ending, first, until, lambda event: drawn[event] < share)
+        bits, base = bytearray(), first // PART * PART  # a bit for each event, from the part of the first on
+        for start in range(0, until, PART):
+            drawn = rng.random(min(PART, events - start)) < share
+            bits += np.packbits(drawn).tobytes() if start >= base else b""
+        return PoisonInParts(
+            self.service, ending, first, until, lambda event: bool(bits[(event - base) // 8] >> (7 - event % 8) & 1)
+        )
 
     async def inject_live(self, world: LiveWorld) -> None:
         while self.how == "kill":
