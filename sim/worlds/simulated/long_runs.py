@@ -18,7 +18,8 @@ def simulate_metrics(scenario: Scenario, seeds: Iterable[int], *, progress: Prog
 
     What a run draws and does is what `simulate` lets it do, row for row. Metrics are counted while rows come:
     quantiles are within 0.1 % of those of `measure`, the rest is the same but for rounding. What does grow is a
-    backlog: a service that is overloaded keeps what waits. Where messages fail, each takes a bit or two. `progress` is called about ten times a second of the clock.
+    backlog: a service that is overloaded keeps what waits. Where messages fail, each takes a bit or two. `progress` is
+    called about ten times a second of the clock.
 
     Raises:
         InvalidScenario: there are no seeds, or the scenario has something that is not measured without rows, or own
