@@ -13,8 +13,6 @@ class Slow(Lasting, ServiceFault):
     kind: Literal["slow"]
     factor: float = Field(gt=0, le=1e6)
 
-    redelivers: ClassVar = False
-
     @property
     def label(self) -> str:
         return f"{self.service} {self.factor:g}x slower"
