@@ -140,7 +140,7 @@ class PrivateServer:
             if running and self._answers():
                 return
             if not running or time.monotonic() > give_up_at:
-                raise NoServer("private server", f"it did not start: {self._last_words()}")
+                raise NoServer("private server", _why_not(self._last_words()))
             time.sleep(0.005)
 
     def _answers(self) -> bool:
@@ -156,6 +156,12 @@ class PrivateServer:
         log = self.directory / "server.log"
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         return " | ".join(lines[-3:]) or "it wrote no log"
+
+
+def _why_not(last_words: str) -> str:
+    if "Address already in use" in last_words:
+        return "it did not start: its port is in use; give another one, or 0 for a free one"
+    return f"it did not start: {last_words}"
 
 
 @contextmanager

@@ -78,7 +78,8 @@ def test_a_reader_that_stops_reading_costs_no_result_and_no_error(file: Path) ->
 
 def test_a_full_stdout_is_one_line_and_a_full_stderr_is_passed_over() -> None:
     done = in_shell('"$@" >/dev/full; echo $?; "$@" 2>/dev/full', *CHEAP)
-    assert (done.stdout, done.stderr) == ("2\nNo changes.\n", "error: system: No space left on device\n")
+    told = "error: standard output: No space left on device; make room on that disk, or name a place on another one\n"
+    assert (done.stdout, done.stderr) == ("2\nNo changes.\n", told)
 
 
 # Encodings, and what the user has set

@@ -177,7 +177,7 @@ def test_a_file_that_cannot_be_run_raises_a_typed_error(tmp_path: Path, path: st
 def test_a_port_that_is_taken_raises_a_typed_error(binary: Path) -> None:
     with private_server(binary=binary, port=0) as server:
         port = int(server.url.removesuffix("/0").rpartition(":")[2])
-        with pytest.raises(ev.NoServer, match="in use"), private_server(binary=binary, port=port):
+        with pytest.raises(ev.NoServer, match="in use; give another one"), private_server(binary=binary, port=port):
             pass
 
 
