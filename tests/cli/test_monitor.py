@@ -279,7 +279,7 @@ class Looker(Surveyor):
 async def test_a_defect_ends_the_monitor_and_leaves_no_screen_that_stands_still() -> None:
     session = Session("", Looker(survey(1, 1), KeyError("length")), Trends(Thresholds()), 0.1, lambda: None)
     with pytest.raises(KeyError, match="length"):
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(30.0):
             await session.run(asyncio.Queue())
 
 

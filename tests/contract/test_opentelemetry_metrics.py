@@ -115,6 +115,7 @@ async def test_both_ways_show_the_same_numbers(connect: Connect, reader: Reader)
         await bus.publish_many(orders(4, 5))
         waits = {**BILLING, "state": "waiting"}
         await eventually(lambda: is_two(reader, waits))  # the server is looked at once a second
+        await eventually(lambda: have_left(reader))  # the program is noted twice a second
         found = await asyncio.to_thread(reader.metrics)
         shown = samples((await get(url, "/metrics")).text)
     units = {"s": "_seconds", "By": "_bytes", "": ""}
@@ -137,6 +138,12 @@ async def test_both_ways_show_the_same_numbers(connect: Connect, reader: Reader)
     }
     assert own["eventlib_backlog_entries", frozenset(waits.items())] == 2
     assert own["eventlib_backlog_oldest_seconds", frozenset(BILLING.items())] > 0
+
+
+async def have_left(reader: Reader) -> bool:
+    """Whether it is noted that the consumers have ended."""
+    ready = await reader.value("eventlib.ready", {})
+    return not ready and await reader.value("eventlib.consumer_paused", BILLING) is None
 
 
 async def test_tasks_that_are_enqueued_are_sent_messages_and_events_are_not_counted_twice(

@@ -181,6 +181,16 @@ def test_a_port_that_is_taken_raises_a_typed_error(binary: Path) -> None:
             pass
 
 
+def test_a_free_port_that_is_taken_before_the_server_listens_is_left_to_its_owner(
+    binary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with private_server(binary=binary, port=0) as one:
+        ports = iter([int(one.url.removesuffix("/0").rpartition(":")[2]), free_port()])
+        monkeypatch.setattr("eventlib.testing.server.free_port", lambda: next(ports))
+        with private_server(binary=binary, port=0) as two, redis.Redis.from_url(two.url) as client:
+            assert two.url != one.url and client.ping()
+
+
 # Stopped, killed and started again
 
 

@@ -131,6 +131,20 @@ def test_a_slow_service_takes_longer_and_no_more() -> None:
     assert took_s[slow] == pytest.approx(0.03) and took_s[~slow] == pytest.approx(0.02)
 
 
+def test_where_a_service_is_slow_twice_over_the_factors_multiply() -> None:
+    slows = [
+        fault("slow", service="desk", at_s=at_s, for_s=1.0, factor=factor) for at_s, factor in ((1, 1.5), (1.5, 2))
+    ]
+    history = run(*slows)
+    started, handled = (
+        np.sort(rows_of(history, kind), order=["run", "message"])["t_s"] for kind in ("started", "handled")
+    )
+    wanted_s = (
+        0.02 * np.where((started >= 1) & (started < 2), 1.5, 1) * np.where((started >= 1.5) & (started < 2.5), 2, 1)
+    )
+    assert handled - started == pytest.approx(wanted_s) and set(np.round(wanted_s, 3)) == {0.02, 0.03, 0.04, 0.06}
+
+
 def test_poison_ends_in_the_dead_letters() -> None:
     """All attempts that are allowed are made, and what is no poison is handled at once."""
     history = run(fault("poison", service="desk", messages=[20, 41]), retry=Retry(attempts=3, wait_s=0.05))

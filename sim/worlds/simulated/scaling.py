@@ -34,13 +34,15 @@ class Scaling:
         """Scale a service that has a rule. What cannot be seen is not acted on."""
         rule, name, env = group.service.autoscale, group.name, self._state.env
         assert rule is not None, "a service without a rule is not scaled"
-        scaler, present = Autoscaler(rule, self._wanted[name], env.now), set(range(self._wanted[name]))
+        scaler, present, looks = Autoscaler(rule, self._wanted[name], env.now), set(range(self._wanted[name])), 0
         self._note("scaled", group, -1, self._wanted[name])
         while True:
-            yield env.timeout(rule.every_s)
+            looks += 1
+            due_s = looks * rule.every_s
+            yield env.timeout(due_s - env.now)
             if not sees_backlogs():
                 continue
-            wanted = scaler.decide(float(group.backlog), self._wanted[name], env.now)
+            wanted = scaler.decide(float(group.backlog), self._wanted[name], due_s)
             if wanted != self._wanted[name]:
                 self._wanted[name] = wanted
                 self._note("scaled", group, -1, wanted)
