@@ -79,6 +79,7 @@ lab: $(READY) ## open the notebooks in JupyterLab, with a private Redis
 # Warnings are errors: a link that leads nowhere, a page in no table of contents, a docstring that cannot be read.
 docs: $(PRESS) ## make the documentation site, with its reference from the code -> reports/docs/index.html
 	@$(BIN)/python -m sphinx -c docs/site -b html --jobs auto -q -W --keep-going . reports/docs
+	@$(BIN)/pytest -q -n 0 tests/docs/test_accessible_site.py
 	@echo 'reports/docs/index.html'
 
 fidelity: $(READY) ## predict the scenarios of data/fidelity, run them and judge: takes about half an hour

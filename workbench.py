@@ -46,6 +46,7 @@ class _Output(io.FileIO):
 
     def __init__(self, number: int, expected: type[OSError]) -> None:
         super().__init__(number, "w", closefd=False)
+        self._name = {1: "standard output", 2: "standard error"}[number]
         self._expected = expected
 
     def write(self, data: Any) -> int:
@@ -53,6 +54,9 @@ class _Output(io.FileIO):
             return super().write(data)
         except self._expected:
             return len(data)
+        except OSError as error:
+            error.filename = self._name
+            raise
 
 
 def _output(number: int, stream: TextIO | None, expected: type[OSError]) -> TextIO:

@@ -344,7 +344,7 @@ class Bus(Requesting, Looking, Pausing):
         from eventlib.health.watch import Parts
 
         return Parts(
-            *(self.app, self.server, self._broker, self._publisher, self._waits, self._running, self),
+            *(self.app, self.server, self._broker, self._publisher, self.tasks, self._waits, self._running, self),
             closed=lambda: self._closed,
         )
 

@@ -64,6 +64,14 @@ class PublishCounts:
     failed: int = 0
 
 
+@dataclass(slots=True)
+class EnqueueCounts:
+    """What became of the tasks that this program enqueued to one queue: it has them, or the call failed."""
+
+    enqueued: int = 0
+    failed: int = 0
+
+
 def summed(counts: Iterable[ConsumerCounts]) -> ConsumerCounts:
     """The sum of what several consumers counted."""
     total = ConsumerCounts()

@@ -10,8 +10,11 @@ from typing import Protocol
 class Meter(Protocol):
     """What is told of durations, in seconds. Its methods are called in the event loop, and are quick."""
 
-    def handled(self, stream: str, group: str, took_s: float, error: BaseException | None) -> None:
-        """A handler was called, once. With a meter, every call is timed."""
+    def handled(self, stream: str, group: str, took_s: float, error: BaseException | None, stands_for: int) -> bool:
+        """A handler was called. Of many that succeed, one is told, and `stands_for` all; every failure is told.
+
+        Returns whether there are so few that it is to be told of every one.
+        """
 
     def late(self, stream: str, group: str, lag_s: float, stands_for: int) -> None:
         """An event was handled so long after it was appended. Of many, one is looked at, and `stands_for` all."""

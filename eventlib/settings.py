@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from eventlib.broker.connection import with_options
 from eventlib.errors import InvalidSettings
 from eventlib.publish.outage import Fail, OutagePolicy, Spool, Wait
+from eventlib.system_errors import with_mend
 from eventlib.thresholds import Thresholds
 
 FILE = "EVENTLIB_SETTINGS_FILE"
@@ -202,9 +203,11 @@ def _from_file(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise InvalidSettings(str(file), f"is no TOML: {error}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSettings(str(file), f"cannot be read ({getattr(error, 'strerror', error)})") from None
+        raise InvalidSettings(str(file), f"is no TOML: {error}; docs/settings.md shows one") from None
+    except OSError as error:
+        raise InvalidSettings(str(file), f"cannot be read: {with_mend(error)}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidSettings(str(file), f"cannot be read: it is no text in UTF-8 ({error}); save it as such") from None
 
 
 def _from_environment() -> dict[str, Any]:

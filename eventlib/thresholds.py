@@ -28,6 +28,7 @@ class Thresholds(BaseModel):
         10.0, ge=2, description="A consumer, or a program, has had no answer from the server for so long."
     )
     idle_s: float = Field(60.0, ge=1, description="A consumer that has asked for nothing for so long is idle.")
+    paused_s: float = Field(600.0, ge=0, description="An operator has let a group, a queue or a saga rest for so long.")
     dead_letters: int = Field(0, ge=0, description="More dead letters than this in one queue.")
     error_share: float = Field(0.05, ge=0, lt=1, description="Share of the attempts of handlers that fail.")
     error_attempts_min: int = Field(20, ge=1, description="With fewer attempts in five minutes, the share is no alarm.")

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from eventlib.system_errors import with_mend
 from eventlib.whole_files import write_whole
 from sim.declare.declared import Floats
 from sim.environment import machine, now, versions
@@ -229,7 +230,7 @@ class Calibration:
         try:
             write_whole(file, json.dumps(self._as_json(), indent=1) + "\n")
         except OSError as error:
-            problem = f"cannot be written: {error.strerror or error}; name another file"
+            problem = f"cannot be written: {with_mend(error)}"
             raise InvalidCalibration(str(file), problem) from error
 
     @classmethod

@@ -257,7 +257,7 @@ def no_process_left() -> Iterator[None]:
         return
     children = psutil.Process().children(recursive=True)
     started = [child for child in children if child not in before and _of_the_test(child)]
-    _, alive = psutil.wait_procs(started, timeout=5)
+    _, alive = psutil.wait_procs(started, timeout=20)
     for process in alive:
         process.kill()
     assert not alive, f"the test left processes behind: {alive}"

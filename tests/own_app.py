@@ -28,7 +28,7 @@ app = ev.App("own")
 app.group("compute", concurrency=4, prefetch=1, lease_s=1.0)
 app.group("wait", concurrency=50)
 app.group("ordered", ordered_by="number")
-app.group("late", lease_s=0.3)
+app.group("late", lease_s=1.2)
 app.group("sized", concurrency=50)
 app.group("guarded", circuit_breaker=ev.CircuitBreaker(failures=3, failure_share=0.3, window_s=1.0, open_s=0.2))
 
@@ -57,7 +57,7 @@ async def wait(event: Paid, delivery: ev.Delivery) -> None:
 async def block(event: Placed, delivery: ev.Delivery) -> None:
     """Blocks the loop, leaves a task running, and once calls sys.exit."""
     if event.number == 0:
-        until = time.thread_time() + 0.15  # where other programs take the processor, that is no blocking of its own
+        until = time.thread_time() + 0.5  # where other programs take the processor, that is no blocking of its own
         while time.thread_time() < until:  # what no handler should do
             pass
     if event.number == 1:

@@ -19,7 +19,7 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not he
 def promtool(*arguments: str, text: str | None = None) -> "subprocess.CompletedProcess[str]":
     """What promtool says."""
     assert PROMTOOL is not None
-    return subprocess.run([PROMTOOL, *arguments], input=text, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run([PROMTOOL, *arguments], input=text, capture_output=True, text=True, check=False, timeout=120)
 
 
 async def scraped(connect: Connect, url: str, raw: redis.Redis, namespace: str) -> str:

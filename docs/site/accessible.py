@@ -1,7 +1,8 @@
 """What the theme leaves out for keyboards and screen readers, put into the pages when they are made.
 
-axe-core found each of these. A region that scrolls has to be reached by the tab key, a heading has a level, two
-landmarks of one kind have names, a cell that heads nothing is no head, and parameters define nothing.
+axe-core found each of these. A region that scrolls has to be reached by the tab key, a heading has a level, a page has
+one of level one, two landmarks of one kind have names, a cell that heads nothing is no head, and parameters define
+nothing.
 """
 
 import re
@@ -17,6 +18,7 @@ _PUT = (
     (r'role="heading"(?! aria-level)', 'role="heading" aria-level="2"'),
     (r'<aside class="sidebar-drawer"(?! aria)', '<aside class="sidebar-drawer" aria-label="All pages"'),
     (r'<aside class="toc-drawer"(?! aria)', '<aside class="toc-drawer" aria-label="This page"'),
+    (r'(?<!</h1>)<div id="search-results">', '<h1>Search</h1><div id="search-results">'),
     (r'<th class="([^"]*)"><p></p></th>', r'<td class="\1"></td>'),
 )
 

@@ -92,8 +92,8 @@ class Connector:
         except TwoPasswords:
             raise BrokerError(self.where, "the URL has a password and a password_file; leave one of them out") from None
         except OSError as error:  # ssl.SSLError is one
-            problem = f"the URL names files for TLS that cannot be used ({error}); check ssl_ca_certs, ssl_certfile"
-            raise BrokerError(self.where, f"{problem} and ssl_keyfile") from None
+            problem = f"files for TLS cannot be used ({error}); check ssl_ca_certs, ssl_certfile and ssl_keyfile of the"
+            raise BrokerError(self.where, f"{problem} URL, or ca_file, cert_file and key_file of settings") from None
         except TypeError:
             raise BrokerError(self.where, "the URL has an option ssl_... that redis-py does not know") from None
         except (ValueError, redis_errors.RedisError):

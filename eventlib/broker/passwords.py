@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 from redis.credentials import CredentialProvider
 
 _OPTION = "password_file"
+_MEND = "write the password into it"
 
 
 class UnusablePassword(Exception):
@@ -43,10 +44,10 @@ def read_password(file: str) -> str:
     try:
         found = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError, ValueError) as error:
-        problem = getattr(error, "strerror", None) or "it is no text"
-        raise UnusablePassword(f"the password file {file} cannot be read ({problem})") from None
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise UnusablePassword(f"the password file {file} cannot be read ({why}); {_MEND}") from None
     if not found:
-        raise UnusablePassword(f"the password file {file} is empty")
+        raise UnusablePassword(f"the password file {file} is empty; {_MEND}")
     return found
 
 

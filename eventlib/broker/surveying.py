@@ -1,6 +1,7 @@
 """Looking at all streams of a server, of any library. Only commands that read are sent, and few in any second."""
 
 import heapq
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,8 @@ _MEMORY_SAMPLES = 1  # parts of a stream that the server measures to estimate it
 class GroupSurvey:
     """One group. `lag_entries` it has not read, None where the server does not know. Ages are those of the entries.
 
-    `lost_entries` left the stream before the group read them, as far as is known until it reads on. `paused` says
-    whether an operator lets a group of eventlib rest.
+    `lost_entries` left the stream before the group read them, as far as is known until it reads on. `paused_s` says
+    for how long an operator has let a group of eventlib rest; None: it is not paused.
     Consumers that asked for nothing for a while are `idle`; they are `dead` if they hold entries meanwhile.
     """
 
@@ -35,7 +36,12 @@ class GroupSurvey:
     dead_consumers: int
     lost_entries: int = 0
     consumers: tuple[ConsumerState, ...] = ()  # those that hold most, at most 20 of them
-    paused: bool = False
+    paused_s: float | None = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether an operator lets it rest."""
+        return self.paused_s is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,16 +197,17 @@ class Surveyor:
             dead_consumers=sum(idle and holds for idle, holds in consumers),
             lost_entries=max(0, gone - about["entries-read"]) if about.get("entries-read") is not None else 0,
             consumers=tuple(heapq.nlargest(_CONSUMERS_MAX, found, key=lambda each: each.pending)),
-            paused=await self._is_paused(text(key), text(group)),
+            paused_s=await self._paused_s(text(key), text(group), now_ms),
         )
 
-    async def _is_paused(self, key: str, group: str) -> bool:
-        """Whether a group is paused, with its stream of retries. What is not eventlib's own is not asked about."""
+    async def _paused_s(self, key: str, group: str, now_ms: float) -> float | None:
+        """For how long a group is paused, with its stream of retries. Only what is eventlib's own is asked about."""
         own = own_key(key)
         if own is None or (own.purpose != "events" and own.group_of("retry") != group):
-            return False
+            return None
         sweep = Keys(own.namespace).group(own.stream, group).sweep
-        return await self._connection.unless_refused("HGET", sweep, "paused") is not None
+        record = await self._connection.unless_refused("HGET", sweep, "paused")
+        return None if record is None else max(0.0, now_ms - json.loads(record)["at"]) / 1000.0
 
     async def _server_ms(self) -> float:
         seconds, microseconds = map(int, await self._connection.ask("TIME"))

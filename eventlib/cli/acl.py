@@ -42,7 +42,7 @@ def acl_command(
     They are printed as a command, and as a line of an aclfile.
 
     publisher: publish, wait for events, request, enqueue tasks, start sagas. consumer: run handlers, tasks, schedules
-    and sagas. operator: dead letters, queues, schedules and sagas by hand. monitor: look, and change nothing.
+    and sagas. operator: dead letters, pauses, queues, schedules and sagas by hand. monitor: look, and change nothing.
     admin: all of it, and delete all keys. A program that publishes in its handlers is both publisher and consumer.
     """
     name = user or "-".join(roles)
@@ -74,4 +74,4 @@ def _digest(file: Path) -> str:
     try:
         return hashlib.sha256(read_password(str(file)).encode()).hexdigest()
     except UnusablePassword as error:
-        raise typer.BadParameter(f"{error}; write one there") from None
+        raise typer.BadParameter(str(error)) from None

@@ -17,6 +17,7 @@ from eventlib.broker.connection import shows_password
 from eventlib.cli.terminal import err, out
 from eventlib.errors import EventlibError
 from eventlib.extras import MissingExtra, needs_extra
+from eventlib.system_errors import with_mend, with_place
 from eventlib.whole_files import check_writable, write_whole
 
 FAILED, WRONG, INVALID, INTERRUPTED = 1, 2, 3, 130  # as `EXIT_STATUS` words them
@@ -66,7 +67,7 @@ class Commands(TyperGroup):
         except MemoryError:
             found = ["memory: there is not enough of it for this; ask for less at once"]
         except OSError as error:
-            found = [f"{error.filename or 'system'}: {error.strerror or error}"]
+            found = [with_place(error)]
         for problem in found:
             err.tell(("error:", "bold red"), f" {problem}")
         raise typer.Exit(status)
@@ -103,7 +104,7 @@ def writable(file: Path | None) -> Path | None:
             raise typer.BadParameter(f"{file} cannot be written; name a file in a directory that exists")
         check_writable(file)
     except OSError as error:
-        raise typer.BadParameter(f"{file} cannot be written ({error.strerror}); name another file") from error
+        raise typer.BadParameter(f"{file} cannot be written: {with_mend(error)}") from error
     return file
 
 

@@ -4,10 +4,12 @@ import asyncio
 import logging
 import random
 import signal
+import sys
 import time
 from collections.abc import Awaitable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -90,24 +92,25 @@ def run_command(
     """
     if not isinstance(level := logging.getLevelNamesMapping().get(log_level.upper()), int):
         raise typer.BadParameter(f"--log-level {log_level} is none of debug, info, warning and error")
-    found = imported_app(name)
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")  # unless the App did
-    service = _Service(
-        app=found,
-        url=url or named_server("pass --url"),
-        namespace=namespace,
-        groups=group or None,
-        queues=queue or None,
-        sagas=saga or None,
-        consumer=consumer,
-        grace_s=grace_s,
-        connect_within_s=connect_within_s,
-        health=(health_host, health_port),
-    )
-    try:
-        result = asyncio.run(_serve(service))
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+    with redirect_stdout(sys.stderr) if json_file == Path("-") else nullcontext():  # handlers print, and modules do
+        found = imported_app(name)
+        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")  # unless the App did
+        service = _Service(
+            app=found,
+            url=url or named_server("pass --url"),
+            namespace=namespace,
+            groups=group or None,
+            queues=queue or None,
+            sagas=saga or None,
+            consumer=consumer,
+            grace_s=grace_s,
+            connect_within_s=connect_within_s,
+            health=(health_host, health_port),
+        )
+        try:
+            result = asyncio.run(_serve(service))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
     write_json(json_file, result)
 
 

@@ -62,6 +62,7 @@ class Executor:
         self._observations = session.observations
         self._handling = session.counts.handling
         self._untimed = 0  # calls that began since the last one that is timed
+        self._tell_all = True  # the meter, of every call: they are few
         self._newer_version_wait_s = session.settings.newer_version_wait_s
         self._bucket = session.bucket
         self._rng = session.rng
@@ -225,11 +226,12 @@ class Executor:
         """Call the handler once and return what it raised. Only a cancellation by the consumer itself is passed on."""
         error: BaseException | None = None
         stands_for = self._untimed = self._untimed + 1
-        begun_s = 0.0
-        if stands_for < _TIMED_OF_EVERY and self._workers.waiting and measuring.active is None:
+        meter = measuring.active  # it is told of every failure, and which call will fail is not known before
+        if stands_for < _TIMED_OF_EVERY and self._workers.waiting and (meter is None or not self._tell_all):
             stands_for = 0  # it is not timed
         else:
-            self._untimed, begun_s = 0, time.perf_counter()
+            self._untimed = 0
+        begun_s = time.perf_counter() if stands_for or meter is not None else 0.0
         try:
             if subscription.timeout_s is None and tracing.active is None:
                 await subscription.handler(*args)
@@ -246,11 +248,13 @@ class Executor:
             raise
         except BaseException as raised:  # a handler's sys.exit() fails its attempt, but does not end the consumer
             error = raised
-        if stands_for:
+        if stands_for or (meter is not None and error is not None):
             took_s = time.perf_counter() - begun_s
-            self._handling.add(took_s, stands_for)
-            if measuring.active is not None:
-                measuring.active.handled(deliveries[0].stream, deliveries[0].group, took_s, error)
+            if stands_for:
+                self._handling.add(took_s, stands_for)
+            if meter is not None:
+                where = deliveries[0].stream, deliveries[0].group
+                self._tell_all = meter.handled(*where, took_s, error, stands_for if error is None else 1)
         if (task := asyncio.current_task()) is not None and task.cancelling():
             await self._uncancel(task)
         return error

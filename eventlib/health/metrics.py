@@ -27,7 +27,7 @@ def exposition(watch: Watch, look: Look, ready: Verdict, accept: str) -> Answer:
     """All metrics, in the text format that the scraper accepts."""
     encode, content_type = choose_encoder(accept)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Metrics(Seen.of(watch, look, ready.good)))
+    registry.register(_Metrics(Seen.of(watch.parts, watch.snapshot, look, ready.good)))
     return Answer(200, content_type, encode(registry))
 
 

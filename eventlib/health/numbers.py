@@ -12,9 +12,9 @@ from operator import add
 from typing import Literal
 
 from eventlib.consume.liveness import ConsumerHealth
-from eventlib.counts import ConsumerCounts, Histogram, PublishCounts
+from eventlib.counts import ConsumerCounts, EnqueueCounts, Histogram, PublishCounts
 from eventlib.health.verdicts import Snapshot
-from eventlib.health.watch import Look, Watch
+from eventlib.health.watch import Look, Parts
 from eventlib.records import Backlog, QueueHealth, is_queue_stream
 from eventlib.retention import GroupHealth
 
@@ -22,6 +22,7 @@ Sample = tuple[tuple[str, ...], float]  # the values of the labels, in their ord
 Together = Callable[[float, float], float]
 _NO_LABEL: tuple[str, ...] = ()
 _PLACE = ("stream", "group")
+LAG_ABOUT = "From when an event was appended to its stream until it was handled, retries included."
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +31,17 @@ class Seen:
 
     counts: Mapping[tuple[str, str], ConsumerCounts]
     published: Mapping[str, PublishCounts]
+    enqueued: Mapping[str, EnqueueCounts]
     snapshot: Snapshot
     reconnects: int
     look: Look
     ready: bool
 
     @classmethod
-    def of(cls, watch: Watch, look: Look, ready: bool) -> "Seen":
-        """What a watch knows now, with a look that was taken before."""
-        parts = watch.parts
-        return cls(watch.counts(), parts.publisher.counts(), watch.snapshot, parts.broker.reconnects, look, ready)
+    def of(cls, parts: Parts, snapshot: Snapshot, look: Look, ready: bool) -> "Seen":
+        """What a bus has counted until now, with a look that was taken before."""
+        counted = parts.running.counts(), parts.publisher.counts(), parts.tasks.counts()
+        return cls(*counted, snapshot, parts.broker.reconnects, look, ready)
 
     @property
     def fresh(self) -> Look:
@@ -84,6 +86,13 @@ def _sent(name: str, about: str, count: Callable[[PublishCounts], int]) -> Numbe
         return (((stream,), count(each)) for stream, each in seen.published.items())
 
     return Number("counter", name, about, ("stream",), samples, add)
+
+
+def _enqueued(name: str, about: str, count: Callable[[EnqueueCounts], int]) -> Number:
+    def samples(seen: Seen) -> Iterator[Sample]:
+        return (((queue,), count(each)) for queue, each in seen.enqueued.items())
+
+    return Number("counter", name, about, ("queue",), samples, add)
 
 
 def _program(name: str, about: str, value: Callable[[Seen], float], together: Together = max) -> Number:
@@ -214,6 +223,8 @@ NUMBERS: tuple[Number, ...] = (
         lambda each: each.duplicates,
     ),
     _sent("eventlib_events_unpublished", "Events whose publish failed.", lambda each: each.failed),
+    _enqueued("eventlib_tasks_enqueued", "Tasks of this program that the server has.", lambda each: each.enqueued),
+    _enqueued("eventlib_tasks_unenqueued", "Tasks whose enqueue failed.", lambda each: each.failed),
     _program(
         "eventlib_look_success",
         "1 if the server told how all stands, else 0.",
@@ -252,7 +263,7 @@ NUMBERS: tuple[Number, ...] = (
 DURATIONS: tuple[Durations, ...] = (
     Durations(
         "eventlib_lag_seconds",
-        "From when an event was appended to its stream until it was handled, retries included.",
+        LAG_ABOUT,
         _PLACE,
         # a task's entry does not say when it was enqueued
         lambda seen: ((place, each.lag) for place, each in seen.counts.items() if not is_queue_stream(place[0])),

@@ -23,6 +23,7 @@ from eventlib.records import Backlog, QueueHealth, ServerInfo, is_queue_stream
 from eventlib.replies.waiting import Waits
 from eventlib.retention import StreamHealth
 from eventlib.running import Running
+from eventlib.tasks.queues import TaskQueues
 
 NOTE_EVERY_S = 0.5
 ASK_EVERY_S = 2.0  # a small question to the server
@@ -48,6 +49,7 @@ class Parts:
     server: ServerInfo
     broker: Broker
     publisher: Publisher
+    tasks: TaskQueues
     waits: Waits
     running: Running
     looks: Looks

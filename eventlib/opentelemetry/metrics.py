@@ -6,20 +6,21 @@ one by one, which costs some 10 us each: so of very many, a fair part is recorde
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from eventlib import measuring
 from eventlib.counts import HANDLING_S, LAG_S
 from eventlib.extras import needs_extra
 from eventlib.health import probes
-from eventlib.health.numbers import NUMBERS, Number, Sample, Seen
+from eventlib.health.numbers import LAG_ABOUT, NUMBERS, Number, Sample, Seen
 from eventlib.health.verdicts import Limits, ready
 from eventlib.health.watch import LOOK_AGAIN_S, Look, Parts, Watch, snapshot_of
 from eventlib.opentelemetry.spans import error_type
+from eventlib.records import queue_stream
 
 with needs_extra("opentelemetry", "eventlib.opentelemetry"):
-    from opentelemetry.metrics import CallbackOptions, Meter, Observation
+    from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 
 Values = dict[tuple[str, ...], float]
 
@@ -39,7 +40,9 @@ class OpenTelemetryMeter:
         self._kept: dict[str, Values] = {}  # counters of buses that have closed: what is counted never falls
         self._looks: dict[Watch, tuple[float, Look, bool]] = {}
         self._error_types = set[str]()
-        self._thinned: dict[tuple[str, ...], _Thinned] = {}
+        self._handled: dict[tuple[str, str, str], _Series] = {}
+        self._asked: dict[tuple[str, str, str, str], _Series] = {}
+        self._late: dict[tuple[str, str], _Series] = {}
         self._handling = meter.create_histogram(
             "messaging.process.duration",
             "s",
@@ -55,7 +58,7 @@ class OpenTelemetryMeter:
         self._lag = meter.create_histogram(
             "eventlib.lag",
             "s",
-            "From when an event was appended to its stream until it was handled, retries included.",
+            LAG_ABOUT,
             explicit_bucket_boundaries_advisory=LAG_S,
         )
         meter.create_observable_counter(
@@ -77,28 +80,26 @@ class OpenTelemetryMeter:
 
     # Durations, in the event loop
 
-    def handled(self, stream: str, group: str, took_s: float, error: BaseException | None) -> None:
+    def handled(self, stream: str, group: str, took_s: float, error: BaseException | None, stands_for: int) -> bool:
         """See `measuring.Meter`."""
-        failed = "" if error is None else self._error_type(error)
-        if self._times(("process", stream, group, failed), 1):
-            self._handling.record(took_s, _about("process", stream, group, failed))
+        place = stream, group, "" if error is None else self._error_type(error)
+        if (series := self._handled.get(place)) is None:
+            series = self._handled[place] = _Series(self._handling, _about("process", *place))
+        return series.add(took_s, stands_for)
 
     def late(self, stream: str, group: str, lag_s: float, stands_for: int) -> None:
         """See `measuring.Meter`."""
-        for _ in range(self._times(("lag", stream, group), stands_for)):
-            self._lag.record(lag_s, {"stream": stream, "group": group})
+        place = stream, group
+        if (series := self._late.get(place)) is None:
+            series = self._late[place] = _Series(self._lag, {"stream": stream, "group": group})
+        series.add(lag_s, stands_for)
 
     def asked(self, operation: str, stream: str, group: str, took_s: float, error: BaseException | None) -> None:
         """See `measuring.Meter`."""
-        failed = "" if error is None else self._error_type(error)
-        if self._times((operation, stream, group, failed), 1):
-            self._asking.record(took_s, _about(operation, stream, group, failed))
-
-    def _times(self, what: tuple[str, ...], stands_for: int) -> int:
-        thinned = self._thinned.get(what)
-        if thinned is None:
-            thinned = self._thinned[what] = _Thinned()
-        return thinned.times(stands_for)
+        place = operation, stream, group, "" if error is None else self._error_type(error)
+        if (series := self._asked.get(place)) is None:
+            series = self._asked[place] = _Series(self._asking, _about(*place))
+        series.add(took_s, 1)
 
     def _error_type(self, error: BaseException) -> str:
         """Classes that are made while the program runs have any number of names."""
@@ -112,8 +113,7 @@ class OpenTelemetryMeter:
 
     def keep(self, parts: Parts) -> None:
         """A bus closes: what it has counted stays. No collection reads meanwhile."""
-        counts, published, closed = parts.running.counts(), parts.publisher.counts(), Look(problem="it has closed")
-        seen = Seen(counts, published, snapshot_of(parts, 0.0), parts.broker.reconnects, closed, False)
+        seen = Seen.of(parts, snapshot_of(parts, 0.0), Look(problem="it has closed"), ready=False)
         for number in NUMBERS:
             if number.kind == "counter":
                 _add(self._kept.setdefault(number.name, {}), number, number.samples(seen))
@@ -125,10 +125,10 @@ class OpenTelemetryMeter:
         ]
 
     def _sent(self, _: CallbackOptions) -> Iterator[Observation]:
-        for number, failed in ((_PUBLISHED, ""), (_UNPUBLISHED, _OTHER)):
-            for (stream,), value in self._together(number).items():
+        for number, stream_of, failed in _SENT:
+            for (name,), value in self._together(number).items():
                 if value or not failed:
-                    yield Observation(value, _about("publish", stream, "", failed, typed=False))
+                    yield Observation(value, _about("publish", stream_of(name), "", failed, typed=False))
 
     def _consumed(self, _: CallbackOptions) -> Iterator[Observation]:
         handled, failed = self._together(_HANDLED), self._together(_FAILED)
@@ -138,7 +138,7 @@ class OpenTelemetryMeter:
 
     def _together(self, number: Number) -> Values:
         """A number of all buses, those that have closed included where it is a counter."""
-        if measuring.active is not self:  # a provider goes on asking, whoever took this one's place
+        if measuring.active is not self:  # a provider goes on asking after another one is installed
             return {}
         probes.start_watches()
         with probes.changing:
@@ -157,7 +157,22 @@ class OpenTelemetryMeter:
             is_ready = ready(watch.snapshot, watch.loop_silent_s(), _LIMITS).good
             if not watch.in_own_thread:  # a reader's thread can wait for a better one
                 self._looks[watch] = time.monotonic(), look, is_ready
-        return Seen.of(watch, look, is_ready)
+        return Seen.of(watch.parts, watch.snapshot, look, is_ready)
+
+
+class _Series:
+    """The durations of one place in a histogram. Its attributes are made once: that costs more than a call."""
+
+    __slots__ = ("_attributes", "_record", "_thinned")
+
+    def __init__(self, histogram: Histogram, attributes: dict[str, str]) -> None:
+        self._record, self._attributes, self._thinned = histogram.record, attributes, _Thinned()
+
+    def add(self, value_s: float, stands_for: int) -> bool:
+        """Take note of a duration that stands for so many. Returns whether there are few, so that all are recorded."""
+        for _ in range(self._thinned.times(stands_for)):
+            self._record(value_s, self._attributes)
+        return self._thinned.every == 1
 
 
 class _Thinned:
@@ -167,10 +182,10 @@ class _Thinned:
     subtraction. One of few is always let through.
     """
 
-    __slots__ = ("_began_s", "_every", "_left", "_taken")
+    __slots__ = ("_began_s", "_left", "_taken", "every")
 
     def __init__(self) -> None:
-        self._every = self._left = 1  # how many calls there are until the next one that is let through
+        self.every = self._left = 1  # how many calls there are until the next one that is let through
         self._taken = 0
         self._began_s = time.monotonic()
 
@@ -180,14 +195,14 @@ class _Thinned:
         return 0 if self._left > 0 else self._let_through()
 
     def _let_through(self) -> int:
-        times = 1 + -self._left // self._every
-        self._left += times * self._every
+        times = 1 + -self._left // self.every
+        self._left += times * self.every
         self._taken += times
         passed_s = time.monotonic() - self._began_s
         if passed_s >= 1.0 or self._taken >= RECORDS_PER_S:
-            wanted = round(self._taken * self._every / max(passed_s, 1e-9) / RECORDS_PER_S)
-            self._every = max(1, min(wanted, _STEP * self._every))  # step by step: a burst is soon over
-            self._left, self._taken, self._began_s = self._every, 0, self._began_s + passed_s
+            wanted = round(self._taken * self.every / max(passed_s, 1e-9) / RECORDS_PER_S)
+            self.every = max(1, min(wanted, _STEP * self.every))  # step by step: a burst is soon over
+            self._left, self._taken, self._began_s = self.every, 0, self._began_s + passed_s
         return min(times, RECORDS_PER_S)
 
 
@@ -218,5 +233,10 @@ def _as_opentelemetry(name: str) -> tuple[str, str]:
 
 
 _NAMED = {number.name: number for number in NUMBERS}
-_PUBLISHED, _UNPUBLISHED = _NAMED["eventlib_events_published"], _NAMED["eventlib_events_unpublished"]
+_SENT: tuple[tuple[Number, Callable[[str], str], str], ...] = (
+    (_NAMED["eventlib_events_published"], str, ""),
+    (_NAMED["eventlib_events_unpublished"], str, _OTHER),
+    (_NAMED["eventlib_tasks_enqueued"], queue_stream, ""),
+    (_NAMED["eventlib_tasks_unenqueued"], queue_stream, _OTHER),
+)
 _HANDLED, _FAILED = _NAMED["eventlib_deliveries_handled"], _NAMED["eventlib_deliveries_failed"]

@@ -22,7 +22,9 @@ _ATTEMPTS = " + ".join(f"increase(eventlib_deliveries_{name}_total{_RATE})" for 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert. `queries` are by whose metrics they are: programs or the exporter. `at_once` means without a delay."""
+    """One alert. `queries` are by whose metrics they are: programs or the exporter.
+    `lasting` is the threshold that says for how long it is so before it fires; None: it fires at once.
+    """
 
     name: str
     severity: Severity
@@ -30,7 +32,11 @@ class Alert:
     means: str
     mend: tuple[str, ...]
     queries: dict[str, Query]
-    at_once: bool = False
+    lasting: str | None = "last_for_s"
+
+    def after_s(self, thresholds: Thresholds) -> float:
+        """For how long it has to be so before it fires."""
+        return 0.0 if self.lasting is None else float(getattr(thresholds, self.lasting))
 
 
 def _over(metric: str, labels: str, limit: str) -> Query:
@@ -90,7 +96,7 @@ ALERTS = (
             "Add consumers, or slow the publishers down. Retention keeps unread entries, so memory fills meanwhile.",
         ),
         {"program": _grows(_WAITING), "exporter": _grows(_LAG)},
-        at_once=True,
+        lasting=None,
     ),
     Alert(
         "DeafConsumer",
@@ -111,17 +117,23 @@ ALERTS = (
     Alert(
         "GroupPaused",
         "warning",
-        "an operator has paused {{ $labels.stream }}, group {{ $labels.group }}",
-        "Its consumers run and read nothing, because `bus.pause`, `workbench groups pause` or the monitor told them so."
-        " Entries wait in the stream; none is lost, and no attempt is used up.",
+        "{{ $labels.stream }}{{ $labels.queue }} {{ $labels.group }}: paused by an operator, and still is",
+        "Its consumers run and read nothing, because `bus.pause`, `workbench groups pause` or the monitor told them so,"
+        " and that was some time ago: it may have been forgotten. Entries wait in the stream; none is lost, and no"
+        " attempt is used up. So it is with the workers of a queue or a saga.",
         (
             "`workbench groups show STREAM GROUP` says who did it, when and why; when the reason is gone,"
             " `workbench groups resume STREAM GROUP`.",
+            "Of a queue it is `workbench tasks resume QUEUE`, of a saga `workbench sagas resume SAGA`.",
         ),
         {
-            "program": lambda t: f"max by ({_PLACE}) (eventlib_consumer_paused) == 1",
+            "program": lambda t: (  # a queue is told of where it has no worker, too
+                f"max by ({_PLACE}) (eventlib_consumer_paused{{stream!~'tasks[.].+'}}) == 1\n"
+                "or max by (queue) (eventlib_queue_paused) == 1"
+            ),
             "exporter": lambda t: f"max by ({_PLACE}) (workbench_group_paused{{stream=~'.+:events'}}) == 1",
         },
+        lasting="paused_s",
     ),
     Alert(
         "GroupWithoutReaders",
@@ -228,7 +240,7 @@ ALERTS = (
             "program": lambda t: f"max by ({_PLACE}) (increase(eventlib_entries_dropped_unread_total[10m])) > 0",
             "exporter": lambda t: f"max by ({_PLACE}) (workbench_group_lost_entries) > 0",
         },
-        at_once=True,
+        lasting=None,
     ),
     Alert(
         "MemoryNearlyFull",
@@ -269,7 +281,7 @@ ALERTS = (
             "Groups that are missing are made again by running programs; entries are not. Publish them again.",
         ),
         {"exporter": lambda t: "increase(workbench_redis_evicted_keys_total[10m]) > 0"},
-        at_once=True,
+        lasting=None,
     ),
     Alert(
         "SpoolFills",
@@ -297,7 +309,7 @@ ALERTS = (
             "The callers know which events failed: they have to publish them again.",
         ),
         {"program": lambda t: f"sum by (stream) (increase(eventlib_events_unpublished_total{_RATE})) > 0"},
-        at_once=True,
+        lasting=None,
     ),
     Alert(
         "ServerAway",
@@ -331,7 +343,7 @@ def rules(thresholds: Thresholds, runbook_url: str) -> dict[str, Any]:
                     {
                         "alert": alert.name,
                         "expr": alert.queries[source](thresholds),
-                        "for": "0s" if alert.at_once else f"{thresholds.last_for_s:.0f}s",
+                        "for": f"{alert.after_s(thresholds):.0f}s",
                         "labels": {"severity": alert.severity, "source": source},
                         "annotations": {
                             "summary": alert.summary,

@@ -63,8 +63,8 @@ def _of_group(stream: StreamSurvey, group: GroupSurvey, thresholds: Thresholds, 
     oldest_s = max(group.oldest_unread_s or 0.0, group.oldest_pending_s or 0.0)
     if group.dead_consumers:
         yield found("DeafConsumer", problem=f"{group.dead_consumers} consumers fell silent with entries in hand")
-    if group.paused and key == stream.stream:
-        yield found("GroupPaused", problem=f"{group.lag_entries or 0:,} unread entries wait until it is resumed")
+    if group.paused_s is not None and group.paused_s >= thresholds.paused_s and key == stream.stream:
+        yield found("GroupPaused", problem=f"it has rested for {group.paused_s:.0f} s, and does until it is resumed")
     if group.oldest_unread_s is not None and not group.active_consumers and not group.paused:
         yield found("GroupWithoutReaders", problem=f"entries wait for {group.oldest_unread_s:.0f} s; nothing reads")
     elif oldest_s > thresholds.oldest_age_s:

@@ -196,6 +196,17 @@ ROWS: dict[str, list[Panel]] = {
             "Bytes in the spool; requests that wait for a reply.",
             {"spool {{instance}}": "eventlib_spool_bytes", "waits {{instance}}": "eventlib_waits_outstanding"},
         ),
+        Panel(
+            "Paused",
+            "1 while an operator lets the group, the queue or the workers of the saga rest.",
+            {
+                _PLACE: f"max {_BY} (eventlib_consumer_paused{_OWN})",
+                "queue {{queue}}": "max by (queue) (eventlib_queue_paused)",
+                "seen by the exporter " + _PLACE: f"max {_BY} (workbench_group_paused{_ANY})",
+            },
+            limit=1,
+            width=24,
+        ),
     ],
     "Task queues": [
         Panel(

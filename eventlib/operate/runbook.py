@@ -23,7 +23,7 @@ def runbook(thresholds: Thresholds) -> str:
 
 
 def _section(alert: Alert, thresholds: Thresholds) -> str:
-    lasting = "at once" if alert.at_once else f"after {thresholds.last_for_s:.0f} s"
+    lasting = "at once" if alert.lasting is None else f"after {alert.after_s(thresholds):.0f} s"
     lines = [f"## {alert.name}", "", f"*{alert.severity}, {lasting}.* {alert.means}", ""]
     lines += [f"{number}. {step}" for number, step in enumerate(alert.mend, 1)]
     for source, query in alert.queries.items():

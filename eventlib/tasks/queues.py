@@ -2,16 +2,18 @@
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from eventlib import tracing
+from eventlib import measuring, tracing
 from eventlib.arguments import called_as, is_number
 from eventlib.broker.connections import Broker
 from eventlib.broker.publishing import BATCH_BYTES, BATCH_LIMIT
 from eventlib.broker.tasks import QueueCommands, TaskRecord
+from eventlib.counts import EnqueueCounts
 from eventlib.declare.app import App
 from eventlib.declare.tasks import QueueSettings, Task, TaskCall
 from eventlib.errors import (
@@ -91,6 +93,7 @@ class TaskQueues:
         self._broker = broker
         self._at = f"at {broker.where}, namespace {broker.keys.namespace}"
         self._answer = patience
+        self._counts: dict[str, EnqueueCounts] = {}
         self._notices: dict[str, Notices] = {}
         self._closed = False
 
@@ -169,9 +172,22 @@ class TaskQueues:
         return handles
 
     async def _enqueue(self, queue: str, tasks: Sequence[EnqueuedTask]) -> None:
-        commands = self._commands(queue)
-        if (in_use := await self._answer(lambda: commands.enqueue(tasks))) is not None:
-            raise UniqueKeyInUse(in_use.task.unique, in_use.holder)
+        commands, counts = self._commands(queue), self._counts.setdefault(queue, EnqueueCounts())
+        begun_s, failed = time.perf_counter(), None
+        try:
+            if (in_use := await self._answer(lambda: commands.enqueue(tasks))) is not None:
+                raise UniqueKeyInUse(in_use.task.unique, in_use.holder)
+            counts.enqueued += len(tasks)
+        except Exception as error:
+            failed, counts.failed = error, counts.failed + len(tasks)
+            raise
+        finally:
+            if measuring.active is not None:
+                measuring.active.asked("publish", queue_stream(queue), "", time.perf_counter() - begun_s, failed)
+
+    def counts(self) -> dict[str, EnqueueCounts]:
+        """What became of the tasks that this bus enqueued, by queue. What a schedule enqueues is not counted."""
+        return dict(self._counts)
 
     def handle(self, task: Task[..., R], id_: str) -> TaskHandle[R]:
         """The handle of a task that was enqueued before, perhaps by another program.

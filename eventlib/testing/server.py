@@ -25,8 +25,9 @@ from redis.retry import Retry
 from eventlib.errors import NoServer
 from eventlib.testing.binaries import best_binary
 
-_START_S = 10.0
+_START_S = 30.0  # it takes milliseconds, on a machine that has the time
 _ANSWER_S = 1.0
+_PORTS_TRIED = 3
 _SOCKET_PATH_MAX = 100  # Source: unix(7), sun_path has 108 bytes, on macOS 104
 _GUARD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")))
 # What a private server has until other options are given: no snapshot, an append-only file, no eviction.
@@ -139,7 +140,7 @@ class PrivateServer:
             if running and self._answers():
                 return
             if not running or time.monotonic() > give_up_at:
-                raise NoServer("private server", f"it did not start: {self._last_words()}")
+                raise NoServer("private server", _why_not(self._last_words()))
             time.sleep(0.005)
 
     def _answers(self) -> bool:
@@ -157,6 +158,12 @@ class PrivateServer:
         return " | ".join(lines[-3:]) or "it wrote no log"
 
 
+def _why_not(last_words: str) -> str:
+    if "Address already in use" in last_words:
+        return "it did not start: its port is in use; give another one, or 0 for a free one"
+    return f"it did not start: {last_words}"
+
+
 @contextmanager
 def private_server(*options: str, binary: Path | None = None, port: int | None = None) -> Iterator[PrivateServer]:
     """Run a private server for the length of the block, with an append-only file in a temporary directory of its own.
@@ -169,6 +176,16 @@ def private_server(*options: str, binary: Path | None = None, port: int | None =
         NoServer: there is no program, or it did not start; the message has its last words.
     """
     binary = binary or best_binary()
+    server = _started_on_a_free_port(binary, options) if port == 0 else _started(binary, options, port)
+    _servers[server.url] = server
+    try:
+        yield server
+    finally:
+        _servers.pop(server.url, None)
+        server._close()
+
+
+def _started(binary: Path, options: tuple[str, ...], port: int | None) -> PrivateServer:
     directory = Path(tempfile.mkdtemp(prefix="workbench-redis-"))
     try:
         url, listen = _address(directory, port)
@@ -178,11 +195,21 @@ def private_server(*options: str, binary: Path | None = None, port: int | None =
         raise
     try:
         server.start()
-        _servers[url] = server
-        yield server
-    finally:
-        _servers.pop(url, None)
+    except BaseException:
         server._close()
+        raise
+    return server
+
+
+def _started_on_a_free_port(binary: Path, options: tuple[str, ...]) -> PrivateServer:
+    """Another program may take the port that was free a moment ago: then another port is tried."""
+    for _ in range(_PORTS_TRIED - 1):
+        try:
+            return _started(binary, options, free_port())
+        except NoServer as error:
+            if "in use" not in str(error):
+                raise
+    return _started(binary, options, free_port())
 
 
 def free_port() -> int:
@@ -195,7 +222,6 @@ def free_port() -> int:
 def _address(directory: Path, port: int | None) -> tuple[str, tuple[str, ...]]:
     """The URL of a server, and the options that have it listen there."""
     if port is not None:
-        port = port or free_port()
         return f"redis://127.0.0.1:{port}/0", ("--port", str(port), "--bind", "127.0.0.1")
     path = f"{directory}/redis.sock"
     if len(os.fsencode(path)) > _SOCKET_PATH_MAX:

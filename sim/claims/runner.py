@@ -47,8 +47,8 @@ def chosen(claims: Sequence[Claim], pattern: str | None) -> list[Claim]:
     if pattern is None:
         return list(claims)
     found: set[str] = set()
-    for each in filter(None, (part.strip().lower() for part in pattern.split(","))):
-        own = {one.id for one in claims if _is_named(one, each)}
+    for each in filter(None, map(str.strip, pattern.split(","))):
+        own = {one.id for one in claims if _is_named(one, each.lower())}
         if not own:
             themes = ", ".join(dict.fromkeys(one.theme for one in claims))
             raise NoSuchClaim(f"--only {each}", f"no claim has it; give a number such as S9, or a theme: {themes}")

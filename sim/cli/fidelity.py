@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from eventlib.cli.console import Json, ending, keep_and_show, keep_apart, writable, write_json
+from eventlib.system_errors import with_mend
 from sim.cli.options import CalibrationFile, Repeats, Replications, Url
 
 app = typer.Typer()
@@ -76,7 +77,7 @@ def _files(directory: Path, names: list[str]) -> list[Path]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise typer.BadParameter(f"--histories: {directory} cannot be made ({error.strerror}); name another") from error
+        raise typer.BadParameter(f"--histories: {directory} cannot be made: {with_mend(error)}") from error
     files = [directory / f"{_IN_NO_FILE.sub('-', name)}.parquet" for name in names]
     for file in files:
         writable(file)

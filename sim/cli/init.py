@@ -1,6 +1,5 @@
 """workbench init: a folder to begin in, with a scenario, a notebook and a CI job that run as they are."""
 
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ import typer
 
 from eventlib.cli.console import Json, ending, write_json
 from eventlib.cli.terminal import out
+from eventlib.system_errors import with_mend
 from eventlib.whole_files import write_whole
 
 app = typer.Typer()
@@ -51,7 +51,6 @@ def refuse_what_is_there(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         there = next(folder.iterdir(), None)
     except OSError as error:
-        problem = os.strerror(error.errno) if error.errno else str(error)
-        raise typer.BadParameter(f"{folder} cannot be written ({problem}); name another folder") from error
+        raise typer.BadParameter(f"{folder} cannot be written: {with_mend(error)}") from error
     if there is not None:
         raise typer.BadParameter(f"{folder} is not empty: it has {there.name}; name a new folder")

@@ -25,6 +25,14 @@ PlanSeeds = Annotated[
         min=3,
     ),
 ]
+Live = Annotated[
+    bool,
+    typer.Option(
+        "--live",
+        help="Also run the answer, and the next cheaper one, on a real Redis. Without --calibration, the machine is "
+        "timed first: what it takes belongs to the prediction.",
+    ),
+]
 
 
 @app.command("plan", epilog=ending(_EXAMPLE))
@@ -36,9 +44,7 @@ def plan_command(
         int, typer.Option(help="So many of the consumers are down from the start, and are not replaced.", min=0)
     ] = 0,
     seeds: PlanSeeds = 20,
-    live: Annotated[
-        bool, typer.Option("--live", help="Also run the answer, and the next cheaper one, on a real Redis.")
-    ] = False,
+    live: Live = False,
     live_runs: Annotated[int, typer.Option(help="With --live, how often each of them runs.", min=1, max=1000)] = 3,
     cost: Annotated[float | None, typer.Option(help="What a consumer costs an hour, in any currency.", min=0.0)] = None,
     workers: Workers = None,
@@ -64,7 +70,7 @@ def plan_command(
     declared = declared_in(scenario, (calibration_file,), json_file, junit, markdown, sample_if_missing=sample)
     expected = Expected.of(declared, expect, junit, markdown)
     fields = varied(vary)
-    machine = machine_in(calibration_file, url)
+    machine = machine_in(calibration_file, url, runs_here=live)
     with progress(f"planning {declared.name}") as advance:
         found = plan(
             declared,

@@ -12,6 +12,7 @@ import typer
 
 from eventlib.cli.console import INTERRUPTED, Json, ending, keep_and_show, keep_apart, writable, write_json
 from eventlib.cli.terminal import err, out
+from eventlib.system_errors import with_mend, with_place
 from eventlib.whole_files import write_whole
 from sim.cli.options import Junit, Markdown, Sample, Tolerance, Url
 from sim.errors import InvalidPrediction, InvalidScenario
@@ -163,10 +164,10 @@ def _kept(
 
     machine = f"{about['host']}, {about['CPUs']} CPUs, {about['server']}"
     try:
-        kept = Trends.open(file).with_report(now(), about["commit"], machine, numbers_of(comparisons, rows))
-        kept.save(file)
+        kept = Trends.keep(file, now(), about["commit"], machine, numbers_of(comparisons, rows))
     except (InvalidTrends, OSError) as error:
-        out.tell(f"Note: the report is not kept for trends: {error}.")
+        problem = with_place(error) if isinstance(error, OSError) else error
+        out.tell(f"Note: the report is not kept for trends: {problem}.")
         return []
     return kept.of(machine)
 
@@ -201,7 +202,9 @@ def _read_fidelity(named: Path | None, usual: Path) -> dict[str, Any] | None:
         found: dict[str, Any] = read_json(file)
         _ = [found["date"], *(one["prediction"]["sha256"] for one in found["scenarios"].values())]
         _ = [[table["title"], table["header"], *table["rows"]] for table in found["tables"]]
-    except (OSError, *UNREADABLE) as error:
+    except OSError as error:
+        raise InvalidPrediction(str(file), f"cannot be read: {with_mend(error)}") from error
+    except UNREADABLE as error:
         problem = "is not what `workbench fidelity --json` writes; run it again, or name another file with --fidelity"
         raise InvalidPrediction(str(file), problem) from error
     return found

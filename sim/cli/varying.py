@@ -27,16 +27,17 @@ def varied(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def machine_in(file: Path | None, url: str | None) -> "Calibration | None":
-    """What was measured here, read from its file; None where none is named.
+def machine_in(file: Path | None, url: str | None, *, runs_here: bool = False) -> "Calibration | None":
+    """What was measured here, read from its file. Without one, it is measured now if a scenario `runs_here`, else None.
 
     Raises:
         InvalidCalibration: the file is no calibration, or it was measured on another machine, server or library.
+        SimError, EventlibError: as `calibrated` does.
     """
     from sim.cli.predicting import calibrated
     from sim.worlds.live import server_at
 
-    if file is None:
+    if file is None and not runs_here:
         return None
     with server_at(url) as address:
         return calibrated(file, address)

@@ -1,6 +1,8 @@
 """What all declarations share: their model, where the files that they name are found, and how a kind is named."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -64,6 +66,12 @@ def lognormal(mean: float, cv: float, n: int, rng: np.random.Generator) -> Float
 def kinds_in(union: Any) -> tuple[type[Declared], ...]:
     """The classes of a registry's union, such as `Load`, in the order in which it lists them."""
     return cast("tuple[type[Declared], ...]", get_args(get_args(union)[0]))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What a refusal of an unknown name ends with: the nearest one that is known, if any is near."""
+    near = get_close_matches(name.lower(), known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def kind_name(kind: type[Declared]) -> str:

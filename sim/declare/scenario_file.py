@@ -2,13 +2,12 @@
 
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from sim.declare.declared import FOUND, kind_name, kinds_in
+from sim.declare.declared import FOUND, did_you_mean, kind_name, kinds_in
 from sim.declare.faults import Fault
 from sim.declare.loads import Load
 from sim.declare.plain_yaml import Unreadable, parse
@@ -53,11 +52,12 @@ def problems(error: ValidationError, schema: Callable[[], Mapping[str, Any]]) ->
         match problem["type"]:
             case "extra_forbidden":
                 known = _known_fields(problem["loc"], schema())
-                near = get_close_matches(str(problem["loc"][-1]), known, 1)
-                meant = f"; did you mean {near[0]}?" if near else ""
+                meant = did_you_mean(str(problem["loc"][-1]), known)
                 message = f"unknown field; there are: {', '.join(known) or 'none'}{meant}"
             case "union_tag_invalid":
-                message = f"there is no kind {problem['ctx']['tag']!r}; use one of {problem['ctx']['expected_tags']}"
+                given, kinds = problem["ctx"]["tag"], problem["ctx"]["expected_tags"]
+                meant = did_you_mean(given, (kind.strip(" '") for kind in kinds.split(",")))
+                message = f"there is no kind {given!r}; use one of {kinds}{meant}"
             case "union_tag_not_found":
                 message = "say which kind it is: kind: ..."
             case "missing":

@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
+from eventlib.system_errors import with_mend
 from eventlib.whole_files import whole_file
 from sim.declare.faults import NOTES
 from sim.declare.scenario import MAX_DRAWS, Scenario
@@ -253,7 +254,7 @@ class History:
             with whole_file(file) as target:
                 parquet.write_table(table.replace_schema_metadata({"history": json.dumps(about)}), target)
         except OSError as error:
-            problem = f"cannot be written: {error.strerror or error}; name a file on a disk with room"
+            problem = f"cannot be written: {with_mend(error)}"
             raise InvalidHistory(str(file), problem) from error
 
     @classmethod

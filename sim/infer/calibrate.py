@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from eventlib.policy import Retry
+from eventlib.system_errors import with_mend
 from sim.calibration import Calibration
 from sim.declare.declared import Floats
 from sim.declare.faults.kill import Kill
@@ -147,7 +148,7 @@ def _kept(file: Path) -> Calibration | None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        problem = f"its directory cannot be made: {error.strerror or error}; name another file"
+        problem = f"its directory cannot be made: {with_mend(error)}"
         raise InvalidCalibration(str(file), problem) from error
     return None
 

@@ -112,6 +112,12 @@ class Row:
             return "within"
         return "outside" if error - noise > self.tolerance and not self.drifted else "too noisy"
 
+    @property
+    def in_words(self) -> str:
+        """The verdict, as tables show it. Where it is not the noise that hides the error, it says what does."""
+        beyond = abs(self.relative_error) - self.relative_noise > self.tolerance
+        return "machine changed" if self.verdict == "too noisy" and beyond else self.verdict
+
     def _at_least_so_far_off(self) -> bool:
         """Whether the true error, if it is not this one, lies further out: a lower bound is above the other number."""
         simulated, live = self.simulated_interval.unhandled, self.live_interval.unhandled
@@ -377,7 +383,7 @@ def _mean(values: Floats) -> float:
 
 def _cells(row: Row) -> tuple[str, ...]:
     """A row as text."""
-    verdict = row.verdict if is_predicted(row.metric) else ""
+    verdict = row.in_words if is_predicted(row.metric) else ""
     shares = _percent(row.relative_error), _bar(row.relative_noise)
     worlds = _at_least(row.simulated, row.simulated_interval), _at_least(row.live, row.live_interval)
     return row.metric, *shares, *worlds, row.unit, verdict

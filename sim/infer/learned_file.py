@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from eventlib.system_errors import with_mend
 from eventlib.whole_files import write_whole
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
@@ -63,7 +64,7 @@ def save_learned(scenario: Scenario, file: Path) -> None:
         about = {"format": _FORMAT, "scenario": scenario.name, "date": now(), "machine": machine()}
         write_whole(file, json.dumps(about | {"services": services}, indent=2) + "\n")
     except OSError as error:
-        raise InvalidScenario(str(file), f"cannot be written ({error.strerror or error}); name another file") from error
+        raise InvalidScenario(str(file), f"cannot be written: {with_mend(error)}") from error
 
 
 def open_learned(scenario: Scenario, file: Path) -> LearnedFile:

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, model_validator
 from scipy import special
 
+from eventlib.system_errors import with_mend
 from eventlib.whole_files import write_whole
 from sim.declare.declared import Floats
 from sim.declare.differences import differences
@@ -169,7 +170,7 @@ class Prediction:
         try:
             write_whole(file, json.dumps(self.json(), indent=2) + "\n")
         except OSError as error:
-            problem = f"cannot be written: {error.strerror or error}; name a file in a directory that exists"
+            problem = f"cannot be written: {with_mend(error)}"
             raise InvalidPrediction(str(file), problem) from error
 
     @classmethod

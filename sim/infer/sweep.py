@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from eventlib.system_errors import with_mend
 from sim.calibration import Calibration
 from sim.declare.order import run_order
 from sim.declare.scenario import Progress, Scenario
@@ -130,7 +131,7 @@ class _Kept:
             with self._beside.open("a", encoding="utf-8") as file:
                 file.write(f"\n{json.dumps(said)}")  # what was cut off before it stays a line of its own
         except OSError as error:
-            problem = f"cannot be written: {error.strerror or error}; name a file on a disk with room"
+            problem = f"cannot be written: {with_mend(error)}"
             raise SweepFailed(str(self._beside), problem) from error
 
     def finish(self, result: Sweep) -> None:

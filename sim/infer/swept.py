@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from eventlib.system_errors import with_mend
 from eventlib.whole_files import whole_file
 from sim.declare.expectations import Expectation
 from sim.declare.scenario import Scenario
@@ -188,7 +189,7 @@ class Sweep:
             with whole_file(file) as target:
                 parquet.write_table(table.replace_schema_metadata({"sweep": json.dumps(about, default=str)}), target)
         except OSError as error:
-            problem = f"cannot be written: {error.strerror or error}; name a file on a disk with room"
+            problem = f"cannot be written: {with_mend(error)}"
             raise SweepFailed(str(file), problem) from error
 
     @classmethod

@@ -1,6 +1,8 @@
 """The numbers of the reports before, and whether those of the newest one differ by more than their own noise."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
@@ -103,6 +105,19 @@ class Trends:
             problem = f"is no history of reports ({in_words(error)}); move it away, and the next report begins another"
             raise InvalidTrends(str(file), problem) from error
 
+    @classmethod
+    def keep(cls, file: Path, date: str, commit: str, machine: str, numbers: Iterable[Number]) -> Self:
+        """Add a report to a file, beside which another report may be added at the same moment.
+
+        Raises:
+            InvalidTrends: the file holds something else.
+            OSError: it cannot be read or written.
+        """
+        with _alone(file.parent):
+            kept = cls.open(file).with_report(date, commit, machine, numbers)
+            kept.save(file)
+        return kept
+
     def with_report(self, date: str, commit: str, machine: str, numbers: Iterable[Number]) -> Self:
         """These reports and one more. Of more than a thousand, the oldest are left out."""
         about = {"date": date, "commit": commit, "machine": machine}
@@ -121,10 +136,23 @@ class Trends:
         own = self._rows[self._rows["machine"] == machine]
         if own.empty:
             return []
-        newest = own[own["date"] == own["date"].iloc[-1]]
+        newest = own[own["date"] == own["date"].iloc[-1]].drop_duplicates("name", keep="last")  # two in one second
         grouped = {str(name): rows["value"].to_numpy(float) for name, rows in own.groupby("name", sort=False)}
         numbers = [Number(*row) for row in newest[["name", "value", "unit", "better"]].itertuples(index=False)]
         return [_trend(number, grouped[number.name][-SHOWN:]) for number in numbers]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other report is kept in this folder: of two that read the same file, one would be lost."""
+    import fcntl  # not at the top: Windows has none, and can use everything but this
+
+    opened = os.open(folder, os.O_RDONLY)  # the folder itself: a file for this would stay behind
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
 
 
 def _trend(number: Number, values: Floats) -> Trend:

@@ -132,7 +132,7 @@ def print_comparison(comparison: Comparison) -> None:
         "noise": [_noise(row.relative_noise) for row in rows],
         "simulated": [_bound(row.simulated, row.simulated_interval) for row in rows],
         "live": [_bound(row.live, row.live_interval) for row in rows],
-        judged: [row.verdict if is_predicted(row.metric) else "" for row in rows],
+        judged: [row.in_words if is_predicted(row.metric) else "" for row in rows],
         "floor": [percent(row.relative_floor) for row in rows],
         "predicted for 95 in 100 runs": [_interval(row.simulated_interval) for row in rows],
         **{name: [_baseline(row, name) for row in rows] for name in baselines},

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from eventlib.system_errors import with_mend
 from eventlib.whole_files import whole_file
 from sim.errors import InvalidScenario, SweepFailed
 from sim.evidence.export import own_name
@@ -69,7 +70,7 @@ def write_figure(sweep: Sweep, file: Path, *, metric: str | None = None) -> None
         with rc_context(SETTINGS), whole_file(file) as target:
             figure.savefig(target, format=file.suffix[1:].lower(), dpi=144)
     except OSError as error:
-        problem = f"cannot be written: {error.strerror or error}; name a file on a disk with room"
+        problem = f"cannot be written: {with_mend(error)}"
         raise SweepFailed(str(file), problem) from error
 
 

@@ -35,6 +35,8 @@ def error_bar(row: Row) -> str:
 def judged(row: Row) -> str:
     """What the error comes to: "within the tolerance of 10 %"."""
     tolerance = f"the tolerance of {percent(row.tolerance)}"
+    if row.in_words == "machine changed":
+        return f"of a machine that changed, so it cannot be told whether it is within {tolerance}"
     if row.verdict == "too noisy":
         return f"too noisy to tell whether it is within {tolerance}"
     if row.verdict == "unknown":

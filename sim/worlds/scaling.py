@@ -45,19 +45,20 @@ class LiveScaling:
         scaler, present, looks = Autoscaler(rule, wanted[name], 0.0), set(range(wanted[name])), 0
         while True:
             looks += 1
-            await self._faults.sleep_until(looks * rule.every_s)
+            due_s = looks * rule.every_s
+            await self._faults.sleep_until(due_s)
             if self._faults.is_cut_off:
                 continue
             try:
                 backlog = await self._backlog(name)
             except BrokerUnavailable:  # what cannot be seen is not acted on
                 continue
-            now_s = self._faults.now_s
-            many = scaler.decide(float(backlog), wanted[name], now_s)
+            # The time that it really is would decide, by chance, whether a window still has its first look.
+            many = scaler.decide(float(backlog), wanted[name], due_s)
             if many != wanted[name]:
                 wanted[name] = many
                 self._note("scaled", name, -1, float(many))
-            if any(fault.takes_out(name, now_s) for fault in self._scenario.faults):
+            if any(fault.takes_out(name, self._faults.now_s) for fault in self._scenario.faults):
                 continue
             to_start, to_stop = moves(present, many)
             for index in to_start:

@@ -29,7 +29,10 @@ def test_help_that_cannot_be_written_to_stdout_is_reported(arguments: tuple[str,
             text=True,
             check=False,
         )
-    assert (done.returncode, done.stderr) == (2, f"error: system: {os.strerror(errno.EBADF)}\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: standard output: {os.strerror(errno.EBADF)}; open it for what it is used for\n",
+    )
 
 
 def test_a_table_in_a_pipe_is_not_cut_at_80_columns() -> None:

@@ -22,6 +22,7 @@ READS = {"info", "time", "acl|whoami", "acl|list", "command|getkeys", "slowlog|g
 READS |= {"memory|usage", "xinfo|stream", "xinfo|groups", "xinfo|consumers", "xpending", "xrange"}
 CONNECTING = {"client|setinfo", "client|setname", "hello", "auth", "select"}
 SECRET = "s3cret-word"
+PATIENT = ("--set", "latency_s=30", "--set", "slow_command_s=30")  # a busy machine is no fault of the server
 
 
 def doctor(url: str, *options: str) -> tuple[int, dict[str, Any], str]:
@@ -46,7 +47,9 @@ def test_what_is_wrong_on_purpose_is_found_with_its_mend(binary: Path) -> None:
         admin.xtrim("orders", maxlen=4, approximate=False)
         admin.set("large", "x" * 3_000_000)
         admin.eval("for i = 1, 3000000 do end return 1", 0)
-        status, document, told = doctor(server.url, "--set", "slow_command_s=0.001", "--set", "big_key_bytes=2000000")
+        status, document, told = doctor(
+            server.url, "--set", "slow_command_s=0.001", "--set", "big_key_bytes=2000000", *PATIENT[:2]
+        )
     assert status == 1 and document["healthy"] is False
     assert names(document, "critical") == {"persistence", "KeysMayBeEvicted", "GroupWithoutReaders", "UnreadNearLoss"}
     assert names(document, "warning") >= {"access", "slow command", "big key", KEY_BYPASS}
@@ -64,7 +67,7 @@ def test_a_server_in_order_has_status_0(binary: Path) -> None:
         with redis.Redis.from_url(server.url) as admin:
             admin.execute_command("ACL", "SETUSER", "default", f">{SECRET}")
         url = server.url.replace("redis://", f"redis://:{SECRET}@")
-        status, document, told = doctor(url)
+        status, document, told = doctor(url, *PATIENT)
     assert status == 0 and document["healthy"] is True, told
     assert names(document, "critical") == names(document, "warning") == set()
     assert {"maxmemory", "clock", "latency", "slow log", "big keys", "streams and groups"} <= set(document["in_order"])
@@ -91,7 +94,7 @@ def test_it_only_reads(small: PrivateServer) -> None:
 def test_a_user_who_may_do_little_is_told_what_was_not_seen(small: PrivateServer) -> None:
     with redis.Redis.from_url(small.url) as admin:
         admin.execute_command("ACL", "SETUSER", "little", "on", ">p", "%R~mine:*", "+info", "+time", "+acl|whoami")
-    status, document, told = doctor(small.url.replace("redis://", "redis://little:p@"))
+    status, document, told = doctor(small.url.replace("redis://", "redis://little:p@"), *PATIENT)
     assert status == 1 and names(document, "warning") == {"maxmemory", KEY_BYPASS}
     assert "user little lacks +acl|list +command|getkeys +slowlog|get +dbsize +scan +config|get" in told
     assert any(line.startswith("streams and groups: ") and "'scan'" in line.lower() for line in document["unseen"])

@@ -29,7 +29,7 @@ async def use(url: str) -> None:
     async with ev.connect(app, url) as bus, bus.running():
         await bus.publish_many(orders(1))
         await bus.drained("orders", "billing")
-        await (await bus.enqueue(send)()).result(timeout_s=10.0)
+        await (await bus.enqueue(send)()).result(timeout_s=30.0)
 
 
 def test_a_group_and_a_queue_are_paused_and_resumed_from_the_command_line() -> None:

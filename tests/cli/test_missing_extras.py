@@ -40,7 +40,7 @@ def run(
         env=variables or None,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 

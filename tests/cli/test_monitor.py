@@ -110,7 +110,7 @@ def test_p_pauses_a_group_and_lets_it_go_on(server: PrivateServer) -> None:
 
         return asyncio.run(ask())
 
-    with on_terminal(monitor(server.url), environment(NO_COLOR="1")) as terminal:
+    with on_terminal(monitor(server.url, "--set", "paused_s=0"), environment(NO_COLOR="1")) as terminal:
         terminal.wait_for(lambda seen: line(seen, "orders", "billing") and len(seen) >= 24)
         terminal.press("j")
         terminal.wait_for(lambda seen: line(seen, ">orders", "billing") or line(seen, ">", "orders", "billing"))
@@ -279,7 +279,7 @@ class Looker(Surveyor):
 async def test_a_defect_ends_the_monitor_and_leaves_no_screen_that_stands_still() -> None:
     session = Session("", Looker(survey(1, 1), KeyError("length")), Trends(Thresholds()), 0.1, lambda: None)
     with pytest.raises(KeyError, match="length"):
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(30.0):
             await session.run(asyncio.Queue())
 
 
@@ -320,11 +320,12 @@ async def test_a_letter_is_replayed_to_its_own_group_though_that_is_seen_no_more
 def test_a_paused_group_is_no_group_without_readers_and_is_told_once() -> None:
     """Its stream of retries has the same consumers."""
     idle = GroupSurvey("billing", 3, 0, 500.0, None, 0, 2, 0)
-    for paused, told in (
-        (False, ["GroupWithoutReaders"] * 2),
-        (True, ["EventsWaitTooLong", "EventsWaitTooLong", "GroupPaused"]),
+    for paused_s, told in (
+        (None, ["GroupWithoutReaders"] * 2),
+        (599.0, ["EventsWaitTooLong"] * 2),  # on purpose, and not for long
+        (600.0, ["EventsWaitTooLong", "EventsWaitTooLong", "GroupPaused"]),
     ):
-        groups = (replace(idle, paused=paused),)
+        groups = (replace(idle, paused_s=paused_s),)
         keys = ("ev:{orders}:events", "ev:{orders}:group:billing:retry")
         seen = Survey(tuple(StreamSurvey(key, 3, 3, None, groups) for key in keys))
         assert sorted(finding.name for finding in judge(seen, Thresholds())) == told

@@ -65,7 +65,7 @@ async def test_tasks_are_listed_shown_and_cancelled(run: Run, bus: ev.Bus) -> No
     bad = await bus.enqueue(send(bus), priority="high")("bad")
     async with bus.running():
         with pytest.raises(ev.TaskFailed):
-            await bad.result(10.0)
+            await bad.result(30.0)
     waiting = await bus.enqueue(send(bus))("A2")
     listed = json.loads((await run("tasks", "list", "default", "--json", "-")).stdout)
     assert {task["id"]: task["state"] for task in listed["tasks"]} == {

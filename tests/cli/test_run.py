@@ -75,11 +75,11 @@ class Service:
 
 
 @asynccontextmanager
-async def running(folder: Path, *options: str) -> AsyncIterator[Service]:
+async def running(folder: Path, *options: str, stdout: int = asyncio.subprocess.DEVNULL) -> AsyncIterator[Service]:
     command = [sys.executable, "-m", "workbench", "run", "service:app", "--health-port", "0", *options]
     environment = {**os.environ, "PYTHONPATH": str(TOP)}
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=folder, env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        *command, cwd=folder, env=environment, stdout=stdout, stderr=asyncio.subprocess.PIPE
     )
     service = Service(process)
     try:
@@ -113,6 +113,23 @@ async def test_a_service_that_is_asked_to_end_finishes_what_runs(
 async def _is_leaving(health: str) -> bool:
     reply = await get(health, "/readyz")
     return reply.status == 503 and "is leaving" in reply.text and (await get(health, "/livez")).status == 200
+
+
+async def test_json_on_standard_output_stands_alone_whatever_the_service_prints(
+    folder: Path, connect: Connect, url: str, namespace: str
+) -> None:
+    prints = SERVICE.replace("    pathlib.Path", '    print("charged")\n    pathlib.Path', 1)
+    (folder / "service.py").write_text(f'print("imported")\n{prints}')
+    options = ("--url", url, "--namespace", namespace, "--json", "-")
+    async with connect(ev.App("shop")) as bus, running(folder, *options, stdout=asyncio.subprocess.PIPE) as service:
+        await service.says("Health: ")
+        await bus.publish_many(orders(0))
+        await eventually(lambda: "charged" in service.said)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.stdout is not None
+        result = json.loads(await service.process.stdout.read())
+        assert await service.status() == 0 and "imported" in service.said
+    assert result["groups"][0]["handled"] == 1
 
 
 async def test_what_does_not_end_within_the_grace_goes_back_and_a_second_signal_waits_for_nothing(

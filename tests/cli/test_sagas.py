@@ -37,10 +37,10 @@ async def desk(connect: Connect) -> Desk:
     desk = Desk()
     app, order = order_app(desk)
     async with connect(app) as bus, bus.running():
-        await bus.sagas(order).wait(await bus.start(order, Order(number=2), key="A2"), timeout_s=8.0)
+        await bus.sagas(order).wait(await bus.start(order, Order(number=2), key="A2"), timeout_s=30.0)
         desk.fails("ship", ev.Reject("no van [red]\x1b"))
         desk.fails("refund", ConnectionError("no bank"))
-        await bus.sagas(order).wait(await bus.start(order, Order(number=1), key="A1"), timeout_s=8.0)
+        await bus.sagas(order).wait(await bus.start(order, Order(number=1), key="A1"), timeout_s=30.0)
     return desk
 
 
@@ -49,7 +49,7 @@ async def finish(connect: Connect, desk: Desk, saga_id: str) -> str:
     desk.hooks.clear()
     app, order = order_app(desk)
     async with connect(app) as bus, bus.running():
-        return (await bus.sagas(order).wait(saga_id, timeout_s=8.0)).status
+        return (await bus.sagas(order).wait(saga_id, timeout_s=30.0)).status
 
 
 def done(result: Result) -> str:

@@ -64,12 +64,30 @@ CASES: dict[tuple[str, str], tuple[list[Series], list[Series]]] = {
     ),
     ("DeafConsumer", "exporter"): ([{f'{WORKERS}"dead"}}': "1+0x80"}], [{f'{WORKERS}"idle"}}': "1+0x80"}]),
     ("GroupPaused", "program"): (
-        [{f"eventlib_consumer_paused{{{PLACE}}}": "1+0x80"}],
-        [{f"eventlib_consumer_paused{{{PLACE}}}": "0+0x80"}],
+        [
+            {f"eventlib_consumer_paused{{{PLACE}}}": "1+0x80"},
+            {'eventlib_consumer_paused{stream="saga.order",group="workers"}': "1+0x80"},
+            {  # told once, though its workers tell of it as well
+                'eventlib_consumer_paused{stream="tasks.mail",group="workers"}': "1+0x80",
+                'eventlib_queue_paused{queue="mail"}': "1+0x80",
+            },
+        ],
+        [
+            {f"eventlib_consumer_paused{{{PLACE}}}": "0+0x80"},
+            {f"eventlib_consumer_paused{{{PLACE}}}": "0+0x23 1+0x56"},  # for nine minutes
+            {f"eventlib_consumer_paused{{{PLACE}}}": "1+0x55 0+0x24"},  # it goes on
+            {'eventlib_queue_paused{queue="mail"}': "0+0x80"},
+        ],
     ),
     ("GroupPaused", "exporter"): (
-        [{f"workbench_group_paused{{{OWN}}}": "1+0x80"}],
-        [{f"workbench_group_paused{{{OWN}}}": "0+0x80"}],
+        [
+            {f"workbench_group_paused{{{OWN}}}": "1+0x80"},
+            {'workbench_group_paused{stream="ev:{tasks.mail}:events",group="workers"}': "1+0x80"},
+        ],
+        [
+            {f"workbench_group_paused{{{OWN}}}": "0+0x80"},
+            {f"workbench_group_paused{{{OWN}}}": "0+0x23 1+0x56"},
+        ],
     ),
     ("GroupWithoutReaders", "exporter"): (
         [
@@ -250,7 +268,8 @@ def test_every_alert_says_what_it_means_and_its_mend_in_the_runbook() -> None:
 
 
 def test_thresholds_are_in_the_questions() -> None:
-    usual, given = rules(Thresholds(), ""), rules(Thresholds(oldest_age_s=7.5, last_for_s=5.0, dead_letters=9), "")
+    usual = rules(Thresholds(), "")
+    given = rules(Thresholds(oldest_age_s=7.5, last_for_s=5.0, dead_letters=9, paused_s=90.0), "")
     changed = {
         new["alert"]: new
         for old_group, new_group in zip(usual["groups"], given["groups"], strict=True)
@@ -259,6 +278,8 @@ def test_thresholds_are_in_the_questions() -> None:
     }
     assert set(changed) == {"EventsWaitTooLong", "TasksWaitTooLong", "DeadLetters"}
     assert changed["TasksWaitTooLong"]["expr"].endswith("> 7.5") and changed["TasksWaitTooLong"]["for"] == "5s"
+    waits = {rule["alert"]: rule["for"] for group in given["groups"] for rule in group["rules"]}
+    assert (waits["GroupPaused"], waits["DeafConsumer"], waits["BacklogGrows"]) == ("90s", "5s", "0s")
 
 
 def names_in(text: str) -> set[str]:

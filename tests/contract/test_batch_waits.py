@@ -1,6 +1,5 @@
 """A batch with a `wait_s` waits for more events, no longer than its oldest one may wait; what waits is held safely."""
 
-import asyncio
 import time
 from typing import Any
 
@@ -41,10 +40,9 @@ async def test_a_batch_that_does_not_fill_begins_when_its_oldest_event_has_waite
     async with connect(app) as bus, bus.running():
         published_at = time.monotonic()
         await bus.publish_many(orders(1, 2))
-        await asyncio.sleep(0.02)
         await bus.publish(OrderPlaced(number=3))
-        await eventually(lambda: sizes)
-    assert sizes == [3] and began_at[0] - published_at >= 0.3
+        await eventually(lambda: sum(sizes) == 3)  # on a machine that stands still, in two batches
+    assert sizes[0] >= 2 and began_at[0] - published_at >= 0.3
 
 
 async def test_a_half_full_batch_is_given_back_at_shutdown(connect: Connect, inspector: Inspector) -> None:
@@ -59,18 +57,23 @@ async def test_a_half_full_batch_is_given_back_at_shutdown(connect: Connect, ins
         assert await bus.backlog("orders", "billing") == ev.Backlog(0, pending=0, retrying=4, delayed=0, dead=0)
 
 
-async def test_leases_are_renewed_while_a_batch_waits(connect: Connect) -> None:
+async def test_leases_are_renewed_while_a_batch_waits(connect: Connect, inspector: Inspector) -> None:
     app, attempts, record = ev.App("shop"), list[int](), Record()
-    app.group("billing", lease_s=0.2)
+    app.group("billing", lease_s=1.0)
 
-    @app.subscribe_batch(OrderPlaced, group="billing", size=10, wait_s=1.0)
+    @app.subscribe_batch(OrderPlaced, group="billing", size=3, wait_s=600.0)
     async def bill(batch: ev.Batch[OrderPlaced]) -> None:
         attempts.extend(delivery.attempt for delivery in batch.deliveries)
 
-    async with connect(app) as bus, bus.running(observe=record), bus.running(observe=record):
+    async with connect(app) as bus, bus.running(consumer="a", observe=record):
         await bus.publish_many(orders(1, 2))
-        await eventually(lambda: record.count("acked") == 2)
-    assert attempts == [1, 1] and record.count("lost") == 0
+        await eventually(lambda: _pending(inspector, 2))
+        async with bus.running(consumer="b", observe=record):
+            await inspector.wait_for_renewals({row.id for row in await inspector.pending()}, 7)  # more than two leases
+            assert {(row.consumer, row.deliveries) for row in await inspector.pending()} == {("a", 1)}
+        await bus.publish(OrderPlaced(number=3))  # now it is full
+        await eventually(lambda: record.count("acked") == 3)
+    assert attempts == [1, 1, 1] and record.count("lost") == 0
 
 
 async def test_one_bad_event_of_a_hundred_fails_alone(connect: Connect, inspector: Inspector) -> None:

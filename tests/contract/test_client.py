@@ -17,7 +17,7 @@ from tests.shop import Connect
 
 pytestmark = pytest.mark.one_server  # what is tested is the client's own side
 
-LONG_S = 15.0
+LONG_S = 30.0
 ASK = {"notification_id": "n1", "user_id": "u1", "message": Message(title="Hello", body=""), "channels": ("email",)}
 
 

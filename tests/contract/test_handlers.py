@@ -90,7 +90,7 @@ async def test_an_event_whose_handler_cancels_its_own_task_is_retried(connect: C
 
     async with connect(app) as bus, bus.running(observe=record):
         await bus.publish(OrderPlaced(number=1))
-        await eventually(lambda: record.count("acked"), timeout_s=5.0)
+        await eventually(lambda: record.count("acked"))
     assert tries == [1, 2]
 
 
@@ -145,7 +145,7 @@ async def test_an_observer_whose_truth_value_is_false_is_called_too(connect: Con
 
     async with connect(app) as bus, bus.running(observe=told):
         await bus.publish(OrderPlaced(number=1))
-        await eventually(lambda: [h.kind for h in told] == ["started", "handled", "acked"], timeout_s=3.0)
+        await eventually(lambda: [h.kind for h in told] == ["started", "handled", "acked"])
 
 
 async def test_a_handler_gets_a_delivery_with_ids_attempt_and_consumer(connect: Connect) -> None:
@@ -263,7 +263,7 @@ async def run_misbehaving(url: str, namespace: str, deed: str) -> int:
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        return await asyncio.wait_for(misbehaving_consumer.wait(), 10.0)
+        return await asyncio.wait_for(misbehaving_consumer.wait(), 30.0)
     finally:
         if misbehaving_consumer.returncode is None:
             misbehaving_consumer.kill()
@@ -338,7 +338,7 @@ async def test_a_worker_task_that_is_cancelled_while_it_settles_leaves_no_entry_
 
     async with connect(app) as bus, bus.running():
         await bus.publish_many(orders(*range(5)))
-        async with asyncio.timeout(10.0):  # a third of a lease
+        async with asyncio.timeout(20.0):  # less than a lease
             await bus.drained("orders", "billing")
     assert {number for number, attempt in attempts if attempt == 2} == set(range(5))
 

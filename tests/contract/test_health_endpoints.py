@@ -58,7 +58,7 @@ async def becomes(url: str, path: str, wanted: int) -> str:
         reply = await get(url, path)
         return reply.text if reply.status == wanted else None
 
-    return await eventually(text, timeout_s=15.0) or ""
+    return await eventually(text) or ""
 
 
 async def test_each_path_answers_and_may_not_be_kept(connect: Connect) -> None:
@@ -165,7 +165,7 @@ async def test_trap_42_a_blocked_loop_is_neither_alive_nor_ready_and_recovers(co
 
         begun_s = time.monotonic()
         threading.Thread(target=probe).start()
-        assert done.wait(15.0)  # blocks the loop
+        assert done.wait(30.0)  # blocks the loop
         assert time.monotonic() - begun_s >= BLOCKED_S
         [live, ready, health, metrics] = seen
         assert live[0] == ready[0] == health[0] == 503
@@ -175,29 +175,31 @@ async def test_trap_42_a_blocked_loop_is_neither_alive_nor_ready_and_recovers(co
         assert [await status(url, path) for path in ("/livez", "/readyz", "/healthz")] == [200, 200, 200]
 
 
-class ClockAhead:
-    """The monotonic clock, set ahead."""
+class Clock:
+    """A monotonic clock that goes on only where a test says so, however long the machine stands still."""
 
-    ahead_s = 0.0
+    def __init__(self) -> None:
+        self.passed_s = 0.0
+        self._begun_s = time.monotonic()
 
     def monotonic(self) -> float:
-        return time.monotonic() + self.ahead_s
+        return self._begun_s + self.passed_s
 
 
 async def test_trap_43_a_deaf_consumer_is_unready_within_ten_seconds(
     connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the limits that hold where none are given. It runs, and its connection stands, but no reply comes."""
-    clock, (app, _) = ClockAhead(), new_app()
+    clock, (app, _) = Clock(), new_app()
     for module in (liveness, watch):
         monkeypatch.setattr(module, "time", clock)
     async with fault_proxy(url) as faulty, connect(app, url=faulty.url) as bus, bus.running():
         health = bus.serve_health(0).url
         await becomes(health, "/readyz", 200)
         faulty.swallowing = True
-        clock.ahead_s = 4.0
+        clock.passed_s = 4.0
         assert await status(health, "/readyz") == 200
-        clock.ahead_s = 8.5  # a second and a half for a machine that is slow
+        clock.passed_s = 8.5
         told = await becomes(health, "/readyz", 503)
         live = await status(health, "/livez")
         faulty.swallowing = False
@@ -339,7 +341,7 @@ async def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(
                 writer.write(b"G")
                 await asyncio.sleep(0.05)
 
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(30.0):
             with contextlib.suppress(ConnectionError):
                 await trickle()
         assert answer.done()

@@ -394,7 +394,8 @@ async def test_attempts_never_go_backwards_after_another_consumer_held_the_entry
     connect: Connect, inspector: Inspector, error: Exception, attempts: list[int], reason: str | None
 ) -> None:
     """The server has counted three deliveries. The consumer that settles the entry knows of one."""
-    billing, record = BillingGroup(retry=ev.Retry(attempts=9, wait_s=0.2, jitter="none")), Record()
+    retry = ev.Retry(attempts=9, wait_s=0.2, jitter="none")
+    billing, record = BillingGroup(retry, lease_s=30.0), Record()  # no renewal comes while the other one holds it
     billing.error = error
     async with connect(billing.app) as bus, bus.running(consumer="a", observe=record):
         await bus.publish(OrderPlaced(number=1))

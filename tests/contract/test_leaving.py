@@ -84,7 +84,7 @@ async def test_an_entry_that_is_given_back_is_not_delivered_to_the_read_that_was
         await bus.publish(OrderPlaced(number=1))
         for _ in range(20):
             async with bus.running(grace_s=0.0):
-                await asyncio.wait_for(started.wait(), 5.0)
+                await asyncio.wait_for(started.wait(), 20.0)
             started.clear()
             assert await inspector.pending(retried=True) == []
             assert await inspector.consumers() == set()

@@ -168,6 +168,7 @@ async def test_a_takeover_and_a_lost_lease_are_counted_where_they_happen(
         urls = [bus.serve_health(0).url for bus in (slow, other)]
         with monkeypatch.context() as patched:
             patched.setattr(Lease, "renew_every_s", 0.9)
+            patched.setattr(Lease, "sweep_wait_s", lambda *_: 0.1 if begun else 3600.0)  # the slow one never sweeps
             async with slow.running(consumer="slow"):
                 await slow.publish(OrderPlaced(number=1))
                 await eventually(lambda: begun == ["slow"])
@@ -306,7 +307,7 @@ async def test_a_scrape_while_the_loop_is_blocked_gets_the_counters(connect: Con
             done.set()
 
         threading.Thread(target=scrape).start()
-        assert done.wait(15.0)  # blocks the loop
+        assert done.wait(30.0)  # blocks the loop
     assert value(texts[0], "eventlib_deliveries_handled_total", **BILLING) == 1.0
     assert value(texts[0], "eventlib_look_success") == 0.0
 

@@ -171,8 +171,8 @@ async def test_a_task_a_request_and_its_reply_each_are_one_trace(connect: Connec
     async with connect(app) as bus, bus.running():
         with spans.tracer.start_as_current_span("checkout"):
             handle = await bus.enqueue(send_receipt)(1)
-            assert await handle.result(timeout_s=5.0) == 1
-            await bus.request(OrderPlaced(number=1), OrderShipped, timeout_s=5.0)
+            assert await handle.result(timeout_s=30.0) == 1
+            await bus.request(OrderPlaced(number=1), OrderShipped, timeout_s=30.0)
         await eventually(lambda: len(spans.named("process orders")) == 1)
     assert is_child(spans.one("process tasks.default"), spans.one("publish tasks.default"))
     request, reply = sorted(spans.named("publish orders"), key=lambda span: span.start_time or 0)
@@ -203,7 +203,7 @@ async def test_the_steps_of_a_saga_and_what_they_emit_are_one_trace(connect: Con
 
     async with connect(app) as bus, bus.running():
         with spans.tracer.start_as_current_span("checkout"):
-            await bus.sagas(order).wait(await bus.start(order, Number(number=1)), timeout_s=8.0)
+            await bus.sagas(order).wait(await bus.start(order, Number(number=1)), timeout_s=30.0)
         await eventually(lambda: got and spans.named("process orders"))
     assert len(spans.traces) == 1, spans.names
     started = spans.one("publish saga.order")

@@ -115,6 +115,7 @@ async def test_both_ways_show_the_same_numbers(connect: Connect, reader: Reader)
         await bus.publish_many(orders(4, 5))
         waits = {**BILLING, "state": "waiting"}
         await eventually(lambda: is_two(reader, waits))  # the server is looked at once a second
+        await eventually(lambda: have_left(reader))  # the program is noted twice a second
         found = await asyncio.to_thread(reader.metrics)
         shown = samples((await get(url, "/metrics")).text)
     units = {"s": "_seconds", "By": "_bytes", "": ""}
@@ -137,6 +138,53 @@ async def test_both_ways_show_the_same_numbers(connect: Connect, reader: Reader)
     }
     assert own["eventlib_backlog_entries", frozenset(waits.items())] == 2
     assert own["eventlib_backlog_oldest_seconds", frozenset(BILLING.items())] > 0
+
+
+async def have_left(reader: Reader) -> bool:
+    """Whether it is noted that the consumers have ended."""
+    ready = await reader.value("eventlib.ready", {})
+    return not ready and await reader.value("eventlib.consumer_paused", BILLING) is None
+
+
+async def test_tasks_that_are_enqueued_are_sent_messages_and_events_are_not_counted_twice(
+    connect: Connect, reader: Reader
+) -> None:
+    app = ev.App("shop")
+
+    @app.task(queue="mail", unique_by=["number"])
+    async def receipt(number: int) -> None: ...
+
+    async with connect(app) as bus:
+        url = bus.serve_health(0).url
+        await bus.publish_many(orders(1, 2))
+        await bus.tasks.enqueue_many([receipt.call(number) for number in range(3)])
+        with pytest.raises(ev.UniqueKeyInUse):
+            await bus.enqueue(receipt)(2)
+        sent = await asyncio.to_thread(reader.points, "messaging.client.sent.messages")
+        asked = await asyncio.to_thread(reader.points, "messaging.client.operation.duration")
+        shown = samples((await get(url, "/metrics")).text)
+    counted = {
+        (labels["messaging.destination.name"], labels.get("error.type")): point.value
+        for labels, point in ((dict(each), point) for each, point in sent.items())
+    }
+    assert counted == {("orders", None): 2, ("tasks.mail", None): 3, ("tasks.mail", "_OTHER"): 1}
+    timed = {
+        (labels["messaging.destination.name"], labels.get("error.type")): point.count
+        for labels, point in ((dict(each), point) for each, point in asked.items())
+    }
+    assert timed == {("orders", None): 1, ("tasks.mail", None): 1, ("tasks.mail", "eventlib.errors.UniqueKeyInUse"): 1}
+    totals = {
+        (name.removeprefix("eventlib_").removesuffix("_total"), *dict(labels).values()): value
+        for (name, labels), value in shown.items()
+        if name.startswith(("eventlib_events_", "eventlib_tasks_"))
+    }
+    assert totals == {
+        ("events_published", "orders"): 2,
+        ("events_duplicate", "orders"): 0,
+        ("events_unpublished", "orders"): 0,
+        ("tasks_enqueued", "mail"): 3,
+        ("tasks_unenqueued", "mail"): 1,
+    }
 
 
 async def is_two(reader: Reader, waits: dict[str, Any]) -> bool:
@@ -244,3 +292,48 @@ def test_very_many_are_thinned_out_by_number_and_few_are_all_recorded(monkeypatc
     assert sum(burst.times() for _ in range(150)) > RECORDS_PER_S  # at once, and then few
     assert [recorded_in_a_second(burst, 20) for _ in range(4)][2:] == [20, 20]
     assert _Thinned().times(1_000_000) == RECORDS_PER_S
+
+
+class Told:
+    """A meter that notes what it is told of handlers: whether they failed, and how many calls each stands for."""
+
+    def __init__(self, *, all_wanted: bool) -> None:
+        self.handlers = list[tuple[bool, int]]()
+        self._all_wanted = all_wanted
+
+    def handled(self, stream: str, group: str, took_s: float, error: BaseException | None, stands_for: int) -> bool:
+        assert (stream, group) == ("orders", "billing") and took_s >= 0.0
+        self.handlers.append((error is not None, stands_for))
+        return self._all_wanted
+
+    def late(self, *_: object) -> None: ...
+
+    def asked(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize("all_wanted", [True, False])
+async def test_of_many_calls_that_succeed_one_in_four_is_told_and_every_failure(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, all_wanted: bool
+) -> None:
+    told, app = Told(all_wanted=all_wanted), ev.App("shop")
+    monkeypatch.setattr(measuring, "active", told)
+    app.group("billing", concurrency=10, prefetch=500)
+
+    @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=1))
+    async def bill(event: OrderPlaced, _: ev.Delivery) -> None:
+        if event.number % 100 == 99:
+            raise ValueError(event.number)
+
+    async with connect(app) as bus:
+        await bus.publish_many(orders(*range(2_000)))
+        async with bus.running():
+            await bus.drained("orders", "billing")
+    failures = [stands_for for failed, stands_for in told.handlers if failed]
+    successes = [stands_for for failed, stands_for in told.handlers if not failed]
+    assert failures == [1] * 20
+    if all_wanted:  # it finds them few
+        assert successes == [1] * 1_980
+    else:
+        assert len(successes) < 2_000 / 3 and set(successes) <= {1, 2, 3, 4}
+        # A call that is due to be told and fails stands for itself alone, not for the three before it.
+        assert 2_000 - 4 * 20 - 3 <= sum(successes) <= 2_000

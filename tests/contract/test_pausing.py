@@ -250,6 +250,41 @@ async def test_a_paused_group_does_not_count_as_dead_so_retention_keeps_what_it_
         assert await inspector.raw.xlen(inspector.keys.stream) == 0
 
 
+async def test_a_group_that_is_destroyed_while_it_is_paused_blocks_no_trimming_and_comes_back_paused(
+    connect: Connect, broker: Broker, inspector: Inspector
+) -> None:
+    """Without a group, it is as dead as any other. When it is there again, it rests still, so retention keeps all."""
+    retention, streams, till = ev.Retention(keep_s=0.0, dead_after_s=0.05), StreamCommands(broker), Till()
+    stream = inspector.keys.stream
+
+    async def trim() -> list[TrimmedGroup]:
+        found = await streams.trim("orders", retention, 0.001, 100)
+        return await trim() if found is None else list(found.groups)
+
+    async with connect(till.app) as bus:
+        await bus.pause("billing")
+        await bus.publish_many(orders(1, 2))
+        async with bus.running():
+            await eventually(lambda: obeyed(bus))
+            await trim()
+        await inspector.raw.xgroup_destroy(stream, "billing")
+
+        async def is_forgotten() -> bool:
+            return await trim() == [] and await inspector.raw.xlen(stream) == 0
+
+        await eventually(is_forgotten)
+        async with bus.running():
+            await eventually(lambda: obeyed(bus))
+            await bus.publish_many(orders(3, 4))
+            for _ in range(60):  # each counts two milliseconds at most
+                assert [(group.live, group.absent_s) for group in await trim()] == [(True, 0.0)]
+            assert await inspector.raw.xlen(stream) == 2
+            till.may_end.set()
+            await bus.resume("billing")
+            await eventually(lambda: till.attempts and nothing_left(bus))
+    assert "paused:billing" not in await inspector.raw.hkeys(Keys(broker.keys.namespace).retention("orders"))
+
+
 def dead(look: Callable[[], Awaitable[TrimmedGroup]]) -> Callable[[], Awaitable[bool]]:
     async def is_dead() -> bool:
         return not (await look()).live

@@ -189,7 +189,7 @@ async def test_a_large_call_that_waits_for_capacity_when_the_bus_closes_names_wh
         call = asyncio.create_task(bus.publish_many(orders(*range(2000)), ids=ids))
         await asyncio.sleep(0)
     with pytest.raises(ev.PartlyPublished) as caught:
-        await asyncio.wait_for(call, 5.0)
+        await asyncio.wait_for(call, 30.0)
     assert isinstance(caught.value.__cause__, ev.BusClosed)
     assert caught.value.ids == tuple(ids[: len(await inspector.events())])
     assert caught.value.ids and bus._publisher.capacity.count == 0

@@ -20,7 +20,7 @@ from tests.quotes import QuoteGiven, QuoteNoted, QuoteRefused, QuoteRequested, q
 from tests.shop import Connect
 
 SHOP = ev.App("shop")
-LONG_S = 15.0
+LONG_S = 30.0
 SHORT_S = 0.1
 
 

@@ -137,16 +137,16 @@ async def test_each_role_does_its_work_with_the_rights_of_its_app_alone(binary: 
         saga = at.app.sagas["order", 1]
         async with ev.connect(app, at.urls["consumer"]) as bus, bus.running():
             async with ev.connect(app, at.urls["publisher"]) as publisher:
-                async with publisher.waiting_for(OrderShipped, correlation_id="c1", timeout_s=5.0) as shipped:
+                async with publisher.waiting_for(OrderShipped, correlation_id="c1", timeout_s=30.0) as shipped:
                     await publisher.publish_many([OrderPlaced(number=1), OrderPlaced(number=2)])
                     await publisher.publish(OrderShipped(number=1), correlation_id="c1", id="e1", unique_for_s=60.0)
                 assert shipped.event.number == 1
                 handle = await publisher.enqueue(send)("A1")
-                assert await handle.result(timeout_s=5.0) == "A1"
+                assert await handle.result(timeout_s=30.0) == "A1"
                 assert await (await publisher.enqueue(send, delay_s=60.0)("A2")).cancel() == "cancelled"
                 bad = await publisher.enqueue(send)("bad")
                 saga_id = await publisher.start(saga, Order(number=1))
-                assert (await publisher.sagas(saga).wait(saga_id, timeout_s=5.0)).status == "completed"
+                assert (await publisher.sagas(saga).wait(saga_id, timeout_s=30.0)).status == "completed"
                 await publisher.backlog("orders", "billing")
             await _operate(at.urls["operator"], bad.id)
             await _look(at.urls["monitor"])

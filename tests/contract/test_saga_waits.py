@@ -16,7 +16,7 @@ from tests.shop import Connect
 
 pytestmark = pytest.mark.one_server  # what is tested is the client's own side
 
-WAIT_S = 8.0
+WAIT_S = 30.0
 
 
 @pytest.fixture

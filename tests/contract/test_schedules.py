@@ -217,7 +217,7 @@ async def test_trap_26_a_slot_is_due_by_the_servers_clock(
         await eventually(decided(bus, 1))
         [*_, record] = await bus.schedules.history("s")
         server_s, _ = await raw.time()
-    assert record.outcome == "ran" and server_s - 5.0 <= record.slot_s <= server_s
+    assert record.outcome == "ran" and server_s - 25.0 <= record.slot_s <= server_s
 
 
 # Overlapping slots

@@ -18,6 +18,7 @@ from eventlib import reconnect
 from eventlib.broker.connections import Broker
 from eventlib.broker.consuming import ConsumerCommands, Promoted, TakenOver
 from eventlib.broker.keys import Keys
+from eventlib.policy import Lease
 from eventlib.records import Entry, ExpectedTime, Place
 from eventlib.testing import Inspector, PrivateServer, eventually, fault_proxy, private_server
 from tests.shop import OrderPlaced, Record, orders
@@ -69,9 +70,9 @@ async def inspector(own: PrivateServer) -> AsyncIterator[Inspector]:
 class Shop:
     """A group whose events above 100 fail at the first attempt, while handlers wait for a gate."""
 
-    def __init__(self, ordered_by: str | None = None, retry_s: float = 0.3) -> None:
+    def __init__(self, ordered_by: str | None = None, retry_s: float = 0.3, lease_s: float = LEASE_S) -> None:
         self.app = ev.App("shop")
-        self.app.group("billing", lease_s=LEASE_S, ordered_by=ordered_by)
+        self.app.group("billing", lease_s=lease_s, ordered_by=ordered_by)
         self.handled: list[int] = []
         self._retry_s, self._failed_at_s = retry_s, dict[int, float]()
         self.waits_s: list[float] = []  # from each failure to the next attempt, by the clock of this process
@@ -136,7 +137,8 @@ async def test_after_a_jump_forward_no_entry_in_live_hands_is_taken_over(
     own: PrivateServer, clock: Clock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both consumers try to sweep before the jump is noticed and before a lease is renewed."""
-    shop, swept, noticing = Shop(), Counter[str](), asyncio.Event()
+    monkeypatch.setattr(Lease, "sweep_every_s", LEASE_S / 2.0)
+    shop, swept, noticing = Shop(lease_s=60.0), Counter[str](), asyncio.Event()  # no machine stands still for so long
     sweep, promote, renew = ConsumerCommands.sweep, ConsumerCommands.promote, ConsumerCommands.renew
 
     async def count(commands: ConsumerCommands, *args: Any, **rest: Any) -> TakenOver:

@@ -103,7 +103,7 @@ async def test_a_full_server_is_emptied_by_the_tasks_that_end(own: PrivateServer
         await eventually(lambda: len(begun) == 2)
         await admin.config_set("maxmemory", 1)
         gate.set()
-        assert await asyncio.gather(*(handle.result(10.0) for handle in handles)) == [0, 1, 2, 3, 4]
+        assert await asyncio.gather(*(handle.result(30.0) for handle in handles)) == [0, 1, 2, 3, 4]
         await admin.config_set("maxmemory", 0)
 
 
@@ -122,7 +122,8 @@ async def test_a_full_server_does_not_block_the_shutdown(
             await bus.publish(OrderPlaced(number=1))
             await eventually(lambda: shop.started)
             await admin.config_set("maxmemory", 1)
-        assert "could not give back" in caplog.records[-1].message and "maxmemory" in caplog.records[-1].message
+        [told] = [record.message for record in caplog.records if "could not give back" in record.message]
+        assert "maxmemory" in told
         await admin.config_set("maxmemory", 0)
         async with bus.running():
             await shop.settles(bus, [1])
@@ -344,4 +345,5 @@ async def test_a_server_that_restarts_again_and_again_is_told_in_a_few_lines_and
     assert [record for record in caplog.records if record.exc_info] == []
     assert caplog.text.count("orders/billing waits for the server") == 1  # in a minute
     assert caplog.text.count("publishing to orders waits for the server") <= 4  # in an outage
-    assert len(caplog.records) < 15
+    of_the_machine = caplog.text.count("the event loop stood still")
+    assert len(caplog.records) - of_the_machine < 15

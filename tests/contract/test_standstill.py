@@ -20,12 +20,13 @@ LEASE_S = 0.2
 
 
 class OtherConsumer(threading.Thread):
-    """A consumer in a thread of its own. It takes the entry over after the lease has ended, and sets `took`."""
+    """A consumer in a thread of its own. Once it `may_take`, it takes the entry over when the lease has ended."""
 
     def __init__(self, url: str, inspector: Inspector) -> None:
         super().__init__()
         self._redis = redis.Redis.from_url(url)
         self._stream = inspector.keys.stream
+        self.may_take = threading.Event()
         self.took = threading.Event()
         self._over = threading.Event()
 
@@ -35,10 +36,12 @@ class OtherConsumer(threading.Thread):
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
+        self.may_take.set()
         self.join()
 
     def run(self) -> None:
         with self._redis as raw:
+            self.may_take.wait()
             while not (self.took.is_set() or self._over.wait(LEASE_S / 8.0)):
                 if raw.xautoclaim(self._stream, "billing", "other", round(LEASE_S * 2000), justid=True):
                     self.took.set()
@@ -52,7 +55,8 @@ def blocking_app(other: OtherConsumer, outcome: BaseException | None) -> tuple[e
     @app.subscribe(OrderPlaced, group="billing", retry=AT_ONCE)
     async def bill(_: OrderPlaced, delivery: ev.Delivery) -> None:
         seen.append(delivery)
-        assert other.took.wait(10.0)  # blocking is the fault under test
+        other.may_take.set()  # not before: it could come late to a machine that stands still
+        assert other.took.wait(30.0)  # blocking is the fault under test
         if outcome is not None:
             raise outcome
 

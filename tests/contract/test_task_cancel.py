@@ -13,7 +13,7 @@ from eventlib.broker.notices import Watch
 from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, for_ever
 
-SOON_S = 10.0
+SOON_S = 30.0
 
 
 def endless(app: ev.App, **settings: Any) -> tuple[ev.Task[[int], None], list[int], list[int]]:

@@ -14,7 +14,7 @@ from tests.contract.test_task_queue import dispatched, names, waiting_task, work
 from tests.reading import server_passes
 from tests.shop import AT_ONCE, Connect, for_ever
 
-SOON_S = 10.0
+SOON_S = 30.0
 
 
 class Gate:

@@ -232,7 +232,7 @@ async def test_a_poison_task_takes_no_bystander_with_it(
             return not (sum(health.waiting.values()) + health.running + health.delayed + health.blocked)
 
         with supervised(__name__, "work", url, namespace, str(log)):
-            await eventually(all_ended, 18.0)
+            await eventually(all_ended, 60.0)
         dead = await bus.dead_letters("tasks.default", "workers").find()
     assert {int(line) for line in log.read_text(encoding="utf-8").split()} == set(range(1, 21)) - {POISON}
     assert [(json.loads(letter.event or b"")["data"]["number"], letter.reason) for letter in dead] == [

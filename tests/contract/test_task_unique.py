@@ -11,7 +11,7 @@ from eventlib.broker.keys import Keys
 from eventlib.testing.waiting import eventually
 from tests.shop import AT_ONCE, Connect, for_ever
 
-SOON_S = 10.0
+SOON_S = 30.0
 
 
 async def test_a_key_is_in_use_until_its_task_has_ended_however_it_ends(connect: Connect) -> None:

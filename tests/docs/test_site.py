@@ -172,6 +172,7 @@ def test_code_and_mends_of_a_docstring_are_marked() -> None:
         ("<pre>x</pre>", '<pre tabindex="0">x</pre>'),
         ('<pre class="literal">', '<pre tabindex="0" class="literal">'),
         ("<preface>", "<preface>"),
+        ('<div id="search-results">', '<h1>Search</h1><div id="search-results">'),
         ('<th class="head"><p></p></th>', '<td class="head"></td>'),
         (
             '<dl>\n<dd><em class="sig-param">a</em></dd></dl>',

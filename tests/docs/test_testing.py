@@ -50,7 +50,7 @@ def run(project: Path, *arguments: str) -> str:
         "no:nbval",
         *arguments,
     ]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()[-1]
 

@@ -68,7 +68,7 @@ def no_process_left() -> Iterator[None]:
     """All processes started inside are gone soon after."""
     before = descendants()
     yield
-    _, alive = psutil.wait_procs(descendants() - before, timeout=10)
+    _, alive = psutil.wait_procs(descendants() - before, timeout=30)
     assert not alive
 
 
@@ -89,7 +89,7 @@ async def under_way(url: str, declared: Scenario | None = None) -> AsyncIterator
         yield run
     finally:
         run.cancel()
-        await asyncio.wait({run}, timeout=15.0)
+        await asyncio.wait({run}, timeout=30.0)
 
 
 async def in_time(run: Awaitable[T], limit_s: float = 40.0) -> T:

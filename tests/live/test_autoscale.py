@@ -12,7 +12,7 @@ from tests.model.small import rows_of, scenario, service
 async def test_consumers_are_started_and_leave_in_both_worlds_alike(url: str) -> None:
     """Six seconds of work come at once: one consumer becomes three. When the backlog is gone, two leave."""
     rule = {"min": 1, "max": 3, "backlog_per_consumer": 10, "every_s": 0.5, "down_after_s": 0.5}
-    desk = service(0.05, prefetch=4, lease_s=1.0, autoscale=rule)
+    desk = service(0.05, prefetch=4, lease_s=10.0, autoscale=rule)
     load = {"kind": "spike", "event": "placed", "rate_per_s": 10, "peak_rate_per_s": 1200, "at_s": 0.2, "for_s": 0.1}
     declared = scenario(TypeAdapter(Load).validate_python(load | {"duration_s": 8.0}), desk=desk)
     live, simulated = await both_worlds(declared, url)

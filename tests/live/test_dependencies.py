@@ -16,7 +16,7 @@ async def test_services_share_a_dependency(url: str) -> None:
     database = Dependency(capacity=1, service_time=constant(0.02))
     fields: dict[str, Any] = {"uses": ["database"], "lease_s": 0.5}
     desk = service(0.0, concurrency=4, consumers=2, **fields)
-    hasty = service(0.3, timeout_s=0.05, retry=Retry(attempts=2, wait_s=0.0), lease_s=0.5)
+    hasty = service(0.3, timeout_s=0.05, retry=Retry(attempts=2, wait_s=0.0), lease_s=10.0)
     declared = scenario(
         steady(20.0, 1.0),
         kill("desk", 0.52, 0.1),

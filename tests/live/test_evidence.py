@@ -49,7 +49,7 @@ def orders(consumers: int) -> Scenario:
 async def test_a_row_that_cannot_be_written_fails_the_run(url: str, consumers: int, rows: int, who: str) -> None:
     declared = orders(consumers).model_dump_json(by_alias=True)
     command = [sys.executable, "-c", LIMITED, str(rows * ROW.itemsize + 7), declared, url]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=90, check=False)
     problem = f"live run: {who} failed: evidence: a row could not be written: {os.strerror(errno.EFBIG)}"
     assert done.stdout.startswith(problem), done
     assert await keys_of_runs(url) == set()

@@ -26,6 +26,7 @@ import eventlib as ev
 from eventlib.broker.acl import LOOK
 from eventlib.errors import AccessDenied
 from eventlib.testing import eventually, fault_proxy, private_server
+from sim.claims.standstill import still
 from sim.cli.commands import app
 from sim.declare.scenario import Scenario
 from sim.learn import watch as watch_module
@@ -49,6 +50,16 @@ async def watched(
 ) -> Recording:
     stop = asyncio.Event()
     return await watch(url, stream, group, for_s=for_s, commands_per_s=rate, stop=stop, progress=progress)
+
+
+async def in_peace(measure: Callable[[], Awaitable[Recording]]) -> Recording:
+    """Measure again, a few times, where this process stood still meanwhile: that would judge the machine."""
+    for _ in range(4):
+        with still() as stood_still:
+            record = await measure()
+        if stood_still.longest_s < 0.1:
+            break
+    return record
 
 
 class Truth:
@@ -131,7 +142,7 @@ async def test_loops_of_redis_py_are_learned(
 ) -> None:
     stream = f"{namespace}:orders"
     async with deployed(raw, url, stream, count, consumers) as truth:
-        record = await watched(url, stream)
+        record = await in_peace(lambda: watched(url, stream))
     await close(raw, record, truth)
     found = learn(record)
     assert found.workers.at_once == 1
@@ -163,7 +174,7 @@ async def test_a_consumer_of_eventlib_is_learned(raw: "redis.Redis", url: str, n
         running(load(lambda: bus.publish(Ordered()), 120.0)),
     ):
         await eventually(lambda: len(truth.took) > 20)
-        record = await watched(url, f"{namespace}:{{orders}}:events")
+        record = await in_peace(lambda: watched(url, f"{namespace}:{{orders}}:events"))
     await close(raw, record, truth)
     learned = learn(record)
     assert record.library == "eventlib"
@@ -265,9 +276,14 @@ async def test_no_more_commands_are_sent_than_allowed_and_none_writes(
 ) -> None:
     stream = f"{namespace}:orders"
     said: list[tuple[float, str]] = []
+
+    async def measure() -> Recording:
+        said.clear()
+        return await watched(url, stream, 3.0, rate=60.0)
+
     async with deployed(raw, url, stream), running(_monitor(url, said)):
         await eventually(lambda: len(said))
-        record = await watched(url, stream, 3.0, rate=60.0)
+        record = await in_peace(measure)
     ours = [at_s for at_s, command in said if command in {"TIME", "XPENDING", "XINFO", "XRANGE"}]
     most = max(sum(at_s <= other < at_s + 1.0 for other in ours) for at_s in ours)
     assert len(ours) >= 0.9 * record.commands > 60
@@ -310,7 +326,7 @@ async def test_a_user_who_may_only_read_is_enough_and_what_is_missing_is_named()
 
 async def test_a_server_that_goes_away_is_waited_for(raw: "redis.Redis", url: str, namespace: str) -> None:
     stream, cut = f"{namespace}:orders", asyncio.Event()
-    async with deployed(raw, url, stream), fault_proxy(url) as faulty:
+    async with deployed(raw, url, stream) as truth, fault_proxy(url) as faulty:
 
         def progress(share: float) -> None:
             if share > 0.3 and not cut.is_set():
@@ -319,11 +335,15 @@ async def test_a_server_that_goes_away_is_waited_for(raw: "redis.Redis", url: st
                 faulty.cut()
                 asyncio.get_running_loop().call_later(1.2, setattr, faulty, "refusing", False)
 
-        record = await watched(faulty.url, stream, 4.0, progress=progress)
+        async def measure() -> Recording:
+            cut.clear()
+            return await watched(faulty.url, stream, 4.0, progress=progress)
+
+        record = await in_peace(measure)
     learned = learn(record)
-    assert len(record.changes.holes) == 1
+    assert max(end_s - begin_s for begin_s, end_s in record.changes.holes) >= 1.0
     assert any("nothing was seen from" in note for note in learned.notes)
-    assert learned.findings["service_time"].value == pytest.approx(MEAN_S, rel=0.4)
+    assert learned.findings["service_time"].value == pytest.approx(truth.mean_s(record)[0], rel=0.4)
 
 
 @pytest.mark.parametrize(
@@ -355,11 +375,11 @@ async def test_a_stream_that_is_trimmed_while_it_is_watched_is_learned_with_a_no
     raw: "redis.Redis", url: str, namespace: str
 ) -> None:
     stream = f"{namespace}:orders"
-    async with deployed(raw, url, stream), running(_trim(raw, stream)):
-        record = await watched(url, stream, 3.0)
+    async with deployed(raw, url, stream) as truth, running(_trim(raw, stream)):
+        record = await in_peace(lambda: watched(url, stream, 3.0))
     learned = learn(record)
     assert any("deleted or trimmed" in note for note in learned.notes)
-    assert learned.findings["service_time"].value == pytest.approx(MEAN_S, rel=0.4)
+    assert learned.findings["service_time"].value == pytest.approx(truth.mean_s(record)[0], rel=0.4)
 
 
 async def _trim(raw: "redis.Redis", stream: str) -> None:
@@ -413,7 +433,7 @@ def test_ctrl_c_writes_what_was_learned_so_far(url: str, tmp_path: Path) -> None
     ready = threading.Event()
     thread = threading.Thread(target=asyncio.run, args=(deployment(),))
     thread.start()
-    assert ready.wait(10.0)
+    assert ready.wait(30.0)
     result = CliRunner().invoke(app, ["learn", url, stream, GROUP, "--out", str(out)])
     ended.set()
     thread.join()

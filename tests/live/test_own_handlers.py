@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -317,7 +318,8 @@ async def test_handlers_that_block_exit_or_leak_are_told(url: str, tmp_path: Pat
     service = own("late", payload="orders.jsonl").model_copy(update={"folder": tmp_path})
     history = await run_live(alone(service), [0], repeats=1, url=url)
     found = {one.name: one for one in check(history)}
-    assert found["loop_free"].verdict == "false" and "0.15" in found["loop_free"].detail
+    [longest_s] = re.findall(r"the longest time was ([\d.]+) s", found["loop_free"].detail)
+    assert found["loop_free"].verdict == "false" and float(longest_s) >= 0.5  # longer, where the machine stands still
     assert found["no_exit"].verdict == "false" and found["no_exit"].detail == "4 attempts did; desk: 4"
     assert found["no_task_left"].verdict == "false" and "desk in run 0 (seed 0): 2" in found["no_task_left"].detail
     assert {int(row["message"]) for row in rows_of(history, "dead", "desk")} == {1, 6}

@@ -177,8 +177,18 @@ def test_a_file_that_cannot_be_run_raises_a_typed_error(tmp_path: Path, path: st
 def test_a_port_that_is_taken_raises_a_typed_error(binary: Path) -> None:
     with private_server(binary=binary, port=0) as server:
         port = int(server.url.removesuffix("/0").rpartition(":")[2])
-        with pytest.raises(ev.NoServer, match="in use"), private_server(binary=binary, port=port):
+        with pytest.raises(ev.NoServer, match="in use; give another one"), private_server(binary=binary, port=port):
             pass
+
+
+def test_a_free_port_that_is_taken_before_the_server_listens_is_left_to_its_owner(
+    binary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with private_server(binary=binary, port=0) as one:
+        ports = iter([int(one.url.removesuffix("/0").rpartition(":")[2]), free_port()])
+        monkeypatch.setattr("eventlib.testing.server.free_port", lambda: next(ports))
+        with private_server(binary=binary, port=0) as two, redis.Redis.from_url(two.url) as client:
+            assert two.url != one.url and client.ping()
 
 
 # Stopped, killed and started again

@@ -51,7 +51,7 @@ async def test_both_worlds_run_the_same_sagas(url: str) -> None:
 def killed() -> Scenario:
     """Two busy workers, one of which dies in the middle of its steps."""
     steps = (saga_step("reserve", 0.05, undo=0.01), saga_step("charge", 0.2, undo=0.01), saga_step("ship", 0.05))
-    order = saga_service(*steps, consumers=2, concurrency=8, lease_s=0.5)
+    order = saga_service(*steps, consumers=2, concurrency=8, lease_s=2.0)
     return scenario(steady(40.0, 1.2), kill("order", 0.6, 0.2), order=order)
 
 

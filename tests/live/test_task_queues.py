@@ -40,8 +40,8 @@ def at_once(history: History, of: npt.NDArray[np.bool_] | None = None) -> int:
 
 def all_enqueued_before() -> Scenario:
     """Each queue has one worker with one slot, killed before the first task comes, and back when all are there."""
-    load = RampLoad(kind="ramp", event="placed", from_rate_per_s=0, to_rate_per_s=200, duration_s=1.0)
-    kills = [kill(name, 0.0, 1.2) for name in QUEUES]
+    load = RampLoad(kind="ramp", event="placed", from_rate_per_s=0, to_rate_per_s=100, duration_s=2.0)
+    kills = [kill(name, 0.0, 4.0) for name in QUEUES]
     services = {name: service(0.0, queue=queue) for name, queue in QUEUES.items()}
     return scenario(load, *kills, drain_s=30.0, dependencies=None, **services)
 
@@ -56,8 +56,8 @@ def started(history: History, name: str) -> list[tuple[int, float]]:
 def worlds(url: str) -> tuple[History, History]:
     """The same plan in both worlds."""
     declared = all_enqueued_before()
-    seed = next(seed for seed in range(100) if declared.plan(seed).arrivals_s[0] > 0.2)  # and the kills are long over
-    live = asyncio.run(in_time(run_live(declared, [seed], repeats=1, url=url), 30.0))
+    seed = next(seed for seed in range(100) if declared.plan(seed).arrivals_s[0] > 0.4)  # and the kills are long over
+    live = asyncio.run(in_time(run_live(declared, [seed], repeats=1, url=url)))
     return live, simulate(declared, [seed])
 
 

@@ -15,7 +15,7 @@ from sim.errors import InvalidScenario
 from sim.evidence.history import History
 from sim.evidence.metrics import measure
 from sim.worlds.simulated import simulate
-from sim.worlds.simulated.link import SILENCE_S
+from sim.worlds.simulated.link import PUBLISHES, SILENCE_S
 from tests.model.small import (
     fault,
     problems,
@@ -129,6 +129,20 @@ def test_a_slow_service_takes_longer_and_no_more() -> None:
     slow = np.sort(started, order=["run", "message"])["t_s"]
     slow = (slow >= 1.0) & (slow < 2.0)
     assert took_s[slow] == pytest.approx(0.03) and took_s[~slow] == pytest.approx(0.02)
+
+
+def test_where_a_service_is_slow_twice_over_the_factors_multiply() -> None:
+    slows = [
+        fault("slow", service="desk", at_s=at_s, for_s=1.0, factor=factor) for at_s, factor in ((1, 1.5), (1.5, 2))
+    ]
+    history = run(*slows)
+    started, handled = (
+        np.sort(rows_of(history, kind), order=["run", "message"])["t_s"] for kind in ("started", "handled")
+    )
+    wanted_s = (
+        0.02 * np.where((started >= 1) & (started < 2), 1.5, 1) * np.where((started >= 1.5) & (started < 2.5), 2, 1)
+    )
+    assert handled - started == pytest.approx(wanted_s) and set(np.round(wanted_s, 3)) == {0.02, 0.03, 0.04, 0.06}
 
 
 def test_poison_ends_in_the_dead_letters() -> None:
@@ -301,6 +315,20 @@ def test_a_narrow_network_is_a_queue_for_its_bytes() -> None:
     assert np.all(measure(wide)["lag_s_p95"] < 0.021)
     assert np.all(measure(narrow)["lag_s_p95"] > 0.06)
     assert problems(narrow) == {}
+
+
+def test_what_is_published_together_comes_together_over_a_narrow_network() -> None:
+    """A call is carried out when all of it has come. What is due while one is on its way is a call of its own."""
+    bytes_per_s = 10_000
+    narrow = fault("bandwidth", at_s=0.0, for_s=3.0, bytes_per_s=bytes_per_s)
+    history = simulate(scenario(steady(100.0, 0.1), narrow, desk=service(concurrency=50)), [0])
+    due_s = rows_of(history, "sent")["intended_s"][1:].tolist()  # the first is sent before the network is narrow
+    published_s = rows_of(history, "published")["t_s"][1:].tolist()
+    first_s = due_s[0] + (PUBLISHES.call + PUBLISHES.event) / bytes_per_s
+    joined = sum(due_s[0] < one <= first_s for one in due_s)
+    second_s = first_s + (PUBLISHES.call + joined * PUBLISHES.event) / bytes_per_s
+    assert published_s[: 1 + joined] == pytest.approx([first_s] + [second_s] * joined)
+    assert joined > 2 and published_s[1 + joined] > second_s
 
 
 def test_what_is_handed_out_in_a_lost_reply_comes_again_after_a_lease() -> None:

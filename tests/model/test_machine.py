@@ -13,9 +13,9 @@ from sim.evidence.metrics import measure
 from sim.timings import STEPS, Block, CpuUse
 from sim.worlds.simulated import simulate
 from sim.worlds.simulated.link import Link
-from sim.worlds.simulated.machine import Machine
+from sim.worlds.simulated.machine import Machine, _shared_s
 from sim.worlds.simulated.sending import Batches
-from tests.model.small import constant, poisson, rows_of, scenario, service, steady
+from tests.model.small import constant, fault, poisson, rows_of, scenario, service, steady
 
 
 def costing(
@@ -99,3 +99,39 @@ def test_the_machine_has_streams_of_its_own() -> None:
     calibration = Calibration((Block(0, samples),))
     late_s = [rows_of(simulate(declared, [seed], calibration=calibration), "sent")["t_s"] for seed in (1, 1, 2)]
     assert np.array_equal(late_s[0], late_s[1]) and not np.array_equal(late_s[0][:5], late_s[2][:5])
+
+
+def back_at_s(calibration: Calibration, consumers: int = 4) -> list[float]:
+    """When each consumer of a service that is out for a second handles its first message, from the end of that on."""
+    work = service(service_time=constant(0.1), consumers=consumers)
+    declared = scenario(steady(200.0, 3.0), fault("outage", service="desk", at_s=1.0, back_after_s=1.0), desk=work)
+    started = rows_of(simulate(declared, [0], calibration=calibration), "started")
+    started = started[started["t_s"] >= 2.0]
+    return sorted(float(started["t_s"][started["consumer"] == one].min()) - 2.0 for one in range(consumers))
+
+
+def test_processes_that_start_together_share_the_cores() -> None:
+    """Starting is computing: four on two cores take twice as long as one alone."""
+    assert back_at_s(costing(4, start_s=0.2)) == pytest.approx([0.2] * 4, abs=0.001)
+    assert back_at_s(costing(2, start_s=0.2)) == pytest.approx([0.4] * 4, abs=0.001)
+    assert back_at_s(costing(1, start_s=0.2), consumers=1) == pytest.approx([0.2], abs=0.001)
+    assert back_at_s(replace(costing(2, start_s=0.2), left_out=frozenset({"cpu"}))) == pytest.approx(
+        [0.2] * 4, abs=0.001
+    )
+
+
+def test_the_one_that_has_least_to_do_for_its_start_is_there_first() -> None:
+    """Of 0.1 and 0.3 s on one core, the first is there after 0.2 s, and then leaves the core to the other."""
+    assert _shared_s([0.3, 0.1], 1, 0) == pytest.approx([0.4, 0.2])
+    assert _shared_s([0.3, 0.1], 2, 0) == pytest.approx([0.3, 0.1])
+    assert _shared_s([0.2], 2, 3) == pytest.approx([0.4]), "beside three others that start"
+
+
+def test_processes_that_start_keep_the_others_waiting() -> None:
+    """While four processes start on one core, what a running one computes takes as long as it is one of five."""
+    machine = Machine(costing(1, event_s=0.001, start_s=0.2), seed=0)
+    running = machine.process("consumer")
+    assert running.does_s("handle_s", 0.0, share=1.0) == pytest.approx(0.0, abs=1e-9)
+    machine.starts_s(1.0, 4)
+    assert running.computes_s(1.0, 0.01) == pytest.approx(0.05)
+    assert running.computes_s(2.0, 0.01) == pytest.approx(0.01), "they have started by then"

@@ -4,12 +4,7 @@ A browser and axe-core judge them where Chromium and Node are installed. The sam
 the source, are tested everywhere.
 """
 
-import json
-import os
 import re
-import shutil
-import subprocess
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -30,14 +25,11 @@ from sim.show.style import ROLES
 from sim.worlds.simulated import simulate
 from tests.model.small import constant, scenario, service, steady
 from tests.node.conftest import installed
-from tests.node.program import place
+from tests.node.judging import Judge, judge, wrong
 from tests.presentation.test_report import Page
 
-__all__ = ["installed"]  # a fixture
+__all__ = ["installed", "judge"]  # fixtures
 
-JUDGE = Path(__file__).parents[1] / "node" / "browser"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-JUDGE_S = 200  # longer than the browser waits for anything: what it says of that is told
 A4_PT = (595, 842)
 LOOKS: list[dict[str, Any]] = [
     *(
@@ -166,62 +158,21 @@ def test_texts_and_lines_stand_out(scheme: str, pages: dict[str, str]) -> None:
 # What a browser says
 
 
-Judge = Callable[[Mapping[str, str], list[dict[str, Any]]], dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def judge(installed: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Judge:
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        pytest.skip(f"there is no Chromium here: none of {', '.join(BROWSERS)} is on the PATH")
-    folder = place(installed(JUDGE), tmp_path_factory.mktemp("browser") / "judge", JUDGE)
-
-    def judged(pages: Mapping[str, str], looks: list[dict[str, Any]]) -> dict[str, Any]:
-        for name, source in pages.items():
-            (folder / f"{name}.html").write_text(source, encoding="utf-8")
-        addresses = {name: (folder / f"{name}.html").as_uri() for name in pages}
-        (folder / "config.json").write_text(
-            json.dumps({"browser": browser, "pages": addresses, "looks": looks, "pictures": None})
-        )
-        command = ["node", "judge.mjs", "config.json"]
-        # A shell script starts Debian's Chromium; it and Chromium want a home for their settings.
-        said = subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=JUDGE_S,
-            check=False,
-            env={**os.environ, "HOME": str(folder)},
-        )
-        assert said.returncode == 0, said.stderr[-2000:]
-        found: dict[str, Any] = json.loads(said.stdout)
-        return found
-
-    return judged
-
-
-def _wrong(found: Mapping[str, Any]) -> list[str]:
-    """All that a browser found wrong with a page, a line each."""
-    looks = [
-        f"{look['media']}, {look['scheme']}, {look['width']} px: {what}: {one}"
-        for look in found["looks"]
-        for what in ("rules", "cut", "faint", "dark", "closed")
-        for one in look.get(what, ())
-    ]
-    return [*looks, *found["keys"], *found["fetched"]]
+def file_of(page: str, folder: Path) -> Path:
+    (folder / "page.html").write_text(page, encoding="utf-8")
+    return folder / "page.html"
 
 
 @pytest.mark.parametrize("name", ["report", "run"])
-def test_a_browser_and_axe_find_nothing_wrong(name: str, judge: Judge, pages: dict[str, str]) -> None:
-    found = judge({name: pages[name]}, LOOKS)[name]
-    assert _wrong(found) == []
+def test_a_browser_and_axe_find_nothing_wrong(name: str, judge: Judge, pages: dict[str, str], tmp_path: Path) -> None:
+    found = judge({name: file_of(pages[name], tmp_path)}, LOOKS)[name]
+    assert wrong(found) == []
     (size,) = found["pdf"]["sizes_pt"]
     assert tuple(round(float(side)) for side in size.split(" x ")) == A4_PT
     assert max(found["pdf"]["bytes"], len(pages[name].encode())) < 3_000_000
 
 
-def test_a_browser_finds_what_is_wrong(judge: Judge) -> None:
+def test_a_browser_finds_what_is_wrong(judge: Judge, tmp_path: Path) -> None:
     """Each rule of ours, and some of axe-core's, on a page that breaks it."""
     broken = """<!doctype html><html><head><title>x</title><style>a:focus { outline: none }</style></head><body>
       <h1>x</h1><h3>y</h3><img src="http://127.0.0.1:9/x.png"><p style="color: #999">faint</p>
@@ -230,7 +181,7 @@ def test_a_browser_finds_what_is_wrong(judge: Judge) -> None:
       <div style="background: #222; color: #fff">dark</div><details><summary>s</summary><p>closed</p></details>
       <svg width="90" height="20"><text y="15" fill="#bbb">faint</text></svg></body></html>"""
     looks = [look | {"scheme": "light"} for look in LOOKS if look["media"] == "print"]
-    found = judge({"broken": broken}, looks)["broken"]
+    found = judge({"broken": file_of(broken, tmp_path)}, looks)["broken"]
     told = {what: " ".join(found["looks"][0][what]) for what in ("rules", "cut", "faint", "dark", "closed")}
     for rule in ("html-has-lang", "image-alt", "color-contrast", "heading-order"):
         assert rule in told["rules"]

@@ -1,10 +1,13 @@
 """The report for CI: Markdown and JUnit say what the page says, and Ctrl-C keeps what was measured."""
 
+import errno
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -12,7 +15,9 @@ from sim.cli.commands import app
 from sim.evidence.claims import ClaimVerdict, Finding, Measured
 from sim.evidence.claims import Row as ClaimRow
 from sim.infer.compare import Comparison
+from sim.infer.trends import REPORTS_MAX
 from sim.show.claims import report_junit, report_markdown
+from tests.sim.test_full_disk import full_disk
 
 SCENARIO = str(Path(__file__).parents[2] / "data" / "scenarios" / "quickstart.yaml")
 
@@ -85,6 +90,79 @@ def test_ctrl_c_keeps_what_was_measured_and_says_that_it_is_partial(
 def test_ctrl_c_before_anything_was_measured_writes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done = report(monkeypatch, tmp_path, [])
     assert done.exit_code == 130 and not (tmp_path / "report.html").exists()
+
+
+@pytest.fixture
+def whole(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report of one scenario and a few claims, which nothing interrupts."""
+
+    async def validate(*_: Any, **__: Any) -> AsyncIterator[Comparison]:
+        yield comparison
+
+    monkeypatch.setattr("sim.infer.validate.validate", validate)
+    monkeypatch.setattr("sim.claims.registry.all_claims", lambda: ())
+    monkeypatch.setattr("sim.claims.runner.measure", lambda *_, **__: CLAIMS)
+
+
+def reported(output: Path, *options: str) -> Result:
+    command = ["report", SCENARIO, "--output", str(output), "--url", "redis://127.0.0.1:1", *options]
+    return CliRunner(env={"COLUMNS": "60"}).invoke(app, command)
+
+
+@pytest.mark.usefixtures("without_figures", "whole")
+def test_a_disk_without_room_costs_the_files_and_not_the_sight(tmp_path: Path) -> None:
+    """A page does not fit, nor do the trends; what was measured is shown, and what fits is written."""
+    markdown = tmp_path / "report.md"
+    with full_disk(4_000):
+        done = reported(tmp_path / "report.html", "--markdown", str(markdown))
+    assert done.exit_code == 2 and "throughput_per_s" in done.output and "S9" in done.output
+    [line] = [one for one in done.stderr.splitlines() if "error: " in one]
+    assert f"{tmp_path / 'report.html'}: {os.strerror(errno.EFBIG)}; " in line
+    note = next(one for one in done.output.splitlines() if "is not kept for trends" in one)
+    assert f"{tmp_path / 'history.parquet'}: {os.strerror(errno.EFBIG)}; " in note
+    assert markdown.exists() and sorted(tmp_path.iterdir()) == [markdown]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def read_only(*_: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("os.open", read_only)
+    monkeypatch.setattr("sim.infer.validate.validate", lambda *_, **__: pytest.fail("it ran"))
+    done = reported(tmp_path / "report.html")
+    assert done.exit_code == 2 and f"report.html cannot be written: {os.strerror(errno.EROFS)}; name a" in done.stderr
+
+
+@pytest.mark.usefixtures("without_figures", "whole")
+@pytest.mark.parametrize("held", ["something else", "a folder", "an older form"])
+def test_a_history_that_cannot_be_read_costs_the_trends_alone(held: str, tmp_path: Path) -> None:
+    history = tmp_path / "history.parquet"
+    if held == "a folder":
+        history.mkdir()
+    elif held == "an older form":
+        pd.DataFrame({"date": ["2025-01-01"], "lag": [1.0]}).to_parquet(history)
+    else:
+        history.write_bytes(b"PAR1 something else")
+    before = history.read_bytes() if history.is_file() else None
+    done = reported(tmp_path / "report.html")
+    assert done.exit_code == 1 and "Note: the report is not kept for trends: " in done.output
+    assert (tmp_path / "report.html").exists()
+    assert before is None or history.read_bytes() == before
+
+
+@pytest.mark.usefixtures("without_figures", "whole")
+def test_a_folder_may_have_any_name_and_a_thousand_reports(tmp_path: Path) -> None:
+    folder = tmp_path / "Prüfung mit Leerzeichen 日本語"
+    assert reported(folder / "Bericht ü.html").exit_code == 1
+    one = pd.read_parquet(folder / "history.parquet")
+    dates = [f"2025-{place:06}" for place in range(REPORTS_MAX)]
+    pd.concat([one.assign(date=date) for date in dates]).to_parquet(folder / "history.parquet", index=False)
+    assert reported(folder / "Bericht ü.html").exit_code == 1
+    page = (folder / "Bericht ü.html").read_text(encoding="utf-8")
+    assert "30 reports, from" in page and len(page.encode()) < 3_000_000
+    assert len(pd.read_parquet(folder / "history.parquet")["date"].unique()) == REPORTS_MAX
 
 
 @pytest.mark.usefixtures("without_figures")

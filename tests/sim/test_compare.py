@@ -96,6 +96,22 @@ def test_the_relative_error_that_is_shown_is_judged(error: float, noise: float, 
     assert twice.relative_error == pytest.approx(error, nan_ok=True)
 
 
+@pytest.mark.parametrize(
+    ("error", "noise", "drifted", "said"),
+    [
+        (0.5, 0.0, True, "machine changed"),  # there is no noise that could hide it
+        (0.5, 0.2, True, "machine changed"),
+        (math.inf, 0.0, True, "machine changed"),
+        (0.5, 0.2, False, "outside"),
+        (0.09, 0.02, True, "too noisy"),
+        (0.5, math.nan, True, "too noisy"),
+        (0.05, 0.0, True, "within"),
+    ],
+)
+def test_a_table_says_what_hides_the_error(error: float, noise: float, drifted: bool, said: str) -> None:
+    assert replace(ROW, error=error, noise=noise, drifted=drifted).in_words == said
+
+
 def test_the_tolerance_is_as_told() -> None:
     off = of_lags("live", {(0, 0): 1.25, (0, 1): 1.25})
     assert [compare(SIMULATED, off, tolerance=told)["lag_s_p50"].verdict for told in (0.1, 0.3)] == [

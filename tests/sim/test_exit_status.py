@@ -123,7 +123,7 @@ def test_ctrl_c_is_status_130() -> None:
         assert server.stdout is not None and server.stderr is not None
         assert server.stdout.readline().startswith("export REDIS_URL=")
         server.send_signal(signal.SIGINT)
-        assert server.wait(timeout=30) == 130
+        assert server.wait(timeout=90) == 130
         assert "Interrupted" in server.stderr.read()
 
 

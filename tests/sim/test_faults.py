@@ -36,19 +36,18 @@ def loaded(directory: Path, *faults: dict[str, Any], **desk: Any) -> Scenario:
 @pytest.mark.parametrize(
     ("faults", "said"),
     [
-        ([OUTAGE, KILL], "faults: 'desk' consumer 0 is taken out while it is down"),
+        ([OUTAGE, KILL], "faults: 'desk' consumer 0 is taken out while it is down; let the later one begin after 3 s"),
         ([KILL | {"consumer": 1}, OUTAGE], "faults: 'desk' consumer 1 is killed while it is down"),
         ([OUTAGE, OUTAGE | {"at_s": 2.5}], "is taken out while it is down"),
         ([OUTAGE | {"service": "dsk"}, KILL], "there is no service 'dsk'; services are 'desk'"),
         ([KILL, OUTAGE | {"service": "dsk"}], "there is no service 'dsk'"),
         ([OUTAGE | {"how": "pause", "back_after_s": None}], "stand still go on; say after how many seconds"),
-        ([SLOW, SLOW | {"at_s": 2.0}], "faults: 'desk' as a whole is made slow while it is down"),
         ([SLOW | {"factor": 0}], "faults.0.factor: Input should be greater than 0"),
         ([POISON | {"share": None}], "say which events are poison, by their share or by their numbers"),
         ([POISON | {"messages": [3]}], "say which events are poison"),
         ([POISON | {"share": None, "messages": [-1]}], "numbered from 0"),
         ([POISON | {"how": "kill", "share": 0.5}], "about 2,500 consumers would be killed by poison, over 100"),
-        ([POISON | {"how": "kill"}, KILL], "'desk' consumer 0 is killed by poison while it is down"),
+        ([POISON | {"how": "kill"}, KILL], "consumer 0 is killed by poison while it is down; leave one of the two out"),
         (
             [POISON | {"how": "kill", "for_s": 1.0}, POISON | {"how": "kill", "at_s": 5.0}],
             "'desk' consumer 0 is killed by poison while it is down",

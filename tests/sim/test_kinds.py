@@ -9,16 +9,21 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 from sim.declare import faults, loads, service_times
 from sim.declare.declared import Declared, FilePlaces, kind_name, kinds_in
 from sim.declare.faults.errors import Errors
 from sim.declare.faults.kind import ErrorWindow, Mark
 from sim.declare.loads.trace import TraceLoad
+from sim.declare.payload_fields import PayloadField
+from sim.declare.scenario import Scenario
 from sim.declare.service_times.empirical import EmpiricalTime, Histogram
 from sim.declare.service_times.gamma import GammaTime
 from sim.declare.service_times.pareto import ParetoTime
 from sim.declare.service_times.tokens import TokenTime
+from sim.declare.sizes import MessageSize
+from sim.errors import InvalidScenario
 from tests.model.small import constant, exponential, fault, kill, lognormal, poisson, scenario, service, steady
 
 REGISTRIES: list[tuple[ModuleType, Any]] = [
@@ -236,3 +241,37 @@ def test_a_trace_without_a_file_is_refused_as_incomplete(tmp_path: Path) -> None
     declared = {"kind": "trace", "event": "asked", "sample": "sample.csv"}
     with pytest.raises(ValueError, match=r"file\n.*Field required"):
         TraceLoad.model_validate(declared, context=FilePlaces(tmp_path, sample_if_missing=True))
+
+
+def mistyped() -> list[tuple[dict[str, Any], str]]:
+    """A field with a kind that lacks its last letter, and the kind that was meant: for every kind."""
+    load = {"kind": "constant", "event": "placed", "rate_per_s": 1, "duration_s": 1}
+    desk = {"consumes": "placed", "service_time": {"kind": "constant", "mean_s": 0.1}}
+    of_registry = {
+        loads.Load: lambda wrong: {"load": load | wrong},
+        service_times.ServiceTime: lambda wrong: {"services": {"desk": desk | {"service_time": wrong}}},
+        faults.Fault: lambda wrong: {"faults": [wrong]},
+        MessageSize: lambda wrong: {"load": load | {"size_bytes": wrong}},
+        PayloadField: lambda wrong: {"load": load | {"fields": {"items": wrong}}},
+    }
+    names = [(make, kind_name(kind)) for union, make in of_registry.items() for kind in kinds_in(union)]
+    whole = {"name": "p", "load": load, "services": {"desk": desk}}
+    return [(whole | make({"kind": name[:-1]}), name) for make, name in names]
+
+
+@pytest.mark.parametrize(("declared", "meant"), mistyped())
+def test_a_mistyped_kind_is_told_which_one_was_meant(tmp_path: Path, declared: dict[str, Any], meant: str) -> None:
+    file = tmp_path / "mistyped.yaml"
+    file.write_text(yaml.safe_dump(declared))
+    with pytest.raises(InvalidScenario) as refused:
+        Scenario.load(file)
+    assert f"there is no kind {meant[:-1]!r}; use one of " in refused.value.problem
+    assert refused.value.problem.endswith(f"; did you mean {meant}?")
+
+
+def test_a_kind_of_a_random_plan_is_told_too_and_nothing_where_none_is_near(tmp_path: Path) -> None:
+    plan = fault("random", every_s=1.0, kinds=["kil"])
+    with pytest.raises(ValueError, match=r"kinds may be kill, .*; did you mean kill\?"):
+        scenario(steady(10.0, 10.0), plan, desk=service(0.01))
+    with pytest.raises(ValueError, match=r"kinds may be kill,[^?]*$"):
+        scenario(steady(10.0, 10.0), plan.model_copy(update={"kinds": ("xyzzy",)}), desk=service(0.01))

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import sim
+from sim.calibration import Calibration
 from sim.cli.commands import app
 from sim.declare.dependencies import Dependency
 from sim.declare.faults.errors import Errors
@@ -18,7 +19,7 @@ from sim.declare.varying import with_fields
 from sim.errors import InvalidScenario
 from sim.evidence.expectations import expectations_of
 from sim.evidence.history import History
-from sim.infer import points
+from sim.infer import calibrate, points
 from sim.infer.planned import CapacityPlan, Tried
 from sim.infer.planning import checked_live, without_each
 from sim.infer.points import Point, simulated
@@ -212,18 +213,28 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_any_field_is_checked_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs on this machine is predicted for this machine."""
+
+    async def time(*, progress: Progress, **_: Any) -> tuple[Calibration, None]:
+        progress(1.0)
+        return Calibration.constant(dispatch_s=0.001), None  # stands in for live runs, too
+
     async def run(variant: Scenario, seeds: range, *, progress: Progress, **_: Any) -> History:
         progress(1.0)
         return simulate(variant, seeds)  # stands in for a live run
 
     monkeypatch.setattr(points, "Processes", lambda workers: Counting())
     monkeypatch.setattr(live, "run_live", run)
+    monkeypatch.setattr(calibrate, "calibrate", time)
     file = tmp_path / "small.yaml"
     file.write_text(BUSY.model_dump_json(by_alias=True, exclude_defaults=True))
     vary = ["--vary", "drain_s=20,30", "--seeds", "3", "--expect", "lag_s_p50 < 60 s", "--url", "redis://nowhere"]
     done = CliRunner().invoke(app, ["plan", str(file), *vary, "--live"])
     assert done.exit_code == 0 and "On a real Redis, drain_s = 20: held in 3 of 3 live runs." in done.stdout
-    assert "running drain_s = 20 live" in done.stderr
+    assert "timing this machine" in done.stderr and "running drain_s = 20 live" in done.stderr
+    assert "need no time of its own" not in done.stdout
+    done = CliRunner().invoke(app, ["plan", str(file), *vary])
+    assert "timing this machine" not in done.stderr and "need no time of its own" in done.stdout
 
 
 def test_a_dependency_that_limits_is_named() -> None:

@@ -148,7 +148,7 @@ def test_the_bytes_are_the_same_on_any_executor_with_any_number_of_workers_and_h
         f"sim.sweep(SMALL, TWO, seeds=range(2), workers=2, out={str(own)!r})"
     )
     run = [sys.executable, "-c", program]
-    subprocess.run(run, env=os.environ | {"PYTHONHASHSEED": "7"}, check=True, timeout=60)
+    subprocess.run(run, env=os.environ | {"PYTHONHASHSEED": "7"}, check=True, timeout=120)
     written = [own.read_bytes()]
     with ThreadPoolExecutor(2) as threads:
         for name, executor in {"threads": threads, "in order": Counting()}.items():

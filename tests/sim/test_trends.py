@@ -1,5 +1,6 @@
 """What a report's numbers are beside those of the reports before: a change counts where it is more than their noise."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,14 @@ def test_a_line_says_in_words_what_it_draws() -> None:
     assert 'aria-label="4 reports, from 1 to 3"' in line and line.count(",") >= 4 and "<rect" in line
     [one] = kept(1.0).of(HERE)
     assert "<rect" not in str(trend_line(one))
+
+
+def test_reports_that_are_kept_at_the_same_moment_are_all_there(tmp_path: Path) -> None:
+    """Both end in one second too: each number is followed once all the same."""
+    file = tmp_path / "history.parquet"
+    with ThreadPoolExecutor(6) as pool:
+        kept = [pool.submit(Trends.keep, file, "2026-01-01", "abc", HERE, [number(float(place))]) for place in range(6)]
+    assert {one.result().of(HERE)[0].number.name for one in kept} == {"lag"}
+    [trend] = Trends.open(file).of(HERE)
+    assert sorted(trend.values) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0] and trend.number.value == trend.values[-1]
+    assert list(tmp_path.iterdir()) == [file]

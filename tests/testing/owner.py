@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from eventlib.testing import private_server
 
-LIVES_S = 30.0  # a started process, if no test ends it
+LIVES_S = 90.0  # a started process, if no test ends it
 _SLEEP = ("sleep", f"{LIVES_S:.0f}")
 
 

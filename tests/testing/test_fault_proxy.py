@@ -21,7 +21,7 @@ async def proxy(url: str) -> AsyncIterator[FaultProxy]:
 @pytest.fixture
 async def client(proxy: FaultProxy) -> AsyncIterator[redis.Redis]:
     """A client of the proxy that repeats nothing."""
-    async with redis.Redis.from_url(proxy.url, retry=Retry(NoBackoff(), 0), socket_timeout=0.3) as client:
+    async with redis.Redis.from_url(proxy.url, retry=Retry(NoBackoff(), 0), socket_timeout=30.0) as client:
         yield client
 
 

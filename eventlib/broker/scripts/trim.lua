@@ -171,8 +171,8 @@ for _, group in ipairs(groups) do
   local ever = tonumber(state['dropped:' .. name] or '0') + group.lost
   if limit > 0 then
     if group.exists == 0 and group.dead then
-      redis.call('HDEL', KEYS[2], 'absent:' .. name, 'floor:' .. name, 'mark:' .. name, 'dropped:' .. name,
-        'paused:' .. name)
+      -- paused:NAME stays until it is resumed: a group that comes back rests still
+      redis.call('HDEL', KEYS[2], 'absent:' .. name, 'floor:' .. name, 'mark:' .. name, 'dropped:' .. name)
     else
       redis.call('HSET', KEYS[2], 'absent:' .. name, string.format('%.0f', group.absent), 'floor:' .. name, group.floor,
         'mark:' .. name, group.mark, 'dropped:' .. name, string.format('%.0f', ever))

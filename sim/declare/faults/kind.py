@@ -1,8 +1,9 @@
 """What every kind of fault says of itself."""
 
 from abc import abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -64,6 +65,17 @@ class Poison:
     service: str
     ending: Ending
     events: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class PoisonInParts:
+    """The same where few events are known at a time: those from `first` on and below `until` that are `chosen`."""
+
+    service: str
+    ending: Ending
+    first: int
+    until: int
+    chosen: Callable[[int], bool]
 
 
 class System(Protocol):
@@ -142,7 +154,6 @@ class FaultKind(Declared):
     notes: ClassVar[tuple[str, ...]] = ()  # the kinds of history rows that it notes
     needs: ClassVar[Needs] = "nothing"
     done_to_it: ClassVar[str] = "hit"  # what happens to the parts that it meets, as a participle: "killed"
-    redelivers: ClassVar[bool] = True  # whether a message may be delivered again, or be lost, because of it
 
     @property
     @abstractmethod
@@ -197,7 +208,7 @@ class FaultKind(Declared):
         for other in system.faults:
             together = self.at_s <= other.parts_until_s and other.at_s <= self.parts_until_s
             if other is not self and together and (shared := self.parts(system) & other.parts(system)):
-                return f"{min(shared)} is {self.done_to_it} while it is down"
+                return f"{min(shared)} is {self.done_to_it} while it is down; {_apart(self, other)}"
         return None
 
     # How it happens
@@ -219,11 +230,17 @@ class FaultKind(Declared):
         return ()
 
     def slow_windows(self, service: str) -> tuple[SlowWindow, ...]:
-        """When it makes a service slow."""
+        """When it makes a service slow; where windows overlap, their factors multiply."""
         return ()
 
     def poison(self, arrivals_s: Floats, rng: np.random.Generator) -> Poison | None:
         """Which events of the load it poisons. `arrivals_s` has shape (events,)."""
+        return None
+
+    def poison_in_parts(
+        self, events: int, before: Callable[[float], int], rng: np.random.Generator
+    ) -> PoisonInParts | None:
+        """The same for a load of so many events. `before` says how many of them arrive before a time."""
         return None
 
 
@@ -295,6 +312,12 @@ class Lasting(FaultKind):
     def when(self) -> str:
         """From when until when it lasts, as the beginning of a sentence."""
         return f"From {self.at_s:g} s to {self.until_s:g} s"
+
+
+def _apart(one: FaultKind, other: FaultKind) -> str:
+    """What to do where two faults take one part out of order at the same time."""
+    over_s = min(one, other, key=lambda each: each.at_s).parts_until_s
+    return f"let the later one begin after {over_s:g} s" if isfinite(over_s) else "leave one of the two out"
 
 
 def consumer_part(service: str, consumer: int) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from sim.declare.declared import did_you_mean
 from sim.declare.faults.kind import Draw, FaultKind, FaultySystem, System
 
 FAULTS_MAX = 1000
@@ -64,5 +65,7 @@ class RandomPlan(FaultKind):
 def _drawable(kinds: Mapping[str, type[FaultKind]], name: str) -> type[FaultKind]:
     can = [one for one, kind in kinds.items() if "drawn" in vars(kind)]
     if name not in can:
-        raise ValueError(f"random: no faults of kind {name!r} can be drawn; kinds may be {', '.join(can)}")
+        raise ValueError(
+            f"random: no faults of kind {name!r} can be drawn; kinds may be {', '.join(can)}{did_you_mean(name, can)}"
+        )
     return kinds[name]

@@ -1,6 +1,6 @@
 """A time in which a service is slow."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -8,13 +8,10 @@ from sim.declare.faults.kind import Draw, FaultKind, Lasting, ServiceFault, Slow
 
 
 class Slow(Lasting, ServiceFault):
-    """Attempts that start in the window take `factor` times as long."""
+    """Attempts that start in the window take `factor` times as long. Where windows overlap, their factors multiply."""
 
     kind: Literal["slow"]
     factor: float = Field(gt=0, le=1e6)
-
-    done_to_it: ClassVar = "made slow"
-    redelivers: ClassVar = False
 
     @property
     def label(self) -> str:
@@ -27,9 +24,6 @@ class Slow(Lasting, ServiceFault):
     def drawn(cls, draw: Draw) -> FaultKind:
         service, for_s, factor = draw.service(), round(draw.lasts_s, 3), draw.share(2.0, 10.0)
         return drawn_of(cls, draw, kind="slow", service=service, for_s=for_s, factor=factor)
-
-    def parts(self, system: System) -> frozenset[str]:
-        return frozenset([f"{self.service!r} as a whole"])
 
     def problem(self, system: System) -> str | None:
         return super().problem(system) or self.own_handlers_problem(system)

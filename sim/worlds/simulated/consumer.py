@@ -12,6 +12,7 @@ from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.handlers import Handlers
 from sim.worlds.simulated.learned_handlers import LearnedBatchHandlers, LearnedHandlers
 from sim.worlds.simulated.leases import Leases
+from sim.worlds.simulated.link import ASKS, HANDS_OUT
 from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import Message
 from sim.worlds.simulated.saga_group import SagaGroup
@@ -89,7 +90,9 @@ class Consumer:
                 self._group.strand(messages)
                 self._ask_at(self._link.heard_s(self._env.now))
                 return
-            after_s += self._link.delay_s + self._link.transfer_s(len(messages), 0, self._group.bodies(messages))
+            after_s += self._link.delay_s + self._link.transfer_s(
+                HANDS_OUT, len(messages), self._group.bodies(messages)
+            )
         reply = self._env.timeout(after_s, messages)
         reply.callbacks.append(self._delivered)
 
@@ -220,7 +223,7 @@ class Consumer:
             self._request(count, after_s)
             return
         self._reply = _NO_REPLY
-        at_s = self._link.arrives_s(self._env.now + after_s) + self._link.delay_s + self._link.transfer_s(0, calls=1)
+        at_s = self._link.arrives_s(self._env.now + after_s) + self._link.delay_s + self._link.transfer_s(ASKS, 0)
         arrives = self._env.timeout(at_s - self._env.now, count)
         arrives.callbacks.append(self._request_arrives)
 

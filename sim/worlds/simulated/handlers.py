@@ -14,6 +14,7 @@ from sim.evidence.history import KIND
 from sim.worlds.simulated.emissions import Emissions
 from sim.worlds.simulated.gate import Gate
 from sim.worlds.simulated.group import Group
+from sim.worlds.simulated.link import SETTLES
 from sim.worlds.simulated.machine import Process
 from sim.worlds.simulated.process_state import ProcessState
 from sim.worlds.simulated.run_state import NAN, Message
@@ -262,7 +263,7 @@ class Handlers:
             takes_s = self._cpu.takes_s("settle_s") + self._state.machine.server.late_s(now, self._cpu)
         if link.works:
             return takes_s, takes_s
-        arrives_s = link.arrives_s(now + takes_s, adds=adds)
+        arrives_s = link.arrives_s(now + takes_s, adds=adds) + link.transfer_s(SETTLES, 1)
         return arrives_s + link.delay_s - now, link.heard_s(arrives_s) + 2.0 * link.delay_s - now
 
     def _let_go(self, message: Message) -> None:

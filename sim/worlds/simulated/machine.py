@@ -29,6 +29,7 @@ class Machine:
         # Whether handlers that compute share the cores. Where no machine was measured, there is one for each process.
         self.shares = calibration is not None and bool(calibration.machine) and "cpu" not in calibration.left_out
         self._busy: list[BusyProcess] = []  # those that were busy lately
+        self._starting: list[BusyProcess] = []  # those that were starting lately
         classes = range(len(RESTS_S) + 1)
         self._draws = {step: [self._sampler(place, step, rest) for rest in classes] for place, step in enumerate(STEPS)}
         self.server = Server(self.process("server"))
@@ -44,6 +45,23 @@ class Machine:
         if role not in self._costs:
             self._costs[role] = self._calibration.cpu_cost(role)
         return BusyProcess(self, self._costs[role])
+
+    def starts_s(self, now: float, many: int, import_s: float = 0.0) -> list[float]:
+        """How long each of so many processes takes to start that begin to start now; each imports for `import_s`.
+
+        All of that is computing. So where there are more of them than cores, each goes on as fast as its share of the
+        cores lets it (processor sharing), and the others feel them.
+        """
+        takes_s = [self.takes_s("start_s") + import_s for _ in range(many)]
+        if not self.shares:
+            return takes_s
+        self._starting = [one for one in self._starting if one.free_s > now]
+        takes_s = _shared_s(takes_s, self._cores, len(self._starting))
+        for one_s in takes_s:
+            starting = BusyProcess(self, CpuCost(), now + one_s)
+            self._starting.append(starting)
+            self._busy.append(starting)
+        return takes_s
 
     def slowed_down_s(self, process: "BusyProcess", now: float, cpu_s: float) -> float:
         """How much longer a process needs for `cpu_s` of a processor that it shares with those that are busy now.
@@ -106,13 +124,13 @@ class Process:
 class BusyProcess(Process):
     """A process of a real machine: when it is free, and how long it had rested before it last woke up."""
 
-    def __init__(self, machine: Machine, cost: CpuCost) -> None:
+    def __init__(self, machine: Machine, cost: CpuCost, free_s: float = float("-inf")) -> None:
         self.start_s = cost.event_s / 2.0
         self._machine = machine
         self._rest = 0  # class of the rest before it last woke up
         self._wake_s = cost.wake_s
         self._event_s = cost.event_s
-        self.free_s = float("-inf")
+        self.free_s = free_s
 
     def takes_s(self, step: str) -> float:
         return self._machine.takes_s(step, self._rest)
@@ -156,6 +174,16 @@ class BusyProcess(Process):
             cpu_s += self._machine.slowed_down_s(self, now, cpu_s)
             self.free_s = now + after_s + cpu_s
         return cpu_s
+
+
+def _shared_s(takes_s: list[float], cores: int, others: int) -> list[float]:
+    """How long jobs take that begin together and share the cores with so many others; `takes_s` is what each needs."""
+    shared_s, now_s, done_s = [0.0] * len(takes_s), 0.0, 0.0
+    shortest_first = sorted(range(len(takes_s)), key=takes_s.__getitem__)
+    for ended, place in enumerate(shortest_first):
+        now_s += (takes_s[place] - done_s) * max(1.0, (len(takes_s) - ended + others) / cores)
+        shared_s[place], done_s = now_s, takes_s[place]
+    return shared_s
 
 
 _FREE = Process()

@@ -11,6 +11,7 @@ from typing import Any, cast
 import simpy
 
 from eventlib.policy import RECONNECT
+from sim.worlds.simulated.link import PUBLISHES
 from sim.worlds.simulated.run_state import RunState
 
 
@@ -106,7 +107,7 @@ class Requesting:
         if self._link.works:
             return 0.0
         bodies = sum(self._state.body(one.index) for one in batch)
-        return self._link.delay_s + self._link.transfer_s(len(batch), 1, bodies)
+        return self._link.delay_s + self._link.transfer_s(PUBLISHES, len(batch), bodies)
 
     def _until(self, at_s: float) -> simpy.Event:
         return self._env.timeout(max(0.0, at_s - self._env.now))

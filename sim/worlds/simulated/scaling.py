@@ -34,38 +34,41 @@ class Scaling:
         """Scale a service that has a rule. What cannot be seen is not acted on."""
         rule, name, env = group.service.autoscale, group.name, self._state.env
         assert rule is not None, "a service without a rule is not scaled"
-        scaler, present = Autoscaler(rule, self._wanted[name], env.now), set(range(self._wanted[name]))
+        scaler, present, looks = Autoscaler(rule, self._wanted[name], env.now), set(range(self._wanted[name])), 0
         self._note("scaled", group, -1, self._wanted[name])
         while True:
-            yield env.timeout(rule.every_s)
+            looks += 1
+            due_s = looks * rule.every_s
+            yield env.timeout(due_s - env.now)
             if not sees_backlogs():
                 continue
-            wanted = scaler.decide(float(group.backlog), self._wanted[name], env.now)
+            wanted = scaler.decide(float(group.backlog), self._wanted[name], due_s)
             if wanted != self._wanted[name]:
                 self._wanted[name] = wanted
                 self._note("scaled", group, -1, wanted)
             if any(fault.takes_out(name, env.now) for fault in self._state.scenario.faults):
                 continue
             to_start, to_stop = moves(present, wanted)
-            for index in to_start:
-                self._start_later(name, index, start)
+            own = group.service.own
+            takes_s = self._state.machine.starts_s(env.now, len(to_start), own.import_s if own is not None else 0.0)
+            for index, one_s in zip(to_start, takes_s, strict=True):
+                self._start_later(name, index, start, one_s)
             for index in to_stop:
                 self._stop(group, index)
             present = set(range(wanted))
 
-    def _start_later(self, service: str, index: int, start: Callable[[str, int], None], after_s: float = 0.0) -> None:
+    def _start_later(self, service: str, index: int, start: Callable[[str, int], None], takes_s: float) -> None:
         env = self._state.env
 
         def begin(_: simpy.Event) -> None:
             out = [fault.until_s for fault in self._state.scenario.faults if fault.takes_out(service, env.now)]
             if out:  # it was met while it started, and is back with the others
                 if max(out) < inf:
-                    self._start_later(service, index, start, max(out) - env.now)
+                    self._start_later(service, index, start, max(out) - env.now + takes_s)
             elif self.may_start(service, index):
                 start(service, index)
 
-        own = self._state.scenario.services[service].own
-        started = env.timeout(after_s + self._state.machine.takes_s("start_s") + (own.import_s if own else 0.0))
+        started = env.timeout(takes_s)
         started.callbacks.append(begin)
 
     def _stop(self, group: Group, index: int) -> None:

@@ -1,7 +1,8 @@
 """simulate(), and the world of one run: its load, its groups and consumers, its faults and its samples."""
 
 import random
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from sim.worlds.simulated.queue_group import QueueGroup
 from sim.worlds.simulated.run_state import NAN, RunState
 from sim.worlds.simulated.saga_group import SagaGroup
 from sim.worlds.simulated.scaling import Scaling
-from sim.worlds.simulated.sending import Sending
+from sim.worlds.simulated.sending import Sending, Upcoming
 
 _ROWS_MAX = 100_000  # rows that are kept one by one
 
@@ -106,7 +107,10 @@ class World:
         self._state = RunState(scenario, plan, machine, rng)
         self._env = self._state.env
         self._events = list(scenario.offered_load.events)
-        self._begun = 0  # messages of the load whose turn has come
+        # The messages of the load that have not been sent, with their times; and the one whose turn it is, if it is so.
+        self._due = Upcoming(plan.due_s.tolist())
+        self._unsent = enumerate(zip(plan.arrivals_s.tolist(), self._due, strict=True))
+        self._turn: list[tuple[int, tuple[float, float]]] = []
         self._packed: list[Rows] = []
         self._keep = self._packed.append if keep is None else keep
         self._groups: dict[str, Group] = {}
@@ -162,7 +166,7 @@ class World:
         env, load = self._env, self._scenario.offered_load
         if self._callers is not None and load.looping:
             self._callers.begin_loop()
-            self._begun = self._plan.arrivals_s.size  # what the clients do not ask for is not skipped
+            self._unsent = enumerate(())  # what the clients do not ask for is not skipped
         else:
             yield from self._send_all()
         yield env.timeout(max(0.0, load.duration_s - env.now))
@@ -170,23 +174,24 @@ class World:
 
     def _send_all(self) -> Generator[simpy.Event, Any, None]:
         """Send each message of the plan when it is due."""
-        env, sending, tries = self._env, Sending(self._state.machine, self._state.link), self._tries
+        env, tries = self._env, self._tries
+        sending = Sending(self._state.machine, self._state.link, self._state.body, self._due.until)
         # With faults it is not known before how the server is reached then.
         unforeseen = any(fault.needs != "nothing" for fault in self._scenario.faults)
-        times_s = zip(self._plan.arrivals_s.tolist(), self._plan.due_s.tolist(), strict=True)
-        for index, (at_s, due_s) in enumerate(times_s):
+        for turn in self._unsent:
+            self._turn, (index, (at_s, due_s)) = [turn], turn
             if self._callers is not None:
                 if at_s > env.now:
                     yield env.timeout(at_s - env.now)
-                self._begun = index + 1
+                self._turn = []
                 self._callers.ask(index * tries)
                 continue
             if unforeseen:
                 yield env.timeout(max(0.0, due_s - env.now))
-            sent = sending.send(due_s, self._state.body(index))
+            sent = sending.send(due_s)
             yield env.timeout(max(0.0, sent.appended_s - env.now))
-            self._begun = index + 1
-            self._state.publish(self._event(index), index, at_s, sent, -1, -1, self._held_s(index))
+            self._turn = []
+            self._state.publish(self._event(index), index, at_s, sent, -1, -1, self._held_s(at_s, due_s))
 
     @property
     def _tries(self) -> int:
@@ -199,25 +204,24 @@ class World:
 
     def _note_unsent(self) -> None:
         """Note what waits for the server as sent, since nothing stops the load; and as skipped what was not due."""
-        now, plan = self._env.now, self._plan
-        for index in range(self._begun, plan.arrivals_s.size):
-            at_s, due_s = plan.arrivals_s.item(index), plan.due_s.item(index)
+        now = self._env.now
+        for index, (at_s, due_s) in chain(self._turn, self._unsent):
             code, caller = self._state.event_codes[self._event(index)], -1
             if self._callers is not None:
                 caller = self._callers.declared.of(index * self._tries)
                 if self._consumers[CALLERS, caller].killed:  # it sends nothing
                     continue
             if due_s <= now:
-                row = (due_s, KIND["sent"], -1, caller, code, index * self._tries, 0, at_s, self._held_s(index))
+                row = (due_s, KIND["sent"], -1, caller, code, index * self._tries, 0, at_s, self._held_s(at_s, due_s))
             else:
                 row = (now, KIND["skipped"], -1, -1, code, index * self._tries, 0, at_s, NAN)
             self._state.rows.append(row)
+            if len(self._state.rows) > _ROWS_MAX:
+                self._pack_rows()
 
-    def _held_s(self, index: int) -> float:
+    def _held_s(self, at_s: float, due_s: float) -> float:
         """How long the load's client has held a message, if it collects them."""
-        if not self._scenario.offered_load.collects:
-            return NAN
-        return self._plan.due_s.item(index) - self._plan.arrivals_s.item(index)
+        return due_s - at_s if self._scenario.offered_load.collects else NAN
 
     def _sample(self) -> Generator[simpy.Event, Any, None]:
         sampled, every_s = KIND["sampled"], self._scenario.sample_every_s
@@ -255,20 +259,29 @@ class World:
 
     def start(self, service: str, *consumers: int, after_s: float = 0.0) -> simpy.Event:
         chosen = consumers or range(self._scenario.services[service].consumers_most)
-        return simpy.AllOf(self._env, [self._start_after(service, consumer, after_s) for consumer in chosen])
+        if service not in self._groups:  # a caller that comes back has replies to ask for: the run waits for it
+            for _ in chosen:
+                self._state.open()
+        return self._env.process(self._start_together(service, chosen, after_s))
 
-    def _start_after(self, service: str, consumer: int, after_s: float) -> simpy.Event:
+    def _start_together(
+        self, service: str, consumers: Sequence[int], after_s: float
+    ) -> Generator[simpy.Event, Any, None]:
+        if after_s > 0.0:
+            yield self._env.timeout(after_s)
+        own = self._scenario.services[service].own if service in self._groups else None
+        takes_s = self._state.machine.starts_s(self._env.now, len(consumers), own.import_s if own is not None else 0.0)
+        starts = [self._start_after(service, *one) for one in zip(consumers, takes_s, strict=True)]
+        yield simpy.AllOf(self._env, starts)
+
+    def _start_after(self, service: str, consumer: int, takes_s: float) -> simpy.Event:
         def replace(_: simpy.Event) -> None:
             if self._scaling.may_start(service, consumer):
                 self._start(service, consumer)
             if service not in self._groups:
                 self._state.settle()
 
-        if service not in self._groups:  # a caller that comes back has replies to ask for: the run waits for it
-            self._state.open()
-        own = self._scenario.services[service].own if service in self._groups else None
-        import_s = own.import_s if own is not None else 0.0
-        started = self._env.timeout(after_s + self._state.machine.takes_s("start_s") + import_s)
+        started = self._env.timeout(takes_s)
         started.callbacks.append(replace)
         return started
 

@@ -1,6 +1,7 @@
 // Judge pages in Chromium: node judge.mjs CONFIG prints what is wrong with each of them, as JSON.
 //
-// CONFIG: {"browser": "/usr/bin/chromium", "pages": {NAME: "file:///..."}, "looks": [LOOK, ...], "pictures": DIR or null}
+// CONFIG: {"browser": "/usr/bin/chromium", "pages": {NAME: "file:///..."}, "looks": [LOOK, ...], "pictures": DIR or null,
+//          "rules_only": true: axe-core alone judges, without paper and keys}
 // LOOK: {"media": "screen" or "print", "scheme": "light" or "dark", "width": 390, "height": 844}
 // Printed: {NAME: {"looks": [{...LOOK, "rules": [], "cut": [], "faint": [], "dark": [], "closed": []}, ...],
 //                  "keys": [], "fetched": [], "pdf": {"bytes", "pages", "sizes_pt"}}}
@@ -18,7 +19,8 @@ async function look(page, name, { media, scheme, width, height }) {
   await page.emulateMedia({ media, colorScheme: scheme });
   await page.setViewportSize({ width, height });
   const found = {};
-  for (const judged of media === "print" ? [rules, cut, faint, dark, closed] : [rules, cut, faint]) {
+  const judges = config.rules_only ? [rules] : [rules, cut, faint];
+  for (const judged of media === "print" && !config.rules_only ? [...judges, dark, closed] : judges) {
     found[judged.name] = await page.evaluate(judged);
   }
   if (config.pictures) {
@@ -59,8 +61,9 @@ async function judge(browser, name, address) {
   page.on("request", (request) => { if (!/^(file|data):/.test(request.url())) fetched.push(request.url()); });
   await page.goto(address);
   await page.addScriptTag({ path: AXE });
-  const printed = await pdf(page, name); // before anything is opened: paper has to show it all the same
-  const unreached = await keys(page);
+  const all = !config.rules_only;
+  const printed = all ? await pdf(page, name) : null; // before anything is opened: paper has to show it all the same
+  const unreached = all ? await keys(page) : [];
   const looks = [];
   for (const one of config.looks.filter(({ media }) => media === "print")) looks.push(await look(page, name, one));
   await page.evaluate(() => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
