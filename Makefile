@@ -138,7 +138,7 @@ writable:
 	  echo 'This folder cannot be written to: .venv, reports and caches have no place.'; \
 	  echo 'Mend: work in a copy: cp -R "$(CURDIR)" ~/event-workbench && chmod -R u+w ~/event-workbench'; exit 1; }
 
-# pip compiles bytecode on one core, compileall on all of them. It skips what it cannot compile; nothing here uses that.
+# pip compiles bytecode on one core, compileall on all of them, and what is here too. It skips what it cannot compile.
 $(READY): pyproject.toml constraints.txt | writable
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo 'This needs Python 3.11 or newer; $(PYTHON) is older or missing.'; \
@@ -158,5 +158,5 @@ $(READY): pyproject.toml constraints.txt | writable
 	  grep ERROR .venv/pip.log | tail -n 3; \
 	  echo 'pip could not install the packages; all it said is in .venv/pip.log.'; \
 	  echo 'Mend: check the network, or name an index in reach: PIP_INDEX_URL, HTTPS_PROXY'; exit 1; }
-	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib eventlib sim || true
 	@touch $@

@@ -15,6 +15,7 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import cast
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -29,6 +30,9 @@ from eventlib.errors import AccessDenied, BrokerError, BrokerFull, BrokerUnavail
 # What a URL may set. The library decides the rest: timeouts, retries, how replies are read.
 _OPTIONS = {"db", "username", "password", "password_file", "client_name", "socket_keepalive"}
 _TLS_OPTION = "ssl_"
+# `_connected` sends no name of a client. Recent versions of redis-py look theirs up in the files of the installed
+# packages for each connection, which takes half a millisecond, unless they are told at once that none is wanted.
+_NAMELESS: dict[str, None] = {"driver_info": None} if find_spec("redis.driver_info") else {}
 _DENIED = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
 # With the last two, a server refuses a command or a key to a script. Redis 7.0 does so with the very last one.
 _DENIALS = ("NOAUTH", "WRONGPASS", "NOPERM", "ACL failure", "The user executing the script can't")
@@ -70,6 +74,7 @@ class Connector:
                 socket_timeout=None,
                 socket_connect_timeout=None,
                 credential_provider=self._password,
+                **_NAMELESS,
             )
             self._new = cast(Callable[[], redis.Connection], pool.make_connection)
             connection = self._new()  # this raises now if an option is wrong

@@ -9,13 +9,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from sim.declare.declared import Floats
+from sim.declare.declared import Floats, Numbers
 
 PART = 1 << 16  # numbers that are drawn at once
 _HELD = 4  # parts that are held; retries of older messages draw theirs again
 _WINDOW = 1 << 20  # sorted numbers that are held at once: 8 MB
 
-Draw = Callable[[int, np.random.Generator], Floats]
+Draw = Callable[[int, np.random.Generator], Floats | Numbers]
 
 
 class Column:
@@ -50,13 +50,13 @@ class Column:
     def _load(self, part: int) -> list[float]:
         while len(self._states) <= part:  # the parts before were not asked for
             self._draw_part(len(self._states) - 1)
-        numbers: list[float] = self._draw_part(part).ravel().tolist()
+        numbers = list[float](self._draw_part(part).ravel().tolist())
         if len(self._parts) >= _HELD:
             del self._parts[min(self._parts)]
         self._parts[part] = numbers
         return numbers
 
-    def _draw_part(self, part: int) -> Floats:
+    def _draw_part(self, part: int) -> Floats | Numbers:
         self._rng.bit_generator.state = self._states[part]
         drawn = self._draw(min(self._rows, self.size - part * self._rows), self._rng)
         if part + 1 == len(self._states):

@@ -34,13 +34,47 @@ def draw_labels(queue: TaskQueue, seed: int, place: int, n: int) -> Labels:
 
 def draw_chosen(service: Service, seed: int, place: int, n: int) -> Numbers:
     """For the first n messages of the service at this place, the place in `emits` of what it publishes."""
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1 + place, 6)))
+    return chosen_among(service, n, np.random.default_rng(chosen_stream(seed, place)))
+
+
+def chosen_among(service: Service, n: int, rng: np.random.Generator) -> Numbers:
+    """The places in `emits` of what a service publishes for each of n messages, shape (n,)."""
     return places_among(rng.random(n), np.cumsum(service.emits_shares))
+
+
+def chosen_stream(seed: int, place: int) -> np.random.SeedSequence:
+    """What the choices of the service at this place among its `emits` are drawn from."""
+    return np.random.SeedSequence(seed, spawn_key=(1 + place, 6))
 
 
 def load_stream(seed: int) -> np.random.SeedSequence:
     """What the arrivals of a load are drawn from."""
     return np.random.SeedSequence(seed, spawn_key=(0,))
+
+
+def mix_stream(seed: int) -> np.random.SeedSequence:
+    """What the event types of a load that mixes some are drawn from: far behind what a load may spawn of its own."""
+    return np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))
+
+
+def sizes_stream(seed: int) -> np.random.SeedSequence:
+    """What the sizes of the messages of a load are drawn from."""
+    return np.random.SeedSequence(seed, spawn_key=(0, _OF_SIZES))
+
+
+def calls_stream(seed: int, place: int, number: int) -> np.random.SeedSequence:
+    """What the calls of the service at this place take, of the dependency with this number among those that it uses."""
+    return np.random.SeedSequence(seed, spawn_key=(1 + place, 6, number))
+
+
+def keys_stream(seed: int, place: int) -> np.random.SeedSequence:
+    """What the keys of the messages of the service at this place are drawn from."""
+    return np.random.SeedSequence(seed, spawn_key=(1 + place, 7))
+
+
+def poison_stream(seed: int, services: int, place: int) -> np.random.SeedSequence:
+    """What the fault at this place poisons: behind the streams of so many services."""
+    return np.random.SeedSequence(seed, spawn_key=(1 + services, place))
 
 
 def error_windows(services: Iterable[str], faults: Sequence[FaultKind]) -> dict[str, list[ErrorWindow]]:
@@ -86,15 +120,11 @@ def _draw_service(
     repeat: int,
 ) -> _Drawn:
     """Draw what becomes of the m messages of the service at this place in the scenario."""
-
-    def stream(*key: int) -> np.random.SeedSequence:
-        return np.random.SeedSequence(seed, spawn_key=(1 + place, *key))
-
     service_rng, failure_rng, emits_rng = service_streams(service, place, seed, repeat)
     service_s, cpu_s = service.service_time.draw_parts(m, service_rng, load)
     failures, called = failure_rng.random((m, service.retry.attempts)), []
     for number, used in enumerate(service.uses):
-        rng = np.random.default_rng(stream(6, number))
+        rng = np.random.default_rng(calls_stream(seed, place, number))
         called.append((used, dependencies[used].service_time.draw(m, rng, load)))
     drawn = _Drawn(service_s, cpu_s, failures, called)
     if service.own is not None and (learned := service.own.learned) is not None:
@@ -109,9 +139,10 @@ def _draw_service(
     if service.queue is not None:
         drawn.labels = draw_labels(service.queue, seed, place, m)
     if service.ordered_by is not None:
-        drawn.keys = service.ordered_by.draw(m, np.random.default_rng(stream(7)))
+        drawn.keys = service.ordered_by.draw(m, np.random.default_rng(keys_stream(seed, place)))
     if service.saga is not None:  # from a child of its own, behind those of the others
-        drawn.saga = service.saga.draw(m, stream(3), load, service.retry)
+        stream = np.random.SeedSequence(seed, spawn_key=(1 + place, 3))
+        drawn.saga = service.saga.draw(m, stream, load, service.retry)
     return drawn
 
 
@@ -180,9 +211,8 @@ class Plan:
         """
         arrivals = load.draw(np.random.default_rng(load_stream(seed)))
         sent_events = None
-        if load.mix:  # from a stream far behind those that a load may spawn of its own
-            stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_MIX))
-            sent_events = load.draw_events(arrivals.intended_s.size, np.random.default_rng(stream))
+        if load.mix:
+            sent_events = load.draw_events(arrivals.intended_s.size, np.random.default_rng(mix_stream(seed)))
         sizes, fields = _draw_payloads(load, arrivals.intended_s.size, sent_events, seed)
         load, drawn = load.carrying(sizes, fields), dict[str, _Drawn]()
         tries = callers.retry.attempts if callers is not None else 1
@@ -254,8 +284,7 @@ def _draw_payloads(
     load: LoadKind, n: int, sent_events: Numbers | None, seed: int
 ) -> tuple[Numbers | None, dict[str, Floats]]:
     """How large each of the n messages of the load is, and what it says, shape (n,) each."""
-    stream = np.random.SeedSequence(seed, spawn_key=(0, _OF_SIZES))
-    sizes = load.draw_sizes(n, sent_events, np.random.default_rng(stream))
+    sizes = load.draw_sizes(n, sent_events, np.random.default_rng(sizes_stream(seed)))
     return sizes, draw_fields(load.fields, n, np.random.SeedSequence(seed, spawn_key=(0, _OF_FIELDS)))
 
 
@@ -273,8 +302,7 @@ def _poison(
     """
     found: dict[str, dict[int, Ending]] = {}
     for place, fault in enumerate(faults):
-        stream = np.random.SeedSequence(seed, spawn_key=(1 + len(services), place))  # behind those of the services
-        poison = fault.poison(arrivals_s, np.random.default_rng(stream))
+        poison = fault.poison(arrivals_s, np.random.default_rng(poison_stream(seed, len(services), place)))
         if poison is not None:
             paths = tries * flow.paths[services[poison.service].consumes]
             messages = (poison.events[:, None] * paths + np.arange(paths)).ravel().tolist()

@@ -122,7 +122,7 @@ class Scenario(Declared):
             InvalidTrace: the load's trace is missing or broken.
             InvalidScenario: it would have too many draws.
         """
-        self._check_draws()
+        self.check_draws()
         system = (self.offered_load, self.services, self.dependencies, self.faults, self.callers)
         return Plan.draw(*system, self.flow, seed, repeat)
 
@@ -150,7 +150,7 @@ class Scenario(Declared):
             InvalidScenario: so many runs of this scenario would have too many rows, or one plan too many draws.
         """
         load = self.offered_load
-        self._check_draws()
+        self.check_draws()
         sent = (load.expected_events() if events is None else events) * self._tries
         samples = (load.duration_s + self.drain_s) / self.sample_every_s
         samples *= len(self.services) + 4 * len(self.dependencies)
@@ -254,7 +254,12 @@ class Scenario(Declared):
         if self.callers and (own := next((name for name, one in self.services.items() if one.app), None)):
             raise ValueError(f"services.{own}: callers need declared services, no own handlers; leave one out")
 
-    def _check_draws(self) -> None:
+    def check_draws(self) -> None:
+        """Refuse what would have too many random numbers for a plan that is drawn as a whole.
+
+        Raises:
+            InvalidScenario: it would; every service whose plan is too large is named.
+        """
         sent, problems = self.offered_load.expected_events() * self._tries, []
         *fields, last = self.offered_load.grows_with
         for name, service in self.services.items():

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
-from sim.evidence.history import History, Rows, Run, of_kind
+from sim.evidence.history import KIND, History, Rows, Run, of_kind
 from sim.evidence.scaling import consumer_seconds
 from sim.wording import quantity
 
@@ -65,33 +65,52 @@ def work_of(scenario: Scenario, run: Run, rows: Rows, service: int, from_s: floa
     """
     declared = list(scenario.services.values())[service]
     if declared.saga is None:
-        started, ended = of_kind(rows, "started"), of_kind(rows, "handled", "failed")
-        attempts = started.size
-        if declared.batch is not None:  # a call is one piece of work: that of its first message
-            firsts = of_kind(rows, "batch")
-            started, ended = (of[_attempts_among(of, firsts)] for of in (started, ended))
-        cut = started[~_attempts_among(started, ended)]
+        of_attempts = of_kind(rows, begins_work(declared), "handled", "failed")
+        starts_s, ends_s, cut = matched(of_attempts, of_attempts["kind"] == KIND[begins_work(declared)])
+        attempts = int(np.count_nonzero(rows["kind"] == KIND["started"]))
     else:
         started, ended, cut = _acts(rows)
         attempts = started.size
-    ends_s, starts_s = np.concatenate((ended["t_s"], _ends_s(rows, cut, run.ended_s))), started["t_s"]
+        starts_s, ends_s = started["t_s"], ended["t_s"]
+    ends_s = np.concatenate((ends_s, cut_off_s(rows, cut, run.ended_s)))
     busy_s = float(np.maximum(ends_s, from_s).sum() - np.maximum(starts_s, from_s).sum())
     length_s = run.ended_s - from_s
     consumers = consumer_seconds(scenario, run, rows, service, from_s) / length_s if length_s > 0 else 0.0
     return Work(busy_s, attempts, consumers * declared.concurrency, length_s)
 
 
-def _attempts_among(rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
-    """Which of these rows are of an attempt that others are of, too: one of a consumer at a message."""
+def begins_work(service: Service) -> str:
+    """The kind of the rows with which a handler is called: a batch is one call, that of its first message."""
+    return "started" if service.batch is None else "batch"
+
+
+def matched(rows: Rows, begins: npt.NDArray[np.bool_]) -> tuple[Floats, Floats, Rows]:
+    """When calls of handlers began and ended, and the rows of those that have no end. `rows` are in the order of time.
+
+    They are beginnings and ends. What ends a call is the first end of its consumer, message and attempt that follows.
+    """
+    numbers = _attempt_numbers(rows)
+    order = np.argsort(numbers, kind="stable")
+    numbers, ends = numbers[order], ~begins[order]
+    next_end = np.where(ends, np.arange(rows.size), rows.size)
+    next_end = np.append(np.minimum.accumulate(next_end[::-1])[::-1], rows.size)
+    calls = np.flatnonzero(~ends)
+    following = next_end[calls]
+    over = np.append(numbers, -1)[following] == numbers[calls]
+    at_s = rows["t_s"][order]
+    cut = np.sort(order[calls[~over]])
+    starts_s = np.concatenate((at_s[calls[over]], rows["t_s"][cut]))
+    return starts_s, at_s[following[over]], rows[cut]
+
+
+def _attempt_numbers(rows: Rows) -> npt.NDArray[np.int64]:
+    """A number for each row: the same for those of one consumer at one message in one attempt."""
     columns = ["message", "consumer", "attempt"]
-    sizes = [2 + max(int(of[name].max(initial=0)) for of in (rows, others)) for name in columns]
+    sizes = [2 + int(rows[name].max(initial=0)) for name in columns]
     if prod(sizes) > _INT_MAX:
-        return np.isin(rows[columns], others[columns])
+        return np.asarray(np.unique(rows[columns], return_inverse=True)[1], np.int64)
     # As one number each, for which NumPy takes a fifth of the time.
-    own, among = (
-        np.ravel_multi_index(tuple(of[name].astype(np.int64) + 1 for name in columns), sizes) for of in (rows, others)
-    )
-    return np.isin(own, among)
+    return np.asarray(np.ravel_multi_index(tuple(rows[name].astype(np.int64) + 1 for name in columns), sizes), np.int64)
 
 
 def _acts(rows: Rows) -> tuple[Rows, Rows, Rows]:
@@ -106,7 +125,8 @@ def _acts(rows: Rows) -> tuple[Rows, Rows, Rows]:
     return np.concatenate(begun), np.concatenate(over), np.concatenate(cut)
 
 
-def _ends_s(rows: Rows, cut: Rows, ended_s: float) -> Floats:
+def cut_off_s(rows: Rows, cut: Rows, ended_s: float) -> Floats:
+    """When calls were cut off that have no end, in a run that was over then. `rows` say who was killed or left."""
     killed = of_kind(rows, "killed", "left")
     ends_s = np.full(cut.size, ended_s)
     for index, row in enumerate(cut):

@@ -3,7 +3,7 @@
 Pure functions of the rows, in the manner of Jepsen: they do not know which world wrote the history.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -24,11 +24,11 @@ from sim.evidence.turns import passed_by, queues_of
 from sim.wording import runs_in_words
 
 Verdict = Literal["true", "false", "unknown"]
+Counts = Mapping[str, tuple[int, int]]  # by rule: how many messages break it, and how many could
 Messages = npt.NDArray[np.int64]  # numbers of messages, one for each row
 
 _TURNS = "turns"
 _ON_TIME, _DRAINED = "generator_on_time", "pending"  # false, these make a run invalid; they break no promise
-BALANCED = "balanced", "As many messages were settled, or are still there, as acknowledged publishes"
 _PLACES_MAX = 5  # more are not listed
 
 
@@ -46,7 +46,7 @@ class Check:
 
 def check(history: History) -> list[Check]:
     """Judge a history. A claim is true if it is true of every run and service."""
-    judged = [*_judge_rules(history), *_nothing_starves(history)]
+    judged = [*judge_rules(_counted(history)), *_nothing_starves(history)]
     judged += _sagas_whole(history)
     if history.world == "live" and any(service.app for service in history.scenario.services.values()):
         judged += [_loop_free(history), _stays_alive(history), _nothing_left_running(history)]
@@ -165,22 +165,28 @@ _RULES = (
     _Rule("unexpected", "Nothing was handled that was never sent", _unexpected),
     _Rule("duplicates_explained", "Every message handled twice had been delivered again", _unexplained, "true"),
     _Rule("attempts_within_policy", "No message was tried more often than its retry policy allows", _beyond_policy),
-    _Rule(*BALANCED, _unbalanced),
+    _Rule("balanced", "As many messages were settled, or are still there, as acknowledged publishes", _unbalanced),
 )
 
 
-def _judge_rules(history: History) -> list[Check]:
+def judge_rules(found: Iterable[tuple[str, Counts]]) -> list[Check]:
+    """Judge what was counted of each service in each run, with the place that it has in words."""
     violations, messages, places = [0 for _ in _RULES], [0 for _ in _RULES], [list[str]() for _ in _RULES]
+    for place, counts in found:
+        for number, rule in enumerate(_RULES):
+            broken, of = counts[rule.name]
+            violations[number] += broken
+            messages[number] += of
+            if broken:
+                places[number].append(f"{place}: {broken}")
+    return list(map(_verdict, _RULES, violations, messages, places))
+
+
+def _counted(history: History) -> Iterator[tuple[str, Counts]]:
     for index, (run, rows) in enumerate(history.each_run()):
         for service in history.services:
             case = _case(history, run, rows, service)
-            for number, rule in enumerate(_RULES):
-                found, of = rule.violations(case)
-                violations[number] += found
-                messages[number] += of
-                if found:
-                    places[number].append(f"{_place(service, index, run)}: {found}")
-    return list(map(_verdict, _RULES, violations, messages, places))
+            yield place_of(service, index, run), {rule.name: rule.violations(case) for rule in _RULES}
 
 
 def _verdict(rule: _Rule, violations: int, messages: int, places: Sequence[str]) -> Check:
@@ -211,7 +217,7 @@ def drained(runs: Sequence[Run], overloaded: Iterable[Overload]) -> Check:
     """Whether runs left nothing to do. Where they did, `overloaded` says why."""
     claim = "Nothing was left waiting, pending or delayed at the end"
     places = [
-        f"{_place(service, index, run)}: {_in_words(left)}"
+        f"{place_of(service, index, run)}: {_in_words(left)}"
         for index, run in enumerate(runs)
         for service, left in run.left.items()
         if left_over(left)
@@ -259,7 +265,7 @@ def _sagas_whole(history: History) -> list[Check]:
             found, of = half_done(scenario, run, rows, code)
             broken, total = broken + found, total + of
             if found:
-                places.append(f"{_place(name, index, run)}: {found}")
+                places.append(f"{place_of(name, index, run)}: {found}")
     if not total:
         detail = "no case: no saga was started"
         return [Check("sagas_whole", claim, "unknown", detail)] if any(services_with_sagas(scenario)) else []
@@ -276,7 +282,7 @@ def _loop_free(history: History) -> Check:
     allowed_s = np.array([services[code].lease.renew_every_s for code in blocked["service"]])
     beyond = int(np.count_nonzero(blocked["value"] >= allowed_s))
     row = blocked[np.argmax(blocked["value"])]
-    place = _place(history.services[row["service"]], int(row["run"]), history.runs[row["run"]])
+    place = place_of(history.services[row["service"]], int(row["run"]), history.runs[row["run"]])
     detail = f"the longest time was {row['value']:.3g} s, {place}; all else of that consumer stood still"
     return Check("loop_free", claim, "false" if beyond else "true", detail, beyond)
 
@@ -295,7 +301,7 @@ def _nothing_left_running(history: History) -> Check:
     claim = "No task that own handlers had started still ran when its consumer stopped"
     leaked = of_kind(history.rows, "leaked")
     found = [
-        f"{_place(history.services[row['service']], int(row['run']), history.runs[row['run']])}: {row['value']:.0f}"
+        f"{place_of(history.services[row['service']], int(row['run']), history.runs[row['run']])}: {row['value']:.0f}"
         for row in leaked
     ]
     total = int(leaked["value"].sum())
@@ -350,7 +356,8 @@ def on_time(late_s: Sequence[float], late: int, skipped: int, slept_s: Floats) -
     return Check(_ON_TIME, claim, "true", detail)
 
 
-def _place(service: str, index: int, run: Run) -> str:
+def place_of(service: str, index: int, run: Run) -> str:
+    """A service in the run of this number, in words."""
     return f"{service} in run {index} (seed {run.seed})"
 
 

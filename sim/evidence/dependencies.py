@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence.history import KIND, LOOKS, Rows
 
@@ -53,23 +52,61 @@ def dependency_metrics(scenario: Scenario, rows: Rows, from_s: float) -> dict[st
     `utilisation` is the share of the time in which a slot was busy, averaged over the slots; `wait_s_mean` for how long
     calls waited that got a slot; `queue_mean` and `queue_max` how many waited at a look.
     """
-    found: dict[str, float] = {}
-    for number, (name, dependency) in enumerate(scenario.dependencies.items()):
-        own = rows[(rows["service"] == -1) & (rows["consumer"] == number) & (rows["t_s"] >= from_s)]
-        busy, waited, begun, waiting = (own[own["kind"] == KIND[kind]] for kind in LOOKS)
-        calls, length_s = (_gain(begun["value"]), _gain(busy["t_s"]))
-        queue = waiting["value"]
-        found |= {
-            f"{DEPENDENCIES}.{name}.utilisation": _ratio(_gain(busy["value"]), dependency.capacity * length_s),
-            f"{DEPENDENCIES}.{name}.wait_s_mean": _ratio(_gain(waited["value"]), calls),
-            f"{DEPENDENCIES}.{name}.queue_mean": float(queue.mean()) if queue.size else np.nan,
-            f"{DEPENDENCIES}.{name}.queue_max": float(queue.max()) if queue.size else np.nan,
-        }
-    return found
+    looks = Looks(scenario, from_s)
+    looks.add(rows)
+    return looks.metrics()
 
 
-def _gain(totals: Floats) -> float:
-    return float(totals[-1] - totals[0]) if totals.size else 0.0
+class Looks:
+    """The looks at all dependencies in one run from a time on, counted while they come."""
+
+    def __init__(self, scenario: Scenario, from_s: float) -> None:
+        self._from_s = from_s
+        self._dependencies = [_Looks(one.capacity) for one in scenario.dependencies.values()]
+        self._names = list(scenario.dependencies)
+
+    def add(self, rows: Rows) -> None:
+        """Looks that follow the last ones; other rows are passed over."""
+        if not self._names:
+            return
+        looks = rows[np.isin(rows["kind"], [KIND[kind] for kind in LOOKS]) & (rows["t_s"] >= self._from_s)]
+        for number, dependency in enumerate(self._dependencies):
+            dependency.add(looks[looks["consumer"] == number])
+
+    def metrics(self) -> dict[str, float]:
+        """What they come to: see `dependency_metrics`."""
+        each = zip(self._names, self._dependencies, strict=True)
+        return {f"{DEPENDENCIES}.{name}.{metric}": value for name, one in each for metric, value in one.metrics()}
+
+
+class _Looks:
+    """The looks at one dependency, which has so many slots."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._first, self._last = dict[str, Rows](), dict[str, Rows]()  # by kind, one row each
+        self._looks, self._waiting, self._most = 0, 0.0, np.nan
+
+    def add(self, rows: Rows) -> None:
+        for kind in LOOKS:
+            if (of_kind := rows[rows["kind"] == KIND[kind]]).size:
+                self._first.setdefault(kind, of_kind[:1].copy())
+                self._last[kind] = of_kind[-1:].copy()
+        waiting = rows["value"][rows["kind"] == KIND["calls_waiting"]]
+        self._looks += waiting.size
+        self._waiting += float(waiting.sum())
+        self._most = float(np.fmax(self._most, waiting.max())) if waiting.size else self._most
+
+    def metrics(self) -> Iterator[tuple[str, float]]:
+        length_s = self._gain("slots_busy", "t_s")
+        yield "utilisation", _ratio(self._gain("slots_busy"), self._slots * length_s)
+        yield "wait_s_mean", _ratio(self._gain("calls_waited"), self._gain("calls_begun"))
+        yield "queue_mean", _ratio(self._waiting, self._looks)
+        yield "queue_max", self._most
+
+    def _gain(self, kind: str, column: str = "value") -> float:
+        """By how much a total grew from the first look to the last one."""
+        return float(self._last[kind][column][0] - self._first[kind][column][0]) if kind in self._last else 0.0
 
 
 def _ratio(part: float, whole: float) -> float:

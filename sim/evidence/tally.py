@@ -1,35 +1,37 @@
 """Metrics of a run whose rows are not kept: each batch of rows is counted as it comes, and may be thrown away.
 
 They are those of `measure`, by the same names: counts, sums and means are the same but for the last digits, quantiles
-are known to `sketch.ERROR`. This is for runs in which each message is handled once, or given up: where nothing makes
-the library deliver a message again, no message has to be remembered.
+are known to `sketch.ERROR`. So are the checks. Of a message a few bits are remembered, as long as it differs from those
+that came with it: see `Marks`.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
-from sim.evidence.capacity import Overload, Rates, Work, overloads_of, rates_between
-from sim.evidence.checks import BALANCED, Check, drained, on_time
-from sim.evidence.history import KIND, ROW, History, Rows, Run
+from sim.evidence.capacity import Overload, Rates, overloads_of
+from sim.evidence.checks import Check, Counts, drained, judge_rules, on_time, place_of
+from sim.evidence.dependencies import Looks
+from sim.evidence.history import KIND, ROW, History, Rows, Run, of_kind
 from sim.evidence.instrument import LATE_S
 from sim.evidence.lags import QUANTILES, last_services
+from sim.evidence.marks import BLOCK, Marks
 from sim.evidence.metrics import Metrics
-from sim.evidence.recovery import Recovery, left_over, questions
+from sim.evidence.seen import Seen
+from sim.evidence.service_tally import Found, ServiceTally
 from sim.evidence.sketch import Sketch
-
-Found = dict[str, float]
 
 
 class _Load:
     """What the load did."""
 
     def __init__(self, from_s: float) -> None:
-        self.sent = self.skipped = self.late = 0
-        self.sent_warm = 0  # after the warm-up
+        self.skipped = self.late = 0
+        self.sent_warm = Marks()  # what was meant to be sent after the warm-up
         self.lateness_s = Sketch()
         self._from_s = from_s
 
@@ -38,8 +40,7 @@ class _Load:
         late_s = sent["t_s"] - sent["intended_s"] - np.nan_to_num(sent["value"])
         self.lateness_s.add(late_s)
         self.late += int(np.count_nonzero(late_s >= LATE_S))
-        self.sent += sent.size
-        self.sent_warm += int(np.count_nonzero(sent["intended_s"] >= self._from_s))
+        self.sent_warm.add(sent["message"][sent["intended_s"] >= self._from_s])
         self.skipped += int(np.count_nonzero(rows["kind"] == KIND["skipped"]))
 
     def metrics(self) -> Found:
@@ -48,129 +49,25 @@ class _Load:
         return late_s | slept_s | {"sent_late": float(self.late), "skipped": float(self.skipped)}
 
 
-class _Backlog:
-    """The looks at a service's backlog."""
+class _Sent:
+    """The messages of one event type: which were sent, and which of them the server has acknowledged."""
 
     def __init__(self, from_s: float) -> None:
-        self.most = self.first_s = np.nan
-        self.total = self.area = 0.0
-        self.looks = 0
-        self.last: tuple[float, float] | None = None
+        self.sent, self.published = Marks(), Marks()
+        self.sent_warm = Marks() if from_s else self.sent  # what was meant to be sent after the warm-up
         self._from_s = from_s
+        self.again = Counter[int]()  # how often each was sent that was sent before
 
-    def add(self, at_s: Floats, entries: Floats) -> None:
-        if not at_s.size:
-            return
-        if self.last is None:
-            self.first_s = float(at_s[0])
-        else:
-            at_s, entries = np.append(self.last[0], at_s), np.append(self.last[1], entries)
-        self.area += float(np.trapezoid(entries, at_s))
-        new = slice(None) if self.last is None else slice(1, None)
-        self.last = float(at_s[-1]), float(entries[-1])
-        warm = entries[new][at_s[new] >= self._from_s]
-        if warm.size:
-            self.looks += warm.size
-            self.total += float(warm.sum())
-            self.most = float(np.fmax(self.most, warm.max()))
+    def add(self, rows: Rows) -> None:
+        sent = of_kind(rows, "sent")
+        self.again.update(sent["message"][~self.sent.add(sent["message"])].tolist())
+        if self._from_s:
+            self.sent_warm.add(sent["message"][sent["intended_s"] >= self._from_s])
+        self.published.add(of_kind(rows, "published")["message"])
 
-    @property
-    def length_s(self) -> float:
-        return self.last[0] - self.first_s if self.last is not None else 0.0
-
-
-class _Attempts:
-    """The attempts from a time on: when they began and ended, as sums."""
-
-    def __init__(self, from_s: float) -> None:
-        self.begun = self.ended = 0
-        self._busy_s = 0.0
-        self._from_s = from_s
-
-    def add(self, begun_s: Floats, ended_s: Floats) -> None:
-        self.begun += begun_s.size
-        self.ended += ended_s.size
-        ends_s, begins_s = np.maximum(ended_s, self._from_s), np.maximum(begun_s, self._from_s)
-        self._busy_s += float(ends_s.sum() - begins_s.sum())  # of one batch: the sums of all would lose digits
-
-    def work(self, ended_s: float, handlers: int) -> Work:
-        """What was done. Attempts that are not over lasted until the run was."""
-        running = self.begun - self.ended
-        busy_s = self._busy_s + running * max(ended_s, self._from_s)
-        return Work(busy_s, self.begun, float(handlers), ended_s - self._from_s)
-
-
-class _OfService:
-    """What one service did, and what came for it."""
-
-    def __init__(self, scenario: Scenario, name: str) -> None:
-        from_s, service = scenario.warm_up_s, scenario.services[name]
-        self.name = name
-        self.handlers = service.consumers * service.concurrency
-        self.lag_s = Sketch()
-        asked = questions(scenario, name)
-        self.recoveries = {metric: Recovery(one, scenario.sample_every_s) for metric, one in asked.items()}
-        self.backlog, self.attempts, self.all_attempts = _Backlog(from_s), _Attempts(from_s), _Attempts(0.0)
-        self.last_handled_s = -np.inf
-        self.dead = self.settled = self.attempts_used = 0  # after the warm-up
-        self.arrived = self.gone = self.settled_ever = 0
-        self.first_arrived_s, self.last_arrived_s = np.inf, -np.inf
-        self._stays_s = 0.0  # of all messages, from arrival to acknowledgement, as far as both are known
-        self._from_s = from_s
-
-    def add(self, own: Rows, arrived_s: Floats) -> None:
-        """Count the rows of the service, and the times when messages for it came."""
-        kind, at_s = own["kind"], own["t_s"]
-        started, handled, dead = (kind == KIND[one] for one in ("started", "handled", "dead"))
-        for attempts in (self.attempts, self.all_attempts):
-            attempts.add(at_s[started], at_s[handled | (kind == KIND["failed"])])
-        sampled = kind == KIND["sampled"]
-        self.backlog.add(at_s[sampled], own["value"][sampled])
-        for recovery in self.recoveries.values():
-            recovery.add(at_s[sampled], own["value"][sampled])
-        gone = dead | (kind == KIND["acked"])
-        self.gone += int(np.count_nonzero(gone))
-        self.settled_ever += int(np.count_nonzero(handled | dead))
-        self._stays_s += float(at_s[gone].sum() - arrived_s.sum())
-        if arrived_s.size:
-            self.arrived += arrived_s.size
-            self.first_arrived_s = min(self.first_arrived_s, float(arrived_s.min()))
-            self.last_arrived_s = max(self.last_arrived_s, float(arrived_s.max()))
-        self._add_settled(own[(handled | dead) & (own["intended_s"] >= self._from_s)])
-
-    def _add_settled(self, settled: Rows) -> None:
-        handled = settled[settled["kind"] == KIND["handled"]]
-        self.lag_s.add(handled["t_s"] - handled["intended_s"])
-        self.last_handled_s = max(self.last_handled_s, float(handled["t_s"].max(initial=-np.inf)))
-        self.settled += settled.size
-        self.dead += settled.size - handled.size
-        self.attempts_used += int(settled["attempt"].sum())
-
-    def metrics(self, prefix: str, run: Run) -> Found:
-        backlog, left = self.backlog, left_over(run.left[self.name])
-        return {
-            f"{prefix}attempts_mean": self.attempts_used / self.settled if self.settled else np.nan,
-            f"{prefix}dead_letters": float(self.dead),
-            f"{prefix}duplicates": 0.0,
-            f"{prefix}utilisation": self.attempts.work(run.ended_s, self.handlers).utilisation,
-            f"{prefix}backlog_mean": backlog.total / backlog.looks if backlog.looks else np.nan,
-            f"{prefix}backlog_max": backlog.most,
-            **{f"{prefix}{metric}": one.took_s(run.ended_s, left) for metric, one in self.recoveries.items()},
-            f"{prefix}little_residual": self._little_residual(),
-        }
-
-    def _little_residual(self) -> float:
-        """See `sim.evidence.metrics.little_residual`."""
-        length_s = self.backlog.length_s
-        if not self.arrived or self.arrived != self.gone or length_s <= 0 or self._stays_s <= 0:
-            return np.nan
-        expected = self._stays_s / length_s
-        return abs(self.backlog.area / length_s - expected) / expected
-
-    def rates(self, ended_s: float) -> list[tuple[float, float]]:
-        over_s, work = self.last_arrived_s - self.first_arrived_s, self.all_attempts.work(ended_s, self.handlers)
-        found = rates_between(self.arrived, over_s, self.settled_ever, work)
-        return [found] if found else []
+    def times(self, number: int) -> int:
+        """How often a message was sent."""
+        return int(number in self.sent) + self.again[number]
 
 
 class Tally:
@@ -179,43 +76,57 @@ class Tally:
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self._load = _Load(scenario.warm_up_s)
-        self._services = [_OfService(scenario, name) for name in scenario.services]
-        events = list(scenario.flow.paths)
-        self._consumes = [events.index(service.consumes) for service in scenario.services.values()]
+        self._services = [ServiceTally(scenario, code, name) for code, name in enumerate(scenario.services)]
+        self._events = {event: _Sent(scenario.warm_up_s) for event in scenario.flow.paths}
+        self._looks = Looks(scenario, scenario.warm_up_s)
 
     def add(self, rows: Rows) -> None:
         """Count rows, in the order in which they were recorded."""
         self._load.add(rows[rows["service"] == -1])
-        published = rows[rows["kind"] == KIND["published"]]
-        for code, (service, event) in enumerate(zip(self._services, self._consumes, strict=True)):
-            service.add(rows[rows["service"] == code], published["t_s"][published["event"] == event])
+        self._looks.add(rows[rows["service"] == -1])
+        arrived_s, came_s, seen = dict[str, Floats](), dict[str, Floats](), self._scenario.flow.seen
+        for code, (event, sent) in enumerate(self._events.items()):
+            of_event = of_kind(rows[rows["event"] == code], "sent", "published")
+            sent.add(of_event)
+            arrived_s[event] = of_kind(of_event, "published")["t_s"]
+            came_s[event] = of_kind(of_event, "sent")["t_s"] if event in seen else arrived_s[event]
+        for code, service in enumerate(self._services):
+            consumes = self._consumes(service)
+            service.add(rows[rows["service"] == code], arrived_s[consumes], came_s[consumes])
 
     def metrics(self, run: Run) -> tuple[Found, Found]:
         """What `measure` tells of a run, and what `Metrics.unhandled` has of it."""
-        last = last_services(self._scenario)
-        found, unhandled = self._rates("", [one for one in self._services if one.name in last], run.ended_s)
+        last, missing = last_services(self._scenario), self._unhandled()
+        of_last = [one for one in self._services if one.name in last]
+        found, unhandled = self._rates("", of_last, missing, run.ended_s)
         for service in self._services:
             prefix = f"{service.name}." if len(self._services) > 1 else ""
             if prefix:
-                of_service, unhandled_there = self._rates(prefix, [service], run.ended_s)
+                of_service, unhandled_there = self._rates(prefix, [service], missing, run.ended_s)
                 found |= of_service
                 unhandled |= unhandled_there
             found |= service.metrics(prefix, run)
-        return found | self._load.metrics(), unhandled
+        return found | self._looks.metrics() | self._load.metrics(), unhandled
 
-    def rates(self, ended_s: float) -> Rates:
+    def rates(self, run: Run) -> Rates:
         """What each service was offered and can do, if that is known."""
-        return {service.name: service.rates(ended_s) for service in self._services}
+        return {service.name: service.rates(run) for service in self._services}
 
-    def lost(self, run: Run) -> int:
-        """How many messages that came for a service were neither settled nor left."""
-        left = {name: left_over(one) for name, one in run.left.items()}
-        return sum(max(0, one.arrived - one.settled_ever - left[one.name]) for one in self._services)
-
-    @property
-    def arrived(self) -> int:
-        """How many messages came for all services."""
-        return sum(one.arrived for one in self._services)
+    def counts(self, run: Run) -> Iterator[tuple[str, Counts]]:
+        """By service, what the rules of `checks` count of it."""
+        for service in self._services:
+            there, counts = service.there(run.left[service.name]), self._settled(service)
+            lost = max(0, counts["missing"] - there), counts["published"]
+            yield (
+                service.name,
+                {
+                    "lost": lost,
+                    "unexpected": (counts["unexpected"], counts["settled"]),
+                    "duplicates_explained": self._unexplained(service),
+                    "attempts_within_policy": (service.beyond, service.begun),
+                    "balanced": lost,
+                },
+            )
 
     @property
     def lateness_s_p99(self) -> float:
@@ -232,9 +143,14 @@ class Tally:
         """How many messages the load did not send before the run was over."""
         return self._load.skipped
 
-    def _rates(self, prefix: str, services: list[_OfService], ended_s: float) -> tuple[Found, Found]:
+    def _consumes(self, service: ServiceTally) -> str:
+        return self._scenario.services[service.name].consumes
+
+    def _rates(
+        self, prefix: str, services: list[ServiceTally], unhandled: Mapping[str, int], ended_s: float
+    ) -> tuple[Found, Found]:
         lags = Sketch.joined(one.lag_s for one in services)
-        missing = sum(self._unhandled(one) for one in services)
+        missing = sum(unhandled[one.name] for one in services)
         last_s = max((one.last_handled_s for one in services), default=-np.inf)
         span_s = last_s - self._scenario.warm_up_s if lags.size else np.nan
         found = {f"{prefix}throughput_per_s": lags.size / span_s if span_s else np.nan}
@@ -245,19 +161,39 @@ class Tally:
             bounds[f"{prefix}lag_s_{name}"] = share if missing and np.ceil(q * (n - 1)) >= lags.size else 0.0
         return found | {f"{prefix}unhandled": share}, bounds
 
-    def _unhandled(self, service: _OfService) -> int:
-        """How many messages are due at a service, and neither handled nor given up, there or on the way to it."""
-        consumed = self._scenario.services[service.name].consumes
-        due = self._load.sent_warm * self._scenario.flow.paths[consumed]
-        return due - service.settled - self._given_up()[consumed]
+    def _unhandled(self) -> dict[str, int]:
+        """By service, how many messages are due there, and neither handled nor given up, there or on the way to it."""
+        services = {one.name: one for one in self._services}
+        seen = Seen(
+            self._scenario,
+            self._load.sent_warm,
+            {event: one.sent_warm for event, one in self._events.items()},
+            {name: one.messages.handled for name, one in services.items()},
+            {name: one.messages.dead for name, one in services.items()},
+            {name: one.times_handled for name, one in services.items()},
+        )
+        return {name: numbers.size for name, numbers in seen.unhandled().items()}
 
-    def _given_up(self) -> dict[str, int]:
-        """For each event type, how many messages were never sent, because what leads to them was given up."""
-        found, by_name = dict.fromkeys(self._scenario.flow.paths, 0), {one.name: one for one in self._services}
-        for name, emits in self._scenario.flow.emitted_by.items():  # in the order of the flow
-            for emitted in emits:
-                found[emitted.event] += by_name[name].dead + found[self._scenario.services[name].consumes]
+    def _settled(self, service: ServiceTally) -> Counter[str]:
+        """How many messages were settled, and whether that agrees with what was sent and published."""
+        event, own, found = self._events[self._consumes(service)], service.messages, Counter[str]()
+        marks = (event.sent, event.published, own.handled, own.dead)
+        until = max(one.until for one in marks)
+        for first in range(0, until, BLOCK):
+            sent, published, handled, dead = (one.between(first, min(first + BLOCK, until)) for one in marks)
+            settled = handled | dead
+            found["published"] += int(np.count_nonzero(published))
+            found["missing"] += int(np.count_nonzero(published & ~settled))
+            found["settled"] += int(np.count_nonzero(settled))
+            found["unexpected"] += int(np.count_nonzero(settled & ~sent))
         return found
+
+    def _unexplained(self, service: ServiceTally) -> tuple[int, int]:
+        event, again = self._events[self._consumes(service)], service.messages.again
+        unexplained = sum(
+            times > service.messages.redelivered(number) + event.times(number) - 1 for number, times in again.items()
+        )
+        return unexplained, len(again)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,22 +211,18 @@ class Tallied:
         """What the tallies of these runs come to."""
         each = [one.metrics(run) for run, one in zip(runs, tallies, strict=True)]
         values, unhandled = ({name: np.array([one[of][name] for one in each]) for name in each[0][of]} for of in (0, 1))
-        overloads = tuple(
-            overloads_of(scenario, [one.rates(run.ended_s) for run, one in zip(runs, tallies, strict=True)])
+        overloads = tuple(overloads_of(scenario, [one.rates(run) for run, one in zip(runs, tallies, strict=True)]))
+        counts = (
+            (place_of(service, index, run), of_service)
+            for index, (run, one) in enumerate(zip(runs, tallies, strict=True))
+            for service, of_service in one.counts(run)
         )
-        checks = (_balanced(runs, tallies), drained(runs, overloads), _on_time(tallies))
+        checks = (*judge_rules(counts), drained(runs, overloads), _on_time(tallies))
         return cls(scenario, tuple(runs), Metrics(values, unhandled), overloads, checks)
 
     def without_rows(self) -> History:
         """A history of these runs that has no rows: what it says of the scenario and the runs is right."""
         return History("simulated", self.scenario, "none", self.runs, np.zeros(0, ROW))
-
-
-def _balanced(runs: Sequence[Run], tallies: Sequence[Tally]) -> Check:
-    lost, arrived = sum(map(Tally.lost, tallies, runs)), sum(one.arrived for one in tallies)
-    if not arrived:
-        return Check(*BALANCED, "unknown", "no case: nothing was published")
-    return Check(*BALANCED, "false" if lost else "true", f"{lost:,} of {arrived:,}", lost)
 
 
 def _on_time(tallies: Sequence[Tally]) -> Check:

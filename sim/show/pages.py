@@ -1,5 +1,6 @@
 """Where the pages' templates are, and how they are filled in: all text is escaped."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ class Shown:
     caption: str
 
 
+@functools.cache  # to compile a page and its parts takes as long as to fill them in
 def template(name: str, **functions: Callable[..., Any]) -> jinja2.Template:
     """A page's template, with functions that it calls."""
     pages = jinja2.Environment(

@@ -3,6 +3,7 @@
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
+from importlib.metadata import Distribution
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,17 @@ async def test_the_error_names_the_server(connect: Connect, raw: redis.Redis) ->
         product, version = bus.server.product, bus.server.version
     assert product == ("Valkey" if "valkey_version" in info else "Redis")
     assert version == info.get("valkey_version", info["redis_version"])
+
+
+async def test_a_new_connection_reads_nothing_of_installed_packages(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-py looks its own version up for each connection, unless it is told that no name is to be sent."""
+    looked_up = list[str]()
+    monkeypatch.setattr(Distribution, "from_name", looked_up.append)
+    async with connect(ev.App("shop")) as bus:
+        await bus.publish(OrderPlaced(number=1))
+    assert not looked_up
 
 
 async def test_a_text_that_is_no_url_is_shown_as_it_was_written() -> None:

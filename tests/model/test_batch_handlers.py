@@ -9,6 +9,7 @@ from eventlib.policy import Retry
 from sim.declare.dependencies import Dependency
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
+from sim.evidence.capacity import work_of
 from sim.evidence.history import KIND, History
 from sim.evidence.metrics import measure
 from sim.worlds.simulated import simulate
@@ -27,6 +28,7 @@ from tests.model.small import (
     service,
     steady,
 )
+from tests.sim.handmade import Row, attempted, history, row
 
 
 def batching(mean_s: float = 0.05, size: int = 10, wait_s: float = 0.0, each_s: float = 0.0, **fields: Any) -> Service:
@@ -159,3 +161,14 @@ def test_the_shipped_example_is_faster_with_batches() -> None:
 def test_what_takes_no_batches_is_refused(desk: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         scenario(steady(1.0, 1.0), desk=desk())
+
+
+def test_a_message_that_was_published_twice_is_work_of_the_call_that_it_is_the_first_of() -> None:
+    """Message 1 is second in a call of 10 ms and first in one of 20 ms; a run of 30 ms is full with them."""
+    rows = list[Row]()
+    for members, start_s, end_s in (((0, 1), 0.0, 0.01), ((1, 2), 0.01, 0.03)):
+        rows += [one for message in members for one in attempted(message, start_s, end_s)]
+        rows.append(row("batch", start_s, service=0, consumer=0, message=members[0], attempt=1, value=2.0))
+    written = history(rows, declared=scenario(steady(10.0, 0.3), desk=batching()), ended_s=0.03)
+    found = work_of(written.scenario, written.runs[0], written.rows, 0)
+    assert (found.busy_s, found.attempts, found.utilisation) == pytest.approx((0.03, 4, 1.0))

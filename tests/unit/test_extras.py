@@ -3,6 +3,7 @@
 import pickle
 import re
 import tomllib
+from collections.abc import Mapping
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -18,9 +19,15 @@ def names(requirements: list[str]) -> set[str]:
     return {re.split(r"[^\w.-]", requirement)[0].lower() for requirement in requirements} - {PROJECT["name"]}
 
 
+@pytest.fixture(scope="module")
+def distributions() -> Mapping[str, list[str]]:
+    """The packages that each module here belongs to. To find them, the files of all packages are read."""
+    return packages_distributions()
+
+
 @pytest.mark.parametrize("extra", MODULES)
-def test_the_modules_of_each_extra_belong_to_its_packages(extra: Extra) -> None:
-    wanted, distributions = names(PROJECT["optional-dependencies"][extra]), packages_distributions()
+def test_the_modules_of_each_extra_belong_to_its_packages(extra: Extra, distributions: Mapping[str, list[str]]) -> None:
+    wanted = names(PROJECT["optional-dependencies"][extra])
     # A module may belong to several packages: `opentelemetry` does.
     of_modules = [
         {each.lower().replace("_", "-") for each in distributions[module]}

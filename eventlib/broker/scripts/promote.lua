@@ -18,8 +18,10 @@ for _, member in ipairs(due) do
   local id = redis.call('XADD', KEYS[2], '*', unpack(fields))
   redis.call('ZREM', KEYS[1], member)
   local _, added = split_fields(fields, true)
-  local at, queue = find_head(KEYS[3], added.origin)
-  if at and at:match('^delayed/') then put_head(KEYS[3], queue, added.origin, where(true, id)) end
+  if added.origin then -- the message that ends a saga's time has none
+    local at, queue = find_head(KEYS[3], added.origin)
+    if at and at:match('^delayed/') then put_head(KEYS[3], queue, added.origin, where(true, id)) end
+  end
 end
 if limit > 0 and now - seen > TOLERANCE then
   redis.pcall('HSET', KEYS[4], 'seen', times[1]) -- a full server refuses that, and it can wait

@@ -1,6 +1,6 @@
 """A time in which a service fails more, or less, often than usual."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -12,8 +12,6 @@ class Errors(Lasting, ServiceFault):
 
     kind: Literal["errors"]
     error_rate: float = Field(ge=0, le=1)
-
-    redelivers: ClassVar = False
 
     @property
     def label(self) -> str:

@@ -1,7 +1,7 @@
 """What every kind of fault says of itself."""
 
 from abc import abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, ClassVar, Literal, Protocol
@@ -65,6 +65,17 @@ class Poison:
     service: str
     ending: Ending
     events: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class PoisonInParts:
+    """The same where few events are known at a time: those from `first` on and below `until` that are `chosen`."""
+
+    service: str
+    ending: Ending
+    first: int
+    until: int
+    chosen: Callable[[int], bool]
 
 
 class System(Protocol):
@@ -143,7 +154,6 @@ class FaultKind(Declared):
     notes: ClassVar[tuple[str, ...]] = ()  # the kinds of history rows that it notes
     needs: ClassVar[Needs] = "nothing"
     done_to_it: ClassVar[str] = "hit"  # what happens to the parts that it meets, as a participle: "killed"
-    redelivers: ClassVar[bool] = True  # whether a message may be delivered again, or be lost, because of it
 
     @property
     @abstractmethod
@@ -225,6 +235,12 @@ class FaultKind(Declared):
 
     def poison(self, arrivals_s: Floats, rng: np.random.Generator) -> Poison | None:
         """Which events of the load it poisons. `arrivals_s` has shape (events,)."""
+        return None
+
+    def poison_in_parts(
+        self, events: int, before: Callable[[float], int], rng: np.random.Generator
+    ) -> PoisonInParts | None:
+        """The same for a load of so many events. `before` says how many of them arrive before a time."""
         return None
 
 

@@ -1,5 +1,6 @@
 """Messages that a service can never handle."""
 
+from collections.abc import Callable
 from math import inf
 from typing import ClassVar, Literal, Self
 
@@ -7,9 +8,19 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from sim.declare.declared import Floats
-from sim.declare.faults.kind import Draw, Ending, FaultKind, ServiceFault, System, consumer_parts, drawn_of
+from sim.declare.faults.kind import (
+    Draw,
+    Ending,
+    FaultKind,
+    PoisonInParts,
+    ServiceFault,
+    System,
+    consumer_parts,
+    drawn_of,
+)
 from sim.declare.faults.kind import Poison as Poisoned
 from sim.declare.faults.worlds import Injection, LiveWorld, SimulatedWorld
+from sim.declare.parts import PART
 from sim.errors import InvalidTrace
 
 KILLS_MAX = 100  # processes that poison may end in a run: each takes some 10 ms of the machine
@@ -109,6 +120,21 @@ class Poison(ServiceFault):
             chosen[[number for number in self.messages if number < arrivals_s.size]] = True
         chosen &= (arrivals_s >= self.at_s) & (arrivals_s < self.until_s)
         return Poisoned(self.service, _ENDINGS[self.how], np.flatnonzero(chosen))
+
+    def poison_in_parts(
+        self, events: int, before: Callable[[float], int], rng: np.random.Generator
+    ) -> PoisonInParts | None:
+        first, until = before(self.at_s), before(self.until_s)
+        ending = _ENDINGS[self.how]
+        if (share := self.share) is None:
+            return PoisonInParts(self.service, ending, first, until, frozenset(self.messages).__contains__)
+        bits, base = bytearray(), first // PART * PART  # a bit for each event, from the part of the first on
+        for start in range(0, until, PART):
+            drawn = rng.random(min(PART, events - start)) < share
+            bits += np.packbits(drawn).tobytes() if start >= base else b""
+        return PoisonInParts(
+            self.service, ending, first, until, lambda event: bool(bits[(event - base) // 8] >> (7 - event % 8) & 1)
+        )
 
     async def inject_live(self, world: LiveWorld) -> None:
         while self.how == "kill":

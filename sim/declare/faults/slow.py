@@ -1,6 +1,6 @@
 """A time in which a service is slow."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -12,8 +12,6 @@ class Slow(Lasting, ServiceFault):
 
     kind: Literal["slow"]
     factor: float = Field(gt=0, le=1e6)
-
-    redelivers: ClassVar = False
 
     @property
     def label(self) -> str:

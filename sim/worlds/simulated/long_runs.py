@@ -10,7 +10,7 @@ from sim.declare.scenario import Progress, Scenario
 from sim.evidence.history import Rows, Run
 from sim.evidence.tally import Tallied, Tally
 from sim.worlds.simulated.machine import Machine
-from sim.worlds.simulated.world import World, rng_of
+from sim.worlds.simulated.world import World, refuse_unlearned, rng_of
 
 
 def simulate_metrics(scenario: Scenario, seeds: Iterable[int], *, progress: Progress | None = None) -> Tallied:
@@ -18,12 +18,15 @@ def simulate_metrics(scenario: Scenario, seeds: Iterable[int], *, progress: Prog
 
     What a run draws and does is what `simulate` lets it do, row for row. Metrics are counted while rows come:
     quantiles are within 0.1 % of those of `measure`, the rest is the same but for rounding. What does grow is a
-    backlog: a service that is overloaded keeps what waits. `progress` is called about ten times a second of the clock.
+    backlog: a service that is overloaded keeps what waits. Where messages fail, each takes a bit or two. `progress` is
+    called about ten times a second of the clock.
 
     Raises:
-        InvalidScenario: there are no seeds, or the scenario has something that is not measured without rows yet.
-        InvalidTrace: a file of service times is missing or broken.
+        InvalidScenario: there are no seeds, or the scenario has something that is not measured without rows, or own
+            handlers are not learned.
+        InvalidTrace: a file of service times or the load's trace is missing or broken.
     """
+    refuse_unlearned(scenario)
     check_long(scenario)
     order = run_order(seeds, 1)
     runs, tallies = list[Run](), list[Tally]()

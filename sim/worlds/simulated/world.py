@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Generator, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,10 @@ class World:
         self._state = RunState(scenario, plan, machine, rng)
         self._env = self._state.env
         self._events = list(scenario.offered_load.events)
-        self._begun = 0  # messages of the load whose turn has come
+        # The messages of the load that have not been sent, with their times; and the one whose turn it is, if it is so.
+        self._due = Upcoming(plan.due_s.tolist())
+        self._unsent = enumerate(zip(plan.arrivals_s.tolist(), self._due, strict=True))
+        self._turn: list[tuple[int, tuple[float, float]]] = []
         self._packed: list[Rows] = []
         self._keep = self._packed.append if keep is None else keep
         self._groups: dict[str, Group] = {}
@@ -162,7 +166,7 @@ class World:
         env, load = self._env, self._scenario.offered_load
         if self._callers is not None and load.looping:
             self._callers.begin_loop()
-            self._begun = self._plan.arrivals_s.size  # what the clients do not ask for is not skipped
+            self._unsent = enumerate(())  # what the clients do not ask for is not skipped
         else:
             yield from self._send_all()
         yield env.timeout(max(0.0, load.duration_s - env.now))
@@ -170,24 +174,24 @@ class World:
 
     def _send_all(self) -> Generator[simpy.Event, Any, None]:
         """Send each message of the plan when it is due."""
-        env, tries, due = self._env, self._tries, Upcoming(self._plan.due_s.tolist())
-        sending = Sending(self._state.machine, self._state.link, self._state.body, due.until)
+        env, tries = self._env, self._tries
+        sending = Sending(self._state.machine, self._state.link, self._state.body, self._due.until)
         # With faults it is not known before how the server is reached then.
         unforeseen = any(fault.needs != "nothing" for fault in self._scenario.faults)
-        times_s = zip(self._plan.arrivals_s.tolist(), due, strict=True)
-        for index, (at_s, due_s) in enumerate(times_s):
+        for turn in self._unsent:
+            self._turn, (index, (at_s, due_s)) = [turn], turn
             if self._callers is not None:
                 if at_s > env.now:
                     yield env.timeout(at_s - env.now)
-                self._begun = index + 1
+                self._turn = []
                 self._callers.ask(index * tries)
                 continue
             if unforeseen:
                 yield env.timeout(max(0.0, due_s - env.now))
             sent = sending.send(due_s)
             yield env.timeout(max(0.0, sent.appended_s - env.now))
-            self._begun = index + 1
-            self._state.publish(self._event(index), index, at_s, sent, -1, -1, self._held_s(index))
+            self._turn = []
+            self._state.publish(self._event(index), index, at_s, sent, -1, -1, self._held_s(at_s, due_s))
 
     @property
     def _tries(self) -> int:
@@ -200,25 +204,24 @@ class World:
 
     def _note_unsent(self) -> None:
         """Note what waits for the server as sent, since nothing stops the load; and as skipped what was not due."""
-        now, plan = self._env.now, self._plan
-        for index in range(self._begun, plan.arrivals_s.size):
-            at_s, due_s = plan.arrivals_s.item(index), plan.due_s.item(index)
+        now = self._env.now
+        for index, (at_s, due_s) in chain(self._turn, self._unsent):
             code, caller = self._state.event_codes[self._event(index)], -1
             if self._callers is not None:
                 caller = self._callers.declared.of(index * self._tries)
                 if self._consumers[CALLERS, caller].killed:  # it sends nothing
                     continue
             if due_s <= now:
-                row = (due_s, KIND["sent"], -1, caller, code, index * self._tries, 0, at_s, self._held_s(index))
+                row = (due_s, KIND["sent"], -1, caller, code, index * self._tries, 0, at_s, self._held_s(at_s, due_s))
             else:
                 row = (now, KIND["skipped"], -1, -1, code, index * self._tries, 0, at_s, NAN)
             self._state.rows.append(row)
+            if len(self._state.rows) > _ROWS_MAX:
+                self._pack_rows()
 
-    def _held_s(self, index: int) -> float:
+    def _held_s(self, at_s: float, due_s: float) -> float:
         """How long the load's client has held a message, if it collects them."""
-        if not self._scenario.offered_load.collects:
-            return NAN
-        return self._plan.due_s.item(index) - self._plan.arrivals_s.item(index)
+        return due_s - at_s if self._scenario.offered_load.collects else NAN
 
     def _sample(self) -> Generator[simpy.Event, Any, None]:
         sampled, every_s = KIND["sampled"], self._scenario.sample_every_s
