@@ -1,6 +1,6 @@
 """A time in which a service is slow."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
