@@ -5,7 +5,8 @@ array has those of its methods that a simulated run calls.
 """
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import chain, pairwise, tee
+from typing import cast
 
 import numpy as np
 
@@ -65,26 +66,18 @@ class Column:
 
 
 class Times:
-    """The times of a load, in their order, from its parts. They are read once, by readers that keep in step."""
+    """The times of a load, in their order, from its parts. Two readers may read them, once each.
+
+    One of them may be ahead, as far as it counts what is due while the server is away. What is between them is kept.
+    """
 
     def __init__(self, size: int, parts: Iterator[Floats]) -> None:
         self.size = size
-        self._parts = parts
-        self._number = -1  # of the part that was drawn last
-        self._last: list[float] = []
+        self._readers = list(tee((cast(list[float], part.tolist()) for part in parts), 2))
 
     def tolist(self) -> Iterator[float]:
         """The times, one after the other."""
-        number = 0
-        while part := self._part(number):
-            yield from part
-            number += 1
-
-    def _part(self, number: int) -> list[float]:
-        if number == self._number + 1:
-            self._number, self._last = number, next(self._parts, np.empty(0)).tolist()
-        assert number == self._number, "it is read once, in step"
-        return self._last
+        return chain.from_iterable(self._readers.pop())
 
 
 def sorted_uniform(n: int, high: float, rng: np.random.Generator) -> Iterator[Floats]:

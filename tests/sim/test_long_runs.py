@@ -329,6 +329,18 @@ def test_memory_does_not_grow_with_the_run() -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize(
+    "slow",
+    [{"kind": "bandwidth", "for_s": 1.5, "bytes_per_s": 20_000}, {"kind": "server_away", "for_s": 20.0}],
+    ids=lambda slow: slow["kind"],
+)
+def test_what_waits_to_be_sent_may_be_many_parts_of_the_load(slow: dict[str, Any]) -> None:
+    """Hundreds of messages, in parts of 64: they join one batch of a narrow network, or were never sent."""
+    late = fault(**slow, at_s=1.0)
+    _agrees(scenario(poisson(300.0, 3.0), late, drain_s=2.0, desk=service(0.002, concurrency=4)))
+
+
+@pytest.mark.usefixtures("small_parts")
 def test_what_own_handlers_publish_is_counted_as_measured() -> None:
     """Some messages set off none, others two; a killed consumer leaves what was not handled."""
     learned = {"emits": {"packed": {"shares": [0.2, 0.5, 0.3], "after": 0.5}}, "reject_rate": 0.1}
