@@ -8,7 +8,7 @@ import pytest
 
 from sim.declare.scenario import MAX_ROWS, Scenario
 from sim.errors import InvalidScenario
-from sim.evidence.capacity import _attempts_among, overloads
+from sim.evidence.capacity import matched, overloads
 from sim.evidence.checks import check
 from sim.evidence.export import runs_json
 from sim.evidence.history import ROW, Left
@@ -121,16 +121,24 @@ def test_what_would_take_too_much_is_refused_with_the_number() -> None:
 
 
 @pytest.mark.parametrize("most", [5, 10**12, 2**62], ids=["few", "many", "too many for one number"])
-def test_an_attempt_is_found_among_others_by_all_that_names_it(most: int) -> None:
+def test_a_call_ends_with_the_next_end_of_all_that_names_it(most: int) -> None:
     rng, columns = np.random.default_rng(1), ["message", "consumer", "attempt"]
-    rows, others = np.zeros(300, ROW), np.zeros(200, ROW)
-    for of in (rows, others):
-        of["message"] = rng.integers(-1, 6, of.size)
-        of["message"][:2] = most
-        of["consumer"], of["attempt"] = rng.integers(-1, 4, of.size), rng.integers(0, 4, of.size)
-    expected = np.isin(rows[columns], others[columns])
-    assert 0 < expected.sum() < 300
-    assert _attempts_among(rows, others).tolist() == expected.tolist()
+    rows = np.zeros(500, ROW)
+    rows["t_s"] = np.arange(rows.size)
+    rows["message"], rows["consumer"] = rng.integers(-1, 6, rows.size), rng.integers(-1, 4, rows.size)
+    rows["message"][:2], rows["attempt"] = most, rng.integers(0, 4, rows.size)
+    begins = rng.random(rows.size) < 0.5
+    expected: dict[float, float] = {}
+    for place in np.flatnonzero(begins):
+        later = (rows[columns] == rows[columns][place]) & ~begins & (rows["t_s"] > place)
+        expected[float(place)] = float(rows["t_s"][later].min(initial=np.inf))
+    starts_s, ends_s, cut = matched(rows, begins)
+    cut_s = [start_s for start_s, end_s in expected.items() if end_s == np.inf]
+    assert 0 < len(cut_s) < len(expected)
+    assert cut["t_s"].tolist() == sorted(cut_s) == starts_s[ends_s.size :].tolist()
+    assert dict(zip(starts_s.tolist(), ends_s.tolist(), strict=False)) == {
+        start_s: end_s for start_s, end_s in expected.items() if end_s < np.inf
+    }
 
 
 def test_rows_that_are_packed_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
