@@ -73,13 +73,20 @@ def test_the_page_has_its_tables_and_hashes() -> None:
     assert told["scenarios"]["small"]["prediction"]["sha256"] in page
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"date": "x", "scenarios": {}, "tables": [3]}'])
-def test_a_report_refuses_another_file(tmp_path: Path, content: str | None) -> None:
+@pytest.mark.parametrize(
+    ("content", "mend"),
+    [(None, "correct the path")]
+    + [
+        (content, "run it again, or name another file")
+        for content in ("", "[]", "{}", '{"date": "x", "scenarios": {}, "tables": [3]}')
+    ],
+)
+def test_a_report_refuses_another_file(tmp_path: Path, content: str | None, mend: str) -> None:
     file = tmp_path / "told.json"
     if content is not None:
         file.write_text(content)
     said = CliRunner().invoke(app, ["report", "--output", str(tmp_path / "r.html"), "--fidelity", str(file)])
-    assert said.exit_code == 2 and "run it again, or name another file" in " ".join(said.output.split())
+    assert said.exit_code == 2 and mend in " ".join(said.output.split())
 
 
 def test_histories_of_two_scenarios_are_not_joined() -> None:
@@ -135,4 +142,4 @@ def test_the_command_tells_and_keeps_what_ran(tmp_path: Path, url: str) -> None:
     assert [run.seed for run in History.open(tmp_path / "runs" / "today" / "small-1 [a].parquet").runs] == [0, 1, 1]
     assert json.loads(told.read_text())["scenarios"]["small/1 [a]"]["metrics"]["lag_s_p50"]["pairs"] == 1
     refused = CliRunner().invoke(app, [*command, "--histories", str(file)])
-    assert refused.exit_code == 2 and "cannot be made (File exists); name another" in " ".join(refused.output.split())
+    assert refused.exit_code == 2 and "cannot be made: File exists; name another" in " ".join(refused.output.split())
