@@ -127,6 +127,14 @@ def test_the_one_that_has_least_to_do_for_its_start_is_there_first() -> None:
     assert _shared_s([0.2], 2, 3) == pytest.approx([0.4]), "beside three others that start"
 
 
+def test_who_starts_has_what_the_others_leave_of_the_cores() -> None:
+    """Of one core, another process has used 0.4 so far: it takes 1 / 0.6 times as long, and at most twice as long."""
+    for used_s, takes_s in ((0.0, 0.3), (4.0, 0.5), (9.0, 0.6)):
+        machine = Machine(costing(1, event_s=1.0, start_s=0.3), seed=0)
+        machine.process("consumer").late_s(0.0, 1, share=used_s)
+        assert machine.starts_s(10.0, 1) == pytest.approx([takes_s])
+
+
 def test_processes_that_start_keep_the_others_waiting() -> None:
     """While four processes start on one core, what a running one computes takes as long as it is one of five."""
     machine = Machine(costing(1, event_s=0.001, start_s=0.2), seed=0)

@@ -30,6 +30,7 @@ class Machine:
         self.shares = calibration is not None and bool(calibration.machine) and "cpu" not in calibration.left_out
         self._busy: list[BusyProcess] = []  # those that were busy lately
         self._starting: list[BusyProcess] = []  # those that were starting lately
+        self.used_s = 0.0  # of the cores, by those that ran
         classes = range(len(RESTS_S) + 1)
         self._draws = {step: [self._sampler(place, step, rest) for rest in classes] for place, step in enumerate(STEPS)}
         self.server = Server(self.process("server"))
@@ -50,13 +51,15 @@ class Machine:
         """How long each of so many processes takes to start that begin to start now; each imports for `import_s`.
 
         All of that is computing. So where there are more of them than cores, each goes on as fast as its share of the
-        cores lets it (processor sharing), and the others feel them.
+        cores lets it (processor sharing), and the others feel them. What the others have used of the cores so far, on
+        average, they go on using, up to a half.
         """
         takes_s = [self.takes_s("start_s") + import_s for _ in range(many)]
         if not self.shares:
             return takes_s
         self._starting = [one for one in self._starting if one.free_s > now]
-        takes_s = _shared_s(takes_s, self._cores, len(self._starting))
+        others = min(self.used_s / now, self._cores / 2) if now > 0.0 else 0.0
+        takes_s = _shared_s(takes_s, self._cores - others, len(self._starting))
         for one_s in takes_s:
             starting = BusyProcess(self, CpuCost(), now + one_s)
             self._starting.append(starting)
@@ -160,6 +163,7 @@ class BusyProcess(Process):
     def computes_s(self, now: float, cpu_s: float) -> float:
         if not self._machine.shares:
             return cpu_s
+        self._machine.used_s += cpu_s
         cpu_s += self._machine.slowed_down_s(self, now, cpu_s)
         self.free_s = max(self.free_s, now + cpu_s)
         return cpu_s
@@ -171,12 +175,13 @@ class BusyProcess(Process):
     def _works_s(self, now: float, after_s: float, cpu_s: float) -> float:
         """Work when it is free, `after_s` from now. How long that takes."""
         if cpu_s > 0.0:
+            self._machine.used_s += cpu_s
             cpu_s += self._machine.slowed_down_s(self, now, cpu_s)
             self.free_s = now + after_s + cpu_s
         return cpu_s
 
 
-def _shared_s(takes_s: list[float], cores: int, others: int) -> list[float]:
+def _shared_s(takes_s: list[float], cores: float, others: int) -> list[float]:
     """How long jobs take that begin together and share the cores with so many others; `takes_s` is what each needs."""
     shared_s, now_s, done_s = [0.0] * len(takes_s), 0.0, 0.0
     shortest_first = sorted(range(len(takes_s)), key=takes_s.__getitem__)
