@@ -28,6 +28,7 @@ from eventlib.testing.binaries import best_binary
 _START_S = 30.0  # it takes milliseconds, on a machine that has the time
 _ANSWER_S = 1.0
 _PORTS_TRIED = 3
+_IN_USE = "its port is in use"
 _SOCKET_PATH_MAX = 100  # Source: unix(7), sun_path has 108 bytes, on macOS 104
 _GUARD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")))
 # What a private server has until other options are given: no snapshot, an append-only file, no eviction.
@@ -160,7 +161,7 @@ class PrivateServer:
 
 def _why_not(last_words: str) -> str:
     if "Address already in use" in last_words:
-        return "it did not start: its port is in use; give another one, or 0 for a free one"
+        return f"it did not start: {_IN_USE}; give another one, or 0 for a free one"
     return f"it did not start: {last_words}"
 
 
@@ -207,7 +208,7 @@ def _started_on_a_free_port(binary: Path, options: tuple[str, ...]) -> PrivateSe
         try:
             return _started(binary, options, free_port())
         except NoServer as error:
-            if "in use" not in str(error):
+            if _IN_USE not in error.problem:
                 raise
     return _started(binary, options, free_port())
 

@@ -98,6 +98,12 @@ class RunState:
         for subscriber in self.subscribers[event]:
             subscriber.push(Message(index, intended_s))
 
+    def starts_s(self, service: str, many: int) -> list[float]:
+        """How long each of so many processes of a service, or of callers, takes to start that begin to start now."""
+        declared = self.scenario.services.get(service)
+        own = declared.own if declared is not None else None
+        return self.machine.starts_s(self.env.now, many, own.import_s if own is not None else 0.0)
+
     def open(self) -> None:
         """Something is to be settled before the run may end: a message at one service, or a caller's wait."""
         self._to_settle += 1

@@ -49,9 +49,7 @@ class Scaling:
             if any(fault.takes_out(name, env.now) for fault in self._state.scenario.faults):
                 continue
             to_start, to_stop = moves(present, wanted)
-            own = group.service.own
-            takes_s = self._state.machine.starts_s(env.now, len(to_start), own.import_s if own is not None else 0.0)
-            for index, one_s in zip(to_start, takes_s, strict=True):
+            for index, one_s in zip(to_start, self._state.starts_s(name, len(to_start)), strict=True):
                 self._start_later(name, index, start, one_s)
             for index in to_stop:
                 self._stop(group, index)

@@ -269,8 +269,7 @@ class World:
     ) -> Generator[simpy.Event, Any, None]:
         if after_s > 0.0:
             yield self._env.timeout(after_s)
-        own = self._scenario.services[service].own if service in self._groups else None
-        takes_s = self._state.machine.starts_s(self._env.now, len(consumers), own.import_s if own is not None else 0.0)
+        takes_s = self._state.starts_s(service, len(consumers))
         starts = [self._start_after(service, *one) for one in zip(consumers, takes_s, strict=True)]
         yield simpy.AllOf(self._env, starts)
 
