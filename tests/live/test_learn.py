@@ -479,7 +479,7 @@ async def test_bad_input_is_one_line_and_status_2(
         (url, stream, "none"): "has no such group; it has 'billing'",
         (url, a_list, GROUP): "holds something else than a stream",
         (url, stream, GROUP, "--for", "1"): "the stream is idle and is empty",
-        (url, stuck, GROUP, "--for", "1"): "nothing was handled in the 1 s",
+        (url, stuck, GROUP, "--for", "1"): "s that it was watched: 0 entries are pending and 1 wait",
         (url, stream, GROUP, "--for", "0"): "--for",
         ("redis://127.0.0.1:1", stream, GROUP): "is the URL right?",
         ("no url", stream, GROUP): "no valid Redis URL",
