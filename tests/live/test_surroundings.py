@@ -3,14 +3,15 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from eventlib.testing import eventually
 from sim.errors import LiveRunFailed
 from sim.worlds.live import run_live
-from sim.worlds.process_pool import process_pool
+from sim.worlds.process_pool import PoolProcess, ProcessPool, process_pool
 from tests.live.live_runs import in_time, no_process_left
 from tests.model.small import scenario, service, steady
 
@@ -121,6 +122,14 @@ async def test_a_fork_server_that_hangs_is_given_up(url: str, tmp_path: Path, mo
     monkeypatch.setattr("sim.worlds.process_pool._PROGRAM", hanging)
     monkeypatch.setattr("sim.worlds.process_pool._START_S", 1.0)
     monkeypatch.setattr("sim.worlds.process_pool._STOP_S", 0.2)
+    ready = ProcessPool.ready
+
+    async def ready_once_heard(pool: ProcessPool, processes: Sequence[PoolProcess]) -> None:
+        """A busy machine may take seconds to start it."""
+        await eventually(lambda: b"hold the line" in pool._heard)
+        await ready(pool, processes)
+
+    monkeypatch.setattr(ProcessPool, "ready", ready_once_heard)
     with no_process_left(), pytest.raises(LiveRunFailed, match=r"desk 0, generator was not ready .* hold the line"):
         await in_time(run_live(TINY, [0], repeats=1, url=url))
 
