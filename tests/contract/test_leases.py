@@ -16,6 +16,7 @@ from eventlib.broker.consuming import ConsumerCommands, TakenOver
 from eventlib.broker.pipelined import Argument, PipelinedConnection
 from eventlib.broker.publishing import PublishCommands
 from eventlib.broker.streams import StreamCommands
+from eventlib.consume import intake
 from eventlib.records import Entry, NumberedBatch
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
@@ -119,9 +120,10 @@ async def test_trap_04_after_a_standstill_ownership_is_checked_before_a_handler_
 
 @pytest.mark.usefixtures("no_sweeps")
 async def test_trap_04_an_entry_in_a_reply_that_was_read_late_may_belong_to_another_consumer(
-    connect: Connect, inspector: Inspector, url: str
+    connect: Connect, inspector: Inspector, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process stood still during a blocking read. The entry was taken over before the process read the reply."""
+    monkeypatch.setattr(intake, "BLOCK_S", 60.0)  # no read ends between the look at it and the entry that answers it
     app, handled = new_app(lease_s=LEASE_S)
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
@@ -132,7 +134,7 @@ async def test_trap_04_an_entry_in_a_reply_that_was_read_late_may_belong_to_anot
             with redis.Redis.from_url(url) as other:
                 id_ = other.xadd(inspector.keys.stream, fields)
                 time.sleep(LEASE_S * 1.5)  # noqa: ASYNC251 - standing still is the fault under test
-                other.xclaim(inspector.keys.stream, "billing", "other", 0, [id_], justid=True)
+                assert other.xclaim(inspector.keys.stream, "billing", "other", 0, [id_], justid=True)
             await eventually(lambda: is_blocked(inspector))
         assert handled == [1]
         assert [row.consumer for row in await inspector.pending()] == ["other"]
