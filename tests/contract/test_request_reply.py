@@ -264,9 +264,9 @@ async def test_with_a_spool_a_request_that_times_out_is_published_later(
 async def test_a_lost_reply_of_the_server_loses_no_event(
     connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "REPLY_TIMEOUT_S", 0.2)
     monkeypatch.setattr(listening, "BLOCK_S", 0.1)
     async with fault_proxy(url) as proxy, connect(SHOP, url=proxy.url) as bus, connect(SHOP) as other:
+        monkeypatch.setattr(connections, "REPLY_TIMEOUT_S", 0.2)  # not before: a busy machine connects slowly
         async with bus.waiting_for(QuoteGiven, correlation_id="x", timeout_s=LONG_S) as given:
             proxy.lose_reply_to(b"XREAD")
             await other.publish(QuoteGiven(number=1), correlation_id="x")
