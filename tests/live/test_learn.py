@@ -440,7 +440,7 @@ def test_ctrl_c_writes_what_was_learned_so_far(url: str, tmp_path: Path) -> None
             ready.set()
             await eventually(lambda: _looked(raw, looks + 60))
             os.kill(os.getpid(), signal.SIGINT)
-            await asyncio.to_thread(ended.wait, 10.0)
+            await asyncio.to_thread(ended.wait, 60.0)
             await raw.unlink(stream)
 
     ready = threading.Event()
