@@ -5,7 +5,7 @@ from eventlib.broker.consuming import ConsumerCommands
 from eventlib.broker.keys import GroupKeys
 from eventlib.broker.reading import Reader
 from eventlib.records import Entry
-from eventlib.testing import eventually
+from eventlib.testing import Inspector, eventually
 
 
 async def read(reader: Reader, count: int) -> list[Entry]:
@@ -24,6 +24,14 @@ async def read_as(
         return await read(reader, count)
     finally:
         await reader.close()
+
+
+async def left_long_ago(inspector: Inspector, count: int = 100, *, retried: bool = False) -> list[str]:
+    """Take entries as a consumer that was killed a minute ago, which is longer than a lease. Returns their ids."""
+    ids = await inspector.read_and_die(count, retried=retried)
+    key = inspector.keys.retry if retried else inspector.keys.stream
+    await inspector.raw.xclaim(key, inspector.keys.group, "dead", 0, ids, idle=60_000, justid=True)  # type: ignore[arg-type]  # invariant list
+    return ids
 
 
 async def server_time_s(broker: Broker) -> float:

@@ -1,8 +1,10 @@
 """The claim about foreign addresses notices one, wherever the process goes to it."""
 
+import math
+
 import pytest
 
-from sim.claims import security
+from sim.claims import runner, security
 from sim.claims.runner import measure_one
 
 
@@ -17,6 +19,7 @@ from sim.claims.runner import measure_one
 def test_another_address_is_noticed(planted: str, stranger: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     program = f"import socket\n\ndef work(url, namespace):\n    {planted}\n"
     monkeypatch.setattr(security, "_USES", program)
+    monkeypatch.setattr(runner, "_STILL_S", math.inf)  # it is noticed, also where the machine stands still meanwhile
     row = measure_one(security.no_corporate_api, url)
     assert row.verdict == "false" and f"of ['{stranger}']" in row.finding.measured
 

@@ -50,11 +50,12 @@ def test_what_is_false_while_the_process_stood_still_is_not_believed(
 
 
 PROGRAM = """
-import os, time
+import time
 from sim.claims.standstill import still
 with still() as found:
+    while not found.longest_s:  # until it has looked once
+        time.sleep(0.01)
     print("ready", flush=True)
-    time.sleep({sleep_s})
     input()
 print(found.longest_s)
 """
@@ -62,7 +63,7 @@ print(found.longest_s)
 
 def test_a_process_that_is_stopped_stands_still() -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(sleep_s=0)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as program:
         assert program.stdout is not None and program.stdout.readline() == "ready\n"
         os.kill(program.pid, signal.SIGSTOP)
@@ -73,6 +74,9 @@ def test_a_process_that_is_stopped_stands_still() -> None:
 
 
 def test_code_that_waits_is_no_standstill() -> None:
-    with still() as found:
-        time.sleep(0.5)  # as a blocked event loop does
-    assert found.longest_s < 0.5
+    for blocked_s in (0.5, 2.0, 8.0):  # a machine that itself stood still for so long has more time
+        with still() as found:
+            time.sleep(blocked_s)  # as a blocked event loop does
+        if found.longest_s < blocked_s / 2.0:
+            return
+    pytest.fail(f"it stood still for {found.longest_s:.1f} s")

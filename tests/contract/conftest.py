@@ -42,6 +42,12 @@ def no_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def early_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Consumers sweep as soon as they run, so the usual lease will do, for which no machine stands still."""
+    monkeypatch.setattr(Lease, "sweep_wait_s", lambda *_: 0.05)
+
+
+@pytest.fixture
 async def unhandled_errors() -> list[str]:
     """Errors of tasks and futures that no code awaited, as the event loop reports them."""
     complaints = list[str]()

@@ -16,9 +16,11 @@ from eventlib.broker.consuming import ConsumerCommands, TakenOver
 from eventlib.broker.pipelined import Argument, PipelinedConnection
 from eventlib.broker.publishing import PublishCommands
 from eventlib.broker.streams import StreamCommands
+from eventlib.consume import intake
 from eventlib.records import Entry, NumberedBatch
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
+from tests.reading import left_long_ago
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
 
 LEASE_S = 0.3
@@ -119,9 +121,10 @@ async def test_trap_04_after_a_standstill_ownership_is_checked_before_a_handler_
 
 @pytest.mark.usefixtures("no_sweeps")
 async def test_trap_04_an_entry_in_a_reply_that_was_read_late_may_belong_to_another_consumer(
-    connect: Connect, inspector: Inspector, url: str
+    connect: Connect, inspector: Inspector, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process stood still during a blocking read. The entry was taken over before the process read the reply."""
+    monkeypatch.setattr(intake, "BLOCK_S", 60.0)  # no read ends between the look at it and the entry that answers it
     app, handled = new_app(lease_s=LEASE_S)
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
@@ -132,7 +135,7 @@ async def test_trap_04_an_entry_in_a_reply_that_was_read_late_may_belong_to_anot
             with redis.Redis.from_url(url) as other:
                 id_ = other.xadd(inspector.keys.stream, fields)
                 time.sleep(LEASE_S * 1.5)  # noqa: ASYNC251 - standing still is the fault under test
-                other.xclaim(inspector.keys.stream, "billing", "other", 0, [id_], justid=True)
+                assert other.xclaim(inspector.keys.stream, "billing", "other", 0, [id_], justid=True)
             await eventually(lambda: is_blocked(inspector))
         assert handled == [1]
         assert [row.consumer for row in await inspector.pending()] == ["other"]
@@ -144,14 +147,15 @@ async def is_blocked(inspector: Inspector) -> bool:
     return bool(info["blocked_clients"])
 
 
+@pytest.mark.usefixtures("early_sweeps")
 async def test_trap_01_a_dead_consumers_work_is_taken_over_on_a_quiet_stream(
     connect: Connect, inspector: Inspector
 ) -> None:
-    app, handled = new_app(lease_s=LEASE_S)
+    app, handled = new_app()
     record = Record()
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2, 3))
-        assert len(await inspector.read_and_die()) == 3
+        assert len(await left_long_ago(inspector)) == 3
         async with bus.running(observe=record):
             await eventually(lambda: record.count("acked") == 3)
     assert sorted(handled) == [1, 2, 3]
@@ -159,14 +163,15 @@ async def test_trap_01_a_dead_consumers_work_is_taken_over_on_a_quiet_stream(
     assert await inspector.pending() == []
 
 
+@pytest.mark.usefixtures("early_sweeps")
 async def test_work_is_taken_over_from_the_retry_stream_as_well(connect: Connect, inspector: Inspector) -> None:
-    app, handled = new_app(lease_s=LEASE_S)
+    app, handled = new_app()
     record = Record()
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
         await inspector.read_and_die()
         await ConsumerCommands(bus._broker, inspector.keys, "dead").leave()  # gives it back to the retry stream
-        assert len(await inspector.read_and_die(retried=True)) == 1
+        assert len(await left_long_ago(inspector, retried=True)) == 1
         async with bus.running(observe=record):
             await eventually(lambda: record.count("acked") == 1)
     assert handled == [1]
@@ -241,6 +246,7 @@ async def test_recovery_takes_no_longer_with_more_pending_entries(connect: Conne
     assert [entry.id for entry in taken] == [last]
 
 
+@pytest.mark.usefixtures("early_sweeps")
 async def test_a_first_sweep_takes_over_few_entries_whatever_the_batch_size(
     connect: Connect, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,7 +259,6 @@ async def test_a_first_sweep_takes_over_few_entries_whatever_the_batch_size(
 
     monkeypatch.setattr(ConsumerCommands, "sweep", noted)
     app, handled = ev.App("shop"), list[int]()
-    app.group("billing", lease_s=LEASE_S)
 
     @app.subscribe_batch(OrderPlaced, group="billing", size=1000)
     async def bill(batch: ev.Batch[OrderPlaced]) -> None:
@@ -261,30 +266,32 @@ async def test_a_first_sweep_takes_over_few_entries_whatever_the_batch_size(
 
     async with connect(app) as bus:
         await bus.publish_many(orders(*range(400)))
-        await inspector.read_and_die(400)
+        await left_long_ago(inspector, 400)
         async with bus.running():
             await eventually(lambda: len(handled) == 400)
     assert sorted(handled) == list(range(400))
     assert asked[0] == 10 and max(asked) > 100
 
 
+@pytest.mark.usefixtures("early_sweeps")
 async def test_trap_09_a_deleted_entry_does_not_stay_pending(connect: Connect, inspector: Inspector) -> None:
-    app, handled = new_app(lease_s=LEASE_S)
+    app, handled = new_app()
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2))
-        gone, _ = await inspector.read_and_die()
+        gone, _ = await left_long_ago(inspector)
         await inspector.raw.xdel(inspector.keys.stream, gone)
         async with bus.running():
             await eventually(lambda: held(inspector, 0))
     assert handled == [2]
 
 
+@pytest.mark.usefixtures("early_sweeps")
 @pytest.mark.parametrize(("died", "admitted"), [(2, True), (3, False)])
 async def test_trap_07_an_entry_that_killed_its_consumers_too_often_is_poison(
     connect: Connect, inspector: Inspector, died: int, admitted: bool
 ) -> None:
     """The server counts the deliveries, because a killed process reports nothing. Three attempts are allowed."""
-    app, handled = new_app(lease_s=LEASE_S)
+    app, handled = new_app()
     record = Record()
     async with connect(app) as bus:
         await bus.publish(OrderPlaced(number=1))
@@ -300,11 +307,12 @@ async def test_trap_07_an_entry_that_killed_its_consumers_too_often_is_poison(
     assert all("it is the cause, or was held beside the cause" in dead_letter.error for dead_letter in dead_letters)
 
 
+@pytest.mark.usefixtures("early_sweeps")
 async def test_an_entry_that_was_dead_lettered_together_with_poison_can_be_replayed_alone(
     connect: Connect, inspector: Inspector
 ) -> None:
     """It is unknown which of them ended the process, so all entries that it held become dead letters."""
-    app, handled = new_app(lease_s=LEASE_S)
+    app, handled = new_app()
     record = Record()
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2))
@@ -551,6 +559,7 @@ async def test_an_acknowledged_retry_is_deleted(connect: Connect, inspector: Ins
     assert await inspector.raw.xlen(inspector.keys.retry) == 0
 
 
+@pytest.mark.usefixtures("early_sweeps")
 async def test_trap_07_a_poison_entry_is_not_decoded(connect: Connect, inspector: Inspector) -> None:
     """Decoding it may be what ends the process. After three attempts, a fourth delivery makes it a dead letter."""
     opened = list[int]()
@@ -565,7 +574,6 @@ async def test_trap_07_a_poison_entry_is_not_decoded(connect: Connect, inspector
             return number
 
     app, record = ev.App("shop"), Record()
-    app.group("billing", lease_s=LEASE_S)
 
     @app.subscribe(OrderPoisoned, group="billing", retry=AT_ONCE)
     async def bill(_: OrderPoisoned, __: ev.Delivery) -> None: ...

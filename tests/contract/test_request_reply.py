@@ -22,6 +22,7 @@ from tests.shop import Connect
 SHOP = ev.App("shop")
 LONG_S = 30.0
 SHORT_S = 0.1
+LOOK_S = 1.0  # time enough, on a machine that stands still, to find that the server does not answer
 
 
 async def test_trap_36_requests_run_side_by_side(connect: Connect) -> None:
@@ -200,7 +201,7 @@ async def test_an_outage_at_the_end_of_a_wait_is_its_cause(connect: Connect, url
         proxy.refusing = True
         proxy.cut()
         with pytest.raises(ev.EventWaitTimeout) as timeout:
-            await bus.request(QuoteRequested(number=4), QuoteGiven, timeout_s=0.3)
+            await bus.request(QuoteRequested(number=4), QuoteGiven, timeout_s=LOOK_S)
         assert isinstance(timeout.value.__cause__, ev.BrokerUnavailable)
         assert bus._waits.outstanding == 0
         with pytest.raises(ev.EventWaitTimeout) as timeout:
@@ -218,7 +219,7 @@ async def test_a_silent_server_is_the_cause_too(connect: Connect, url: str, list
                 await bus.reply("x", QuoteGiven, timeout_s=SHORT_S)
         proxy.swallowing = True
         with pytest.raises(ev.EventWaitTimeout) as timeout:
-            await bus.request(QuoteRequested(number=4), QuoteGiven, timeout_s=0.2)
+            await bus.request(QuoteRequested(number=4), QuoteGiven, timeout_s=LOOK_S)
         assert isinstance(timeout.value.__cause__, ev.BrokerUnavailable)
         proxy.cut()
         proxy.swallowing = False
@@ -254,7 +255,7 @@ async def test_with_a_spool_a_request_that_times_out_is_published_later(
         proxy.cut()
         id_ = ev.new_correlation_id()
         with pytest.raises(ev.EventWaitTimeout) as timeout:
-            await bus.request(QuoteRequested(number=4), QuoteGiven, timeout_s=0.3, correlation_id=id_)
+            await bus.request(QuoteRequested(number=4), QuoteGiven, timeout_s=LOOK_S, correlation_id=id_)
         assert isinstance(timeout.value.__cause__, ev.BrokerUnavailable)
         proxy.refusing = False
         assert (await bus.reply(id_, QuoteGiven, timeout_s=LONG_S)).number == 4
@@ -263,9 +264,9 @@ async def test_with_a_spool_a_request_that_times_out_is_published_later(
 async def test_a_lost_reply_of_the_server_loses_no_event(
     connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "REPLY_TIMEOUT_S", 0.2)
     monkeypatch.setattr(listening, "BLOCK_S", 0.1)
     async with fault_proxy(url) as proxy, connect(SHOP, url=proxy.url) as bus, connect(SHOP) as other:
+        monkeypatch.setattr(connections, "REPLY_TIMEOUT_S", 0.2)  # not before: a busy machine connects slowly
         async with bus.waiting_for(QuoteGiven, correlation_id="x", timeout_s=LONG_S) as given:
             proxy.lose_reply_to(b"XREAD")
             await other.publish(QuoteGiven(number=1), correlation_id="x")

@@ -32,12 +32,13 @@ class Gate:
 
 
 async def test_no_more_run_at_once_than_the_limits_allow_over_all_workers(connect: Connect) -> None:
-    app, gate = ev.App("shop"), Gate()
+    app, gate, go_on = ev.App("shop"), Gate(), asyncio.Event()
     app.queue("default", concurrency=20)
 
     @app.task(limit=3, limit_by="customer", limit_per_key=2)
     async def charge(customer: str, number: int) -> None:
         await asyncio.gather(gate.pass_through("all"), gate.pass_through(customer))
+        await go_on.wait()
 
     @app.task()
     async def free() -> None: ...
@@ -47,6 +48,7 @@ async def test_no_more_run_at_once_than_the_limits_allow_over_all_workers(connec
         handles = await bus.tasks.enqueue_many(calls)
         await (await bus.enqueue(free)()).result(SOON_S)  # it is behind the others, and they do not hold it up
         assert (await handles[-1].state()).state in ("blocked", "waiting")
+        go_on.set()
         await asyncio.gather(*(handle.result(SOON_S) for handle in handles))
         assert gate.most["all"] == 3
         assert max(gate.most[customer] for customer in "abc") == 2

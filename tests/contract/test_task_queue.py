@@ -14,10 +14,11 @@ from eventlib.records import EnqueuedTask, Entry
 
 PATTERN = pattern_of([WEIGHTS[priority] for priority in PRIORITIES])
 names = (f"q{number}" for number in count())
+KEEP_MS = 3_600_000  # longer than a test takes, wherever a machine stands still: what has ended is looked at
 
 
 def waiting_task(id_: str, priority: int = 2, tenant: str = "", **record: object) -> EnqueuedTask:
-    fields = {"name": "t", "priority": priority + 1, "tenant": tenant, "keep": 1000, **record}
+    fields = {"name": "t", "priority": priority + 1, "tenant": tenant, "keep": KEEP_MS, **record}
     return EnqueuedTask(id_, b"{}", json.dumps(fields).encode(), "", "", "")
 
 

@@ -14,7 +14,7 @@ from tests.repository import TOP
 
 PAGE = (TOP / "docs" / "operations.md").read_text(encoding="utf-8")
 PROGRAMS = dict(re.findall(r"^```python\n# ([\w.]+)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0  # a machine that is busy takes long to start a program
 
 
 def environment(url: str) -> dict[str, str]:
