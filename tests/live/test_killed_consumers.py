@@ -5,7 +5,7 @@ import signal
 import eventlib as ev
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
-from tests.live.conftest import ConsumerProcesses
+from tests.live.conftest import WORKS_S, ConsumerProcesses
 from tests.shop import Connect, nothing_left, orders
 
 
@@ -15,14 +15,14 @@ async def test_a_consumer_killed_while_handlers_run_loses_no_event(
     async with connect(ev.App("shop")) as bus:
         victim = processes.start(url, namespace, work_s=0.2)
         await bus.publish_many(orders(*range(400)))
-        await eventually(lambda: len(processes.noted("begin")) > len(processes.noted("done")) > 4)
+        await eventually(lambda: len(processes.noted("begin")) > len(processes.noted("done")) > 4, WORKS_S)
         victim.kill()
         victim.wait()
         done = set(processes.noted("done"))
         held = {row.id for row in await inspector.pending()}
         assert held and len(done) < 400  # it died with pending entries
         processes.start(url, namespace, work_s=0.0)
-        await eventually(lambda: set(processes.noted("done")) == set(range(400)))
+        await eventually(lambda: set(processes.noted("done")) == set(range(400)), WORKS_S)
         await eventually(lambda: nothing_left(bus))
         assert await bus.dead_letters("orders", "billing").find() == []
 
@@ -36,7 +36,7 @@ async def test_no_event_is_lost_while_one_of_two_consumers_is_killed_repeatedly(
             victim = processes.start(url, namespace, work_s=0.01)
             before = len(processes.noted("done"))
             await bus.publish_many(orders(*range(round_ * 50, round_ * 50 + 50)))
-            await eventually(lambda: len(processes.noted("done")) > before + 10)  # noqa: B023 - awaited in the loop
+            await eventually(lambda: len(processes.noted("done")) > before + 10, WORKS_S)  # noqa: B023 - awaited in the loop
             victim.kill()
             victim.wait()
         await eventually(lambda: set(processes.noted("done")) == set(range(200)))
@@ -49,7 +49,7 @@ async def test_a_consumer_stopped_by_sigterm_finishes_its_handlers_and_deletes_i
     async with connect(ev.App("shop")) as bus:
         consumer = processes.start(url, namespace, work_s=0.2)
         await bus.publish_many(orders(*range(20)))
-        await eventually(lambda: processes.noted("begin"))
+        await eventually(lambda: processes.noted("begin"), WORKS_S)
         consumer.terminate()
         await eventually(lambda: consumer.poll() is not None)
         assert consumer.returncode == 0
@@ -65,10 +65,10 @@ async def test_trap_05_no_event_is_lost_when_a_consumer_is_stopped_for_longer_th
     async with connect(ev.App("shop")) as bus:
         frozen = processes.start(url, namespace, work_s=0.1)
         await bus.publish_many(orders(*range(10)))
-        await eventually(lambda: processes.noted("begin"))
+        await eventually(lambda: processes.noted("begin"), WORKS_S)
         frozen.send_signal(signal.SIGSTOP)
         rescuer = processes.start(url, namespace, work_s=0.0)
-        await eventually(lambda: set(processes.noted("done")) == set(range(10)))
+        await eventually(lambda: set(processes.noted("done")) == set(range(10)), WORKS_S)
         rescuer.terminate()
         await eventually(lambda: rescuer.poll() is not None)
         frozen.send_signal(signal.SIGCONT)

@@ -9,7 +9,7 @@ import pytest
 import eventlib as ev
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
-from tests.live.conftest import ConsumerProcesses
+from tests.live.conftest import WORKS_S, ConsumerProcesses
 from tests.live.ordered_consumer import Paid
 from tests.order import Note, faults
 from tests.shop import Connect, nothing_left
@@ -45,7 +45,7 @@ async def test_the_order_is_kept_while_consumers_are_killed_repeatedly(
             share = len(published) // 4
             await bus.publish_many(published[round_ * share : (round_ + 1) * share])
             goal = len(done()) + share // 3
-            await eventually(lambda: len(done()) > goal)  # noqa: B023 - awaited in the loop
+            await eventually(lambda: len(done()) > goal, WORKS_S)  # noqa: B023 - awaited in the loop
             victim = consumers.pop(rng.randrange(3))
             if round_ == 2:
                 victim.terminate()
@@ -55,7 +55,7 @@ async def test_the_order_is_kept_while_consumers_are_killed_repeatedly(
             victim.wait()
             with processes.handler_log.open("a") as log:
                 log.write(f"killed {victim.pid}\n")
-        await eventually(lambda: nothing_left(bus))
+        await eventually(lambda: nothing_left(bus), WORKS_S)
         assert await bus.dead_letters("orders", "billing").find() == []
         assert await inspector.raw.exists(inspector.keys.key_queue_heads, inspector.keys.key_queues) == 0
     assert done() == {(event.account, event.step) for event in published}
