@@ -23,12 +23,13 @@ class Paid(ev.Event, type="own.paid", stream="own-payments"):
 
 
 LEAKED: list[asyncio.Task[bool]] = []  # else they may be collected as garbage before they are looked for
+BLOCKED: list[int] = []  # the number of the event that has blocked the loop
 
 app = ev.App("own")
-app.group("compute", concurrency=4, prefetch=1, lease_s=1.0)
+app.group("compute", concurrency=4, prefetch=1, lease_s=2.0)
 app.group("wait", concurrency=50)
 app.group("ordered", ordered_by="number")
-app.group("late", lease_s=1.2)
+app.group("late", lease_s=3.0)
 app.group("sized", concurrency=50)
 app.group("guarded", circuit_breaker=ev.CircuitBreaker(failures=3, failure_share=0.3, window_s=1.0, open_s=0.2))
 
@@ -55,11 +56,10 @@ async def wait(event: Paid, delivery: ev.Delivery) -> None:
 
 @app.subscribe(Placed, group="late", retry=ev.Retry(attempts=2, wait_s=0.0))
 async def block(event: Placed, delivery: ev.Delivery) -> None:
-    """Blocks the loop, leaves a task running, and once calls sys.exit."""
-    if event.number == 0:
-        until = time.thread_time() + 0.5  # where other programs take the processor, that is no blocking of its own
-        while time.thread_time() < until:  # what no handler should do
-            pass
+    """Blocks the loop once for over a third of the lease, leaves a task running, and calls sys.exit."""
+    if not BLOCKED:
+        BLOCKED.append(event.number)
+        time.sleep(1.1)  # noqa: ASYNC251 - what no handler should do
     if event.number == 1:
         raise SystemExit("bye")
     if event.number == 2:
@@ -94,8 +94,8 @@ async def ordered(event: Placed, delivery: ev.Delivery) -> None:
 
 @app.subscribe_batch(Placed, group="bulk", size=8, retry=ev.Retry(attempts=3, wait_s=0.05))
 async def bulk(batch: ev.Batch[Placed]) -> None:
-    """Waits 20 ms, and 5 ms for each event; every tenth fails once by itself, and the others pay."""
-    await asyncio.sleep(0.02 + 0.005 * len(batch))
+    """Waits 0.2 s, and 50 ms for each event; every tenth fails once by itself, and the others pay."""
+    await asyncio.sleep(0.2 + 0.05 * len(batch))
     publishing = []
     for event, delivery in batch:
         if event.number % 10 == 9 and delivery.attempt == 1:

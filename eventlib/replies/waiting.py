@@ -20,6 +20,9 @@ from eventlib.replies.waiters import Awaited, Waiter, Waiters
 E = TypeVar("E", bound=Event)
 
 _SKEW_MS = 3_600_000  # by so much, the clock that made a correlation id may be ahead of the server's
+_LATE_S = 0.02  # a timer that is later says that this process stood still
+_LAST_LOOK_S = 0.05  # long enough to hear what came meanwhile: it is in the connection already
+_LAST_LOOKS = 3  # a machine that is too busy for more has to end a wait all the same
 
 
 @asynccontextmanager
@@ -139,7 +142,7 @@ class Waiting(Generic[E]):
         self._event = None
         self._waiter = Waiter(self._awaited, self._correlation_id, self._looks_back, self._own)
         self._listeners = self._waits.begin(self._waiter)
-        self._timer = loop.call_at(self.deadline_s, self._waiter.fail, _TimeIsOver())
+        self._timer = loop.call_at(self.deadline_s, self._end_in_time, self.deadline_s, _LAST_LOOKS)
         if tracing.active is not None:
             receiving = tracing.active.receiving(self._awaited.streams, self._correlation_id)
             self._receiving = self._tracing.enter_context(receiving)
@@ -169,6 +172,16 @@ class Waiting(Generic[E]):
             raise
         finally:
             self._end(error)
+
+    def _end_in_time(self, due_s: float, looks: int) -> None:
+        """End the wait that was to end then. If this process stood still, what came meanwhile is heard first."""
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        if looks and now_s - due_s > _LATE_S:
+            again_s = now_s + _LAST_LOOK_S
+            self._timer = loop.call_at(again_s, self._end_in_time, again_s, looks - 1)
+        else:
+            self._waiter.fail(_TimeIsOver())
 
     async def _finish(self) -> None:
         try:

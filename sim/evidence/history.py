@@ -322,6 +322,9 @@ def of_kind(rows: Rows, *kinds: str) -> Rows:
 
 def sorted_rows(rows: Rows) -> Rows:
     """Rows by run, then time; rows of one moment keep their order."""
+    run, t_s = rows["run"], rows["t_s"]
+    if np.all((run[1:] > run[:-1]) | ((run[1:] == run[:-1]) & (t_s[1:] >= t_s[:-1]))):
+        return rows
     return rows[np.lexsort((rows["t_s"], rows["run"]))]
 
 

@@ -175,7 +175,7 @@ async def _work(job: Job, fd: int) -> None:
                 orders.t0 = order["go"]
                 orders.go.set()
             elif "network" in order:
-                orders.network.put_nowait(order["network"])
+                orders.network.put_nowait(order)
             else:
                 orders.stop.set()
 

@@ -124,10 +124,10 @@ class LiveFaults:
         for consumer in consumers or (-1,):
             self._note(kind, service, consumer)
 
-    def set_network(self, network: Network) -> None:
+    def set_network(self, network: Network, noted: str = "") -> None:
         assert self.proxy is not None, "a fault that needs the proxy says so"
         self._network = network
-        self._pool.order(self.proxy, {"network": asdict(network)})
+        self._pool.order(self.proxy, {"network": asdict(network), "noted": noted})
 
     # A fault is cancelled when the run is over. What it does to the server is finished even then: two calls at once
     # would mix up their answers.

@@ -242,10 +242,11 @@ class _LiveRun:
 
     async def _start_what_others_talk_to(self) -> None:
         """Start the proxy and the dependencies, where there are any: they are told to stop when the others have."""
-        job = asdict(self._job) | {"records": str(self._directory / "none")}
+        job = asdict(self._job)
         if self._through_proxy:
-            where = {"url": self._url, "listens": str(self._directory / _PROXY)}
-            self._faults.proxy = self._pool.start("proxy", job | {"role": "proxy"} | where)
+            file = self._directory / "proxy.rows"
+            own = {"role": "proxy", "url": self._url, "listens": str(self._directory / _PROXY), "records": str(file)}
+            self._files[file] = self._faults.proxy = self._pool.start("proxy", job | own)
             self._talked_to.append(self._faults.proxy)
         for number, name in enumerate(self._scenario.dependencies):
             file = self._directory / f"dependency-{number}.rows"

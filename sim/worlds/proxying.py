@@ -4,21 +4,26 @@ import asyncio
 
 from eventlib.testing import FaultProxy, fault_proxy
 from sim.declare.faults.worlds import Network
-from sim.worlds.worker import Job, Orders, Tell
+from sim.worlds.recorder import Recorder
+from sim.worlds.worker import Job, Orders, Tell, stopped
 
 
-async def stand_between(job: Job, orders: Orders, tell: Tell) -> None:
-    """Pass on what processes and server say to one another, and fail as ordered, until the order to stop."""
+async def stand_between(job: Job, recorder: Recorder, orders: Orders, tell: Tell) -> None:
+    """Pass on what processes and server say to one another, and fail as ordered, until the order to stop.
+
+    The owner of the run cannot note when the network fails: on a busy machine its order comes later than it is given.
+    """
     async with fault_proxy(job.url, job.listens) as proxy:
-        failing = asyncio.create_task(_fail_as_ordered(proxy, orders))
+        failing = asyncio.create_task(_fail_as_ordered(proxy, recorder, orders))
         tell("ready")
-        await orders.stop.wait()
+        await stopped(orders, recorder)
         failing.cancel()
 
 
-async def _fail_as_ordered(proxy: FaultProxy, orders: Orders) -> None:
+async def _fail_as_ordered(proxy: FaultProxy, recorder: Recorder, orders: Orders) -> None:
     while True:
-        network = Network(**await orders.network.get())
+        order = await orders.network.get()
+        network = Network(**order["network"])
         breaks = network.cut or network.away or (proxy.swallowing and not network.loses_replies)
         proxy.refusing = network.away
         proxy.swallowing = network.loses_replies
@@ -27,3 +32,5 @@ async def _fail_as_ordered(proxy: FaultProxy, orders: Orders) -> None:
         proxy.holding = network.silent
         if breaks:
             proxy.cut()
+        if order["noted"]:
+            recorder.note(order["noted"])

@@ -71,7 +71,7 @@ class Recorder:
         """
         self.note("cpu", time.process_time())
 
-    def note(self, kind: str, value: float) -> None:
+    def note(self, kind: str, value: float = _NAN) -> None:
         """Write a row about no message.
 
         Raises:

@@ -21,12 +21,12 @@ async def work(job: Job, orders: Orders, tell: Tell) -> None:
         describe(job, scenario)
         tell("ready")
         return
-    if job.role == "proxy":
-        await stand_between(job, orders, tell)
-        return
-    if job.role == "dependency":
+    if job.role in ("proxy", "dependency"):
         recorder = Recorder(job.records, scenario, "", job.consumer)
-        await serve_calls(job, scenario, recorder, orders, tell)
+        if job.role == "proxy":
+            await stand_between(job, recorder, orders, tell)
+        else:
+            await serve_calls(job, scenario, recorder, orders, tell)
         recorder.check()
         return
     recorder = Recorder(job.records, scenario, job.service, job.consumer)

@@ -55,7 +55,8 @@ class Orders:
         self.t0 = t0
         self.go = asyncio.Event()
         self.stop = asyncio.Event()
-        self.network: asyncio.Queue[dict[str, Any]] = asyncio.Queue()  # for a proxy: the fields of each `Network`
+        # For a proxy: the fields of each `Network`, and the kind of the row that notes when it is so.
+        self.network: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     def now_s(self) -> float:
         """Seconds since the load began; minus infinity while time 0 is not known."""

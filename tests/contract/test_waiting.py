@@ -1,6 +1,7 @@
 """Waiting for an event by its correlation id: nothing is missed, nothing is left, and what cannot come is told."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -74,6 +75,22 @@ async def test_the_time_of_a_wait_begins_with_the_block(connect: Connect) -> Non
             async with bus.waiting_for(QuoteGiven, correlation_id="x", timeout_s=0.2):
                 await eventually(lambda: time.monotonic() > began_s + 0.2)
         assert time.monotonic() - began_s < LONG_S / 2
+
+
+async def test_what_came_while_this_process_stood_still_is_heard(connect: Connect) -> None:
+    """Its time is over when the event loop goes on, and the event is in the connection."""
+
+    async def publish() -> None:
+        async with connect(SHOP) as bus:
+            await bus.publish(QuoteGiven(number=1), correlation_id="x")
+        await eventually(lambda: time.monotonic() > began_s + 2 * SHORT_S)
+
+    async with connect(SHOP) as bus:
+        async with bus.waiting_for(QuoteGiven, correlation_id="x", timeout_s=SHORT_S) as given:
+            began_s, other = time.monotonic(), threading.Thread(target=asyncio.run, args=(publish(),))
+            other.start()
+            other.join()  # this event loop stands still
+        assert given.event.number == 1
 
 
 async def test_a_reply_after_the_timeout_changes_nothing_and_can_be_asked_for(connect: Connect) -> None:

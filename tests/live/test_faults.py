@@ -1,8 +1,10 @@
 """Each fault for real: processes, a server and the proxy. What it does to them, and that no promise is broken."""
 
+import asyncio
 import secrets
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,12 +14,14 @@ from eventlib.broker.scripts import ACK
 from eventlib.policy import Retry
 from eventlib.testing import PrivateServer, fault_proxy, private_server
 from eventlib.testing.waiting import eventually
+from sim.declare.declared import Floats
 from sim.declare.faults import Fault
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidScenario, LiveRunFailed
 from sim.evidence.history import History
 from sim.worlds.live import run_live
 from sim.worlds.messages import event_classes
+from sim.worlds.process_pool import PoolProcess, ProcessPool
 from sim.worlds.simulated import simulate
 from sim.worlds.simulated.link import ASKS, HANDS_OUT, PUBLISHES, SETTLES
 from tests.live.live_runs import keys_of_runs, no_process_left, problems
@@ -49,6 +53,15 @@ def mostly_silent(history: History, kind: str, from_s: float, until_s: float) ->
     return bool(np.diff([from_s, *inside_s, until_s]).max() > (until_s - from_s) / 2)
 
 
+def lags_of_sent(history: History, from_s: float, until_s: float) -> Floats:
+    """The lags of what was sent between these times, and began in its first attempt. There are some."""
+    sent, started = rows_of(history, "sent"), rows_of(history, "started")
+    inside = sent[(sent["t_s"] > from_s + 0.02) & (sent["t_s"] < until_s - 0.1)]["message"]
+    found = started[np.isin(started["message"], inside) & (started["attempt"] == 1)]
+    assert found.size
+    return cast(Floats, found["t_s"] - found["intended_s"])
+
+
 def noted_s(history: History, kind: str) -> float:
     return float(rows_of(history, kind)["t_s"][0])
 
@@ -75,10 +88,13 @@ async def test_a_service_that_is_slow_twice_over_then_out_and_poisoned(url: str)
 
 
 async def test_poison_that_kills_its_consumers(url: str) -> None:
-    """Each attempt kills one, which is replaced; the message ends as a dead letter, all others are handled."""
+    """Each attempt kills one, which is replaced; the message ends as a dead letter, all others are handled.
+
+    A consumer has one message in hand. Another one might be killed with the poison twice, which are all its attempts.
+    """
     poison = fault("poison", service="desk", messages=[20], how="kill")
     with no_process_left():
-        history = await run(poison, url=url, retry=Retry(attempts=2), lease_s=1.0)
+        history = await run(poison, url=url, retry=Retry(attempts=2), concurrency=1, lease_s=1.0)
     assert problems(history) == {}
     assert len(rows_of(history, "killed")) == len(rows_of(history, "restarted")) == 2
     assert rows_of(history, "dead")["message"].tolist() == [20]
@@ -91,10 +107,10 @@ async def test_a_server_that_is_away_and_a_network_that_breaks_is_silent_slow_an
     away = fault("server_away", at_s=0.3, for_s=0.4)
     kill = fault("kill", service="desk", at_s=0.4, back_after_s=0.0)
     hole = fault("black_hole", at_s=1.2, for_s=0.3)
-    latency = fault("latency", at_s=1.8, for_s=0.3, added_s=0.03)
-    narrow = fault("bandwidth", at_s=2.2, for_s=0.3, bytes_per_s=20_000)
+    latency = fault("latency", at_s=1.8, for_s=0.6, added_s=0.03)
+    narrow = fault("bandwidth", at_s=2.5, for_s=0.6, bytes_per_s=20_000)
     with no_process_left():
-        history = await run(away, kill, fault("reset", at_s=1.0), hole, latency, narrow, url=url, duration_s=2.7)
+        history = await run(away, kill, fault("reset", at_s=1.0), hole, latency, narrow, url=url, duration_s=3.3)
     assert problems(history) == {}
     away_s, _, hole_s, *slow_s = rows_of(history, "network_fails")["t_s"].tolist()
     back_s, passes_s, *fast_s = rows_of(history, "network_works")["t_s"].tolist()
@@ -105,16 +121,28 @@ async def test_a_server_that_is_away_and_a_network_that_breaks_is_silent_slow_an
     ):
         assert mostly_silent(history, kind, from_s, until_s)
     assert noted_s(history, "restarted") > back_s
-    sent, started = rows_of(history, "sent"), rows_of(history, "started")
     for from_s, until_s, least_s in zip(slow_s, fast_s, (0.06, 0.02), strict=True):
-        inside = sent[(sent["t_s"] > from_s + 0.02) & (sent["t_s"] < until_s - 0.1)]["message"]
-        found = started[np.isin(started["message"], inside) & (started["attempt"] == 1)]
-        assert found.size and np.all(found["t_s"] - found["intended_s"] >= least_s)
+        assert np.all(lags_of_sent(history, from_s, until_s) >= least_s)
+
+
+async def test_when_the_network_fails_is_noted_by_what_lets_it_fail(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine, the proxy gets its orders later than they are given."""
+    order_now = ProcessPool.order
+
+    def order(pool: ProcessPool, process: PoolProcess, order: Mapping[str, Any]) -> None:
+        asyncio.get_running_loop().call_later(0.3 if "network" in order else 0.0, order_now, pool, process, order)
+
+    monkeypatch.setattr(ProcessPool, "order", order)
+    with no_process_left():
+        history = await run(fault("latency", at_s=0.2, for_s=0.6, added_s=0.03), url=url)
+    [slow_s], [fast_s] = (rows_of(history, kind)["t_s"] for kind in ("network_fails", "network_works"))
+    assert slow_s > 0.5
+    assert np.all(lags_of_sent(history, slow_s, fast_s) >= 0.06)
 
 
 async def test_a_lost_reply_is_repeated_and_nothing_is_done_twice(url: str) -> None:
     with no_process_left():
-        history = await run(fault("lost_replies", at_s=0.4, for_s=0.3), url=url)
+        history = await run(fault("lost_replies", at_s=0.4, for_s=0.8), url=url, lease_s=1.6)
     assert problems(history) == {}
     handled = rows_of(history, "handled")
     assert len(np.unique(handled["message"])) == RATE * 1.5
@@ -124,9 +152,9 @@ async def test_a_lost_reply_is_repeated_and_nothing_is_done_twice(url: str) -> N
 async def test_a_server_that_restarts_and_one_that_is_full() -> None:
     """Only a private server. All is there afterwards, and the server takes orders as before."""
     restart = fault("server_restart", at_s=0.4, back_after_s=0.2)
-    full = fault("server_full", at_s=1.0, for_s=0.4)
+    full = fault("server_full", at_s=1.0, for_s=1.0)
     with no_process_left(), private_server() as server:
-        history = await run(restart, full, url=server.url, duration_s=2.0)
+        history = await run(restart, full, url=server.url, duration_s=2.4)
         assert problems(history) == {}
         assert mostly_silent(history, "published", noted_s(history, "server_full"), noted_s(history, "server_has_room"))
         assert await keys_of_runs(server.url) == set()
@@ -138,8 +166,8 @@ async def test_what_a_server_loses_is_shown_as_lost() -> None:
     with no_process_left(), private_server() as server:
         history = await run(outage, loss, url=server.url)
     assert set(problems(history)) == {"lost", "balanced"}
-    handled, published = rows_of(history, "handled"), rows_of(history, "published")
-    lost = published[~np.isin(published["message"], handled["message"])]
+    sent, published, handled = (rows_of(history, kind) for kind in ("sent", "published", "handled"))
+    lost = sent[np.isin(sent["message"], np.setdiff1d(published["message"], handled["message"]))]
     assert lost.size and np.all(lost["t_s"] <= noted_s(history, "server_stopped"))  # what it had, and nothing else
     assert problems(history)["lost"].startswith(f"{lost.size} of {int(RATE * 1.5)}")
     simulated = simulate(history.scenario, [0])

@@ -37,6 +37,7 @@ from sim.learn.recording import Recording
 from sim.learn.watch import watch
 
 MEAN_S, CV = 0.02, 0.5
+PATIENCE_S = 60.0
 GROUP = "billing"
 Look = Callable[[float], None]
 
@@ -52,14 +53,26 @@ async def watched(
     return await watch(url, stream, group, for_s=for_s, commands_per_s=rate, stop=stop, progress=progress)
 
 
-async def in_peace(measure: Callable[[], Awaitable[Recording]]) -> Recording:
-    """Measure again, a few times, where this process stood still meanwhile: that would judge the machine."""
-    for _ in range(4):
+async def in_peace(raw: "redis.Redis", measure: Callable[[], Awaitable[Recording]]) -> Recording:
+    """Measure, again where this process or the server stood still meanwhile: that would judge the machine."""
+    begun_s = time.monotonic()
+    while time.monotonic() < begun_s + PATIENCE_S:
+        silent_s = [0.0]
         with still() as stood_still:
-            record = await measure()
-        if stood_still.longest_s < 0.1:
-            break
-    return record
+            async with running(_ask(raw, silent_s)):
+                record = await measure()
+        if max(stood_still.longest_s, *silent_s) < 0.1:
+            return record
+    pytest.skip(f"in {PATIENCE_S:.0f} s, this machine never let a process or the server run for long enough to learn")
+
+
+async def _ask(raw: "redis.Redis", took_s: list[float]) -> None:
+    """Ask the server again and again, and note how long it took to answer."""
+    while True:
+        asked_s = time.monotonic()
+        await raw.ping()
+        took_s.append(time.monotonic() - asked_s)
+        await asyncio.sleep(0.02)
 
 
 class Truth:
@@ -142,7 +155,7 @@ async def test_loops_of_redis_py_are_learned(
 ) -> None:
     stream = f"{namespace}:orders"
     async with deployed(raw, url, stream, count, consumers) as truth:
-        record = await in_peace(lambda: watched(url, stream))
+        record = await in_peace(raw, lambda: watched(url, stream))
     await close(raw, record, truth)
     found = learn(record)
     assert found.workers.at_once == 1
@@ -174,7 +187,7 @@ async def test_a_consumer_of_eventlib_is_learned(raw: "redis.Redis", url: str, n
         running(load(lambda: bus.publish(Ordered()), 120.0)),
     ):
         await eventually(lambda: len(truth.took) > 20)
-        record = await in_peace(lambda: watched(url, f"{namespace}:{{orders}}:events"))
+        record = await in_peace(raw, lambda: watched(url, f"{namespace}:{{orders}}:events"))
     await close(raw, record, truth)
     learned = learn(record)
     assert record.library == "eventlib"
@@ -283,14 +296,14 @@ async def test_no_more_commands_are_sent_than_allowed_and_none_writes(
 
     async with deployed(raw, url, stream), running(_monitor(url, said)):
         await eventually(lambda: len(said))
-        record = await in_peace(measure)
+        record = await in_peace(raw, measure)
     ours = [at_s for at_s, command in said if command in {"TIME", "XPENDING", "XINFO", "XRANGE"}]
     most = max(sum(at_s <= other < at_s + 1.0 for other in ours) for at_s in ours)
     assert len(ours) >= 0.9 * record.commands > 60
     assert most <= 60 * 1.1  # the server notes a command a little later or earlier than it was sent
     assert {command for _, command in said} <= {
         *("TIME", "XPENDING", "XINFO", "XRANGE", "INFO"),
-        *("XADD", "XREADGROUP", "XACK", "CLIENT", "HELLO", "SELECT"),  # of load and consumers
+        *("XADD", "XREADGROUP", "XACK", "CLIENT", "HELLO", "SELECT", "PING"),  # of load, consumers and `in_peace`
     }
 
 
@@ -339,7 +352,7 @@ async def test_a_server_that_goes_away_is_waited_for(raw: "redis.Redis", url: st
             cut.clear()
             return await watched(faulty.url, stream, 4.0, progress=progress)
 
-        record = await in_peace(measure)
+        record = await in_peace(raw, measure)
     learned = learn(record)
     assert max(end_s - begin_s for begin_s, end_s in record.changes.holes) >= 1.0
     assert any("nothing was seen from" in note for note in learned.notes)
@@ -376,7 +389,7 @@ async def test_a_stream_that_is_trimmed_while_it_is_watched_is_learned_with_a_no
 ) -> None:
     stream = f"{namespace}:orders"
     async with deployed(raw, url, stream) as truth, running(_trim(raw, stream)):
-        record = await in_peace(lambda: watched(url, stream, 3.0))
+        record = await in_peace(raw, lambda: watched(url, stream, 3.0))
     learned = learn(record)
     assert any("deleted or trimmed" in note for note in learned.notes)
     assert learned.findings["service_time"].value == pytest.approx(truth.mean_s(record)[0], rel=0.4)
@@ -427,7 +440,7 @@ def test_ctrl_c_writes_what_was_learned_so_far(url: str, tmp_path: Path) -> None
             ready.set()
             await eventually(lambda: _looked(raw, looks + 60))
             os.kill(os.getpid(), signal.SIGINT)
-            await asyncio.to_thread(ended.wait, 10.0)
+            await asyncio.to_thread(ended.wait, 60.0)
             await raw.unlink(stream)
 
     ready = threading.Event()
@@ -466,7 +479,7 @@ async def test_bad_input_is_one_line_and_status_2(
         (url, stream, "none"): "has no such group; it has 'billing'",
         (url, a_list, GROUP): "holds something else than a stream",
         (url, stream, GROUP, "--for", "1"): "the stream is idle and is empty",
-        (url, stuck, GROUP, "--for", "1"): "nothing was handled in the 1 s",
+        (url, stuck, GROUP, "--for", "1"): "s that it was watched: 0 entries are pending and 1 wait",
         (url, stream, GROUP, "--for", "0"): "--for",
         ("redis://127.0.0.1:1", stream, GROUP): "is the URL right?",
         ("no url", stream, GROUP): "no valid Redis URL",

@@ -58,14 +58,14 @@ async def test_trap_49_what_is_not_sent_when_the_run_is_over_is_noted(url: str, 
 
 async def test_large_messages_pass_a_narrow_network_as_late_in_both_worlds(url: str) -> None:
     """8 kB at 100 kB/s: 80 ms to the server, and 80 ms to the consumer. Each body is as large as declared."""
-    load = steady(5.0, 1.0).model_dump() | {"size_bytes": 8000}
+    load = steady(5.0, 3.0).model_dump() | {"size_bytes": 8000}
     linear = {"kind": "linear", "column": "size_bytes", "base_s": 0.0, "per_unit_s": 1e-6}
     declared = Scenario.model_validate(
         {
             "name": "large",
             "load": load,
             "services": {"desk": {"consumes": "placed", "service_time": linear}},
-            "faults": [fault("bandwidth", at_s=0.0, for_s=3.0, bytes_per_s=100_000).model_dump()],
+            "faults": [fault("bandwidth", at_s=0.0, for_s=5.0, bytes_per_s=100_000).model_dump()],
         }
     )
     live, simulated = await run_live(declared, [0], repeats=1, url=url), simulate(declared, [0])

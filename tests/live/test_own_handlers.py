@@ -121,7 +121,7 @@ def test_nothing_is_lost_though_a_consumer_is_killed(runs: tuple[Scenario, Histo
 def test_the_app_says_how_its_consumers_work(runs: tuple[Scenario, History]) -> None:
     learned, _ = runs
     one = learned.services["computing"]
-    assert (one.concurrency, one.prefetch, one.lease_s, one.consumers) == (4, 1, 1.0, 2)
+    assert (one.concurrency, one.prefetch, one.lease_s, one.consumers) == (4, 1, 2.0, 2)
     assert one.retry == Retry(attempts=2, wait_s=0.0)
     assert one.wire is not None and (one.wire.version, one.wire.stream) == (2, "own-orders")
 
@@ -143,12 +143,12 @@ def test_what_handlers_do_is_learned(runs: tuple[Scenario, History]) -> None:
 
 
 def test_an_app_with_a_circuit_breaker_is_scaled_in_both_worlds(url: str) -> None:
-    """Sixty events come at once, and take seconds, as circuits are open most of the time.
+    """Many events come at once, and take seconds, as circuits are open most of the time.
 
     The model has what this run shows of the handlers, and the App's own breaker.
     """
     rule = {"min": 1, "max": 2, "backlog_per_consumer": 10, "every_s": 0.3, "down_after_s": 0.5}
-    load = {"kind": "spike", "event": "own.placed", "rate_per_s": 5, "peak_rate_per_s": 600, "at_s": 0.2, "for_s": 0.1}
+    load = {"kind": "spike", "event": "own.placed", "rate_per_s": 5, "peak_rate_per_s": 600, "at_s": 0.2, "for_s": 0.3}
     spike = TypeAdapter(Load).validate_python(load | {"duration_s": 2.0})
     declared = scenario(spike, desk=own("guarded", autoscale=rule))
     with no_process_left():
@@ -169,7 +169,7 @@ def test_an_app_with_a_circuit_breaker_is_scaled_in_both_worlds(url: str) -> Non
 
 def test_the_load_says_what_own_events_say_and_handlers_follow_it(url: str) -> None:
     """A declared service takes as long as a field says too. What was learned holds for other numbers in the field."""
-    load = steady(40.0, 1.5, "own.placed").model_dump() | {"fields": {"size": [0.01, 0.05]}}
+    load = steady(20.0, 3.0, "own.placed").model_dump() | {"fields": {"size": [0.1, 0.5]}}
     linear = {"kind": "linear", "base_s": 0.0, "per_unit_s": 1.0, "field": "size"}
     services = {
         "desk": own("sized", follows="size"),
@@ -183,15 +183,15 @@ def test_the_load_says_what_own_events_say_and_handlers_follow_it(url: str) -> N
         started, handled = (np.sort(rows_of(live, kind, name), order="message") for kind in ("started", "handled"))
         took_s = handled["t_s"] - started["t_s"]
         assert took_s.size == 60 and np.all(took_s >= sizes - 0.001)
-        assert np.median(took_s[sizes == 0.01]) < 0.05, name
+        assert np.median(took_s[sizes == 0.1]) < 0.3, name
     learned = learned_of(services["desk"], live, "desk")
     assert learned.own and learned.own.learned and learned.own.learned.per_unit_s == pytest.approx(1.0, abs=0.3)
     larger = declared.model_dump(by_alias=True)
-    larger["load"]["fields"] = {"size": 0.2}
+    larger["load"]["fields"] = {"size": 2.0}
     larger["services"] = {"desk": learned.model_dump()}
     simulated = simulate(Scenario.model_validate(larger), [0])
     lag_s = rows_of(simulated, "handled")["t_s"] - rows_of(simulated, "handled")["intended_s"]
-    assert np.median(lag_s) == pytest.approx(0.2, abs=0.08)
+    assert np.median(lag_s) == pytest.approx(2.0, abs=0.8)
 
 
 def test_a_batch_handler_is_learned_and_batches_in_both_worlds(url: str) -> None:
@@ -207,8 +207,8 @@ def test_a_batch_handler_is_learned_and_batches_in_both_worlds(url: str) -> None
     learned, live = asyncio.run(both())
     desk = learned.services["desk"]
     assert desk.batch is not None and (desk.batch.size, desk.batch.wait_s) == (8, 0.0)
-    assert 0.003 < desk.batch.per_message_s < 0.015  # it publishes for each, too
-    assert desk.service_time.kind == "empirical" and 0.012 < np.median(desk.service_time.values_s) < 0.05
+    assert 0.03 < desk.batch.per_message_s < 0.15  # it publishes for each, too
+    assert desk.service_time.kind == "empirical" and 0.12 < np.median(desk.service_time.values_s) < 0.5
     simulated = simulate(learned, [0])
     for history in (live, simulated):
         assert problems(history) == {}, history.world
@@ -319,7 +319,7 @@ async def test_handlers_that_block_exit_or_leak_are_told(url: str, tmp_path: Pat
     history = await run_live(alone(service), [0], repeats=1, url=url)
     found = {one.name: one for one in check(history)}
     [longest_s] = re.findall(r"the longest time was ([\d.]+) s", found["loop_free"].detail)
-    assert found["loop_free"].verdict == "false" and float(longest_s) >= 0.5  # longer, where the machine stands still
+    assert found["loop_free"].verdict == "false" and float(longest_s) >= 1.1  # longer, where the machine stands still
     assert found["no_exit"].verdict == "false" and found["no_exit"].detail == "4 attempts did; desk: 4"
     assert found["no_task_left"].verdict == "false" and "desk in run 0 (seed 0): 2" in found["no_task_left"].detail
     assert {int(row["message"]) for row in rows_of(history, "dead", "desk")} == {1, 6}

@@ -164,7 +164,7 @@ def test_a_program_that_is_no_server_raises_a_typed_error_with_its_last_output(t
     started_at = time.monotonic()
     with pytest.raises(ev.NoServer, match="out of memory"), private_server(binary=program):
         pass
-    assert time.monotonic() - started_at < 5.0  # there is nothing to wait for
+    assert time.monotonic() - started_at < 15.0  # there is nothing to wait for: a server that is silent has 30 s
 
 
 @pytest.mark.parametrize("path", ["nowhere", "no program"])

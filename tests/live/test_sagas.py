@@ -15,6 +15,7 @@ from tests.live.live_runs import no_process_left, problems
 from tests.model.small import kill, rows_of, saga_service, saga_step, scenario, steady
 
 ENDS = ("completed", "compensated", "parked")
+SLOTS = 20
 STEPS = (
     saga_step("reserve", 0.01, undo=0.005, error_rate=0.1),
     saga_step("charge", 0.02, undo=0.005, error_rate=0.3, reject_rate=0.1),
@@ -49,9 +50,9 @@ async def test_both_worlds_run_the_same_sagas(url: str) -> None:
 
 
 def killed() -> Scenario:
-    """Two busy workers, one of which dies in the middle of its steps."""
-    steps = (saga_step("reserve", 0.05, undo=0.01), saga_step("charge", 0.2, undo=0.01), saga_step("ship", 0.05))
-    order = saga_service(*steps, consumers=2, concurrency=8, lease_s=2.0)
+    """Two busy workers, one of which dies in the middle of its steps. It has begun some, wherever a machine stalls."""
+    steps = (saga_step("reserve", 0.05, undo=0.01), saga_step("charge", 0.6, undo=0.01), saga_step("ship", 0.05))
+    order = saga_service(*steps, consumers=2, concurrency=SLOTS, lease_s=2.0)
     return scenario(steady(40.0, 1.2), kill("order", 0.6, 0.2), order=order)
 
 
@@ -67,7 +68,7 @@ def test_another_worker_finishes_the_sagas_of_a_killed_one(measured: History) ->
     begun, ended = rows_of(measured, "step_started"), rows_of(measured, "step_done")
     key = ["message", "value", "attempt"]
     cut = begun[~np.isin(begun[key], ended[key])]
-    assert 1 <= cut.size <= 8
+    assert 1 <= cut.size <= SLOTS
     assert set(cut["consumer"]) == {0}
     again = begun[np.isin(begun[["message", "value"]], cut[["message", "value"]]) & (begun["attempt"] == 2)]
     assert again.size == cut.size

@@ -40,11 +40,15 @@ pytestmark = pytest.mark.own_fork_server
 
 LEASE_S = 2.0  # a busy machine must not make a living process look dead
 KILLED_AT_S, BACK_AFTER_S = 0.6, 0.2
+SLOTS = 30
 
 
 def shop() -> Scenario:
-    """Billing is as busy as it can be when one of its consumers is killed; what it emits is shipped."""
-    billing = service(0.05, consumers=2, concurrency=4, error_rate=0.1, lease_s=LEASE_S, emits=("paid",))
+    """Billing is as busy as it can be when one of its consumers is killed; what it emits is shipped.
+
+    An attempt lasts so long that some are in hand then, even if a process or the server stood still just before.
+    """
+    billing = service(0.4, consumers=2, concurrency=SLOTS, error_rate=0.1, lease_s=LEASE_S, emits=("paid",))
     retry = Retry(attempts=8, wait_s=0.02)
     return scenario(
         steady(140.0, 3.0),
@@ -89,7 +93,7 @@ def test_messages_of_the_killed_consumer_are_delivered_again(measured: History) 
     ended = np.concatenate([rows_of(measured, kind, "billing") for kind in ("handled", "failed")])
     done = {(int(row["message"]), int(row["attempt"])) for row in ended}
     cut = [row for row in started if (int(row["message"]), int(row["attempt"])) not in done]
-    assert 1 <= len(cut) <= 4
+    assert 1 <= len(cut) <= SLOTS
     for row in cut:
         assert row["consumer"] == 0 and row["t_s"] <= killed_s
         (again,) = started[(started["message"] == row["message"]) & (started["attempt"] == row["attempt"] + 1)]
@@ -117,9 +121,9 @@ async def test_a_run_leaves_no_key(measured: History, url: str) -> None:
 
 async def test_a_message_that_kills_its_consumers_becomes_a_dead_letter(url: str) -> None:
     """Two attempts are allowed and two consumers die of it. The third delivery makes it a dead letter unhandled."""
-    poison = service(60.0, lease_s=0.4, retry=Retry(attempts=2))
-    kills = [kill("desk", 1.5, 0.0), kill("desk", 4.5, 0.0)]
-    history = await run_live(scenario(steady(0.2, 5.0), *kills, desk=poison), [0], repeats=1, url=url)
+    poison = service(60.0, lease_s=1.0, retry=Retry(attempts=2))
+    kills = [kill("desk", 1.5, 0.0), kill("desk", 6.5, 0.0)]  # between them it is taken over, on a busy machine too
+    history = await run_live(scenario(steady(0.15, 7.0), *kills, desk=poison), [0], repeats=1, url=url)
     assert rows_of(history, "started")["attempt"].tolist() == [1, 2]
     assert len(rows_of(history, "dead")) == history.runs[0].left["desk"].dead == 1
     assert problems(history) == {}
@@ -167,7 +171,8 @@ async def test_a_retry_budget_holds_in_both_worlds(url: str) -> None:
         for end_s in np.linspace(0.2, history.runs[0].ended_s, 40):
             earned = 10.0 + 40.0 * end_s + 0.1 * int((handled["t_s"] <= end_s).sum())
             assert int((again_s <= end_s).sum()) <= earned + 5, (history.world, end_s)
-        assert len(again_s) >= 100, history.world  # each of those that failed needed one at least
+        # Each attempt that failed needed another one. In the second that it was down, many did.
+        assert len(again_s) == len(rows_of(history, "failed")) > 50, history.world
 
 
 async def test_a_cancelled_run_leaves_no_process(url: str) -> None:
@@ -354,7 +359,7 @@ async def test_an_unreachable_server_raises_the_librarys_error() -> None:
     began_s = time.monotonic()
     with no_process_left(), pytest.raises(BrokerUnavailable):
         await run_live(endless(), [0], url=f"redis://127.0.0.1:{free_port()}/0")
-    assert time.monotonic() - began_s < 10.0
+    assert time.monotonic() - began_s < 25.0  # it does not wait for a server that never was there, as it would for 30 s
 
 
 async def test_a_wrong_password_raises_the_librarys_error() -> None:
@@ -381,7 +386,7 @@ async def test_handlers_that_never_end_are_what_is_left_in_both_worlds(url: str)
             "name": "never",
             "load": {"kind": "constant", "event": "placed", "rate_per_s": 20, "duration_s": 0.2},
             "services": {"desk": {"consumes": "placed", "service_time": {"kind": "constant", "mean_s": 1000}}},
-            "drain_s": 0.1,
+            "drain_s": 2.0,
         }
     )
     live = await run_live(declared, [0], repeats=1, url=url)
@@ -404,5 +409,5 @@ async def test_progress_goes_from_0_to_1(url: str) -> None:
     tiny = scenario(steady(50.0, 0.1), desk=service(0.0))
     history = await run_live(tiny, [5, 6], repeats=2, url=url, progress=told.append)
     assert told == sorted(told)
-    assert 0.0 <= told[0] < 0.25 and 0.75 <= told[-1] <= 1.0
+    assert 0.0 <= told[0] <= 0.25 and 0.75 <= told[-1] <= 1.0
     assert [(run.seed, run.repeat) for run in history.runs] == [(5, 0), (6, 0), (5, 1), (6, 1)]

@@ -144,5 +144,5 @@ def test_a_call_ends_with_the_next_end_of_all_that_names_it(most: int) -> None:
 def test_rows_that_are_packed_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     declared = scenario(poisson(100.0, 3.0), desk=service(0.005, error_rate=0.2))
     whole_run = simulate(declared, [1]).rows
-    monkeypatch.setattr("sim.worlds.simulated.world._ROWS_MAX", 50)
+    monkeypatch.setattr("sim.worlds.simulated.noting._MANY", 50)
     assert simulate(declared, [1]).rows.tobytes() == whole_run.tobytes()

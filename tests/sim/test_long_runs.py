@@ -163,7 +163,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sim.evidence.marks.BLOCK", 64)
     monkeypatch.setattr("sim.evidence.tally.BLOCK", 64)
     monkeypatch.setattr("sim.evidence.seen.BLOCK", 64)
-    monkeypatch.setattr("sim.worlds.simulated.world._ROWS_MAX", 500)
+    monkeypatch.setattr("sim.worlds.simulated.noting._MANY", 500)
 
 
 def _agrees(declared: Scenario) -> None:

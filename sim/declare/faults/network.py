@@ -27,11 +27,9 @@ class NetworkFault(Lasting):
 
     async def inject_live(self, world: LiveWorld) -> None:
         await world.sleep_until(self.at_s)
-        world.set_network(self.network)
-        world.note("network_fails")
+        world.set_network(self.network, "network_fails")
         await world.sleep_until(self.until_s)
-        world.set_network(WORKS)
-        world.note("network_works")
+        world.set_network(WORKS, "network_works")
 
     def inject_simulated(self, world: SimulatedWorld) -> Injection:
         yield world.wait_until(self.at_s)

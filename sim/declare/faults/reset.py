@@ -36,8 +36,7 @@ class Reset(FaultKind):
 
     async def inject_live(self, world: LiveWorld) -> None:
         await world.sleep_until(self.at_s)
-        world.set_network(Network(cut=True))
-        world.note("network_fails")
+        world.set_network(Network(cut=True), "network_fails")
 
     def inject_simulated(self, world: SimulatedWorld) -> Injection:
         yield world.wait_until(self.at_s)

@@ -57,8 +57,12 @@ class LiveWorld(Protocol):
     async def death(self, service: str) -> int:
         """Wait until a poison message has killed a consumer of the service; returns which."""
 
-    def set_network(self, network: Network) -> None:
-        """Let the network be like this from now on. Only for a fault that `needs` the proxy."""
+    def set_network(self, network: Network, noted: str) -> None:
+        """Let the network be like this. When it is, a row of the kind `noted` is written, which `notes` lists.
+
+        Only for a fault that `needs` the proxy. This call alone returns before that, and what is set takes effect in
+        the order of the calls.
+        """
 
     async def stop_server(self) -> None:
         """Stop the server. This and what follows are only for a fault that `needs` a private server."""

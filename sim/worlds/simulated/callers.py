@@ -15,8 +15,9 @@ import simpy
 
 from sim.declare.callers import Callers as Declared
 from sim.evidence.history import KIND
+from sim.worlds.simulated.noting import NAN
 from sim.worlds.simulated.requesting import Request, Requesting
-from sim.worlds.simulated.run_state import NAN, Message, RunState
+from sim.worlds.simulated.run_state import Message, RunState
 
 _REPLIED, _SENT, _PUBLISHED, _TIMED_OUT = (KIND[name] for name in ("replied", "sent", "published", "timed_out"))
 

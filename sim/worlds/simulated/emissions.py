@@ -7,8 +7,9 @@ import simpy
 
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.machine import Process
+from sim.worlds.simulated.noting import NAN
 from sim.worlds.simulated.process_state import ProcessState
-from sim.worlds.simulated.run_state import NAN, Message
+from sim.worlds.simulated.run_state import Message
 from sim.worlds.simulated.sending import Batches, Sent
 
 End = Callable[[Message, int, None, float], None]  # called with message, attempt, no error, and how much later than now

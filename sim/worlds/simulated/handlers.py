@@ -16,8 +16,9 @@ from sim.worlds.simulated.gate import Gate
 from sim.worlds.simulated.group import Group
 from sim.worlds.simulated.link import SETTLES
 from sim.worlds.simulated.machine import Process
+from sim.worlds.simulated.noting import NAN
 from sim.worlds.simulated.process_state import ProcessState
-from sim.worlds.simulated.run_state import NAN, Message
+from sim.worlds.simulated.run_state import Message
 
 FAILURE = RuntimeError("the scenario lets this attempt fail")
 _STARTED, _HANDLED, _FAILED, _RETRIED, _DEAD, _ACKED, _LOST = (

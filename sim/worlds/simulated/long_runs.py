@@ -10,7 +10,8 @@ from sim.declare.scenario import Progress, Scenario
 from sim.evidence.history import Rows, Run
 from sim.evidence.tally import Tallied, Tally
 from sim.worlds.simulated.machine import Machine
-from sim.worlds.simulated.world import World, refuse_unlearned, rng_of
+from sim.worlds.simulated.noting import Noted
+from sim.worlds.simulated.world import refuse_unlearned, rng_of, world_of
 
 
 def simulate_metrics(scenario: Scenario, seeds: Iterable[int], *, progress: Progress | None = None) -> Tallied:
@@ -39,9 +40,10 @@ def simulate_metrics(scenario: Scenario, seeds: Iterable[int], *, progress: Prog
                 length_s = scenario.offered_load.duration_s + scenario.drain_s
                 progress((index + min(1.0, float(np.max(rows["t_s"][-1:])) / length_s)) / len(order))
 
-        world = World(scenario, long_plan(scenario, seed), Machine(None, seed, repeat), rng_of(seed, repeat), keep)
+        plan, noted = long_plan(scenario, seed), Noted(keep)
+        world = world_of(scenario, plan, Machine(None, seed, repeat), rng_of(seed, repeat), noted)
         runs.append(Run(seed, repeat, world.run(), world.left()))
-        world.keep_rest()
+        noted.pack()
         tallies.append(tally)
         if progress:
             progress((index + 1) / len(order))

@@ -12,10 +12,9 @@ from sim.evidence.history import KIND
 from sim.worlds.simulated.dependencies import Dependency
 from sim.worlds.simulated.link import Link
 from sim.worlds.simulated.machine import Machine
-from sim.worlds.simulated.noting import Noted
+from sim.worlds.simulated.noting import NAN, Noted
 from sim.worlds.simulated.sending import Sent
 
-NAN = float("nan")
 _SENT, _PUBLISHED = KIND["sent"], KIND["published"]
 
 
@@ -44,7 +43,7 @@ class Subscriber(Protocol):
 class RunState:
     """One run as far as it has come."""
 
-    def __init__(self, scenario: Scenario, plan: Plan, machine: Machine, rng: random.Random) -> None:
+    def __init__(self, scenario: Scenario, plan: Plan, machine: Machine, rng: random.Random, rows: Noted) -> None:
         self.scenario = scenario
         self.plan = plan
         self.machine = machine
@@ -52,7 +51,7 @@ class RunState:
         self.rng = rng
         self.env = simpy.Environment()
         self.link = Link(self.env, rng)
-        self.rows = Noted()
+        self.rows = rows
         self.event_codes = {event: code for code, event in enumerate(scenario.flow.paths)}
         self.subscribers: dict[str, list[Subscriber]] = {event: [] for event in scenario.flow.paths}
         self.finished = self.env.event()

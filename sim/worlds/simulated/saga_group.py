@@ -6,7 +6,8 @@ from eventlib.saga_policy import SagaState
 from sim.declare.service import Service
 from sim.evidence.history import KIND
 from sim.worlds.simulated.group import Group
-from sim.worlds.simulated.run_state import NAN, Message, RunState
+from sim.worlds.simulated.noting import NAN
+from sim.worlds.simulated.run_state import Message, RunState
 
 _HANDLED, _DEAD, _ACKED = (KIND[name] for name in ("handled", "dead", "acked"))
 

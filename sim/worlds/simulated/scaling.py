@@ -11,7 +11,8 @@ from sim.evidence.history import KIND
 from sim.worlds.simulated.callers import Caller
 from sim.worlds.simulated.consumer import Consumer
 from sim.worlds.simulated.group import Group
-from sim.worlds.simulated.run_state import NAN, RunState
+from sim.worlds.simulated.noting import NAN
+from sim.worlds.simulated.run_state import RunState
 
 
 class Scaling:
