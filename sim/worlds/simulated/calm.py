@@ -16,6 +16,7 @@ import numpy as np
 
 from eventlib import policy
 from eventlib.policy import Ack, GiveUp, RetryIn, TokenBucket, Uniform
+from sim.declare.declared import Declared
 from sim.declare.plan import Plan
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
@@ -38,18 +39,31 @@ Task = tuple[int, float, int]  # the index of a message, when it was meant to be
 Step = tuple[float, int, Callable[[Any], None], Any]  # when; which of those at one moment; what to do, and with what
 
 
+# What a calm run obeys, or what says nothing of a run. Where any other field says something, `World` is asked: so it is
+# with what is declared one day and this module does not know.
+_OF_SCENARIO = frozenset(
+    {"name", "description", "offered_load", "services", "faults", "drain_s", "warm_up_s", "warm_up", "expect"}
+)
+_OF_SERVICE = frozenset(
+    {"consumes", "consumers", "concurrency", "prefetch", "service_time", "error_rate", "lease_s"}
+    | {"retry", "retry_budget", "emits", "emits_shares"}
+)
+
+
 def is_calm(scenario: Scenario) -> bool:
     """Whether nothing breaks in the runs of a scenario, and its services are plain ones."""
-    breaks = any(fault.parts(scenario) for fault in scenario.faults)
-    return not breaks and scenario.callers is None and all(map(_is_plain, scenario.services.values()))
+    plain = all(_says_only(_OF_SERVICE, service) for service in scenario.services.values())
+    return plain and _says_only(_OF_SCENARIO, scenario) and all(fault.planned for fault in scenario.faults)
 
 
-def _is_plain(service: Service) -> bool:
-    special = (
-        service.batch, service.circuit_breaker, service.autoscale, service.queue, service.saga, service.ordered_by,
-        service.app, service.timeout_s,
-    )  # fmt: skip
-    return not service.uses and all(one is None for one in special)
+def _says_only(known: frozenset[str], declared: Declared) -> bool:
+    """Whether all fields but the known ones have their defaults."""
+    fields = type(declared).model_fields
+    return all(
+        getattr(declared, name) == field.get_default(call_default_factory=True)
+        for name, field in fields.items()
+        if name not in known
+    )
 
 
 class _Group:
