@@ -1,6 +1,7 @@
 """Runs in which nothing breaks have a way of their own: it gives the rows of the general one, byte for byte."""
 
-from typing import Any
+from math import inf
+from typing import Any, ClassVar, Literal
 from unittest.mock import patch
 
 import pytest
@@ -9,12 +10,16 @@ from hypothesis import strategies as st
 
 from sim import simulate
 from sim.calibration import Calibration
+from sim.declare.dependencies import Dependency
+from sim.declare.faults.kind import FaultKind, System
+from sim.declare.faults.worlds import Injection, SimulatedWorld
 from sim.declare.scenario import Scenario
+from sim.declare.service import Service
 from sim.evidence.history import History
 from sim.timings import Block
 from sim.worlds.simulated import world
 from sim.worlds.simulated.calm import CalmRun, is_calm
-from tests.model.small import fault, scenario, service, steady
+from tests.model.small import constant, fault, scenario, service, steady
 
 # Times that are multiples of each other: much happens at the same moment, so that its order counts.
 GRID_S = (0.0, 0.01, 0.02, 0.05)
@@ -128,10 +133,51 @@ def test_a_calm_run_has_the_rows_of_the_general_way(declared: Scenario) -> None:
             {"ordered_by": {"keys": 3}},
             {"autoscale": {"min": 1, "max": 2, "backlog_per_consumer": 5}},
         )
+    ]
+    + [
+        scenario(
+            steady(10.0, 0.2),
+            dependencies={
+                "unused": Dependency(capacity=1, service_time=constant(0.1))
+            },  # its slots are looked at all the same
+            desk=service(),
+        )
     ],
 )
 def test_where_something_may_break_the_general_way_is_taken(declared: Scenario) -> None:
     assert not is_calm(declared)
+
+
+class _Later(Service):
+    """A service as it may be declared one day."""
+
+    later: str | None = None
+
+
+class _Flood(FaultKind):
+    """A fault that may be there one day. It says nothing of parts."""
+
+    kind: Literal["flood"] = "flood"
+    label: ClassVar = "flood"
+    until_s: ClassVar = inf
+
+    def in_words(self, system: System) -> str:
+        return "All is under water."
+
+    def inject_simulated(self, world: SimulatedWorld) -> Injection:
+        yield world.wait_until(self.at_s)
+
+
+@pytest.mark.parametrize(("later", "calm"), [(None, True), ("says something", False)])
+def test_what_is_declared_one_day_takes_the_general_way(later: str | None, calm: bool) -> None:
+    declared = scenario(steady(10.0, 0.2), desk=service())
+    desk = _Later.model_validate(declared.services["desk"].model_dump() | {"later": later})
+    assert is_calm(declared.model_copy(update={"services": {"desk": desk}})) == calm
+
+
+def test_a_fault_of_one_day_takes_the_general_way() -> None:
+    declared = scenario(steady(10.0, 0.2), desk=service())
+    assert not is_calm(declared.model_copy(update={"faults": (_Flood(at_s=0.1),)}))
 
 
 def test_on_a_measured_machine_the_general_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,6 +199,11 @@ class FaultKind(Declared):
         """Until when it may take its parts out of order, in seconds of the run."""
         return self.until_s
 
+    @property
+    def planned(self) -> bool:
+        """Whether a simulated run meets no more of it than what the plan says."""
+        return type(self).inject_simulated is FaultKind.inject_simulated
+
     def mark(self) -> Mark:
         """How a figure shows it."""
         return Mark(self.label, self.at_s, self.until_s)

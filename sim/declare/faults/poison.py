@@ -86,6 +86,10 @@ class Poison(ServiceFault):
     def parts_until_s(self) -> float:
         return inf if self.how == "kill" else self.until_s  # its messages are retried after it is over
 
+    @property
+    def planned(self) -> bool:
+        return self.how == "fail"
+
     def problem(self, system: System) -> str | None:
         if problem := super().problem(system) or self.own_handlers_problem(system):
             return problem

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from eventlib import policy
-from eventlib.policy import Ack, GiveUp, RetryIn, TokenBucket, Uniform
+from eventlib.policy import RetryIn, TokenBucket, Uniform
+from sim.declare.declared import Declared
 from sim.declare.plan import Plan
 from sim.declare.scenario import Scenario
 from sim.declare.service import Service
@@ -38,18 +39,31 @@ Task = tuple[int, float, int]  # the index of a message, when it was meant to be
 Step = tuple[float, int, Callable[[Any], None], Any]  # when; which of those at one moment; what to do, and with what
 
 
+# What a calm run obeys, or what says nothing of a run. Where any other field says something, `World` is asked: so it is
+# with what is declared one day and this module does not know.
+_OF_SCENARIO = frozenset(
+    {"name", "description", "offered_load", "services", "faults", "drain_s", "warm_up_s", "warm_up", "expect"}
+)
+_OF_SERVICE = frozenset(
+    {"consumes", "consumers", "concurrency", "prefetch", "service_time", "error_rate", "lease_s"}
+    | {"retry", "retry_budget", "emits", "emits_shares"}
+)
+
+
 def is_calm(scenario: Scenario) -> bool:
     """Whether nothing breaks in the runs of a scenario, and its services are plain ones."""
-    breaks = any(fault.parts(scenario) for fault in scenario.faults)
-    return not breaks and scenario.callers is None and all(map(_is_plain, scenario.services.values()))
+    plain = all(_says_only(_OF_SERVICE, service) for service in scenario.services.values())
+    return plain and _says_only(_OF_SCENARIO, scenario) and all(fault.planned for fault in scenario.faults)
 
 
-def _is_plain(service: Service) -> bool:
-    special = (
-        service.batch, service.circuit_breaker, service.autoscale, service.queue, service.saga, service.ordered_by,
-        service.app, service.timeout_s,
-    )  # fmt: skip
-    return not service.uses and all(one is None for one in special)
+def _says_only(known: frozenset[str], declared: Declared) -> bool:
+    """Whether all fields but the known ones have their defaults."""
+    fields = type(declared).model_fields
+    return all(
+        getattr(declared, name) == field.get_default(call_default_factory=True)
+        for name, field in fields.items()
+        if name not in known
+    )
 
 
 class _Group:
@@ -136,7 +150,6 @@ class CalmRun:
     def __init__(self, scenario: Scenario, plan: Plan, rng: Uniform, rows: Noted) -> None:
         self.rows = rows
         self._note = rows.append
-        self._ends = self._end  # looked up once
         self._scenario = scenario
         self._plan = plan
         self._rng = rng
@@ -176,7 +189,8 @@ class CalmRun:
         while not self._over:
             first, comes_s = steps[0], self._comes_s
             if replies and self._is_first(replies[0][0], first):
-                self._deliver(*replies.popleft())
+                _, consumer, tasks = replies.popleft()
+                self._deliver(consumer, tasks)
             elif comes_s < first[0] or (comes_s == first[0] and self._comes_number < first[1]):
                 self._now = comes_s
                 self._arrive()
@@ -274,7 +288,7 @@ class CalmRun:
         else:
             group.blocked.append(consumer)
 
-    def _deliver(self, _: int, consumer: _Consumer, tasks: list[Task]) -> None:
+    def _deliver(self, consumer: _Consumer, tasks: list[Task]) -> None:
         consumer.waiting += tasks
         self._begin(consumer)
         consumer.reads = False
@@ -282,57 +296,54 @@ class CalmRun:
 
     def _begin(self, consumer: _Consumer) -> None:
         """Let attempts begin, as many as may run at once."""
-        group, waiting, now = consumer.group, consumer.waiting, self._now
+        group, waiting = consumer.group, consumer.waiting
         while waiting and consumer.running < group.concurrency:
             task = waiting.popleft()
             if consumer.bucket is not None and self._is_held_back(consumer, consumer.bucket, task):
                 continue
-            index, intended_s, attempt = task
-            self._note((now, _STARTED, group.code, consumer.index, group.event_code, index, attempt, intended_s, NAN))
+            self._note_attempt(_STARTED, consumer, task)
             consumer.running += 1
+            index, _, attempt = task
             takes_s = group.service_s[index]
             if group.slows:
-                takes_s *= self._plan.slowed(group.name, now)
-            self._number += 1
+                takes_s *= self._plan.slowed(group.name, self._now)
             if group.failing is not None:
                 fails = group.failing[index * group.attempts + attempt - 1] != 0
             else:
-                fails = self._plan.fails(group.name, index, attempt, now)
-            heappush(self._steps, (now + takes_s, self._number, self._ends, (consumer, task, fails)))
+                fails = self._plan.fails(group.name, index, attempt, self._now)
+            self._number += 1  # as in `_after`: a call for each attempt takes 3 % of a run
+            heappush(self._steps, (self._now + takes_s, self._number, self._end, (consumer, task, fails)))
 
     def _is_held_back(self, consumer: _Consumer, bucket: TokenBucket, task: Task) -> bool:
         """Whether the retry budget lets this attempt wait."""
-        group, (index, intended_s, attempt) = consumer.group, task
+        group, (_, _, attempt) = consumer.group, task
         wait = policy.admit(group.retry, bucket, attempt, attempt - 1, self._now, self._rng)
         if not isinstance(wait, RetryIn):
             return False
-        row = (self._now, _RETRIED, group.code, consumer.index, group.event_code, index, attempt, intended_s, NAN)
-        self._note(row)
+        self._note_attempt(_RETRIED, consumer, task)
         self._put_aside(group, task, wait.delay_s)
         return True
 
     def _end(self, what: tuple[_Consumer, Task, bool]) -> None:
         """An attempt has ended."""
         consumer, task, fails = what
-        group, (index, intended_s, attempt) = consumer.group, task
         if fails:
             self._settle_failed(consumer, task)
         else:
-            if group.emits:
-                self._emit(consumer, index, intended_s)
-            now, code = self._now, group.event_code
-            self._note((now, _HANDLED_AND_ACKED, group.code, consumer.index, code, index, attempt, intended_s, NAN))
+            if consumer.group.emits:
+                self._emit(consumer, task)
+            self._note_attempt(_HANDLED_AND_ACKED, consumer, task)
             if consumer.bucket is not None:
                 consumer.bucket.earn()
-            self._settle(group)
+            self._settle(consumer.group)
         consumer.running -= 1
         if consumer.waiting:
             self._begin(consumer)
         self._read(consumer)
 
-    def _emit(self, consumer: _Consumer, index: int, intended_s: float) -> None:
+    def _emit(self, consumer: _Consumer, task: Task) -> None:
         """Publish what handling a message sets off."""
-        group = consumer.group
+        group, (index, intended_s, _) = consumer.group, task
         for event, number in self._plan.emitted(self._scenario.flow, group.name, group.consumes, index):
             code = self._event_codes[event]
             row = (self._now, _SENT_AND_PUBLISHED, group.code, consumer.index, code, number, 0, intended_s, NAN)
@@ -342,16 +353,17 @@ class CalmRun:
     def _settle_failed(self, consumer: _Consumer, task: Task) -> None:
         group, (index, intended_s, attempt) = consumer.group, task
         decision = policy.decide(group.retry, attempt, FAILURE, self._rng)
-        kind = _FAILED_AND_DEAD if isinstance(decision, GiveUp) else _FAILED_AND_RETRIED
+        if isinstance(decision, RetryIn):
+            self._note_attempt(_FAILED_AND_RETRIED, consumer, task)
+            self._put_aside(group, (index, intended_s, attempt + 1), decision.delay_s)
+        else:
+            self._note_attempt(_FAILED_AND_DEAD, consumer, task)
+            group.dead += 1
+            self._settle(group)
+
+    def _note_attempt(self, kind: int, consumer: _Consumer, task: Task) -> None:
+        group, (index, intended_s, attempt) = consumer.group, task
         self._note((self._now, kind, group.code, consumer.index, group.event_code, index, attempt, intended_s, NAN))
-        match decision:
-            case RetryIn():
-                self._put_aside(group, (index, intended_s, attempt + 1), decision.delay_s)
-            case GiveUp():
-                group.dead += 1
-                self._settle(group)
-            case Ack():
-                raise AssertionError("it has failed")
 
     # What happens by itself
 
