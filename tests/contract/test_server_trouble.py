@@ -20,12 +20,13 @@ pytestmark = pytest.mark.every_server  # what a server says and allows is its ow
 
 LEASE_S = 0.4
 SOON = ev.Retry(attempts=3, wait_s=0.01, jitter="none")
+OFTEN = ev.Retry(attempts=1000, wait_s=0.01, jitter="none")  # a reply that is lost with its connection is an attempt
 
 
 class Shop:
     """A program whose handlers wait until a gate opens. Events with numbers above 100 fail at the first attempt."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, retry: ev.Retry = SOON) -> None:
         self.app = ev.App("shop")
         self.app.group("billing", lease_s=LEASE_S)
         self.url = url
@@ -34,7 +35,7 @@ class Shop:
         self.handled: list[int] = []
         self.record = Record()
 
-        @self.app.subscribe(OrderPlaced, group="billing", retry=SOON)
+        @self.app.subscribe(OrderPlaced, group="billing", retry=retry)
         async def bill(event: OrderPlaced, delivery: ev.Delivery) -> None:
             self.started.append(event.number)
             await self.gate.wait()
@@ -235,7 +236,7 @@ async def test_scripts_that_the_server_forgot_are_sent_again(own: PrivateServer,
 
 
 async def test_connections_that_are_killed_repeatedly_are_opened_again(own: PrivateServer, admin: redis.Redis) -> None:
-    shop = Shop(own.url)
+    shop = Shop(own.url, OFTEN)
     shop.gate.set()
     numbers = [*range(1, 40), *range(101, 111)]
     published = list[str]()
@@ -323,7 +324,7 @@ async def test_trap_25_a_server_that_evicts_when_full_is_named_at_connect(
 async def test_a_server_that_restarts_again_and_again_is_told_in_a_few_lines_and_loses_no_event(
     own: PrivateServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shop, published = Shop(own.url), list[int]()
+    shop, published = Shop(own.url, OFTEN), list[int]()
     shop.gate.set()
 
     async def publish(bus: ev.Bus) -> None:
