@@ -33,7 +33,7 @@ report: $(READY) ## run two scenarios in both worlds, measure every claim, write
 # More than a hundred processes start: each would compile the same sources again where Python may not keep them.
 FIRST := notebooks/01_quickstart.ipynb
 OTHERS := $(filter-out $(FIRST),$(wildcard notebooks/*.ipynb))
-NBVAL := -p nbval --nbval --nbval-current-env --nbval-cell-timeout=120
+NBVAL := -p nbval --nbval --nbval-current-env --nbval-cell-timeout=300
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(READY) $(JUDGES) ## run all tests and all notebooks
 	@$(MAKE) --no-print-directory --keep-going -j 2 test-live test-rest

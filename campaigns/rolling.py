@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import eventlib as ev
 from campaigns import command
-from campaigns.rolling_service import GROUP, STREAM, OrderPlacedV1, OrderPlacedV2
+from campaigns.rolling_service import GROUP, LEASE_S, STREAM, OrderPlacedV1, OrderPlacedV2
 from eventlib.testing import eventually
 
 NAMESPACE = "campaign"
@@ -39,6 +39,7 @@ class Plan:
     rate_per_s: float = 200.0
     steady_s: float = 10.0
     kills: int = 0
+    lease_s: float = LEASE_S  # a consumer that stands still for longer loses its events: they are handled twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +85,19 @@ class _Consumer:
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, version: str, url: str, folder: Path, number: int) -> "_Consumer":
+    async def start(cls, plan: Plan, version: str, url: str, folder: Path, number: int) -> "_Consumer":
         report = folder / f"{version}-{number}.json"
         arguments = ["run", f"campaigns.rolling_service:{version}", "--url", url, "--namespace", NAMESPACE]
         options = ["--health-port", "0", "--grace", str(GRACE_S), "--json", str(report), "--log-level", "warning"]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "workbench", *arguments, *options),
             cwd=_TOP,
-            env={**os.environ, "ROLLING_LOG": str(folder / "log"), "PYTHONPATH": str(_TOP)},
+            env={
+                **os.environ,
+                "ROLLING_LOG": str(folder / "log"),
+                "ROLLING_LEASE_S": str(plan.lease_s),
+                "PYTHONPATH": str(_TOP),
+            },
             stderr=asyncio.subprocess.PIPE,
         )
         return cls(process, report)
@@ -169,7 +175,7 @@ async def campaign(url: str, plan: Plan) -> Verdict:
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
         (folder / "log").touch()
-        alive = await asyncio.gather(*(_Consumer.start("old", url, folder, n) for n in range(plan.consumers)))
+        alive = await asyncio.gather(*(_Consumer.start(plan, "old", url, folder, n) for n in range(plan.consumers)))
         ended = list[_Consumer]()
         try:
             await asyncio.gather(*(each.ready() for each in alive))
@@ -201,7 +207,7 @@ async def _roll(
     """Replace each consumer. Returns for how long those that were not killed drained, in seconds."""
     drained_s = list[float]()
     for number in range(plan.consumers):
-        fresh = await _Consumer.start("new", url, folder, number)
+        fresh = await _Consumer.start(plan, "new", url, folder, number)
         alive.append(fresh)
         await fresh.ready()
         if number == (plan.consumers - 1) // 2:

@@ -10,7 +10,7 @@ from typing import Any
 import eventlib as ev
 
 STREAM, GROUP = "orders", "billing"
-LEASE_S = 1.0
+LEASE_S = float(os.environ.get("ROLLING_LEASE_S", "1.0"))
 WORK_S = 0.005  # mean; exponential
 
 

@@ -24,7 +24,7 @@ BOUNDARIES = (
     "emitted event published",
 )
 NAMES: Mapping[str, Any] = {"order": "retry", "careful": "undo", "manual": "park"}  # what is unknown of a charge
-LEASE_S = 0.5
+LEASE_S = 1.5  # it ends for what is killed, not for what stands still on a busy machine
 
 
 class Order(BaseModel):

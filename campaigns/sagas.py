@@ -69,12 +69,18 @@ class Workers(Forks):
         self._plan = plan
         self._boundaries = cycle(BOUNDARIES)
         self._asked = 0
+        self._arm()
         super().__init__(work, url, namespace, folder, number=plan.workers)
 
     def look(self) -> int:
-        """Replace who is gone, and arm the next boundary. Returns how many were killed so far."""
+        """Arm the next boundary, then replace who is gone. Returns how many were killed so far."""
+        armed = self._arm()
         for process in [each for each in self.processes if not each.is_alive()]:
             self.replace(process)
+        return self._asked - len(armed)
+
+    def _arm(self) -> set[str]:
+        """Let each worker that lives have a boundary ahead: without one it would soon be done with all sagas."""
         armed = {file.name for file in self._armed.iterdir()}
         while self._asked < self._plan.kills and len(armed) < self._plan.workers:
             boundary = next(self._boundaries)
@@ -82,7 +88,7 @@ class Workers(Forks):
                 (self._armed / boundary).touch()
                 self._asked += 1
                 armed.add(boundary)
-        return self._asked - len(armed)
+        return armed
 
     def kills(self) -> list[tuple[str, str, str]]:
         """At which boundary, with which saga in hand and in which step each worker was killed."""

@@ -211,7 +211,7 @@ async def _judge_the_end(bus: ev.Bus, checker: Checker, verdict: Verdict) -> Non
         return not await checker.left()
 
     with suppress(AssertionError):  # what is left shows below
-        await eventually(nothing_left, HELD_S_MAX)
+        await eventually(nothing_left, _LOST_S)
     verdict.faults += [f"{key} is left" for key in await checker.left()]
     failed = sum(ends["failed"] for ends in verdict.ends.values())
     health = await bus.queue_health()

@@ -48,7 +48,8 @@ class Requesting(ABC):
 
         Raises:
             UnknownEventType, InvalidArgument: the event, the correlation id or the timeout is none.
-            EventWaitTimeout: no such event came within `timeout_s` seconds from the beginning of the block.
+            EventWaitTimeout: no such event came within `timeout_s` seconds from the beginning of the block. What came
+                while this process stood still counts.
             DecodeError, UnsupportedVersion: it came, and this program cannot read it.
             BrokerUnavailable: the server is away as the block begins, and the outage policy is `Fail`. With the others,
                 the wait goes on through an outage, and an outage at its end is the cause of the EventWaitTimeout.

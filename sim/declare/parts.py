@@ -34,15 +34,22 @@ class Column:
         self._rows = max(1, PART // width)  # messages in a part
         self._states = [rng.bit_generator.state]  # before each part
         self._parts: dict[int, list[float]] = {}
+        # The part that was read last: most of what is read next is in it too.
+        self._numbers: list[float] = []
+        self._first = size  # message in it
 
     def __getitem__(self, index: int) -> float:
         return self.item(index)
 
     def item(self, index: int, place: int = 0) -> float:
         """A number of a message; `place` is that among its numbers."""
-        part, row = divmod(index, self._rows)
-        numbers = self._parts.get(part)
-        return (self._load(part) if numbers is None else numbers)[row * self._width + place]
+        row = index - self._first
+        if not 0 <= row < self._rows:
+            part, row = divmod(index, self._rows)
+            numbers = self._parts.get(part)
+            self._numbers = self._load(part) if numbers is None else numbers
+            self._first = index - row
+        return self._numbers[row * self._width + place]
 
     def tolist(self) -> "Column":
         """What is read like a list."""

@@ -76,7 +76,9 @@ class _Caller(Requesting):
             await orders.go.wait()
             for client in clients:
                 asking.create_task(self._ask_in_a_loop(client, think_s, orders))
-            await self._ask_when_due(requests, orders, asking)
+            # What was due while the caller was dead is not sent; what is due while it begins late is.
+            from_s = float("-inf") if job.t0 is None else orders.now_s()
+            await self._ask_when_due(requests, orders, asking, from_s)
             await asyncio.sleep(max(0.0, self._load.duration_s - orders.now_s()))
 
     def _own_requests(self, job: Job, arrivals_s: Sequence[float]) -> Iterator[MessageSent]:
@@ -85,10 +87,12 @@ class _Caller(Requesting):
             if self._callers.of(message) == job.consumer:
                 yield self._message(message, at_s)
 
-    async def _ask_when_due(self, requests: Sequence[MessageSent], orders: Orders, asking: asyncio.TaskGroup) -> None:
-        """Make the requests of an open loop, each in a task of its own."""
+    async def _ask_when_due(
+        self, requests: Sequence[MessageSent], orders: Orders, asking: asyncio.TaskGroup, from_s: float
+    ) -> None:
+        """Make the requests of an open loop that are due from a time on, each in a task of its own."""
         due_s = [request.intended_s for request in requests]
-        sent = bisect_left(due_s, orders.now_s())  # what was due while the caller was dead is not sent
+        sent = bisect_left(due_s, from_s)
         while sent < len(requests):
             due = bisect_right(due_s, orders.now_s(), sent)
             for request in requests[sent:due]:

@@ -14,6 +14,7 @@ from eventlib.policy import Lease
 from eventlib.records import Entry
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
+from tests.reading import left_long_ago
 from tests.shop import AT_ONCE, Connect, OrderPlaced, OrderShipped, Record, orders
 
 pytestmark = pytest.mark.one_server  # what is tested is the client's own side
@@ -117,9 +118,9 @@ async def test_a_batch_that_takes_too_long_is_cancelled_and_tried_again(connect:
     assert [type(h.error) for h in record.observations if h.kind == "failed"] == [TimeoutError]
 
 
+@pytest.mark.usefixtures("early_sweeps")
 async def test_poison_and_undecodable_entries_are_kept_out_of_batches(connect: Connect, inspector: Inspector) -> None:
     app, numbers = ev.App("shop"), list[int]()
-    app.group("billing", lease_s=0.3)
 
     @app.subscribe_batch(OrderPlaced, group="billing", retry=AT_ONCE)
     async def bill(batch: ev.Batch[OrderPlaced]) -> None:
@@ -128,7 +129,7 @@ async def test_poison_and_undecodable_entries_are_kept_out_of_batches(connect: C
     record = Record()
     async with connect(app) as bus:
         await bus.publish_many(orders(1, 2))
-        poison, _ = await inspector.read_and_die()
+        poison, _ = await left_long_ago(inspector)
         await inspector.take_over(poison, "dead", idle_ms=60_000, deliveries=3)
         await inspector.add(event=b"{")
         async with bus.running(observe=record):

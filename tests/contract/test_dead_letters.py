@@ -365,12 +365,12 @@ async def test_a_replay_keeps_the_number_of_attempts_on_request(connect: Connect
     assert billing.record.count("dead") == 0
 
 
+@pytest.mark.usefixtures("early_sweeps")
 async def test_trap_07_a_replayed_poison_entry_counts_its_attempts_from_one(
     connect: Connect, inspector: Inspector
 ) -> None:
     billing = BillingGroup()
     billing.error = None
-    billing.app.group("billing", lease_s=0.3)
     async with connect(billing.app) as bus:
         await bus.publish(OrderPlaced(number=1))
         [id_] = await inspector.read_and_die()

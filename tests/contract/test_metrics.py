@@ -134,6 +134,12 @@ def test_the_rules_find_faults() -> None:
 async def test_trap_45_the_number_of_series_depends_on_declarations_alone(connect: Connect) -> None:
     """Not on events, errors, runs or consumers; and what was counted stays when its consumer has ended."""
     app = app_with_failures()
+
+    async def with_consumers() -> str | None:
+        """What is shown when it is noted, as twice a second, that both consumers run."""
+        text = (await get(url, "/metrics")).text
+        return text if text.count("\neventlib_consumer_paused{") == 2 else None
+
     async with connect(app) as bus:
         url = bus.serve_health(0).url
         series, handled = list[set[object]](), list[float | None]()
@@ -141,7 +147,7 @@ async def test_trap_45_the_number_of_series_depends_on_declarations_alone(connec
             async with bus.running(consumer=f"worker-{number}"):
                 await bus.publish_many(orders(number, 100 + number * 7))
                 await bus.drained("orders", "billing")
-                text = (await get(url, "/metrics")).text
+                text = await eventually(with_consumers) or ""
                 series.append(set(samples(text)))
                 handled.append(value(text, "eventlib_deliveries_handled_total", **BILLING))
                 assert "worker-" not in text

@@ -455,10 +455,11 @@ async def test_the_head_of_a_dead_consumer_is_taken_over_before_those_behind_it(
     assert len(billing.attempts) == 6
 
 
+@pytest.mark.usefixtures("early_sweeps")
 async def test_a_poison_head_becomes_a_dead_letter_and_its_key_goes_on(
     connect: Connect, broker: Broker, inspector: Inspector
 ) -> None:
-    billing = BillingGroup(lease_s=LEASE_S)
+    billing = BillingGroup()
     async with connect(billing.app) as bus:
         await bus.publish_many(steps("A", 0, 1))
         [head] = await read_and_die(broker, inspector)

@@ -155,10 +155,16 @@ async def test_a_publish_is_repeated_until_its_patience_has_passed(connect: Conn
     """The last try is made when the patience ends, however long the pauses have become."""
     async with fault_proxy(url) as faulty, connect(ev.App("shop"), url=faulty.url, outage_policy=ev.Wait(0.5)) as bus:
         begin_outage(faulty)
-        began = asyncio.get_running_loop().time()
-        with pytest.raises(ev.BrokerUnavailable):
-            await bus.publish(OrderPlaced(number=1))
-        assert faulty.refused_at[-1] - began >= 0.49  # the last try
+        now_s, last_tries_s = asyncio.get_running_loop().time, list[float]()
+        for _ in range(3):  # a process that stands still while a try is refused may have no time for another one
+            began = now_s()
+            with pytest.raises(ev.BrokerUnavailable):
+                await bus.publish(OrderPlaced(number=1))
+            assert now_s() - began >= 0.49
+            last_tries_s.append(faulty.refused_at[-1] - began)
+            if last_tries_s[-1] >= 0.49:
+                break
+        assert last_tries_s[-1] >= 0.49, last_tries_s
 
 
 @pytest.mark.parametrize("wrong", [ev.Fail, "spool"])

@@ -1,6 +1,8 @@
 """Callers for real: processes that call `bus.request`, one of which is killed and comes back for its replies."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from sim.evidence.history import KIND, History
 from sim.evidence.metrics import measure
 from sim.infer.compare import compare
 from sim.worlds.live import run_live
+from sim.worlds.process_pool import PoolProcess, ProcessPool
 from sim.worlds.simulated import simulate
 from tests.live.live_runs import in_time, keys_of_runs, no_process_left, problems
 from tests.model.small import attempts_by_message, kill, rows_of, service, steady, with_callers
@@ -114,6 +117,19 @@ async def test_callers_that_still_wait_end_with_the_run(url: str) -> None:
     assert await keys_of_runs(url) == set()
 
 
+async def test_a_caller_that_begins_late_makes_every_request(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine it hears that it may go when the first requests are due already. It was not dead."""
+    order_now = ProcessPool.order
+
+    def order(pool: ProcessPool, process: PoolProcess, order: Mapping[str, Any]) -> None:
+        asyncio.get_running_loop().call_later(0.6 if "go" in order else 0.0, order_now, pool, process, order)
+
+    monkeypatch.setattr(ProcessPool, "order", order)
+    declared = with_callers(Callers(reply="given"), steady(20.0, 0.5), quoting=service(emits=("given",)))
+    history = await in_time(run_live(declared, [0], repeats=1, url=url))
+    assert sorted(rows_of(history, "replied")["message"].tolist()) == list(range(10))
+
+
 async def test_both_worlds_withdraw_the_same_requests(url: str) -> None:
     """Replies are lost for a second. Who asks meanwhile, and has given up before it is over, is not heard of.
 
@@ -124,7 +140,7 @@ async def test_both_worlds_withdraw_the_same_requests(url: str) -> None:
     simulated = simulate(declared, [0])
     for world in (measured, simulated):
         in_vain, never_seen = asked_in_vain(world), set(withdrawn(world))
-        assert len(in_vain) > 5 and in_vain <= never_seen
+        assert in_vain and in_vain <= never_seen
         assert never_seen <= set(rows_of(world, "timed_out")["message"].tolist())
     assert not set(due(-1.0, AT_S - TIMEOUT_S)) & never_seen  # in the model, where no process stands still
 
@@ -135,4 +151,4 @@ def asked_in_vain(history: History) -> set[int]:
     sent, over = rows_of(history, "sent"), rows_of(history, "timed_out")
     given_up = over[over["t_s"] < works_s]["message"]
     made = sent[(sent["service"] == -1) & (sent["t_s"] > fails_s) & np.isin(sent["message"], given_up)]
-    return set(made[made["t_s"] > made["t_s"].min() + 0.02]["message"].tolist())
+    return set(made[made["t_s"] > made["t_s"].min(initial=np.inf) + 0.02]["message"].tolist())

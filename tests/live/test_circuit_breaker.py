@@ -13,7 +13,7 @@ async def test_consumers_pause_until_what_they_call_is_back_in_both_worlds_alike
         mean_s=0.005,
         uses=["database"],
         concurrency=4,
-        lease_s=1.0,
+        lease_s=10.0,
         circuit_breaker=breaker,
         retry=Retry(attempts=3, wait_s=0.1, jitter="none"),
     )
@@ -25,7 +25,8 @@ async def test_consumers_pause_until_what_they_call_is_back_in_both_worlds_alike
     )
     for history in await both_worlds(declared, url):
         opened, closed = rows_of(history, "circuit_opened"), rows_of(history, "circuit_closed")
-        assert 3 <= opened.size <= 5 and closed.size == 1 and closed["t_s"][0] > 2.0, history.world
+        # At most every 0.4 s; a consumer that stands still for a while tries less often.
+        assert 2 <= opened.size <= 5 and closed.size == 1 and closed["t_s"][0] > 2.0, history.world
         failed = rows_of(history, "failed")
         assert ((failed["t_s"] > 0.5) & (failed["t_s"] < closed["t_s"][0])).all(), history.world
         # Some attempts were under way when it opened; then one probe each time.

@@ -25,22 +25,28 @@ class KillablePublisher:
     def __init__(self, url: str, namespace: str, directory: Path) -> None:
         self.url = url
         self.spool = directory / "spool"
-        self.process: subprocess.Popen[bytes] | None = None
         self._started = 0
-        self._namespace = namespace
         self._acknowledged = directory / "acknowledged"
+        command = [sys.executable, "-m", "tests.live.publisher", namespace, str(self._acknowledged), str(self.spool)]
+        pipe = subprocess.PIPE
+        self._forks = subprocess.Popen(command, cwd=TOP, stdin=pipe, stdout=pipe, text=True, bufsize=1)
 
     def start(self) -> None:
         """Its numbers are far above those of the process before, which may have published more than it noted."""
         self._started += 1
-        arguments = [self.url, self._namespace, str(self._acknowledged), str(self.spool), str(100_000 * self._started)]
-        self.process = subprocess.Popen([sys.executable, "-m", "tests.live.publisher", *arguments], cwd=TOP)
+        self._order(f"start {self.url} {100_000 * self._started}")
 
     def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        self._order("kill")
+
+    def end(self) -> None:
+        """Kill it, and start no more."""
+        self._forks.communicate()
+
+    def _order(self, order: str) -> None:
+        assert self._forks.stdin is not None and self._forks.stdout is not None
+        self._forks.stdin.write(f"{order}\n")
+        assert self._forks.stdout.readline() == "\n"
 
     def acknowledged(self) -> list[int]:
         return [int(line) for line in self._acknowledged.read_text().split()] if self._acknowledged.exists() else []
@@ -55,7 +61,7 @@ class KillablePublisher:
 def publisher(url: str, namespace: str, tmp_path: Path) -> Iterator[KillablePublisher]:
     made = KillablePublisher(url, namespace, tmp_path)
     yield made
-    made.kill()
+    made.end()
 
 
 def check(acknowledged: list[int], there: list[int]) -> None:

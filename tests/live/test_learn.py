@@ -53,8 +53,12 @@ async def watched(
     return await watch(url, stream, group, for_s=for_s, commands_per_s=rate, stop=stop, progress=progress)
 
 
-async def in_peace(raw: "redis.Redis", measure: Callable[[], Awaitable[Recording]]) -> Recording:
-    """Measure, again where this process or the server stood still meanwhile: that would judge the machine."""
+async def in_peace(raw: "redis.Redis", measure: Callable[[], Awaitable[Recording]]) -> tuple[Recording, float]:
+    """Measure, again where this process or the server stood still meanwhile: that would judge the machine.
+
+    Returns for how long a busy machine may have an entry in work before it is handled, and after that: as long as the
+    server took to answer, twice.
+    """
     begun_s = time.monotonic()
     while time.monotonic() < begun_s + PATIENCE_S:
         silent_s = [0.0]
@@ -62,7 +66,7 @@ async def in_peace(raw: "redis.Redis", measure: Callable[[], Awaitable[Recording
             async with running(_ask(raw, silent_s)):
                 record = await measure()
         if max(stood_still.longest_s, *silent_s) < 0.1:
-            return record
+            return record, max(0.003, 2 * sum(silent_s) / len(silent_s))
     pytest.skip(f"in {PATIENCE_S:.0f} s, this machine never let a process or the server run for long enough to learn")
 
 
@@ -139,11 +143,11 @@ async def deployed(
             yield truth
 
 
-async def close(raw: "redis.Redis", record: Recording, truth: Truth) -> None:
+async def close(raw: "redis.Redis", record: Recording, truth: Truth, busy_s: float) -> None:
     learned = learn(record)
     mean_s, error_s = truth.mean_s(record)
-    # Four standard errors, and three milliseconds that a busy machine may take to read and to acknowledge.
-    assert -4 * error_s < learned.findings["service_time"].value - mean_s < 4 * error_s + 0.003
+    # Four standard errors, and what a busy machine takes to read and to acknowledge.
+    assert -4 * error_s < learned.findings["service_time"].value - mean_s < 4 * error_s + busy_s
     begin_ms, end_ms = record.looks[0][0], record.looks[-1][0]
     arrived: Any = await raw.xrange(record.stream, int(begin_ms) + 1, int(end_ms))
     assert learned.findings["arrival_rate"].value == pytest.approx(len(arrived) / record.watched_s, rel=0.02)
@@ -155,8 +159,8 @@ async def test_loops_of_redis_py_are_learned(
 ) -> None:
     stream = f"{namespace}:orders"
     async with deployed(raw, url, stream, count, consumers) as truth:
-        record = await in_peace(raw, lambda: watched(url, stream))
-    await close(raw, record, truth)
+        record, busy_s = await in_peace(raw, lambda: watched(url, stream))
+    await close(raw, record, truth, busy_s)
     found = learn(record)
     assert found.workers.at_once == 1
     assert len(found.consumers.working) == consumers
@@ -187,8 +191,8 @@ async def test_a_consumer_of_eventlib_is_learned(raw: "redis.Redis", url: str, n
         running(load(lambda: bus.publish(Ordered()), 120.0)),
     ):
         await eventually(lambda: len(truth.took) > 20)
-        record = await in_peace(raw, lambda: watched(url, f"{namespace}:{{orders}}:events"))
-    await close(raw, record, truth)
+        record, busy_s = await in_peace(raw, lambda: watched(url, f"{namespace}:{{orders}}:events"))
+    await close(raw, record, truth, busy_s)
     learned = learn(record)
     assert record.library == "eventlib"
     assert 2 <= learned.workers.at_least <= 4
@@ -296,7 +300,7 @@ async def test_no_more_commands_are_sent_than_allowed_and_none_writes(
 
     async with deployed(raw, url, stream), running(_monitor(url, said)):
         await eventually(lambda: len(said))
-        record = await in_peace(raw, measure)
+        record, _ = await in_peace(raw, measure)
     ours = [at_s for at_s, command in said if command in {"TIME", "XPENDING", "XINFO", "XRANGE"}]
     most = max(sum(at_s <= other < at_s + 1.0 for other in ours) for at_s in ours)
     assert len(ours) >= 0.9 * record.commands > 60
@@ -352,11 +356,12 @@ async def test_a_server_that_goes_away_is_waited_for(raw: "redis.Redis", url: st
             cut.clear()
             return await watched(faulty.url, stream, 4.0, progress=progress)
 
-        record = await in_peace(raw, measure)
+        record, busy_s = await in_peace(raw, measure)
     learned = learn(record)
     assert max(end_s - begin_s for begin_s, end_s in record.changes.holes) >= 1.0
     assert any("nothing was seen from" in note for note in learned.notes)
-    assert learned.findings["service_time"].value == pytest.approx(truth.mean_s(record)[0], rel=0.4)
+    true_s = truth.mean_s(record)[0]
+    assert 0.6 * true_s < learned.findings["service_time"].value < 1.4 * true_s + busy_s
 
 
 @pytest.mark.parametrize(
@@ -389,10 +394,11 @@ async def test_a_stream_that_is_trimmed_while_it_is_watched_is_learned_with_a_no
 ) -> None:
     stream = f"{namespace}:orders"
     async with deployed(raw, url, stream) as truth, running(_trim(raw, stream)):
-        record = await in_peace(raw, lambda: watched(url, stream, 3.0))
+        record, busy_s = await in_peace(raw, lambda: watched(url, stream, 3.0))
     learned = learn(record)
     assert any("deleted or trimmed" in note for note in learned.notes)
-    assert learned.findings["service_time"].value == pytest.approx(truth.mean_s(record)[0], rel=0.4)
+    true_s = truth.mean_s(record)[0]
+    assert 0.6 * true_s < learned.findings["service_time"].value < 1.4 * true_s + busy_s
 
 
 async def _trim(raw: "redis.Redis", stream: str) -> None:
@@ -440,7 +446,7 @@ def test_ctrl_c_writes_what_was_learned_so_far(url: str, tmp_path: Path) -> None
             ready.set()
             await eventually(lambda: _looked(raw, looks + 60))
             os.kill(os.getpid(), signal.SIGINT)
-            await asyncio.to_thread(ended.wait, 10.0)
+            await asyncio.to_thread(ended.wait, 60.0)
             await raw.unlink(stream)
 
     ready = threading.Event()

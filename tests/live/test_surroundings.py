@@ -94,11 +94,11 @@ def test_too_few_files_are_told(url: str, tmp_path: Path) -> None:
     assert said.startswith("live run: ") and "Too many open files" in said
 
 
-async def test_forty_consumers_work_with_64_open_files(url: str, tmp_path: Path) -> None:
+async def test_twenty_consumers_work_with_44_open_files(url: str, tmp_path: Path) -> None:
     """The fork server needs one file for each of them."""
-    forty = scenario(steady(50.0, 0.1), desk=service(0.001, consumers=40)).model_dump_json(by_alias=True)
-    program = [sys.executable, "-c", RUN, forty, url]
-    command = ["bash", "-c", 'ulimit -n 64; exec "$@"', "run", *program]
+    twenty = scenario(steady(50.0, 0.1), desk=service(0.001, consumers=20)).model_dump_json(by_alias=True)
+    program = [sys.executable, "-c", RUN, twenty, url]
+    command = ["bash", "-c", 'ulimit -n 44; exec "$@"', "run", *program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)  # noqa: ASYNC221
     assert done.stdout.splitlines()[-1:] == [HANDLED], done
 
