@@ -19,7 +19,7 @@ from sim.evidence.history import History
 from sim.timings import Block
 from sim.worlds.simulated import world
 from sim.worlds.simulated.calm import CalmRun, is_calm
-from tests.model.small import constant, fault, scenario, service, steady
+from tests.model.small import constant, fault, poisson, scenario, service, steady
 
 # Times that are multiples of each other: much happens at the same moment, so that its order counts.
 GRID_S = (0.0, 0.01, 0.02, 0.05)
@@ -80,28 +80,32 @@ loads = st.sampled_from(
         load_of("constant", 100.0, {"a": 3, "b": 1}),
         {"kind": "batching", "event": "a", "size": 4, "wait_s": 0.1}
         | {"of": {"kind": "poisson", "rate_per_s": 90.0, "duration_s": 0.8}},
+        {"kind": "batching", "event": "a", "size": 50, "wait_s": 0.1}  # the first are sent when a sample is due
+        | {"of": {"kind": "constant", "rate_per_s": 60.0, "duration_s": 0.8}},
     )
 )
 planned = st.one_of(
     st.just({"kind": "errors", "service": "first", "at_s": 0.2, "for_s": 0.2, "error_rate": 0.9}),
     st.just({"kind": "slow", "service": "first", "at_s": 0.1, "for_s": 0.3, "factor": 3.0}),
-    st.just({"kind": "poison", "service": "first", "at_s": 0.0, "share": 0.1}),
+    st.just({"kind": "poison", "service": "first", "at_s": 0.0, "share": 0.3}),
 )
 
 
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
-    """A few plain services, one behind the other or beside it, under any load."""
+    """A few plain services, one behind the other or beside it, under any load. Two ways may lead to one of them."""
     load = draw(loads)
     services: dict[str, Any] = {"first": draw(st.fixed_dictionaries(plain)) | {"consumes": "a"}}
     mixed = isinstance(load.get("event"), dict)
     services["beside"] = draw(st.fixed_dictionaries(plain)) | {"consumes": "b" if mixed else "a"}
-    emits = draw(st.sampled_from(((), ("c",), ("c", "d"), {"c": 0.7, "d": 0.3})))
+    emits = draw(st.sampled_from(((), ("c",), ("c", "c"), ("c", "d"), {"c": 0.7, "d": 0.3})))
     services["first"]["emits"] = emits
     for event in emits:
-        services[f"of-{event}"] = draw(st.fixed_dictionaries(plain)) | {"consumes": event}
+        services[f"of-{event}"] = draw(st.fixed_dictionaries(plain)) | {"consumes": event, "emits": ("e",)}
+    if emits:
+        services["last"] = draw(st.fixed_dictionaries(plain)) | {"consumes": "e"}
     faults = draw(st.lists(planned, max_size=2, unique_by=lambda one: one["kind"]))
-    drain_s = draw(st.sampled_from((0.01, 0.3, 30.0)))
+    drain_s = draw(st.sampled_from((1e-300, 0.01, 0.3, 3.0)))
     return Scenario.model_validate(
         {"name": "calm", "load": load, "services": services, "faults": faults, "drain_s": drain_s}
     )
@@ -112,6 +116,12 @@ def scenarios(draw: st.DrawFn) -> Scenario:
 @example(declared=scenario(steady(100.0, 0.5), desk=service(0.01)))  # each ends when the next one comes
 @example(declared=scenario(steady(100.0, 0.5), drain_s=0.001, desk=service(0.2)))  # most is never handled
 @example(declared=scenario(steady(20.0, 0.5), desk=service(0.0, error_rate=1.0)))  # all at one moment
+@example(  # two messages come to a consumer at one moment, which has time for both
+    declared=scenario(
+        steady(20.0, 0.5), desk=service(0.0, emits=("paid", "paid")), ledger=service(0.0, "paid", concurrency=2)
+    )
+)
+@example(declared=scenario(poisson(3000.0, 0.8), desk=service(concurrency=50)))  # once, the clock misses a last digit
 def test_a_calm_run_has_the_rows_of_the_general_way(declared: Scenario) -> None:
     assert_same(declared)
 
