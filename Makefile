@@ -90,8 +90,8 @@ bench: $(PEERS) ## measure the library and the simulator on this machine, beside
 	@$(BIN)/pytest -q tests/bench
 	@$(BIN)/python -m benchmarks
 
-campaign: $(READY) ## kill processes at work, judge what is left, and learn from others: takes about 40 minutes
-	@set -e; for each in replies schedules sagas tasks cancels rolling learn faults; do \
+campaign: $(READY) ## kill processes at work, judge what is left, and learn from others: takes about 45 minutes
+	@set -e; for each in replies schedules sagas tasks cancels rolling learn faults loads; do \
 	  $(BIN)/python -m campaigns.$$each; done
 
 release-check: $(READY) ## build wheel and sdist, and try both outside of the clone on every Python that is there
