@@ -20,7 +20,7 @@ from eventlib.replies.waiters import Awaited, Waiter, Waiters
 E = TypeVar("E", bound=Event)
 
 _SKEW_MS = 3_600_000  # by so much, the clock that made a correlation id may be ahead of the server's
-_LATE_S = 0.02  # a timer that is later says that this process stood still
+_LATE_S = 0.02  # a timer that is later says that this process, or its event loop, stood still
 _LAST_LOOK_S = 0.05  # long enough to hear what came meanwhile: it is in the connection already
 _LAST_LOOKS = 3  # a machine that is too busy for more has to end a wait all the same
 

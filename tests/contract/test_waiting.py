@@ -11,7 +11,7 @@ import redis.asyncio as redis
 
 import eventlib as ev
 from eventlib.broker.keys import Keys
-from eventlib.replies import listening
+from eventlib.replies import listening, waiting
 from eventlib.testing import eventually, fault_proxy
 from tests.quotes import QuoteGiven, QuoteNoted, QuoteRefused, QuoteRequested, quoting
 from tests.shop import Connect
@@ -91,6 +91,18 @@ async def test_what_came_while_this_process_stood_still_is_heard(connect: Connec
             other.start()
             other.join()  # this event loop stands still
         assert given.event.number == 1
+
+
+async def test_a_wait_ends_even_if_this_process_stands_still_again_and_again(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "_LATE_S", -1.0)  # every timer is too late
+    async with connect(SHOP) as bus:
+        began_s = time.monotonic()
+        with pytest.raises(ev.EventWaitTimeout):
+            async with asyncio.timeout(LONG_S):
+                await bus.reply("x", QuoteGiven, timeout_s=SHORT_S)
+        assert time.monotonic() - began_s >= SHORT_S + waiting._LAST_LOOKS * waiting._LAST_LOOK_S
 
 
 async def test_a_reply_after_the_timeout_changes_nothing_and_can_be_asked_for(connect: Connect) -> None:
