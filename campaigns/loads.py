@@ -25,7 +25,7 @@ LOADS: dict[str, dict[str, Any]] = {
     "schedule": {"every_s": 1.0, "per_slot": 50, "for_s": 12, "time_scale": 0.5},
     "trace": {"file": str(_TRACE), "from_s": 180, "for_s": 180, "time_scale": 1 / 30},
 }
-_LAST = ("stages", "batching", "schedule", "trace")  # as long as their parts do
+_NO_DURATION = ("stages", "batching", "schedule", "trace")  # they last as long as their parts
 _VARIANTS: dict[str, dict[str, Any]] = {
     "a mix of types": _STEADY | {"event": {"order.placed": 3, "order.changed": 1}},
     "bodies of 2 kB": _STEADY | {"size_bytes": {"kind": "lognormal", "mean_bytes": 2000, "cv": 1}},
@@ -39,7 +39,7 @@ def with_each_load() -> dict[str, Scenario]:
 
 
 def _under(name: str, load: dict[str, Any]) -> Scenario:
-    length = {} if name in _LAST else {"duration_s": 6}
+    length = {} if name in _NO_DURATION else {"duration_s": 6}
     scenario = Scenario.load(ONE_FAULT)
     fields: dict[str, Any] = {"name": name, "load": {"event": "order.placed"} | length | load}
     if load["kind"] == "closed":

@@ -31,7 +31,6 @@ from eventlib.broker.schedules import ScheduleCommands, StoredSchedule
 from eventlib.broker.scripts import Script
 from eventlib.broker.streams import StreamCommands
 from eventlib.broker.tasks import Clock, QueueCommands, TaskCommands
-from eventlib.policy import Lease
 from eventlib.records import Entry, NumberedBatch, Unique
 from eventlib.scheduling import Skip
 from eventlib.testing import PrivateServer, find_binaries, private_server
@@ -337,10 +336,8 @@ def test_every_command_that_the_library_sends_is_in_acl_rules() -> None:
     assert sent <= {name.partition("|")[0] for name in access.commands(access.ROLES)}
 
 
-async def test_a_user_with_acl_rules_alone_can_publish_consume_and_retry(
-    binary: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Lease, "sweep_wait_s", lambda *_: 0.05)
+@pytest.mark.usefixtures("early_sweeps")
+async def test_a_user_with_acl_rules_alone_can_publish_consume_and_retry(binary: Path) -> None:
     app, record = ev.App("shop"), Record()  # a lease of 30 s: a sweep that takes over its own entry uses up an attempt
 
     @app.subscribe(OrderPlaced, group="billing", retry=ev.Retry(attempts=2, wait_s=0.001))

@@ -1,17 +1,19 @@
 """Live runs to look at from outside: their processes, their keys, and how to break one off."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
+import pytest
 import redis.asyncio as redis
 
 from sim.declare.scenario import Scenario
 from sim.evidence.checks import check
 from sim.evidence.history import History
 from sim.worlds.live import run_live
+from sim.worlds.process_pool import PoolProcess, ProcessPool
 from sim.worlds.simulated import simulate
 from tests.model.small import scenario, service, steady
 
@@ -90,6 +92,16 @@ async def under_way(url: str, declared: Scenario | None = None) -> AsyncIterator
     finally:
         run.cancel()
         await asyncio.wait({run}, timeout=30.0)
+
+
+def delay_orders(monkeypatch: pytest.MonkeyPatch, kind: str, by_s: float) -> None:
+    """Let processes get orders of one kind so much later than they are given, as on a busy machine."""
+    order_now = ProcessPool.order
+
+    def order(pool: ProcessPool, process: PoolProcess, order: Mapping[str, Any]) -> None:
+        asyncio.get_running_loop().call_later(by_s if kind in order else 0.0, order_now, pool, process, order)
+
+    monkeypatch.setattr(ProcessPool, "order", order)
 
 
 async def in_time(run: Awaitable[T], limit_s: float = 40.0) -> T:

@@ -1,8 +1,6 @@
 """Callers for real: processes that call `bus.request`, one of which is killed and comes back for its replies."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +12,8 @@ from sim.evidence.history import KIND, History
 from sim.evidence.metrics import measure
 from sim.infer.compare import compare
 from sim.worlds.live import run_live
-from sim.worlds.process_pool import PoolProcess, ProcessPool
 from sim.worlds.simulated import simulate
-from tests.live.live_runs import in_time, keys_of_runs, no_process_left, problems
+from tests.live.live_runs import delay_orders, in_time, keys_of_runs, no_process_left, problems
 from tests.model.small import attempts_by_message, kill, rows_of, service, steady, with_callers
 from tests.model.test_unsent_requests import AT_S, TIMEOUT_S, due, replies_lost, withdrawn
 
@@ -119,12 +116,7 @@ async def test_callers_that_still_wait_end_with_the_run(url: str) -> None:
 
 async def test_a_caller_that_begins_late_makes_every_request(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine it hears that it may go when the first requests are due already. It was not dead."""
-    order_now = ProcessPool.order
-
-    def order(pool: ProcessPool, process: PoolProcess, order: Mapping[str, Any]) -> None:
-        asyncio.get_running_loop().call_later(0.6 if "go" in order else 0.0, order_now, pool, process, order)
-
-    monkeypatch.setattr(ProcessPool, "order", order)
+    delay_orders(monkeypatch, "go", 0.6)
     declared = with_callers(Callers(reply="given"), steady(20.0, 0.5), quoting=service(emits=("given",)))
     history = await in_time(run_live(declared, [0], repeats=1, url=url))
     assert sorted(rows_of(history, "replied")["message"].tolist()) == list(range(10))

@@ -1,9 +1,7 @@
 """Each fault for real: processes, a server and the proxy. What it does to them, and that no promise is broken."""
 
-import asyncio
 import secrets
 import sys
-from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -21,10 +19,9 @@ from sim.errors import InvalidScenario, LiveRunFailed
 from sim.evidence.history import History
 from sim.worlds.live import run_live
 from sim.worlds.messages import event_classes
-from sim.worlds.process_pool import PoolProcess, ProcessPool
 from sim.worlds.simulated import simulate
 from sim.worlds.simulated.link import ASKS, HANDS_OUT, PUBLISHES, SETTLES
-from tests.live.live_runs import keys_of_runs, no_process_left, problems
+from tests.live.live_runs import delay_orders, keys_of_runs, no_process_left, problems
 from tests.model.small import fault, rows_of, scenario, service, steady
 from tests.repository import TOP
 
@@ -127,12 +124,7 @@ async def test_a_server_that_is_away_and_a_network_that_breaks_is_silent_slow_an
 
 async def test_when_the_network_fails_is_noted_by_what_lets_it_fail(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine, the proxy gets its orders later than they are given."""
-    order_now = ProcessPool.order
-
-    def order(pool: ProcessPool, process: PoolProcess, order: Mapping[str, Any]) -> None:
-        asyncio.get_running_loop().call_later(0.3 if "network" in order else 0.0, order_now, pool, process, order)
-
-    monkeypatch.setattr(ProcessPool, "order", order)
+    delay_orders(monkeypatch, "network", 0.3)
     with no_process_left():
         history = await run(fault("latency", at_s=0.2, for_s=0.6, added_s=0.03), url=url)
     [slow_s], [fast_s] = (rows_of(history, kind)["t_s"] for kind in ("network_fails", "network_works"))

@@ -147,9 +147,7 @@ def test_a_calm_run_has_the_rows_of_the_general_way(declared: Scenario) -> None:
     + [
         scenario(
             steady(10.0, 0.2),
-            dependencies={
-                "unused": Dependency(capacity=1, service_time=constant(0.1))
-            },  # its slots are looked at all the same
+            dependencies={"unused": Dependency(capacity=1, service_time=constant(0.1))},  # its slots are sampled
             desk=service(),
         )
     ],

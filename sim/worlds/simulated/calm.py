@@ -219,7 +219,7 @@ class CalmRun:
             self._after(max(0.0, self._scenario.offered_load.duration_s - self._now), self._end_load, None)
         else:
             self._number = self._comes_number = self._number + 1
-            wait_s = turn[2] - self._now
+            wait_s = turn[2] - self._now  # SimPy adds this to its clock: that may miss a last digit of when it is due
             self._comes_s = self._now + (wait_s if wait_s > 0.0 else 0.0)
 
     def _arrive(self) -> None:

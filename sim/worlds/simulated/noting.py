@@ -17,7 +17,7 @@ _SECOND = 1 << 8  # what the second kind of a pair is multiplied with
 
 def both(kind: int, then: int) -> int:
     """The kind of a row that stands for two, which differ in their kinds alone."""
-    return kind + _SECOND * (then + 1)
+    return kind + _SECOND * (then + 1)  # 0 there says that it stands for one
 
 
 class Noted:
