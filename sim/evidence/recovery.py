@@ -8,6 +8,7 @@ from sim.declare.declared import Floats
 from sim.declare.scenario import Scenario
 from sim.evidence.history import Left, Rows, Run, of_kind
 
+LEVEL_S = 5.0  # for so long before a fault its level is looked at: a spike of the load long before is none
 FAULTS_MAX = 10  # of one service: with more of them, as a random plan has, each alone says little
 
 
@@ -24,7 +25,7 @@ def left_over(left: Left) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """From `from_s` on, for how long was the backlog above its level before `calm_until_s`?
+    """From `from_s` on, for how long was the backlog above its level just before `calm_until_s`?
 
     `at_once`: a backlog that is not above it at first was back already, whatever follows.
     """
@@ -54,8 +55,9 @@ def recovery_s(scenario: Scenario, run: Run, rows: Rows, service: int) -> float:
     """Seconds from the start of a service's first fault until its backlog was back at its level before the fault.
 
     The backlog is back when for one second (or from one sample to the next, if that is longer) no sample exceeds the
-    largest sample before the fault, or when a run ends that left nothing. 0.0 where the backlog never rose above that
-    level. NaN without a fault, or without samples before it. Infinite where the backlog never came back.
+    largest one of the five seconds (or ten samples) before the fault, or when a run ends that left nothing. 0.0 where
+    the backlog never rose above that level. NaN without a fault, or without samples before it. Infinite where the
+    backlog never came back.
     """
     name = list(scenario.services)[service]
     return _answered(scenario, run, rows, service, questions(scenario, name)["recovery_s"])
@@ -88,13 +90,15 @@ class Recovery:
     def __init__(self, question: Question, every_s: float) -> None:
         self._asked = question
         self._quiet_s = max(1.0, 1.5 * every_s)
+        self._level_from_s = question.calm_until_s - max(LEVEL_S, 10.0 * every_s)
         self._level = -np.inf  # before the fault; there is none without a look then
         self._first_above_s = self._last_above_s = self._back_s = np.nan
 
     def add(self, at_s: Floats, entries: Floats) -> None:
         """Looks that follow the last ones, both of shape (looks,)."""
         asked = self._asked
-        self._level = float(np.maximum(self._level, entries[at_s < asked.calm_until_s].max(initial=-np.inf)))
+        before = (at_s >= self._level_from_s) & (at_s < asked.calm_until_s)
+        self._level = float(np.maximum(self._level, entries[before].max(initial=-np.inf)))
         self._note(at_s[(at_s >= asked.from_s) & (entries > self._level)])
         later_s = at_s[at_s > self._last_above_s]
         if np.isnan(self._back_s) and later_s.size:

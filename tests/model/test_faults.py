@@ -10,6 +10,7 @@ from sim.calibration import Calibration
 from sim.declare.callers import Callers
 from sim.declare.declared import Floats
 from sim.declare.faults import FAULT_KINDS, Fault
+from sim.declare.loads.spike import SpikeLoad
 from sim.declare.scenario import Scenario
 from sim.errors import InvalidScenario
 from sim.evidence.history import History
@@ -379,3 +380,12 @@ def test_a_server_of_others_is_not_stopped() -> None:
             refuse_impossible(declared(one), "redis://127.0.0.1:6379/0")
     with pytest.raises(InvalidScenario, match="the proxy passes no TLS on"):
         refuse_impossible(declared(fault("reset", at_s=1.0)), "rediss://127.0.0.1:6379/0")
+
+
+def test_a_spike_of_the_load_long_before_a_fault_is_not_the_level_to_come_back_to() -> None:
+    rates = {"rate_per_s": 50, "peak_rate_per_s": 400, "at_s": 2, "for_s": 1, "duration_s": 16}
+    spike = SpikeLoad.model_validate({"kind": "spike", "event": "placed"} | rates)
+    declared = scenario(spike, fault("outage", service="desk", at_s=12.0, back_after_s=0.5), desk=service(0.005))
+    measured = measure(simulate(declared, [0]))
+    assert measured["backlog_max"][0] > 100  # in the spike
+    assert 0.5 <= measured["recovery_s"][0] < 1.5
