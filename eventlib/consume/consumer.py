@@ -33,7 +33,7 @@ class GroupConsumer:
         self._leases = Leases(session)
         self._executor = Executor(session, self._leases, self._settler)
         self._intake = Intake(session, self._leases, self._executor, self._settler)
-        self._takeover = Takeover(session, self._intake)
+        self._takeover = Takeover(session, self._intake, self._leases)
         self._promoter = Promoter(session, self._settler)
         self._reading: asyncio.Task[None] | None = None
         self._stopping = False

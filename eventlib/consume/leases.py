@@ -54,6 +54,11 @@ class Leases:
         lost = await self._calls.until_answered(lambda: self._commands.renew(entries))
         return [entry for entry in entries if entry.place not in lost]
 
+    @property
+    def overdue(self) -> bool:
+        """Whether nothing was renewed for a lease, because this process or its connection stood still."""
+        return time.monotonic() - self._renewed_at > self._lease.duration_s
+
     def in_doubt(self, delivery: Delivery, now_s: float) -> bool:
         """Whether the lease of a delivery may have ended before its handler begins."""
         return now_s - max(delivery.read_at, self._renewed_at) > self._lease.duration_s

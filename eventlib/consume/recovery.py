@@ -8,6 +8,7 @@ from contextlib import suppress
 from eventlib.broker.consuming import Promoted
 from eventlib.consume.calls import Fetch
 from eventlib.consume.intake import Intake
+from eventlib.consume.leases import Leases
 from eventlib.consume.session import Session
 from eventlib.consume.settlement import Settler
 from eventlib.steady import steady_s
@@ -22,8 +23,9 @@ FIRST_TAKEN_OVER = 10  # few entries at first: if the reply comes too late, each
 class Takeover:
     """Takes over, for one consumer, entries of consumers that were silent for a lease."""
 
-    def __init__(self, session: Session, intake: Intake) -> None:
+    def __init__(self, session: Session, intake: Intake, leases: Leases) -> None:
         self._lease = session.settings.lease
+        self._leases = leases
         self._attempts = session.attempts
         self._commands = session.commands
         self._calls = session.calls
@@ -62,6 +64,8 @@ class Takeover:
         # suspect, for which it may be the last attempt.
         if self._stopping or not self._clock.known or self._in_hand.holds_suspect:
             return False
+        if self._leases.overdue:  # what this consumer holds itself would look like a dead one's, or like a suspect
+            await self._leases.renew_all()
         with self._in_hand.noting_settled() as settled:
             more, found, left = await self._fetch(
                 lambda count: self._commands.sweep(

@@ -17,10 +17,11 @@ from eventlib.broker.pipelined import Argument, PipelinedConnection
 from eventlib.broker.publishing import PublishCommands
 from eventlib.broker.streams import StreamCommands
 from eventlib.consume import intake
+from eventlib.policy import Lease
 from eventlib.records import Entry, NumberedBatch
 from eventlib.testing.inspector import Inspector
 from eventlib.testing.waiting import eventually
-from tests.reading import left_long_ago
+from tests.reading import left_long_ago, server_passes
 from tests.shop import AT_ONCE, Connect, OrderPlaced, Record, new_app, orders
 
 LEASE_S = 0.3
@@ -391,6 +392,25 @@ async def test_a_consumer_that_takes_over_its_own_entry_after_a_late_renewal_run
         await bus.publish(OrderPlaced(number=2))
         await eventually(lambda: record.count("acked") == 2)
     assert len(billing.started) == 2
+
+
+@pytest.mark.usefixtures("early_sweeps")
+async def test_a_sweep_after_a_standstill_renews_first_what_its_own_consumer_holds(
+    connect: Connect, broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The entry was taken over from a dead consumer. A third delivery would make it a suspect, which is run again."""
+    monkeypatch.setattr(Lease, "renew_every_s", 60.0)  # the timer of a process that stands still
+    billing, record = BillingGroup(), Record()
+    async with connect(billing.app) as bus:
+        await bus.publish(OrderPlaced(number=1))
+        await left_long_ago(inspector)
+        async with bus.running(consumer="a", observe=record):
+            await eventually(lambda: billing.started)
+            await server_passes(broker, 4 * LEASE_S)
+            assert [(row.consumer, row.deliveries) for row in await inspector.pending()] == [("a", 2)]
+            billing.release.set()
+            await eventually(lambda: record.count("acked") == 1)
+    assert record.kinds() == ["started", "handled", "acked"]
 
 
 @pytest.mark.usefixtures("no_sweeps")
