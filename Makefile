@@ -45,8 +45,10 @@ test-live:
 	    $(BIN)/pytest tests/live $(OTHERS) $(NBVAL) -n 3 --dist loadfile; others=$$?; } > "$$said" 2>&1; \
 	  echo; cat "$$said"; exit $$((first || others))
 
+# What other targets run.
+ELSEWHERE := tests/live tests/style tests/typing tests/docs/test_accessible_site.py
 test-rest:
-	@nice -n 4 $(BIN)/pytest tests --ignore=tests/live --ignore=tests/style --ignore=tests/typing -n 3 --dist worksteal
+	@nice -n 4 $(BIN)/pytest tests $(ELSEWHERE:%=--ignore=%) -n 3 --dist worksteal
 
 # At full scale the numbers are others than the stored ones, so what cells assert is what counts.
 notebooks: $(READY) ## run all notebooks at full scale, as a nightly job does

@@ -56,18 +56,19 @@ async def watched(
 async def in_peace(raw: "redis.Redis", measure: Callable[[], Awaitable[Recording]]) -> tuple[Recording, float]:
     """Measure, again where this process or the server stood still meanwhile: that would judge the machine.
 
+    On a machine that never lets them run in peace, the last measurement is judged all the same.
+
     Returns for how long a busy machine may have an entry in work before it is handled, and after that: as long as the
     server took to answer, twice.
     """
     begun_s = time.monotonic()
-    while time.monotonic() < begun_s + PATIENCE_S:
+    while True:
         silent_s = [0.0]
         with still() as stood_still:
             async with running(_ask(raw, silent_s)):
                 record = await measure()
-        if max(stood_still.longest_s, *silent_s) < 0.1:
+        if max(stood_still.longest_s, *silent_s) < 0.1 or time.monotonic() > begun_s + PATIENCE_S:
             return record, max(0.003, 2 * sum(silent_s) / len(silent_s))
-    pytest.skip(f"in {PATIENCE_S:.0f} s, this machine never let a process or the server run for long enough to learn")
 
 
 async def _ask(raw: "redis.Redis", took_s: list[float]) -> None:
