@@ -46,7 +46,7 @@ test-live:
 	  echo; cat "$$said"; exit $$((first || others))
 
 # What other targets run.
-ELSEWHERE := tests/live tests/style tests/typing tests/docs/test_accessible_site.py
+ELSEWHERE := tests/live tests/style tests/typing tests/site
 test-rest:
 	@nice -n 4 $(BIN)/pytest tests $(ELSEWHERE:%=--ignore=%) -n 3 --dist worksteal
 
@@ -81,7 +81,7 @@ lab: $(READY) ## open the notebooks in JupyterLab, with a private Redis
 # Warnings are errors: a link that leads nowhere, a page in no table of contents, a docstring that cannot be read.
 docs: $(PRESS) ## make the documentation site, with its reference from the code -> reports/docs/index.html
 	@$(BIN)/python -m sphinx -c docs/site -b html --jobs auto -q -W --keep-going . reports/docs
-	@$(BIN)/pytest -q -n 0 tests/docs/test_accessible_site.py
+	@$(BIN)/pytest -q -n 0 tests/site
 	@echo 'reports/docs/index.html'
 
 fidelity: $(READY) ## predict the scenarios of data/fidelity, run them and judge: takes about half an hour

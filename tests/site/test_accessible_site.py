@@ -1,6 +1,7 @@
 """Everyone can read the documentation site too: a browser and axe-core judge one page of each kind.
 
-`make docs` makes the site, and runs this test. `make test` leaves it out: Sphinx takes a minute and is not installed.
+`make docs` makes the site, and runs this test. `make test` leaves this folder out: Sphinx takes a minute and is not
+installed.
 """
 
 from typing import Any
